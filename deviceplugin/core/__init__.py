@@ -1,0 +1,1 @@
+"""Pure decisions of the device plugin: slots, health, matching, start checks."""

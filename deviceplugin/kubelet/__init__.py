@@ -1,0 +1,1 @@
+"""The kubelet side of the device plugin: gRPC, sockets, files."""

@@ -1,0 +1,52 @@
+"""A card as a node reports it."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Self
+
+
+class Mode(StrEnum):
+    """How a card is divided. `shared` is sliced by Kerf's limiter."""
+
+    SHARED = "shared"
+    MIG = "mig"
+    MPS = "mps"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One physical card.
+
+    `memory_mib` and `cores` (percent of SMs, 100 a card) are what the card may grant, over-commitment included;
+    `slots` is how many slices it may hold at once. `factory_memory_mib` is what the hardware has: a percentage
+    refers to it, and one slice can never be larger.
+    """
+
+    id: str
+    index: int
+    vendor: str
+    model: str
+    memory_mib: int
+    cores: int = 100
+    slots: int = 10
+    numa: int = 0
+    mode: Mode = Mode.SHARED
+    healthy: bool = True
+    links: tuple[str, ...] = ()
+    """Ids of cards joined to this one by NVLink."""
+    physical_mib: int = 0
+    """Memory of the hardware where `memory_mib` is over-committed; 0 means the same."""
+
+    @property
+    def factory_memory_mib(self) -> int:
+        """Memory of the hardware in MiB."""
+        return self.physical_mib or self.memory_mib
+
+    def overcommitted(self, memory: float, cores: float) -> Self:
+        """The same card with its grantable memory and cores multiplied (factors ≥ 1 over-commit)."""
+        return replace(
+            self,
+            memory_mib=int(self.factory_memory_mib * memory),
+            cores=int(self.cores * cores),
+            physical_mib=self.factory_memory_mib,
+        )

@@ -1,0 +1,49 @@
+"""What a vendor is: words of the pod contract and of its container runtime, no code."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceNames:
+    """A vendor's words in the pod contract: extended resources, annotations and units."""
+
+    vendor: str
+    count: str
+    memory: str
+    memory_percent: str
+    cores: str
+    priority: str
+    use_ids: str
+    avoid_ids: str
+    use_types: str
+    avoid_types: str
+    modes: str
+    same_numa: str
+    mode_words: tuple[tuple[str, str], ...] = ()
+    """Words a user may write in the mode annotation and the card mode they mean."""
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Resources that only Kerf understands: kube-scheduler and kubelet ignore them."""
+        return (self.memory, self.memory_percent, self.cores, self.priority)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every resource name of this vendor."""
+        return (self.count, *self.ignored)
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """A vendor's words for the pod contract, the container runtime and the state that HAMi leaves behind."""
+
+    name: str
+    names: ResourceNames
+    cdi_kind: str
+    """CDI kind of the node's own specs for whole cards; `<kind>=<card id>` names one."""
+    visible_devices: str
+    """Environment variable by which the vendor's container runtime brings cards in."""
+    hami_register: str
+    """Node annotation in which HAMi's device plugin registers cards."""
+    hami_allocated: str
+    """Pod annotation in which HAMi records what a pod holds."""

@@ -1,0 +1,50 @@
+"""Verdicts: a "no" is data, with numbers; text is rendered from it last and never parsed back."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Reason(IntEnum):
+    """Why an ask does not fit. The order is the order of the checks: an earlier reason hides later ones."""
+
+    FITS = 0
+    NO_INVENTORY = 1  # the node has no (readable) cards
+    TYPE = 2  # no card of an accepted model, id or mode
+    TOO_LARGE = 3  # the card's hardware is smaller than the ask: waiting will not help
+    TOO_FEW_CARDS = 4  # the node has fewer cards than asked: waiting will not help
+    UNHEALTHY = 5  # cards are unhealthy or cordoned
+    SLOTS = 6
+    MEMORY = 7
+    CORES = 8
+    EXCLUSIVE = 9  # wants the card for itself, others hold slices of it
+    TAKEN = 10  # another pod holds the card for itself
+    NUMA = 11
+    TOPOLOGY = 12
+    NODE = 13  # the node's CPU or memory
+    JOINT = 14  # each container fits alone, together they do not
+    RESERVED = 15  # held for a gang or an admitted workload
+    QUOTA = 16  # the tenant's quota
+
+
+FOREVER = frozenset({Reason.NO_INVENTORY, Reason.TYPE, Reason.TOO_LARGE, Reason.TOO_FEW_CARDS})
+"""Reasons that no waiting, preemption or eviction on the node can cure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A "no": the reason, what was asked and what was free, in the reason's own unit (MiB, percent, cards, slots)."""
+
+    reason: Reason
+    asked: int = 0
+    free: int = 0
+    detail: str = ""
+    """What else a reader needs: a container's name, a model, a card's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A "yes"."""
+
+
+FIT = Fit()
+Verdict = Fit | Misfit

@@ -1,0 +1,1 @@
+"""Shipped builders and fakes for tests. Product code never imports this package."""

@@ -1,0 +1,113 @@
+"""Builders with boring defaults: a test shows only what it is about."""
+
+from typing import Any
+
+from kerf.model.ask import ContainerAsk, PodAsk, Stage
+from kerf.model.device import Card
+from kerf.model.grant import ContainerGrant, Grant, Slice
+from kerf.model.node import Node
+from kerf.wire.annotations import GRANT, render_grant
+from kerf.wire.inventory import KEY as INVENTORY
+from kerf.wire.inventory import render_inventory
+
+H100_MIB = 81_559
+
+
+def a_card(index: int = 0, **changes: Any) -> Card:
+    """A healthy, empty 80 GB card."""
+    fields: dict[str, Any] = {
+        "id": f"GPU-{index}",
+        "index": index,
+        "vendor": "nvidia",
+        "model": "NVIDIA H100 80GB HBM3",
+        "memory_mib": H100_MIB,
+    }
+    return Card(**{**fields, **changes})
+
+
+def cards_of(node: str, count: int, **changes: Any) -> tuple[Card, ...]:
+    """`count` cards whose ids carry the node's name, so that ids are unique in a fleet."""
+    return tuple(a_card(i, id=f"GPU-{node}-{i}", **changes) for i in range(count))
+
+
+def a_node_value(name: str = "node-1", cards: int = 4, **changes: Any) -> Node:
+    """A node as the model's value, with CPU and memory to spare."""
+    fields: dict[str, Any] = {
+        "name": name,
+        "cards": cards_of(name, cards),
+        "cpu_milli": 96_000,
+        "memory_mib": 786_432,
+    }
+    return Node(**{**fields, **changes})
+
+
+def a_node(name: str = "node-1", cards: tuple[Card, ...] | int = 4, **annotations: str) -> dict[str, Any]:
+    """A Kubernetes node with an inventory; keyword arguments are further annotations."""
+    held = cards_of(name, cards) if isinstance(cards, int) else cards
+    notes = {INVENTORY: render_inventory(held), **annotations}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "uid": f"node-{name}", "labels": {}, "annotations": notes},
+        "spec": {},
+        "status": {"allocatable": {"cpu": "96", "memory": "768Gi", "nvidia.com/gpu": str(10 * len(held))}},
+    }
+
+
+def a_container(
+    name: str = "main", gpu: int = 1, mem: int | str | None = 8000, cores: int | None = 30, **more: Any
+) -> dict[str, Any]:
+    """A container with limits in the pod contract; None leaves a resource out."""
+    limits: dict[str, str] = {"nvidia.com/gpu": str(gpu)} if gpu else {}
+    if mem is not None:
+        limits["nvidia.com/gpumem"] = str(mem)
+    if cores is not None:
+        limits["nvidia.com/gpucores"] = str(cores)
+    return {"name": name, "image": "app", "resources": {"limits": limits}, **more}
+
+
+def a_pod(name: str = "pod-1", *, namespace: str = "default", **changes: Any) -> dict[str, Any]:
+    """A Kubernetes pod with one sliced container.
+
+    Changes: `containers`, `init`, `annotations`, `labels`, `node`,
+    `grant`, `phase`, `uid`, `spec` (extra spec fields), or the arguments of `a_container`.
+    """
+    meta: dict[str, Any] = {
+        "name": name,
+        "namespace": namespace,
+        "uid": changes.pop("uid", f"uid-{namespace}-{name}"),
+        "annotations": dict(changes.pop("annotations", {})),
+        "labels": dict(changes.pop("labels", {})),
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
+    grant: Grant | None = changes.pop("grant", None)
+    if grant is not None:
+        meta["annotations"][GRANT] = render_grant(grant)
+    spec: dict[str, Any] = dict(changes.pop("spec", {}))
+    init, node, phase = changes.pop("init", []), changes.pop("node", None), changes.pop("phase", "Pending")
+    containers = changes.pop("containers", None)
+    spec["containers"] = containers if containers is not None else [a_container(**changes)]
+    if init:
+        spec["initContainers"] = init
+    if node:
+        spec["nodeName"] = node
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec, "status": {"phase": phase}}
+
+
+def an_ask(**changes: Any) -> ContainerAsk:
+    """One container that wants 8,000 MiB and 30 % of one card."""
+    fields: dict[str, Any] = {"name": "main", "cards": 1, "cores": 30, "stage": Stage.APP}
+    if "memory_percent" not in changes:
+        fields["memory_mib"] = 8000
+    return ContainerAsk(**{**fields, **changes})
+
+
+def a_pod_ask(name: str = "pod-1", *asks: ContainerAsk, **changes: Any) -> PodAsk:
+    """A pod's ask; without asks, one container of `an_ask()`."""
+    fields: dict[str, Any] = {"namespace": "default", "name": name, "uid": f"uid-{name}"}
+    return PodAsk(**{**fields, "containers": asks or (an_ask(),), **changes})
+
+
+def a_grant(card: str = "GPU-0", memory_mib: int = 8000, cores: int = 30, container: str = "main") -> Grant:
+    """One slice of one card."""
+    return Grant((ContainerGrant(container, (Slice(card, "nvidia", memory_mib, cores),)),))

@@ -1,0 +1,1 @@
+"""One small pure file per vendor, reached through `kerf.vendors.registry` alone."""

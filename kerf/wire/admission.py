@@ -1,0 +1,98 @@
+"""AdmissionReview (admission.k8s.io/v1) to values and back, and JSON-patch operations."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from kerf.wire.errors import WireError
+
+API_VERSION = "admission.k8s.io/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """One admission question."""
+
+    uid: str
+    operation: str
+    kind: str
+    namespace: str
+    user: str
+    object: Mapping[str, Any]
+    old: Mapping[str, Any]
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PatchOp:
+    """One RFC 6902 operation; `path` is a JSON pointer, `value` is absent for `remove`."""
+
+    op: str
+    path: str
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Allowed, possibly with a patch and warnings, or refused with one sentence."""
+
+    allowed: bool
+    patch: tuple[PatchOp, ...] = ()
+    message: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def pointer(*parts: str | int) -> str:
+    """A JSON pointer: ("metadata", "annotations", "a/b") → /metadata/annotations/a~1b."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def parse_review(body: bytes) -> Review:
+    """Read an AdmissionReview of v1. Raises WireError."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise WireError("body", body[:64].decode(errors="replace"), f"send JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise WireError("body", document, "send a JSON object")
+    if document.get("apiVersion") != API_VERSION:
+        raise WireError("apiVersion", document.get("apiVersion"), f"send {API_VERSION}")
+    request = document.get("request")
+    if not isinstance(request, dict) or not isinstance(request.get("uid"), str):
+        raise WireError("request", request, "send a request with a uid")
+    return Review(
+        uid=request["uid"],
+        operation=str(request.get("operation", "")),
+        kind=str((request.get("kind") or {}).get("kind", "")),
+        namespace=str(request.get("namespace") or ""),
+        user=str((request.get("userInfo") or {}).get("username", "")),
+        object=request["object"] if isinstance(request.get("object"), dict) else {},
+        old=request["oldObject"] if isinstance(request.get("oldObject"), dict) else {},
+        dry_run=bool(request.get("dryRun")),
+    )
+
+
+def render_answer(uid: str, answer: Answer) -> bytes:
+    """The AdmissionReview that goes back."""
+    response: dict[str, Any] = {"uid": uid, "allowed": answer.allowed}
+    if answer.patch:
+        response["patchType"] = "JSONPatch"
+        response["patch"] = base64.b64encode(render_patch(answer.patch)).decode()
+    if answer.message:
+        response["status"] = {"code": 403, "reason": "Forbidden", "message": answer.message}
+    if answer.warnings:
+        response["warnings"] = list(answer.warnings)
+    return orjson.dumps({"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response})
+
+
+def render_patch(operations: tuple[PatchOp, ...]) -> bytes:
+    """RFC 6902 as JSON."""
+    return orjson.dumps(
+        [
+            {"op": op.op, "path": op.path} if op.op == "remove" else {"op": op.op, "path": op.path, "value": op.value}
+            for op in operations
+        ]
+    )

@@ -1,0 +1,95 @@
+"""`kerf.dev/grant` on a pod: what the pod holds, written once, in the Binding."""
+
+import json
+from typing import Any
+
+from kerf.model.grant import ContainerGrant, Grant, Slice
+from kerf.wire.errors import WireError
+from kerf.wire.inventory import parse_versioned
+
+GRANT = "kerf.dev/grant"
+VERSION = 1
+CORDON = ("kerf.dev/cordon", "hami.io/device-cordon")
+"""Node annotations: comma lists of card ids that take no new slices."""
+OWNED_PREFIXES = ("kerf.dev/grant", "kerf.dev/inventory", "kerf.dev/plan", "kerf.dev/reservation")
+"""Annotations that only Kerf writes; the webhook strips them from what users send."""
+HAMI_STATE = frozenset(
+    {
+        "hami.io/vgpu-node",
+        "hami.io/vgpu-time",
+        "hami.io/vgpu-devices-to-allocate",
+        "hami.io/vgpu-devices-allocated",
+        "hami.io/vgpu-mig-allocations",
+        "hami.io/bind-phase",
+        "hami.io/bind-time",
+    }
+)
+"""What HAMi's own components write on pods; forged on a new pod it must change nothing."""
+MOST_SLICES = 1024
+
+
+def render_grant(grant: Grant) -> str:
+    """The annotation's text. Only containers that hold something are listed."""
+    document: dict[str, Any] = {
+        "v": VERSION,
+        "containers": [
+            {
+                "name": container.name,
+                "slices": [
+                    {"card": s.card, "vendor": s.vendor, "memory_mib": s.memory_mib, "cores": s.cores}
+                    for s in container.slices
+                ],
+            }
+            for container in grant.containers
+            if container.slices
+        ],
+    }
+    document.update((key, json.loads(text)) for key, text in grant.extra)
+    return json.dumps(document, separators=(",", ":"))
+
+
+def parse_grant(text: str) -> Grant:
+    """The grant of an annotation. Unknown keys are kept, a higher version is refused. Raises WireError."""
+    document = parse_versioned(text, GRANT, VERSION)
+    containers = document.get("containers")
+    if not isinstance(containers, list):
+        raise WireError(f"{GRANT}.containers", containers, "write a list of containers")
+    parsed = tuple(_container(item, f"{GRANT}.containers[{i}]") for i, item in enumerate(containers))
+    if sum(len(container.slices) for container in parsed) > MOST_SLICES:
+        raise WireError(f"{GRANT}.containers", len(parsed), f"hold at most {MOST_SLICES} slices")
+    if len({container.name for container in parsed}) != len(parsed):
+        raise WireError(f"{GRANT}.containers", [c.name for c in parsed], "list every container once")
+    extra = tuple(
+        (key, json.dumps(value, separators=(",", ":"), sort_keys=True))
+        for key, value in sorted(document.items())
+        if key not in {"v", "containers"}
+    )
+    return Grant(parsed, extra)
+
+
+def _container(value: object, where: str) -> ContainerGrant:
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str) or not value["name"]:
+        raise WireError(where, value, "write an object with the container's name")
+    slices = value.get("slices")
+    if not isinstance(slices, list):
+        raise WireError(f"{where}.slices", slices, "write a list of slices")
+    parsed = tuple(_slice(item, f"{where}.slices[{i}]") for i, item in enumerate(slices))
+    if len({slice_.card for slice_ in parsed}) != len(parsed):
+        raise WireError(f"{where}.slices", [s.card for s in parsed], "hold distinct cards")
+    return ContainerGrant(value["name"], parsed)
+
+
+def _slice(value: object, where: str) -> Slice:
+    if not isinstance(value, dict):
+        raise WireError(where, value, "write an object")
+    card, vendor = value.get("card"), value.get("vendor", "nvidia")
+    memory, cores = value.get("memory_mib"), value.get("cores", 0)
+    if not isinstance(card, str) or not card:
+        raise WireError(f"{where}.card", card, "write the card's id")
+    if not isinstance(vendor, str) or not vendor:
+        raise WireError(f"{where}.vendor", vendor, "write the card's vendor")
+    if isinstance(memory, bool) or not isinstance(memory, int) or not 0 <= memory < 2**31:
+        raise WireError(f"{where}.memory_mib", memory, "write MiB as a whole number")
+    if isinstance(cores, bool) or not isinstance(cores, int) or not 0 <= cores <= 100:
+        raise WireError(f"{where}.cores", cores, "write a percentage from 0 to 100")
+    return Slice(card, vendor, memory, cores)

@@ -1,0 +1,83 @@
+"""CDI specs (Container Device Interface 0.6): how a grant reaches the runtime."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+VERSION = "0.6.0"
+KIND = "kerf.dev/grant"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A bind mount of a host path into the container."""
+
+    host: str
+    container: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """What the runtime changes in a container: environment and mounts, plus another spec's edits as they stand."""
+
+    env: tuple[tuple[str, str], ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    merged: tuple[Mapping[str, Any], ...] = field(default=())
+    """`containerEdits` objects of the node's own specs for the granted cards."""
+
+
+def device_name(slots: tuple[str, ...]) -> str:
+    """The fully qualified name that Allocate answers with: `kerf.dev/grant=<slot>-<slot>`, slots sorted."""
+    return f"{KIND}={device_id(slots)}"
+
+
+def device_id(slots: tuple[str, ...]) -> str:
+    """The device's name within the kind; also the stem of the spec's file name."""
+    return "-".join(sorted(slots))
+
+
+def render_spec(device: str, edits: Edits) -> str:
+    """A CDI spec file with one device. Merged edits come first, so Kerf's own environment has the last word."""
+    out: dict[str, list[Any]] = {}
+    for other in edits.merged:
+        for key, values in other.items():
+            if isinstance(values, list):
+                out.setdefault(key, []).extend(value for value in values if value not in out.get(key, []))
+    env = [f"{name}={value}" for name, value in edits.env]
+    mounts = [
+        {
+            "hostPath": mount.host,
+            "containerPath": mount.container,
+            "options": ["ro" if mount.read_only else "rw", "nosuid", "nodev", "rbind"],
+        }
+        for mount in edits.mounts
+    ]
+    if env:
+        out.setdefault("env", []).extend(env)
+    if mounts:
+        out.setdefault("mounts", []).extend(mounts)
+    spec = {"cdiVersion": VERSION, "kind": KIND, "devices": [{"name": device, "containerEdits": out}]}
+    return json.dumps(spec, indent=1, sort_keys=True)
+
+
+def parse_spec_devices(text: str, kind: str) -> dict[str, Mapping[str, Any]]:
+    """Edits per device name of a foreign spec of `kind`; spec-wide edits are merged into each. Empty for other kinds.
+
+    Raises ValueError if it is not JSON.
+    """
+    document = json.loads(text)
+    if not isinstance(document, dict) or document.get("kind") != kind:
+        return {}
+    shared = document.get("containerEdits") or {}
+    found: dict[str, Mapping[str, Any]] = {}
+    for device in document.get("devices") or []:
+        own = device.get("containerEdits") or {}
+        keys = sorted({*shared, *own})
+        found[str(device.get("name"))] = {key: [*_list(shared.get(key)), *_list(own.get(key))] for key in keys}
+    return found
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

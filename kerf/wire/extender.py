@@ -1,0 +1,128 @@
+"""The scheduler-extender protocol of kube-scheduler (k8s.io/kube-scheduler/extender/v1): JSON to values and back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from kerf.wire.errors import WireError
+
+MOST_NODES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class NodesQuery:
+    """Filter's and prioritize's question: one pod, and node names in kube-scheduler's order."""
+
+    pod: Mapping[str, Any]
+    nodes: tuple[str, ...] | list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class BindQuery:
+    """Bind's question."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreemptQuery:
+    """Preempt's question: per candidate node the uids of kube-scheduler's victims, and its count of PDB violations."""
+
+    pod: Mapping[str, Any]
+    victims: Mapping[str, tuple[tuple[str, ...], int]]
+
+
+def parse_nodes_query(body: bytes) -> NodesQuery:
+    """Read ExtenderArgs. Full node objects (`nodeCacheCapable: false`) are reduced to names. Raises WireError."""
+    document = _document(body)
+    pod = _mapping(document, "Pod")
+    names = document.get("NodeNames")
+    if names is None:
+        items = (document.get("Nodes") or {}).get("items") or []
+        names = [str((item.get("metadata") or {}).get("name", "")) for item in items]
+    if not isinstance(names, list) or len(names) > MOST_NODES:
+        raise WireError("NodeNames", names, f"send a list of at most {MOST_NODES} names")
+    return NodesQuery(pod, names)
+
+
+def parse_bind_query(body: bytes) -> BindQuery:
+    """Read ExtenderBindingArgs. Raises WireError."""
+    document = _document(body)
+    fields = {key: document.get(key) for key in ("PodNamespace", "PodName", "PodUID", "Node")}
+    for key, value in fields.items():
+        if not isinstance(value, str) or not value or len(value) > 253:
+            raise WireError(key, value, "send a text of 1 to 253 characters")
+    return BindQuery(*(str(value) for value in fields.values()))
+
+
+def parse_preempt_query(body: bytes) -> PreemptQuery:
+    """Read ExtenderPreemptionArgs, in either of its two forms. Raises WireError."""
+    document = _document(body)
+    pod = _mapping(document, "Pod")
+    short = document.get("NodeNameToMetaVictims")
+    full = document.get("NodeNameToVictims")
+    source = short if isinstance(short, Mapping) and short else full
+    if not isinstance(source, Mapping):
+        raise WireError("NodeNameToMetaVictims", source, "send a map of node names to victims")
+    victims = {}
+    for node, entry in source.items():
+        pods = entry.get("Pods") or [] if isinstance(entry, Mapping) else []
+        uids = tuple(str(item.get("UID") or (item.get("metadata") or {}).get("uid") or "") for item in pods)
+        victims[str(node)] = (uids, int(entry.get("NumPDBViolations") or 0) if isinstance(entry, Mapping) else 0)
+    return PreemptQuery(pod, victims)
+
+
+def render_filter(nodes: list[str], failed: Mapping[str, str], never: Mapping[str, str], error: str = "") -> bytes:
+    """ExtenderFilterResult. `failed` may fit after a preemption, `never` will not; both map names to one sentence."""
+    return orjson.dumps(
+        {
+            "NodeNames": nodes,
+            "FailedNodes": dict(failed),
+            "FailedAndUnresolvableNodes": dict(never),
+            "Error": error,
+        }
+    )
+
+
+def render_scores(names: list[str], scores: list[int]) -> bytes:
+    """HostPriorityList."""
+    return orjson.dumps([{"Host": name, "Score": score} for name, score in zip(names, scores, strict=True)])
+
+
+def render_bind(error: str = "") -> bytes:
+    """ExtenderBindingResult."""
+    return orjson.dumps({"Error": error})
+
+
+def render_victims(victims: Mapping[str, tuple[tuple[str, ...], int]]) -> bytes:
+    """ExtenderPreemptionResult."""
+    return orjson.dumps(
+        {
+            "NodeNameToMetaVictims": {
+                node: {"Pods": [{"UID": uid} for uid in uids], "NumPDBViolations": violations}
+                for node, (uids, violations) in victims.items()
+            }
+        }
+    )
+
+
+def _document(body: bytes) -> Mapping[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise WireError("body", body[:64].decode(errors="replace"), f"send JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise WireError("body", document, "send a JSON object")
+    return document
+
+
+def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = document.get(key)
+    if not isinstance(value, Mapping):
+        raise WireError(key, value, "send an object")
+    return value

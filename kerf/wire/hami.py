@@ -1,0 +1,111 @@
+"""What HAMi leaves on nodes and pods, read so that a cluster can move over or mix. Never written."""
+
+import json
+from typing import Any
+
+from kerf.model.ask import Stage
+from kerf.model.device import Card, Mode
+from kerf.model.grant import ContainerGrant, Grant, Slice
+from kerf.wire.errors import WireError
+
+NODE = "hami.io/vgpu-node"
+_MODES = {"": Mode.SHARED, "hami-core": Mode.SHARED, "mig": Mode.MIG, "mps": Mode.MPS}
+MOST_CARDS = 256
+
+
+def parse_register(text: str, key: str, vendor: str) -> tuple[Card, ...]:
+    """Cards of a HAMi registration: JSON since 2.8 (zero values are omitted), a colon list before. Raises WireError."""
+    records = _json_records(text, key) if text.lstrip().startswith("[") else _colon_records(text, key)
+    if len(records) > MOST_CARDS:
+        raise WireError(key, len(records), f"register at most {MOST_CARDS} cards")
+    cards = tuple(_card(record, f"{key}[{i}]", vendor) for i, record in enumerate(records))
+    if len({card.id for card in cards}) != len(cards):
+        raise WireError(key, [card.id for card in cards], "give every card its own id")
+    return cards
+
+
+def parse_allocated(text: str, key: str, vendor: str, stages: tuple[tuple[str, Stage], ...]) -> Grant:
+    """The grant of `…-devices-allocated`: "UUID,NVIDIA,MiB,cores:" per device, ";" after each container.
+
+    HAMi 2.10 leaves out the empty place of a container without devices, so when there are fewer places than
+    containers it is unknown whose they are; they are then counted as held by app containers, which never
+    counts too little. Raises WireError.
+    """
+    places = text.split(";")[:-1] if text.endswith(";") else text.split(";")
+    names = [name for name, _ in stages]
+    if len(places) != len(names):
+        names = [f"hami-{i}" for i in range(len(places))]
+    containers = []
+    for name, place in zip(names, places, strict=True):
+        slices = tuple(_slice(item, key, vendor) for item in place.split(":") if item.strip())
+        if slices:
+            containers.append(ContainerGrant(name, slices))
+    return Grant(tuple(containers))
+
+
+def _json_records(text: str, key: str) -> list[dict[str, Any]]:
+    try:
+        records = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WireError(key, text, f"write JSON ({error})") from error
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise WireError(key, text, "write a JSON list of devices")
+    return records
+
+
+def _colon_records(text: str, key: str) -> list[dict[str, Any]]:
+    records = []
+    for position, item in enumerate(filter(None, (part.strip() for part in text.split(":")))):
+        fields = [part.strip() for part in item.split(",")]
+        if len(fields) not in {7, 9}:
+            raise WireError(key, item, "write 7 or 9 comma-separated fields a device")
+        names = ("id", "count", "devmem", "devcore", "type", "numa", "health", "index", "mode")
+        record: dict[str, Any] = {"index": position, **dict(zip(names, fields, strict=False))}
+        record["health"] = record["health"].lower() == "true"
+        records.append(record)
+    return records
+
+
+def _card(record: dict[str, Any], where: str, vendor: str) -> Card:
+    mode = str(record.get("mode") or "")
+    if mode not in _MODES:
+        raise WireError(f"{where}.mode", mode, "use hami-core, mig or mps")
+    identity, model = record.get("id"), record.get("type")
+    if not isinstance(identity, str) or not identity or not isinstance(model, str) or not model:
+        raise WireError(where, record, "write the device's id and type")
+    return Card(
+        id=identity,
+        index=_number(record, "index", where, 0),
+        vendor=vendor,
+        model=model,
+        memory_mib=_number(record, "devmem", where, 0),
+        cores=_number(record, "devcore", where, 100),
+        slots=_number(record, "count", where, 10),
+        numa=_number(record, "numa", where, 0),
+        mode=_MODES[mode],
+        healthy=record.get("health") is True,
+    )
+
+
+def _number(record: dict[str, Any], name: str, where: str, default: int) -> int:
+    value = record.get(name, default)
+    try:
+        number = int(value)
+    except (TypeError, ValueError) as error:
+        raise WireError(f"{where}.{name}", value, "write a whole number") from error
+    if not 0 <= number < 2**31:
+        raise WireError(f"{where}.{name}", value, "write a whole number from 0 to 2147483647")
+    return number
+
+
+def _slice(item: str, key: str, vendor: str) -> Slice:
+    fields = [part.strip() for part in item.split(",")]
+    if len(fields) < 4 or not fields[0]:
+        raise WireError(key, item, "write UUID,vendor,MiB,cores")
+    try:
+        memory, cores = int(fields[2]), int(fields[3])
+    except ValueError as error:
+        raise WireError(key, item, "write MiB and cores as whole numbers") from error
+    if not 0 <= memory < 2**31 or not 0 <= cores <= 100:
+        raise WireError(key, item, "write MiB from 0 and cores from 0 to 100")
+    return Slice(fields[0], vendor, memory, cores)

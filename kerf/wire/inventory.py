@@ -1,0 +1,110 @@
+"""`kerf.dev/inventory` on a node: its cards as versioned JSON, written by the device plugin."""
+
+import json
+from typing import Any
+
+from kerf.model.device import Card, Mode
+from kerf.wire.errors import WireError
+
+KEY = "kerf.dev/inventory"
+VERSION = 1
+_LIMITS = {"memory_mib": 2**31 - 1, "cores": 10_000, "slots": 10_000, "numa": 1024, "index": 4096}
+
+
+def render_inventory(cards: tuple[Card, ...]) -> str:
+    """The annotation's text: cards by index, keys in a fixed order, so equal inventories are equal texts."""
+    ordered = sorted(cards, key=lambda card: (card.index, card.id))
+    return json.dumps({"v": VERSION, "cards": [_card_json(card) for card in ordered]}, separators=(",", ":"))
+
+
+def parse_inventory(text: str) -> tuple[Card, ...]:
+    """The cards of an annotation. Unknown keys are ignored, a higher version is refused. Raises WireError."""
+    document = parse_versioned(text, KEY, VERSION)
+    cards = document.get("cards")
+    if not isinstance(cards, list):
+        raise WireError(f"{KEY}.cards", cards, "write a list of cards")
+    parsed = tuple(_card(card, f"{KEY}.cards[{i}]") for i, card in enumerate(cards))
+    if len({card.id for card in parsed}) != len(parsed):
+        raise WireError(f"{KEY}.cards", [card.id for card in parsed], "give every card its own id")
+    return tuple(sorted(parsed, key=lambda card: (card.index, card.id)))
+
+
+def parse_versioned(text: str, key: str, newest: int) -> dict[str, Any]:
+    """A JSON object with a version `v` that this program can read. Raises WireError."""
+    try:
+        document = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise WireError(key, text, f"write JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise WireError(key, text, "write a JSON object")
+    version = document.get("v")
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise WireError(f"{key}.v", version, f"write the format's version, a whole number up to {newest}")
+    if version > newest:
+        raise WireError(
+            f"{key}.v", version, f"written by a newer Kerf; this one reads up to version {newest}: upgrade it"
+        )
+    return document
+
+
+def _card_json(card: Card) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "id": card.id,
+        "index": card.index,
+        "vendor": card.vendor,
+        "model": card.model,
+        "memory_mib": card.memory_mib,
+        "cores": card.cores,
+        "slots": card.slots,
+        "numa": card.numa,
+        "mode": card.mode.value,
+        "healthy": card.healthy,
+    }
+    if card.links:
+        out["links"] = list(card.links)
+    if card.physical_mib:
+        out["physical_mib"] = card.physical_mib
+    return out
+
+
+def _card(value: object, where: str) -> Card:
+    if not isinstance(value, dict):
+        raise WireError(where, value, "write an object")
+    mode = _text(value, "mode", where, "shared")
+    if mode not in set(Mode):
+        raise WireError(f"{where}.mode", mode, f"use one of {', '.join(Mode)}")
+    healthy = value.get("healthy", True)
+    links = value.get("links", [])
+    if not isinstance(healthy, bool):
+        raise WireError(f"{where}.healthy", healthy, "write true or false")
+    if not isinstance(links, list) or not all(isinstance(link, str) for link in links):
+        raise WireError(f"{where}.links", links, "write a list of card ids")
+    return Card(
+        id=_text(value, "id", where, None),
+        index=_number(value, "index", where, 0),
+        vendor=_text(value, "vendor", where, "nvidia"),
+        model=_text(value, "model", where, None),
+        memory_mib=_number(value, "memory_mib", where, None),
+        cores=_number(value, "cores", where, 100),
+        slots=_number(value, "slots", where, 10),
+        numa=_number(value, "numa", where, 0),
+        mode=Mode(mode),
+        healthy=healthy,
+        links=tuple(links),
+        physical_mib=_number(value, "physical_mib", where, 0, limit="memory_mib"),
+    )
+
+
+def _text(value: dict[str, Any], key: str, where: str, default: str | None) -> str:
+    text = value.get(key, default)
+    if not isinstance(text, str) or not text or len(text) > 253:
+        raise WireError(f"{where}.{key}", text, "write a text of 1 to 253 characters")
+    return text
+
+
+def _number(value: dict[str, Any], key: str, where: str, default: int | None, limit: str = "") -> int:
+    number = value.get(key, default)
+    most = _LIMITS[limit or key]
+    if isinstance(number, bool) or not isinstance(number, int) or not -1 <= number <= most:
+        raise WireError(f"{where}.{key}", number, f"write a whole number up to {most}")
+    return max(number, 0)

@@ -1,0 +1,96 @@
+"""Kubernetes nodes and pods, as raw JSON, to the model. The one place that knows where each fact stands."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kerf.model.ask import Stage
+from kerf.model.device import Card
+from kerf.model.grant import Grant, Holding
+from kerf.model.node import Node
+from kerf.model.units import milli, to_mib
+from kerf.model.vendor import Vendor
+from kerf.wire import annotations as ours
+from kerf.wire import hami, inventory
+from kerf.wire.errors import WireError
+from kerf.wire.resources import stages_of
+
+Json = Mapping[str, Any]
+_FINISHED = frozenset({"Succeeded", "Failed"})
+
+
+def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
+    """A node with its cards. Never raises: what cannot be read becomes the node's `problem` and no cards."""
+    meta, spec, status = _part(node, "metadata"), _part(node, "spec"), _part(node, "status")
+    notes = _part(meta, "annotations")
+    allocatable = _part(status, "allocatable")
+    cards: tuple[Card, ...] = ()
+    problem = ""
+    cpu = memory = 0
+    try:
+        cards = _cards(notes, vendors)
+        cpu, memory = milli(allocatable.get("cpu", 0)), to_mib(allocatable.get("memory", 0)) if allocatable else 0
+    except (WireError, ValueError) as error:
+        problem = str(error)
+    return Node(
+        name=str(meta.get("name", "")),
+        cards=cards,
+        cpu_milli=cpu,
+        memory_mib=memory,
+        labels=tuple(sorted((str(k), str(v)) for k, v in _part(meta, "labels").items())),
+        cordoned=tuple(
+            sorted({word.strip() for key in ours.CORDON for word in str(notes.get(key) or "").split(",")} - {""})
+        ),
+        schedulable=not spec.get("unschedulable"),
+        problem=problem,
+    )
+
+
+def parse_holding(pod: Json, vendors: tuple[Vendor, ...]) -> Holding | None:
+    """What a live pod holds, None if it holds nothing or is finished.
+
+    A grant counts only on a pod that is bound (`spec.nodeName`): the Binding writes both at once, so a grant
+    without a node is a forgery. HAMi's record counts only where no Kerf grant stands. Raises WireError.
+    """
+    meta, spec, status = _part(pod, "metadata"), _part(pod, "spec"), _part(pod, "status")
+    node = spec.get("nodeName")
+    if not node or status.get("phase") in _FINISHED:
+        return None
+    notes = _part(meta, "annotations")
+    stages = stages_of(spec)
+    grant = _grant(notes, stages, str(node), vendors)
+    if not grant:
+        return None
+    pod_key = f"{meta.get('namespace') or 'default'}/{meta.get('name', '')}"
+    return Holding(pod_key, str(meta.get("uid", "")), str(node), grant, stages)
+
+
+def _grant(notes: Json, stages: tuple[tuple[str, Stage], ...], node: str, vendors: tuple[Vendor, ...]) -> Grant:
+    if ours.GRANT in notes:
+        return ours.parse_grant(str(notes[ours.GRANT]))
+    if notes.get(hami.NODE) != node:
+        return Grant()
+    held = tuple(
+        container
+        for vendor in vendors
+        if vendor.hami_allocated in notes
+        for container in hami.parse_allocated(
+            str(notes[vendor.hami_allocated]), vendor.hami_allocated, vendor.name, stages
+        ).containers
+    )
+    return Grant(held)
+
+
+def _cards(notes: Json, vendors: tuple[Vendor, ...]) -> tuple[Card, ...]:
+    if inventory.KEY in notes:
+        return inventory.parse_inventory(str(notes[inventory.KEY]))
+    return tuple(
+        card
+        for vendor in vendors
+        if vendor.hami_register in notes
+        for card in hami.parse_register(str(notes[vendor.hami_register]), vendor.hami_register, vendor.name)
+    )
+
+
+def _part(value: Json, key: str) -> Json:
+    part = value.get(key)
+    return part if isinstance(part, Mapping) else {}

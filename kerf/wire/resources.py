@@ -1,0 +1,236 @@
+"""A pod's JSON to its ask: the pod contract that users of HAMi write, with every default resolved.
+
+The same reading serves webhook, scheduler, device plugin and quota, so all of them count the same number.
+"""
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any
+
+from kerf.model.ask import ContainerAsk, PodAsk, Selection, Stage, Wishes
+from kerf.model.policy import Defaults
+from kerf.model.units import milli, parse_quantity, parse_whole, to_mib
+from kerf.model.vendor import ResourceNames
+from kerf.wire.errors import WireError
+
+Json = Mapping[str, Any]
+
+
+NODE_POLICY = "hami.io/node-scheduler-policy"
+CARD_POLICY = "hami.io/gpu-scheduler-policy"
+WEIGHTS = "hami.io/device-scoring-weights"
+GANG_LABELS = ("kerf.dev/gang", "scheduling.x-k8s.io/pod-group")
+GANG_SIZE = "kerf.dev/gang-size"
+MOST_CARDS = 64
+"""Cards one container may ask for; more than any machine has, small enough to bound every loop."""
+
+
+def parse_container(container: Json, stage: Stage, names: ResourceNames, defaults: Defaults) -> ContainerAsk | None:
+    """What one container wants of one vendor, None if nothing. Raises WireError."""
+    limits = _resources(container)
+    given = {name: limits[name] for name in names.all if name in limits}
+    if not given or set(given) == {names.priority}:
+        return None
+    where = f"containers[{container.get('name', '?')}].resources.limits"
+    count = _whole(given, names.count, where, most=MOST_CARDS)
+    memory = _whole(given, names.memory, where)
+    percent = _whole(given, names.memory_percent, where, most=100)
+    cores = _whole(given, names.cores, where)
+    if count == 0 and names.count in given:
+        if memory or percent or cores:
+            fix = f"ask for at least one card, or drop {names.memory} and {names.cores}"
+            raise WireError(f"{where}[{names.count}]", 0, fix)
+        return None
+    if not memory and not percent:
+        memory, percent = (defaults.memory_mib, None) if defaults.memory_mib else (None, 100)
+    elif memory:
+        percent = None
+    else:
+        memory = None
+    if names.cores not in given:
+        whole = percent == 100 and defaults.whole_card_cores
+        cores = 100 if whole else defaults.cores
+    return ContainerAsk(
+        name=str(container.get("name", "")),
+        cards=count or defaults.cards,
+        memory_mib=memory,
+        memory_percent=percent,
+        cores=min(cores or 0, 100),
+        stage=stage,
+        vendor=names.vendor,
+    )
+
+
+def parse_pod(pod: Json, vendors: tuple[ResourceNames, ...], defaults: Defaults) -> PodAsk:
+    """A pod's ask over all vendors. Raises WireError that names the field, the value and the fix."""
+    meta = _mapping(pod.get("metadata"))
+    spec = _mapping(pod.get("spec"))
+    annotations = _mapping(meta.get("annotations"))
+    asks = [
+        ask
+        for container, stage in containers_of(spec)
+        for names in vendors
+        if (ask := parse_container(container, stage, names, defaults)) is not None
+    ]
+    used = next((names for names in vendors if asks and names.vendor == asks[0].vendor), vendors[0])
+    cpu, memory = effective_requests(spec)
+    gang, size = _gang(meta, spec)
+    return PodAsk(
+        namespace=str(meta.get("namespace") or "default"),
+        name=str(meta.get("name") or meta.get("generateName") or ""),
+        uid=str(meta.get("uid") or ""),
+        containers=tuple(asks),
+        selection=_selection(annotations, used) if asks else Selection(),
+        wishes=_wishes(annotations) if asks else Wishes(),
+        cpu_milli=cpu,
+        memory_mib=memory,
+        priority=int(spec.get("priority") or 0),
+        task_priority=_task_priority(spec, used),
+        gang=gang,
+        gang_size=size,
+    )
+
+
+def containers_of(spec: Json) -> Iterator[tuple[Json, Stage]]:
+    """Init containers first, in declared order, then app containers."""
+    for container in _items(spec.get("initContainers"), "spec.initContainers"):
+        sidecar = container.get("restartPolicy") == "Always"
+        yield container, Stage.SIDECAR if sidecar else Stage.INIT
+    for container in _items(spec.get("containers"), "spec.containers"):
+        yield container, Stage.APP
+
+
+def stages_of(spec: Json) -> tuple[tuple[str, Stage], ...]:
+    """The pod's containers with their stages, as `kerf.model.grant.card_uses` wants them."""
+    return tuple((str(container.get("name", "")), stage) for container, stage in containers_of(spec))
+
+
+def effective_requests(spec: Json) -> tuple[int, int]:
+    """The pod's CPU (thousandths of a core) and memory (MiB) by the effective-request rule, overhead included."""
+    running = [0, 0]
+    peak = [0, 0]
+    for container, stage in containers_of(spec):
+        asked = _cpu_memory(_mapping(container.get("resources")))
+        for i in (0, 1):
+            peak[i] = max(peak[i], running[i] + asked[i])
+            if stage is not Stage.INIT:
+                running[i] += asked[i]
+    whole_pod = _mapping(_mapping(spec.get("resources")).get("requests"))
+    if whole_pod:  # pod-level resources (Kubernetes 1.34) replace the sum of the containers
+        asked = _cpu_memory({"requests": whole_pod})
+        peak = [asked[0] if "cpu" in whole_pod else peak[0], asked[1] if "memory" in whole_pod else peak[1]]
+    overhead = _cpu_memory({"requests": spec.get("overhead")})
+    return peak[0] + overhead[0], peak[1] + overhead[1]
+
+
+def _cpu_memory(resources: Json) -> tuple[int, int]:
+    amounts = {**_mapping(resources.get("limits")), **_mapping(resources.get("requests"))}
+    try:
+        return milli(amounts.get("cpu", 0)), to_mib(amounts.get("memory", 0))
+    except ValueError as error:
+        raise WireError("resources.requests", amounts, f"write a Kubernetes quantity ({error})") from error
+
+
+def _resources(container: Json) -> Json:
+    resources = _mapping(container.get("resources"))
+    return {**_mapping(resources.get("requests")), **_mapping(resources.get("limits"))}
+
+
+def _whole(given: Json, name: str, where: str, *, most: int = 2**31 - 1) -> int | None:
+    if name not in given:
+        return None
+    try:
+        return parse_whole(given[name], most=most)
+    except ValueError as error:
+        fix = f"write a whole number from 0 to {most} ({_hint(given[name], name)}{error})"
+        raise WireError(f"{where}[{name}]", given[name], fix) from error
+
+
+def _hint(value: object, name: str) -> str:
+    """For "8Gi" where MiB are meant, the number the user wanted."""
+    try:
+        amount = parse_quantity(value)
+    except ValueError:
+        return ""
+    if "mem" in name and amount >= 2**31:
+        return f"the unit is MiB: {amount / Fraction(2**20):.0f}; "
+    return ""
+
+
+def _selection(annotations: Json, names: ResourceNames) -> Selection:
+    modes = _csv(annotations, names.modes)
+    words = dict(names.mode_words)
+    unknown = [mode for mode in modes if mode not in words]
+    if unknown:
+        raise WireError(f"metadata.annotations[{names.modes}]", unknown[0], f"use one of {', '.join(words)}")
+    numa = str(annotations.get(names.same_numa, "false")).strip().lower()
+    if numa not in {"", "true", "false"}:
+        raise WireError(f"metadata.annotations[{names.same_numa}]", numa, 'write "true" or "false"')
+    return Selection(
+        use_ids=_csv(annotations, names.use_ids),
+        avoid_ids=_csv(annotations, names.avoid_ids),
+        use_types=tuple(sorted({word.lower() for word in _csv(annotations, names.use_types)})),
+        avoid_types=tuple(sorted({word.lower() for word in _csv(annotations, names.avoid_types)})),
+        modes=tuple(sorted({words[mode] for mode in modes})),
+        same_numa=numa == "true",
+    )
+
+
+def _wishes(annotations: Json) -> Wishes:
+    node = str(annotations.get(NODE_POLICY, "")).strip() or None
+    cards = tuple(word.strip() for word in str(annotations.get(CARD_POLICY, "")).split(",") if word.strip())
+    return Wishes(node_policy=node, card_policies=cards, weights=_weights(annotations))
+
+
+def _weights(annotations: Json) -> tuple[int, int, int] | None:
+    text = annotations.get(WEIGHTS)
+    if text is None:
+        return None
+    fix = 'write all three as whole numbers, one of them positive: "slot=1,core=1,memory=3"'
+    try:
+        pairs = dict(part.strip().split("=") for part in str(text).split(","))
+        weights = (int(pairs["slot"]), int(pairs["core"]), int(pairs["memory"]))
+    except (ValueError, KeyError) as error:
+        raise WireError(f"metadata.annotations[{WEIGHTS}]", text, fix) from error
+    if len(pairs) != 3 or min(weights) < 0 or max(weights) == 0 or max(weights) > 1000:
+        raise WireError(f"metadata.annotations[{WEIGHTS}]", text, fix)
+    return weights
+
+
+def _gang(meta: Json, spec: Json) -> tuple[str | None, int]:
+    labels = _mapping(meta.get("labels"))
+    annotations = _mapping(meta.get("annotations"))
+    group = _mapping(spec.get("schedulingGroup")).get("podGroupName")
+    name = group or next((labels[label] for label in GANG_LABELS if labels.get(label)), None)
+    text = annotations.get(GANG_SIZE, labels.get(GANG_SIZE, 0))
+    try:
+        size = parse_whole(text)
+    except ValueError as error:
+        raise WireError(f"metadata.annotations[{GANG_SIZE}]", text, "write the number of pods in the gang") from error
+    return (f"{meta.get('namespace') or 'default'}/{name}", size) if name else (None, 0)
+
+
+def _task_priority(spec: Json, names: ResourceNames) -> int:
+    found = [
+        _whole(
+            _resources(container), names.priority, f"containers[{container.get('name', '?')}].resources.limits", most=1
+        )
+        for container, _ in containers_of(spec)
+    ]
+    return min((value for value in found if value is not None), default=1)
+
+
+def _csv(annotations: Json, key: str) -> tuple[str, ...]:
+    return tuple(sorted({word.strip() for word in str(annotations.get(key) or "").split(",") if word.strip()}))
+
+
+def _mapping(value: object) -> Json:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _items(value: object, where: str) -> Iterator[Json]:
+    if value is None:
+        return
+    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
+        raise WireError(where, value, "write a list of containers")
+    yield from value

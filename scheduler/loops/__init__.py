@@ -1,0 +1,1 @@
+"""Background loops: each reads, plans (pure), applies."""

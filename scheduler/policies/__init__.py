@@ -1,0 +1,1 @@
+"""Placement policies: one small function each, in a dict by name."""

@@ -1,0 +1,1 @@
+"""Tenant quota: pure roll-ups and targets."""

@@ -1,0 +1,1 @@
+"""The mutating webhook: fills, validates, strips forgeries; `python -m webhook`."""

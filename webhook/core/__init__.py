@@ -1,0 +1,1 @@
+"""Pure admission: a pod and settings in, JSON-patch operations or a refusal out."""
