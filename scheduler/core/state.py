@@ -1,0 +1,36 @@
+"""What is free on a node right now, as frozen values: the input of every exact placement decision."""
+
+from dataclasses import dataclass
+
+from kerf.model.device import Card
+from kerf.model.grant import CardUse
+
+
+@dataclass(frozen=True, slots=True)
+class CardState:
+    """A card and what its tenants hold. `free` may be negative where hardware shrank under running pods."""
+
+    card: Card
+    used: CardUse
+    usable: bool = True
+    """Healthy, not cordoned and of a mode that can be sliced."""
+
+    @property
+    def free(self) -> CardUse:
+        """Grantable MiB, percent of SMs and slots that nobody holds."""
+        return CardUse(
+            self.card.memory_mib - self.used.memory_mib,
+            self.card.cores - self.used.cores,
+            self.card.slots - self.used.slots,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """A node's cards by index and its unrequested CPU (thousandths) and memory (MiB)."""
+
+    name: str
+    cards: tuple[CardState, ...]
+    free_cpu_milli: int
+    free_memory_mib: int
+    problem: str = ""
