@@ -1,0 +1,198 @@
+"""The API server as raw JSON: one small class over the official client's configuration and connection pool.
+
+The official models decode slowly and drop fields they do not know; Kerf reads and writes dictionaries.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Protocol
+from urllib.parse import urlencode
+
+import orjson
+
+from kerf.kube.errors import Gone, KubeError, Unreachable, error_of
+
+Json = dict[str, Any]
+Query = Mapping[str, str | int]
+PatchKind = Literal["merge", "json", "apply"]
+PAGE = 500
+"""Objects a list call fetches at once."""
+_PATCH_TYPES: dict[str, str] = {
+    "merge": "application/merge-patch+json",
+    "json": "application/json-patch+json",
+    "apply": "application/apply-patch+yaml",
+}
+
+
+class Kube(Protocol):
+    """What Kerf needs of an API server. Every method raises a KubeError; all are safe from several threads."""
+
+    def get(self, path: str, query: Query | None = None) -> Json:
+        """One object, or a list as the server gives it."""
+
+    def create(self, path: str, body: object, query: Query | None = None) -> Json:
+        """POST."""
+
+    def patch(self, path: str, body: object, kind: PatchKind = "merge", query: Query | None = None) -> Json:
+        """PATCH; `apply` needs `fieldManager` in the query."""
+
+    def replace(self, path: str, body: object) -> Json:
+        """PUT; the object's resourceVersion makes it optimistic."""
+
+    def delete(self, path: str, body: object | None = None) -> Json:
+        """DELETE."""
+
+    def list(self, path: str, query: Query | None = None) -> tuple[list[Json], str]:
+        """All items, page by page, and the resourceVersion to watch from."""
+
+    def watch(
+        self, path: str, resource_version: str, query: Query | None = None, timeout_s: int = 300
+    ) -> Iterator[tuple[str, Json]]:
+        """Events (type, object) until the server ends the watch. Raises Gone when it must be listed again."""
+
+
+class KubeClient:
+    """A Kube over HTTP."""
+
+    def __init__(self, configuration: Any, timeout_s: float = 10.0) -> None:  # noqa: ANN401 (the library's own type is untyped)
+        from kubernetes.client.rest import RESTClientObject
+
+        self._configuration = configuration
+        self._pool = RESTClientObject(configuration).pool_manager
+        self._host = str(configuration.host).rstrip("/")
+        self._timeout_s = timeout_s
+
+    def get(self, path: str, query: Query | None = None) -> Json:
+        return self._call("GET", path, None, query)
+
+    def create(self, path: str, body: object, query: Query | None = None) -> Json:
+        return self._call("POST", path, body, query)
+
+    def patch(self, path: str, body: object, kind: PatchKind = "merge", query: Query | None = None) -> Json:
+        return self._call("PATCH", path, body, query, _PATCH_TYPES[kind])
+
+    def replace(self, path: str, body: object) -> Json:
+        return self._call("PUT", path, body)
+
+    def delete(self, path: str, body: object | None = None) -> Json:
+        return self._call("DELETE", path, body)
+
+    def list(self, path: str, query: Query | None = None) -> tuple[list[Json], str]:
+        items: list[Json] = []
+        page: dict[str, str | int] = {"limit": PAGE, **(query or {})}
+        while True:
+            answer = self.get(path, page)
+            items.extend(answer.get("items") or [])
+            meta = answer.get("metadata") or {}
+            if not meta.get("continue"):
+                return items, str(meta.get("resourceVersion", ""))
+            page["continue"] = meta["continue"]
+
+    def watch(
+        self, path: str, resource_version: str, query: Query | None = None, timeout_s: int = 300
+    ) -> Iterator[tuple[str, Json]]:
+        full: dict[str, str | int] = {
+            **(query or {}),
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": timeout_s,
+        }
+        response = self._send("GET", path, None, full, None, timeout_s + 15.0)
+        try:
+            if response.status >= 400:
+                raise _error(response.status, response.read())
+            for line in self._lines(response):
+                event = orjson.loads(line)
+                if event.get("type") == "ERROR":
+                    status = event.get("object") or {}
+                    code = int(status.get("code") or 500)
+                    raise error_of(code, str(status.get("reason", "")), str(status.get("message", "")))
+                yield str(event["type"]), event["object"]
+        except orjson.JSONDecodeError as error:
+            raise Unreachable(f"the watch of {path} was cut within an event") from error
+        finally:
+            response.close()
+
+    def _lines(self, response: Any) -> Iterator[bytes]:  # noqa: ANN401
+        from urllib3.exceptions import HTTPError
+
+        rest = b""
+        try:
+            for chunk in response.stream(64 * 1024, decode_content=False):
+                *whole, rest = (rest + chunk).split(b"\n")
+                yield from filter(None, whole)
+        except HTTPError as error:
+            raise Unreachable(str(error)) from error
+        if rest:
+            yield rest
+
+    def _call(
+        self, method: str, path: str, body: object | None, query: Query | None = None, content: str = "application/json"
+    ) -> Json:
+        response = self._send(method, path, body, query, content, self._timeout_s)
+        data = response.data
+        if response.status >= 400:
+            raise _error(response.status, data)
+        answer = orjson.loads(data) if data else {}
+        return answer if isinstance(answer, dict) else {"items": answer}
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: object | None,
+        query: Query | None,
+        content: str | None,
+        timeout_s: float,
+    ) -> Any:  # noqa: ANN401
+        from urllib3 import Timeout
+        from urllib3.exceptions import HTTPError
+
+        url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
+        headers = {"Accept": "application/json", "User-Agent": "kerf"}
+        for setting in self._configuration.auth_settings().values():
+            headers[setting["key"]] = setting["value"]
+        if body is not None:
+            headers["Content-Type"] = content or "application/json"
+        try:
+            return self._pool.request(
+                method,
+                url,
+                body=None if body is None else orjson.dumps(body),
+                headers=headers,
+                preload_content=content is not None,
+                retries=False,
+                timeout=Timeout(connect=min(timeout_s, 5.0), read=timeout_s),
+            )
+        except HTTPError as error:
+            raise Unreachable(f"{method} {path}: {error}") from error
+
+
+def connect(kubeconfig: str | None, *, connections: int = 32, timeout_s: float = 10.0) -> KubeClient:
+    """A client from a kubeconfig file, or from inside a cluster when None. Raises KubeError with the fix."""
+    from kubernetes import client, config
+
+    configuration = client.Configuration()
+    try:
+        if kubeconfig:
+            config.load_kube_config(kubeconfig, client_configuration=configuration)
+        else:
+            config.load_incluster_config(client_configuration=configuration)
+    except (config.ConfigException, OSError) as error:
+        where = kubeconfig or "this pod's service account"
+        raise KubeError(0, "Kubeconfig", f"{where} cannot be used ({error}); pass --kubeconfig FILE") from error
+    configuration.connection_pool_maxsize = connections
+    return KubeClient(configuration, timeout_s)
+
+
+def _error(status: int, data: bytes) -> KubeError:
+    try:
+        answer = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        answer = {}
+    if not isinstance(answer, dict):
+        answer = {}
+    message = str(answer.get("message") or data[:200].decode(errors="replace"))
+    if status == 504 and "too old" in message:
+        return Gone(410, "Gone", message)
+    return error_of(status, str(answer.get("reason", "")), message)

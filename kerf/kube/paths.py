@@ -1,0 +1,24 @@
+"""Paths of the API server, so that each is spelled once."""
+
+NODES = "/api/v1/nodes"
+PODS = "/api/v1/pods"
+
+
+def node(name: str) -> str:
+    """One node."""
+    return f"{NODES}/{name}"
+
+
+def pod(namespace: str, name: str) -> str:
+    """One pod."""
+    return f"/api/v1/namespaces/{namespace}/pods/{name}"
+
+
+def binding(namespace: str, name: str) -> str:
+    """The binding subresource of a pod."""
+    return f"{pod(namespace, name)}/binding"
+
+
+def eviction(namespace: str, name: str) -> str:
+    """The eviction subresource of a pod."""
+    return f"{pod(namespace, name)}/eviction"

@@ -1,0 +1,91 @@
+"""A resource followed for ever: list, watch, list again when the watch is too old; one thread each."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from kerf.kube.client import Kube, Query
+from kerf.kube.errors import Gone, KubeError, NotFound
+
+_LOG = logging.getLogger("kerf.watch")
+Json = dict[str, Any]
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 5.0
+
+
+class Follower:
+    """Follows one path and hands every state to two callbacks, in order, from one thread.
+
+    `replace(items)` gets the whole list after each (re)list; `change(type, object)` gets single events. A resource
+    that does not exist (`optional`) counts as an empty list and is asked for again every few seconds.
+    """
+
+    def __init__(
+        self,
+        kube: Kube,
+        path: str,
+        replace: Callable[[list[Json]], None],
+        change: Callable[[str, Json], None],
+        *,
+        query: Query | None = None,
+        optional: bool = False,
+    ) -> None:
+        self._kube = kube
+        self._path = path
+        self._replace = replace
+        self._change = change
+        self._query = dict(query or {})
+        self._optional = optional
+        self._stop = threading.Event()
+        self.synced = threading.Event()
+        """Set once the first list was handed over."""
+        self._thread = threading.Thread(target=self._run, name=f"watch {path}", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End as soon as the current wait ends."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE_S
+        version = ""
+        while not self._stop.is_set():
+            try:
+                if not version:
+                    items, version = self._kube.list(self._path, self._query)
+                    self._replace(items)
+                    self.synced.set()
+                version = self._follow(version)
+                pause = FIRST_PAUSE_S
+            except Gone:
+                version = ""
+            except NotFound as error:
+                pause = self._absent(error, pause)
+                version = ""
+            except KubeError as error:
+                _LOG.warning("watch of %s: %s; again in %.1f s", self._path, error, pause)
+                self._stop.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+
+    def _absent(self, error: KubeError, pause: float) -> float:
+        if self._optional:
+            self._replace([])
+            self.synced.set()
+            self._stop.wait(LONGEST_PAUSE_S)
+            return FIRST_PAUSE_S
+        _LOG.warning("watch of %s: %s; again in %.1f s", self._path, error, pause)
+        self._stop.wait(pause)
+        return min(pause * 2, LONGEST_PAUSE_S)
+
+    def _follow(self, version: str) -> str:
+        for kind, item in self._kube.watch(self._path, version, self._query):
+            if self._stop.is_set():
+                break
+            version = str((item.get("metadata") or {}).get("resourceVersion") or version)
+            if kind != "BOOKMARK":
+                self._change(kind, item)
+        return version
