@@ -34,3 +34,5 @@ class NodeState:
     free_cpu_milli: int
     free_memory_mib: int
     problem: str = ""
+    schedulable: bool = True
+    """Whether the node takes new pods."""

@@ -1,0 +1,101 @@
+"""Does a container's slice fit on a card beside what is there, and on how many cards of a node."""
+
+from kerf.model.ask import ContainerAsk, Selection
+from kerf.model.device import Card
+from kerf.model.grant import NO_USE, CardUse
+from kerf.model.verdict import FIT, Misfit, Reason, Verdict
+from scheduler.core.state import CardState, NodeState
+
+
+def accepts(selection: Selection, ask: ContainerAsk, card: Card) -> bool:
+    """Whether the pod would take this card at all: vendor, id, model and mode."""
+    if card.vendor != ask.vendor or card.id in selection.avoid_ids:
+        return False
+    if selection.use_ids and card.id not in selection.use_ids:
+        return False
+    if selection.modes and card.mode.value not in selection.modes:
+        return False
+    model = card.model.lower()
+    if any(word.lower() in model for word in selection.avoid_types):
+        return False
+    return not selection.use_types or any(word.lower() in model for word in selection.use_types)
+
+
+def largest_slice(card: Card) -> int:
+    """MiB of the largest slice the card could ever hold: one slice never spans beyond the hardware."""
+    return min(card.factory_memory_mib, card.memory_mib)
+
+
+def alone_on(ask: ContainerAsk, card: Card, mutex: bool) -> bool:
+    """Whether the container shares the card with nobody. Over-committed cores make "100 %" shareable."""
+    return mutex or (ask.exclusive and card.cores == 100)
+
+
+def fit(
+    ask: ContainerAsk, selection: Selection, state: CardState, *, mutex: bool = False, held: CardUse = NO_USE
+) -> Verdict:
+    """Whether one more slice fits on the card, `held` being what the pod's own containers hold there meanwhile.
+
+    The checks run in the order of `Reason`; numbers are MiB, percent of SMs, slots or cards as the reason has it.
+    """
+    card = state.card
+    memory = ask.memory_on(card.factory_memory_mib)
+    if not accepts(selection, ask, card):
+        return Misfit(Reason.TYPE, 1, 0, card.model)
+    if memory > largest_slice(card):
+        return Misfit(Reason.TOO_LARGE, memory, largest_slice(card), card.model)
+    if not state.usable:
+        return Misfit(Reason.UNHEALTHY, 1, 0, card.id)
+    return _room(ask, state, memory, held, alone_on(ask, card, mutex))
+
+
+def _room(ask: ContainerAsk, state: CardState, memory: int, held: CardUse, alone: bool) -> Verdict:
+    free = state.free - held
+    if free.slots < 1:
+        return Misfit(Reason.SLOTS, 1, max(free.slots, 0), state.card.id)
+    if memory > free.memory_mib:
+        return Misfit(Reason.MEMORY, memory, max(free.memory_mib, 0), state.card.id)
+    if ask.cores > free.cores:
+        return Misfit(Reason.CORES, ask.cores, max(free.cores, 0), state.card.id)
+    if alone and state.used.slots + held.slots > 0:
+        return Misfit(Reason.EXCLUSIVE, 1, 0, state.card.id)
+    if ask.cores == 0 and state.used.cores >= state.card.cores > 0:
+        return Misfit(Reason.TAKEN, 1, 0, state.card.id)
+    return FIT
+
+
+def fit_alone(ask: ContainerAsk, selection: Selection, node: NodeState, *, mutex: bool = False) -> Verdict:
+    """Whether the container, were it the pod's only one, finds its distinct cards on the node.
+
+    The reason is the first check, in the order of `Reason`, that leaves fewer cards than asked. For amounts (MiB,
+    percent), `free` is what the ask would have to shrink to for that check to leave enough.
+    """
+    if not node.cards:
+        return Misfit(Reason.NO_INVENTORY, ask.cards, 0, node.problem)
+    verdicts = [fit(ask, selection, state, mutex=mutex) for state in node.cards]
+    left = len(verdicts)
+    for reason in Reason:
+        failed = [v for v in verdicts if isinstance(v, Misfit) and v.reason is reason]
+        if failed and (left == len(failed) if reason <= Reason.TOO_LARGE else left - len(failed) < ask.cards):
+            return _blame(ask, failed, left - len(failed))
+        left -= len(failed)
+        if reason is Reason.TOO_LARGE and left < ask.cards:
+            return Misfit(Reason.TOO_FEW_CARDS, ask.cards, left, ask.name)
+    return _apart(ask, selection, node, verdicts)
+
+
+def _blame(ask: ContainerAsk, failed: list[Misfit], left: int) -> Misfit:
+    reason = failed[0].reason
+    if reason not in {Reason.TOO_LARGE, Reason.MEMORY, Reason.CORES}:
+        return Misfit(reason, ask.cards, left, ask.name)
+    nearest = sorted(failed, key=lambda misfit: misfit.free - misfit.asked, reverse=True)
+    last_needed = nearest[min(ask.cards - left, len(nearest)) - 1]
+    return Misfit(reason, last_needed.asked, last_needed.free, ask.name)
+
+
+def _apart(ask: ContainerAsk, selection: Selection, node: NodeState, verdicts: list[Verdict]) -> Verdict:
+    if not selection.same_numa:
+        return FIT
+    numas = [state.card.numa for state, verdict in zip(node.cards, verdicts, strict=True) if verdict is FIT]
+    most = max(numas.count(numa) for numa in numas)
+    return FIT if most >= ask.cards else Misfit(Reason.NUMA, ask.cards, most, ask.name)

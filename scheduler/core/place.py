@@ -1,0 +1,231 @@
+"""Choose the cards of a pod on one node, all its containers jointly. Exact, deterministic, pure.
+
+Sidecars and apps run together, so they share what is free; a plain init container runs alone beside the sidecars that
+were declared before it, so it may reuse cards that the apps will hold. The search tries the running containers,
+hardest first, over cards in order of preference, then the init containers; a dead end steps back. Cards that are equal
+for all that matters are tried once.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from kerf.model.ask import ContainerAsk, PodAsk, Stage
+from kerf.model.grant import NO_USE, CardUse, ContainerGrant, Grant, Slice
+from kerf.model.verdict import FIT, Misfit, Reason
+from scheduler.core.fit import alone_on, fit, fit_alone
+from scheduler.core.preference import Preference, Weights, prefer
+from scheduler.core.state import CardState, NodeState
+
+STEPS = 20_000
+"""Card choices tried before the search gives up with JOINT. Eight cards and four containers need far fewer."""
+PERCENT_MIB = 800
+"""MiB that a percent counts in the order of the search: a card of about 80 GB. The order only speeds the search up."""
+
+
+def place(
+    ask: PodAsk,
+    node: NodeState,
+    cards: tuple[str, ...],
+    weights: Weights,
+    *,
+    check_node: bool = True,
+    price: Mapping[str, int] | None = None,
+) -> Grant | Misfit:
+    """The pod's grant on this node, or why there is none.
+
+    `cards` is an ordered chain of card policies, `weights` those of slots, cores and memory. `check_node` includes the
+    node's own CPU, memory and cordon. `price` maps card ids to keys (lowest first) that stand where the chain says
+    `binpack`. Slices are in the order of card index. A pod that asks for no card gets an empty grant.
+    """
+    preference = prefer(cards, weights, price)
+    misfit = _first_misfit(ask, node, preference, check_node)
+    if misfit:
+        return misfit
+    search = _Search(ask, node, preference)
+    if search.run():
+        return search.grant()
+    return Misfit(Reason.JOINT, len(ask.containers), search.deepest, ask.containers[search.deepest_container].name)
+
+
+def node_misfit(ask: PodAsk, node: NodeState) -> Misfit | None:
+    """Why the node itself cannot take the pod: cordoned, CPU (thousandths) or memory (MiB)."""
+    if not node.schedulable:
+        return Misfit(Reason.NODE, detail="cordoned")
+    if ask.cpu_milli > node.free_cpu_milli:
+        return Misfit(Reason.NODE, ask.cpu_milli, max(node.free_cpu_milli, 0), "cpu")
+    if ask.memory_mib > node.free_memory_mib:
+        return Misfit(Reason.NODE, ask.memory_mib, max(node.free_memory_mib, 0), "memory")
+    return None
+
+
+def _first_misfit(ask: PodAsk, node: NodeState, preference: Preference, check_node: bool) -> Misfit | None:
+    alone = [_container_misfit(container, ask, node, preference) for container in ask.containers]
+    misfits = [misfit for misfit in alone if misfit]
+    if misfits:
+        return min(misfits, key=lambda misfit: misfit.reason)
+    return node_misfit(ask, node) if check_node else None
+
+
+def _container_misfit(container: ContainerAsk, ask: PodAsk, node: NodeState, preference: Preference) -> Misfit | None:
+    verdict = fit_alone(container, ask.selection, node, mutex=preference.mutex)
+    if isinstance(verdict, Misfit):
+        return verdict
+    if not preference.topology or container.cards == 1:
+        return None
+    free = [s for s in node.cards if fit(container, ask.selection, s, mutex=preference.mutex) is FIT]
+    most = max(len(island) for island in islands(free, ask.selection.same_numa))
+    return None if most >= container.cards else Misfit(Reason.TOPOLOGY, container.cards, most, container.name)
+
+
+def islands(states: list[CardState], same_numa: bool = False) -> list[set[str]]:
+    """Groups of card ids that links join, inside one NUMA node each if `same_numa`."""
+    links: dict[str, set[str]] = {state.card.id: set() for state in states}
+    numa = {state.card.id: state.card.numa for state in states}
+    for state in states:
+        for peer in state.card.links:
+            if peer in links and (not same_numa or numa[peer] == state.card.numa):
+                links[state.card.id].add(peer)
+                links[peer].add(state.card.id)
+    groups: list[set[str]] = []
+    for start in links:
+        if any(start in group for group in groups):
+            continue
+        group, frontier = {start}, [start]
+        while frontier:
+            fresh = links[frontier.pop()] - group
+            group |= fresh
+            frontier += fresh
+        groups.append(group)
+    return groups
+
+
+class _Search:
+    """Depth-first over containers; `chosen[c]` holds positions in `node.cards`, None while container c is open."""
+
+    def __init__(self, ask: PodAsk, node: NodeState, preference: Preference) -> None:
+        self.ask, self.node, self.preference = ask, node, preference
+        self.containers = ask.containers
+        self.chosen: list[tuple[int, ...] | None] = [None] * len(self.containers)
+        self.order = _hardest_first(self.containers)
+        self.steps = STEPS
+        self.deepest = 0
+        self.deepest_container = self.order[0] if self.order else 0
+
+    def run(self, level: int = 0) -> bool:
+        if level == len(self.order):
+            return True
+        container = self.order[level]
+        if level > self.deepest:
+            self.deepest, self.deepest_container = level, container
+        for positions in self._choices(container):
+            self.chosen[container] = positions
+            if self.run(level + 1):
+                return True
+            if self.steps <= 0:
+                break
+        self.chosen[container] = None
+        return False
+
+    def grant(self) -> Grant:
+        held = []
+        for ask, positions in zip(self.containers, self.chosen, strict=True):
+            cards = [self.node.cards[position].card for position in positions or ()]
+            slices = (Slice(c.id, c.vendor, ask.memory_on(c.factory_memory_mib), ask.cores) for c in cards)
+            held.append(ContainerGrant(ask.name, tuple(slices)))
+        return Grant(tuple(held))
+
+    def _choices(self, container: int) -> Iterator[tuple[int, ...]]:
+        """Card sets for a container given those chosen so far, the most preferred first, equal ones once."""
+        ask = self.containers[container]
+        ranked = sorted((self._key(container, p), p) for p in range(len(self.node.cards)) if self._fits(container, p))
+        positions = [position for _, position in ranked]
+        if not self.ask.selection.same_numa or ask.cards == 1:
+            yield from self._subsets(positions, ask.cards, ())
+            return
+        for numa in dict.fromkeys(self.node.cards[position].card.numa for position in positions):
+            yield from self._subsets([p for p in positions if self.node.cards[p].card.numa == numa], ask.cards, ())
+
+    def _subsets(self, positions: list[int], count: int, taken: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        if len(taken) == count:
+            self.steps -= 1
+            if self._joined(taken):
+                yield tuple(sorted(taken))
+            return
+        tried = set()
+        for i, position in enumerate(positions):
+            if len(positions) - i < count - len(taken) or self.steps <= 0:
+                return
+            twin = self._twin(position)
+            if twin not in tried:
+                tried.add(twin)
+                yield from self._subsets(positions[i + 1 :], count, (*taken, position))
+
+    def _joined(self, positions: tuple[int, ...]) -> bool:
+        if not self.preference.topology or len(positions) == 1:
+            return True
+        return len(islands([self.node.cards[position] for position in positions])) == 1
+
+    def _twin(self, position: int) -> object:
+        """Equal for cards that are interchangeable from here on."""
+        state = self.node.cards[position]
+        card = state.card
+        if self.preference.topology:
+            return position
+        holders = tuple(c for c, chosen in enumerate(self.chosen) if chosen is not None and position in chosen)
+        hardware = (card.vendor, card.memory_mib, card.factory_memory_mib, card.cores, card.slots, card.numa)
+        return hardware, state.used, holders
+
+    def _beside(self, container: int, position: int) -> tuple[CardUse, bool]:
+        """What the pod's own containers hold of the card while this one runs; whether one of them wants it alone."""
+        plain_init = self.containers[container].stage is Stage.INIT
+        card = self.node.cards[position].card
+        use, alone = NO_USE, False
+        for other, chosen in enumerate(self.chosen):
+            ask = self.containers[other]
+            if chosen is None or position not in chosen or ask.stage is Stage.INIT or other == container:
+                continue
+            if plain_init and (ask.stage is Stage.APP or other > container):
+                continue
+            use += CardUse(ask.memory_on(card.factory_memory_mib), ask.cores, 1)
+            alone = alone or alone_on(ask, card, self.preference.mutex)
+        return use, alone
+
+    def _fits(self, container: int, position: int) -> bool:
+        held, taken = self._beside(container, position)
+        state = self.node.cards[position]
+        mutex = self.preference.mutex
+        ask = self.containers[container]
+        return not taken and fit(ask, self.ask.selection, state, mutex=mutex, held=held) is FIT
+
+    def _key(self, container: int, position: int) -> tuple[int, ...]:
+        """Preference among cards; for an init container first of all what it adds to the pod's peak on the card."""
+        ask = self.containers[container]
+        state = self.node.cards[position]
+        held, _ = self._beside(container, position)
+        key = self.preference.key(ask, state.card, state.used + held)
+        if ask.stage is not Stage.INIT:
+            return key
+        mine = held + CardUse(ask.memory_on(state.card.factory_memory_mib), ask.cores, 1)
+        more = mine.peak(self._peak(position)) - self._peak(position)
+        return (more.slots, more.memory_mib, more.cores, *key)
+
+    def _peak(self, position: int) -> CardUse:
+        peak = running = NO_USE
+        for container, chosen in enumerate(self.chosen):
+            ask = self.containers[container]
+            if chosen is None or position not in chosen:
+                continue
+            use = CardUse(ask.memory_on(self.node.cards[position].card.factory_memory_mib), ask.cores, 1)
+            if ask.stage is Stage.INIT:
+                peak = peak.peak(self._beside(container, position)[0] + use)
+            else:
+                running += use
+        return peak.peak(running)
+
+
+def _hardest_first(containers: tuple[ContainerAsk, ...]) -> list[int]:
+    def hardness(index: int) -> tuple[bool, int, int, int, int]:
+        ask = containers[index]
+        memory = ask.memory_mib if ask.memory_mib is not None else (ask.memory_percent or 0) * PERCENT_MIB
+        return ask.stage is Stage.INIT, -ask.cards, -ask.cores, -memory, index
+
+    return sorted(range(len(containers)), key=hardness)
