@@ -23,6 +23,7 @@ NODE_ARBITER_BYTES: Final = 12288
 CARDS_MAX: Final = 16
 SLOTS: Final = 108
 UNLIMITED: Final = 2**64 - 1
+CHARGED_MASK: Final = 2**44 - 1
 LOCAL_TENANTS: Final = 1
 LOCAL_MEMBERS: Final = 20
 NODE_TENANTS: Final = 32
@@ -72,8 +73,8 @@ MEMBER: Final[_Fields] = (
     ("held_ns", "Q"), ("reserved1", "24s"),
 )  # fmt: skip
 SLOT: Final[_Fields] = (
-    ("pid", "i"), ("host_pid", "i"), ("start", "Q"), ("busy_ns", "Q"), ("stays", "I"), ("reserved0", "I"),
-    ("kinds", "8Q"), ("comm", "16s"), ("reserved1", "16s"), ("life", "64s"), ("bytes", "16Q"),
+    ("pid", "i"), ("host_pid", "i"), ("start", "Q"), ("busy_ns", "Q"), ("stays", "I"), ("seq", "H"), ("ack", "H"),
+    ("kinds", "8Q"), ("comm", "16s"), ("intent", "Q"), ("target", "Q"), ("life", "64s"), ("bytes", "16Q"),
 )  # fmt: skip
 
 
@@ -330,7 +331,7 @@ def _card_use(data: bytes, index: int) -> CardUse:
             cores=field("cores") or None,
             arbiter=_text(record.raw(data, base, "arbiter")),
         ),
-        charged_bytes=field("charged"),
+        charged_bytes=field("charged") & CHARGED_MASK,
         peak_bytes=field("peak"),
         denied=field("denied"),
         busy_ns=field("busy_ns"),

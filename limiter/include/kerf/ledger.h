@@ -39,6 +39,8 @@
 #define KERF_NODE_MEMBERS 128u
 #define KERF_NODE_ARBITER_BYTES 12288u
 
+#define KERF_CHARGED_BITS 44
+#define KERF_CHARGED_MASK ((1ULL << KERF_CHARGED_BITS) - 1)
 #define KERF_UNLIMITED UINT64_MAX /* memory_limit: no limit */
 
 enum kerf_policy {
@@ -100,7 +102,10 @@ struct kerf_card {
     uint32_t reserved0;
     uint64_t reserved1[5];
     /* Container-wide, written by libkerf. */
-    uint64_t charged; /* bytes now charged: the one word every reserve goes through */
+    /* The one word every reserve goes through: bytes now charged in the low 44 bits; above them the
+     * slot+1 (7 bits) and sequence (13 bits) of the last change, so that a change cut short by
+     * SIGKILL can be told from one that took effect (see ledger.c). */
+    uint64_t charged;
     uint64_t peak;    /* highest `charged` seen */
     uint64_t denied;  /* allocations refused for the limit */
     uint64_t reserved2[5];
@@ -173,10 +178,12 @@ struct kerf_slot {
     uint64_t start;    /* /proc/self/stat start time, clock ticks since boot */
     uint64_t busy_ns;  /* GPU time of this process, all cards */
     uint32_t stays;    /* how many processes have held this slot */
-    uint32_t reserved0;
+    uint16_t seq;      /* of this slot's last change to a `charged` word */
+    uint16_t ack;      /* the sequence others saw take effect before they overwrote it */
     uint64_t kinds[KERF_KINDS]; /* bytes by kind, all cards */
     char comm[16];              /* process name, NUL padded */
-    uint64_t reserved1[2];
+    uint64_t intent;            /* change under way: 1 << 63 | card << 32 | sequence; 0 = none */
+    uint64_t target;            /* bytes[card] once it has taken effect */
     union {
         pthread_mutex_t mutex; /* robust, process-shared; held for life by the process's pacer thread */
         uint32_t owner;        /* first word: holder's TID; 0 or bit 30 set = nobody lives here */
