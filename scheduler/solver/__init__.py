@@ -1,1 +1,1 @@
-"""The planner: joint packing of the pending set with OR-tools CP-SAT, and its independent checker."""
+"""The planner: packs the pending set jointly, plans gangs, proposes repacking. Pure; the only importer of ortools."""

@@ -1,0 +1,106 @@
+"""Every plan is recomputed here before anyone sees it: rules of the cluster, no code of the planner."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from kerf.model.ask import ContainerAsk, PodAsk
+from kerf.model.device import Card
+from kerf.model.grant import NO_USE, CardUse, card_uses
+from scheduler.core.state import NodeState
+from scheduler.solver.problem import Assignment, Problem
+
+
+def broken_rules(problem: Problem, assignments: tuple[Assignment, ...]) -> tuple[str, ...]:
+    """What is wrong with the assignments, one sentence a finding; empty for a sound plan."""
+    asks = {ask.uid: ask for ask in problem.asks}
+    nodes = {node.name: node for node in problem.nodes}
+    strangers = [a.pod_key for a in assignments if a.pod_uid not in asks or a.node not in nodes]
+    if strangers:
+        return tuple(f"{key}: unknown pod or node" for key in strangers)
+    twice = [uid for uid, count in Counter(a.pod_uid for a in assignments).items() if count > 1]
+    found = [f"{asks[uid].key}: placed twice" for uid in twice]
+    offered = dict(problem.offered)
+    on_node: dict[str, list[Assignment]] = defaultdict(list)
+    for a in assignments:
+        if a.node not in offered.get(a.pod_uid, {a.node}):
+            found.append(f"{a.pod_key}: {a.node} is not on offer")
+        found += [f"{a.pod_key}: {text}" for text in _grant(asks[a.pod_uid], a, nodes[a.node])]
+        on_node[a.node].append(a)
+    for name in sorted(on_node):
+        found += [f"{name}: {text}" for text in _node(nodes[name], [(asks[a.pod_uid], a) for a in on_node[name]])]
+    return tuple(found + list(_gangs(problem, {a.pod_uid for a in assignments})))
+
+
+def _grant(ask: PodAsk, assignment: Assignment, node: NodeState) -> Iterator[str]:
+    states = {state.card.id: state for state in node.cards}
+    held = {container.name: container.slices for container in assignment.grant.containers}
+    if not node.schedulable or [c.name for c in assignment.grant.containers] != [
+        c.name for c in ask.containers if c.cards
+    ]:
+        yield "the containers of the grant are not those of the ask, or the node is cordoned"
+    for want in ask.containers:
+        slices = held.get(want.name, ())
+        ids = [piece.card for piece in slices]
+        if len(ids) != want.cards or len(set(ids)) != len(ids):
+            yield f"{want.name} wants {want.cards} distinct cards, got {ids}"
+        known = [states[i].card for i in ids if i in states and states[i].usable]
+        if len(known) != len(ids) or not all(_selected(card, want, ask) for card in known):
+            yield f"{want.name}: a card of {ids} is missing, unusable or not selected"
+        if ask.selection.same_numa and len({card.numa for card in known}) > 1:
+            yield f"{want.name}: cards of several NUMA nodes"
+        for piece, card in zip(slices, known, strict=False):
+            least = (
+                want.memory_mib if want.memory_percent is None else card.factory_memory_mib * want.memory_percent // 100
+            )
+            if (piece.memory_mib, piece.cores, piece.vendor) != (least, want.cores, want.vendor):
+                yield f"{want.name}: {piece} is not what was asked"
+            if piece.memory_mib > min(card.factory_memory_mib, card.memory_mib):
+                yield f"{want.name}: {piece} is larger than the hardware"
+
+
+def _selected(card: Card, want: ContainerAsk, ask: PodAsk) -> bool:
+    choice, model = ask.selection, card.model.lower()
+    named = card.id in choice.use_ids if choice.use_ids else card.id not in choice.avoid_ids
+    typed = any(word.lower() in model for word in choice.use_types) if choice.use_types else True
+    banned = card.id in choice.avoid_ids or any(word.lower() in model for word in choice.avoid_types)
+    return card.vendor == want.vendor and named and typed and not banned and card.mode in (choice.modes or (card.mode,))
+
+
+def _node(node: NodeState, pods: list[tuple[PodAsk, Assignment]]) -> Iterator[str]:
+    if sum(ask.cpu_milli for ask, _ in pods) > max(0, node.free_cpu_milli):
+        yield "more CPU than is free"
+    if sum(ask.memory_mib for ask, _ in pods) > max(0, node.free_memory_mib):
+        yield "more memory than is free"
+    totals: dict[str, CardUse] = defaultdict(CardUse)
+    pods_on: Counter[str] = Counter()
+    alone: set[str] = set()
+    idle: set[str] = set()
+    for ask, a in pods:
+        for card, use in card_uses(a.grant, tuple((c.name, c.stage) for c in ask.containers)).items():
+            totals[card] += use
+            pods_on[card] += 1
+        alone |= {piece.card for want in ask.containers if want.cores >= 100 for piece in a.grant.of(want.name)}
+        idle |= {piece.card for want in ask.containers if want.cores == 0 for piece in a.grant.of(want.name)}
+    for state in node.cards:
+        use, free = totals.get(state.card.id, NO_USE), state.free
+        if use is NO_USE:
+            continue
+        if use.memory_mib > free.memory_mib or use.cores > free.cores or use.slots > free.slots:
+            yield f"card {state.card.id} is over-committed: {use} of {free}"
+        if state.card.cores == 100 and state.card.id in alone and (pods_on[state.card.id] > 1 or state.used.slots):
+            yield f"card {state.card.id} is held exclusively and shared"
+        if state.card.id in idle and state.used.cores >= state.card.cores > 0:
+            yield f"card {state.card.id} has no cores left even for best effort"
+
+
+def _gangs(problem: Problem, placed: set[str]) -> Iterator[str]:
+    running = dict(problem.running)
+    members: dict[str, list[PodAsk]] = defaultdict(list)
+    for ask in problem.asks:
+        if ask.gang is not None:
+            members[ask.gang].append(ask)
+    for name, asks in members.items():
+        started = sum(ask.uid in placed for ask in asks)
+        size = max(ask.gang_size for ask in asks)
+        if started and running.get(name, 0) * bool(size) + started < (size or len(asks)):
+            yield f"gang {name}: {started} of {size or len(asks)} placed"

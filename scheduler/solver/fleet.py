@@ -1,0 +1,182 @@
+"""Scratch books of a fleet as arrays of nodes by cards: what still fits while a plan is being made.
+
+Mutable, made anew for every plan. Nodes stand in the order of their names, so the index of a node breaks ties.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from kerf.model.ask import ContainerAsk, PodAsk, Stage
+from kerf.model.device import Card
+from kerf.model.grant import NO_USE, Grant, card_uses
+from scheduler.core.fit import accepts, largest_slice
+from scheduler.core.state import CardState, NodeState
+from scheduler.solver.problem import PodClass
+
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+FAR = 1 << 40  # a cost no real card reaches
+COST_STEP = 100  # costs closer than this are equal, so that nodes fill in the order of CPU and name
+EMPTY_COST = 8_000  # opening an empty card costs more than the worst fit on an opened one (4,000)
+
+
+def stages_of(ask: PodAsk) -> tuple[tuple[str, Stage], ...]:
+    """The asking containers with their stages, as `card_uses` wants them."""
+    return tuple((container.name, container.stage) for container in ask.containers)
+
+
+def _hardware(card: Card) -> tuple[object, ...]:
+    return card.vendor, card.model, card.mode, card.factory_memory_mib, card.memory_mib
+
+
+class Fleet:
+    """Free capacity of every card and node. `take` and `give` keep arrays and `states` in step."""
+
+    def __init__(self, nodes: Iterable[NodeState]) -> None:
+        self.states = sorted(nodes, key=lambda node: node.name)
+        self.index = {state.name: i for i, state in enumerate(self.states)}
+        width = max((len(state.cards) for state in self.states), default=0)
+        self.shape = (len(self.states), max(1, width))
+        self.memory, self.cores, self.slots = (np.zeros(self.shape, np.int64) for _ in range(3))
+        self.factory = np.zeros(self.shape, np.int64)
+        self.room = np.ones((2, *self.shape), np.int64)  # grantable memory and cores, at least 1
+        self.numa = np.zeros(self.shape, np.int64)
+        self.usable, self.empty, self.spent, self.single = (np.zeros(self.shape, np.bool_) for _ in range(4))
+        self.cpu = np.array([state.free_cpu_milli for state in self.states], np.int64)
+        self.ram = np.array([state.free_memory_mib for state in self.states], np.int64)
+        self.kind = np.full(self.shape, -1, np.int64)
+        self.where: dict[str, tuple[int, int]] = {}
+        self._kinds: list[Card] = []
+        self._accepted: dict[tuple[object, ...], Flags] = {}
+        kinds: dict[tuple[object, ...], int] = {}
+        for n, state in enumerate(self.states):
+            for g, held in enumerate(state.cards):
+                self.factory[n, g] = held.card.factory_memory_mib
+                self.kind[n, g] = kinds.setdefault(_hardware(held.card), len(kinds))
+                self._kinds += [held.card] * (len(kinds) - len(self._kinds))
+                self.where[held.card.id] = (n, g)
+                self.single[n, g] = held.card.cores == 100
+                self.room[:, n, g] = max(1, held.card.memory_mib), max(1, held.card.cores)
+                self.numa[n, g] = held.card.numa
+                self._read(n, g, held)
+
+    def _read(self, n: int, g: int, held: CardState) -> None:
+        free = held.free
+        self.memory[n, g], self.cores[n, g], self.slots[n, g] = free.memory_mib, free.cores, free.slots
+        self.empty[n, g] = held.used.slots == 0
+        self.spent[n, g] = held.used.cores >= held.card.cores > 0
+        self.usable[n, g] = held.usable and self.states[n].schedulable
+
+    def take(self, n: int, ask: PodAsk, grant: Grant) -> None:
+        """Count a pod on node `n`."""
+        self._book(n, ask, grant, 1)
+
+    def give(self, n: int, ask: PodAsk, grant: Grant) -> None:
+        """Take a pod off node `n` again."""
+        self._book(n, ask, grant, -1)
+
+    def _book(self, n: int, ask: PodAsk, grant: Grant, sign: int) -> None:
+        uses = card_uses(grant, stages_of(ask))
+        state = self.states[n]
+        cards = list(state.cards)
+        for g, held in enumerate(cards):
+            use = uses.get(held.card.id, NO_USE)
+            if use is not NO_USE:
+                cards[g] = replace(held, used=held.used + use if sign > 0 else held.used - use)
+        cpu, ram = state.free_cpu_milli - sign * ask.cpu_milli, state.free_memory_mib - sign * ask.memory_mib
+        self.states[n] = replace(state, cards=tuple(cards), free_cpu_milli=cpu, free_memory_mib=ram)
+        self.cpu[n], self.ram[n] = cpu, ram
+        for g, held in enumerate(cards):
+            if held.card.id in uses:
+                self._read(n, g, held)
+
+    def accepted(self, klass: PodClass, container: ContainerAsk) -> Flags:
+        """Cards that could ever hold a slice of the container."""
+        selection = klass.ask.selection
+        key = (selection, container.vendor, container.memory_mib, container.memory_percent)
+        if key not in self._accepted:
+            words = replace(selection, use_ids=(), avoid_ids=())
+            of_kind = [
+                container.memory_on(card.factory_memory_mib) <= largest_slice(card) and accepts(words, container, card)
+                for card in self._kinds
+            ]
+            flags: Flags = np.array([*of_kind, False])[self.kind]  # the padding is of kind -1, the last
+            if selection.use_ids:
+                flags &= self._named(selection.use_ids)
+            self._accepted[key] = flags & ~self._named(selection.avoid_ids)
+        return self._accepted[key]
+
+    def _named(self, ids: tuple[str, ...]) -> Flags:
+        flags = np.zeros(self.shape, np.bool_)
+        for card_id in ids:
+            if card_id in self.where:
+                flags[self.where[card_id]] = True
+        return flags
+
+    def wanted(self, container: ContainerAsk) -> Ints:
+        """MiB the container wants on each card."""
+        if container.memory_mib is not None:
+            return np.full(self.shape, container.memory_mib, np.int64)
+        return self.factory * (container.memory_percent or 0) // 100
+
+    def alone(self, klass: PodClass, container: ContainerAsk) -> Flags:
+        """Cards that the container would share with nobody."""
+        return self.single if container.exclusive and not klass.mutex else np.full(self.shape, klass.mutex)
+
+    def fitting(self, klass: PodClass, container: ContainerAsk) -> Flags:
+        """Cards that can take one slice of the container right now."""
+        fits = self.accepted(klass, container) & self.usable & (self.slots >= 1) & (self.cores >= container.cores)
+        fits &= (self.wanted(container) <= self.memory) & (self.empty | ~self.alone(klass, container))
+        return fits & ~self.spent if container.cores == 0 else fits
+
+    def card_costs(self, klass: PodClass, container: ContainerAsk) -> Ints:
+        """What one slice of the container costs on each card, `FAR` where it does not fit.
+
+        Permille of the card left over afterwards, memory thrice, plus `EMPTY_COST` on a card nobody uses.
+        """
+        memory = (self.memory - self.wanted(container)) * 3_000 // self.room[0]
+        cores = (self.cores - container.cores) * 1_000 // self.room[1]
+        return np.where(self.fitting(klass, container), memory + cores + EMPTY_COST * self.empty, FAR)
+
+    def node_costs(self, klass: PodClass) -> Ints:
+        """What a pod of the class costs on each node by its hungriest container, `FAR` and more where it cannot fit."""
+        ask = klass.ask
+        total: Ints = np.zeros(self.shape[0], np.int64)
+        for container in ask.containers:
+            total = np.maximum(total, self._cheapest(klass, container))
+        total[(self.cpu < ask.cpu_milli) | (self.ram < ask.memory_mib)] = FAR
+        total[[not state.schedulable for state in self.states]] = FAR
+        if klass.nodes is not None:
+            total[[state.name not in klass.nodes for state in self.states]] = FAR
+        return total
+
+    def _cheapest(self, klass: PodClass, container: ContainerAsk) -> Ints:
+        if container.cards > self.shape[1]:
+            return np.full(self.shape[0], FAR, np.int64)
+        costs = self.card_costs(klass, container)
+        if not klass.ask.selection.same_numa or container.cards == 1:
+            return _sum_of_least(costs, container.cards)
+        per_numa = [
+            _sum_of_least(np.where(self.numa == numa, costs, FAR), container.cards) for numa in np.unique(self.numa)
+        ]
+        least: Ints = np.minimum.reduce(per_numa)
+        return least
+
+    def best_first(self, klass: PodClass) -> Ints:
+        """Nodes that may hold a pod of the class, best fit first; exact where the class is sliced."""
+        costs = self.node_costs(klass)
+        nodes = np.flatnonzero(costs < FAR)
+        order: Ints = np.lexsort((nodes, self.cpu[nodes], costs[nodes] // COST_STEP))
+        ranked: Ints = nodes[order]
+        return ranked
+
+
+def _sum_of_least(costs: Ints, count: int) -> Ints:
+    if count == 1:
+        only: Ints = costs.min(axis=1)
+        return only
+    least: Ints = np.partition(costs, count - 1, axis=1)[:, :count]
+    return least.sum(axis=1)

@@ -1,0 +1,87 @@
+"""One pod after the other, each on its best fit: the planner's hint, its fallback and its yardstick."""
+
+from collections.abc import Iterable
+
+from kerf.model.ask import PodAsk
+from kerf.model.grant import Grant
+from kerf.model.policy import SchedulingPolicy
+from kerf.model.verdict import Misfit
+from scheduler.core.place import place
+from scheduler.core.preference import wished
+from scheduler.solver.fleet import Fleet
+from scheduler.solver.problem import (
+    Assignment,
+    GangNeed,
+    Plan,
+    PodClass,
+    Problem,
+    gang_needs,
+    in_order,
+    pod_classes,
+    rank_plan,
+)
+
+
+def plan_greedy(problem: Problem) -> Plan:
+    """Serve the asks in order of priority, then as given; a gang is served as a whole at its first member's turn."""
+    fleet = Fleet(problem.nodes)
+    return rank_plan(problem, fill(problem, fleet, ()), "greedy")
+
+
+def fill(problem: Problem, fleet: Fleet, placed: tuple[Assignment, ...]) -> tuple[Assignment, ...]:
+    """`placed`, which the fleet's books already count, and every further ask that still fits."""
+    classes = {ask.uid: klass for klass in pod_classes(problem) for ask in klass.members}
+    gangs = {ask.uid: gang for gang in gang_needs(problem) for ask in gang.members}
+    done = {assignment.pod_uid: assignment for assignment in placed}
+    tried: set[str] = set()
+    for ask in in_order(problem):
+        gang = gangs.get(ask.uid)
+        if ask.uid in done or ask.uid in tried:
+            continue
+        group = gang.members if gang else (ask,)
+        tried.update(member.uid for member in group)
+        waiting = [member for member in group if member.uid not in done]
+        least = _still_needed(gang, len(group) - len(waiting))
+        done.update(_together(fleet, [classes[member.uid] for member in waiting], waiting, least, problem.policy))
+    return tuple(done.values())
+
+
+def _still_needed(gang: GangNeed | None, placed: int) -> int:
+    return max(0, gang.least - placed) if gang else 0
+
+
+def _together(
+    fleet: Fleet, classes: list[PodClass], asks: list[PodAsk], least: int, policy: SchedulingPolicy
+) -> dict[str, Assignment]:
+    """As many of the asks as fit, or none where fewer than `least` do."""
+    if len(asks) < least:
+        return {}
+    done: dict[str, tuple[int, PodAsk, Grant]] = {}
+    for klass, ask in zip(classes, asks, strict=True):
+        spot = best_spot(fleet, klass, policy)
+        if spot is not None:
+            fleet.take(spot[0], ask, spot[1])
+            done[ask.uid] = (*spot[:1], ask, spot[1])
+    if len(done) < least:
+        for n, ask, grant in done.values():
+            fleet.give(n, ask, grant)
+        return {}
+    return {uid: Assignment(uid, ask.key, fleet.states[n].name, grant) for uid, (n, ask, grant) in done.items()}
+
+
+def best_spot(
+    fleet: Fleet, klass: PodClass, policy: SchedulingPolicy, among: Iterable[int] | None = None
+) -> tuple[int, Grant] | None:
+    """The best node for a pod of the class and its grant there, None where nothing fits."""
+    for n in fleet.best_first(klass) if among is None else among:
+        found = place_on(fleet, int(n), klass.ask, policy)
+        if found is not None:
+            return int(n), found
+    return None
+
+
+def place_on(fleet: Fleet, n: int, ask: PodAsk, policy: SchedulingPolicy) -> Grant | None:
+    """The grant that placement gives the pod on node `n` as it stands now."""
+    chain, weights = wished(ask, policy)
+    found = place(ask, fleet.states[n], chain, weights)
+    return None if isinstance(found, Misfit) else found
