@@ -23,7 +23,7 @@ class Review:
     user: str
     object: Mapping[str, Any]
     old: Mapping[str, Any]
-    dry_run: bool = False
+    subresource: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,18 @@ def parse_review(body: bytes) -> Review:
     return Review(
         uid=request["uid"],
         operation=str(request.get("operation", "")),
-        kind=str((request.get("kind") or {}).get("kind", "")),
+        kind=str(_part(request, "kind").get("kind", "")),
         namespace=str(request.get("namespace") or ""),
-        user=str((request.get("userInfo") or {}).get("username", "")),
-        object=request["object"] if isinstance(request.get("object"), dict) else {},
-        old=request["oldObject"] if isinstance(request.get("oldObject"), dict) else {},
-        dry_run=bool(request.get("dryRun")),
+        user=str(_part(request, "userInfo").get("username", "")),
+        object=_part(request, "object"),
+        old=_part(request, "oldObject"),
+        subresource=str(request.get("subResource") or ""),
     )
+
+
+def _part(request: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = request.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def render_answer(uid: str, answer: Answer) -> bytes:

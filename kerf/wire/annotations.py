@@ -25,7 +25,21 @@ HAMI_STATE = frozenset(
     }
 )
 """What HAMi's own components write on pods; forged on a new pod it must change nothing."""
+_HAMI_ENDINGS = ("-devices-to-allocate", "-devices-allocated")
+_OWNED_LABELS = frozenset({"hami.io/vgpu-node"})
 MOST_SLICES = 1024
+
+
+def owned_annotation(key: str) -> bool:
+    """Whether only Kerf or HAMi's components may write this annotation of a pod."""
+    if key.startswith(OWNED_PREFIXES) or key in HAMI_STATE:
+        return True
+    return key.startswith("hami.io/") and key.endswith(_HAMI_ENDINGS)
+
+
+def owned_label(key: str) -> bool:
+    """Whether only HAMi's components may write this label of a pod."""
+    return key in _OWNED_LABELS
 
 
 def render_grant(grant: Grant) -> str:

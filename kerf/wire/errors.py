@@ -1,5 +1,7 @@
 """The one error of every codec: which field, which value, what to write instead."""
 
+import reprlib
+
 
 class WireError(ValueError):
     """Input that cannot be read. The message names the field, the value and the fix."""
@@ -12,5 +14,5 @@ class WireError(ValueError):
 
 
 def _short(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else reprlib.repr(value)  # the plain repr of deep nesting would not return
     return repr(text if len(text) <= 80 else f"{text[:77]}…")

@@ -4,7 +4,6 @@ The same reading serves webhook, scheduler, device plugin and quota, so all of t
 """
 
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
 from typing import Any
 
 from kerf.model.ask import ContainerAsk, PodAsk, Selection, Stage, Wishes
@@ -23,6 +22,8 @@ GANG_LABELS = ("kerf.dev/gang", "scheduling.x-k8s.io/pod-group")
 GANG_SIZE = "kerf.dev/gang-size"
 MOST_CARDS = 64
 """Cards one container may ask for; more than any machine has, small enough to bound every loop."""
+MOST_MEMORY_MIB = 2**24
+"""16 TiB, more than any card has: a larger number was meant as bytes ("1Gi" is 1,073,741,824)."""
 
 
 def parse_container(container: Json, stage: Stage, names: ResourceNames, defaults: Defaults) -> ContainerAsk | None:
@@ -31,9 +32,9 @@ def parse_container(container: Json, stage: Stage, names: ResourceNames, default
     given = {name: limits[name] for name in names.all if name in limits}
     if not given or set(given) == {names.priority}:
         return None
-    where = f"containers[{container.get('name', '?')}].resources.limits"
+    where = resources_field(container, stage)
     count = _whole(given, names.count, where, most=MOST_CARDS)
-    memory = _whole(given, names.memory, where)
+    memory = _whole(given, names.memory, where, most=MOST_MEMORY_MIB)
     percent = _whole(given, names.memory_percent, where, most=100)
     cores = _whole(given, names.cores, where)
     if count == 0 and names.count in given:
@@ -84,11 +85,17 @@ def parse_pod(pod: Json, vendors: tuple[ResourceNames, ...], defaults: Defaults)
         wishes=_wishes(annotations) if asks else Wishes(),
         cpu_milli=cpu,
         memory_mib=memory,
-        priority=int(spec.get("priority") or 0),
+        priority=_priority(spec),
         task_priority=_task_priority(spec, used),
         gang=gang,
         gang_size=size,
     )
+
+
+def resources_field(container: Json, stage: Stage) -> str:
+    """Where a container's limits stand, as people write a field's path."""
+    part = "containers" if stage is Stage.APP else "initContainers"
+    return f"spec.{part}[{str(container.get('name', '?'))[:63]}].resources.limits"
 
 
 def containers_of(spec: Json) -> Iterator[tuple[Json, Stage]]:
@@ -142,19 +149,18 @@ def _whole(given: Json, name: str, where: str, *, most: int = 2**31 - 1) -> int 
     try:
         return parse_whole(given[name], most=most)
     except ValueError as error:
-        fix = f"write a whole number from 0 to {most} ({_hint(given[name], name)}{error})"
+        hint = _hint(given[name]) if most == MOST_MEMORY_MIB else ""
+        fix = f"write a whole number from 0 to {most} ({hint}{error})"
         raise WireError(f"{where}[{name}]", given[name], fix) from error
 
 
-def _hint(value: object, name: str) -> str:
+def _hint(value: object) -> str:
     """For "8Gi" where MiB are meant, the number the user wanted."""
     try:
         amount = parse_quantity(value)
     except ValueError:
         return ""
-    if "mem" in name and amount >= 2**31:
-        return f"the unit is MiB: {amount / Fraction(2**20):.0f}; "
-    return ""
+    return f"the unit is MiB, so {to_mib(value)}; " if amount > MOST_MEMORY_MIB else ""
 
 
 def _selection(annotations: Json, names: ResourceNames) -> Selection:
@@ -210,12 +216,17 @@ def _gang(meta: Json, spec: Json) -> tuple[str | None, int]:
     return (f"{meta.get('namespace') or 'default'}/{name}", size) if name else (None, 0)
 
 
+def _priority(spec: Json) -> int:
+    value = spec.get("priority") or 0
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise WireError("spec.priority", value, "write a whole number")
+    return value
+
+
 def _task_priority(spec: Json, names: ResourceNames) -> int:
     found = [
-        _whole(
-            _resources(container), names.priority, f"containers[{container.get('name', '?')}].resources.limits", most=1
-        )
-        for container, _ in containers_of(spec)
+        _whole(_resources(container), names.priority, resources_field(container, stage), most=1)
+        for container, stage in containers_of(spec)
     ]
     return min((value for value in found if value is not None), default=1)
 

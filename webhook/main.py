@@ -1,0 +1,139 @@
+"""Composition root of the webhook: settings in, a running server out. `python -m webhook`."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+from aiohttp import web
+
+from kerf.config.load import PolicyFile, load_settings, required_setting, setting
+from kerf.model.policy import SchedulingPolicy
+from kerf.obs.log import start_logging
+from kerf.wire.admission import Answer, Review
+from kerf.wire.errors import WireError
+from webhook.core.mutate import mutate
+from webhook.core.settings import Settings
+from webhook.server.app import Limits, Service
+from webhook.server.metrics import Metrics
+from webhook.server.tls import Certificate
+
+log = logging.getLogger("webhook")
+CERTIFICATE_LOOK_S = 2.0
+FINISH_S = 10.0
+"""How long requests in flight may take to finish after SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What `python -m webhook` takes."""
+
+    bind: str = required_setting("HOST:PORT to serve on; port 0 takes a free one")
+    tls_cert: str | None = setting(None, "PEM certificate chain; read again when it changes")
+    tls_key: str | None = setting(None, "PEM private key")
+    kubeconfig: str | None = setting(None, "accepted so that all daemons start alike; the webhook calls nobody")
+    scheduler_name: str = setting("kerf-scheduler", "schedulerName for pods that ask for cards")
+    config: str | None = setting(None, "SchedulingPolicy whose defaults are filled in; read again when it changes")
+    runtime_class: str = setting("", "runtimeClassName for pods that ask for cards and name none")
+    trusted_user: tuple[str, ...] = setting((), "user who may change what only Kerf or HAMi write on pods; repeatable")
+    drain_seconds: float = setting(0.0, "how long to go on serving, unready, after SIGTERM")
+    log_level: str = setting("info", "debug, info, warning or error")
+
+
+class Rules:
+    """The rules with the newest policy."""
+
+    def __init__(self, flags: Flags) -> None:
+        self._flags = flags
+        self._settings = self._with(SchedulingPolicy())
+
+    def adopt(self, policy: SchedulingPolicy) -> None:
+        """Use another policy from the next review on."""
+        self._settings = self._with(policy)
+
+    def decide(self, review: Review) -> Answer:
+        """Answer one review."""
+        return mutate(review, self._settings)
+
+    def _with(self, policy: SchedulingPolicy) -> Settings:
+        return Settings(
+            defaults=policy.defaults,
+            scheduler_name=self._flags.scheduler_name,
+            runtime_class=self._flags.runtime_class,
+            trusted=frozenset(self._flags.trusted_user),
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT. Exit status: 0 after a clean stop, 1 when it could not start, 2 for bad flags."""
+    flags = load_settings(Flags, argv, program="python -m webhook", about="Kerf's mutating admission webhook.")
+    start_logging(flags.log_level)
+    try:
+        host, port = parse_bind(flags.bind)
+        if bool(flags.tls_cert) != bool(flags.tls_key):
+            raise WireError("--tls-cert, --tls-key", flags.tls_cert or flags.tls_key, "give both or neither")
+        rules = Rules(flags)
+        policy = PolicyFile(flags.config, rules.adopt, lambda problem: log.warning("policy not reloaded: %s", problem))
+        rules.adopt(policy.policy)
+        certificate = (
+            Certificate(Path(flags.tls_cert), Path(flags.tls_key)) if flags.tls_cert and flags.tls_key else None
+        )
+    except (OSError, WireError) as error:  # ssl.SSLError is an OSError
+        sys.stderr.write(f"webhook: {error}\n")
+        return 1
+    policy.start()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(serve(rules, (host, port), certificate, flags.drain_seconds))
+    finally:
+        policy.stop()
+
+
+def parse_bind(text: str) -> tuple[str, int]:
+    """`HOST:PORT`, `[::1]:PORT` or `:PORT` (every address). Raises WireError."""
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise WireError("--bind", text, "write HOST:PORT, for example 127.0.0.1:8443")
+    return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)  # noqa: S104 (what ":PORT" means)
+
+
+async def serve(rules: Rules, address: tuple[str, int], certificate: Certificate | None, drain_s: float) -> int:
+    """Listen, wait for a signal, drain."""
+    metrics = Metrics()
+    service = Service(rules.decide, metrics, Limits())
+    runner = web.AppRunner(service.app(), access_log=None, handle_signals=False, shutdown_timeout=FINISH_S)
+    await runner.setup()
+    site = web.TCPSite(runner, *address, ssl_context=certificate.context if certificate else None)
+    try:
+        await site.start()
+    except OSError as error:
+        sys.stderr.write(f"webhook: cannot listen on {address[0]}:{address[1]}: {error.strerror or error}\n")
+        await runner.cleanup()
+        return 1
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    scheme = "https" if certificate else "http"
+    log.info("serving on %s://%s:%d", scheme, *runner.addresses[0][:2])
+    looking = asyncio.create_task(_follow(certificate, metrics)) if certificate else None
+    await stop.wait()
+    service.draining = True
+    log.info("draining")
+    await asyncio.sleep(drain_s)
+    await runner.cleanup()
+    if looking:
+        looking.cancel()
+    log.info("stopped")
+    return 0
+
+
+async def _follow(certificate: Certificate, metrics: Metrics) -> None:
+    while True:
+        await asyncio.sleep(CERTIFICATE_LOOK_S)
+        worked = certificate.look()
+        if worked is not None:
+            metrics.reloaded("ok" if worked else "broken")

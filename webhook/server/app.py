@@ -1,0 +1,121 @@
+"""HTTP around the rules: sizes, times and numbers are bounded, and one bad request never hurts the next."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from kerf.wire.admission import Answer, Review, parse_review, render_answer
+from kerf.wire.errors import WireError
+from webhook.server.metrics import Metrics
+
+log = logging.getLogger("webhook")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one server."""
+
+    body_bytes: int = 3 * 1024 * 1024
+    """The API server itself accepts objects of at most 3 MiB."""
+    in_flight: int = 128
+    """Reviews at once; the next is answered 503, so memory stays below this many bodies."""
+    seconds: float = 10.0
+    """For a review to arrive whole and be answered; API servers wait 10 s unless told otherwise."""
+
+
+class Service:
+    """The handlers. `decide` is asked anew for every review, so that settings can change under it."""
+
+    def __init__(self, decide: Callable[[Review], Answer], metrics: Metrics, limits: Limits) -> None:
+        self._decide = decide
+        self._metrics = metrics
+        self._limits = limits
+        self._in_flight = 0
+        self.draining = False
+
+    def app(self) -> web.Application:
+        """The aiohttp application."""
+        app = web.Application(client_max_size=self._limits.body_bytes)
+        app.router.add_post("/mutate", self.mutate)
+        app.router.add_get("/healthz", self.healthy)
+        app.router.add_get("/readyz", self.ready)
+        app.router.add_get("/metrics", self.metrics)
+        app.on_response_prepare.append(self._say_goodbye)
+        return app
+
+    async def mutate(self, request: web.Request) -> web.Response:
+        """Answer one AdmissionReview."""
+        started = time.perf_counter()
+        outcome, response = await self._bounded(request)
+        self._metrics.answered(outcome, time.perf_counter() - started)
+        return response
+
+    async def healthy(self, _request: web.Request) -> web.Response:
+        """The process runs."""
+        return web.Response(text="ok\n")
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        """The process takes requests; not once it drains."""
+        return _refusal(503, "draining") if self.draining else web.Response(text="ok\n")
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """Prometheus' text format."""
+        return web.Response(body=self._metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+    async def _bounded(self, request: web.Request) -> tuple[str, web.Response]:
+        if (request.content_length or 0) > self._limits.body_bytes:
+            return "too_large", self._too_large()
+        if self._in_flight >= self._limits.in_flight:
+            return "busy", _refusal(503, f"{self._in_flight} reviews are in flight already: try again")
+        self._in_flight += 1
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                body = await request.read()
+            return self._answer(body)
+        except TimeoutError:
+            return "timeout", _refusal(408, f"the body did not arrive within {self._limits.seconds:g} s")
+        except web.HTTPRequestEntityTooLarge:
+            return "too_large", self._too_large()
+        finally:
+            self._in_flight -= 1
+
+    def _answer(self, body: bytes) -> tuple[str, web.Response]:
+        try:
+            review = parse_review(body)
+        except WireError as error:
+            return "malformed", _refusal(400, str(error))
+        try:
+            answer = self._decide(review)
+        except Exception:  # the service must outlive a defect in the rules; the API server's failurePolicy decides
+            log.exception("review %s failed", review.uid[:64])
+            return "failed", _refusal(500, "a defect in the webhook; its log has the trace")
+        _report(review, answer)
+        outcome = "refused" if not answer.allowed else "patched" if answer.patch else "allowed"
+        return outcome, web.Response(body=render_answer(review.uid, answer), content_type="application/json")
+
+    def _too_large(self) -> web.Response:
+        response = _refusal(413, f"the body is larger than {self._limits.body_bytes} bytes")
+        response.force_close()
+        return response
+
+    async def _say_goodbye(self, _request: web.Request, response: web.StreamResponse) -> None:
+        if self.draining:
+            response.force_close()
+
+
+def _refusal(status: int, sentence: str) -> web.Response:
+    return web.Response(status=status, text=f"{sentence}\n")
+
+
+def _report(review: Review, answer: Answer) -> None:
+    if answer.allowed and not answer.warnings:
+        return
+    meta = review.object.get("metadata")
+    meta = meta if isinstance(meta, dict) else {}
+    name = str(meta.get("name") or meta.get("generateName") or "")[:253]
+    data = {"pod": f"{review.namespace}/{name}", "user": review.user, "uid": review.uid}
+    log.info(answer.message or "; ".join(answer.warnings), extra={"data": data})
