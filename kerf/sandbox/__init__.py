@@ -1,0 +1,60 @@
+"""A real Kubernetes on loopback, for demo and cluster tests: built from source, run without a container engine.
+
+What lives here: the parts and their build, the processes, a control plane, one real node, fake nodes, images. What
+never does: anything that runs in a user's cluster. Only `kerf.cli` and the tests may import it. All of it listens on
+127.0.0.1 or on the node's own bridge, and nothing outlives the process that started it.
+
+    with run_directory() as run_dir:
+        parts = ensure((*CONTROL_PLANE, *NODE), progress=print)
+        with ControlPlane.start(run_dir, parts) as cp, Node.start(cp) as node:
+            cp.start_scheduler(Extender("http://127.0.0.1:9999"))
+"""
+
+from kerf.sandbox.api import Api, ApiError
+from kerf.sandbox.audit import Write
+from kerf.sandbox.build import Progress, ensure, estimate, locate, module_dir
+from kerf.sandbox.controlplane import ControlPlane
+from kerf.sandbox.documents import Webhook
+from kerf.sandbox.errors import NodeUnavailableError, SandboxError
+from kerf.sandbox.fakenodes import FakeNode
+from kerf.sandbox.images import SLEEPER
+from kerf.sandbox.layout import free_ports, run_directory
+from kerf.sandbox.node import Node
+from kerf.sandbox.nodehost import node_obstacle
+from kerf.sandbox.parts import CONTROL_PLANE, NODE
+from kerf.sandbox.pki import Authority, KeyPair
+from kerf.sandbox.processes import Command, Supervisor, await_until
+from kerf.sandbox.report import Report, parse_report
+from kerf.sandbox.scheduling import Extender, render_scheduler_configuration
+
+__all__ = [
+    "CONTROL_PLANE",
+    "NODE",
+    "SLEEPER",
+    "Api",
+    "ApiError",
+    "Authority",
+    "Command",
+    "ControlPlane",
+    "Extender",
+    "FakeNode",
+    "KeyPair",
+    "Node",
+    "NodeUnavailableError",
+    "Progress",
+    "Report",
+    "SandboxError",
+    "Supervisor",
+    "Webhook",
+    "Write",
+    "await_until",
+    "ensure",
+    "estimate",
+    "free_ports",
+    "locate",
+    "module_dir",
+    "node_obstacle",
+    "parse_report",
+    "render_scheduler_configuration",
+    "run_directory",
+]

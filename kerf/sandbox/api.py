@@ -1,0 +1,109 @@
+"""The few REST calls that the sandbox itself makes: an admin's client on the standard library."""
+
+import http.client
+import json
+import ssl
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from kerf.sandbox.errors import SandboxError
+
+CALL_SECONDS = 30.0
+MERGE_PATCH = "application/merge-patch+json"
+
+
+class ApiError(SandboxError):
+    """The API server said no, or could not be reached (status 0)."""
+
+    def __init__(self, method: str, path: str, status: int, message: str) -> None:
+        """`status` is the HTTP status code."""
+        super().__init__(f"{method} {path}: {status} {message}")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """An API server as one user sees it. One kept-alive connection per thread.
+
+    Every call returns the decoded JSON object and raises ApiError for anything that is not a 2xx answer.
+    """
+
+    url: str
+    token: str
+    tls: ssl.SSLContext
+    health: str = "/readyz"
+    _local: threading.local = field(default_factory=threading.local, repr=False, compare=False)
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Read an object or a list, ``/api/v1/namespaces/default/pods``."""
+        return self._json("GET", path)
+
+    def text(self, path: str) -> str:
+        """Read what is not JSON: ``/readyz``, ``…/pods/NAME/log``."""
+        return self._call("GET", path, None, "application/json").decode(errors="replace")
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Create an object."""
+        return self._json("POST", path, body)
+
+    def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Change an object by a JSON merge patch."""
+        return self._json("PATCH", path, body, MERGE_PATCH)
+
+    def delete(self, path: str, grace_seconds: int | None = None) -> dict[str, Any]:
+        """Delete an object."""
+        options = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
+        return self._json("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", **options})
+
+    def is_ready(self) -> bool:
+        """Whether the server answers and calls itself well."""
+        try:
+            return self.text(self.health) == "ok"
+        except ApiError:
+            return False
+
+    def close(self) -> None:
+        """Close this thread's connection; the next call opens a new one."""
+        if connection := getattr(self._local, "connection", None):
+            connection.close()
+            self._local.connection = None
+
+    def _json(
+        self, method: str, path: str, body: dict[str, Any] | None = None, content_type: str = "application/json"
+    ) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self._call(method, path, body, content_type))
+        return answer
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None, content_type: str) -> bytes:
+        payload = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": content_type}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        try:
+            connection = self._connection()
+            connection.request(method, path, payload, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise ApiError(method, path, 0, str(error) or type(error).__name__) from None
+        if not 200 <= answer.status < 300:
+            raise ApiError(method, path, answer.status, _message(content))
+        return content
+
+    def _connection(self) -> http.client.HTTPSConnection:
+        connection: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            host = urlsplit(self.url).netloc
+            connection = http.client.HTTPSConnection(host, timeout=CALL_SECONDS, context=self.tls)
+            self._local.connection = connection
+        return connection
+
+
+def _message(content: bytes) -> str:
+    try:
+        return str(json.loads(content)["message"])
+    except (ValueError, KeyError, TypeError):
+        return content.decode(errors="replace")[:500]

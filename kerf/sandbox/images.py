@@ -1,0 +1,68 @@
+"""OCI images made of bytes. Pure."""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+PAUSE = "kerf.dev/sandbox/pause:1"
+SLEEPER = "kerf.dev/sandbox/sleeper:1"
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""What Python's `platform.machine` calls them, and what an image does."""
+
+_MEDIA = "application/vnd.oci.image"
+
+
+def render_image(
+    name: str, files: Mapping[str, bytes], *, entrypoint: Sequence[str], architecture: str = "amd64"
+) -> bytes:
+    """An OCI archive with one layer: `files` by path (leading slash or not), all executable, owned by root.
+
+    Same input, same bytes.
+    """
+    layer = _tar({path.lstrip("/"): content for path, content in files.items()}, mode=0o755)
+    config = _json(
+        {
+            "architecture": architecture,
+            "os": "linux",
+            "config": {"Entrypoint": list(entrypoint)},
+            "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+        }
+    )
+    manifest = _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": f"{_MEDIA}.manifest.v1+json",
+            "config": _descriptor(f"{_MEDIA}.config.v1+json", config),
+            "layers": [_descriptor(f"{_MEDIA}.layer.v1.tar", layer)],
+        }
+    )
+    listed = _descriptor(f"{_MEDIA}.manifest.v1+json", manifest)
+    listed["annotations"] = {"io.containerd.image.name": name}
+    blobs = {f"blobs/sha256/{_digest(blob)[7:]}": blob for blob in (layer, config, manifest)}
+    index = _json({"schemaVersion": 2, "manifests": [listed]})
+    return _tar({"oci-layout": _json({"imageLayoutVersion": "1.0.0"}), "index.json": index, **blobs}, mode=0o644)
+
+
+def _tar(files: Mapping[str, bytes], *, mode: int) -> bytes:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for path in sorted(files):
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(files[path]), mode
+            tar.addfile(entry, io.BytesIO(files[path]))
+    return archive.getvalue()
+
+
+def _descriptor(media_type: str, blob: bytes) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": _digest(blob), "size": len(blob)}
+
+
+def _digest(blob: bytes) -> str:
+    return f"sha256:{hashlib.sha256(blob).hexdigest()}"
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document).encode()

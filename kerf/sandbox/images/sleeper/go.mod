@@ -1,0 +1,3 @@
+module kerf.dev/sandbox/sleeper
+
+go 1.24

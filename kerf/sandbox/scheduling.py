@@ -1,0 +1,80 @@
+"""The kube-scheduler configuration that Kerf ships: one profile and its extender. Pure."""
+
+from dataclasses import dataclass
+from typing import Any
+
+COUNT = "nvidia.com/gpu"
+SLICED = ("nvidia.com/gpumem", "nvidia.com/gpumem-percentage", "nvidia.com/gpucores", "nvidia.com/priority")
+"""Resources that no node advertises: kube-scheduler must not look for them, the extender does."""
+
+EXPLICIT_WISH_WEIGHT = 100_000
+"""What a user wrote into the pod outweighs every score of the extender (at most 10 * 10 * its weight)."""
+
+WISHES = ("NodeAffinity", "PodTopologySpread", "InterPodAffinity", "TaintToleration")
+OVERRULED = ("NodeResourcesFit", "NodeResourcesBalancedAllocation", "ImageLocality")
+"""Scores that would blur the extender's order of the nodes. Their filters stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extender:
+    """Where and how kube-scheduler reaches Kerf's extender.
+
+    `url` has no trailing slash; `ca_file` is set for https; `timeout_seconds` is per call.
+    """
+
+    url: str
+    ca_file: str | None = None
+    weight: int = 1
+    timeout_seconds: int = 10
+
+
+def render_scheduler_configuration(
+    kubeconfig: str, extender: Extender | None, *, profile: str = "kerf-scheduler", max_backoff_seconds: int = 5
+) -> dict[str, Any]:
+    """A KubeSchedulerConfiguration for one replica with `profile` as its only scheduler name.
+
+    `max_backoff_seconds` bounds how long a refused pod waits after capacity was freed (the usual default: 10).
+    """
+    return {
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "clientConnection": {"kubeconfig": kubeconfig, "qps": 1000, "burst": 1000},
+        "leaderElection": {"leaderElect": False},
+        "percentageOfNodesToScore": 100,
+        "podInitialBackoffSeconds": 1,
+        "podMaxBackoffSeconds": max_backoff_seconds,
+        "profiles": [_profile(profile)],
+        "extenders": [_extender(extender)] if extender else [],
+    }
+
+
+def _profile(name: str) -> dict[str, Any]:
+    return {
+        "schedulerName": name,
+        "plugins": {
+            "score": {
+                "enabled": [{"name": wish, "weight": EXPLICIT_WISH_WEIGHT} for wish in WISHES],
+                "disabled": [{"name": plugin} for plugin in (*WISHES, *OVERRULED)],
+            }
+        },
+        "pluginConfig": [{"name": "PodTopologySpread", "args": {"defaultingType": "List", "defaultConstraints": []}}],
+    }
+
+
+def _extender(extender: Extender) -> dict[str, Any]:
+    tls = {"enableHTTPS": True, "tlsConfig": {"caFile": extender.ca_file}} if extender.ca_file else {}
+    return {
+        "urlPrefix": extender.url,
+        "filterVerb": "filter",
+        "prioritizeVerb": "prioritize",
+        "preemptVerb": "preempt",
+        "bindVerb": "bind",
+        "weight": extender.weight,
+        "nodeCacheCapable": True,
+        "httpTimeout": f"{extender.timeout_seconds}s",
+        "managedResources": [
+            {"name": COUNT, "ignoredByScheduler": False},
+            *({"name": name, "ignoredByScheduler": True} for name in SLICED),
+        ],
+        **tls,
+    }
