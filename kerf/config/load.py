@@ -85,26 +85,29 @@ def read_policy(path: str | None) -> SchedulingPolicy:
 class PolicyFile:
     """A policy file that is read again when it changes; a broken new version is reported once and ignored."""
 
-    def __init__(
-        self, path: str | None, changed: Callable[[SchedulingPolicy], None], broken: Callable[[str], None]
-    ) -> None:
+    def __init__(self, path: str | None) -> None:
         self.policy = read_policy(path)
         self._path = path
-        self._changed = changed
-        self._broken = broken
         self._stop = threading.Event()
         self._stamp = self._state()
 
-    def start(self, every_s: float = 2.0) -> None:
+    def start(
+        self, changed: Callable[[SchedulingPolicy], None], broken: Callable[[str], None], every_s: float = 2.0
+    ) -> None:
         """Look for changes from a thread of its own."""
+
+        def run() -> None:
+            while not self._stop.wait(every_s):
+                self.look(changed, broken)
+
         if self._path:
-            threading.Thread(target=self._run, args=(every_s,), name="policy", daemon=True).start()
+            threading.Thread(target=run, name="policy", daemon=True).start()
 
     def stop(self) -> None:
         """End the thread."""
         self._stop.set()
 
-    def look(self) -> None:
+    def look(self, changed: Callable[[SchedulingPolicy], None], broken: Callable[[str], None]) -> None:
         """Read the file again if it has changed."""
         stamp = self._state()
         if stamp == self._stamp:
@@ -113,13 +116,9 @@ class PolicyFile:
         try:
             self.policy = read_policy(self._path)
         except WireError as error:
-            self._broken(str(error))
+            broken(str(error))
             return
-        self._changed(self.policy)
-
-    def _run(self, every_s: float) -> None:
-        while not self._stop.wait(every_s):
-            self.look()
+        changed(self.policy)
 
     def _state(self) -> tuple[int, int, int]:
         try:

@@ -75,7 +75,7 @@ def parse_pod(pod: Json, vendors: tuple[ResourceNames, ...], defaults: Defaults)
     ]
     used = next((names for names in vendors if asks and names.vendor == asks[0].vendor), vendors[0])
     cpu, memory = effective_requests(spec)
-    gang, size = _gang(meta, spec)
+    gang, size = gang_of(meta, spec)
     return PodAsk(
         namespace=str(meta.get("namespace") or "default"),
         name=str(meta.get("name") or meta.get("generateName") or ""),
@@ -203,7 +203,8 @@ def _weights(annotations: Json) -> tuple[int, int, int] | None:
     return weights
 
 
-def _gang(meta: Json, spec: Json) -> tuple[str | None, int]:
+def gang_of(meta: Json, spec: Json) -> tuple[str | None, int]:
+    """The pod's group as `namespace/name`, None without one, and its size, 0 where the pod does not say. Raises WireError."""
     labels = _mapping(meta.get("labels"))
     annotations = _mapping(meta.get("annotations"))
     group = _mapping(spec.get("schedulingGroup")).get("podGroupName")

@@ -1,0 +1,429 @@
+"""The scheduler's live state: what the watches say and what binds assume, under one lock, written here alone.
+
+Everything that decides reads it through `engine` and `fleet` while holding `lock`; nothing is copied on that path,
+and no I/O ever happens under the lock.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kerf.model.ask import PodAsk, Stage
+from kerf.model.grant import Grant, Holding, card_uses
+from kerf.model.node import Node
+from kerf.model.policy import SchedulingPolicy
+from kerf.model.snapshot import Snapshot
+from kerf.model.vendor import Vendor
+from kerf.model.verdict import Misfit, Reason
+from kerf.wire.errors import WireError
+from kerf.wire.objects import parse_holding, parse_node
+from kerf.wire.resources import effective_requests, gang_of, parse_pod, stages_of
+from scheduler.cache.engine import Engine
+from scheduler.cache.fleet import Fleet
+from scheduler.cache.tenants import State, Tenant
+from scheduler.core.victims import Evictable
+
+_LOG = logging.getLogger("kerf.store")
+Json = Mapping[str, Any]
+Stages = tuple[tuple[str, Stage], ...]
+CHUNK = 500
+"""Pods applied in one hold of the lock after a relist, so that a filter never waits for 40,000 of them."""
+_FINISHED = frozenset({"Succeeded", "Failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A pod that is not bound yet. `problem` says why its ask cannot be read."""
+
+    ask: PodAsk
+    stages: Stages
+    created: str
+    problem: str = ""
+    gates: bool = False
+    """Held back by scheduling gates: nobody may plan for it."""
+    preempts: bool = True
+    """Its PriorityClass lets it push out less important pods."""
+
+
+class Store:
+    """Nodes, tenants and waiting pods. `version` grows with every change of what is free."""
+
+    def __init__(
+        self,
+        policy: SchedulingPolicy,
+        vendors: tuple[Vendor, ...],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.policy = policy
+        self.vendors = vendors
+        self.fleet = Fleet()
+        self.engine = Engine(self.fleet, policy)
+        self.waiting: dict[str, Waiting] = {}
+        self.tenants: dict[str, Tenant] = {}
+        self.planned: dict[str, str] = {}
+        """Node per waiting pod's uid, as the last adopted plan has it: the top score, not a reservation."""
+        self.refused: dict[str, float] = {}
+        """When a waiting pod was first refused everywhere (monotonic seconds), by uid."""
+        self.gang_notes: dict[str, str] = {}
+        """Why a gang waits, in one sentence, as the planner last saw it."""
+        self._gang_sizes: dict[str, int] = {}
+        self.freed = threading.Event()
+        """Set whenever capacity was freed or a pod began to wait; loops clear it."""
+        self._clock = clock
+        self._names = tuple(vendor.names for vendor in vendors)
+        self._nodes: dict[str, Node] = {}
+        self._on_node: dict[str, set[str]] = {}
+
+    # ---- what the watches say
+    def apply_node(self, kind: str, item: Json) -> None:
+        """One node event."""
+        node = parse_node(item, self.vendors)
+        with self.lock:
+            if kind == "DELETED":
+                self._nodes.pop(node.name, None)
+                self.fleet.remove_node(node.name)
+            elif self._nodes.get(node.name) != node:
+                if node.problem:
+                    _LOG.warning("node %s: %s", node.name, node.problem)
+                self._nodes[node.name] = node
+                self.fleet.put_node(node, self.policy.factors(node))
+            else:
+                return
+        self.freed.set()
+
+    def replace_nodes(self, items: list[dict[str, Any]]) -> None:
+        """The whole list of nodes."""
+        for item in items:
+            self.apply_node("MODIFIED", item)
+        names = {item["metadata"]["name"] for item in items}
+        with self.lock:
+            for name in [name for name in self._nodes if name not in names]:
+                self.apply_node("DELETED", {"metadata": {"name": name}})
+
+    def apply_pod(self, kind: str, item: Json) -> None:
+        """One pod event."""
+        with self.lock:
+            self._apply_pod(kind, item)
+
+    def replace_pods(self, items: list[dict[str, Any]]) -> None:
+        """The whole list of pods; confirmed pods that are not in it are gone."""
+        for start in range(0, len(items), CHUNK):
+            with self.lock:
+                for item in items[start : start + CHUNK]:
+                    self._apply_pod("MODIFIED", item)
+        uids = {item["metadata"].get("uid") for item in items}
+        with self.lock:
+            gone = [uid for uid, tenant in self.tenants.items() if tenant.state is State.CONFIRMED and uid not in uids]
+            for uid in gone:
+                self._release(uid)
+            for uid in [uid for uid in self.waiting if uid not in uids]:
+                self._forget(uid)
+
+    def set_policy(self, policy: SchedulingPolicy) -> None:
+        """Use another policy from the next request on. Over-commitment changes what is free, not what tenants hold."""
+        with self.lock:
+            self.policy = policy
+            self.engine.set_policy(policy)
+            for node in self._nodes.values():
+                self.fleet.put_node(node, policy.factors(node))
+        self.freed.set()
+
+    def _apply_pod(self, kind: str, item: Json) -> None:
+        meta, spec = item.get("metadata") or {}, item.get("spec") or {}
+        uid = str(meta.get("uid", ""))
+        if kind == "DELETED" or (item.get("status") or {}).get("phase") in _FINISHED:
+            self._forget(uid)
+        elif spec.get("nodeName"):
+            self._bound(uid, item)
+        elif uid not in self.waiting or kind == "MODIFIED":
+            self._wait(uid, item)
+
+    def _wait(self, uid: str, item: Json) -> None:
+        meta = item["metadata"]
+        try:
+            ask, problem = parse_pod(item, self._names, self.policy.defaults), ""
+        except WireError as error:
+            ask = PodAsk(str(meta.get("namespace") or "default"), str(meta.get("name", "")), uid)
+            problem = str(error)
+        if not ask.containers and not problem:
+            return
+        created = str(meta.get("creationTimestamp", ""))
+        fresh = uid not in self.waiting
+        stages = () if problem else stages_of(item["spec"])
+        self.waiting[uid] = Waiting(
+            ask,
+            stages,
+            created,
+            problem,
+            gates=bool(item["spec"].get("schedulingGates")),
+            preempts=item["spec"].get("preemptionPolicy") != "Never",
+        )
+        if fresh and ask.gang:
+            self.freed.set()
+
+    def _bound(self, uid: str, item: Json) -> None:
+        self._answered(uid)
+        known = self.tenants.get(uid)
+        if known is not None and known.state is State.CONFIRMED and known.node == item["spec"]["nodeName"]:
+            return
+        holding = self._holding(item)
+        if known is not None and known.state is State.ASSUMED and known.holding == holding:
+            self.tenants[uid] = replace(known, state=State.CONFIRMED)
+            return
+        self._release(uid)
+        cpu, memory = _requests(item["spec"])
+        self._charge(
+            Tenant(
+                key=f"{item['metadata'].get('namespace') or 'default'}/{item['metadata'].get('name', '')}",
+                uid=uid,
+                node=item["spec"]["nodeName"],
+                state=State.CONFIRMED,
+                uses=card_uses(holding.grant, holding.stages) if holding else {},
+                cpu_milli=cpu,
+                memory_mib=memory,
+                holding=holding,
+                priority=int(item["spec"].get("priority") or 0),
+                gang=_gang(item),
+            )
+        )
+
+    def _holding(self, item: Json) -> Holding | None:
+        try:
+            return parse_holding(item, self.vendors)
+        except WireError as error:
+            _LOG.warning("pod %s/%s: %s", item["metadata"].get("namespace"), item["metadata"].get("name"), error)
+            return None
+
+    # ---- the ledger
+    def assume(self, ask: PodAsk, node: str, stages: Stages) -> Grant | Misfit:
+        """Place the pod on the node and charge it, or say why not. Charged until `undo` or the watch's word."""
+        with self.lock:
+            known = self.tenants.get(ask.uid)
+            if known is not None and known.state is not State.RESERVED:
+                return self._again(known, node)
+            if known is not None:
+                if known.node == node and not self.ready(known):
+                    return Misfit(Reason.RESERVED, detail="the pods that make room are still ending")
+                self._release(ask.uid)
+                if known.node == node and known.holding is not None:
+                    self._charge(replace(known, state=State.ASSUMED, since=self._clock()))
+                    return known.holding.grant
+            grant = self.engine.place(ask, node)
+            if isinstance(grant, Misfit):
+                return grant
+            self._charge(self._tenant(ask, node, grant, stages, State.ASSUMED))
+            return grant
+
+    def undo(self, uid: str) -> None:
+        """Take an assumption back. The one undo path; does nothing unless the pod is assumed."""
+        with self.lock:
+            tenant = self.tenants.get(uid)
+            if tenant is not None and tenant.state is State.ASSUMED:
+                self._release(uid)
+
+    def reserve(self, ask: PodAsk, node: str, grant: Grant, stages: Stages, until: float) -> None:
+        """Hold capacity for a pod that is still pending, until a monotonic time. The caller has seen that it fits."""
+        with self.lock:
+            if ask.uid in self.tenants or ask.uid not in self.waiting:
+                return
+            tenant = self._tenant(ask, node, grant, stages, State.RESERVED)
+            self._charge(replace(tenant, until=until))
+
+    def reservation(self, uid: str) -> Tenant | None:
+        """What is held for a pending pod."""
+        tenant = self.tenants.get(uid)
+        return tenant if tenant is not None and tenant.state is State.RESERVED else None
+
+    def drop_reservation(self, uid: str) -> None:
+        """Give a reservation back; does nothing unless the pod has one."""
+        with self.lock:
+            tenant = self.tenants.get(uid)
+            if tenant is not None and tenant.state is State.RESERVED:
+                self._release(uid)
+
+    def ready(self, tenant: Tenant) -> bool:
+        """Whether what is reserved is really free by now: victims may still be ending."""
+        cards = {state.card.id: state.free for state in self.fleet.state(tenant.node).cards}
+        return all(
+            card in cards and min(cards[card].memory_mib, cards[card].cores, cards[card].slots) >= 0
+            for card in tenant.uses
+        )
+
+    def refuse(self, uid: str) -> None:
+        """Remember that a pod fits nowhere: the planner and preemption look after it."""
+        with self.lock:
+            if uid in self.waiting and uid not in self.refused:
+                self.refused[uid] = self._clock()
+                self.freed.set()
+
+    def set_plan(self, planned: dict[str, str], notes: dict[str, str]) -> None:
+        """What the planner adopted: a node per pod's uid, and why gangs wait."""
+        with self.lock:
+            self.planned = planned
+            self.gang_notes.update(notes)
+
+    def set_gang_notes(self, notes: dict[str, str]) -> None:
+        """Why gangs wait that are not complete yet; earlier notes are dropped."""
+        with self.lock:
+            self.gang_notes = notes
+
+    def gang_members(self) -> dict[str, int]:
+        """How many pods of each gang are bound, assumed or have a place reserved."""
+        with self.lock:
+            return dict(Counter(tenant.gang for tenant in self.tenants.values() if tenant.gang))
+
+    def nodes_below(self, priority: int) -> list[str]:
+        """Nodes with pods less important than `priority`, those with the most first."""
+        with self.lock:
+            found = Counter(t.node for t in self.tenants.values() if t.uses and t.priority < priority)
+        return [name for name, _ in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
+
+    def assumed_before(self, moment: float) -> list[Tenant]:
+        """Assumptions older than a monotonic time: their binds never became visible."""
+        with self.lock:
+            return [t for t in self.tenants.values() if t.state is State.ASSUMED and t.since < moment]
+
+    def reservations_before(self, moment: float) -> list[Tenant]:
+        """Reservations that ended before a monotonic time."""
+        with self.lock:
+            return [t for t in self.tenants.values() if t.state is State.RESERVED and t.until < moment]
+
+    def set_gang_sizes(self, sizes: dict[str, int]) -> None:
+        """Sizes by `namespace/name` of the group, for pods that do not say theirs."""
+        with self.lock:
+            self._gang_sizes = sizes
+        self.freed.set()
+
+    def set_gang_size(self, gang: str, size: int) -> None:
+        """The size of one group; 0 forgets it."""
+        with self.lock:
+            self._gang_sizes[gang] = size
+        self.freed.set()
+
+    def sized(self, ask: PodAsk) -> PodAsk:
+        """The ask with its gang's size, where a PodGroup tells it."""
+        if ask.gang and not ask.gang_size:
+            return replace(ask, gang_size=self._gang_sizes.get(ask.gang, 0))
+        return ask
+
+    def on_node(self, name: str) -> list[Tenant]:
+        """The tenants of a node, by uid."""
+        with self.lock:
+            return [self.tenants[uid] for uid in sorted(self._on_node.get(name, ()))]
+
+    def evictable(self, node: str, ask: PodAsk) -> list[Evictable]:
+        """The node's pods that are less important than the asking one."""
+        return [
+            Evictable(t.uid, t.key, t.priority, t.uses, t.cpu_milli, t.memory_mib)
+            for t in self.on_node(node)
+            if t.priority < ask.priority and t.state is State.CONFIRMED
+        ]
+
+    def gang_note(self, ask: PodAsk) -> str:
+        """Why a gang's pod has to wait for the planner; empty for a pod that may be placed alone."""
+        ask = self.sized(ask)
+        if not ask.gang or ask.gang_size < 2 or not self.policy.planner.enabled:
+            return ""
+        return self.gang_notes.get(ask.gang, f"gang {ask.gang} waits for a place for all {ask.gang_size} pods")
+
+    def node(self, name: str) -> Node | None:
+        """A node as last seen."""
+        return self._nodes.get(name)
+
+    def node_names(self) -> list[str]:
+        """Every node, sorted."""
+        with self.lock:
+            return sorted(self._nodes)
+
+    def snapshot(self) -> Snapshot:
+        """A frozen picture of everything. Copies: for dumps and plans, not for requests."""
+        with self.lock:
+            live = (tenant for tenant in self.tenants.values() if tenant.state is not State.RESERVED)
+            holdings = [tenant.holding for tenant in live if tenant.holding is not None]
+            return Snapshot(
+                nodes=tuple(node for _, node in sorted(self._nodes.items())),
+                holdings=tuple(sorted(holdings, key=lambda holding: (holding.pod, holding.uid))),
+                pending=tuple(sorted((w.ask for w in self.waiting.values()), key=lambda ask: (ask.key, ask.uid))),
+            )
+
+    def counts(self) -> dict[State, int]:
+        """Tenants by state."""
+        with self.lock:
+            found = dict.fromkeys(State, 0)
+            for tenant in self.tenants.values():
+                found[tenant.state] += 1
+            return found
+
+    # ---- inside
+    def _again(self, known: Tenant, node: str) -> Grant | Misfit:
+        """A second bind of a pod that is assumed or bound: the same answer for the same node, else a refusal."""
+        if known.node == node and known.holding is not None:
+            return known.holding.grant
+        return Misfit(Reason.RESERVED, detail=f"the pod is already {known.state} on {known.node}")
+
+    def _tenant(self, ask: PodAsk, node: str, grant: Grant, stages: Stages, state: State) -> Tenant:
+        return Tenant(
+            key=ask.key,
+            uid=ask.uid,
+            node=node,
+            state=state,
+            uses=card_uses(grant, stages),
+            cpu_milli=ask.cpu_milli,
+            memory_mib=ask.memory_mib,
+            holding=Holding(ask.key, ask.uid, node, grant, stages),
+            priority=ask.priority,
+            gang=ask.gang,
+            since=self._clock(),
+        )
+
+    def _charge(self, tenant: Tenant) -> None:
+        self.tenants[tenant.uid] = tenant
+        self._on_node.setdefault(tenant.node, set()).add(tenant.uid)
+        self.fleet.charge(tenant.node, tenant.uses, tenant.cpu_milli, tenant.memory_mib)
+
+    def _release(self, uid: str) -> None:
+        tenant = self.tenants.pop(uid, None)
+        if tenant is None:
+            return
+        on_node = self._on_node[tenant.node]
+        on_node.discard(uid)
+        if not on_node:
+            del self._on_node[tenant.node]
+        self.fleet.release(tenant.node, tenant.uses, tenant.cpu_milli, tenant.memory_mib)
+        self.freed.set()
+
+    def _answered(self, uid: str) -> None:
+        self.waiting.pop(uid, None)
+        self.refused.pop(uid, None)
+        self.planned.pop(uid, None)
+
+    def _forget(self, uid: str) -> None:
+        self._answered(uid)
+        self._release(uid)
+
+
+def _requests(spec: Json) -> tuple[int, int]:
+    try:
+        return effective_requests(spec)
+    except WireError:
+        return 0, 0
+
+
+def _gang(item: Json) -> str | None:
+    try:
+        return gang_of(item["metadata"], item["spec"])[0]
+    except WireError:
+        return None
+
+
+def load(store: Store, nodes: Iterable[Json], pods: Iterable[Json]) -> None:
+    """Fill a store from dumps: for simulation, explanation and tests."""
+    for node in nodes:
+        store.apply_node("ADDED", node)
+    for pod in pods:
+        store.apply_pod("ADDED", pod)

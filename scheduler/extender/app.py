@@ -1,0 +1,135 @@
+"""The HTTP service: routes, limits, time-outs."""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from aiohttp import web
+
+from kerf.obs.metrics import Metrics
+from kerf.wire.errors import WireError
+from kerf.wire.extender import parse_bind_query, render_bind, render_filter
+from scheduler.extender.bind import Binder
+from scheduler.extender.verbs import Verbs
+from scheduler.metrics import SchedulerMetrics
+
+_LOG = logging.getLogger("kerf.extender")
+LARGEST_BODY = 16 << 20
+"""Bytes: 100,000 names of the longest kind, or a pod of the largest size with room to spare."""
+READ_SECONDS = 10.0
+BIND_THREADS = 16
+MOST_WAITING_BINDS = 1000
+"""Binds in flight; beyond, kube-scheduler is told to come back, memory does not grow."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Extender:
+    """Serves kube-scheduler. `ready` says whether every watch has been read once."""
+
+    def __init__(
+        self,
+        verbs: Verbs,
+        binder: Binder,
+        registry: Metrics,
+        metrics: SchedulerMetrics,
+        ready: Callable[[], bool],
+        refresh: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._verbs = verbs
+        self._binder = binder
+        self._registry = registry
+        self._metrics = metrics
+        self._ready = ready
+        self._refresh = refresh
+        self._pool = ThreadPoolExecutor(BIND_THREADS, thread_name_prefix="bind")
+        self._binds = 0
+
+    def app(self) -> web.Application:
+        """The routes."""
+        app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_errors])
+        app.router.add_post("/filter", self._read_only("filter", self._verbs.filter))
+        app.router.add_post("/prioritize", self._read_only("prioritize", self._verbs.prioritize))
+        app.router.add_post("/preempt", self._read_only("preempt", self._verbs.preempt))
+        app.router.add_post("/bind", self._bind)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._scrape)
+        return app
+
+    async def serve(self, bind: str, tls: ssl.SSLContext | None, stop: asyncio.Event) -> None:
+        """Serve HOST:PORT until `stop`, then finish what is in flight."""
+        host, _, port = bind.rpartition(":")
+        runner = web.AppRunner(self.app(), access_log=None, keepalive_timeout=120.0, shutdown_timeout=10.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=tls, backlog=1024).start()
+            _LOG.info("serving on %s", bind)
+            await stop.wait()
+        finally:
+            await runner.cleanup()
+            self._pool.shutdown(wait=True)
+
+    def _read_only(self, verb: str, answer: Callable[[bytes], bytes]) -> Handler:
+        observe = self._metrics.seconds.labels(verb).observe
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            body = await asyncio.wait_for(request.read(), READ_SECONDS)
+            if not self._ready():
+                raise web.HTTPServiceUnavailable(text="the first list of nodes and pods is still being read")
+            start = time.perf_counter()
+            result = answer(body)
+            observe(time.perf_counter() - start)
+            return web.Response(body=result, content_type="application/json")
+
+        return handle
+
+    async def _bind(self, request: web.Request) -> web.StreamResponse:
+        query = parse_bind_query(await asyncio.wait_for(request.read(), READ_SECONDS))
+        if self._binds >= MOST_WAITING_BINDS:
+            return _json(render_bind(f"{self._binds} binds are in flight; try again"))
+        self._binds += 1
+        start = time.perf_counter()
+        try:
+            loop = asyncio.get_running_loop()
+            error = await loop.run_in_executor(self._pool, self._binder.bind, query)
+        finally:
+            self._binds -= 1
+            self._metrics.seconds.labels("bind").observe(time.perf_counter() - start)
+        return _json(render_bind(error))
+
+    async def _healthz(self, _: web.Request) -> web.StreamResponse:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.StreamResponse:
+        if self._ready():
+            return web.Response(text="ok\n")
+        return web.Response(status=503, text="the first list of nodes and pods is still being read\n")
+
+    async def _scrape(self, _: web.Request) -> web.StreamResponse:
+        self._refresh()
+        return web.Response(body=self._registry.render(), content_type="text/plain", charset="utf-8")
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """One clear error for bad input; a fault of ours is logged whole and answered short. The service goes on."""
+    try:
+        return await handler(request)
+    except WireError as error:
+        _LOG.warning("%s: %s", request.path, error)
+        return _json(render_filter([], {}, {}, str(error)), 400)
+    except TimeoutError:
+        return _json(render_filter([], {}, {}, f"the request's body did not arrive in {READ_SECONDS:.0f} s"), 408)
+    except web.HTTPException:
+        raise
+    except Exception:  # noqa: BLE001 (the service goes on; the log has it all)
+        _LOG.exception("%s failed", request.path)
+        return _json(render_filter([], {}, {}, "internal error; see the scheduler's log"), 500)
+
+
+def _json(body: bytes, status: int = 200) -> web.Response:
+    return web.Response(body=body, status=status, content_type="application/json")

@@ -1,0 +1,170 @@
+"""The planner's loop: when pods were refused or a gang waits, plan the pending set jointly and let filter follow.
+
+A plan is advice: its node gets the top score. A gang's plan is more: every member's place is reserved at once, or none
+is, so two gangs can never hold half of what the other needs. Every place is checked again on the live state under the
+lock before it is adopted. kube-scheduler does not know that a reservation was made, so one annotation on one node
+(`kerf.dev/plan`) tells it that the world has changed; that is one write a plan, not one a pod.
+"""
+
+import hashlib
+import logging
+import threading
+import time
+from collections import defaultdict
+from dataclasses import replace
+
+from kerf.kube import paths
+from kerf.kube.client import Kube
+from kerf.kube.errors import KubeError
+from kerf.model.ask import PodAsk
+from kerf.model.verdict import Misfit
+from scheduler.cache.store import Store, Waiting
+from scheduler.core.state import NodeState
+from scheduler.metrics import SchedulerMetrics
+from scheduler.solver.problem import Problem
+from scheduler.solver.solve import Assignment, Plan, plan
+
+_LOG = logging.getLogger("kerf.planner")
+PLAN = "kerf.dev/plan"
+DEBOUNCE_S = 0.1
+"""Arrivals and departures come in bursts; one plan serves a burst."""
+LONGEST_WAIT_S = 5.0
+NODES_A_HOLD = 200
+"""Nodes read in one hold of the lock, so that a filter never waits for 5,000."""
+
+
+class Planner:
+    """Plans in a thread of its own; CP-SAT releases the interpreter while it searches."""
+
+    def __init__(self, store: Store, kube: Kube, metrics: SchedulerMetrics) -> None:
+        self._store = store
+        self._kube = kube
+        self._metrics = metrics
+        self._last = ""
+
+    def run(self, stop: threading.Event) -> None:
+        """Plan whenever something changed and pods wait, until told to stop."""
+        while not stop.is_set():
+            self._store.freed.wait(LONGEST_WAIT_S)
+            if stop.wait(DEBOUNCE_S):
+                return
+            self._store.freed.clear()
+            try:
+                self.look()
+            except Exception:  # noqa: BLE001 (a plan is advice; placement goes on without)
+                _LOG.exception("planning failed; greedy placement goes on")
+
+    def look(self) -> None:
+        """One round: read, plan, adopt."""
+        settings = self._store.policy.planner
+        if not settings.enabled:
+            return
+        asks = self._candidates(settings.max_pods)
+        if not asks:
+            self._store.set_plan({}, {})
+            return
+        problem = Problem(self._states(), tuple(asks), self._store.policy)
+        digest = _digest(problem)
+        if digest == self._last:
+            return
+        self._last = digest
+        self._adopt(asks, plan(problem))
+
+    def _candidates(self, most: int) -> list[PodAsk]:
+        """Refused pods and complete gangs, most important and oldest first."""
+        with self._store.lock:
+            waiting = [w for w in self._store.waiting.values() if not w.problem and not w.gates]
+            refused = set(self._store.refused)
+            running = self._store.gang_members()
+        notes: dict[str, str] = {}
+        gangs: dict[str, list[Waiting]] = defaultdict(list)
+        chosen: list[Waiting] = []
+        for one in waiting:
+            ask = self._store.sized(one.ask)
+            if self._store.reservation(ask.uid):
+                continue
+            if ask.gang and ask.gang_size > 1:
+                gangs[ask.gang].append(one)
+            elif ask.uid in refused:
+                chosen.append(one)
+        for gang, members in sorted(gangs.items()):
+            size = self._store.sized(members[0].ask).gang_size
+            present = len(members) + running.get(gang, 0)
+            if present >= size:
+                chosen.extend(members)
+            else:
+                notes[gang] = f"gang {gang} waits for its pods: {present} of {size} are there"
+        self._store.set_gang_notes(notes)
+        chosen.sort(key=lambda w: (-w.ask.priority, w.created, w.ask.key, w.ask.uid))
+        return [_remaining(self._store.sized(w.ask), running) for w in chosen[:most]]
+
+    def _states(self) -> tuple[NodeState, ...]:
+        names = self._store.node_names()
+        states: list[NodeState] = []
+        for start in range(0, len(names), NODES_A_HOLD):
+            with self._store.lock:
+                found = (self._store.fleet.state(name) for name in names[start : start + NODES_A_HOLD])
+                states.extend(state for state in found if state.cards)
+        return tuple(states)
+
+    def _adopt(self, asks: list[PodAsk], answer: Plan) -> None:
+        gangs: dict[str, list[tuple[PodAsk, Assignment]]] = defaultdict(list)
+        by_uid = {ask.uid: ask for ask in asks}
+        planned: dict[str, str] = {}
+        for assignment in answer.assignments:
+            ask = by_uid[assignment.pod_uid]
+            if ask.gang and ask.gang_size > 1:
+                gangs[ask.gang].append((ask, assignment))
+            else:
+                planned[ask.uid] = assignment.node
+        notes = {
+            ask.gang: f"gang {ask.gang} waits: its {ask.gang_size} pods do not fit together now"
+            for ask in asks
+            if ask.gang and ask.gang not in gangs
+        }
+        until = time.monotonic() + self._store.policy.planner.gang_timeout_s
+        held = [gang for gang, members in sorted(gangs.items()) if self._reserve(members, until)]
+        self._store.set_plan(planned, notes)
+        self._count(answer)
+        if held or planned:
+            self._wake(next(iter(answer.assignments)).node)
+
+    def _reserve(self, members: list[tuple[PodAsk, Assignment]], until: float) -> bool:
+        """Hold every member's place, or none."""
+        held: list[str] = []
+        with self._store.lock:
+            for ask, assignment in members:
+                waiting = self._store.waiting.get(ask.uid)
+                grant = self._store.engine.place(ask, assignment.node)
+                if waiting is None or isinstance(grant, Misfit):
+                    for uid in held:
+                        self._store.drop_reservation(uid)
+                    return False
+                self._store.reserve(ask, assignment.node, grant, waiting.stages, until)
+                held.append(ask.uid)
+        _LOG.info("gang %s: %d places are held", members[0][0].gang, len(held))
+        return True
+
+    def _count(self, answer: Plan) -> None:
+        self._metrics.plans.labels(answer.adopted).inc()
+        self._metrics.planned.labels("placed").set(len(answer.assignments))
+        self._metrics.planned.labels("unplaced").set(len(answer.unplaced))
+        self._metrics.plan_gap.set(answer.gap)
+
+    def _wake(self, node: str) -> None:
+        """Tell kube-scheduler that something changed: it tries refused pods again on any node event."""
+        try:
+            self._kube.patch(paths.node(node), {"metadata": {"annotations": {PLAN: self._last}}})
+        except KubeError as error:
+            _LOG.warning("kube-scheduler was not woken: %s", error)
+
+
+def _remaining(ask: PodAsk, running: dict[str, int]) -> PodAsk:
+    """A gang's ask with the number of members that still need a place."""
+    here = running.get(ask.gang or "", 0)
+    return replace(ask, gang_size=max(ask.gang_size - here, 1)) if ask.gang and here else ask
+
+
+def _digest(problem: Problem) -> str:
+    text = repr((problem.nodes, problem.asks, problem.policy))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,104 @@
+"""Preemption that kube-scheduler cannot see.
+
+kube-scheduler looks for victims only among what its own plugins count. Slices of memory and cores are not among them,
+so a pod that is refused for its cards alone never gets a candidate, and the `preempt` verb is never called. This loop
+does what is missing: for a refused pod it finds the node where the fewest, least important pods must leave, evicts
+them through the Eviction API (so PodDisruptionBudgets hold), and reserves what they free.
+"""
+
+import logging
+import threading
+import time
+
+from kerf.kube import paths
+from kerf.kube.client import Kube
+from kerf.kube.errors import KubeError, NotFound
+from kerf.model.ask import PodAsk
+from kerf.model.verdict import Misfit
+from scheduler.cache.store import Store, Waiting
+from scheduler.core.victims import Evictable, choose_victims, without
+from scheduler.metrics import SchedulerMetrics
+
+_LOG = logging.getLogger("kerf.preempt")
+EVERY_S = 0.5
+PATIENCE_S = 1.0
+"""A pod must have been refused for this long: the planner or a leaving pod may help it meanwhile."""
+MOST_NODES = 256
+"""Nodes examined for one pod, those with the most evictable pods first."""
+HOLD_S = 90.0
+"""How long the freed capacity is held: a pod's termination grace and kube-scheduler's back-off."""
+
+
+class Preemption:
+    """Evicts for refused pods with a priority, one pod a round."""
+
+    def __init__(self, store: Store, kube: Kube, metrics: SchedulerMetrics) -> None:
+        self._store = store
+        self._kube = kube
+        self._metrics = metrics
+
+    def run(self, stop: threading.Event) -> None:
+        """Look twice a second until told to stop."""
+        while not stop.wait(EVERY_S):
+            try:
+                self.look()
+            except Exception:  # noqa: BLE001 (the next round tries again)
+                _LOG.exception("preemption failed; the pod keeps waiting")
+
+    def look(self) -> None:
+        """One round: the most important refused pod that evictions can help."""
+        for waiting in self._refused():
+            found = self._best(waiting.ask)
+            if found is not None and self._evict(waiting, *found):
+                return
+
+    def _refused(self) -> list[Waiting]:
+        late = time.monotonic() - PATIENCE_S
+        with self._store.lock:
+            uids = [uid for uid, since in self._store.refused.items() if since < late]
+            found = [self._store.waiting[uid] for uid in uids if uid in self._store.waiting]
+            held = [w for w in found if not self._store.reservation(w.ask.uid)]
+        ready = [w for w in held if w.preempts and not w.ask.gang]
+        return sorted(ready, key=lambda w: (-w.ask.priority, w.created, w.ask.key))
+
+    def _best(self, ask: PodAsk) -> tuple[str, tuple[Evictable, ...]] | None:
+        """The node and its victims: fewest first, then the least important, then the node's name."""
+        best: tuple[tuple[int, int, str], tuple[Evictable, ...]] | None = None
+        for name in self._store.nodes_below(ask.priority)[:MOST_NODES]:
+            with self._store.lock:
+                state = self._store.fleet.state(name)
+                evictable = self._store.evictable(name, ask)
+            uids = choose_victims(ask, state, evictable, self._store.engine.place_on)
+            if not uids:
+                continue
+            victims = tuple(pod for pod in evictable if pod.uid in uids)
+            rank = (len(victims), max(pod.priority for pod in victims), name)
+            if best is None or rank < best[0]:
+                best = (rank, victims)
+        return (best[0][2], best[1]) if best else None
+
+    def _evict(self, waiting: Waiting, node: str, victims: tuple[Evictable, ...]) -> bool:
+        ask = waiting.ask
+        grant = self._store.engine.place_on(ask, without(self._store.fleet.state(node), victims))
+        if isinstance(grant, Misfit):
+            return False
+        self._store.reserve(ask, node, grant, waiting.stages, time.monotonic() + HOLD_S)
+        for victim in victims:
+            namespace, _, name = victim.key.partition("/")
+            body = {
+                "apiVersion": "policy/v1",
+                "kind": "Eviction",
+                "metadata": {"name": name, "namespace": namespace},
+                "deleteOptions": {"preconditions": {"uid": victim.uid}},
+            }
+            try:
+                self._kube.create(paths.eviction(namespace, name), body)
+            except NotFound:
+                continue
+            except KubeError as error:
+                _LOG.warning("%s cannot be evicted for %s: %s", victim.key, ask.key, error)
+                self._store.drop_reservation(ask.uid)
+                return False
+            self._metrics.preemptions.inc()
+            _LOG.info("evicted %s from %s for %s", victim.key, node, ask.key)
+        return True

@@ -1,0 +1,108 @@
+"""The composition root: read settings, build the objects, wire them, run. No logic."""
+
+import asyncio
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+
+from kerf.config.load import PolicyFile, load_settings, setting
+from kerf.config.tls import server_context
+from kerf.kube import paths
+from kerf.kube.client import connect
+from kerf.kube.errors import KubeError
+from kerf.kube.watch import Follower
+from kerf.obs.log import start_logging
+from kerf.obs.metrics import Metrics
+from kerf.vendors.registry import VENDORS
+from kerf.wire.errors import WireError
+from scheduler.cache.store import Store
+from scheduler.extender.app import Extender
+from scheduler.extender.bind import Binder
+from scheduler.extender.gauges import Gauges
+from scheduler.extender.verbs import Verbs
+from scheduler.loops.expire import Expiry
+from scheduler.loops.gangs import POD_GROUPS, PodGroups
+from scheduler.loops.planner import Planner
+from scheduler.loops.preempt import Preemption
+from scheduler.metrics import SchedulerMetrics
+
+_LOG = logging.getLogger("kerf.scheduler")
+SWITCH_SECONDS = 0.0005
+"""A watch thread may keep the interpreter for this long while a request waits (Python's default is 5 ms)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the scheduler extender runs."""
+
+    kubeconfig: str | None = setting(None, "kubeconfig file; without it, the pod's service account")
+    bind: str = setting("127.0.0.1:9090", "HOST:PORT to serve on")
+    tls_cert: str | None = setting(None, "certificate file; with --tls-key serves HTTPS; read again when it changes")
+    tls_key: str | None = setting(None, "private key file")
+    config: str | None = setting(None, "SchedulingPolicy file; read again when it changes")
+    hami_metrics: bool = setting(False, "also publish metrics under HAMi's names")
+    log_level: str = setting("info", "debug, info, warning or error")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the exit status."""
+    settings = load_settings(Settings, argv, program="python -m scheduler", about="Kerf's scheduler extender")
+    start_logging(settings.log_level)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        return asyncio_run(_serve(settings))
+    except (WireError, KubeError, OSError) as error:
+        _LOG.error("%s", error)
+        return 1
+
+
+def asyncio_run(serve: Coroutine[None, None, int]) -> int:
+    """Run on uvloop, which halves the floor of a call."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve)
+
+
+async def _serve(settings: Settings) -> int:
+    stop, done = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    tls = server_context(settings.tls_cert, settings.tls_key)
+    kube = connect(settings.kubeconfig)
+    registry = Metrics()
+    metrics = SchedulerMetrics.build(registry)
+    policy_file = PolicyFile(settings.config)
+    store = Store(policy_file.policy, VENDORS)
+    groups = PodGroups(store)
+    followers = [
+        Follower(kube, paths.NODES, store.replace_nodes, store.apply_node),
+        Follower(kube, paths.PODS, store.replace_pods, store.apply_pod),
+        Follower(kube, POD_GROUPS, groups.replace, groups.change, optional=True),
+    ]
+    extender = Extender(
+        Verbs(store, metrics),
+        Binder(store, kube, metrics),
+        registry,
+        metrics,
+        ready=lambda: followers[0].synced.is_set() and followers[1].synced.is_set(),
+        refresh=Gauges(store, metrics, registry, hami=settings.hami_metrics).refresh,
+    )
+    loops = [Expiry(store, kube).run, Planner(store, kube, metrics).run, Preemption(store, kube, metrics).run]
+    for follower in followers:
+        follower.start()
+    for run in loops:
+        threading.Thread(target=run, args=(done,), name=run.__qualname__, daemon=True).start()
+    policy_file.start(store.set_policy, _LOG.error)
+    try:
+        await extender.serve(settings.bind, tls, stop)
+    finally:
+        done.set()
+        policy_file.stop()
+        for follower in followers:
+            follower.stop()
+    return 0

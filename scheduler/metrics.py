@@ -1,0 +1,38 @@
+"""The scheduler's own metrics."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from kerf.obs.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerMetrics:
+    """What the extender and its loops count."""
+
+    seconds: Histogram
+    refusals: Counter
+    binds: Counter
+    tenants: Gauge
+    waiting: Gauge
+    plans: Counter
+    planned: Gauge
+    plan_gap: Gauge
+    preemptions: Counter
+
+    @classmethod
+    def build(cls, metrics: Metrics) -> Self:
+        """Register everything."""
+        return cls(
+            seconds=metrics.histogram("kerf_scheduler_request_seconds", "Time to answer a verb", ("verb",)),
+            refusals=metrics.counter("kerf_scheduler_refusals_total", "Nodes refused by reason", ("reason",)),
+            binds=metrics.counter("kerf_scheduler_binds_total", "Binds by outcome", ("outcome",)),
+            tenants=metrics.gauge("kerf_ledger_pods", "Pods in the ledger by state", ("state",)),
+            waiting=metrics.gauge("kerf_waiting_pods", "Pods with asks that are not bound"),
+            plans=metrics.counter("kerf_plans_total", "Plans by what was adopted", ("adopted",)),
+            planned=metrics.gauge("kerf_plan_pods", "Pods of the last plan by outcome", ("outcome",)),
+            plan_gap=metrics.gauge("kerf_plan_gap_ratio", "Distance of the last plan from its proven bound"),
+            preemptions=metrics.counter("kerf_preempted_pods_total", "Pods evicted for a more important one"),
+        )
