@@ -178,5 +178,6 @@ def _sum_of_least(costs: Ints, count: int) -> Ints:
     if count == 1:
         only: Ints = costs.min(axis=1)
         return only
-    least: Ints = np.partition(costs, count - 1, axis=1)[:, :count]
-    return least.sum(axis=1)
+    least = np.partition(costs, count - 1, axis=1)[:, :count]
+    total: Ints = least.sum(axis=1)
+    return total

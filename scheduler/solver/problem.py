@@ -82,6 +82,11 @@ class GangNeed:
     members: tuple[PodAsk, ...]
     least: int
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether too few members wait for any of them to start."""
+        return len(self.members) < self.least
+
 
 @dataclass(frozen=True, slots=True)
 class PodClass:
@@ -147,7 +152,7 @@ def score_of(problem: Problem, assignments: tuple[Assignment, ...]) -> Score:
     placed = {assignment.pod_uid for assignment in assignments}
     levels = sorted({ask.priority for ask in problem.asks}, reverse=True)
     per_level = tuple(sum(ask.uid in placed for ask in problem.asks if ask.priority == level) for level in levels)
-    whole = sum(any(ask.uid in placed for ask in gang.members) for gang in gang_needs(problem))
+    whole = sum(any(ask.uid in placed for ask in gang.members) for gang in gang_needs(problem) if gang.least)
     empty = {state.card.id for node in problem.nodes for state in node.cards if state.used.slots == 0}
     opened = {
         piece.card
@@ -159,13 +164,17 @@ def score_of(problem: Problem, assignments: tuple[Assignment, ...]) -> Score:
     return (*per_level, whole, -len(opened))
 
 
+def tier_sizes(problem: Problem) -> tuple[int, ...]:
+    """The largest magnitude each number of a score can have."""
+    levels = sorted({ask.priority for ask in problem.asks}, reverse=True)
+    counts = (sum(ask.priority == level for ask in problem.asks) for level in levels)
+    return (*counts, len(gang_needs(problem)), sum(len(node.cards) for node in problem.nodes))
+
+
 def tier_weights(problem: Problem) -> tuple[int, ...]:
     """Integers that fold a score into one number whose order is the score's."""
-    levels = sorted({ask.priority for ask in problem.asks}, reverse=True)
-    counts = [sum(ask.priority == level for ask in problem.asks) for level in levels]
-    sizes = [*counts, len(gang_needs(problem)), sum(len(node.cards) for node in problem.nodes)]
     weights = [1]
-    for size in reversed(sizes[1:]):
+    for size in reversed(tier_sizes(problem)[1:]):
         weights.append(weights[-1] * (size + 1))
     return tuple(reversed(weights))
 

@@ -1,0 +1,299 @@
+"""The CP-SAT model's parts: how many pods of a class go where, and what each card and node can hold of them.
+
+Never a boolean per pod and card: pods of one class are counted. A class whose one container asks has an integer per
+card it may use (and one per node where it wants several distinct cards); any other class counts ready-made grants.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import floor
+
+from ortools.sat.python import cp_model
+
+from kerf.model.ask import ContainerAsk, PodAsk
+from kerf.model.grant import CardUse, ContainerGrant, Grant, Slice, card_uses
+from kerf.model.policy import SchedulingPolicy
+from scheduler.core.fit import alone_on
+from scheduler.solver.fleet import Fleet, stages_of
+from scheduler.solver.greedy import place_on
+from scheduler.solver.problem import PodClass
+
+Var = cp_model.IntVar
+Expr = cp_model.LinearExpr
+Card = tuple[int, int]
+"""Node and card by position in the fleet."""
+TINY = 1e-6  # what floating point may take off a whole bound
+READY_MADE = 8
+"""Grants tried per node for a class that is not sliced: one starting on each card of a usual machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A variable that counts slices on a card: what one of them uses, and whether it shares the card with nobody."""
+
+    count: Var
+    use: CardUse
+    alone: bool
+
+
+@dataclass(slots=True)
+class Spots:
+    """Where the pods of one class may go: counts per card and, for ready-made grants, per grant."""
+
+    klass: PodClass
+    slices: dict[tuple[int, int], dict[int, Var]] = field(default_factory=dict)
+    """By node and NUMA node (-1 where it does not matter): card to its count of slices."""
+    pods: dict[tuple[int, int], Expr] = field(default_factory=dict)
+    """By the same key: pods there."""
+    ready: dict[int, list[tuple[Grant, Var]]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Expr:
+        """Pods of the class placed anywhere."""
+        made = [count for grants in self.ready.values() for _, count in grants]
+        return total([*self.pods.values(), *made])
+
+    def on(self, nodes: frozenset[int]) -> Expr:
+        """Pods of the class placed on some of the nodes."""
+        made = [count for n, grants in self.ready.items() if n in nodes for _, count in grants]
+        return total([*(pods for (n, _), pods in self.pods.items() if n in nodes), *made])
+
+
+class Model:
+    """A CP-SAT model over a fleet. Add spots (and departures), then `seal` it, then state what is wanted."""
+
+    def __init__(self, fleet: Fleet, policy: SchedulingPolicy) -> None:
+        self.cp = cp_model.CpModel()
+        self.fleet, self.policy = fleet, policy
+        self.pieces: dict[Card, list[Piece]] = defaultdict(list)
+        self.leaving: dict[Card, list[tuple[Var, CardUse]]] = defaultdict(list)
+        self.load: dict[int, list[tuple[Expr, PodAsk]]] = defaultdict(list)
+        self.opened: list[Var] = []
+        self.hints: dict[int, tuple[Var, int]] = {}
+        self.solver = cp_model.CpSolver()
+        self.solution: dict[int, int] = {}
+
+    def integer(self, most: int, name: str) -> Var:
+        """A count from 0 to `most`, hinted to be 0 until something is known of it."""
+        var = self.cp.new_int_var(0, most, name)
+        self.hints[var.index] = (var, 0)
+        return var
+
+    def hint(self, var: Var, more: int = 1) -> None:
+        """Raise the hint of a count."""
+        self.hints[var.index] = (var, self.hints[var.index][1] + more)
+
+    def add_spots(self, klass: PodClass, nodes: Iterable[int], seeds: Mapping[int, list[Grant]]) -> Spots:
+        """Offer the nodes to a class. `seeds` are grants known to be good, by node: hinted, and always on offer."""
+        spots = Spots(klass)
+        for n in nodes:
+            if klass.sliced:
+                self._add_slices(spots, n, seeds.get(n, []))
+            else:
+                self._add_ready(spots, n, seeds.get(n, []))
+        return spots
+
+    def _add_slices(self, spots: Spots, n: int, seeds: list[Grant]) -> None:
+        container = spots.klass.ask.containers[0]
+        cards: dict[int, list[int]] = defaultdict(list)
+        for g in self.fleet.fitting(spots.klass, container)[n].nonzero()[0]:
+            apart = spots.klass.ask.selection.same_numa and container.cards > 1
+            cards[int(self.fleet.numa[n, g]) if apart else -1].append(int(g))
+        for numa, group in sorted(cards.items()):
+            if len(group) >= container.cards:
+                self._add_group(spots, (n, numa), group, seeds)
+
+    def _add_group(self, spots: Spots, key: tuple[int, int], group: list[int], seeds: list[Grant]) -> None:
+        container, n = spots.klass.ask.containers[0], key[0]
+        counts = {g: self._slices(spots.klass, container, (n, g)) for g in group}
+        held = [[self.fleet.where[piece.card][1] for piece in seed.containers[0].slices] for seed in seeds]
+        here = [cards for cards in held if set(cards) <= set(group)]
+        for g in (g for cards in here for g in cards):
+            self.hint(counts[g])
+        spots.slices[key] = counts
+        if container.cards == 1:
+            spots.pods[key] = total(list(counts.values()))
+        else:
+            pods = self.integer(len(spots.klass.members), f"pods {key}")
+            self.hint(pods, len(here))
+            self.cp.add(total(list(counts.values())) == container.cards * pods)
+            for count in counts.values():
+                self.cp.add(count <= pods)
+            spots.pods[key] = pods
+        self.load[n].append((spots.pods[key], spots.klass.ask))
+
+    def _slices(self, klass: PodClass, container: ContainerAsk, where: Card) -> Var:
+        card = self.fleet.states[where[0]].cards[where[1]].card
+        use = CardUse(container.memory_on(card.factory_memory_mib), container.cores, 1)
+        alone = alone_on(container, card, klass.mutex)
+        most = 1 if alone else min(len(klass.members), self._most(use, where))
+        count = self.integer(most, f"slices {where}")
+        self.pieces[where].append(Piece(count, use, alone))
+        return count
+
+    def _most(self, use: CardUse, where: Card) -> int:
+        free = self.fleet.states[where[0]].cards[where[1]].free
+        return min(
+            free.slots // use.slots,
+            free.memory_mib // use.memory_mib if use.memory_mib else free.slots,
+            free.cores // use.cores if use.cores else free.slots,
+        )
+
+    def _add_ready(self, spots: Spots, n: int, seeds: list[Grant]) -> None:
+        offers = dict.fromkeys([*seeds, *ready_grants(self.fleet, n, spots.klass, self.policy)])
+        spots.ready[n] = []
+        for grant in offers:
+            count = self.integer(len(spots.klass.members), f"grant {n}")
+            self.hint(count, seeds.count(grant))
+            spots.ready[n].append((grant, count))
+            self.load[n].append((count, spots.klass.ask))
+            alone = {
+                piece.card
+                for container in spots.klass.ask.containers
+                if container.exclusive or spots.klass.mutex
+                for piece in grant.of(container.name)
+            }
+            for card_id, use in card_uses(grant, stages_of(spots.klass.ask)).items():
+                where = self.fleet.where[card_id]
+                whole = card_id in alone and (spots.klass.mutex or bool(self.fleet.single[where]))
+                self.pieces[where].append(Piece(count, use, whole))
+
+    def add_departure(self, n: int, ask: PodAsk, grant: Grant, name: str) -> Var:
+        """A running pod that may leave: 1 where it does."""
+        gone = self.integer(1, name)
+        for card_id, use in card_uses(grant, stages_of(ask)).items():
+            self.leaving[self.fleet.where[card_id]].append((gone, use))
+        self.load[n].append((-1 * gone, ask))
+        return gone
+
+    def seal(self, *, opening: bool = True) -> None:
+        """State what cards and nodes can hold; with `opening`, count the empty cards that get a first slice."""
+        for where in sorted(self.pieces):
+            self._seal_card(where)
+            if opening and self.fleet.empty[where]:
+                self._count_opening(where)
+        for n in sorted(self.load):
+            cpu, ram = max(0, int(self.fleet.cpu[n])), max(0, int(self.fleet.ram[n]))
+            self.cp.add(total([pods * ask.cpu_milli for pods, ask in self.load[n]]) <= cpu)
+            self.cp.add(total([pods * ask.memory_mib for pods, ask in self.load[n]]) <= ram)
+
+    def _seal_card(self, where: Card) -> None:
+        state = self.fleet.states[where[0]].cards[where[1]]
+        pieces, leaving, free = self.pieces[where], self.leaving.get(where, []), state.free
+        for room, amount in ((free.memory_mib, _memory), (free.cores, _cores), (free.slots, _slots)):
+            come = [piece.count * amount(piece.use) for piece in pieces if amount(piece.use)]
+            go = [gone * -amount(use) for gone, use in leaving if amount(use)]
+            self.cp.add(total([*come, *go]) <= room)
+        alone = total([piece.count for piece in pieces if piece.alone])
+        if any(piece.alone for piece in pieces):
+            shared = [piece.count for piece in pieces if not piece.alone]
+            stay = state.used.slots - total([gone * use.slots for gone, use in leaving])
+            self.cp.add(alone <= 1)
+            self.cp.add(total(shared) + stay <= state.card.slots * (1 - alone))
+
+    def _count_opening(self, where: Card) -> None:
+        opened = self.integer(1, f"open {where}")
+        self.opened.append(opened)
+        if any(self.hints[piece.count.index][1] for piece in self.pieces[where]):
+            self.hint(opened)
+        for piece in self.pieces[where]:
+            self.cp.add(piece.count <= self._most(piece.use, where) * opened)
+
+    def solve(self, goal: Expr, limit: float) -> str:
+        """Maximise the goal within `limit` deterministic time units. The word is `optimal`, `feasible` or `unknown`.
+
+        Hints are for the first solve: `settle` replaces them. One worker and a fixed seed: same model, same answer.
+        """
+        self.cp.clear_hints()
+        for var, value in self.hints.values():
+            self.cp.add_hint(var, value)
+        self.cp.maximize(goal)
+        self.solver.parameters.num_workers = 1
+        self.solver.parameters.random_seed = 1
+        self.solver.parameters.max_deterministic_time = limit
+        words = {cp_model.OPTIMAL: "optimal", cp_model.FEASIBLE: "feasible", cp_model.INFEASIBLE: "infeasible"}
+        return words.get(self.solver.solve(self.cp), "unknown")
+
+    def settle(self, goal: Expr) -> None:
+        """Keep what the last solve reached of the goal, and start the next from its solution."""
+        self.solution = {index: self.solver.value(var) for index, (var, _) in self.hints.items()}
+        self.hints = {index: (var, self.solution[index]) for index, (var, _) in self.hints.items()}
+        self.cp.add(goal >= self.value)
+
+    @property
+    def value(self) -> int:
+        """What the last solve reached."""
+        return round(self.solver.objective_value)
+
+    @property
+    def bound(self) -> int:
+        """What the last solve could not exclude."""
+        return floor(self.solver.best_objective_bound + TINY)
+
+    def of(self, var: Var) -> int:
+        """The variable's value in the last settled solution."""
+        return self.solution[var.index]
+
+
+def total(terms: Sequence[Expr]) -> Expr:
+    """The sum as an expression, also of nothing."""
+    return cp_model.LinearExpr.sum(list(terms))
+
+
+def _memory(use: CardUse) -> int:
+    return use.memory_mib
+
+
+def _cores(use: CardUse) -> int:
+    return use.cores
+
+
+def _slots(use: CardUse) -> int:
+    return use.slots
+
+
+def ready_grants(fleet: Fleet, n: int, klass: PodClass, policy: SchedulingPolicy) -> list[Grant]:
+    """Ways to place a pod of the class on node `n`, each without the first card of those before it."""
+    held = fleet.states[n]
+    grants: list[Grant] = []
+    cards = held.cards
+    while len(grants) < READY_MADE:
+        fleet.states[n] = replace(held, cards=cards)
+        grant = place_on(fleet, n, klass.ask, policy)
+        if grant is None or not grant:
+            break
+        grants.append(grant)
+        blocked = next(piece.card for container in grant.containers for piece in container.slices)
+        cards = tuple(replace(state, usable=state.usable and state.card.id != blocked) for state in cards)
+    fleet.states[n] = held
+    return grants
+
+
+def grants_of(spots: Spots, model: Model) -> list[tuple[int, Grant]]:
+    """The solution's counts as grants, one a pod, in the order of nodes."""
+    placed: list[tuple[int, Grant]] = []
+    for (n, _), counts in spots.slices.items():
+        container = spots.klass.ask.containers[0]
+        on_cards = {g: model.of(count) for g, count in counts.items()}
+        placed += [(n, _sliced(container, model.fleet, n, cards)) for cards in deal(on_cards, container.cards)]
+    for n, grants in spots.ready.items():
+        for grant, count in grants:
+            placed += [(n, grant)] * model.of(count)
+    return sorted(placed, key=lambda spot: spot[0])
+
+
+def deal(counts: Mapping[int, int], size: int) -> list[tuple[int, ...]]:
+    """Deal slices to pods of `size` distinct cards each: {0: 2, 1: 1, 2: 1}, 2 → [(0, 1), (0, 2)].
+
+    No card has more slices than there are pods, so dealing in turn never gives a pod the same card twice.
+    """
+    pods = sum(counts.values()) // size
+    heap = [g for g in sorted(counts) for _ in range(counts[g])]
+    return [tuple(sorted(heap[pod::pods])) for pod in range(pods)]
+
+
+def _sliced(container: ContainerAsk, fleet: Fleet, n: int, cards: tuple[int, ...]) -> Grant:
+    held = [fleet.states[n].cards[g].card for g in cards]
+    slices = (Slice(c.id, c.vendor, container.memory_on(c.factory_memory_mib), container.cores) for c in held)
+    return Grant((ContainerGrant(container.name, tuple(slices)),))

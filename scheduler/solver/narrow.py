@@ -1,0 +1,89 @@
+"""Which nodes are worth offering to a class: all of them in a small or full cluster, the likely ones in a large one."""
+
+from collections import Counter
+
+from kerf.model.grant import Grant
+from scheduler.solver.fleet import Fleet, Ints
+from scheduler.solver.problem import PodClass
+
+MOST_COUNTS = 4_000
+"""Counts (class by card) up to which every node is offered; beyond it CP-SAT needs seconds to find its feet."""
+AMPLE = 3
+"""A narrowed class keeps the best-fitting nodes that could hold this many times its pods, were they alone."""
+LEAST_NODES = 8
+
+
+def candidates(
+    fleet: Fleet, classes: tuple[PodClass, ...], seeds: list[dict[int, list[Grant]]]
+) -> tuple[list[list[int]], bool]:
+    """Nodes to offer to each class, by position, and whether nothing was lost. `seeds` name nodes that must stay."""
+    pods = sum(len(klass.members) for klass in classes)
+    ranked = _without_twins(fleet, classes, pods)
+    weights = [int(_room(fleet, klass).astype(bool)[nodes].sum()) for klass, nodes in zip(classes, ranked, strict=True)]
+    exact = sum(weights) <= MOST_COUNTS
+    kept = [
+        nodes if exact else _ample(nodes, _per_node(fleet, klass), AMPLE * len(klass.members))
+        for klass, nodes in zip(classes, ranked, strict=True)
+    ]
+    return [sorted({*nodes, *seed}) for nodes, seed in zip(kept, seeds, strict=True)], exact
+
+
+def _ample(nodes: list[int], per_node: Ints, wanted: int) -> list[int]:
+    kept: list[int] = []
+    for n in nodes:
+        if wanted <= 0 and len(kept) >= LEAST_NODES:
+            break
+        kept.append(n)
+        wanted -= int(per_node[n])
+    return kept
+
+
+def _room(fleet: Fleet, klass: PodClass) -> Ints:
+    """Slices of the class's first container that each card can take at once."""
+    container = klass.ask.containers[0]
+    memory = fleet.memory // fleet.wanted(container).clip(1)
+    cores = fleet.cores // max(1, container.cores) if container.cores else fleet.slots
+    most = memory.clip(max=cores).clip(max=fleet.slots)
+    most[fleet.alone(klass, container)] = 1
+    slices: Ints = most * fleet.fitting(klass, container)
+    return slices
+
+
+def _per_node(fleet: Fleet, klass: PodClass) -> Ints:
+    ask = klass.ask
+    most: Ints = _room(fleet, klass).sum(axis=1) // ask.containers[0].cards
+    if ask.cpu_milli:
+        most = most.clip(max=fleet.cpu // ask.cpu_milli)
+    if ask.memory_mib:
+        most = most.clip(max=fleet.ram // ask.memory_mib)
+    return most
+
+
+def _without_twins(fleet: Fleet, classes: tuple[PodClass, ...], pods: int) -> list[list[int]]:
+    """Every class's nodes, best fit first, with at most `pods` nodes of a kind: no plan can tell more apart."""
+    ranked = [[int(n) for n in fleet.best_first(klass)] for klass in classes]
+    on_offer = sorted({klass.nodes for klass in classes if klass.nodes is not None}, key=sorted)
+    named = {card for k in classes for card in (*k.ask.selection.use_ids, *k.ask.selection.avoid_ids)}
+    seen: Counter[object] = Counter()
+    kept: set[int] = set()
+    for n in sorted({n for nodes in ranked for n in nodes}):
+        kind = _kind(fleet, n, named), *(fleet.states[n].name in nodes for nodes in on_offer)
+        seen[kind] += 1
+        if seen[kind] <= pods:
+            kept.add(n)
+    return [[n for n in nodes if n in kept] for nodes in ranked]
+
+
+def _kind(fleet: Fleet, n: int, named: set[str]) -> tuple[object, ...]:
+    """Equal for nodes that are interchangeable for every class."""
+    state = fleet.states[n]
+    place = {held.card.id: g for g, held in enumerate(state.cards)}
+    cards = tuple(
+        (
+            *(held.card.vendor, held.card.model, held.card.mode, held.card.numa, held.used, held.usable),
+            *(held.card.memory_mib, held.card.factory_memory_mib, held.card.cores, held.card.slots),
+            *(held.card.id if held.card.id in named else "", tuple(sorted(place.get(i, -1) for i in held.card.links))),
+        )
+        for held in state.cards
+    )
+    return state.free_cpu_milli, state.free_memory_mib, cards

@@ -1,0 +1,173 @@
+"""Plan the pending set with CP-SAT: greedy is the hint and the fallback, the checker has the last word."""
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+from kerf.model.ask import PodAsk
+from kerf.model.grant import Grant
+from scheduler.solver.check import broken_rules
+from scheduler.solver.fleet import Fleet
+from scheduler.solver.greedy import fill, plan_greedy
+from scheduler.solver.model import Expr, Model, Spots, Var, grants_of, total
+from scheduler.solver.narrow import candidates
+from scheduler.solver.problem import (
+    Assignment,
+    Plan,
+    PodClass,
+    Problem,
+    Score,
+    gang_needs,
+    pod_classes,
+    rank_plan,
+    tier_sizes,
+    tier_weights,
+)
+
+MOST_WEIGHT = 1 << 45
+"""Above this CP-SAT's arithmetic gets slow and near its limits: the tiers are then solved one block after another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Interchangeable pods of a class, gang and priority, in the order in which they are served, and how many go."""
+
+    pods: tuple[PodAsk, ...]
+    placed: Var
+
+
+def plan(problem: Problem) -> Plan:
+    """The best plan found within the policy's deterministic limit, never worse than greedy's."""
+    greedy = plan_greedy(problem)
+    if greedy.score == _best_thinkable(problem):
+        return replace(greedy, status="optimal")
+    found = _solved(problem, greedy)
+    rules = broken_rules(problem, found.assignments)
+    if rules:
+        return replace(greedy, status=found.status, rejected=rules[0])
+    winner = found if found.score > greedy.score else greedy
+    bound = max(found.bound, winner.objective)
+    gap = (bound - winner.objective) / max(1, abs(winner.objective))
+    return replace(winner, bound=bound, gap=gap, status=found.status)
+
+
+def _best_thinkable(problem: Problem) -> Score:
+    gangs = gang_needs(problem)
+    lost = {ask.uid for gang in gangs if gang.hopeless for ask in gang.members}
+    levels = sorted({ask.priority for ask in problem.asks}, reverse=True)
+    per_level = (sum(ask.priority == level and ask.uid not in lost for ask in problem.asks) for level in levels)
+    return (*per_level, sum(bool(gang.least) and not gang.hopeless for gang in gangs), 0)
+
+
+def _solved(problem: Problem, greedy: Plan) -> Plan:
+    fleet = Fleet(problem.nodes)
+    classes = tuple(klass for klass in pod_classes(problem) if klass.ask.containers)
+    seeds = _seeds(fleet, classes, greedy)
+    offers, exact = candidates(fleet, classes, seeds)
+    model = Model(fleet, problem.policy)
+    spots = [model.add_spots(*each) for each in zip(classes, offers, seeds, strict=True)]
+    model.seal()
+    groups, gangs = _add_groups(model, problem, spots, greedy)
+    tiers = [*_per_level(problem, groups), total(gangs), -1 * total(model.opened)]
+    exact = exact and all(klass.sliced for klass in classes)
+    word, bound = maximise(model, problem, tiers)
+    if word not in {"optimal", "feasible"}:
+        return replace(greedy, status=word, bound=bound)
+    chosen = _assign(fleet, model, spots, groups)
+    found = rank_plan(problem, fill(problem, fleet, chosen), "solver")
+    return replace(found, bound=bound, status=word if exact or word == "feasible" else "narrowed")
+
+
+def _seeds(fleet: Fleet, classes: tuple[PodClass, ...], greedy: Plan) -> list[dict[int, list[Grant]]]:
+    where = {assignment.pod_uid: assignment for assignment in greedy.assignments}
+    seeds: list[dict[int, list[Grant]]] = []
+    for klass in classes:
+        nodes: dict[int, list[Grant]] = defaultdict(list)
+        for ask in klass.members:
+            if ask.uid in where:
+                nodes[fleet.index[where[ask.uid].node]].append(where[ask.uid].grant)
+        seeds.append(nodes)
+    return seeds
+
+
+def _add_groups(
+    model: Model, problem: Problem, spots: list[Spots], greedy: Plan
+) -> tuple[list[list[Group]], list[Var]]:
+    """How many pods of each class, gang and priority go, tied to the class's spots; and which gangs start."""
+    done = {assignment.pod_uid for assignment in greedy.assignments}
+    by_class: list[list[Group]] = []
+    for each in spots:
+        members: dict[tuple[str, int], list[PodAsk]] = defaultdict(list)
+        for ask in each.klass.members:
+            members[ask.gang or "", ask.priority].append(ask)
+        groups = [Group(tuple(asks), model.integer(len(asks), f"placed {key}")) for key, asks in members.items()]
+        for group in groups:
+            model.hint(group.placed, sum(ask.uid in done for ask in group.pods))
+        model.cp.add(total([group.placed for group in groups]) == each.total)
+        by_class.append(groups)
+    return by_class, _bind_gangs(model, problem, [group for groups in by_class for group in groups])
+
+
+def _bind_gangs(model: Model, problem: Problem, groups: list[Group]) -> list[Var]:
+    started: list[Var] = []
+    for gang in gang_needs(problem):
+        if not gang.least:
+            continue
+        mine = [group for group in groups if group.pods[0].gang == gang.name]
+        whole = model.integer(0 if gang.hopeless else 1, f"gang {gang.name}")
+        model.hint(whole, int(any(model.hints[group.placed.index][1] for group in mine)))
+        model.cp.add(total([group.placed for group in mine]) >= gang.least * whole)
+        for group in mine:
+            model.cp.add(group.placed <= len(group.pods) * whole)
+        started.append(whole)
+    return started
+
+
+def _per_level(problem: Problem, groups: list[list[Group]]) -> list[Expr]:
+    levels = sorted({ask.priority for ask in problem.asks}, reverse=True)
+    flat = [group for of_class in groups for group in of_class]
+    return [total([group.placed for group in flat if group.pods[0].priority == level]) for level in levels]
+
+
+def maximise(model: Model, problem: Problem, tiers: list[Expr]) -> tuple[str, int]:
+    """Maximise the tiers, first one first; the solution stays in the model. Returns the word and the folded bound."""
+    sizes, weights = tier_sizes(problem), tier_weights(problem)
+    blocks = _blocks(sizes)
+    value, bound = 0, None
+    word = "unknown"
+    for first, last in blocks:
+        base = weights[last - 1]
+        pairs = zip(tiers[first:last], weights[first:last], strict=True)
+        goal = total([tier * (weight // base) for tier, weight in pairs])
+        word_here = model.solve(goal, problem.policy.planner.deterministic_limit / len(blocks))
+        rest = sum(size * weight for size, weight in zip(sizes[last:-1], weights[last:-1], strict=True))
+        if word_here not in {"optimal", "feasible"}:
+            return (word if first else word_here), bound or sum(map(int.__mul__, sizes[:-1], weights[:-1]))
+        if bound is None and (word_here == "feasible" or last == len(tiers)):
+            bound = value + model.bound * base + rest
+        word = word_here if word != "feasible" else word
+        value += model.value * base
+        model.settle(goal)
+    return word, bound if bound is not None else value
+
+
+def _blocks(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Runs of tiers, [first, last), whose weights stay below the limit."""
+    blocks: list[tuple[int, int]] = []
+    first, weight = 0, 1
+    for i, size in enumerate(sizes):
+        if i > first and weight * (size + 1) > MOST_WEIGHT:
+            blocks.append((first, i))
+            first, weight = i, 1
+        weight *= size + 1
+    return [*blocks, (first, len(sizes))]
+
+
+def _assign(fleet: Fleet, model: Model, spots: list[Spots], groups: list[list[Group]]) -> tuple[Assignment, ...]:
+    """Give the counted places to pods, first served first, and count them in the fleet's books."""
+    chosen: list[Assignment] = []
+    for each, of_class in zip(spots, groups, strict=True):
+        going = [ask for group in of_class for ask in group.pods[: model.of(group.placed)]]
+        for ask, (n, grant) in zip(going, grants_of(each, model), strict=True):
+            fleet.take(n, ask, grant)
+            chosen.append(Assignment(ask.uid, ask.key, fleet.states[n].name, grant))
+    return tuple(chosen)
