@@ -3,27 +3,26 @@
 import asyncio
 import logging
 import signal
+import ssl
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import uvloop
 from aiohttp import web
 
 from kerf.config.load import PolicyFile, load_settings, required_setting, setting
+from kerf.config.tls import server_context
 from kerf.model.policy import SchedulingPolicy
 from kerf.obs.log import start_logging
+from kerf.obs.metrics import Metrics
 from kerf.wire.admission import Answer, Review
 from kerf.wire.errors import WireError
 from webhook.core.mutate import mutate
 from webhook.core.settings import Settings
 from webhook.server.app import Limits, Service
-from webhook.server.metrics import Metrics
-from webhook.server.tls import Certificate
 
 log = logging.getLogger("webhook")
-CERTIFICATE_LOOK_S = 2.0
 FINISH_S = 10.0
 """How long requests in flight may take to finish after SIGTERM."""
 
@@ -47,9 +46,9 @@ class Flags:
 class Rules:
     """The rules with the newest policy."""
 
-    def __init__(self, flags: Flags) -> None:
+    def __init__(self, flags: Flags, policy: SchedulingPolicy) -> None:
         self._flags = flags
-        self._settings = self._with(SchedulingPolicy())
+        self._settings = self._with(policy)
 
     def adopt(self, policy: SchedulingPolicy) -> None:
         """Use another policy from the next review on."""
@@ -74,21 +73,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     start_logging(flags.log_level)
     try:
         host, port = parse_bind(flags.bind)
-        if bool(flags.tls_cert) != bool(flags.tls_key):
-            raise WireError("--tls-cert, --tls-key", flags.tls_cert or flags.tls_key, "give both or neither")
-        rules = Rules(flags)
-        policy = PolicyFile(flags.config, rules.adopt, lambda problem: log.warning("policy not reloaded: %s", problem))
-        rules.adopt(policy.policy)
-        certificate = (
-            Certificate(Path(flags.tls_cert), Path(flags.tls_key)) if flags.tls_cert and flags.tls_key else None
-        )
-    except (OSError, WireError) as error:  # ssl.SSLError is an OSError
+        tls = server_context(flags.tls_cert, flags.tls_key)
+        policy = PolicyFile(flags.config)
+    except WireError as error:
         sys.stderr.write(f"webhook: {error}\n")
         return 1
-    policy.start()
+    rules = Rules(flags, policy.policy)
+    policy.start(rules.adopt, lambda problem: log.warning("policy not reloaded: %s", problem))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(serve(rules, (host, port), certificate, flags.drain_seconds))
+            return runner.run(serve(rules, (host, port), tls, flags.drain_seconds))
     finally:
         policy.stop()
 
@@ -101,13 +95,12 @@ def parse_bind(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)  # noqa: S104 (what ":PORT" means)
 
 
-async def serve(rules: Rules, address: tuple[str, int], certificate: Certificate | None, drain_s: float) -> int:
+async def serve(rules: Rules, address: tuple[str, int], tls: ssl.SSLContext | None, drain_s: float) -> int:
     """Listen, wait for a signal, drain."""
-    metrics = Metrics()
-    service = Service(rules.decide, metrics, Limits())
+    service = Service(rules.decide, Metrics(), Limits())
     runner = web.AppRunner(service.app(), access_log=None, handle_signals=False, shutdown_timeout=FINISH_S)
     await runner.setup()
-    site = web.TCPSite(runner, *address, ssl_context=certificate.context if certificate else None)
+    site = web.TCPSite(runner, *address, ssl_context=tls)
     try:
         await site.start()
     except OSError as error:
@@ -117,23 +110,12 @@ async def serve(rules: Rules, address: tuple[str, int], certificate: Certificate
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    scheme = "https" if certificate else "http"
+    scheme = "https" if tls else "http"
     log.info("serving on %s://%s:%d", scheme, *runner.addresses[0][:2])
-    looking = asyncio.create_task(_follow(certificate, metrics)) if certificate else None
     await stop.wait()
     service.draining = True
     log.info("draining")
     await asyncio.sleep(drain_s)
     await runner.cleanup()
-    if looking:
-        looking.cancel()
     log.info("stopped")
     return 0
-
-
-async def _follow(certificate: Certificate, metrics: Metrics) -> None:
-    while True:
-        await asyncio.sleep(CERTIFICATE_LOOK_S)
-        worked = certificate.look()
-        if worked is not None:
-            metrics.reloaded("ok" if worked else "broken")

@@ -1,47 +1,76 @@
 """TLS for Kerf's servers: 1.2 or newer, certificates read again when their files change."""
 
+import logging
 import ssl
 from pathlib import Path
 
 from kerf.wire.errors import WireError
 
+_LOG = logging.getLogger("kerf.tls")
+
 
 def server_context(cert: str | None, key: str | None) -> ssl.SSLContext | None:
-    """A server's TLS context, None for plain HTTP. Raises WireError where the pair is incomplete or unreadable."""
+    """A server's TLS context, None for plain HTTP. Raises WireError for half a pair or one that cannot be read."""
     if not cert and not key:
         return None
     if not cert or not key:
         raise WireError("--tls-cert, --tls-key", cert or key, "give both files, or neither")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    rotation = _Rotation(context, cert, key)
-    rotation.load()
-    # Called for every handshake: the cheap moment to notice a rotated certificate.
-    context.sni_callback = lambda *_: rotation.refresh()
+    rotation = _Rotation(Path(cert), Path(key))
+    context = rotation.current
+    # Called in every handshake, with or without a server name: the cheap moment to notice a rotated certificate.
+    context.sni_callback = rotation.choose
     return context
 
 
 class _Rotation:
-    def __init__(self, context: ssl.SSLContext, cert: str, key: str) -> None:
-        self._context = context
+    """The newest pair that could be read.
+
+    Connections are handed a whole new context: loading into a live one drops its key before the new pair is checked,
+    so a half-written pair would end the service.
+    """
+
+    def __init__(self, cert: Path, key: Path) -> None:
         self._files = (cert, key)
-        self._stamp: tuple[int, ...] = ()
-
-    def load(self) -> None:
+        self._stamp = self._state()
         try:
-            self._context.load_cert_chain(*self._files)
-            self._stamp = self._state()
+            self.current = self._load()
         except (OSError, ssl.SSLError) as error:
-            raise WireError(
-                "--tls-cert, --tls-key", " ".join(self._files), f"name a readable pair ({error})"
-            ) from error
+            words = f"name a readable pair ({error})"
+            raise WireError("--tls-cert, --tls-key", f"{cert} {key}", words) from error
 
-    def refresh(self) -> None:
+    def choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """Give a connection in its handshake the newest pair."""
+        stamp = self._state()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._reload()
+        connection.context = self.current
+
+    def _reload(self) -> None:
         try:
-            if self._state() != self._stamp:
-                self.load()
-        except (OSError, WireError):
-            return  # half-written: the old pair still serves, the next handshake looks again
+            self.current = self._load()
+        except (OSError, ssl.SSLError) as error:
+            _LOG.warning("certificate not reloaded, the old one stays: %s: %s", self._files[0], error)
+        else:
+            _LOG.info("certificate reloaded: %s", self._files[0])
 
-    def _state(self) -> tuple[int, ...]:
-        return tuple(Path(name).stat().st_mtime_ns for name in self._files)
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(*self._files, password=_no_password)
+        return context
+
+    def _state(self) -> tuple[tuple[int, int, int], ...]:
+        return tuple(_stamp(path) for path in self._files)
+
+
+def _no_password() -> str:
+    raise ssl.SSLError("the key is encrypted: write it without a password")
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()  # follows links: a mounted Secret is a link that is swapped
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_mtime_ns, found.st_size)

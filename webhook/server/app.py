@@ -3,16 +3,18 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from kerf.obs.metrics import Metrics
 from kerf.wire.admission import Answer, Review, parse_review, render_answer
 from kerf.wire.errors import WireError
-from webhook.server.metrics import Metrics
 
 log = logging.getLogger("webhook")
+OUTCOMES = ("allowed", "patched", "refused", "malformed", "too_large", "busy", "timeout", "failed")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +34,30 @@ class Service:
 
     def __init__(self, decide: Callable[[Review], Answer], metrics: Metrics, limits: Limits) -> None:
         self._decide = decide
-        self._metrics = metrics
+        self._registry = metrics
+        self._requests = metrics.counter("kerf_webhook_requests", "Admission reviews by outcome.", ("outcome",))
+        self._seconds = metrics.histogram("kerf_webhook_duration_seconds", "From a review's headers to its answer.")
+        for outcome in OUTCOMES:
+            self._requests.labels(outcome)
         self._limits = limits
         self._in_flight = 0
         self.draining = False
 
     def app(self) -> web.Application:
         """The aiohttp application."""
-        app = web.Application(client_max_size=self._limits.body_bytes)
+        app = web.Application(client_max_size=self._limits.body_bytes, middlewares=[self._say_goodbye])
         app.router.add_post("/mutate", self.mutate)
         app.router.add_get("/healthz", self.healthy)
         app.router.add_get("/readyz", self.ready)
         app.router.add_get("/metrics", self.metrics)
-        app.on_response_prepare.append(self._say_goodbye)
         return app
 
     async def mutate(self, request: web.Request) -> web.Response:
         """Answer one AdmissionReview."""
         started = time.perf_counter()
         outcome, response = await self._bounded(request)
-        self._metrics.answered(outcome, time.perf_counter() - started)
+        self._requests.labels(outcome).inc()
+        self._seconds.observe(time.perf_counter() - started)
         return response
 
     async def healthy(self, _request: web.Request) -> web.Response:
@@ -64,7 +70,7 @@ class Service:
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """Prometheus' text format."""
-        return web.Response(body=self._metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
+        return web.Response(body=self._registry.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def _bounded(self, request: web.Request) -> tuple[str, web.Response]:
         if (request.content_length or 0) > self._limits.body_bytes:
@@ -102,9 +108,13 @@ class Service:
         response.force_close()
         return response
 
-    async def _say_goodbye(self, _request: web.Request, response: web.StreamResponse) -> None:
+    @web.middleware
+    async def _say_goodbye(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """While draining, tell clients to connect to another replica."""
+        response = await handler(request)
         if self.draining:
             response.force_close()
+        return response
 
 
 def _refusal(status: int, sentence: str) -> web.Response:

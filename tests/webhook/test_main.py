@@ -1,0 +1,210 @@
+"""The process: `python -m webhook` from its flags to its end."""
+
+import base64
+import contextlib
+import http.client
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kerf.sandbox.pki import Authority
+from kerf.testing.builders import a_pod
+from webhook.main import parse_bind
+
+
+@dataclass
+class Running:
+    process: "subprocess.Popen[str]"
+    port: int
+
+    def post(self, body: bytes, tls: ssl.SSLContext | None = None) -> tuple[int, bytes]:
+        if tls:
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection("127.0.0.1", self.port, context=tls)
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        with contextlib.closing(connection):
+            connection.request("POST", "/mutate", body)
+            response = connection.getresponse()
+            return response.status, response.read()
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(10)
+
+
+@contextlib.contextmanager
+def a_webhook(*flags: str) -> Iterator[Running]:
+    command = [sys.executable, "-m", "webhook", "--bind", "127.0.0.1:0", *flags]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr
+            line = json.loads(process.stderr.readline())
+            # Nobody reads further lines one by one; a full pipe must not stop the process.
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            yield Running(process, int(line["message"].rpartition(":")[2]))
+        finally:
+            process.kill()
+
+
+def a_review(pod: dict[str, Any]) -> bytes:
+    request = {"uid": "u-1", "kind": {"kind": "Pod"}, "operation": "CREATE", "object": pod}
+    return json.dumps({"apiVersion": "admission.k8s.io/v1", "request": request}).encode()
+
+
+def test_it_answers_and_stops_cleanly_on_sigterm() -> None:
+    with a_webhook() as webhook:
+        status, body = webhook.post(a_review(a_pod(mem="3Gi")))
+
+        assert (status, json.loads(body)["response"]["allowed"]) == (200, False)
+        assert webhook.stop() == 0
+
+
+def test_a_request_in_flight_is_answered_after_sigterm() -> None:
+    body = a_review(a_pod())
+    with a_webhook() as webhook, socket.create_connection(("127.0.0.1", webhook.port)) as connection:
+        head = f"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+        connection.sendall(head.encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 100")  # it waits for the body now
+
+        webhook.process.send_signal(signal.SIGTERM)
+        while True:  # the drained server no longer listens
+            try:
+                socket.create_connection(("127.0.0.1", webhook.port)).close()
+            except ConnectionRefusedError:
+                break
+        connection.sendall(body)
+
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        assert webhook.process.wait(10) == 0
+
+
+def test_a_hundred_megabytes_are_refused_and_the_service_goes_on() -> None:
+    with a_webhook() as webhook:
+        with socket.create_connection(("127.0.0.1", webhook.port)) as connection:
+            size = 100 * 1024 * 1024
+            connection.sendall(f"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode())
+            with contextlib.suppress(ConnectionError):  # it may close while we still send
+                for _ in range(100):
+                    connection.sendall(b" " * 1024 * 1024)
+            assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+        assert webhook.post(a_review(a_pod()))[0] == 200
+        peak_kib = int(Path(f"/proc/{webhook.process.pid}/status").read_text().split("VmHWM:")[1].split()[0])
+        assert peak_kib < 100 * 1024
+
+
+def test_flags_and_policy_reach_the_rules(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "apiVersion: kerf.dev/v1alpha1\nkind: SchedulingPolicy\nspec: {defaults: {memoryMiB: 4000, cores: 10}}\n"
+    )
+    flags = ("--config", str(policy), "--scheduler-name", "mine", "--runtime-class", "kata", "--kubeconfig", "unused")
+    with a_webhook(*flags) as webhook:
+        answer = json.loads(webhook.post(a_review(a_pod(mem=None, cores=None)))[1])
+
+    values = {op["path"]: op["value"] for op in json.loads(base64.b64decode(answer["response"]["patch"]))}
+    assert values == {
+        "/spec/schedulerName": "mine",
+        "/spec/runtimeClassName": "kata",
+        "/spec/containers/0/resources/limits/nvidia.com~1gpumem": "4000",
+        "/spec/containers/0/resources/limits/nvidia.com~1gpucores": "10",
+        "/spec/containers/0/resources/requests": {
+            "nvidia.com/gpu": "1",
+            "nvidia.com/gpumem": "4000",
+            "nvidia.com/gpucores": "10",
+        },
+    }
+
+
+def trusting(authority: Authority) -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=authority.certificate.decode())
+
+
+def test_a_rotated_certificate_is_served_and_a_broken_one_is_not(tmp_path: Path) -> None:
+    old, new = Authority("old"), Authority("new")
+    cert, key = old.issue("webhook").write(tmp_path, "tls")
+    with a_webhook("--tls-cert", str(cert), "--tls-key", str(key)) as webhook:
+        review = a_review(a_pod())
+        assert webhook.post(review, trusting(old))[0] == 200
+
+        fresh = new.issue("webhook")
+        cert.write_bytes(fresh.certificate)  # the key still is the old one's
+        for _ in range(3):
+            assert webhook.post(review, trusting(old))[0] == 200
+        key.write_bytes(fresh.key)
+
+        def rotated() -> bool:
+            try:
+                return webhook.post(review, trusting(new))[0] == 200
+            except ssl.SSLCertVerificationError:
+                return False
+
+        while not rotated():
+            pass
+        assert webhook.stop() == 0
+
+
+def test_tls_1_1_is_refused(tmp_path: Path) -> None:
+    authority = Authority()
+    cert, key = authority.issue("webhook").write(tmp_path, "tls")
+    with a_webhook("--tls-cert", str(cert), "--tls-key", str(key)) as webhook:
+        old = trusting(authority)
+        old.minimum_version = ssl.TLSVersion.TLSv1_2
+        assert webhook.post(a_review(a_pod()), old)[0] == 200
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with pytest.warns(DeprecationWarning, match="is deprecated"):
+            context.minimum_version = ssl.TLSVersion.TLSv1
+        with pytest.warns(DeprecationWarning, match="is deprecated"):
+            context.maximum_version = ssl.TLSVersion.TLSv1_1
+
+        with pytest.raises(ssl.SSLError):
+            webhook.post(b"", context)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--bind", "nowhere"], "webhook: --bind: 'nowhere': write HOST:PORT, for example 127.0.0.1:8443\n"),
+        (
+            ["--bind", "127.0.0.1:0", "--tls-cert", "x"],
+            "webhook: --tls-cert, --tls-key: 'x': give both files, or neither\n",
+        ),
+        (["--bind", "127.0.0.1:0", "--config", "/nowhere"], None),
+        (["--bind", "127.0.0.1:0", "--tls-cert", "/nowhere", "--tls-key", "/nowhere"], None),
+    ],
+    ids=["no port", "half a pair", "no such policy", "no such certificate"],
+)
+def test_a_users_mistake_is_one_line_and_a_status(flags: list[str], sentence: str | None) -> None:
+    done = subprocess.run([sys.executable, "-m", "webhook", *flags], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert sentence in {None, done.stderr}
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_taken_port_is_one_line_and_a_status() -> None:
+    with a_webhook() as webhook:
+        flags = ["--bind", f"127.0.0.1:{webhook.port}"]
+        done = subprocess.run([sys.executable, "-m", "webhook", *flags], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("127.0.0.1:8443", ("127.0.0.1", 8443)), ("[::1]:1", ("::1", 1)), (":8443", ("0.0.0.0", 8443))],
+)
+def test_an_address_is_read(text: str, address: tuple[str, int]) -> None:
+    assert parse_bind(text) == address
