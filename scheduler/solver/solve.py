@@ -131,14 +131,14 @@ def _per_level(problem: Problem, groups: list[list[Group]]) -> list[Expr]:
 def maximise(model: Model, problem: Problem, tiers: list[Expr]) -> tuple[str, int]:
     """Maximise the tiers, first one first; the solution stays in the model. Returns the word and the folded bound."""
     sizes, weights = tier_sizes(problem), tier_weights(problem)
-    blocks = _blocks(sizes)
+    runs = blocks_of(sizes)
     value, bound = 0, None
     word = "unknown"
-    for first, last in blocks:
+    for first, last in runs:
         base = weights[last - 1]
         pairs = zip(tiers[first:last], weights[first:last], strict=True)
         goal = total([tier * (weight // base) for tier, weight in pairs])
-        word_here = model.solve(goal, problem.policy.planner.deterministic_limit / len(blocks))
+        word_here = model.solve(goal, problem.policy.planner.deterministic_limit / len(runs))
         rest = sum(size * weight for size, weight in zip(sizes[last:-1], weights[last:-1], strict=True))
         if word_here not in {"optimal", "feasible"}:
             return (word if first else word_here), bound or sum(map(int.__mul__, sizes[:-1], weights[:-1]))
@@ -150,7 +150,7 @@ def maximise(model: Model, problem: Problem, tiers: list[Expr]) -> tuple[str, in
     return word, bound if bound is not None else value
 
 
-def _blocks(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
+def blocks_of(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
     """Runs of tiers, [first, last), whose weights stay below the limit."""
     blocks: list[tuple[int, int]] = []
     first, weight = 0, 1
