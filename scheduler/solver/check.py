@@ -24,7 +24,9 @@ def broken_rules(problem: Problem, assignments: tuple[Assignment, ...]) -> tuple
     for a in assignments:
         if a.node not in offered.get(a.pod_uid, {a.node}):
             found.append(f"{a.pod_key}: {a.node} is not on offer")
+        chain = asks[a.pod_uid].wishes.card_policies or problem.policy.cards
         found += [f"{a.pod_key}: {text}" for text in _grant(asks[a.pod_uid], a, nodes[a.node])]
+        found += [f"{a.pod_key}: {text}" for text in _filters(chain, a, nodes[a.node])]
         on_node[a.node].append(a)
     for name in sorted(on_node):
         found += [f"{name}: {text}" for text in _node(nodes[name], [(asks[a.pod_uid], a) for a in on_node[name]])]
@@ -56,6 +58,23 @@ def _grant(ask: PodAsk, assignment: Assignment, node: NodeState) -> Iterator[str
                 yield f"{want.name}: {piece} is not what was asked"
             if piece.memory_mib > min(card.factory_memory_mib, card.memory_mib):
                 yield f"{want.name}: {piece} is larger than the hardware"
+
+
+def _filters(chain: tuple[str, ...], assignment: Assignment, node: NodeState) -> Iterator[str]:
+    states = {state.card.id: state for state in node.cards}
+    for container in assignment.grant.containers:
+        held = [states[piece.card] for piece in container.slices if piece.card in states]
+        if "mutex" in chain and any(state.used.slots for state in held):
+            yield f"{container.name}: a card is not its own"
+        if ("topology" in chain or "topology-aware" in chain) and not _linked([state.card for state in held]):
+            yield f"{container.name}: its cards are not linked"
+
+
+def _linked(cards: list[Card]) -> bool:
+    reached, apart = cards[:1], cards[1:]
+    while near := [card for card in apart if any(card.id in r.links or r.id in card.links for r in reached)]:
+        reached, apart = reached + near, [card for card in apart if card not in near]
+    return not apart
 
 
 def _selected(card: Card, want: ContainerAsk, ask: PodAsk) -> bool:
