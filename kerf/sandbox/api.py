@@ -33,8 +33,8 @@ class Api:
     url: str
     token: str
     tls: ssl.SSLContext
-    health: str = "/readyz"
     _local: threading.local = field(default_factory=threading.local, repr=False, compare=False)
+    _open: list[http.client.HTTPSConnection] = field(default_factory=list, repr=False, compare=False)
 
     def get(self, path: str) -> dict[str, Any]:
         """Read an object or a list, ``/api/v1/namespaces/default/pods``."""
@@ -58,17 +58,16 @@ class Api:
         return self._json("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", **options})
 
     def is_ready(self) -> bool:
-        """Whether the server answers and calls itself well."""
+        """Whether the API server answers and calls itself ready."""
         try:
-            return self.text(self.health) == "ok"
+            return self.text("/readyz") == "ok"
         except ApiError:
             return False
 
     def close(self) -> None:
-        """Close this thread's connection; the next call opens a new one."""
-        if connection := getattr(self._local, "connection", None):
-            connection.close()
-            self._local.connection = None
+        """Close the connections of all threads; the next call opens a new one."""
+        for connection in self._open:
+            connection.close()  # http.client opens it again on demand
 
     def _json(
         self, method: str, path: str, body: dict[str, Any] | None = None, content_type: str = "application/json"
@@ -78,16 +77,16 @@ class Api:
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None, content_type: str) -> bytes:
         payload = None if body is None else json.dumps(body).encode()
+        connection = self._connection()
         headers = {"Content-Type": content_type}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         try:
-            connection = self._connection()
             connection.request(method, path, payload, headers)
             answer = connection.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:
-            self.close()
+            connection.close()
             raise ApiError(method, path, 0, str(error) or type(error).__name__) from None
         if not 200 <= answer.status < 300:
             raise ApiError(method, path, answer.status, _message(content))
@@ -99,6 +98,7 @@ class Api:
             host = urlsplit(self.url).netloc
             connection = http.client.HTTPSConnection(host, timeout=CALL_SECONDS, context=self.tls)
             self._local.connection = connection
+            self._open.append(connection)
         return connection
 
 

@@ -91,7 +91,7 @@ class _Clock:
     progress: Callable[[Progress], None]
 
     def tick(self, elapsed: float) -> None:
-        left = max(self.expected - elapsed, 0.0)
+        left = max(self.expected - elapsed, elapsed / 10)  # late, but never "0 s left"
         self.progress(Progress(self.parts, elapsed, left, left + self.left_after))
 
 

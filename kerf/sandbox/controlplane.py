@@ -5,6 +5,7 @@ import secrets
 import signal
 import ssl
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -44,7 +45,9 @@ class ControlPlane:
         self.ca = self.layout.pki / "ca.crt"
         self._write_pki()
         self.kubeconfig = self._write("admin.kubeconfig", render_kubeconfig(self.url, self.ca, {"token": self.token}))
+        self._closing = ExitStack()
         self.api = Api(self.url, self.token, ssl.create_default_context(cafile=self.ca))
+        self._closing.callback(self.api.close)
 
     @classmethod
     def start(
@@ -89,10 +92,18 @@ class ControlPlane:
 
     def kubeconfig_for(self, user: str, groups: tuple[str, ...] = ADMINS) -> Path:
         """A kubeconfig for a user with a client certificate of its own; `groups` decide what RBAC lets it do."""
-        name = user.replace(":", "-").replace("/", "-")
-        certificate, key = self.authority.issue(user, groups).write(self.layout.pki, f"client-{name}")
+        name = _file_name(user)
+        certificate, key = self._issue(user, groups)
         identity = {"client-certificate": str(certificate), "client-key": str(key)}
         return self._write(f"{name}.kubeconfig", render_kubeconfig(self.url, self.ca, identity))
+
+    def api_as(self, user: str, groups: tuple[str, ...] = ADMINS) -> Api:
+        """A client for a user with a client certificate of its own."""
+        tls = ssl.create_default_context(cafile=self.ca)
+        tls.load_cert_chain(*self._issue(user, groups))
+        api = Api(self.url, "", tls)
+        self._closing.callback(api.close)
+        return api
 
     def register_webhook(self, webhook: Webhook) -> None:
         """Let the API server call a mutating webhook for every pod that is created."""
@@ -112,7 +123,7 @@ class ControlPlane:
 
     def stop(self) -> None:
         """Stop every process, the last one started first."""
-        self.api.close()
+        self._closing.close()
         self.supervisor.stop_all()
 
     def __enter__(self) -> Self:
@@ -134,6 +145,9 @@ class ControlPlane:
             kubeconfig = self.kubeconfig_for("system:kube-controller-manager")
             program = self._program("kube-controller-manager")
             supervisor.start(commands.controller_manager_command(layout, program, kubeconfig))
+
+    def _issue(self, user: str, groups: tuple[str, ...]) -> tuple[Path, Path]:
+        return self.authority.issue(user, groups).write(self.layout.pki, f"client-{_file_name(user)}")
 
     def _write_pki(self) -> None:
         server = self.authority.issue("kube-apiserver", ADMINS, ("127.0.0.1", "localhost", "kubernetes", "10.0.0.1"))
@@ -160,6 +174,10 @@ class ControlPlane:
             return self.parts[name]
         except KeyError:
             raise SandboxError(f"{name} is not among the parts given: ensure(({name!r}, …)) first") from None
+
+
+def _file_name(user: str) -> str:
+    return user.replace(":", "-").replace("/", "-")
 
 
 def _is_ready(node: Mapping[str, Any]) -> bool:

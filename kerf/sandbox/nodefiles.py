@@ -170,6 +170,7 @@ def render_kubelet_config(files: NodeFiles, pki: Path, port: int, healthz_port: 
         "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%"},
         "imageGCHighThresholdPercent": 100,
         "nodeStatusUpdateFrequency": "1s",  # only a change is written; new devices show within a second
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "2s"},
         "registryPullQPS": 0,
         "kubeAPIQPS": 200,
         "kubeAPIBurst": 400,

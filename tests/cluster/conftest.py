@@ -1,0 +1,55 @@
+"""One control plane for all cluster tests, one real node per module (a machine carries only one at a time)."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from kerf.sandbox import CONTROL_PLANE, NODE, ControlPlane, FakeNode, Node, ensure, node_obstacle, run_directory
+from kerf.sandbox.build import Progress
+
+FALLBACK_NODE = "fake-instead-of-real"
+
+
+@pytest.fixture(scope="session")
+def parts(request: pytest.FixtureRequest) -> Mapping[str, Path]:
+    """The programs; the first run builds them, and says for how long."""
+    terminal = request.config.pluginmanager.getplugin("terminalreporter")
+
+    def tell(progress: Progress) -> None:
+        if terminal and int(progress.elapsed) % 15 == 0:
+            names = ", ".join(progress.parts)
+            terminal.write_line(f"building {names}: about {progress.left_in_all:.0f} s left in all")
+
+    return ensure((*CONTROL_PLANE, *NODE, "kwok"), tell)
+
+
+@pytest.fixture(scope="session")
+def control_plane(parts: Mapping[str, Path]) -> Iterator[ControlPlane]:
+    """Etcd, API server (with audit log), controller manager and kwok. Whoever needs kube-scheduler starts it."""
+    with run_directory() as run_dir, ControlPlane.start(run_dir, parts, audit=True) as cp:
+        cp.start_kwok()
+        yield cp
+
+
+@pytest.fixture(scope="module")
+def node(control_plane: ControlPlane) -> Iterator[Node]:
+    """A real kubelet with containerd; the test is skipped, with the reason, where none can run."""
+    if reason := node_obstacle():
+        pytest.skip(f"no real node: {reason}")
+    with Node.start(control_plane) as real:
+        yield real
+        control_plane.api.delete(f"/api/v1/nodes/{real.name}")
+
+
+@pytest.fixture(scope="module")
+def node_name(control_plane: ControlPlane, request: pytest.FixtureRequest) -> str:
+    """A node that runs pods: the real one, or where none can run a kwok node, and the terminal says why."""
+    if not (reason := node_obstacle()):
+        real: Node = request.getfixturevalue("node")
+        return real.name
+    if terminal := request.config.pluginmanager.getplugin("terminalreporter"):
+        terminal.write_line(f"a kwok node stands in for the real one: {reason}")
+    if FALLBACK_NODE not in control_plane.ready_nodes():
+        control_plane.add_fake_nodes([FakeNode(FALLBACK_NODE)])
+    return FALLBACK_NODE

@@ -1,0 +1,68 @@
+"""Nothing outlives the process that started a sandbox, not even when that process is killed."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kerf.sandbox import await_until, node_obstacle
+from kerf.sandbox.reap import hierarchies
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def sandbox(parts) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A sandbox with a real node in a process of its own, and its run directory."""
+    if reason := node_obstacle():
+        pytest.skip(f"no real node: {reason}")
+    command = (sys.executable, "-m", "kerf.sandbox", "up", "--nodes", "1")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        told = next(line for line in process.stdout if "KUBECONFIG=" in line)
+        run_dir = Path(re.search(r"KUBECONFIG=(.*)/config/", told)[1])
+        try:
+            yield process, run_dir
+        finally:
+            process.kill()
+    shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def _processes_of(run_dir: Path) -> list[str]:
+    found = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = command.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # gone meanwhile
+        if str(run_dir) in text:
+            found.append(text)
+    return found
+
+
+def _mounts_below(run_dir: Path) -> list[str]:
+    return [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {run_dir}/" in line]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL], ids=["terminated", "killed"])
+def test_nothing_is_left_of_a_sandbox(sandbox, signum):
+    process, run_dir = sandbox
+    network = json.loads((run_dir / "node" / "cni" / "kerf.conflist").read_text())
+    bridge = Path("/sys/class/net") / network["plugins"][0]["bridge"]
+    groups = [root / bridge.name.replace("kf", "kerf-", 1) for root in hierarchies()]
+    assert bridge.exists()
+    assert all(group.is_dir() for group in groups)
+    assert any("kubelet" in command for command in _processes_of(run_dir))
+
+    process.send_signal(signum)
+    process.wait()
+
+    await_until(lambda: not _processes_of(run_dir), f"the end of every process of {run_dir}", 30)
+    assert _mounts_below(run_dir) == []
+    assert not bridge.exists()
+    assert [group for group in groups if group.exists()] == []
