@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,6 +72,7 @@ class Store:
         self.gang_notes: dict[str, str] = {}
         """Why a gang waits, in one sentence, as the planner last saw it."""
         self._gang_sizes: dict[str, int] = {}
+        self._offered: dict[str, frozenset[str]] = {}
         self.freed = threading.Event()
         """Set whenever capacity was freed or a pod began to wait; loops clear it."""
         self._clock = clock
@@ -254,9 +255,18 @@ class Store:
             for card in tenant.uses
         )
 
-    def refuse(self, uid: str) -> None:
-        """Remember that a pod fits nowhere: the planner and preemption look after it."""
+    def offered(self, uids: set[str]) -> tuple[tuple[str, frozenset[str]], ...]:
+        """The nodes that kube-scheduler's own filters left to these pods, where they left fewer than all."""
         with self.lock:
+            return tuple(sorted((uid, names) for uid, names in self._offered.items() if uid in uids))
+
+    def refuse(self, uid: str, names: Sequence[str]) -> None:
+        """Remember that a pod fits on none of these nodes: the planner and preemption look after it."""
+        with self.lock:
+            if len(names) < len(self._nodes):
+                self._offered[uid] = frozenset(names)
+            else:
+                self._offered.pop(uid, None)
             if uid in self.waiting and uid not in self.refused:
                 self.refused[uid] = self._clock()
                 self.freed.set()
@@ -401,6 +411,7 @@ class Store:
         self.waiting.pop(uid, None)
         self.refused.pop(uid, None)
         self.planned.pop(uid, None)
+        self._offered.pop(uid, None)
 
     def _forget(self, uid: str) -> None:
         self._answered(uid)

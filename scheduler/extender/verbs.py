@@ -68,6 +68,7 @@ class Verbs:
                 self._store.drop_reservation(ask.uid)
             gang = self._store.gang_note(ask)
             if gang:
+                self._store.refuse(ask.uid, query.nodes)
                 return render_filter([], dict.fromkeys(query.nodes, gang), {})
             return self._filter(ask, query)
 
@@ -116,7 +117,7 @@ class Verbs:
         if len(refused):
             self._sort_out(names, refused, answer.reasons, failed, never)
         if not fits and len(refused):
-            self._store.refuse(ask.uid)
+            self._store.refuse(ask.uid, names)
             told = self._store.engine.explain(ask, rows)
             where = failed if told.node in failed or not never else never
             where[told.node or names[0]] = told.sentence

@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from dataclasses import replace
 
 from kerf.kube import paths
 from kerf.kube.client import Kube
@@ -21,8 +20,8 @@ from kerf.model.verdict import Misfit
 from scheduler.cache.store import Store, Waiting
 from scheduler.core.state import NodeState
 from scheduler.metrics import SchedulerMetrics
-from scheduler.solver.problem import Problem
-from scheduler.solver.solve import Assignment, Plan, plan
+from scheduler.solver.problem import Assignment, Plan, Problem
+from scheduler.solver.solve import plan
 
 _LOG = logging.getLogger("kerf.planner")
 PLAN = "kerf.dev/plan"
@@ -63,7 +62,13 @@ class Planner:
         if not asks:
             self._store.set_plan({}, {})
             return
-        problem = Problem(self._states(), tuple(asks), self._store.policy)
+        problem = Problem(
+            nodes=self._states(),
+            asks=tuple(asks),
+            policy=self._store.policy,
+            running=tuple(sorted(self._store.gang_members().items())),
+            offered=self._store.offered({ask.uid for ask in asks}),
+        )
         digest = _digest(problem)
         if digest == self._last:
             return
@@ -96,7 +101,7 @@ class Planner:
                 notes[gang] = f"gang {gang} waits for its pods: {present} of {size} are there"
         self._store.set_gang_notes(notes)
         chosen.sort(key=lambda w: (-w.ask.priority, w.created, w.ask.key, w.ask.uid))
-        return [_remaining(self._store.sized(w.ask), running) for w in chosen[:most]]
+        return [self._store.sized(w.ask) for w in chosen[:most]]
 
     def _states(self) -> tuple[NodeState, ...]:
         names = self._store.node_names()
@@ -159,12 +164,7 @@ class Planner:
             _LOG.warning("kube-scheduler was not woken: %s", error)
 
 
-def _remaining(ask: PodAsk, running: dict[str, int]) -> PodAsk:
-    """A gang's ask with the number of members that still need a place."""
-    here = running.get(ask.gang or "", 0)
-    return replace(ask, gang_size=max(ask.gang_size - here, 1)) if ask.gang and here else ask
-
-
 def _digest(problem: Problem) -> str:
-    text = repr((problem.nodes, problem.asks, problem.policy))
+    offered = [(uid, sorted(names)) for uid, names in problem.offered]
+    text = repr((problem.nodes, problem.asks, problem.policy, problem.running, offered))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,13 @@
+"""Arguments that several verbs share. Light: parsing must not import a daemon."""
+
+import argparse
+import os
+
+
+def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which cluster, which policy."""
+    default = os.environ.get("KUBECONFIG")
+    parser.add_argument(
+        "--kubeconfig", metavar="FILE", default=default, help="default: $KUBECONFIG, else ~/.kube/config"
+    )
+    parser.add_argument("--policy", metavar="FILE", help="the scheduler's SchedulingPolicy; default: Kerf's own")

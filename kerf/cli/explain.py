@@ -1,0 +1,80 @@
+"""`kerf explain POD`: where a pod is and why, or why it waits and the smallest change that would let it run."""
+
+import argparse
+import json
+from typing import Any
+
+from kerf.cli.failure import FailureError
+from kerf.model.units import show, show_mib
+
+
+def add_parser(verbs: Any) -> None:
+    """`explain`."""
+    from kerf.cli.arguments import add_cluster_arguments
+
+    parser = verbs.add_parser("explain", help="why a pod waits, or what it holds")
+    parser.add_argument("pod", metavar="[NAMESPACE/]POD")
+    parser.add_argument("-n", "--namespace", default="default")
+    parser.add_argument("--file", action="append", metavar="FILE", help="read this snapshot instead of the cluster")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    add_cluster_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Explain one pod. Exit status 1 when it cannot run."""
+    from kerf.config.load import read_policy
+    from kerf.vendors.registry import VENDORS
+    from scheduler.cache.store import Store, load
+
+    if args.file:
+        from kerf.cli.documents import read_documents
+
+        documents = read_documents(args.file)
+        store = Store(read_policy(args.policy), VENDORS, check_node=True)
+        load(store, documents.nodes, documents.pods)
+    else:
+        from kerf.cli.cluster import connect_to, live_store
+
+        store = live_store(connect_to(args), args.policy)
+    namespace, _, name = args.pod.rpartition("/")
+    key = f"{namespace or args.namespace}/{name}"
+    answer = _explain(store, key)
+    print(json.dumps(answer, indent=2) if args.json else _text(answer))
+    return 0 if answer["fits"] else 1
+
+
+def _explain(store: Any, key: str) -> dict[str, Any]:
+    for tenant in store.tenants.values():
+        if tenant.key == key:
+            uses = {card: [use.memory_mib, use.cores] for card, use in sorted(tenant.uses.items())}
+            return {"pod": key, "fits": True, "node": tenant.node, "holds": uses}
+    waiting = next((w for w in store.waiting.values() if w.ask.key == key), None)
+    if waiting is None:
+        raise FailureError(f"pod {key} is not there, is finished, or asks for no card")
+    if waiting.problem:
+        return {"pod": key, "fits": False, "sentence": waiting.problem, "reasons": {}}
+    names = store.node_names()
+    rows = store.fleet.rows(names)
+    feasible = store.engine.query(waiting.ask, rows).feasible
+    if feasible.any():
+        return {
+            "pod": key,
+            "fits": True,
+            "nodes": [names[i] for i in feasible.nonzero()[0][:10]],
+            "count": int(feasible.sum()),
+        }
+    told = store.engine.explain(waiting.ask, rows)
+    reasons = {reason.name.lower(): count for reason, count in told.counts}
+    return {"pod": key, "fits": False, "sentence": told.sentence, "reasons": reasons, "nearest": told.node}
+
+
+def _text(answer: dict[str, Any]) -> str:
+    if "holds" in answer:
+        held = [f"  {card}: {show_mib(mib)}, {cores} %" for card, (mib, cores) in answer["holds"].items()]
+        return "\n".join([f"{answer['pod']} is on {answer['node']} and holds", *(held or ["  no card"])])
+    if answer["fits"]:
+        return f"{answer['pod']} fits on {show(answer['count'])} nodes now, {', '.join(answer['nodes'])} among them"
+    lines = [f"{answer['pod']} cannot run: {answer['sentence']}"]
+    lines += [f"  {show(count)} nodes: {reason.replace('_', ' ')}" for reason, count in answer["reasons"].items()]
+    return "\n".join(lines)

@@ -1,0 +1,78 @@
+"""`kerf snapshot`: the live state as Kubernetes JSON that `kerf simulate` replays: names, asks and grants, no secrets."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+_POD_SPEC = ("nodeName", "nodeSelector", "priority", "schedulerName", "schedulingGates", "overhead", "schedulingGroup")
+_NODE_STATUS = ("allocatable", "capacity")
+_CONTAINER = ("name", "resources", "restartPolicy")
+
+
+def add_parser(verbs: Any) -> None:
+    """`snapshot`."""
+    from kerf.cli.arguments import add_cluster_arguments
+
+    parser = verbs.add_parser("snapshot", help="dump the live state for `kerf simulate`")
+    add_cluster_arguments(parser)
+    parser.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, reduce and write."""
+    from kerf.cli.cluster import connect_to, read_cluster
+
+    nodes, pods = read_cluster(connect_to(args))
+    items = [reduce_node(node) for node in nodes] + [reduce_pod(pod) for pod in pods]
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=1)
+    if args.output:
+        Path(args.output).write_text(text + "\n", encoding="utf-8")
+    else:
+        print(text)
+    return 0
+
+
+def reduce_node(node: dict[str, Any]) -> dict[str, Any]:
+    """What placement reads of a node."""
+    meta, status = node["metadata"], node.get("status") or {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": meta["name"],
+            "labels": meta.get("labels") or {},
+            "annotations": _ours(meta.get("annotations") or {}),
+        },
+        "spec": {"unschedulable": True} if (node.get("spec") or {}).get("unschedulable") else {},
+        "status": {key: status[key] for key in _NODE_STATUS if key in status},
+    }
+
+
+def reduce_pod(pod: dict[str, Any]) -> dict[str, Any]:
+    """What placement reads of a pod: no environment, no commands, no volumes."""
+    meta, spec = pod["metadata"], pod.get("spec") or {}
+    kept = {key: spec[key] for key in _POD_SPEC if key in spec}
+    for group in ("initContainers", "containers"):
+        if spec.get(group):
+            kept[group] = [{key: c[key] for key in _CONTAINER if key in c} for c in spec[group]]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": meta["name"],
+            "namespace": meta.get("namespace", "default"),
+            "uid": meta.get("uid", ""),
+            "creationTimestamp": meta.get("creationTimestamp", ""),
+            "labels": meta.get("labels") or {},
+            "annotations": _ours(meta.get("annotations") or {}),
+        },
+        "spec": kept,
+        "status": {"phase": (pod.get("status") or {}).get("phase", "Pending")},
+    }
+
+
+def _ours(annotations: dict[str, str]) -> dict[str, str]:
+    prefixes = ("kerf.dev/", "hami.io/", "nvidia.com/")
+    return {key: value for key, value in sorted(annotations.items()) if key.startswith(prefixes)}
