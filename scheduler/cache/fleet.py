@@ -5,7 +5,7 @@ What pods hold is kept by card id, apart from the inventory: a card that disappe
 announced after its pods, finds its tenants again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,9 +57,11 @@ class Fleet:
         """Grows with every change of any row."""
         self.layout = 0
         """Grows when rows change their meaning: a node comes, goes or gets other cards."""
-        self.kinds: list[tuple[str, str, str]] = []
-        """Vendor, model and mode of a card, by the number in `columns.kind`."""
-        self._kind_of: dict[tuple[str, str, str], int] = {}
+        self.kinds: list[Card] = []
+        """An example of each kind of card (vendor, model, mode, hardware memory), by the number in `columns.kind`."""
+        self.on_charge: Callable[[Mapping[str, CardUse], int], None] | None = None
+        """Told what each charged pod holds of its cards, and its CPU."""
+        self._kind_of: dict[tuple[object, ...], int] = {}
         self._hardware_of: dict[object, int] = {}
         self._entries: dict[str, _Entry] = {}
         self._names: list[str | None] = [None] * _FIRST_ROWS
@@ -94,6 +96,7 @@ class Fleet:
         self._clear(entry.row)
         self._names[entry.row] = None
         self._vacant.append(entry.row)
+        self._lists.clear()
         self._changed(entry.row)
         self.layout += 1
 
@@ -103,6 +106,8 @@ class Fleet:
         for card_id, use in uses.items():
             held.cards[card_id] = held.cards.get(card_id, NO_USE) + use
         self._book(node_name, held, uses, (cpu_milli, memory_mib))
+        if self.on_charge is not None:
+            self.on_charge(uses, cpu_milli)
 
     def release(self, node_name: str, uses: Mapping[str, CardUse], cpu_milli: int, memory_mib: int) -> None:
         """Take back what `charge` counted, called with the same arguments."""
@@ -179,9 +184,10 @@ class Fleet:
         """Every known node by name. For metrics, dumps and plans; it copies."""
         return (self.state(name) for name in self.names())
 
-    def cards(self, row: int) -> tuple[Card, ...]:
-        """The cards in a row, by column."""
-        return self._entries[self.name(row)].cards
+    def column(self, row: int, card_id: str) -> int:
+        """The column of a card, -1 if the row has no such card."""
+        name = self._names[row]
+        return self._entries[name].column.get(card_id, -1) if name is not None else -1
 
     # ---- inside
     def _book(self, name: str, held: _Held, uses: Mapping[str, CardUse], requests: tuple[int, int]) -> None:
@@ -231,10 +237,10 @@ class Fleet:
         self.versions[row] = self.version
 
     def _kind(self, card: Card) -> int:
-        key = (card.vendor, card.model, card.mode.value)
+        key = (card.vendor, card.model, card.mode, card.factory_memory_mib)
         if key not in self._kind_of:
             self._kind_of[key] = len(self.kinds)
-            self.kinds.append(key)
+            self.kinds.append(card)
         return self._kind_of[key]
 
     def _new_row(self, name: str) -> int:

@@ -1,0 +1,131 @@
+"""The production placement code behind the interface of openb replays: `Engine` drives Fleet and Engine as they are.
+
+A simulated GPU is a card of 1,000 MiB, so that a share in thousandths is MiB, and its cores are percent: a share pod
+asks `gpumem-percentage` and `gpucores` of a tenth of its thousandths on one card, any other GPU pod whole cards.
+`gpu_spec` becomes a `use-gputype` selection; models stand in brackets, so that no name matches inside another.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from kerf.model.ask import ContainerAsk, PodAsk, Selection
+from kerf.model.device import Card
+from kerf.model.grant import CardUse, Grant
+from kerf.model.node import Node
+from kerf.model.policy import SchedulingPolicy
+from kerf.model.verdict import Misfit
+from scheduler.cache import engine as placement
+from scheduler.cache.fleet import Fleet
+from scheduler.policies.workload import WHOLE, Kind, Target, kind_of
+
+CARD_MIB = 1000
+Answer = tuple[int, list[int]]
+
+
+class SimNode(Protocol):
+    """A node of a replay: index, name, CPU in thousandths, memory in MiB, number of GPUs, model."""
+
+    index: int
+    name: str
+    cpu: int
+    mem: int
+    gpus: int
+    model: str
+
+
+class SimPod(Protocol):
+    """A pod of a replay: `gpu_milli` of each of `num_gpu` GPUs of one of the models in `spec`."""
+
+    seq: int
+    name: str
+    cpu: int
+    mem: int
+    num_gpu: int
+    gpu_milli: int
+    spec: tuple[str, ...]
+
+
+def node_of(node: SimNode) -> Node:
+    """A node of the replay as the scheduler sees it. Its name sorts by index: the replay permutes the nodes."""
+    cards = tuple(
+        Card(f"{node.index}-{i}", i, "nvidia", f"[{node.model}]", memory_mib=CARD_MIB, slots=100)
+        for i in range(node.gpus)
+    )
+    return Node(f"{node.index:06d}", cards, cpu_milli=node.cpu, memory_mib=node.mem)
+
+
+def ask_of(pod: SimPod) -> PodAsk:
+    """A pod of the replay as the scheduler sees it."""
+    selection = Selection(use_types=tuple(f"[{model.lower()}]" for model in sorted(pod.spec)))
+    containers = ()
+    if pod.num_gpu:
+        containers = (ContainerAsk("main", pod.num_gpu, memory_mib=pod.gpu_milli, cores=-(-pod.gpu_milli // 10)),)
+    return PodAsk(
+        "openb",
+        pod.name,
+        str(pod.seq),
+        containers,
+        selection if containers else Selection(),
+        cpu_milli=pod.cpu,
+        memory_mib=pod.mem,
+    )
+
+
+def target_of(workload: Iterable[tuple[SimPod, float]]) -> Target:
+    """The replay's target workload."""
+    kinds: dict[Kind, float] = {}
+    for pod, share in workload:
+        kind = kind_of(ask_of(pod))
+        if kind is not None:
+            kinds[kind] = kinds.get(kind, 0.0) + share
+    return Target(tuple(sorted((kind, round(share * WHOLE)) for kind, share in kinds.items())))
+
+
+class Engine:
+    """Places pods one by one, each where the production engine scores highest."""
+
+    policy = SchedulingPolicy()
+
+    def reset(self, nodes: Sequence[SimNode], workload: Sequence[tuple[SimPod, float]], seed: int) -> None:
+        """Start with empty nodes. `seed` is not used: nothing here is random."""
+        del seed
+        self.fleet = Fleet()
+        self.engine = placement.Engine(self.fleet, self.policy, check_node=True)
+        self.engine.set_target(target_of(workload))
+        for node in nodes:
+            self.fleet.put_node(node_of(node))
+        self.names = [node_of(node).name for node in nodes]
+        self.rows = self.fleet.rows(self.names)
+        self.asks: dict[object, PodAsk] = {}
+
+    def place(self, pod: SimPod) -> Answer | None:
+        """The node and GPUs of a pod, None if it fits nowhere."""
+        ask = self._ask(pod)
+        scores = self.engine.scores(ask, self.rows)
+        best = int(scores.argmax())
+        if scores[best] <= placement.NOWHERE:
+            return None
+        grant = self.engine.place(ask, self.names[best])
+        if isinstance(grant, Misfit):
+            raise AssertionError((ask, self.names[best], grant))
+        self.fleet.charge(self.names[best], _uses(grant), pod.cpu, pod.mem)
+        return best, [int(card.partition("-")[2]) for card in _uses(grant)]
+
+    def release(self, pod: SimPod, node: int, gpus: Sequence[int]) -> None:
+        """Take a placement back."""
+        use = CardUse(pod.gpu_milli, -(-pod.gpu_milli // 10), 1)
+        self.fleet.release(self.names[node], {f"{node}-{gpu}": use for gpu in gpus}, pod.cpu, pod.mem)
+
+    def place_batch(self, pods: Sequence[SimPod]) -> list[Answer | None]:
+        """Several pods, in the order of arrival."""
+        return [self.place(pod) for pod in pods]
+
+    def _ask(self, pod: SimPod) -> PodAsk:
+        key = (pod.cpu, pod.mem, pod.num_gpu, pod.gpu_milli, pod.spec)
+        if key not in self.asks:
+            self.asks[key] = ask_of(pod)
+        return self.asks[key]
+
+
+def _uses(grant: Grant) -> dict[str, CardUse]:
+    return {s.card: CardUse(s.memory_mib, s.cores, 1) for c in grant.containers for s in c.slices}

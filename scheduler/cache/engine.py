@@ -1,0 +1,144 @@
+"""The placement engine: where a pod fits, which node is best, which cards it gets. Incremental, deterministic.
+
+The caller holds the store's lock. Answers for a class of pods are kept and brought up to date where nodes have
+changed, so a call costs the nodes that changed since the class was last asked for, not the fleet.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerf.model.ask import PodAsk
+from kerf.model.grant import Grant
+from kerf.model.policy import SchedulingPolicy
+from kerf.model.verdict import Misfit, Reason
+from scheduler.cache.census import Census
+from scheduler.cache.fleet import Fleet
+from scheduler.cache.lanes import Lane, Lanes
+from scheduler.core import bulk
+from scheduler.core.columns import Bools, Columns, Ints
+from scheduler.core.place import place
+from scheduler.core.preference import prefer, wished
+from scheduler.policies import fragmentation
+from scheduler.policies.nodes import POLICIES
+from scheduler.policies.workload import Target
+
+FRAGMENTATION = "fragmentation"
+NOWHERE = -(2**62)
+"""Scores up to this one mean that the pod does not fit there."""
+_COST_LIMIT = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Per asked row, whether the pod fits and, where not, the `Reason`."""
+
+    feasible: Bools
+    reasons: NDArray[np.uint8]
+
+
+class Engine:
+    """`check_node` includes CPU, memory and cordon of the nodes; a live filter leaves them to kube-scheduler."""
+
+    def __init__(self, fleet: Fleet, policy: SchedulingPolicy, *, check_node: bool = False) -> None:
+        self.fleet = fleet
+        self.check_node = check_node
+        self._census: Census | None = Census()
+        fleet.on_charge = self._census.observe
+        self._target = Target()
+        self._lens: fragmentation.Lens | None = None
+        self._lens_number = 0
+        self.set_policy(policy)
+
+    def set_policy(self, policy: SchedulingPolicy) -> None:
+        """Decide by another policy from now on. Over-commitment is the fleet's: put the nodes again."""
+        self.policy = policy
+        self._lanes = Lanes(self.fleet, policy, self.check_node)
+
+    def set_target(self, target: Target) -> None:
+        """Pack for a given workload instead of the one that is seen."""
+        self._census = None
+        self.fleet.on_charge = None
+        self._target, self._lens = target, None
+
+    def query(self, ask: PodAsk, rows: Ints) -> Answer:
+        """Whether the pod fits on each of the fleet's rows; -1 is a node that is not known."""
+        lane = self._lanes.get(ask)
+        reasons = np.where(rows < 0, np.uint8(Reason.NO_INVENTORY), lane.reasons[rows])
+        return Answer(reasons == 0, reasons)
+
+    def scores(self, ask: PodAsk, rows: Ints) -> Ints:
+        """A total order of the rows, best highest: by node policy, then by name. Rows that do not fit come last."""
+        lane = self._lanes.get(ask)
+        self._cost(lane)
+        span = len(lane.costs)
+        tie = span - 1 - self.fleet.ranks()[rows]
+        best = -lane.costs[rows].astype(np.int64) * (span + 1) + tie
+        worst = NOWHERE - np.arange(len(rows), dtype=np.int64)
+        return np.where((rows >= 0) & (lane.reasons[rows] == 0), best, worst)
+
+    def place(self, ask: PodAsk, node: str | int) -> Grant | Misfit:
+        """The pod's grant on a node, given by name or row: the cards that its score was computed for."""
+        name = node if isinstance(node, str) else self.fleet.name(node)
+        chain, weights = wished(ask, self.policy)
+        return place(
+            ask, self.fleet.state(name), chain, weights, check_node=self.check_node, price=self._prices(ask, name)
+        )
+
+    # ---- inside
+    def _node_policy(self, ask: PodAsk) -> str:
+        wish = ask.wishes.node_policy
+        return wish if wish in POLICIES or wish == FRAGMENTATION else self.policy.nodes
+
+    def _cost(self, lane: Lane) -> None:
+        lens = self._current_lens() if self._node_policy(lane.ask) == FRAGMENTATION else None
+        if lens is not None and lane.lens != self._lens_number:
+            lane.costed, lane.lens = -1, self._lens_number
+        stale = (self.fleet.versions > lane.costed) & (lane.reasons == 0)
+        changed = np.flatnonzero(stale)
+        for start in range(0, len(changed), fragmentation.CHUNK):
+            rows = changed[start : start + fragmentation.CHUNK]
+            costs = self._costs(lane, rows, lens)
+            lane.costs[rows] = np.clip(costs, -_COST_LIMIT, _COST_LIMIT)
+        lane.costed = self.fleet.version
+
+    def _costs(self, lane: Lane, rows: Ints, lens: fragmentation.Lens | None) -> Ints:
+        columns = self.fleet.columns.take(rows)
+        accepted = self._lanes.accepted(lane, rows, columns)
+        if lens is None:
+            after = bulk.after(lane.ask, columns, accepted, lane.preference, None)
+            return POLICIES[self._node_policy(lane.ask)](after, lane.preference.weights)
+        price = self._price(lane, columns, accepted, lens)
+        after = bulk.after(lane.ask, columns, accepted, lane.preference, price)
+        return fragmentation.cost(columns, after, lens)
+
+    def _price(self, lane: Lane, columns: Columns, accepted: list[Bools], lens: fragmentation.Lens) -> Ints | None:
+        if len(lane.ask.containers) != 1 or "binpack" not in lane.preference.orders:
+            return None
+        container = lane.ask.containers[0]
+        same_numa = lane.ask.selection.same_numa
+        fits = bulk.room(container, columns, accepted[0], lane.preference, same_numa).fits
+        return fragmentation.price(container, lane.ask.cpu_milli, columns, fits, lens)
+
+    def _prices(self, ask: PodAsk, name: str) -> dict[str, int]:
+        """What one slice costs on each card of a node, for a pod whose cards are chosen by fragmentation."""
+        row = self.fleet.row(name)
+        if row < 0 or self._node_policy(ask) != FRAGMENTATION:
+            return {}
+        rows = np.array([row])
+        columns = self.fleet.columns.take(rows)
+        chain, weights = wished(ask, self.policy)
+        lane = Lane(ask, chain, prefer(chain, weights))
+        price = self._price(lane, columns, self._lanes.accepted(lane, rows, columns), self._current_lens())
+        if price is None:
+            return {}
+        return {state.card.id: int(cost) for state, cost in zip(self.fleet.state(name).cards, price[0], strict=False)}
+
+    def _current_lens(self) -> fragmentation.Lens:
+        target = self._census.target() if self._census is not None else self._target
+        if self._lens is None or target is not self._target or len(self._lens.worth) != len(self.fleet.kinds):
+            self._target = target
+            self._lens = fragmentation.compile_lens(target, tuple(self.fleet.kinds))
+            self._lens_number += 1
+        return self._lens

@@ -1,0 +1,80 @@
+"""The target workload: which classes of pods a fleet serves, and how often. Fragmentation is measured against it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kerf.model.ask import ContainerAsk, PodAsk, Selection
+
+SHARE = 95
+"""Percent of the pods that the target's classes cover; the rare rest would only cost time."""
+WHOLE = 10_000
+"""Weights of a target's classes sum up to about this."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Kind:
+    """A class of pods as fragmentation sees it: `cards` cards with as much memory and cores each, and CPU beside them.
+
+    Memory is in MiB, or in percent of the hardware where `memory_mib` is negative.
+    """
+
+    cpu_milli: int
+    cards: int
+    memory_mib: int
+    memory_percent: int
+    cores: int
+    use_types: tuple[str, ...] = ()
+    avoid_types: tuple[str, ...] = ()
+
+    @property
+    def ask(self) -> ContainerAsk:
+        """One container of this class."""
+        if self.memory_mib < 0:
+            return ContainerAsk("", self.cards, memory_percent=self.memory_percent, cores=self.cores)
+        return ContainerAsk("", self.cards, memory_mib=self.memory_mib, cores=self.cores)
+
+    @property
+    def selection(self) -> Selection:
+        """The cards that the class accepts."""
+        return Selection(use_types=self.use_types, avoid_types=self.avoid_types)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Classes that ask for cards, with whole-number weights. Empty until pods were seen."""
+
+    kinds: tuple[tuple[Kind, int], ...] = ()
+
+
+def kind_of(ask: PodAsk) -> Kind | None:
+    """The class of a pod; with several containers, that of its hardest one. None if it asks for no card."""
+    if not ask.containers:
+        return None
+    hardest = max(ask.containers, key=lambda c: (c.cards, c.cores, c.memory_percent or 0, c.memory_mib or 0, c.name))
+    return Kind(
+        cpu_milli=ask.cpu_milli,
+        cards=hardest.cards,
+        memory_mib=-1 if hardest.memory_mib is None else hardest.memory_mib,
+        memory_percent=hardest.memory_percent or 0,
+        cores=hardest.cores,
+        use_types=ask.selection.use_types,
+        avoid_types=ask.selection.avoid_types,
+    )
+
+
+def target(counts: Mapping[Kind | None, float], most: int = 256) -> Target:
+    """The most popular classes, at most `most`, that cover SHARE percent of the pods; None: pods without cards."""
+    total = sum(counts.values())
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0] is None, item[0] or _FIRST))
+    chosen: list[tuple[Kind | None, float]] = []
+    covered = 0.0
+    for kind, count in ranked:
+        if covered * 100 >= SHARE * total or len(chosen) == most:
+            break
+        covered += count
+        chosen.append((kind, count))
+    weighted = ((kind, round(count * WHOLE / covered)) for kind, count in chosen if kind is not None)
+    return Target(tuple(sorted((kind, weight) for kind, weight in weighted if weight)))
+
+
+_FIRST = Kind(0, 0, 0, 0, 0)
