@@ -14,11 +14,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from benchmarks.fake_api_server import SIZES, container_json
+from benchmarks.fake_api_server import SIZES, pending
 
 SHAPES = len(SIZES)
 
@@ -87,17 +86,9 @@ def cycles(client: "Client", names: list[str], calls: int) -> list[float]:
         meta = pod["metadata"]
         bind = {"PodNamespace": "default", "PodName": meta["name"], "PodUID": meta["uid"], "Node": best}
         answer = orjson.loads(client.post("/bind", bind))
-        if answer["Error"] and "replaced" not in answer["Error"]:
+        if answer["Error"]:
             raise SystemExit(f"bind failed: {answer['Error']}")
     return times
-
-
-def pending(number: int) -> dict[str, Any]:
-    """A waiting pod of one of a few shapes."""
-    memory, cores = SIZES[number % SHAPES]
-    name = f"new-{number:06}"
-    meta = {"name": name, "namespace": "default", "uid": f"uid-{name}", "resourceVersion": "1"}
-    return {"metadata": meta, "spec": {"containers": [container_json(memory, cores)]}}
 
 
 class Client:

@@ -69,6 +69,14 @@ def container_json(memory: int, cores: int) -> dict[str, Any]:
     }
 
 
+def pending(number: int) -> dict[str, Any]:
+    """A waiting pod of one of a few shapes."""
+    memory, cores = SIZES[number % len(SIZES)]
+    name = f"new-{number:06}"
+    meta = {"name": name, "namespace": "default", "uid": f"uid-{name}", "resourceVersion": "1"}
+    return {"metadata": meta, "spec": {"containers": [container_json(memory, cores)]}}
+
+
 def build(nodes: int, pods: int) -> web.Application:
     """The routes."""
     lists = {
@@ -78,6 +86,8 @@ def build(nodes: int, pods: int) -> web.Application:
 
     async def listed(request: web.Request) -> web.StreamResponse:
         items = lists.get(request.path)
+        if "/pods/new-" in request.path:
+            return web.json_response(pending(int(request.path.rpartition("-")[2])))
         if items is None:
             return web.json_response(
                 {"kind": "Status", "code": 404, "reason": "NotFound", "message": "none"}, status=404

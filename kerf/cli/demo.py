@@ -13,8 +13,8 @@ from kerf.cli.failure import FailureError
 from kerf.cli.report import PodLine, RefusedLine, print_cards, print_pods, print_refused, render_json, slice_lines
 
 ABOUT = """Bring up etcd, kube-apiserver, kube-scheduler, kubelet and containerd on loopback with simulated cards, run
-Kerf's webhook, scheduler extender and device plugin against them, create the example pods, and show who holds what. The first
-run builds the control plane from source; later ones start in under a minute."""
+Kerf's webhook, scheduler extender and device plugin against them, create the example pods, and show who holds what.
+The first run builds the control plane from source; later ones start in under a minute."""
 SETTLE_SECONDS = 120.0
 
 

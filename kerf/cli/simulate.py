@@ -10,8 +10,8 @@ from kerf.cli.report import PodLine, RefusedLine, print_cards, print_pods, print
 
 ABOUT = """Read Kubernetes YAML or JSON (nodes with an inventory, pods and workloads, in order; also the output of
 `kubectl get nodes,pods -A -o json` and of `kerf snapshot`), place the waiting pods with the scheduler's own code, and
-print placements, cards and refusals with their reasons. Node selectors and CPU and memory are honoured; affinity, taints and
-topology spread are kube-scheduler's and are left out."""
+print placements, cards and refusals with their reasons. Node selectors and CPU and memory are honoured; affinity,
+taints and topology spread are kube-scheduler's and are left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`kerf snapshot`: the live state as Kubernetes JSON that `kerf simulate` replays: names, asks and grants, no secrets."""
+"""`kerf snapshot`: the live state as Kubernetes JSON for `kerf simulate`: names, asks and grants, no secrets."""
 
 import argparse
 import json

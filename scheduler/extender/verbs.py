@@ -27,6 +27,9 @@ from scheduler.core.victims import choose_victims
 from scheduler.metrics import SchedulerMetrics
 
 _LOG = logging.getLogger("kerf.extender")
+MOST_RANKS = 9_999
+"""Distinct scores. kube-scheduler multiplies by 10; one point of a wish that the user wrote into the pod weighs 100,000,
+so wishes always come first and the packing decides among what they leave."""
 MAKING_ROOM = "less important pods are ending to make room on the cards"
 MOST_ASKS = 4096
 """Parsed asks remembered between filter and prioritize of one pod."""
@@ -84,7 +87,7 @@ class Verbs:
             planned = self._store.planned.get(ask.uid)
         if planned in names:
             scores[names.index(planned)] = scores.max() + 1
-        return render_scores(names, scores.tolist())
+        return render_scores(names, rank(scores).tolist())
 
     def preempt(self, body: bytes) -> bytes:
         """POST /preempt: for each candidate node the fewest, least important pods whose cards make room."""
@@ -153,3 +156,10 @@ class Verbs:
             if len(self._asks) > MOST_ASKS:
                 self._asks.popitem(last=False)
         return ask
+
+
+def rank(scores: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places in the order of the scores, best highest, down to 0 for all beyond the best MOST_RANKS."""
+    places = np.empty(len(scores), np.int64)
+    places[np.argsort(scores, kind="stable")] = np.arange(len(scores))
+    return np.maximum(places - max(len(scores) - 1 - MOST_RANKS, 0), 0)
