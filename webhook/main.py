@@ -116,6 +116,8 @@ async def serve(rules: Rules, address: tuple[str, int], tls: ssl.SSLContext | No
     service.draining = True
     log.info("draining")
     await asyncio.sleep(drain_s)
+    await site.stop()
+    await service.finish(FINISH_S)
     await runner.cleanup()
     log.info("stopped")
     return 0

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import http.client
 import json
+import queue
 import signal
 import socket
 import ssl
@@ -13,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -26,6 +27,7 @@ from webhook.main import parse_bind
 class Running:
     process: "subprocess.Popen[str]"
     port: int
+    messages: "queue.Queue[str]"
 
     def post(self, body: bytes, tls: ssl.SSLContext | None = None) -> tuple[int, bytes]:
         if tls:
@@ -37,9 +39,20 @@ class Running:
             response = connection.getresponse()
             return response.status, response.read()
 
+    def await_message(self, message: str) -> None:
+        while self.messages.get(timeout=10) != message:
+            pass
+
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(10)
+
+
+def collect(stream: IO[str], messages: "queue.Queue[str]") -> None:
+    """Every line is read as it comes: a full pipe must not stop the process."""
+    with contextlib.suppress(ValueError):  # closed while it was read
+        for line in stream:
+            messages.put(json.loads(line)["message"])
 
 
 @contextlib.contextmanager
@@ -48,10 +61,9 @@ def a_webhook(*flags: str) -> Iterator[Running]:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr
-            line = json.loads(process.stderr.readline())
-            # Nobody reads further lines one by one; a full pipe must not stop the process.
-            threading.Thread(target=process.stderr.read, daemon=True).start()
-            yield Running(process, int(line["message"].rpartition(":")[2]))
+            messages: queue.Queue[str] = queue.Queue()
+            threading.Thread(target=collect, args=(process.stderr, messages), daemon=True).start()
+            yield Running(process, int(messages.get(timeout=30).rpartition(":")[2]), messages)
         finally:
             process.kill()
 
@@ -77,11 +89,7 @@ def test_a_request_in_flight_is_answered_after_sigterm() -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 100")  # it waits for the body now
 
         webhook.process.send_signal(signal.SIGTERM)
-        while True:  # the drained server no longer listens
-            try:
-                socket.create_connection(("127.0.0.1", webhook.port)).close()
-            except ConnectionRefusedError:
-                break
+        webhook.await_message("draining")
         connection.sendall(body)
 
         assert connection.recv(100).startswith(b"HTTP/1.1 200")

@@ -1,6 +1,7 @@
 """HTTP around the rules: sizes, times and numbers are bounded, and one bad request never hurts the next."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -41,6 +42,8 @@ class Service:
             self._requests.labels(outcome)
         self._limits = limits
         self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.draining = False
 
     def app(self) -> web.Application:
@@ -72,12 +75,18 @@ class Service:
         """Prometheus' text format."""
         return web.Response(body=self._registry.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
+    async def finish(self, seconds: float) -> None:
+        """Wait until no review is in flight, at most this long. aiohttp's own shutdown drops bodies still arriving."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
+
     async def _bounded(self, request: web.Request) -> tuple[str, web.Response]:
         if (request.content_length or 0) > self._limits.body_bytes:
             return "too_large", self._too_large()
         if self._in_flight >= self._limits.in_flight:
             return "busy", _refusal(503, f"{self._in_flight} reviews are in flight already: try again")
         self._in_flight += 1
+        self._idle.clear()
         try:
             async with asyncio.timeout(self._limits.seconds):
                 body = await request.read()
@@ -88,6 +97,8 @@ class Service:
             return "too_large", self._too_large()
         finally:
             self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
 
     def _answer(self, body: bytes) -> tuple[str, web.Response]:
         try:
