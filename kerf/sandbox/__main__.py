@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
 def _build(parts: tuple[str, ...]) -> None:
     if seconds := estimate(parts):
         print(f"building, about {_minutes(seconds)}")
-    for name, path in ensure(parts, _show).items():
+    found = ensure(parts, _show)
+    print()
+    for name, path in found.items():
         print(f"{name:26}{path}")
 
 
@@ -88,7 +90,10 @@ def _interrupt(signum: int, frame: object) -> None:
 def _show(progress: Progress) -> None:
     parts = ", ".join(progress.parts)
     line = f"{parts}: {progress.elapsed:.0f} s, about {_minutes(progress.left_in_all)} left in all"
-    print(f"\r\x1b[K{line}" if sys.stdout.isatty() else line, end="" if sys.stdout.isatty() else "\n", flush=True)
+    if sys.stdout.isatty():
+        print(f"\r\x1b[K{line}", end="", flush=True)
+    elif int(progress.elapsed) % 10 == 0:
+        print(line, flush=True)
 
 
 def _minutes(seconds: float) -> str:

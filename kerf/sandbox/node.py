@@ -29,7 +29,7 @@ from kerf.sandbox.nodefiles import (
     render_network,
 )
 from kerf.sandbox.nodehost import claim_node, clear_device_plugins
-from kerf.sandbox.processes import Command, await_until
+from kerf.sandbox.processes import Command
 from kerf.sandbox.report import parse_cri_log
 
 CTR_SECONDS = 60
@@ -120,7 +120,7 @@ class Node:
         reap.create_bridge(self._files.bridge, GATEWAY, NETMASK)
         self._start_containerd()
         self._start_kubelet(labels)
-        await_until(self._is_ready, f"node {self.name} to become Ready")
+        self._cp.supervisor.await_until(self._is_ready, f"node {self.name} to become Ready", "kubelet")
 
     def _keep(self, lock: int) -> None:
         """Start the keeper, which cleans up and holds the claim even when this process is killed."""

@@ -11,7 +11,7 @@ from typing import IO
 
 from kerf.sandbox.errors import NodeUnavailableError
 from kerf.sandbox.nodefiles import DEVICE_PLUGINS
-from kerf.sandbox.reap import hierarchies
+from kerf.sandbox.reap import enable_controllers, hierarchies
 
 PROBE = Path(__file__).with_name("namespaces.py")
 PROBE_GROUP = "kerf-probe"
@@ -74,6 +74,7 @@ def _no_cgroups() -> str | None:
         return "no cgroup hierarchy is mounted"
     for root in roots:
         try:
+            enable_controllers(root)
             (root / PROBE_GROUP).mkdir(exist_ok=True)
             (root / PROBE_GROUP).rmdir()
         except OSError as error:

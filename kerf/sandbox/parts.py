@@ -111,7 +111,7 @@ PARTS = {
             Installed((2, 1), (3, 0), ("-v",)),
         ),
         Part("ctr", "containerd", f"{_CONTAINERD}/ctr", 6, Installed((2, 1), (3, 0))),
-        Part("runc", "runc", "github.com/opencontainers/runc", 12, Installed((1, 1), (2, 0))),
+        Part("runc", "runc", "github.com/opencontainers/runc", 15, Installed((1, 1), (2, 0))),
         Part("bridge", "cni", f"{_CNI}/main/bridge", 3),
         Part("loopback", "cni", f"{_CNI}/main/loopback", 1),
         Part("host-local", "cni", f"{_CNI}/ipam/host-local", 1),

@@ -5,9 +5,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,8 +90,15 @@ class Supervisor:
     def await_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
         """Wait until a spawned command is ready, as `start` does."""
         ready = self._commands[name].ready
-        with _with_log(self.log(name)):
-            await_until(lambda: self._require_alive(name) and ready(), f"{name} to become ready", seconds)
+        self.await_until(ready, f"{name} to become ready", name, seconds)
+
+    def await_until(self, condition: Callable[[], bool], what: str, name: str, seconds: float = READY_SECONDS) -> None:
+        """Wait for a condition that the process `name` brings about; SandboxError shows the end of its log."""
+        try:
+            await_until(lambda: self._require_alive(name) and condition(), what, seconds)
+        except SandboxError as error:
+            log = self.log(name)
+            raise SandboxError(f"{error}; the end of {log}:\n{tail(log)}") from None
 
     def restart(self, name: str, seconds: float = READY_SECONDS) -> int:
         """Start again, with the same command, what was stopped or killed; stop it first if it still runs. Its pid."""
@@ -152,15 +159,6 @@ class Supervisor:
         return True
 
 
-@contextmanager
-def _with_log(log: Path) -> Iterator[None]:
-    """Add the end of a log to a SandboxError that passes through."""
-    try:
-        yield
-    except SandboxError as error:
-        raise SandboxError(f"{error}; the end of {log}:\n{tail(log)}") from None
-
-
 def _spawn(command: Command, log: Path) -> subprocess.Popen[bytes]:
     group = str(command.group_file) if command.group_file else "-"
     launcher = (sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), group)
@@ -170,6 +168,11 @@ def _spawn(command: Command, log: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **command.env},
+            env={**_own_environment(), **command.env},
             start_new_session=True,  # Ctrl-C reaches us alone, and we stop them in order
         )
+
+
+def _own_environment() -> dict[str, str]:
+    """Everything here talks to this machine alone, so no proxy has a part in it."""
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}

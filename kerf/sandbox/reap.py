@@ -51,14 +51,22 @@ def process_group_file(group: str) -> Path:
 
 
 def create_groups(group: str) -> None:
-    """Make the control group, and below it the one for the node's daemons."""
+    """Make the control group, and below it the one for the node's daemons. Raises OSError."""
     for root in hierarchies():
+        enable_controllers(root)
         for path in (root / group, root / group / "daemons"):
             path.mkdir(exist_ok=True)
             for name in ("cpuset.cpus", "cpuset.mems"):  # version 1 refuses processes until both are set
                 parent = path.parent / name
                 if (root / "cgroup.sane_behavior").exists() and parent.exists():
                     (path / name).write_text(parent.read_text())
+
+
+def enable_controllers(root: Path) -> None:
+    """With version 2, let groups below `root` have every controller that it has; the kubelet insists on that."""
+    controllers, delegated = root / "cgroup.controllers", root / "cgroup.subtree_control"
+    if controllers.exists() and (missing := set(controllers.read_text().split()) - set(delegated.read_text().split())):
+        delegated.write_text(" ".join(f"+{name}" for name in sorted(missing)))
 
 
 def create_bridge(name: str, address: str, netmask: str) -> None:
