@@ -20,6 +20,7 @@ from scheduler.core import bulk
 from scheduler.core.columns import Bools, Columns, Ints
 from scheduler.core.place import place
 from scheduler.core.preference import prefer, wished
+from scheduler.core.state import NodeState
 from scheduler.policies import fragmentation
 from scheduler.policies.nodes import POLICIES
 from scheduler.policies.workload import Target
@@ -85,6 +86,11 @@ class Engine:
         return place(
             ask, self.fleet.state(name), chain, weights, check_node=self.check_node, price=self._prices(ask, name)
         )
+
+    def place_on(self, ask: PodAsk, state: NodeState) -> Grant | Misfit:
+        """The pod's grant on a node as it might be, for victims and plans: by the card policies alone."""
+        chain, weights = wished(ask, self.policy)
+        return place(ask, state, chain, weights, check_node=self.check_node)
 
     # ---- inside
     def _node_policy(self, ask: PodAsk) -> str:
