@@ -45,8 +45,8 @@ def card_lines(store: Store) -> list[CardLine]:
     for name in store.node_names():
         holders: dict[str, list[str]] = {}
         for tenant in store.on_node(name):
-            for card in tenant.uses:
-                holders.setdefault(card, []).append(tenant.key.removeprefix("default/"))
+            for held in tenant.uses:
+                holders.setdefault(held, []).append(tenant.key.removeprefix("default/"))
         cordoned = set(getattr(store.node(name), "cordoned", ()))
         for state in store.fleet.state(name).cards:
             card, used = state.card, state.used

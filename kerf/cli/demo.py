@@ -177,7 +177,7 @@ def _line(pod: dict[str, Any]) -> PodLine | RefusedLine:
 
     meta, status = pod["metadata"], pod.get("status") or {}
     if not pod["spec"].get("nodeName"):
-        scheduled = next((c for c in status.get("conditions") or [] if c["type"] == "PodScheduled"), {})
+        scheduled: dict[str, Any] = next((c for c in status.get("conditions") or [] if c["type"] == "PodScheduled"), {})
         if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
             return RefusedLine(meta["namespace"], meta["name"], str(scheduled.get("message", "")))
     holding = parse_holding(pod, VENDORS)

@@ -57,12 +57,14 @@ class Store:
         policy: SchedulingPolicy,
         vendors: tuple[Vendor, ...],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        check_node: bool = False,
     ) -> None:
         self.lock = threading.RLock()
         self.policy = policy
         self.vendors = vendors
         self.fleet = Fleet()
-        self.engine = Engine(self.fleet, policy)
+        self.engine = Engine(self.fleet, policy, check_node=check_node)
         self.waiting: dict[str, Waiting] = {}
         self.tenants: dict[str, Tenant] = {}
         self.planned: dict[str, str] = {}

@@ -1,0 +1,146 @@
+"""`make bench-cluster`: real etcd, API server and kube-scheduler; kwok nodes; Kerf beside a do-nothing extender.
+
+All pods are created while no scheduler runs; the clock runs from the first to the last Binding that the API server
+wrote, so creating pods is not what is measured. Both extenders see the same nodes and pods in one run, Kerf second.
+The last line is one JSON object: {"kerf_pods_per_s", "empty_pods_per_s", "ratio", "writes_per_pod", "overcommitted"}.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks.fake_api_server import SIZES, container_json, node_json
+from kerf.kube.client import KubeClient, connect
+from kerf.sandbox import CONTROL_PLANE, Command, ControlPlane, Extender, FakeNode, ensure, free_ports, run_directory
+from kerf.sandbox.commands import answers
+from kerf.sandbox.stack import EXTENDER, start_extender
+
+EMPTY = Path(__file__).parent / "empty_extender"
+PODS = "/api/v1/namespaces/default/pods"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run both and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, default=1000)
+    parser.add_argument("--pods", type=int, default=2000)
+    args = parser.parse_args(argv)
+    parts = ensure((*CONTROL_PLANE, "kwok"), lambda p: print(f"building {p.parts}: {p.elapsed:.0f} s", file=sys.stderr))
+    with run_directory() as run_dir, ControlPlane.start(run_dir, parts, audit=True) as cp:
+        kube = connect(str(cp.kubeconfig), timeout_s=60.0)
+        cp.start_kwok()
+        cp.add_fake_nodes([fake_node(i) for i in range(args.nodes)], seconds=300)
+        empty = run(cp, kube, args.pods, start_empty)
+        print(f"do-nothing extender: {empty:.1f} pods/s", flush=True)
+        kerf = run(cp, kube, args.pods, start_kerf)
+        print(f"kerf: {kerf:.1f} pods/s", flush=True)
+        writes = [write for write in cp.writes_by(EXTENDER) if write.resource != "events"]
+        over = overcommitted(kube)
+    result = {
+        "kerf_pods_per_s": round(kerf, 1),
+        "empty_pods_per_s": round(empty, 1),
+        "ratio": round(kerf / empty, 3),
+        "writes_per_pod": round(len(writes) / args.pods, 3),
+        "overcommitted": over,
+    }
+    print(json.dumps(result))
+    return 0
+
+
+def run(cp: ControlPlane, kube: KubeClient, count: int, start: Callable[[ControlPlane], tuple[str, str]]) -> float:
+    """Pods per second with one extender; leaves the pods of the run behind only for the last one."""
+    remove_pods(kube)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: kube.create(PODS, pod(i)), range(count)))
+    name, url = start(cp)
+    _, version = kube.list(PODS, {"limit": 1})
+    cp.start_scheduler(Extender(url))
+    moments = bindings(kube, version, count)
+    cp.supervisor.stop("kube-scheduler")
+    cp.supervisor.stop(name)
+    return (count - 1) / (moments[-1] - moments[0])
+
+
+def bindings(kube: KubeClient, version: str, count: int) -> list[float]:
+    """The moments at which `count` pods became bound, as a watch of bound pods tells them."""
+    moments: list[float] = []
+    deadline = time.monotonic() + 600
+    while len(moments) < count:
+        for kind, item in kube.watch(PODS, version, {"fieldSelector": "spec.nodeName!="}, timeout_s=30):
+            version = item["metadata"]["resourceVersion"]
+            if kind == "ADDED":
+                moments.append(time.monotonic())
+            if len(moments) == count:
+                break
+        if time.monotonic() > deadline:
+            raise SystemExit(f"only {len(moments)} of {count} pods were bound within 600 s")
+    return moments
+
+
+def start_empty(cp: ControlPlane) -> tuple[str, str]:
+    """The do-nothing extender, built on the spot (standard library only)."""
+    binary = Path(tempfile.mkdtemp(dir=cp.run_dir)) / "empty-extender"
+    subprocess.run(["go", "build", "-o", str(binary), "."], cwd=EMPTY, check=True)
+    (port,) = free_ports(1)
+    cert, key = cp.authority.issue("empty-extender", ("system:masters",)).write(cp.layout.pki, "empty-extender")
+    argv = (str(binary), "-bind", f"127.0.0.1:{port}", "-server", cp.url, "-cert", str(cert), "-key", str(key))
+    cp.supervisor.start(Command("empty-extender", argv, ready=lambda: answers(f"http://127.0.0.1:{port}/readyz")))
+    return "empty-extender", f"http://127.0.0.1:{port}"
+
+
+def start_kerf(cp: ControlPlane) -> tuple[str, str]:
+    """Kerf's extender."""
+    (port,) = free_ports(1)
+    start_extender(cp, port, ("--log-level", "error"))
+    return EXTENDER, f"http://127.0.0.1:{port}"
+
+
+def remove_pods(kube: KubeClient) -> None:
+    """Delete every pod and wait until none is left."""
+    while kube.list(PODS)[0]:
+        kube.delete(PODS, {"gracePeriodSeconds": 0})
+        time.sleep(0.2)
+
+
+def fake_node(number: int) -> FakeNode:
+    """A kwok node with eight cards."""
+    document = node_json(number)
+    notes = document["metadata"]["annotations"]
+    return FakeNode(document["metadata"]["name"], notes, allocatable={"nvidia.com/gpu": "80"})
+
+
+def pod(number: int) -> dict[str, Any]:
+    """A pod of one of a few shapes; the webhook is not part of this benchmark."""
+    container = container_json(*SIZES[number % len(SIZES)])
+    container["resources"]["requests"].update(cpu="100m", memory="128Mi")
+    spec = {"schedulerName": "kerf-scheduler", "automountServiceAccountToken": False, "containers": [container]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"bench-{number:05}"}, "spec": spec}
+
+
+def overcommitted(kube: KubeClient) -> int:
+    """Cards that hold more than they have, recomputed from the API server with nothing of the scheduler's."""
+    have = {
+        card["id"]: (card["memory_mib"], card.get("cores", 100), card.get("slots", 10))
+        for item in kube.list("/api/v1/nodes")[0]
+        for card in json.loads(item["metadata"]["annotations"]["kerf.dev/inventory"])["cards"]
+    }
+    held: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for item in kube.list(PODS)[0]:
+        grant = json.loads(item["metadata"].get("annotations", {})["kerf.dev/grant"])
+        for container in grant["containers"]:
+            for part in container["slices"]:
+                for i, amount in enumerate((part["memory_mib"], part["cores"], 1)):
+                    held[part["card"]][i] += amount
+    return sum(any(used > limit for used, limit in zip(held[card], have[card], strict=True)) for card in held)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,3 @@
+module kerf.dev/benchmarks/empty-extender
+
+go 1.24
