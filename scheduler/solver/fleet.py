@@ -51,6 +51,7 @@ class Fleet:
         self.where: dict[str, tuple[int, int]] = {}
         self._kinds: list[Card] = []
         self._accepted: dict[tuple[object, ...], Flags] = {}
+        self._closed_to: dict[frozenset[str] | None, Flags] = {}
         kinds: dict[tuple[object, ...], int] = {}
         for n, state in enumerate(self.states):
             for g, held in enumerate(state.cards):
@@ -148,10 +149,14 @@ class Fleet:
         for container in ask.containers:
             total = np.maximum(total, self._cheapest(klass, container))
         total[(self.cpu < ask.cpu_milli) | (self.ram < ask.memory_mib)] = FAR
-        total[[not state.schedulable for state in self.states]] = FAR
-        if klass.nodes is not None:
-            total[[state.name not in klass.nodes for state in self.states]] = FAR
+        total[self._closed(klass.nodes)] = FAR
         return total
+
+    def _closed(self, offered: frozenset[str] | None) -> Flags:
+        if offered not in self._closed_to:
+            closed = [not s.schedulable or (offered is not None and s.name not in offered) for s in self.states]
+            self._closed_to[offered] = np.array(closed, np.bool_)
+        return self._closed_to[offered]
 
     def _cheapest(self, klass: PodClass, container: ContainerAsk) -> Ints:
         if container.cards > self.shape[1]:

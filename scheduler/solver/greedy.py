@@ -1,7 +1,5 @@
 """One pod after the other, each on its best fit: the planner's hint, its fallback and its yardstick."""
 
-from collections.abc import Iterable
-
 from kerf.model.ask import PodAsk
 from kerf.model.grant import Grant
 from kerf.model.policy import SchedulingPolicy
@@ -42,7 +40,7 @@ def fill(problem: Problem, fleet: Fleet, placed: tuple[Assignment, ...]) -> tupl
         tried.update(member.uid for member in group)
         waiting = [member for member in group if member.uid not in done]
         least = _still_needed(gang, len(group) - len(waiting))
-        done.update(_together(fleet, [classes[member.uid] for member in waiting], waiting, least, problem.policy))
+        done.update(place_group(fleet, [(classes[member.uid], member) for member in waiting], least, problem.policy))
     return tuple(done.values())
 
 
@@ -50,30 +48,28 @@ def _still_needed(gang: GangNeed | None, placed: int) -> int:
     return max(0, gang.least - placed) if gang else 0
 
 
-def _together(
-    fleet: Fleet, classes: list[PodClass], asks: list[PodAsk], least: int, policy: SchedulingPolicy
+def place_group(
+    fleet: Fleet, group: list[tuple[PodClass, PodAsk]], least: int, policy: SchedulingPolicy
 ) -> dict[str, Assignment]:
-    """As many of the asks as fit, or none where fewer than `least` do."""
-    if len(asks) < least:
+    """As many of the group's pods as fit, or none where fewer than `least` do. By uid; the fleet's books count them."""
+    if len(group) < least:
         return {}
-    done: dict[str, tuple[int, PodAsk, Grant]] = {}
-    for klass, ask in zip(classes, asks, strict=True):
+    done: list[tuple[int, PodAsk, Grant]] = []
+    for klass, ask in group:
         spot = best_spot(fleet, klass, policy)
         if spot is not None:
             fleet.take(spot[0], ask, spot[1])
-            done[ask.uid] = (*spot[:1], ask, spot[1])
+            done.append((spot[0], ask, spot[1]))
     if len(done) < least:
-        for n, ask, grant in done.values():
+        for n, ask, grant in done:
             fleet.give(n, ask, grant)
         return {}
-    return {uid: Assignment(uid, ask.key, fleet.states[n].name, grant) for uid, (n, ask, grant) in done.items()}
+    return {ask.uid: Assignment(ask.uid, ask.key, fleet.states[n].name, grant) for n, ask, grant in done}
 
 
-def best_spot(
-    fleet: Fleet, klass: PodClass, policy: SchedulingPolicy, among: Iterable[int] | None = None
-) -> tuple[int, Grant] | None:
+def best_spot(fleet: Fleet, klass: PodClass, policy: SchedulingPolicy) -> tuple[int, Grant] | None:
     """The best node for a pod of the class and its grant there, None where nothing fits."""
-    for n in fleet.best_first(klass) if among is None else among:
+    for n in fleet.best_first(klass):
         found = place_on(fleet, int(n), klass.ask, policy)
         if found is not None:
             return int(n), found

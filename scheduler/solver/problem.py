@@ -171,12 +171,17 @@ def tier_sizes(problem: Problem) -> tuple[int, ...]:
     return (*counts, len(gang_needs(problem)), sum(len(node.cards) for node in problem.nodes))
 
 
-def tier_weights(problem: Problem) -> tuple[int, ...]:
-    """Integers that fold a score into one number whose order is the score's."""
+def weights_of(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Integers that fold numbers of at most these magnitudes into one whose order is that of their tuples."""
     weights = [1]
-    for size in reversed(tier_sizes(problem)[1:]):
+    for size in reversed(sizes[1:]):
         weights.append(weights[-1] * (size + 1))
     return tuple(reversed(weights))
+
+
+def tier_weights(problem: Problem) -> tuple[int, ...]:
+    """The weights that fold a score of this problem."""
+    return weights_of(tier_sizes(problem))
 
 
 def fold(score: Score, weights: tuple[int, ...]) -> int:

@@ -20,11 +20,8 @@ from scheduler.solver.problem import (
     pod_classes,
     rank_plan,
     tier_sizes,
-    tier_weights,
 )
-
-MOST_WEIGHT = 1 << 45
-"""Above this CP-SAT's arithmetic gets slow and near its limits: the tiers are then solved one block after another."""
+from scheduler.solver.tiers import Tier, maximise
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +64,12 @@ def _solved(problem: Problem, greedy: Plan) -> Plan:
     spots = [model.add_spots(*each) for each in zip(classes, offers, seeds, strict=True)]
     model.seal()
     groups, gangs = _add_groups(model, problem, spots, greedy)
-    tiers = [*_per_level(problem, groups), total(gangs), -1 * total(model.opened)]
     exact = exact and all(klass.sliced for klass in classes)
-    word, bound = maximise(model, problem, tiers)
+    *sizes, cards = tier_sizes(problem)
+    worths = [*_per_level(problem, groups), total(gangs)]
+    tiers = [Tier(worth, size, size) for worth, size in zip(worths, sizes, strict=True)]
+    tiers.append(Tier(-1 * total(model.opened), cards, 0))
+    word, bound = maximise(model, tiers, problem.policy.planner.deterministic_limit)
     if word not in {"optimal", "feasible"}:
         return replace(greedy, status=word, bound=bound)
     chosen = _assign(fleet, model, spots, groups)
@@ -126,40 +126,6 @@ def _per_level(problem: Problem, groups: list[list[Group]]) -> list[Expr]:
     levels = sorted({ask.priority for ask in problem.asks}, reverse=True)
     flat = [group for of_class in groups for group in of_class]
     return [total([group.placed for group in flat if group.pods[0].priority == level]) for level in levels]
-
-
-def maximise(model: Model, problem: Problem, tiers: list[Expr]) -> tuple[str, int]:
-    """Maximise the tiers, first one first; the solution stays in the model. Returns the word and the folded bound."""
-    sizes, weights = tier_sizes(problem), tier_weights(problem)
-    runs = blocks_of(sizes)
-    value, bound = 0, None
-    word = "unknown"
-    for first, last in runs:
-        base = weights[last - 1]
-        pairs = zip(tiers[first:last], weights[first:last], strict=True)
-        goal = total([tier * (weight // base) for tier, weight in pairs])
-        word_here = model.solve(goal, problem.policy.planner.deterministic_limit / len(runs))
-        rest = sum(size * weight for size, weight in zip(sizes[last:-1], weights[last:-1], strict=True))
-        if word_here not in {"optimal", "feasible"}:
-            return (word if first else word_here), bound or sum(map(int.__mul__, sizes[:-1], weights[:-1]))
-        if bound is None and (word_here == "feasible" or last == len(tiers)):
-            bound = value + model.bound * base + rest
-        word = word_here if word != "feasible" else word
-        value += model.value * base
-        model.settle(goal)
-    return word, bound if bound is not None else value
-
-
-def blocks_of(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Runs of tiers, [first, last), whose weights stay below the limit."""
-    blocks: list[tuple[int, int]] = []
-    first, weight = 0, 1
-    for i, size in enumerate(sizes):
-        if i > first and weight * (size + 1) > MOST_WEIGHT:
-            blocks.append((first, i))
-            first, weight = i, 1
-        weight *= size + 1
-    return [*blocks, (first, len(sizes))]
 
 
 def _assign(fleet: Fleet, model: Model, spots: list[Spots], groups: list[list[Group]]) -> tuple[Assignment, ...]:

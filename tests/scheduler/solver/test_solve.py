@@ -12,11 +12,11 @@ from kerf.model.ask import Selection, Stage, Wishes
 from kerf.model.grant import CardUse
 from kerf.model.policy import PlannerSettings, SchedulingPolicy
 from kerf.testing.builders import a_pod_ask, an_ask
-from scheduler.solver import solve
+from scheduler.solver import solve, tiers
 from scheduler.solver.check import broken_rules
 from scheduler.solver.greedy import plan_greedy
 from scheduler.solver.model import deal
-from scheduler.solver.problem import Problem, fold, score_of, tier_weights
+from scheduler.solver.problem import Problem, fold, score_of, tier_sizes, tier_weights
 from scheduler.solver.solve import plan
 from tests.scheduler.solver.problems import FULL, a_gang, a_node_state, best_score, pods, problems
 
@@ -134,7 +134,7 @@ def test_many_priorities_are_solved_block_by_block():
     asks = [replace(ask, priority=i // 4) for i, ask in enumerate(pods(120, an_ask(memory_mib=30_000, cores=40)))]
     problem = Problem((a_node_state("n1", 4), a_node_state("n2", 4)), tuple(asks))
 
-    assert len(solve.blocks_of(solve.tier_sizes(problem))) > 1
+    assert len(tiers.blocks_of(tier_sizes(problem))) > 1
     found = plan(problem)
     assert sorted(f"pod-{i}" for i in range(104, 120)) == sorted(where(found))  # two per card, the highest first
 
