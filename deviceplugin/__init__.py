@@ -1,1 +1,1 @@
-"""The device plugin: registers slots with the kubelet, publishes the inventory, keeps grants; `python -m deviceplugin`."""
+"""The device plugin: slots for the kubelet, the node's inventory, grants kept; run with `python -m deviceplugin`."""

@@ -1,0 +1,21 @@
+"""What changed between two readings of the probe, as sentences for events and logs."""
+
+from collections.abc import Iterable
+
+from kerf.model.device import Card
+
+
+def changes(before: Iterable[Card], after: Iterable[Card]) -> tuple[str, ...]:
+    """One sentence per card that fell sick, recovered, appeared or went, by card id."""
+    old = {card.id: card for card in before}
+    new = {card.id: card for card in after}
+    found = []
+    for key in sorted({*old, *new}):
+        was, now = old.get(key), new.get(key)
+        if now is None:
+            found.append(f"card {key} is gone")
+        elif was is None:
+            found.append(f"card {key} appeared ({now.model}{'' if now.healthy else ', unhealthy'})")
+        elif was.healthy != now.healthy:
+            found.append(f"card {key} {'recovered' if now.healthy else 'became unhealthy'}")
+    return tuple(found)

@@ -1,0 +1,133 @@
+"""Whose slots these are, and which container is about to start.
+
+The kubelet gives PreStartContainer slot ids and nothing else. Facts of kubelet 1.36 this rests on:
+
+1. A slot belongs to at most one live pod. PodResources lists the slots of app and sidecar containers, and those are
+   disjoint within a pod as well: exact ids name exactly one of them.
+2. A plain init container is *not* listed. Its slots are lent to later containers of the same pod, so the same ids may
+   stand for several plain init containers and for at most one app or sidecar container.
+3. The kubelet keeps what Allocate answered per container, in its checkpoint too, and hands that answer to the
+   runtime at every start. Each Allocate of the same slots answers with another CDI name (`slots.turn_name`), so it
+   is enough to know which container holds which name: then the specs of *all* sharers are written at any start, and
+   the runtime picks the right one. Nobody needs to know which of them starts now.
+
+The checkpoint is the kubelet's own file, so it is asked only where the public API is silent: for pods with plain init
+containers that hold as many cards. Without it such a pod starts only if all sharers hold equal slices.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from deviceplugin.core.refusal import Refusal, Why
+from deviceplugin.core.slots import turn_names
+from kerf.model.ask import Stage
+from kerf.model.grant import Holding
+
+Slots = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Held:
+    """Slots that PodResources reports for an app or sidecar container, sorted."""
+
+    namespace: str
+    pod: str
+    container: str
+    slots: Slots
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Recorded:
+    """An entry of the kubelet's checkpoint: a container's slots, sorted, and the CDI names Allocate answered with."""
+
+    uid: str
+    container: str
+    slots: Slots
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A container whose spec must stand before the runtime creates it, under these CDI device names."""
+
+    container: str
+    names: tuple[str, ...]
+
+
+def owner(slots: Slots, held: tuple[Held, ...]) -> tuple[str, str] | Refusal | None:
+    """(namespace, name) of the pod that holds any of the slots; None if PodResources does not know one."""
+    wanted = set(slots)
+    pods = sorted({(entry.namespace, entry.pod) for entry in held if wanted & set(entry.slots)})
+    if len(pods) > 1:
+        names = ", ".join("/".join(pod) for pod in pods)
+        message = f"the kubelet reports slots {', '.join(slots)} for several pods: {names}"
+        return Refusal(Why.AMBIGUOUS, message, lasting=False)
+    return pods[0] if pods else None
+
+
+def owner_uid(slots: Slots, recorded: tuple[Recorded, ...], live: frozenset[str]) -> str | None:
+    """The uid of the live pod whose containers hold exactly these slots by the kubelet's checkpoint, if one does."""
+    uids = {entry.uid for entry in recorded if entry.slots == slots and entry.uid in live}
+    return uids.pop() if len(uids) == 1 else None
+
+
+def starts(
+    slots: Slots, pod: Holding, held: tuple[Held, ...], recorded: tuple[Recorded, ...] | None
+) -> tuple[Start, ...] | Refusal:
+    """The containers of `pod` that these slots may start, with the CDI names of each.
+
+    `recorded` is None where the kubelet's checkpoint cannot be read.
+    """
+    exact = [entry for entry in recorded or () if entry.slots == slots]
+    if exact and all(entry.uid != pod.uid for entry in exact):
+        message = f"slots {', '.join(slots)} belong to another pod than the {pod.pod} that is bound here now"
+        return Refusal(Why.UNKNOWN_POD, message, lasting=False)
+    namespace, _, name = pod.pod.partition("/")
+    listed = [h.container for h in held if (h.namespace, h.pod, h.slots) == (namespace, name, slots)]
+    inits = [n for n, stage in pod.stages if stage is Stage.INIT and len(pod.grant.of(n)) == len(slots)]
+    if listed and not inits:
+        return _counted(slots, pod, (Start(listed[0], turn_names(slots)),))
+    mine = [entry for entry in exact if entry.uid == pod.uid]
+    if {entry.container for entry in mine} >= set(listed) and mine:
+        return _counted(slots, pod, _by_record(slots, pod, mine))
+    return _counted(slots, pod, _without_record(slots, pod, [*inits, *listed]))
+
+
+def _by_record(slots: Slots, pod: Holding, mine: list[Recorded]) -> tuple[Start, ...] | Refusal:
+    if len({pod.grant.of(entry.container) for entry in mine}) == 1:
+        return (Start(mine[-1].container, turn_names(slots)),)
+    names = Counter(name for entry in mine for name in entry.names)
+    if any(count > 1 for count in names.values()) or not all(entry.names for entry in mine):
+        return _ambiguous(slots, pod, [entry.container for entry in mine])
+    return tuple(Start(entry.container, entry.names) for entry in sorted(mine))
+
+
+def _without_record(slots: Slots, pod: Holding, sharers: list[str]) -> tuple[Start, ...] | Refusal:
+    if not sharers:
+        message = f"the kubelet does not say which container of pod {pod.pod} holds slots {', '.join(slots)}"
+        return Refusal(Why.UNKNOWN_POD, message, lasting=False)
+    if len({pod.grant.of(name) for name in sharers}) > 1:
+        return _ambiguous(slots, pod, sharers)
+    return (Start(sharers[-1], turn_names(slots)),)
+
+
+def _ambiguous(slots: Slots, pod: Holding, sharers: list[str]) -> Refusal:
+    return Refusal(
+        Why.AMBIGUOUS,
+        f"containers {', '.join(sharers)} of pod {pod.pod} share slots {', '.join(slots)} but hold different slices, "
+        "and the kubelet's checkpoint does not tell them apart: give them equal slices, or delete the pod",
+    )
+
+
+def _counted(slots: Slots, pod: Holding, found: tuple[Start, ...] | Refusal) -> tuple[Start, ...] | Refusal:
+    if isinstance(found, Refusal):
+        return found
+    for start in found:
+        cards = len(pod.grant.of(start.container))
+        if cards != len(slots):
+            message = (
+                f"container {start.container} of pod {pod.pod} was granted {cards} cards, the kubelet gave it "
+                f"{len(slots)} slots"
+            )
+            return Refusal(Why.NO_GRANT if not cards else Why.BAD_GRANT, message)
+    return found

@@ -1,0 +1,78 @@
+"""Slots: the anonymous ids that the kubelet counts, and the CDI device names that stand for a set of them.
+
+A slot belongs to no card. Ids depend on nothing but their number, so they survive every restart.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kerf.model.device import Card, Mode
+from kerf.wire.cdi import KIND, device_id
+
+PREFIX = "kerf-"
+LONGEST_STEM = 100
+"""Characters; the stem is part of a file name, which may have 255."""
+TURNS = 4
+"""How many containers of one pod can hold the same slots and still be told apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One slot as ListAndWatch reports it."""
+
+    id: str
+    healthy: bool = True
+
+
+def slots_of(cards: Iterable[Card], withdrawn: frozenset[str] = frozenset()) -> tuple[Slot, ...]:
+    """The slots of all cards that Kerf slices, sick ones included; the withdrawn ones are unhealthy."""
+    total = sum(card.slots for card in _sliced(cards))
+    names = (f"{PREFIX}{number}" for number in range(total))
+    return tuple(Slot(name, name not in withdrawn) for name in names)
+
+
+def withdraw(cards: Iterable[Card], held: frozenset[str], before: frozenset[str]) -> frozenset[str]:
+    """Which slots are unhealthy: as many as the sick cards had, but never one that a pod holds.
+
+    Slots are anonymous, so any free ones serve: those withdrawn before first, then from the highest number down. A
+    held slot stays healthy, or the kubelet would refuse to restart a container whose own card is well.
+    """
+    known = tuple(_sliced(cards))
+    names = [slot.id for slot in slots_of(known)]
+    sick = sum(card.slots for card in known if not card.healthy)
+    free = [name for name in reversed(names) if name not in held]
+    ranked = sorted(free, key=lambda name: name not in before)
+    return frozenset(ranked[:sick])
+
+
+def stem(slots: Iterable[str]) -> str:
+    """A name for a set of slots, fit for a CDI device and a file; many slots are named by their digest."""
+    text = device_id(tuple(slots))
+    if len(text) <= LONGEST_STEM:
+        return text
+    return f"{PREFIX}many-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def turn_name(slots: Iterable[str], turn: int) -> str:
+    """The CDI device that the `turn`-th Allocate of these slots answers with.
+
+    The kubelet lends an init container's slots to a later container of the same pod. Each Allocate of the same
+    slots therefore names another device, and the kubelet remembers which container got which name.
+    """
+    return f"{stem(slots)}.{turn % TURNS}"
+
+
+def turn_names(slots: Iterable[str]) -> tuple[str, ...]:
+    """Every device name these slots can have."""
+    listed = tuple(slots)
+    return tuple(turn_name(listed, turn) for turn in range(TURNS))
+
+
+def qualified(name: str) -> str:
+    """The fully qualified CDI name, as Allocate answers it."""
+    return f"{KIND}={name}"
+
+
+def _sliced(cards: Iterable[Card]) -> Iterable[Card]:
+    return (card for card in cards if card.mode is Mode.SHARED)

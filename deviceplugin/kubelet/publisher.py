@@ -1,0 +1,82 @@
+"""The node's inventory in its annotation: written when it changes, and again when somebody else changes it."""
+
+import logging
+import threading
+from typing import Any
+
+from deviceplugin.kubelet.board import Board
+from deviceplugin.kubelet.metrics import PluginMetrics
+from kerf.kube import paths
+from kerf.kube.client import Kube
+from kerf.kube.errors import KubeError
+from kerf.kube.watch import Follower
+from kerf.wire.inventory import KEY, render_inventory
+
+_LOG = logging.getLogger("kerf.deviceplugin.publisher")
+Json = dict[str, Any]
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+BETWEEN_S = 0.2
+"""Least time between two writes, so that two publishers cannot chase each other at full speed."""
+
+
+class Publisher:
+    """Keeps `kerf.dev/inventory` of one node equal to what the probe sees."""
+
+    def __init__(self, kube: Kube, node: str, board: Board, metrics: PluginMetrics) -> None:
+        self._kube = kube
+        self._node = node
+        self._board = board
+        self._metrics = metrics
+        self._wake = threading.Event()
+        self._published: str | None = None
+        query = {"fieldSelector": f"metadata.name={node}"}
+        self._follower = Follower(kube, paths.NODES, self._replace, self._change, query=query)
+
+    def run(self, stop: threading.Event) -> None:
+        """Publish until `stop`; never raises."""
+        self._follower.start()
+        threading.Thread(target=self._watch_board, args=(stop,), name="publish", daemon=True).start()
+        pause = FIRST_PAUSE_S
+        while not stop.is_set():
+            self._wake.wait(1.0)
+            self._wake.clear()
+            try:
+                if self._publish():
+                    stop.wait(BETWEEN_S)
+                pause = FIRST_PAUSE_S
+            except KubeError as error:
+                _LOG.warning("the inventory cannot be published: %s; again in %.1f s", error, pause)
+                stop.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+                self._wake.set()
+        self._follower.stop()
+
+    def _publish(self) -> bool:
+        text = render_inventory(self._board.cards)
+        if not self._follower.synced.is_set() or text == self._published:
+            return False
+        self._kube.patch(paths.node(self._node), {"metadata": {"annotations": {KEY: text}}})
+        self._published = text
+        self._metrics.publications.inc()
+        _LOG.info("published %d cards", len(self._board.cards))
+        return True
+
+    def _watch_board(self, stop: threading.Event) -> None:
+        version = -1
+        while not stop.is_set():
+            seen = self._board.wait(version, 1.0)
+            if seen != version:
+                version = seen
+                self._wake.set()
+
+    def _replace(self, nodes: list[Json]) -> None:
+        for node in nodes:
+            self._change("MODIFIED", node)
+
+    def _change(self, kind: str, node: Json) -> None:
+        meta = node.get("metadata") or {}
+        if meta.get("name") != self._node or kind == "DELETED":
+            return
+        self._board.label(meta.get("labels") or {})
+        self._published = (meta.get("annotations") or {}).get(KEY)
+        self._wake.set()

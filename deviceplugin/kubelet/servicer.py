@@ -1,0 +1,113 @@
+"""The device plugin service: gRPC in, decisions from elsewhere, gRPC out."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import grpc
+
+from deviceplugin._pb import kubelet_deviceplugin_v1beta1_pb2 as dp
+from deviceplugin.core.identify import Slots
+from deviceplugin.core.refusal import Refusal
+from deviceplugin.core.slots import qualified, stem, turn_name
+from deviceplugin.kubelet.board import Board
+from deviceplugin.kubelet.metrics import PluginMetrics
+from deviceplugin.kubelet.patience import Unavailable
+
+_LOG = logging.getLogger("kerf.deviceplugin.servicer")
+WAKE_S = 1.0
+BUDGET_S = 25.0
+"""The kubelet gives PreStartContainer 30 s."""
+MARGIN_S = 2.0
+"""Left of the kubelet's deadline for the answer to arrive."""
+Allocate = Callable[[Slots], dp.ContainerAllocateResponse | Refusal]
+Start = Callable[[Slots, float], Refusal | None]
+
+
+class Turns:
+    """Names for CDI devices: each Allocate of the same slots gets the next one, so sharers can be told apart."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next: dict[str, int] = {}
+
+    def allocate(self, slots: Slots) -> dp.ContainerAllocateResponse:
+        """Answers with a name and decides nothing."""
+        key = stem(slots)
+        with self._lock:
+            turn = self._next.get(key, 0)
+            self._next[key] = turn + 1
+        return dp.ContainerAllocateResponse(cdi_devices=[dp.CDIDevice(name=qualified(turn_name(slots, turn)))])
+
+
+@dataclass(slots=True)
+class Servicer:
+    """Implements `rpc.DevicePlugin`; `watchers` counts open ListAndWatch streams."""
+
+    board: Board
+    allocate_one: Allocate
+    start_one: Start
+    metrics: PluginMetrics
+    watchers: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def options(self, _request: dp.Empty, _context: grpc.ServicerContext) -> dp.DevicePluginOptions:
+        return dp.DevicePluginOptions(pre_start_required=True)
+
+    def list_and_watch(self, _request: dp.Empty, context: grpc.ServicerContext) -> Iterator[dp.ListAndWatchResponse]:
+        with self._lock:
+            self.watchers += 1
+        try:
+            version, sent = -1, None
+            while context.is_active():
+                version = self.board.wait(version, WAKE_S)
+                slots = self.board.slots()
+                if slots != sent:
+                    sent = slots
+                    yield dp.ListAndWatchResponse(
+                        devices=[dp.Device(ID=s.id, health="Healthy" if s.healthy else "Unhealthy") for s in slots]
+                    )
+        finally:
+            with self._lock:
+                self.watchers -= 1
+
+    def allocate(self, request: dp.AllocateRequest, context: grpc.ServicerContext) -> dp.AllocateResponse:
+        wanted = [tuple(sorted(container.devices_ids)) for container in request.container_requests]
+        answers = [self._allocate(slots, context) for slots in wanted]
+        return dp.AllocateResponse(container_responses=answers)
+
+    def pre_start(
+        self, request: dp.PreStartContainerRequest, context: grpc.ServicerContext
+    ) -> dp.PreStartContainerResponse:
+        slots = tuple(sorted(request.devices_ids))
+        began = time.monotonic()
+        budget = min(BUDGET_S, (context.time_remaining() or BUDGET_S) - MARGIN_S)
+        try:
+            refusal = self.start_one(slots, budget)
+        except Unavailable as error:
+            self.metrics.starts.labels("unavailable").inc()
+            self._abort(context, grpc.StatusCode.UNAVAILABLE, slots, str(error))
+        self.metrics.start_seconds.observe(time.monotonic() - began)
+        self.metrics.starts.labels(refusal.why.value if refusal else "started").inc()
+        if refusal is not None:
+            self._abort(context, grpc.StatusCode.FAILED_PRECONDITION, slots, refusal.message)
+        return dp.PreStartContainerResponse()
+
+    def _allocate(self, slots: Slots, context: grpc.ServicerContext) -> dp.ContainerAllocateResponse:
+        try:
+            answer = self.allocate_one(slots)
+        except Unavailable as error:
+            self._abort(context, grpc.StatusCode.UNAVAILABLE, slots, str(error))
+        if isinstance(answer, Refusal):
+            self.metrics.starts.labels(answer.why.value).inc()
+            self._abort(context, grpc.StatusCode.FAILED_PRECONDITION, slots, answer.message)
+        return answer
+
+    @staticmethod
+    def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, slots: Slots, message: str) -> NoReturn:
+        _LOG.warning("%s", message, extra={"data": {"slots": list(slots), "code": code.name}})
+        context.abort(code, message)
+        raise AssertionError("abort always raises")

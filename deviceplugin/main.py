@@ -1,0 +1,146 @@
+"""The composition root: read settings, build the objects, wire them, run. No logic."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deviceplugin.core.refusal import Refusal
+from deviceplugin.kubelet.admission import Admission, Rules
+from deviceplugin.kubelet.board import Board
+from deviceplugin.kubelet.fallback import Fallback
+from deviceplugin.kubelet.files import Files
+from deviceplugin.kubelet.http import serve_http
+from deviceplugin.kubelet.loops import HealthLoop, clean_up
+from deviceplugin.kubelet.metrics import PluginMetrics
+from deviceplugin.kubelet.podresources import PodResources
+from deviceplugin.kubelet.publisher import Publisher
+from deviceplugin.kubelet.registrar import Registrar
+from deviceplugin.kubelet.servicer import Servicer, Turns
+from deviceplugin.kubelet.starter import Starter
+from kerf.config.load import PolicyFile, load_settings, required_setting, setting
+from kerf.kube.client import Kube, connect
+from kerf.kube.errors import KubeError
+from kerf.kube.events import Events
+from kerf.obs.log import start_logging
+from kerf.obs.metrics import Metrics
+from kerf.probes.base import Probe
+from kerf.wire.errors import WireError
+from kerf.wire.limiter import POLICIES
+
+_LOG = logging.getLogger("kerf.deviceplugin")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the device plugin runs."""
+
+    node_name: str = required_setting("the node's name in Kubernetes")
+    probe: str = setting("nvml", "where cards come from: nvml, or simulated:FILE (a fleet file)")
+    kubeconfig: str | None = setting(None, "kubeconfig file; without it, the pod's service account")
+    pod_resources_socket: str = setting(
+        "/var/lib/kubelet/pod-resources/kubelet.sock", "the kubelet's PodResources socket"
+    )
+    device_plugin_dir: str = setting("/var/lib/kubelet/device-plugins", "where the kubelet's plugin sockets stand")
+    cdi_dir: str = setting("/var/run/cdi", "where this plugin's CDI specs are written")
+    cdi_specs_from: tuple[str, ...] = setting(
+        ("/etc/cdi", "/var/run/cdi"), "where the node's own CDI specs for whole cards stand"
+    )
+    state_dir: str = setting("/var/run/kerf", "ledgers and records, as a path on the host; need not survive a reboot")
+    resource: str = setting("nvidia.com/gpu", "the extended resource that the kubelet counts")
+    slots: int = setting(10, "slices one card may hold at once, where the probe does not say")
+    limiter: str | None = setting(
+        None, "libkerf.so on the host; without it, ledgers are written but nothing is limited"
+    )
+    limiter_policy: str = setting("cap", "cap (never above the share), weight (idle time is shared) or priority")
+    allow_disable: bool = setting(False, "let a container opt out of the limiter with CUDA_DISABLE_CONTROL=true")
+    fallback_env: bool = setting(False, "for runtimes without CDI: answer in Allocate, refusing what is ambiguous")
+    config: str | None = setting(None, "SchedulingPolicy file, for over-commitment and defaults; read again on change")
+    metrics_bind: str | None = setting(None, "HOST:PORT for /metrics and /healthz")
+    log_level: str = setting("info", "debug, info, warning or error")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the exit status."""
+    settings = load_settings(Settings, argv, program="python -m deviceplugin", about="Kerf's device plugin")
+    start_logging(settings.log_level)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    os.umask(0o022)
+    try:
+        serve(settings, connect(settings.kubeconfig, timeout_s=5.0), stop)
+    except (WireError, KubeError, OSError, ValueError) as error:
+        _LOG.error("%s", error)
+        return 1
+    return 0
+
+
+def serve(settings: Settings, kube: Kube, stop: threading.Event) -> None:
+    """Run the device plugin until `stop`."""
+    policy_file = PolicyFile(settings.config)
+    policy_file.start(lambda _: None, _LOG.error)
+    registry = Metrics()
+    metrics = PluginMetrics.build(registry)
+    events = Events(kube, "kerf-deviceplugin")
+    board = Board(settings.node_name)
+    resources = PodResources(settings.pod_resources_socket, settings.device_plugin_dir, settings.resource)
+    files = Files(settings.state_dir, settings.cdi_dir, settings.limiter, settings.cdi_specs_from)
+    policy = next((known for known in POLICIES if known == settings.limiter_policy), None)
+    if policy is None:
+        raise WireError("--limiter-policy", settings.limiter_policy, f"use one of {', '.join(POLICIES)}")
+    rules = Rules(settings.node_name, lambda: policy_file.policy, policy, settings.allow_disable)
+    admission = Admission(kube, files, board, rules)
+    probe = _probe(settings)
+    health = HealthLoop(probe, board, resources, metrics, _about_node(events, settings.node_name))
+    health.look()
+    if settings.fallback_env:
+        fallback = Fallback(admission, files, resources)
+        servicer = Servicer(board, fallback.allocate, fallback.start, metrics)
+    else:
+        starter = Starter(admission, resources, _about_pod(events))
+        servicer = Servicer(board, Turns().allocate, starter.start, metrics)
+    registrar = Registrar(settings.device_plugin_dir, settings.resource, servicer, metrics)
+    publisher = Publisher(kube, settings.node_name, board, metrics)
+    http = serve_http(settings.metrics_bind, registry, {}) if settings.metrics_bind else None
+    for name, loop in (
+        ("health", health.run),
+        ("publisher", publisher.run),
+        ("clean", lambda stop: clean_up(admission, stop)),
+    ):
+        threading.Thread(target=loop, args=(stop,), name=name, daemon=True).start()
+    registrar.run(stop)
+    if http:
+        http.shutdown()
+    events.close()
+    resources.close()
+
+
+def _probe(settings: Settings) -> Probe:
+    kind, _, path = settings.probe.partition(":")
+    if kind == "simulated" and path:
+        from kerf.probes.simulated import SimulatedProbe
+
+        return SimulatedProbe(path, settings.node_name, settings.slots)
+    if settings.probe == "nvml":
+        from kerf.probes.nvml import NvmlProbe
+
+        return NvmlProbe(settings.slots)
+    raise WireError("--probe", settings.probe, "use nvml or simulated:FILE")
+
+
+def _about_pod(events: Events) -> Callable[[dict[str, Any], Refusal], None]:
+    def tell(pod: dict[str, Any], refusal: Refusal) -> None:
+        meta = pod["metadata"]
+        about = {"kind": "Pod", "namespace": meta.get("namespace"), "name": meta.get("name"), "uid": meta.get("uid")}
+        events.emit(about, refusal.why.value, refusal.message)
+
+    return tell
+
+
+def _about_node(events: Events, node: str) -> Callable[[str], None]:
+    about = {"kind": "Node", "name": node, "uid": node}
+    return lambda sentence: events.emit(about, "CardHealth", sentence)

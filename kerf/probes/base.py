@@ -1,0 +1,34 @@
+"""What a probe is: the hardware of one node as values."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from kerf.model.device import Card
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ProcessUse:
+    """What one process (its PID on the host) uses of one card: bytes, and percent of the SMs over the last second."""
+
+    card: str
+    pid: int
+    memory_bytes: int
+    percent: int = 0
+
+
+class Probe(Protocol):
+    """Reads cards. No method raises: a card that cannot be read is unhealthy, a failure is counted in `errors`."""
+
+    errors: int
+
+    def cards(self) -> tuple[Card, ...]:
+        """Every card by index, sick ones included."""
+
+    def wait_change(self, timeout_s: float) -> bool:
+        """Block until something may have changed; False after `timeout_s` without a sign."""
+
+    def uses(self) -> tuple[ProcessUse, ...]:
+        """Who uses what right now; empty where the driver does not tell."""
+
+    def close(self) -> None:
+        """Let go of the hardware."""

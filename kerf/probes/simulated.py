@@ -1,0 +1,229 @@
+"""Cards from a fleet file instead of hardware, read again whenever the file changes, so that a test can break one.
+
+    cards:                          # of every node that `nodes` does not name
+      - model: NVIDIA H100 80GB HBM3
+        memory_mib: 81559
+        count: 4                    # 1 if left out; indices run through all entries
+        numa: [0, 0, 1, 1]          # a number for all, or one per card
+        links: true                 # the entry's cards are joined by NVLink
+        unhealthy: [2]              # which of the entry's cards are sick, counted from 0
+        # ids: [GPU-a, …]  cores: 100  slots: 10  mode: shared  vendor: nvidia
+    nodes:                          # optional: one file for a fleet
+      gpu-1: {cards: […], uses: [{card: GPU-…, pid: 4711, memory_mib: 9000, percent: 40}]}
+
+Ids default to `GPU-<node>-<index>`.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kerf.model.device import Card, Mode
+from kerf.model.units import MIB
+from kerf.probes.base import ProcessUse
+from kerf.wire.errors import WireError
+
+_LOG = logging.getLogger("kerf.probes.simulated")
+_CARD_KEYS = (
+    "model", "memory_mib", "count", "numa", "links", "unhealthy", "ids", "cores", "slots", "mode", "vendor",
+)  # fmt: skip
+_USE_KEYS = ("card", "pid", "memory_mib", "percent")
+_LARGEST = 1 << 20
+_LOOK_S = 0.2
+
+Json = Mapping[str, Any]
+
+
+class SimulatedProbe:
+    """A `kerf.probes.base.Probe` over a file. A broken new version makes every card unhealthy and is logged once."""
+
+    def __init__(self, path: str, node: str, slots: int = 10) -> None:
+        self._path = Path(path)
+        self._node = node
+        self._slots = slots
+        self._stamp = self._look()
+        self._cards, self._uses = self._read()
+        self.errors = 0
+
+    def cards(self) -> tuple[Card, ...]:
+        self._refresh()
+        return self._cards
+
+    def uses(self) -> tuple[ProcessUse, ...]:
+        self._refresh()
+        return self._uses
+
+    def wait_change(self, timeout_s: float) -> bool:
+        end = time.monotonic() + timeout_s
+        while self._look() == self._stamp:
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(_LOOK_S, left))
+        return True
+
+    def close(self) -> None:
+        pass
+
+    def _refresh(self) -> None:
+        stamp = self._look()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._cards, self._uses = self._read()
+        except WireError as error:
+            self.errors += 1
+            _LOG.error("%s", error)
+            self._cards = tuple(replace(card, healthy=False) for card in self._cards)
+
+    def _read(self) -> tuple[tuple[Card, ...], tuple[ProcessUse, ...]]:
+        try:
+            text = self._path.read_text(encoding="utf-8")
+            if len(text) > _LARGEST:
+                raise WireError(str(self._path), f"{len(text)} characters", f"write at most {_LARGEST}")
+            document = yaml.safe_load(text)
+        except (OSError, UnicodeDecodeError) as error:
+            raise WireError(str(self._path), str(error), "name a readable fleet file") from error
+        except yaml.YAMLError as error:
+            raise WireError(str(self._path), str(error).replace("\n", " "), "write YAML") from error
+        return parse_fleet(document, self._node, self._slots), parse_uses(document, self._node)
+
+    def _look(self) -> tuple[int, int, int]:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return (0, 0, 0)
+        return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def parse_fleet(document: object, node: str, slots: int = 10) -> tuple[Card, ...]:
+    """The cards of `node` in a fleet document. Raises WireError with the field and the fix."""
+    part, where = _part(document, node)
+    entries = part.get("cards")
+    if not isinstance(entries, list) or not entries:
+        raise WireError(f"{where}cards", entries, "list the node's cards")
+    cards: list[Card] = []
+    for i, entry in enumerate(entries):
+        cards.extend(_entry(entry, f"{where}cards[{i}]", node, len(cards), slots))
+    if len({card.id for card in cards}) != len(cards):
+        raise WireError(f"{where}cards", [card.id for card in cards], "give every card its own id")
+    return tuple(cards)
+
+
+def parse_uses(document: object, node: str) -> tuple[ProcessUse, ...]:
+    """The pretended processes of `node`. Raises WireError."""
+    part, where = _part(document, node)
+    uses = part.get("uses") or []
+    if not isinstance(uses, list):
+        raise WireError(f"{where}uses", uses, "write a list")
+    return tuple(_use(item, f"{where}uses[{i}]") for i, item in enumerate(uses))
+
+
+def _part(document: object, node: str) -> tuple[Json, str]:
+    top = _object(document, "fleet")
+    _known(top, "", ("cards", "uses", "nodes"))
+    named = _object(top.get("nodes") or {}, "nodes")
+    if node not in named:
+        return top, ""
+    part = _object(named[node], f"nodes.{node}")
+    _known(part, f"nodes.{node}.", ("cards", "uses"))
+    return part, f"nodes.{node}."
+
+
+def _entry(value: object, where: str, node: str, first: int, slots: int) -> list[Card]:
+    entry = _object(value, where)
+    _known(entry, f"{where}.", _CARD_KEYS)
+    count = _whole(entry, "count", where, 1, (1, 64))
+    ids = _ids(entry, where, [f"GPU-{node}-{first + i}" for i in range(count)])
+    sick = _list(entry, "unhealthy", where, count)
+    mode, linked = entry.get("mode", "shared"), entry.get("links", False)
+    if mode not in set(Mode):
+        raise WireError(f"{where}.mode", mode, f"use one of {', '.join(Mode)}")
+    if not isinstance(linked, bool):
+        raise WireError(f"{where}.links", linked, "write true or false")
+    numas = _numas(entry, where, count)
+    return [
+        Card(
+            id=ids[i],
+            index=first + i,
+            vendor=_text(entry, "vendor", where, "nvidia"),
+            model=_text(entry, "model", where, None),
+            memory_mib=_whole(entry, "memory_mib", where, None, (1, 2**31 - 1)),
+            cores=_whole(entry, "cores", where, 100, (1, 100)),
+            slots=_whole(entry, "slots", where, slots, (1, 1000)),
+            numa=numas[i],
+            mode=Mode(mode),
+            healthy=i not in sick,
+            links=tuple(other for other in ids if other != ids[i]) if linked else (),
+        )
+        for i in range(count)
+    ]
+
+
+def _ids(entry: Json, where: str, default: list[str]) -> list[str]:
+    ids = entry.get("ids", default)
+    if (
+        not isinstance(ids, list)
+        or len(ids) != len(default)
+        or not all(isinstance(i, str) and 0 < len(i) < 64 for i in ids)
+    ):
+        raise WireError(f"{where}.ids", ids, f"list {len(default)} ids of 1 to 63 characters")
+    return ids
+
+
+def _numas(entry: Json, where: str, count: int) -> list[int]:
+    numa = entry.get("numa", 0)
+    numas = numa if isinstance(numa, list) else [numa] * count
+    if len(numas) != count or not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= 1024 for n in numas):
+        raise WireError(f"{where}.numa", numa, f"write one number, or {count} of them")
+    return numas
+
+
+def _list(entry: Json, key: str, where: str, count: int) -> list[int]:
+    found = entry.get(key) or []
+    if not isinstance(found, list) or not all(isinstance(n, int) and 0 <= n < count for n in found):
+        raise WireError(f"{where}.{key}", found, f"list numbers from 0 to {count - 1}")
+    return found
+
+
+def _use(value: object, where: str) -> ProcessUse:
+    item = _object(value, where)
+    _known(item, f"{where}.", _USE_KEYS)
+    return ProcessUse(
+        card=_text(item, "card", where, None),
+        pid=_whole(item, "pid", where, None, (1, 2**31 - 1)),
+        memory_bytes=_whole(item, "memory_mib", where, 0, (0, 2**31 - 1)) * MIB,
+        percent=_whole(item, "percent", where, 0, (0, 100)),
+    )
+
+
+def _text(value: Json, key: str, where: str, default: str | None) -> str:
+    text = value.get(key, default)
+    if not isinstance(text, str) or not text or len(text) > 253:
+        raise WireError(f"{where}.{key}", text, "write a text of 1 to 253 characters")
+    return text
+
+
+def _whole(value: Json, key: str, where: str, default: int | None, bounds: tuple[int, int]) -> int:
+    number = value.get(key, default)
+    if isinstance(number, bool) or not isinstance(number, int) or not bounds[0] <= number <= bounds[1]:
+        raise WireError(f"{where}.{key}", number, f"write a whole number from {bounds[0]} to {bounds[1]}")
+    return number
+
+
+def _object(value: object, where: str) -> Json:
+    if not isinstance(value, Mapping):
+        raise WireError(where, value, "write an object")
+    return value
+
+
+def _known(value: Json, where: str, keys: tuple[str, ...]) -> None:
+    for key in value:
+        if key not in keys:
+            raise WireError(f"{where}{key}", value[key], f"unknown key; use one of {', '.join(keys)}")
