@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kerf.wire.errors import WireError
+
 VERSION = "0.6.0"
 KIND = "kerf.dev/grant"
 
@@ -65,18 +67,30 @@ def render_spec(device: str, edits: Edits) -> str:
 def parse_spec_devices(text: str, kind: str) -> dict[str, Mapping[str, Any]]:
     """Edits per device name of a foreign spec of `kind`; spec-wide edits are merged into each. Empty for other kinds.
 
-    Raises ValueError if it is not JSON.
+    Raises WireError.
     """
-    document = json.loads(text)
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WireError("CDI spec", text, f"write JSON ({error})") from error
     if not isinstance(document, dict) or document.get("kind") != kind:
         return {}
-    shared = document.get("containerEdits") or {}
-    found: dict[str, Mapping[str, Any]] = {}
-    for device in document.get("devices") or []:
-        own = device.get("containerEdits") or {}
-        keys = sorted({*shared, *own})
-        found[str(device.get("name"))] = {key: [*_list(shared.get(key)), *_list(own.get(key))] for key in keys}
-    return found
+    devices = _list(document.get("devices"))
+    if not all(isinstance(device, dict) and isinstance(device.get("name"), str) for device in devices):
+        raise WireError("CDI spec devices", devices, "name every device")
+    shared = _edits(document, "CDI spec")
+    return {device["name"]: _merged(shared, _edits(device, f"CDI spec device {device['name']}")) for device in devices}
+
+
+def _edits(holder: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    edits = holder.get("containerEdits") or {}
+    if not isinstance(edits, dict):
+        raise WireError(f"{where}: containerEdits", edits, "write an object")
+    return edits
+
+
+def _merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: [*_list(shared.get(key)), *_list(own.get(key))] for key in sorted({*shared, *own})}
 
 
 def _list(value: object) -> list[Any]:

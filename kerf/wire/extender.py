@@ -43,9 +43,11 @@ def parse_nodes_query(body: bytes) -> NodesQuery:
     pod = _mapping(document, "Pod")
     names = document.get("NodeNames")
     if names is None:
-        items = (document.get("Nodes") or {}).get("items") or []
-        names = [str((item.get("metadata") or {}).get("name", "")) for item in items]
-    if not isinstance(names, list) or len(names) > MOST_NODES:
+        items = _object(document.get("Nodes")).get("items") or []
+        names = items
+        if isinstance(items, list):
+            names = [_object(_object(item).get("metadata")).get("name") for item in items]
+    if not isinstance(names, list) or len(names) > MOST_NODES or not {str}.issuperset(map(type, names)):
         raise WireError("NodeNames", names, f"send a list of at most {MOST_NODES} names")
     return NodesQuery(pod, names)
 
@@ -69,12 +71,22 @@ def parse_preempt_query(body: bytes) -> PreemptQuery:
     source = short if isinstance(short, Mapping) and short else full
     if not isinstance(source, Mapping):
         raise WireError("NodeNameToMetaVictims", source, "send a map of node names to victims")
-    victims = {}
-    for node, entry in source.items():
-        pods = entry.get("Pods") or [] if isinstance(entry, Mapping) else []
-        uids = tuple(str(item.get("UID") or (item.get("metadata") or {}).get("uid") or "") for item in pods)
-        victims[str(node)] = (uids, int(entry.get("NumPDBViolations") or 0) if isinstance(entry, Mapping) else 0)
+    victims = {node: _victims(entry, node[:63]) for node, entry in source.items()}
     return PreemptQuery(pod, victims)
+
+
+def _victims(entry: object, node: str) -> tuple[tuple[str, ...], int]:
+    pods, violations = _object(entry).get("Pods") or [], _object(entry).get("NumPDBViolations") or 0
+    if not isinstance(pods, list) or isinstance(violations, bool) or not isinstance(violations, int):
+        raise WireError(f"victims of {node}", entry, "send Pods as a list and NumPDBViolations as a number")
+    return tuple(_uid(pod, node) for pod in pods), violations
+
+
+def _uid(pod: object, node: str) -> str:
+    uid = _object(pod).get("UID") or _object(_object(pod).get("metadata")).get("uid")
+    if not isinstance(uid, str):
+        raise WireError(f"victims of {node}", pod, "send every pod with its uid")
+    return uid
 
 
 def render_filter(nodes: list[str], failed: Mapping[str, str], never: Mapping[str, str], error: str = "") -> bytes:
@@ -126,3 +138,7 @@ def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise WireError(key, value, "send an object")
     return value
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

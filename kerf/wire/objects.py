@@ -53,7 +53,7 @@ def parse_holding(pod: Json, vendors: tuple[Vendor, ...]) -> Holding | None:
     """
     meta, spec, status = _part(pod, "metadata"), _part(pod, "spec"), _part(pod, "status")
     node = spec.get("nodeName")
-    if not node or status.get("phase") in _FINISHED:
+    if not node or str(status.get("phase")) in _FINISHED:
         return None
     notes = _part(meta, "annotations")
     stages = stages_of(spec)
