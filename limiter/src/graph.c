@@ -1,0 +1,314 @@
+/*
+ * CUDA graphs: what their memory nodes make the driver reserve, and which streams are being captured.
+ * The bytes a graph asks for are summed while it is built; a launch reserves them first and is then
+ * settled with the driver's own figure.
+ */
+#include "kerf.h"
+
+#define CAPTURE_KEY (1ULL << 63) /* keeps capture numbers apart from graph pointers */
+
+static pthread_mutex_t settle_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static uint64_t key_of(const void *graph)
+{
+    return (uint64_t)(uintptr_t)graph;
+}
+
+static void add_bytes(uint64_t key, uint64_t bytes)
+{
+    struct kerf_entry entry = { .key = key };
+    (void)!kerf_table_find(&kerf.graphs, key, &entry);
+    entry.bytes += kerf_round(bytes);
+    if (!kerf_table_put(&kerf.graphs, &entry))
+        kerf_count(KERF_EVENT_TABLE_FULL);
+    __atomic_store_n(&kerf.graph_memory, 1, __ATOMIC_RELEASE);
+}
+
+static uint64_t bytes_of(uint64_t key)
+{
+    struct kerf_entry entry;
+    return kerf_table_find(&kerf.graphs, key, &entry) ? entry.bytes : 0;
+}
+
+static void forget(uint64_t key)
+{
+    struct kerf_entry entry;
+    (void)!kerf_table_take(&kerf.graphs, key, &entry);
+}
+
+static bool remembers(void)
+{
+    return __atomic_load_n(&kerf.graph_memory, __ATOMIC_ACQUIRE);
+}
+
+void kerf_relaxed_begin(int *saved)
+{
+    *saved = CU_STREAM_CAPTURE_MODE_RELAXED;
+    kerf.real.cuThreadExchangeStreamCaptureMode(saved);
+}
+
+void kerf_relaxed_end(const int *saved)
+{
+    int mode = *saved;
+    kerf.real.cuThreadExchangeStreamCaptureMode(&mode);
+}
+
+/* Before the launch: what the graph will need must fit. */
+CUresult kerf_graph_admit(CUgraphExec exec)
+{
+    if (!remembers())
+        return CUDA_SUCCESS;
+    uint64_t bytes = bytes_of(key_of(exec));
+    int card = bytes ? kerf_card_of(kerf_current_device()) : KERF_NO_CARD;
+    if (card < 0)
+        return CUDA_SUCCESS;
+    uint64_t charged = __atomic_load_n(&kerf.graph_charged[card], __ATOMIC_RELAXED);
+    if (bytes <= charged)
+        return CUDA_SUCCESS;
+    if (!kerf_reserve(card, bytes - charged, KERF_KIND_GRAPH))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    __atomic_add_fetch(&kerf.graph_charged[card], bytes - charged, __ATOMIC_RELAXED);
+    return CUDA_SUCCESS;
+}
+
+static void settle_device(int device, int card)
+{
+    uint64_t reserved = 0;
+    if (kerf.real.cuDeviceGetGraphMemAttribute(device, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT, &reserved) != CUDA_SUCCESS)
+        return;
+    uint64_t charged = __atomic_exchange_n(&kerf.graph_charged[card], reserved, __ATOMIC_RELAXED);
+    if (reserved > charged)
+        kerf_force(card, reserved - charged, KERF_KIND_GRAPH);
+    else
+        kerf_release(card, charged - reserved, KERF_KIND_GRAPH);
+}
+
+/* After a launch, a trim, or when memory is short: charge what the driver holds for graphs. */
+void kerf_graph_settle(void)
+{
+    if (!remembers())
+        return;
+    int saved;
+    kerf_relaxed_begin(&saved);
+    pthread_mutex_lock(&settle_lock);
+    for (int device = 0; device < kerf.devices; device++)
+        if (kerf.card_of_device[device] >= 0)
+            settle_device(device, kerf.card_of_device[device]);
+    pthread_mutex_unlock(&settle_lock);
+    kerf_relaxed_end(&saved);
+}
+
+bool kerf_stream_captures(CUstream stream)
+{
+    int status = CU_STREAM_CAPTURE_STATUS_NONE;
+    return kerf.real.cuStreamIsCapturing(stream, &status) == CUDA_SUCCESS && status != CU_STREAM_CAPTURE_STATUS_NONE;
+}
+
+static uint64_t capture_key(CUstream stream)
+{
+    int status = CU_STREAM_CAPTURE_STATUS_NONE;
+    uint64_t id = 0;
+    if (kerf.real.cuStreamGetCaptureInfo_v2(stream, &status, &id, NULL, NULL, NULL) != CUDA_SUCCESS)
+        return 0;
+    return status == CU_STREAM_CAPTURE_STATUS_ACTIVE ? CAPTURE_KEY | id : 0;
+}
+
+void kerf_graph_captured_alloc(CUstream stream, uint64_t bytes)
+{
+    uint64_t key = capture_key(stream);
+    if (key)
+        add_bytes(key, bytes);
+}
+
+CUresult cuGraphAddMemAllocNode(CUgraphNode *out, CUgraph graph, const CUgraphNode *after, size_t count, CUDA_MEM_ALLOC_NODE_PARAMS *params)
+{
+    kerf_open();
+    CUresult rc = kerf.real.cuGraphAddMemAllocNode(out, graph, after, count, params);
+    if (rc == CUDA_SUCCESS && kerf.stage >= KERF_STAGE_OPEN)
+        add_bytes(key_of(graph), params->bytesize);
+    return rc;
+}
+
+static void note_node(CUresult rc, CUgraph graph, const CUgraphNodeParams *params)
+{
+    if (rc == CUDA_SUCCESS && kerf.stage >= KERF_STAGE_OPEN && params->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC)
+        add_bytes(key_of(graph), params->alloc.bytesize);
+}
+
+CUresult cuGraphAddNode(CUgraphNode *out, CUgraph graph, const CUgraphNode *after, size_t count, CUgraphNodeParams *params)
+{
+    kerf_open();
+    CUresult rc = kerf.real.cuGraphAddNode(out, graph, after, count, params);
+    note_node(rc, graph, params);
+    return rc;
+}
+
+CUresult cuGraphAddNode_v2(CUgraphNode *out, CUgraph graph, const CUgraphNode *after, const void *edges, size_t count, CUgraphNodeParams *params)
+{
+    kerf_open();
+    CUresult rc = kerf.real.cuGraphAddNode_v2(out, graph, after, edges, count, params);
+    note_node(rc, graph, params);
+    return rc;
+}
+
+static CUresult instantiated(CUresult rc, const CUgraphExec *exec, CUgraph graph)
+{
+    uint64_t bytes = rc == CUDA_SUCCESS && remembers() ? bytes_of(key_of(graph)) : 0;
+    if (bytes)
+        add_bytes(key_of(*exec), bytes);
+    return rc;
+}
+
+CUresult cuGraphInstantiate(CUgraphExec *out, CUgraph graph, CUgraphNode *error, char *log, size_t size)
+{
+    kerf_open();
+    return instantiated(kerf.real.cuGraphInstantiate(out, graph, error, log, size), out, graph);
+}
+
+CUresult cuGraphInstantiate_v2(CUgraphExec *out, CUgraph graph, CUgraphNode *error, char *log, size_t size)
+{
+    kerf_open();
+    return instantiated(kerf.real.cuGraphInstantiate_v2(out, graph, error, log, size), out, graph);
+}
+
+CUresult cuGraphInstantiateWithFlags(CUgraphExec *out, CUgraph graph, unsigned long long flags)
+{
+    kerf_open();
+    return instantiated(kerf.real.cuGraphInstantiateWithFlags(out, graph, flags), out, graph);
+}
+
+CUresult cuGraphInstantiateWithParams(CUgraphExec *out, CUgraph graph, void *params)
+{
+    kerf_open();
+    return instantiated(kerf.real.cuGraphInstantiateWithParams(out, graph, params), out, graph);
+}
+
+CUresult cuGraphInstantiateWithParams_ptsz(CUgraphExec *out, CUgraph graph, void *params)
+{
+    kerf_open();
+    return instantiated(kerf.real.cuGraphInstantiateWithParams_ptsz(out, graph, params), out, graph);
+}
+
+CUresult cuGraphDestroy(CUgraph graph)
+{
+    kerf_open();
+    if (remembers())
+        forget(key_of(graph));
+    return kerf.real.cuGraphDestroy(graph);
+}
+
+CUresult cuGraphExecDestroy(CUgraphExec exec)
+{
+    kerf_open();
+    if (remembers())
+        forget(key_of(exec));
+    return kerf.real.cuGraphExecDestroy(exec);
+}
+
+CUresult cuDeviceGraphMemTrim(CUdevice device)
+{
+    kerf_open();
+    CUresult rc = kerf.real.cuDeviceGraphMemTrim(device);
+    kerf_graph_settle();
+    return rc;
+}
+
+static CUresult upload(CUgraphExec exec, CUstream stream, CUresult (*call)(CUgraphExec, CUstream))
+{
+    CUresult rc = kerf_graph_admit(exec);
+    if (rc != CUDA_SUCCESS)
+        return rc;
+    rc = call(exec, stream);
+    kerf_graph_settle();
+    return rc;
+}
+
+CUresult cuGraphUpload(CUgraphExec exec, CUstream stream)
+{
+    kerf_open();
+    return upload(exec, stream, kerf.real.cuGraphUpload);
+}
+
+CUresult cuGraphUpload_ptsz(CUgraphExec exec, CUstream stream)
+{
+    kerf_open();
+    return upload(exec, stream, kerf.real.cuGraphUpload_ptsz);
+}
+
+static CUresult began(CUresult rc)
+{
+    if (rc == CUDA_SUCCESS)
+        __atomic_add_fetch(&kerf.capturing, 1, __ATOMIC_ACQ_REL);
+    return rc;
+}
+
+CUresult cuStreamBeginCapture(CUstream stream)
+{
+    kerf_open();
+    return began(kerf.real.cuStreamBeginCapture(stream));
+}
+
+CUresult cuStreamBeginCapture_ptsz(CUstream stream)
+{
+    kerf_open();
+    return began(kerf.real.cuStreamBeginCapture_ptsz(stream));
+}
+
+CUresult cuStreamBeginCapture_v2(CUstream stream, int mode)
+{
+    kerf_open();
+    return began(kerf.real.cuStreamBeginCapture_v2(stream, mode));
+}
+
+CUresult cuStreamBeginCapture_v2_ptsz(CUstream stream, int mode)
+{
+    kerf_open();
+    return began(kerf.real.cuStreamBeginCapture_v2_ptsz(stream, mode));
+}
+
+CUresult cuStreamBeginCaptureToGraph(CUstream stream, CUgraph graph, const CUgraphNode *after, const void *edges, size_t count, int mode)
+{
+    kerf_open();
+    return began(kerf.real.cuStreamBeginCaptureToGraph(stream, graph, after, edges, count, mode));
+}
+
+CUresult cuStreamBeginCaptureToGraph_ptsz(CUstream stream, CUgraph graph, const CUgraphNode *after, const void *edges, size_t count, int mode)
+{
+    kerf_open();
+    return began(kerf.real.cuStreamBeginCaptureToGraph_ptsz(stream, graph, after, edges, count, mode));
+}
+
+/* A capture that failed has ended too; a stream that was not capturing has ended nothing. */
+static bool was_capturing(CUresult rc)
+{
+    return rc == CUDA_SUCCESS || (rc >= CUDA_ERROR_STREAM_CAPTURE_FIRST && rc <= CUDA_ERROR_STREAM_CAPTURE_LAST);
+}
+
+static CUresult ended(CUresult rc, uint64_t capture, const CUgraph *graph)
+{
+    if (!was_capturing(rc))
+        return rc;
+    int under_way = __atomic_load_n(&kerf.capturing, __ATOMIC_ACQUIRE);
+    while (under_way > 0 && !__atomic_compare_exchange_n(&kerf.capturing, &under_way, under_way - 1, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        ;
+    uint64_t bytes = capture ? bytes_of(capture) : 0;
+    if (bytes && rc == CUDA_SUCCESS && graph && *graph)
+        add_bytes(key_of(*graph), bytes);
+    if (bytes)
+        forget(capture);
+    return rc;
+}
+
+CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph)
+{
+    kerf_open();
+    uint64_t capture = remembers() ? capture_key(stream) : 0;
+    return ended(kerf.real.cuStreamEndCapture(stream, graph), capture, graph);
+}
+
+CUresult cuStreamEndCapture_ptsz(CUstream stream, CUgraph *graph)
+{
+    kerf_open();
+    uint64_t capture = remembers() ? capture_key(stream ? stream : CU_STREAM_PER_THREAD) : 0;
+    return ended(kerf.real.cuStreamEndCapture_ptsz(stream, graph), capture, graph);
+}

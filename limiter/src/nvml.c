@@ -1,0 +1,252 @@
+/* What NVML (and so nvidia-smi) tells: the slice, and this container's processes alone. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kerf.h"
+
+#define LIST_MAX 1024 /* processes on one card */
+#define LOOK_AGAIN_NS 200000000u
+
+/* NVML may be used by processes that never touch CUDA: map the ledger, take no slot. */
+static int card_of(nvmlDevice_t device)
+{
+    kerf_bind_nvml(NULL, true);
+    kerf_open_ledger();
+    return kerf_card_of_nvml(device);
+}
+
+struct memory {
+    unsigned long long total, free, used;
+};
+
+static void trim(int card, struct memory *memory)
+{
+    uint64_t limit = kerf.ledger->cards[card].memory_limit;
+    kerf_slot_sweep(kerf.ledger, kerf.slot);
+    uint64_t used = kerf_charged(kerf.ledger, (unsigned)card);
+    memory->total = limit < memory->total ? limit : memory->total;
+    memory->used = used < memory->total ? used : memory->total;
+    uint64_t left = memory->total - memory->used;
+    memory->free = left < memory->free ? left : memory->free;
+}
+
+nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *out)
+{
+    int card = card_of(device);
+    nvmlReturn_t rc = kerf.real.nvmlDeviceGetMemoryInfo(device, out);
+    if (rc != NVML_SUCCESS || card < 0)
+        return rc;
+    struct memory memory = { out->total, out->free, out->used };
+    trim(card, &memory);
+    *out = (nvmlMemory_t){ .total = memory.total, .free = memory.free, .used = memory.used };
+    return rc;
+}
+
+nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *out)
+{
+    int card = card_of(device);
+    nvmlReturn_t rc = kerf.real.nvmlDeviceGetMemoryInfo_v2(device, out);
+    if (rc != NVML_SUCCESS || card < 0)
+        return rc;
+    struct memory memory = { out->total, out->free, out->used };
+    trim(card, &memory);
+    out->total = memory.total;
+    out->free = memory.free;
+    out->used = memory.used;
+    out->reserved = 0; /* the driver's own part lies outside the slice */
+    return rc;
+}
+
+/*
+ * Every list works alike: ask the driver for all of it, keep what is ours, answer by the caller's
+ * room. `row` bytes each; the PID stands `pid_at` bytes into a row.
+ */
+struct list {
+    size_t row, pid_at;
+    void *rows;
+    unsigned count;
+};
+
+static unsigned pid_of(const struct list *list, unsigned i)
+{
+    unsigned pid;
+    memcpy(&pid, (const char *)list->rows + i * list->row + list->pid_at, sizeof pid);
+    return pid;
+}
+
+static void keep_ours(struct list *list)
+{
+    unsigned kept = 0;
+    kerf_slot_sweep(kerf.ledger, kerf.slot);
+    for (unsigned i = 0; i < list->count; i++) {
+        if (!kerf_pid_is_ours(pid_of(list, i)))
+            continue;
+        memmove((char *)list->rows + kept * list->row, (char *)list->rows + i * list->row, list->row);
+        kept++;
+    }
+    list->count = kept;
+}
+
+static nvmlReturn_t hand_over(const struct list *list, unsigned *count, void *out)
+{
+    unsigned room = *count;
+    *count = list->count;
+    if (list->count > room)
+        return NVML_ERROR_INSUFFICIENT_SIZE;
+    if (out && list->count)
+        memcpy(out, list->rows, list->count * list->row);
+    return NVML_SUCCESS;
+}
+
+typedef nvmlReturn_t (*list_v1)(nvmlDevice_t, unsigned int *, nvmlProcessInfo_v1_t *);
+typedef nvmlReturn_t (*list_v2)(nvmlDevice_t, unsigned int *, nvmlProcessInfo_v2_t *);
+
+static nvmlReturn_t processes_v1(nvmlDevice_t device, unsigned int *count, nvmlProcessInfo_v1_t *out, const list_v1 *real)
+{
+    int card = card_of(device);
+    if (card < 0 || !count)
+        return (*real)(device, count, out);
+    nvmlProcessInfo_v1_t rows[LIST_MAX];
+    struct list list = { sizeof *rows, offsetof(nvmlProcessInfo_v1_t, pid), rows, LIST_MAX };
+    nvmlReturn_t rc = (*real)(device, &list.count, rows);
+    if (rc != NVML_SUCCESS)
+        return rc;
+    keep_ours(&list);
+    return hand_over(&list, count, out);
+}
+
+static nvmlReturn_t processes_v2(nvmlDevice_t device, unsigned int *count, nvmlProcessInfo_v2_t *out, const list_v2 *real)
+{
+    int card = card_of(device);
+    if (card < 0 || !count)
+        return (*real)(device, count, out);
+    nvmlProcessInfo_v2_t rows[LIST_MAX];
+    struct list list = { sizeof *rows, offsetof(nvmlProcessInfo_v2_t, pid), rows, LIST_MAX };
+    nvmlReturn_t rc = (*real)(device, &list.count, rows);
+    if (rc != NVML_SUCCESS)
+        return rc;
+    keep_ours(&list);
+    return hand_over(&list, count, out);
+}
+
+#define PROCESS_LISTS(name)                                                                                   \
+    nvmlReturn_t name(nvmlDevice_t device, unsigned int *count, nvmlProcessInfo_v1_t *list)                   \
+    {                                                                                                         \
+        return processes_v1(device, count, list, &kerf.real.name);                                            \
+    }                                                                                                         \
+    nvmlReturn_t name##_v2(nvmlDevice_t device, unsigned int *count, nvmlProcessInfo_v2_t *list)              \
+    {                                                                                                         \
+        return processes_v2(device, count, list, &kerf.real.name##_v2);                                       \
+    }                                                                                                         \
+    nvmlReturn_t name##_v3(nvmlDevice_t device, unsigned int *count, nvmlProcessInfo_v2_t *list)              \
+    {                                                                                                         \
+        return processes_v2(device, count, list, &kerf.real.name##_v3);                                       \
+    }
+
+PROCESS_LISTS(nvmlDeviceGetComputeRunningProcesses)
+PROCESS_LISTS(nvmlDeviceGetGraphicsRunningProcesses)
+PROCESS_LISTS(nvmlDeviceGetMPSComputeRunningProcesses)
+
+nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device, nvmlProcessDetailList_v1_t *out)
+{
+    int card = card_of(device);
+    unsigned room = out ? out->numProcArrayEntries : 0;
+    nvmlReturn_t rc = kerf.real.nvmlDeviceGetRunningProcessDetailList(device, out);
+    if (rc != NVML_SUCCESS || card < 0 || !out->procArray)
+        return rc;
+    struct list list = { sizeof *out->procArray, offsetof(nvmlProcessDetail_v1_t, pid), out->procArray, out->numProcArrayEntries };
+    list.count = list.count < room ? list.count : room;
+    keep_ours(&list);
+    out->numProcArrayEntries = list.count;
+    return rc;
+}
+
+nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nvmlProcessUtilizationSample_t *out, unsigned int *count, unsigned long long since)
+{
+    int card = card_of(device);
+    if (card < 0 || !count)
+        return kerf.real.nvmlDeviceGetProcessUtilization(device, out, count, since);
+    nvmlProcessUtilizationSample_t rows[LIST_MAX];
+    struct list list = { sizeof *rows, offsetof(nvmlProcessUtilizationSample_t, pid), rows, LIST_MAX };
+    nvmlReturn_t rc = kerf.real.nvmlDeviceGetProcessUtilization(device, rows, &list.count, since);
+    if (rc != NVML_SUCCESS)
+        return rc;
+    keep_ours(&list);
+    return hand_over(&list, count, out);
+}
+
+nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device, nvmlProcessesUtilizationInfo_v1_t *out)
+{
+    int card = card_of(device);
+    unsigned room = out ? out->processSamplesCount : 0;
+    nvmlReturn_t rc = kerf.real.nvmlDeviceGetProcessesUtilizationInfo(device, out);
+    if (rc != NVML_SUCCESS || card < 0 || !out->procUtilArray)
+        return rc;
+    struct list list = { sizeof *out->procUtilArray, offsetof(nvmlProcessUtilizationInfo_v1_t, pid), out->procUtilArray, out->processSamplesCount };
+    list.count = list.count < room ? list.count : room;
+    keep_ours(&list);
+    out->processSamplesCount = list.count;
+    return rc;
+}
+
+nvmlReturn_t nvmlDeviceGetAccountingPids(nvmlDevice_t device, unsigned int *count, unsigned int *out)
+{
+    int card = card_of(device);
+    if (card < 0 || !count)
+        return kerf.real.nvmlDeviceGetAccountingPids(device, count, out);
+    unsigned rows[4000]; /* NVML's largest accounting buffer */
+    struct list list = { sizeof *rows, 0, rows, sizeof rows / sizeof *rows };
+    nvmlReturn_t rc = kerf.real.nvmlDeviceGetAccountingPids(device, &list.count, rows);
+    if (rc != NVML_SUCCESS)
+        return rc;
+    keep_ours(&list);
+    return hand_over(&list, count, out);
+}
+
+/* Without NVML's word on processes: the GPU time our own launches took since the last look. */
+static unsigned measured_busy(int card, unsigned all)
+{
+    static uint64_t last_ns[KERF_CARDS_MAX], last_busy[KERF_CARDS_MAX];
+    static unsigned last[KERF_CARDS_MAX];
+    if (!kerf.ledger->cards[card].cores)
+        return all; /* not gated, so not measured */
+    uint64_t now = kerf_now_ns(), busy = __atomic_load_n(&kerf.ledger->cards[card].busy_ns, __ATOMIC_RELAXED);
+    uint64_t span = now - __atomic_load_n(&last_ns[card], __ATOMIC_RELAXED);
+    if (span < LOOK_AGAIN_NS)
+        return __atomic_load_n(&last[card], __ATOMIC_RELAXED);
+    uint64_t before = __atomic_exchange_n(&last_busy[card], busy, __ATOMIC_RELAXED);
+    unsigned percent = last_ns[card] ? (unsigned)((busy - before) * 100 / span) : 0;
+    __atomic_store_n(&last_ns[card], now, __ATOMIC_RELAXED);
+    __atomic_store_n(&last[card], percent, __ATOMIC_RELAXED);
+    return percent < all ? percent : all;
+}
+
+/* A slice in full use reads 100: this container's share of the card's time, by what it may have. */
+static unsigned scaled(int card, unsigned percent)
+{
+    unsigned cores = kerf.ledger->cards[card].cores;
+    unsigned of_slice = cores ? percent * 100 / cores : percent;
+    return of_slice > 100 ? 100 : of_slice;
+}
+
+nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *out)
+{
+    int card = card_of(device);
+    nvmlReturn_t rc = kerf.real.nvmlDeviceGetUtilizationRates(device, out);
+    if (rc != NVML_SUCCESS || card < 0)
+        return rc;
+    unsigned own = 0, all = out->gpu;
+    if (!kerf_own_busy(card, 0, &own))
+        own = measured_busy(card, all);
+    out->memory = all ? out->memory * (own < all ? own : all) / all : 0;
+    out->gpu = scaled(card, own);
+    return rc;
+}
+
+/* Samples of the whole card would show the neighbours; NVML documents this answer for cards without them. */
+nvmlReturn_t nvmlDeviceGetSamples(nvmlDevice_t device, int type, unsigned long long since, int *value, unsigned int *count, void *samples)
+{
+    if (card_of(device) >= 0)
+        return NVML_ERROR_NOT_SUPPORTED;
+    return kerf.real.nvmlDeviceGetSamples(device, type, since, value, count, samples);
+}

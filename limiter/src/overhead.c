@@ -1,0 +1,66 @@
+/*
+ * What the driver holds for this process beyond its allocations: contexts, modules, local memory,
+ * buffers. Nobody reports it, so it is what NVML says the process uses minus what was charged.
+ */
+#include "kerf.h"
+
+#define SAMPLES 3 /* the charge is lowered only to the highest of these: a sample may fall inside an allocation */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t history[KERF_CARDS_MAX][SAMPLES];
+static unsigned turn[KERF_CARDS_MAX];
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
+/* Managed memory may or may not lie on the card: keep `now` where that leaves room for doubt. */
+static uint64_t residual(int card, uint64_t used, uint64_t now)
+{
+    uint64_t sum = 0;
+    for (int kind = 0; kind < (int)KERF_KINDS; kind++)
+        if (kind != KERF_KIND_OVERHEAD && kind != KERF_KIND_MANAGED)
+            sum += __atomic_load_n(&kerf.kinds[card][kind], __ATOMIC_RELAXED);
+    uint64_t highest = less(used, sum);
+    uint64_t lowest = less(highest, __atomic_load_n(&kerf.kinds[card][KERF_KIND_MANAGED], __ATOMIC_RELAXED));
+    return now < lowest ? lowest : now > highest ? highest : now;
+}
+
+static void settle(int card)
+{
+    uint64_t used;
+    if (!kerf_own_memory(card, &used))
+        return;
+    pthread_mutex_lock(&lock);
+    uint64_t now = __atomic_load_n(&kerf.kinds[card][KERF_KIND_OVERHEAD], __ATOMIC_RELAXED);
+    uint64_t fresh = residual(card, used, now);
+    history[card][turn[card]++ % SAMPLES] = fresh;
+    if (fresh > now)
+        kerf_force(card, fresh - now, KERF_KIND_OVERHEAD);
+    for (int i = 0; i < SAMPLES; i++)
+        fresh = history[card][i] > fresh ? history[card][i] : fresh;
+    if (fresh < now)
+        kerf_release(card, now - fresh, KERF_KIND_OVERHEAD);
+    pthread_mutex_unlock(&lock);
+}
+
+void kerf_overhead_refresh(void)
+{
+    uint32_t seen = __atomic_load_n(&kerf.overhead_seen, __ATOMIC_ACQUIRE);
+    for (int card = 0; card < (int)KERF_CARDS_MAX; card++)
+        if (seen & (1u << card))
+            settle(card);
+}
+
+void kerf_overhead_context(int device)
+{
+    int card = kerf_card_of(device);
+    if (card < 0 || likely(__atomic_load_n(&kerf.overhead_seen, __ATOMIC_ACQUIRE) & (1u << card)))
+        return;
+    uint64_t used;
+    if (!kerf_own_memory(card, &used))
+        kerf_count(KERF_EVENT_NO_OVERHEAD);
+    settle(card);
+    __atomic_or_fetch(&kerf.overhead_seen, 1u << card, __ATOMIC_ACQ_REL);
+}
