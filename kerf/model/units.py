@@ -1,6 +1,7 @@
 """Quantities: Kubernetes notation to exact integers, and numbers for people."""
 
 from fractions import Fraction
+from functools import lru_cache
 
 MIB = 1024 * 1024
 
@@ -34,7 +35,12 @@ def parse_quantity(text: object) -> Fraction:
     """
     if isinstance(text, bool) or not isinstance(text, int | float | str):
         raise ValueError(f"not a quantity: {text!r}")
-    raw = str(text).strip()
+    return _parse(str(text).strip())
+
+
+@lru_cache(maxsize=8192)
+def _parse(raw: str) -> Fraction:
+    """Remembered: a cluster writes the same few quantities tens of thousands of times."""
     if len(raw) > _LONGEST:
         raise ValueError(f"not a quantity: {raw[:16]!r}… ({len(raw)} characters)")
     sign, body = (-1, raw[1:]) if raw[:1] == "-" else (1, raw.removeprefix("+"))
@@ -69,12 +75,14 @@ def parse_whole(text: object, *, most: int = 2**31 - 1) -> int:
 
 def milli(text: object) -> int:
     """CPU quantity in thousandths of a core, rounded up as Kubernetes does."""
-    return -int(-parse_quantity(text) * 1000 // 1)
+    value = parse_quantity(text)
+    return -(-value.numerator * 1000 // value.denominator)
 
 
 def to_mib(text: object) -> int:
     """Byte quantity in MiB, rounded up."""
-    return -int(-parse_quantity(text) // MIB)
+    value = parse_quantity(text)
+    return -(-value.numerator // (value.denominator * MIB))
 
 
 def show(number: int) -> str:
