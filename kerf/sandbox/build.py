@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kerf.sandbox.errors import SandboxError
 from kerf.sandbox.parts import GROUPS, PARTS, Group, Installed, Part, Patch
-from kerf.sandbox.processes import tail
+from kerf.sandbox.processes import spawn, tail
 
 PACKAGE = Path(__file__).parent
 WARM = 0.2
@@ -137,8 +137,8 @@ def _run(group: Group, parts: tuple[str, ...], scratch: Path, tick: Callable[[],
     log = _home(group) / "build.log"
     source = _vendored(group, group.patch, scratch) if group.patch else PACKAGE / group.directory
     argv = ("go", "build", *_flags(group), "-o", f"{scratch}{os.sep}", *(PARTS[part].package for part in parts))
-    with log.open("wb") as out:
-        process = subprocess.Popen(argv, cwd=source, env=_env(group), stdout=out, stderr=out)
+    log.unlink(missing_ok=True)
+    process = spawn(argv, log, _env(group), cwd=source)
     try:
         while True:
             tick()

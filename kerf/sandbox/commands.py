@@ -36,19 +36,14 @@ def etcd_command(layout: Layout, program: Path) -> Command:
     return Command("etcd", (str(program), *_flags(flags)), ready=lambda: answers(f"{health}/health"))
 
 
-def apiserver_command(layout: Layout, program: Path, api: Api, *, audit: bool) -> Command:
-    """The API server: static admin token, client certificates, RBAC; no service-account tokens in pods."""
+def apiserver_command(layout: Layout, program: Path, api: Api, *, audit: bool, taint_nodes: bool) -> Command:
+    """The API server: static admin token, client certificates, RBAC; no service-account tokens in pods.
+
+    `taint_nodes` marks new nodes as not ready, which only a controller manager takes back.
+    """
     pki = layout.pki
-    audited = {
-        "audit-policy-file": layout.config / "audit-policy.json",
-        "audit-log-path": layout.audit_log,
-        "audit-log-mode": "blocking",  # a write is in the log about when its answer is on the wire
-    }
     flags = {
-        "etcd-servers": f"https://127.0.0.1:{layout.ports.etcd}",
-        "etcd-cafile": pki / "ca.crt",
-        "etcd-certfile": pki / "server.crt",
-        "etcd-keyfile": pki / "server.key",
+        **_client_of_etcd(layout),
         "bind-address": "127.0.0.1",
         "secure-port": layout.ports.apiserver,
         "advertise-address": "127.0.0.1",  # else it looks for a default route
@@ -63,13 +58,13 @@ def apiserver_command(layout: Layout, program: Path, api: Api, *, audit: bool) -
         "service-account-signing-key-file": pki / "service-account.key",
         "service-cluster-ip-range": SERVICE_RANGE,
         "endpoint-reconciler-type": "none",  # endpoints may not be loopback addresses
-        "disable-admission-plugins": "ServiceAccount",
+        "disable-admission-plugins": "ServiceAccount" + ("" if taint_nodes else ",TaintNodesByCondition"),
         "allow-privileged": True,
         "kubelet-certificate-authority": pki / "ca.crt",
         "kubelet-client-certificate": pki / "server.crt",
         "kubelet-client-key": pki / "server.key",
         "kubelet-preferred-address-types": "InternalIP",
-        **(audited if audit else {}),
+        **(_audited(layout) if audit else {}),
     }
     return Command("kube-apiserver", (str(program), *_flags(flags)), ready=api.is_ready)
 
@@ -122,6 +117,23 @@ def answers(url: str, tls: ssl.SSLContext | None = None) -> bool:
 def _direct(tls: ssl.SSLContext | None) -> urllib.request.OpenerDirector:
     """A client that goes through no proxy."""
     return urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
+
+
+def _client_of_etcd(layout: Layout) -> dict[str, object]:
+    return {
+        "etcd-servers": f"https://127.0.0.1:{layout.ports.etcd}",
+        "etcd-cafile": layout.pki / "ca.crt",
+        "etcd-certfile": layout.pki / "server.crt",
+        "etcd-keyfile": layout.pki / "server.key",
+    }
+
+
+def _audited(layout: Layout) -> dict[str, object]:
+    return {
+        "audit-policy-file": layout.config / "audit-policy.json",
+        "audit-log-path": layout.audit_log,
+        "audit-log-mode": "blocking",  # a write is in the log about when its answer is on the wire
+    }
 
 
 def _served(layout: Layout, port: int) -> dict[str, object]:

@@ -75,7 +75,7 @@ class ControlPlane:
         self.supervisor.start(commands.scheduler_command(self.layout, self._program("kube-scheduler"), path))
 
     def start_kwok(self) -> None:
-        """Start kwok, which keeps fake nodes Ready and their pods Running."""
+        """Start kwok, which keeps fake nodes Ready and their pods Running. Reads its stages from Go's module cache."""
         stages = self.layout.config / "kwok.yaml"
         stages.write_text(read_stages(module_dir("kwok", "sigs.k8s.io/kwok")))
         kubeconfig = self.kubeconfig_for("kwok")
@@ -140,7 +140,8 @@ class ControlPlane:
         layout, supervisor = self.layout, self.supervisor
         supervisor.start(commands.etcd_command(layout, self._program("etcd")))
         apiserver = self._program("kube-apiserver")
-        supervisor.start(commands.apiserver_command(layout, apiserver, self.api, audit=audit))
+        server = commands.apiserver_command(layout, apiserver, self.api, audit=audit, taint_nodes=controller_manager)
+        supervisor.start(server)
         if controller_manager:
             kubeconfig = self.kubeconfig_for("system:kube-controller-manager")
             program = self._program("kube-controller-manager")

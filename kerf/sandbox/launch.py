@@ -21,7 +21,7 @@ def main(parent: int, group_file: str, argv: list[str]) -> None:
         with open(group_file, "w") as group:  # noqa: PTH123 (pathlib doubles the start-up time)
             group.write(str(os.getpid()))
     try:
-        os.execv(argv[0], argv)  # noqa: S606 (no shell is the point)
+        os.execvp(argv[0], argv)  # noqa: S606 (no shell is the point)
     except OSError as error:
         sys.exit(f"cannot run {argv[0]}: {error}")
 

@@ -33,7 +33,6 @@ from kerf.sandbox.processes import Command
 from kerf.sandbox.report import parse_cri_log
 
 CTR_SECONDS = 60
-NOT_READY = "node.kubernetes.io/not-ready"
 
 
 class Node:
@@ -182,7 +181,7 @@ class Node:
     def _supervise(self, name: str, argv: tuple[str, ...], ready: Callable[[], bool]) -> None:
         group_file = reap.process_group_file(self._files.group)
         supervisor = self._cp.supervisor
-        supervisor.spawn(Command(name, argv, ready=ready, group_file=group_file))
+        supervisor.launch(Command(name, argv, ready=ready, group_file=group_file))
         self._closing.callback(supervisor.stop, name)
         supervisor.await_ready(name)
 
@@ -194,15 +193,7 @@ class Node:
         return True
 
     def _is_ready(self) -> bool:
-        if not self._cp.supervisor.alive("kube-controller-manager"):
-            self._lift_taint()
         return self.name in self._cp.ready_nodes()
-
-    def _lift_taint(self) -> None:
-        """What the controller manager does for a node that became Ready."""
-        node = self._cp.api.get(f"/api/v1/nodes/{self.name}")
-        kept = [taint for taint in node["spec"].get("taints", ()) if taint["key"] != NOT_READY]
-        self._cp.api.patch(f"/api/v1/nodes/{self.name}", {"spec": {"taints": kept}})
 
     def _pod(self, namespace: str, pod: str) -> dict[str, Any]:
         return self._cp.api.get(f"/api/v1/namespaces/{namespace}/pods/{pod}")

@@ -76,19 +76,21 @@ class Supervisor:
 
         Raises SandboxError with the end of the log when it dies first or is not ready within `seconds`.
         """
-        self.spawn(command)
+        self.launch(command)
         self.await_ready(command.name, seconds)
         return self._running[command.name].pid
 
-    def spawn(self, command: Command) -> None:
+    def launch(self, command: Command) -> None:
         """Start a command under its name and return at once."""
         if self.alive(command.name):
             raise SandboxError(f"{command.name} already runs")
         self._commands[command.name] = command
-        self._running[command.name] = _SPAWNER.submit(_spawn, command, self.log(command.name)).result()
+        self._running[command.name] = spawn(
+            command.argv, self.log(command.name), {**_own_environment(), **command.env}, group_file=command.group_file
+        )
 
     def await_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
-        """Wait until a spawned command is ready, as `start` does."""
+        """Wait until a launched command is ready, as `start` does."""
         ready = self._commands[name].ready
         self.await_until(ready, f"{name} to become ready", name, seconds)
 
@@ -159,17 +161,27 @@ class Supervisor:
         return True
 
 
-def _spawn(command: Command, log: Path) -> subprocess.Popen[bytes]:
-    group = str(command.group_file) if command.group_file else "-"
+def spawn(
+    argv: tuple[str, ...], log: Path, env: Mapping[str, str], *, cwd: Path | None = None, group_file: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a program that appends its output to `log`, ignores our Ctrl-C, and dies when this process does."""
+    return _SPAWNER.submit(_spawn, argv, log, env, cwd, group_file).result()
+
+
+def _spawn(
+    argv: tuple[str, ...], log: Path, env: Mapping[str, str], cwd: Path | None, group_file: Path | None
+) -> subprocess.Popen[bytes]:
+    group = str(group_file) if group_file else "-"
     launcher = (sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), group)
     with log.open("ab") as out:
         return subprocess.Popen(
-            (*launcher, *command.argv),
+            (*launcher, *argv),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            env={**_own_environment(), **command.env},
-            start_new_session=True,  # Ctrl-C reaches us alone, and we stop them in order
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
         )
 
 
