@@ -34,7 +34,7 @@ def parse_quantity(text: object) -> Fraction:
     Raises ValueError with the offending text.
     """
     if isinstance(text, bool) or not isinstance(text, int | float | str):
-        raise ValueError(f"not a quantity: {text!r}")
+        raise ValueError(f"not a quantity but of type {type(text).__name__}")
     return _parse(str(text).strip())
 
 

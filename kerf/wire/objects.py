@@ -29,10 +29,11 @@ def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
     try:
         cards = _cards(notes, vendors)
         cpu, memory = milli(allocatable.get("cpu", 0)), to_mib(allocatable.get("memory", 0)) if allocatable else 0
-    except (WireError, ValueError) as error:
-        problem = str(error)
+    except (ValueError, RecursionError) as error:
+        problem, cards = str(error), ()
+    name = meta.get("name")
     return Node(
-        name=str(meta.get("name", "")),
+        name=name if isinstance(name, str) else "",
         cards=cards,
         cpu_milli=cpu,
         memory_mib=memory,
@@ -51,6 +52,13 @@ def parse_holding(pod: Json, vendors: tuple[Vendor, ...]) -> Holding | None:
     A grant counts only on a pod that is bound (`spec.nodeName`): the Binding writes both at once, so a grant
     without a node is a forgery. HAMi's record counts only where no Kerf grant stands. Raises WireError.
     """
+    try:
+        return _holding(pod, vendors)
+    except RecursionError as error:  # a text was expected and something too deep to print was sent
+        raise WireError("pod", "…", "nest its values less deeply") from error
+
+
+def _holding(pod: Json, vendors: tuple[Vendor, ...]) -> Holding | None:
     meta, spec, status = _part(pod, "metadata"), _part(pod, "spec"), _part(pod, "status")
     node = spec.get("nodeName")
     if not node or str(status.get("phase")) in _FINISHED:

@@ -64,6 +64,13 @@ def parse_container(container: Json, stage: Stage, names: ResourceNames, default
 
 def parse_pod(pod: Json, vendors: tuple[ResourceNames, ...], defaults: Defaults) -> PodAsk:
     """A pod's ask over all vendors. Raises WireError that names the field, the value and the fix."""
+    try:
+        return _pod_ask(pod, vendors, defaults)
+    except RecursionError as error:  # a text was expected and something too deep to print was sent
+        raise WireError("pod", "…", "nest its values less deeply") from error
+
+
+def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], defaults: Defaults) -> PodAsk:
     meta = _mapping(pod.get("metadata"))
     spec = _mapping(pod.get("spec"))
     annotations = _mapping(meta.get("annotations"))
@@ -204,7 +211,7 @@ def _weights(annotations: Json) -> tuple[int, int, int] | None:
 
 
 def gang_of(meta: Json, spec: Json) -> tuple[str | None, int]:
-    """The pod's group as `namespace/name`, None without one, and its size, 0 where the pod does not say. Raises WireError."""
+    """The pod's group as `namespace/name` or None, and its size, 0 where the pod does not say. Raises WireError."""
     labels = _mapping(meta.get("labels"))
     annotations = _mapping(meta.get("annotations"))
     group = _mapping(spec.get("schedulingGroup")).get("podGroupName")

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import orjson
 from hypothesis import strategies as st
 
 from kerf.model.ask import Stage
@@ -61,10 +62,14 @@ TEXTS = st.one_of(
 """Texts of annotations: words, near-JSON, JSON of another shape, deep nesting, huge numbers."""
 
 
-def changed(document: Any) -> st.SearchStrategy[Any]:
+DEEP_VALUE = orjson.loads("[" * 1020 + "]" * 1020)
+"""As deep as the services' decoder lets anything be; too deep for repr and json."""
+
+
+def changed(document: Any, others: st.SearchStrategy[Any] = JSON) -> st.SearchStrategy[Any]:
     """A JSON document with one value somewhere replaced by another, or left out."""
     paths = list(_paths(document))
-    return st.tuples(st.sampled_from(paths), JSON | st.just(...)).map(lambda change: _with(document, *change))
+    return st.tuples(st.sampled_from(paths), others | st.just(...)).map(lambda change: _with(document, *change))
 
 
 def _paths(document: Any, path: tuple[Any, ...] = ()) -> Any:

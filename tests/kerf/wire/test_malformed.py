@@ -24,7 +24,7 @@ from kerf.wire.inventory import parse_inventory, render_inventory
 from kerf.wire.objects import parse_holding, parse_node
 from kerf.wire.policy import parse_policy
 from kerf.wire.resources import parse_pod
-from tests.kerf.strategies import JSON, TEXTS, changed
+from tests.kerf.strategies import DEEP_VALUE, JSON, TEXTS, changed
 
 ANNOTATIONS: dict[str, Callable[[str], object]] = {
     "inventory": parse_inventory,
@@ -150,7 +150,7 @@ def test_a_body_with_one_thing_wrong(parse: Callable[[bytes], object], document:
         parse(body)
 
 
-@given(changed(POD))
+@given(changed(POD, JSON | st.just(DEEP_VALUE)))
 def test_a_pod_with_one_thing_wrong(pod: Any) -> None:
     if not isinstance(pod, dict):
         return
@@ -160,10 +160,25 @@ def test_a_pod_with_one_thing_wrong(pod: Any) -> None:
         parse_holding(pod, VENDORS)
 
 
-@given(changed(NODE))
+@given(changed(NODE, JSON | st.just(DEEP_VALUE)))
 def test_a_node_with_one_thing_wrong_is_read_with_its_problem(node: Any) -> None:
     if isinstance(node, dict):
         parse_node(node, VENDORS)
+
+
+def test_values_too_deep_to_print() -> None:
+    """Hypothesis lifts the recursion limit, so this one is tried without it."""
+    pod = a_pod(annotations={"hami.io/gpu-scheduler-policy": DEEP_VALUE}, node=DEEP_VALUE)
+    node = a_node() | {"status": {"allocatable": {"cpu": DEEP_VALUE}}}
+
+    with pytest.raises(WireError, match=r"pod: '…': nest its values less deeply"):
+        parse_pod(pod, NAMES, Defaults())
+    with pytest.raises(WireError, match=r"pod: '…': nest its values less deeply"):
+        parse_holding(pod | {"metadata": {"annotations": {"kerf.dev/grant": "{}"}}}, VENDORS)
+    assert (parse_node(node, VENDORS).cards, parse_node(node, VENDORS).problem) == (
+        (),
+        "not a quantity but of type list",
+    )
 
 
 @pytest.mark.parametrize("depth", [900, 1020])
