@@ -39,7 +39,15 @@ def node(control_plane: ControlPlane) -> Iterator[Node]:
         pytest.skip(f"no real node: {reason}")
     with Node.start(control_plane) as real:
         yield real
-        control_plane.api.delete(f"/api/v1/nodes/{real.name}")
+        _forget(control_plane, real.name)
+
+
+def _forget(cp: ControlPlane, node: str) -> None:
+    """Remove a node and its pods, or the next module's node would start them again."""
+    for pod in cp.api.get(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}")["items"]:
+        meta = pod["metadata"]
+        cp.api.delete(f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}", grace_seconds=0)
+    cp.api.delete(f"/api/v1/nodes/{node}")
 
 
 @pytest.fixture(scope="module")
