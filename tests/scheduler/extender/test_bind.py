@@ -1,0 +1,141 @@
+"""Bind: one write, one undo path, and no answer of the API server is guessed."""
+
+import json
+
+import pytest
+
+from kerf.kube.errors import Busy, Conflict, Forbidden, Unreachable
+from kerf.model.grant import CardUse
+from kerf.model.policy import SchedulingPolicy
+from kerf.obs.metrics import Metrics
+from kerf.testing.builders import a_container, a_node, a_pod
+from kerf.testing.fake_kube import FakeKube
+from kerf.vendors.registry import VENDORS
+from kerf.wire.annotations import GRANT
+from kerf.wire.extender import BindQuery
+from scheduler.cache.store import Store, load
+from scheduler.cache.tenants import State
+from scheduler.extender.bind import Binder
+from scheduler.loops.expire import Expiry
+from scheduler.metrics import SchedulerMetrics
+
+POD = "/api/v1/namespaces/default/pods/pod-1"
+QUERY = BindQuery("default", "pod-1", "uid-default-pod-1", "node-1")
+
+
+class World:
+    def __init__(self, *pods: dict) -> None:
+        self.kube = FakeKube(a_node(), *pods)
+        self.store = Store(SchedulingPolicy(), VENDORS)
+        load(self.store, [a_node()], pods)
+        self.binder = Binder(self.store, self.kube, SchedulerMetrics.build(Metrics()))
+
+    def used(self) -> list[CardUse]:
+        return [s.used for s in self.store.fleet.state("node-1").cards if s.used != CardUse()]
+
+
+def raising(error: Exception, times: int = 1, method: str = "POST"):
+    left = [times]
+
+    def hook(asked: str, path: str) -> None:
+        if asked == method and left[0]:
+            left[0] -= 1
+            raise error
+
+    return hook
+
+
+def test_a_bind_is_one_write_that_binds_and_records_the_grant():
+    world = World(a_pod())
+
+    assert world.binder.bind(QUERY) == ""
+    assert world.kube.writes == [("POST", f"{POD}/binding")]
+    pod = world.kube.get(POD)
+    slices = json.loads(pod["metadata"]["annotations"][GRANT])["containers"][0]["slices"]
+    assert [(s["memory_mib"], s["cores"]) for s in slices] == [(8000, 30)]
+    assert pod["spec"]["nodeName"] == "node-1"
+
+
+def test_a_forged_grant_is_overwritten_by_the_real_one():
+    world = World(a_pod(annotations={GRANT: '{"v":1,"containers":[]}'}))
+
+    world.binder.bind(QUERY)
+
+    assert "GPU-node-1" in world.kube.get(POD)["metadata"]["annotations"][GRANT]
+
+
+@pytest.mark.parametrize("error", [Forbidden(403, "Forbidden", "no"), Conflict(409, "Conflict", "being deleted")])
+def test_a_refusal_is_undone_at_once(error):
+    world = World(a_pod())
+    world.kube.fail = raising(error)
+
+    assert "refused" in world.binder.bind(QUERY)
+    assert world.used() == []
+
+
+@pytest.mark.parametrize("error", [Unreachable("cut"), Busy(500, "InternalError", "etcd")])
+def test_an_answer_that_was_lost_after_the_bind_took_effect_counts_as_bound(error):
+    world = World(a_pod())
+    world.kube.after = raising(error)
+
+    assert world.binder.bind(QUERY) == ""
+    assert world.used() == [CardUse(8000, 30, 1)]
+
+
+def test_a_bind_that_never_reached_the_api_server_is_undone():
+    world = World(a_pod())
+    world.kube.fail = raising(Unreachable("cut"))
+
+    assert world.binder.bind(QUERY) != ""
+    assert world.used() == []
+
+
+def test_while_nobody_can_say_whether_the_pod_is_bound_it_stays_charged_until_somebody_can():
+    world = World(a_pod())
+
+    def down(method: str, path: str) -> None:
+        raise Unreachable("down")
+
+    world.kube.fail = down
+    assert "did not answer" in world.binder.bind(QUERY)
+    assert world.used() == [CardUse(8000, 30, 1)]
+    expiry = Expiry(world.store, world.kube, ask_after_s=-1.0)
+    expiry.look()
+    assert world.used() == [CardUse(8000, 30, 1)]
+
+    world.kube.fail = lambda method, path: None
+    expiry.look()
+
+    assert world.used() == []
+
+
+def test_a_pod_that_was_replaced_by_another_of_its_name_is_not_bound():
+    world = World()
+    world.kube.put(a_pod(uid="another"))
+
+    assert "replaced" in world.binder.bind(QUERY)
+    assert world.kube.writes == []
+
+
+def test_a_node_that_filled_up_meanwhile_is_refused_with_numbers():
+    pods = [a_pod(f"big-{i}", containers=[a_container(mem=81_559, cores=None)]) for i in range(4)]
+    world = World(*pods, a_pod())
+    for i in range(4):
+        assert world.binder.bind(BindQuery("default", f"big-{i}", f"uid-default-big-{i}", "node-1")) == ""
+
+    message = world.binder.bind(QUERY)
+
+    assert "filled up" in message
+    assert "8,000 MiB" in message
+    assert world.store.counts()[State.ASSUMED] == 4
+
+
+def test_a_pod_that_is_deleted_while_it_is_bound_gives_everything_back():
+    world = World(a_pod())
+    world.kube.fail = lambda method, path: (
+        world.store.apply_pod("DELETED", a_pod()) if path.endswith("binding") else None
+    )
+
+    world.binder.bind(QUERY)
+
+    assert world.used() == []

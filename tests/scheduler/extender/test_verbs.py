@@ -1,0 +1,98 @@
+"""Filter, prioritize and preempt as kube-scheduler calls them. They write nothing."""
+
+import json
+
+import numpy as np
+
+from kerf.model.policy import SchedulingPolicy
+from kerf.obs.metrics import Metrics
+from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod
+from kerf.vendors.registry import VENDORS
+from scheduler.cache.store import Store, load
+from scheduler.extender.verbs import Verbs, rank
+from scheduler.metrics import SchedulerMetrics
+
+
+def verbs(*objects: dict) -> Verbs:
+    store = Store(SchedulingPolicy(), VENDORS)
+    load(store, [o for o in objects if o["kind"] == "Node"], [o for o in objects if o["kind"] == "Pod"])
+    return Verbs(store, SchedulerMetrics.build(Metrics()))
+
+
+def ask(pod: dict, *names: str) -> bytes:
+    return json.dumps({"Pod": pod, "NodeNames": list(names)}).encode()
+
+
+def test_filter_returns_every_node_that_fits_and_a_reason_for_each_other():
+    small = a_node("small", (a_card(id="GPU-s", memory_mib=4000),))
+    answer = json.loads(verbs(a_node("a"), a_node("b"), small).filter(ask(a_pod(), "a", "b", "small", "unknown")))
+
+    assert answer["NodeNames"] == ["a", "b"]
+    assert answer["FailedNodes"] == {}
+    assert set(answer["FailedAndUnresolvableNodes"]) == {"small", "unknown"}
+    assert answer["Error"] == ""
+
+
+def test_a_pod_that_fits_nowhere_is_told_the_nearest_miss_with_numbers_on_one_node_only():
+    full = [
+        a_pod(f"p{i}", node=f"node-{i % 50}", grant=a_grant(f"GPU-node-{i % 50}-0", 70_000 - i, 0)) for i in range(50)
+    ]
+    nodes = [a_node(f"node-{i}", 1) for i in range(50)]
+    answer = json.loads(verbs(*nodes, *full).filter(ask(a_pod(mem=40_000), *[f"node-{i}" for i in range(50)])))
+
+    sentences = sorted(set(answer["FailedNodes"].values()), key=len)
+    assert len(sentences) == 2
+    assert not any(char.isdigit() for char in sentences[0])
+    assert "40,000 MiB" in sentences[1]
+    assert "11,608" in sentences[1]  # 81,559 - (70,000 - 49): the emptiest card
+
+
+def test_a_pod_without_asks_fits_everywhere():
+    answer = json.loads(verbs(a_node("a", 0)).filter(ask(a_pod(containers=[{"name": "x"}]), "a", "b")))
+
+    assert answer["NodeNames"] == ["a", "b"]
+
+
+def test_an_ask_that_cannot_be_read_is_refused_with_the_field_and_the_fix():
+    answer = json.loads(verbs(a_node("a")).filter(ask(a_pod(mem="8Gi"), "a")))
+
+    text = answer["FailedAndUnresolvableNodes"]["a"]
+    assert "nvidia.com/gpumem" in text
+    assert "8192" in text
+
+
+def test_prioritize_gives_every_node_its_own_place():
+    names = [f"node-{i}" for i in range(20)]
+    answer = json.loads(verbs(*[a_node(name) for name in names]).prioritize(ask(a_pod(), *names)))
+
+    assert [entry["Host"] for entry in answer] == names
+    assert sorted(entry["Score"] for entry in answer) == list(range(20))
+
+
+def test_places_never_outweigh_a_wish_of_the_user():
+    places = rank(np.arange(25_000))
+
+    assert places.max() * 10 < 100_000
+    assert len(np.unique(places[-9_999:])) == 9_999
+
+
+def test_preempt_answers_with_the_fewest_pods_whose_cards_make_room():
+    held = [("low-a", "GPU-n-0", 30_000), ("low-b", "GPU-n-0", 40_000), ("low-c", "GPU-n-1", 60_000)]
+    pods = [a_pod(name, node="n", grant=a_grant(card, memory, 0), spec={"priority": 1}) for name, card, memory in held]
+    asking = a_pod("high", mem=50_000, cores=0, spec={"priority": 100})
+    uids = [pod["metadata"]["uid"] for pod in pods]
+    victims = {"n": {"Pods": [{"UID": uid} for uid in uids], "NumPDBViolations": 0}}
+    body = json.dumps({"Pod": asking, "NodeNameToMetaVictims": victims}).encode()
+
+    answer = json.loads(verbs(a_node("n", 2), *pods).preempt(body))
+
+    # GPU-n-0 has 11,559 free: low-b's 40,000 make 51,559. GPU-n-1 needs low-c. One victim either way: the name decides.
+    assert answer["NodeNameToMetaVictims"]["n"]["Pods"] == [{"UID": "uid-default-low-b"}]
+
+
+def test_preempt_leaves_out_a_node_that_evictions_cannot_help():
+    pods = [a_pod("low", node="n", grant=a_grant("GPU-n-0", 1000, 0))]
+    asking = a_pod("high", containers=[a_container(gpu=2, mem=8000)], spec={"priority": 100})
+    body = json.dumps({"Pod": asking, "NodeNameToMetaVictims": {"n": {"Pods": [{"UID": "uid-default-low"}]}}}).encode()
+
+    assert json.loads(verbs(a_node("n", 1), *pods).preempt(body)) == {"NodeNameToMetaVictims": {}}
