@@ -19,7 +19,7 @@ from kerf.sandbox.parts import GROUPS, PARTS, Group, Installed, Part, Patch
 from kerf.sandbox.processes import spawn, tail
 
 PACKAGE = Path(__file__).parent
-WARM = 0.2
+WARM = 0.5
 """A build that took less than this share of its estimate came out of Go's own cache and teaches nothing."""
 
 
