@@ -18,6 +18,8 @@ from scheduler.cache.fleet import Fleet
 from scheduler.cache.lanes import Lane, Lanes
 from scheduler.core import bulk
 from scheduler.core.columns import Bools, Columns, Ints
+from scheduler.core.explain import Counts, Explanation, explain
+from scheduler.core.nearest import Field, shortlist
 from scheduler.core.place import place
 from scheduler.core.preference import prefer, wished
 from scheduler.core.state import NodeState
@@ -92,7 +94,29 @@ class Engine:
         chain, weights = wished(ask, self.policy)
         return place(ask, state, chain, weights, check_node=self.check_node)
 
+    def explain(self, ask: PodAsk, rows: Ints) -> Explanation:
+        """Why the pod fits on none of the rows: reasons by node count, the nearest miss and what would fit."""
+        lane = self._lanes.get(ask)
+        known = rows[rows >= 0]
+        reasons = lane.reasons[known].astype(np.int64)
+        counts = _counted(reasons, len(rows) - len(known))
+        few = known[shortlist(ask, self.fleet.columns.take(known), reasons)]
+        columns = self.fleet.columns.take(few)
+        field = Field(
+            ask=ask,
+            rows=few,
+            ranks=self.fleet.ranks()[few],
+            columns=columns,
+            accepted=self._lanes.accepted(lane, few, columns),
+            reasons=lane.reasons[few].astype(np.int64),
+            preference=lane.preference,
+        )
+        return explain(field, counts, self._attempt, self.fleet.name)
+
     # ---- inside
+    def _attempt(self, ask: PodAsk, row: int) -> Grant | Misfit:
+        return self.place_on(ask, self.fleet.state(self.fleet.name(row)))
+
     def _node_policy(self, ask: PodAsk) -> str:
         wish = ask.wishes.node_policy
         return wish if wish in POLICIES or wish == FRAGMENTATION else self.policy.nodes
@@ -148,3 +172,11 @@ class Engine:
             self._lens = fragmentation.compile_lens(target, tuple(self.fleet.kinds))
             self._lens_number += 1
         return self._lens
+
+
+def _counted(reasons: Ints, unknown: int) -> Counts:
+    """How many nodes have each reason, the most frequent first."""
+    counts = np.bincount(reasons, minlength=len(Reason))
+    counts[Reason.NO_INVENTORY] += unknown
+    found = [(Reason(code), int(count)) for code, count in enumerate(counts) if count and code]
+    return tuple(sorted(found, key=lambda entry: (-entry[1], entry[0])))

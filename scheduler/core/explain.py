@@ -1,7 +1,19 @@
 """Verdicts as sentences. Text is rendered here last, and nothing ever reads it back."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kerf.model.ask import ContainerAsk, PodAsk
 from kerf.model.units import show, show_mib
 from kerf.model.verdict import Misfit, Reason
+from scheduler.core.nearest import Change, Field, Try, blamed, nearest_row, smallest_change
+
+Counts = tuple[tuple[Reason, int], ...]
+"""Nodes by reason, the most frequent first."""
+_MOST_NAMED = 3  # containers and reasons that a sentence spells out
+_MOST_AMOUNTS = 4
 
 _SHORT = {
     Reason.FITS: "fits",
@@ -42,3 +54,124 @@ def explain_misfit(misfit: Misfit) -> str:
             numbers = ""
     detail = f" ({misfit.detail})" if misfit.detail else ""
     return f"{short_reason(misfit.reason)}{numbers}{detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a pod fits nowhere: nodes by reason, the nearest node ("" if there is none), and all of it in a sentence."""
+
+    counts: Counts
+    node: str
+    sentence: str
+    change: Change | None = None
+
+
+def explain(field: Field, counts: Counts, attempt: Try, name: Callable[[int], str]) -> Explanation:
+    """Explain a refusal. `name` gives a row's node; the sentence's length does not grow with the fleet."""
+    wanted = f"needs {_wants(field.ask)}"
+    if not len(field.rows):
+        return Explanation(counts, "", f"{wanted}; no node was offered that has cards")
+    position = nearest_row(field)
+    row = int(field.rows[position])
+    miss = attempt(field.ask, row)
+    if not isinstance(miss, Misfit):
+        return Explanation(counts, name(row), f"{wanted}; fits on {name(row)} now")
+    change = smallest_change(field, attempt)
+    parts = [wanted, _nearest(field, position, miss, name(row))]
+    if change is not None:
+        parts.append(_advice(field, change, name(change.row)))
+    return Explanation(counts, name(row), f"{'; '.join(parts)}{_tail(counts)}", change)
+
+
+def _wants(ask: PodAsk) -> str:
+    containers = ask.containers
+    if len(containers) == 1:
+        return _slice_text(containers[0])
+    named = [f"{_slice_text(container)} for {container.name}" for container in containers[:_MOST_NAMED]]
+    more = len(containers) - len(named)
+    return ", ".join(named) + (f" and more for {more} further containers" if more else "")
+
+
+def _slice_text(ask: ContainerAsk) -> str:
+    where = "one card" if ask.cards == 1 else f"{ask.cards} cards of one node"
+    if ask.memory_percent == 100 and ask.exclusive:
+        return f"{where} for itself"
+    memory = show_mib(ask.memory_mib) if ask.memory_mib is not None else f"{ask.memory_percent} % of the memory"
+    cores = f" and {ask.cores} % of the cores" if ask.cores else ""
+    return f"{memory}{cores} on {where}"
+
+
+def _nearest(field: Field, position: int, miss: Misfit, node: str) -> str:
+    """What the nearest node has."""
+    columns, index = field.columns, blamed(field)
+    usable = field.accepted[index][position] & columns.usable[position] & columns.present[position]
+    memory = (columns.memory[position] - columns.used_memory[position])[usable].tolist()
+    cores = (columns.cores[position] - columns.used_cores[position])[usable].tolist()
+    texts = {
+        Reason.MEMORY: f"best node {node} has {_amounts(memory)} MiB free",
+        Reason.CORES: f"best node {node} has {_amounts(cores)} % of cores free",
+        Reason.TOO_LARGE: f"the largest such card, on {node}, has {show_mib(miss.free)}",
+        Reason.TYPE: f"no card is of the vendor, type, id or mode that it selects ({_selected(field.ask)})",
+        Reason.TOO_FEW_CARDS: f"the largest node, {node}, has {show(miss.free)} such cards",
+        Reason.NODE: f"best node {node}: {_node_text(miss)}",
+        Reason.JOINT: f"together they exceed best node {node}, which has {_amounts(memory)} MiB free",
+    }
+    amount = f" has {show(miss.free)} of {show(miss.asked)}" if miss.asked else ""
+    return texts.get(miss.reason, f"best node {node}{amount}: {short_reason(miss.reason)}")
+
+
+def _amounts(values: list[int]) -> str:
+    ordered = [show(max(value, 0)) for value in sorted(values, reverse=True)]
+    if len(ordered) > _MOST_AMOUNTS:
+        ordered = [*ordered[: _MOST_AMOUNTS - 1], "less"]
+    return " and ".join([", ".join(ordered[:-1]), ordered[-1]] if len(ordered) > 1 else ordered) or "0"
+
+
+def _selected(ask: PodAsk) -> str:
+    selection = ask.selection
+    rules = {
+        "id": selection.use_ids,
+        "not id": selection.avoid_ids,
+        "type": selection.use_types,
+        "not type": selection.avoid_types,
+        "mode": selection.modes,
+    }
+    named = [f"{rule} {' or '.join(values[:_MOST_NAMED])}" for rule, values in rules.items() if values]
+    return ", ".join(named) or f"vendor {ask.containers[0].vendor}"
+
+
+def _node_text(miss: Misfit) -> str:
+    if miss.detail == "cpu":
+        return f"{show(miss.asked)} thousandths of a core asked, {show(miss.free)} free"
+    if miss.detail == "memory":
+        return f"{show_mib(miss.asked)} of node memory asked, {show_mib(miss.free)} free"
+    return "it is cordoned"
+
+
+def _advice(field: Field, change: Change, node: str) -> str:
+    of = f" for {change.container}" if len(field.ask.containers) > 1 and change.container else ""
+    match change.what:
+        case "memory":
+            return f"{show_mib(change.to)}{of} would fit on {node}"
+        case "slice":
+            return f"a slice of {show_mib(change.to)}{of} would fit on {node}"
+        case "cores":
+            return f"{change.to} % of the cores{of} would fit on {node}"
+        case "cards":
+            return f"{change.to} {'card' if change.to == 1 else 'cards'}{of} would fit on {node}"
+        case "numa":
+            return f"without numa-bind it would fit on {node}"
+        case "topology":
+            return f"without the topology policy it would fit on {node}"
+        case _:
+            return f"without its card selection it would fit on {node}"
+
+
+def _tail(counts: Counts) -> str:
+    total = int(np.sum([count for _, count in counts]))
+    if total < 2:
+        return ""
+    parts = [f"{show(count)} {short_reason(reason)}" for reason, count in counts[:_MOST_NAMED]]
+    rest = total - sum(count for _, count in counts[:_MOST_NAMED])
+    more = [f"{show(rest)} other"] if rest else []
+    return f" ({show(total)} nodes: {', '.join(parts + more)})"
