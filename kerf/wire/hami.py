@@ -21,7 +21,7 @@ def parse_register(text: str, key: str, vendor: str) -> tuple[Card, ...]:
     cards = tuple(_card(record, f"{key}[{i}]", vendor) for i, record in enumerate(records))
     if len({card.id for card in cards}) != len(cards):
         raise WireError(key, [card.id for card in cards], "give every card its own id")
-    return cards
+    return tuple(sorted(cards, key=lambda card: (card.index, card.id)))
 
 
 def parse_allocated(text: str, key: str, vendor: str, stages: tuple[tuple[str, Stage], ...]) -> Grant:
@@ -34,7 +34,7 @@ def parse_allocated(text: str, key: str, vendor: str, stages: tuple[tuple[str, S
     places = text.split(";")[:-1] if text.endswith(";") else text.split(";")
     names = [name for name, _ in stages]
     if len(places) != len(names):
-        names = [f"hami-{i}" for i in range(len(places))]
+        names = [f"#{i}" for i in range(len(places))]  # no container can be called that
     containers = []
     for name, place in zip(names, places, strict=True):
         slices = tuple(_slice(item, key, vendor) for item in place.split(":") if item.strip())
