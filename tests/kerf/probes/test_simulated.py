@@ -1,0 +1,97 @@
+"""Fleet files: what they mean, and what is said about broken ones."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kerf.model.device import Card
+from kerf.model.units import MIB
+from kerf.probes.base import ProcessUse
+from kerf.probes.simulated import SimulatedProbe, parse_fleet, parse_uses
+from kerf.wire.errors import WireError
+
+FLEETS = Path(__file__).parents[3] / "examples" / "fleets"
+
+
+def test_entries_become_cards_with_running_indices_and_ids_that_name_the_node():
+    fleet = {
+        "cards": [
+            {"model": "A", "memory_mib": 1000, "count": 2, "numa": [0, 1], "links": True, "unhealthy": [1]},
+            {"model": "B", "memory_mib": 2000, "ids": ["GPU-b"], "slots": 3},
+        ]
+    }
+
+    assert parse_fleet(fleet, "n", slots=7) == (
+        Card("GPU-n-0", 0, "nvidia", "A", 1000, slots=7, links=("GPU-n-1",)),
+        Card("GPU-n-1", 1, "nvidia", "A", 1000, slots=7, numa=1, healthy=False, links=("GPU-n-0",)),
+        Card("GPU-b", 2, "nvidia", "B", 2000, slots=3),
+    )
+
+
+def test_one_file_serves_named_nodes_and_the_rest():
+    fleet = {
+        "nodes": {
+            "big": {"cards": [{"model": "A", "memory_mib": 9}], "uses": [{"card": "x", "pid": 7, "memory_mib": 2}]}
+        },
+        "cards": [{"model": "B", "memory_mib": 1}],
+    }
+
+    assert [card.model for node in ("big", "small") for card in parse_fleet(fleet, node)] == ["A", "B"]
+    assert parse_uses(fleet, "big") == (ProcessUse("x", 7, 2 * MIB),)
+    assert parse_uses(fleet, "small") == ()
+
+
+@pytest.mark.parametrize("path", sorted(FLEETS.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_examples_are_fleets(path: Path):
+    document = yaml.safe_load(path.read_text())
+
+    for node in ("any", *document.get("nodes", {})):
+        assert parse_fleet(document, node)
+
+
+@pytest.mark.parametrize(
+    ("fleet", "message"),
+    [
+        pytest.param([], "fleet: '[]': write an object", id="not an object"),
+        pytest.param({"cards": []}, "cards: '[]': list the node's cards", id="no cards"),
+        pytest.param({"card": []}, "card: '[]': unknown key; use one of cards, uses, nodes", id="a misspelt key"),
+        pytest.param({"cards": [{"model": "A"}]}, "cards[0].memory_mib: 'None': write a whole number", id="no memory"),
+        pytest.param({"cards": [{"memory_mib": 1}]}, "cards[0].model: 'None': write a text", id="no model"),
+        pytest.param(
+            {"cards": [{"model": "A", "memory_mib": 1, "count": 2, "ids": ["x"]}]}, "list 2 ids", id="too few ids"
+        ),
+        pytest.param(
+            {"cards": [{"model": "A", "memory_mib": 1, "ids": ["x"]}] * 2}, "give every card its own id", id="equal ids"
+        ),
+        pytest.param({"cards": [{"model": "A", "memory_mib": 1, "unhealthy": [1]}]}, "from 0 to 0", id="no such card"),
+        pytest.param({"cards": [{"model": "A", "memory_mib": 1, "numa": "x"}]}, "write one number, or 1", id="numa"),
+        pytest.param({"cards": [{"model": "A", "memory_mib": 1, "mode": "x"}]}, "use one of shared, mig", id="mode"),
+        pytest.param({"nodes": {"n": {"gpus": []}}}, "nodes.n.gpus: '[]': unknown key", id="misspelt below a node"),
+    ],
+)
+def test_a_broken_fleet_is_told_the_field_and_the_fix(fleet: Any, message: str):
+    with pytest.raises(WireError) as caught:
+        parse_fleet(fleet, "n")
+
+    assert message in str(caught.value)
+
+
+def test_the_probe_reads_again_what_changed_and_survives_what_is_broken(tmp_path: Path):
+    path = tmp_path / "fleet.yaml"
+    path.write_text("cards: [{model: A, memory_mib: 1000, count: 2}]")
+    probe = SimulatedProbe(str(path), "n")
+    assert not probe.wait_change(0.0)
+
+    path.write_text("cards: [{model: A, memory_mib: 1000, count: 2, unhealthy: [0]}]")
+    assert probe.wait_change(5.0)
+    assert [card.healthy for card in probe.cards()] == [False, True]
+
+    path.write_text("cards: 3 # broken")
+    assert ([card.healthy for card in probe.cards()], probe.errors) == ([False, False], 1)
+
+
+def test_a_missing_file_is_an_error_at_the_start(tmp_path: Path):
+    with pytest.raises(WireError, match="name a readable fleet file"):
+        SimulatedProbe(str(tmp_path / "none.yaml"), "n")
