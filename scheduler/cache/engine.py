@@ -52,6 +52,7 @@ class Engine:
         self._target = Target()
         self._lens: fragmentation.Lens | None = None
         self._lens_number = 0
+        self._kinds = 0
         self.set_policy(policy)
 
     def set_policy(self, policy: SchedulingPolicy) -> None:
@@ -167,9 +168,10 @@ class Engine:
 
     def _current_lens(self) -> fragmentation.Lens:
         target = self._census.target() if self._census is not None else self._target
-        if self._lens is None or target is not self._target or len(self._lens.worth) != len(self.fleet.kinds):
+        if self._lens is None or target is not self._target or self._kinds != len(self.fleet.kinds):
             self._target = target
             self._lens = fragmentation.compile_lens(target, tuple(self.fleet.kinds))
+            self._kinds = len(self.fleet.kinds)
             self._lens_number += 1
         return self._lens
 

@@ -105,7 +105,7 @@ def _joint_change(field: Field, attempt: Try) -> Change | None:
     free = np.maximum((field.columns.memory - field.columns.used_memory) * field.columns.usable, 0).sum(1)
     found = [
         (asked - change.to, index, change)
-        for i in field.best(free)
+        for i in field.best(free, 1)
         for index, container in enumerate(field.ask.containers[:TRIES])
         if (asked := int(_asked_memory(field, index)[i].max(initial=0)))
         and (change := _most_memory(field, int(field.rows[i]), container, asked, attempt))

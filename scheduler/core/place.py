@@ -7,6 +7,7 @@ for all that matters are tried once.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from kerf.model.ask import ContainerAsk, PodAsk, Stage
 from kerf.model.grant import NO_USE, CardUse, ContainerGrant, Grant, Slice
@@ -15,7 +16,7 @@ from scheduler.core.fit import alone_on, fit, fit_alone
 from scheduler.core.preference import Preference, Weights, prefer
 from scheduler.core.state import CardState, NodeState
 
-STEPS = 20_000
+STEPS = 5_000
 """Card choices tried before the search gives up with JOINT. Eight cards and four containers need far fewer."""
 PERCENT_MIB = 800
 """MiB that a percent counts in the order of the search: a card of about 80 GB. The order only speeds the search up."""
@@ -117,6 +118,8 @@ class _Search:
         if level > self.deepest:
             self.deepest, self.deepest_container = level, container
         for positions in self._choices(container):
+            if positions < self._floor(level):
+                continue
             self.chosen[container] = positions
             if self.run(level + 1):
                 return True
@@ -124,6 +127,14 @@ class _Search:
                 break
         self.chosen[container] = None
         return False
+
+    def _floor(self, level: int) -> tuple[int, ...]:
+        """Containers that ask for the same are interchangeable: they take cards in rising order only."""
+        if level == 0:
+            return ()
+        before, now = self.order[level - 1], self.order[level]
+        same = replace(self.containers[before], name="") == replace(self.containers[now], name="")
+        return (self.chosen[before] or ()) if same else ()
 
     def grant(self) -> Grant:
         held = []

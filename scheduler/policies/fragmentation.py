@@ -46,10 +46,12 @@ class Lens:
 
 
 _NEVER = 2**60
+_NO_CARD = Card("", 0, "", "", memory_mib=1)  # columns without a card are of kind 0
 
 
 def compile_lens(target: Target, kinds: tuple[Card, ...]) -> Lens:
     """Prepare a target for these kinds of cards, each given by an example."""
+    kinds = kinds or (_NO_CARD,)
     demands = sorted({_slice_of(kind) for kind, _ in target.kinds})
     memory = [[_memory(demand, card) for demand in demands] for card in kinds]
     tables = np.array([worth(_sizes(target, card)) for card in kinds], np.int64).reshape(len(kinds), UNITS + 1)

@@ -1,6 +1,7 @@
 """Random small nodes and asks for property tests, and an exhaustive reference for what fits on a node."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations, product
 
 from hypothesis import strategies as st
@@ -61,6 +62,8 @@ def container_asks(name: str) -> st.SearchStrategy[ContainerAsk]:
 @st.composite
 def pod_asks(draw: st.DrawFn, most: int = 3) -> PodAsk:
     asks = [draw(container_asks(f"c{i}")) for i in range(draw(st.integers(1, most)))]
+    if draw(st.booleans()):  # equal containers: the search treats them as interchangeable
+        asks = [replace(asks[0], name=ask.name) for ask in asks]
     asks.sort(key=lambda ask: ask.stage is Stage.APP)  # init containers and sidecars come before apps
     selection = Selection(
         avoid_ids=draw(st.sampled_from(((), (), ("n-0",)))),
