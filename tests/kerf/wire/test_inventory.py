@@ -1,0 +1,76 @@
+"""`kerf.dev/inventory`: a contract that tools read."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kerf.model.device import Card, Mode
+from kerf.testing.builders import a_card
+from kerf.wire.errors import WireError
+from kerf.wire.inventory import KEY, parse_inventory, render_inventory
+from tests.kerf.strategies import INVENTORIES
+
+
+@given(INVENTORIES)
+def test_an_inventory_comes_back_as_it_was(cards: tuple[Card, ...]) -> None:
+    assert parse_inventory(render_inventory(cards)) == cards
+
+
+@given(INVENTORIES.flatmap(lambda cards: st.tuples(st.just(cards), st.permutations(cards))))
+def test_equal_inventories_are_equal_texts(cards: tuple[tuple[Card, ...], list[Card]]) -> None:
+    assert render_inventory(cards[0]) == render_inventory(tuple(cards[1]))
+
+
+def test_the_text_is_the_documented_one() -> None:
+    card = Card("GPU-a", 0, "nvidia", "NVIDIA H100 80GB HBM3", 81_559)
+
+    assert render_inventory((card,)) == (
+        '{"v":1,"cards":[{"id":"GPU-a","index":0,"vendor":"nvidia","model":"NVIDIA H100 80GB HBM3",'
+        '"memory_mib":81559,"cores":100,"slots":10,"numa":0,"mode":"shared","healthy":true}]}'
+    )
+
+
+def test_what_is_left_out_has_a_default_and_unknown_keys_are_ignored() -> None:
+    text = '{"v":1,"future":[],"cards":[{"id":"a","model":"m","memory_mib":5,"numa":-1,"speed":9}]}'
+
+    assert parse_inventory(text) == (Card("a", 0, "nvidia", "m", 5, 100, 10, 0, Mode.SHARED, True),)
+
+
+def card_with(**changes: object) -> str:
+    card = {**json.loads(render_inventory((a_card(),)))["cards"][0], **changes}
+    return json.dumps({"v": 1, "cards": [card]})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", None),
+        ("[]", f"{KEY}: '[]': write a JSON object"),
+        ('{"v":true,"cards":[]}', f"{KEY}.v: 'True': write the format's version, a whole number up to 1"),
+        ('{"cards":[]}', f"{KEY}.v: 'None': write the format's version, a whole number up to 1"),
+        ('{"v":2}', f"{KEY}.v: '2': written by a newer Kerf; this one reads up to version 1: upgrade it"),
+        ('{"v":1}', f"{KEY}.cards: 'None': write a list of cards"),
+        ('{"v":1,"cards":[5]}', f"{KEY}.cards[0]: '5': write an object"),
+        (card_with(id=""), f"{KEY}.cards[0].id: '': write a text of 1 to 253 characters"),
+        (
+            card_with(memory_mib=2**31),
+            f"{KEY}.cards[0].memory_mib: '2147483648': write a whole number up to 2147483647",
+        ),
+        (card_with(memory_mib=True), f"{KEY}.cards[0].memory_mib: 'True': write a whole number up to 2147483647"),
+        (card_with(mode="half"), f"{KEY}.cards[0].mode: 'half': use one of shared, mig, mps"),
+        (card_with(healthy="yes"), f"{KEY}.cards[0].healthy: 'yes': write true or false"),
+        (card_with(links=[1]), f"{KEY}.cards[0].links: '[1]': write a list of card ids"),
+    ],
+)
+def test_a_malformed_inventory_names_the_field_and_the_fix(text: str, message: str | None) -> None:
+    with pytest.raises(WireError) as caught:
+        parse_inventory(text)
+
+    assert message in {None, str(caught.value)}
+
+
+def test_a_card_that_is_listed_twice_is_refused() -> None:
+    with pytest.raises(WireError, match="give every card its own id"):
+        parse_inventory(render_inventory((a_card(), a_card())))
