@@ -1,0 +1,97 @@
+"""`kind: SchedulingPolicy`: every key, every default, every mistake."""
+
+from typing import Any
+
+import pytest
+
+from kerf.model.policy import Defaults, PlannerSettings, Pool, SchedulingPolicy
+from kerf.wire.errors import WireError
+from kerf.wire.policy import parse_card_policies, parse_policy
+
+
+def policy(**spec: Any) -> dict[str, Any]:
+    return {"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy", "metadata": {"name": "x"}, "spec": spec}
+
+
+def test_an_empty_policy_is_the_shipped_default() -> None:
+    assert parse_policy(policy()) == SchedulingPolicy()
+
+
+def test_every_key_is_read() -> None:
+    document = policy(
+        nodes="spread",
+        cards=["mutex", "topology-aware", "spread"],
+        weights={"slot": 1, "core": 2, "memory": 0},
+        defaults={"memoryMiB": 4000, "cores": 10, "cards": 2, "wholeCardCores": False},
+        pools=[
+            {"name": "l4", "nodeSelector": {"b": "2", "a": "1"}, "memoryOvercommit": 1.5, "coresOvercommit": 2},
+            {"name": "rest"},
+        ],
+        planner={
+            "enabled": False,
+            "contendedPercent": 50,
+            "maxPods": 10,
+            "deterministicLimit": 0.5,
+            "gangTimeoutSeconds": 30,
+        },
+    )
+
+    assert parse_policy(document) == SchedulingPolicy(
+        nodes="spread",
+        cards=("mutex", "topology", "spread"),
+        weights=(1, 2, 0),
+        defaults=Defaults(memory_mib=4000, cores=10, cards=2, whole_card_cores=False),
+        pools=(Pool("l4", (("a", "1"), ("b", "2")), 1.5, 2.0), Pool("rest")),
+        planner=PlannerSettings(
+            enabled=False, contended_percent=50, max_pods=10, deterministic_limit=0.5, gang_timeout_s=30.0
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        (None, "policy"),
+        ({"kind": "SchedulingPolicy"}, "apiVersion, kind"),
+        (policy() | {"status": {}}, "policy.status"),
+        (policy(node="spread"), "spec.node"),
+        (policy(nodes="best"), "spec.nodes"),
+        (policy(cards=[]), "spec.cards"),
+        (policy(cards=["binpack", "binpack"]), "spec.cards"),
+        (policy(cards=[["binpack"]]), "spec.cards"),
+        (policy(weights={"slot": 1, "core": 1}), "spec.weights.memory"),
+        (policy(weights={"slot": 0, "core": 0, "memory": 0}), "spec.weights"),
+        (policy(weights={"slot": 1, "core": 1, "memory": 1001}), "spec.weights.memory"),
+        (policy(defaults=[]), None),
+        (policy(defaults={"memoryMiB": True}), "spec.defaults.memoryMiB"),
+        (policy(defaults={"cards": 0}), "spec.defaults.cards"),
+        (policy(defaults={"wholeCardCores": "no"}), "spec.defaults.wholeCardCores"),
+        (policy(pools={}), None),
+        (policy(pools=[{}]), "spec.pools[0].name"),
+        (policy(pools=[{"name": "a", "memoryOvercommit": 0}]), "spec.pools[0].memoryOvercommit"),
+        (policy(pools=[{"name": "a", "coresOvercommit": float("nan")}]), "spec.pools[0].coresOvercommit"),
+        (policy(planner={"maxPods": 0}), "spec.planner.maxPods"),
+        (policy(planner={"enabled": 1}), "spec.planner.enabled"),
+    ],
+)
+def test_a_mistake_is_refused_by_its_field(document: object, field: str | None) -> None:
+    if field is None:  # an empty list stands for an empty object, as it does in YAML written in haste
+        assert parse_policy(document) == SchedulingPolicy()
+        return
+    with pytest.raises(WireError) as caught:
+        parse_policy(document)
+
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("value", "chain"),
+    [
+        ("binpack", ("binpack",)),
+        ("mutex, binpack ,numa", ("mutex", "binpack", "numa")),
+        (["topology-aware"], ("topology",)),
+        (("spread", "topology"), ("spread", "topology")),
+    ],
+)
+def test_a_chain_is_a_text_or_a_list(value: object, chain: tuple[str, ...]) -> None:
+    assert parse_card_policies(value, "x") == chain
