@@ -8,6 +8,7 @@ accept different cards of one node, are counted card by card as in `scheduler.so
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 from kerf.model.ask import PodAsk
 from kerf.model.grant import Grant
@@ -127,11 +128,12 @@ def _dispatch(
 def _serve(work: _Dispatch, running: Running) -> Running:
     """Every gang in turn to the fullest cluster that takes it whole, beside those that run."""
     done = dict(running)
+    rows = [sorted(nodes) for nodes in work.clusters]
     names = [frozenset(work.fleet.states[n].name for n in nodes) for nodes in work.clusters]
     for gang in work.gangs:
         if gang.name in done:
             continue
-        free = [int(work.fleet.empty[sorted(nodes)].sum()) for nodes in work.clusters]
+        free = [int(work.fleet.empty[nodes].sum()) for nodes in rows]
         for q in sorted(range(len(names)), key=lambda q: (free[q], q)):
             group = [(replace(work.classes[work.class_of[ask.uid]], nodes=names[q]), ask) for ask in gang.members]
             placed = place_group(work.fleet, group, max(1, gang.least), work.problem.policy)
@@ -265,11 +267,20 @@ def _solved(work: _Dispatch, greedy: Running) -> tuple[Running, str, int]:
         Tier(total(_worths(work, cohorts, level)), size, size)
         for level, size in zip(_levels(work), _sizes(work), strict=True)
     ]
-    word, bound = maximise(model, tiers, work.problem.policy.planner.deterministic_limit)
+    corners = _corners(cohorts, len(work.clusters))
+    word, bound = maximise(model, tiers, work.problem.policy.planner.deterministic_limit, corners)
     if word not in {"optimal", "feasible"}:
         return {}, word, bound
     found = _serve(work, _places(model, work, cohorts, supply))
     return found, word if supply.exact or word == "feasible" else "narrowed", bound
+
+
+def _corners(cohorts: list[_Cohort], clusters: int) -> tuple[tuple[Var, ...], ...]:
+    """What runs elsewhere, for every two clusters."""
+    pairs = combinations(range(clusters), 2)
+    return tuple(
+        tuple(runs for cohort in cohorts for q, runs in enumerate(cohort.runs) if q not in pair) for pair in pairs
+    )
 
 
 def _worths(work: _Dispatch, cohorts: list[_Cohort], level: int) -> list[Expr]:

@@ -55,11 +55,13 @@ def place_group(
     if len(group) < least:
         return {}
     done: list[tuple[int, PodAsk, Grant]] = []
-    for klass, ask in group:
+    for i, (klass, ask) in enumerate(group):
         spot = best_spot(fleet, klass, policy)
         if spot is not None:
             fleet.take(spot[0], ask, spot[1])
             done.append((spot[0], ask, spot[1]))
+        elif len(done) + len(group) - i - 1 < least:
+            break
     if len(done) < least:
         for n, ask, grant in done:
             fleet.give(n, ask, grant)

@@ -71,8 +71,8 @@ class Model:
         self.load: dict[int, list[tuple[Expr, PodAsk]]] = defaultdict(list)
         self.opened: list[Var] = []
         self.hints: dict[int, tuple[Var, int]] = {}
-        self.solver = cp_model.CpSolver()
         self.solution: dict[int, int] = {}
+        self.value = self.bound = 0
 
     def integer(self, most: int, name: str) -> Var:
         """A count from 0 to `most`, hinted to be 0 until something is known of it."""
@@ -200,39 +200,50 @@ class Model:
         for piece in self.pieces[where]:
             self.cp.add(piece.count <= self._most(piece.use, where) * opened)
 
-    def solve(self, goal: Expr, limit: float) -> str:
+    def solve(self, goal: Expr, limit: float, *, downward: bool = False) -> str:
         """Maximise the goal within `limit` deterministic time units. The word is `optimal`, `feasible` or `unknown`.
 
-        Hints are for the first solve: `settle` replaces them. One worker and a fixed seed: same model, same answer.
+        `downward` looks first for what reaches the bound. One worker and a fixed seed: same model, same answer.
         """
-        self.cp.clear_hints()
-        for var, value in self.hints.values():
-            self.cp.add_hint(var, value)
         self.cp.maximize(goal)
-        self.solver.parameters.num_workers = 1
-        self.solver.parameters.random_seed = 1
-        self.solver.parameters.max_deterministic_time = limit
+        word, solver = self._solve(self.cp, limit, downward)
+        if word in {"optimal", "feasible"}:
+            self.value = round(solver.objective_value)
+            self._keep(solver)
+        self.bound = floor(solver.best_objective_bound + TINY)
+        return word
+
+    def improve(self, limit: float, fixed: Iterable[Var]) -> bool:
+        """Look for a better solution of the last solve's goal that keeps the values of `fixed`."""
+        copy = self.cp.clone()
+        for var in fixed:
+            copy.add(copy.get_int_var_from_proto_index(var.index) == self.solution[var.index])
+        word, solver = self._solve(copy, limit, downward=False)
+        better = word in {"optimal", "feasible"} and round(solver.objective_value) > self.value
+        if better:
+            self.value = round(solver.objective_value)
+            self._keep(solver)
+        return better
+
+    def _solve(self, cp: cp_model.CpModel, limit: float, downward: bool) -> tuple[str, cp_model.CpSolver]:
+        cp.clear_hints()
+        for var, value in self.hints.values():
+            cp.add_hint(cp.get_int_var_from_proto_index(var.index), value)
+        solver = cp_model.CpSolver()
+        solver.parameters.num_workers = 1
+        solver.parameters.random_seed = 1
+        solver.parameters.max_deterministic_time = limit
+        solver.parameters.linearization_level = 2
+        solver.parameters.use_objective_lb_search = downward
         words = {cp_model.OPTIMAL: "optimal", cp_model.FEASIBLE: "feasible", cp_model.INFEASIBLE: "infeasible"}
-        return words.get(self.solver.solve(self.cp), "unknown")
+        return words.get(solver.solve(cp), "unknown"), solver
 
-    def settle(self, goal: Expr) -> None:
-        """Keep what the last solve reached of the goal, and start the next from its solution."""
-        self.solution = {index: self.solver.value(var) for index, (var, _) in self.hints.items()}
+    def _keep(self, solver: cp_model.CpSolver) -> None:
+        self.solution = {index: solver.value(var) for index, (var, _) in self.hints.items()}
         self.hints = {index: (var, self.solution[index]) for index, (var, _) in self.hints.items()}
-        self.cp.add(goal >= self.value)
-
-    @property
-    def value(self) -> int:
-        """What the last solve reached."""
-        return round(self.solver.objective_value)
-
-    @property
-    def bound(self) -> int:
-        """What the last solve could not exclude."""
-        return floor(self.solver.best_objective_bound + TINY)
 
     def of(self, var: Var) -> int:
-        """The variable's value in the last settled solution."""
+        """The variable's value in the best solution so far."""
         return self.solution[var.index]
 
 

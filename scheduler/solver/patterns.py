@@ -32,16 +32,15 @@ def kinds_of(fleet: Fleet, classes: tuple[PodClass, ...], groups: tuple[int, ...
     """
     if not classes or not all(_whole(fleet, klass) for klass in classes):
         return None
-    fitting = np.stack([fleet.fitting(klass, klass.ask.containers[0]) for klass in classes])
-    free = fitting.any(axis=0)
-    takers: Flags = fitting.any(axis=2, keepdims=True)
-    if not np.array_equal(takers & free, fitting):
+    fitting: Flags = np.stack([fleet.fitting(klass, klass.ask.containers[0]) for klass in classes])
+    free: Flags = np.logical_or.reduce(fitting)
+    if not all(np.array_equal(flags, flags.any(axis=1, keepdims=True) & free) for flags in fitting):
         return None
-    open_to = np.stack([fleet.node_costs(klass) < FAR for klass in classes])
+    open_to: Flags = np.stack([fleet.node_costs(klass) < FAR for klass in classes])
     shapes = tuple((k.ask.containers[0].cards, k.ask.cpu_milli, k.ask.memory_mib) for k in classes)
     members: dict[tuple[int, tuple[Pattern, ...]], list[int]] = defaultdict(list)
     known: dict[tuple[object, ...], tuple[Pattern, ...]] = {}
-    for n in np.flatnonzero(open_to.any(axis=0)):
+    for n in np.flatnonzero(np.logical_or.reduce(open_to)):
         room = int(free[n].sum()), int(fleet.cpu[n]), int(fleet.ram[n])
         taking = tuple(bool(flag) for flag in open_to[:, n])
         if (room, taking) not in known:

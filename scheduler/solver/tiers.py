@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass
 
-from scheduler.solver.model import Expr, Model, total
+from scheduler.solver.model import Expr, Model, Var, total
 from scheduler.solver.problem import weights_of
 
 MOST_WEIGHT = 1 << 45
 """Above this CP-SAT's arithmetic gets slow and near its limits: the tiers are then solved one block after another."""
+FIRST_TRY = 0.3
+"""Share of the time for the whole problem before it is worked on corner by corner."""
+ROUNDS = 2
+
+Corners = tuple[tuple[Var, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +23,12 @@ class Tier:
     top: int
 
 
-def maximise(model: Model, tiers: list[Tier], limit: float) -> tuple[str, int]:
+def maximise(model: Model, tiers: list[Tier], limit: float, corners: Corners = ()) -> tuple[str, int]:
     """Maximise the tiers, first one first, within `limit` deterministic time units; the solution stays in the model.
 
-    Returns the solver's word and the folded bound. Any word but `optimal` and `feasible` means there is no solution.
+    `corners` are variables that, held fixed, leave an easy problem: where the whole is not solved at once, one corner
+    after the other is. Returns the solver's word and the folded bound; any word but `optimal` and `feasible` means
+    that there is no solution.
     """
     weights = weights_of(tuple(tier.size for tier in tiers))
     most = sum(tier.top * weight for tier, weight in zip(tiers, weights, strict=True))
@@ -31,7 +38,7 @@ def maximise(model: Model, tiers: list[Tier], limit: float) -> tuple[str, int]:
         base = weights[last - 1]
         pairs = zip(tiers[first:last], weights[first:last], strict=True)
         goal = total([tier.worth * (weight // base) for tier, weight in pairs])
-        now = model.solve(goal, limit / len(runs))
+        now = _solve(model, goal, limit / len(runs), corners)
         if now not in {"optimal", "feasible"}:
             return (now if first == 0 else "feasible"), bound
         if word == "optimal":  # what lies below a block that is not proven cannot lower the bound
@@ -39,8 +46,21 @@ def maximise(model: Model, tiers: list[Tier], limit: float) -> tuple[str, int]:
             bound = value + model.bound * base + below
         word = now if word == "optimal" else word
         value += model.value * base
-        model.settle(goal)
+        model.cp.add(goal >= model.value)
     return word, bound
+
+
+def _solve(model: Model, goal: Expr, limit: float, corners: Corners) -> str:
+    if not corners:
+        return model.solve(goal, limit)
+    word = model.solve(goal, limit * FIRST_TRY, downward=True)
+    if word != "feasible":
+        return word
+    for fixed in corners * ROUNDS:
+        model.improve(limit * (1 - FIRST_TRY) / (ROUNDS * len(corners)), fixed)
+        if model.value == model.bound:
+            return "optimal"
+    return "feasible"
 
 
 def blocks_of(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
