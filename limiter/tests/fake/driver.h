@@ -1,0 +1,34 @@
+/* What the fake driver's files share, and prototypes of all it exports. */
+#ifndef KERF_FAKE_DRIVER_H
+#define KERF_FAKE_DRIVER_H
+
+#include "fake.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define CUDA_HOOK(symbol, base, version, stream, params) EXPORT CUresult symbol params;
+#define CUDA_NEED(symbol, params) EXPORT CUresult symbol params;
+#define NVML_HOOK(symbol, params)
+#define NVML_NEED(symbol, params)
+#include "hooks.def"
+#undef CUDA_HOOK
+#undef CUDA_NEED
+
+EXPORT CUresult cuDriverGetVersion(int *version);
+EXPORT CUresult cuDeviceGet(CUdevice *out, int ordinal);
+EXPORT CUresult cuCtxCreate_v2(CUcontext *out, unsigned int flags, CUdevice device);
+EXPORT CUresult cuCtxSetCurrent(CUcontext ctx);
+EXPORT CUresult cuCtxSynchronize(void);
+EXPORT CUresult cuStreamCreate(CUstream *out, unsigned int flags);
+EXPORT CUresult cuEventSynchronize(CUevent event);
+EXPORT CUresult cuGraphCreate(CUgraph *out, unsigned int flags);
+EXPORT CUresult cuGetExportTable(const void **table, const CUuuid *id);
+EXPORT CUresult cuMemAddressReserve(CUdeviceptr *out, size_t bytes, size_t alignment, CUdeviceptr address, unsigned long long flags);
+EXPORT CUresult cuMemAddressFree(CUdeviceptr ptr, size_t bytes);
+EXPORT CUresult cuMemPoolSetAttribute(CUmemoryPool pool, int attribute, void *value);
+EXPORT CUresult cuDeviceSetMemPool(CUdevice device, CUmemoryPool pool);
+
+int fake_current_card(void);
+bool fake_capture_alloc(CUstream stream, size_t bytes);
+void fake_drop_context(int card);
+
+#endif
