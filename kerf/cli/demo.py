@@ -25,7 +25,7 @@ def add_parser(verbs: Any) -> None:
         "--pods", default="examples/pods", metavar="FILE", help="pods to submit (default: examples/pods)"
     )
     parser.add_argument("--nodes", default="examples/nodes/one-node.yaml", metavar="FILE", help="nodes for the preview")
-    parser.add_argument("--fleet", default="examples/fleets/four-h100.yaml", metavar="FILE", help="the node's cards")
+    parser.add_argument("--fleet", default="examples/fleets/demo.yaml", metavar="FILE", help="the node's cards")
     parser.add_argument("--keep", action="store_true", help="keep it running until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.set_defaults(run=run)

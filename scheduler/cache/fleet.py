@@ -7,6 +7,7 @@ announced after its pods, finds its tenants again.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import numpy as np
 
@@ -21,7 +22,6 @@ UNLIMITED = 2**40
 SLICEABLE = frozenset({Mode.SHARED, Mode.MPS})
 _FIRST_ROWS = 64
 _FIRST_WIDTH = 8
-_LISTS = 4  # lists of names whose rows are remembered
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Fleet:
         self._names: list[str | None] = [None] * _FIRST_ROWS
         self._vacant = list(range(_FIRST_ROWS - 1, -1, -1))
         self._held: dict[str, _Held] = {}
-        self._lists: dict[int, tuple[list[str], Ints]] = {}
+        self._rows: dict[str, int] = {}
         self._ranks: tuple[int, Ints] | None = None
 
     # ---- changes
@@ -82,6 +82,7 @@ class Fleet:
         row = known.row if known else self._new_row(node.name)
         entry = _Entry(row, node, cards, usable, {card.id: i for i, card in enumerate(cards)})
         self._entries[node.name] = entry
+        self._rows[node.name] = row
         if len(cards) > self.columns.present.shape[1]:
             self._grow(len(self._names), 2 * len(cards))
         if known is None or known.cards != cards:
@@ -91,12 +92,12 @@ class Fleet:
     def remove_node(self, name: str) -> None:
         """Forget a node's inventory; what its pods hold stays known."""
         entry = self._entries.pop(name, None)
+        self._rows.pop(name, None)
         if entry is None:
             return
         self._clear(entry.row)
         self._names[entry.row] = None
         self._vacant.append(entry.row)
-        self._lists.clear()
         self._changed(entry.row)
         self.layout += 1
 
@@ -145,15 +146,14 @@ class Fleet:
         return name
 
     def rows(self, names: Sequence[str]) -> Ints:
-        """Row numbers of nodes, -1 for an unknown one. The answer is shared: do not write to it."""
-        slot = len(names) % _LISTS
-        known = self._lists.get(slot)
-        if known is not None and known[0] == names:
-            return known[1]
-        entries = self._entries
-        found = np.fromiter((e.row if (e := entries.get(name)) else -1 for name in names), np.int64, len(names))
-        self._lists[slot] = (list(names), found)
-        return found
+        """Row numbers of nodes, -1 for an unknown one."""
+        if len(names) < 2:
+            return np.array([self._rows.get(name, -1) for name in names], np.int64)
+        try:
+            # kube-scheduler rotates its list with every pod, so lists are not worth remembering.
+            return np.array(itemgetter(*names)(self._rows), np.int64)
+        except KeyError:
+            return np.array([self._rows.get(name, -1) for name in names], np.int64)
 
     def every_row(self) -> Ints:
         """The rows of all known nodes, in the order of their names."""
@@ -248,7 +248,6 @@ class Fleet:
             self._grow(2 * len(self._names), self.columns.present.shape[1])
         row = self._vacant.pop()
         self._names[row] = name
-        self._lists.clear()
         return row
 
     def _grow(self, rows: int, width: int) -> None:
