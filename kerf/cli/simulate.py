@@ -84,9 +84,9 @@ def _running(store: Any) -> list[PodLine]:
 
 def _place(store: Any, pod: dict[str, Any], nodes: tuple[dict[str, Any], ...]) -> PodLine | RefusedLine:
     import numpy as np
-    from scheduler.core.explain import explain_misfit
 
     from kerf.model.verdict import Misfit
+    from scheduler.core.explain import explain_misfit
 
     meta = pod["metadata"]
     namespace, name = str(meta["namespace"]), str(meta.get("name", ""))
