@@ -3,7 +3,7 @@
 Mutable, made anew for every plan. Nodes stand in the order of their names, so the index of a node breaks ties.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from kerf.model.ask import ContainerAsk, PodAsk, Stage
 from kerf.model.device import Card
-from kerf.model.grant import NO_USE, Grant, card_uses
+from kerf.model.grant import CardUse, Grant, card_uses
 from scheduler.core.fit import accepts, largest_slice
 from scheduler.core.state import CardState, NodeState
-from scheduler.solver.problem import PodClass
+from scheduler.solver.problem import Movable, PodClass
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -73,26 +73,42 @@ class Fleet:
 
     def take(self, n: int, ask: PodAsk, grant: Grant) -> None:
         """Count a pod on node `n`."""
-        self._book(n, ask, grant, 1)
+        self._book(n, ask, card_uses(grant, stages_of(ask)), 1)
 
     def give(self, n: int, ask: PodAsk, grant: Grant) -> None:
-        """Take a pod off node `n` again."""
-        self._book(n, ask, grant, -1)
+        """Take a pod off node `n` that `take` counted there."""
+        self._book(n, ask, card_uses(grant, stages_of(ask)), -1)
 
-    def _book(self, n: int, ask: PodAsk, grant: Grant, sign: int) -> None:
-        uses = card_uses(grant, stages_of(ask))
+    def leave(self, movable: Movable) -> None:
+        """Take a running pod off its node."""
+        held = movable.holding
+        self._book(self.index[held.node], movable.ask, card_uses(held.grant, held.stages), -1)
+
+    def stay(self, movable: Movable) -> None:
+        """Undo `leave`."""
+        held = movable.holding
+        self._book(self.index[held.node], movable.ask, card_uses(held.grant, held.stages), 1)
+
+    def _book(self, n: int, ask: PodAsk, uses: Mapping[str, CardUse], sign: int) -> None:
         state = self.states[n]
         cards = list(state.cards)
-        for g, held in enumerate(cards):
-            use = uses.get(held.card.id, NO_USE)
-            if use is not NO_USE:
-                cards[g] = replace(held, used=held.used + use if sign > 0 else held.used - use)
+        touched = [g for g, held in enumerate(cards) if held.card.id in uses]
+        for g in touched:
+            use = uses[cards[g].card.id]
+            cards[g] = replace(cards[g], used=cards[g].used + use if sign > 0 else cards[g].used - use)
         cpu, ram = state.free_cpu_milli - sign * ask.cpu_milli, state.free_memory_mib - sign * ask.memory_mib
         self.states[n] = replace(state, cards=tuple(cards), free_cpu_milli=cpu, free_memory_mib=ram)
         self.cpu[n], self.ram[n] = cpu, ram
-        for g, held in enumerate(cards):
-            if held.card.id in uses:
-                self._read(n, g, held)
+        for g in touched:
+            self._read(n, g, cards[g])
+
+    def set_usable(self, where: tuple[int, int], usable: bool) -> None:
+        """Open a card to new slices, or close it."""
+        n, g = where
+        cards = self.states[n].cards
+        changed = replace(cards[g], usable=usable)
+        self.states[n] = replace(self.states[n], cards=(*cards[:g], changed, *cards[g + 1 :]))
+        self._read(n, g, changed)
 
     def accepted(self, klass: PodClass, container: ContainerAsk) -> Flags:
         """Cards that could ever hold a slice of the container."""

@@ -17,7 +17,7 @@ from kerf.model.policy import SchedulingPolicy
 from scheduler.core.fit import alone_on
 from scheduler.solver.fleet import Fleet, stages_of
 from scheduler.solver.greedy import place_on
-from scheduler.solver.problem import PodClass
+from scheduler.solver.problem import Movable, PodClass
 
 Var = cp_model.IntVar
 Expr = cp_model.LinearExpr
@@ -30,11 +30,24 @@ READY_MADE = 8
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A variable that counts slices on a card: what one of them uses, and whether it shares the card with nobody."""
+    """A variable that counts slices on a card: what one of them uses, and whether it shares the card with nobody.
+
+    `late` ones come after everything that leaves has left.
+    """
 
     count: Var
     use: CardUse
     alone: bool
+    late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Pods that come to a node (fewer than none where they leave), each with what `ask` requests of it."""
+
+    pods: Expr
+    ask: PodAsk
+    late: bool
 
 
 @dataclass(slots=True)
@@ -42,6 +55,10 @@ class Spots:
     """Where the pods of one class may go: counts per card and, for ready-made grants, per grant."""
 
     klass: PodClass
+    room: Fleet
+    """The books by which it is decided where a pod could go."""
+    late: bool = False
+    """Whether the pods come after everything that leaves has left."""
     slices: dict[tuple[int, int], dict[int, Var]] = field(default_factory=dict)
     """By node and NUMA node (-1 where it does not matter): card to its count of slices."""
     pods: dict[tuple[int, int], Expr] = field(default_factory=dict)
@@ -68,7 +85,7 @@ class Model:
         self.fleet, self.policy = fleet, policy
         self.pieces: dict[Card, list[Piece]] = defaultdict(list)
         self.leaving: dict[Card, list[tuple[Var, CardUse]]] = defaultdict(list)
-        self.load: dict[int, list[tuple[Expr, PodAsk]]] = defaultdict(list)
+        self.load: dict[int, list[Load]] = defaultdict(list)
         self.opened: list[Var] = []
         self.hints: dict[int, tuple[Var, int]] = {}
         self.solution: dict[int, int] = {}
@@ -84,9 +101,14 @@ class Model:
         """Raise the hint of a count."""
         self.hints[var.index] = (var, self.hints[var.index][1] + more)
 
-    def add_spots(self, klass: PodClass, nodes: Iterable[int], seeds: Mapping[int, list[Grant]]) -> Spots:
-        """Offer the nodes to a class. `seeds` are grants known to be good, by node: hinted, and always on offer."""
-        spots = Spots(klass)
+    def add_spots(
+        self, klass: PodClass, nodes: Iterable[int], seeds: Mapping[int, list[Grant]], late: Fleet | None = None
+    ) -> Spots:
+        """Offer the nodes to a class. `seeds` are grants known to be good, by node: hinted, and always on offer.
+
+        `late` are the books after all that may leave has left, for pods that come then.
+        """
+        spots = Spots(klass, late or self.fleet, late is not None)
         for n in nodes:
             if klass.sliced:
                 self._add_slices(spots, n, seeds.get(n, []))
@@ -97,7 +119,7 @@ class Model:
     def _add_slices(self, spots: Spots, n: int, seeds: list[Grant]) -> None:
         container = spots.klass.ask.containers[0]
         cards: dict[int, list[int]] = defaultdict(list)
-        for g in self.fleet.fitting(spots.klass, container)[n].nonzero()[0]:
+        for g in spots.room.fitting(spots.klass, container)[n].nonzero()[0]:
             apart = spots.klass.ask.selection.same_numa and container.cards > 1
             cards[int(self.fleet.numa[n, g]) if apart else -1].append(int(g))
         for numa, group in sorted(cards.items()):
@@ -106,7 +128,7 @@ class Model:
 
     def _add_group(self, spots: Spots, key: tuple[int, int], group: list[int], seeds: list[Grant]) -> None:
         container, n = spots.klass.ask.containers[0], key[0]
-        counts = {g: self._slices(spots.klass, container, (n, g)) for g in group}
+        counts = {g: self._slices(spots, container, (n, g)) for g in group}
         held = [[self.fleet.where[piece.card][1] for piece in seed.containers[0].slices] for seed in seeds]
         here = [cards for cards in held if set(cards) <= set(group)]
         for g in (g for cards in here for g in cards):
@@ -121,33 +143,25 @@ class Model:
             for count in counts.values():
                 self.cp.add(count <= pods)
             spots.pods[key] = pods
-        self.load[n].append((spots.pods[key], spots.klass.ask))
+        self.load[n].append(Load(spots.pods[key], spots.klass.ask, spots.late))
 
-    def _slices(self, klass: PodClass, container: ContainerAsk, where: Card) -> Var:
+    def _slices(self, spots: Spots, container: ContainerAsk, where: Card) -> Var:
         card = self.fleet.states[where[0]].cards[where[1]].card
         use = CardUse(container.memory_on(card.factory_memory_mib), container.cores, 1)
-        alone = alone_on(container, card, klass.mutex)
-        most = 1 if alone else min(len(klass.members), self._most(use, where))
+        alone = alone_on(container, card, spots.klass.mutex)
+        most = 1 if alone else min(len(spots.klass.members), most_of(use, spots.room, where))
         count = self.integer(most, f"slices {where}")
-        self.pieces[where].append(Piece(count, use, alone))
+        self.pieces[where].append(Piece(count, use, alone, spots.late))
         return count
 
-    def _most(self, use: CardUse, where: Card) -> int:
-        free = self.fleet.states[where[0]].cards[where[1]].free
-        return min(
-            free.slots // use.slots,
-            free.memory_mib // use.memory_mib if use.memory_mib else free.slots,
-            free.cores // use.cores if use.cores else free.slots,
-        )
-
     def _add_ready(self, spots: Spots, n: int, seeds: list[Grant]) -> None:
-        offers = dict.fromkeys([*seeds, *ready_grants(self.fleet, n, spots.klass, self.policy)])
+        offers = dict.fromkeys([*seeds, *ready_grants(spots.room, n, spots.klass, self.policy)])
         spots.ready[n] = []
         for grant in offers:
             count = self.integer(len(spots.klass.members), f"grant {n}")
             self.hint(count, seeds.count(grant))
             spots.ready[n].append((grant, count))
-            self.load[n].append((count, spots.klass.ask))
+            self.load[n].append(Load(count, spots.klass.ask, spots.late))
             alone = {
                 piece.card
                 for container in spots.klass.ask.containers
@@ -157,40 +171,53 @@ class Model:
             for card_id, use in card_uses(grant, stages_of(spots.klass.ask)).items():
                 where = self.fleet.where[card_id]
                 whole = card_id in alone and (spots.klass.mutex or bool(self.fleet.single[where]))
-                self.pieces[where].append(Piece(count, use, whole))
+                self.pieces[where].append(Piece(count, use, whole, spots.late))
 
-    def add_departure(self, n: int, ask: PodAsk, grant: Grant, name: str) -> Var:
+    def add_departure(self, movable: Movable) -> Var:
         """A running pod that may leave: 1 where it does."""
-        gone = self.integer(1, name)
-        for card_id, use in card_uses(grant, stages_of(ask)).items():
+        held = movable.holding
+        gone = self.integer(1, f"gone {held.uid}")
+        for card_id, use in card_uses(held.grant, held.stages).items():
             self.leaving[self.fleet.where[card_id]].append((gone, use))
-        self.load[n].append((-1 * gone, ask))
+        self.load[self.fleet.index[held.node]].append(Load(-1 * gone, movable.ask, late=True))
         return gone
 
     def seal(self, *, opening: bool = True) -> None:
-        """State what cards and nodes can hold; with `opening`, count the empty cards that get a first slice."""
+        """State what cards and nodes can hold; with `opening`, count the empty cards that get a first slice.
+
+        What is not late must fit before anything has left.
+        """
         for where in sorted(self.pieces):
-            self._seal_card(where)
+            self._seal_card(where, self.pieces[where], self.leaving.get(where, []))
+            if self.leaving.get(where):
+                self._seal_card(where, [piece for piece in self.pieces[where] if not piece.late], [])
             if opening and self.fleet.empty[where]:
                 self._count_opening(where)
         for n in sorted(self.load):
-            cpu, ram = max(0, int(self.fleet.cpu[n])), max(0, int(self.fleet.ram[n]))
-            self.cp.add(total([pods * ask.cpu_milli for pods, ask in self.load[n]]) <= cpu)
-            self.cp.add(total([pods * ask.memory_mib for pods, ask in self.load[n]]) <= ram)
+            early = [load for load in self.load[n] if not load.late]
+            self._seal_node(n, self.load[n])
+            if len(early) < len(self.load[n]):
+                self._seal_node(n, early)
 
-    def _seal_card(self, where: Card) -> None:
+    def _seal_node(self, n: int, loads: list[Load]) -> None:
+        cpu, ram = max(0, int(self.fleet.cpu[n])), max(0, int(self.fleet.ram[n]))
+        if loads:
+            self.cp.add(total([load.pods * load.ask.cpu_milli for load in loads]) <= cpu)
+            self.cp.add(total([load.pods * load.ask.memory_mib for load in loads]) <= ram)
+
+    def _seal_card(self, where: Card, pieces: list[Piece], leaving: list[tuple[Var, CardUse]]) -> None:
         state = self.fleet.states[where[0]].cards[where[1]]
-        pieces, leaving, free = self.pieces[where], self.leaving.get(where, []), state.free
-        for room, amount in ((free.memory_mib, _memory), (free.cores, _cores), (free.slots, _slots)):
+        for room, amount in ((state.free.memory_mib, _memory), (state.free.cores, _cores), (state.free.slots, _slots)):
             come = [piece.count * amount(piece.use) for piece in pieces if amount(piece.use)]
             go = [gone * -amount(use) for gone, use in leaving if amount(use)]
-            self.cp.add(total([*come, *go]) <= room)
-        alone = total([piece.count for piece in pieces if piece.alone])
+            if come:
+                self.cp.add(total([*come, *go]) <= room)
         if any(piece.alone for piece in pieces):
-            shared = [piece.count for piece in pieces if not piece.alone]
+            alone = total([piece.count for piece in pieces if piece.alone])
+            shared = total([piece.count for piece in pieces if not piece.alone])
             stay = state.used.slots - total([gone * use.slots for gone, use in leaving])
             self.cp.add(alone <= 1)
-            self.cp.add(total(shared) + stay <= state.card.slots * (1 - alone))
+            self.cp.add(shared + stay <= max(state.card.slots, state.used.slots) * (1 - alone))
 
     def _count_opening(self, where: Card) -> None:
         opened = self.integer(1, f"open {where}")
@@ -198,7 +225,7 @@ class Model:
         if any(self.hints[piece.count.index][1] for piece in self.pieces[where]):
             self.hint(opened)
         for piece in self.pieces[where]:
-            self.cp.add(piece.count <= self._most(piece.use, where) * opened)
+            self.cp.add(piece.count <= most_of(piece.use, self.fleet, where) * opened)
 
     def solve(self, goal: Expr, limit: float, *, downward: bool = False) -> str:
         """Maximise the goal within `limit` deterministic time units. The word is `optimal`, `feasible` or `unknown`.
@@ -250,6 +277,16 @@ class Model:
 def total(terms: Sequence[Expr]) -> Expr:
     """The sum as an expression, also of nothing."""
     return cp_model.LinearExpr.sum(list(terms))
+
+
+def most_of(use: CardUse, fleet: Fleet, where: Card) -> int:
+    """Slices of this use for which the card has room."""
+    free = fleet.states[where[0]].cards[where[1]].free
+    return min(
+        free.slots // use.slots,
+        free.memory_mib // use.memory_mib if use.memory_mib else free.slots,
+        free.cores // use.cores if use.cores else free.slots,
+    )
 
 
 def _memory(use: CardUse) -> int:
