@@ -108,6 +108,13 @@ def test_a_card_that_is_registered_twice_is_refused() -> None:
         parse_register(f"[{record},{record}]", KEY, "nvidia")
 
 
+def test_a_registration_is_bounded() -> None:
+    records = [{"id": f"GPU-{i}", "devmem": 1, "type": "NVIDIA"} for i in range(257)]
+
+    with pytest.raises(WireError, match="register at most 256 cards"):
+        parse_register(json.dumps(records), KEY, "nvidia")
+
+
 STAGES = st.lists(st.sampled_from([Stage.INIT, Stage.SIDECAR]), max_size=3).flatmap(
     lambda initial: st.integers(1, 3).map(
         lambda apps: tuple((f"c{i}", stage) for i, stage in enumerate([*initial, *[Stage.APP] * apps]))

@@ -210,6 +210,12 @@ def test_a_malformed_annotation_is_refused_by_its_key(annotation: str, value: st
     assert caught.value.field == f"metadata.annotations[{annotation}]"
 
 
+@pytest.mark.parametrize("priority", ["high", True, 1.5])
+def test_a_priority_is_a_whole_number(priority: object) -> None:
+    with pytest.raises(WireError, match=r"spec\.priority: .*: write a whole number"):
+        parse_pod(a_pod(spec={"priority": priority}), NAMES, Defaults())
+
+
 def test_containers_come_in_start_order_with_their_stages() -> None:
     pod = a_pod(
         init=[{"name": "i"}, {"name": "s", "restartPolicy": "Always"}, {"name": "j"}],
