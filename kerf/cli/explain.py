@@ -49,7 +49,7 @@ def _explain(store: Any, key: str) -> dict[str, Any]:
         if tenant.key == key:
             uses = {card: [use.memory_mib, use.cores] for card, use in sorted(tenant.uses.items())}
             return {"pod": key, "fits": True, "node": tenant.node, "holds": uses}
-    waiting = next((w for w in store.waiting.values() if w.ask.key == key), None)
+    waiting = next((w for w in store.pending.pods.values() if w.ask.key == key), None)
     if waiting is None:
         raise FailureError(f"pod {key} is not there, is finished, or asks for no card")
     if waiting.problem:

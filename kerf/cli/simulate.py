@@ -90,7 +90,7 @@ def _place(store: Any, pod: dict[str, Any], nodes: tuple[dict[str, Any], ...]) -
 
     meta = pod["metadata"]
     namespace, name = str(meta["namespace"]), str(meta.get("name", ""))
-    waiting = store.waiting.get(meta["uid"])
+    waiting = store.pending.pods.get(meta["uid"])
     if waiting is None:
         return PodLine(namespace, name, "Pending", "", ())
     if waiting.problem:

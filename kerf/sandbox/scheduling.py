@@ -29,11 +29,11 @@ class Extender:
 
 
 def render_scheduler_configuration(
-    kubeconfig: str, extender: Extender | None, *, profile: str = "kerf-scheduler", max_backoff_seconds: int = 5
+    kubeconfig: str, extender: Extender | None, *, profile: str = "kerf-scheduler", max_backoff_seconds: int = 1
 ) -> dict[str, Any]:
     """A KubeSchedulerConfiguration for one replica with `profile` as its only scheduler name.
 
-    `max_backoff_seconds` bounds how long a refused pod waits after capacity was freed (the usual default: 10).
+    `max_backoff_seconds` bounds how long a refused pod waits after capacity was freed (Kubernetes' default: 10).
     """
     return {
         "apiVersion": "kubescheduler.config.k8s.io/v1",

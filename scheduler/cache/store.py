@@ -8,11 +8,11 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from kerf.model.ask import PodAsk, Stage
+from kerf.model.ask import PodAsk
 from kerf.model.grant import Grant, Holding, card_uses
 from kerf.model.node import Node
 from kerf.model.policy import SchedulingPolicy
@@ -24,33 +24,19 @@ from kerf.wire.objects import parse_holding, parse_node
 from kerf.wire.resources import effective_requests, gang_of, parse_pod, stages_of
 from scheduler.cache.engine import Engine
 from scheduler.cache.fleet import Fleet
+from scheduler.cache.pending import Pending, Stages, Waiting
 from scheduler.cache.tenants import State, Tenant
 from scheduler.core.victims import Evictable
 
 _LOG = logging.getLogger("kerf.store")
 Json = Mapping[str, Any]
-Stages = tuple[tuple[str, Stage], ...]
 CHUNK = 500
 """Pods applied in one hold of the lock after a relist, so that a filter never waits for 40,000 of them."""
 _FINISHED = frozenset({"Succeeded", "Failed"})
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A pod that is not bound yet. `problem` says why its ask cannot be read."""
-
-    ask: PodAsk
-    stages: Stages
-    created: str
-    problem: str = ""
-    gates: bool = False
-    """Held back by scheduling gates: nobody may plan for it."""
-    preempts: bool = True
-    """Its PriorityClass lets it push out less important pods."""
-
-
 class Store:
-    """Nodes, tenants and waiting pods. `version` grows with every change of what is free."""
+    """Nodes, tenants and `pending` pods."""
 
     def __init__(
         self,
@@ -65,18 +51,8 @@ class Store:
         self.vendors = vendors
         self.fleet = Fleet()
         self.engine = Engine(self.fleet, policy, check_node=check_node)
-        self.waiting: dict[str, Waiting] = {}
         self.tenants: dict[str, Tenant] = {}
-        self.planned: dict[str, str] = {}
-        """Node per waiting pod's uid, as the last adopted plan has it: the top score, not a reservation."""
-        self.refused: dict[str, float] = {}
-        """When a waiting pod was first refused everywhere (monotonic seconds), by uid."""
-        self.gang_notes: dict[str, str] = {}
-        """Why a gang waits, in one sentence, as the planner last saw it."""
-        self._gang_sizes: dict[str, int] = {}
-        self._offered: dict[str, frozenset[str]] = {}
-        self.freed = threading.Event()
-        """Set whenever capacity was freed or a pod began to wait; loops clear it."""
+        self.pending = Pending(self.lock, clock)
         self._clock = clock
         self._names = tuple(vendor.names for vendor in vendors)
         self._nodes: dict[str, Node] = {}
@@ -97,7 +73,7 @@ class Store:
                 self.fleet.put_node(node, self.policy.factors(node))
             else:
                 return
-        self.freed.set()
+        self.pending.stirred.set()
 
     def replace_nodes(self, items: list[dict[str, Any]]) -> None:
         """The whole list of nodes."""
@@ -124,7 +100,7 @@ class Store:
             gone = [uid for uid, tenant in self.tenants.items() if tenant.state is State.CONFIRMED and uid not in uids]
             for uid in gone:
                 self._release(uid)
-            for uid in [uid for uid in self.waiting if uid not in uids]:
+            for uid in [uid for uid in self.pending.pods if uid not in uids]:
                 self._forget(uid)
 
     def set_policy(self, policy: SchedulingPolicy) -> None:
@@ -134,7 +110,7 @@ class Store:
             self.engine.set_policy(policy)
             for node in self._nodes.values():
                 self.fleet.put_node(node, policy.factors(node))
-        self.freed.set()
+        self.pending.stirred.set()
 
     def _apply_pod(self, kind: str, item: Json) -> None:
         meta, spec = item.get("metadata") or {}, item.get("spec") or {}
@@ -143,7 +119,7 @@ class Store:
             self._forget(uid)
         elif spec.get("nodeName"):
             self._bound(uid, item)
-        elif uid not in self.waiting or kind == "MODIFIED":
+        else:
             self._wait(uid, item)
 
     def _wait(self, uid: str, item: Json) -> None:
@@ -156,9 +132,8 @@ class Store:
         if not ask.containers and not problem:
             return
         created = str(meta.get("creationTimestamp", ""))
-        fresh = uid not in self.waiting
         stages = () if problem else stages_of(item["spec"])
-        self.waiting[uid] = Waiting(
+        waiting = Waiting(
             ask,
             stages,
             created,
@@ -166,11 +141,10 @@ class Store:
             gates=bool(item["spec"].get("schedulingGates")),
             preempts=item["spec"].get("preemptionPolicy") != "Never",
         )
-        if fresh and ask.gang:
-            self.freed.set()
+        self.pending.put(uid, waiting)
 
     def _bound(self, uid: str, item: Json) -> None:
-        self._answered(uid)
+        self.pending.forget(uid)
         known = self.tenants.get(uid)
         if known is not None and known.state is State.CONFIRMED and known.node == item["spec"]["nodeName"]:
             return
@@ -232,7 +206,7 @@ class Store:
     def reserve(self, ask: PodAsk, node: str, grant: Grant, stages: Stages, until: float) -> None:
         """Hold capacity for a pod that is still pending, until a monotonic time. The caller has seen that it fits."""
         with self.lock:
-            if ask.uid in self.tenants or ask.uid not in self.waiting:
+            if ask.uid in self.tenants or ask.uid not in self.pending.pods:
                 return
             tenant = self._tenant(ask, node, grant, stages, State.RESERVED)
             self._charge(replace(tenant, until=until))
@@ -257,33 +231,6 @@ class Store:
             for card in tenant.uses
         )
 
-    def offered(self, uids: set[str]) -> tuple[tuple[str, frozenset[str]], ...]:
-        """The nodes that kube-scheduler's own filters left to these pods, where they left fewer than all."""
-        with self.lock:
-            return tuple(sorted((uid, names) for uid, names in self._offered.items() if uid in uids))
-
-    def refuse(self, uid: str, names: Sequence[str]) -> None:
-        """Remember that a pod fits on none of these nodes: the planner and preemption look after it."""
-        with self.lock:
-            if len(names) < len(self._nodes):
-                self._offered[uid] = frozenset(names)
-            else:
-                self._offered.pop(uid, None)
-            if uid in self.waiting and uid not in self.refused:
-                self.refused[uid] = self._clock()
-                self.freed.set()
-
-    def set_plan(self, planned: dict[str, str], notes: dict[str, str]) -> None:
-        """What the planner adopted: a node per pod's uid, and why gangs wait."""
-        with self.lock:
-            self.planned = planned
-            self.gang_notes.update(notes)
-
-    def set_gang_notes(self, notes: dict[str, str]) -> None:
-        """Why gangs wait that are not complete yet; earlier notes are dropped."""
-        with self.lock:
-            self.gang_notes = notes
-
     def gang_members(self) -> dict[str, int]:
         """How many pods of each gang are bound, assumed or have a place reserved."""
         with self.lock:
@@ -305,24 +252,6 @@ class Store:
         with self.lock:
             return [t for t in self.tenants.values() if t.state is State.RESERVED and t.until < moment]
 
-    def set_gang_sizes(self, sizes: dict[str, int]) -> None:
-        """Sizes by `namespace/name` of the group, for pods that do not say theirs."""
-        with self.lock:
-            self._gang_sizes = sizes
-        self.freed.set()
-
-    def set_gang_size(self, gang: str, size: int) -> None:
-        """The size of one group; 0 forgets it."""
-        with self.lock:
-            self._gang_sizes[gang] = size
-        self.freed.set()
-
-    def sized(self, ask: PodAsk) -> PodAsk:
-        """The ask with its gang's size, where a PodGroup tells it."""
-        if ask.gang and not ask.gang_size:
-            return replace(ask, gang_size=self._gang_sizes.get(ask.gang, 0))
-        return ask
-
     def on_node(self, name: str) -> list[Tenant]:
         """The tenants of a node, by uid."""
         with self.lock:
@@ -338,10 +267,9 @@ class Store:
 
     def gang_note(self, ask: PodAsk) -> str:
         """Why a gang's pod has to wait for the planner; empty for a pod that may be placed alone."""
-        ask = self.sized(ask)
-        if not ask.gang or ask.gang_size < 2 or not self.policy.planner.enabled:
+        if not ask.gang or not self.policy.planner.enabled:
             return ""
-        return self.gang_notes.get(ask.gang, f"gang {ask.gang} waits for a place for all {ask.gang_size} pods")
+        return self.pending.gang_note(ask, sum(1 for tenant in self.tenants.values() if tenant.gang == ask.gang))
 
     def node(self, name: str) -> Node | None:
         """A node as last seen."""
@@ -360,7 +288,7 @@ class Store:
             return Snapshot(
                 nodes=tuple(node for _, node in sorted(self._nodes.items())),
                 holdings=tuple(sorted(holdings, key=lambda holding: (holding.pod, holding.uid))),
-                pending=tuple(sorted((w.ask for w in self.waiting.values()), key=lambda ask: (ask.key, ask.uid))),
+                pending=tuple(sorted((w.ask for w in self.pending.pods.values()), key=lambda ask: (ask.key, ask.uid))),
             )
 
     def counts(self) -> dict[State, int]:
@@ -407,16 +335,10 @@ class Store:
         if not on_node:
             del self._on_node[tenant.node]
         self.fleet.release(tenant.node, tenant.uses, tenant.cpu_milli, tenant.memory_mib)
-        self.freed.set()
-
-    def _answered(self, uid: str) -> None:
-        self.waiting.pop(uid, None)
-        self.refused.pop(uid, None)
-        self.planned.pop(uid, None)
-        self._offered.pop(uid, None)
+        self.pending.stirred.set()
 
     def _forget(self, uid: str) -> None:
-        self._answered(uid)
+        self.pending.forget(uid)
         self._release(uid)
 
 

@@ -18,7 +18,8 @@ from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.errors import WireError
 from kerf.wire.extender import BindQuery
 from kerf.wire.resources import parse_pod, stages_of
-from scheduler.cache.store import Stages, Store
+from scheduler.cache.pending import Stages
+from scheduler.cache.store import Store
 from scheduler.core.explain import explain_misfit
 from scheduler.metrics import SchedulerMetrics
 
@@ -47,7 +48,7 @@ class Binder:
         return self._post(query, grant)
 
     def _ask(self, query: BindQuery) -> tuple[PodAsk, Stages]:
-        waiting = self._store.waiting.get(query.uid)
+        waiting = self._store.pending.pods.get(query.uid)
         if waiting is not None and not waiting.problem:
             return waiting.ask, waiting.stages
         pod = self._kube.get(paths.pod(query.namespace, query.name))

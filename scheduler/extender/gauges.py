@@ -22,7 +22,7 @@ class Gauges:
         """Set every gauge to the present."""
         for state, count in self._store.counts().items():
             self._metrics.tenants.labels(state.value).set(count)
-        self._metrics.waiting.set(len(self._store.waiting))
+        self._metrics.waiting.set(len(self._store.pending.pods))
         if self._hami:
             self._hami.refresh(self._store)
 

@@ -28,8 +28,8 @@ from scheduler.metrics import SchedulerMetrics
 
 _LOG = logging.getLogger("kerf.extender")
 MOST_RANKS = 9_999
-"""Distinct scores. kube-scheduler multiplies by 10; one point of a wish that the user wrote into the pod weighs 100,000,
-so wishes always come first and the packing decides among what they leave."""
+"""Distinct scores. kube-scheduler multiplies by 10; one point of a wish that the user wrote into the pod weighs
+100,000, so wishes always come first and the packing decides among what they leave."""
 MAKING_ROOM = "less important pods are ending to make room on the cards"
 MOST_ASKS = 4096
 """Parsed asks remembered between filter and prioritize of one pod."""
@@ -69,9 +69,8 @@ class Verbs:
                 return render_filter([held.node], self._held_elsewhere(query, held.node), {})
             if held is not None:
                 self._store.drop_reservation(ask.uid)
-            gang = self._store.gang_note(ask)
-            if gang:
-                self._store.refuse(ask.uid, query.nodes)
+            if gang := self._store.gang_note(ask):
+                self._refuse(ask, query.nodes)
                 return render_filter([], dict.fromkeys(query.nodes, gang), {})
             return self._filter(ask, query)
 
@@ -84,7 +83,7 @@ class Verbs:
             return render_scores(names, [0] * len(names))
         with self._store.lock:
             scores = self._store.engine.scores(ask, self._store.fleet.rows(names))
-            planned = self._store.planned.get(ask.uid)
+            planned = self._store.pending.planned.get(ask.uid)
         if planned in names:
             scores[names.index(planned)] = scores.max() + 1
         return render_scores(names, rank(scores).tolist())
@@ -120,7 +119,7 @@ class Verbs:
         if len(refused):
             self._sort_out(names, refused, answer.reasons, failed, never)
         if not fits and len(refused):
-            self._store.refuse(ask.uid, names)
+            self._refuse(ask, names)
             told = self._store.engine.explain(ask, rows)
             where = failed if told.node in failed or not never else never
             where[told.node or names[0]] = told.sentence
@@ -141,6 +140,9 @@ class Verbs:
             text = short_reason(reason)
             where = never if reason in FOREVER else failed
             where.update((names[i], text) for i in refused[reasons[refused] == code].tolist())
+
+    def _refuse(self, ask: PodAsk, names: Sequence[str]) -> None:
+        self._store.pending.refuse(ask.uid, names, all_nodes=len(self._store.fleet))
 
     def _held_elsewhere(self, query: NodesQuery, node: str) -> dict[str, str]:
         text = short_reason(Reason.RESERVED)

@@ -26,10 +26,10 @@ class PodGroups:
     def replace(self, items: list[dict[str, Any]]) -> None:
         """The whole list."""
         found = [group for item in items if (group := group_size(item)) is not None]
-        self._store.set_gang_sizes(dict(found))
+        self._store.pending.set_gang_sizes(dict(found))
 
     def change(self, kind: str, item: dict[str, Any]) -> None:
         """One event."""
         group = group_size(item)
         if group is not None:
-            self._store.set_gang_size(group[0], 0 if kind == "DELETED" else group[1])
+            self._store.pending.set_gang_size(group[0], 0 if kind == "DELETED" else group[1])

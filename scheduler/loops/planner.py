@@ -17,7 +17,8 @@ from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError
 from kerf.model.ask import PodAsk
 from kerf.model.verdict import Misfit
-from scheduler.cache.store import Store, Waiting
+from scheduler.cache.pending import Waiting
+from scheduler.cache.store import Store
 from scheduler.core.state import NodeState
 from scheduler.metrics import SchedulerMetrics
 from scheduler.solver.problem import Assignment, Plan, Problem
@@ -44,10 +45,10 @@ class Planner:
     def run(self, stop: threading.Event) -> None:
         """Plan whenever something changed and pods wait, until told to stop."""
         while not stop.is_set():
-            self._store.freed.wait(LONGEST_WAIT_S)
+            self._store.pending.stirred.wait(LONGEST_WAIT_S)
             if stop.wait(DEBOUNCE_S):
                 return
-            self._store.freed.clear()
+            self._store.pending.stirred.clear()
             try:
                 self.look()
             except Exception:  # noqa: BLE001 (a plan is advice; placement goes on without)
@@ -60,14 +61,14 @@ class Planner:
             return
         asks = self._candidates(settings.max_pods)
         if not asks:
-            self._store.set_plan({}, {})
+            self._store.pending.set_plan({}, {})
             return
         problem = Problem(
             nodes=self._states(),
             asks=tuple(asks),
             policy=self._store.policy,
             running=tuple(sorted(self._store.gang_members().items())),
-            offered=self._store.offered({ask.uid for ask in asks}),
+            offered=self._store.pending.offered({ask.uid for ask in asks}),
         )
         digest = _digest(problem)
         if digest == self._last:
@@ -78,14 +79,13 @@ class Planner:
     def _candidates(self, most: int) -> list[PodAsk]:
         """Refused pods and complete gangs, most important and oldest first."""
         with self._store.lock:
-            waiting = [w for w in self._store.waiting.values() if not w.problem and not w.gates]
-            refused = set(self._store.refused)
+            waiting = [w for w in self._store.pending.pods.values() if not w.problem and not w.gates]
+            refused = set(self._store.pending.refused)
             running = self._store.gang_members()
-        notes: dict[str, str] = {}
         gangs: dict[str, list[Waiting]] = defaultdict(list)
         chosen: list[Waiting] = []
         for one in waiting:
-            ask = self._store.sized(one.ask)
+            ask = self._store.pending.sized(one.ask)
             if self._store.reservation(ask.uid):
                 continue
             if ask.gang and ask.gang_size > 1:
@@ -93,15 +93,11 @@ class Planner:
             elif ask.uid in refused:
                 chosen.append(one)
         for gang, members in sorted(gangs.items()):
-            size = self._store.sized(members[0].ask).gang_size
-            present = len(members) + running.get(gang, 0)
-            if present >= size:
+            size = self._store.pending.sized(members[0].ask).gang_size
+            if len(members) + running.get(gang, 0) >= size:
                 chosen.extend(members)
-            else:
-                notes[gang] = f"gang {gang} waits for its pods: {present} of {size} are there"
-        self._store.set_gang_notes(notes)
         chosen.sort(key=lambda w: (-w.ask.priority, w.created, w.ask.key, w.ask.uid))
-        return [self._store.sized(w.ask) for w in chosen[:most]]
+        return [self._store.pending.sized(w.ask) for w in chosen[:most]]
 
     def _states(self) -> tuple[NodeState, ...]:
         names = self._store.node_names()
@@ -129,7 +125,7 @@ class Planner:
         }
         until = time.monotonic() + self._store.policy.planner.gang_timeout_s
         held = [gang for gang, members in sorted(gangs.items()) if self._reserve(members, until)]
-        self._store.set_plan(planned, notes)
+        self._store.pending.set_plan(planned, notes)
         self._count(answer)
         if held or planned:
             self._wake(next(iter(answer.assignments)).node)
@@ -139,7 +135,7 @@ class Planner:
         held: list[str] = []
         with self._store.lock:
             for ask, assignment in members:
-                waiting = self._store.waiting.get(ask.uid)
+                waiting = self._store.pending.pods.get(ask.uid)
                 grant = self._store.engine.place(ask, assignment.node)
                 if waiting is None or isinstance(grant, Misfit):
                     for uid in held:

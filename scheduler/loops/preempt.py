@@ -15,7 +15,8 @@ from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError, NotFound
 from kerf.model.ask import PodAsk
 from kerf.model.verdict import Misfit
-from scheduler.cache.store import Store, Waiting
+from scheduler.cache.pending import Waiting
+from scheduler.cache.store import Store
 from scheduler.core.victims import Evictable, choose_victims, without
 from scheduler.metrics import SchedulerMetrics
 
@@ -53,12 +54,8 @@ class Preemption:
                 return
 
     def _refused(self) -> list[Waiting]:
-        late = time.monotonic() - PATIENCE_S
-        with self._store.lock:
-            uids = [uid for uid, since in self._store.refused.items() if since < late]
-            found = [self._store.waiting[uid] for uid in uids if uid in self._store.waiting]
-            held = [w for w in found if not self._store.reservation(w.ask.uid)]
-        ready = [w for w in held if w.preempts and not w.ask.gang]
+        found = self._store.pending.refused_before(time.monotonic() - PATIENCE_S)
+        ready = [w for w in found if w.preempts and not w.ask.gang and not self._store.reservation(w.ask.uid)]
         return sorted(ready, key=lambda w: (-w.ask.priority, w.created, w.ask.key))
 
     def _best(self, ask: PodAsk) -> tuple[str, tuple[Evictable, ...]] | None:

@@ -27,7 +27,7 @@ def test_the_scheduler_configuration_lets_a_users_wish_and_then_the_extender_dec
         "leaderElection": {"leaderElect": False},
         "percentageOfNodesToScore": 100,
         "podInitialBackoffSeconds": 1,
-        "podMaxBackoffSeconds": 5,
+        "podMaxBackoffSeconds": 1,
     }
     assert profile["schedulerName"] == "kerf-scheduler"
     assert profile["plugins"]["score"] == {

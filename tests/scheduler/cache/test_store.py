@@ -78,7 +78,7 @@ def test_a_finished_pod_gives_its_slice_back():
     store.apply_pod("MODIFIED", {**pod, "status": {"phase": "Succeeded"}})
 
     assert used(store) == {}
-    assert store.freed.is_set()
+    assert store.pending.stirred.is_set()
 
 
 def test_a_terminating_pod_still_counts():

@@ -1,0 +1,115 @@
+"""Fleets of kwok nodes with cards, and pods that ask for slices, on the real API server."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kerf.model.grant import card_uses
+from kerf.sandbox import ControlPlane, Extender, FakeNode, await_until, free_ports
+from kerf.sandbox.stack import EXTENDER, start_extender
+from kerf.testing.builders import a_container, cards_of
+from kerf.vendors.registry import VENDORS
+from kerf.wire.inventory import render_inventory
+from kerf.wire.objects import parse_holding, parse_node
+
+PODS = "/api/v1/namespaces/default/pods"
+
+
+def a_fake_node(name: str, cards: int = 2, **labels: str) -> FakeNode:
+    """A kwok node with 80 GB cards."""
+    notes = {"kerf.dev/inventory": render_inventory(cards_of(name, cards))}
+    return FakeNode(name, notes, labels, {"nvidia.com/gpu": str(10 * cards)})
+
+
+def a_gpu_pod(name: str, mem: int = 8000, cores: int = 10, gpu: int = 1, **more: Any) -> dict[str, Any]:
+    """A pod for Kerf's scheduler. `more`: labels, annotations, and spec fields."""
+    meta = {key: more.pop(key) for key in ("labels", "annotations") if key in more}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", **meta},
+        "spec": {
+            "schedulerName": "kerf-scheduler",
+            "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": False,
+            "containers": [a_container(gpu=gpu, mem=mem, cores=cores)],
+            **more,
+        },
+    }
+
+
+@contextmanager
+def a_fleet(cp: ControlPlane, nodes: Iterable[FakeNode], *arguments: str) -> Iterator[int]:
+    """Nodes, Kerf's extender and kube-scheduler for as long as the context lasts; the extender's port."""
+    names = [node.name for node in nodes]
+    (port,) = free_ports(1)
+    cp.add_fake_nodes(nodes)
+    start_extender(cp, port, arguments)
+    try:
+        cp.start_scheduler(Extender(f"http://127.0.0.1:{port}"))
+        yield port
+    finally:
+        for name in ("kube-scheduler", EXTENDER):
+            if cp.supervisor.alive(name):
+                cp.supervisor.stop(name)
+        remove_pods(cp)
+        for name in names:
+            cp.api.delete(f"/api/v1/nodes/{name}")
+
+
+def remove_pods(cp: ControlPlane) -> None:
+    """Delete every pod and wait until none is left."""
+    for pod in pods(cp):
+        cp.api.delete(f"{PODS}/{pod['metadata']['name']}", 0)
+    await_until(lambda: not pods(cp), "the pods to be gone")
+
+
+def pods(cp: ControlPlane) -> list[dict[str, Any]]:
+    return list(cp.api.get(PODS)["items"])
+
+
+def create(cp: ControlPlane, *wanted: dict[str, Any]) -> None:
+    for pod in wanted:
+        cp.api.post(PODS, pod)
+
+
+def node_of(cp: ControlPlane, name: str) -> str:
+    """The node of a pod, empty while it waits."""
+    return str(cp.api.get(f"{PODS}/{name}")["spec"].get("nodeName", ""))
+
+
+def await_bound(cp: ControlPlane, *names: str, seconds: float = 30.0) -> None:
+    await_until(lambda: all(node_of(cp, name) for name in names), f"{', '.join(names)} to be bound", seconds)
+
+
+def refusal(cp: ControlPlane, name: str) -> str:
+    """What the pod's own condition says of why it waits; empty while the scheduler has not tried."""
+    conditions = cp.api.get(f"{PODS}/{name}")["status"].get("conditions", [])
+    return next(
+        (c.get("message", "") for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), ""
+    )
+
+
+def await_refused(cp: ControlPlane, name: str) -> str:
+    await_until(lambda: bool(refusal(cp, name)), f"{name} to be refused")
+    return refusal(cp, name)
+
+
+def seconds_until(condition: Callable[[], bool], what: str, limit: float = 30.0) -> float:
+    """How long a condition takes to hold."""
+    start = time.monotonic()
+    await_until(condition, what, limit)
+    return time.monotonic() - start
+
+
+def overcommitted(cp: ControlPlane) -> list[str]:
+    """Cards that hold more than they have, recomputed from the API server alone."""
+    have = {card.id: card for item in cp.api.get("/api/v1/nodes")["items"] for card in parse_node(item, VENDORS).cards}
+    held: dict[str, list[int]] = {card: [0, 0, 0] for card in have}
+    for pod in pods(cp):
+        holding = parse_holding(pod, VENDORS)
+        for card, use in (card_uses(holding.grant, holding.stages) if holding else {}).items():
+            held[card] = [a + b for a, b in zip(held[card], (use.memory_mib, use.cores, use.slots), strict=True)]
+    limits = {name: (card.memory_mib, card.cores, card.slots) for name, card in have.items()}
+    return [name for name, use in held.items() if any(u > h for u, h in zip(use, limits[name], strict=True))]
