@@ -1,11 +1,13 @@
-# One venv, one set of commands. `make help` lists them.
+# One venv, one set of commands. `make help` lists them. A fresh machine needs Python >= 3.11, Go, gcc and make.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+RUN    := $(BIN)/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fmt check lint type arch unit test test-cluster test-limiter bench-limiter demo gen clean
+.PHONY: help venv demo test test-slow check fmt lint type arch unit test-cluster test-limiter limiter gen clean \
+        bench-extender bench-cluster bench-packing bench-planner bench-limiter
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -15,6 +17,13 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
+
+demo: venv  ## the main job, end to end, on a real control plane and node on this machine
+	$(BIN)/kerf demo
+
+test: check test-slow test-limiter test-cluster  ## every test (the first run builds the control plane)
+
+check: lint type arch unit  ## the quick loop (< 60 s): format, lint, types, import contracts, unit tests
 
 fmt: venv  ## format the Python code
 	$(BIN)/ruff format .
@@ -28,12 +37,41 @@ type: venv
 	$(BIN)/mypy
 
 arch: venv
-	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	$(BIN)/lint-imports
 
 unit: venv
 	$(BIN)/pytest -m "not cluster and not limiter and not gpu and not slow"
 
-check: lint type arch unit  ## format, lint, types, import contracts, unit tests (the quick loop, < 60 s)
+test-slow: venv
+	$(BIN)/pytest -m "slow and not cluster and not limiter and not gpu"
+
+test-cluster: venv  ## tests on a real control plane and, where it can run, a real node
+	$(BIN)/pytest -m cluster
+
+limiter:  ## build libkerf.so
+	$(MAKE) -C limiter all
+
+test-limiter: venv  ## the limiter's tests, sanitizer builds included
+	$(MAKE) -C limiter test PYTHON=$(abspath $(BIN)/python)
+
+bench-limiter: venv  ## what a launch and an allocation cost on the fake driver
+	$(MAKE) -C limiter bench PYTHON=$(abspath $(BIN)/python)
+
+bench-extender: venv  ## filter and prioritize over real HTTP at 1,000 and 5,000 nodes
+	$(RUN) benchmarks.extender
+
+bench-cluster: venv  ## pods a second with the real kube-scheduler, beside a do-nothing extender
+	$(RUN) benchmarks.cluster
+
+bench-packing: venv  ## openb traces through the production placement code; TRACES=DIR
+	$(RUN) benchmarks.packing --traces $(or $(TRACES),$(error give TRACES=DIR with the openb CSV files))
+
+bench-planner: venv  ## CP-SAT plans against greedy ones
+	$(RUN) benchmarks.planner
+
+gen: venv  ## make the gRPC stubs again
+	$(RUN) grpc_tools.protoc -Ideviceplugin/_pb=proto --python_out=. --pyi_out=. proto/*.proto
 
 clean:  ## remove what the build made inside the checkout
-	rm -rf build dist limiter/build .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	$(MAKE) -C limiter clean
