@@ -2,12 +2,13 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 
 from kerf.model.ask import ContainerAsk, PodAsk
 from kerf.model.device import Card
-from kerf.model.grant import NO_USE, CardUse, card_uses
+from kerf.model.grant import NO_USE, CardUse, Holding, card_uses
 from scheduler.core.state import NodeState
-from scheduler.solver.problem import Assignment, Problem
+from scheduler.solver.problem import Assignment, Problem, Repack
 
 
 def broken_rules(problem: Problem, assignments: tuple[Assignment, ...]) -> tuple[str, ...]:
@@ -31,6 +32,39 @@ def broken_rules(problem: Problem, assignments: tuple[Assignment, ...]) -> tuple
     for name in sorted(on_node):
         found += [f"{name}: {text}" for text in _node(nodes[name], [(asks[a.pod_uid], a) for a in on_node[name]])]
     return tuple(found + list(_gangs(problem, {a.pod_uid for a in assignments})))
+
+
+def broken_moves(problem: Problem, repack: Repack, most: int) -> tuple[str, ...]:
+    """What is wrong with moves executed one by one, and with the places of the target after the last of them."""
+    nodes = {node.name: node for node in problem.nodes}
+    movable = {each.holding.uid: each for each in problem.movable}
+    left = Counter(dict(problem.budgets))
+    if len({move.uid for move in repack.moves}) < len(repack.moves) or len(repack.moves) > most:
+        return (f"{len(repack.moves)} moves, {most} allowed, each pod once",)
+    found: list[str] = []
+    for move in repack.moves:
+        if move.uid not in movable or move.to_node not in nodes or movable[move.uid].holding.node != move.from_node:
+            return (*found, f"{move.pod}: unknown pod or node")
+        each = movable[move.uid]
+        left.subtract(each.pdb)
+        nodes[move.from_node] = _count(nodes[move.from_node], each.ask, each.holding, -1)
+        alone = replace(problem, nodes=(nodes[move.to_node],), asks=(replace(each.ask, gang=None),))
+        found += broken_rules(alone, (Assignment(each.ask.uid, move.pod, move.to_node, move.grant),))
+        landed = replace(each.holding, grant=move.grant)
+        nodes[move.to_node] = _count(nodes[move.to_node], each.ask, landed, 1)
+    found += [f"budget {name} allows no more evictions" for name in sorted(left) if left[name] < 0]
+    found += broken_rules(replace(problem, nodes=tuple(nodes.values())), repack.placed)
+    return tuple(found)
+
+
+def _count(node: NodeState, ask: PodAsk, holding: Holding, sign: int) -> NodeState:
+    uses = card_uses(holding.grant, holding.stages)
+    cards = []
+    for state in node.cards:
+        use = uses.get(state.card.id, NO_USE)
+        cards.append(replace(state, used=state.used + use if sign > 0 else state.used - use))
+    cpu, memory = node.free_cpu_milli - sign * ask.cpu_milli, node.free_memory_mib - sign * ask.memory_mib
+    return replace(node, cards=tuple(cards), free_cpu_milli=cpu, free_memory_mib=memory)
 
 
 def _grant(ask: PodAsk, assignment: Assignment, node: NodeState) -> Iterator[str]:

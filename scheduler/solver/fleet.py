@@ -179,9 +179,9 @@ class Fleet:
             return np.full(self.shape[0], FAR, np.int64)
         costs = self.card_costs(klass, container)
         if not klass.ask.selection.same_numa or container.cards == 1:
-            return _sum_of_least(costs, container.cards)
+            return sum_of_least(costs, container.cards)
         per_numa = [
-            _sum_of_least(np.where(self.numa == numa, costs, FAR), container.cards) for numa in np.unique(self.numa)
+            sum_of_least(np.where(self.numa == numa, costs, FAR), container.cards) for numa in np.unique(self.numa)
         ]
         least: Ints = np.minimum.reduce(per_numa)
         return least
@@ -195,7 +195,8 @@ class Fleet:
         return ranked
 
 
-def _sum_of_least(costs: Ints, count: int) -> Ints:
+def sum_of_least(costs: Ints, count: int) -> Ints:
+    """By node, the sum of the `count` lowest costs of its cards."""
     if count == 1:
         only: Ints = costs.min(axis=1)
         return only

@@ -66,6 +66,11 @@ class Spots:
     ready: dict[int, list[tuple[Grant, Var]]] = field(default_factory=dict)
 
     @property
+    def nodes(self) -> set[int]:
+        """The nodes on offer."""
+        return {n for n, _ in self.pods} | set(self.ready)
+
+    @property
     def total(self) -> Expr:
         """Pods of the class placed anywhere."""
         made = [count for grants in self.ready.values() for _, count in grants]

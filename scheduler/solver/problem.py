@@ -75,6 +75,35 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """A running pod that is deleted and created anew at another place, which is free at that moment."""
+
+    pod: str
+    """`namespace/name`."""
+    uid: str
+    from_node: str
+    to_node: str
+    grant: Grant
+
+
+@dataclass(frozen=True, slots=True)
+class Repack:
+    """Moves in the order in which each one fits, the ids of the cards they empty, and where the target goes then.
+
+    `status`: `fits` (no move is needed), `optimal` (proven the cheapest of those whose new places are free from the
+    start), `feasible`, `greedy` (cards were emptied without a target), `impossible` (proven), `unknown`. Without
+    `placed` the target stays where it is. `cost` is the sum of the moved pods' costs.
+    """
+
+    moves: tuple[Move, ...] = ()
+    frees: tuple[str, ...] = ()
+    placed: tuple[Assignment, ...] = ()
+    cost: int = 0
+    status: str = "unknown"
+    rejected: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class GangNeed:
     """A gang's pending members and how many of them must start together: none, or `least` and more."""
 
