@@ -67,6 +67,7 @@ class Servicer:
                 slots = self.board.slots()
                 if slots != sent:
                     sent = slots
+                    _LOG.info("%d slots, %d of them healthy", len(slots), sum(slot.healthy for slot in slots))
                     yield dp.ListAndWatchResponse(
                         devices=[dp.Device(ID=s.id, health="Healthy" if s.healthy else "Unhealthy") for s in slots]
                     )
