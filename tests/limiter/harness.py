@@ -108,6 +108,13 @@ class Probe:
         self.process.stdin.flush()
         return self.process.stdout.readline().strip()
 
+    def exec(self) -> str:
+        """The process starts its program anew, in the same process, and makes a context again."""
+        assert self.process.stdin
+        self.process.stdin.write("exec\n")
+        self.process.stdin.flush()
+        return self("init", 0)
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()

@@ -52,7 +52,8 @@ int fake_current_card(void)
 CUresult cuInit(unsigned int flags)
 {
     fake_open();
-    __atomic_store_n(&initialised, 1, __ATOMIC_RELEASE);
+    if (!__atomic_exchange_n(&initialised, 1, __ATOMIC_ACQ_REL))
+        fake_begin_anew();
     return flags ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
 }
 

@@ -78,6 +78,7 @@ CUuuid fake_uuid(int card);
 int fake_physical(int device); /* card behind a visible ordinal, -1 = none */
 int fake_visible(void);
 
+void fake_begin_anew(void);
 bool fake_take_memory(int card, uint64_t bytes);
 void fake_give_memory(int card, uint64_t bytes);
 uint64_t fake_own_memory(int card);

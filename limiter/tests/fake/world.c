@@ -119,10 +119,21 @@ CUuuid fake_uuid(int card)
     return uuid;
 }
 
+/* Someone was killed while changing the books: what the processes hold is the truth. */
+static void repair(void)
+{
+    for (int card = 0; card < FAKE_CARDS; card++) {
+        fake_world->card[card].used = 0;
+        for (int i = 0; i < FAKE_PROCESSES; i++)
+            fake_world->card[card].used += fake_world->processes[i].used[card];
+    }
+    pthread_mutex_consistent(&fake_world->lock);
+}
+
 void fake_lock(void)
 {
     if (pthread_mutex_lock(&fake_world->lock) == EOWNERDEAD)
-        pthread_mutex_consistent(&fake_world->lock);
+        repair();
 }
 
 void fake_unlock(void)
@@ -176,6 +187,20 @@ static struct fake_process *own_process(void)
         return own = &fake_world->processes[i];
     }
     abort();
+}
+
+/* After exec the PID is the same, the memory is not: what this PID held before is gone. */
+void fake_begin_anew(void)
+{
+    if (!getenv("FAKE_GPU"))
+        return;
+    fake_lock();
+    struct fake_process *own = own_process();
+    for (int card = 0; card < FAKE_CARDS; card++) {
+        fake_world->card[card].used -= own->used[card];
+        own->used[card] = 0;
+    }
+    fake_unlock();
 }
 
 bool fake_take_memory(int card, uint64_t bytes)

@@ -27,8 +27,9 @@ static CUresult with_context(unsigned device)
 }
 
 /* Keeps the pointer out of sight until the call is over, to see that a refusal leaves it alone. */
-static void answer(CUresult rc, unsigned long long id, unsigned long long value)
+static void answer(CUresult rc, unsigned long long id, const unsigned long long *out)
 {
+    unsigned long long value = *out;
     if (rc == CUDA_SUCCESS)
         ids[id] = value;
     printf("%d %s\n", rc, rc != CUDA_SUCCESS && value != UNTOUCHED ? "touched" : "ok");
@@ -51,7 +52,7 @@ static void do_alloc(const char *verb)
         rc = cuMemAllocAsync_ptsz(&ptr, b, NULL);
     else if (!strcmp(verb, "frompool"))
         rc = cuMemAllocFromPoolAsync(&ptr, b, (CUmemoryPool)(uintptr_t)ids[c], NULL);
-    answer(rc, a, ptr);
+    answer(rc, a, &ptr);
 }
 
 static void do_array(const char *verb)
@@ -68,7 +69,7 @@ static void do_array(const char *verb)
         desc.Flags = CUDA_ARRAY3D_SPARSE, rc = cuArray3DCreate_v2((CUarray *)&out, &desc);
     else
         rc = cuMipmappedArrayCreate((CUmipmappedArray *)&out, &desc, 3);
-    answer(rc, a, out);
+    answer(rc, a, &out);
 }
 
 static void do_vmm(const char *verb)
@@ -76,20 +77,20 @@ static void do_vmm(const char *verb)
     CUmemAllocationProp prop = { .type = 1, .location = { CU_MEM_LOCATION_TYPE_DEVICE, (int)c } };
     unsigned long long out = UNTOUCHED;
     if (!strcmp(verb, "create")) {
-        answer(cuMemCreate(&out, b, &prop, 0), a, out);
+        answer(cuMemCreate(&out, b, &prop, 0), a, &out);
     } else if (!strcmp(verb, "hostcreate")) {
         prop.location.type = CU_MEM_LOCATION_TYPE_HOST;
         prop.location.id = 0;
-        answer(cuMemCreate(&out, b, &prop, 0), a, out);
+        answer(cuMemCreate(&out, b, &prop, 0), a, &out);
     } else if (!strcmp(verb, "map")) { /* map VA-id HANDLE-id BYTES */
         CUresult rc = cuMemAddressReserve(&out, c, 0, 0, 0);
         if (rc == CUDA_SUCCESS)
             rc = cuMemMap(out, c, 0, ids[b], 0);
-        answer(rc, a, out);
+        answer(rc, a, &out);
     } else if (!strcmp(verb, "unmap")) {
         printf("%d ok\n", cuMemUnmap(ids[a], b));
     } else if (!strcmp(verb, "retain")) {
-        answer(cuMemRetainAllocationHandle(&out, (void *)(uintptr_t)ids[b]), a, out);
+        answer(cuMemRetainAllocationHandle(&out, (void *)(uintptr_t)ids[b]), a, &out);
     } else {
         printf("%d ok\n", cuMemRelease(ids[a]));
     }
@@ -100,7 +101,7 @@ static void do_pool(const char *verb)
     CUmemPoolProps props = { .allocType = 1, .location = { CU_MEM_LOCATION_TYPE_DEVICE, (int)b } };
     unsigned long long out = UNTOUCHED;
     if (!strcmp(verb, "pool"))
-        answer(cuMemPoolCreate((CUmemoryPool *)&out, &props), a, out);
+        answer(cuMemPoolCreate((CUmemoryPool *)&out, &props), a, &out);
     else if (!strcmp(verb, "trim"))
         printf("%d ok\n", cuMemPoolTrimTo((CUmemoryPool)(uintptr_t)ids[a], 0));
     else if (!strcmp(verb, "usepool"))
@@ -129,7 +130,7 @@ static void do_graph(const char *verb)
     if (rc == CUDA_SUCCESS)
         rc = cuGraphInstantiateWithFlags((CUgraphExec *)&out, graph, 0);
     cuGraphDestroy(graph);
-    answer(rc, a, out);
+    answer(rc, a, &out);
 }
 
 static void do_free(const char *verb)
