@@ -238,32 +238,36 @@ class Model:
         `downward` looks first for what reaches the bound. One worker and a fixed seed: same model, same answer.
         """
         self.cp.maximize(goal)
-        word, solver = self._solve(self.cp, limit, downward)
+        word, solver = self._solve(self.cp, limit, downward=downward)
         if word in {"optimal", "feasible"}:
             self.value = round(solver.objective_value)
             self._keep(solver)
         self.bound = floor(solver.best_objective_bound + TINY)
         return word
 
-    def improve(self, limit: float, fixed: Iterable[Var]) -> bool:
-        """Look for a better solution of the last solve's goal that keeps the values of `fixed`."""
+    def improve(self, limit: float, fixed: Iterable[Var], turn: int) -> float:
+        """Look for a better solution of the last solve's goal that keeps the values of `fixed`.
+
+        Another `turn` looks along another path. Returns the deterministic time spent.
+        """
         copy = self.cp.clone()
         for var in fixed:
             copy.add(copy.get_int_var_from_proto_index(var.index) == self.solution[var.index])
-        word, solver = self._solve(copy, limit, downward=False)
-        better = word in {"optimal", "feasible"} and round(solver.objective_value) > self.value
-        if better:
+        word, solver = self._solve(copy, limit, seed=turn + 1)
+        if word in {"optimal", "feasible"} and round(solver.objective_value) > self.value:
             self.value = round(solver.objective_value)
             self._keep(solver)
-        return better
+        return float(solver.deterministic_time)
 
-    def _solve(self, cp: cp_model.CpModel, limit: float, downward: bool) -> tuple[str, cp_model.CpSolver]:
+    def _solve(
+        self, cp: cp_model.CpModel, limit: float, *, downward: bool = False, seed: int = 1
+    ) -> tuple[str, cp_model.CpSolver]:
         cp.clear_hints()
         for var, value in self.hints.values():
             cp.add_hint(cp.get_int_var_from_proto_index(var.index), value)
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1
-        solver.parameters.random_seed = 1
+        solver.parameters.random_seed = seed
         solver.parameters.max_deterministic_time = limit
         solver.parameters.linearization_level = 2
         solver.parameters.use_objective_lb_search = downward

@@ -9,7 +9,8 @@ MOST_WEIGHT = 1 << 45
 """Above this CP-SAT's arithmetic gets slow and near its limits: the tiers are then solved one block after another."""
 FIRST_TRY = 0.3
 """Share of the time for the whole problem before it is worked on corner by corner."""
-ROUNDS = 2
+TURNS = 10
+"""How often each corner is worked on at most, each time along another path; one corner gets this part of the time."""
 
 Corners = tuple[tuple[Var, ...], ...]
 
@@ -56,10 +57,14 @@ def _solve(model: Model, goal: Expr, limit: float, corners: Corners) -> str:
     word = model.solve(goal, limit * FIRST_TRY, downward=True)
     if word != "feasible":
         return word
-    for fixed in corners * ROUNDS:
-        model.improve(limit * (1 - FIRST_TRY) / (ROUNDS * len(corners)), fixed)
-        if model.value == model.bound:
-            return "optimal"
+    left = limit * (1 - FIRST_TRY)
+    for turn in range(TURNS):
+        for fixed in corners:
+            left -= model.improve(min(left, limit / TURNS), fixed, turn)
+            if model.value == model.bound:
+                return "optimal"
+            if left <= 0:
+                return "feasible"
     return "feasible"
 
 
