@@ -33,51 +33,74 @@ def run(args: argparse.Namespace) -> int:
         raise FailureError(f"--max-moves {args.max_moves}: write a number from 1")
     if args.apply and args.file:
         raise FailureError("--apply works on a cluster, not on --file")
-    repack, store = plan_moves(args)
+    repack = plan_moves(args)
     if args.json:
         print(json.dumps(_as_json(repack), indent=2))
     else:
         print(_as_text(repack))
     if args.apply and repack.moves:
-        return _apply(args, repack, store)
+        return _apply(args, repack)
     return 0
 
 
 def _as_json(repack: Any) -> dict[str, Any]:
     moves = [{"pod": m.pod, "from": m.from_node, "to": m.to_node} for m in repack.moves]
-    return {"moves": moves, "frees": list(repack.frees)}
+    placed = [{"pod": p.pod_key, "node": p.node} for p in repack.placed]
+    return {"moves": moves, "frees": list(repack.frees), "placed": placed, "status": repack.status}
 
 
 def _as_text(repack: Any) -> str:
-    if not repack.moves:
-        return "nothing to move: no move within the limit frees anything"
+    if repack.rejected:
+        return f"no plan: the checker refused it ({repack.rejected})"
     lines = [f"{i}. move {m.pod} from {m.from_node} to {m.to_node}" for i, m in enumerate(repack.moves, 1)]
-    return "\n".join([*lines, f"frees {', '.join(map(str, repack.frees))}"])
+    lines += [f"then {p.pod_key} fits on {p.node}" for p in repack.placed]
+    if repack.frees:
+        lines.append(f"empties {', '.join(repack.frees)}")
+    return "\n".join(lines) or f"nothing to move ({repack.status})"
 
 
-def _apply(args: argparse.Namespace, repack: Any, store: Any) -> int:
-    """Evict one pod after another; the next only when the last is gone and nothing unplanned happened."""
+def _apply(args: argparse.Namespace, repack: Any) -> int:
+    """Evict one pod after another, each only while the live state is what the plan expects."""
     from kerf.cli.cluster import connect_to
     from kerf.kube import paths
     from kerf.kube.errors import KubeError
 
     kube = connect_to(args)
-    uids = {tenant.key: tenant.uid for tenant in store.tenants.values()}
     for number, move in enumerate(repack.moves, 1):
+        step = f"stopped before move {number} of {len(repack.moves)}, {move.pod}"
+        if surprise := _surprise(kube, args.policy, move):
+            raise FailureError(f"{step}: {surprise}")
         namespace, _, name = move.pod.partition("/")
         body = {
             "apiVersion": "policy/v1",
             "kind": "Eviction",
             "metadata": {"name": name, "namespace": namespace},
-            "deleteOptions": {"preconditions": {"uid": uids[move.pod]}},
+            "deleteOptions": {"preconditions": {"uid": move.uid}},
         }
         try:
             kube.create(paths.eviction(namespace, name), body)
-            _await_gone(kube, namespace, name, uids[move.pod])
+            _await_gone(kube, namespace, name, move.uid)
         except KubeError as error:
-            raise FailureError(f"stopped at move {number} of {len(repack.moves)}, {move.pod}: {error}") from error
+            raise FailureError(f"{step}: {error}") from error
         print(f"{number}. evicted {move.pod} from {move.from_node}")
     return 0
+
+
+def _surprise(kube: Any, policy: str | None, move: Any) -> str:
+    """What is not as the plan has it: the pod has left, or its new place is taken."""
+    from kerf.cli.cluster import live_store
+    from kerf.model.grant import card_uses
+
+    store = live_store(kube, policy)
+    tenant = store.tenants.get(move.uid)
+    if tenant is None or tenant.node != move.from_node:
+        return f"it is no longer on {move.from_node}"
+    free = {state.card.id: state.free for state in store.fleet.state(move.to_node).cards if state.usable}
+    for card, use in card_uses(move.grant, tenant.holding.stages if tenant.holding else ()).items():
+        here = free.get(card)
+        if here is None or use.memory_mib > here.memory_mib or use.cores > here.cores or use.slots > here.slots:
+            return f"its new place on {move.to_node} is taken"
+    return ""
 
 
 def _await_gone(kube: Any, namespace: str, name: str, uid: str) -> None:

@@ -1,0 +1,124 @@
+"""The live state as a repacking problem: who may be moved, and what PodDisruptionBudgets allow."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from kerf.cli.failure import FailureError
+from kerf.kube.client import Kube
+from kerf.kube.errors import KubeError, NotFound
+from kerf.model.ask import PodAsk
+from kerf.model.policy import Defaults
+from kerf.vendors.registry import NAMES, VENDORS
+from kerf.wire.errors import WireError
+from kerf.wire.objects import parse_holding
+from kerf.wire.resources import parse_pod
+from scheduler.cache.store import Store, load
+from scheduler.solver.problem import Movable, Problem, Repack
+from scheduler.solver.repack import plan_repack
+
+BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
+PINNED = "kerf.dev/no-repack"
+"""A pod with this annotation or label, whatever its value, is never moved."""
+Json = dict[str, Any]
+
+
+def plan_moves(args: argparse.Namespace) -> Repack:
+    """Read the cluster or the files, and plan."""
+    from kerf.config.load import read_policy
+
+    if args.file:
+        from kerf.cli.documents import read_documents
+
+        documents = read_documents(args.file)
+        nodes, pods, budgets = list(documents.nodes), list(documents.pods), list[Json]()
+    else:
+        from kerf.cli.cluster import connect_to, read_cluster
+
+        kube = connect_to(args)
+        nodes, pods = read_cluster(kube)
+        budgets = _budgets(kube)
+    store = Store(read_policy(args.policy), VENDORS, check_node=True)
+    load(store, nodes, pods)
+    states = tuple(store.fleet.state(name) for name in store.node_names())
+    allowed = {_key(b): int((b.get("status") or {}).get("disruptionsAllowed") or 0) for b in budgets}
+    problem = Problem(
+        nodes=tuple(state for state in states if state.cards),
+        asks=tuple(w.ask for w in store.pending.pods.values() if not w.problem and not w.gates),
+        policy=store.policy,
+        movable=tuple(m for pod in pods if (m := movable(pod, budgets)) is not None),
+        budgets=tuple(sorted(allowed.items())),
+    )
+    return plan_repack(problem, _target(store, args.target), args.max_moves)
+
+
+def movable(pod: Json, budgets: list[Json]) -> Movable | None:
+    """A running pod that somebody will create again after an eviction; None for a bare, ending or pinned one."""
+    meta = pod["metadata"]
+    owned = any(owner.get("controller") for owner in meta.get("ownerReferences") or [])
+    daemon = any(owner.get("kind") == "DaemonSet" for owner in meta.get("ownerReferences") or [])
+    pinned = PINNED in (meta.get("annotations") or {}) or PINNED in (meta.get("labels") or {})
+    if not owned or daemon or pinned or meta.get("deletionTimestamp"):
+        return None
+    try:
+        holding = parse_holding(pod, VENDORS)
+        ask = parse_pod(pod, NAMES, Defaults())
+    except WireError:
+        return None
+    if holding is None:
+        return None
+    covering = tuple(sorted(_key(budget) for budget in budgets if covers(budget, meta)))
+    return Movable(holding, ask, covering)
+
+
+def covers(budget: Json, meta: Mapping[str, Any]) -> bool:
+    """Whether a PodDisruptionBudget's selector matches a pod."""
+    if budget["metadata"].get("namespace") != meta.get("namespace", "default"):
+        return False
+    selector = (budget.get("spec") or {}).get("selector")
+    if selector is None:
+        return False
+    labels = meta.get("labels") or {}
+    wanted = selector.get("matchLabels") or {}
+    if any(labels.get(key) != value for key, value in wanted.items()):
+        return False
+    return all(_matches(rule, labels) for rule in selector.get("matchExpressions") or [])
+
+
+def _matches(rule: Json, labels: Mapping[str, str]) -> bool:
+    value = labels.get(rule["key"])
+    match rule["operator"]:
+        case "In":
+            return value in (rule.get("values") or [])
+        case "NotIn":
+            return value not in (rule.get("values") or [])
+        case "Exists":
+            return value is not None
+        case _:
+            return value is None
+
+
+def _budgets(kube: Kube) -> list[Json]:
+    try:
+        return kube.list(BUDGETS)[0]
+    except NotFound:
+        return []
+    except KubeError as error:
+        raise FailureError(f"PodDisruptionBudgets cannot be read, so nothing is planned: {error}") from error
+
+
+def _target(store: Store, name: str | None) -> PodAsk | None:
+    if name is None:
+        return None
+    key = name if "/" in name else f"default/{name}"
+    found = next((w for w in store.pending.pods.values() if w.ask.key == key), None)
+    if found is None:
+        raise FailureError(f"pod {key} does not wait for cards")
+    if found.problem:
+        raise FailureError(f"pod {key}: {found.problem}")
+    return store.pending.sized(found.ask)
+
+
+def _key(budget: Json) -> str:
+    meta = budget["metadata"]
+    return f"{meta.get('namespace', 'default')}/{meta['name']}"
