@@ -117,7 +117,7 @@ def _dispatch(
     fleet = Fleet(nodes)
     gangs = {ask.uid: gang for gang in gang_needs(problem) for ask in gang.members}
     units = {ask.gang or ask.key: gangs.get(ask.uid, GangNeed(ask.key, (ask,), 1)) for ask in in_order(problem)}
-    classes = tuple(klass for klass in pod_classes(problem) if klass.ask.containers)
+    classes = pod_classes(problem)
     work = _Dispatch(problem, fleet, classes, tuple(units.values()), ())
     work.class_of = {ask.uid: c for c, klass in enumerate(classes) for ask in klass.members}
     everywhere = range(len(fleet.states))
@@ -159,7 +159,7 @@ class _Supply:
         else:
             offers, self.exact = candidates(work.fleet, work.classes, seeds)
             self.spots = [model.add_spots(*each) for each in zip(work.classes, offers, seeds, strict=True)]
-            self.exact = self.exact and all(klass.sliced for klass in work.classes)
+            self.exact = self.exact and all(klass.exact for klass in work.classes)
             model.seal(opening=False)
 
     def _count(self, kind: Kind, seeds: list[dict[int, list[Grant]]]) -> list[Var]:

@@ -318,9 +318,11 @@ def ready_grants(fleet: Fleet, n: int, klass: PodClass, policy: SchedulingPolicy
     while len(grants) < READY_MADE:
         fleet.states[n] = replace(held, cards=cards)
         grant = place_on(fleet, n, klass.ask, policy)
-        if grant is None or not grant:
+        if grant is None:
             break
         grants.append(grant)
+        if not grant:
+            break
         blocked = next(piece.card for container in grant.containers for piece in container.slices)
         cards = tuple(replace(state, usable=state.usable and state.card.id != blocked) for state in cards)
     fleet.states[n] = held

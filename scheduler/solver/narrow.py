@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import numpy as np
+
 from kerf.model.grant import Grant
 from scheduler.solver.fleet import Fleet, Ints
 from scheduler.solver.problem import PodClass
@@ -39,7 +41,9 @@ def _ample(nodes: list[int], per_node: Ints, wanted: int) -> list[int]:
 
 
 def _room(fleet: Fleet, klass: PodClass) -> Ints:
-    """Slices of the class's first container that each card can take at once."""
+    """Slices of the class's first container that each card can take at once; one per card if it asks for none."""
+    if not klass.ask.containers:
+        return np.ones(fleet.shape, np.int64)
     container = klass.ask.containers[0]
     memory = fleet.memory // fleet.wanted(container).clip(1)
     cores = fleet.cores // max(1, container.cores) if container.cores else fleet.slots
@@ -51,7 +55,7 @@ def _room(fleet: Fleet, klass: PodClass) -> Ints:
 
 def _per_node(fleet: Fleet, klass: PodClass) -> Ints:
     ask = klass.ask
-    most: Ints = _room(fleet, klass).sum(axis=1) // ask.containers[0].cards
+    most: Ints = _room(fleet, klass).sum(axis=1) // max((container.cards for container in ask.containers), default=1)
     if ask.cpu_milli:
         most = most.clip(max=fleet.cpu // ask.cpu_milli)
     if ask.memory_mib:

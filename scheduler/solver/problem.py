@@ -24,8 +24,10 @@ class Movable:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A frozen picture of what waits and what is free. `asks` come oldest first; priority goes before age.
+    """A frozen picture of what waits and what is free.
 
+    `asks` come oldest first, each with its own uid; priority goes before age. A gang's members that want no card
+    belong among them: they count towards its size.
     `running` counts the bound members of gangs; `offered` names, by pod uid, the nodes kube-scheduler allows
     (a pod that is not listed may go anywhere); `budgets` says how many evictions each PodDisruptionBudget allows now
     (a budget that is not listed allows none).
@@ -133,6 +135,11 @@ class PodClass:
     def sliced(self) -> bool:
         """Whether rows per card describe the class exactly: one container asks, and not for linked cards."""
         return len(self.ask.containers) == 1 and not (self.joined and self.ask.containers[0].cards > 1)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the model offers a pod of the class every place there is."""
+        return self.sliced or not self.ask.containers
 
 
 def in_order(problem: Problem) -> tuple[PodAsk, ...]:

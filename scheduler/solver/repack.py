@@ -185,7 +185,7 @@ class _Room:
         lack = _lack(self.fleet, self.vacant, klass)
         nodes = [int(n) for n in np.lexsort((np.arange(len(lack)), lack)) if lack[n] < FAR]
         near = nodes[: max(TARGET_NODES, 2 * len(klass.members))]
-        self.exact = self.exact and len(near) == len(nodes) and klass.sliced
+        self.exact = self.exact and len(near) == len(nodes) and klass.exact
         return self.model.add_spots(klass, sorted(near), {}, self.vacant)
 
     def _offer_movers(self, chained: bool) -> list[tuple[list[int], Spots]]:
@@ -193,7 +193,7 @@ class _Room:
         classes = pod_classes(Problem((), asks, self.problem.policy, offered=self.problem.offered))
         books = self.vacant if chained else self.fleet
         offers, exact = candidates(books, classes, [{} for _ in classes])
-        self.exact = self.exact and exact and all(klass.sliced for klass in classes)
+        self.exact = self.exact and exact and all(klass.exact for klass in classes)
         position = {each.ask.uid: i for i, each in enumerate(self.movers)}
         return [
             (

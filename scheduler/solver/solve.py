@@ -57,14 +57,14 @@ def _best_thinkable(problem: Problem) -> Score:
 
 def _solved(problem: Problem, greedy: Plan) -> Plan:
     fleet = Fleet(problem.nodes)
-    classes = tuple(klass for klass in pod_classes(problem) if klass.ask.containers)
+    classes = pod_classes(problem)
     seeds = _seeds(fleet, classes, greedy)
     offers, exact = candidates(fleet, classes, seeds)
     model = Model(fleet, problem.policy)
     spots = [model.add_spots(*each) for each in zip(classes, offers, seeds, strict=True)]
     model.seal()
     groups, gangs = _add_groups(model, problem, spots, greedy)
-    exact = exact and all(klass.sliced for klass in classes)
+    exact = exact and all(klass.exact for klass in classes)
     *sizes, cards = tier_sizes(problem)
     worths = [*_per_level(problem, groups), total(gangs)]
     tiers = [Tier(worth, size, size) for worth, size in zip(worths, sizes, strict=True)]

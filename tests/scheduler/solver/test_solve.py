@@ -82,6 +82,21 @@ def test_running_members_count_towards_the_gang():
     assert where(plan(replace(problem, running=(("default/a", 1),)))) == {}
 
 
+def test_a_gangs_launcher_without_cards_counts_and_needs_cpu():
+    launcher = replace(a_pod_ask("launcher", cpu_milli=60_000, gang="default/a", gang_size=3), containers=())
+    asks = (launcher, *a_gang("a", 2, an_ask(cards=2, memory_percent=100, cores=100), size=3, cpu_milli=2_000))
+    nodes = (a_node_state("n1", 2), a_node_state("n2", 2, cpu=2_000), a_node_state("n3", 1, [FULL], cpu=60_000))
+
+    found = plan(Problem(nodes, asks))
+    assert where(found) == {"launcher": "n3", "a-0": "n2", "a-1": "n1"}
+    assert where(plan(Problem(nodes[:2], asks))) == {}
+
+
+def test_nothing_to_place_and_nowhere_to_place_it():
+    assert (plan(Problem((), ())).status, plan(Problem((a_node_state(),), ())).status) == ("optimal", "optimal")
+    assert plan(Problem((), pods(2))).unplaced == ("uid-pod-0", "uid-pod-1")
+
+
 def test_a_pod_goes_only_where_kube_scheduler_offers_it_a_node():
     nodes = (a_node_state("n1", 1), a_node_state("n2", 1), a_node_state("n3", 1))
     offered = (("uid-pod-0", frozenset({"n3"})), ("uid-pod-1", frozenset({"n2", "n3"})))
