@@ -85,7 +85,11 @@ def test_running_members_count_towards_the_gang():
 def test_a_gangs_launcher_without_cards_counts_and_needs_cpu():
     launcher = replace(a_pod_ask("launcher", cpu_milli=60_000, gang="default/a", gang_size=3), containers=())
     asks = (launcher, *a_gang("a", 2, an_ask(cards=2, memory_percent=100, cores=100), size=3, cpu_milli=2_000))
-    nodes = (a_node_state("n1", 2), a_node_state("n2", 2, cpu=2_000), a_node_state("n3", 1, [FULL], cpu=60_000))
+    nodes = (
+        a_node_state("n1", 2, cpu=60_000),
+        a_node_state("n2", 2, cpu=2_000),
+        a_node_state("n3", 1, [FULL], cpu=60_000),
+    )
 
     found = plan(Problem(nodes, asks))
     assert where(found) == {"launcher": "n3", "a-0": "n2", "a-1": "n1"}
