@@ -6,16 +6,18 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from deviceplugin.core.refusal import Refusal
 from deviceplugin.kubelet.admission import Admission, Rules
 from deviceplugin.kubelet.board import Board
 from deviceplugin.kubelet.fallback import Fallback
 from deviceplugin.kubelet.files import Files
 from deviceplugin.kubelet.http import serve_http
+from deviceplugin.kubelet.ledgers import Ledgers
 from deviceplugin.kubelet.loops import HealthLoop, clean_up
 from deviceplugin.kubelet.metrics import PluginMetrics
+from deviceplugin.kubelet.monitor import Limits, Monitor
 from deviceplugin.kubelet.podresources import PodResources
 from deviceplugin.kubelet.publisher import Publisher
 from deviceplugin.kubelet.registrar import Registrar
@@ -59,7 +61,10 @@ class Settings:
     allow_disable: bool = setting(False, "let a container opt out of the limiter with CUDA_DISABLE_CONTROL=true")
     fallback_env: bool = setting(False, "for runtimes without CDI: answer in Allocate, refusing what is ambiguous")
     config: str | None = setting(None, "SchedulingPolicy file, for over-commitment and defaults; read again on change")
-    metrics_bind: str | None = setting(None, "HOST:PORT for /metrics and /healthz")
+    metrics_bind: str | None = setting(None, "HOST:PORT for /metrics, /healthz and /top")
+    overuse_tolerance_mib: int = setting(512, "MiB beyond a slice that the driver may take before it is an overuse")
+    overuse_report_after: float = setting(5.0, "seconds an overuse must last to become an event")
+    overuse_evict_after: float = setting(0.0, "seconds an overuse must last for its pod to be evicted; 0 is never")
     log_level: str = setting("info", "debug, info, warning or error")
 
 
@@ -80,19 +85,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def serve(settings: Settings, kube: Kube, stop: threading.Event) -> None:
-    """Run the device plugin until `stop`."""
-    policy_file = PolicyFile(settings.config)
-    policy_file.start(lambda _: None, _LOG.error)
+    """Run the device plugin until `stop`. Raises WireError where the settings or the policy cannot be used."""
+    rules = _rules(settings)
     registry = Metrics()
     metrics = PluginMetrics.build(registry)
     events = Events(kube, "kerf-deviceplugin")
     board = Board(settings.node_name)
     resources = PodResources(settings.pod_resources_socket, settings.device_plugin_dir, settings.resource)
     files = Files(settings.state_dir, settings.cdi_dir, settings.limiter, settings.cdi_specs_from)
-    policy = next((known for known in POLICIES if known == settings.limiter_policy), None)
-    if policy is None:
-        raise WireError("--limiter-policy", settings.limiter_policy, f"use one of {', '.join(POLICIES)}")
-    rules = Rules(settings.node_name, lambda: policy_file.policy, policy, settings.allow_disable)
     admission = Admission(kube, files, board, rules)
     probe = _probe(settings)
     health = HealthLoop(probe, board, resources, metrics, _about_node(events, settings.node_name))
@@ -101,22 +101,37 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event) -> None:
         fallback = Fallback(admission, files, resources)
         servicer = Servicer(board, fallback.allocate, fallback.start, metrics)
     else:
-        starter = Starter(admission, resources, _about_pod(events))
+        starter = Starter(admission, resources, lambda pod, no: _about_pod(events, pod, no.why.value, no.message))
         servicer = Servicer(board, Turns().allocate, starter.start, metrics)
-    registrar = Registrar(settings.device_plugin_dir, settings.resource, servicer, metrics)
+    monitor = Monitor(kube, admission, board, Ledgers(files), _limits(settings))
+    registry.registry.register(monitor)
     publisher = Publisher(kube, settings.node_name, board, metrics)
-    http = serve_http(settings.metrics_bind, registry, {}) if settings.metrics_bind else None
+    http = serve_http(settings.metrics_bind, registry, {"/top": monitor.top}) if settings.metrics_bind else None
     for name, loop in (
         ("health", health.run),
         ("publisher", publisher.run),
-        ("clean", lambda stop: clean_up(admission, stop)),
+        ("clean", partial(clean_up, admission)),
+        ("monitor", partial(monitor.run, probe, lambda pod, words: _about_pod(events, pod, "Overuse", words))),
     ):
         threading.Thread(target=loop, args=(stop,), name=name, daemon=True).start()
-    registrar.run(stop)
+    Registrar(settings.device_plugin_dir, settings.resource, servicer, metrics).run(stop)
     if http:
         http.shutdown()
     events.close()
     resources.close()
+
+
+def _rules(settings: Settings) -> Rules:
+    policy_file = PolicyFile(settings.config)
+    policy_file.start(lambda _: None, _LOG.error)
+    limiter = next((known for known in POLICIES if known == settings.limiter_policy), None)
+    if limiter is None:
+        raise WireError("--limiter-policy", settings.limiter_policy, f"use one of {', '.join(POLICIES)}")
+    return Rules(settings.node_name, lambda: policy_file.policy, limiter, settings.allow_disable)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(settings.overuse_tolerance_mib, settings.overuse_report_after, settings.overuse_evict_after)
 
 
 def _probe(settings: Settings) -> Probe:
@@ -132,13 +147,10 @@ def _probe(settings: Settings) -> Probe:
     raise WireError("--probe", settings.probe, "use nvml or simulated:FILE")
 
 
-def _about_pod(events: Events) -> Callable[[dict[str, Any], Refusal], None]:
-    def tell(pod: dict[str, Any], refusal: Refusal) -> None:
-        meta = pod["metadata"]
-        about = {"kind": "Pod", "namespace": meta.get("namespace"), "name": meta.get("name"), "uid": meta.get("uid")}
-        events.emit(about, refusal.why.value, refusal.message)
-
-    return tell
+def _about_pod(events: Events, pod: dict[str, Any], reason: str, message: str) -> None:
+    meta = pod["metadata"]
+    about = {"kind": "Pod", "namespace": meta.get("namespace"), "name": meta.get("name"), "uid": meta.get("uid")}
+    events.emit(about, reason, message)
 
 
 def _about_node(events: Events, node: str) -> Callable[[str], None]:

@@ -68,7 +68,7 @@ class NvmlProbe:
 
     def uses(self) -> tuple[ProcessUse, ...]:
         found: list[ProcessUse] = []
-        for card_id, device in self._known.items():
+        for card_id, device in list(self._known.items()):  # another thread may be finding a card
             memory = self._memory_by_pid(device)
             busy = self._busy_by_pid(device)
             found += [ProcessUse(card_id, pid, memory.get(pid, 0), busy.get(pid, 0)) for pid in {*memory, *busy}]

@@ -1,0 +1,93 @@
+"""Use against grant: whose a process is, and what was used past the limiter."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kerf.model.units import MIB, show_mib
+
+_POD = re.compile(r"pod([0-9a-f]{8}[-_](?:[0-9a-f]{4}[-_]){3}[0-9a-f]{12})")
+_CONTAINER = re.compile(r"([0-9a-f]{64})(?:\.scope)?$")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A container by its pod's uid and its own name; the name is "" while the kubelet has not reported it."""
+
+    uid: str
+    container: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Seen:
+    """What the driver says a container uses of one card: bytes, and percent of the SMs."""
+
+    place: Place
+    card: str
+    memory_bytes: int
+    percent: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Overuse:
+    """More of a card's memory than was granted, whatever the limiter says: bytes. `granted` 0 is "none of it"."""
+
+    place: Place
+    card: str
+    used: int
+    granted: int
+
+    @property
+    def sentence(self) -> str:
+        """The overuse for people."""
+        used = show_mib(self.used // MIB)
+        if not self.granted:
+            return f"container {self.place.container} uses {used} of card {self.card}, which it was not granted"
+        granted = show_mib(self.granted // MIB)
+        return f"container {self.place.container} uses {used} of card {self.card} past the limiter: {granted} granted"
+
+
+def parse_cgroup(text: str) -> tuple[str, str] | None:
+    """(pod uid, container id) of a process by its /proc/PID/cgroup; None for one outside of pods.
+
+    Reads both drivers: `/kubepods/burstable/pod<uid>/<id>` and `…-pod<uid with _>.slice/cri-containerd-<id>.scope`.
+    """
+    for line in text.splitlines():
+        path = line.rpartition(":")[2]
+        pod, container = _POD.search(path), _CONTAINER.search(path)
+        if pod and container:
+            return pod.group(1).replace("_", "-"), container.group(1)
+    return None
+
+
+def sum_up(uses: Iterable[tuple[Place, str, int, int]]) -> tuple[Seen, ...]:
+    """(place, card, bytes, percent) per process to one value per container and card."""
+    totals: dict[tuple[Place, str], list[int]] = defaultdict(lambda: [0, 0])
+    for place, card, memory, percent in uses:
+        total = totals[place, card]
+        total[0] += memory
+        total[1] += percent
+    return tuple(sorted(Seen(place, card, memory, percent) for (place, card), (memory, percent) in totals.items()))
+
+
+def overuses(
+    seen: Iterable[Seen], granted: Mapping[Place, Mapping[str, int | None]], tolerance_bytes: int
+) -> tuple[Overuse, ...]:
+    """Who uses more than granted. `granted` is bytes by card, None for a slice without a limit.
+
+    The tolerance is for what the driver takes before the limiter can count it; a card that was not granted has none.
+    """
+    found = []
+    for use in seen:
+        limit = granted.get(use.place, {}).get(use.card, 0)
+        if limit is not None and use.memory_bytes > limit + (tolerance_bytes if limit else 0):
+            found.append(Overuse(use.place, use.card, use.memory_bytes, limit))
+    return tuple(sorted(found))
+
+
+def lasting(
+    now: Iterable[Overuse], since: Mapping[tuple[Place, str], float], at: float
+) -> dict[tuple[Place, str], float]:
+    """When each present overuse began, in the clock of `at`; one that has ended is forgotten."""
+    return {(use.place, use.card): since.get((use.place, use.card), at) for use in now}

@@ -1,0 +1,227 @@
+"""What the node monitor sees, says and tells the limiter."""
+
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+
+from deviceplugin.core.usage import Place
+from deviceplugin.kubelet.admission import Admission, Rules
+from deviceplugin.kubelet.board import Board
+from deviceplugin.kubelet.files import Files
+from deviceplugin.kubelet.http import serve_http
+from deviceplugin.kubelet.ledgers import Ledgers
+from deviceplugin.kubelet.monitor import Limits, Monitor
+from deviceplugin.kubelet.processes import Processes
+from kerf.model.policy import SchedulingPolicy
+from kerf.model.units import MIB
+from kerf.obs.metrics import Metrics
+from kerf.probes.base import ProcessUse
+from kerf.testing.builders import a_card, a_node, a_pod
+from kerf.testing.fake_kube import FakeKube
+from kerf.wire.limiter import CARDS_AT, RECORDS, SLOTS_AT, CardLimit, LedgerSpec, parse_ledger, render_ledger
+
+UID = "0d2a6c1e-1111-2222-3333-444455556666"
+ID = "ab" * 32
+
+
+class World:
+    """One node with one card and one pod that was granted 8,000 MiB and 30 % of it."""
+
+    def __init__(self, root: Path, **limits: Any) -> None:
+        pod = a_pod("pod", uid=UID, node="node-1", phase="Running")
+        pod["status"]["containerStatuses"] = [{"name": "main", "containerID": f"containerd://{ID}"}]
+        self.kube = FakeKube(a_node("node-1", cards=()), pod)
+        self.files = Files(str(root / "state"), str(root / "cdi"), None)
+        self.board = Board("node-1")
+        self.board.update((a_card(0, memory_mib=80_000),), frozenset())
+        admission = Admission(self.kube, self.files, self.board, Rules("node-1", SchedulingPolicy))
+        self.monitor = Monitor(self.kube, admission, self.board, Ledgers(self.files), Limits(**limits))
+        self.proc = root / "proc"
+        self.proc.mkdir()
+        self.monitor.processes = Processes(str(self.proc))
+        self.said: list[str] = []
+        limit = CardLimit("GPU-0", 8000 * MIB, 30)
+        self.files.write_ledger(UID, "main", render_ledger(LedgerSpec((limit,))))
+
+    def a_process(self, pid: int, *, inside: int = 7, start: int = 99, pod: str = UID) -> int:
+        folder = self.proc / str(pid)
+        folder.mkdir()
+        (folder / "cgroup").write_text(f"0::/kubepods/pod{pod}/{ID}\n" if pod else "0::/user.slice\n")
+        (folder / "status").write_text(f"Name:\tx\nNSpid:\t{pid}\t{inside}\n")
+        (folder / "stat").write_text(f"{pid} (a b) c) S {' '.join(['0'] * 18)} {start} 0\n")
+        return pid
+
+    def patch_ledger(self, base: int, record: str, **values: int) -> None:
+        path = Path(self.files.ledger_path(UID, "main"))
+        data = bytearray(path.read_bytes())
+        RECORDS[record].write(data, base, **values)
+        with path.open("r+b") as file:
+            file.write(data)
+
+    def look(self, *uses: ProcessUse) -> None:
+        self.monitor.look(uses, lambda pod, sentence: self.said.append(f"{pod['metadata']['name']}: {sentence}"))
+
+    def metrics(self) -> list[str]:
+        registry = CollectorRegistry()
+        registry.register(self.monitor)
+        return generate_latest(registry).decode().splitlines()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path, report_after_s=0.0)
+
+
+def test_metrics_name_the_container_its_grant_and_its_use(world: World):
+    world.patch_ledger(CARDS_AT, "card", charged=3000 * MIB, peak=4000 * MIB, denied=2, busy_ns=1_500_000_000)
+    world.look(ProcessUse("GPU-0", world.a_process(41), 3100 * MIB, 25))
+
+    labels = '{card="GPU-0",container="main",namespace="default",pod="pod"}'
+    assert {
+        f"kerf_container_memory_used_bytes{labels} {float(3000 * MIB)}",
+        f"kerf_container_memory_limit_bytes{labels} {float(8000 * MIB)}",
+        f"kerf_container_cores_limit_percent{labels} 30.0",
+        f"kerf_container_denied_total{labels} 2.0",
+        f"kerf_container_gpu_seconds_total{labels} 1.5",
+        f'kerf_node_card_used_bytes{{card="GPU-0"}} {float(3100 * MIB)}',
+    } <= {normal(line) for line in world.metrics()}
+
+
+def normal(line: str) -> str:
+    """A sample with its number as Python prints it."""
+    name, _, number = line.rpartition(" ")
+    return line if line.startswith("#") else f"{name} {float(number)}"
+
+
+def test_top_tells_use_against_grant_for_people(world: World):
+    world.patch_ledger(CARDS_AT, "card", charged=3000 * MIB, peak=4000 * MIB, denied=2, throttled_ns=7_000_000)
+    world.look(
+        ProcessUse("GPU-0", world.a_process(41), 3100 * MIB, 25),
+        ProcessUse("GPU-0", world.a_process(42, pod=""), 500 * MIB, 0),
+    )
+
+    assert world.monitor.top() == {
+        "v": 1,
+        "cards": [
+            {
+                "card": "GPU-0",
+                "model": "NVIDIA H100 80GB HBM3",
+                "memory_mib": 80_000,
+                "used_mib": 3600,
+                "foreign_mib": 500,
+                "healthy": True,
+            }
+        ],
+        "containers": [
+            {
+                "namespace": "default",
+                "pod": "pod",
+                "container": "main",
+                "card": "GPU-0",
+                "limit_mib": 8000,
+                "used_mib": 3000,
+                "peak_mib": 4000,
+                "driver_mib": 3100,
+                "denied": 2,
+                "cores": 30,
+                "busy_percent": 25,
+                "throttled_ms": 7,
+                "launches": 0,
+                "processes": [],
+                "events": {},
+                "bypassed": False,
+            }
+        ],
+        "overuse": [],
+    }
+
+
+def test_memory_past_the_limiter_is_reported_once_while_it_lasts(world: World):
+    use = ProcessUse("GPU-0", world.a_process(41), 9000 * MIB)
+
+    for _ in range(3):
+        world.look(use)
+
+    assert world.said == ["pod: container main uses 9,000 MiB of card GPU-0 past the limiter: 8,000 MiB granted"]
+    labels = '{card="GPU-0",container="main",namespace="default",pod="pod"}'
+    assert f"kerf_container_overuse_bytes{labels} {float(1000 * MIB)}" in {normal(line) for line in world.metrics()}
+    assert world.monitor.top()["containers"][0]["bypassed"]
+    assert world.kube.writes == []
+
+
+def test_a_card_that_was_not_granted_is_reported_from_the_first_byte(world: World):
+    world.look(ProcessUse("GPU-1", world.a_process(41), MIB))
+
+    assert world.said == ["pod: container main uses 1 MiB of card GPU-1, which it was not granted"]
+
+
+def test_eviction_only_where_it_is_asked_for(tmp_path: Path):
+    world = World(tmp_path, report_after_s=0.0, evict_after_s=1e-9)
+    use = ProcessUse("GPU-0", world.a_process(41), 9000 * MIB)
+
+    world.look(use)
+    world.look(use)
+
+    assert ("POST", "/api/v1/namespaces/default/pods/pod/eviction") in world.kube.writes
+
+
+def test_a_container_is_told_its_measured_share_and_its_processes_their_pid_on_the_host(world: World):
+    world.patch_ledger(SLOTS_AT, "slot", pid=7, start=99)
+    # a living process holds its slot's mutex: the first word of `life` is its thread's id
+    life = SLOTS_AT + RECORDS["slot"].offsets["life"]
+    path = Path(world.files.ledger_path(UID, "main"))
+    with path.open("r+b") as file:
+        file.seek(life)
+        file.write(struct.pack("<I", 7))
+
+    world.look(ProcessUse("GPU-0", world.a_process(41), MIB, 25))
+
+    data = path.read_bytes()
+    view = parse_ledger(data)
+    assert [(process.pid, process.host_pid) for process in view.processes] == [(7, 41)]
+    assert view.cards[0].measured_permille == 250
+    assert RECORDS["card"].number(data, CARDS_AT, "measured_at_ns") > 0
+
+
+def test_a_damaged_ledger_is_skipped_and_the_others_are_shown(world: World):
+    world.files.write_ledger(UID, "broken", b"not a ledger")
+
+    world.look()
+
+    assert list(Ledgers(world.files).read()) == [Place(UID, "main")]
+
+
+@pytest.fixture
+def served(world: World) -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    registry = Metrics()
+    registry.registry.register(world.monitor)
+    server = serve_http(f"127.0.0.1:{port}", registry, {"/top": world.monitor.top})
+    yield port
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/healthz", b"ok"),
+        ("/metrics", b"kerf_container_memory_used_bytes"),
+        ("/top", b'"v": 1'),
+        ("/no", b"not found"),
+    ],
+)
+def test_the_pages_answer(served: int, path: str, expected: bytes):
+    with socket.create_connection(("127.0.0.1", served)) as connection:
+        connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert expected in answer
