@@ -1,9 +1,283 @@
-#include "kerf.h"
-void kerf_gate_enter(const struct kerf_launch *launch) { (void)launch; kerf_open(); }
-void kerf_gate_leave(const struct kerf_launch *launch) { (void)launch; }
-void kerf_gate_forget_stream(CUstream stream) { (void)stream; }
-void kerf_gate_forget_context(CUcontext ctx) { (void)ctx; }
-void kerf_gate_init(void) {}
-void kerf_gate_reset(void) {}
-#include <time.h>
-void kerf_pacer_run(void) { for (;;) { nanosleep(&(struct timespec){.tv_sec=1},NULL); kerf_overhead_refresh(); kerf_pools_refresh(false);} }
+/*
+ * The launch path under a compute limit. The fast path is one look at the lane, one look at the cost
+ * table and one atomic add; everything else happens when the lane is closed, idle, due for a marker,
+ * or launching something not measured yet.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "gate.h"
+
+#define COSTS 8192 /* a power of two */
+#define WAIT_NS 5000000u
+
+struct kerf_pace kerf_pace;
+
+static struct {
+    uint64_t key;
+    uint64_t ns;
+} costs[COSTS];
+
+/* The lane this thread used last, and what its launch under way is expected to cost. */
+static __thread struct {
+    struct kerf_lane *lane;
+    CUstream stream;
+    uint32_t generation;
+    uint32_t mark; /* 1: a marker is due behind this launch */
+    CUcontext ctx;
+} mine __attribute__((tls_model("initial-exec")));
+
+static uint64_t key_of(const struct kerf_launch *launch)
+{
+    uint64_t key = ((uint64_t)(uintptr_t)launch->what ^ (launch->size << 40 | launch->size >> 24)) * 0x9e3779b97f4a7c15ULL;
+    return key > KERF_KEY_MIXED ? key : KERF_KEY_MIXED + 1;
+}
+
+uint64_t kerf_cost_of(uint64_t key)
+{
+    unsigned at = (unsigned)(key >> 51) & (COSTS - 1);
+    return likely(__atomic_load_n(&costs[at].key, __ATOMIC_RELAXED) == key) ? __atomic_load_n(&costs[at].ns, __ATOMIC_RELAXED) : 0;
+}
+
+void kerf_cost_learn(uint64_t key, uint64_t ns)
+{
+    unsigned at = (unsigned)(key >> 51) & (COSTS - 1);
+    uint64_t known = kerf_cost_of(key);
+    __atomic_store_n(&costs[at].ns, kerf_decide_cost(known, ns ? ns : 1), __ATOMIC_RELAXED);
+    __atomic_store_n(&costs[at].key, key, __ATOMIC_RELAXED);
+}
+
+void kerf_cost_forget_all(void)
+{
+    memset(costs, 0, sizeof costs);
+}
+
+static uint64_t thread_of(CUstream stream)
+{
+    return stream == CU_STREAM_PER_THREAD ? (uint64_t)syscall(SYS_gettid) : 0;
+}
+
+/* pre: locked. NULL: no memory, or more streams than records. */
+static struct kerf_lane *lane_for(struct kerf_gate *gate, CUstream stream, CUcontext ctx)
+{
+    uint64_t thread = thread_of(stream);
+    struct kerf_space *space = kerf_space_of(gate, ctx);
+    for (int i = 0; i < gate->lane_count; i++) {
+        struct kerf_lane *lane = gate->lanes[i];
+        if (!lane->closed && lane->stream == stream && lane->thread == thread && lane->space == space)
+            return lane;
+    }
+    if (!space || gate->lane_count == KERF_STREAMS)
+        return NULL;
+    struct kerf_lane *lane = aligned_alloc(64, sizeof *lane);
+    if (!lane)
+        return NULL;
+    memset(lane, 0, sizeof *lane);
+    lane->stream = stream;
+    lane->thread = thread;
+    lane->gate = gate;
+    lane->space = space;
+    gate->lanes[gate->lane_count++] = lane;
+    return lane;
+}
+
+/* The lane of this thread's stream in its current context; NULL: this launch is not limited. */
+static struct kerf_lane *find_lane(CUstream stream)
+{
+    CUcontext ctx = NULL;
+    kerf.real.cuCtxGetCurrent(&ctx);
+    int device = ctx ? kerf_current_device() : -1, card = device < 0 ? KERF_NO_CARD : kerf_card_of(device);
+    if (card < 0 || !kerf_go_live() || kerf_pace.gates[card].card < 0)
+        return NULL;
+    struct kerf_gate *gate = &kerf_pace.gates[card];
+    pthread_mutex_lock(&gate->lock);
+    uint32_t generation = __atomic_load_n(&kerf_pace.generation, __ATOMIC_ACQUIRE);
+    struct kerf_lane *lane = lane_for(gate, stream, ctx);
+    pthread_mutex_unlock(&gate->lock);
+    if (!lane)
+        kerf_count(KERF_EVENT_UNCAPPED_WORK);
+    mine.lane = lane;
+    mine.stream = stream;
+    mine.ctx = ctx;
+    mine.generation = generation;
+    return lane;
+}
+
+/* With one context a thread stays in it; with several it must be asked for. */
+static bool cached(CUstream stream)
+{
+    if (unlikely(mine.stream != stream || !mine.lane || mine.generation != __atomic_load_n(&kerf_pace.generation, __ATOMIC_ACQUIRE)))
+        return false;
+    if (likely(__atomic_load_n(&kerf.only_card, __ATOMIC_RELAXED) >= 0))
+        return true;
+    CUcontext ctx = NULL;
+    kerf.real.cuCtxGetCurrent(&ctx);
+    return ctx == mine.ctx;
+}
+
+static uint64_t ahead(const struct kerf_lane *lane)
+{
+    return __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED) - __atomic_load_n(&lane->completed, __ATOMIC_RELAXED);
+}
+
+static void note(struct kerf_lane *lane, uint64_t key, uint64_t cost)
+{
+    uint64_t before = __atomic_load_n(&lane->key, __ATOMIC_RELAXED);
+    if (unlikely(before != key))
+        __atomic_store_n(&lane->key, before ? KERF_KEY_MIXED : key, __ATOMIC_RELAXED);
+    __atomic_store_n(&lane->launches, __atomic_load_n(&lane->launches, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
+    uint64_t now = __atomic_add_fetch(&lane->submitted, cost, __ATOMIC_RELAXED);
+    if (unlikely(now - __atomic_load_n(&lane->marked, __ATOMIC_RELAXED) >= KERF_MARK_NS))
+        mine.mark = 1;
+}
+
+static bool may_launch(const struct kerf_gate *gate, const struct kerf_lane *lane)
+{
+    if (gate->hold != KERF_HOLD_TURN || gate->broke)
+        return false;
+    return ahead(lane) <= KERF_IN_FLIGHT_NS || lane->tail - lane->head <= 1;
+}
+
+/* pre: locked. Waits, lock released, until the pacer has seen something change. */
+static void wait_a_little(struct kerf_gate *gate)
+{
+    uint32_t bell = __atomic_load_n(&gate->bell, __ATOMIC_ACQUIRE);
+    gate->waiting++;
+    pthread_mutex_unlock(&gate->lock);
+    kerf_pacer_kick();
+    kerf_futex_wait(&gate->bell, bell, WAIT_NS, false);
+    pthread_mutex_lock(&gate->lock);
+    gate->waiting--;
+}
+
+static void hold_back(struct kerf_gate *gate, struct kerf_lane *lane)
+{
+    uint64_t from = 0;
+    gate->waiting++; /* so that settling asks for the turn */
+    kerf_marker_poll(gate);
+    kerf_gate_settle(gate, kerf_now_ns());
+    gate->waiting--;
+    while (!may_launch(gate, lane)) {
+        from = from ? from : kerf_now_ns();
+        wait_a_little(gate);
+    }
+    if (from)
+        __atomic_add_fetch(&kerf.ledger->cards[gate->card].throttled_ns, kerf_now_ns() - from, __ATOMIC_RELAXED);
+}
+
+static void enter_slowly(struct kerf_lane *lane, uint64_t key, uint64_t cost)
+{
+    struct kerf_gate *gate = lane->gate;
+    pthread_mutex_lock(&gate->lock);
+    hold_back(gate, lane);
+    bool idle = kerf_lane_idle(lane);
+    bool unknown = cost == 0 && lane->tail - lane->head < KERF_RING / 2;
+    if (idle)
+        kerf_marker_place(lane, true, false);
+    else if (unknown && __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED) != lane->marked)
+        kerf_marker_place(lane, false, false); /* so that what comes next is measured alone */
+    gate->idle_since = 0;
+    lane->pass = gate->hold == KERF_HOLD_TURN && !gate->broke;
+    note(lane, key, cost ? cost : KERF_GUESS_NS);
+    mine.mark |= unknown;
+    pthread_mutex_unlock(&gate->lock);
+    if (idle)
+        kerf_pacer_kick();
+}
+
+void kerf_gate_enter(const struct kerf_launch *launch)
+{
+    kerf_open();
+    mine.mark = 0;
+    struct kerf_lane *lane = cached(launch->stream) ? mine.lane : find_lane(launch->stream);
+    if (unlikely(!lane))
+        return;
+    if (unlikely(__atomic_load_n(&kerf.capturing, __ATOMIC_RELAXED) > 0) && kerf_stream_captures(launch->stream))
+        return; /* recorded, not run */
+    uint64_t key = key_of(launch), cost = kerf_cost_of(key);
+    if (likely(__atomic_load_n(&lane->pass, __ATOMIC_ACQUIRE) && cost && ahead(lane) <= KERF_IN_FLIGHT_NS))
+        note(lane, key, cost);
+    else
+        enter_slowly(lane, key, cost);
+}
+
+void kerf_gate_leave(const struct kerf_launch *launch)
+{
+    (void)launch;
+    if (likely(!mine.mark))
+        return;
+    struct kerf_lane *lane = mine.lane;
+    pthread_mutex_lock(&lane->gate->lock);
+    kerf_marker_place(lane, false, false);
+    pthread_mutex_unlock(&lane->gate->lock);
+}
+
+void kerf_gate_forget_stream(CUstream stream)
+{
+    if (kerf.stage != KERF_STAGE_LIVE || (uintptr_t)stream <= 2)
+        return;
+    for (int card = 0; card < (int)KERF_CARDS_MAX; card++) {
+        struct kerf_gate *gate = &kerf_pace.gates[card];
+        if (gate->card < 0)
+            continue;
+        pthread_mutex_lock(&gate->lock);
+        for (int i = 0; i < gate->lane_count; i++) {
+            struct kerf_lane *lane = gate->lanes[i];
+            if (lane->stream != stream || lane->closed)
+                continue;
+            if (lane->submitted != lane->marked)
+                kerf_marker_place(lane, false, false);
+            lane->closed = true;
+            __atomic_add_fetch(&kerf_pace.generation, 1, __ATOMIC_ACQ_REL);
+        }
+        pthread_mutex_unlock(&gate->lock);
+    }
+}
+
+/* The context's events go with it: drop them unseen, count their work as done. */
+void kerf_gate_forget_context(CUcontext ctx)
+{
+    if (kerf.stage != KERF_STAGE_LIVE || !ctx)
+        return;
+    for (int card = 0; card < (int)KERF_CARDS_MAX; card++) {
+        struct kerf_gate *gate = &kerf_pace.gates[card];
+        if (gate->card < 0)
+            continue;
+        pthread_mutex_lock(&gate->lock);
+        for (int i = 0; i < gate->lane_count; i++) {
+            struct kerf_lane *lane = gate->lanes[i];
+            if (!lane->space || lane->space->ctx != ctx)
+                continue;
+            lane->head = lane->tail;
+            lane->completed = lane->marked = lane->submitted;
+            lane->closed = true;
+        }
+        for (int i = 0; i < KERF_SPACES; i++)
+            if (gate->spaces[i].ctx == ctx)
+                memset(&gate->spaces[i], 0, sizeof gate->spaces[i]);
+        __atomic_add_fetch(&kerf_pace.generation, 1, __ATOMIC_ACQ_REL);
+        pthread_mutex_unlock(&gate->lock);
+    }
+}
+
+void kerf_gate_init(void)
+{
+    for (int card = 0; card < (int)KERF_CARDS_MAX; card++) {
+        struct kerf_gate *gate = &kerf_pace.gates[card];
+        const struct kerf_card *record = &kerf.ledger->cards[card];
+        bool gated = card < (int)kerf.ledger->header.card_count && (record->cores || record->arbiter[0]);
+        pthread_mutex_init(&gate->lock, NULL);
+        gate->card = gated ? card : -1;
+        gate->trim = 1000;
+        if (gated)
+            kerf_turn_open(&gate->seat, (unsigned)card);
+    }
+}
+
+void kerf_gate_reset(void)
+{
+    memset(&kerf_pace, 0, sizeof kerf_pace);
+    mine.lane = NULL;
+}

@@ -208,6 +208,7 @@ void kerf_gate_forget_stream(CUstream stream);
 void kerf_gate_forget_context(CUcontext ctx);
 void kerf_gate_init(void);
 void kerf_gate_reset(void); /* in a forked child */
-void kerf_pacer_run(void); /* the pacer thread's life after it has the slot */
+void kerf_pacer_run(void);   /* the pacer thread's life after it has the slot */
+void kerf_pacer_leave(void); /* atexit: no driver calls from here on */
 
 #endif

@@ -175,6 +175,7 @@ static void take_slot(void)
         kerf_count(KERF_EVENT_NO_SLOT);
         kerf_say("all process slots of the ledger are taken; this process gets no GPU memory");
     }
+    atexit(kerf_pacer_leave); /* after libcuda's own, so it runs before them */
     __atomic_store_n(&kerf.stage, kerf.slot < 0 ? KERF_STAGE_CLOSED : KERF_STAGE_LIVE, __ATOMIC_RELEASE);
 }
 

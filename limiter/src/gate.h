@@ -1,0 +1,112 @@
+/* What gate.c (the launch path), marker.c (GPU time) and pacer.c (who may launch when) share. */
+#ifndef KERF_GATE_H
+#define KERF_GATE_H
+
+#include "kerf.h"
+#include "turn.h"
+
+#define KERF_STREAMS 256    /* streams one process launches on at a time; more share the last record */
+#define KERF_SPACES 16      /* contexts */
+#define KERF_RING 32        /* markers under way per stream */
+#define KERF_MARK_NS 500000u     /* a marker for every half millisecond of estimated work */
+#define KERF_IN_FLIGHT_NS 2000000u /* estimated work a stream may have ahead of the GPU */
+#define KERF_GUESS_NS 20000u /* one launch of something never measured */
+
+/* A timing event behind some launches, or before the first of them. */
+struct kerf_marker {
+    CUevent event;
+    uint64_t estimate_ns; /* of the launches since the marker before */
+    uint64_t key;         /* what they launched, if all the same; else MIXED */
+    bool start;
+    bool loose; /* recorded when the work may long have been over: trust the estimate, not the time */
+};
+
+/* A context: its clock, and events to reuse. */
+struct kerf_space {
+    CUcontext ctx;
+    CUevent base;
+    double base_ns;    /* of the base on this context's time line */
+    double busy_until; /* GPU time up to here is counted */
+    CUevent spare[64];
+    int spares;
+};
+
+/* A stream with what was launched on it. Counters in nanoseconds of estimated GPU time. */
+struct kerf_lane {
+    /* Written by launching threads. */
+    uint64_t submitted;
+    uint64_t key;
+    uint64_t launches;
+    /* Read by launching threads, written under the gate's lock. */
+    int pass; /* 1: launches may go straight through */
+    uint64_t completed;
+    uint64_t marked; /* `submitted` up to the last marker */
+    CUstream stream;
+    uint64_t thread; /* of a per-thread default stream, else 0 */
+    struct kerf_gate *gate;
+    struct kerf_space *space;
+    struct kerf_marker ring[KERF_RING];
+    unsigned head, tail;
+    double cursor; /* end of the last measured work */
+    bool cursor_known;
+    bool closed;        /* the stream is gone; the record goes when its markers are done */
+    uint64_t seen;      /* `submitted` at the pacer's last look */
+    uint64_t folded;    /* launches already in the ledger */
+} __attribute__((aligned(64)));
+
+enum kerf_hold {
+    KERF_HOLD_NONE = 0,  /* someone else may have the turn */
+    KERF_HOLD_TURN = 1,  /* ours: launches pass, budget permitting */
+    KERF_HOLD_DRAIN = 2, /* ours, but to be passed on once the GPU is through with our work */
+    KERF_HOLD_REST = 3,  /* ours while nobody else wants it */
+};
+
+/* One card with a compute limit. */
+struct kerf_gate {
+    pthread_mutex_t lock;
+    int card;
+    int hold;  /* enum kerf_hold */
+    int broke; /* 1: the cap's budget is used up */
+    int waiting;   /* threads held back */
+    uint32_t bell; /* futex of those threads */
+    struct kerf_seat seat;
+    uint64_t busy_ns;
+    uint64_t idle_since; /* 0 = at work */
+    uint64_t turn_since;
+    uint32_t trim;
+    uint64_t trim_at;
+    struct kerf_lane *lanes[KERF_STREAMS];
+    int lane_count;
+    struct kerf_space spaces[KERF_SPACES];
+};
+
+struct kerf_pace {
+    struct kerf_gate gates[KERF_CARDS_MAX];
+    uint32_t generation; /* moves when cached lanes may be stale */
+    uint32_t kick;       /* futex: the pacer sleeps on it while there is nothing to do */
+    int asleep;
+    int leaving;   /* 1: the process is exiting */
+    uint32_t left; /* 1: the pacer has seen it */
+};
+
+extern struct kerf_pace kerf_pace;
+
+#define KERF_KEY_MIXED 1u
+
+uint64_t kerf_cost_of(uint64_t key);
+void kerf_cost_learn(uint64_t key, uint64_t ns);
+void kerf_cost_forget_all(void);
+
+/* marker.c; all under the gate's lock */
+struct kerf_space *kerf_space_of(struct kerf_gate *gate, CUcontext ctx);
+void kerf_marker_place(struct kerf_lane *lane, bool start, bool by_pacer);
+void kerf_marker_place_tail(struct kerf_lane *lane);
+void kerf_marker_poll(struct kerf_gate *gate);
+bool kerf_lane_idle(const struct kerf_lane *lane);
+uint64_t kerf_gate_in_flight(const struct kerf_gate *gate);
+
+/* pacer.c; under the gate's lock */
+void kerf_gate_settle(struct kerf_gate *gate, uint64_t now); /* take, keep or pass the turn; open or close the lanes */
+void kerf_pacer_kick(void);
+
+#endif
