@@ -92,7 +92,7 @@ def test_a_gangs_launcher_without_cards_counts_and_needs_cpu():
     )
 
     found = plan(Problem(nodes, asks))
-    assert where(found) == {"launcher": "n3", "a-0": "n2", "a-1": "n1"}
+    assert where(found) == {"launcher": "n3", "a-0": "n1", "a-1": "n2"}
     assert where(plan(Problem(nodes[:2], asks))) == {}
 
 
