@@ -85,8 +85,9 @@ struct kerf_pace {
     uint32_t generation; /* moves when cached lanes may be stale */
     uint32_t kick;       /* futex: the pacer sleeps on it while there is nothing to do */
     int asleep;
-    int leaving;   /* 1: the process is exiting */
-    uint32_t left; /* 1: the pacer has seen it */
+    uint32_t leaving; /* futex; 1: the process is exiting */
+    uint32_t left;    /* threads that have seen it */
+    uint32_t threads; /* of ours that call the driver */
 };
 
 extern struct kerf_pace kerf_pace;

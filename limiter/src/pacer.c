@@ -48,7 +48,7 @@ static void settle_budget(struct kerf_gate *gate, uint64_t in_flight, uint64_t n
         gate->broke = 0;
         return;
     }
-    int64_t left = kerf_turn_budget(&gate->seat, cap, gate->trim, now) - (int64_t)in_flight;
+    int64_t left = kerf_turn_budget(&gate->seat, cap, gate->trim, in_flight, now);
     if (gate->broke)
         gate->broke = left < BUDGET_LEAST_NS;
     else
@@ -170,17 +170,21 @@ static bool await_turn(int gates, uint64_t next)
 
 void kerf_pacer_kick(void)
 {
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* what the gate is now, before whether the pacer sleeps */
     if (!__atomic_load_n(&kerf_pace.asleep, __ATOMIC_SEQ_CST))
         return;
     __atomic_add_fetch(&kerf_pace.kick, 1, __ATOMIC_SEQ_CST);
     kerf_futex_wake(&kerf_pace.kick, 1, false);
 }
 
-static bool anything_waits(void)
+static bool anything_to_do(void)
 {
-    for (int card = 0; card < (int)KERF_CARDS_MAX; card++)
-        if (kerf_pace.gates[card].card >= 0 && __atomic_load_n(&kerf_pace.gates[card].waiting, __ATOMIC_SEQ_CST))
+    for (int card = 0; card < (int)KERF_CARDS_MAX; card++) {
+        struct kerf_gate *gate = &kerf_pace.gates[card];
+        int hold = __atomic_load_n(&gate->hold, __ATOMIC_SEQ_CST);
+        if (gate->card >= 0 && (__atomic_load_n(&gate->waiting, __ATOMIC_SEQ_CST) || hold == KERF_HOLD_TURN || hold == KERF_HOLD_DRAIN))
             return true;
+    }
     return false;
 }
 
@@ -188,7 +192,7 @@ static void sleep_until_kicked(uint64_t timeout_ns)
 {
     uint32_t kick = __atomic_load_n(&kerf_pace.kick, __ATOMIC_SEQ_CST);
     __atomic_store_n(&kerf_pace.asleep, 1, __ATOMIC_SEQ_CST);
-    if (!anything_waits())
+    if (!anything_to_do())
         kerf_futex_wait(&kerf_pace.kick, kick, timeout_ns, false);
     __atomic_store_n(&kerf_pace.asleep, 0, __ATOMIC_SEQ_CST);
 }
@@ -221,6 +225,37 @@ static void do_chores(uint64_t now)
             trim(&kerf_pace.gates[card], now);
 }
 
+/* Bytes move: that is when modules are loaded and overhead grows, so look again soon. */
+static uint64_t chores_pause(uint64_t *charged)
+{
+    uint64_t sum = 0;
+    for (unsigned card = 0; card < kerf.ledger->header.card_count; card++)
+        sum += kerf_charged(kerf.ledger, card);
+    bool moved = sum != *charged;
+    *charged = sum;
+    return moved ? BRISK_CHORES_NS : CHORES_NS;
+}
+
+static void run_chores(void)
+{
+    int relaxed = CU_STREAM_CAPTURE_MODE_RELAXED;
+    uint64_t charged = 0;
+    kerf.real.cuThreadExchangeStreamCaptureMode(&relaxed); /* its queries must not break a capture */
+    while (!__atomic_load_n(&kerf_pace.leaving, __ATOMIC_SEQ_CST)) {
+        do_chores(kerf_now_ns());
+        kerf_futex_wait(&kerf_pace.leaving, 0, chores_pause(&charged), false);
+    }
+    __atomic_add_fetch(&kerf_pace.left, 1, __ATOMIC_SEQ_CST);
+}
+
+static void *chores_main(void *unused)
+{
+    (void)unused;
+    prctl(PR_SET_NAME, "kerf-chores");
+    run_chores();
+    return NULL;
+}
+
 static uint64_t tick_all(int *gates)
 {
     uint64_t soonest = 0;
@@ -235,40 +270,45 @@ static uint64_t tick_all(int *gates)
     return soonest;
 }
 
-void kerf_pacer_run(void)
+static void run_ticks(void)
 {
-    prctl(PR_SET_NAME, "kerf-pacer");
-    prctl(PR_SET_TIMERSLACK, 1000); /* this thread's alone: its ticks are short */
     int relaxed = CU_STREAM_CAPTURE_MODE_RELAXED;
-    kerf.real.cuThreadExchangeStreamCaptureMode(&relaxed); /* its queries must not break a capture */
-    uint64_t chores_at = kerf_now_ns(), charged = 0;
+    prctl(PR_SET_TIMERSLACK, 1000); /* this thread's alone: its ticks are short */
+    kerf.real.cuThreadExchangeStreamCaptureMode(&relaxed);
     while (!__atomic_load_n(&kerf_pace.leaving, __ATOMIC_SEQ_CST)) {
         int gates;
-        uint64_t next = tick_all(&gates), now = kerf_now_ns();
-        if (now >= chores_at) {
-            uint64_t sum = 0;
-            do_chores(now);
-            for (unsigned card = 0; card < kerf.ledger->header.card_count; card++)
-                sum += kerf_charged(kerf.ledger, card);
-            /* Brisk while memory moves: that is when modules are loaded and overhead grows. */
-            chores_at = now + (sum != charged ? BRISK_CHORES_NS : CHORES_NS);
-            charged = sum;
-        }
+        uint64_t next = tick_all(&gates);
         if (!next)
-            sleep_until_kicked(chores_at > now ? chores_at - now : 1);
+            sleep_until_kicked(CHORES_NS);
         else if (!await_turn(gates, next))
             nanosleep(&(struct timespec){ .tv_nsec = (long)next }, NULL);
     }
-    __atomic_store_n(&kerf_pace.left, 1, __ATOMIC_SEQ_CST);
-    for (;;)
-        kerf_futex_wait(&kerf_pace.left, 1, KERF_UNLIMITED / 4, false); /* the slot is ours until the process ends */
+    __atomic_add_fetch(&kerf_pace.left, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Chores ask NVML, which can take milliseconds: beside ticks they need a thread of their own. */
+void kerf_pacer_run(void)
+{
+    pthread_t chores;
+    prctl(PR_SET_NAME, "kerf-pacer");
+    kerf_pace.threads = 1;
+    if (!kerf.gated_cards) {
+        run_chores();
+    } else {
+        if (pthread_create(&chores, NULL, chores_main, NULL) == 0)
+            kerf_pace.threads = 2;
+        run_ticks();
+    }
+    for (uint32_t left = 1;;)
+        kerf_futex_wait(&left, 1, CHORES_NS, false); /* the slot is ours until the process ends */
 }
 
 /* The process is exiting: after this the driver takes itself apart, and must not be called. */
 void kerf_pacer_leave(void)
 {
     __atomic_store_n(&kerf_pace.leaving, 1, __ATOMIC_SEQ_CST);
-    for (int i = 0; i < LEAVE_TRIES && !__atomic_load_n(&kerf_pace.left, __ATOMIC_SEQ_CST); i++) {
+    kerf_futex_wake(&kerf_pace.leaving, 1, false);
+    for (int i = 0; i < LEAVE_TRIES && __atomic_load_n(&kerf_pace.left, __ATOMIC_SEQ_CST) < kerf_pace.threads; i++) {
         kerf_pacer_kick();
         nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
     }

@@ -333,13 +333,16 @@ void kerf_turn_spend(struct kerf_seat *seat, uint64_t busy_ns)
         __atomic_add_fetch(&seat->tenants[seat->tenant].spent_ns, busy_ns, __ATOMIC_ACQ_REL);
 }
 
-/* What the cap leaves this container now, in nanoseconds of GPU time; credit beyond a burst is forgotten. */
-int64_t kerf_turn_budget(struct kerf_seat *seat, uint32_t cap, uint32_t trim, uint64_t now)
+/*
+ * What the cap leaves this container now beyond its work in flight, in nanoseconds of GPU time; credit
+ * of more than a burst is forgotten.
+ */
+int64_t kerf_turn_budget(struct kerf_seat *seat, uint32_t cap, uint32_t trim, uint64_t in_flight, uint64_t now)
 {
     if (seat->tenant < 0)
         return INT64_MAX;
     struct kerf_tenant *tenant = &seat->tenants[seat->tenant];
-    uint64_t epoch = load(&tenant->epoch_ns), spent = load(&tenant->spent_ns);
+    uint64_t epoch = load(&tenant->epoch_ns), spent = load(&tenant->spent_ns) + in_flight;
     uint64_t most = kerf_decide_elapsed(cap, trim, spent), elapsed = now > epoch ? now - epoch : 0;
     if (elapsed > most) {
         __atomic_compare_exchange_n(&tenant->epoch_ns, &epoch, now - most, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
@@ -351,7 +354,7 @@ int64_t kerf_turn_budget(struct kerf_seat *seat, uint32_t cap, uint32_t trim, ui
 /* A new trim must not rewrite the past: the account is closed and opened again with its present balance. */
 void kerf_turn_retrim(struct kerf_seat *seat, uint32_t cap, uint32_t trim, uint64_t now)
 {
-    int64_t left = kerf_turn_budget(seat, cap, trim, now);
+    int64_t left = kerf_turn_budget(seat, cap, trim, 0, now);
     if (seat->tenant < 0)
         return;
     store(&seat->tenants[seat->tenant].spent_ns, left < 0 ? (uint64_t)-left : 0);

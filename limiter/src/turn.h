@@ -28,7 +28,7 @@ void kerf_turn_pass(struct kerf_seat *seat, uint64_t now); /* to whoever is next
 void kerf_turn_decline(struct kerf_seat *seat, uint64_t now); /* pass on a turn that came unasked */
 void kerf_turn_rest(struct kerf_seat *seat, uint64_t now); /* keep it, but anyone may take it */
 void kerf_turn_spend(struct kerf_seat *seat, uint64_t busy_ns);
-int64_t kerf_turn_budget(struct kerf_seat *seat, uint32_t cap, uint32_t trim, uint64_t now);
+int64_t kerf_turn_budget(struct kerf_seat *seat, uint32_t cap, uint32_t trim, uint64_t in_flight, uint64_t now);
 void kerf_turn_retrim(struct kerf_seat *seat, uint32_t cap, uint32_t trim, uint64_t now); /* before `trim` changes */
 void kerf_turn_await(struct kerf_seat *seat, uint64_t timeout_ns); /* until the turn moves */
 
