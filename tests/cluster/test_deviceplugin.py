@@ -1,6 +1,8 @@
 """The device plugin on a real kubelet: every container starts with its own grant, whatever is killed meanwhile."""
 
+import json
 import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from deviceplugin.kubelet.processes import Processes
 from kerf.model.grant import ContainerGrant, Grant, Slice
-from kerf.sandbox import SLEEPER, Command, ControlPlane, Node, await_until, parse_report
+from kerf.sandbox import SLEEPER, Command, ControlPlane, Node, await_until, free_ports, parse_report
 from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.inventory import KEY, parse_inventory
 from kerf.wire.limiter import parse_ledger
@@ -31,6 +34,8 @@ class Plugin:
     cp: ControlPlane
     node: Node
     state: Path
+    fleet: Path
+    http: str
 
     def allocatable(self) -> int:
         status = self.cp.api.get(f"/api/v1/nodes/{self.node.name}")["status"]
@@ -59,14 +64,21 @@ class Plugin:
         return (Path(self.node.device_plugin_dir) / "kubelet_internal_checkpoint").read_text()
 
 
+def write_fleet(path: Path, *uses: dict[str, Any]) -> None:
+    """Four cards of 80 GiB, and what processes pretend to use of them."""
+    cards = {"model": "H100", "memory_mib": 81_920, "ids": list(CARDS), "count": 4}
+    fresh = path.with_suffix(".new")
+    fresh.write_text(yaml.safe_dump({"cards": [cards], "uses": list(uses)}))
+    fresh.replace(path)
+
+
 @pytest.fixture(scope="module")
 def plugin(control_plane: ControlPlane, node: Node) -> Iterator[Plugin]:
     directory = control_plane.run_dir / "deviceplugin"
     directory.mkdir()
     fleet = directory / "fleet.yaml"
-    fleet.write_text(
-        yaml.safe_dump({"cards": [{"model": "H100", "memory_mib": 81_920, "ids": list(CARDS), "count": 4}]})
-    )
+    write_fleet(fleet)
+    http = f"127.0.0.1:{free_ports(1)[0]}"
     argv = (
         sys.executable, "-m", "deviceplugin",
         "--node-name", node.name,
@@ -77,8 +89,10 @@ def plugin(control_plane: ControlPlane, node: Node) -> Iterator[Plugin]:
         "--cdi-dir", str(node.cdi_dirs[0]),
         "--cdi-specs-from", str(node.cdi_dirs[0]),
         "--state-dir", str(directory / "state"),
+        "--metrics-bind", http,
+        "--overuse-report-after", "2",
     )  # fmt: skip
-    made = Plugin(control_plane, node, directory / "state")
+    made = Plugin(control_plane, node, directory / "state", fleet, http)
     control_plane.supervisor.start(Command("deviceplugin", argv, ready=(directory / "state").exists))
     await_until(lambda: made.allocatable() == 40, "the kubelet to count forty slots", 60)
     yield made
@@ -322,6 +336,38 @@ def test_what_was_written_for_pods_goes_with_them(plugin: Plugin):
 
     await_until(lambda: not (plugin.state / "ledgers" / uid).exists(), "the clean-up", 60)
     assert uid not in "".join(path.read_text() for path in plugin.node.cdi_dirs[0].glob("kerf.dev-grant_*.json"))
+
+
+def test_memory_that_bypassed_the_limiter_is_reported_on_the_pod_that_uses_it(plugin: Plugin):
+    submit(plugin, "dp-bypass", main=[(0, 8000, 30)])
+    got(plugin, "dp-bypass")
+    uid = plugin.cp.api.get(f"{PODS}/dp-bypass")["metadata"]["uid"]
+    host = max(pid for pid, inside, _ in Processes().in_pod(uid) if inside == 1)  # the sandbox's pause came first
+
+    write_fleet(plugin.fleet, {"card": CARDS[0], "pid": host, "memory_mib": 9000, "percent": 40})
+
+    expected = f"container main uses 9,000 MiB of card {CARDS[0]} past the limiter: 8,000 MiB granted"
+    await_until(lambda: expected in events(plugin, "dp-bypass"), "the event", 30)
+    top = json.loads(fetch(plugin, "/top"))
+    row = next(each for each in top["containers"] if each["pod"] == "dp-bypass")
+    assert (row["limit_mib"], row["driver_mib"], row["busy_percent"], row["bypassed"]) == (8000, 9000, 40, True)
+    write_fleet(plugin.fleet)
+
+
+def test_starts_are_counted_and_timed(plugin: Plugin):
+    submit(plugin, "dp-timed", main=[(0, 8000, 30)])
+    got(plugin, "dp-timed")
+
+    lines = fetch(plugin, "/metrics").splitlines()
+
+    counts = dict(line.rsplit(" ", 1) for line in lines if line.startswith("kerf_node_start"))
+    assert float(counts['kerf_node_starts_total{result="started"}']) >= 1
+    assert float(counts["kerf_node_start_seconds_count"]) >= 1
+
+
+def fetch(plugin: Plugin, path: str) -> str:
+    with urllib.request.urlopen(f"http://{plugin.http}{path}", timeout=10) as answer:
+        return str(answer.read().decode())
 
 
 def test_the_plugin_writes_the_inventory_and_nothing_else_but_events(plugin: Plugin):
