@@ -82,8 +82,14 @@ class Api:
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         try:
-            connection.request(method, path, payload, headers)
-            answer = connection.getresponse()
+            try:
+                connection.request(method, path, payload, headers)
+                answer = connection.getresponse()
+            except http.client.RemoteDisconnected:
+                # The server closed the kept connection between two calls: nothing was read, so ask again on a new one.
+                connection.close()
+                connection.request(method, path, payload, headers)
+                answer = connection.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
