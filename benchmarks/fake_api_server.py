@@ -10,6 +10,7 @@ import json
 import sys
 from typing import Any
 
+import orjson
 from aiohttp import web
 
 CARDS = 8
@@ -80,18 +81,17 @@ def pending(number: int) -> dict[str, Any]:
 def build(nodes: int, pods: int) -> web.Application:
     """The routes."""
     lists = {
-        "/api/v1/nodes": [node_json(i) for i in range(nodes)],
-        "/api/v1/pods": [pod_json(i, nodes) for i in range(pods)],
+        "/api/v1/nodes": [orjson.dumps(node_json(i)) for i in range(nodes)],
+        "/api/v1/pods": [orjson.dumps(pod_json(i, nodes)) for i in range(pods)],
     }
 
     async def listed(request: web.Request) -> web.StreamResponse:
-        items = lists.get(request.path)
         if "/pods/new-" in request.path:
             return web.json_response(pending(int(request.path.rpartition("-")[2])))
+        items = lists.get(request.path)
         if items is None:
-            return web.json_response(
-                {"kind": "Status", "code": 404, "reason": "NotFound", "message": "none"}, status=404
-            )
+            status = {"kind": "Status", "code": 404, "reason": "NotFound", "message": "none"}
+            return web.json_response(status, status=404)
         if request.query.get("watch"):
             response = web.StreamResponse()
             await response.prepare(request)
@@ -99,7 +99,9 @@ def build(nodes: int, pods: int) -> web.Application:
             return response
         start, limit = int(request.query.get("continue") or 0), int(request.query.get("limit") or 500)
         more = {"continue": str(start + limit)} if start + limit < len(items) else {}
-        return web.json_response({"metadata": {"resourceVersion": "1", **more}, "items": items[start : start + limit]})
+        meta = orjson.dumps({"resourceVersion": "1", **more})
+        body = b'{"metadata":%s,"items":[%s]}' % (meta, b",".join(items[start : start + limit]))
+        return web.Response(body=body, content_type="application/json")
 
     async def created(request: web.Request) -> web.StreamResponse:
         await request.read()

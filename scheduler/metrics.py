@@ -20,6 +20,7 @@ class SchedulerMetrics:
     plans: Counter
     planned: Gauge
     plan_gap: Gauge
+    plans_rejected: Counter
     preemptions: Counter
 
     @classmethod
@@ -34,5 +35,6 @@ class SchedulerMetrics:
             plans=metrics.counter("kerf_plans_total", "Plans by what was adopted", ("adopted",)),
             planned=metrics.gauge("kerf_plan_pods", "Pods of the last plan by outcome", ("outcome",)),
             plan_gap=metrics.gauge("kerf_plan_gap_ratio", "Distance of the last plan from its proven bound"),
+            plans_rejected=metrics.counter("kerf_plans_rejected_total", "Solver answers that the checker refused"),
             preemptions=metrics.counter("kerf_preempted_pods_total", "Pods evicted for a more important one"),
         )

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from kerf.cli.eligible import eligible_nodes, matches
 from kerf.cli.failure import FailureError
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError, NotFound
@@ -47,6 +48,8 @@ def plan_moves(args: argparse.Namespace) -> Repack:
         asks=tuple(w.ask for w in store.pending.pods.values() if not w.problem and not w.gates),
         policy=store.policy,
         movable=tuple(m for pod in pods if (m := movable(pod, budgets)) is not None),
+        running=tuple(sorted(store.gang_members().items())),
+        offered=tuple((pod["metadata"].get("uid", ""), frozenset(eligible_nodes(pod, nodes))) for pod in pods),
         budgets=tuple(sorted(allowed.items())),
     )
     return plan_repack(problem, _target(store, args.target), args.max_moves)
@@ -82,20 +85,7 @@ def covers(budget: Json, meta: Mapping[str, Any]) -> bool:
     wanted = selector.get("matchLabels") or {}
     if any(labels.get(key) != value for key, value in wanted.items()):
         return False
-    return all(_matches(rule, labels) for rule in selector.get("matchExpressions") or [])
-
-
-def _matches(rule: Json, labels: Mapping[str, str]) -> bool:
-    value = labels.get(rule["key"])
-    match rule["operator"]:
-        case "In":
-            return value in (rule.get("values") or [])
-        case "NotIn":
-            return value not in (rule.get("values") or [])
-        case "Exists":
-            return value is not None
-        case _:
-            return value is None
+    return all(matches(rule, labels) for rule in selector.get("matchExpressions") or [])
 
 
 def _budgets(kube: Kube) -> list[Json]:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerf.cli.documents import read_documents
+from kerf.cli.eligible import eligible_nodes
 from kerf.cli.failure import FailureError
 from kerf.cli.report import PodLine, RefusedLine, print_cards, print_pods, print_refused, render_json, slice_lines
 
 ABOUT = """Read Kubernetes YAML or JSON (nodes with an inventory, pods and workloads, in order; also the output of
 `kubectl get nodes,pods -A -o json` and of `kerf snapshot`), place the waiting pods with the scheduler's own code, and
-print placements, cards and refusals with their reasons. Node selectors and CPU and memory are honoured; affinity,
-taints and topology spread are kube-scheduler's and are left out."""
+print placements, cards and refusals with their reasons. Node selectors, required node affinity, taints, CPU and memory
+are honoured; preferences, pod affinity and topology spread are kube-scheduler's and are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,9 @@ def _place(store: Any, pod: dict[str, Any], nodes: tuple[dict[str, Any], ...]) -
         return PodLine(namespace, name, "Pending", "", ())
     if waiting.problem:
         return RefusedLine(namespace, name, waiting.problem)
-    names = [node["metadata"]["name"] for node in nodes if _selected(pod, node)]
+    names = eligible_nodes(pod, nodes)
     if not names:
-        return RefusedLine(namespace, name, f"no node has the labels of its nodeSelector {pod['spec']['nodeSelector']}")
+        return RefusedLine(namespace, name, "no node has what its node selector, node affinity and tolerations demand")
     rows = store.fleet.rows(names)
     answer = store.engine.query(waiting.ask, rows)
     if not answer.feasible.any():
@@ -109,9 +110,3 @@ def _place(store: Any, pod: dict[str, Any], nodes: tuple[dict[str, Any], ...]) -
     if isinstance(grant, Misfit):
         return RefusedLine(namespace, name, explain_misfit(grant))
     return PodLine(namespace, name, "Placed", node, slice_lines(grant))
-
-
-def _selected(pod: dict[str, Any], node: dict[str, Any]) -> bool:
-    selector = (pod.get("spec") or {}).get("nodeSelector") or {}
-    labels = node["metadata"].get("labels") or {}
-    return all(labels.get(key) == value for key, value in selector.items())

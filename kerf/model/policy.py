@@ -46,8 +46,8 @@ class PlannerSettings:
     """The planner runs only when at least this share of a model's memory or cores is granted, or pods were refused."""
     max_pods: int = 500
     """Pods one plan considers, highest priority and oldest first."""
-    deterministic_limit: float = 1.0
-    """CP-SAT's deterministic time units; about 1-3 s of one core each."""
+    deterministic_limit: float = 0.5
+    """CP-SAT's deterministic time units; one is about 1-3 s of one core."""
     gang_timeout_s: float = 120.0
     """How long capacity is held for a gang whose pods do not all arrive."""
 

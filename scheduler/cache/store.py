@@ -129,7 +129,7 @@ class Store:
         except WireError as error:
             ask = PodAsk(str(meta.get("namespace") or "default"), str(meta.get("name", "")), uid)
             problem = str(error)
-        if not ask.containers and not problem:
+        if not ask.containers and not ask.gang and not problem:
             return
         created = str(meta.get("creationTimestamp", ""))
         stages = () if problem else stages_of(item["spec"])

@@ -97,7 +97,7 @@ class Planner:
             if len(members) + running.get(gang, 0) >= size:
                 chosen.extend(members)
         chosen.sort(key=lambda w: (-w.ask.priority, w.created, w.ask.key, w.ask.uid))
-        return [self._store.pending.sized(w.ask) for w in chosen[:most]]
+        return [self._store.pending.sized(w.ask) for w in _cut(chosen, most)]
 
     def _states(self) -> tuple[NodeState, ...]:
         names = self._store.node_names()
@@ -151,6 +151,9 @@ class Planner:
         self._metrics.planned.labels("placed").set(len(answer.assignments))
         self._metrics.planned.labels("unplaced").set(len(answer.unplaced))
         self._metrics.plan_gap.set(answer.gap)
+        if answer.rejected:
+            self._metrics.plans_rejected.inc()
+            _LOG.error("the checker refused the solver's answer (%s); greedy's was taken", answer.rejected)
 
     def _wake(self, node: str) -> None:
         """Tell kube-scheduler that something changed: it tries refused pods again on any node event."""
@@ -158,6 +161,18 @@ class Planner:
             self._kube.patch(paths.node(node), {"metadata": {"annotations": {PLAN: self._last}}})
         except KubeError as error:
             _LOG.warning("kube-scheduler was not woken: %s", error)
+
+
+def _cut(chosen: list[Waiting], most: int) -> list[Waiting]:
+    """The first pods, never half a gang. The first gang is planned whatever its size."""
+    kept: list[Waiting] = []
+    gangs: dict[str, list[Waiting]] = defaultdict(list)
+    for one in chosen:
+        gangs[one.ask.gang or one.ask.uid].append(one)
+    for members in gangs.values():
+        if not kept or len(kept) + len(members) <= most:
+            kept.extend(members)
+    return kept
 
 
 def _digest(problem: Problem) -> str:
