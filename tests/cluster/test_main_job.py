@@ -69,7 +69,7 @@ def seen(node: Node, name: str, container: str = "main") -> list[tuple[str, int,
     """What the container itself sees: its ledger, which must agree with its environment."""
     await_until(lambda: parse_report(node.output("default", name, container)).complete, f"the report of {name}", 60)
     report = parse_report(node.output("default", name, container))
-    cards = parse_ledger(report.files[LEDGER]).cards
+    cards = parse_ledger(report.files[LEDGER]).spec.cards
     found = [(card.uuid, (card.memory_bytes or 0) // MIB, card.cores or 0) for card in cards]
     assert report.environment["NVIDIA_VISIBLE_DEVICES"] == ",".join(uuid for uuid, _, _ in found)
     assert [report.environment[f"CUDA_DEVICE_MEMORY_LIMIT_{i}"] for i in range(len(found))] == [
