@@ -1,0 +1,502 @@
+"""Bare against Kerf on one NVIDIA card: `bench.py PART`. run.sh builds what it needs and calls it.
+
+Part 1: facts of the machine, a smoke test that fails fast, memory limits, cost of calls.
+Part 2: caps for a lone tenant. Part 3: two and three tenants, waking up, many processes starting.
+Prints a table `bare | ours`, writes OUT/partN.json. Protocol: median of repeated runs; first seconds dropped.
+"""
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT))
+
+from kerf.wire.limiter import CardLimit, LedgerSpec, Policy, parse_ledger, render_arbiter, render_ledger  # noqa: E402
+
+MIB, GIB = 2**20, 2**30
+DRY = os.environ.get("KERF_BENCH_DRY") == "1"
+OUT = Path(os.environ.get("OUT") or "bench-out")
+BIN = Path(os.environ["KERF_BENCH_BIN"])
+LIBRARY = Path(os.environ["KERF_LIBRARY"])
+SCALE = 0.1 if DRY else 1.0
+UUID = os.environ.get("KERF_BENCH_UUID", "0")
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Slice:
+    """A container's slice; `memory` in MiB. None as a whole means bare."""
+
+    memory: int | None = None
+    cores: int | None = None
+    policy: Policy = "cap"
+    arbiter: Path | None = None
+
+
+@dataclass
+class Report:
+    """Rows of the table and everything behind them."""
+
+    part: str
+    rows: list[tuple[str, str, str]] = field(default_factory=list)
+    data: Json = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def row(self, metric: str, bare: str, ours: str) -> None:
+        self.rows.append((metric, bare, ours))
+        print(f"  {metric}: bare {bare} | ours {ours}", flush=True)
+        self.save()
+
+    def problem(self, text: str) -> None:
+        self.problems.append(text)
+        print(f"  PROBLEM: {text}", flush=True)
+
+    def save(self) -> None:
+        OUT.mkdir(parents=True, exist_ok=True)
+        content = {"part": self.part, "rows": self.rows, "data": self.data, "problems": self.problems}
+        (OUT / f"part{self.part}.json").write_text(json.dumps(content, indent=1))
+
+    def table(self) -> str:
+        lines = ["| metric | bare | ours |", "| --- | ---: | ---: |"]
+        lines += [f"| {metric} | {bare} | {ours} |" for metric, bare, ours in self.rows]
+        return "\n".join(lines)
+
+
+class Bench:
+    """Runs programs bare or in a slice."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.count = 0
+
+    def environment(self, slice_: Slice | None, extra: dict[str, str] | None = None) -> tuple[dict[str, str], Path | None]:
+        """The environment for one container, and its fresh ledger."""
+        environment = {**os.environ, **(extra or {})}
+        if slice_ is None:
+            return environment, None
+        self.count += 1
+        path = self.folder / f"ledger{self.count}"
+        memory = None if slice_.memory is None else slice_.memory * MIB
+        card = CardLimit(UUID, memory, slice_.cores, str(slice_.arbiter or ""))
+        path.write_bytes(render_ledger(LedgerSpec(cards=(card,), policy=slice_.policy)))
+        environment |= {"LD_PRELOAD": str(LIBRARY), "KERF_LEDGER": str(path)}
+        return environment, path
+
+    def arbiter(self) -> Path:
+        """A fresh node-wide arbiter."""
+        self.count += 1
+        path = self.folder / f"arbiter{self.count}"
+        path.write_bytes(render_arbiter())
+        return path
+
+    def start(self, command: Sequence[str | Path], slice_: Slice | None, extra: dict[str, str] | None = None) -> "Running":
+        """Start a program; its standard error goes to a log."""
+        environment, ledger = self.environment(slice_, extra)
+        self.count += 1
+        log = self.folder / f"log{self.count}"
+        with log.open("w") as errors:
+            process = subprocess.Popen(
+                [str(part) for part in command],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        return Running(process, log, ledger)
+
+    def run(self, command: Sequence[str | Path], slice_: Slice | None = None, timeout: float = 120) -> Json:
+        """Run a program to its end: its last line as JSON, and the ledger's events."""
+        running = self.start(command, slice_)
+        return running.finish(timeout)
+
+
+@dataclass
+class Running:
+    """A program under way."""
+
+    process: "subprocess.Popen[str]"
+    log: Path
+    ledger: Path | None
+
+    def line(self) -> Json:
+        """The next line it says."""
+        assert self.process.stdout
+        text = self.process.stdout.readline()
+        if not text:
+            raise RuntimeError(f"no answer, exit {self.process.wait()}: {self.tail()}")
+        return dict(json.loads(text))
+
+    def tell(self, text: str) -> None:
+        assert self.process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(text + "\n")
+            self.process.stdin.flush()
+
+    def finish(self, timeout: float = 120) -> Json:
+        try:
+            out, _ = self.process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise RuntimeError(f"still running after {timeout} s: {self.tail()}") from None
+        if self.process.returncode or not out.strip():
+            raise RuntimeError(f"exit {self.process.returncode}: {out[-500:]} {self.tail()}")
+        result = dict(json.loads(out.strip().splitlines()[-1]))
+        if self.ledger:
+            view = parse_ledger(self.ledger.read_bytes())
+            result["events"] = view.events
+            result["gpu_ns"] = view.cards[0].busy_ns
+        return result
+
+    def tail(self) -> str:
+        return self.log.read_text()[-1500:]
+
+
+def guarded(report: Report, what: str, action: Callable[[], None]) -> None:
+    """One measurement that fails is a line in the report, not the end of it."""
+    try:
+        action()
+    except (RuntimeError, OSError, ValueError, KeyError, AssertionError, subprocess.SubprocessError) as error:
+        report.problem(f"{what}: {error}")
+
+
+def nvml_used(pid: int) -> int | None:
+    """Bytes NVML says a process holds; None when it does not say."""
+    if DRY:
+        return None
+    import pynvml
+
+    pynvml.nvmlInit()
+    handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+    for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
+        if process.pid == pid and process.usedGpuMemory:
+            return int(process.usedGpuMemory)
+    return None
+
+
+# ---- part 1 ---------------------------------------------------------------------------------------------------------
+
+
+def smoke(bench: Bench, report: Report) -> bool:
+    """Everything a user's first day needs, in a minute; false stops the part."""
+    memory = 8192
+    cases = [
+        ("memory", {}, Slice(memory)),
+        ("memory,graph", {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"}, Slice(memory, 50)),
+        ("memory", {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}, Slice(memory)),
+        ("blas,graph,triton", {}, Slice(memory, 50)),
+        ("processes", {}, Slice(memory, 50)),
+    ]
+    if DRY:
+        for verb in ("alloc", "async", "vmm"):
+            answer = bench.start([BIN / "memory", verb, "64"], Slice(256)).line()
+            assert answer["granted"] == 256 * MIB, (verb, answer)
+        return True
+    started = [
+        (name, extra, bench.start([sys.executable, HERE / "smoke.py", name, str(memory)], slice_, extra))
+        for name, extra, slice_ in cases
+    ]
+    failures = 0
+    for name, extra, running in started:
+        try:
+            out, _ = running.process.communicate(timeout=110)
+        except subprocess.TimeoutExpired:
+            running.process.kill()
+            out = "still running after 110 s"
+        ok = running.process.returncode == 0
+        failures += not ok
+        setting = next(iter(extra.values()), "native")
+        print(f"smoke {name} [{setting}]: {'ok' if ok else 'FAILED'}\n{out}", flush=True)
+        if not ok:
+            report.problem(f"smoke {name} [{setting}]: {out[-300:]} {running.tail()}")
+        events = parse_ledger(running.ledger.read_bytes()).events if running.ledger else {}
+        report.data[f"smoke {name} [{setting}]"] = {"ok": ok, "out": out, "events": events}
+    report.row("smoke test, cases run to the end", "", f"{len(cases) - failures} of {len(cases)}")
+    return failures == 0
+
+
+def fill(bench: Bench, report: Report, kind: str, limit_mib: int, block_mib: int) -> None:
+    """One way to allocate, up to its refusal."""
+    running = bench.start([BIN / "memory", kind, str(block_mib), str(limit_mib * 2)], Slice(limit_mib))
+    first = running.line()
+    used = nvml_used(running.process.pid)
+    running.tell("go on")
+    second = running.finish()
+    limit = limit_mib * MIB
+    error = None if used is None else (used - limit) / limit
+    report.data[f"memory {kind} {block_mib} MiB of {limit_mib} MiB"] = {**first, **second, "nvml": used, "error": error}
+    told = "NVML silent" if error is None else f"{error * 100:+.2f} % by NVML"
+    verdict = f"{first['granted'] / limit * 100:.1f} % granted, {told}, code {first['error']}, again {second['again'] / limit * 100:.1f} %"
+    report.row(f"memory: {kind}, blocks of {block_mib} MiB, limit {limit_mib} MiB", "no limit", verdict)
+
+
+def memory(bench: Bench, report: Report) -> None:
+    kinds = [("alloc", 2), ("alloc", 64), ("pitch", 64), ("managed", 64), ("async", 64), ("pool", 64)]
+    kinds += [("vmm", 64), ("vmm_released", 64), ("array", 64), ("graph", 64)]
+    for limit_mib in (256, 1024) if DRY else (2048, 8192, 40960):
+        for kind, block in kinds:
+            if kind == "managed" and limit_mib > 8192:
+                continue  # never more managed memory than is surely free
+            guarded(report, f"memory {kind} {limit_mib}", lambda k=kind, b=block, m=limit_mib: fill(bench, report, k, m, b))
+
+
+def killed(bench: Bench, report: Report) -> None:
+    """kill -9 while holding the slice, then all of it at once by another process of the container."""
+    environment, ledger = bench.environment(Slice(2048))
+    command = [str(BIN / "memory"), "alloc", "64"]
+    again = []
+    for _ in range(3):
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout
+        again.append(json.loads(process.stdout.readline())["granted"])
+        process.kill()
+        process.wait()
+    report.row("kill -9, then allocate again (MiB)", "", ", ".join(str(n // MIB) for n in again))
+    del ledger
+
+
+def calls(bench: Bench, report: Report) -> None:
+    """Nanoseconds a call; three interleaved runs each, the median."""
+    settings = {"bare": None, "ours, unlimited": Slice(), "ours, memory": Slice(40960 if not DRY else 4096)}
+    settings |= {"ours, cores 100": Slice(cores=100), "ours, cores 99 (not reached)": Slice(cores=99)}
+    results: dict[str, list[Json]] = {name: [] for name in settings}
+    for names in (list(settings), list(reversed(settings)), list(settings)):
+        for name in names:
+            results[name].append(bench.run([BIN / "launch", "3000" if DRY else "100000"], settings[name]))
+    report.data["calls"] = results
+    for call in results["bare"][0]:
+        medians = {name: statistics.median(run[call] for run in runs) for name, runs in results.items()}
+        bare = medians.pop("bare")
+        added = ", ".join(f"{name.removeprefix('ours, ')} {ns - bare:+.0f}" for name, ns in medians.items())
+        report.row(f"{call}, ns", f"{bare:.0f}", added)
+
+
+def torch_rates(bench: Bench, report: Report) -> None:
+    """PyTorch's own launch path: steps a second, interleaved."""
+    for work in ("small", "decode"):
+        rates: dict[str, list[float]] = {"bare": [], "ours": [], "ours, cores 100": []}
+        for name in ("bare", "ours", "ours, cores 100", "ours", "bare"):
+            slice_ = {"bare": None, "ours": Slice(40960), "ours, cores 100": Slice(40960, 100)}[name]
+            (result,) = together(bench, [Tenant(torch=work, slice=slice_)], 5)
+            rates[name].append(rate(result))
+        bare = statistics.median(rates["bare"])
+        ours = ", ".join(f"{name} {statistics.median(r) / bare * 100 - 100:+.2f} %" for name, r in rates.items() if name != "bare")
+        report.row(f"PyTorch {work}, steps/s", f"{bare:.1f}", ours)
+
+
+def part1(bench: Bench, report: Report) -> None:
+    guarded(report, "facts", lambda: report.data.update(facts=bench.run([BIN / "facts"])))
+    print(json.dumps(report.data.get("facts"), indent=1), flush=True)
+    ours = bench.run([BIN / "facts"], Slice())
+    report.data["facts under the limiter"] = ours
+    print("under the limiter:", json.dumps(ours), flush=True)
+    if not smoke(bench, report):
+        print("the smoke test failed; the rest of part 1 still runs", flush=True)
+    memory(bench, report)
+    guarded(report, "killed", lambda: killed(bench, report))
+    guarded(report, "calls", lambda: calls(bench, report))
+    if not DRY:
+        guarded(report, "PyTorch rates", lambda: torch_rates(bench, report))
+
+
+# ---- tenants --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Tenant:
+    """A load: `torch` names a PyTorch work, else `mode` and `ns` a synthetic one."""
+
+    mode: str = "stream"
+    ns: float = 1e6
+    torch: str = ""
+    slice: Slice | None = None
+
+    @property
+    def name(self) -> str:
+        return self.torch or f"{self.mode} {self.ns / 1000:g} us"
+
+    def command(self, seconds: float, iterations_per_ms: float) -> list[str | Path]:
+        if self.torch and not DRY:
+            return [sys.executable, HERE / "tenant.py", self.torch, str(seconds)]
+        mode, ns = ("stream", {"gemm": 1.4e6, "small": 5e3, "copy": 7e5, "decode": 5e5}[self.torch]) if self.torch else (self.mode, self.ns)
+        iterations = max(1, round(iterations_per_ms * ns / 1e6))
+        return [BIN / "busy", mode, str(ns), "0", str(seconds), str(iterations), "wait"]
+
+    def within(self, slice_: Slice | None) -> "Tenant":
+        return Tenant(self.mode, self.ns, self.torch, slice_)
+
+
+_PER_MS: list[float] = []
+
+
+def iterations_per_ms(bench: Bench) -> float:
+    if not _PER_MS:
+        _PER_MS.append(float(bench.run([BIN / "facts"])["iterations_per_ms"]))
+    return _PER_MS[0]
+
+
+def together(bench: Bench, tenants: Sequence[Tenant], seconds: float) -> list[Json]:
+    """All at once, from the same instant."""
+    per_ms = iterations_per_ms(bench)
+    running = [bench.start(tenant.command(seconds, per_ms), tenant.slice) for tenant in tenants]
+    for one in running:
+        one.line()
+    start = time.monotonic() + 0.5
+    for one in running:
+        one.tell(f"{start:.6f}")
+    return [one.finish(seconds + 60) for one in running]
+
+
+SETTLE = 2  # seconds dropped at the beginning
+
+
+def rate(result: Json) -> float:
+    """Work a second, the first seconds dropped."""
+    bins = result["bins"][SETTLE if len(result["bins"]) > 2 * SETTLE else 1 :]
+    return statistics.mean(bins)
+
+
+def seconds_of(wanted: float) -> float:
+    return max(4.0, wanted * 0.3) if DRY else wanted
+
+
+# ---- part 2 ---------------------------------------------------------------------------------------------------------
+
+
+def part2(bench: Bench, report: Report) -> None:
+    works = [Tenant(torch="gemm"), Tenant(ns=5e3), Tenant("graph", 5e3), Tenant("sync", 1e6), Tenant(ns=5e6)]
+    errors: list[float] = []
+    for work in works[: 3 if DRY else None]:
+        reference: list[Json] = []
+
+        def measure(work: Tenant = work, reference: list[Json] = reference) -> None:
+            reference += together(bench, [work], seconds_of(7))
+
+        guarded(report, f"uncapped {work.name}", measure)
+        if not reference:
+            continue
+        full = rate(reference[0])
+        for cap in (25, 50) if DRY else (10, 25, 50, 75, 90, 100):
+            guarded(report, f"cap {cap} {work.name}", lambda c=cap, w=work, f=full: capped(bench, report, w, c, f, errors))
+    if errors:
+        report.row("caps 10-90, mean error in points", "", f"{statistics.mean(errors):.2f} (worst {max(errors):.2f})")
+
+
+def capped(bench: Bench, report: Report, work: Tenant, cap: int, full: float, errors: list[float]) -> None:
+    seconds = seconds_of(8)
+    (result,) = together(bench, [work.within(Slice(None, cap))], seconds)
+    got = rate(result) / full * 100
+    bins = [n / full * 100 for n in result["bins"][SETTLE:]]
+    gpu = result["gpu_ns"] / 1e7 / seconds
+    worst = max((abs(b - cap) for b in bins), default=0.0)
+    report.data[f"cap {cap} {work.name}"] = {**result, "achieved": got, "full": full}
+    report.row(f"cap {cap}: {work.name}, % of full rate", "100", f"{got:.1f} (GPU time {gpu:.1f}, worst second off by {worst:.1f})")
+    if cap < 100:
+        errors.append(abs(got - cap))
+
+
+# ---- part 3 ---------------------------------------------------------------------------------------------------------
+
+
+def split(bench: Bench, report: Report, shares: Sequence[int], works: Sequence[Tenant], solos: dict[str, float]) -> None:
+    """Tenants side by side, bare and in their slices: each one's part of what was done."""
+    seconds = seconds_of(14)
+    name = f"{'/'.join(map(str, shares))}: {' + '.join(work.name for work in works)}"
+    cells = {}
+    for label in ("bare", "ours"):
+        arbiter = bench.arbiter()
+        slices = [Slice(None, share, "weight", arbiter) if label == "ours" else None for share in shares]
+        results = together(bench, [work.within(slice_) for work, slice_ in zip(works, slices, strict=True)], seconds)
+        parts = [rate(result) / solos[work.name] for result, work in zip(results, works, strict=True)]
+        got = [part / sum(parts) * 100 for part in parts]
+        error = max(abs(g - s) for g, s in zip(got, shares, strict=True))
+        report.data[f"{name} {label}"] = {"results": results, "got": got, "efficiency": sum(parts)}
+        cells[label] = f"{'/'.join(f'{g:.1f}' for g in got)} (sum {sum(parts) * 100:.0f} %)"
+        if label == "ours":
+            cells[label] += f", off by {error:.1f}"
+    report.row(name, cells["bare"], cells["ours"])
+
+
+def wake(bench: Bench, report: Report) -> None:
+    """One tenant sleeps through the first half: how soon after waking it has its share."""
+    arbiter = bench.arbiter()
+    works = [Tenant("stream", 1e6, slice=Slice(None, 50, "weight", arbiter)), Tenant("late", 1e6, slice=Slice(None, 50, "weight", arbiter))]
+    results = together(bench, works, seconds_of(12))
+    report.data["wake"] = results
+    report.row("50/50, second tenant wakes half-way: units per second", "", f"{results[0]['bins']} beside {results[1]['bins']}")
+
+
+def storm(bench: Bench, report: Report) -> None:
+    """Many processes make a context at once."""
+    count, cells = (4 if DRY else 32), {}
+    for label in ("bare", "ours"):
+        environment, _ = bench.environment(Slice(65536 if not DRY else 4096) if label == "ours" else None)
+        started = time.monotonic()
+        children = [
+            subprocess.Popen([str(BIN / "memory"), "alloc", "2", "2"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            for _ in range(count)
+        ]
+        times = []
+        for child in children:
+            child.wait(120)
+            times.append(time.monotonic() - started)
+        cells[label] = f"{max(times):.2f} s"
+    report.row(f"{count} processes start and allocate at once, the last after", cells["bare"], cells["ours"])
+
+
+def part3(bench: Bench, report: Report) -> None:
+    gemm, small, long, graph, decode = Tenant(torch="gemm"), Tenant(ns=5e3), Tenant(ns=5e6), Tenant("graph", 5e3), Tenant(torch="decode")
+    solos: dict[str, float] = {}
+    for work in (gemm, small, long, graph, decode):
+
+        def solo(work: Tenant = work) -> None:
+            solos[work.name] = rate(together(bench, [work], seconds_of(6))[0])
+
+        guarded(report, f"solo {work.name}", solo)
+    report.data["solos"] = solos
+    cases: list[tuple[list[int], list[Tenant]]] = [
+        ([30, 70], [gemm, gemm]),
+        ([20, 30, 50], [gemm, gemm, gemm]),
+        ([30, 70], [gemm, small]),
+        ([30, 70], [long, small]),
+        ([20, 30, 50], [small, graph, gemm]),
+        ([50, 50], [decode, gemm]),
+    ]
+    for shares, works in cases[: 3 if DRY else None]:
+        guarded(report, f"{shares}", lambda s=shares, w=works: split(bench, report, s, w, solos))
+    guarded(report, "wake", lambda: wake(bench, report))
+    guarded(report, "storm", lambda: storm(bench, report))
+
+
+def main(part: str) -> int:
+    report = Report(part)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        if DRY:
+            os.environ["FAKE_GPU"] = str(Path(folder) / "gpu")
+        bench = Bench(Path(folder))
+        try:
+            {"1": part1, "2": part2, "3": part3}[part](bench, report)
+        finally:
+            report.data["seconds"] = time.monotonic() - started
+            report.save()
+            print(f"\n{report.table()}\n\n{len(report.problems)} problems, {time.monotonic() - started:.0f} s", flush=True)
+            for problem in report.problems:
+                print(f"PROBLEM: {problem}", flush=True)
+    return 0 if not report.problems else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# benchmarks/gpu/run.sh 1|2|3 [--dry-run]: one part of the GPU benchmark (bench.py says what each measures),
+# each under nine minutes. Needs one NVIDIA card, gcc, Python >= 3.12 with PyTorch, Triton and pynvml.
+# Writes OUT/partN.json and prints a table. --dry-run: on the fake driver, no card and no PyTorch needed.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+part=${1:?part 1, 2 or 3} dry=${2:-}
+export OUT=${OUT:-$PWD/build/gpu-bench} PYTHONUNBUFFERED=1
+bin=limiter/build/gpu
+mkdir -p "$bin" "$OUT"
+
+# Build here; where that fails, use what was carried.
+if ! make -s -C limiter all; then
+    [ -f limiter/build/libkerf.so ] || { echo "no compiler and no libkerf.so"; exit 2; }
+    echo "using the libkerf.so that was carried"
+fi
+export KERF_LIBRARY=$PWD/limiter/build/libkerf.so KERF_BENCH_BIN=$PWD/$bin
+
+flags="-std=gnu11 -D_GNU_SOURCE -O2 -Ilimiter/include -Ilimiter/src -Ilimiter/tests/fake"
+if [ "$dry" = --dry-run ]; then
+    make -s -C limiter programs
+    libcuda=limiter/build/fake/libcuda.so.1
+    export KERF_BENCH_DRY=1 LD_LIBRARY_PATH=$PWD/limiter/build/fake FAKE_MEMORY_MIB=81920 FAKE_CONTEXT_MIB=16
+    export KERF_BENCH_UUID=GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae00
+else
+    nvidia-smi || true
+    libcuda=$(ldconfig -p | awk '/libcuda\.so\.1/ { print $NF; exit }')
+    for place in /usr/local/nvidia/lib64 /usr/local/nvidia/lib /usr/lib/x86_64-linux-gnu /usr/lib64; do
+        [ -n "$libcuda" ] || { [ -f "$place/libcuda.so.1" ] && libcuda=$place/libcuda.so.1; } || true
+    done
+    export KERF_BENCH_UUID=$(nvidia-smi --query-gpu=uuid --format=csv,noheader | head -1)
+    nvidia-smi --query-gpu=clocks.sm,clocks.mem,temperature.gpu,power.draw --format=csv || true
+fi
+for program in memory launch busy facts; do
+    gcc $flags -o "$bin/$program" "benchmarks/gpu/$program.c" "$libcuda" -Wl,--allow-shlib-undefined -ldl -lpthread
+done
+python3 benchmarks/gpu/bench.py "$part" && status=0 || status=$?
+[ "$dry" = --dry-run ] || nvidia-smi --query-gpu=clocks.sm,clocks.mem,temperature.gpu,power.draw --format=csv || true
+exit $status
