@@ -23,6 +23,7 @@ from webhook.core.settings import Settings
 from webhook.server.app import Limits, Service
 
 log = logging.getLogger("webhook")
+HANDSHAKE_S = 10.0
 FINISH_S = 10.0
 """How long requests in flight may take to finish after SIGTERM."""
 
@@ -100,23 +101,25 @@ async def serve(rules: Rules, address: tuple[str, int], tls: ssl.SSLContext | No
     service = Service(rules.decide, Metrics(), Limits())
     runner = web.AppRunner(service.app(), access_log=None, handle_signals=False, shutdown_timeout=FINISH_S)
     await runner.setup()
-    site = web.TCPSite(runner, *address, ssl_context=tls)
+    loop = asyncio.get_running_loop()
+    assert runner.server is not None, "setup has made it"
+    door, patience = service.door(runner.server), HANDSHAKE_S if tls else None
     try:
-        await site.start()
+        server = await loop.create_server(door, *address, ssl=tls, ssl_handshake_timeout=patience)
     except OSError as error:
         sys.stderr.write(f"webhook: cannot listen on {address[0]}:{address[1]}: {error.strerror or error}\n")
         await runner.cleanup()
         return 1
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
     scheme = "https" if tls else "http"
-    log.info("serving on %s://%s:%d", scheme, *runner.addresses[0][:2])
+    log.info("serving on %s://%s:%d", scheme, *server.sockets[0].getsockname()[:2])
     await stop.wait()
     service.draining = True
     log.info("draining")
     await asyncio.sleep(drain_s)
-    await site.stop()
+    server.close()
     await service.finish(FINISH_S)
     await runner.cleanup()
     log.info("stopped")

@@ -19,6 +19,7 @@ from typing import IO, Any
 import pytest
 
 from kerf.sandbox.pki import Authority
+from kerf.sandbox.processes import await_until
 from kerf.testing.builders import a_pod
 from webhook.main import parse_bind
 
@@ -31,9 +32,11 @@ class Running:
 
     def post(self, body: bytes, tls: ssl.SSLContext | None = None) -> tuple[int, bytes]:
         if tls:
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection("127.0.0.1", self.port, context=tls)
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                "127.0.0.1", self.port, timeout=20, context=tls
+            )
         else:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         with contextlib.closing(connection):
             connection.request("POST", "/mutate", body)
             response = connection.getresponse()
@@ -83,7 +86,7 @@ def test_it_answers_and_stops_cleanly_on_sigterm() -> None:
 
 def test_a_request_in_flight_is_answered_after_sigterm() -> None:
     body = a_review(a_pod())
-    with a_webhook() as webhook, socket.create_connection(("127.0.0.1", webhook.port)) as connection:
+    with a_webhook() as webhook, socket.create_connection(("127.0.0.1", webhook.port), 20) as connection:
         head = f"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
         connection.sendall(head.encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 100")  # it waits for the body now
@@ -98,7 +101,7 @@ def test_a_request_in_flight_is_answered_after_sigterm() -> None:
 
 def test_a_hundred_megabytes_are_refused_and_the_service_goes_on() -> None:
     with a_webhook() as webhook:
-        with socket.create_connection(("127.0.0.1", webhook.port)) as connection:
+        with socket.create_connection(("127.0.0.1", webhook.port), 20) as connection:
             size = 100 * 1024 * 1024
             connection.sendall(f"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode())
             with contextlib.suppress(ConnectionError):  # it may close while we still send
@@ -157,8 +160,7 @@ def test_a_rotated_certificate_is_served_and_a_broken_one_is_not(tmp_path: Path)
             except ssl.SSLCertVerificationError:
                 return False
 
-        while not rotated():
-            pass
+        await_until(rotated, "the new certificate", 20)
         assert webhook.stop() == 0
 
 

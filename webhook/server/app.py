@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.web_protocol import RequestHandler
 
 from kerf.obs.metrics import Metrics
 from kerf.wire.admission import Answer, Review, parse_review, render_answer
@@ -44,16 +46,32 @@ class Service:
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._silent: dict[BaseProtocol, asyncio.TimerHandle] = {}
         self.draining = False
 
     def app(self) -> web.Application:
         """The aiohttp application."""
-        app = web.Application(client_max_size=self._limits.body_bytes, middlewares=[self._say_goodbye])
+        app = web.Application(client_max_size=self._limits.body_bytes, middlewares=[self._attend])
         app.router.add_post("/mutate", self.mutate)
         app.router.add_get("/healthz", self.healthy)
         app.router.add_get("/readyz", self.ready)
         app.router.add_get("/metrics", self.metrics)
         return app
+
+    def door(self, server: web.Server) -> Callable[[], BaseProtocol]:
+        """A protocol factory that gives up connections which never bring a request; aiohttp would keep them."""
+
+        def enter() -> BaseProtocol:
+            connection = server()
+            later = asyncio.get_running_loop().call_later
+            self._silent[connection] = later(self._limits.seconds, self._give_up, connection)
+            return connection
+
+        return enter
+
+    def _give_up(self, connection: RequestHandler) -> None:
+        del self._silent[connection]
+        connection.close()
 
     async def mutate(self, request: web.Request) -> web.Response:
         """Answer one AdmissionReview."""
@@ -120,8 +138,10 @@ class Service:
         return response
 
     @web.middleware
-    async def _say_goodbye(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """While draining, tell clients to connect to another replica."""
+    async def _attend(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Note that the connection is in use; while draining, tell its client to go to another replica."""
+        if timer := self._silent.pop(request.protocol, None):
+            timer.cancel()
         response = await handler(request)
         if self.draining:
             response.force_close()
