@@ -13,15 +13,15 @@ from kerf.model.ask import PodAsk
 from kerf.model.grant import Grant
 from kerf.model.policy import SchedulingPolicy
 from kerf.model.verdict import Misfit, Reason
-from scheduler.cache.census import Census
 from scheduler.cache.fleet import Fleet
-from scheduler.cache.lanes import Lane, Lanes
+from scheduler.cache.lanes import CHUNK, Lane, Lanes
+from scheduler.cache.views import View, Views
 from scheduler.core import bulk
 from scheduler.core.columns import Bools, Columns, Ints
 from scheduler.core.explain import Counts, Explanation, explain
 from scheduler.core.nearest import Field, shortlist
 from scheduler.core.place import place
-from scheduler.core.preference import prefer, wished
+from scheduler.core.preference import wished
 from scheduler.core.state import NodeState
 from scheduler.policies import fragmentation
 from scheduler.policies.nodes import POLICIES
@@ -47,12 +47,7 @@ class Engine:
     def __init__(self, fleet: Fleet, policy: SchedulingPolicy, *, check_node: bool = False) -> None:
         self.fleet = fleet
         self.check_node = check_node
-        self._census: Census | None = Census()
-        fleet.on_charge = self._census.observe
-        self._target = Target()
-        self._lens: fragmentation.Lens | None = None
-        self._lens_number = 0
-        self._kinds = 0
+        self._views = Views(fleet)
         self.set_policy(policy)
 
     def set_policy(self, policy: SchedulingPolicy) -> None:
@@ -62,9 +57,7 @@ class Engine:
 
     def set_target(self, target: Target) -> None:
         """Pack for a given workload instead of the one that is seen."""
-        self._census = None
-        self.fleet.on_charge = None
-        self._target, self._lens = target, None
+        self._views.set_target(target)
 
     def query(self, ask: PodAsk, rows: Ints) -> Answer:
         """Whether the pod fits on each of the fleet's rows; -1 is a node that is not known."""
@@ -76,11 +69,11 @@ class Engine:
         """A total order of the rows, best highest: by node policy, then by name. Rows that do not fit come last."""
         lane = self._lanes.get(ask)
         self._cost(lane)
+        costs, fits = lane.costs[rows].astype(np.int64), (rows >= 0) & (lane.reasons[rows] == 0)
+        behind = (costs - costs[fits].min(initial=_COST_LIMIT)) // self._window(ask)
         span = len(lane.costs)
-        tie = span - 1 - self.fleet.ranks()[rows]
-        best = -lane.costs[rows].astype(np.int64) * (span + 1) + tie
-        worst = NOWHERE - np.arange(len(rows), dtype=np.int64)
-        return np.where((rows >= 0) & (lane.reasons[rows] == 0), best, worst)
+        order = -behind * (span + 1) + span - self.fleet.ranks()[rows]
+        return np.where(fits, order, NOWHERE - np.arange(len(rows), dtype=np.int64))
 
     def place(self, ask: PodAsk, node: str | int) -> Grant | Misfit:
         """The pod's grant on a node, given by name or row: the cards that its score was computed for."""
@@ -122,58 +115,59 @@ class Engine:
         wish = ask.wishes.node_policy
         return wish if wish in POLICIES or wish == FRAGMENTATION else self.policy.nodes
 
+    def _window(self, ask: PodAsk) -> int:
+        return fragmentation.window(ask) if self._node_policy(ask) == FRAGMENTATION else 1
+
     def _cost(self, lane: Lane) -> None:
-        lens = self._current_lens() if self._node_policy(lane.ask) == FRAGMENTATION else None
-        if lens is not None and lane.lens != self._lens_number:
-            lane.costed, lane.lens = -1, self._lens_number
+        view = self._views.current() if self._node_policy(lane.ask) == FRAGMENTATION else None
+        if view is not None and lane.view != view.number:
+            lane.costed, lane.view = -1, view.number
         stale = (self.fleet.versions > lane.costed) & (lane.reasons == 0)
         changed = np.flatnonzero(stale)
-        for start in range(0, len(changed), fragmentation.CHUNK):
-            rows = changed[start : start + fragmentation.CHUNK]
-            costs = self._costs(lane, rows, lens)
+        for start in range(0, len(changed), CHUNK):
+            rows = changed[start : start + CHUNK]
+            costs = self._costs(lane, rows, view)
             lane.costs[rows] = np.clip(costs, -_COST_LIMIT, _COST_LIMIT)
         lane.costed = self.fleet.version
 
-    def _costs(self, lane: Lane, rows: Ints, lens: fragmentation.Lens | None) -> Ints:
+    def _costs(self, lane: Lane, rows: Ints, view: View | None) -> Ints:
         columns = self.fleet.columns.take(rows)
         accepted = self._lanes.accepted(lane, rows, columns)
-        if lens is None:
+        if view is None:
             after = bulk.after(lane.ask, columns, accepted, lane.preference, None)
             return POLICIES[self._node_policy(lane.ask)](after, lane.preference.weights)
-        price = self._price(lane, columns, accepted, lens)
+        fits, price = self._price(lane, rows, columns, accepted, view)
+        if price is not None and lane.ask.containers[0].cards == 1:
+            keys = bulk.sort_keys(lane.ask.containers[0], columns, lane.preference, price)
+            taken = bulk.choose(lane.ask.containers[0], columns, fits, keys, False)
+            chosen: Ints = (price * taken).sum(1)
+            return chosen
         after = bulk.after(lane.ask, columns, accepted, lane.preference, price)
-        return fragmentation.cost(columns, after, lens)
+        return fragmentation.cost(columns, after, view.survey.useful[rows], view.lens)
 
-    def _price(self, lane: Lane, columns: Columns, accepted: list[Bools], lens: fragmentation.Lens) -> Ints | None:
-        if len(lane.ask.containers) != 1 or "binpack" not in lane.preference.orders:
-            return None
+    def _price(
+        self, lane: Lane, rows: Ints, columns: Columns, accepted: list[Bools], view: View
+    ) -> tuple[Bools, Ints | None]:
+        """The cards that fit and what a slice costs on each; no price for several containers: they go by the chain."""
+        if len(lane.ask.containers) != 1:
+            return columns.present, None
         container = lane.ask.containers[0]
-        same_numa = lane.ask.selection.same_numa
-        fits = bulk.room(container, columns, accepted[0], lane.preference, same_numa).fits
-        return fragmentation.price(container, lane.ask.cpu_milli, columns, fits, lens)
+        fits = bulk.room(container, columns, accepted[0], lane.preference, lane.ask.selection.same_numa).fits
+        before = view.survey.take(rows)
+        return fits, fragmentation.price(container, lane.ask.cpu_milli, columns, fits, before, view.lens)
 
     def _prices(self, ask: PodAsk, name: str) -> dict[str, int]:
         """What one slice costs on each card of a node, for a pod whose cards are chosen by fragmentation."""
         row = self.fleet.row(name)
-        if row < 0 or self._node_policy(ask) != FRAGMENTATION:
+        if row < 0 or self._node_policy(ask) != FRAGMENTATION or len(ask.containers) != 1:
             return {}
         rows = np.array([row])
         columns = self.fleet.columns.take(rows)
-        chain, weights = wished(ask, self.policy)
-        lane = Lane(ask, chain, prefer(chain, weights))
-        price = self._price(lane, columns, self._lanes.accepted(lane, rows, columns), self._current_lens())
+        lane = self._lanes.get(ask)
+        _, price = self._price(lane, rows, columns, self._lanes.accepted(lane, rows, columns), self._views.current())
         if price is None:
             return {}
-        return {state.card.id: int(cost) for state, cost in zip(self.fleet.state(name).cards, price[0], strict=False)}
-
-    def _current_lens(self) -> fragmentation.Lens:
-        target = self._census.target() if self._census is not None else self._target
-        if self._lens is None or target is not self._target or self._kinds != len(self.fleet.kinds):
-            self._target = target
-            self._lens = fragmentation.compile_lens(target, tuple(self.fleet.kinds))
-            self._kinds = len(self.fleet.kinds)
-            self._lens_number += 1
-        return self._lens
+        return {card_id: int(price[0, column]) for card_id, column in self.fleet.columns_of(row).items()}
 
 
 def _counted(reasons: Ints, unknown: int) -> Counts:

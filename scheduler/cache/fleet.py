@@ -184,6 +184,10 @@ class Fleet:
         """Every known node by name. For metrics, dumps and plans; it copies."""
         return (self.state(name) for name in self.names())
 
+    def columns_of(self, row: int) -> Mapping[str, int]:
+        """The column of each card in a row."""
+        return self._entries[self.name(row)].column
+
     def column(self, row: int, card_id: str) -> int:
         """The column of a card, -1 if the row has no such card."""
         name = self._names[row]

@@ -44,8 +44,8 @@ class Lane:
     decided: int = -1
     """The fleet's version that `reasons` reflects."""
     costed: int = -1
-    """The fleet's version that `costs` reflects, for the lens numbered `lens`."""
-    lens: int = -1
+    """The fleet's version that `costs` reflects, for the view numbered `view`."""
+    view: int = -1
     memo: dict[Hashable, int] = field(default_factory=dict)
     kinds: tuple[Bools, ...] = ()
     """Per container the kinds of cards it accepts, by the fleet's number."""

@@ -1,10 +1,13 @@
 """Node policy `fragmentation`: place where the fleet stays most useful to the pods that usually come.
 
 For every class of the target workload, the free part of a node's cards is useful if the class could run there now: the
-cards have its memory and its cores free, there are enough of them, and the node has the CPU. The cost of a placement
-is the useful amount that it destroys beyond its own size, plus what the space on the card was worth beyond the slice
-(`prices`). Costs are rounded to buckets, and nodes of one bucket are taken in the order of their names: fine costs with
-random ties scatter pods over the fleet, coarse costs with a fixed order fill it from one end.
+cards have its memory and its cores free, there are enough of them, and the node has the CPU. Half of the weight is on
+that amount, half on the part of it for which the CPU lasts. The cost of a placement is the useful amount that it
+destroys beyond its own size, plus what the space on the card was worth beyond the slice (`prices`), plus the price of a
+kind of card that the workload over-demands (`scarcity`).
+
+Nodes whose cost is within a window of the best are equals, and equals are taken in the order of their names: exact
+costs with random ties scatter pods over the fleet, a window with a fixed order fills it from one end.
 
 All amounts are thousandths of a card, weights are whole numbers, and sums stay below 2**53, so that float arithmetic
 on them is exact and the answer is the same everywhere.
@@ -15,20 +18,29 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kerf.model.ask import ContainerAsk
+from kerf.model.ask import ContainerAsk, PodAsk
 from kerf.model.device import Card
 from scheduler.core.bulk import needed_memory
 from scheduler.core.columns import Bools, Columns, Ints
 from scheduler.core.fit import accepts
 from scheduler.core.preference import PERMILLE
 from scheduler.policies.prices import UNITS, Sizes, worth
+from scheduler.policies.scarcity import scarcity
 from scheduler.policies.workload import WHOLE, Kind, Target
 
-BUCKET = 40
-"""Thousandths of a card. Measured on openb: 20 to 150 differ by 0.1 points, exact costs lose 1 point."""
-CHUNK = 1024  # rows evaluated at once, to bound memory
+WINDOWS = {"none": 20, "slice": 30, "cards": 60}
+"""Thousandths of a card within which nodes are equals, for pods without cards, with a slice, and with whole or several
+cards. Measured on openb's traces: half or twice as much costs 0.1 to 0.3 points of allocated GPUs."""
 
 Reals = NDArray[np.float64]
+
+
+def window(ask: PodAsk) -> int:
+    """Costs closer than this are equal for the pod."""
+    if not ask.containers:
+        return WINDOWS["none"]
+    several = len(ask.containers) > 1 or ask.containers[0].cards > 1 or ask.containers[0].exclusive
+    return WINDOWS["cards" if several else "slice"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,32 +50,43 @@ class Lens:
     memory: Ints  # kinds by demands: MiB needed, _NEVER where the demand does not accept the kind
     cores: Ints  # per demand
     of: Ints  # per class
-    cpu: Ints  # per class
+    cpu: Ints  # per class, at least 1
     cards: Ints  # per class
+    size: Ints  # kinds by classes: thousandths of a card that one pod takes, over all its cards
     weight: Reals  # per class
     worth: Ints  # kinds by UNITS + 1
     slack: Ints  # kinds by UNITS + 1: the least that placing a slice of this size can lose
+    scarce: Ints  # per kind: price of a whole card
 
 
 _NEVER = 2**60
 _NO_CARD = Card("", 0, "", "", memory_mib=1)  # columns without a card are of kind 0
 
 
-def compile_lens(target: Target, kinds: tuple[Card, ...]) -> Lens:
-    """Prepare a target for these kinds of cards, each given by an example."""
-    kinds = kinds or (_NO_CARD,)
+def compile_lens(target: Target, kinds: tuple[Card, ...], supply: tuple[int, ...]) -> Lens:
+    """Prepare a target for these kinds of cards, each given by an example and the number of such cards."""
+    kinds, supply = (kinds, supply) if kinds else ((_NO_CARD,), (1,))
     demands = sorted({_slice_of(kind) for kind, _ in target.kinds})
-    memory = [[_memory(demand, card) for demand in demands] for card in kinds]
+    memory = np.array([[_memory(demand, card) for demand in demands] for card in kinds], np.int64)
+    memory = memory.reshape(len(kinds), len(demands))
     tables = np.array([worth(_sizes(target, card)) for card in kinds], np.int64).reshape(len(kinds), UNITS + 1)
+    cards = np.array([kind.cards for kind, _ in target.kinds], np.int64)
+    of = np.array([demands.index(_slice_of(kind)) for kind, _ in target.kinds], np.int64)
+    cores = np.array([demand.cores for demand in demands], np.int64)
+    weight = np.array([weight for _, weight in target.kinds], np.float64)
+    factory = np.array([[max(card.factory_memory_mib, 1)] for card in kinds])
+    size = np.maximum(memory * PERMILLE // factory, cores * (PERMILLE // 100)) * (memory < _NEVER)
     return Lens(
-        memory=np.array(memory, np.int64).reshape(len(kinds), len(demands)),
-        cores=np.array([demand.cores for demand in demands], np.int64),
-        of=np.array([demands.index(_slice_of(kind)) for kind, _ in target.kinds], np.int64),
-        cpu=np.array([kind.cpu_milli for kind, _ in target.kinds], np.int64),
-        cards=np.array([kind.cards for kind, _ in target.kinds], np.int64),
-        weight=np.array([weight for _, weight in target.kinds], np.float64),
+        memory=memory,
+        cores=cores,
+        of=of,
+        cpu=np.maximum(np.array([kind.cpu_milli for kind, _ in target.kinds], np.int64), 1),
+        cards=cards,
+        size=size[:, of] * cards,
+        weight=weight,
         worth=tables,
         slack=_slack(tables),
+        scarce=scarcity(size[:, of] * cards * weight, np.array(supply, np.float64)),
     )
 
 
@@ -73,7 +96,8 @@ def _slice_of(kind: Kind) -> Kind:
 
 def _memory(demand: Kind, card: Card) -> int:
     accepted = accepts(demand.selection, replace(demand.ask, vendor=card.vendor), card)
-    return demand.ask.memory_on(card.factory_memory_mib) if accepted else _NEVER
+    needed = demand.ask.memory_on(card.factory_memory_mib)
+    return needed if accepted and needed <= card.factory_memory_mib else _NEVER
 
 
 def _sizes(target: Target, card: Card) -> Sizes:
@@ -81,7 +105,7 @@ def _sizes(target: Target, card: Card) -> Sizes:
     found: dict[int, int] = {}
     for kind, weight in target.kinds:
         memory = _memory(_slice_of(kind), card)
-        if memory <= card.factory_memory_mib:
+        if memory < _NEVER:
             share = max(-(-memory * UNITS // max(card.factory_memory_mib, 1)), min(kind.cores, UNITS), 1)
             found[share] = found.get(share, 0) + weight * kind.cards
     return tuple(sorted(found.items()))
@@ -94,7 +118,7 @@ def _slack(tables: Ints) -> Ints:
 
 
 @dataclass(frozen=True, slots=True)
-class _Free:
+class Free:
     """What is free on cards: MiB and percent of SMs (negative on a card that takes no slice), and the smaller share."""
 
     memory: Ints
@@ -102,16 +126,14 @@ class _Free:
     share: Ints  # thousandths of the card
 
     @classmethod
-    def of(cls, columns: Columns) -> "_Free":
+    def of(cls, columns: Columns) -> "Free":
+        """Of every card in the rows."""
         open_ = columns.present & columns.usable & (columns.used_slots < columns.slots)
-        return cls.left(
-            open_,
-            (columns.memory - columns.used_memory, columns.memory),
-            (columns.cores - columns.used_cores, columns.cores),
-        )
+        memory = (columns.memory - columns.used_memory, columns.memory)
+        return cls.left(open_, memory, (columns.cores - columns.used_cores, columns.cores))
 
     @classmethod
-    def left(cls, open_: Bools, memory: tuple[Ints, Ints], cores: tuple[Ints, Ints]) -> "_Free":
+    def left(cls, open_: Bools, memory: tuple[Ints, Ints], cores: tuple[Ints, Ints]) -> "Free":
         """Of (free, total) memory and cores."""
         shares = [free * PERMILLE // np.maximum(total, 1) for free, total in (memory, cores)]
         share = np.maximum(np.minimum(*shares), 0) * open_
@@ -123,76 +145,84 @@ class _Free:
         return found
 
 
-def _useful(count: Ints, amount: Ints, cpu: Ints, lens: Lens) -> Reals:
-    """Weighted useful amount from, per node and demand, the number of cards that serve it and their free shares."""
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Per row and demand the cards that serve it and their free share, and per row the useful amount, doubled."""
+
+    count: Ints
+    amount: Ints
+    useful: Reals
+
+    @classmethod
+    def empty(cls, rows: int, demands: int) -> "Survey":
+        """Room for rows."""
+        return cls(np.zeros((rows, demands), np.int64), np.zeros((rows, demands), np.int64), np.zeros(rows))
+
+    def take(self, rows: Ints) -> "Survey":
+        """The given rows, copied."""
+        return Survey(self.count[rows], self.amount[rows], self.useful[rows])
+
+
+def survey(columns: Columns, lens: Lens) -> Survey:
+    """How useful the rows are now."""
+    free = Free.of(columns)
+    serves = free.serves(columns.kind, lens)
+    count, amount = serves.sum(1), (serves * free.share[..., None]).sum(1)
+    return Survey(count, amount, _useful(count, amount, columns.cpu, columns.kind[:, 0], lens))
+
+
+def _useful(count: Ints, amount: Ints, cpu: Ints, kind: Ints, lens: Lens) -> Reals:
+    """Twice the weighted useful amount, from the cards that serve each demand, their free shares, and the CPU."""
     runs = (count[:, lens.of] >= lens.cards) & (cpu[:, None] >= lens.cpu)
-    useful: Reals = (amount[:, lens.of] * runs) @ lens.weight
+    amounts = amount[:, lens.of]
+    lasting = cpu[:, None] // lens.cpu * lens.size[kind]
+    useful: Reals = ((amounts + np.minimum(amounts, lasting)) * runs) @ lens.weight
     return useful
 
 
-def _loss(kind: Ints, before: Ints, after: Ints, lens: Lens) -> Ints:
-    """What the space on a card was worth beyond the slices placed there."""
+def _lost(kind: Ints, before: Ints, after: Ints, lens: Lens) -> Ints:
+    """What the space on a card was worth beyond the slices placed there, and the price of its kind."""
     per_unit = PERMILLE // UNITS
     size = -((after - before) // per_unit)
     lost = lens.worth[kind, before // per_unit] - lens.worth[kind, after // per_unit] - lens.slack[kind, size]
-    loss: Ints = np.maximum(lost, 0)
-    return loss
+    found: Ints = np.maximum(lost, 0) + lens.scarce[kind] * (before - after) // PERMILLE
+    return found
 
 
-def _bucket(useful_lost: Reals, placed: Ints, loss: Ints) -> Ints:
-    exact: Ints = useful_lost.astype(np.int64) + (loss - placed) * WHOLE
-    return exact // (BUCKET * WHOLE)
+def _thousandths(useful_lost: Reals, placed: Ints, lost: Ints) -> Ints:
+    exact: Ints = useful_lost.astype(np.int64) + 2 * WHOLE * (lost - placed)
+    return exact // (2 * WHOLE)
 
 
-def price(ask: ContainerAsk, cpu_milli: int, columns: Columns, fits: Bools, lens: Lens) -> Ints:
-    """Cost, in buckets, of one slice of the container on each card that fits; 0 on the others."""
-    out = np.zeros(fits.shape, np.int64)
-    for start in range(0, columns.rows, CHUNK):
-        part = columns.take(np.arange(start, min(start + CHUNK, columns.rows)))
-        out[start : start + CHUNK] = _price(ask, cpu_milli, part, fits[start : start + CHUNK], lens)
-    return out
+def price(ask: ContainerAsk, cpu_milli: int, columns: Columns, fits: Bools, before: Survey, lens: Lens) -> Ints:
+    """Cost, in thousandths of a card, of one slice of the container on each card that fits; 0 on the others.
 
-
-def _price(ask: ContainerAsk, cpu_milli: int, columns: Columns, fits: Bools, lens: Lens) -> Ints:
-    free = _Free.of(columns)
-    serves = free.serves(columns.kind, lens)
-    count, amount = serves.sum(1), (serves * free.share[..., None]).sum(1)
-    useful = _useful(count, amount, columns.cpu, lens)
-    row, card = np.nonzero(fits)
-    at = (row, card)
-    left = _Free.left(
-        columns.used_slots[at] + 1 < columns.slots[at],
-        ((columns.memory - columns.used_memory - needed_memory(ask, columns))[at], columns.memory[at]),
-        ((columns.cores - columns.used_cores)[at] - ask.cores, columns.cores[at]),
-    )
-    still = left.serves(columns.kind[at], lens)
-    had = serves[at]
-    share = free.share[at]
-    useful_then = _useful(
-        count[row] - had + still,
-        amount[row] - had * share[:, None] + still * left.share[:, None],
+    `before` surveys the same rows.
+    """
+    at = row, _ = np.nonzero(fits)
+    kind = columns.kind[at]
+    free = (columns.memory - columns.used_memory)[at], (columns.cores - columns.used_cores)[at]
+    total = columns.memory[at], columns.cores[at]
+    slots = (columns.slots - columns.used_slots)[at]
+    was = Free.left(slots > 0, (free[0], total[0]), (free[1], total[1]))
+    need = needed_memory(ask, columns)[at]
+    left = Free.left(slots > 1, (free[0] - need, total[0]), (free[1] - ask.cores, total[1]))
+    had, has = was.serves(kind, lens), left.serves(kind, lens)
+    useful = _useful(
+        before.count[row] - had + has,
+        before.amount[row] - had * was.share[:, None] + has * left.share[:, None],
         columns.cpu[row] - cpu_milli,
+        columns.kind[row, 0],
         lens,
     )
     out = np.zeros(fits.shape, np.int64)
-    out[at] = _bucket(useful[row] - useful_then, share - left.share, _loss(columns.kind[at], share, left.share, lens))
+    lost = _lost(kind, was.share, left.share, lens)
+    out[at] = _thousandths(before.useful[row] - useful, was.share - left.share, lost)
     return out
 
 
-def cost(before: Columns, after: Columns, lens: Lens) -> Ints:
-    """Cost, in buckets, of what turned each node from `before` to `after`: the lowest is taken first."""
-    out = np.zeros(before.rows, np.int64)
-    for start in range(0, before.rows, CHUNK):
-        rows = np.arange(start, min(start + CHUNK, before.rows))
-        out[rows] = _cost(before.take(rows), after.take(rows), lens)
-    return out
-
-
-def _cost(before: Columns, after: Columns, lens: Lens) -> Ints:
-    was, left = _Free.of(before), _Free.of(after)
-    useful = []
-    for free, columns in ((was, before), (left, after)):
-        serves = free.serves(columns.kind, lens)
-        useful.append(_useful(serves.sum(1), (serves * free.share[..., None]).sum(1), columns.cpu, lens))
-    loss = _loss(before.kind, was.share, left.share, lens).sum(1)
-    return _bucket(useful[0] - useful[1], (was.share - left.share).sum(1), loss)
+def cost(before: Columns, after: Columns, useful: Reals, lens: Lens) -> Ints:
+    """Cost, in thousandths of a card, of what turned each node from `before` to `after`; `useful` is of `before`."""
+    was, left = Free.of(before).share, Free.of(after).share
+    lost = _lost(before.kind, was, left, lens).sum(1)
+    return _thousandths(useful - survey(after, lens).useful, (was - left).sum(1), lost)
