@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from deviceplugin.core.check import Tenant, check_ask, check_start
@@ -25,6 +26,7 @@ from deviceplugin.kubelet.board import Board
 from deviceplugin.kubelet.files import Files
 from kerf.kube import paths
 from kerf.kube.client import Kube
+from kerf.kube.errors import KubeError
 from kerf.model.grant import Grant, Holding
 from kerf.model.policy import SchedulingPolicy
 from kerf.vendors.registry import NAMES, VENDORS
@@ -79,12 +81,27 @@ class Admission:
         self._rules = rules
         self._lock = threading.Lock()
         self._moment = 0
+        self._floor = 0
         self._recent: deque[tuple[int, Tenant]] = deque(maxlen=MOST_RECENT)
 
-    def list_pods(self) -> Listing:
-        """The pods bound to this node, fresh from the API server. Raises KubeError."""
-        moment = self._moment
-        pods, _ = self._kube.list(paths.PODS, {"fieldSelector": f"spec.nodeName={self._rules.node}"})
+    def list_pods(self, *, fresh: bool = False) -> Listing:
+        """The pods bound to this node. Raises KubeError.
+
+        Unless `fresh`, from the API server's cache (a fresh read waits up to 100 ms for it to catch up), but never
+        older than what an earlier list showed: every pod that was let in is there, and with each pod all those that
+        were bound before it. So a cached list may refuse too much, which a fresh one corrects, but never too little.
+        """
+        moment, floor = self._moment, self._floor
+        query: dict[str, str | int] = {"fieldSelector": f"spec.nodeName={self._rules.node}"}
+        if floor and not fresh:
+            query |= {"limit": 0, "resourceVersion": str(floor), "resourceVersionMatch": "NotOlderThan"}
+        try:
+            pods, version = self._kube.list(paths.PODS, query)
+        except KubeError:
+            self._floor = 0  # the server may have been restored to an older state: begin anew
+            raise
+        with self._lock:
+            self._floor = max(self._floor, int(version) if version.isdigit() else 0)
         if not self._board.labels_known:
             node = self._kube.get(paths.node(self._rules.node))
             self._board.label((node.get("metadata") or {}).get("labels") or {})
@@ -129,7 +146,7 @@ class Admission:
 
     def clean(self) -> int:
         """Remove what belongs to pods that are gone or finished; how many things went. Raises KubeError."""
-        listing = self.list_pods()
+        listing = self.list_pods(fresh=True)
         live = {_meta(pod, "uid") for pod in listing.pods if (pod.get("status") or {}).get("phase") not in _FINISHED}
         with self._lock:
             live |= {tenant.holding.uid for at, tenant in self._recent if at > listing.moment}
@@ -158,7 +175,8 @@ class Admission:
             files, terms = self._node_files(holding, start.container), self._terms(pod, start.container)
             slices = holding.grant.of(start.container)
             self._files.write_ledger(holding.uid, start.container, render_ledger(limits_of(slices, files, terms)))
-            devices += [(name, self.edits(pod, holding, start.container)) for name in start.names]
+            edits = edits_of(slices, self._files.ledger_path(holding.uid, start.container), files, terms)
+            devices += [(name, edits) for name in start.names]
         if devices:
             self._files.write_spec(stem, render_specs(holding.pod, holding.uid, tuple(devices)))
         self._files.write_grant(holding.uid, render_grant(holding.grant))
@@ -181,13 +199,17 @@ class Admission:
 
 def _grants(texts: dict[str, str]) -> dict[str, Grant]:
     """Recorded grants by uid; a damaged record counts as none, the pod's annotation then speaks."""
-    found = {}
-    for uid, text in texts.items():
-        try:
-            found[uid] = parse_grant(text)
-        except WireError as error:
-            _LOG.warning("the recorded grant of pod %s is damaged: %s", uid, error)
-    return found
+    parsed = {uid: _grant(text) for uid, text in texts.items()}
+    return {uid: grant for uid, grant in parsed.items() if grant is not None}
+
+
+@lru_cache(maxsize=1024)
+def _grant(text: str) -> Grant | None:
+    try:
+        return parse_grant(text)
+    except WireError as error:
+        _LOG.warning("a recorded grant is damaged: %s", error)
+        return None
 
 
 def _tenant(pod: Json, let_in: dict[str, Grant]) -> Tenant | None:

@@ -24,14 +24,24 @@ class Starter:
 
     def start(self, slots: Slots, budget_s: float) -> Refusal | None:
         """None once everything the container needs is on disk. Raises Unavailable."""
-        return ask(lambda: self._attempt(slots), budget_s)
+        return ask(lambda: self._decide(slots), budget_s)
 
-    def _attempt(self, slots: Slots) -> Refusal | None:
+    def _decide(self, slots: Slots) -> Refusal | None:
+        """A "no" is spoken only after a fresh look at the pods."""
+        refusal, _ = self._attempt(slots, fresh=False)
+        if refusal is None:
+            return None
+        refusal, pod = self._attempt(slots, fresh=True)
+        if refusal is not None and pod is not None and refusal.why is not Why.UNKNOWN_POD:
+            self._tell(pod, refusal)
+        return refusal
+
+    def _attempt(self, slots: Slots, *, fresh: bool) -> tuple[Refusal | None, Json | None]:
         held = self._resources.held(CALL_S)
         found = owner(slots, held)
         if isinstance(found, Refusal):
-            return found
-        listing = self._admission.list_pods()
+            return found, None
+        listing = self._admission.list_pods(fresh=fresh)
         recorded = self._resources.recorded()
         if found is None:
             live = frozenset(str(pod["metadata"].get("uid")) for pod in listing.pods)
@@ -40,11 +50,8 @@ class Starter:
         else:
             pod = listing.named(*found)
         if pod is None:
-            return _nobody(slots, found)
-        refusal = self._let_in(pod, listing, slots, (held, recorded))
-        if refusal is not None and refusal.why is not Why.UNKNOWN_POD:
-            self._tell(pod, refusal)
-        return refusal
+            return _nobody(slots, found), None
+        return self._let_in(pod, listing, slots, (held, recorded)), pod
 
     def _let_in(
         self, pod: Json, listing: Listing, slots: Slots, kubelet: tuple[tuple[Held, ...], tuple[Recorded, ...] | None]
