@@ -5,7 +5,7 @@ The official models decode slowly and drop fields they do not know; Kerf reads a
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Protocol
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import orjson
 
@@ -57,8 +57,9 @@ class KubeClient:
         from kubernetes.client.rest import RESTClientObject
 
         self._configuration = configuration
-        self._pool = RESTClientObject(configuration).pool_manager
-        self._host = str(configuration.host).rstrip("/")
+        # One server, one pool: the manager would parse the URL and look the pool up for every call.
+        self._pool = RESTClientObject(configuration).pool_manager.connection_from_url(str(configuration.host))
+        self._root = urlsplit(str(configuration.host)).path.rstrip("/")
         self._timeout_s = timeout_s
 
     def get(self, path: str, query: Query | None = None) -> Json:
@@ -148,20 +149,21 @@ class KubeClient:
         from urllib3 import Timeout
         from urllib3.exceptions import HTTPError
 
-        url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
+        url = f"{self._root}{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": "application/json", "User-Agent": "kerf"}
         for setting in self._configuration.auth_settings().values():
             headers[setting["key"]] = setting["value"]
         if body is not None:
             headers["Content-Type"] = content or "application/json"
         try:
-            return self._pool.request(
+            return self._pool.urlopen(
                 method,
                 url,
                 body=None if body is None else orjson.dumps(body),
                 headers=headers,
                 preload_content=content is not None,
                 retries=False,
+                redirect=False,
                 timeout=Timeout(connect=min(timeout_s, 5.0), read=timeout_s),
             )
         except HTTPError as error:
