@@ -37,6 +37,7 @@ static CUresult take_graph(int i)
     if (rc == CUDA_SUCCESS)
         rc = cuGraphLaunch((CUgraphExec)(uintptr_t)ids[i], NULL);
     cuCtxSynchronize();
+    va[i] = params.dptr;
     return rc;
 }
 
@@ -75,6 +76,7 @@ static void give(const char *kind, int i)
     } else if (!strcmp(kind, "array")) {
         must(cuArrayDestroy((CUarray)(uintptr_t)ids[i]), "cuArrayDestroy");
     } else if (!strcmp(kind, "graph")) {
+        must(cuMemFreeAsync(va[i], NULL), "cuMemFreeAsync");
         must(cuGraphExecDestroy((CUgraphExec)(uintptr_t)ids[i]), "cuGraphExecDestroy");
     } else {
         must(cuMemFree_v2(ids[i]), "cuMemFree");

@@ -53,21 +53,36 @@ void kerf_relaxed_end(const int *saved)
     kerf.real.cuThreadExchangeStreamCaptureMode(&mode);
 }
 
+/* Bytes a launch will make the driver take beyond what it holds for graphs. */
+static uint64_t growth(struct kerf_entry *exec, int device, int card)
+{
+    uint64_t charged = __atomic_load_n(&kerf.graph_charged[card], __ATOMIC_RELAXED), used = charged;
+    bool first = !exec->count;
+    if (!first)
+        return exec->bytes > charged ? exec->bytes - charged : 0; /* it has its memory, unless that was trimmed away */
+    exec->count = 1;
+    if (kerf.real.cuDeviceGetGraphMemAttribute(device, CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT, &used) != CUDA_SUCCESS || used > charged)
+        used = charged;
+    uint64_t idle = charged - used;
+    return exec->bytes > idle ? exec->bytes - idle : 0;
+}
+
 /* Before the launch: what the graph will need must fit. */
 CUresult kerf_graph_admit(CUgraphExec exec)
 {
-    if (!remembers())
+    struct kerf_entry entry;
+    if (!remembers() || !kerf_table_find(&kerf.graphs, key_of(exec), &entry) || !entry.bytes)
         return CUDA_SUCCESS;
-    uint64_t bytes = bytes_of(key_of(exec));
-    int card = bytes ? kerf_card_of(kerf_current_device()) : KERF_NO_CARD;
+    int device = kerf_current_device(), card = device < 0 ? KERF_NO_CARD : kerf_card_of(device);
     if (card < 0)
         return CUDA_SUCCESS;
-    uint64_t charged = __atomic_load_n(&kerf.graph_charged[card], __ATOMIC_RELAXED);
-    if (bytes <= charged)
+    uint64_t more = growth(&entry, device, card);
+    if (!more)
         return CUDA_SUCCESS;
-    if (!kerf_reserve(card, bytes - charged, KERF_KIND_GRAPH))
+    if (!kerf_reserve(card, more, KERF_KIND_GRAPH))
         return CUDA_ERROR_OUT_OF_MEMORY;
-    __atomic_add_fetch(&kerf.graph_charged[card], bytes - charged, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&kerf.graph_charged[card], more, __ATOMIC_RELAXED);
+    (void)!kerf_table_put(&kerf.graphs, &entry); /* the row is there */
     return CUDA_SUCCESS;
 }
 

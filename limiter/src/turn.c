@@ -206,13 +206,18 @@ bool kerf_turn_is_ours(const struct kerf_seat *seat)
     return seat->member < 0 || (holder_of(word) == seat->member && load(&seat->members[seat->member].token) == seat->token);
 }
 
-static void begin(struct kerf_seat *seat, uint64_t now)
+/* The card's clock follows whoever is served, so that one who wakes has no credit for having slept. */
+static void advance_clock(struct kerf_seat *seat, uint64_t vtime)
 {
-    uint64_t vtime = load(&seat->tenants[seat->tenant].vtime);
-    seat->charged_from = seat->held_from = now;
-    store(&seat->head->since_ns, now);
     if (vtime > load(&seat->head->vclock))
         store(&seat->head->vclock, vtime);
+}
+
+static void begin(struct kerf_seat *seat, uint64_t now)
+{
+    seat->charged_from = seat->held_from = now;
+    store(&seat->head->since_ns, now);
+    advance_clock(seat, load(&seat->tenants[seat->tenant].vtime));
 }
 
 bool kerf_turn_take(struct kerf_seat *seat, uint64_t now)
@@ -243,7 +248,7 @@ void kerf_turn_charge(struct kerf_seat *seat, uint64_t now)
     uint64_t held = now - seat->charged_from;
     uint32_t own;
     weights(seat, now, &own);
-    __atomic_add_fetch(&tenant->vtime, held * KERF_UNIT / own, __ATOMIC_ACQ_REL);
+    advance_clock(seat, __atomic_add_fetch(&tenant->vtime, held * KERF_UNIT / own, __ATOMIC_ACQ_REL));
     __atomic_add_fetch(&tenant->held_ns, held, __ATOMIC_RELAXED);
     __atomic_add_fetch(&seat->members[seat->member].held_ns, held, __ATOMIC_RELAXED);
     seat->charged_from = now;

@@ -28,7 +28,8 @@ EXPORT CUresult cuMemPoolSetAttribute(CUmemoryPool pool, int attribute, void *va
 EXPORT CUresult cuDeviceSetMemPool(CUdevice device, CUmemoryPool pool);
 
 int fake_current_card(void);
-bool fake_capture_alloc(CUstream stream, size_t bytes);
+CUdeviceptr fake_capture_alloc(CUstream stream, size_t bytes); /* 0: not capturing */
+bool fake_free_node(CUdeviceptr ptr);
 void fake_drop_context(int card);
 
 #endif

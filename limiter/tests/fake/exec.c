@@ -22,13 +22,31 @@ struct CUevent_st {
     uint64_t number, done_at;
 };
 
+#define GRAPH_NODES 8
+
+/* Memory of a graph's allocation node: there from its first launch until someone frees it. */
+struct node {
+    CUdeviceptr ptr;
+    uint64_t bytes;
+    bool live;
+};
+
 struct CUgraph_st {
-    uint64_t id, duration_ns, bytes;
+    uint64_t id, duration_ns;
+    int nodes;
+    int node[GRAPH_NODES]; /* index into all_nodes */
 };
 
 struct CUgraphExec_st {
-    uint64_t duration_ns, bytes;
+    uint64_t duration_ns;
+    int nodes;
+    int node[GRAPH_NODES];
 };
+
+#define NODES 8192
+#define NODE_ADDRESS 0x600000000000ull /* no block of ours lies there */
+static struct node all_nodes[NODES];
+static int node_count;
 
 static struct CUctx_st primaries[FAKE_CARDS];
 static __thread struct CUctx_st *current;
@@ -36,7 +54,7 @@ static __thread struct CUctx_st *pushed[16];
 static __thread int depth;
 static __thread int capture_mode;
 static uint64_t launches, captures;
-static uint64_t graph_reserved[FAKE_CARDS];
+static uint64_t graph_reserved[FAKE_CARDS], graph_used[FAKE_CARDS];
 static int initialised;
 
 uint64_t fake_launches(void)
@@ -323,11 +341,29 @@ CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph)
 
 CUresult cuStreamEndCapture_ptsz(CUstream stream, CUgraph *graph) { return cuStreamEndCapture(stream, graph); }
 
-bool fake_capture_alloc(CUstream stream, size_t bytes)
+static CUdeviceptr add_node(CUgraph graph, size_t bytes)
 {
-    if (!handle(stream) || !stream->capture)
+    int i = __atomic_fetch_add(&node_count, 1, __ATOMIC_RELAXED);
+    if (i >= NODES || graph->nodes == GRAPH_NODES)
+        abort();
+    all_nodes[i] = (struct node){ NODE_ADDRESS + (unsigned)i * 64u, bytes, false };
+    graph->node[graph->nodes++] = i;
+    return all_nodes[i].ptr;
+}
+
+CUdeviceptr fake_capture_alloc(CUstream stream, size_t bytes)
+{
+    return handle(stream) && stream->capture ? add_node(stream->capture, bytes) : 0;
+}
+
+bool fake_free_node(CUdeviceptr ptr)
+{
+    if (ptr < NODE_ADDRESS || ptr >= NODE_ADDRESS + NODES * 64)
         return false;
-    stream->capture->bytes += bytes;
+    struct node *node = &all_nodes[(ptr - NODE_ADDRESS) / 64];
+    if (node->live)
+        graph_used[current->device] -= node->bytes;
+    node->live = false;
     return true;
 }
 
@@ -335,8 +371,7 @@ bool fake_capture_alloc(CUstream stream, size_t bytes)
 CUresult cuGraphAddMemAllocNode(CUgraphNode *out, CUgraph graph, const CUgraphNode *after, size_t count, CUDA_MEM_ALLOC_NODE_PARAMS *params)
 {
     (void)after; (void)count;
-    graph->bytes += params->bytesize;
-    params->dptr = 0x1000;
+    params->dptr = add_node(graph, params->bytesize);
     *out = (CUgraphNode)graph;
     return CUDA_SUCCESS;
 }
@@ -360,7 +395,8 @@ CUresult cuGraphInstantiateWithFlags(CUgraphExec *out, CUgraph graph, unsigned l
     (void)flags;
     *out = calloc(1, sizeof **out);
     (*out)->duration_ns = graph->duration_ns;
-    (*out)->bytes = graph->bytes;
+    (*out)->nodes = graph->nodes;
+    memcpy((*out)->node, graph->node, sizeof graph->node);
     return CUDA_SUCCESS;
 }
 
@@ -400,30 +436,35 @@ CUresult cuGraphExecDestroy(CUgraphExec exec)
 
 CUresult cuDeviceGetGraphMemAttribute(CUdevice device, int attribute, void *value)
 {
-    if (attribute != CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT || fake_physical(device) < 0)
+    if (fake_physical(device) < 0 || (attribute != CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT && attribute != CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT))
         return CUDA_ERROR_INVALID_VALUE;
-    *(uint64_t *)value = graph_reserved[device];
+    *(uint64_t *)value = attribute == CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT ? graph_used[device] : graph_reserved[device];
     return CUDA_SUCCESS;
 }
 
 CUresult cuDeviceGraphMemTrim(CUdevice device)
 {
-    fake_give_memory(fake_physical(device), graph_reserved[device]);
-    graph_reserved[device] = 0;
+    fake_give_memory(fake_physical(device), graph_reserved[device] - graph_used[device]);
+    graph_reserved[device] = graph_used[device];
     return CUDA_SUCCESS;
 }
 
 CUresult cuGraphUpload(CUgraphExec exec, CUstream stream)
 {
     (void)stream;
-    uint64_t bytes = (exec->bytes + (2u << 20) - 1) / (2u << 20) * (2u << 20);
     if (!current)
         return CUDA_ERROR_INVALID_CONTEXT;
-    if (bytes > graph_reserved[current->device]) {
-        if (!fake_take_memory(current->card, bytes - graph_reserved[current->device]))
+    uint64_t *used = &graph_used[current->device], *reserved = &graph_reserved[current->device], need = *used;
+    for (int i = 0; i < exec->nodes; i++)
+        need += all_nodes[exec->node[i]].live ? 0 : all_nodes[exec->node[i]].bytes;
+    if (need > *reserved) {
+        if (!fake_take_memory(current->card, need - *reserved))
             return CUDA_ERROR_OUT_OF_MEMORY;
-        graph_reserved[current->device] = bytes;
+        *reserved = need;
     }
+    for (int i = 0; i < exec->nodes; i++)
+        all_nodes[exec->node[i]].live = true;
+    *used = need;
     return CUDA_SUCCESS;
 }
 
@@ -448,7 +489,7 @@ static CUresult run(uint64_t duration_ns, CUstream stream)
 
 CUresult cuGraphLaunch(CUgraphExec exec, CUstream stream)
 {
-    CUresult rc = exec->bytes ? cuGraphUpload(exec, stream) : CUDA_SUCCESS;
+    CUresult rc = exec->nodes ? cuGraphUpload(exec, stream) : CUDA_SUCCESS;
     return rc == CUDA_SUCCESS ? run(exec->duration_ns, stream) : rc;
 }
 

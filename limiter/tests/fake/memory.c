@@ -154,7 +154,7 @@ CUresult cuMemAllocManaged(CUdeviceptr *out, size_t bytes, unsigned int flags)
 
 CUresult cuMemFree_v2(CUdeviceptr ptr)
 {
-    if (!ptr)
+    if (!ptr || fake_free_node(ptr))
         return CUDA_SUCCESS;
     struct block *block = block_of(ptr);
     if (!block)
@@ -226,9 +226,9 @@ CUresult cuMemAllocFromPoolAsync(CUdeviceptr *out, size_t bytes, CUmemoryPool po
 {
     if (!out || !bytes || !pool || pool->destroyed)
         return CUDA_ERROR_INVALID_VALUE;
-    if (fake_capture_alloc(stream, bytes)) {
-        static CUdeviceptr virtual_address = 0x2000;
-        *out = virtual_address += 64;
+    CUdeviceptr node = fake_capture_alloc(stream, bytes);
+    if (node) {
+        *out = node;
         return CUDA_SUCCESS;
     }
     bytes = round_up(bytes, 512);

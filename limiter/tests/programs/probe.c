@@ -120,6 +120,7 @@ static void do_graph(const char *verb)
         CUgraphNode node;
         cuGraphCreate(&graph, 0);
         rc = cuGraphAddMemAllocNode(&node, graph, NULL, 0, &params);
+        ids[IDS / 2 + a] = params.dptr; /* to be freed by that number */
     } else { /* capture ID BYTES: the same by stream capture */
         CUdeviceptr ptr = 0;
         cuStreamBeginCapture_v2(streams[1], 0);
