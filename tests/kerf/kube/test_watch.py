@@ -1,0 +1,82 @@
+"""Following a resource for ever: nothing is missed, whatever ends the watch."""
+
+import threading
+from collections.abc import Iterator
+
+from kerf.kube.errors import Gone, NotFound, Unreachable
+from kerf.kube.watch import Follower
+
+
+class Script:
+    """A Kube whose lists and watches are played from a script; an exception in it is raised."""
+
+    def __init__(self, lists: list, watches: list) -> None:
+        self._lists, self._watches = iter(lists), iter(watches)
+        self.done = threading.Event()
+
+    def list(self, path: str, query: object = None) -> tuple[list, str]:
+        return self._next(self._lists), "1"
+
+    def watch(self, path: str, version: str, query: object = None, timeout_s: int = 300) -> Iterator:
+        yield from self._next(self._watches)
+
+    def _next(self, script: Iterator) -> object:
+        step = next(script, None)
+        if step is None:
+            self.done.set()
+            threading.Event().wait()
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+
+def item(name: str) -> dict:
+    return {"metadata": {"name": name, "resourceVersion": "2"}}
+
+
+def follow(lists: list, watches: list, **options: bool) -> list:
+    """What the callbacks were told, in order."""
+    told: list = []
+    script = Script(lists, watches)
+    follower = Follower(
+        script,
+        "/things",
+        lambda items: told.append(("list", [i["metadata"]["name"] for i in items])),
+        lambda kind, thing: told.append((kind, thing["metadata"]["name"])),
+        **options,
+    )
+    follower.start()
+    assert script.done.wait(30)
+    assert follower.synced.is_set()
+    follower.stop()
+    return told
+
+
+def test_a_watch_that_ends_is_taken_up_where_it_ended():
+    told = follow([[item("a")]], [[("ADDED", item("b"))], [("MODIFIED", item("b"))]])
+
+    assert told == [("list", ["a"]), ("ADDED", "b"), ("MODIFIED", "b")]
+
+
+def test_a_watch_that_is_too_old_is_listed_again():
+    told = follow([[item("a")], [item("b")]], [Gone(410, "Expired", "too old")])
+
+    assert told == [("list", ["a"]), ("list", ["b"])]
+
+
+def test_an_api_server_that_does_not_answer_is_asked_again():
+    told = follow([Unreachable("down"), [item("a")]], [Unreachable("cut"), [("DELETED", item("a"))]])
+
+    assert told == [("list", ["a"]), ("DELETED", "a")]
+
+
+def test_bookmarks_are_not_told():
+    assert follow([[]], [[("BOOKMARK", item("x")), ("ADDED", item("b"))]]) == [("list", []), ("ADDED", "b")]
+
+
+def test_an_optional_resource_that_does_not_exist_counts_as_empty(monkeypatch):
+    monkeypatch.setattr("kerf.kube.watch.LONGEST_PAUSE_S", 0.01)
+
+    told = follow([NotFound(404, "NotFound", "no such kind"), [item("a")]], [], optional=True)
+
+    assert told == [("list", []), ("list", ["a"])]
