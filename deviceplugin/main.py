@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ from kerf.wire.errors import WireError
 from kerf.wire.limiter import POLICIES
 
 _LOG = logging.getLogger("kerf.deviceplugin")
+SWITCH_SECONDS = 0.0005
+"""A loop may keep the interpreter for this long while a container waits to start (Python's default is 5 ms)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Settings:
     allow_disable: bool = setting(False, "let a container opt out of the limiter with CUDA_DISABLE_CONTROL=true")
     fallback_env: bool = setting(False, "for runtimes without CDI: answer in Allocate, refusing what is ambiguous")
     config: str | None = setting(None, "SchedulingPolicy file, for over-commitment and defaults; read again on change")
-    metrics_bind: str | None = setting(None, "HOST:PORT for /metrics, /healthz and /top")
+    metrics_bind: str | None = setting(None, "HOST:PORT for /metrics, /healthz, /readyz and /top")
     overuse_tolerance_mib: int = setting(512, "MiB beyond a slice that the driver may take before it is an overuse")
     overuse_report_after: float = setting(5.0, "seconds an overuse must last to become an event")
     overuse_evict_after: float = setting(0.0, "seconds an overuse must last for its pod to be evicted; 0 is never")
@@ -76,12 +79,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     os.umask(0o022)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    crashed = threading.Event()
+
+    def crash(died: threading.ExceptHookArgs) -> None:
+        # Half a plugin must not go on: without its health loop it would call sick cards well.
+        _LOG.critical("a thread died", exc_info=died.exc_value)
+        crashed.set()
+        stop.set()
+
+    threading.excepthook = crash
     try:
         serve(settings, connect(settings.kubeconfig, timeout_s=5.0), stop)
     except (WireError, KubeError, OSError, ValueError) as error:
         _LOG.error("%s", error)
         return 1
-    return 0
+    return int(crashed.is_set())
 
 
 def serve(settings: Settings, kube: Kube, stop: threading.Event) -> None:
@@ -106,7 +119,10 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event) -> None:
     monitor = Monitor(kube, admission, board, Ledgers(files), _limits(settings))
     registry.registry.register(monitor)
     publisher = Publisher(kube, settings.node_name, board, metrics)
-    http = serve_http(settings.metrics_bind, registry, {"/top": monitor.top}) if settings.metrics_bind else None
+    registrar = Registrar(settings.device_plugin_dir, settings.resource, servicer, metrics)
+    pages = {"/top": monitor.top}
+    bind, ready = settings.metrics_bind, registrar.registered.is_set
+    http = serve_http(bind, registry, ready, pages) if bind else None
     for name, loop in (
         ("health", health.run),
         ("publisher", publisher.run),
@@ -114,7 +130,7 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event) -> None:
         ("monitor", partial(monitor.run, probe, lambda pod, words: _about_pod(events, pod, "Overuse", words))),
     ):
         threading.Thread(target=loop, args=(stop,), name=name, daemon=True).start()
-    Registrar(settings.device_plugin_dir, settings.resource, servicer, metrics).run(stop)
+    registrar.run(stop)
     if http:
         http.shutdown()
     events.close()

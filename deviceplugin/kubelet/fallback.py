@@ -51,7 +51,7 @@ class Fallback:
         return ask(lambda: self._verify(slots), budget_s)
 
     def _allocate(self, slots: Slots) -> dp.ContainerAllocateResponse | Refusal:
-        listing = self._admission.list_pods()
+        listing = self._admission.list_pods(fresh=True)
         given = self._given()
         found = match(len(slots), tuple(w for pod in listing.pods if (w := self._waiting(pod, given))))
         if isinstance(found, Refusal):
@@ -65,7 +65,7 @@ class Fallback:
         found = owner(slots, held)
         if isinstance(found, Refusal):
             return found
-        listing = self._admission.list_pods()
+        listing = self._admission.list_pods(fresh=True)
         given = self._given().get(stem(slots))
         pod = listing.named(*found) if found else (listing.by_uid(given.uid) if given else None)
         listed = {entry.container for entry in held if entry.slots == slots}

@@ -1,4 +1,4 @@
-"""A small read-only HTTP server: /metrics, /healthz and what else it is given."""
+"""A small read-only HTTP server: /metrics, /healthz, /readyz and what else it is given."""
 
 import json
 import logging
@@ -12,7 +12,9 @@ _LOG = logging.getLogger("kerf.deviceplugin.http")
 Page = Callable[[], object]
 
 
-def serve_http(bind: str, metrics: Metrics, pages: Mapping[str, Page]) -> ThreadingHTTPServer:
+def serve_http(
+    bind: str, metrics: Metrics, ready: Callable[[], bool], pages: Mapping[str, Page]
+) -> ThreadingHTTPServer:
     """Serve on HOST:PORT from a thread of its own; `pages` answer JSON. Raises OSError, ValueError."""
     host, _, port = bind.rpartition(":")
 
@@ -25,6 +27,11 @@ def serve_http(bind: str, metrics: Metrics, pages: Mapping[str, Page]) -> Thread
                 self._answer(200, metrics.render(), "text/plain; version=0.0.4")
             elif path == "/healthz":
                 self._answer(200, b"ok\n", "text/plain")
+            elif path == "/readyz":
+                known = ready()
+                self._answer(
+                    200 if known else 503, b"ok\n" if known else b"the kubelet does not know us\n", "text/plain"
+                )
             elif path in pages:
                 self._answer(200, json.dumps(pages[path]()).encode(), "application/json")
             else:

@@ -141,9 +141,9 @@ static int find_member(struct kerf_seat *seat, uint64_t now)
         uint64_t token = load(&member->token);
         if (token && !silent(member, now, GONE_NS))
             continue;
+        store(&member->heartbeat_ns, now); /* before the token: a seat just taken must not look deserted */
         if (!__atomic_compare_exchange_n(&member->token, &token, seat->token, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
             continue;
-        store(&member->heartbeat_ns, now);
         __atomic_store_n(&member->tenant, (uint32_t)seat->tenant, __ATOMIC_RELEASE);
         __atomic_store_n(&member->want, 0, __ATOMIC_RELEASE);
         member->pid = kerf.pid;

@@ -7,7 +7,7 @@ from scheduler.policies.workload import Kind, Target, target
 
 HALVING = 8192
 """Charges after which all counts are halved."""
-CLASSES = 64
+CLASSES = 48
 """Most classes in a target: each costs time in every score."""
 _MIB_STEP, _CPU_STEP = 128, 250
 _FIRST_LOOK = 64

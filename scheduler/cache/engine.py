@@ -14,8 +14,8 @@ from kerf.model.grant import Grant
 from kerf.model.policy import SchedulingPolicy
 from kerf.model.verdict import Misfit, Reason
 from scheduler.cache.fleet import Fleet
-from scheduler.cache.lanes import CHUNK, Lane, Lanes
-from scheduler.cache.views import View, Views
+from scheduler.cache.lanes import Lane, Lanes
+from scheduler.cache.views import CHUNK, View, Views
 from scheduler.core import bulk
 from scheduler.core.columns import Bools, Columns, Ints
 from scheduler.core.explain import Counts, Explanation, explain

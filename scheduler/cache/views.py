@@ -10,7 +10,7 @@ from scheduler.core.columns import Ints
 from scheduler.policies.fragmentation import Lens, Survey, compile_lens, survey
 from scheduler.policies.workload import Target
 
-CHUNK = 1024  # rows surveyed at once, to bound memory
+CHUNK = 256  # rows surveyed at once: small enough for the processor's cache
 _DRIFT = 20  # the supply of a kind may change by one in so many before the lens is made anew
 
 

@@ -51,7 +51,7 @@ class Lens:
     cores: Ints  # per demand
     of: Ints  # per class
     cpu: Ints  # per class, at least 1
-    cards: Ints  # per class
+    cards: NDArray[np.int32]  # per class
     size: Ints  # kinds by classes: thousandths of a card that one pod takes, over all its cards
     weight: Reals  # per class
     worth: Ints  # kinds by UNITS + 1
@@ -70,12 +70,12 @@ def compile_lens(target: Target, kinds: tuple[Card, ...], supply: tuple[int, ...
     memory = np.array([[_memory(demand, card) for demand in demands] for card in kinds], np.int64)
     memory = memory.reshape(len(kinds), len(demands))
     tables = np.array([worth(_sizes(target, card)) for card in kinds], np.int64).reshape(len(kinds), UNITS + 1)
-    cards = np.array([kind.cards for kind, _ in target.kinds], np.int64)
+    cards = np.array([kind.cards for kind, _ in target.kinds], np.int32)
     of = np.array([demands.index(_slice_of(kind)) for kind, _ in target.kinds], np.int64)
     cores = np.array([demand.cores for demand in demands], np.int64)
     weight = np.array([weight for _, weight in target.kinds], np.float64)
     factory = np.array([[max(card.factory_memory_mib, 1)] for card in kinds])
-    size = np.maximum(memory * PERMILLE // factory, cores * (PERMILLE // 100)) * (memory < _NEVER)
+    size = np.maximum(memory * PERMILLE // factory, cores * (PERMILLE // 100)).clip(1) * (memory < _NEVER)
     return Lens(
         memory=memory,
         cores=cores,
@@ -149,14 +149,14 @@ class Free:
 class Survey:
     """Per row and demand the cards that serve it and their free share, and per row the useful amount, doubled."""
 
-    count: Ints
-    amount: Ints
+    count: NDArray[np.int32]
+    amount: Reals
     useful: Reals
 
     @classmethod
     def empty(cls, rows: int, demands: int) -> "Survey":
         """Room for rows."""
-        return cls(np.zeros((rows, demands), np.int64), np.zeros((rows, demands), np.int64), np.zeros(rows))
+        return cls(np.zeros((rows, demands), np.int32), np.zeros((rows, demands)), np.zeros(rows))
 
     def take(self, rows: Ints) -> "Survey":
         """The given rows, copied."""
@@ -167,15 +167,21 @@ def survey(columns: Columns, lens: Lens) -> Survey:
     """How useful the rows are now."""
     free = Free.of(columns)
     serves = free.serves(columns.kind, lens)
-    count, amount = serves.sum(1), (serves * free.share[..., None]).sum(1)
-    return Survey(count, amount, _useful(count, amount, columns.cpu, columns.kind[:, 0], lens))
+    count, amount = serves.sum(1, np.int32), (serves * free.share[..., None].astype(np.float64)).sum(1)
+    return Survey(count, amount, _useful(count, amount, _lasting(columns, 0, lens), lens))
 
 
-def _useful(count: Ints, amount: Ints, cpu: Ints, kind: Ints, lens: Lens) -> Reals:
+def _lasting(columns: Columns, cpu_milli: int, lens: Lens) -> Reals:
+    """Per row and class, the amount for which the CPU lasts once `cpu_milli` of it is gone."""
+    pods = np.maximum(columns.cpu - cpu_milli, 0)[:, None] // lens.cpu
+    lasting: Reals = (pods * lens.size[columns.kind[:, 0]]).astype(np.float64)
+    return lasting
+
+
+def _useful(count: NDArray[np.int32], amount: Reals, lasting: Reals, lens: Lens) -> Reals:
     """Twice the weighted useful amount, from the cards that serve each demand, their free shares, and the CPU."""
-    runs = (count[:, lens.of] >= lens.cards) & (cpu[:, None] >= lens.cpu)
+    runs = (count[:, lens.of] >= lens.cards) & (lasting > 0)
     amounts = amount[:, lens.of]
-    lasting = cpu[:, None] // lens.cpu * lens.size[kind]
     useful: Reals = ((amounts + np.minimum(amounts, lasting)) * runs) @ lens.weight
     return useful
 
@@ -210,9 +216,8 @@ def price(ask: ContainerAsk, cpu_milli: int, columns: Columns, fits: Bools, befo
     had, has = was.serves(kind, lens), left.serves(kind, lens)
     useful = _useful(
         before.count[row] - had + has,
-        before.amount[row] - had * was.share[:, None] + has * left.share[:, None],
-        columns.cpu[row] - cpu_milli,
-        columns.kind[row, 0],
+        before.amount[row] - had * was.share[:, None].astype(float) + has * left.share[:, None].astype(float),
+        _lasting(columns, cpu_milli, lens)[row],
         lens,
     )
     out = np.zeros(fits.shape, np.int64)
