@@ -133,11 +133,15 @@ static void note(struct kerf_lane *lane, uint64_t key, uint64_t cost)
         mine.mark = 1;
 }
 
-static bool may_launch(const struct kerf_gate *gate, const struct kerf_lane *lane)
+/* What was never measured goes one by one: a queue of it could be of any length. */
+static bool may_launch(const struct kerf_gate *gate, const struct kerf_lane *lane, bool unknown)
 {
+    unsigned under_way = lane->tail - lane->head;
     if (gate->hold != KERF_HOLD_TURN || gate->broke)
         return false;
-    return ahead(lane) <= KERF_IN_FLIGHT_NS || lane->tail - lane->head <= 1;
+    if (unknown)
+        return under_way <= 1;
+    return ahead(lane) <= KERF_IN_FLIGHT_NS || under_way <= 1;
 }
 
 /* pre: locked. Waits, lock released, until the pacer has seen something change. */
@@ -152,28 +156,29 @@ static void wait_a_little(struct kerf_gate *gate)
     gate->waiting--;
 }
 
-static void hold_back(struct kerf_gate *gate, struct kerf_lane *lane)
+/* Returns the cost, which may have become known meanwhile. */
+static uint64_t hold_back(struct kerf_gate *gate, struct kerf_lane *lane, uint64_t key)
 {
     uint64_t from = 0;
     gate->waiting++; /* so that settling asks for the turn */
     kerf_marker_poll(gate);
     kerf_gate_settle(gate, kerf_now_ns());
     gate->waiting--;
-    while (!may_launch(gate, lane)) {
+    while (!may_launch(gate, lane, !kerf_cost_of(key))) {
         from = from ? from : kerf_now_ns();
         wait_a_little(gate);
     }
     if (from)
         __atomic_add_fetch(&kerf.ledger->cards[gate->card].throttled_ns, kerf_now_ns() - from, __ATOMIC_RELAXED);
+    return kerf_cost_of(key);
 }
 
-static void enter_slowly(struct kerf_lane *lane, uint64_t key, uint64_t cost)
+static void enter_slowly(struct kerf_lane *lane, uint64_t key)
 {
     struct kerf_gate *gate = lane->gate;
     pthread_mutex_lock(&gate->lock);
-    hold_back(gate, lane);
-    bool idle = kerf_lane_idle(lane);
-    bool unknown = cost == 0 && lane->tail - lane->head < KERF_RING / 2;
+    uint64_t cost = hold_back(gate, lane, key);
+    bool idle = kerf_lane_idle(lane), unknown = cost == 0;
     if (idle)
         kerf_marker_place(lane, true, false);
     else if (unknown && __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED) != lane->marked)
@@ -200,7 +205,7 @@ void kerf_gate_enter(const struct kerf_launch *launch)
     if (likely(__atomic_load_n(&lane->pass, __ATOMIC_ACQUIRE) && cost && ahead(lane) <= KERF_IN_FLIGHT_NS))
         note(lane, key, cost);
     else
-        enter_slowly(lane, key, cost);
+        enter_slowly(lane, key);
 }
 
 void kerf_gate_leave(const struct kerf_launch *launch)

@@ -312,4 +312,7 @@ void kerf_pacer_leave(void)
         kerf_pacer_kick();
         nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
     }
+    for (int card = 0; card < (int)KERF_CARDS_MAX; card++)
+        if (kerf_pace.gates[card].card >= 0)
+            kerf_turn_leave(&kerf_pace.gates[card].seat, kerf_now_ns());
 }

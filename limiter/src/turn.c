@@ -120,6 +120,7 @@ static int find_tenant(struct kerf_seat *seat, uint64_t now)
         uint64_t id = load(&tenant->id);
         if (id && load(&tenant->seen_ns) + FORGOTTEN_NS > now)
             continue;
+        store(&tenant->seen_ns, now); /* before the id, for the same reason as below */
         if (!__atomic_compare_exchange_n(&tenant->id, &id, kerf.tenant_id, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
             if (id == kerf.tenant_id)
                 return (int)i;
@@ -330,6 +331,17 @@ void kerf_turn_rest(struct kerf_seat *seat, uint64_t now)
         return;
     kerf_turn_charge(seat, now);
     move(seat, seat->member, false);
+}
+
+void kerf_turn_leave(struct kerf_seat *seat, uint64_t now)
+{
+    if (seat->member < 0)
+        return;
+    kerf_turn_beat(seat, false, now);
+    kerf_turn_decline(seat, now);
+    uint64_t token = seat->token;
+    __atomic_compare_exchange_n(&seat->members[seat->member].token, &token, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    seat->member = -1;
 }
 
 void kerf_turn_spend(struct kerf_seat *seat, uint64_t busy_ns)

@@ -27,6 +27,7 @@ KERF_MUST_CHECK bool kerf_turn_must_yield(struct kerf_seat *seat, bool out_of_bu
 void kerf_turn_pass(struct kerf_seat *seat, uint64_t now); /* to whoever is next, else lie idle with us */
 void kerf_turn_decline(struct kerf_seat *seat, uint64_t now); /* pass on a turn that came unasked */
 void kerf_turn_rest(struct kerf_seat *seat, uint64_t now); /* keep it, but anyone may take it */
+void kerf_turn_leave(struct kerf_seat *seat, uint64_t now); /* for good: turn and seat are free at once */
 void kerf_turn_spend(struct kerf_seat *seat, uint64_t busy_ns);
 int64_t kerf_turn_budget(struct kerf_seat *seat, uint32_t cap, uint32_t trim, uint64_t in_flight, uint64_t now);
 void kerf_turn_retrim(struct kerf_seat *seat, uint32_t cap, uint32_t trim, uint64_t now); /* before `trim` changes */
