@@ -28,10 +28,8 @@ def serve_http(
             elif path == "/healthz":
                 self._answer(200, b"ok\n", "text/plain")
             elif path == "/readyz":
-                known = ready()
-                self._answer(
-                    200 if known else 503, b"ok\n" if known else b"the kubelet does not know us\n", "text/plain"
-                )
+                status, words = (200, b"ok\n") if ready() else (503, b"not registered with the kubelet\n")
+                self._answer(status, words, "text/plain")
             elif path in pages:
                 self._answer(200, json.dumps(pages[path]()).encode(), "application/json")
             else:

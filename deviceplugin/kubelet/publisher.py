@@ -28,7 +28,9 @@ class Publisher:
         self._board = board
         self._metrics = metrics
         self._wake = threading.Event()
+        self._lock = threading.Lock()
         self._published: str | None = None
+        self._written = 0
         query = {"fieldSelector": f"metadata.name={node}"}
         self._follower = Follower(kube, paths.NODES, self._replace, self._change, query=query)
 
@@ -55,8 +57,9 @@ class Publisher:
         text = render_inventory(self._board.cards)
         if not self._follower.synced.is_set() or text == self._published:
             return False
-        self._kube.patch(paths.node(self._node), {"metadata": {"annotations": {KEY: text}}})
-        self._published = text
+        node = self._kube.patch(paths.node(self._node), {"metadata": {"annotations": {KEY: text}}})
+        with self._lock:
+            self._published, self._written = text, _version(node)
         self._metrics.publications.inc()
         _LOG.info("published %d cards", len(self._board.cards))
         return True
@@ -78,5 +81,12 @@ class Publisher:
         if meta.get("name") != self._node or kind == "DELETED":
             return
         self._board.label(meta.get("labels") or {})
-        self._published = (meta.get("annotations") or {}).get(KEY)
+        with self._lock:
+            if _version(node) >= self._written:  # older news would make us write the same again
+                self._published = (meta.get("annotations") or {}).get(KEY)
         self._wake.set()
+
+
+def _version(node: Json) -> int:
+    text = str((node.get("metadata") or {}).get("resourceVersion", ""))
+    return int(text) if text.isdigit() else 0

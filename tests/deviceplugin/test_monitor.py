@@ -204,7 +204,7 @@ def served(world: World) -> Iterator[int]:
         port = probe.getsockname()[1]
     registry = Metrics()
     registry.registry.register(world.monitor)
-    server = serve_http(f"127.0.0.1:{port}", registry, {"/top": world.monitor.top})
+    server = serve_http(f"127.0.0.1:{port}", registry, lambda: False, {"/top": world.monitor.top})
     yield port
     server.shutdown()
     server.server_close()
@@ -213,10 +213,11 @@ def served(world: World) -> Iterator[int]:
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("/healthz", b"ok"),
+        ("/healthz", b"200 OK"),
+        ("/readyz", b"503 Service Unavailable"),
         ("/metrics", b"kerf_container_memory_used_bytes"),
         ("/top", b'"v": 1'),
-        ("/no", b"not found"),
+        ("/none", b"404 Not Found"),
     ],
 )
 def test_the_pages_answer(served: int, path: str, expected: bytes):

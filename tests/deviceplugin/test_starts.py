@@ -1,7 +1,9 @@
 """Containers start with their own grant, and only with it: the plugin between a fake kubelet and a fake API server."""
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +253,64 @@ def test_slots_pass_to_the_next_pod_with_the_next_pods_slices(world: World):
             world.kube.remove(f"/api/v1/namespaces/default/pods/{pod.pod['metadata']['name']}")
 
 
+def test_a_cached_list_that_is_behind_refuses_nobody(world: World):
+    gone = world.bind(one_slice("gone", 50_000))
+    world.kubelet.start_container(gone, "main")
+    behind = world.kube.list("/api/v1/pods", {"fieldSelector": f"spec.nodeName={NODE}"})
+    world.kube.remove("/api/v1/namespaces/default/pods/gone")
+    world.kubelet.forget(gone.uid)
+    fresh_list = world.kube.list
+    world.kube.list = lambda path, query=None: behind if "resourceVersionMatch" in query else fresh_list(path, query)
+
+    pod = world.bind(one_slice("next", 50_000))
+
+    assert ((card(0), 50_000, 5),) == world.got(world.kubelet.start_container(pod, "main"))
+
+
+def test_of_pods_that_start_in_the_same_instant_no_more_are_let_in_than_fit(world: World):
+    pods = [world.bind(one_slice(f"pod-{i}", 30_000)) for i in range(6)]
+    all_listed = threading.Barrier(len(pods), timeout=10.0)
+    fresh_list, first = world.kube.list, set(range(len(pods)))
+
+    def list_together(path: str, query: Any = None) -> Any:
+        answer = fresh_list(path, query)
+        if path == "/api/v1/pods" and first and threading.current_thread().name.startswith("kubelet"):
+            first.pop()
+            all_listed.wait()
+        return answer
+
+    world.kube.list = list_together
+    with ThreadPoolExecutor(len(pods)) as pool:
+        calls = [pool.submit(world.kubelet.pre_start, pod.slots["main"]) for pod in pods]
+        started = [call.exception() is None for call in calls]
+
+    assert sum(started) == 2  # 2 x 30,000 of 81,920 MiB
+
+
+def test_a_pod_that_was_let_in_while_another_was_looking_is_counted(world: World):
+    slow = world.bind(one_slice("slow", 50_000))
+    looked, go_on = threading.Event(), threading.Event()
+    fresh_list = world.kube.list
+
+    def look_slowly(path: str, query: Any = None) -> Any:
+        answer = fresh_list(path, query)
+        if path == "/api/v1/pods" and threading.current_thread().name.startswith("kubelet") and not looked.is_set():
+            looked.set()
+            assert go_on.wait(10.0)
+        return answer
+
+    world.kube.list = look_slowly
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(world.kubelet.pre_start, slow.slots["main"])
+        assert looked.wait(10.0)
+        quick = one_slice("quick", 50_000)
+        quick["metadata"]["creationTimestamp"] = "2025-01-01T00:00:00Z"
+        world.kubelet.start_container(world.bind(quick), "main")
+        go_on.set()
+
+    assert "50,000 of its 81,920 are held (default/quick)" in call.exception().details()
+
+
 def down() -> None:
     raise Unreachable("connection refused")
 
@@ -261,8 +321,6 @@ def events_of(world: World) -> set[tuple[str, str]]:
 
 
 def await_true(condition: Any) -> None:
-    import threading
-
     for _ in range(200):
         if condition():
             return
