@@ -61,6 +61,9 @@ class Fleet:
         """An example of each kind of card (vendor, model, mode, hardware memory), by the number in `columns.kind`."""
         self.on_charge: Callable[[Mapping[str, CardUse], int], None] | None = None
         """Told what each charged pod holds of its cards, and its CPU."""
+        self.charges = 0
+        self.releases = 0
+        """How many pods with cards were charged and released so far."""
         self._kind_of: dict[tuple[object, ...], int] = {}
         self._hardware_of: dict[object, int] = {}
         self._entries: dict[str, _Entry] = {}
@@ -104,6 +107,7 @@ class Fleet:
     def charge(self, node_name: str, uses: Mapping[str, CardUse], cpu_milli: int, memory_mib: int) -> None:
         """Count what a pod holds of a node's cards, CPU and memory."""
         held = self._held.setdefault(node_name, _Held())
+        self.charges += bool(uses)
         for card_id, use in uses.items():
             held.cards[card_id] = held.cards.get(card_id, NO_USE) + use
         self._book(node_name, held, uses, (cpu_milli, memory_mib))
@@ -113,6 +117,7 @@ class Fleet:
     def release(self, node_name: str, uses: Mapping[str, CardUse], cpu_milli: int, memory_mib: int) -> None:
         """Take back what `charge` counted, called with the same arguments."""
         held = self._held.setdefault(node_name, _Held())
+        self.releases += bool(uses)
         for card_id, use in uses.items():
             held.cards[card_id] = held.cards.get(card_id, NO_USE) - use
         self._book(node_name, held, uses, (-cpu_milli, -memory_mib))

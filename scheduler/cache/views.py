@@ -8,9 +8,11 @@ from scheduler.cache.census import Census
 from scheduler.cache.fleet import Fleet
 from scheduler.core.columns import Ints
 from scheduler.policies.fragmentation import Lens, Survey, compile_lens, survey
-from scheduler.policies.workload import Target
+from scheduler.policies.workload import Target, with_whole_cards
 
 CHUNK = 256  # rows surveyed at once: small enough for the processor's cache
+TURNOVER = 512
+"""Charges between two looks at how often pods leave."""
 _DRIFT = 20  # the supply of a kind may change by one in so many before the lens is made anew
 
 
@@ -34,6 +36,8 @@ class Views:
         self._target = Target()
         self._supply: Ints = np.zeros(0, np.int64)
         self._layout = -1
+        self._turnover = False
+        self._judged = (0, 0)
         self._view: View | None = None
 
     def set_target(self, target: Target) -> None:
@@ -45,14 +49,26 @@ class Views:
     def current(self) -> View:
         """The view, its survey up to date."""
         target = self._census.target() if self._census is not None else self._target
-        moved = self._supply_moved()
+        moved = self._supply_moved() or self._turnover_moved()
         if self._view is None or target is not self._target or moved:
             self._target = target
             number = self._view.number + 1 if self._view else 0
+            if self._turnover:
+                target = with_whole_cards(target, int(self._fleet.columns.present.sum(1).max()))
             lens = compile_lens(target, tuple(self._fleet.kinds), tuple(self._supply.tolist()))
             self._view = View(number, lens, Survey.empty(self._fleet.columns.rows, len(lens.cores)))
         self._refresh(self._view)
         return self._view
+
+    def _turnover_moved(self) -> bool:
+        """Whether pods began or ceased to leave about as often as they come, judged every TURNOVER charges."""
+        charges, releases = self._fleet.charges - self._judged[0], self._fleet.releases - self._judged[1]
+        if charges < TURNOVER:
+            return False
+        self._judged = (self._fleet.charges, self._fleet.releases)
+        before = self._turnover
+        self._turnover = releases * 4 >= charges * (1 if before else 2)
+        return self._turnover != before
 
     def _supply_moved(self) -> bool:
         """Whether there are materially other cards than the lens was made for."""

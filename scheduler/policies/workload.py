@@ -77,4 +77,20 @@ def target(counts: Mapping[Kind | None, float], most: int = 256) -> Target:
     return Target(tuple(sorted((kind, weight) for kind, weight in weighted if weight)))
 
 
+def with_whole_cards(target: Target, widest: int) -> Target:
+    """The target plus pods of 2, 4, 8 … whole cards, up to the widest node.
+
+    Where pods come and go, pods of many cards suffer first: they are too rare to be in a target, and nothing else keeps
+    whole nodes free for them. Where pods only come, the plain target packs tighter.
+    """
+    weights = dict(target.kinds)
+    cards = 2
+    while cards <= widest:
+        kind = Kind(0, cards, -1, 100, 100)
+        weights[kind] = weights.get(kind, 0) + WHOLE * _WHOLE_CARDS // 100
+        cards *= 2
+    return Target(tuple(sorted(weights.items())))
+
+
 _FIRST = Kind(0, 0, 0, 0, 0)
+_WHOLE_CARDS = 3  # percent of the pods; measured on openb under churn: 1 loses half as much again, 6 gains nothing
