@@ -16,7 +16,11 @@ import torch
 def gemm() -> Callable[[], None]:
     x, y = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     out = torch.empty_like(x)
-    return lambda: torch.mm(x, y, out=out) and None
+
+    def step() -> None:
+        torch.mm(x, y, out=out)
+
+    return step
 
 
 def small() -> Callable[[], None]:
@@ -31,7 +35,11 @@ def small() -> Callable[[], None]:
 
 def copy() -> Callable[[], None]:
     x, y = (torch.empty(1 << 30, dtype=torch.uint8, device="cuda") for _ in range(2))
-    return lambda: y.copy_(x) and None
+
+    def step() -> None:
+        y.copy_(x)
+
+    return step
 
 
 def decode() -> Callable[[], None]:
