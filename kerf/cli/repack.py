@@ -64,6 +64,7 @@ def _apply(args: argparse.Namespace, repack: Any) -> int:
     from kerf.cli.cluster import connect_to
     from kerf.kube import paths
     from kerf.kube.errors import KubeError
+    from kerf.wire.objects import render_eviction
 
     kube = connect_to(args)
     for number, move in enumerate(repack.moves, 1):
@@ -71,14 +72,8 @@ def _apply(args: argparse.Namespace, repack: Any) -> int:
         if surprise := _surprise(kube, args.policy, move):
             raise FailureError(f"{step}: {surprise}")
         namespace, _, name = move.pod.partition("/")
-        body = {
-            "apiVersion": "policy/v1",
-            "kind": "Eviction",
-            "metadata": {"name": name, "namespace": namespace},
-            "deleteOptions": {"preconditions": {"uid": move.uid}},
-        }
         try:
-            kube.create(paths.eviction(namespace, name), body)
+            kube.create(paths.eviction(namespace, name), render_eviction(namespace, name, move.uid))
             _await_gone(kube, namespace, name, move.uid)
         except KubeError as error:
             raise FailureError(f"{step}: {error}") from error

@@ -72,6 +72,16 @@ def _holding(pod: Json, vendors: tuple[Vendor, ...]) -> Holding | None:
     return Holding(pod_key, str(meta.get("uid", "")), str(node), grant, stages)
 
 
+def render_eviction(namespace: str, name: str, uid: str) -> dict[str, Any]:
+    """The Eviction to POST to a pod's `eviction` subresource; budgets hold, a namesake of another uid is safe."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": name, "namespace": namespace},
+        "deleteOptions": {"preconditions": {"uid": uid}},
+    }
+
+
 def _grant(notes: Json, stages: tuple[tuple[str, Stage], ...], node: str, vendors: tuple[Vendor, ...]) -> Grant:
     if ours.GRANT in notes:
         return ours.parse_grant(str(notes[ours.GRANT]))

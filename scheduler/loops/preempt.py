@@ -15,6 +15,7 @@ from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError, NotFound
 from kerf.model.ask import PodAsk
 from kerf.model.verdict import Misfit
+from kerf.wire.objects import render_eviction
 from scheduler.cache.pending import Waiting
 from scheduler.cache.store import Store
 from scheduler.core.victims import Evictable, choose_victims, without
@@ -82,14 +83,8 @@ class Preemption:
         self._store.reserve(ask, node, grant, waiting.stages, time.monotonic() + HOLD_S)
         for victim in victims:
             namespace, _, name = victim.key.partition("/")
-            body = {
-                "apiVersion": "policy/v1",
-                "kind": "Eviction",
-                "metadata": {"name": name, "namespace": namespace},
-                "deleteOptions": {"preconditions": {"uid": victim.uid}},
-            }
             try:
-                self._kube.create(paths.eviction(namespace, name), body)
+                self._kube.create(paths.eviction(namespace, name), render_eviction(namespace, name, victim.uid))
             except NotFound:
                 continue
             except KubeError as error:
