@@ -71,7 +71,7 @@ class Service:
 
     def _give_up(self, connection: RequestHandler) -> None:
         del self._silent[connection]
-        connection.close()
+        connection.force_close()  # close() alone ends aiohttp's task and leaves the socket open
 
     async def mutate(self, request: web.Request) -> web.Response:
         """Answer one AdmissionReview."""

@@ -241,7 +241,7 @@ def test_a_connection_that_brings_no_request_is_closed_and_one_that_does_is_kept
         writer.write(healthy)
         assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200")
 
-        assert await slow_reader.read() == b""  # closed from the other side
+        assert await asyncio.wait_for(slow_reader.read(), 20) == b""  # closed from the other side
         writer.write(healthy)
         assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200")
         for each in (slow, writer):
