@@ -81,7 +81,9 @@ class Bench:
         self.folder = folder
         self.count = 0
 
-    def environment(self, slice_: Slice | None, extra: dict[str, str] | None = None) -> tuple[dict[str, str], Path | None]:
+    def environment(
+        self, slice_: Slice | None, extra: dict[str, str] | None = None
+    ) -> tuple[dict[str, str], Path | None]:
         """The environment for one container, and its fresh ledger."""
         environment = {**os.environ, **(extra or {})}
         if slice_ is None:
@@ -101,7 +103,9 @@ class Bench:
         path.write_bytes(render_arbiter())
         return path
 
-    def start(self, command: Sequence[str | Path], slice_: Slice | None, extra: dict[str, str] | None = None) -> "Running":
+    def start(
+        self, command: Sequence[str | Path], slice_: Slice | None, extra: dict[str, str] | None = None
+    ) -> "Running":
         """Start a program; its standard error goes to a log."""
         environment, ledger = self.environment(slice_, extra)
         self.count += 1
@@ -251,11 +255,13 @@ def memory(bench: Bench, report: Report) -> None:
         for kind, block in kinds:
             if kind == "managed" and limit_mib > 8192:
                 continue  # never more managed memory than is surely free
-            guarded(report, f"memory {kind} {limit_mib}", lambda k=kind, b=block, m=limit_mib: fill(bench, report, k, m, b))
+            guarded(
+                report, f"memory {kind} {limit_mib}", lambda k=kind, b=block, m=limit_mib: fill(bench, report, k, m, b)
+            )
 
 
 def killed(bench: Bench, report: Report) -> None:
-    """kill -9 while holding the slice, then all of it at once by another process of the container."""
+    """Kill -9 while holding the slice, then all of it at once by another process of the container."""
     environment, ledger = bench.environment(Slice(2048))
     command = [str(BIN / "memory"), "alloc", "64"]
     again = []
@@ -294,7 +300,9 @@ def torch_rates(bench: Bench, report: Report) -> None:
             (result,) = together(bench, [Tenant(torch=work, slice=slice_)], 5)
             rates[name].append(rate(result))
         bare = statistics.median(rates["bare"])
-        ours = ", ".join(f"{name} {statistics.median(r) / bare * 100 - 100:+.2f} %" for name, r in rates.items() if name != "bare")
+        ours = ", ".join(
+            f"{name} {statistics.median(r) / bare * 100 - 100:+.2f} %" for name, r in rates.items() if name != "bare"
+        )
         report.row(f"PyTorch {work}, steps/s", f"{bare:.1f}", ours)
 
 
@@ -332,7 +340,11 @@ class Tenant:
     def command(self, seconds: float, iterations_per_ms: float) -> list[str | Path]:
         if self.torch and not DRY:
             return [sys.executable, HERE / "tenant.py", self.torch, str(seconds)]
-        mode, ns = ("stream", {"gemm": 1.4e6, "small": 5e3, "copy": 7e5, "decode": 5e5}[self.torch]) if self.torch else (self.mode, self.ns)
+        mode, ns = (
+            ("stream", {"gemm": 1.4e6, "small": 5e3, "copy": 7e5, "decode": 5e5}[self.torch])
+            if self.torch
+            else (self.mode, self.ns)
+        )
         iterations = max(1, round(iterations_per_ms * ns / 1e6))
         return [BIN / "busy", mode, str(ns), "0", str(seconds), str(iterations), "wait"]
 
@@ -391,7 +403,9 @@ def part2(bench: Bench, report: Report) -> None:
             continue
         full = rate(reference[0])
         for cap in (25, 50) if DRY else (10, 25, 50, 75, 90, 100):
-            guarded(report, f"cap {cap} {work.name}", lambda c=cap, w=work, f=full: capped(bench, report, w, c, f, errors))
+            guarded(
+                report, f"cap {cap} {work.name}", lambda c=cap, w=work, f=full: capped(bench, report, w, c, f, errors)
+            )
     if errors:
         report.row("caps 10-90, mean error in points", "", f"{statistics.mean(errors):.2f} (worst {max(errors):.2f})")
 
@@ -404,7 +418,11 @@ def capped(bench: Bench, report: Report, work: Tenant, cap: int, full: float, er
     gpu = result["gpu_ns"] / 1e7 / seconds
     worst = max((abs(b - cap) for b in bins), default=0.0)
     report.data[f"cap {cap} {work.name}"] = {**result, "achieved": got, "full": full}
-    report.row(f"cap {cap}: {work.name}, % of full rate", "100", f"{got:.1f} (GPU time {gpu:.1f}, worst second off by {worst:.1f})")
+    report.row(
+        f"cap {cap}: {work.name}, % of full rate",
+        "100",
+        f"{got:.1f} (GPU time {gpu:.1f}, worst second off by {worst:.1f})",
+    )
     if cap < 100:
         errors.append(abs(got - cap))
 
@@ -412,7 +430,9 @@ def capped(bench: Bench, report: Report, work: Tenant, cap: int, full: float, er
 # ---- part 3 ---------------------------------------------------------------------------------------------------------
 
 
-def split(bench: Bench, report: Report, shares: Sequence[int], works: Sequence[Tenant], solos: dict[str, float]) -> None:
+def split(
+    bench: Bench, report: Report, shares: Sequence[int], works: Sequence[Tenant], solos: dict[str, float]
+) -> None:
     """Tenants side by side, bare and in their slices: each one's part of what was done."""
     seconds = seconds_of(14)
     name = f"{'/'.join(map(str, shares))}: {' + '.join(work.name for work in works)}"
@@ -434,10 +454,15 @@ def split(bench: Bench, report: Report, shares: Sequence[int], works: Sequence[T
 def wake(bench: Bench, report: Report) -> None:
     """One tenant sleeps through the first half: how soon after waking it has its share."""
     arbiter = bench.arbiter()
-    works = [Tenant("stream", 1e6, slice=Slice(None, 50, "weight", arbiter)), Tenant("late", 1e6, slice=Slice(None, 50, "weight", arbiter))]
+    works = [
+        Tenant("stream", 1e6, slice=Slice(None, 50, "weight", arbiter)),
+        Tenant("late", 1e6, slice=Slice(None, 50, "weight", arbiter)),
+    ]
     results = together(bench, works, seconds_of(12))
     report.data["wake"] = results
-    report.row("50/50, second tenant wakes half-way: units per second", "", f"{results[0]['bins']} beside {results[1]['bins']}")
+    report.row(
+        "50/50, second tenant wakes half-way: units per second", "", f"{results[0]['bins']} beside {results[1]['bins']}"
+    )
 
 
 def storm(bench: Bench, report: Report) -> None:
@@ -447,7 +472,12 @@ def storm(bench: Bench, report: Report) -> None:
         environment, _ = bench.environment(Slice(65536 if not DRY else 4096) if label == "ours" else None)
         started = time.monotonic()
         children = [
-            subprocess.Popen([str(BIN / "memory"), "alloc", "2", "2"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            subprocess.Popen(
+                [str(BIN / "memory"), "alloc", "2", "2"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
             for _ in range(count)
         ]
         times = []
@@ -459,7 +489,13 @@ def storm(bench: Bench, report: Report) -> None:
 
 
 def part3(bench: Bench, report: Report) -> None:
-    gemm, small, long, graph, decode = Tenant(torch="gemm"), Tenant(ns=5e3), Tenant(ns=5e6), Tenant("graph", 5e3), Tenant(torch="decode")
+    gemm, small, long, graph, decode = (
+        Tenant(torch="gemm"),
+        Tenant(ns=5e3),
+        Tenant(ns=5e6),
+        Tenant("graph", 5e3),
+        Tenant(torch="decode"),
+    )
     solos: dict[str, float] = {}
     for work in (gemm, small, long, graph, decode):
 
@@ -494,7 +530,9 @@ def main(part: str) -> int:
         finally:
             report.data["seconds"] = time.monotonic() - started
             report.save()
-            print(f"\n{report.table()}\n\n{len(report.problems)} problems, {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"\n{report.table()}\n\n{len(report.problems)} problems, {time.monotonic() - started:.0f} s", flush=True
+            )
             for problem in report.problems:
                 print(f"PROBLEM: {problem}", flush=True)
     return 0 if not report.problems else 1

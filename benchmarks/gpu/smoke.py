@@ -1,9 +1,9 @@
 """One case of PyTorch under the limiter, in a process of its own: `smoke.py CASE LIMIT_MIB`. Exit 0: as it should be."""
 
 import gc
-import os
 import sys
 import time
+from pathlib import Path
 
 import torch
 
@@ -61,7 +61,7 @@ def graph(_: int) -> dict[str, object]:
 
 def triton_kernel(_: int) -> dict[str, object]:
     """A Triton kernel, compiled and run."""
-    sys.path.insert(0, os.path.dirname(__file__))
+    sys.path.insert(0, str(Path(__file__).parent))
     from triton_add import add
 
     x, y = torch.rand(1 << 20, device="cuda"), torch.rand(1 << 20, device="cuda")
@@ -73,7 +73,7 @@ def triton_kernel(_: int) -> dict[str, object]:
 
 
 def blas(_: int) -> dict[str, object]:
-    """cuBLAS and cuDNN start and work; the limited rate is reported."""
+    """The cuBLAS and cuDNN libraries start and work; the limited rate is reported."""
     x = torch.randn(4096, 4096, device="cuda", dtype=torch.bfloat16)
     image, kernel = torch.randn(8, 64, 64, 64, device="cuda"), torch.randn(64, 64, 3, 3, device="cuda")
     torch.nn.functional.conv2d(image, kernel)

@@ -184,7 +184,7 @@ static void enter_slowly(struct kerf_lane *lane, uint64_t key)
     else if (unknown && __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED) != lane->marked)
         kerf_marker_place(lane, false, false); /* so that what comes next is measured alone */
     gate->idle_since = 0;
-    lane->pass = gate->hold == KERF_HOLD_TURN && !gate->broke;
+    __atomic_store_n(&lane->pass, gate->hold == KERF_HOLD_TURN && !gate->broke, __ATOMIC_RELEASE);
     note(lane, key, cost ? cost : KERF_GUESS_NS);
     mine.mark |= unknown;
     pthread_mutex_unlock(&gate->lock);
@@ -232,7 +232,7 @@ void kerf_gate_forget_stream(CUstream stream)
             struct kerf_lane *lane = gate->lanes[i];
             if (lane->stream != stream || lane->closed)
                 continue;
-            if (lane->submitted != lane->marked)
+            if (__atomic_load_n(&lane->submitted, __ATOMIC_RELAXED) != lane->marked)
                 kerf_marker_place(lane, false, false);
             lane->closed = true;
             __atomic_add_fetch(&kerf_pace.generation, 1, __ATOMIC_ACQ_REL);
@@ -256,7 +256,9 @@ void kerf_gate_forget_context(CUcontext ctx)
             if (!lane->space || lane->space->ctx != ctx)
                 continue;
             lane->head = lane->tail;
-            lane->completed = lane->marked = lane->submitted;
+            uint64_t submitted = __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED);
+            __atomic_store_n(&lane->marked, submitted, __ATOMIC_RELAXED);
+            __atomic_store_n(&lane->completed, submitted, __ATOMIC_RELAXED);
             lane->closed = true;
         }
         for (int i = 0; i < KERF_SPACES; i++)

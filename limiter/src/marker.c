@@ -58,7 +58,7 @@ static void give_event(struct kerf_space *space, CUevent event)
 static void complete_unmarked(struct kerf_lane *lane, uint64_t submitted)
 {
     uint64_t estimate = submitted - lane->marked;
-    lane->marked = submitted;
+    __atomic_store_n(&lane->marked, submitted, __ATOMIC_RELAXED);
     __atomic_store_n(&lane->completed, lane->completed + estimate, __ATOMIC_RELAXED);
     lane->gate->busy_ns += estimate;
     lane->cursor_known = false;
@@ -102,7 +102,7 @@ void kerf_marker_place(struct kerf_lane *lane, bool start, bool by_pacer)
         return;
     marker->estimate_ns = submitted - lane->marked;
     marker->key = __atomic_exchange_n(&lane->key, 0, __ATOMIC_RELAXED);
-    lane->marked = submitted;
+    __atomic_store_n(&lane->marked, submitted, __ATOMIC_RELAXED);
     /* If the GPU is through with it already, it may have been for a while. */
     marker->loose = by_pacer && kerf.real.cuEventQuery(event) == CUDA_SUCCESS;
 }

@@ -160,7 +160,12 @@ static bool await_turn(int gates, uint64_t next)
 {
     for (int card = 0; gates == 1 && card < (int)KERF_CARDS_MAX; card++) {
         struct kerf_gate *gate = &kerf_pace.gates[card];
-        if (gate->card < 0 || gate->hold != KERF_HOLD_NONE || gate->broke || !gate->waiting || gate->seat.member < 0)
+        if (gate->card < 0)
+            continue;
+        pthread_mutex_lock(&gate->lock);
+        bool only_the_turn = gate->hold == KERF_HOLD_NONE && !gate->broke && gate->waiting && gate->seat.member >= 0;
+        pthread_mutex_unlock(&gate->lock);
+        if (!only_the_turn)
             continue;
         kerf_turn_await(&gate->seat, 10 * next);
         return true;
@@ -170,7 +175,6 @@ static bool await_turn(int gates, uint64_t next)
 
 void kerf_pacer_kick(void)
 {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* what the gate is now, before whether the pacer sleeps */
     if (!__atomic_load_n(&kerf_pace.asleep, __ATOMIC_SEQ_CST))
         return;
     __atomic_add_fetch(&kerf_pace.kick, 1, __ATOMIC_SEQ_CST);
@@ -179,13 +183,17 @@ void kerf_pacer_kick(void)
 
 static bool anything_to_do(void)
 {
-    for (int card = 0; card < (int)KERF_CARDS_MAX; card++) {
+    bool any = false;
+    for (int card = 0; card < (int)KERF_CARDS_MAX && !any; card++) {
         struct kerf_gate *gate = &kerf_pace.gates[card];
-        int hold = __atomic_load_n(&gate->hold, __ATOMIC_SEQ_CST);
-        if (gate->card >= 0 && (__atomic_load_n(&gate->waiting, __ATOMIC_SEQ_CST) || hold == KERF_HOLD_TURN || hold == KERF_HOLD_DRAIN))
-            return true;
+        if (gate->card < 0)
+            continue;
+        /* Under the lock: who changes the gate after this look sees us asleep, and kicks. */
+        pthread_mutex_lock(&gate->lock);
+        any = gate->waiting || gate->hold == KERF_HOLD_TURN || gate->hold == KERF_HOLD_DRAIN;
+        pthread_mutex_unlock(&gate->lock);
     }
-    return false;
+    return any;
 }
 
 static void sleep_until_kicked(uint64_t timeout_ns)
@@ -295,8 +303,10 @@ void kerf_pacer_run(void)
     if (!kerf.gated_cards) {
         run_chores();
     } else {
-        if (pthread_create(&chores, NULL, chores_main, NULL) == 0)
+        if (pthread_create(&chores, NULL, chores_main, NULL) == 0) {
+            pthread_detach(chores);
             kerf_pace.threads = 2;
+        }
         run_ticks();
     }
     for (uint32_t left = 1;;)

@@ -31,7 +31,7 @@ static struct kerf_pool *find_or_add(CUmemoryPool handle, int card)
         pool->handle = handle;
         pool->card = card;
         pool->next = kerf.pools;
-        kerf.pools = pool;
+        __atomic_store_n(&kerf.pools, pool, __ATOMIC_RELEASE);
     }
     pthread_mutex_unlock(&kerf.pool_lock);
     return pool;
@@ -55,7 +55,7 @@ static bool settle(struct kerf_pool *pool)
 
 void kerf_pools_refresh(bool trim)
 {
-    if (!kerf.pools)
+    if (!__atomic_load_n(&kerf.pools, __ATOMIC_ACQUIRE))
         return;
     int saved;
     kerf_relaxed_begin(&saved);
@@ -157,7 +157,7 @@ static CUresult alloc(CUdeviceptr *out, const struct request *request)
         return call(request, out);
     if (!kerf_go_live())
         return CUDA_ERROR_OUT_OF_MEMORY;
-    if (kerf.capturing && kerf_stream_captures(request->stream)) {
+    if (__atomic_load_n(&kerf.capturing, __ATOMIC_ACQUIRE) > 0 && kerf_stream_captures(request->stream)) {
         CUresult rc = call(request, out);
         if (rc == CUDA_SUCCESS)
             kerf_graph_captured_alloc(request->stream, request->bytes);

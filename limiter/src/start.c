@@ -10,7 +10,7 @@
 
 #include "kerf.h"
 
-#define DEFAULT_LEDGER "/etc/kerf/ledger" /* where the node agent mounts it; used when KERF_LEDGER is unset */
+#define DEFAULT_LEDGER "/usr/local/kerf/ledger" /* where the node agent mounts it; used when KERF_LEDGER is unset */
 
 struct kerf_state kerf = {
     .slot = -1,

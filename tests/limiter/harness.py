@@ -69,9 +69,7 @@ class Box:
     def run(self, *command: str | Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run one program to its end under the limiter."""
         argv = [str(part) for part in command]
-        return subprocess.run(
-            argv, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        return subprocess.run(argv, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False)
 
     @contextmanager
     def probe(self, device: int = 0, init: bool = True) -> "Iterator[Probe]":
@@ -118,5 +116,3 @@ class Probe:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-
-
