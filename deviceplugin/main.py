@@ -35,6 +35,8 @@ from kerf.wire.errors import WireError
 from kerf.wire.limiter import POLICIES
 
 _LOG = logging.getLogger("kerf.deviceplugin")
+WITHDRAW_S = 10.0
+"""How long a silent API server may delay the end."""
 SWITCH_SECONDS = 0.0005
 """A loop may keep the interpreter for this long while a container waits to start (Python's default is 5 ms)."""
 
@@ -64,6 +66,7 @@ class Settings:
     allow_disable: bool = setting(False, "let a container opt out of the limiter with CUDA_DISABLE_CONTROL=true")
     fallback_env: bool = setting(False, "for runtimes without CDI: answer in Allocate, refusing what is ambiguous")
     config: str | None = setting(None, "SchedulingPolicy file, for over-commitment and defaults; read again on change")
+    leave_seconds: float = setting(1.5, "how long to serve pods on their way here after the cards were withdrawn")
     metrics_bind: str | None = setting(None, "HOST:PORT for /metrics, /healthz, /readyz and /top")
     overuse_tolerance_mib: int = setting(512, "MiB beyond a slice that the driver may take before it is an overuse")
     overuse_report_after: float = setting(5.0, "seconds an overuse must last to become an event")
@@ -114,27 +117,40 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event) -> None:
         fallback = Fallback(admission, files, resources)
         servicer = Servicer(board, fallback.allocate, fallback.start, metrics)
     else:
-        starter = Starter(admission, resources, lambda pod, no: _about_pod(events, pod, no.why.value, no.message))
+        starter = Starter(admission, resources, lambda pod, no: _about_pod(events, pod, no.message, no.why.value))
         servicer = Servicer(board, Turns().allocate, starter.start, metrics)
     monitor = Monitor(kube, admission, board, Ledgers(files), _limits(settings))
     registry.registry.register(monitor)
-    publisher = Publisher(kube, settings.node_name, board, metrics)
-    registrar = Registrar(settings.device_plugin_dir, settings.resource, servicer, metrics)
+    watched = servicer.watched
+    publisher = Publisher(kube, settings.node_name, board, watched, metrics)
     pages = {"/top": monitor.top}
-    bind, ready = settings.metrics_bind, registrar.registered.is_set
-    http = serve_http(bind, registry, ready, pages) if bind else None
-    for name, loop in (
-        ("health", health.run),
-        ("publisher", publisher.run),
-        ("clean", partial(clean_up, admission)),
-        ("monitor", partial(monitor.run, probe, lambda pod, words: _about_pod(events, pod, "Overuse", words))),
-    ):
-        threading.Thread(target=loop, args=(stop,), name=name, daemon=True).start()
-    registrar.run(stop)
+    http = serve_http(settings.metrics_bind, registry, watched, pages) if settings.metrics_bind else None
+    _start("health", partial(health.run, stop))
+    _start("clean", partial(clean_up, admission, stop))
+    over = partial(_about_pod, events, reason="Overuse")
+    _start("monitor", partial(monitor.run, probe, over, stop))
+    publishing = _start("publisher", partial(publisher.run, stop))
+    done = threading.Event()
+    _start("leave", partial(_leave, stop, publishing, settings.leave_seconds, done))
+    Registrar(settings.device_plugin_dir, settings.resource, servicer, metrics).run(done)
     if http:
         http.shutdown()
     events.close()
     resources.close()
+
+
+def _start(name: str, loop: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=loop, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _leave(stop: threading.Event, publishing: threading.Thread, seconds: float, done: threading.Event) -> None:
+    """Once told to stop, go on serving until the cards are withdrawn and those on their way here have arrived."""
+    stop.wait()
+    publishing.join(WITHDRAW_S)
+    done.wait(seconds)
+    done.set()
 
 
 def _rules(settings: Settings) -> Rules:
@@ -163,7 +179,7 @@ def _probe(settings: Settings) -> Probe:
     raise WireError("--probe", settings.probe, "use nvml or simulated:FILE")
 
 
-def _about_pod(events: Events, pod: dict[str, Any], reason: str, message: str) -> None:
+def _about_pod(events: Events, pod: dict[str, Any], message: str, reason: str) -> None:
     meta = pod["metadata"]
     about = {"kind": "Pod", "namespace": meta.get("namespace"), "name": meta.get("name"), "uid": meta.get("uid")}
     events.emit(about, reason, message)

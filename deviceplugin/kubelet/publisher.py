@@ -1,7 +1,13 @@
-"""The node's inventory in its annotation: written when it changes, and again when somebody else changes it."""
+"""The node's inventory in its annotation: written when it changes, and again when somebody else changes it.
+
+The kubelet fails a pod for good that arrives while no plugin is registered. So cards are offered only once the kubelet
+watches the slots, and called unhealthy before a plugin that is told to stop lets go of them.
+"""
 
 import logging
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from deviceplugin.kubelet.board import Board
@@ -15,17 +21,19 @@ from kerf.wire.inventory import KEY, render_inventory
 _LOG = logging.getLogger("kerf.deviceplugin.publisher")
 Json = dict[str, Any]
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+LOOK_S = 0.2
 BETWEEN_S = 0.2
 """Least time between two writes, so that two publishers cannot chase each other at full speed."""
 
 
 class Publisher:
-    """Keeps `kerf.dev/inventory` of one node equal to what the probe sees."""
+    """Keeps `kerf.dev/inventory` of one node equal to what the probe sees, from when `ready` first says so."""
 
-    def __init__(self, kube: Kube, node: str, board: Board, metrics: PluginMetrics) -> None:
+    def __init__(self, kube: Kube, node: str, board: Board, ready: Callable[[], bool], metrics: PluginMetrics) -> None:
         self._kube = kube
         self._node = node
         self._board = board
+        self._ready = ready
         self._metrics = metrics
         self._wake = threading.Event()
         self._lock = threading.Lock()
@@ -35,12 +43,14 @@ class Publisher:
         self._follower = Follower(kube, paths.NODES, self._replace, self._change, query=query)
 
     def run(self, stop: threading.Event) -> None:
-        """Publish until `stop`; never raises."""
+        """Publish until `stop`, then take the offer back; never raises."""
         self._follower.start()
         threading.Thread(target=self._watch_board, args=(stop,), name="publish", daemon=True).start()
+        while not self._ready() and not stop.wait(LOOK_S):
+            pass
         pause = FIRST_PAUSE_S
         while not stop.is_set():
-            self._wake.wait(1.0)
+            self._wake.wait(LOOK_S)
             self._wake.clear()
             try:
                 if self._publish():
@@ -52,6 +62,7 @@ class Publisher:
                 pause = min(pause * 2, LONGEST_PAUSE_S)
                 self._wake.set()
         self._follower.stop()
+        self._withdraw()
 
     def _publish(self) -> bool:
         text = render_inventory(self._board.cards)
@@ -63,6 +74,15 @@ class Publisher:
         self._metrics.publications.inc()
         _LOG.info("published %d cards", len(self._board.cards))
         return True
+
+    def _withdraw(self) -> None:
+        if not self._written:
+            return
+        text = render_inventory(tuple(replace(card, healthy=False) for card in self._board.cards))
+        try:
+            self._kube.patch(paths.node(self._node), {"metadata": {"annotations": {KEY: text}}})
+        except KubeError as error:
+            _LOG.warning("the offer of this node's cards cannot be taken back: %s", error)
 
     def _watch_board(self, stop: threading.Event) -> None:
         version = -1

@@ -54,6 +54,10 @@ class Servicer:
     watchers: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def watched(self) -> bool:
+        """Whether a kubelet watches the slots: pods that arrive now are served."""
+        return self.watchers > 0
+
     def options(self, _request: dp.Empty, _context: grpc.ServicerContext) -> dp.DevicePluginOptions:
         return dp.DevicePluginOptions(pre_start_required=True)
 

@@ -109,6 +109,7 @@ def a_world(root: Path, **settings: Any) -> Iterator[World]:
             cdi_dir=str(root / "cdi"),
             cdi_specs_from=(str(root / "node-cdi"),),
             state_dir=str(root / "state"),
+            leave_seconds=0.0,
             **settings,
         ),
     )

@@ -57,13 +57,27 @@ def test_the_plugin_registers_with_pre_start_and_forty_anonymous_slots(world: Wo
     assert world.kubelet.devices == {f"kerf-{i}": "Healthy" for i in range(40)}
 
 
-def test_a_plugin_that_is_up_first_waits_for_its_kubelet(world: World):
+def test_a_plugin_that_is_up_first_waits_for_its_kubelet_and_offers_no_card_before(world: World):
+    registered: list[int] = []
+    world.kube.fail = lambda method, path: registered.append(len(world.kubelet.requests)) if method == "PATCH" else None
     world.start_plugin()
-    await_published(world, [True] * 4)
-
     world.kubelet.start()
 
     world.kubelet.wait_devices(40)
+    await_published(world, [True] * 4)
+
+    assert registered == [1]
+
+
+def test_a_plugin_that_is_told_to_stop_takes_its_offer_back_and_makes_it_again_when_it_returns(world: World):
+    world.run()
+    await_published(world, [True] * 4)
+
+    world.stop_plugin()
+    assert published(world) == [False] * 4
+
+    world.start_plugin()
+    await_published(world, [True] * 4)
 
 
 def test_a_card_that_falls_sick_takes_free_slots_away_and_is_published_at_once(world: World):
