@@ -35,8 +35,9 @@ def render_kubeconfig(server: str, ca: Path, user: dict[str, Any]) -> dict[str, 
 
 
 def render_webhook(webhook: Webhook) -> dict[str, Any]:
-    """A MutatingWebhookConfiguration for pods at their creation."""
-    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"], "scope": "*"}
+    """A MutatingWebhookConfiguration for pods when they are created, and when they change: grants are not for users."""
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"]}
+    rule |= {"resources": ["pods"], "scope": "*"}
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",

@@ -1,6 +1,7 @@
 """The HTTP service: routes, limits, time-outs."""
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import time
@@ -20,6 +21,7 @@ _LOG = logging.getLogger("kerf.extender")
 LARGEST_BODY = 16 << 20
 """Bytes: 100,000 names of the longest kind, or a pod of the largest size with room to spare."""
 READ_SECONDS = 10.0
+DRAIN_SECONDS = 10.0
 BIND_THREADS = 16
 MOST_WAITING_BINDS = 1000
 """Binds in flight; beyond, kube-scheduler is told to come back, memory does not grow."""
@@ -47,10 +49,13 @@ class Extender:
         self._refresh = refresh
         self._pool = ThreadPoolExecutor(BIND_THREADS, thread_name_prefix="bind")
         self._binds = 0
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def app(self) -> web.Application:
         """The routes."""
-        app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_errors])
+        app = web.Application(client_max_size=LARGEST_BODY, middlewares=[self._counted, _errors])
         app.router.add_post("/filter", self._read_only("filter", self._verbs.filter))
         app.router.add_post("/prioritize", self._read_only("prioritize", self._verbs.prioritize))
         app.router.add_post("/preempt", self._read_only("preempt", self._verbs.preempt))
@@ -66,9 +71,13 @@ class Extender:
         runner = web.AppRunner(self.app(), access_log=None, keepalive_timeout=120.0, shutdown_timeout=10.0)
         await runner.setup()
         try:
-            await web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=tls, backlog=1024).start()
+            site = web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=tls, backlog=1024)
+            await site.start()
             _LOG.info("serving on %s", bind)
             await stop.wait()
+            # aiohttp's own shutdown drops bodies that are still arriving.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), DRAIN_SECONDS)
         finally:
             await runner.cleanup()
             self._pool.shutdown(wait=True)
@@ -86,6 +95,17 @@ class Extender:
             return web.Response(body=result, content_type="application/json")
 
         return handle
+
+    @web.middleware
+    async def _counted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            return await handler(request)
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
 
     async def _bind(self, request: web.Request) -> web.StreamResponse:
         query = parse_bind_query(await asyncio.wait_for(request.read(), READ_SECONDS))

@@ -134,6 +134,19 @@ def test_a_forged_grant_changes_nothing(cluster):
     assert not [key for key in notes if key.startswith("hami.io/vgpu")]
 
 
+def test_a_tenant_cannot_shrink_its_grant_afterwards(cluster):
+    cp, _ = cluster
+    cp.api.post(PODS, a_pod("shrinker", sleeper(mem=2000, cores=10)))
+    await_running(cp, ["shrinker"])
+    before = held(cp, "shrinker")
+
+    shrunk = render_grant(a_grant(before[0][0], 1, 0))
+    cp.api.patch(f"{PODS}/shrinker", {"metadata": {"annotations": {GRANT: shrunk, "mine": "kept"}}})
+
+    assert held(cp, "shrinker") == before
+    assert cp.api.get(f"{PODS}/shrinker")["metadata"]["annotations"]["mine"] == "kept"
+
+
 def test_scheduler_and_plugin_killed_in_the_middle_lose_nothing(cluster):
     cp, node = cluster
     names = [f"storm-{i}" for i in range(12)]

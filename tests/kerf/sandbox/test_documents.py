@@ -156,7 +156,13 @@ def test_a_webhook_is_asked_about_new_pods_only():
 
     assert webhook["clientConfig"] == {"url": "https://127.0.0.1:1/mutate", "caBundle": "Q0E="}
     assert webhook["rules"] == [
-        {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"], "scope": "*"}
+        {
+            "apiGroups": [""],
+            "apiVersions": ["v1"],
+            "operations": ["CREATE", "UPDATE"],
+            "resources": ["pods"],
+            "scope": "*",
+        }
     ]
 
 
