@@ -1,6 +1,7 @@
 """The device plugin on a real kubelet: every container starts with its own grant, whatever is killed meanwhile."""
 
 import json
+import signal
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -310,6 +311,21 @@ def test_with_the_kubelet_restarted_half_way_every_pod_still_gets_its_own(plugin
         submit(plugin, name, main=slices)
 
     assert {name: got(plugin, name) for name in asked} == asked
+
+
+def test_a_plugin_that_is_told_to_stop_withdraws_its_cards_while_it_still_serves(plugin: Plugin):
+    def offered() -> list[bool]:
+        notes = plugin.cp.api.get(f"/api/v1/nodes/{plugin.node.name}")["metadata"]["annotations"]
+        return [card.healthy for card in parse_inventory(notes[KEY])]
+
+    plugin.cp.kill("deviceplugin", signal.SIGTERM)
+    await_until(lambda: offered() == [False] * 4, "the cards to be withdrawn", 10)
+    submit(plugin, "dp-on-its-way", main=[(0, 1000, 5)])
+    await_until(lambda: not plugin.cp.supervisor.alive("deviceplugin"), "the plugin to end", 10)
+    plugin.start_again()
+
+    assert got(plugin, "dp-on-its-way") == [(0, 1000, 5)]
+    await_until(lambda: offered() == [True] * 4, "the cards to be offered again", 10)
 
 
 def test_a_pod_without_a_grant_never_runs_and_is_told_why(plugin: Plugin):
