@@ -57,7 +57,7 @@ def node_of(node: SimNode) -> Node:
 def ask_of(pod: SimPod) -> PodAsk:
     """A pod of the replay as the scheduler sees it."""
     selection = Selection(use_types=tuple(f"[{model.lower()}]" for model in sorted(pod.spec)))
-    containers = ()
+    containers: tuple[ContainerAsk, ...] = ()
     if pod.num_gpu:
         containers = (ContainerAsk("main", pod.num_gpu, memory_mib=pod.gpu_milli, cores=-(-pod.gpu_milli // 10)),)
     return PodAsk(
@@ -108,17 +108,20 @@ class Engine:
         grant = self.engine.place(ask, self.names[best])
         if isinstance(grant, Misfit):
             raise AssertionError((ask, self.names[best], grant))
-        self.fleet.charge(self.names[best], _uses(grant), pod.cpu, pod.mem)
-        return best, [int(card.partition("-")[2]) for card in _uses(grant)]
+        return best, self._charge(pod, best, grant)
 
     def release(self, pod: SimPod, node: int, gpus: Sequence[int]) -> None:
         """Take a placement back."""
-        use = CardUse(pod.gpu_milli, -(-pod.gpu_milli // 10), 1)
-        self.fleet.release(self.names[node], {f"{node}-{gpu}": use for gpu in gpus}, pod.cpu, pod.mem)
+        self.fleet.release(self.names[node], uses_of(pod, node, gpus), pod.cpu, pod.mem)
 
     def place_batch(self, pods: Sequence[SimPod]) -> list[Answer | None]:
         """Several pods, in the order of arrival."""
         return [self.place(pod) for pod in pods]
+
+    def _charge(self, pod: SimPod, node: int, grant: Grant) -> list[int]:
+        gpus = [int(s.card.partition("-")[2]) for container in grant.containers for s in container.slices]
+        self.fleet.charge(self.names[node], uses_of(pod, node, gpus), pod.cpu, pod.mem)
+        return gpus
 
     def _ask(self, pod: SimPod) -> PodAsk:
         key = (pod.cpu, pod.mem, pod.num_gpu, pod.gpu_milli, pod.spec)
@@ -127,5 +130,6 @@ class Engine:
         return self.asks[key]
 
 
-def _uses(grant: Grant) -> dict[str, CardUse]:
-    return {s.card: CardUse(s.memory_mib, s.cores, 1) for c in grant.containers for s in c.slices}
+def uses_of(pod: SimPod, node: int, gpus: Sequence[int]) -> dict[str, CardUse]:
+    """What a pod of the replay holds of its cards."""
+    return {f"{node}-{gpu}": CardUse(pod.gpu_milli, -(-pod.gpu_milli // 10), 1) for gpu in gpus}
