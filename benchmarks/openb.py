@@ -23,26 +23,63 @@ Answer = tuple[int, list[int]]
 
 
 class SimNode(Protocol):
-    """A node of a replay: index, name, CPU in thousandths, memory in MiB, number of GPUs, model."""
+    """A node of a replay."""
 
-    index: int
-    name: str
-    cpu: int
-    mem: int
-    gpus: int
-    model: str
+    @property
+    def index(self) -> int:
+        """Its place in the replay."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the trace."""
+
+    @property
+    def cpu(self) -> int:
+        """Thousandths of a core."""
+
+    @property
+    def mem(self) -> int:
+        """MiB."""
+
+    @property
+    def gpus(self) -> int:
+        """Number of GPUs."""
+
+    @property
+    def model(self) -> str:
+        """Model of its GPUs."""
 
 
 class SimPod(Protocol):
-    """A pod of a replay: `gpu_milli` of each of `num_gpu` GPUs of one of the models in `spec`."""
+    """A pod of a replay."""
 
-    seq: int
-    name: str
-    cpu: int
-    mem: int
-    num_gpu: int
-    gpu_milli: int
-    spec: tuple[str, ...]
+    @property
+    def seq(self) -> int:
+        """Its number."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the trace."""
+
+    @property
+    def cpu(self) -> int:
+        """Thousandths of a core."""
+
+    @property
+    def mem(self) -> int:
+        """MiB."""
+
+    @property
+    def num_gpu(self) -> int:
+        """Number of GPUs."""
+
+    @property
+    def gpu_milli(self) -> int:
+        """Thousandths of each GPU."""
+
+    @property
+    def spec(self) -> tuple[str, ...]:
+        """Models that it accepts, empty for all."""
 
 
 def node_of(node: SimNode) -> Node:

@@ -3,8 +3,8 @@
     python -m benchmarks.packing --traces DIR [--names default,gpuspec20] [--seeds 42-44] [--churn 0.97] [--sim PATH]
 
 DIR holds openb_node_list_gpu_node.csv and openb_pod_list_NAME.csv files. The protocol is that of the FGD paper (USENIX
-ATC'23): nodes permuted, the trace's pods shuffled and then drawn again until 130 % of all GPUs were asked for; pods come
-one by one, never leave, and are dropped where they do not fit. Under churn, pods arrive at a given share of the
+ATC'23): nodes permuted, the trace's pods shuffled and then drawn again until 130 % of all GPUs were asked for; pods
+come one by one, never leave, and are dropped where they do not fit. Under churn, pods arrive at a given share of the
 capacity and live for a time that is distributed exponentially. Every answer is checked against this file's own books.
 The last line is one JSON object. `--sim` also runs the given fgdsim.py on the same engine and compares.
 """
@@ -180,7 +180,8 @@ def churn(engine: Engine, nodes: list[TraceNode], pods: list[TracePod], seed: in
     """Pods come and go at an offered load; the share of GPUs asked for that was lost, after a third of the run."""
     run = Run(engine, nodes, pods, seed)
     rate = load * run.books.capacity / np.mean([pod.size for pod in pods])
-    clock, ends = 0.0, []
+    clock = 0.0
+    ends: list[tuple[float, int]] = []
     asked = lost = 0
     failed: Counter[str] = Counter()
     for i in range(CHURN_ARRIVALS):
