@@ -186,7 +186,7 @@ static void enter_slowly(struct kerf_lane *lane, uint64_t key)
     gate->idle_since = 0;
     __atomic_store_n(&lane->pass, gate->hold == KERF_HOLD_TURN && !gate->broke, __ATOMIC_RELEASE);
     note(lane, key, cost ? cost : KERF_GUESS_NS);
-    mine.mark |= unknown;
+    mine.mark |= unknown || idle; /* work that starts from rest is often all there is: see its end */
     pthread_mutex_unlock(&gate->lock);
     if (idle)
         kerf_pacer_kick();

@@ -7,7 +7,6 @@
 #include "gate.h"
 
 #define REBASE_NS 2e9 /* cuEventElapsedTime answers in float milliseconds: keep the spans short */
-#define LOOSE_FACTOR 2
 
 struct kerf_space *kerf_space_of(struct kerf_gate *gate, CUcontext ctx)
 {
@@ -157,24 +156,28 @@ static double count_busy(struct kerf_space *space, double from, double to)
     return to - from;
 }
 
-/* Learns what one launch costs from a stretch of equal ones: its estimate was off by measured / estimated. */
-static void learn(const struct kerf_marker *marker, double measured)
+/*
+ * Learns what one launch costs from a stretch of equal ones: its estimate was off by counted / estimated.
+ * What other streams did meanwhile is not counted twice, so the estimates of all add up to the clock.
+ */
+static void learn(const struct kerf_marker *marker, double counted)
 {
-    if (marker->key <= KERF_KEY_MIXED || marker->loose || !marker->estimate_ns)
+    if (marker->key <= KERF_KEY_MIXED || marker->loose || !marker->estimate_ns || counted <= 0)
         return;
     uint64_t known = kerf_cost_of(marker->key);
-    double each = (double)(known ? known : KERF_GUESS_NS) * measured / (double)marker->estimate_ns;
+    double each = (double)(known ? known : KERF_GUESS_NS) * counted / (double)marker->estimate_ns;
     kerf_cost_learn(marker->key, (uint64_t)each);
 }
 
 static void complete(struct kerf_lane *lane, const struct kerf_marker *marker, double now_ns)
 {
     double measured = now_ns - lane->cursor;
-    bool trusted = lane->cursor_known && !(marker->loose && measured > LOOSE_FACTOR * (double)marker->estimate_ns);
-    if (trusted)
-        learn(marker, measured);
+    bool trusted = lane->cursor_known && !(marker->loose && measured > (double)marker->estimate_ns);
     double from = trusted ? lane->cursor : now_ns - (double)marker->estimate_ns;
-    lane->gate->busy_ns += (uint64_t)count_busy(lane->space, from, now_ns);
+    double counted = count_busy(lane->space, from, now_ns);
+    lane->gate->busy_ns += (uint64_t)counted;
+    if (trusted)
+        learn(marker, counted);
     __atomic_store_n(&lane->completed, lane->completed + marker->estimate_ns, __ATOMIC_RELAXED);
 }
 

@@ -130,6 +130,22 @@ static void fold_launches(struct kerf_gate *gate)
     }
 }
 
+/* The outer loop: the agent's measurement of our true share corrects what our own events cannot see. */
+static void trim(struct kerf_gate *gate, uint64_t now)
+{
+    const struct kerf_card *record = &kerf.ledger->cards[gate->card];
+    uint64_t at = __atomic_load_n(&record->measured_at_ns, __ATOMIC_ACQUIRE);
+    uint32_t measured = __atomic_load_n(&record->measured_permille, __ATOMIC_ACQUIRE);
+    if (!at || at == gate->trim_at || at + FRESH_NS < now || !cap_of(gate))
+        return;
+    gate->trim_at = at;
+    bool wanted_more = gate->broke || gate->waiting;
+    if (!wanted_more && measured <= record->cores * 10)
+        return; /* below its share because it asked for no more */
+    kerf_turn_retrim(&gate->seat, record->cores, gate->trim, now);
+    gate->trim = kerf_decide_trim(gate->trim, record->cores * 10, measured);
+}
+
 /* One look at one gate. Returns how long until the next, 0 = nothing to look after. */
 static uint64_t tick(struct kerf_gate *gate)
 {
@@ -140,7 +156,9 @@ static uint64_t tick(struct kerf_gate *gate)
     kerf_marker_poll(gate);
     mark_tails(gate);
     int hold = gate->hold, broke = gate->broke;
-    kerf_gate_settle(gate, kerf_now_ns());
+    uint64_t now = kerf_now_ns();
+    trim(gate, now);
+    kerf_gate_settle(gate, now);
     for (int i = 0; i < gate->lane_count; i++)
         after += gate->lanes[i]->completed;
     if (after != completed || hold != gate->hold || broke != gate->broke)
@@ -205,32 +223,11 @@ static void sleep_until_kicked(uint64_t timeout_ns)
     __atomic_store_n(&kerf_pace.asleep, 0, __ATOMIC_SEQ_CST);
 }
 
-/* The outer loop: the agent's measurement of our true share corrects what our own events cannot see. */
-static void trim(struct kerf_gate *gate, uint64_t now)
-{
-    const struct kerf_card *record = &kerf.ledger->cards[gate->card];
-    uint64_t at = __atomic_load_n(&record->measured_at_ns, __ATOMIC_ACQUIRE);
-    uint32_t measured = __atomic_load_n(&record->measured_permille, __ATOMIC_ACQUIRE);
-    if (!at || at == gate->trim_at || at + FRESH_NS < now || !cap_of(gate))
-        return;
-    gate->trim_at = at;
-    bool wanted_more = gate->broke || gate->waiting;
-    if (!wanted_more && measured <= record->cores * 10)
-        return; /* below its share because it asked for no more */
-    pthread_mutex_lock(&gate->lock);
-    kerf_turn_retrim(&gate->seat, record->cores, gate->trim, now);
-    gate->trim = kerf_decide_trim(gate->trim, record->cores * 10, measured);
-    pthread_mutex_unlock(&gate->lock);
-}
-
-static void do_chores(uint64_t now)
+static void do_chores(void)
 {
     kerf_overhead_refresh();
     kerf_pools_refresh(false);
     kerf_slot_sweep(kerf.ledger, kerf.slot);
-    for (int card = 0; card < (int)KERF_CARDS_MAX; card++)
-        if (kerf_pace.gates[card].card >= 0)
-            trim(&kerf_pace.gates[card], now);
 }
 
 /* Bytes move: that is when modules are loaded and overhead grows, so look again soon. */
@@ -250,7 +247,7 @@ static void run_chores(void)
     uint64_t charged = 0;
     kerf.real.cuThreadExchangeStreamCaptureMode(&relaxed); /* its queries must not break a capture */
     while (!__atomic_load_n(&kerf_pace.leaving, __ATOMIC_SEQ_CST)) {
-        do_chores(kerf_now_ns());
+        do_chores();
         kerf_futex_wait(&kerf_pace.leaving, 0, chores_pause(&charged), false);
     }
     __atomic_add_fetch(&kerf_pace.left, 1, __ATOMIC_SEQ_CST);
