@@ -10,7 +10,7 @@ from scheduler.core.columns import Ints
 from scheduler.policies.fragmentation import Lens, Survey, compile_lens, survey
 from scheduler.policies.workload import Target, with_whole_cards
 
-CHUNK = 256  # rows surveyed at once: small enough for the processor's cache
+CHUNK = 128  # rows surveyed at once: small enough for the processor's cache
 TURNOVER = 512
 """Charges between two looks at how often pods leave."""
 _DRIFT = 20  # the supply of a kind may change by one in so many before the lens is made anew

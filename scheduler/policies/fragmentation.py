@@ -45,11 +45,10 @@ def window(ask: PodAsk) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Lens:
-    """A target compiled for the kinds of cards of a fleet. Demands are distinct slices, `of` maps classes to them."""
+    """A target compiled for the kinds of cards of a fleet."""
 
-    memory: Ints  # kinds by demands: MiB needed, _NEVER where the demand does not accept the kind
-    cores: Ints  # per demand
-    of: Ints  # per class
+    memory: Ints  # kinds by classes: MiB needed of each card, _NEVER where the class does not accept the kind
+    cores: Ints  # per class
     cpu: Ints  # per class, at least 1
     cards: NDArray[np.int32]  # per class
     size: Ints  # kinds by classes: thousandths of a card that one pod takes, over all its cards
@@ -66,37 +65,30 @@ _NO_CARD = Card("", 0, "", "", memory_mib=1)  # columns without a card are of ki
 def compile_lens(target: Target, kinds: tuple[Card, ...], supply: tuple[int, ...]) -> Lens:
     """Prepare a target for these kinds of cards, each given by an example and the number of such cards."""
     kinds, supply = (kinds, supply) if kinds else ((_NO_CARD,), (1,))
-    demands = sorted({_slice_of(kind) for kind, _ in target.kinds})
-    memory = np.array([[_memory(demand, card) for demand in demands] for card in kinds], np.int64)
-    memory = memory.reshape(len(kinds), len(demands))
+    memory = np.array([[_memory(kind, card) for kind, _ in target.kinds] for card in kinds], np.int64)
+    memory = memory.reshape(len(kinds), len(target.kinds))
     tables = np.array([worth(_sizes(target, card)) for card in kinds], np.int64).reshape(len(kinds), UNITS + 1)
     cards = np.array([kind.cards for kind, _ in target.kinds], np.int32)
-    of = np.array([demands.index(_slice_of(kind)) for kind, _ in target.kinds], np.int64)
-    cores = np.array([demand.cores for demand in demands], np.int64)
+    cores = np.array([kind.cores for kind, _ in target.kinds], np.int64)
     weight = np.array([weight for _, weight in target.kinds], np.float64)
     factory = np.array([[max(card.factory_memory_mib, 1)] for card in kinds])
     size = np.maximum(memory * PERMILLE // factory, cores * (PERMILLE // 100)).clip(1) * (memory < _NEVER)
     return Lens(
         memory=memory,
         cores=cores,
-        of=of,
         cpu=np.maximum(np.array([kind.cpu_milli for kind, _ in target.kinds], np.int64), 1),
         cards=cards,
-        size=size[:, of] * cards,
+        size=size * cards,
         weight=weight,
         worth=tables,
         slack=_slack(tables),
-        scarce=scarcity(size[:, of] * cards * weight, np.array(supply, np.float64)),
+        scarce=scarcity(size * cards * weight, np.array(supply, np.float64)),
     )
 
 
-def _slice_of(kind: Kind) -> Kind:
-    return replace(kind, cpu_milli=0, cards=1)
-
-
-def _memory(demand: Kind, card: Card) -> int:
-    accepted = accepts(demand.selection, replace(demand.ask, vendor=card.vendor), card)
-    needed = demand.ask.memory_on(card.factory_memory_mib)
+def _memory(kind: Kind, card: Card) -> int:
+    accepted = accepts(kind.selection, replace(kind.ask, vendor=card.vendor), card)
+    needed = kind.ask.memory_on(card.factory_memory_mib)
     return needed if accepted and needed <= card.factory_memory_mib else _NEVER
 
 
@@ -104,7 +96,7 @@ def _sizes(target: Target, card: Card) -> Sizes:
     """The share sizes, rounded up to the table's units, that the target brings to a kind of card."""
     found: dict[int, int] = {}
     for kind, weight in target.kinds:
-        memory = _memory(_slice_of(kind), card)
+        memory = _memory(kind, card)
         if memory < _NEVER:
             share = max(-(-memory * UNITS // max(card.factory_memory_mib, 1)), min(kind.cores, UNITS), 1)
             found[share] = found.get(share, 0) + weight * kind.cards
@@ -140,23 +132,23 @@ class Free:
         return cls(np.where(open_, memory[0], -1), np.where(open_, cores[0], -1), share)
 
     def serves(self, kind: Ints, lens: Lens) -> Bools:
-        """Which demands each card could serve: one more axis."""
+        """Which classes each card could serve: one more axis."""
         found: Bools = (lens.memory[kind] <= self.memory[..., None]) & (lens.cores <= self.cores[..., None])
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Per row and demand the cards that serve it and their free share, and per row the useful amount, doubled."""
+    """Per row and class the cards that serve it and their free share, and per row the useful amount, doubled."""
 
     count: NDArray[np.int32]
     amount: Reals
     useful: Reals
 
     @classmethod
-    def empty(cls, rows: int, demands: int) -> "Survey":
+    def empty(cls, rows: int, classes: int) -> "Survey":
         """Room for rows."""
-        return cls(np.zeros((rows, demands), np.int32), np.zeros((rows, demands)), np.zeros(rows))
+        return cls(np.zeros((rows, classes), np.int32), np.zeros((rows, classes)), np.zeros(rows))
 
     def take(self, rows: Ints) -> "Survey":
         """The given rows, copied."""
@@ -179,10 +171,14 @@ def _lasting(columns: Columns, cpu_milli: int, lens: Lens) -> Reals:
 
 
 def _useful(count: NDArray[np.int32], amount: Reals, lasting: Reals, lens: Lens) -> Reals:
-    """Twice the weighted useful amount, from the cards that serve each demand, their free shares, and the CPU."""
-    runs = (count[:, lens.of] >= lens.cards) & (lasting > 0)
-    amounts = amount[:, lens.of]
-    useful: Reals = ((amounts + np.minimum(amounts, lasting)) * runs) @ lens.weight
+    """Twice the weighted useful amount, from the cards that serve each class, their free shares, and the CPU.
+
+    `lasting` is used up: large arrays are written in place, since fresh ones cost more than the arithmetic.
+    """
+    runs = (count >= lens.cards) & (lasting > 0)
+    np.minimum(amount, lasting, out=lasting)
+    lasting += amount
+    useful: Reals = np.where(runs, lasting, 0.0) @ lens.weight
     return useful
 
 
@@ -214,12 +210,11 @@ def price(ask: ContainerAsk, cpu_milli: int, columns: Columns, fits: Bools, befo
     need = needed_memory(ask, columns)[at]
     left = Free.left(slots > 1, (free[0] - need, total[0]), (free[1] - ask.cores, total[1]))
     had, has = was.serves(kind, lens), left.serves(kind, lens)
-    useful = _useful(
-        before.count[row] - had + has,
-        before.amount[row] - had * was.share[:, None].astype(float) + has * left.share[:, None].astype(float),
-        _lasting(columns, cpu_milli, lens)[row],
-        lens,
-    )
+    amount = before.amount[row]
+    amount -= np.where(had, was.share[:, None].astype(np.float64), 0.0)
+    amount += np.where(has, left.share[:, None].astype(np.float64), 0.0)
+    count = before.count[row] - (had ^ has).astype(np.int32)  # what a card serves afterwards, it served before
+    useful = _useful(count, amount, _lasting(columns, cpu_milli, lens)[row], lens)
     out = np.zeros(fits.shape, np.int64)
     lost = _lost(kind, was.share, left.share, lens)
     out[at] = _thousandths(before.useful[row] - useful, was.share - left.share, lost)
