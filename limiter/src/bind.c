@@ -152,7 +152,8 @@ void *kerf_wrapper_by_name(const char *name, void **real)
 
 static void bind(enum library library, void *handle, void *missing)
 {
-    for (size_t i = 0; i < HOOKS; i++) {
+    /* Backwards: should two versions of a call share one address, the newer one's wrapper is right. */
+    for (size_t i = HOOKS; i-- > 0;) {
         if (hooks[i].library != library)
             continue;
         void *real = handle ? kerf_find_real(handle, hooks[i].symbol) : NULL;

@@ -145,6 +145,10 @@ bool kerf_slot_move(struct kerf_ledger *ledger, unsigned slot, unsigned card, in
     uint64_t word = __atomic_load_n(charged, __ATOMIC_ACQUIRE), bytes;
     do {
         bytes = (word & KERF_CHARGED_MASK) + (uint64_t)delta;
+        if (unlikely(delta < 0 && (word & KERF_CHARGED_MASK) < (uint64_t)-delta)) {
+            bytes = 0; /* someone wrote to the ledger: never let it wrap round to a full card */
+            __atomic_add_fetch(&ledger->header.events[KERF_EVENT_FREE_MISMATCH], 1, __ATOMIC_RELAXED);
+        }
         if (delta > 0 && bytes > limit) {
             __atomic_store_n(&own->intent, 0, __ATOMIC_RELEASE);
             return false;

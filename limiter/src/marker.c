@@ -217,15 +217,29 @@ static void drop_closed(struct kerf_gate *gate, int i)
     gate->lanes[i] = gate->lanes[--gate->lane_count];
 }
 
+/* Events are asked about in their own context: the pacer has none, a thread may be in another. */
+static void poll_in_context(struct kerf_lane *lane, CUcontext current)
+{
+    CUcontext popped;
+    if (lane->space->ctx == current) {
+        poll_lane(lane);
+    } else if (kerf.real.cuCtxPushCurrent_v2(lane->space->ctx) == CUDA_SUCCESS) {
+        poll_lane(lane);
+        kerf.real.cuCtxPopCurrent_v2(&popped);
+    }
+}
+
 void kerf_marker_poll(struct kerf_gate *gate)
 {
+    CUcontext current = NULL;
     int saved;
     bool relaxed = __atomic_load_n(&kerf.capturing, __ATOMIC_ACQUIRE) > 0;
     uint64_t before = gate->busy_ns;
     if (relaxed)
         kerf_relaxed_begin(&saved);
+    kerf.real.cuCtxGetCurrent(&current);
     for (int i = gate->lane_count - 1; i >= 0; i--) {
-        poll_lane(gate->lanes[i]);
+        poll_in_context(gate->lanes[i], current);
         drop_closed(gate, i);
     }
     if (relaxed)

@@ -105,13 +105,13 @@ void kerf_gate_settle(struct kerf_gate *gate, uint64_t now)
     set_passes(gate);
 }
 
-/* Work behind the last marker that nobody adds to: mark its end, so that it is seen to end. */
+/* Work behind the last marker that nobody adds to, or may: mark its end, so that it is seen to end. */
 static void mark_tails(struct kerf_gate *gate)
 {
     for (int i = 0; i < gate->lane_count; i++) {
         struct kerf_lane *lane = gate->lanes[i];
         uint64_t submitted = __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED);
-        bool stale = submitted == lane->seen && submitted != lane->marked && !lane->closed;
+        bool stale = (submitted == lane->seen || gate->hold == KERF_HOLD_DRAIN) && submitted != lane->marked && !lane->closed;
         lane->seen = submitted;
         CUcontext popped;
         if (!stale || kerf.real.cuCtxPushCurrent_v2(lane->space->ctx) != CUDA_SUCCESS)

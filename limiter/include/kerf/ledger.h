@@ -73,7 +73,7 @@ enum kerf_event {
     KERF_EVENT_NO_OVERHEAD = 7,    /* NVML does not tell this process's memory: overhead is not counted */
     KERF_EVENT_UNKNOWN_CARD = 8,   /* a visible card has no record in the ledger: not usable */
     KERF_EVENT_TABLE_FULL = 9,     /* no memory for bookkeeping: the allocation was refused */
-    KERF_EVENT_FREE_MISMATCH = 10, /* a free was confirmed by the driver for more than was charged */
+    KERF_EVENT_FREE_MISMATCH = 10, /* less was charged than is being given back: someone wrote to the ledger */
     KERF_EVENT_UNCAPPED_WORK = 11, /* GPU work on a path that cannot be gated */
 };
 

@@ -539,6 +539,8 @@ CUresult cuEventRecord(CUevent event, CUstream stream)
 
 CUresult cuEventQuery(CUevent event)
 {
+    if (!current || current->card != event->card)
+        return CUDA_ERROR_INVALID_CONTEXT; /* stricter than the real one */
     if (!event->recorded || event->known)
         return CUDA_SUCCESS;
     event->known = fake_over(event->card, event->number, &event->done_at);
