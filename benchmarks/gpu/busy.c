@@ -47,6 +47,14 @@ static void wait_for(CUevent event)
     must(rc, "cuEventQuery");
 }
 
+static void say(const unsigned long *bins, int seconds, int kernels, unsigned long done, double took)
+{
+    printf("{\"bins\": [");
+    for (int i = 0; i < seconds; i++)
+        printf("%s%lu", i ? ", " : "", bins[i] * (unsigned long)kernels);
+    printf("], \"done\": %lu, \"seconds\": %.4f, \"iterations\": %llu}\n", done * (unsigned long)kernels, took, work.iterations);
+}
+
 int main(int argc, char **argv)
 {
     const char *mode = argv[1];
@@ -83,11 +91,7 @@ int main(int argc, char **argv)
         unit(mode, kernels);
         must(cuEventRecord(events[sent++ % WINDOW], stream), "cuEventRecord");
     }
-    double to = now_s();
-    printf("{\"bins\": [");
-    for (int i = 0; i < (int)seconds; i++)
-        printf("%s%lu", i ? ", " : "", bins[i] * (unsigned long)kernels);
-    printf("], \"done\": %lu, \"seconds\": %.4f, \"iterations\": %llu}\n", done * (unsigned long)kernels, to - from, work.iterations);
+    say(bins, (int)seconds, kernels, done, now_s() - from);
     fflush(stdout);
     _exit(0); /* what is still queued is of no interest */
 }

@@ -1,4 +1,4 @@
-"""One case of PyTorch under the limiter, in a process of its own: `smoke.py CASE LIMIT_MIB`. Exit 0: as it should be."""
+"""Cases of PyTorch under the limiter, in a process of their own: `smoke.py CASE,… LIMIT_MIB`. Exit 0: all is well."""
 
 import gc
 import sys

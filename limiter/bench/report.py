@@ -41,5 +41,6 @@ for name, ns in added.items():
     under = cores[call] if name == "launch_limited" else memory[call]
     print(f"{name:18}{bare[call]:10.1f}{under:12.1f}{ns:10.1f}{TARGETS[name]:10}")
 missed = [name for name, ns in added.items() if ns > TARGETS[name]]
-print(json.dumps({"added_ns": {name: round(ns, 1) for name, ns in added.items()}, "targets_ns": TARGETS, "missed": missed}))
+rounded = {name: round(ns, 1) for name, ns in added.items()}
+print(json.dumps({"added_ns": rounded, "targets_ns": TARGETS, "missed": missed}))
 sys.exit(1 if missed else 0)
