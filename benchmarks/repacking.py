@@ -6,17 +6,19 @@ fewest moves is chosen, its victims are placed anew by the engine, and all is un
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 from benchmarks.openb import Answer, Engine, SimNode, SimPod, uses_of
-from kerf.model.grant import CardUse, Grant
+from kerf.model.ask import PodAsk
+from kerf.model.grant import CardUse
 from kerf.model.verdict import FOREVER, Misfit
-from scheduler.core.victims import Evictable, without
+from scheduler.core.state import NodeState
 
 MOST_MOVES = 8
 """Pods moved for one that failed."""
-NODES_TRIED = 80
+PLANS_TRIED = 40
 BUDGET_PERCENT = 1
 """Moves allowed, as a share of the pods placed so far."""
 
@@ -58,47 +60,43 @@ class RepackEngine(Engine):
 
     def _make_room(self, pod: SimPod) -> tuple[int, list[int], list[tuple[int, int, list[int]]]] | None:
         left = min(MOST_MOVES, self.count * BUDGET_PERCENT // 100 - self.moved)
+        elsewhere: dict[PodAsk, bool] = {}
         plans = sorted(
-            (len(victims), node, [victim.pod.seq for victim in victims], victims)
-            for node in self._promising(pod)
+            (len(victims), sum(v.pod.num_gpu * v.pod.gpu_milli for v in victims), victims[0].pod.seq, node, victims)
+            for node in self._accepted(pod)
             for victims in self._victims(pod, node)
-            if 0 < len(victims) <= left
+            if 0 < len(victims) <= left and all(self._placeable(victim, elsewhere) for victim in victims)
         )
-        for _, node, _, victims in plans:
+        for *_, node, victims in plans[:PLANS_TRIED]:
             moves = self._try(pod, node, victims)
             if moves is not None:
                 self.moved += len(moves)
-                tenant = self.tenants[pod.seq]
-                return node, tenant.gpus, moves
+                return node, self.tenants[pod.seq].gpus, moves
         return None
 
-    def _promising(self, pod: SimPod) -> list[int]:
-        """Nodes where the fewest slices stand on the cards that the pod would need."""
-        columns = self.fleet.columns.take(self.rows)
+    def _accepted(self, pod: SimPod) -> list[int]:
         reasons = self.engine.query(self._ask(pod), self.rows).reasons
-        fits = columns.present & (columns.memory - columns.used_memory >= pod.gpu_milli)
-        slices = np.sort(np.where(columns.present, np.where(fits, 0, columns.used_slots), 99), axis=1)
-        needed = slices[:, : pod.num_gpu].sum(1)
-        needed[np.isin(reasons, [int(reason) for reason in FOREVER])] = 999
-        order = np.lexsort((np.arange(len(needed)), needed))[:NODES_TRIED]
-        return [int(node) for node in order if needed[node] <= MOST_MOVES]
+        return np.flatnonzero(~np.isin(reasons, [int(reason) for reason in FOREVER])).tolist()
+
+    def _placeable(self, tenant: _Tenant, known: dict[PodAsk, bool]) -> bool:
+        """Whether a pod like this one would fit somewhere as things stand."""
+        ask = self._ask(tenant.pod)
+        if ask not in known:
+            known[ask] = bool(self.engine.query(ask, self.rows).feasible.any())
+        return known[ask]
 
     def _victims(self, pod: SimPod, node: int) -> Iterator[list[_Tenant]]:
-        """Pods whose leaving makes room: one small pod, or all of the emptiest cards and some without cards."""
+        """Sets of pods whose leaving makes room: each single pod, or all of the emptiest cards and some without."""
         tenants = sorted(self.on_node[node].values(), key=lambda t: (t.pod.num_gpu * t.pod.gpu_milli, t.pod.seq))
         state = self.fleet.state(self.names[node])
+        yield from ([tenant] for tenant in tenants if _makes_room(pod, state, [tenant]))
         used = {i: card.used.slots for i, card in enumerate(state.cards)}
         fitting = {i for i, card in enumerate(state.cards) if card.free.memory_mib >= pod.gpu_milli}
         emptiest = sorted(set(used) - fitting, key=lambda i: (used[i], i))[: max(pod.num_gpu - len(fitting), 0)]
         cleared = [tenant for tenant in tenants if set(tenant.gpus) & set(emptiest)]
-        singles = [[tenant] for tenant in tenants] if len(emptiest) <= 1 else []
-        thirsty = sorted((t for t in tenants if not t.gpus), key=lambda t: (-t.pod.cpu, t.pod.seq))
-        wider = [[*cleared, *thirsty[:count]] for count in range(len(thirsty[:MOST_MOVES]) + 1)]
-        for chosen in [*singles, *wider]:
-            gone = [Evictable("", "", 0, self._held(t), t.pod.cpu, t.pod.mem) for t in chosen]
-            if isinstance(self.engine.place_on(self._ask(pod), without(state, gone)), Grant):
-                yield chosen
-                return
+        thirsty = sorted((t for t in tenants if not t.gpus), key=lambda t: (-t.pod.cpu, t.pod.seq))[:MOST_MOVES]
+        wider = ([*cleared, *thirsty[:count]] for count in range(len(thirsty) + 1))
+        yield from islice((chosen for chosen in wider if len(chosen) > 1 and _makes_room(pod, state, chosen)), 1)
 
     def _try(self, pod: SimPod, node: int, victims: list[_Tenant]) -> list[tuple[int, int, list[int]]] | None:
         """Move the victims and place the pod on the node, or undo everything."""
@@ -131,3 +129,16 @@ class RepackEngine(Engine):
 
     def _held(self, tenant: _Tenant) -> dict[str, CardUse]:
         return uses_of(tenant.pod, tenant.node, tenant.gpus)
+
+
+def _makes_room(pod: SimPod, state: NodeState, gone: list[_Tenant]) -> bool:
+    """Whether the pod fits once these tenants are gone; the engine confirms it."""
+    if state.free_cpu_milli + sum(t.pod.cpu for t in gone) < pod.cpu:
+        return False
+    if state.free_memory_mib + sum(t.pod.mem for t in gone) < pod.mem:
+        return False
+    free = [card.free.memory_mib for card in state.cards]
+    for tenant in gone:
+        for gpu in tenant.gpus:
+            free[gpu] += tenant.pod.gpu_milli
+    return sum(amount >= pod.gpu_milli for amount in free) >= pod.num_gpu
