@@ -1,7 +1,7 @@
 """The production placement code behind the interface of openb replays: `Engine` drives Fleet and Engine as they are.
 
-A simulated GPU is a card of 1,000 MiB, so that a share in thousandths is MiB, and its cores are percent: a share pod
-asks `gpumem-percentage` and `gpucores` of a tenth of its thousandths on one card, any other GPU pod whole cards.
+A simulated GPU is a card of 1,000 MiB, so that thousandths of a GPU are MiB (`gpumem`), and a tenth of them, rounded
+down so that memory alone decides, is percent of the cores (`gpucores`); a whole GPU is 1,000 MiB and 100 %.
 `gpu_spec` becomes a `use-gputype` selection; models stand in brackets, so that no name matches inside another.
 """
 
@@ -96,7 +96,7 @@ def ask_of(pod: SimPod) -> PodAsk:
     selection = Selection(use_types=tuple(f"[{model.lower()}]" for model in sorted(pod.spec)))
     containers: tuple[ContainerAsk, ...] = ()
     if pod.num_gpu:
-        containers = (ContainerAsk("main", pod.num_gpu, memory_mib=pod.gpu_milli, cores=-(-pod.gpu_milli // 10)),)
+        containers = (ContainerAsk("main", pod.num_gpu, memory_mib=pod.gpu_milli, cores=pod.gpu_milli // 10),)
     return PodAsk(
         "openb",
         pod.name,
@@ -169,4 +169,4 @@ class Engine:
 
 def uses_of(pod: SimPod, node: int, gpus: Sequence[int]) -> dict[str, CardUse]:
     """What a pod of the replay holds of its cards."""
-    return {f"{node}-{gpu}": CardUse(pod.gpu_milli, -(-pod.gpu_milli // 10), 1) for gpu in gpus}
+    return {f"{node}-{gpu}": CardUse(pod.gpu_milli, pod.gpu_milli // 10, 1) for gpu in gpus}

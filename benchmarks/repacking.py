@@ -59,7 +59,8 @@ class RepackEngine(Engine):
         self.count += 1
 
     def _make_room(self, pod: SimPod) -> tuple[int, list[int], list[tuple[int, int, list[int]]]] | None:
-        left = min(MOST_MOVES, self.count * BUDGET_PERCENT // 100 - self.moved)
+        worth_it = min(MOST_MOVES, 1 + pod.num_gpu * pod.gpu_milli // 1000)
+        left = min(worth_it, self.count * BUDGET_PERCENT // 100 - self.moved)
         elsewhere: dict[PodAsk, bool] = {}
         plans = sorted(
             (len(victims), sum(v.pod.num_gpu * v.pod.gpu_milli for v in victims), victims[0].pod.seq, node, victims)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from kerf.model.ask import PodAsk, Selection
 from kerf.model.grant import CardUse
 from scheduler.policies.workload import Kind, Target, target
 
@@ -22,15 +23,22 @@ class Census:
         self._seen = 0
         self._due = _FIRST_LOOK
         self._target = Target()
+        self._announced: PodAsk | None = None
+
+    def announce(self, ask: PodAsk) -> None:
+        """The pod that was placed and will be charged next: what it selects cannot be told from what it holds."""
+        self._announced = ask
 
     def observe(self, uses: Mapping[str, CardUse], cpu_milli: int) -> None:
         """Count a pod by what it holds of its cards."""
+        announced, self._announced = self._announced, None
+        selection = announced.selection if announced and announced.cpu_milli == cpu_milli else Selection()
         largest = max(uses.values(), key=lambda use: (use.cores, use.memory_mib), default=None)
         kind = None
         if largest is not None:
             memory = largest.memory_mib // _MIB_STEP * _MIB_STEP or largest.memory_mib
             cpu = -(-cpu_milli // _CPU_STEP) * _CPU_STEP
-            kind = Kind(cpu, len(uses), memory, 0, min(largest.cores, 100))
+            kind = Kind(cpu, len(uses), memory, 0, min(largest.cores, 100), selection.use_types, selection.avoid_types)
         self._counts[kind] = self._counts.get(kind, 0.0) + 1
         self._seen += 1
         if self._seen % HALVING == 0:

@@ -79,9 +79,11 @@ class Engine:
         """The pod's grant on a node, given by name or row: the cards that its score was computed for."""
         name = node if isinstance(node, str) else self.fleet.name(node)
         chain, weights = wished(ask, self.policy)
-        return place(
-            ask, self.fleet.state(name), chain, weights, check_node=self.check_node, price=self._prices(ask, name)
-        )
+        state, prices = self.fleet.state(name), self._prices(ask, name)
+        grant = place(ask, state, chain, weights, check_node=self.check_node, price=prices)
+        if isinstance(grant, Grant):
+            self._views.announce(ask)
+        return grant
 
     def place_on(self, ask: PodAsk, state: NodeState) -> Grant | Misfit:
         """The pod's grant on a node as it might be, for victims and plans: by the card policies alone."""

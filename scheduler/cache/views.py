@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kerf.model.ask import PodAsk
 from scheduler.cache.census import Census
 from scheduler.cache.fleet import Fleet
 from scheduler.core.columns import Ints
@@ -45,6 +46,11 @@ class Views:
         self._census = None
         self._fleet.on_charge = None
         self._target, self._view = target, None
+
+    def announce(self, ask: PodAsk) -> None:
+        """A pod was placed and is about to be charged."""
+        if self._census is not None:
+            self._census.announce(ask)
 
     def current(self) -> View:
         """The view, its survey up to date."""

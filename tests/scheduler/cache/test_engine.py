@@ -19,6 +19,7 @@ from kerf.model.verdict import Misfit, Reason
 from kerf.testing.builders import a_node_value, a_pod_ask, an_ask
 from scheduler.cache.engine import NOWHERE, Engine
 from scheduler.cache.fleet import Fleet
+from scheduler.cache.views import TURNOVER
 from scheduler.core.place import place
 from scheduler.core.preference import wished
 from scheduler.policies.workload import WHOLE, Kind, Target
@@ -178,6 +179,24 @@ def test_the_workload_is_learned_from_charges():
     fleet.charge("b", {"GPU-b-1": CardUse(8000, 30, 1)}, 0, 0)
 
     assert ranked(engine, a_pod_ask("p")) == ["b", "a"]
+
+
+def test_whole_nodes_are_kept_where_pods_come_and_go():
+    # The target knows one-card pods alone, so opening the empty node "a" would cost no more than using the last card
+    # of "b", and "a" comes first by name. Once pods leave as often as they come, four free cards are worth keeping.
+    fleet = a_fleet("a", "b", cards=4)
+    for i in range(3):
+        fleet.charge("b", {f"GPU-b-{i}": CardUse(81_559, 100, 1)}, 0, 0)
+    engine = Engine(fleet, SchedulingPolicy())
+    engine.set_target(Target(((Kind(0, 1, -1, 100, 100), WHOLE),)))
+    whole = a_pod_ask("p", an_ask(memory_mib=None, memory_percent=100, cores=100))
+    before = ranked(engine, whole)
+
+    for _ in range(TURNOVER):
+        fleet.charge("elsewhere", {"GPU-x": CardUse(1, 1, 1)}, 0, 0)
+        fleet.release("elsewhere", {"GPU-x": CardUse(1, 1, 1)}, 0, 0)
+
+    assert (before, ranked(engine, whole)) == (["a", "b"], ["b", "a"])
 
 
 def test_a_policy_takes_effect_at_once():
