@@ -73,9 +73,12 @@ CUresult kerf_graph_admit(CUgraphExec exec)
     struct kerf_entry entry;
     if (!remembers() || !kerf_table_find(&kerf.graphs, key_of(exec), &entry) || !entry.bytes)
         return CUDA_SUCCESS;
+    if (!kerf_go_live())
+        return CUDA_ERROR_OUT_OF_MEMORY;
     int device = kerf_current_device(), card = device < 0 ? KERF_NO_CARD : kerf_card_of(device);
     if (card < 0)
-        return CUDA_SUCCESS;
+        return card == KERF_UNKNOWN_CARD ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
+    kerf_overhead_context(device);
     uint64_t more = growth(&entry, device, card);
     if (!more)
         return CUDA_SUCCESS;

@@ -115,7 +115,7 @@ struct kerf_state {
     int capturing;    /* stream captures under way in this process */
     uint64_t graph_charged[KERF_CARDS_MAX];
     uint64_t kinds[KERF_CARDS_MAX][KERF_KINDS]; /* charged by this process */
-    uint32_t overhead_seen; /* bit per card: its overhead was measured when its context was new */
+    uint32_t overhead_seen; /* bit per card: its overhead was measured before memory was first asked for */
 };
 
 extern struct kerf_state kerf;

@@ -45,14 +45,14 @@ static void settle(int card)
     pthread_mutex_unlock(&lock);
 }
 
+/* A context takes its memory whether or not its process ever asks for more: look at every card. */
 void kerf_overhead_refresh(void)
 {
-    uint32_t seen = __atomic_load_n(&kerf.overhead_seen, __ATOMIC_ACQUIRE);
-    for (int card = 0; card < (int)KERF_CARDS_MAX; card++)
-        if (seen & (1u << card))
-            settle(card);
+    for (unsigned card = 0; card < kerf.ledger->header.card_count; card++)
+        settle((int)card);
 }
 
+/* By the time memory is first asked for, what the context took must be charged, whichever way it is asked for. */
 void kerf_overhead_context(int device)
 {
     int card = kerf_card_of(device);

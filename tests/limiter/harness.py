@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,14 @@ BUILD = LIMITER / "build"
 LIBRARY = BUILD / "libkerf.so"
 MIB = 2**20
 OOM = "2"
+
+
+def eventually(condition: Callable[[], bool], timeout: float = 20) -> None:
+    """Wait until the condition holds; fail when it does not within `timeout` seconds."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.005)
 
 
 def card_uuid(index: int) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.limiter.harness import MIB, OOM, Box, Probe, limits
+from tests.limiter.harness import MIB, OOM, Box, Probe, eventually, limits
 
 OK = "0 ok"
 REFUSED = f"{OOM} ok"  # "ok": the caller's pointer is untouched
@@ -174,6 +174,31 @@ def test_freed_graph_memory_is_reused_and_given_back_by_a_trim(tmp_path: Path) -
         assert (box.charged(), probe("real", 0)) == (0, "0")
 
 
+@pytest.mark.parametrize("verb", ["graph", "capture"])
+def test_graphs_share_the_slice_with_the_context_even_when_nothing_else_asked_for_memory(
+    tmp_path: Path, verb: str
+) -> None:
+    box = Box(tmp_path, limits(64), settings={"FAKE_CONTEXT_MIB": "24"})
+    with box.probe() as probe:
+        probe("stream", 1)
+        assert probe(verb, 1, 40 * MIB) == OK
+        assert probe("launchgraph", 1) == OK
+        assert probe(verb, 2, 2 * MIB) == OK
+        assert probe("launchgraph", 2) == REFUSED
+        assert probe("real", 0) == str(box.charged()) == str(64 * MIB)
+
+
+def test_a_graph_is_what_first_asks_for_memory_in_a_context_of_its_own(tmp_path: Path) -> None:
+    box = Box(tmp_path, limits(64), settings={"FAKE_CONTEXT_MIB": "24"})
+    with box.probe(init=False) as probe:
+        assert probe("create_context", 0) == "0"
+        probe("graph", 1, 40 * MIB)
+        probe("graph", 2, 2 * MIB)
+        assert probe("launchgraph", 1) == OK
+        assert probe("launchgraph", 2) == REFUSED
+        assert probe("real", 0) == str(box.charged()) == str(64 * MIB)
+
+
 def test_odd_calls_get_the_drivers_own_answers(tmp_path: Path) -> None:
     box = Box(tmp_path, limits(64))
     with box.probe() as probe:
@@ -199,6 +224,14 @@ def test_context_memory_is_charged_as_overhead(tmp_path: Path) -> None:
         assert probe("alloc", 1, 40 * MIB) == OK
         (process,) = box.view().processes
     assert process.bytes_by_kind == {"device": 40 * MIB, "overhead": 24 * MIB}
+
+
+def test_a_context_is_charged_even_when_its_process_never_asks_for_memory(tmp_path: Path) -> None:
+    box = Box(tmp_path, limits(64), settings={"FAKE_CONTEXT_MIB": "24"})
+    with box.probe(), box.probe() as second:
+        eventually(lambda: box.charged() == 48 * MIB)
+        assert second("alloc", 1, 18 * MIB) == REFUSED
+        assert second("alloc", 1, 16 * MIB) == OK
 
 
 def test_where_nvml_does_not_tell_overhead_is_reported_as_not_counted(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ struct CUmemPoolHandle_st {
 
 struct physical {
     uint64_t bytes;
-    int card, handles, maps;
+    int card; /* -1: on the host */
+    int handles, maps;
 };
 
 struct mapping {
@@ -339,7 +340,8 @@ static void drop(struct physical *memory)
 {
     if (memory->handles || memory->maps)
         return;
-    fake_give_memory(memory->card, memory->bytes);
+    if (memory->card >= 0)
+        fake_give_memory(memory->card, memory->bytes);
     free(memory);
 }
 
@@ -351,8 +353,9 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *out, size_t bytes, const CUme
     if (!out || !prop || !bytes || bytes % (2u << 20) || flags || fake_physical(prop->location.id) < 0)
         return CUDA_ERROR_INVALID_VALUE;
     struct physical *memory = calloc(1, sizeof *memory);
-    *memory = (struct physical){ .bytes = bytes, .card = fake_physical(prop->location.id), .handles = 1 };
-    if (!fake_take_memory(memory->card, bytes)) {
+    bool on_card = prop->location.type == CU_MEM_LOCATION_TYPE_DEVICE;
+    *memory = (struct physical){ .bytes = bytes, .card = on_card ? fake_physical(prop->location.id) : -1, .handles = 1 };
+    if (on_card && !fake_take_memory(memory->card, bytes)) {
         free(memory);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }

@@ -26,6 +26,13 @@ static CUresult with_context(unsigned device)
     return rc == CUDA_SUCCESS ? cuCtxSetCurrent(ctx) : rc;
 }
 
+static CUresult own_context(unsigned device)
+{
+    CUcontext ctx;
+    CUresult rc = cuInit(0);
+    return rc == CUDA_SUCCESS ? cuCtxCreate_v2(&ctx, 0, (CUdevice)device) : rc;
+}
+
 /* Keeps the pointer out of sight until the call is over, to see that a refusal leaves it alone. */
 static void answer(CUresult rc, unsigned long long id, const unsigned long long *out)
 {
@@ -224,6 +231,8 @@ static void run(const char *verb)
     }
     if (!strcmp(verb, "init"))
         printf("%d\n", with_context((unsigned)a));
+    else if (!strcmp(verb, "create_context"))
+        printf("%d\n", own_context((unsigned)a));
     else if (!strcmp(verb, "launchgraph"))
         printf("%d ok\n", cuGraphLaunch((CUgraphExec)(uintptr_t)ids[a], NULL));
     else if (!strcmp(verb, "graphtrim"))
