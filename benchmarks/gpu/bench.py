@@ -79,7 +79,7 @@ def smoke(bench: Bench, report: Report) -> bool:
 
 
 def fill(bench: Bench, report: Report, kind: str, limit_mib: int, block_mib: int) -> None:
-    """One way to allocate, up to its refusal."""
+    """One way to allocate, up to its refusal; the last blocks are small, so that what is missing is not their size."""
     running = bench.start([BIN / "memory", kind, str(block_mib), str(limit_mib * 2)], Slice(limit_mib))
     first = running.line()
     used = nvml_used(running.process.pid)
@@ -89,9 +89,12 @@ def fill(bench: Bench, report: Report, kind: str, limit_mib: int, block_mib: int
     error = None if used is None else (used - limit) / limit
     report.data[f"memory {kind} {block_mib} MiB of {limit_mib} MiB"] = {**first, **second, "nvml": used, "error": error}
     told = "NVML silent" if error is None else f"{error * 100:+.2f} % by NVML"
+    if kind == "managed":
+        told = "charged in full, on the card only once touched"
     granted, again = first["granted"] / limit * 100, second["again"] / limit * 100
     verdict = f"{granted:.1f} % granted, {told}, code {first['error']}, again {again:.1f} %"
-    report.row(f"memory: {kind}, blocks of {block_mib} MiB, limit {limit_mib} MiB", "no limit", verdict)
+    sizes = "2 MiB" if block_mib == 2 else f"{block_mib}, then 2 MiB"
+    report.row(f"memory: {kind}, blocks of {sizes}, limit {limit_mib} MiB", "no limit", verdict)
 
 
 def memory(bench: Bench, report: Report) -> None:

@@ -1,17 +1,20 @@
 /*
- * memory KIND BLOCK_MIB: takes blocks until refused, says what it got, waits for a line (so that the
- * caller can look at NVML), frees everything, takes it all again, and says that too.
- *   {"granted": bytes, "error": code, "again": bytes}
+ * memory KIND BLOCK_MIB [MOST_MIB]: takes blocks until refused, then blocks of 2 MiB until refused, says what
+ * it got, waits for a line (so that the caller can look at NVML), frees everything, takes it all again, and
+ * says that too.
+ *   {"granted": bytes, "error": code}
+ *   {"again": bytes}
  * Kinds: alloc managed pitch async pool vmm vmm_released array graph.
  */
 #include "gpu.h"
 
 #define BLOCKS 65536
+#define SMALLEST ((size_t)2 << 20)
 static unsigned long long ids[BLOCKS], va[BLOCKS];
+static size_t sizes[BLOCKS];
 static CUmemoryPool pool;
-static size_t block;
 
-static CUresult take_vmm(int i, int release)
+static CUresult take_vmm(int i, size_t block, int release)
 {
     CUmemAllocationProp prop = { .type = 1, .location = { CU_MEM_LOCATION_TYPE_DEVICE, 0 } };
     CUresult rc = cuMemCreate(&ids[i], block, &prop, 0);
@@ -24,7 +27,7 @@ static CUresult take_vmm(int i, int release)
     return rc;
 }
 
-static CUresult take_graph(int i)
+static CUresult take_graph(int i, size_t block)
 {
     CUDA_MEM_ALLOC_NODE_PARAMS params = { .bytesize = block };
     CUgraph graph;
@@ -41,13 +44,13 @@ static CUresult take_graph(int i)
     return rc;
 }
 
-static CUresult take_array(int i)
+static CUresult take_array(int i, size_t block)
 {
     CUDA_ARRAY_DESCRIPTOR desc = { .Width = 16384, .Height = block / 16384 / 4, .Format = 0x20, .NumChannels = 1 };
     return cuArrayCreate_v2((CUarray *)&ids[i], &desc);
 }
 
-static CUresult take(const char *kind, int i)
+static CUresult take(const char *kind, int i, size_t block)
 {
     size_t pitch;
     if (!strcmp(kind, "alloc"))
@@ -61,8 +64,8 @@ static CUresult take(const char *kind, int i)
     if (!strcmp(kind, "pool"))
         return cuMemAllocFromPoolAsync(&ids[i], block, pool, NULL);
     if (!strncmp(kind, "vmm", 3))
-        return take_vmm(i, !strcmp(kind, "vmm_released"));
-    return !strcmp(kind, "array") ? take_array(i) : take_graph(i);
+        return take_vmm(i, block, !strcmp(kind, "vmm_released"));
+    return !strcmp(kind, "array") ? take_array(i, block) : take_graph(i, block);
 }
 
 static void give(const char *kind, int i)
@@ -70,7 +73,7 @@ static void give(const char *kind, int i)
     if (!strcmp(kind, "async") || !strcmp(kind, "pool")) {
         must(cuMemFreeAsync(ids[i], NULL), "cuMemFreeAsync");
     } else if (!strncmp(kind, "vmm", 3)) {
-        must(cuMemUnmap(va[i], block), "cuMemUnmap");
+        must(cuMemUnmap(va[i], sizes[i]), "cuMemUnmap");
         if (!strcmp(kind, "vmm"))
             must(cuMemRelease(ids[i]), "cuMemRelease");
     } else if (!strcmp(kind, "array")) {
@@ -83,37 +86,53 @@ static void give(const char *kind, int i)
     }
 }
 
-/* Bytes taken before the first refusal. */
-static unsigned long long fill(const char *kind, size_t most, int *count, int *error)
+struct fill {
+    const char *kind;
+    size_t most;
+    unsigned long long bytes;
+    int count, error; /* error: of the last refusal, or of the first that was not for want of memory */
+};
+
+static void fill_with(struct fill *fill, size_t block)
 {
-    *count = 0;
-    *error = 0;
-    while (*count < BLOCKS && (unsigned long long)*count * block < most && !(*error = take(kind, *count)))
-        (*count)++;
-    return (unsigned long long)*count * block;
+    CUresult rc = CUDA_SUCCESS;
+    while (fill->count < BLOCKS && fill->bytes + block <= fill->most && !(rc = take(fill->kind, fill->count, block))) {
+        sizes[fill->count++] = block;
+        fill->bytes += block;
+    }
+    if (!fill->error || fill->error == CUDA_ERROR_OUT_OF_MEMORY)
+        fill->error = rc;
+}
+
+static struct fill fill(const char *kind, size_t block, size_t most)
+{
+    struct fill taken = { .kind = kind, .most = most };
+    fill_with(&taken, block);
+    if (block > SMALLEST)
+        fill_with(&taken, SMALLEST);
+    return taken;
 }
 
 int main(int argc, char **argv)
 {
     CUmemPoolProps props = { .allocType = 1, .location = { CU_MEM_LOCATION_TYPE_DEVICE, 0 } };
     char line[16];
-    int count, error, error_again;
-    block = (size_t)atoi(argv[2]) << 20;
+    size_t block = (size_t)atoi(argv[2]) << 20;
     size_t most = argc > 3 ? (size_t)atoi(argv[3]) << 20 : (size_t)1 << 46;
     open_card();
     if (!strcmp(argv[1], "pool"))
         must(cuMemPoolCreate(&pool, &props), "cuMemPoolCreate");
-    unsigned long long granted = fill(argv[1], most, &count, &error);
+    struct fill taken = fill(argv[1], block, most);
     cuCtxSynchronize();
-    printf("{\"granted\": %llu, \"error\": %d}\n", granted, error);
+    printf("{\"granted\": %llu, \"error\": %d}\n", taken.bytes, taken.error);
     fflush(stdout);
     if (!fgets(line, sizeof line, stdin))
         return 0;
-    while (count)
-        give(argv[1], --count);
+    while (taken.count)
+        give(argv[1], --taken.count);
     cuCtxSynchronize();
     if (!strcmp(argv[1], "graph"))
         must(cuDeviceGraphMemTrim(0), "cuDeviceGraphMemTrim");
-    printf("{\"again\": %llu}\n", fill(argv[1], most, &count, &error_again));
+    printf("{\"again\": %llu}\n", fill(argv[1], block, most).bytes);
     return 0;
 }
