@@ -40,14 +40,16 @@ static void pointer_identity(void *cuda)
     printf("], \"same_address\": %d, \"different_address\": %d, \"not_there\": %d", same, differ, missing);
 }
 
+#define ROOM 256 /* with 64, an H100's driver answers "insufficient size" for one process */
+
 static void nvml_facts(void)
 {
     void *nvml = dlopen("libnvidia-ml.so.1", RTLD_NOW);
     nvmlReturn_t (*init)(void) = nvml ? (nvmlReturn_t(*)(void))dlsym(nvml, "nvmlInit_v2") : NULL;
     nvmlDevice_t device;
-    nvmlProcessInfo_v2_t list[64];
-    nvmlProcessUtilizationSample_t samples[64];
-    unsigned count = 64, sampled = 64, found = 0;
+    nvmlProcessInfo_v2_t list[ROOM];
+    nvmlProcessUtilizationSample_t samples[ROOM];
+    unsigned count = ROOM, sampled = ROOM, found = 0;
     if (!init || init() != NVML_SUCCESS) {
         printf(", \"nvml\": \"cannot be used\"");
         return;
