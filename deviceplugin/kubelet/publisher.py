@@ -16,12 +16,15 @@ from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError
 from kerf.kube.watch import Follower
+from kerf.vendors.registry import NAMES
 from kerf.wire.inventory import KEY, render_inventory
 
 _LOG = logging.getLogger("kerf.deviceplugin.publisher")
 Json = dict[str, Any]
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 LOOK_S = 0.2
+PLENTY = str(2**31 - 1)
+IGNORED = tuple(name for names in NAMES for name in names.ignored)
 BETWEEN_S = 0.2
 """Least time between two writes, so that two publishers cannot chase each other at full speed."""
 
@@ -39,6 +42,7 @@ class Publisher:
         self._lock = threading.Lock()
         self._published: str | None = None
         self._written = 0
+        self._advertised = False
         query = {"fieldSelector": f"metadata.name={node}"}
         self._follower = Follower(kube, paths.NODES, self._replace, self._change, query=query)
 
@@ -53,6 +57,7 @@ class Publisher:
             self._wake.wait(LOOK_S)
             self._wake.clear()
             try:
+                self._advertise()
                 if self._publish():
                     stop.wait(BETWEEN_S)
                 pause = FIRST_PAUSE_S
@@ -74,6 +79,18 @@ class Publisher:
         self._metrics.publications.inc()
         _LOG.info("published %d cards", len(self._board.cards))
         return True
+
+    def _advertise(self) -> None:
+        """Let the node offer the resources that only Kerf understands, without end.
+
+        kube-scheduler's filters ignore them, its queueing hints do not (seen in 1.36): a pod with `gpumem` that waits
+        for CPU or a slot would be woken by no node event, because an empty node still seems to lack `gpumem`.
+        """
+        if self._advertised or not self._follower.synced.is_set():
+            return
+        amounts = dict.fromkeys(IGNORED, PLENTY)
+        self._kube.patch(f"{paths.node(self._node)}/status", {"status": {"capacity": amounts, "allocatable": amounts}})
+        self._advertised = True
 
     def _withdraw(self) -> None:
         if not self._written:
@@ -101,6 +118,8 @@ class Publisher:
         if meta.get("name") != self._node or kind == "DELETED":
             return
         self._board.label(meta.get("labels") or {})
+        offered = (node.get("status") or {}).get("allocatable") or {}
+        self._advertised = all(name in offered for name in IGNORED)
         with self._lock:
             if _version(node) >= self._written:  # older news would make us write the same again
                 self._published = (meta.get("annotations") or {}).get(KEY)

@@ -66,10 +66,11 @@ class FakeKube:
         self.fail("PATCH", path)
         if kind == "json" or not isinstance(body, dict):
             raise Invalid(415, "UnsupportedMediaType", "the fake knows merge and apply patches only")
+        where = path.removesuffix("/status")
         with self._lock:
-            item = self._objects.get(path) if kind == "apply" else self._found(path)
+            item = self._objects.get(where) if kind == "apply" else self._found(where)
             merged = _merge(item or {}, body)
-            answer = self._store(path, merged, "MODIFIED" if item else "ADDED")
+            answer = self._store(where, merged, "MODIFIED" if item else "ADDED")
         self.after("PATCH", path)
         return answer
 

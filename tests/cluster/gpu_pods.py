@@ -17,9 +17,10 @@ PODS = "/api/v1/namespaces/default/pods"
 
 
 def a_fake_node(name: str, cards: int = 2, **labels: str) -> FakeNode:
-    """A kwok node with 80 GB cards."""
+    """A kwok node with 80 GB cards, as the device plugin would publish it."""
     notes = {"kerf.dev/inventory": render_inventory(cards_of(name, cards))}
-    return FakeNode(name, notes, labels, {"nvidia.com/gpu": str(10 * cards)})
+    plenty = {f"nvidia.com/{word}": "2147483647" for word in ("gpumem", "gpumem-percentage", "gpucores", "priority")}
+    return FakeNode(name, notes, labels, {"nvidia.com/gpu": str(10 * cards), **plenty})
 
 
 def a_gpu_pod(name: str, mem: int = 8000, cores: int = 10, gpu: int = 1, **more: Any) -> dict[str, Any]:

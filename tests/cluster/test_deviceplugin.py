@@ -408,4 +408,5 @@ def fetch(plugin: Plugin, path: str) -> str:
 def test_the_plugin_writes_the_inventory_and_nothing_else_but_events(plugin: Plugin):
     writes = {(w.verb, w.resource) for w in plugin.cp.writes_by(USER)}
 
-    assert {("patch", "nodes")} <= writes <= {("patch", "nodes"), ("create", "events")}
+    nodes = {("patch", "nodes"), ("patch", "nodes/status")}
+    assert nodes <= writes <= {*nodes, ("create", "events")}

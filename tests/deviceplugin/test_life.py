@@ -66,7 +66,7 @@ def test_a_plugin_that_is_up_first_waits_for_its_kubelet_and_offers_no_card_befo
     world.kubelet.wait_devices(40)
     await_published(world, [True] * 4)
 
-    assert registered == [1]
+    assert registered == [1, 1]  # the resources that only Kerf understands, then the cards
 
 
 def test_a_plugin_that_is_told_to_stop_takes_its_offer_back_and_makes_it_again_when_it_returns(world: World):
@@ -126,7 +126,9 @@ def test_the_inventory_is_written_once_however_often_the_node_changes(world: Wor
     break_cards(world, 0)
     await_published(world, [False, True, True, True])
 
-    assert [write for write in world.kube.writes if write[0] == "PATCH"] == [("PATCH", NODE_PATH)] * 2
+    patches = [write for write in world.kube.writes if write[0] == "PATCH"]
+    assert patches == [("PATCH", f"{NODE_PATH}/status"), *[("PATCH", NODE_PATH)] * 2]
+    assert world.kube.get(NODE_PATH)["status"]["allocatable"]["nvidia.com/gpumem"] == "2147483647"
 
 
 def test_a_refused_write_of_the_inventory_is_tried_again(world: World):
