@@ -118,7 +118,7 @@ class Engine:
         return wish if wish in POLICIES or wish == FRAGMENTATION else self.policy.nodes
 
     def _window(self, ask: PodAsk) -> int:
-        return fragmentation.window(ask) if self._node_policy(ask) == FRAGMENTATION else 1
+        return fragmentation.window(ask, self._views.turnover) if self._node_policy(ask) == FRAGMENTATION else 1
 
     def _cost(self, lane: Lane) -> None:
         view = self._views.current() if self._node_policy(lane.ask) == FRAGMENTATION else None

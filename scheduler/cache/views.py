@@ -37,7 +37,8 @@ class Views:
         self._target = Target()
         self._supply: Ints = np.zeros(0, np.int64)
         self._layout = -1
-        self._turnover = False
+        self.turnover = False
+        """Whether pods leave about as often as they come."""
         self._judged = (0, 0)
         self._view: View | None = None
 
@@ -59,7 +60,7 @@ class Views:
         if self._view is None or target is not self._target or moved:
             self._target = target
             number = self._view.number + 1 if self._view else 0
-            if self._turnover:
+            if self.turnover:
                 target = with_whole_cards(target, int(self._fleet.columns.present.sum(1).max()))
             lens = compile_lens(target, tuple(self._fleet.kinds), tuple(self._supply.tolist()))
             self._view = View(number, lens, Survey.empty(self._fleet.columns.rows, len(lens.cores)))
@@ -72,9 +73,9 @@ class Views:
         if charges < TURNOVER:
             return False
         self._judged = (self._fleet.charges, self._fleet.releases)
-        before = self._turnover
-        self._turnover = releases * 4 >= charges * (1 if before else 2)
-        return self._turnover != before
+        before = self.turnover
+        self.turnover = releases * 4 >= charges * (1 if before else 2)
+        return self.turnover != before
 
     def _supply_moved(self) -> bool:
         """Whether there are materially other cards than the lens was made for."""
