@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from kerf.model.grant import card_uses
-from kerf.sandbox import ControlPlane, Extender, FakeNode, await_until, free_ports
+from kerf.sandbox import ApiError, ControlPlane, Extender, FakeNode, await_until, free_ports
 from kerf.sandbox.stack import EXTENDER, start_extender
 from kerf.testing.builders import a_container, cards_of
 from kerf.vendors.registry import VENDORS
@@ -62,8 +62,12 @@ def a_fleet(cp: ControlPlane, nodes: Iterable[FakeNode], *arguments: str) -> Ite
 def remove_pods(cp: ControlPlane) -> None:
     """Delete every pod and wait until none is left."""
     for pod in pods(cp):
-        cp.api.delete(f"{PODS}/{pod['metadata']['name']}", 0)
-    await_until(lambda: not pods(cp), "the pods to be gone")
+        try:
+            cp.api.delete(f"{PODS}/{pod['metadata']['name']}", 0)
+        except ApiError as error:
+            if error.status != 404:  # its owner may have been quicker
+                raise
+    await_until(lambda: not pods(cp), "the pods to be gone", 60)
 
 
 def pods(cp: ControlPlane) -> list[dict[str, Any]]:

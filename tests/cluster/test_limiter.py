@@ -16,7 +16,7 @@ from kerf.model.units import MIB
 from kerf.sandbox import ControlPlane, Node, await_until, parse_report
 from kerf.sandbox.stack import EXTENDER, PLUGIN, WEBHOOK, start_plugin, start_stack
 from kerf.testing.builders import a_container
-from tests.cluster.gpu_pods import PODS, pods
+from tests.cluster.gpu_pods import PODS, remove_pods
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
@@ -37,9 +37,7 @@ def cluster(control_plane: ControlPlane, node: Node) -> Iterator[tuple[ControlPl
     start_stack(control_plane)
     start_plugin(control_plane, node, fleet, ("--limiter", str(LIMITER / "build" / "libkerf.so")))
     yield control_plane, node, shared
-    for pod in pods(control_plane):
-        control_plane.api.delete(f"{PODS}/{pod['metadata']['name']}", 0)
-    await_until(lambda: not pods(control_plane), "the pods to be gone", 60)
+    remove_pods(control_plane)
     for name in ("kube-scheduler", EXTENDER, WEBHOOK, PLUGIN):
         control_plane.supervisor.stop(name)
     control_plane.api.delete("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/kerf")

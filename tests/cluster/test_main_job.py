@@ -15,7 +15,7 @@ from kerf.sandbox.stack import EXTENDER, PLUGIN, WEBHOOK, start_plugin, start_st
 from kerf.testing.builders import a_container, a_grant
 from kerf.wire.annotations import GRANT, parse_grant, render_grant
 from kerf.wire.limiter import parse_ledger
-from tests.cluster.gpu_pods import PODS, await_refused, overcommitted, pods
+from tests.cluster.gpu_pods import PODS, await_refused, overcommitted, pods, remove_pods
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
@@ -36,10 +36,7 @@ def cluster(control_plane: ControlPlane, node: Node) -> Iterator[tuple[ControlPl
 @pytest.fixture(autouse=True)
 def no_pods_left(cluster: tuple[ControlPlane, Node]) -> Iterator[None]:
     yield
-    cp, _ = cluster
-    for pod in pods(cp):
-        cp.api.delete(f"{PODS}/{pod['metadata']['name']}", 0)
-    await_until(lambda: not pods(cp), "the pods to be gone", 60)
+    remove_pods(cluster[0])
 
 
 def a_pod(name: str, *containers: dict[str, Any], **meta: Any) -> dict[str, Any]:
