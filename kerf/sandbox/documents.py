@@ -36,7 +36,7 @@ def render_kubeconfig(server: str, ca: Path, user: dict[str, Any]) -> dict[str, 
 
 def render_webhook(webhook: Webhook) -> dict[str, Any]:
     """A MutatingWebhookConfiguration for pods when they are created, and when they change: grants are not for users."""
-    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"]}
+    rule: dict[str, Any] = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"]}
     rule |= {"resources": ["pods"], "scope": "*"}
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
