@@ -147,6 +147,18 @@ void kerf_release(int card, uint64_t bytes, enum kerf_kind kind)
         (void)!move(card, -(int64_t)bytes, KERF_UNLIMITED, kind);
 }
 
+void kerf_pending_add(int card, uint64_t bytes)
+{
+    if (card >= 0)
+        __atomic_add_fetch(&kerf.pending[card], bytes, __ATOMIC_RELAXED);
+}
+
+void kerf_pending_take(int card, uint64_t bytes)
+{
+    if (card >= 0)
+        __atomic_sub_fetch(&kerf.pending[card], bytes, __ATOMIC_RELAXED);
+}
+
 /* `device` -1 means the current context's. Nothing is charged, and success returned, where Kerf has no say. */
 CUresult kerf_charge_begin(struct kerf_charge *charge, int device, uint64_t bytes, enum kerf_kind kind)
 {
@@ -163,14 +175,25 @@ CUresult kerf_charge_begin(struct kerf_charge *charge, int device, uint64_t byte
     if (card == KERF_NO_CARD)
         return CUDA_SUCCESS;
     kerf_overhead_context(device);
-    if (!kerf_reserve(card, charge->bytes, kind))
+    kerf_pending_add(card, charge->bytes);
+    if (!kerf_reserve(card, charge->bytes, kind)) {
+        kerf_pending_take(card, charge->bytes);
         return CUDA_ERROR_OUT_OF_MEMORY;
+    }
     charge->card = card;
+    charge->pending = charge->bytes;
     return CUDA_SUCCESS;
+}
+
+void kerf_charge_done(struct kerf_charge *charge)
+{
+    kerf_pending_take(charge->card, charge->pending);
+    charge->pending = 0;
 }
 
 void kerf_charge_drop(struct kerf_charge *charge)
 {
+    kerf_charge_done(charge);
     kerf_release(charge->card, charge->bytes, (enum kerf_kind)charge->kind);
     charge->card = KERF_NO_CARD;
 }
@@ -184,8 +207,10 @@ bool kerf_charge_keep(struct kerf_charge *charge, struct kerf_table *table, uint
     struct kerf_entry entry = {
         .key = key, .bytes = charge->bytes, .object = ctx, .card = (int16_t)charge->card, .kind = (uint16_t)charge->kind,
     };
-    if (kerf_table_put(table, &entry))
+    if (kerf_table_put(table, &entry)) {
+        kerf_charge_done(charge);
         return true;
+    }
     kerf_count(KERF_EVENT_TABLE_FULL);
     kerf_charge_drop(charge);
     return false;

@@ -6,8 +6,10 @@
 #include "kerf.h"
 
 #define CAPTURE_KEY (1ULL << 63) /* keeps capture numbers apart from graph pointers */
+#define LARGEST_STEP (32ull << 20)
 
 static pthread_mutex_t settle_lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t step[KERF_CARDS_MAX];    /* by which the driver takes memory for graphs, as far as seen; a power of two or 0 */
 
 static uint64_t key_of(const void *graph)
 {
@@ -67,10 +69,28 @@ static uint64_t growth(struct kerf_entry *exec, int device, int card)
     return exec->bytes > idle ? exec->bytes - idle : 0;
 }
 
+/* The same in the driver's steps. */
+static uint64_t growth_in_steps(struct kerf_entry *exec, int device, int card)
+{
+    uint64_t more = growth(exec, device, card), grain = __atomic_load_n(&step[card], __ATOMIC_RELAXED);
+    uint64_t charged = __atomic_load_n(&kerf.graph_charged[card], __ATOMIC_RELAXED);
+    return more && grain ? (charged + more + grain - 1) / grain * grain - charged : more;
+}
+
+static void learn_step(int card, uint64_t reserved, uint64_t charged)
+{
+    uint64_t grain = 1;
+    while (grain <= reserved - charged && grain < LARGEST_STEP)
+        grain <<= 1;
+    if (grain > step[card] && grain > reserved - charged && reserved % grain == 0)
+        __atomic_store_n(&step[card], grain, __ATOMIC_RELAXED);
+}
+
 /* Before the launch: what the graph will need must fit. */
-CUresult kerf_graph_admit(CUgraphExec exec)
+CUresult kerf_graph_admit(CUgraphExec exec, struct kerf_charge *charge)
 {
     struct kerf_entry entry;
+    *charge = (struct kerf_charge){ .card = KERF_NO_CARD };
     if (!remembers() || !kerf_table_find(&kerf.graphs, key_of(exec), &entry) || !entry.bytes)
         return CUDA_SUCCESS;
     if (!kerf_go_live())
@@ -79,12 +99,19 @@ CUresult kerf_graph_admit(CUgraphExec exec)
     if (card < 0)
         return card == KERF_UNKNOWN_CARD ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
     kerf_overhead_context(device);
-    uint64_t more = growth(&entry, device, card);
+    uint64_t more = growth_in_steps(&entry, device, card);
     if (!more)
         return CUDA_SUCCESS;
-    if (!kerf_reserve(card, more, KERF_KIND_GRAPH))
+    kerf_pending_add(card, more);
+    if (!kerf_reserve(card, more, KERF_KIND_GRAPH)) {
+        kerf_pending_take(card, more);
         return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    *charge = (struct kerf_charge){ .card = card, .kind = KERF_KIND_GRAPH, .bytes = more, .pending = more };
+    pthread_mutex_lock(&settle_lock);
+    kerf.graph_pending[card] += more;
     __atomic_add_fetch(&kerf.graph_charged[card], more, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&settle_lock);
     (void)!kerf_table_put(&kerf.graphs, &entry); /* the row is there */
     return CUDA_SUCCESS;
 }
@@ -94,11 +121,13 @@ static void settle_device(int device, int card)
     uint64_t reserved = 0;
     if (kerf.real.cuDeviceGetGraphMemAttribute(device, CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT, &reserved) != CUDA_SUCCESS)
         return;
-    uint64_t charged = __atomic_exchange_n(&kerf.graph_charged[card], reserved, __ATOMIC_RELAXED);
-    if (reserved > charged)
-        kerf_force(card, reserved - charged, KERF_KIND_GRAPH);
-    else
-        kerf_release(card, charged - reserved, KERF_KIND_GRAPH);
+    uint64_t charged = kerf.graph_charged[card], want = kerf_within(charged, reserved, reserved + kerf.graph_pending[card]);
+    if (want > charged) {
+        learn_step(card, reserved, charged);
+        kerf_force(card, want - charged, KERF_KIND_GRAPH);
+    }
+    kerf_release(card, want < charged ? charged - want : 0, KERF_KIND_GRAPH);
+    __atomic_store_n(&kerf.graph_charged[card], want, __ATOMIC_RELAXED);
 }
 
 /* After a launch, a trim, or when memory is short: charge what the driver holds for graphs. */
@@ -114,6 +143,18 @@ void kerf_graph_settle(void)
             settle_device(device, kerf.card_of_device[device]);
     pthread_mutex_unlock(&settle_lock);
     kerf_relaxed_end(&saved);
+}
+
+/* The launch that `charge` was for is over, well or not: what the driver took for it is told by its own figure. */
+void kerf_graph_launched(struct kerf_charge *charge)
+{
+    if (charge->card >= 0) {
+        pthread_mutex_lock(&settle_lock);
+        kerf.graph_pending[charge->card] -= charge->bytes;
+        pthread_mutex_unlock(&settle_lock);
+    }
+    kerf_charge_done(charge);
+    kerf_graph_settle();
 }
 
 bool kerf_stream_captures(CUstream stream)
@@ -233,11 +274,12 @@ CUresult cuDeviceGraphMemTrim(CUdevice device)
 
 static CUresult upload(CUgraphExec exec, CUstream stream, CUresult (*call)(CUgraphExec, CUstream))
 {
-    CUresult rc = kerf_graph_admit(exec);
+    struct kerf_charge charge;
+    CUresult rc = kerf_graph_admit(exec, &charge);
     if (rc != CUDA_SUCCESS)
         return rc;
     rc = call(exec, stream);
-    kerf_graph_settle();
+    kerf_graph_launched(&charge);
     return rc;
 }
 

@@ -114,7 +114,9 @@ struct kerf_state {
     int graph_memory; /* 1 once any graph asked for memory */
     int capturing;    /* stream captures under way in this process */
     uint64_t graph_charged[KERF_CARDS_MAX];
+    uint64_t graph_pending[KERF_CARDS_MAX]; /* of these, for launches under way */
     uint64_t kinds[KERF_CARDS_MAX][KERF_KINDS]; /* charged by this process */
+    uint64_t pending[KERF_CARDS_MAX]; /* of these, for calls under way: the driver may hold them already, or not yet */
     uint32_t overhead_seen; /* bit per card: its overhead was measured before memory was first asked for */
 };
 
@@ -153,6 +155,12 @@ KERF_MUST_CHECK bool kerf_slot_move(struct kerf_ledger *ledger, unsigned slot, u
 void kerf_slot_recover(struct kerf_ledger *ledger, unsigned slot);
 uint64_t kerf_charged(const struct kerf_ledger *ledger, unsigned card);
 
+/* `value`, or the nearest that is not outside lowest..highest. */
+static inline uint64_t kerf_within(uint64_t value, uint64_t lowest, uint64_t highest)
+{
+    return value < lowest ? lowest : value > highest ? highest : value;
+}
+
 static inline void kerf_open(void)
 {
     if (unlikely(!__atomic_load_n(&kerf.open, __ATOMIC_ACQUIRE)))
@@ -164,9 +172,13 @@ struct kerf_charge {
     int card; /* KERF_NO_CARD: nothing was charged */
     int kind;
     uint64_t bytes;
+    uint64_t pending; /* of these, still counted as pending */
 };
 KERF_MUST_CHECK CUresult kerf_charge_begin(struct kerf_charge *charge, int device, uint64_t bytes, enum kerf_kind kind);
 void kerf_charge_drop(struct kerf_charge *charge);
+void kerf_charge_done(struct kerf_charge *charge); /* kept without a row of its own: the call is over */
+void kerf_pending_add(int card, uint64_t bytes);
+void kerf_pending_take(int card, uint64_t bytes);
 KERF_MUST_CHECK bool kerf_charge_keep(struct kerf_charge *charge, struct kerf_table *table, uint64_t key);
 KERF_MUST_CHECK bool kerf_reserve(int card, uint64_t bytes, enum kerf_kind kind);
 KERF_MUST_CHECK bool kerf_reserve_plain(int card, uint64_t bytes, enum kerf_kind kind); /* without a second try */
@@ -180,7 +192,8 @@ int kerf_card_of(int device);  /* ledger card, KERF_NO_CARD or KERF_UNKNOWN_CARD
 /* pool.c, graph.c, overhead.c: what the driver holds beyond single allocations */
 void kerf_pools_refresh(bool trim);
 void kerf_pool_freed(void *pool, uint64_t bytes);
-KERF_MUST_CHECK CUresult kerf_graph_admit(CUgraphExec exec);
+KERF_MUST_CHECK CUresult kerf_graph_admit(CUgraphExec exec, struct kerf_charge *charge);
+void kerf_graph_launched(struct kerf_charge *charge);
 void kerf_graph_settle(void);
 void kerf_graph_captured_alloc(CUstream stream, uint64_t bytes);
 KERF_MUST_CHECK bool kerf_stream_captures(CUstream stream);

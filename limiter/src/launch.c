@@ -139,7 +139,8 @@ CUresult cuLaunchGridAsync(CUfunction f, int width, int height, CUstream stream)
 
 static CUresult launch_graph(CUgraphExec exec, CUstream stream, CUstream key, CUresult (*call)(CUgraphExec, CUstream))
 {
-    CUresult rc = kerf_graph_admit(exec);
+    struct kerf_charge charge;
+    CUresult rc = kerf_graph_admit(exec, &charge);
     if (rc != CUDA_SUCCESS)
         return rc;
     bool gated = !is_free();
@@ -149,7 +150,7 @@ static CUresult launch_graph(CUgraphExec exec, CUstream stream, CUstream key, CU
     rc = call(exec, stream);
     if (gated)
         kerf_gate_leave(&launch);
-    kerf_graph_settle();
+    kerf_graph_launched(&charge);
     return rc;
 }
 

@@ -15,16 +15,19 @@ static uint64_t less(uint64_t a, uint64_t b)
     return a > b ? a - b : 0;
 }
 
-/* Managed memory may or may not lie on the card: keep `now` where that leaves room for doubt. */
+/*
+ * Managed memory may or may not lie on the card, nor may that of calls under way: keep `now` where that
+ * leaves room for doubt, so that overhead never sinks because of a charge that the driver has yet to back.
+ */
 static uint64_t residual(int card, uint64_t used, uint64_t now)
 {
     uint64_t sum = 0;
     for (int kind = 0; kind < (int)KERF_KINDS; kind++)
         if (kind != KERF_KIND_OVERHEAD && kind != KERF_KIND_MANAGED)
             sum += __atomic_load_n(&kerf.kinds[card][kind], __ATOMIC_RELAXED);
-    uint64_t highest = less(used, sum);
-    uint64_t lowest = less(highest, __atomic_load_n(&kerf.kinds[card][KERF_KIND_MANAGED], __ATOMIC_RELAXED));
-    return now < lowest ? lowest : now > highest ? highest : now;
+    uint64_t highest = less(used, less(sum, __atomic_load_n(&kerf.pending[card], __ATOMIC_RELAXED)));
+    uint64_t lowest = less(used, sum + __atomic_load_n(&kerf.kinds[card][KERF_KIND_MANAGED], __ATOMIC_RELAXED));
+    return kerf_within(now, lowest, highest);
 }
 
 static void settle(int card)

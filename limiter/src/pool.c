@@ -76,8 +76,11 @@ static bool reserve_growth(struct kerf_pool *pool, uint64_t bytes, uint64_t *gro
     uint64_t need = pool->live + pool->pending + bytes;
     *growth = need > pool->charged ? kerf_round(need - pool->charged) : 0;
     pthread_mutex_unlock(&kerf.pool_lock);
-    if (*growth && !kerf_reserve(pool->card, *growth, KERF_KIND_POOL))
+    kerf_pending_add(pool->card, *growth);
+    if (*growth && !kerf_reserve(pool->card, *growth, KERF_KIND_POOL)) {
+        kerf_pending_take(pool->card, *growth);
         return false;
+    }
     pthread_mutex_lock(&kerf.pool_lock);
     pool->charged += *growth;
     pool->pending += *growth;
@@ -92,6 +95,7 @@ static bool settle_growth(struct kerf_pool *pool, uint64_t bytes, uint64_t growt
     pool->live += allocated ? bytes : 0;
     bool ok = settle(pool);
     pool->live -= allocated && !ok ? bytes : 0;
+    kerf_pending_take(pool->card, growth);
     pthread_mutex_unlock(&kerf.pool_lock);
     return ok;
 }

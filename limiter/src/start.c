@@ -80,6 +80,8 @@ static void in_child(void)
     kerf.graph_memory = kerf.capturing = 0;
     kerf.overhead_seen = 0;
     memset(kerf.graph_charged, 0, sizeof kerf.graph_charged);
+    memset(kerf.graph_pending, 0, sizeof kerf.graph_pending);
+    memset(kerf.pending, 0, sizeof kerf.pending);
     memset(kerf.kinds, 0, sizeof kerf.kinds);
     kerf_gate_reset();
     kerf.stage = KERF_STAGE_OPEN;

@@ -57,6 +57,7 @@ static CUresult create(CUmemGenericAllocationHandle *out, size_t bytes, const CU
     }
     pthread_mutex_unlock(&kerf.vmm_lock);
     if (rc == CUDA_SUCCESS) {
+        kerf_charge_done(&charge);
         *out = handle;
         return rc;
     }

@@ -1,6 +1,7 @@
 """Every kind of allocation at the limit: refused one byte above it, given back when freed."""
 
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -199,6 +200,17 @@ def test_a_graph_is_what_first_asks_for_memory_in_a_context_of_its_own(tmp_path:
         assert probe("real", 0) == str(box.charged()) == str(64 * MIB)
 
 
+def test_graph_memory_that_the_driver_takes_in_large_steps_stays_within_the_slice(tmp_path: Path) -> None:
+    box = Box(tmp_path, limits(100), settings={"FAKE_GRAPH_MIB": "32"})
+    with box.probe() as probe:
+        for graph, (mib, answer, held_mib) in enumerate(
+            [(34, OK, 64), (8, OK, 64), (24, OK, 96), (24, OK, 96), (8, REFUSED, 96), (6, OK, 96)]
+        ):
+            probe("graph", graph, mib * MIB)
+            assert probe("launchgraph", graph) == answer
+            assert probe("real", 0) == str(box.charged()) == str(held_mib * MIB)
+
+
 def test_odd_calls_get_the_drivers_own_answers(tmp_path: Path) -> None:
     box = Box(tmp_path, limits(64))
     with box.probe() as probe:
@@ -232,6 +244,21 @@ def test_a_context_is_charged_even_when_its_process_never_asks_for_memory(tmp_pa
         eventually(lambda: box.charged() == 48 * MIB)
         assert second("alloc", 1, 18 * MIB) == REFUSED
         assert second("alloc", 1, 16 * MIB) == OK
+
+
+def test_overhead_does_not_sink_while_an_allocation_waits_inside_the_driver(tmp_path: Path) -> None:
+    box = Box(tmp_path, limits(64), settings={"FAKE_CONTEXT_MIB": "24", "FAKE_STALL_MS": "4000"})
+    overheads = set()
+    with box.probe() as probe:
+        assert probe("info") == f"0 {40 * MIB} {64 * MIB}"
+        waiting = Thread(target=probe, args=("alloc", 1, 32 * MIB))
+        waiting.start()
+        while waiting.is_alive():
+            (process,) = box.view().processes
+            overheads.add(process.bytes_by_kind["overhead"])
+            waiting.join(0.02)
+        assert probe("real", 0) == str(box.charged()) == str(56 * MIB)
+    assert overheads == {24 * MIB}
 
 
 def test_where_nvml_does_not_tell_overhead_is_reported_as_not_counted(tmp_path: Path) -> None:

@@ -442,10 +442,17 @@ CUresult cuDeviceGetGraphMemAttribute(CUdevice device, int attribute, void *valu
     return CUDA_SUCCESS;
 }
 
+static uint64_t in_graph_steps(uint64_t bytes)
+{
+    uint64_t step = fake_setting("FAKE_GRAPH_MIB", 2) << 20;
+    return (bytes + step - 1) / step * step;
+}
+
 CUresult cuDeviceGraphMemTrim(CUdevice device)
 {
-    fake_give_memory(fake_physical(device), graph_reserved[device] - graph_used[device]);
-    graph_reserved[device] = graph_used[device];
+    uint64_t keep = in_graph_steps(graph_used[device]);
+    fake_give_memory(fake_physical(device), graph_reserved[device] - keep);
+    graph_reserved[device] = keep;
     return CUDA_SUCCESS;
 }
 
@@ -458,9 +465,9 @@ CUresult cuGraphUpload(CUgraphExec exec, CUstream stream)
     for (int i = 0; i < exec->nodes; i++)
         need += all_nodes[exec->node[i]].live ? 0 : all_nodes[exec->node[i]].bytes;
     if (need > *reserved) {
-        if (!fake_take_memory(current->card, need - *reserved))
+        if (!fake_take_memory(current->card, in_graph_steps(need) - *reserved))
             return CUDA_ERROR_OUT_OF_MEMORY;
-        *reserved = need;
+        *reserved = in_graph_steps(need);
     }
     for (int i = 0; i < exec->nodes; i++)
         all_nodes[exec->node[i]].live = true;

@@ -6,6 +6,8 @@
  * FAKE_CARDS=N       cards (1)            FAKE_MEMORY_MIB=N   memory of each (16384)
  * FAKE_CONTEXT_MIB=N what a context takes (0)
  * FAKE_POOL_MIB=N    step in which pools grow (2)
+ * FAKE_GRAPH_MIB=N   the same for graphs (2)
+ * FAKE_STALL_MS=N    how long an allocation waits inside the driver before it is backed (0)
  * FAKE_FAST=1        no clock: every kernel is over at once (for measuring what Kerf adds)
  * FAKE_NO_NVML_PIDS  NVML does not tell processes
  * CUDA_VISIBLE_DEVICES: indices, as the real driver reads them

@@ -1,6 +1,7 @@
 /* The fake driver's memory: every kind of allocation, counted the driver's way. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "driver.h"
 
@@ -58,6 +59,9 @@ static CUresult add_block(struct block **out, int card, uint64_t bytes)
         return failure;
     if (card < 0)
         return CUDA_ERROR_INVALID_CONTEXT;
+    uint64_t stall_ms = fake_setting("FAKE_STALL_MS", 0);
+    if (stall_ms)
+        usleep((useconds_t)stall_ms * 1000);
     if (!fake_take_memory(card, bytes))
         return CUDA_ERROR_OUT_OF_MEMORY;
     pthread_mutex_lock(&lock);
