@@ -27,7 +27,27 @@ EXPORT CUresult cuMemAddressFree(CUdeviceptr ptr, size_t bytes);
 EXPORT CUresult cuMemPoolSetAttribute(CUmemoryPool pool, int attribute, void *value);
 EXPORT CUresult cuDeviceSetMemPool(CUdevice device, CUmemoryPool pool);
 
-int fake_current_card(void);
+#define GRAPH_NODES 8
+
+struct CUgraph_st {
+    uint64_t id, duration_ns;
+    int nodes;
+    int node[GRAPH_NODES]; /* index into all_nodes */
+};
+
+struct CUstream_st {
+    int card;
+    struct CUgraph_st *capture;
+};
+
+static inline bool fake_is_stream(CUstream stream) /* and not one of the numbers for default streams */
+{
+    return (uintptr_t)stream > 2;
+}
+
+int fake_current_card(void);   /* -1: no context */
+int fake_current_device(void);
+CUresult fake_run(uint64_t duration_ns, CUstream stream);
 CUdeviceptr fake_capture_alloc(CUstream stream, size_t bytes); /* 0: not capturing */
 bool fake_free_node(CUdeviceptr ptr);
 void fake_drop_context(int card);
