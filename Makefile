@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 RUN    := $(BIN)/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow check fmt lint type arch unit test-cluster test-limiter limiter gen clean \
+.PHONY: help venv demo test check fmt lint type arch unit test-cluster test-limiter limiter gen clean \
         bench-extender bench-cluster bench-packing bench-planner bench-limiter
 
 help:  ## list the targets
@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml
 demo: venv  ## the main job, end to end, on a real control plane and node on this machine
 	$(BIN)/kerf demo
 
-test: check test-slow test-limiter test-cluster  ## every test (the first run builds the control plane)
+test: check test-limiter test-cluster  ## every test (the first run builds the control plane)
 
 check: lint type arch unit  ## the quick loop (< 60 s): format, lint, types, import contracts, unit tests
 
@@ -40,10 +40,7 @@ arch: venv
 	$(BIN)/lint-imports
 
 unit: venv
-	$(BIN)/pytest -m "not cluster and not limiter and not gpu and not slow"
-
-test-slow: venv
-	$(BIN)/pytest -m "slow and not cluster and not limiter and not gpu"
+	$(BIN)/pytest -n 4 -m "not cluster and not limiter and not gpu"
 
 test-cluster: venv  ## tests on a real control plane and, where it can run, a real node
 	$(BIN)/pytest -m cluster
