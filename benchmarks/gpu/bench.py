@@ -144,15 +144,20 @@ def torch_rates(bench: Bench, report: Report) -> None:
     """PyTorch's own launch path: steps a second, interleaved."""
     for work in ("small", "decode"):
         rates: dict[str, list[float]] = {"bare": [], "ours": [], "ours, cores 100": []}
-        for name in ("bare", "ours", "ours, cores 100", "ours", "bare"):
+        for name in ("bare", "ours", "ours, cores 100") * 5:
             slice_ = {"bare": None, "ours": Slice(40960), "ours, cores 100": Slice(40960, 100)}[name]
-            (result,) = together(bench, [Tenant(torch=work, slice=slice_)], 5)
+            (result,) = together(bench, [Tenant(torch=work, slice=slice_)], 3)
             rates[name].append(rate(result))
         bare = statistics.median(rates["bare"])
-        ours = ", ".join(
-            f"{name} {statistics.median(r) / bare * 100 - 100:+.2f} %" for name, r in rates.items() if name != "bare"
-        )
-        report.row(f"PyTorch {work}, steps/s", f"{bare:.1f}", ours)
+        ours = ", ".join(f"{name} {_spread(r, bare)}" for name, r in rates.items() if name != "bare")
+        report.data[f"PyTorch {work}"] = rates
+        report.row(f"PyTorch {work}, steps/s, median (range) of 5", f"{bare:.1f} {_spread(rates['bare'], bare)}", ours)
+
+
+def _spread(rates: list[float], bare: float) -> str:
+    """Median and range against the bare median, in percent."""
+    middle, low, high = (f(rates) / bare * 100 - 100 for f in (statistics.median, min, max))
+    return f"{middle:+.1f} % ({low:+.1f} to {high:+.1f})"
 
 
 def part1(bench: Bench, report: Report) -> None:
