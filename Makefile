@@ -43,7 +43,7 @@ unit: venv
 	$(BIN)/pytest -n 4 -m "not cluster and not limiter and not gpu"
 
 test-cluster: venv  ## tests on a real control plane and, where it can run, a real node
-	$(BIN)/pytest -m cluster
+	$(BIN)/pytest -p no:randomly -m cluster
 
 limiter:  ## build libkerf.so
 	$(MAKE) -C limiter all

@@ -93,7 +93,7 @@ class Publisher:
         self._advertised = True
 
     def _withdraw(self) -> None:
-        if not self._written:
+        if not self._published:  # also an offer that an earlier run of this plugin made
             return
         text = render_inventory(tuple(replace(card, healthy=False) for card in self._board.cards))
         try:

@@ -1,4 +1,4 @@
-"""One control plane for all cluster tests, one real node per module (a machine carries only one at a time)."""
+"""A control plane and a real node per module: what one leaves behind must not decide what the next finds."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ def parts(request: pytest.FixtureRequest) -> Mapping[str, Path]:
     return ensure((*CONTROL_PLANE, *NODE, "kwok"), tell)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def control_plane(parts: Mapping[str, Path]) -> Iterator[ControlPlane]:
     """Etcd, API server (with audit log), controller manager and kwok. Whoever needs kube-scheduler starts it."""
     with run_directory() as run_dir, ControlPlane.start(run_dir, parts, audit=True) as cp:

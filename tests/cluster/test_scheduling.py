@@ -1,6 +1,7 @@
 """Kerf's extender beside the real kube-scheduler, on kwok nodes."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -218,14 +219,23 @@ def test_topology_spread_is_honoured(cp):
     assert {node_of(cp, f"web-{i}") for i in range(3)} == {"gpu-1", "gpu-2", "gpu-3"}
 
 
-def test_the_extender_killed_in_the_middle_of_binds_loses_and_doubles_nothing(cp):
-    names = [f"storm-{i}" for i in range(60)]
-    create(cp, *[a_gpu_pod(name, mem=7000, cores=5) for name in names])
-    await_until(lambda: sum(bool(pod["spec"].get("nodeName")) for pod in pods(cp)) >= 15, "some binds")
+def test_the_extender_killed_in_the_middle_of_five_hundred_binds_loses_and_doubles_nothing(cp):
+    names = [f"storm-{i}" for i in range(500)]
+    extra = [a_fake_node(f"storm-node-{i}", cards=8) for i in range(8)]
+    cp.add_fake_nodes(extra)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: create(cp, a_gpu_pod(name, mem=7000, cores=5)), names))
+    await_until(lambda: bound(cp) >= 100, "some binds", 60)
 
     cp.kill(EXTENDER)
     cp.restart(EXTENDER)
 
-    # 6 cards of 10 slots: exactly 60 places.
-    await_bound(cp, *names, seconds=60)
+    await_until(lambda: bound(cp) == 500, "five hundred pods to be bound", 120)
     assert overcommitted(cp) == []
+    remove_pods(cp)
+    for node in extra:
+        cp.api.delete(f"/api/v1/nodes/{node.name}")
+
+
+def bound(cp: ControlPlane) -> int:
+    return sum(bool(pod["spec"].get("nodeName")) for pod in pods(cp))
