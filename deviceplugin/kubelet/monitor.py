@@ -21,6 +21,7 @@ from kerf.kube.errors import KubeError
 from kerf.model.units import MIB
 from kerf.probes.base import Probe, ProcessUse
 from kerf.wire.limiter import LedgerView
+from kerf.wire.objects import render_eviction
 
 _LOG = logging.getLogger("kerf.deviceplugin.monitor")
 Json = dict[str, Any]
@@ -202,12 +203,7 @@ class Monitor(Collector):
 
     def _evict(self, pod: Json) -> None:
         meta = pod["metadata"]
-        body = {
-            "apiVersion": "policy/v1",
-            "kind": "Eviction",
-            "metadata": {"name": meta["name"], "namespace": meta["namespace"]},
-            "deleteOptions": {"preconditions": {"uid": meta["uid"]}},
-        }
+        body = render_eviction(meta["namespace"], meta["name"], meta["uid"])
         try:
             self._kube.create(paths.eviction(meta["namespace"], meta["name"]), body)
             _LOG.warning("evicted pod %s/%s for use past the limiter", meta["namespace"], meta["name"])

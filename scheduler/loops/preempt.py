@@ -77,10 +77,11 @@ class Preemption:
 
     def _evict(self, waiting: Waiting, node: str, victims: tuple[Evictable, ...]) -> bool:
         ask = waiting.ask
-        grant = self._store.engine.place_on(ask, without(self._store.fleet.state(node), victims))
-        if isinstance(grant, Misfit):
-            return False
-        self._store.reserve(ask, node, grant, waiting.stages, time.monotonic() + HOLD_S)
+        with self._store.lock:
+            grant = self._store.engine.place_on(ask, without(self._store.fleet.state(node), victims))
+            if isinstance(grant, Misfit):
+                return False
+            self._store.reserve(ask, node, grant, waiting.stages, time.monotonic() + HOLD_S)
         for victim in victims:
             namespace, _, name = victim.key.partition("/")
             try:
