@@ -43,6 +43,10 @@ class Plugin:
         status = self.cp.api.get(f"/api/v1/nodes/{self.node.name}")["status"]
         return int(status.get("allocatable", {}).get("nvidia.com/gpu", 0))
 
+    def published(self) -> bool:
+        """Whether the inventory stands on the node: the kubelet may count the slots before that."""
+        return KEY in self.cp.api.get(f"/api/v1/nodes/{self.node.name}")["metadata"].get("annotations", {})
+
     def log(self) -> str:
         return self.cp.supervisor.log("deviceplugin").read_text()
 
@@ -100,6 +104,7 @@ def plugin(control_plane: ControlPlane, node: Node) -> Iterator[Plugin]:
     made = Plugin(control_plane, node, directory / "state", fleet, http)
     control_plane.supervisor.start(Command("deviceplugin", argv, ready=(directory / "state").exists))
     await_until(lambda: made.allocatable() == 40, "the kubelet to count forty slots", 60)
+    await_until(made.published, "the inventory to be published", 30)
     yield made
     control_plane.supervisor.stop("deviceplugin")
 
