@@ -1,6 +1,7 @@
 """A SchedulingPolicy as values: which policies apply, what defaults mean, how far a pool may be over-committed."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from kerf.model.node import Node
 
@@ -52,6 +53,31 @@ class PlannerSettings:
     """How long capacity is held for a gang whose pods do not all arrive."""
 
 
+class QuotaEngine(StrEnum):
+    """Who holds tenants to their TenantQuota."""
+
+    OFF = "off"
+    KERF = "kerf"  # webhook and scheduler alone
+    KUEUE = "kueue"  # Kueue, from objects that Kerf writes
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaSettings:
+    """How tenant quota is kept. Without TenantQuota objects nothing is limited."""
+
+    engine: QuotaEngine = QuotaEngine.KERF
+    reserve_percent: int = 0
+    """Part of every card's memory that is nobody's quota."""
+    shrink_after_s: float = 15.0
+    """Capacity that is lost counts until it has been gone for so long; capacity that comes counts at once."""
+    cohort: str = "kerf"
+    """Kueue's Cohort of all tenants; it holds what no tenant is guaranteed."""
+    queue: str = "kerf"
+    """Name of the LocalQueue in every namespace of a tenant."""
+    fit_check: bool = True
+    """Kueue admits nothing that no card can hold (AdmissionCheck `kerf-gpu-fit`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class SchedulingPolicy:
     """The scheduler's policy. The zero value is the shipped default."""
@@ -65,6 +91,7 @@ class SchedulingPolicy:
     defaults: Defaults = field(default_factory=Defaults)
     pools: tuple[Pool, ...] = ()
     planner: PlannerSettings = field(default_factory=PlannerSettings)
+    quota: QuotaSettings = field(default_factory=QuotaSettings)
 
     def factors(self, node: Node) -> tuple[float, float]:
         """Over-commitment of the node's memory and cores."""

@@ -27,6 +27,7 @@ from kerf.model.device import Card, Mode
 from kerf.model.units import MIB
 from kerf.probes.base import ProcessUse
 from kerf.wire.errors import WireError
+from kerf.wire.fields import flag, known, list_at, object_at, one_of, text, whole
 
 _LOG = logging.getLogger("kerf.probes.simulated")
 _CARD_KEYS = (
@@ -119,44 +120,38 @@ def parse_fleet(document: object, node: str, slots: int = 10) -> tuple[Card, ...
 def parse_uses(document: object, node: str) -> tuple[ProcessUse, ...]:
     """The pretended processes of `node`. Raises WireError."""
     part, where = _part(document, node)
-    uses = part.get("uses") or []
-    if not isinstance(uses, list):
-        raise WireError(f"{where}uses", uses, "write a list")
+    uses = list_at(part.get("uses"), f"{where}uses")
     return tuple(_use(item, f"{where}uses[{i}]") for i, item in enumerate(uses))
 
 
 def _part(document: object, node: str) -> tuple[Json, str]:
-    top = _object(document, "fleet")
-    _known(top, "", ("cards", "uses", "nodes"))
-    named = _object(top.get("nodes") or {}, "nodes")
+    top = object_at(document, "fleet")
+    known(top, "", ("cards", "uses", "nodes"))
+    named = object_at(top.get("nodes") or {}, "nodes")
     if node not in named:
         return top, ""
-    part = _object(named[node], f"nodes.{node}")
-    _known(part, f"nodes.{node}.", ("cards", "uses"))
+    part = object_at(named[node], f"nodes.{node}")
+    known(part, f"nodes.{node}", ("cards", "uses"))
     return part, f"nodes.{node}."
 
 
 def _entry(value: object, where: str, node: str, first: int, slots: int) -> list[Card]:
-    entry = _object(value, where)
-    _known(entry, f"{where}.", _CARD_KEYS)
-    count = _whole(entry, "count", where, 1, (1, 64))
+    entry = object_at(value, where)
+    known(entry, where, _CARD_KEYS)
+    count = whole(entry, "count", where, 1, (1, 64))
     ids = _ids(entry, where, [f"GPU-{node}-{first + i}" for i in range(count)])
     sick = _list(entry, "unhealthy", where, count)
-    mode, linked = entry.get("mode", "shared"), entry.get("links", False)
-    if mode not in set(Mode):
-        raise WireError(f"{where}.mode", mode, f"use one of {', '.join(Mode)}")
-    if not isinstance(linked, bool):
-        raise WireError(f"{where}.links", linked, "write true or false")
+    mode, linked = one_of(entry, "mode", where, "shared", Mode), flag(entry, "links", where, False)
     numas = _numas(entry, where, count)
     return [
         Card(
             id=ids[i],
             index=first + i,
-            vendor=_text(entry, "vendor", where, "nvidia"),
-            model=_text(entry, "model", where, None),
-            memory_mib=_whole(entry, "memory_mib", where, None, (1, 2**31 - 1)),
-            cores=_whole(entry, "cores", where, 100, (1, 100)),
-            slots=_whole(entry, "slots", where, slots, (1, 1000)),
+            vendor=text(entry, "vendor", where, "nvidia"),
+            model=text(entry, "model", where, None),
+            memory_mib=whole(entry, "memory_mib", where, None, (1, 2**31 - 1)),
+            cores=whole(entry, "cores", where, 100, (1, 100)),
+            slots=whole(entry, "slots", where, slots, (1, 1000)),
             numa=numas[i],
             mode=Mode(mode),
             healthy=i not in sick,
@@ -193,37 +188,11 @@ def _list(entry: Json, key: str, where: str, count: int) -> list[int]:
 
 
 def _use(value: object, where: str) -> ProcessUse:
-    item = _object(value, where)
-    _known(item, f"{where}.", _USE_KEYS)
+    item = object_at(value, where)
+    known(item, where, _USE_KEYS)
     return ProcessUse(
-        card=_text(item, "card", where, None),
-        pid=_whole(item, "pid", where, None, (1, 2**31 - 1)),
-        memory_bytes=_whole(item, "memory_mib", where, 0, (0, 2**31 - 1)) * MIB,
-        percent=_whole(item, "percent", where, 0, (0, 100)),
+        card=text(item, "card", where, None),
+        pid=whole(item, "pid", where, None, (1, 2**31 - 1)),
+        memory_bytes=whole(item, "memory_mib", where, 0, (0, 2**31 - 1)) * MIB,
+        percent=whole(item, "percent", where, 0, (0, 100)),
     )
-
-
-def _text(value: Json, key: str, where: str, default: str | None) -> str:
-    text = value.get(key, default)
-    if not isinstance(text, str) or not text or len(text) > 253:
-        raise WireError(f"{where}.{key}", text, "write a text of 1 to 253 characters")
-    return text
-
-
-def _whole(value: Json, key: str, where: str, default: int | None, bounds: tuple[int, int]) -> int:
-    number = value.get(key, default)
-    if isinstance(number, bool) or not isinstance(number, int) or not bounds[0] <= number <= bounds[1]:
-        raise WireError(f"{where}.{key}", number, f"write a whole number from {bounds[0]} to {bounds[1]}")
-    return number
-
-
-def _object(value: object, where: str) -> Json:
-    if not isinstance(value, Mapping):
-        raise WireError(where, value, "write an object")
-    return value
-
-
-def _known(value: Json, where: str, keys: tuple[str, ...]) -> None:
-    for key in value:
-        if key not in keys:
-            raise WireError(f"{where}{key}", value[key], f"unknown key; use one of {', '.join(keys)}")

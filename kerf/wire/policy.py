@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kerf.model.policy import Defaults, PlannerSettings, Pool, SchedulingPolicy
+from kerf.model.policy import Defaults, PlannerSettings, Pool, QuotaEngine, QuotaSettings, SchedulingPolicy
 from kerf.wire.errors import WireError
+from kerf.wire.fields import flag, known, list_at, object_at, one_of, real, text, whole
 
 API_VERSION = "kerf.dev/v1alpha1"
 KIND = "SchedulingPolicy"
@@ -18,24 +19,22 @@ Json = Mapping[str, Any]
 
 def parse_policy(document: object) -> SchedulingPolicy:
     """Read a policy. An unknown key, a wrong type or an impossible value raises WireError with the fix."""
-    top = _object(document, "policy")
-    _known(top, "policy", ("apiVersion", "kind", "metadata", "spec"))
+    top = object_at(document, "policy")
+    known(top, "policy", ("apiVersion", "kind", "metadata", "spec"))
     if top.get("apiVersion") != API_VERSION or top.get("kind") != KIND:
         found = f"{top.get('apiVersion')} {top.get('kind')}"
         raise WireError("apiVersion, kind", found, f"write apiVersion: {API_VERSION} and kind: {KIND}")
-    spec = _object(top.get("spec") or {}, "spec")
-    _known(spec, "spec", ("nodes", "cards", "weights", "defaults", "pools", "planner"))
+    spec = object_at(top.get("spec") or {}, "spec")
+    known(spec, "spec", ("nodes", "cards", "weights", "defaults", "pools", "planner", "quota"))
     zero = SchedulingPolicy()
-    pools = spec.get("pools") or []
-    if not isinstance(pools, list):
-        raise WireError("spec.pools", pools, "write a list of pools")
     return SchedulingPolicy(
         nodes=parse_node_policy(spec.get("nodes", zero.nodes), "spec.nodes"),
         cards=parse_card_policies(spec.get("cards", list(zero.cards)), "spec.cards"),
         weights=_weights(spec["weights"]) if "weights" in spec else zero.weights,
-        defaults=_defaults(_object(spec.get("defaults") or {}, "spec.defaults")),
-        pools=tuple(_pool(pool, f"spec.pools[{i}]") for i, pool in enumerate(pools)),
-        planner=_planner(_object(spec.get("planner") or {}, "spec.planner")),
+        defaults=_defaults(object_at(spec.get("defaults") or {}, "spec.defaults")),
+        pools=tuple(_pool(pool, f"spec.pools[{i}]") for i, pool in enumerate(list_at(spec.get("pools"), "spec.pools"))),
+        planner=_planner(object_at(spec.get("planner") or {}, "spec.planner")),
+        quota=_quota(object_at(spec.get("quota") or {}, "spec.quota")),
     )
 
 
@@ -58,9 +57,9 @@ def parse_card_policies(value: object, where: str) -> tuple[str, ...]:
 
 
 def _weights(value: object) -> tuple[int, int, int]:
-    weights = _object(value, "spec.weights")
-    _known(weights, "spec.weights", ("slot", "core", "memory"))
-    found = tuple(_whole(weights, key, "spec.weights", None, (0, 1000)) for key in ("slot", "core", "memory"))
+    weights = object_at(value, "spec.weights")
+    known(weights, "spec.weights", ("slot", "core", "memory"))
+    found = tuple(whole(weights, key, "spec.weights", None, (0, 1000)) for key in ("slot", "core", "memory"))
     if max(found) == 0:
         raise WireError("spec.weights", dict(weights), "give at least one a positive number")
     return found[0], found[1], found[2]
@@ -68,69 +67,47 @@ def _weights(value: object) -> tuple[int, int, int]:
 
 def _defaults(value: Json) -> Defaults:
     where, zero = "spec.defaults", Defaults()
-    _known(value, where, ("memoryMiB", "cores", "cards", "wholeCardCores"))
-    whole = value.get("wholeCardCores", zero.whole_card_cores)
-    if not isinstance(whole, bool):
-        raise WireError(f"{where}.wholeCardCores", whole, "write true or false")
+    known(value, where, ("memoryMiB", "cores", "cards", "wholeCardCores"))
     return Defaults(
-        memory_mib=_whole(value, "memoryMiB", where, zero.memory_mib, (0, 2**31 - 1)),
-        cores=_whole(value, "cores", where, zero.cores, (0, 100)),
-        cards=_whole(value, "cards", where, zero.cards, (1, 64)),
-        whole_card_cores=whole,
+        memory_mib=whole(value, "memoryMiB", where, zero.memory_mib, (0, 2**31 - 1)),
+        cores=whole(value, "cores", where, zero.cores, (0, 100)),
+        cards=whole(value, "cards", where, zero.cards, (1, 64)),
+        whole_card_cores=flag(value, "wholeCardCores", where, zero.whole_card_cores),
     )
 
 
 def _pool(value: object, where: str) -> Pool:
-    pool = _object(value, where)
-    _known(pool, where, ("name", "nodeSelector", "memoryOvercommit", "coresOvercommit"))
-    name = pool.get("name")
-    if not isinstance(name, str) or not name:
-        raise WireError(f"{where}.name", name, "name the pool")
-    selector = _object(pool.get("nodeSelector") or {}, f"{where}.nodeSelector")
+    pool = object_at(value, where)
+    known(pool, where, ("name", "nodeSelector", "memoryOvercommit", "coresOvercommit"))
+    selector = object_at(pool.get("nodeSelector") or {}, f"{where}.nodeSelector")
     return Pool(
-        name=name,
-        node_selector=tuple(sorted((str(key), str(text)) for key, text in selector.items())),
-        memory_overcommit=_real(pool, "memoryOvercommit", where, 1.0, (0.1, 10.0)),
-        cores_overcommit=_real(pool, "coresOvercommit", where, 1.0, (0.1, 10.0)),
+        name=text(pool, "name", where, None),
+        node_selector=tuple(sorted((str(key), str(word)) for key, word in selector.items())),
+        memory_overcommit=real(pool, "memoryOvercommit", where, 1.0, (0.1, 10.0)),
+        cores_overcommit=real(pool, "coresOvercommit", where, 1.0, (0.1, 10.0)),
     )
 
 
 def _planner(value: Json) -> PlannerSettings:
     where, zero = "spec.planner", PlannerSettings()
-    _known(value, where, ("enabled", "contendedPercent", "maxPods", "deterministicLimit", "gangTimeoutSeconds"))
-    enabled = value.get("enabled", zero.enabled)
-    if not isinstance(enabled, bool):
-        raise WireError(f"{where}.enabled", enabled, "write true or false")
+    known(value, where, ("enabled", "contendedPercent", "maxPods", "deterministicLimit", "gangTimeoutSeconds"))
     return PlannerSettings(
-        enabled=enabled,
-        contended_percent=_whole(value, "contendedPercent", where, zero.contended_percent, (0, 100)),
-        max_pods=_whole(value, "maxPods", where, zero.max_pods, (1, 10_000)),
-        deterministic_limit=_real(value, "deterministicLimit", where, zero.deterministic_limit, (0.01, 60.0)),
-        gang_timeout_s=_real(value, "gangTimeoutSeconds", where, zero.gang_timeout_s, (1.0, 86_400.0)),
+        enabled=flag(value, "enabled", where, zero.enabled),
+        contended_percent=whole(value, "contendedPercent", where, zero.contended_percent, (0, 100)),
+        max_pods=whole(value, "maxPods", where, zero.max_pods, (1, 10_000)),
+        deterministic_limit=real(value, "deterministicLimit", where, zero.deterministic_limit, (0.01, 60.0)),
+        gang_timeout_s=real(value, "gangTimeoutSeconds", where, zero.gang_timeout_s, (1.0, 86_400.0)),
     )
 
 
-def _whole(value: Json, key: str, where: str, default: int | None, bounds: tuple[int, int]) -> int:
-    number = value.get(key, default)
-    if isinstance(number, bool) or not isinstance(number, int) or not bounds[0] <= number <= bounds[1]:
-        raise WireError(f"{where}.{key}", number, f"write a whole number from {bounds[0]} to {bounds[1]}")
-    return number
-
-
-def _real(value: Json, key: str, where: str, default: float, bounds: tuple[float, float]) -> float:
-    number = value.get(key, default)
-    if isinstance(number, bool) or not isinstance(number, int | float) or not bounds[0] <= number <= bounds[1]:
-        raise WireError(f"{where}.{key}", number, f"write a number from {bounds[0]} to {bounds[1]}")
-    return float(number)
-
-
-def _object(value: object, where: str) -> Json:
-    if not isinstance(value, Mapping):
-        raise WireError(where, value, "write an object")
-    return value
-
-
-def _known(value: Json, where: str, keys: tuple[str, ...]) -> None:
-    for key in value:
-        if key not in keys:
-            raise WireError(f"{where}.{key}", value[key], f"unknown key; use one of {', '.join(keys)}")
+def _quota(value: Json) -> QuotaSettings:
+    where, zero = "spec.quota", QuotaSettings()
+    known(value, where, ("engine", "reservePercent", "shrinkAfterSeconds", "cohort", "queue", "fitCheck"))
+    return QuotaSettings(
+        engine=QuotaEngine(one_of(value, "engine", where, zero.engine.value, [engine.value for engine in QuotaEngine])),
+        reserve_percent=whole(value, "reservePercent", where, zero.reserve_percent, (0, 99)),
+        shrink_after_s=real(value, "shrinkAfterSeconds", where, zero.shrink_after_s, (0.0, 3600.0)),
+        cohort=text(value, "cohort", where, zero.cohort),
+        queue=text(value, "queue", where, zero.queue),
+        fit_check=flag(value, "fitCheck", where, zero.fit_check),
+    )

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kerf.model.policy import Defaults, PlannerSettings, Pool, SchedulingPolicy
+from kerf.model.policy import Defaults, PlannerSettings, Pool, QuotaEngine, QuotaSettings, SchedulingPolicy
 from kerf.wire.errors import WireError
 from kerf.wire.policy import parse_card_policies, parse_policy
 
@@ -34,6 +34,14 @@ def test_every_key_is_read() -> None:
             "deterministicLimit": 0.5,
             "gangTimeoutSeconds": 30,
         },
+        quota={
+            "engine": "kueue",
+            "reservePercent": 3,
+            "shrinkAfterSeconds": 5,
+            "cohort": "gpus",
+            "queue": "default",
+            "fitCheck": False,
+        },
     )
 
     assert parse_policy(document) == SchedulingPolicy(
@@ -45,6 +53,7 @@ def test_every_key_is_read() -> None:
         planner=PlannerSettings(
             enabled=False, contended_percent=50, max_pods=10, deterministic_limit=0.5, gang_timeout_s=30.0
         ),
+        quota=QuotaSettings(QuotaEngine.KUEUE, 3, 5.0, "gpus", "default", fit_check=False),
     )
 
 
@@ -72,6 +81,9 @@ def test_every_key_is_read() -> None:
         (policy(pools=[{"name": "a", "coresOvercommit": float("nan")}]), "spec.pools[0].coresOvercommit"),
         (policy(planner={"maxPods": 0}), "spec.planner.maxPods"),
         (policy(planner={"enabled": 1}), "spec.planner.enabled"),
+        (policy(quota={"engine": "hami"}), "spec.quota.engine"),
+        (policy(quota={"reservePercent": 100}), "spec.quota.reservePercent"),
+        (policy(quota={"cohort": ""}), "spec.quota.cohort"),
     ],
 )
 def test_a_mistake_is_refused_by_its_field(document: object, field: str | None) -> None:
