@@ -56,6 +56,8 @@ class Selection:
     use_types: tuple[str, ...] = ()
     avoid_types: tuple[str, ...] = ()
     modes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    """Slugs of `kerf.model.quota.CardClass`: the classes that the pod's quota covers."""
     same_numa: bool = False
 
 

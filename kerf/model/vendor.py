@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+QUOTA_DOMAIN = "quota.kerf.dev"
+
 
 @dataclass(frozen=True, slots=True)
 class ResourceNames:
@@ -23,14 +25,23 @@ class ResourceNames:
     """Words a user may write in the mode annotation and the card mode they mean."""
 
     @property
+    def quota(self) -> tuple[str, str, str]:
+        """What the webhook writes for quota: a container's MiB, percent of SMs and cards in all."""
+        return (
+            f"{QUOTA_DOMAIN}/{self.vendor}-mib",
+            f"{QUOTA_DOMAIN}/{self.vendor}-cores",
+            f"{QUOTA_DOMAIN}/{self.vendor}-cards",
+        )
+
+    @property
     def ignored(self) -> tuple[str, ...]:
         """Resources that only Kerf understands: kube-scheduler and kubelet ignore them."""
-        return (self.memory, self.memory_percent, self.cores, self.priority)
+        return (self.memory, self.memory_percent, self.cores, self.priority, *self.quota)
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Every resource name of this vendor."""
-        return (self.count, *self.ignored)
+        """Every resource name in which users ask for this vendor's cards."""
+        return (self.count, self.memory, self.memory_percent, self.cores, self.priority)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-COUNT = "nvidia.com/gpu"
-SLICED = ("nvidia.com/gpumem", "nvidia.com/gpumem-percentage", "nvidia.com/gpucores", "nvidia.com/priority")
-"""Resources that no node advertises: kube-scheduler must not look for them, the extender does."""
+from kerf.vendors.registry import NAMES
 
 EXPLICIT_WISH_WEIGHT = 100_000
 """What a user wrote into the pod outweighs every score of the extender (at most 10 * 10 * its weight)."""
@@ -73,8 +71,8 @@ def _extender(extender: Extender) -> dict[str, Any]:
         "nodeCacheCapable": True,
         "httpTimeout": f"{extender.timeout_seconds}s",
         "managedResources": [
-            {"name": COUNT, "ignoredByScheduler": False},
-            *({"name": name, "ignoredByScheduler": True} for name in SLICED),
+            *({"name": names.count, "ignoredByScheduler": False} for names in NAMES),
+            *({"name": name, "ignoredByScheduler": True} for names in NAMES for name in names.ignored),
         ],
         **tls,
     }

@@ -10,6 +10,7 @@ from kerf.model.ask import ContainerAsk, PodAsk, Selection, Stage, Wishes
 from kerf.model.policy import Defaults
 from kerf.model.units import milli, parse_quantity, parse_whole, to_mib
 from kerf.model.vendor import ResourceNames
+from kerf.wire.classes import selected_classes
 from kerf.wire.errors import WireError
 
 Json = Mapping[str, Any]
@@ -88,7 +89,7 @@ def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], defaults: Defaults) 
         name=str(meta.get("name") or meta.get("generateName") or ""),
         uid=str(meta.get("uid") or ""),
         containers=tuple(asks),
-        selection=_selection(annotations, used) if asks else Selection(),
+        selection=_selection(annotations, spec, used) if asks else Selection(),
         wishes=_wishes(annotations) if asks else Wishes(),
         cpu_milli=cpu,
         memory_mib=memory,
@@ -170,7 +171,7 @@ def _hint(value: object) -> str:
     return f"the unit is MiB, so {to_mib(value)}; " if amount > MOST_MEMORY_MIB else ""
 
 
-def _selection(annotations: Json, names: ResourceNames) -> Selection:
+def _selection(annotations: Json, spec: Json, names: ResourceNames) -> Selection:
     modes = _csv(annotations, names.modes)
     words = dict(names.mode_words)
     unknown = [mode for mode in modes if mode not in words]
@@ -185,6 +186,7 @@ def _selection(annotations: Json, names: ResourceNames) -> Selection:
         use_types=tuple(sorted({word.lower() for word in _csv(annotations, names.use_types)})),
         avoid_types=tuple(sorted({word.lower() for word in _csv(annotations, names.avoid_types)})),
         modes=tuple(sorted({words[mode] for mode in modes})),
+        classes=selected_classes(_mapping(spec.get("nodeSelector"))),
         same_numa=numa == "true",
     )
 

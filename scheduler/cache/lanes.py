@@ -93,6 +93,7 @@ class Lanes:
                 use_types=lane.ask.selection.use_types,
                 avoid_types=lane.ask.selection.avoid_types,
                 modes=lane.ask.selection.modes,
+                classes=lane.ask.selection.classes,
             )
             lane.kinds = tuple(self._accepted_kinds(selection, ask) for ask in lane.ask.containers)
         masks = [table[columns.kind] if len(table) else columns.present for table in lane.kinds]

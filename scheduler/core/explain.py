@@ -135,6 +135,7 @@ def _selected(ask: PodAsk) -> str:
         "type": selection.use_types,
         "not type": selection.avoid_types,
         "mode": selection.modes,
+        "class": selection.classes,
     }
     named = [f"{rule} {' or '.join(values[:_MOST_NAMED])}" for rule, values in rules.items() if values]
     return ", ".join(named) or f"vendor {ask.containers[0].vendor}"

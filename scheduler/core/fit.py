@@ -3,17 +3,21 @@
 from kerf.model.ask import ContainerAsk, Selection
 from kerf.model.device import Card
 from kerf.model.grant import NO_USE, CardUse
+from kerf.model.quota import class_of
 from kerf.model.verdict import FIT, Misfit, Reason, Verdict
 from scheduler.core.state import CardState, NodeState
 
 
 def accepts(selection: Selection, ask: ContainerAsk, card: Card) -> bool:
-    """Whether the pod would take this card at all: vendor, id, model and mode."""
+    """Whether the pod would take this card at all: vendor, id, model, mode and class."""
     if card.vendor != ask.vendor or card.id in selection.avoid_ids:
         return False
     if selection.use_ids and card.id not in selection.use_ids:
         return False
     if selection.modes and card.mode.value not in selection.modes:
+        return False
+    classes = [slug for slug in selection.classes if slug.startswith(f"{card.vendor}-")]
+    if classes and class_of(card).slug not in classes:
         return False
     model = card.model.lower()
     if any(word.lower() in model for word in selection.avoid_types):

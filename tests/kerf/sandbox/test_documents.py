@@ -51,6 +51,9 @@ def test_the_scheduler_configuration_lets_a_users_wish_and_then_the_extender_dec
             {"name": "nvidia.com/gpumem-percentage", "ignoredByScheduler": True},
             {"name": "nvidia.com/gpucores", "ignoredByScheduler": True},
             {"name": "nvidia.com/priority", "ignoredByScheduler": True},
+            {"name": "quota.kerf.dev/nvidia-mib", "ignoredByScheduler": True},
+            {"name": "quota.kerf.dev/nvidia-cores", "ignoredByScheduler": True},
+            {"name": "quota.kerf.dev/nvidia-cards", "ignoredByScheduler": True},
         ],
     }
 
