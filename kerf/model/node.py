@@ -21,6 +21,8 @@ class Node:
     labels: tuple[tuple[str, str], ...] = ()
     cordoned: tuple[str, ...] = ()
     schedulable: bool = True
+    ready: bool = True
+    """Whether its kubelet is heard of: capacity of a lost node is nobody's quota."""
     problem: str = ""
 
     def card(self, card_id: str) -> Card | None:

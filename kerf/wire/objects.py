@@ -42,6 +42,7 @@ def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
             sorted({word.strip() for key in ours.CORDON for word in str(notes.get(key) or "").split(",")} - {""})
         ),
         schedulable=not spec.get("unschedulable"),
+        ready=_ready(status),
         problem=problem,
     )
 
@@ -107,6 +108,17 @@ def _cards(notes: Json, vendors: tuple[Vendor, ...]) -> tuple[Card, ...]:
         if vendor.hami_register in notes
         for card in hami.parse_register(str(notes[vendor.hami_register]), vendor.hami_register, vendor.name)
     )
+
+
+def _ready(status: Json) -> bool:
+    """A node that says nothing of itself (a file's) counts as ready."""
+    conditions = status.get("conditions")
+    said = (
+        [c.get("status") for c in conditions if isinstance(c, Mapping) and c.get("type") == "Ready"]
+        if isinstance(conditions, list)
+        else []
+    )
+    return all(word == "True" for word in said)
 
 
 def _part(value: Json, key: str) -> Json:

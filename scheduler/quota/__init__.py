@@ -1,1 +1,1 @@
-"""Tenant quota: pure roll-ups and targets."""
+"""Tenant quota, pure: what the cards give, how tenants share it, and the Kueue objects that say so."""

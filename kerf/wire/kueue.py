@@ -1,0 +1,183 @@
+"""Kueue's objects (kueue.x-k8s.io/v1beta2) as Kerf writes and reads them. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kerf.model.quota import DIMENSIONS, NOTHING, Amount, Bound
+from kerf.model.units import parse_quantity
+from kerf.model.vendor import ResourceNames
+from kerf.wire.classes import PRESENT, class_label
+from kerf.wire.quota import PRIORITIES
+
+VERSION = "kueue.x-k8s.io/v1beta2"
+ROOT = f"/apis/{VERSION}"
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
+MANAGED = {"app.kubernetes.io/managed-by": "kerf"}
+MANAGED_SELECTOR = "app.kubernetes.io/managed-by=kerf"
+FIT_CHECK = "kerf-gpu-fit"
+FIT_CONTROLLER = "kerf.dev/gpu-fit"
+TENANT_LABEL = "kerf.dev/tenant"
+UNLIMITED = 2**31 - 1
+"""Nominal quota of a dimension that a tenant's file does not limit."""
+
+PLURALS: Mapping[str, str] = {
+    "ResourceFlavor": "resourceflavors",
+    "WorkloadPriorityClass": "workloadpriorityclasses",
+    "AdmissionCheck": "admissionchecks",
+    "Cohort": "cohorts",
+    "ClusterQueue": "clusterqueues",
+    "LocalQueue": "localqueues",
+}
+"""What Kerf writes, in the order in which one needs the other."""
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FlavorQuota:
+    """What a ClusterQueue or a Cohort has of one flavor; None in `borrowing` and `lending` is no limit."""
+
+    slug: str
+    vendor: str
+    nominal: Bound
+    borrowing: Bound = field(default_factory=Bound)
+    lending: Bound = field(default_factory=Bound)
+
+
+def path_of(kind: str, name: str = "", namespace: str = "") -> str:
+    """Where an object, or with an empty name all of its kind, stands."""
+    within = f"/namespaces/{namespace}" if namespace else ""
+    return f"{ROOT}{within}/{PLURALS[kind]}" + (f"/{name}" if name else "")
+
+
+def render_flavor(slug: str) -> dict[str, Any]:
+    """The ResourceFlavor of a class: what it admits runs on nodes with such cards, and gets these cards alone."""
+    return _object("ResourceFlavor", slug, {"nodeLabels": {class_label(slug): PRESENT}})
+
+
+def render_priority(band: str) -> dict[str, Any]:
+    """The WorkloadPriorityClass of a band."""
+    text = f"Workloads of tenants whose TenantQuota says priority: {band}"
+    made = _object("WorkloadPriorityClass", priority_class(band), None)
+    return {**made, "value": PRIORITIES[band], "description": text}
+
+
+def priority_class(band: str) -> str:
+    """The name of a band's WorkloadPriorityClass."""
+    return f"kerf-{band}"
+
+
+def render_fit_check() -> dict[str, Any]:
+    """The AdmissionCheck that asks Kerf whether the cards hold a workload."""
+    return _object("AdmissionCheck", FIT_CHECK, {"controllerName": FIT_CONTROLLER})
+
+
+def render_cohort(name: str, quotas: Iterable[FlavorQuota], vendors: Iterable[ResourceNames]) -> dict[str, Any]:
+    """The Cohort of all tenants, with what nobody is guaranteed."""
+    groups = _groups(quotas, vendors, limits=False)
+    return _object("Cohort", name, {"resourceGroups": groups} if groups else {})
+
+
+def render_cluster_queue(
+    tenant: str,
+    spec: Json,
+    quotas: Iterable[FlavorQuota],
+    vendors: Iterable[ResourceNames],
+) -> dict[str, Any]:
+    """A tenant's ClusterQueue. `spec` gives what is not quota: cohort, namespaces, weight and checks."""
+    made = _object("ClusterQueue", tenant, {**spec, "resourceGroups": _groups(quotas, vendors, limits=True)})
+    made["metadata"]["labels"][TENANT_LABEL] = tenant
+    return made
+
+
+def render_queue_spec(cohort: str, namespaces: tuple[str, ...], weight: int, *, fit_check: bool) -> dict[str, Any]:
+    """What a tenant's ClusterQueue says beside its quota."""
+    where = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": list(namespaces)}
+    checks = {"admissionChecksStrategy": {"admissionChecks": [{"name": FIT_CHECK}]}} if fit_check else {}
+    return {
+        "cohortName": cohort,
+        "namespaceSelector": {"matchExpressions": [where]},
+        "queueingStrategy": "BestEffortFIFO",
+        "preemption": {"withinClusterQueue": "LowerPriority", "reclaimWithinCohort": "Any"},
+        "fairSharing": {"weight": str(weight)},
+        **checks,
+    }
+
+
+def render_local_queue(name: str, namespace: str, tenant: str) -> dict[str, Any]:
+    """The queue of one of a tenant's namespaces."""
+    made = _object("LocalQueue", name, {"clusterQueue": tenant})
+    made["metadata"] |= {"namespace": namespace}
+    return made
+
+
+def parse_amounts(values: Json, names: ResourceNames) -> Amount:
+    """One vendor's part of a resource list such as a podset's `resourceUsage`; what cannot be read counts nothing."""
+    found = []
+    for name in names.quota:
+        try:
+            found.append(int(parse_quantity(values.get(name, 0))))
+        except ValueError:
+            found.append(0)
+    return Amount(*found)
+
+
+def parse_flavor_usage(status: Json, key: str, vendors: Iterable[ResourceNames]) -> dict[str, tuple[Amount, Amount]]:
+    """By flavor, what a ClusterQueue's `flavorsReservation` or `flavorsUsage` says is used in all, and borrowed."""
+    found = {}
+    known = tuple(vendors)
+    for entry in status.get(key) or ():
+        resources = entry.get("resources") or ()
+        totals = {str(resource.get("name")): resource.get("total", 0) for resource in resources}
+        borrowed = {str(resource.get("name")): resource.get("borrowed", 0) for resource in resources}
+        used = NOTHING, NOTHING
+        for names in known:
+            used = used[0] + parse_amounts(totals, names), used[1] + parse_amounts(borrowed, names)
+        found[str(entry.get("name"))] = used
+    return found
+
+
+def parse_reserved(workload: Json, vendors: Iterable[ResourceNames]) -> dict[str, Amount]:
+    """By flavor, what an admitted workload has reserved (`status.admission`), empty for one that waits."""
+    found: dict[str, Amount] = {}
+    admission = (workload.get("status") or {}).get("admission") or {}
+    for assignment in admission.get("podSetAssignments") or ():
+        flavors, usage = assignment.get("flavors") or {}, assignment.get("resourceUsage") or {}
+        for names in vendors:
+            flavor = flavors.get(names.quota[0])
+            if flavor:
+                found[flavor] = found.get(flavor, NOTHING) + parse_amounts(usage, names)
+    return found
+
+
+def _groups(quotas: Iterable[FlavorQuota], vendors: Iterable[ResourceNames], *, limits: bool) -> list[dict[str, Any]]:
+    """One group a vendor: a flavor may stand in one group only, and repeats its resources in the group's order."""
+    listed = sorted(quotas, key=lambda quota: quota.slug)
+    groups = []
+    for names in vendors:
+        flavors = [_flavor(quota, names, limits=limits) for quota in listed if quota.vendor == names.vendor]
+        if flavors:
+            groups.append({"coveredResources": list(names.quota), "flavors": flavors})
+    return groups
+
+
+def _flavor(quota: FlavorQuota, names: ResourceNames, *, limits: bool) -> dict[str, Any]:
+    resources = []
+    for name, dimension in zip(names.quota, DIMENSIONS, strict=True):
+        nominal = quota.nominal.of(dimension)
+        entry: dict[str, Any] = {"name": name, "nominalQuota": str(UNLIMITED if nominal is None else nominal)}
+        if limits and nominal is None:
+            entry |= {"borrowingLimit": "0", "lendingLimit": "0"}
+        elif limits:
+            for key, bound in (("borrowingLimit", quota.borrowing), ("lendingLimit", quota.lending)):
+                if (value := bound.of(dimension)) is not None:
+                    entry[key] = str(min(value, nominal or 0) if key == "lendingLimit" else value)
+        resources.append(entry)
+    return {"name": quota.slug, "resources": resources}
+
+
+def _object(kind: str, name: str, spec: Json | None) -> dict[str, Any]:
+    made: dict[str, Any] = {"apiVersion": VERSION, "kind": kind, "metadata": {"name": name, "labels": dict(MANAGED)}}
+    return made if spec is None else {**made, "spec": dict(spec)}
