@@ -20,13 +20,17 @@ from kerf.model.snapshot import Snapshot
 from kerf.model.vendor import Vendor
 from kerf.model.verdict import Misfit, Reason
 from kerf.wire.errors import WireError
-from kerf.wire.objects import parse_holding, parse_node
-from kerf.wire.resources import effective_requests, gang_of, parse_pod, stages_of
+from kerf.wire.objects import parse_node
+from kerf.wire.resourcequota import HardQuota
+from kerf.wire.resources import parse_pod, stages_of
 from scheduler.cache.engine import Engine
 from scheduler.cache.fleet import Fleet
 from scheduler.cache.pending import Pending, Stages, Waiting
-from scheduler.cache.tenants import State, Tenant
+from scheduler.cache.quotas import QuotaBook
+from scheduler.cache.tenants import State, Tenant, tenant_of
 from scheduler.core.victims import Evictable
+from scheduler.quota.capacity import Capacity
+from scheduler.quota.shares import Shares
 
 _LOG = logging.getLogger("kerf.store")
 Json = Mapping[str, Any]
@@ -53,6 +57,9 @@ class Store:
         self.engine = Engine(self.fleet, policy, check_node=check_node)
         self.tenants: dict[str, Tenant] = {}
         self.pending = Pending(self.lock, clock)
+        self.quotas = QuotaBook()
+        self.inventory = 0
+        """Counts changes of nodes."""
         self._clock = clock
         self._names = tuple(vendor.names for vendor in vendors)
         self._nodes: dict[str, Node] = {}
@@ -70,9 +77,12 @@ class Store:
                 if node.problem:
                     _LOG.warning("node %s: %s", node.name, node.problem)
                 self._nodes[node.name] = node
+                if self.quotas.put_node(node):
+                    self.quotas.recount(self.tenants[uid] for uid in self._on_node.get(node.name, ()))
                 self.fleet.put_node(node, self.policy.factors(node))
             else:
                 return
+            self.inventory += 1
         self.pending.stirred.set()
 
     def replace_nodes(self, items: list[dict[str, Any]]) -> None:
@@ -112,6 +122,16 @@ class Store:
                 self.fleet.put_node(node, policy.factors(node))
         self.pending.stirred.set()
 
+    def set_quota(self, shares: Shares, capacity: Capacity, hard: Mapping[str, HardQuota], *, enforced: bool) -> None:
+        """Hold tenants and namespaces to other limits from the next request on. What they hold already stays."""
+        with self.lock:
+            counted = self.quotas.active
+            self.quotas.set_shares(shares, capacity, enforced=enforced)
+            self.quotas.set_hard(hard)
+            if not counted:
+                self.quotas.recount(self.tenants.values())
+        self.pending.stirred.set()
+
     def _apply_pod(self, kind: str, item: Json) -> None:
         meta, spec = item.get("metadata") or {}, item.get("spec") or {}
         uid = str(meta.get("uid", ""))
@@ -148,33 +168,12 @@ class Store:
         known = self.tenants.get(uid)
         if known is not None and known.state is State.CONFIRMED and known.node == item["spec"]["nodeName"]:
             return
-        holding = self._holding(item)
-        if known is not None and known.state is State.ASSUMED and known.holding == holding:
+        seen = tenant_of(item, self.vendors)
+        if known is not None and known.state is State.ASSUMED and known.holding == seen.holding:
             self.tenants[uid] = replace(known, state=State.CONFIRMED)
             return
         self._release(uid)
-        cpu, memory = _requests(item["spec"])
-        self._charge(
-            Tenant(
-                key=f"{item['metadata'].get('namespace') or 'default'}/{item['metadata'].get('name', '')}",
-                uid=uid,
-                node=item["spec"]["nodeName"],
-                state=State.CONFIRMED,
-                uses=card_uses(holding.grant, holding.stages) if holding else {},
-                cpu_milli=cpu,
-                memory_mib=memory,
-                holding=holding,
-                priority=int(item["spec"].get("priority") or 0),
-                gang=_gang(item),
-            )
-        )
-
-    def _holding(self, item: Json) -> Holding | None:
-        try:
-            return parse_holding(item, self.vendors)
-        except WireError as error:
-            _LOG.warning("pod %s/%s: %s", item["metadata"].get("namespace"), item["metadata"].get("name"), error)
-            return None
+        self._charge(seen)
 
     # ---- the ledger
     def assume(self, ask: PodAsk, node: str, stages: Stages) -> Grant | Misfit:
@@ -190,11 +189,21 @@ class Store:
                 if known.node == node and known.holding is not None:
                     self._charge(replace(known, state=State.ASSUMED, since=self._clock()))
                     return known.holding.grant
-            grant = self.engine.place(ask, node)
+            grant = self.place(ask, node, stages)
             if isinstance(grant, Misfit):
                 return grant
             self._charge(self._tenant(ask, node, grant, stages, State.ASSUMED))
             return grant
+
+    def place(self, ask: PodAsk, node: str, stages: Stages) -> Grant | Misfit:
+        """The grant that the pod would get on the node within its quota. The caller holds the lock."""
+        narrowed = self.quotas.narrow(ask)
+        if isinstance(narrowed, Misfit):
+            return narrowed
+        grant = self.engine.place(narrowed, node)
+        if isinstance(grant, Misfit):
+            return grant
+        return self.quotas.refuses(ask, node, grant, stages) or grant
 
     def undo(self, uid: str) -> None:
         """Take an assumption back. The one undo path; does nothing unless the pod is assumed."""
@@ -275,6 +284,11 @@ class Store:
         """A node as last seen."""
         return self._nodes.get(name)
 
+    def node_values(self) -> list[Node]:
+        """Every node, in no order."""
+        with self.lock:
+            return list(self._nodes.values())
+
     def node_names(self) -> list[str]:
         """Every node, sorted."""
         with self.lock:
@@ -325,6 +339,7 @@ class Store:
         self.tenants[tenant.uid] = tenant
         self._on_node.setdefault(tenant.node, set()).add(tenant.uid)
         self.fleet.charge(tenant.node, tenant.uses, tenant.cpu_milli, tenant.memory_mib)
+        self.quotas.charge(tenant)
 
     def _release(self, uid: str) -> None:
         tenant = self.tenants.pop(uid, None)
@@ -335,25 +350,12 @@ class Store:
         if not on_node:
             del self._on_node[tenant.node]
         self.fleet.release(tenant.node, tenant.uses, tenant.cpu_milli, tenant.memory_mib)
+        self.quotas.release(uid)
         self.pending.stirred.set()
 
     def _forget(self, uid: str) -> None:
         self.pending.forget(uid)
         self._release(uid)
-
-
-def _requests(spec: Json) -> tuple[int, int]:
-    try:
-        return effective_requests(spec)
-    except WireError:
-        return 0, 0
-
-
-def _gang(item: Json) -> str | None:
-    try:
-        return gang_of(item["metadata"], item["spec"])[0]
-    except WireError:
-        return None
 
 
 def load(store: Store, nodes: Iterable[Json], pods: Iterable[Json]) -> None:

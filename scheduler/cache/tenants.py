@@ -11,11 +11,20 @@ An assumed pod stays charged until the API server's word is known: a lost answer
 The first grant seen on a bound pod is the one that counts; a later change of the annotation is ignored.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from kerf.model.grant import CardUse, Holding
+from kerf.model.grant import CardUse, Holding, card_uses
+from kerf.model.vendor import Vendor
+from kerf.wire.errors import WireError
+from kerf.wire.objects import parse_holding
+from kerf.wire.resources import effective_requests, gang_of
+
+_LOG = logging.getLogger("kerf.store")
+Json = Mapping[str, Any]
 
 
 class State(StrEnum):
@@ -44,3 +53,31 @@ class Tenant:
     """Monotonic seconds; set where the state can expire."""
     until: float = 0.0
     """Monotonic seconds at which a reservation ends."""
+
+
+def tenant_of(pod: Json, vendors: tuple[Vendor, ...]) -> Tenant:
+    """A bound pod as a confirmed tenant. What cannot be read of it holds nothing, and the log says so."""
+    meta, spec = pod["metadata"], pod["spec"]
+    key = f"{meta.get('namespace') or 'default'}/{meta.get('name', '')}"
+    holding, gang, cpu, memory = None, None, 0, 0
+    try:
+        cpu, memory = effective_requests(spec)
+        gang = gang_of(meta, spec)[0]
+    except WireError as error:
+        _LOG.warning("pod %s: %s", key, error)
+    try:
+        holding = parse_holding(pod, vendors)
+    except WireError as error:
+        _LOG.warning("pod %s: %s", key, error)
+    return Tenant(
+        key=key,
+        uid=str(meta.get("uid", "")),
+        node=spec["nodeName"],
+        state=State.CONFIRMED,
+        uses=card_uses(holding.grant, holding.stages) if holding else {},
+        cpu_milli=cpu,
+        memory_mib=memory,
+        holding=holding,
+        priority=int(spec.get("priority") or 0),
+        gang=gang,
+    )

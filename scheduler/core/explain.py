@@ -44,6 +44,8 @@ def short_reason(reason: Reason) -> str:
 def explain_misfit(misfit: Misfit) -> str:
     """One node's "no" with its numbers."""
     match misfit.reason:
+        case Reason.QUOTA:
+            return misfit.detail
         case Reason.MEMORY | Reason.TOO_LARGE:
             numbers = f": {show_mib(misfit.asked)} asked, {show_mib(max(misfit.free, 0))} free"
         case Reason.CORES:

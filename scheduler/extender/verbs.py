@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerf.model.ask import PodAsk
-from kerf.model.verdict import FOREVER, Reason
+from kerf.model.verdict import FOREVER, Misfit, Reason
 from kerf.wire.errors import WireError
 from kerf.wire.extender import (
     NodesQuery,
@@ -72,7 +72,11 @@ class Verbs:
             if gang := self._store.gang_note(ask):
                 self._refuse(ask, query.nodes)
                 return render_filter([], dict.fromkeys(query.nodes, gang), {})
-            return self._filter(ask, query)
+            narrowed = self._store.quotas.narrow(ask)
+            if isinstance(narrowed, Misfit):  # no plan and no eviction would help: nobody else needs to know
+                self._metrics.refusals.labels(Reason.QUOTA.name.lower()).inc(len(query.nodes))
+                return render_filter([], dict.fromkeys(query.nodes, narrowed.detail), {})
+            return self._filter(narrowed, query)
 
     def prioritize(self, body: bytes) -> bytes:
         """POST /prioritize: a total order, no two nodes alike, so that kube-scheduler's random ties decide nothing."""
@@ -82,6 +86,8 @@ class Verbs:
         if not ask.containers:
             return render_scores(names, [0] * len(names))
         with self._store.lock:
+            narrowed = self._store.quotas.narrow(ask)
+            ask = ask if isinstance(narrowed, Misfit) else narrowed
             scores = self._store.engine.scores(ask, self._store.fleet.rows(names))
             planned = self._store.pending.planned.get(ask.uid)
         if planned in names:

@@ -79,7 +79,11 @@ class Planner:
     def _candidates(self, most: int) -> list[PodAsk]:
         """Refused pods and complete gangs, most important and oldest first."""
         with self._store.lock:
-            waiting = [w for w in self._store.pending.pods.values() if not w.problem and not w.gates]
+            waiting = [
+                w
+                for w in self._store.pending.pods.values()
+                if not w.problem and not w.gates and not isinstance(self._store.quotas.narrow(w.ask), Misfit)
+            ]
             refused = set(self._store.pending.refused)
             running = self._store.gang_members()
         gangs: dict[str, list[Waiting]] = defaultdict(list)
@@ -136,7 +140,7 @@ class Planner:
         with self._store.lock:
             for ask, assignment in members:
                 waiting = self._store.pending.pods.get(ask.uid)
-                grant = self._store.engine.place(ask, assignment.node)
+                grant = self._store.place(ask, assignment.node, waiting.stages if waiting else ())
                 if waiting is None or isinstance(grant, Misfit):
                     for uid in held:
                         self._store.drop_reservation(uid)

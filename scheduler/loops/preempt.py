@@ -57,6 +57,8 @@ class Preemption:
     def _refused(self) -> list[Waiting]:
         found = self._store.pending.refused_before(time.monotonic() - PATIENCE_S)
         ready = [w for w in found if w.preempts and not w.ask.gang and not self._store.reservation(w.ask.uid)]
+        with self._store.lock:  # whom quota refuses, no eviction helps
+            ready = [w for w in ready if not isinstance(self._store.quotas.narrow(w.ask), Misfit)]
         return sorted(ready, key=lambda w: (-w.ask.priority, w.created, w.ask.key))
 
     def _best(self, ask: PodAsk) -> tuple[str, tuple[Evictable, ...]] | None:
