@@ -3,13 +3,14 @@
 The official models decode slowly and drop fields they do not know; Kerf reads and writes dictionaries.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Protocol
 from urllib.parse import urlencode, urlsplit
 
 import orjson
 
 from kerf.kube.errors import Gone, KubeError, Unreachable, error_of
+from kerf.kube.fenced import FencedPoster
 
 Json = dict[str, Any]
 Query = Mapping[str, str | int]
@@ -31,6 +32,13 @@ class Kube(Protocol):
 
     def create(self, path: str, body: object, query: Query | None = None) -> Json:
         """POST."""
+
+    def create_while(self, path: str, body: object, holds: Callable[[], bool], timeout_s: float) -> Json:
+        """POST that takes effect within `timeout_s` of a moment at which `holds()` was true, or never.
+
+        Raises Withheld when it was not true, Unsent when the server was not reached: nothing has happened then. After
+        any other Unreachable or Busy the outcome is unknown until `timeout_s` have passed.
+        """
 
     def patch(self, path: str, body: object, kind: PatchKind = "merge", query: Query | None = None) -> Json:
         """PATCH; `apply` needs `fieldManager` in the query."""
@@ -61,12 +69,24 @@ class KubeClient:
         self._pool = RESTClientObject(configuration).pool_manager.connection_from_url(str(configuration.host))
         self._root = urlsplit(str(configuration.host)).path.rstrip("/")
         self._timeout_s = timeout_s
+        self._fenced = FencedPoster(configuration)
+
+    def close(self) -> None:
+        """Close all connections; the client is done."""
+        self._pool.close()
+        self._fenced.close()
 
     def get(self, path: str, query: Query | None = None) -> Json:
         return self._call("GET", path, None, query)
 
     def create(self, path: str, body: object, query: Query | None = None) -> Json:
         return self._call("POST", path, body, query)
+
+    def create_while(self, path: str, body: object, holds: Callable[[], bool], timeout_s: float) -> Json:
+        target = f"{self._root}{path}?timeout={round(timeout_s * 1000)}ms"
+        headers = {**self._headers(), "Content-Type": "application/json"}
+        status, data = self._fenced.post(target, orjson.dumps(body), headers, holds, timeout_s)
+        return _decoded(status, data)
 
     def patch(self, path: str, body: object, kind: PatchKind = "merge", query: Query | None = None) -> Json:
         return self._call("PATCH", path, body, query, _PATCH_TYPES[kind])
@@ -131,11 +151,7 @@ class KubeClient:
         self, method: str, path: str, body: object | None, query: Query | None = None, content: str = "application/json"
     ) -> Json:
         response = self._send(method, path, body, query, content, self._timeout_s)
-        data = response.data
-        if response.status >= 400:
-            raise _error(response.status, data)
-        answer = orjson.loads(data) if data else {}
-        return answer if isinstance(answer, dict) else {"items": answer}
+        return _decoded(response.status, response.data)
 
     def _send(
         self,
@@ -150,9 +166,7 @@ class KubeClient:
         from urllib3.exceptions import HTTPError
 
         url = f"{self._root}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = {"Accept": "application/json", "User-Agent": "kerf"}
-        for setting in self._configuration.auth_settings().values():
-            headers[setting["key"]] = setting["value"]
+        headers = self._headers()
         if body is not None:
             headers["Content-Type"] = content or "application/json"
         try:
@@ -168,6 +182,12 @@ class KubeClient:
             )
         except HTTPError as error:
             raise Unreachable(f"{method} {path}: {error}") from error
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Accept": "application/json", "User-Agent": "kerf"}
+        for setting in self._configuration.auth_settings().values():
+            headers[setting["key"]] = setting["value"]
+        return headers
 
 
 def connect(kubeconfig: str | None, *, connections: int = 32, timeout_s: float = 10.0) -> KubeClient:
@@ -185,6 +205,13 @@ def connect(kubeconfig: str | None, *, connections: int = 32, timeout_s: float =
         raise KubeError(0, "Kubeconfig", f"{where} cannot be used ({error}); pass --kubeconfig FILE") from error
     configuration.connection_pool_maxsize = connections
     return KubeClient(configuration, timeout_s)
+
+
+def _decoded(status: int, data: bytes) -> Json:
+    if status >= 400:
+        raise _error(status, data)
+    answer = orjson.loads(data) if data else {}
+    return answer if isinstance(answer, dict) else {"items": answer}
 
 
 def _error(status: int, data: bytes) -> KubeError:

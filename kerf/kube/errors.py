@@ -7,7 +7,9 @@ KubeError
 ├── Forbidden     401, 403
 ├── Invalid       400, 413, 415, 422
 ├── Busy          429, 5xx: the server answered and could not; try again
+├── Withheld      not asked: the right to act had ended, nothing happened
 └── Unreachable   no answer: whether the server acted is unknown
+    └── Unsent    no answer, and the request was never complete: nothing happened
 """
 
 
@@ -50,6 +52,17 @@ class Unreachable(KubeError):
 
     def __init__(self, message: str) -> None:
         super().__init__(0, "Unreachable", message)
+
+
+class Unsent(Unreachable):
+    """The server was not reached, or never got all of the request: nothing took effect."""
+
+
+class Withheld(KubeError):
+    """The request was not made, because whoever wanted it may no longer act: nothing took effect."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(0, "Withheld", message)
 
 
 _BY_STATUS: dict[int, type[KubeError]] = {

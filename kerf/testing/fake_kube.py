@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kerf.kube.client import Json, PatchKind, Query
-from kerf.kube.errors import Conflict, Invalid, KubeError, NotFound
+from kerf.kube.errors import Conflict, Invalid, KubeError, NotFound, Withheld
 
 _LISTS = {"Node": "/api/v1/nodes", "Pod": "/api/v1/pods"}
 
@@ -50,6 +50,9 @@ class FakeKube:
     # ---- Kube
     def get(self, path: str, query: Query | None = None) -> Json:
         self.fail("GET", path)
+        if query and "limit" in query:
+            items, version = self.list(path, query)
+            return {"items": items[: int(query["limit"])], "metadata": {"resourceVersion": version}}
         with self._lock:
             return copy.deepcopy(self._found(path))
 
@@ -60,6 +63,11 @@ class FakeKube:
         answer = self._bind(path, body) if path.endswith("/binding") else self._create(path, copy.deepcopy(body))
         self.after("POST", path)
         return answer
+
+    def create_while(self, path: str, body: object, holds: Callable[[], bool], timeout_s: float) -> Json:
+        if not holds():
+            raise Withheld(f"POST {path}: the right to do so has ended")
+        return self.create(path, body)
 
     def patch(self, path: str, body: object, kind: PatchKind = "merge", query: Query | None = None) -> Json:
         self.writes.append(("PATCH", path))
@@ -83,7 +91,9 @@ class FakeKube:
             asked = (body.get("metadata") or {}).get("resourceVersion")
             if asked and asked != old["metadata"]["resourceVersion"]:
                 raise Conflict(409, "Conflict", f"{path} has changed")
-            return self._store(path, copy.deepcopy(body), "MODIFIED")
+            answer = self._store(path, copy.deepcopy(body), "MODIFIED")
+        self.after("PUT", path)
+        return answer
 
     def delete(self, path: str, body: object | None = None) -> Json:
         self.writes.append(("DELETE", path))
