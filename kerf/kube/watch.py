@@ -38,6 +38,8 @@ class Follower:
         self._query = dict(query or {})
         self._optional = optional
         self._stop = threading.Event()
+        self._mutex = threading.Lock()
+        self._version = ""
         self.synced = threading.Event()
         """Set once the first list was handed over."""
         self._thread = threading.Thread(target=self._run, name=f"watch {path}", daemon=True)
@@ -50,6 +52,22 @@ class Follower:
         """End as soon as the current wait ends."""
         self._stop.set()
 
+    def reached(self, version: str) -> bool:
+        """Whether everything up to a resourceVersion was handed over. Versions of one etcd grow."""
+        with self._mutex:
+            return bool(self._version) and int(self._version) >= int(version)
+
+    def merge(self, items: list[Json], version: str) -> None:
+        """Hand over now what a list at `version` shows and the watch has not: it will bring the same again later."""
+        if not self.synced.is_set():
+            raise ValueError("a list can be merged once the first one was handed over")
+        with self._mutex:
+            seen = int(self._version)
+            if seen < int(version):
+                for item in items:
+                    if int(item["metadata"]["resourceVersion"]) > seen:
+                        self._change("MODIFIED", item)
+
     def _run(self) -> None:
         pause = FIRST_PAUSE_S
         version = ""
@@ -57,7 +75,9 @@ class Follower:
             try:
                 if not version:
                     items, version = self._kube.list(self._path, self._query)
-                    self._replace(items)
+                    with self._mutex:
+                        self._replace(items)
+                        self._version = version
                     self.synced.set()
                 version = self._follow(version)
                 pause = FIRST_PAUSE_S
@@ -86,6 +106,8 @@ class Follower:
             if self._stop.is_set():
                 break
             version = str((item.get("metadata") or {}).get("resourceVersion") or version)
-            if kind != "BOOKMARK":
-                self._change(kind, item)
+            with self._mutex:
+                if kind != "BOOKMARK":
+                    self._change(kind, item)
+                self._version = version
         return version

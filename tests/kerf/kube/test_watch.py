@@ -80,3 +80,24 @@ def test_an_optional_resource_that_does_not_exist_counts_as_empty(monkeypatch):
     told = follow([NotFound(404, "NotFound", "no such kind"), [item("a")]], [], optional=True)
 
     assert told == [("list", []), ("list", ["a"])]
+
+
+def test_a_list_from_elsewhere_hands_over_what_the_watch_has_not_brought_and_nothing_else():
+    told: list = []
+    script = Script([[item("a")]], [[("ADDED", item("b"))]])
+    follower = Follower(
+        script,
+        "/things",
+        lambda items: told.append("list"),
+        lambda kind, thing: told.append((kind, thing["metadata"]["name"])),
+    )
+    follower.start()
+    assert script.done.wait(30)  # it has seen version 2
+
+    newer = {"metadata": {"name": "c", "resourceVersion": "3"}}
+    follower.merge([item("a"), item("b"), newer], "5")
+    follower.merge([newer], "2")
+
+    assert told == ["list", ("ADDED", "b"), ("MODIFIED", "c")]
+    assert (follower.reached("2"), follower.reached("3")) == (True, False)
+    follower.stop()
