@@ -4,16 +4,19 @@ import asyncio
 import gc
 import logging
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 
 from kerf.config.load import PolicyFile, load_settings, setting
-from kerf.config.tls import server_context
+from kerf.config.tls import peer_context, server_context
 from kerf.kube import paths
 from kerf.kube.client import connect
 from kerf.kube.errors import KubeError
+from kerf.kube.leadership import ALONE, CALL_S, GuardedKube, Leadership, unique_identity
+from kerf.kube.lease import Election, Times
 from kerf.kube.watch import Follower
 from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
@@ -23,14 +26,19 @@ from scheduler.cache.store import Store
 from scheduler.extender.app import Extender
 from scheduler.extender.bind import Binder
 from scheduler.extender.gauges import Gauges
+from scheduler.extender.peers import Peers
 from scheduler.extender.verbs import Verbs
 from scheduler.loops.expire import Expiry
 from scheduler.loops.gangs import POD_GROUPS, PodGroups
+from scheduler.loops.leader import CatchUp, LeaderLoops, Loop, start_loop
 from scheduler.loops.planner import Planner
 from scheduler.loops.preempt import Preemption
 from scheduler.metrics import SchedulerMetrics
 
 _LOG = logging.getLogger("kerf.scheduler")
+BIND_CALL_S = 2.0
+"""One read of a bind may take this long; kube-scheduler waits ten seconds for the whole."""
+LAST_S = 6.0
 SWITCH_SECONDS = 0.0005
 """A watch thread may keep the interpreter for this long while a request waits (Python's default is 5 ms)."""
 
@@ -44,6 +52,11 @@ class Settings:
     tls_cert: str | None = setting(None, "certificate file; with --tls-key serves HTTPS; read again when it changes")
     tls_key: str | None = setting(None, "private key file")
     config: str | None = setting(None, "SchedulingPolicy file; read again when it changes")
+    lease_namespace: str | None = setting(None, "namespace of the Lease by which replicas elect a leader; none: alone")
+    lease_name: str = setting("kerf-scheduler", "name of that Lease")
+    identity: str | None = setting(None, "this replica's name in the Lease (default: the host's name)")
+    advertise: str | None = setting(None, "HOST:PORT at which other replicas reach this one (default: --bind)")
+    peer_ca: str | None = setting(None, "CA of the replicas' certificates, with --tls-cert (default: the system's)")
     hami_metrics: bool = setting(False, "also publish metrics under HAMi's names")
     log_level: str = setting("info", "debug, info, warning or error")
 
@@ -79,26 +92,33 @@ async def _serve(settings: Settings) -> int:
     metrics = SchedulerMetrics.build(registry)
     policy_file = PolicyFile(settings.config)
     store = Store(policy_file.policy, VENDORS)
+    leadership = _leadership(settings)
+    seat = leadership or ALONE
     groups = PodGroups(store)
-    followers = [
-        Follower(kube, paths.NODES, store.replace_nodes, store.apply_node),
-        Follower(kube, paths.PODS, store.replace_pods, store.apply_pod),
-        Follower(kube, POD_GROUPS, groups.replace, groups.change, optional=True),
-    ]
+    nodes = Follower(kube, paths.NODES, store.replace_nodes, store.apply_node)
+    pods = Follower(kube, paths.PODS, store.replace_pods, store.apply_pod)
+    followers = [nodes, pods, Follower(kube, POD_GROUPS, groups.replace, groups.change, optional=True)]
     extender = Extender(
         Verbs(store, metrics),
-        Binder(store, kube, metrics),
-        registry,
+        Binder(store, connect(settings.kubeconfig, timeout_s=BIND_CALL_S), metrics, seat),
         metrics,
-        ready=lambda: followers[0].synced.is_set() and followers[1].synced.is_set(),
-        refresh=Gauges(store, metrics, registry, hami=settings.hami_metrics).refresh,
+        ready=lambda: nodes.synced.is_set() and pods.synced.is_set(),
+        scrape=Gauges(store, metrics, registry, hami=settings.hami_metrics).scrape,
+        peers=_peers(settings, leadership, metrics),
     )
-    loops = [Expiry(store, kube).run, Planner(store, kube, metrics).run, Preemption(store, kube, metrics).run]
+    acting = GuardedKube(kube, seat)
+
+    def loops() -> Sequence[Loop]:  # what only the leader does
+        return (Planner(store, acting, metrics), Preemption(store, acting, metrics))
+
+    catch_up = CatchUp(store, kube, nodes, pods).look if leadership else _nothing_to_catch_up
     for follower in followers:
         follower.start()
     threading.Thread(target=_settle, args=(followers[:2],), name="settle", daemon=True).start()
-    for run in loops:
-        threading.Thread(target=run, args=(done,), name=run.__qualname__, daemon=True).start()
+    everywhere = (Expiry(store, kube), LeaderLoops(seat, catch_up, loops, store, metrics))
+    running = [start_loop(each, done) for each in everywhere]
+    if leadership:
+        leadership.start()
     policy_file.start(store.set_policy, _LOG.error)
     try:
         await extender.serve(settings.bind, tls, stop)
@@ -107,7 +127,32 @@ async def _serve(settings: Settings) -> int:
         policy_file.stop()
         for follower in followers:
             follower.stop()
+        running[-1].join(LAST_S)
+        if leadership:
+            leadership.release()
     return 0
+
+
+def _leadership(settings: Settings) -> Leadership | None:
+    """None without a Lease: a single replica leads always."""
+    if not settings.lease_namespace:
+        return None
+    times = Times()
+    identity = unique_identity(settings.identity or socket.gethostname())
+    election = Election(identity, settings.advertise or settings.bind, times)
+    kube = connect(settings.kubeconfig, connections=2, timeout_s=CALL_S)
+    return Leadership(kube, (settings.lease_namespace, settings.lease_name), election, times)
+
+
+def _peers(settings: Settings, leadership: Leadership | None, metrics: SchedulerMetrics) -> Peers | None:
+    if leadership is None:
+        return None
+    tls = peer_context(settings.peer_ca) if settings.tls_cert else None
+    return Peers(leadership, settings.advertise or settings.bind, metrics, tls)
+
+
+def _nothing_to_catch_up(_: threading.Event) -> bool:
+    return True
 
 
 def _settle(followers: Sequence[Follower]) -> None:

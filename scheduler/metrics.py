@@ -22,6 +22,10 @@ class SchedulerMetrics:
     plan_gap: Gauge
     plans_rejected: Counter
     preemptions: Counter
+    leads: Gauge
+    elections: Counter
+    forwarded: Counter
+    turned_away: Counter
 
     @classmethod
     def build(cls, metrics: Metrics) -> Self:
@@ -37,4 +41,10 @@ class SchedulerMetrics:
             plan_gap=metrics.gauge("kerf_plan_gap_ratio", "Distance of the last plan from its proven bound"),
             plans_rejected=metrics.counter("kerf_plans_rejected_total", "Solver answers that the checker refused"),
             preemptions=metrics.counter("kerf_preempted_pods_total", "Pods evicted for a more important one"),
+            leads=metrics.gauge("kerf_scheduler_leader", "1 while this replica leads and has caught up"),
+            elections=metrics.counter("kerf_scheduler_elections_total", "How often this replica became the leader"),
+            forwarded=metrics.counter(
+                "kerf_scheduler_forwarded_total", "Requests passed on to the leader", ("verb", "outcome")
+            ),
+            turned_away=metrics.counter("kerf_scheduler_turned_away_total", "Requests answered with 503", ("reason",)),
         )

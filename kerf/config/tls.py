@@ -22,6 +22,17 @@ def server_context(cert: str | None, key: str | None) -> ssl.SSLContext | None:
     return context
 
 
+def peer_context(ca: str | None) -> ssl.SSLContext:
+    """A client's TLS context towards other replicas, which are reached by address: the CA counts, names do not."""
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise WireError("--peer-ca", str(ca), f"name a readable PEM file ({error})") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    return context
+
+
 class _Rotation:
     """The newest pair that could be read.
 

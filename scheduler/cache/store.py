@@ -64,6 +64,7 @@ class Store:
         self._names = tuple(vendor.names for vendor in vendors)
         self._nodes: dict[str, Node] = {}
         self._on_node: dict[str, set[str]] = {}
+        self._binding: set[str] = set()
 
     # ---- what the watches say
     def apply_node(self, kind: str, item: Json) -> None:
@@ -176,6 +177,24 @@ class Store:
         self._charge(seen)
 
     # ---- the ledger
+    def begin_bind(self, uid: str) -> bool:
+        """Claim a pod for one bind; False while another is at it. Only it undoes the assumption until `end_bind`."""
+        with self.lock:
+            if uid in self._binding:
+                return False
+            self._binding.add(uid)
+            return True
+
+    def end_bind(self, uid: str) -> None:
+        """The bind is over, whatever came of it."""
+        with self.lock:
+            self._binding.discard(uid)
+
+    def assumed(self, uid: str, node: str) -> bool:
+        """Whether the pod is still charged on the node, by an assumption or by the watch's word."""
+        tenant = self.tenants.get(uid)
+        return tenant is not None and tenant.node == node and tenant.state is not State.RESERVED
+
     def assume(self, ask: PodAsk, node: str, stages: Stages) -> Grant | Misfit:
         """Place the pod on the node and charge it, or say why not. Charged until `undo` or the watch's word."""
         with self.lock:
@@ -232,6 +251,13 @@ class Store:
             if tenant is not None and tenant.state is State.RESERVED:
                 self._release(uid)
 
+    def drop_reservations(self) -> None:
+        """Give every reservation and plan back: whoever leads next plans afresh."""
+        with self.lock:
+            for uid in [uid for uid, tenant in self.tenants.items() if tenant.state is State.RESERVED]:
+                self._release(uid)
+            self.pending.set_plan({}, {})
+
     def ready(self, tenant: Tenant) -> bool:
         """Whether what is reserved is really free by now: victims may still be ending."""
         cards = {state.card.id: state.free for state in self.fleet.state(tenant.node).cards}
@@ -252,9 +278,10 @@ class Store:
         return [name for name, _ in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
 
     def assumed_before(self, moment: float) -> list[Tenant]:
-        """Assumptions older than a monotonic time: their binds never became visible."""
+        """Assumptions older than a monotonic time whose bind is over: they never became visible."""
         with self.lock:
-            return [t for t in self.tenants.values() if t.state is State.ASSUMED and t.since < moment]
+            old = [t for t in self.tenants.values() if t.state is State.ASSUMED and t.since < moment]
+            return [tenant for tenant in old if tenant.uid not in self._binding]
 
     def reservations_before(self, moment: float) -> list[Tenant]:
         """Reservations that ended before a monotonic time."""

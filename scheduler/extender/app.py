@@ -1,19 +1,19 @@
 """The HTTP service: routes, limits, time-outs."""
 
 import asyncio
-import contextlib
 import logging
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
-from kerf.obs.metrics import Metrics
 from kerf.wire.errors import WireError
 from kerf.wire.extender import parse_bind_query, render_bind, render_filter
 from scheduler.extender.bind import Binder
+from scheduler.extender.gate import Gate, Handler
+from scheduler.extender.peers import HEADER, Peers
 from scheduler.extender.verbs import Verbs
 from scheduler.metrics import SchedulerMetrics
 
@@ -21,41 +21,38 @@ _LOG = logging.getLogger("kerf.extender")
 LARGEST_BODY = 16 << 20
 """Bytes: 100,000 names of the longest kind, or a pod of the largest size with room to spare."""
 READ_SECONDS = 10.0
-DRAIN_SECONDS = 10.0
+DRAIN_SECONDS = 6.0
+"""A bind takes at most five."""
 BIND_THREADS = 16
-MOST_WAITING_BINDS = 1000
-"""Binds in flight; beyond, kube-scheduler is told to come back, memory does not grow."""
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Extender:
-    """Serves kube-scheduler. `ready` says whether every watch has been read once."""
+    """Serves kube-scheduler. `ready` says whether every watch has been read once; `scrape` renders the metrics.
+
+    With `peers`, whatever reaches a follower is passed on to the leader.
+    """
 
     def __init__(
         self,
         verbs: Verbs,
         binder: Binder,
-        registry: Metrics,
         metrics: SchedulerMetrics,
         ready: Callable[[], bool],
-        refresh: Callable[[], None] = lambda: None,
+        scrape: Callable[[], bytes],
+        peers: Peers | None = None,
     ) -> None:
         self._verbs = verbs
         self._binder = binder
-        self._registry = registry
         self._metrics = metrics
         self._ready = ready
-        self._refresh = refresh
+        self._scraped = scrape
+        self._peers = peers
+        self._gate = Gate(metrics, LARGEST_BODY)
         self._pool = ThreadPoolExecutor(BIND_THREADS, thread_name_prefix="bind")
-        self._binds = 0
-        self._in_flight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     def app(self) -> web.Application:
         """The routes."""
-        app = web.Application(client_max_size=LARGEST_BODY, middlewares=[self._counted, _errors])
+        app = web.Application(client_max_size=LARGEST_BODY, middlewares=[self._gate.pass_through, _errors])
         app.router.add_post("/filter", self._read_only("filter", self._verbs.filter))
         app.router.add_post("/prioritize", self._read_only("prioritize", self._verbs.prioritize))
         app.router.add_post("/preempt", self._read_only("preempt", self._verbs.preempt))
@@ -68,19 +65,22 @@ class Extender:
     async def serve(self, bind: str, tls: ssl.SSLContext | None, stop: asyncio.Event) -> None:
         """Serve HOST:PORT until `stop`, then finish what is in flight."""
         host, _, port = bind.rpartition(":")
-        runner = web.AppRunner(self.app(), access_log=None, keepalive_timeout=120.0, shutdown_timeout=10.0)
+        runner = web.AppRunner(self.app(), access_log=None, keepalive_timeout=120.0, shutdown_timeout=1.0)
         await runner.setup()
         try:
             site = web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=tls, backlog=1024)
             await site.start()
             _LOG.info("serving on %s", bind)
             await stop.wait()
+            _LOG.info("stopping: nothing new is accepted, what is in flight is answered")
+            await site.stop()
             # aiohttp's own shutdown drops bodies that are still arriving.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), DRAIN_SECONDS)
+            await self._gate.close(DRAIN_SECONDS)
         finally:
             await runner.cleanup()
             self._pool.shutdown(wait=True)
+            if self._peers is not None:
+                await self._peers.close()
 
     def _read_only(self, verb: str, answer: Callable[[bytes], bytes]) -> Handler:
         observe = self._metrics.seconds.labels(verb).observe
@@ -89,6 +89,10 @@ class Extender:
             body = await asyncio.wait_for(request.read(), READ_SECONDS)
             if not self._ready():
                 raise web.HTTPServiceUnavailable(text="the first list of nodes and pods is still being read")
+            if self._peers is not None and HEADER not in request.headers:
+                passed_on = await self._peers.answer(verb, body)
+                if passed_on is not None:
+                    return _json(passed_on)
             start = time.perf_counter()
             result = answer(body)
             observe(time.perf_counter() - start)
@@ -96,28 +100,16 @@ class Extender:
 
         return handle
 
-    @web.middleware
-    async def _counted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        self._in_flight += 1
-        self._idle.clear()
-        try:
-            return await handler(request)
-        finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
-
     async def _bind(self, request: web.Request) -> web.StreamResponse:
-        query = parse_bind_query(await asyncio.wait_for(request.read(), READ_SECONDS))
-        if self._binds >= MOST_WAITING_BINDS:
-            return _json(render_bind(f"{self._binds} binds are in flight; try again"))
-        self._binds += 1
+        body = await asyncio.wait_for(request.read(), READ_SECONDS)
+        query = parse_bind_query(body)
+        if self._peers is not None and HEADER not in request.headers and not self._binder.leads():
+            return _json(await self._peers.bind(body))
         start = time.perf_counter()
         try:
             loop = asyncio.get_running_loop()
             error = await loop.run_in_executor(self._pool, self._binder.bind, query)
         finally:
-            self._binds -= 1
             self._metrics.seconds.labels("bind").observe(time.perf_counter() - start)
         return _json(render_bind(error))
 
@@ -130,8 +122,7 @@ class Extender:
         return web.Response(status=503, text="the first list of nodes and pods is still being read\n")
 
     async def _scrape(self, _: web.Request) -> web.StreamResponse:
-        self._refresh()
-        return web.Response(body=self._registry.render(), content_type="text/plain", charset="utf-8")
+        return web.Response(body=self._scraped(), content_type="text/plain", charset="utf-8")
 
 
 @web.middleware

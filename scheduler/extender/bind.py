@@ -3,6 +3,9 @@
 One API write binds the pod and records its grant. A refusal by the API server is undone at once. An answer that got
 lost is asked for again, and until the API server's word is known the grant stays charged: at worst capacity is held
 for a while, never given away twice.
+
+Only the leader binds. A bind belongs to the term in which it assumed: its Binding takes effect within `BIND_S` of a
+moment at which the term surely lasts that long, or never (`kerf.kube.fenced`), so the next leader can know all of it.
 """
 
 import logging
@@ -10,7 +13,8 @@ from typing import Any
 
 from kerf.kube import paths
 from kerf.kube.client import Kube
-from kerf.kube.errors import Busy, KubeError, NotFound, Unreachable
+from kerf.kube.errors import Busy, KubeError, NotFound, Unreachable, Unsent, Withheld
+from kerf.kube.leadership import ALONE, Tenure
 from kerf.model.ask import PodAsk
 from kerf.model.grant import Grant
 from kerf.model.verdict import Misfit
@@ -24,18 +28,39 @@ from scheduler.core.explain import explain_misfit
 from scheduler.metrics import SchedulerMetrics
 
 _LOG = logging.getLogger("kerf.bind")
+BIND_S = 1.0
+"""The API server gives a Binding up after this long."""
+DRIFT = 1.1
+"""How much slower than ours the API server's clock may run."""
+NOT_LEADING = "this replica does not lead, or not yet: try again"
 
 
 class Binder:
-    """Binds pods. Safe from several threads."""
+    """Binds pods while this replica leads. Safe from several threads."""
 
-    def __init__(self, store: Store, kube: Kube, metrics: SchedulerMetrics) -> None:
+    def __init__(self, store: Store, kube: Kube, metrics: SchedulerMetrics, tenure: Tenure = ALONE) -> None:
         self._store = store
         self._kube = kube
         self._metrics = metrics
+        self._tenure = tenure
+
+    def leads(self) -> bool:
+        """Whether this replica binds at this moment."""
+        return bool(self._tenure.term())
 
     def bind(self, query: BindQuery) -> str:
         """Bind one pod; the empty text, or one sentence that says why not."""
+        term = self._tenure.term()
+        if not term:
+            return self._outcome("not leading", NOT_LEADING)
+        if not self._store.begin_bind(query.uid):
+            return self._outcome("under way", f"pod {query.namespace}/{query.name} is being bound; try again")
+        try:
+            return self._bind(query, term)
+        finally:
+            self._store.end_bind(query.uid)
+
+    def _bind(self, query: BindQuery, term: int) -> str:
         try:
             ask, stages = self._ask(query)
         except WireError as error:
@@ -45,7 +70,7 @@ class Binder:
         grant = self._store.assume(ask, query.node, stages)
         if isinstance(grant, Misfit):
             return self._outcome("conflict", f"node {query.node} filled up meanwhile: {explain_misfit(grant)}")
-        return self._post(query, grant)
+        return self._post(query, grant, term)
 
     def _ask(self, query: BindQuery) -> tuple[PodAsk, Stages]:
         waiting = self._store.pending.pods.get(query.uid)
@@ -57,9 +82,15 @@ class Binder:
         names = tuple(vendor.names for vendor in self._store.vendors)
         return parse_pod(pod, names, self._store.policy.defaults), stages_of(pod["spec"])
 
-    def _post(self, query: BindQuery, grant: Grant) -> str:
+    def _post(self, query: BindQuery, grant: Grant, term: int) -> str:
+        def holds() -> bool:
+            return self._tenure.holds(term, BIND_S * DRIFT) and self._store.assumed(query.uid, query.node)
+
         try:
-            self._kube.create(paths.binding(query.namespace, query.name), _binding(query, grant))
+            path = paths.binding(query.namespace, query.name)
+            self._kube.create_while(path, _binding(query, grant), holds, BIND_S)
+        except (Unsent, Withheld) as error:
+            return self._undo(query, error)
         except (Unreachable, Busy) as error:
             return self._ask_again(query, grant, error)
         except KubeError as error:
@@ -73,14 +104,21 @@ class Binder:
         except NotFound:
             return self._undo(query, error)
         except KubeError:
-            # Still charged; `loops.expire` asks until the API server answers.
-            return self._outcome("unknown", f"the API server did not answer: {error}")
+            return self._unknown(error)
         if _is_ours(pod, query, grant):
             return self._outcome("bound", "")
+        if isinstance(error, (Unreachable, Busy)) and not pod["spec"].get("nodeName"):
+            return self._unknown(error)  # the server may still be at it
         return self._undo(query, error)
+
+    def _unknown(self, error: KubeError) -> str:
+        """Still charged; `loops.expire` asks until the API server's word is final."""
+        return self._outcome("unknown", f"the API server did not say whether the pod is bound: {error}")
 
     def _undo(self, query: BindQuery, error: KubeError) -> str:
         self._store.undo(query.uid)
+        if isinstance(error, (Unsent, Withheld)):
+            return self._outcome("unsent", f"the binding was not sent: {error}")
         return self._outcome("refused", f"the API server refused the binding: {error}")
 
     def _outcome(self, outcome: str, message: str) -> str:

@@ -16,7 +16,13 @@ class Gauges:
     def __init__(self, store: Store, metrics: SchedulerMetrics, registry: Metrics, *, hami: bool) -> None:
         self._store = store
         self._metrics = metrics
+        self._registry = registry
         self._hami = _HamiGauges(registry) if hami else None
+
+    def scrape(self) -> bytes:
+        """Set every gauge to the present and render everything."""
+        self.refresh()
+        return self._registry.render()
 
     def refresh(self) -> None:
         """Set every gauge to the present."""

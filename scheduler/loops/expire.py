@@ -11,8 +11,9 @@ from scheduler.cache.store import Store
 from scheduler.cache.tenants import Tenant
 
 _LOG = logging.getLogger("kerf.expire")
-ASK_AFTER_S = 15.0
-"""An assumed pod that the watch has not shown after this long is read from the API server."""
+ASK_AFTER_S = 5.0
+"""An assumed pod that the watch has not shown after this long is read from the API server. By then a Binding whose
+answer was lost has taken effect or never will (`scheduler.extender.bind.BIND_S`)."""
 EVERY_S = 2.0
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kerf.kube.errors import Busy, Conflict, Forbidden, Unreachable
+from kerf.kube.errors import Busy, Conflict, Forbidden, Unreachable, Unsent
 from kerf.model.grant import CardUse
 from kerf.model.policy import SchedulingPolicy
 from kerf.obs.metrics import Metrics
@@ -23,12 +23,26 @@ POD = "/api/v1/namespaces/default/pods/pod-1"
 QUERY = BindQuery("default", "pod-1", "uid-default-pod-1", "node-1")
 
 
+class Office:
+    """A tenure that the test gives and takes."""
+
+    def __init__(self, term: int = 1) -> None:
+        self.now = term
+
+    def term(self) -> int:
+        return self.now
+
+    def holds(self, term: int, for_s: float = 0.0) -> bool:
+        return term == self.now
+
+
 class World:
     def __init__(self, *pods: dict) -> None:
+        self.office = Office()
         self.kube = FakeKube(a_node(), *pods)
         self.store = Store(SchedulingPolicy(), VENDORS)
         load(self.store, [a_node()], pods)
-        self.binder = Binder(self.store, self.kube, SchedulerMetrics.build(Metrics()))
+        self.binder = Binder(self.store, self.kube, SchedulerMetrics.build(Metrics()), self.office)
 
     def used(self) -> list[CardUse]:
         return [s.used for s in self.store.fleet.state("node-1").cards if s.used != CardUse()]
@@ -84,9 +98,19 @@ def test_an_answer_that_was_lost_after_the_bind_took_effect_counts_as_bound(erro
 
 def test_a_bind_that_never_reached_the_api_server_is_undone():
     world = World(a_pod())
+    world.kube.fail = raising(Unsent("refused"))
+
+    assert "not sent" in world.binder.bind(QUERY)
+    assert world.used() == []
+
+
+def test_a_bind_whose_answer_was_lost_stays_charged_while_the_api_server_may_still_be_at_it():
+    world = World(a_pod())
     world.kube.fail = raising(Unreachable("cut"))
 
-    assert world.binder.bind(QUERY) != ""
+    assert "did not say" in world.binder.bind(QUERY)
+    assert world.used() == [CardUse(8000, 30, 1)]
+    Expiry(world.store, world.kube, ask_after_s=-1.0).look()
     assert world.used() == []
 
 
@@ -97,7 +121,7 @@ def test_while_nobody_can_say_whether_the_pod_is_bound_it_stays_charged_until_so
         raise Unreachable("down")
 
     world.kube.fail = down
-    assert "did not answer" in world.binder.bind(QUERY)
+    assert "did not say" in world.binder.bind(QUERY)
     assert world.used() == [CardUse(8000, 30, 1)]
     expiry = Expiry(world.store, world.kube, ask_after_s=-1.0)
     expiry.look()
@@ -139,3 +163,53 @@ def test_a_pod_that_is_deleted_while_it_is_bound_gives_everything_back():
     world.binder.bind(QUERY)
 
     assert world.used() == []
+
+
+def test_a_replica_that_does_not_lead_binds_nothing():
+    world = World(a_pod())
+    world.office.now = 0
+
+    assert "does not lead" in world.binder.bind(QUERY)
+    assert world.kube.writes == []
+
+
+def test_a_bind_that_began_in_an_earlier_term_is_not_sent():
+    world = World(a_pod())
+    placed = world.store.assume
+
+    def assume(*args):
+        found = placed(*args)
+        world.office.now = 2
+        return found
+
+    world.store.assume = assume
+
+    assert "not sent" in world.binder.bind(QUERY)
+    assert world.kube.writes == []
+    assert world.used() == []
+
+
+def test_a_bind_whose_assumption_was_taken_back_meanwhile_is_not_sent():
+    world = World(a_pod())
+    world.kube.create_while = lambda path, body, holds, timeout_s: (
+        world.store.undo(QUERY.uid) or FakeKube.create_while(world.kube, path, body, holds, timeout_s)
+    )
+
+    assert "not sent" in world.binder.bind(QUERY)
+    assert world.kube.writes == []
+
+
+def test_one_pod_is_bound_by_one_bind_at_a_time_and_nobody_undoes_it_meanwhile():
+    world = World(a_pod())
+    answers = []
+
+    def second(method: str, path: str) -> None:
+        if path.endswith("/binding"):
+            answers.append(world.binder.bind(QUERY))
+            Expiry(world.store, world.kube, ask_after_s=-1.0).look()
+
+    world.kube.fail = second
+
+    assert world.binder.bind(QUERY) == ""
+    assert ["is being bound" in answer for answer in answers] == [True]
+    assert world.used() == [CardUse(8000, 30, 1)]
