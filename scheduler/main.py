@@ -22,6 +22,9 @@ from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
+from kerf.wire.quota import PATH as TENANT_QUOTAS
+from kerf.wire.resourcequota import PATH as RESOURCE_QUOTAS
+from scheduler.cache.keeper import QuotaKeeper
 from scheduler.cache.store import Store
 from scheduler.extender.app import Extender
 from scheduler.extender.bind import Binder
@@ -33,7 +36,8 @@ from scheduler.loops.gangs import POD_GROUPS, PodGroups
 from scheduler.loops.leader import CatchUp, LeaderLoops, Loop, start_loop
 from scheduler.loops.planner import Planner
 from scheduler.loops.preempt import Preemption
-from scheduler.metrics import SchedulerMetrics
+from scheduler.loops.quota import QuotaController
+from scheduler.metrics import QuotaMetrics, SchedulerMetrics
 
 _LOG = logging.getLogger("kerf.scheduler")
 BIND_CALL_S = 2.0
@@ -97,7 +101,14 @@ async def _serve(settings: Settings) -> int:
     groups = PodGroups(store)
     nodes = Follower(kube, paths.NODES, store.replace_nodes, store.apply_node)
     pods = Follower(kube, paths.PODS, store.replace_pods, store.apply_pod)
-    followers = [nodes, pods, Follower(kube, POD_GROUPS, groups.replace, groups.change, optional=True)]
+    keeper = QuotaKeeper(store)
+    followers = [
+        nodes,
+        pods,
+        Follower(kube, POD_GROUPS, groups.replace, groups.change, optional=True),
+        Follower(kube, TENANT_QUOTAS, keeper.replace_tenants, keeper.change_tenant, optional=True),
+        Follower(kube, RESOURCE_QUOTAS, keeper.replace_hard, keeper.change_hard),
+    ]
     extender = Extender(
         Verbs(store, metrics),
         Binder(store, connect(settings.kubeconfig, timeout_s=BIND_CALL_S), metrics, seat),
@@ -107,15 +118,20 @@ async def _serve(settings: Settings) -> int:
         peers=_peers(settings, leadership, metrics),
     )
     acting = GuardedKube(kube, seat)
+    quota_metrics = QuotaMetrics.build(registry)
 
     def loops() -> Sequence[Loop]:  # what only the leader does
-        return (Planner(store, acting, metrics), Preemption(store, acting, metrics))
+        return (
+            Planner(store, acting, metrics),
+            Preemption(store, acting, metrics),
+            QuotaController(store, acting, keeper, quota_metrics),
+        )
 
     catch_up = CatchUp(store, kube, nodes, pods).look if leadership else _nothing_to_catch_up
     for follower in followers:
         follower.start()
     threading.Thread(target=_settle, args=(followers[:2],), name="settle", daemon=True).start()
-    everywhere = (Expiry(store, kube), LeaderLoops(seat, catch_up, loops, store, metrics))
+    everywhere = (Expiry(store, kube), keeper, LeaderLoops(seat, catch_up, loops, store, metrics))
     running = [start_loop(each, done) for each in everywhere]
     if leadership:
         leadership.start()

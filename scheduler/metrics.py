@@ -1,10 +1,13 @@
 """The scheduler's own metrics."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from kerf.model.books import ClassBook, TenantBook
+from kerf.model.quota import DIMENSIONS, Amount
 from kerf.obs.metrics import Metrics
 
 
@@ -48,3 +51,59 @@ class SchedulerMetrics:
             ),
             turned_away=metrics.counter("kerf_scheduler_turned_away_total", "Requests answered with 503", ("reason",)),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaMetrics:
+    """What the quota controller shows: gauges by tenant, class of cards and resource (memory_mib, cores, cards)."""
+
+    guaranteed: Gauge
+    limit: Gauge
+    used: Gauge
+    pending: Gauge
+    reserved: Gauge
+    drift: Gauge
+    overcommitted: Gauge
+    writes: Counter
+    failures: Counter
+
+    @classmethod
+    def build(cls, metrics: Metrics) -> Self:
+        """Register everything."""
+        labels = ("tenant", "class", "resource")
+        return cls(
+            guaranteed=metrics.gauge("kerf_quota_guaranteed", "What a tenant is guaranteed", labels),
+            limit=metrics.gauge("kerf_quota_limit", "What a tenant may hold, burst included", labels),
+            used=metrics.gauge("kerf_quota_used", "What a tenant's pods hold by their grants", labels),
+            pending=metrics.gauge("kerf_quota_pending", "What a tenant's waiting pods ask for", labels),
+            reserved=metrics.gauge("kerf_quota_kueue_reserved", "What Kueue's books say a tenant uses", labels),
+            drift=metrics.gauge("kerf_quota_drift", "Kueue's books minus grants and waiting pods; 0 is right", labels),
+            overcommitted=metrics.gauge("kerf_quota_overcommitted", "1 where a promise had to shrink", ("tenant",)),
+            writes=metrics.counter("kerf_quota_writes_total", "Kueue objects written by action", ("action",)),
+            failures=metrics.counter("kerf_quota_failures_total", "Quota rounds that could not be finished"),
+        )
+
+    def show(self, books: Iterable[TenantBook]) -> None:
+        """Set every gauge to these books."""
+        gauges = (self.guaranteed, self.limit, self.used, self.pending, self.reserved, self.drift, self.overcommitted)
+        for gauge in gauges:
+            gauge.clear()
+        for book in books:
+            self.overcommitted.labels(book.name).set(any(entry.promised != entry.guaranteed for entry in book.classes))
+            for entry in book.classes:
+                self._show_class(book.name, entry)
+
+    def _show_class(self, tenant: str, entry: ClassBook) -> None:
+        amounts: tuple[tuple[Gauge, Amount | None], ...] = (
+            (self.used, entry.used),
+            (self.pending, entry.pending),
+            (self.reserved, entry.reserved),
+            (self.drift, entry.drift),
+        )
+        for name in DIMENSIONS:
+            for gauge, bound in ((self.guaranteed, entry.guaranteed), (self.limit, entry.limit)):
+                if (most := bound.of(name)) is not None:
+                    gauge.labels(tenant, entry.slug, name).set(most)
+            for gauge, amount in amounts:
+                if amount is not None:
+                    gauge.labels(tenant, entry.slug, name).set(getattr(amount, name))

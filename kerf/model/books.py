@@ -9,7 +9,8 @@ from kerf.model.quota import NOTHING, Amount, Bound
 class ClassBook:
     """One class of cards. `limit` is guaranteed plus burst; `pending` is asked by pods that wait.
 
-    `reserved` is what Kueue's books say is used, None where Kueue keeps none.
+    `reserved` is what Kueue's books say is used, and `drift` how much that is more than pods hold or, once admitted,
+    still wait for; both None where Kueue keeps no books.
     """
 
     slug: str
@@ -24,6 +25,7 @@ class ClassBook:
     used: Amount = NOTHING
     pending: Amount = NOTHING
     reserved: Amount | None = None
+    drift: Amount | None = None
 
     @property
     def borrowed(self) -> Amount:

@@ -185,8 +185,10 @@ def path_of(item: Json) -> str:
 
 
 def _selected(where: str, item: Json, path: str, query: Query | None) -> bool:
-    everywhere = path == "/api/v1/pods" and item.get("kind") == "Pod"
-    if not (everywhere or where.rpartition("/")[0] == path):
+    root, _, plural = path.rpartition("/")
+    folder = where.rpartition("/")[0]
+    everywhere = folder.startswith(f"{root}/namespaces/") and folder.endswith(f"/{plural}")
+    if not (folder == path or (everywhere and folder.count("/") == path.count("/") + 2)):
         return False
     fields = str((query or {}).get("fieldSelector", ""))
     wanted = fields.partition("spec.nodeName=")[2].split(",")[0]

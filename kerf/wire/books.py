@@ -53,7 +53,8 @@ def _class(entry: ClassBook) -> dict[str, Any]:
         "borrowed": _amount(entry.borrowed),
         "pending": _amount(entry.pending),
     }
-    return made if entry.reserved is None else {**made, "reserved": _amount(entry.reserved)}
+    extra = {"reserved": entry.reserved, "drift": entry.drift}
+    return {**made, **{key: _amount(amount) for key, amount in extra.items() if amount is not None}}
 
 
 def _read(entry: Json) -> ClassBook:
@@ -71,6 +72,7 @@ def _read(entry: Json) -> ClassBook:
         used=_read_amount(_part(entry, "used")),
         pending=_read_amount(_part(entry, "pending")),
         reserved=_read_amount(_part(entry, "reserved")) if "reserved" in entry else None,
+        drift=_read_amount(_part(entry, "drift")) if "drift" in entry else None,
     )
 
 

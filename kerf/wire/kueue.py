@@ -16,6 +16,7 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 MANAGED = {"app.kubernetes.io/managed-by": "kerf"}
 MANAGED_SELECTOR = "app.kubernetes.io/managed-by=kerf"
+FIELD_MANAGER = "kerf-quota"
 FIT_CHECK = "kerf-gpu-fit"
 FIT_CONTROLLER = "kerf.dev/gpu-fit"
 TENANT_LABEL = "kerf.dev/tenant"
@@ -150,6 +151,48 @@ def parse_reserved(workload: Json, vendors: Iterable[ResourceNames]) -> dict[str
             if flavor:
                 found[flavor] = found.get(flavor, NOTHING) + parse_amounts(usage, names)
     return found
+
+
+def conditions_of(workload: Json) -> dict[str, Json]:
+    """The conditions of an object by type."""
+    return {str(c.get("type")): c for c in (workload.get("status") or {}).get("conditions") or ()}
+
+
+def is_true(workload: Json, condition: str) -> bool:
+    """Whether a condition holds."""
+    return conditions_of(workload).get(condition, {}).get("status") == "True"
+
+
+def is_active(workload: Json) -> bool:
+    """Whether anybody wants the workload to run."""
+    return (workload.get("spec") or {}).get("active", True) is not False
+
+
+def is_taken_back(workload: Json) -> bool:
+    """Whether Kueue has evicted the workload and freed what it had reserved."""
+    return is_true(workload, "Evicted") and not is_true(workload, "QuotaReserved")
+
+
+def admitted_at(workload: Json) -> str:
+    """When quota was reserved, for sorting by age; empty where it was not."""
+    return str(conditions_of(workload).get("QuotaReserved", {}).get("lastTransitionTime", ""))
+
+
+def priority_of(workload: Json) -> int:
+    """The workload's priority in Kueue's eyes."""
+    priority = (workload.get("spec") or {}).get("priority")
+    return priority if isinstance(priority, int) and not isinstance(priority, bool) else 0
+
+
+def waiting_reason(workload: Json) -> str:
+    """Why a workload waits, in Kueue's or a check's own words; empty for one that runs or is over."""
+    if is_true(workload, "Finished") or is_true(workload, "Admitted"):
+        return ""
+    for check in (workload.get("status") or {}).get("admissionChecks") or ():
+        if check.get("state") != "Ready" and check.get("message"):
+            return str(check["message"])
+    found = conditions_of(workload)
+    return next((str(found[kind].get("message", "")) for kind in ("QuotaReserved", "Evicted") if kind in found), "")
 
 
 def _groups(quotas: Iterable[FlavorQuota], vendors: Iterable[ResourceNames], *, limits: bool) -> list[dict[str, Any]]:

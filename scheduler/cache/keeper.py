@@ -37,6 +37,8 @@ class QuotaKeeper:
         self._hard: dict[tuple[str, str], Json] = {}
         self._damper = Damper(store.policy.quota.shrink_after_s)
         self._seen: object = None
+        self.generations: dict[str, int] = {}
+        """The generation of each TenantQuota that the limits in force were made from."""
         self.unreadable: dict[str, str] = {}
         """Sentences about TenantQuotas that cannot be read, by name."""
 
@@ -74,6 +76,11 @@ class QuotaKeeper:
                 self._hard[_key(item)] = item
         self._stirred.set()
 
+    @property
+    def ready(self) -> bool:
+        """Whether limits were installed once."""
+        return self._seen is not None
+
     # ---- the loop
     def run(self, stop: threading.Event) -> None:
         """Refresh whenever something changed, until told to stop."""
@@ -109,7 +116,9 @@ class QuotaKeeper:
         self._store.set_quota(shares, self._damper.capacity, limits, enforced=enforced)
 
     def _read(self, item: Mapping[str, Any]) -> None:
-        name = str((item.get("metadata") or {}).get("name", ""))
+        meta = item.get("metadata") or {}
+        name = str(meta.get("name", ""))
+        self.generations[name] = int(meta.get("generation") or 0)
         try:
             self._tenants[name] = parse_tenant(item)
         except WireError as error:

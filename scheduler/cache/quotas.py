@@ -49,7 +49,7 @@ class QuotaBook:
         self._smallest = 0
         """MiB of the smallest card: what a percentage asks for at least."""
         self._tenant_of: dict[str, TenantShare] = {}
-        self._hard: Mapping[str, HardQuota] = {}
+        self.hard: Mapping[str, HardQuota] = {}
         self._class_of: dict[str, dict[str, str]] = {}
         self._counted: dict[str, Counted] = {}
         self._sums: dict[tuple[str, str], Amount] = {}
@@ -57,7 +57,7 @@ class QuotaBook:
     @property
     def active(self) -> bool:
         """Whether anybody has a quota."""
-        return bool(self._tenant_of or self._hard)
+        return bool(self._tenant_of or self.hard)
 
     # ---- what limits
     def set_shares(self, shares: Shares, capacity: Capacity, *, enforced: bool) -> None:
@@ -70,7 +70,7 @@ class QuotaBook:
 
     def set_hard(self, hard: Mapping[str, HardQuota]) -> None:
         """What ResourceQuota objects say, by namespace."""
-        self._hard = hard
+        self.hard = hard
 
     # ---- what is held
     def put_node(self, node: Node) -> bool:
@@ -99,6 +99,16 @@ class QuotaBook:
         counted = self._counted.pop(uid, None)
         if counted is not None:
             self._add(counted, -1)
+
+    def owner(self, namespace: str) -> str:
+        """The tenant of a namespace, empty for none."""
+        share = self._tenant_of.get(namespace)
+        return share.tenant.name if share else ""
+
+    def usage_of(self, uid: str) -> Usage:
+        """What a pod holds by class; nothing for one that is not counted."""
+        counted = self._counted.get(uid)
+        return counted.by_class if counted else Usage()
 
     def used(self, share: TenantShare) -> dict[str, Amount]:
         """What a tenant holds, by class."""
@@ -147,7 +157,7 @@ class QuotaBook:
     # ---- inside
     def _over_hard(self, namespace: str, more: Usage) -> Misfit | None:
         """Whether a namespace's ResourceQuota has no room for more, by vendor."""
-        hard = self._hard.get(namespace)
+        hard = self.hard.get(namespace)
         if hard is None:
             return None
         for vendor, bound in hard.bounds:

@@ -49,6 +49,8 @@ class Tenant:
     holding: Holding | None = None
     priority: int = 0
     gang: str | None = None
+    created: str = ""
+    """The pod's creation time as the API server writes it, which sorts."""
     since: float = 0.0
     """Monotonic seconds; set where the state can expire."""
     until: float = 0.0
@@ -80,4 +82,5 @@ def tenant_of(pod: Json, vendors: tuple[Vendor, ...]) -> Tenant:
         holding=holding,
         priority=int(spec.get("priority") or 0),
         gang=gang,
+        created=str(meta.get("creationTimestamp") or ""),
     )

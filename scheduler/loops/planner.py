@@ -12,20 +12,18 @@ import threading
 import time
 from collections import defaultdict
 
-from kerf.kube import paths
 from kerf.kube.client import Kube
-from kerf.kube.errors import KubeError
 from kerf.model.ask import PodAsk
 from kerf.model.verdict import Misfit
 from scheduler.cache.pending import Waiting
 from scheduler.cache.store import Store
 from scheduler.core.state import NodeState
+from scheduler.loops.wake import wake_scheduler
 from scheduler.metrics import SchedulerMetrics
 from scheduler.solver.problem import Assignment, Plan, Problem
 from scheduler.solver.solve import plan
 
 _LOG = logging.getLogger("kerf.planner")
-PLAN = "kerf.dev/plan"
 DEBOUNCE_S = 0.1
 """Arrivals and departures come in bursts; one plan serves a burst."""
 LONGEST_WAIT_S = 5.0
@@ -132,7 +130,7 @@ class Planner:
         self._store.pending.set_plan(planned, notes)
         self._count(answer)
         if held or planned:
-            self._wake(next(iter(answer.assignments)).node)
+            wake_scheduler(self._kube, next(iter(answer.assignments)).node, self._last)
 
     def _reserve(self, members: list[tuple[PodAsk, Assignment]], until: float) -> bool:
         """Hold every member's place, or none."""
@@ -158,13 +156,6 @@ class Planner:
         if answer.rejected:
             self._metrics.plans_rejected.inc()
             _LOG.error("the checker refused the solver's answer (%s); greedy's was taken", answer.rejected)
-
-    def _wake(self, node: str) -> None:
-        """Tell kube-scheduler that something changed: it tries refused pods again on any node event."""
-        try:
-            self._kube.patch(paths.node(node), {"metadata": {"annotations": {PLAN: self._last}}})
-        except KubeError as error:
-            _LOG.warning("kube-scheduler was not woken: %s", error)
 
 
 def _cut(chosen: list[Waiting], most: int) -> list[Waiting]:

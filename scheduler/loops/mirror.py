@@ -1,0 +1,71 @@
+"""A few kinds of objects followed together and kept by what names them."""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kerf.kube.client import Kube, Query
+from kerf.kube.watch import Follower
+
+Json = dict[str, Any]
+Key = tuple[str, str, str]
+"""Kind, namespace (empty for cluster-wide kinds) and name."""
+
+
+class Mirror:
+    """Follows `paths` (kind to path). Kinds whose CRD is not installed count as empty."""
+
+    def __init__(self, kube: Kube, paths: Mapping[str, str], query: Query | None = None) -> None:
+        self._lock = threading.Lock()
+        self._items: dict[Key, Json] = {}
+        self.stirred = threading.Event()
+        """Set with every change."""
+        self._followers = [
+            Follower(kube, path, self._replacer(kind), self._changer(kind), query=query, optional=True)
+            for kind, path in paths.items()
+        ]
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        for follower in self._followers:
+            follower.start()
+
+    def stop(self) -> None:
+        """End as soon as the current waits end."""
+        for follower in self._followers:
+            follower.stop()
+
+    @property
+    def synced(self) -> bool:
+        """Whether everything was listed once."""
+        return all(follower.synced.is_set() for follower in self._followers)
+
+    def items(self, *kinds: str) -> list[Json]:
+        """The objects of these kinds, or of all, in the order of their keys. Callers do not change them."""
+        with self._lock:
+            return [item for key, item in sorted(self._items.items()) if not kinds or key[0] in kinds]
+
+    def _replacer(self, kind: str) -> Callable[[list[Json]], None]:
+        def replace(items: list[Json]) -> None:
+            with self._lock:
+                for key in [key for key in self._items if key[0] == kind]:
+                    del self._items[key]
+                self._items.update((_key(kind, item), {"kind": kind, **item}) for item in items)
+            self.stirred.set()
+
+        return replace
+
+    def _changer(self, kind: str) -> Callable[[str, Json], None]:
+        def change(event: str, item: Json) -> None:
+            with self._lock:
+                self._items.pop(_key(kind, item), None)
+                if event != "DELETED":
+                    self._items[_key(kind, item)] = {"kind": kind, **item}
+            self.stirred.set()
+
+        return change
+
+
+def _key(kind: str, item: Json) -> Key:
+    meta = item.get("metadata") or {}
+    return kind, str(meta.get("namespace") or ""), str(meta.get("name", ""))

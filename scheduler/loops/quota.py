@@ -1,0 +1,206 @@
+"""The quota controller: the leader's loop that makes the cluster say what the shares are.
+
+Observe (the keeper's shares, Kueue's objects, workloads), decide (`scheduler.quota`, pure), apply: labels of classes
+on nodes, Kueue's objects by server-side apply, the status of every TenantQuota, evictions where a file asks for them.
+Whatever fails (Kueue's webhooks are down for every restart of its manager) is tried again with a growing pause.
+"""
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kerf.kube import paths
+from kerf.kube.client import Kube
+from kerf.kube.errors import KubeError, NotFound
+from kerf.model.ask import PodAsk
+from kerf.model.policy import QuotaEngine
+from kerf.model.quota import NOTHING, Amount
+from kerf.model.verdict import Misfit
+from kerf.wire import kueue
+from kerf.wire.classes import class_labels
+from scheduler.cache.keeper import QuotaKeeper
+from scheduler.cache.pending import Waiting
+from scheduler.cache.store import Store
+from scheduler.loops.mirror import Mirror
+from scheduler.loops.overdraft import Overdraft
+from scheduler.loops.status import StatusWriter
+from scheduler.loops.wake import wake_scheduler
+from scheduler.metrics import QuotaMetrics
+from scheduler.quota.books import Seen, tenant_books
+from scheduler.quota.objects import Change, changes, desired
+
+_LOG = logging.getLogger("kerf.quota")
+LOOK_S = 0.25
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
+WORKLOADS = f"{kueue.ROOT}/workloads"
+Json = Mapping[str, Any]
+
+
+class QuotaController:
+    """Acts for the shares that `keeper` installs in the store."""
+
+    def __init__(
+        self,
+        store: Store,
+        kube: Kube,
+        keeper: QuotaKeeper,
+        metrics: QuotaMetrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._kube = kube
+        self._keeper = keeper
+        self._metrics = metrics
+        self._clock = clock
+        self._managed = Mirror(
+            kube, {kind: kueue.path_of(kind) for kind in kueue.PLURALS}, {"labelSelector": kueue.MANAGED_SELECTOR}
+        )
+        self._workloads = Mirror(kube, {"Workload": WORKLOADS})
+        self._status = StatusWriter(kube, keeper)
+        self._overdraft = Overdraft(store, kube)
+        self._pause, self._not_before = FIRST_PAUSE_S, 0.0
+        self._labelled = -1
+        self._limits: object = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Act until told to stop."""
+        mirrors = (self._managed, self._workloads)
+        following = False
+        while not stop.wait(LOOK_S):
+            if self._engine is QuotaEngine.KUEUE and not following:
+                following = True
+                for mirror in mirrors:
+                    mirror.start()
+            try:
+                self.look()
+            except KubeError as error:
+                self._wait_after(error)
+            except Exception as error:  # noqa: BLE001 (a defect in one round must not end quota)
+                _LOG.exception("quota round failed")
+                self._wait_after(error)
+        for mirror in mirrors:
+            mirror.stop()
+
+    def look(self) -> None:
+        """One round. Raises KubeError for what could not be written."""
+        if not self._keeper.ready or self._clock() < self._not_before:
+            return
+        with self._store.lock:
+            shares, capacity = self._store.quotas.shares, self._store.quotas.capacity
+        self._label_nodes()
+        if self._engine is QuotaEngine.KUEUE and not (self._managed.synced and self._workloads.synced):
+            return
+        books = tenant_books(shares, capacity, self._seen(), enforced=self._engine is QuotaEngine.KERF)
+        self._metrics.show(books)
+        self._status.write(books, self._keeper.unreadable)
+        if self._engine is QuotaEngine.KUEUE:
+            self._apply()
+        self._overdraft.look(self._workloads.items() if self._engine is QuotaEngine.KUEUE else None)
+        self._wake()
+        self._pause = FIRST_PAUSE_S
+
+    # ---- inside
+    @property
+    def _engine(self) -> QuotaEngine:
+        return self._store.policy.quota.engine
+
+    def _wait_after(self, error: Exception) -> None:
+        _LOG.warning("quota: %s; again in %.1f s", error, self._pause)
+        self._metrics.failures.inc()
+        self._not_before = self._clock() + self._pause
+        self._pause = min(self._pause * 2, LONGEST_PAUSE_S)
+
+    def _label_nodes(self) -> None:
+        """Every node says its classes, so that flavors and selectors find it. Not while nobody has a quota."""
+        inventory = self._store.inventory
+        with self._store.lock:
+            active = self._store.quotas.active
+        if not active or inventory == self._labelled:
+            return
+        for node in self._store.node_values():
+            wanted = class_labels(node.cards)
+            found = {key: value for key, value in node.labels if key.startswith("class.kerf.dev/")}
+            if wanted == found:
+                continue
+            labels: dict[str, str | None] = {**dict.fromkeys(found), **wanted}
+            try:
+                self._kube.patch(paths.node(node.name), {"metadata": {"labels": labels}})
+            except NotFound:
+                continue
+        self._labelled = inventory
+
+    def _apply(self) -> None:
+        with self._store.lock:
+            shares = self._store.quotas.shares
+        live = self._managed.items()
+        if not shares.tenants and not live:
+            return
+        names = tuple(vendor.names for vendor in self._store.vendors)
+        for change in changes(desired(shares, self._store.policy.quota, names), live):
+            apply_change(self._kube, change)
+            self._metrics.writes.labels(change.action).inc()
+            _LOG.info("%s", change)
+
+    def _seen(self) -> dict[str, Seen]:
+        """What is to be seen of every tenant now."""
+        workloads = self._workloads.items() if self._engine is QuotaEngine.KUEUE else []
+        by_namespace: dict[str, list[Json]] = defaultdict(list)
+        for workload in workloads:
+            by_namespace[workload["metadata"].get("namespace", "")].append(workload)
+        with self._store.lock:
+            waiting = [w for w in self._store.pending.pods.values() if not w.problem]
+            used = {share.tenant.name: self._store.quotas.used(share) for share in self._store.quotas.shares.tenants}
+            tenants = [share.tenant for share in self._store.quotas.shares.tenants]
+        found = {}
+        for tenant in tenants:
+            pods = [w for w in waiting if w.ask.namespace in tenant.namespaces]
+            theirs = [workload for namespace in tenant.namespaces for workload in by_namespace[namespace]]
+            found[tenant.name] = self._one(used[tenant.name], pods, theirs)
+        return found
+
+    def _one(self, used: Mapping[str, Amount], pods: list[Waiting], workloads: list[Json]) -> Seen:
+        asks, ungated = tuple(w.ask for w in pods), tuple(w.ask for w in pods if not w.gates)
+        if self._engine is not QuotaEngine.KUEUE:
+            return Seen(used, asks, ungated, None, self._refusals(asks))
+        names = tuple(vendor.names for vendor in self._store.vendors)
+        reserved: dict[str, Amount] = {}
+        reasons = []
+        for workload in workloads:
+            for slug, amount in kueue.parse_reserved(workload, names).items():
+                reserved[slug] = reserved.get(slug, NOTHING) + amount
+            if reason := kueue.waiting_reason(workload):
+                meta = workload["metadata"]
+                reasons.append(f"{meta.get('namespace')}/{meta['name']}: {reason}")
+        return Seen(used, asks, ungated, reserved, tuple(reasons))
+
+    def _refusals(self, asks: tuple[PodAsk, ...]) -> tuple[str, ...]:
+        """What quota says of waiting pods; those that wait for cards are explained on the pod itself."""
+        with self._store.lock:
+            answers = [(ask.key, self._store.quotas.narrow(ask)) for ask in asks]
+        return tuple(f"{key}: {answer.detail}" for key, answer in answers if isinstance(answer, Misfit))
+
+    def _wake(self) -> None:
+        """Limits have changed: what kube-scheduler holds back may fit now."""
+        with self._store.lock:
+            book = self._store.quotas
+            limits = (book.shares, tuple(sorted(book.hard.items())), book.enforced)
+            waits, names = bool(self._store.pending.pods), self._store.node_names()
+        if self._limits is not None and limits != self._limits and waits and names:
+            wake_scheduler(self._kube, names[0], f"quota-{self._clock():.3f}")
+        self._limits = limits
+
+
+def apply_change(kube: Kube, change: Change) -> None:
+    """Make one write. Raises KubeError."""
+    kind, namespace, name = change.key
+    path = kueue.path_of(kind, name, namespace)
+    if change.action == "delete":
+        try:
+            kube.delete(path)
+        except NotFound:
+            return
+    else:
+        kube.patch(path, change.document, "apply", {"fieldManager": kueue.FIELD_MANAGER, "force": "true"})

@@ -1,0 +1,58 @@
+"""The status of every TenantQuota, written when it has changed."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from kerf.kube.client import Kube
+from kerf.kube.errors import NotFound
+from kerf.model.books import TenantBook
+from kerf.wire.books import render_status
+from kerf.wire.quota import PATH
+from scheduler.cache.keeper import QuotaKeeper
+
+_LOG = logging.getLogger("kerf.quota")
+Json = dict[str, Any]
+
+
+class StatusWriter:
+    """Remembers what it wrote, so that nothing is written twice."""
+
+    def __init__(self, kube: Kube, keeper: QuotaKeeper) -> None:
+        self._kube = kube
+        self._keeper = keeper
+        self._written: dict[str, Json] = {}
+
+    def write(self, books: tuple[TenantBook, ...], unreadable: dict[str, str]) -> None:
+        """Write what changed; a file that cannot be read is told so in its own status. Raises KubeError."""
+        known = {book.name: book for book in books}
+        for name, sentence in unreadable.items():
+            known[name] = TenantBook(name, problems=(sentence,))
+        for name, book in sorted(known.items()):
+            self._write(name, render_status(book, self._keeper.generations.get(name, 0)))
+        for name in [name for name in self._written if name not in known]:
+            del self._written[name]
+
+    def _write(self, name: str, status: Json) -> None:
+        before = self._written.get(name)
+        if before is not None and _without_times(before) == status:
+            return
+        fresh = {**status, "conditions": [_timed(c, before) for c in status["conditions"]]}
+        try:
+            self._kube.patch(f"{PATH}/{name}/status", {"status": fresh})
+        except NotFound:
+            return
+        self._written[name] = fresh
+
+
+def _timed(condition: Json, before: Json | None) -> Json:
+    """The condition with the time at which its status changed last."""
+    for old in (before or {}).get("conditions", ()):
+        if old["type"] == condition["type"] and old["status"] == condition["status"]:
+            return {**condition, "lastTransitionTime": old["lastTransitionTime"]}
+    return {**condition, "lastTransitionTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+def _without_times(status: Json) -> Json:
+    conditions = [{k: v for k, v in c.items() if k != "lastTransitionTime"} for c in status["conditions"]]
+    return {**status, "conditions": conditions}
