@@ -32,6 +32,7 @@ from scheduler.extender.gauges import Gauges
 from scheduler.extender.peers import Peers
 from scheduler.extender.verbs import Verbs
 from scheduler.loops.expire import Expiry
+from scheduler.loops.fit import FitCheck
 from scheduler.loops.gangs import POD_GROUPS, PodGroups
 from scheduler.loops.leader import CatchUp, LeaderLoops, Loop, start_loop
 from scheduler.loops.planner import Planner
@@ -125,6 +126,7 @@ async def _serve(settings: Settings) -> int:
             Planner(store, acting, metrics),
             Preemption(store, acting, metrics),
             QuotaController(store, acting, keeper, quota_metrics),
+            FitCheck(store, acting, quota_metrics),
         )
 
     catch_up = CatchUp(store, kube, nodes, pods).look if leadership else _nothing_to_catch_up

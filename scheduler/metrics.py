@@ -66,6 +66,7 @@ class QuotaMetrics:
     overcommitted: Gauge
     writes: Counter
     failures: Counter
+    fit_answers: Counter
 
     @classmethod
     def build(cls, metrics: Metrics) -> Self:
@@ -81,6 +82,7 @@ class QuotaMetrics:
             overcommitted=metrics.gauge("kerf_quota_overcommitted", "1 where a promise had to shrink", ("tenant",)),
             writes=metrics.counter("kerf_quota_writes_total", "Kueue objects written by action", ("action",)),
             failures=metrics.counter("kerf_quota_failures_total", "Quota rounds that could not be finished"),
+            fit_answers=metrics.counter("kerf_fit_answers_total", "Answers of the fit check by state", ("state",)),
         )
 
     def show(self, books: Iterable[TenantBook]) -> None:

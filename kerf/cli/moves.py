@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from kerf.cli.eligible import eligible_nodes, matches
 from kerf.cli.failure import FailureError
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError, NotFound
@@ -15,6 +14,7 @@ from kerf.wire.errors import WireError
 from kerf.wire.objects import parse_holding
 from kerf.wire.resources import parse_pod
 from scheduler.cache.store import Store, load
+from scheduler.core.eligible import eligible_nodes, matches
 from scheduler.solver.problem import Movable, Problem, Repack
 from scheduler.solver.repack import plan_repack
 
@@ -43,13 +43,16 @@ def plan_moves(args: argparse.Namespace) -> Repack:
     load(store, nodes, pods)
     states = tuple(store.fleet.state(name) for name in store.node_names())
     allowed = {_key(b): int((b.get("status") or {}).get("disruptionsAllowed") or 0) for b in budgets}
+    known = sorted(store.node_values(), key=lambda node: node.name)
     problem = Problem(
         nodes=tuple(state for state in states if state.cards),
         asks=tuple(w.ask for w in store.pending.pods.values() if not w.problem and not w.gates),
         policy=store.policy,
         movable=tuple(m for pod in pods if (m := movable(pod, budgets)) is not None),
         running=tuple(sorted(store.gang_members().items())),
-        offered=tuple((pod["metadata"].get("uid", ""), frozenset(eligible_nodes(pod, nodes))) for pod in pods),
+        offered=tuple(
+            (pod["metadata"].get("uid", ""), frozenset(eligible_nodes(pod.get("spec") or {}, known))) for pod in pods
+        ),
         budgets=tuple(sorted(allowed.items())),
     )
     return plan_repack(problem, _target(store, args.target), args.max_moves)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerf.cli.documents import read_documents
-from kerf.cli.eligible import eligible_nodes
 from kerf.cli.failure import FailureError
 from kerf.cli.report import PodLine, RefusedLine, print_cards, print_pods, print_refused, render_json, slice_lines
 
@@ -87,6 +86,7 @@ def _place(store: Any, pod: dict[str, Any], nodes: tuple[dict[str, Any], ...]) -
     import numpy as np
 
     from kerf.model.verdict import Misfit
+    from scheduler.core.eligible import eligible_nodes
     from scheduler.core.explain import explain_misfit
 
     meta = pod["metadata"]
@@ -96,7 +96,8 @@ def _place(store: Any, pod: dict[str, Any], nodes: tuple[dict[str, Any], ...]) -
         return PodLine(namespace, name, "Pending", "", ())
     if waiting.problem:
         return RefusedLine(namespace, name, waiting.problem)
-    names = eligible_nodes(pod, nodes)
+    known = [store.node(node["metadata"]["name"]) for node in nodes]
+    names = eligible_nodes(pod.get("spec") or {}, known)
     if not names:
         return RefusedLine(namespace, name, "no node has what its node selector, node affinity and tolerations demand")
     rows = store.fleet.rows(names)

@@ -91,6 +91,8 @@ class PodAsk:
     task_priority: int = 1
     gang: str | None = None
     gang_size: int = 0
+    admission: str = ""
+    """Uid of the Kueue Workload whose reserved places the pod may take."""
 
     @property
     def key(self) -> str:

@@ -6,6 +6,15 @@ from kerf.model.device import Card
 
 
 @dataclass(frozen=True, slots=True)
+class Taint:
+    """A taint that keeps pods away: NoSchedule or NoExecute."""
+
+    key: str
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """What the scheduler knows of a node before any pod is counted.
 
@@ -24,6 +33,7 @@ class Node:
     ready: bool = True
     """Whether its kubelet is heard of: capacity of a lost node is nobody's quota."""
     problem: str = ""
+    taints: tuple[Taint, ...] = ()
 
     def card(self, card_id: str) -> Card | None:
         """The card with this id, or None."""

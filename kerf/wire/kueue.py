@@ -153,6 +153,57 @@ def parse_reserved(workload: Json, vendors: Iterable[ResourceNames]) -> dict[str
     return found
 
 
+def needs_answer(workload: Json) -> bool:
+    """Whether the workload has its quota and waits for the fit check's word."""
+    return is_true(workload, "QuotaReserved") and not is_over(workload) and _fit_state(workload) == "Pending"
+
+
+def is_over(workload: Json) -> bool:
+    """Whether the workload is finished, or Kueue is taking it back."""
+    return is_true(workload, "Finished") or is_true(workload, "Evicted")
+
+
+def retries(workload: Json) -> int:
+    """How often the fit check has sent the workload back already."""
+    return int(_fit_check(workload).get("retryCount") or 0)
+
+
+def podsets_of(workload: Json, vendors: Iterable[ResourceNames]) -> list[tuple[str, int, Json, tuple[str, ...]]]:
+    """Of each podset: its name, how many pods were admitted, the pod template, and the classes of cards assigned."""
+    admission = (workload.get("status") or {}).get("admission") or {}
+    assigned = {a.get("name"): a for a in admission.get("podSetAssignments") or ()}
+    names = tuple(vendors)
+    found = []
+    for podset in (workload.get("spec") or {}).get("podSets") or ():
+        assignment = assigned.get(podset.get("name"), {})
+        flavors = assignment.get("flavors") or {}
+        classes = {flavors[each.quota[0]] for each in names if each.quota[0] in flavors}
+        count = int(assignment.get("count") or podset.get("count") or 1)
+        found.append((str(podset.get("name")), count, podset.get("template") or {}, tuple(sorted(classes))))
+    return found
+
+
+def render_fit_answer(workload: Json, state: str, message: str, when: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    """What the fit check owns of a workload's status, for server-side apply; `more` joins the check's state."""
+    meta = workload["metadata"]
+    answer = {"name": FIT_CHECK, "state": state, "message": message[:32_000], "lastTransitionTime": when, **more}
+    return {
+        "apiVersion": VERSION,
+        "kind": "Workload",
+        "metadata": {"name": meta["name"], "namespace": meta["namespace"]},
+        "status": {"admissionChecks": [answer]},
+    }
+
+
+def _fit_check(workload: Json) -> Json:
+    checks = (workload.get("status") or {}).get("admissionChecks") or ()
+    return next((check for check in checks if check.get("name") == FIT_CHECK), {})
+
+
+def _fit_state(workload: Json) -> str:
+    return str(_fit_check(workload).get("state", ""))
+
+
 def conditions_of(workload: Json) -> dict[str, Json]:
     """The conditions of an object by type."""
     return {str(c.get("type")): c for c in (workload.get("status") or {}).get("conditions") or ()}

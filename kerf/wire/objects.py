@@ -6,7 +6,7 @@ from typing import Any
 from kerf.model.ask import Stage
 from kerf.model.device import Card
 from kerf.model.grant import Grant, Holding
-from kerf.model.node import Node
+from kerf.model.node import Node, Taint
 from kerf.model.units import milli, to_mib
 from kerf.model.vendor import Vendor
 from kerf.wire import annotations as ours
@@ -16,6 +16,7 @@ from kerf.wire.resources import stages_of
 
 Json = Mapping[str, Any]
 _FINISHED = frozenset({"Succeeded", "Failed"})
+_BLOCKING = ("NoSchedule", "NoExecute")
 
 
 def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
@@ -43,6 +44,7 @@ def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
         ),
         schedulable=not spec.get("unschedulable"),
         ready=_ready(status),
+        taints=_taints(spec.get("taints")),
         problem=problem,
     )
 
@@ -107,6 +109,16 @@ def _cards(notes: Json, vendors: tuple[Vendor, ...]) -> tuple[Card, ...]:
         for vendor in vendors
         if vendor.hami_register in notes
         for card in hami.parse_register(str(notes[vendor.hami_register]), vendor.hami_register, vendor.name)
+    )
+
+
+def _taints(value: object) -> tuple[Taint, ...]:
+    """Those that keep pods away; what is no taint is none."""
+    items = [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    return tuple(
+        Taint(str(item.get("key", "")), str(item.get("value") or ""), str(item["effect"]))
+        for item in items
+        if item.get("effect") in _BLOCKING
     )
 
 

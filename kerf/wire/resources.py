@@ -21,6 +21,8 @@ CARD_POLICY = "hami.io/gpu-scheduler-policy"
 WEIGHTS = "hami.io/device-scoring-weights"
 GANG_LABELS = ("kerf.dev/gang", "scheduling.x-k8s.io/pod-group")
 GANG_SIZE = "kerf.dev/gang-size"
+ADMISSION = "kerf.dev/admission"
+"""Annotation in which the fit check names the Workload of a pod. Forged, it reaches no other namespace's places."""
 MOST_CARDS = 64
 """Cards one container may ask for; more than any machine has, small enough to bound every loop."""
 MOST_MEMORY_MIB = 2**24
@@ -97,6 +99,7 @@ def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], defaults: Defaults) 
         task_priority=_task_priority(spec, used),
         gang=gang,
         gang_size=size,
+        admission=str(annotations.get(ADMISSION) or "")[:64],
     )
 
 

@@ -23,6 +23,7 @@ from kerf.wire.errors import WireError
 from kerf.wire.objects import parse_node
 from kerf.wire.resourcequota import HardQuota
 from kerf.wire.resources import parse_pod, stages_of
+from scheduler.cache.admissions import Admissions
 from scheduler.cache.engine import Engine
 from scheduler.cache.fleet import Fleet
 from scheduler.cache.pending import Pending, Stages, Waiting
@@ -58,6 +59,7 @@ class Store:
         self.tenants: dict[str, Tenant] = {}
         self.pending = Pending(self.lock, clock)
         self.quotas = QuotaBook()
+        self.admissions = Admissions(self)
         self.inventory = 0
         """Counts changes of nodes."""
         self._clock = clock
@@ -208,7 +210,7 @@ class Store:
                 if known.node == node and known.holding is not None:
                     self._charge(replace(known, state=State.ASSUMED, since=self._clock()))
                     return known.holding.grant
-            grant = self.place(ask, node, stages)
+            grant = self.admissions.take(ask, node) or self.place(ask, node, stages)
             if isinstance(grant, Misfit):
                 return grant
             self._charge(self._tenant(ask, node, grant, stages, State.ASSUMED))
@@ -234,10 +236,14 @@ class Store:
     def reserve(self, ask: PodAsk, node: str, grant: Grant, stages: Stages, until: float) -> None:
         """Hold capacity for a pod that is still pending, until a monotonic time. The caller has seen that it fits."""
         with self.lock:
-            if ask.uid in self.tenants or ask.uid not in self.pending.pods:
-                return
-            tenant = self._tenant(ask, node, grant, stages, State.RESERVED)
-            self._charge(replace(tenant, until=until))
+            if ask.uid in self.pending.pods:
+                self.hold(ask, node, grant, stages, until)
+
+    def hold(self, ask: PodAsk, node: str, grant: Grant, stages: Stages, until: float) -> None:
+        """Hold capacity under the ask's uid, whoever that is; does nothing where something is held already."""
+        with self.lock:
+            if ask.uid not in self.tenants:
+                self._charge(replace(self._tenant(ask, node, grant, stages, State.RESERVED), until=until))
 
     def reservation(self, uid: str) -> Tenant | None:
         """What is held for a pending pod."""

@@ -72,6 +72,10 @@ class Verbs:
             if gang := self._store.gang_note(ask):
                 self._refuse(ask, query.nodes)
                 return render_filter([], dict.fromkeys(query.nodes, gang), {})
+            places = [name for name in self._store.admissions.nodes(ask) if name in query.nodes]
+            if places:
+                others = dict.fromkeys((n for n in query.nodes if n not in places), short_reason(Reason.RESERVED))
+                return render_filter(places, others, {})
             narrowed = self._store.quotas.narrow(ask)
             if isinstance(narrowed, Misfit):  # no plan and no eviction would help: nobody else needs to know
                 self._metrics.refusals.labels(Reason.QUOTA.name.lower()).inc(len(query.nodes))

@@ -2,7 +2,9 @@
 
 import pytest
 
-from kerf.cli.eligible import eligible_nodes
+from kerf.vendors.registry import VENDORS
+from kerf.wire.objects import parse_node
+from scheduler.core.eligible import eligible_nodes
 
 NODES = [
     {"metadata": {"name": "a", "labels": {"gpu": "h100", "rank": "5"}}},
@@ -40,4 +42,4 @@ def expression(key: str, operator: str, *values: str) -> dict:
     ],
 )
 def test_words_decide(spec, nodes):
-    assert eligible_nodes({"spec": spec}, NODES) == nodes
+    assert eligible_nodes(spec, [parse_node(node, VENDORS) for node in NODES]) == nodes

@@ -3,33 +3,31 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kerf.model.node import Node, Taint
+
 Json = Mapping[str, Any]
-_BLOCKING = frozenset({"NoSchedule", "NoExecute"})
 
 
-def eligible_nodes(pod: Json, nodes: Iterable[Json]) -> list[str]:
-    """Names of the nodes on which the pod may run, cards apart, in the given order."""
-    return [str(node["metadata"]["name"]) for node in nodes if is_eligible(pod, node)]
+def eligible_nodes(spec: Json, nodes: Iterable[Node]) -> list[str]:
+    """Names of the nodes on which a pod with this spec may run, cards apart, in the given order."""
+    return [node.name for node in nodes if is_eligible(spec, node)]
 
 
-def is_eligible(pod: Json, node: Json) -> bool:
-    """Whether one node is allowed."""
-    spec = pod.get("spec") or {}
-    meta, node_spec = node["metadata"], node.get("spec") or {}
-    labels = meta.get("labels") or {}
-    if node_spec.get("unschedulable"):
+def is_eligible(spec: Json, node: Node) -> bool:
+    """Whether the node is one on which a pod with this spec may run, cards apart."""
+    labels = dict(node.labels)
+    if not node.schedulable:
         return False
     if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
         return False
     tolerations = spec.get("tolerations") or []
-    taints = [taint for taint in node_spec.get("taints") or [] if taint.get("effect") in _BLOCKING]
-    if not all(any(_tolerates(toleration, taint) for toleration in tolerations) for taint in taints):
+    if not all(any(_tolerates(toleration, taint) for toleration in tolerations) for taint in node.taints):
         return False
     affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
     if not required:
         return True
-    return any(_term(term, labels, meta["name"]) for term in required.get("nodeSelectorTerms") or [])
+    return any(_term(term, labels, node.name) for term in required.get("nodeSelectorTerms") or [])
 
 
 def matches(rule: Json, labels: Mapping[str, str]) -> bool:
@@ -67,11 +65,11 @@ def _term(term: Json, labels: Mapping[str, str], name: str) -> bool:
     )
 
 
-def _tolerates(toleration: Json, taint: Json) -> bool:
-    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
+def _tolerates(toleration: Json, taint: Taint) -> bool:
+    if toleration.get("effect") and toleration["effect"] != taint.effect:
         return False
     if not toleration.get("key"):
-        return toleration.get("operator") == "Exists"
-    if toleration["key"] != taint.get("key"):
+        return bool(toleration.get("operator") == "Exists")
+    if toleration["key"] != taint.key:
         return False
-    return toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.get("value", "")
+    return toleration.get("operator") == "Exists" or toleration.get("value", "") == taint.value

@@ -1,0 +1,134 @@
+"""Places held for workloads that Kueue has admitted, until their pods take them.
+
+A place is a reservation in the ledger, so nobody else can be given it: neither another workload nor a pod that Kueue
+does not know. The caller holds the store's lock.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerf.model.ask import ContainerAsk, PodAsk
+from kerf.model.grant import Grant
+from kerf.model.node import Node
+from kerf.model.verdict import FOREVER, Misfit, Reason
+from scheduler.cache.pending import Stages
+from scheduler.core import bulk
+from scheduler.core.columns import Bools, Ints
+
+if TYPE_CHECKING:
+    from scheduler.cache.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One pod of a workload: what it asks, its containers' stages, and which nodes its own words allow."""
+
+    ask: PodAsk
+    stages: Stages
+    allows: Callable[[Node], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class NoPlace:
+    """Why a workload's pods do not fit. `final`: no waiting helps, the hardware is not there."""
+
+    sentence: str
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    uid: str
+    namespace: str
+    containers: tuple[ContainerAsk, ...]
+
+
+class Admissions:
+    """The places by the uid of their workload."""
+
+    def __init__(self, store: "Store") -> None:
+        self._store = store
+        self._places: dict[str, list[_Place]] = {}
+
+    def __contains__(self, workload: str) -> bool:
+        return workload in self._places
+
+    def hold(self, workload: str, members: Sequence[Member], until: float) -> NoPlace | None:
+        """Hold a place for every pod of a workload, or for none and say why. `until` is monotonic seconds."""
+        self.drop(workload)
+        held = self._places.setdefault(workload, [])
+        for number, member in enumerate(members):
+            uid = f"{workload}/{number}"
+            ask = replace(member.ask, uid=uid)
+            node, grant = self._best(ask, member)
+            if not isinstance(grant, Grant):
+                self.drop(workload)
+                return self._say(grant, number, len(members))
+            held.append(_Place(uid, ask.namespace, ask.containers))
+            self._store.hold(ask, node, grant, member.stages, until)
+        return None
+
+    def drop(self, workload: str) -> None:
+        """Give back what is still held for a workload."""
+        for place in self._places.pop(workload, ()):
+            self._store.drop_reservation(place.uid)
+
+    def nodes(self, ask: PodAsk) -> list[str]:
+        """Where places are held that this pod may take."""
+        found = (self._store.reservation(place.uid) for place in self._for(ask))
+        return sorted({tenant.node for tenant in found if tenant is not None})
+
+    def take(self, ask: PodAsk, node: str) -> Grant | None:
+        """The grant of a place on this node that the pod takes, None if there is none.
+
+        A pod that kube-scheduler sends elsewhere gives one of its workload's places back.
+        """
+        live = [(place, held) for place in self._for(ask) if (held := self._store.reservation(place.uid)) is not None]
+        if not live:
+            return None
+        place, held = next(((p, h) for p, h in live if h.node == node), live[0])
+        self._places[ask.admission].remove(place)
+        self._store.drop_reservation(place.uid)
+        return held.holding.grant if held.node == node and held.holding is not None else None
+
+    # ---- inside
+    def _for(self, ask: PodAsk) -> list[_Place]:
+        if not ask.admission:
+            return []
+        places = self._places.get(ask.admission, ())
+        return [place for place in places if (place.namespace, place.containers) == (ask.namespace, ask.containers)]
+
+    def _best(self, ask: PodAsk, member: Member) -> tuple[str, Grant | NoPlace]:
+        store = self._store
+        names = [node.name for node in sorted(store.node_values(), key=lambda n: n.name) if member.allows(node)]
+        if not names:
+            return "", NoPlace("no node has what its node selector, node affinity and tolerations demand")
+        rows = store.fleet.rows(names)
+        answer = store.engine.query(ask, rows)
+        columns = store.fleet.columns.take(np.maximum(rows, 0))
+        fits: Bools = answer.feasible & bulk.node_fits(ask, columns)
+        if not fits.any():
+            return "", self._why_not(ask, rows, answer.feasible, answer.reasons)
+        scores = np.where(fits, store.engine.scores(ask, rows), np.iinfo(np.int64).min)
+        for position in np.argsort(-scores, kind="stable")[: int(fits.sum())].tolist():
+            grant = store.place(ask, names[position], member.stages)
+            if isinstance(grant, Grant):
+                return names[position], grant
+        return "", NoPlace("the quota of its tenant has no room")
+
+    def _why_not(self, ask: PodAsk, rows: Ints, feasible: Bools, reasons: NDArray[np.uint8]) -> NoPlace:
+        if feasible.any():
+            return NoPlace(f"needs {ask.cpu_milli:,} thousandths of a core and {ask.memory_mib:,} MiB beside its cards")
+        final = {Reason(code) for code in np.unique(reasons).tolist()} <= FOREVER
+        return NoPlace(self._store.engine.explain(ask, rows).sentence, final)
+
+    def _say(self, miss: NoPlace | Misfit, number: int, count: int) -> NoPlace:
+        sentence = miss.sentence if isinstance(miss, NoPlace) else miss.detail
+        final = isinstance(miss, NoPlace) and miss.final
+        if count == 1:
+            return NoPlace(sentence, final)
+        return NoPlace(f"{number} of its {count} pods fit beside each other; the next one {sentence}", final)

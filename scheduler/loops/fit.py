@@ -1,0 +1,181 @@
+"""The AdmissionCheck `kerf-gpu-fit`: Kueue admits nothing that no card can hold.
+
+For every workload that has its quota, the placement engine looks for places on the live cards and holds them for a
+while. Ready: the places are held and the pods are told whose they are (annotation `kerf.dev/admission`). Retry: not
+now, with the scheduler's explanation; Kueue gives the quota to others meanwhile. Rejected: no card here ever could.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from kerf.kube.client import Kube
+from kerf.kube.errors import KubeError, NotFound
+from kerf.model.policy import QuotaEngine
+from kerf.wire import kueue
+from kerf.wire.classes import PRESENT, class_label
+from kerf.wire.errors import WireError
+from kerf.wire.resources import ADMISSION, parse_pod, stages_of
+from scheduler.cache.admissions import Member, NoPlace
+from scheduler.cache.store import Store
+from scheduler.core.eligible import is_eligible
+from scheduler.loops.mirror import Mirror
+from scheduler.metrics import QuotaMetrics
+
+_LOG = logging.getLogger("kerf.fit")
+EVERY_S = 0.5
+HOLD_S = 60.0
+"""How long places are held for pods that do not come; by then they compete like any other pod."""
+LONGEST_RETRY_S = 8
+"""Kueue tries again after 1, 2, 4, 8, 8 … seconds."""
+SETTLE_S = 5.0
+"""An answer that the watch does not show by then is given again."""
+MOST_PODS = 2_000
+Json = Mapping[str, Any]
+
+
+class FitCheck:
+    """Answers the check for every workload, most important and oldest first."""
+
+    def __init__(
+        self, store: Store, kube: Kube, metrics: QuotaMetrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._kube = kube
+        self._metrics = metrics
+        self._clock = clock
+        self._workloads = Mirror(kube, {"Workload": f"{kueue.ROOT}/workloads"})
+        self._checks = Mirror(kube, {"AdmissionCheck": kueue.path_of("AdmissionCheck")})
+        self._answered: dict[str, float] = {}
+        self._holding: set[str] = set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Answer until told to stop."""
+        following = False
+        while not stop.is_set():
+            self._workloads.stirred.wait(EVERY_S)
+            self._workloads.stirred.clear()
+            if self._store.policy.quota.engine is not QuotaEngine.KUEUE:
+                stop.wait(EVERY_S)
+                continue
+            if not following:
+                following = True
+                self._workloads.start()
+                self._checks.start()
+            try:
+                self.look()
+            except KubeError as error:
+                _LOG.warning("fit check: %s", error)
+                stop.wait(EVERY_S)
+            except Exception:  # noqa: BLE001 (one workload's defect must not stop admission)
+                _LOG.exception("fit check failed")
+                stop.wait(EVERY_S)
+        self._workloads.stop()
+        self._checks.stop()
+
+    def look(self) -> None:
+        """One round. Raises KubeError."""
+        self._activate()
+        workloads = self._workloads.items()
+        self._give_back(workloads)
+        asking = [workload for workload in workloads if kueue.needs_answer(workload)]
+        asking.sort(key=lambda w: (-kueue.priority_of(w), kueue.admitted_at(w), w["metadata"]["name"]))
+        for workload in asking:
+            uid = str(workload["metadata"]["uid"])
+            if self._answered.get(uid, -SETTLE_S) + SETTLE_S <= self._clock():
+                self._answer(uid, workload)
+
+    # ---- inside
+    def _activate(self) -> None:
+        """Kueue uses a check only once its controller says that it is there."""
+        for check in self._checks.items():
+            ours = (check.get("spec") or {}).get("controllerName") == kueue.FIT_CONTROLLER
+            if ours and not kueue.is_true(check, "Active"):
+                active = {
+                    "type": "Active",
+                    "status": "True",
+                    "reason": "Serving",
+                    "message": "Kerf's scheduler looks for cards",
+                    "lastTransitionTime": _now(),
+                    "observedGeneration": int(check["metadata"].get("generation") or 0),
+                }
+                name = str(check["metadata"]["name"])
+                path = f"{kueue.path_of('AdmissionCheck', name)}/status"
+                self._kube.patch(path, {"status": {"conditions": [active]}})
+
+    def _give_back(self, workloads: list[dict[str, Any]]) -> None:
+        """Places of workloads that are gone, finished or taken back."""
+        alive = {str(w["metadata"]["uid"]) for w in workloads if kueue.is_true(w, "QuotaReserved")}
+        alive -= {str(w["metadata"]["uid"]) for w in workloads if kueue.is_over(w)}
+        for uid in self._holding - alive:
+            with self._store.lock:
+                self._store.admissions.drop(uid)
+        self._holding &= alive
+        self._answered = {uid: when for uid, when in self._answered.items() if uid in alive}
+
+    def _answer(self, uid: str, workload: Json) -> None:
+        members, annotated, problem = self._members(workload)
+        if problem is None and members:
+            with self._store.lock:
+                problem = self._store.admissions.hold(uid, members, self._clock() + HOLD_S)
+        if problem is None:
+            self._holding.add(uid)
+            updates = [{"name": name, "annotations": {ADMISSION: uid}} for name in annotated]
+            self._write(workload, "Ready", f"{len(members)} places are held", podSetUpdates=updates)
+        elif problem.final:
+            self._write(workload, "Rejected", problem.sentence)
+        else:
+            pause = min(2 ** min(kueue.retries(workload), 10), LONGEST_RETRY_S)
+            self._write(workload, "Retry", problem.sentence, requeueAfterSeconds=pause)
+        self._answered[uid] = self._clock()
+
+    def _members(self, workload: Json) -> tuple[list[Member], list[str], NoPlace | None]:
+        """The workload's pods that ask for cards, the names of their podsets, or why they cannot be read."""
+        names = tuple(vendor.names for vendor in self._store.vendors)
+        members: list[Member] = []
+        annotated = []
+        for name, count, template, classes in kueue.podsets_of(workload, names):
+            pod = _pod(workload, name, template, classes)
+            try:
+                ask = parse_pod(pod, names, self._store.policy.defaults)
+                stages = stages_of(pod["spec"])
+            except WireError as error:
+                return [], [], NoPlace(str(error), final=True)
+            if not ask.containers:
+                continue
+            if len(members) + count > MOST_PODS:
+                return [], [], NoPlace(f"asks for more than {MOST_PODS:,} pods at once: split the workload", final=True)
+            members += [Member(ask, stages, partial(is_eligible, pod["spec"]))] * count
+            annotated.append(name)
+        members.sort(key=lambda m: -max(c.cards * (c.memory_mib or 0) for c in m.ask.containers))
+        return members, annotated, None
+
+    def _write(self, workload: Json, state: str, message: str, **more: Any) -> None:  # noqa: ANN401
+        meta = workload["metadata"]
+        path = f"{kueue.ROOT}/namespaces/{meta['namespace']}/workloads/{meta['name']}/status"
+        body = kueue.render_fit_answer(workload, state, message, _now(), **more)
+        try:
+            self._kube.patch(path, body, "apply", {"fieldManager": "kerf-gpu-fit", "force": "true"})
+        except NotFound:
+            return
+        self._metrics.fit_answers.labels(state).inc()
+        if state != "Ready":
+            _LOG.info("workload %s/%s: %s: %s", meta["namespace"], meta["name"], state, message)
+
+
+def _pod(workload: Json, podset: str, template: Json, classes: tuple[str, ...]) -> dict[str, Any]:
+    """A pod of the podset as the scheduler would see it, on nodes of the classes that Kueue has assigned."""
+    meta = {**(template.get("metadata") or {}), "namespace": workload["metadata"]["namespace"]}
+    meta["name"] = f"{workload['metadata']['name']}-{podset}"
+    spec = dict(template.get("spec") or {})
+    selector = {class_label(slug): PRESENT for slug in classes}
+    spec["nodeSelector"] = {**(spec.get("nodeSelector") or {}), **selector}
+    return {"metadata": meta, "spec": spec}
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
