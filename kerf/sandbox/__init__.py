@@ -18,6 +18,7 @@ from kerf.sandbox.documents import Webhook
 from kerf.sandbox.errors import NodeUnavailableError, SandboxError
 from kerf.sandbox.fakenodes import FakeNode
 from kerf.sandbox.images import SLEEPER
+from kerf.sandbox.kueue import Kueue, install_job_kinds, start_kueue
 from kerf.sandbox.layout import free_ports, run_directory
 from kerf.sandbox.node import Node
 from kerf.sandbox.nodehost import node_obstacle
@@ -39,6 +40,7 @@ __all__ = [
     "Extender",
     "FakeNode",
     "KeyPair",
+    "Kueue",
     "Node",
     "NodeUnavailableError",
     "Progress",
@@ -51,10 +53,12 @@ __all__ = [
     "ensure",
     "estimate",
     "free_ports",
+    "install_job_kinds",
     "locate",
     "module_dir",
     "node_obstacle",
     "parse_report",
     "render_scheduler_configuration",
     "run_directory",
+    "start_kueue",
 ]

@@ -12,6 +12,8 @@ from kerf.sandbox.errors import SandboxError
 
 CALL_SECONDS = 30.0
 MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
+FIELD_MANAGER = "kerf-sandbox"
 
 
 class ApiError(SandboxError):
@@ -52,10 +54,15 @@ class Api:
         """Change an object by a JSON merge patch."""
         return self._json("PATCH", path, body, MERGE_PATCH)
 
+    def apply(self, path: str, body: dict[str, Any], manager: str = FIELD_MANAGER) -> dict[str, Any]:
+        """Create an object or make it so, by server-side apply that takes over what others own."""
+        return self._json("PATCH", f"{path}?fieldManager={manager}&force=true", body, APPLY_PATCH)
+
     def delete(self, path: str, grace_seconds: int | None = None) -> dict[str, Any]:
-        """Delete an object."""
-        options = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
-        return self._json("DELETE", path, {"kind": "DeleteOptions", "apiVersion": "v1", **options})
+        """Delete an object; the garbage collector takes what it owned (left unsaid, a Job's pods would stay)."""
+        options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+        grace = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
+        return self._json("DELETE", path, options | grace)
 
     def is_ready(self) -> bool:
         """Whether the API server answers and calls itself ready."""

@@ -5,7 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from kerf.sandbox import CONTROL_PLANE, NODE, ControlPlane, FakeNode, Node, ensure, node_obstacle, run_directory
+from kerf.sandbox import (
+    CONTROL_PLANE,
+    NODE,
+    ControlPlane,
+    FakeNode,
+    Kueue,
+    Node,
+    ensure,
+    install_job_kinds,
+    node_obstacle,
+    run_directory,
+    start_kueue,
+)
 from kerf.sandbox.build import Progress
 
 FALLBACK_NODE = "fake-instead-of-real"
@@ -14,6 +26,16 @@ FALLBACK_NODE = "fake-instead-of-real"
 @pytest.fixture(scope="session")
 def parts(request: pytest.FixtureRequest) -> Mapping[str, Path]:
     """The programs; the first run builds them, and says for how long."""
+    return _built(request, (*CONTROL_PLANE, *NODE, "kwok"))
+
+
+@pytest.fixture(scope="session")
+def kueue_program(request: pytest.FixtureRequest) -> Path:
+    """Kueue's manager, which takes ten minutes to build: for the tests that ask for it alone."""
+    return _built(request, ("kueue",))["kueue"]
+
+
+def _built(request: pytest.FixtureRequest, names: tuple[str, ...]) -> Mapping[str, Path]:
     terminal = request.config.pluginmanager.getplugin("terminalreporter")
 
     def tell(progress: Progress) -> None:
@@ -21,7 +43,7 @@ def parts(request: pytest.FixtureRequest) -> Mapping[str, Path]:
             names = ", ".join(progress.parts)
             terminal.write_line(f"building {names}: about {progress.left_in_all:.0f} s left in all")
 
-    return ensure((*CONTROL_PLANE, *NODE, "kwok"), tell)
+    return ensure(names, tell)
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +52,13 @@ def control_plane(parts: Mapping[str, Path]) -> Iterator[ControlPlane]:
     with run_directory() as run_dir, ControlPlane.start(run_dir, parts, audit=True) as cp:
         cp.start_kwok()
         yield cp
+
+
+@pytest.fixture(scope="module")
+def kueue(control_plane: ControlPlane, kueue_program: Path) -> Kueue:
+    """A Kueue manager for the module's control plane; JobSets and LeaderWorkerSets are served too."""
+    install_job_kinds(control_plane)
+    return start_kueue(control_plane)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,157 @@
+"""What Kueue ships for inside a cluster, rendered for a manager that runs beside one. Pure.
+
+Kueue's module holds its manifests as a kustomize base: names without their prefix, a namespace called ``system``,
+webhooks behind a Service. These functions do what its ``config/default`` does to them, and point every webhook at a
+URL on loopback instead, because no Service reaches this machine.
+"""
+
+import base64
+import re
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+
+NAMESPACE = "kueue-system"
+PREFIX = "kueue-"
+USER = f"system:serviceaccount:{NAMESPACE}:kueue-controller-manager"
+GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}")
+"""What the API server would call a pod of the manager's service account."""
+
+UNMANAGED = {
+    "matchExpressions": [
+        {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", NAMESPACE]}
+    ]
+}
+FRAMEWORKS = ("batch/job", "pod", "deployment", "statefulset")
+FRAMEWORKS_OF_CRDS = {
+    "jobsets.jobset.x-k8s.io": "jobset.x-k8s.io/jobset",
+    "leaderworkersets.leaderworkerset.x-k8s.io": "leaderworkerset.x-k8s.io/leaderworkerset",
+}
+"""Kinds that Kueue manages where their CustomResourceDefinition is installed."""
+
+NOT_COUNTED = ("cpu", "memory", "ephemeral-storage", "hugepages-", "nvidia.com/")
+"""Resources that Kueue forgets before it counts: what Kerf's own names say of cards is all that quota is about."""
+
+_PLURALS = {"MutatingAdmissionPolicy": "mutatingadmissionpolicies"}
+_NAMESPACED = frozenset({"Role", "RoleBinding", "ServiceAccount"})
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the API server reaches the manager's webhooks: ``https://127.0.0.1:PORT``, and the PEM to trust."""
+
+    url: str
+    ca: bytes
+
+    def client(self, path: str) -> Json:
+        """A ``clientConfig``; `path` begins with a slash."""
+        return {"url": f"{self.url}{path}", "caBundle": base64.b64encode(self.ca).decode()}
+
+
+@dataclass(frozen=True, slots=True)
+class Binds:
+    """The manager's own TCP ports on 127.0.0.1, and the directory of its webhooks' ``tls.crt`` and ``tls.key``."""
+
+    health: int
+    metrics: int
+    webhook: int
+    cert_dir: str
+
+
+def path_of(document: Mapping[str, Any]) -> str:
+    """Where the API server keeps one of Kueue's manifests."""
+    group, _, version = str(document["apiVersion"]).rpartition("/")
+    kind = str(document["kind"])
+    plural = _PLURALS.get(kind, f"{kind.lower()}s")
+    space = f"/namespaces/{document['metadata']['namespace']}" if kind in _NAMESPACED else ""
+    return f"/{f'apis/{group}' if group else 'api'}/{version}{space}/{plural}/{document['metadata']['name']}"
+
+
+def render_crd(crd: Mapping[str, Any], converted: frozenset[str], endpoint: Endpoint) -> Json:
+    """A CustomResourceDefinition; those `converted` between versions whose schemas differ get their webhook."""
+    rendered: Json = deepcopy(dict(crd))
+    if rendered["metadata"]["name"] in converted:
+        rendered["spec"]["conversion"] = {
+            "strategy": "Webhook",
+            "webhook": {"clientConfig": endpoint.client("/convert"), "conversionReviewVersions": ["v1"]},
+        }
+    return rendered
+
+
+def render_rbac(document: Mapping[str, Any]) -> Json:
+    """A role, a binding or a service account under the names it has in a cluster; its rules stay as shipped."""
+    rendered: Json = deepcopy(dict(document))
+    rendered["metadata"]["name"] = PREFIX + rendered["metadata"]["name"]
+    if rendered["kind"] in _NAMESPACED:
+        rendered["metadata"]["namespace"] = NAMESPACE
+    if "roleRef" in rendered:
+        rendered["roleRef"]["name"] = PREFIX + rendered["roleRef"]["name"]
+    for subject in rendered.get("subjects", ()):
+        subject |= {"name": PREFIX + subject["name"], "namespace": NAMESPACE}
+    for rule in rendered.get("rules", ()):
+        if "admissionregistration.k8s.io" in rule.get("apiGroups", ()) and "resourceNames" in rule:
+            rule["resourceNames"] = [PREFIX + name for name in rule["resourceNames"]]
+    return rendered
+
+
+def render_webhooks(configuration: Mapping[str, Any], scoped: frozenset[str], endpoint: Endpoint) -> Json:
+    """A webhook configuration that calls the manager on loopback.
+
+    `scoped` are the webhooks, by name, that must not see kube-system and Kueue's own namespace.
+    """
+    rendered: Json = deepcopy(dict(configuration))
+    rendered["metadata"]["name"] = PREFIX + rendered["metadata"]["name"]
+    for webhook in rendered["webhooks"]:
+        webhook["clientConfig"] = endpoint.client(webhook["clientConfig"]["service"]["path"])
+        if webhook["name"] in scoped:
+            webhook["namespaceSelector"] = UNMANAGED
+    return rendered
+
+
+def scoped_webhooks(kustomization: Mapping[str, Any]) -> frozenset[str]:
+    """The webhooks that Kueue's kustomization gives the namespace selector of its pod webhook."""
+    targets = [target for each in kustomization["replacements"] for target in each["targets"]]
+    paths = [path for target in targets for path in target["fieldPaths"]]
+    named = (re.fullmatch(r"webhooks\.\[name=(.+)\]\.namespaceSelector", path) for path in paths)
+    return frozenset(found[1] for found in named if found)
+
+
+def render_configuration(binds: Binds, crds: Iterable[str], overlay: Mapping[str, Any] | None = None) -> Json:
+    """The manager's Configuration for one replica on loopback, with the resources section that Kerf recommends.
+
+    `crds` are the names of the CustomResourceDefinitions in the cluster. `overlay` is laid over the result, mapping by
+    mapping; a list or a value replaces what stood there. ``quotaCheckStrategy: IgnoreUndeclared`` is not for us: Kueue
+    0.19.2 refuses it together with ``excludeResourcePrefixes``, and alone it leaves a workload without any word for
+    ever when its first pod set asks for nothing that the queue declares, such as a JobSet's CPU-only driver.
+    """
+    present = set(crds)
+    ours: Json = {
+        "apiVersion": "config.kueue.x-k8s.io/v1beta2",
+        "kind": "Configuration",
+        "namespace": NAMESPACE,
+        "health": {"healthProbeBindAddress": f"127.0.0.1:{binds.health}"},
+        "metrics": {"bindAddress": f"127.0.0.1:{binds.metrics}", "enableClusterQueueResources": True},
+        "webhook": {"host": "127.0.0.1", "port": binds.webhook, "certDir": binds.cert_dir},
+        "internalCertManagement": {"enable": False},
+        "leaderElection": {"leaderElect": False},
+        "clientConnection": {"qps": 300, "burst": 500},
+        "featureGates": {"VisibilityOnDemand": False},  # it would serve on every address of the machine
+        "manageJobsWithoutQueueName": False,
+        "managedJobsNamespaceSelector": UNMANAGED,
+        "integrations": {
+            "frameworks": [*FRAMEWORKS, *(name for crd, name in FRAMEWORKS_OF_CRDS.items() if crd in present)]
+        },
+        "resources": {"excludeResourcePrefixes": list(NOT_COUNTED)},
+    }
+    return _merged(ours, overlay or {})
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Json:
+    merged = dict(below)
+    for key, value in above.items():
+        known = merged.get(key)
+        merged[key] = _merged(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+    return merged
