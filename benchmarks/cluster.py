@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +18,17 @@ from typing import Any
 
 from benchmarks.fake_api_server import SIZES, container_json, node_json
 from kerf.kube.client import KubeClient, connect
-from kerf.sandbox import CONTROL_PLANE, Command, ControlPlane, Extender, FakeNode, ensure, free_ports, run_directory
+from kerf.sandbox import (
+    CONTROL_PLANE,
+    Command,
+    ControlPlane,
+    Extender,
+    FakeNode,
+    ensure,
+    free_ports,
+    invariants,
+    run_directory,
+)
 from kerf.sandbox.commands import answers
 from kerf.sandbox.stack import EXTENDER, start_extender
 
@@ -127,19 +136,7 @@ def pod(number: int) -> dict[str, Any]:
 
 def overcommitted(kube: KubeClient) -> int:
     """Cards that hold more than they have, recomputed from the API server with nothing of the scheduler's."""
-    have = {
-        card["id"]: (card["memory_mib"], card.get("cores", 100), card.get("slots", 10))
-        for item in kube.list("/api/v1/nodes")[0]
-        for card in json.loads(item["metadata"]["annotations"]["kerf.dev/inventory"])["cards"]
-    }
-    held: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for item in kube.list(PODS)[0]:
-        grant = json.loads(item["metadata"].get("annotations", {})["kerf.dev/grant"])
-        for container in grant["containers"]:
-            for part in container["slices"]:
-                for i, amount in enumerate((part["memory_mib"], part["cores"], 1)):
-                    held[part["card"]][i] += amount
-    return sum(any(used > limit for used, limit in zip(held[card], have[card], strict=True)) for card in held)
+    return len(invariants.overcommitted(kube.list("/api/v1/nodes")[0], kube.list(PODS)[0]))
 
 
 if __name__ == "__main__":

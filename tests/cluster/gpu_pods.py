@@ -5,13 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kerf.model.grant import card_uses
-from kerf.sandbox import ApiError, ControlPlane, Extender, FakeNode, await_until, free_ports
+from kerf.sandbox import ApiError, ControlPlane, Extender, FakeNode, await_until, free_ports, invariants
 from kerf.sandbox.stack import EXTENDER, start_extender
 from kerf.testing.builders import a_container, cards_of
-from kerf.vendors.registry import VENDORS
 from kerf.wire.inventory import render_inventory
-from kerf.wire.objects import parse_holding, parse_node
 
 PODS = "/api/v1/namespaces/default/pods"
 
@@ -110,11 +107,4 @@ def seconds_until(condition: Callable[[], bool], what: str, limit: float = 30.0)
 
 def overcommitted(cp: ControlPlane) -> list[str]:
     """Cards that hold more than they have, recomputed from the API server alone."""
-    have = {card.id: card for item in cp.api.get("/api/v1/nodes")["items"] for card in parse_node(item, VENDORS).cards}
-    held: dict[str, list[int]] = {card: [0, 0, 0] for card in have}
-    for pod in pods(cp):
-        holding = parse_holding(pod, VENDORS)
-        for card, use in (card_uses(holding.grant, holding.stages) if holding else {}).items():
-            held[card] = [a + b for a, b in zip(held[card], (use.memory_mib, use.cores, use.slots), strict=True)]
-    limits = {name: (card.memory_mib, card.cores, card.slots) for name, card in have.items()}
-    return [name for name, use in held.items() if any(u > h for u, h in zip(use, limits[name], strict=True))]
+    return invariants.overcommitted(cp.api.get("/api/v1/nodes")["items"], pods(cp))
