@@ -11,7 +11,7 @@ never does: anything that runs in a user's cluster. Only `kerf.cli` and the test
 """
 
 from kerf.sandbox.api import Api, ApiError
-from kerf.sandbox.audit import Write
+from kerf.sandbox.audit import Call, Write
 from kerf.sandbox.build import Progress, ensure, estimate, locate, module_dir
 from kerf.sandbox.controlplane import ControlPlane
 from kerf.sandbox.documents import Webhook
@@ -35,6 +35,7 @@ __all__ = [
     "Api",
     "ApiError",
     "Authority",
+    "Call",
     "Command",
     "ControlPlane",
     "Extender",

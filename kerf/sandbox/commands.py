@@ -36,11 +36,8 @@ def etcd_command(layout: Layout, program: Path) -> Command:
     return Command("etcd", (str(program), *_flags(flags)), ready=lambda: answers(f"{health}/health"))
 
 
-def apiserver_command(layout: Layout, program: Path, api: Api, *, audit: bool, taint_nodes: bool) -> Command:
-    """The API server: static admin token, client certificates, RBAC; no service-account tokens in pods.
-
-    `taint_nodes` marks new nodes as not ready, which only a controller manager takes back.
-    """
+def apiserver_command(layout: Layout, program: Path, api: Api, *, audit: bool, without: tuple[str, ...]) -> Command:
+    """The API server: static admin token, client certificates, RBAC. `without` names admission plugins to leave out."""
     pki = layout.pki
     flags = {
         **_client_of_etcd(layout),
@@ -58,7 +55,7 @@ def apiserver_command(layout: Layout, program: Path, api: Api, *, audit: bool, t
         "service-account-signing-key-file": pki / "service-account.key",
         "service-cluster-ip-range": SERVICE_RANGE,
         "endpoint-reconciler-type": "none",  # endpoints may not be loopback addresses
-        "disable-admission-plugins": "ServiceAccount" + ("" if taint_nodes else ",TaintNodesByCondition"),
+        "disable-admission-plugins": ",".join(without),
         "allow-privileged": True,
         "kubelet-certificate-authority": pki / "ca.crt",
         "kubelet-client-certificate": pki / "server.crt",

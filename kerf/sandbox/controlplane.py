@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from kerf.sandbox import commands
 from kerf.sandbox.api import Api
-from kerf.sandbox.audit import POLICY, Write, read_writes
+from kerf.sandbox.audit import POLICY, Call, Write, read_calls, read_writes
 from kerf.sandbox.build import module_dir
 from kerf.sandbox.documents import Webhook, render_kubeconfig, render_webhook
 from kerf.sandbox.errors import SandboxError
@@ -51,15 +51,26 @@ class ControlPlane:
 
     @classmethod
     def start(
-        cls, run_dir: Path, parts: Mapping[str, Path], *, controller_manager: bool = True, audit: bool = False
+        cls,
+        run_dir: Path,
+        parts: Mapping[str, Path],
+        *,
+        controller_manager: bool = True,
+        audit: bool = False,
+        service_accounts: bool = False,
     ) -> Self:
         """Start etcd and the API server, and the controller manager unless told otherwise.
 
+        With `service_accounts` every pod must have one and is given its token, as in any cluster of users.
         `run_dir` is a fresh directory, `parts` what `kerf.sandbox.ensure` returned. Raises SandboxError.
         """
         plane = cls(run_dir, parts)
         try:
-            plane._start(audit=audit, controller_manager=controller_manager)
+            left_out = (
+                *(() if service_accounts else ("ServiceAccount",)),
+                *(() if controller_manager else ("TaintNodesByCondition",)),  # which only a controller manager undoes
+            )
+            plane._start(audit=audit, controller_manager=controller_manager, without=left_out)
         except BaseException:
             plane.stop()
             raise
@@ -105,6 +116,17 @@ class ControlPlane:
         self._closing.callback(api.close)
         return api
 
+    def service_account(self, namespace: str, name: str, pod: str | None = None) -> Path:
+        """A kubeconfig with a service account's token, bound to one of its pods if named, as kubelets ask for it."""
+        spec: dict[str, Any] = {"expirationSeconds": 3600}
+        if pod:
+            meta = self.api.get(f"/api/v1/namespaces/{namespace}/pods/{pod}")["metadata"]
+            spec["boundObjectRef"] = {"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": meta["uid"]}
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+        answer = self.api.post(f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token", body)
+        token = {"token": answer["status"]["token"]}
+        return self._write(f"{namespace}-{name}-{pod}.kubeconfig", render_kubeconfig(self.url, self.ca, token))
+
     def register_webhook(self, webhook: Webhook) -> None:
         """Let the API server call a mutating webhook for every pod that is created."""
         self.api.post("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations", render_webhook(webhook))
@@ -112,6 +134,10 @@ class ControlPlane:
     def writes_by(self, user: str | None = None) -> tuple[Write, ...]:
         """What a user (or everybody) wrote so far, oldest first. Needs ``audit=True``."""
         return read_writes(self.layout.audit_log, user)
+
+    def calls_by(self, user: str) -> frozenset[Call]:
+        """What a user asked for so far, reads included, and was given. Needs ``audit=True``."""
+        return read_calls(self.layout.audit_log, user)
 
     def kill(self, name: str, signum: int = signal.SIGKILL) -> None:
         """Signal one process by name; SIGKILL waits for its end."""
@@ -134,14 +160,13 @@ class ControlPlane:
     ) -> None:
         self.stop()
 
-    def _start(self, *, audit: bool, controller_manager: bool) -> None:
+    def _start(self, *, audit: bool, controller_manager: bool, without: tuple[str, ...]) -> None:
         if audit:
             self._write("audit-policy.json", POLICY)
         layout, supervisor = self.layout, self.supervisor
         supervisor.start(commands.etcd_command(layout, self._program("etcd")))
         apiserver = self._program("kube-apiserver")
-        server = commands.apiserver_command(layout, apiserver, self.api, audit=audit, taint_nodes=controller_manager)
-        supervisor.start(server)
+        supervisor.start(commands.apiserver_command(layout, apiserver, self.api, audit=audit, without=without))
         if controller_manager:
             kubeconfig = self.kubeconfig_for("system:kube-controller-manager")
             program = self._program("kube-controller-manager")
