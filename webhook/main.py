@@ -40,6 +40,8 @@ class Flags:
     config: str | None = setting(None, "SchedulingPolicy whose defaults are filled in; read again when it changes")
     runtime_class: str = setting("", "runtimeClassName for pods that ask for cards and name none")
     trusted_user: tuple[str, ...] = setting((), "user who may change what only Kerf or HAMi write on pods; repeatable")
+    allowed_scheduler: tuple[str, ...] = setting((), "further scheduler that pods with cards may name; repeatable")
+    opted_out_cards: bool = setting(False, "let pods with the label kerf.dev/webhook=ignore ask for cards")
     drain_seconds: float = setting(0.0, "how long to go on serving, unready, after SIGTERM")
     log_level: str = setting("info", "debug, info, warning or error")
 
@@ -64,6 +66,8 @@ class Rules:
             defaults=policy.defaults,
             scheduler_name=self._flags.scheduler_name,
             runtime_class=self._flags.runtime_class,
+            allowed_schedulers=frozenset(self._flags.allowed_scheduler),
+            opted_out_cards=self._flags.opted_out_cards,
             trusted=frozenset(self._flags.trusted_user),
         )
 

@@ -130,13 +130,14 @@ def test_a_pod_without_cards_is_stored_as_it_was_sent(api: Api) -> None:
             {"mem": "3Gi"},
             "[nvidia.com/gpumem]: '3Gi': write a whole number from 0 to 16777216 (the unit is MiB, so 3072",
         ),
+        ({"spec": {"schedulerName": "volcano"}}, "spec.schedulerName: 'volcano': it cannot divide cards: drop it, or"),
         ({"node": NODE}, f"spec.nodeName: '{NODE}': drop it, it bypasses the scheduler"),
         (
             {"annotations": {"hami.io/gpu-scheduler-policy": "best"}},
             "metadata.annotations[hami.io/gpu-scheduler-policy]: 'best': write a chain of binpack,",
         ),
     ],
-    ids=["bytes", "a node", "a policy"],
+    ids=["bytes", "a foreign scheduler", "a node", "a policy"],
 )
 def test_an_impossible_pod_is_refused_with_the_fix(api: Api, changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ApiError) as caught:
@@ -158,10 +159,12 @@ def test_forgeries_are_never_stored(api: Api, labels: dict[str, str]) -> None:
     assert (meta["annotations"], meta.get("labels", {})) == ({"mine": "kept"}, labels)
 
 
-def test_a_pod_that_opted_out_goes_to_the_default_scheduler(api: Api) -> None:
-    pod = api.post(PODS, a_sliced_pod("opted-out", labels={"hami.io/webhook": "ignore"}))
+def test_a_pod_that_opted_out_goes_to_the_default_scheduler_without_cards(api: Api) -> None:
+    labels = {"hami.io/webhook": "ignore"}
 
-    assert pod["spec"]["schedulerName"] == "default-scheduler"
+    assert api.post(PODS, a_cpu_pod("opted-out", labels=labels))["spec"]["schedulerName"] == "default-scheduler"
+    with pytest.raises(ApiError, match="drop the label, or nvidia"):
+        api.post(PODS, a_sliced_pod("opted-out-with-cards", labels=labels))
 
 
 def test_the_binding_writes_the_grant_and_no_user_can_change_it(api: Api, control_plane: ControlPlane) -> None:

@@ -10,13 +10,17 @@ from kerf.wire.resources import containers_of
 from webhook.core.defaults import fill_container
 from webhook.core.edits import Edits, Path, child
 from webhook.core.forgeries import revert, strip
-from webhook.core.rules import mentions_cards, read_ask
+from webhook.core.rules import (
+    DEFAULT_SCHEDULERS,
+    OPT_OUT,
+    mentioned_card,
+    read_ask,
+    refuse_foreign_scheduler,
+    refuse_opted_out_cards,
+)
 from webhook.core.settings import Settings
 
 Json = Mapping[str, Any]
-OPT_OUT = ("kerf.dev/webhook", "hami.io/webhook")
-"""Labels whose value "ignore" keeps defaults, rules and the scheduler's name off a pod; forgeries still go."""
-_DEFAULT_SCHEDULERS = frozenset({"", "default-scheduler"})
 
 
 def mutate(review: Review, settings: Settings) -> Answer:
@@ -32,9 +36,10 @@ def mutate(review: Review, settings: Settings) -> Answer:
 
 def _create(pod: Json, settings: Settings) -> Answer:
     stripped = strip(pod)
-    if _opted_out(pod):
-        return _answer(stripped)
     try:
+        if _opted_out(pod):
+            refuse_opted_out_cards(child(pod, "spec"), settings)
+            return _answer(stripped)
         return _answer(stripped + _admit(pod, settings))
     except WireError as error:
         return Answer(allowed=False, message=str(error))
@@ -43,7 +48,7 @@ def _create(pod: Json, settings: Settings) -> Answer:
 def _admit(pod: Json, settings: Settings) -> Edits:
     """What makes the stored pod say what the scheduler will read. Raises WireError."""
     spec = child(pod, "spec")
-    if not mentions_cards(spec, settings.vendors) or not read_ask(pod, settings).containers:
+    if not mentioned_card(spec, settings.vendors) or not read_ask(pod, settings).containers:
         return Edits()
     edits = _placed(spec, settings)
     for path, container, stage in _numbered(spec):
@@ -52,22 +57,16 @@ def _admit(pod: Json, settings: Settings) -> Edits:
 
 
 def _placed(spec: Json, settings: Settings) -> Edits:
-    """The scheduler's name and the runtime class."""
+    """The scheduler's name and the runtime class. Raises WireError for a scheduler that cannot divide cards."""
     operations = []
-    warnings: tuple[str, ...] = ()
-    scheduler = str(spec.get("schedulerName") or "")
-    if scheduler in _DEFAULT_SCHEDULERS:
+    refuse_foreign_scheduler(spec, settings)
+    if str(spec.get("schedulerName") or "") in DEFAULT_SCHEDULERS:
         op = "replace" if "schedulerName" in spec else "add"
         operations.append(PatchOp(op, pointer("spec", "schedulerName"), settings.scheduler_name))
-    elif scheduler != settings.scheduler_name:
-        words = (
-            f"spec.schedulerName: {scheduler[:63]!r} cannot divide cards; drop it, or write {settings.scheduler_name}"
-        )
-        warnings = (words,)
     if settings.runtime_class and not spec.get("runtimeClassName"):
         op = "replace" if "runtimeClassName" in spec else "add"
         operations.append(PatchOp(op, pointer("spec", "runtimeClassName"), settings.runtime_class))
-    return Edits(tuple(operations), warnings)
+    return Edits(tuple(operations))
 
 
 def _numbered(spec: Json) -> list[tuple[Path, Json, Stage]]:

@@ -14,11 +14,16 @@ from webhook.core.settings import Settings
 Json = Mapping[str, Any]
 
 
-def mentions_cards(spec: Json, vendors: tuple[ResourceNames, ...]) -> bool:
-    """Whether any part of the spec names a vendor's resource, however malformed its amount. Raises WireError."""
+OPT_OUT = ("kerf.dev/webhook", "hami.io/webhook")
+"""Labels whose value "ignore" keeps defaults, rules and the scheduler's name off a pod; forgeries still go."""
+DEFAULT_SCHEDULERS = frozenset({"", "default-scheduler"})
+
+
+def mentioned_card(spec: Json, vendors: tuple[ResourceNames, ...]) -> str:
+    """A vendor's resource that any part of the spec names, however malformed its amount; "" if none is."""
     words = {name for names in vendors for name in names.all}
     holders = [spec, *(container for container, _ in containers_of(spec))]
-    return any(not words.isdisjoint(_amounts(holder)) for holder in holders)
+    return next((name for holder in holders for name in sorted(words & _amounts(holder).keys())), "")
 
 
 def read_ask(pod: Json, settings: Settings) -> PodAsk:
@@ -37,6 +42,26 @@ def read_ask(pod: Json, settings: Settings) -> PodAsk:
         fix = "drop it, it bypasses the scheduler that divides the cards; select the node by kubernetes.io/hostname"
         raise WireError("spec.nodeName", node, fix)
     return ask
+
+
+def refuse_foreign_scheduler(spec: Json, settings: Settings) -> None:
+    """Only Kerf's scheduler divides cards: elsewhere the pod is bound without a grant and never starts."""
+    scheduler = str(spec.get("schedulerName") or "")
+    if scheduler not in {*DEFAULT_SCHEDULERS, settings.scheduler_name, *settings.allowed_schedulers}:
+        raise WireError(
+            "spec.schedulerName", scheduler[:63], f"it cannot divide cards: drop it, or write {settings.scheduler_name}"
+        )
+
+
+def refuse_opted_out_cards(spec: Json, settings: Settings) -> None:
+    """Another scheduler gives no grant: the pod could never start, and would hold slots that others were granted."""
+    if settings.opted_out_cards or spec.get("schedulerName") == settings.scheduler_name:
+        return
+    if name := mentioned_card(spec, settings.vendors):
+        fix = (
+            f"drop the label, or {name}, or write spec.schedulerName: {settings.scheduler_name}; no other gives a card"
+        )
+        raise WireError(f"metadata.labels[{' or '.join(OPT_OUT)}]", "ignore", fix)
 
 
 def _no_pod_level_cards(spec: Json, vendors: tuple[ResourceNames, ...]) -> None:

@@ -69,11 +69,22 @@ def test_a_pod_for_no_particular_scheduler_is_given_kerfs(
     assert create(pod) == Answer(allowed=True, patch=operations)
 
 
-def test_a_foreign_scheduler_is_left_with_a_warning() -> None:
+def test_a_foreign_scheduler_is_refused() -> None:
     assert create(a_complete_pod(spec={"schedulerName": "volcano"})) == Answer(
-        allowed=True,
-        warnings=("spec.schedulerName: 'volcano' cannot divide cards; drop it, or write kerf-scheduler",),
+        allowed=False,
+        message="spec.schedulerName: 'volcano': it cannot divide cards: drop it, or write kerf-scheduler",
     )
+
+
+def test_a_scheduler_that_was_allowed_is_left() -> None:
+    settings = Settings(allowed_schedulers=frozenset({"hami-scheduler"}))
+
+    assert create(a_complete_pod(spec={"schedulerName": "hami-scheduler"}), settings) == Answer(allowed=True)
+    assert create(a_complete_pod(spec={"schedulerName": "volcano"}), settings).allowed is False
+
+
+def test_a_pod_without_cards_may_have_any_scheduler() -> None:
+    assert create(a_cpu_pod(spec={"schedulerName": "volcano"})) == Answer(allowed=True)
 
 
 @pytest.mark.parametrize(
@@ -240,14 +251,39 @@ def test_a_forged_label_is_stripped_from_a_new_pod() -> None:
     assert apply(pod, create(pod).patch)["metadata"]["labels"] == {"app": "web"}
 
 
+STRIPPED = Answer(
+    allowed=True,
+    patch=(PatchOp("remove", "/metadata/annotations/kerf.dev~1grant"),),
+    warnings=("metadata.annotations['kerf.dev/grant'] is written by the scheduler alone; it was removed",),
+)
+
+
 @pytest.mark.parametrize("label", ["kerf.dev/webhook", "hami.io/webhook"])
-def test_a_pod_that_opted_out_keeps_its_words_but_no_forgery(label: str) -> None:
-    pod = a_pod(mem="3Gi", node="node-1", labels={label: "ignore"}, annotations={GRANT: MINE})
+@pytest.mark.parametrize(
+    ("pod", "settings"),
+    [
+        (a_cpu_pod(node="node-1", spec={"schedulerName": "volcano"}), PLAIN),
+        (a_pod(mem="3Gi", node="node-1", spec={"schedulerName": "kerf-scheduler"}), PLAIN),
+        (a_pod(mem="3Gi", node="node-1"), Settings(opted_out_cards=True)),
+    ],
+    ids=["no cards", "Kerf's own scheduler", "where others offer cards too"],
+)
+def test_a_pod_that_opted_out_keeps_its_words_but_no_forgery(
+    label: str, pod: dict[str, Any], settings: Settings
+) -> None:
+    meta = {**pod["metadata"], "labels": {label: "ignore"}, "annotations": {GRANT: MINE}}
+
+    assert create({**pod, "metadata": meta}, settings) == STRIPPED
+
+
+@pytest.mark.parametrize("scheduler", ["", "default-scheduler", "volcano"])
+def test_a_pod_that_opted_out_takes_no_slots_past_the_scheduler(scheduler: str) -> None:
+    pod = a_pod(labels={"hami.io/webhook": "ignore"}, spec={"schedulerName": scheduler})
 
     assert create(pod) == Answer(
-        allowed=True,
-        patch=(PatchOp("remove", "/metadata/annotations/kerf.dev~1grant"),),
-        warnings=("metadata.annotations['kerf.dev/grant'] is written by the scheduler alone; it was removed",),
+        allowed=False,
+        message="metadata.labels[kerf.dev/webhook or hami.io/webhook]: 'ignore': drop the label, or nvidia.com/gpu, "
+        "or write spec.schedulerName: kerf-scheduler; no other gives a card",
     )
 
 
