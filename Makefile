@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 RUN    := $(BIN)/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check fmt lint type arch unit test-cluster test-limiter limiter gen clean \
+.PHONY: help venv demo test check fmt lint type arch unit chart chart-golden test-cluster test-limiter limiter gen clean \
         bench-extender bench-cluster bench-packing bench-planner bench-limiter
 
 help:  ## list the targets
@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml
 demo: venv  ## the main job, end to end, on a real control plane and node on this machine
 	$(BIN)/kerf demo
 
-test: check test-limiter test-cluster  ## every test (the first run builds the control plane)
+test: check chart test-limiter test-cluster  ## every test (the first run builds the control plane)
 
 check: lint type arch unit  ## the quick loop (< 60 s): format, lint, types, import contracts, unit tests
 
@@ -40,7 +40,13 @@ arch: venv
 	$(BIN)/lint-imports
 
 unit: venv
-	$(BIN)/pytest -n 4 -m "not cluster and not limiter and not gpu"
+	$(BIN)/pytest -n 4 -m "not chart and not cluster and not limiter and not gpu"
+
+chart: venv  ## the Helm chart and the Dockerfiles: lint, schema, golden renders, every Kubernetes version's schemas
+	$(BIN)/pytest -n 2 -m chart tests/chart
+
+chart-golden: venv  ## render the chart's golden files again
+	$(RUN) tests.chart.golden
 
 test-cluster: venv  ## tests on a real control plane and, where it can run, a real node
 	$(BIN)/pytest -p no:randomly -m cluster

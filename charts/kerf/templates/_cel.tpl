@@ -1,0 +1,105 @@
+{{/* CEL, the language of matchConditions and ValidatingAdmissionPolicies. Nothing here may fail on any object: an
+     expression that does counts as failurePolicy says, which is a refusal. */}}
+
+{{/* Every resource that is Kerf's, as a CEL list. */}}
+{{- define "kerf.cel.resources" -}}
+{{ include "kerf.cel.list" (prepend (include "kerf.ignored" . | fromJsonArray) .Values.resourceName) }}
+{{- end }}
+
+{{/* Whether something with `resources` names a card's resource; give root, of (a CEL term). */}}
+{{- define "kerf.cel.asks" -}}
+has({{ .of }}.resources) && {{ include "kerf.cel.resources" .root }}.exists(r,
+  (has({{ .of }}.resources.limits) && r in {{ .of }}.resources.limits) || (has({{ .of }}.resources.requests) && r in {{ .of }}.resources.requests))
+{{- end }}
+
+{{/* Whether a pod's spec names a card's resource anywhere; give root, spec (a CEL term). */}}
+{{- define "kerf.cel.mentions" -}}
+({{ include "kerf.cel.asks" (dict "root" .root "of" .spec) }}) ||
+(has({{ .spec }}.containers) && {{ .spec }}.containers.exists(c, {{ include "kerf.cel.asks" (dict "root" .root "of" "c") }})) ||
+(has({{ .spec }}.initContainers) && {{ .spec }}.initContainers.exists(c, {{ include "kerf.cel.asks" (dict "root" .root "of" "c") }}))
+{{- end }}
+
+{{/* Whether a key is one that only Kerf or HAMi's components write on a pod: kerf.wire.annotations says the same. */}}
+{{- define "kerf.cel.owned" -}}
+({{ . }}.startsWith('kerf.dev/grant') || {{ . }}.startsWith('kerf.dev/inventory') || {{ . }}.startsWith('kerf.dev/plan') || {{ . }}.startsWith('kerf.dev/reservation') ||
+ {{ . }} in ['hami.io/vgpu-node', 'hami.io/vgpu-time', 'hami.io/vgpu-mig-allocations', 'hami.io/bind-phase', 'hami.io/bind-time'] ||
+ ({{ . }}.startsWith('hami.io/') && ({{ . }}.endsWith('-devices-to-allocate') || {{ . }}.endsWith('-devices-allocated'))))
+{{- end }}
+
+{{/* A map of an object's metadata, empty where there is none; give of (object or oldObject), part (annotations or labels). */}}
+{{- define "kerf.cel.map" -}}
+({{ .of }} != null && has({{ .of }}.metadata.{{ .part }}) ? {{ .of }}.metadata.{{ .part }} : {})
+{{- end }}
+
+{{/* Whether an update changes an owned key of annotations or labels. */}}
+{{- define "kerf.cel.changesOwned" -}}
+{{- $parts := list -}}
+{{- range $part := list "annotations" "labels" -}}
+{{- $new := include "kerf.cel.map" (dict "of" "object" "part" $part) -}}
+{{- $old := include "kerf.cel.map" (dict "of" "oldObject" "part" $part) -}}
+{{- $owned := include "kerf.cel.owned" "k" -}}
+{{- if eq $part "labels" }}{{ $owned = "k == 'hami.io/vgpu-node'" }}{{ end -}}
+{{- $parts = append $parts (printf "%s.exists(k, %s && !(k in %s && %s[k] == %s[k]))" $new $owned $old $old $new) -}}
+{{- $parts = append $parts (printf "%s.exists(k, %s && !(k in %s))" $old $owned $new) -}}
+{{- end -}}
+{{ join " ||\n" $parts }}
+{{- end }}
+
+{{/* A list of strings. */}}
+{{- define "kerf.cel.list" -}}
+[{{ range $i, $one := . }}{{ if $i }}, {{ end }}'{{ $one }}'{{ end }}]
+{{- end }}
+
+{{/* A path that may be missing somewhere along the way; give of (object), path (metadata.labels), otherwise (a term). */}}
+{{- define "kerf.cel.path" -}}
+{{- $walked := .of -}}
+{{- $has := list -}}
+{{- range $part := splitList "." .path -}}
+{{- $walked = printf "%s.%s" $walked $part -}}
+{{- $has = append $has (printf "has(%s)" $walked) -}}
+{{- end -}}
+({{ join " && " $has }} ? {{ $walked }} : {{ .otherwise }})
+{{- end }}
+
+{{/* Whether an update leaves every key of a map alone but those of which `except` (a term over k) is true. */}}
+{{- define "kerf.cel.onlyChanges" -}}
+{{- $new := include "kerf.cel.path" (dict "of" "object" "path" .part "otherwise" "{}") -}}
+{{- $old := include "kerf.cel.path" (dict "of" "oldObject" "path" .part "otherwise" "{}") -}}
+{{ $new }}.all(k, {{ .except }} || (k in {{ $old }} && {{ $old }}[k] == {{ $new }}[k])) &&
+{{ $old }}.all(k, {{ .except }} || k in {{ $new }})
+{{- end }}
+
+{{/* Whether an update leaves these parts alone. */}}
+{{- define "kerf.cel.same" -}}
+{{- $terms := list -}}
+{{- range $part := .parts -}}
+{{- $fresh := include "kerf.cel.there" (dict "of" "object" "path" $part) -}}
+{{- $was := include "kerf.cel.there" (dict "of" "oldObject" "path" $part) -}}
+{{- $terms = append $terms (printf "(%s ? (%s && object.%s == oldObject.%s) : !(%s))" $fresh $was $part $part $was) -}}
+{{- end -}}
+{{ join " &&\n" $terms }}
+{{- end }}
+
+{{/* Whether a path is there. */}}
+{{- define "kerf.cel.there" -}}
+{{- $walked := .of -}}
+{{- $has := list -}}
+{{- range $part := splitList "." .path -}}
+{{- $walked = printf "%s.%s" $walked $part -}}
+{{- $has = append $has (printf "has(%s)" $walked) -}}
+{{- end -}}
+{{ join " && " $has }}
+{{- end }}
+
+{{/* Whether an annotation stays as it was, or one of the users writes it. */}}
+{{- define "kerf.cel.writtenBy" -}}
+{{- $new := include "kerf.cel.map" (dict "of" "object" "part" "annotations") -}}
+{{- $old := include "kerf.cel.map" (dict "of" "oldObject" "part" "annotations") -}}
+request.userInfo.username in {{ include "kerf.cel.list" .users }} ||
+('{{ .key }}' in {{ $new }} ? '{{ .key }}' in {{ $old }} && {{ $old }}['{{ .key }}'] == {{ $new }}['{{ .key }}'] : !('{{ .key }}' in {{ $old }}))
+{{- end }}
+
+{{/* Whether k is a resource that only Kerf understands. */}}
+{{- define "kerf.cel.plenty" -}}
+k in {{ include "kerf.cel.list" (include "kerf.ignored" . | fromJsonArray) }}
+{{- end }}

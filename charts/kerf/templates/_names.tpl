@@ -1,0 +1,131 @@
+{{/* Labels of every object; give (dict "root" $ "component" "scheduler"). */}}
+{{- define "kerf.labels" -}}
+{{ include "kerf.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- with .root.Values.global.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "kerf.selector" -}}
+app.kubernetes.io/name: kerf
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{/* metadata of an object: name, namespace unless it is cluster-scoped, labels, annotations.
+     Give root, component, name, and cluster: true where it has no namespace. */}}
+{{- define "kerf.metadata" -}}
+name: {{ .name }}
+{{- if not .cluster }}
+namespace: {{ .root.Release.Namespace }}
+{{- end }}
+labels:
+  {{- include "kerf.labels" . | nindent 2 }}
+{{- with .root.Values.global.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* An image; give root, image, and tag to use where the image names none. */}}
+{{- define "kerf.image" -}}
+{{- $registry := .image.registry | default .root.Values.global.imageRegistry -}}
+{{- if $registry }}{{ $registry }}/{{ end }}{{ .image.repository }}:{{ .image.tag | default .tag }}
+{{- end }}
+
+{{- define "kerf.tag" -}}
+{{ .Values.global.imageTag | default .Chart.AppVersion }}
+{{- end }}
+
+{{- define "kerf.pullSecrets" -}}
+{{- with .Values.global.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Environment of every container: who it is, and where the API server is if the kubelet's word will not do. */}}
+{{- define "kerf.env" -}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: POD_IP
+  valueFrom: {fieldRef: {fieldPath: status.podIP}}
+{{- with .Values.apiServer.host }}
+- name: KUBERNETES_SERVICE_HOST
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.apiServer.port }}
+- name: KUBERNETES_SERVICE_PORT
+  value: {{ . | quote }}
+- name: KUBERNETES_SERVICE_PORT_HTTPS
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{/* What every unprivileged container is held to. */}}
+{{- define "kerf.restricted" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+capabilities: {drop: [ALL]}
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{/* Replicas on different nodes; give root, component, affinity. */}}
+{{- define "kerf.affinity" -}}
+affinity:
+{{- if .affinity }}
+  {{- toYaml .affinity | nindent 2 }}
+{{- else }}
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels:
+              {{- include "kerf.selector" . | nindent 14 }}
+{{- end }}
+{{- end }}
+
+{{/* A rolling upgrade never has fewer replicas than asked for, unless they share the node's ports. */}}
+{{- define "kerf.strategy" -}}
+strategy:
+  type: RollingUpdate
+  rollingUpdate:
+    {{- if .hostNetwork }}
+    maxUnavailable: 1
+    maxSurge: 0
+    {{- else }}
+    maxUnavailable: 0
+    maxSurge: 1
+    {{- end }}
+{{- end }}
+
+{{/* A service account's user name; give root, component. */}}
+{{- define "kerf.user" -}}
+system:serviceaccount:{{ .root.Release.Namespace }}:kerf-{{ .component }}
+{{- end }}
+
+{{/* The API version under which ValidatingAdmissionPolicies are to be created, empty for none. */}}
+{{- define "kerf.policyVersion" -}}
+{{- $wanted := .Values.admissionPolicies.enabled -}}
+{{- if eq (toString $wanted) "false" -}}
+{{- else if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version -}}
+admissionregistration.k8s.io/v1
+{{- else if or (eq (toString $wanted) "true") (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1beta1/ValidatingAdmissionPolicy") -}}
+admissionregistration.k8s.io/v1beta1
+{{- end -}}
+{{- end }}
+
+{{/* Resources that only Kerf understands, as JSON: the words of the contract and what the webhook writes for quota. */}}
+{{- define "kerf.ignored" -}}
+{{ list .Values.resourceMem .Values.resourceMemPercentage .Values.resourceCores .Values.resourcePriority "quota.kerf.dev/nvidia-mib" "quota.kerf.dev/nvidia-cores" "quota.kerf.dev/nvidia-cards" | toJson }}
+{{- end }}

@@ -1,0 +1,164 @@
+"""The chart says what the daemons, the sandbox and the codecs say."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import deviceplugin.main
+import scheduler.main
+import webhook.main
+from kerf.model.policy import Pool, QuotaEngine, SchedulingPolicy
+from kerf.sandbox import Extender, render_scheduler_configuration
+from kerf.vendors.registry import NAMES
+from kerf.wire.policy import parse_policy
+from tests.chart.helm import CASES, CHART, NAMESPACE, containers, one, parse, render, template
+
+pytestmark = pytest.mark.chart
+SETTINGS = {
+    "extender": scheduler.main.Settings,
+    "webhook": webhook.main.Flags,
+    "deviceplugin": deviceplugin.main.Settings,
+}
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+
+
+def everything() -> list[dict[str, Any]]:
+    return parse(template("--values", str(CASES / "everything.yaml")))
+
+
+def kube_scheduler_configuration(*values: str) -> dict[str, Any]:
+    text = one(render(*values), "ConfigMap", "kerf-kube-scheduler")["data"]["config.yaml"]
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
+
+
+def test_kube_scheduler_is_configured_as_in_the_sandbox():
+    ours = render_scheduler_configuration("", Extender("http://127.0.0.1:9090"))
+    charts = kube_scheduler_configuration()
+
+    del ours["clientConnection"]["kubeconfig"]  # in a pod it is the service account
+    ours["leaderElection"] = charts["leaderElection"]  # the sandbox has one replica
+    assert charts == ours
+
+
+def test_one_replica_without_election_is_configured_as_in_the_sandbox_to_the_letter():
+    ours = render_scheduler_configuration("", Extender("http://127.0.0.1:9090"))
+    charts = kube_scheduler_configuration("scheduler.replicas=1", "scheduler.leaderElect=false")
+
+    assert charts["leaderElection"] == ours["leaderElection"]
+
+
+def test_the_notes_give_a_scheduler_of_ones_own_the_same_profile_and_extender():
+    text = (CHART / "templates" / "NOTES.txt").read_text()
+
+    assert 'include "kerf.profile"' in text
+    assert 'include "kerf.extender"' in text
+
+
+@pytest.mark.parametrize("daemon", SETTINGS)
+@pytest.mark.parametrize("case", sorted(path.stem for path in CASES.glob("*.yaml")))
+def test_a_daemon_knows_every_flag_it_is_given(daemon, case):
+    objects = parse(template("--values", str(CASES / f"{case}.yaml")))
+    given = {flag_of(argument) for argument in containers(objects)[daemon]["args"]}
+    known = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(SETTINGS[daemon])}
+
+    assert given - known - COMING.get(daemon, set()) == set()
+
+
+COMING: dict[str, set[str]] = {
+    "extender": {"--lease-namespace", "--lease-name", "--identity", "--advertise"},
+    "webhook": {
+        "--manage-certs",
+        "--namespace",
+        "--service-name",
+        "--cert-secret",
+        "--webhook-configuration",
+        "--cert-host",
+    },
+}
+"""Flags of branches that are about to be merged; `test_what_is_coming_has_not_come` makes this list shrink."""
+
+
+@pytest.mark.parametrize("daemon", COMING)
+def test_what_is_coming_has_not_come(daemon):
+    known = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(SETTINGS[daemon])}
+
+    assert COMING[daemon] & known == set()
+
+
+def flag_of(argument: str) -> str:
+    return argument.partition("=")[0]
+
+
+def policy_of(objects: list[dict[str, Any]]) -> SchedulingPolicy:
+    return parse_policy(yaml.safe_load(one(objects, "ConfigMap", "kerf-policy")["data"]["policy.yaml"]))
+
+
+def test_the_default_policy_is_the_daemons_own_but_for_quota():
+    off = dataclasses.replace(SchedulingPolicy().quota, engine=QuotaEngine.OFF)
+
+    assert policy_of(render()) == dataclasses.replace(SchedulingPolicy(), quota=off)
+
+
+def test_the_policy_of_every_value_is_one_that_the_daemons_read():
+    policy = policy_of(everything())
+
+    assert (policy.nodes, policy.cards, policy.weights) == ("binpack", ("mutex", "topology", "numa"), (1, 2, 3))
+    assert policy.pools == (Pool("batch", (("pool", "batch"),), 1.0, 2.0), Pool("everywhere-else", (), 1.2, 2.0))
+    assert (policy.quota.engine, policy.quota.reserve_percent) == (QuotaEngine.KUEUE, 5)
+
+
+def test_the_words_of_the_contract_are_the_vendors():
+    (nvidia,) = NAMES
+
+    words = tuple(VALUES[f"resource{word}"] for word in ("Mem", "MemPercentage", "Cores", "Priority"))
+    assert (VALUES["resourceName"], *words) == nvidia.all
+
+
+def test_what_the_schema_lets_through_the_policy_does_too():
+    properties = json.loads((CHART / "values.schema.json").read_text())["properties"]["policy"]["properties"]
+    whole = {"weights": {"slot": 1, "core": 1, "memory": 1}}
+    edges = [
+        (name, key, bounds[edge])
+        for name, schema in properties.items()
+        for key, bounds in schema.get("properties", {}).items()
+        for edge in {"minimum", "maximum"} & bounds.keys()
+    ]
+
+    assert len(edges) > 20
+    for name, key, value in edges:
+        spec = {name: {**whole.get(name, {}), key: value}}
+        parse_policy({"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy", "spec": spec})
+
+
+def test_secrets_and_accounts_live_in_the_releases_namespace_alone():
+    elsewhere = {
+        (each["kind"], each["metadata"]["name"])
+        for each in everything()
+        if each["metadata"].get("namespace", NAMESPACE) != NAMESPACE
+    }
+
+    assert elsewhere == {("RoleBinding", "kerf-kube-scheduler-authentication")}
+
+
+def test_nothing_runs_with_more_than_it_needs():
+    found = containers(everything())
+
+    assert set(found) == {"extender", "kube-scheduler", "webhook", "deviceplugin", "limiter"}
+    for name, container in found.items():
+        context = container["securityContext"]
+        assert context["readOnlyRootFilesystem"], name
+        assert context["allowPrivilegeEscalation"] is False, name
+        assert context["capabilities"] == {"drop": ["ALL"]}, name
+        assert (context["runAsUser"] == 0) == (name in {"deviceplugin", "limiter"}), name
+
+
+def test_the_charts_version_is_the_packages():
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    project = (Path(CHART).parents[1] / "pyproject.toml").read_text()
+
+    assert f'version = "{chart["appVersion"]}"' in project
