@@ -7,7 +7,7 @@ RUN    := $(BIN)/python -m
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test check fmt lint type arch unit chart chart-golden test-cluster test-limiter limiter gen clean \
-        bench-extender bench-cluster bench-packing bench-planner bench-limiter
+        bench-extender bench-cluster bench-quota bench-packing bench-planner bench-limiter
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -65,6 +65,9 @@ bench-extender: venv  ## filter and prioritize over real HTTP at 1,000 and 5,000
 
 bench-cluster: venv  ## pods a second with the real kube-scheduler, beside a do-nothing extender
 	$(RUN) benchmarks.cluster
+
+bench-quota: venv  ## workloads a second through the real Kueue, quota by hand and by Kerf side by side
+	$(RUN) benchmarks.quota
 
 bench-packing: venv  ## openb traces through the production placement code; TRACES=DIR
 	$(RUN) benchmarks.packing --traces $(or $(TRACES),$(error give TRACES=DIR with the openb CSV files))

@@ -8,6 +8,7 @@ from typing import Any
 from kerf.sandbox import ApiError, ControlPlane, Extender, FakeNode, await_until, free_ports, invariants
 from kerf.sandbox.stack import EXTENDER, start_extender
 from kerf.testing.builders import a_container, cards_of
+from kerf.vendors.registry import NAMES
 from kerf.wire.inventory import render_inventory
 
 PODS = "/api/v1/namespaces/default/pods"
@@ -16,7 +17,7 @@ PODS = "/api/v1/namespaces/default/pods"
 def a_fake_node(name: str, cards: int = 2, **labels: str) -> FakeNode:
     """A kwok node with 80 GB cards, as the device plugin would publish it."""
     notes = {"kerf.dev/inventory": render_inventory(cards_of(name, cards))}
-    plenty = {f"nvidia.com/{word}": "2147483647" for word in ("gpumem", "gpumem-percentage", "gpucores", "priority")}
+    plenty = {resource: "2147483647" for names in NAMES for resource in names.ignored}
     return FakeNode(name, notes, labels, {"nvidia.com/gpu": str(10 * cards), **plenty})
 
 
@@ -107,4 +108,10 @@ def seconds_until(condition: Callable[[], bool], what: str, limit: float = 30.0)
 
 def overcommitted(cp: ControlPlane) -> list[str]:
     """Cards that hold more than they have, recomputed from the API server alone."""
-    return invariants.overcommitted(cp.api.get("/api/v1/nodes")["items"], pods(cp))
+    return overcommitted_in(cp, "default")
+
+
+def overcommitted_in(cp: ControlPlane, *namespaces: str) -> list[str]:
+    """The same for the pods of some namespaces."""
+    held = [pod for name in namespaces for pod in cp.api.get(f"/api/v1/namespaces/{name}/pods")["items"]]
+    return invariants.overcommitted(cp.api.get("/api/v1/nodes")["items"], held)

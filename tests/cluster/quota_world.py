@@ -1,0 +1,131 @@
+"""Tenants, queued pods and what Kueue's and Kerf's books say of them, on the real API server."""
+
+from dataclasses import replace
+from typing import Any
+
+from kerf.model.quota import Amount
+from kerf.model.units import parse_quantity
+from kerf.sandbox import ApiError, ControlPlane, await_until
+from kerf.testing.builders import cards_of
+from kerf.vendors.registry import NAMES
+from kerf.wire.books import parse_book
+from kerf.wire.inventory import render_inventory
+from kerf.wire.kueue import ROOT, parse_flavor_usage
+from kerf.wire.quota import PATH
+
+SLUG = "nvidia-h100-80gb-hbm3-shared"
+MIB, CORES, CARDS = NAMES[0].quota
+WHOLE = 81_559
+Json = dict[str, Any]
+
+
+def a_tenant(name: str, guaranteed: Any, **more: Any) -> Json:
+    """A tenant of the namespace of its name; `more` is of the class (burst, lendable) or of the spec."""
+    entry = {"model": "H100", "guaranteed": guaranteed, **{k: more.pop(k) for k in ("burst", "lendable") if k in more}}
+    spec = {"namespaces": [name], "classes": [entry], **more}
+    return {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": name}, "spec": spec}
+
+
+def put_tenants(cp: ControlPlane, *tenants: Json) -> None:
+    """These tenants and no others, their queues usable."""
+    wanted = {tenant["metadata"]["name"]: tenant for tenant in tenants}
+    for item in cp.api.get(PATH)["items"]:
+        if item["metadata"]["name"] not in wanted:
+            cp.api.delete(f"{PATH}/{item['metadata']['name']}")
+    for name, tenant in wanted.items():
+        if name not in names_of(cp, "/api/v1/namespaces"):
+            cp.api.post("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        cp.api.apply(f"{PATH}/{name}", tenant)
+    await_until(lambda: names_of(cp, f"{ROOT}/clusterqueues") == set(wanted), "the queues of the tenants alone", 60)
+    await_until(lambda: all(is_active(cp, name) for name in wanted), "the queues to be active", 60)
+
+
+def names_of(cp: ControlPlane, path: str) -> set[str]:
+    return {item["metadata"]["name"] for item in cp.api.get(path)["items"]}
+
+
+def is_active(cp: ControlPlane, queue: str) -> bool:
+    found = cp.api.get(f"{ROOT}/clusterqueues/{queue}").get("status", {}).get("conditions", ())
+    return any((each["type"], each["status"]) == ("Active", "True") for each in found)
+
+
+def pods_path(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/pods"
+
+
+def add(cp: ControlPlane, namespace: str, *pods: Json) -> None:
+    """Create pods in a tenant's namespace."""
+    for pod in pods:
+        pod["metadata"]["namespace"] = namespace
+        cp.api.post(pods_path(namespace), pod)
+
+
+def runs(cp: ControlPlane, namespace: str, name: str) -> bool:
+    """Whether a pod is bound."""
+    try:
+        return bool(cp.api.get(f"{pods_path(namespace)}/{name}")["spec"].get("nodeName"))
+    except ApiError as error:
+        if error.status == 404:
+            return False
+        raise
+
+
+def await_runs(cp: ControlPlane, namespace: str, *names: str, seconds: float = 40) -> None:
+    try:
+        await_until(lambda: all(runs(cp, namespace, name) for name in names), f"{', '.join(names)} to run", seconds)
+    except Exception as error:
+        raise AssertionError(
+            [w["status"] for w in cp.api.get(f"{ROOT}/namespaces/{namespace}/workloads")["items"]]
+        ) from error
+
+
+def remove(cp: ControlPlane, namespace: str, *names: str) -> None:
+    """Delete pods, or all of a namespace's, and wait until Kueue has forgotten them."""
+    gone = names or tuple(names_of(cp, pods_path(namespace)))
+    for name in gone:
+        try:
+            cp.api.delete(f"{pods_path(namespace)}/{name}", 0)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+    await_until(lambda: not set(gone) & names_of(cp, pods_path(namespace)), "the pods to be gone", 60)
+    left = f"{ROOT}/namespaces/{namespace}/workloads"
+    await_until(lambda: not any(_owned(w, gone) for w in cp.api.get(left)["items"]), "their workloads to be gone", 60)
+
+
+def _owned(workload: Json, names: tuple[str, ...]) -> bool:
+    return any(ref["name"] in names for ref in workload["metadata"].get("ownerReferences", ()))
+
+
+def workload_of_pod(cp: ControlPlane, namespace: str, name: str) -> Json:
+    """The pod's workload, empty while there is none."""
+    found = cp.api.get(f"{ROOT}/namespaces/{namespace}/workloads")["items"]
+    return next((w for w in found if _owned(w, (name,))), {})
+
+
+def kueue_says(cp: ControlPlane, queue: str) -> Amount:
+    """What Kueue's ClusterQueue has reserved of the class."""
+    status = cp.api.get(f"{ROOT}/clusterqueues/{queue}").get("status", {})
+    return parse_flavor_usage(status, "flavorsReservation", NAMES).get(SLUG, (Amount(), Amount()))[0]
+
+
+def kerf_says(cp: ControlPlane, tenant: str) -> Amount:
+    """What Kerf's ledger says the tenant's pods hold, as its TenantQuota's status tells."""
+    book = parse_book(cp.api.get(f"{PATH}/{tenant}"))
+    return next((entry.used for entry in book.classes if entry.slug == SLUG), Amount())
+
+
+def nominal(cp: ControlPlane, kind: str, name: str) -> tuple[int, ...]:
+    """MiB, cores and cards of the class that a ClusterQueue or the Cohort has."""
+    spec = cp.api.get(f"{ROOT}/{kind}/{name}")["spec"]
+    (group,) = spec["resourceGroups"]
+    (flavor,) = (flavor for flavor in group["flavors"] if flavor["name"] == SLUG)
+    return tuple(int(parse_quantity(resource["nominalQuota"])) for resource in flavor["resources"])
+
+
+def set_health(cp: ControlPlane, node: str, *healthy: bool) -> None:
+    """What the device plugin would publish once cards fall sick or recover."""
+    cards = cards_of(node, len(healthy))
+    published = tuple(replace(card, healthy=well) for card, well in zip(cards, healthy, strict=True))
+    notes = {"kerf.dev/inventory": render_inventory(published)}
+    cp.api.patch(f"/api/v1/nodes/{node}", {"metadata": {"annotations": notes}})
