@@ -20,6 +20,7 @@ from kerf.sandbox.fakenodes import FakeNode
 from kerf.sandbox.images import SLEEPER
 from kerf.sandbox.kueue import Kueue, install_job_kinds, start_kueue
 from kerf.sandbox.layout import free_ports, run_directory
+from kerf.sandbox.multikueue import join_workers
 from kerf.sandbox.node import Node
 from kerf.sandbox.nodehost import node_obstacle
 from kerf.sandbox.parts import CONTROL_PLANE, NODE
@@ -55,6 +56,7 @@ __all__ = [
     "estimate",
     "free_ports",
     "install_job_kinds",
+    "join_workers",
     "locate",
     "module_dir",
     "node_obstacle",

@@ -6,6 +6,7 @@ URL on loopback instead, because no Service reaches this machine.
 """
 
 import base64
+import json
 import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -14,6 +15,8 @@ from typing import Any
 
 Json = dict[str, Any]
 
+KUEUE_VERSION = "kueue.x-k8s.io/v1beta2"
+KUEUE_API = f"/apis/{KUEUE_VERSION}"
 NAMESPACE = "kueue-system"
 PREFIX = "kueue-"
 USER = f"system:serviceaccount:{NAMESPACE}:kueue-controller-manager"
@@ -147,6 +150,31 @@ def render_configuration(binds: Binds, crds: Iterable[str], overlay: Mapping[str
         "resources": {"excludeResourcePrefixes": list(NOT_COUNTED)},
     }
     return _merged(ours, overlay or {})
+
+
+def render_kubeconfig_secret(name: str, kubeconfig: Mapping[str, Any]) -> Json:
+    """The Secret in which MultiKueue looks for a worker's kubeconfig."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "data": {"kubeconfig": base64.b64encode(json.dumps(kubeconfig).encode()).decode()},
+    }
+
+
+def render_multikueue(check: str, workers: Iterable[str]) -> tuple[Json, ...]:
+    """A MultiKueueCluster per worker, whose Secret has its name, their MultiKueueConfig and its AdmissionCheck."""
+    names = list(workers)
+    config = {"apiGroup": "kueue.x-k8s.io", "kind": "MultiKueueConfig", "name": check}
+    return (
+        *(_kueue("MultiKueueCluster", name, {"clusterSource": {"kubeConfig": {"location": name}}}) for name in names),
+        _kueue("MultiKueueConfig", check, {"clusters": names}),
+        _kueue("AdmissionCheck", check, {"controllerName": "kueue.x-k8s.io/multikueue", "parameters": config}),
+    )
+
+
+def _kueue(kind: str, name: str, spec: Json) -> Json:
+    return {"apiVersion": KUEUE_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Json:
