@@ -207,6 +207,19 @@ def connect(kubeconfig: str | None, *, connections: int = 32, timeout_s: float =
     return KubeClient(configuration, timeout_s)
 
 
+def connect_to(kubeconfig: Mapping[str, Any], *, connections: int = 8, timeout_s: float = 10.0) -> KubeClient:
+    """A client from a kubeconfig that was read already, one of another cluster. Raises KubeError with the fix."""
+    from kubernetes import client, config
+
+    configuration = client.Configuration()
+    try:
+        config.load_kube_config_from_dict(dict(kubeconfig), client_configuration=configuration)
+    except (config.ConfigException, OSError, TypeError, KeyError, ValueError) as error:
+        raise KubeError(0, "Kubeconfig", f"the kubeconfig cannot be used ({error}); write a complete one") from error
+    configuration.connection_pool_maxsize = connections
+    return KubeClient(configuration, timeout_s)
+
+
 def _decoded(status: int, data: bytes) -> Json:
     if status >= 400:
         raise _error(status, data)

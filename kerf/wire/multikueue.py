@@ -1,0 +1,150 @@
+"""What a dispatcher reads of MultiKueue's objects (kueue.x-k8s.io/v1beta2) and what it writes. Pure."""
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from kerf.wire.classes import selected_classes
+from kerf.wire.errors import WireError
+
+Json = Mapping[str, Any]
+CONTROLLER = "kueue.x-k8s.io/multikueue"
+ALLOWED_FLAVORS = "kueue.x-k8s.io/workload-allowed-resource-flavors"
+"""Annotation of a Workload. MultiKueue copies it to the worker, whose Kueue assigns no other flavor when its feature
+gate ConcurrentAdmission is on."""
+MOST_PODS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class PodGroup:
+    """One pod set: its template as a pod, with the node labels of its flavors selected, and how many of it run."""
+
+    name: str
+    pod: Json
+    count: int
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatchable:
+    """A workload that has its quota on the manager and waits for a worker cluster. `nominated` is as it stands now."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    queue: str
+    created: str
+    check: str
+    groups: tuple[PodGroup, ...]
+    nominated: tuple[str, ...] = ()
+    allowed: str = ""
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of cards that its quota was reserved of."""
+        return tuple(sorted({slug for group in self.groups for slug in group.classes}))
+
+
+def parse_dispatchable(workload: Json, checks: Iterable[str], flavors: Mapping[str, Json]) -> Dispatchable | None:
+    """The workload if it is for a dispatcher to place now, else None.
+
+    `checks` are the AdmissionChecks that MultiKueue answers, `flavors` the node labels of each ResourceFlavor. A
+    workload is not to be placed without a reservation, once it is finished, evicted or placed, or while another check
+    of it is not ready: Kueue ignores nominations then. Raises WireError.
+    """
+    meta, spec, status = workload["metadata"], workload.get("spec") or {}, workload.get("status") or {}
+    states = {str(check["name"]): str(check["state"]) for check in status.get("admissionChecks") or ()}
+    ours = [name for name in states if name in set(checks)]
+    if not ours or states.pop(ours[0]) != "Pending" or any(state != "Ready" for state in states.values()):
+        return None
+    holds = {str(each["type"]) for each in status.get("conditions") or () if each.get("status") == "True"}
+    gone = meta.get("deletionTimestamp") or status.get("clusterName") or holds & {"Finished", "Evicted"}
+    if gone or "QuotaReserved" not in holds:
+        return None
+    return Dispatchable(
+        namespace=str(meta["namespace"]),
+        name=str(meta["name"]),
+        uid=str(meta.get("uid", "")),
+        version=str(meta.get("resourceVersion", "")),
+        queue=str(spec.get("queueName", "")),
+        created=str(meta.get("creationTimestamp", "")),
+        check=ours[0],
+        groups=tuple(_groups(workload, flavors)),
+        nominated=tuple(status.get("nominatedClusterNames") or ()),
+        allowed=str((meta.get("annotations") or {}).get(ALLOWED_FLAVORS, "")),
+    )
+
+
+def render_nomination(clusters: Iterable[str], version: str) -> dict[str, Any]:
+    """A merge patch of a Workload's status; it is refused when the workload has changed since `version`."""
+    return {"metadata": {"resourceVersion": version}, "status": {"nominatedClusterNames": list(clusters)}}
+
+
+def render_pin(flavors: Iterable[str]) -> dict[str, Any]:
+    """A merge patch of a Workload: which flavors the worker's Kueue may assign."""
+    return {"metadata": {"annotations": {ALLOWED_FLAVORS: ",".join(sorted(flavors))}}}
+
+
+def secret_of(cluster: Json) -> str:
+    """The name of the Secret with a MultiKueueCluster's kubeconfig. Raises WireError."""
+    source = (cluster.get("spec") or {}).get("clusterSource") or {}
+    config = source.get("kubeConfig") or {}
+    if not config or config.get("locationType", "Secret") != "Secret":
+        fix = "name a kubeConfig of locationType Secret: Kerf reads no files and no ClusterProfiles"
+        raise WireError("spec.clusterSource", dict(source), fix)
+    return str(config["location"])
+
+
+def parse_kubeconfig(secret: Json) -> dict[str, Any]:
+    """The kubeconfig in a MultiKueueCluster's Secret. It must hold all it needs: no programs, no files.
+
+    Raises WireError.
+    """
+    try:
+        text = base64.b64decode((secret.get("data") or {})["kubeconfig"], validate=True)
+        config = yaml.safe_load(text)
+    except (KeyError, binascii.Error, yaml.YAMLError, UnicodeDecodeError):
+        raise WireError("data.kubeconfig", "…", "write a kubeconfig there, base64") from None
+    if not isinstance(config, dict):
+        raise WireError("data.kubeconfig", "…", "write a kubeconfig there, base64")
+    for entry in config.get("users") or ():
+        for key in ("exec", "auth-provider", "tokenFile", "client-certificate", "client-key"):
+            if key in (entry.get("user") or {}):
+                raise WireError(f"data.kubeconfig.users.user.{key}", "…", "use a token or inline certificate data")
+    for entry in config.get("clusters") or ():
+        cluster = entry.get("cluster") or {}
+        if cluster.get("insecure-skip-tls-verify") or "certificate-authority" in cluster:
+            raise WireError("data.kubeconfig.clusters.cluster", "…", "use certificate-authority-data")
+    return config
+
+
+def _groups(workload: Json, flavors: Mapping[str, Json]) -> Iterable[PodGroup]:
+    admission = (workload.get("status") or {}).get("admission") or {}
+    assigned = {each["name"]: each for each in admission.get("podSetAssignments") or ()}
+    meta = workload["metadata"]
+    for pod_set in (workload.get("spec") or {}).get("podSets") or ():
+        name = str(pod_set.get("name", "main"))
+        assignment = assigned.get(name) or {}
+        labels: dict[str, str] = {}
+        for flavor in sorted(set((assignment.get("flavors") or {}).values())):
+            labels |= {str(key): str(value) for key, value in flavors.get(flavor, {}).items()}
+        template = pod_set.get("template") or {}
+        spec = template.get("spec") or {}
+        pod = {
+            "metadata": {**(template.get("metadata") or {}), "namespace": meta["namespace"], "name": f"{name} of it"},
+            "spec": {**spec, "nodeSelector": {**(spec.get("nodeSelector") or {}), **labels}},
+        }
+        count = int(assignment.get("count") or pod_set.get("count") or 1)
+        if count > MOST_PODS:
+            raise WireError(f"spec.podSets[{name}].count", count, f"ask for at most {MOST_PODS} pods")
+        yield PodGroup(name, pod, count, selected_classes(labels))
