@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from kerf.config.load import PolicyFile, load_settings, setting
 from kerf.config.tls import peer_context, server_context
 from kerf.kube import paths
-from kerf.kube.client import connect
+from kerf.kube.client import Kube, connect
 from kerf.kube.errors import KubeError
 from kerf.kube.leadership import ALONE, CALL_S, GuardedKube, Leadership, unique_identity
 from kerf.kube.lease import Election, Times
@@ -99,17 +99,10 @@ async def _serve(settings: Settings) -> int:
     store = Store(policy_file.policy, VENDORS)
     leadership = _leadership(settings)
     seat = leadership or ALONE
-    groups = PodGroups(store)
     nodes = Follower(kube, paths.NODES, store.replace_nodes, store.apply_node)
     pods = Follower(kube, paths.PODS, store.replace_pods, store.apply_pod)
     keeper = QuotaKeeper(store)
-    followers = [
-        nodes,
-        pods,
-        Follower(kube, POD_GROUPS, groups.replace, groups.change, optional=True),
-        Follower(kube, TENANT_QUOTAS, keeper.replace_tenants, keeper.change_tenant, optional=True),
-        Follower(kube, RESOURCE_QUOTAS, keeper.replace_hard, keeper.change_hard),
-    ]
+    followers = [nodes, pods, *_other_followers(kube, store, keeper)]
     extender = Extender(
         Verbs(store, metrics),
         Binder(store, connect(settings.kubeconfig, timeout_s=BIND_CALL_S), metrics, seat),
@@ -149,6 +142,16 @@ async def _serve(settings: Settings) -> int:
         if leadership:
             leadership.release()
     return 0
+
+
+def _other_followers(kube: Kube, store: Store, keeper: QuotaKeeper) -> list[Follower]:
+    """What a replica follows beside nodes and pods; it may answer before these are read."""
+    groups = PodGroups(store)
+    return [
+        Follower(kube, POD_GROUPS, groups.replace, groups.change, optional=True),
+        Follower(kube, TENANT_QUOTAS, keeper.replace_tenants, keeper.change_tenant, optional=True),
+        Follower(kube, RESOURCE_QUOTAS, keeper.replace_hard, keeper.change_hard),
+    ]
 
 
 def _leadership(settings: Settings) -> Leadership | None:

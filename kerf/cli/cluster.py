@@ -44,7 +44,7 @@ def card_lines(store: Store) -> list[CardLine]:
     lines = []
     for name in store.node_names():
         holders: dict[str, list[str]] = {}
-        for tenant in store.on_node(name):
+        for tenant in store.ledger.on_node(name):
             for held in tenant.uses:
                 holders.setdefault(held, []).append(tenant.key.removeprefix("default/"))
         cordoned = set(getattr(store.node(name), "cordoned", ()))

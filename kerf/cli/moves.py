@@ -49,7 +49,7 @@ def plan_moves(args: argparse.Namespace) -> Repack:
         asks=tuple(w.ask for w in store.pending.pods.values() if not w.problem and not w.gates),
         policy=store.policy,
         movable=tuple(m for pod in pods if (m := movable(pod, budgets)) is not None),
-        running=tuple(sorted(store.gang_members().items())),
+        running=tuple(sorted(store.ledger.gang_members().items())),
         offered=tuple(
             (pod["metadata"].get("uid", ""), frozenset(eligible_nodes(pod.get("spec") or {}, known))) for pod in pods
         ),

@@ -83,19 +83,24 @@ class Admissions:
         return sorted({tenant.node for tenant in found if tenant is not None})
 
     def take(self, ask: PodAsk, node: str) -> Grant | None:
-        """The grant of a place on this node that the pod takes, None if there is none.
+        """The grant of a place on this node that the pod takes, None if there is none."""
+        for place in self._for(ask):
+            held = self._store.reservation(place.uid)
+            if held is not None and held.node == node and held.holding is not None:
+                self._give(ask.admission, place)
+                return held.holding.grant
+        return None
 
-        A pod that kube-scheduler sends elsewhere gives one of its workload's places back.
-        """
-        live = [(place, held) for place in self._for(ask) if (held := self._store.reservation(place.uid)) is not None]
-        if not live:
-            return None
-        place, held = next(((p, h) for p, h in live if h.node == node), live[0])
-        self._places[ask.admission].remove(place)
-        self._store.drop_reservation(place.uid)
-        return held.holding.grant if held.node == node and held.holding is not None else None
+    def pass_by(self, ask: PodAsk) -> None:
+        """The pod got its grant past its workload's places: one of them is given back."""
+        for place in self._for(ask)[:1]:
+            self._give(ask.admission, place)
 
     # ---- inside
+    def _give(self, workload: str, place: _Place) -> None:
+        self._places[workload].remove(place)
+        self._store.drop_reservation(place.uid)
+
     def _for(self, ask: PodAsk) -> list[_Place]:
         if not ask.admission:
             return []

@@ -7,7 +7,6 @@ and no I/O ever happens under the lock.
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -26,10 +25,10 @@ from kerf.wire.resources import parse_pod, stages_of
 from scheduler.cache.admissions import Admissions
 from scheduler.cache.engine import Engine
 from scheduler.cache.fleet import Fleet
+from scheduler.cache.ledger import Ledger
 from scheduler.cache.pending import Pending, Stages, Waiting
 from scheduler.cache.quotas import QuotaBook
 from scheduler.cache.tenants import State, Tenant, tenant_of
-from scheduler.core.victims import Evictable
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares
 
@@ -56,16 +55,16 @@ class Store:
         self.vendors = vendors
         self.fleet = Fleet()
         self.engine = Engine(self.fleet, policy, check_node=check_node)
-        self.tenants: dict[str, Tenant] = {}
         self.pending = Pending(self.lock, clock)
         self.quotas = QuotaBook()
+        self.ledger = Ledger(self.lock, self.fleet, self.quotas, self.pending.stirred)
+        self.tenants = self.ledger.tenants
         self.admissions = Admissions(self)
         self.inventory = 0
         """Counts changes of nodes."""
         self._clock = clock
         self._names = tuple(vendor.names for vendor in vendors)
         self._nodes: dict[str, Node] = {}
-        self._on_node: dict[str, set[str]] = {}
         self._binding: set[str] = set()
 
     # ---- what the watches say
@@ -81,7 +80,7 @@ class Store:
                     _LOG.warning("node %s: %s", node.name, node.problem)
                 self._nodes[node.name] = node
                 if self.quotas.put_node(node):
-                    self.quotas.recount(self.tenants[uid] for uid in self._on_node.get(node.name, ()))
+                    self.quotas.recount(self.ledger.on_node(node.name))
                 self.fleet.put_node(node, self.policy.factors(node))
             else:
                 return
@@ -112,7 +111,7 @@ class Store:
         with self.lock:
             gone = [uid for uid, tenant in self.tenants.items() if tenant.state is State.CONFIRMED and uid not in uids]
             for uid in gone:
-                self._release(uid)
+                self.ledger.release(uid)
             for uid in [uid for uid in self.pending.pods if uid not in uids]:
                 self._forget(uid)
 
@@ -175,8 +174,8 @@ class Store:
         if known is not None and known.state is State.ASSUMED and known.holding == seen.holding:
             self.tenants[uid] = replace(known, state=State.CONFIRMED)
             return
-        self._release(uid)
-        self._charge(seen)
+        self.ledger.release(uid)
+        self.ledger.charge(seen)
 
     # ---- the ledger
     def begin_bind(self, uid: str) -> bool:
@@ -204,17 +203,24 @@ class Store:
             if known is not None and known.state is not State.RESERVED:
                 return self._again(known, node)
             if known is not None:
-                if known.node == node and not self.ready(known):
+                if known.node == node and not self.ledger.ready(known):
                     return Misfit(Reason.RESERVED, detail="the pods that make room are still ending")
-                self._release(ask.uid)
+                self.ledger.release(ask.uid)
                 if known.node == node and known.holding is not None:
-                    self._charge(replace(known, state=State.ASSUMED, since=self._clock()))
+                    self.ledger.charge(replace(known, state=State.ASSUMED, since=self._clock()))
                     return known.holding.grant
-            grant = self.admissions.take(ask, node) or self.place(ask, node, stages)
+            grant = self.admissions.take(ask, node) or self._place_past(ask, node, stages)
             if isinstance(grant, Misfit):
                 return grant
-            self._charge(self._tenant(ask, node, grant, stages, State.ASSUMED))
+            self.ledger.charge(self._tenant(ask, node, grant, stages, State.ASSUMED))
             return grant
+
+    def _place_past(self, ask: PodAsk, node: str, stages: Stages) -> Grant | Misfit:
+        """Place a pod that takes no place held for its workload."""
+        grant = self.place(ask, node, stages)
+        if isinstance(grant, Grant):
+            self.admissions.pass_by(ask)
+        return grant
 
     def place(self, ask: PodAsk, node: str, stages: Stages) -> Grant | Misfit:
         """The grant that the pod would get on the node within its quota. The caller holds the lock."""
@@ -231,7 +237,7 @@ class Store:
         with self.lock:
             tenant = self.tenants.get(uid)
             if tenant is not None and tenant.state is State.ASSUMED:
-                self._release(uid)
+                self.ledger.release(uid)
 
     def reserve(self, ask: PodAsk, node: str, grant: Grant, stages: Stages, until: float) -> None:
         """Hold capacity for a pod that is still pending, until a monotonic time. The caller has seen that it fits."""
@@ -243,7 +249,7 @@ class Store:
         """Hold capacity under the ask's uid, whoever that is; does nothing where something is held already."""
         with self.lock:
             if ask.uid not in self.tenants:
-                self._charge(replace(self._tenant(ask, node, grant, stages, State.RESERVED), until=until))
+                self.ledger.charge(replace(self._tenant(ask, node, grant, stages, State.RESERVED), until=until))
 
     def reservation(self, uid: str) -> Tenant | None:
         """What is held for a pending pod."""
@@ -255,57 +261,20 @@ class Store:
         with self.lock:
             tenant = self.tenants.get(uid)
             if tenant is not None and tenant.state is State.RESERVED:
-                self._release(uid)
+                self.ledger.release(uid)
 
     def drop_reservations(self) -> None:
         """Give every reservation and plan back: whoever leads next plans afresh."""
         with self.lock:
             for uid in [uid for uid, tenant in self.tenants.items() if tenant.state is State.RESERVED]:
-                self._release(uid)
+                self.ledger.release(uid)
             self.pending.set_plan({}, {})
-
-    def ready(self, tenant: Tenant) -> bool:
-        """Whether what is reserved is really free by now: victims may still be ending."""
-        cards = {state.card.id: state.free for state in self.fleet.state(tenant.node).cards}
-        return all(
-            card in cards and min(cards[card].memory_mib, cards[card].cores, cards[card].slots) >= 0
-            for card in tenant.uses
-        )
-
-    def gang_members(self) -> dict[str, int]:
-        """How many pods of each gang are bound, assumed or have a place reserved."""
-        with self.lock:
-            return dict(Counter(tenant.gang for tenant in self.tenants.values() if tenant.gang))
-
-    def nodes_below(self, priority: int) -> list[str]:
-        """Nodes with pods less important than `priority`, those with the most first."""
-        with self.lock:
-            found = Counter(t.node for t in self.tenants.values() if t.uses and t.priority < priority)
-        return [name for name, _ in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
 
     def assumed_before(self, moment: float) -> list[Tenant]:
         """Assumptions older than a monotonic time whose bind is over: they never became visible."""
         with self.lock:
             old = [t for t in self.tenants.values() if t.state is State.ASSUMED and t.since < moment]
             return [tenant for tenant in old if tenant.uid not in self._binding]
-
-    def reservations_before(self, moment: float) -> list[Tenant]:
-        """Reservations that ended before a monotonic time."""
-        with self.lock:
-            return [t for t in self.tenants.values() if t.state is State.RESERVED and t.until < moment]
-
-    def on_node(self, name: str) -> list[Tenant]:
-        """The tenants of a node, by uid."""
-        with self.lock:
-            return [self.tenants[uid] for uid in sorted(self._on_node.get(name, ()))]
-
-    def evictable(self, node: str, ask: PodAsk) -> list[Evictable]:
-        """The node's pods that are less important than the asking one."""
-        return [
-            Evictable(t.uid, t.key, t.priority, t.uses, t.cpu_milli, t.memory_mib)
-            for t in self.on_node(node)
-            if t.priority < ask.priority and t.state is State.CONFIRMED
-        ]
 
     def gang_note(self, ask: PodAsk) -> str:
         """Why a gang's pod has to wait for the planner; empty for a pod that may be placed alone."""
@@ -338,14 +307,6 @@ class Store:
                 pending=tuple(sorted((w.ask for w in self.pending.pods.values()), key=lambda ask: (ask.key, ask.uid))),
             )
 
-    def counts(self) -> dict[State, int]:
-        """Tenants by state."""
-        with self.lock:
-            found = dict.fromkeys(State, 0)
-            for tenant in self.tenants.values():
-                found[tenant.state] += 1
-            return found
-
     # ---- inside
     def _again(self, known: Tenant, node: str) -> Grant | Misfit:
         """A second bind of a pod that is assumed or bound: the same answer for the same node, else a refusal."""
@@ -368,27 +329,9 @@ class Store:
             since=self._clock(),
         )
 
-    def _charge(self, tenant: Tenant) -> None:
-        self.tenants[tenant.uid] = tenant
-        self._on_node.setdefault(tenant.node, set()).add(tenant.uid)
-        self.fleet.charge(tenant.node, tenant.uses, tenant.cpu_milli, tenant.memory_mib)
-        self.quotas.charge(tenant)
-
-    def _release(self, uid: str) -> None:
-        tenant = self.tenants.pop(uid, None)
-        if tenant is None:
-            return
-        on_node = self._on_node[tenant.node]
-        on_node.discard(uid)
-        if not on_node:
-            del self._on_node[tenant.node]
-        self.fleet.release(tenant.node, tenant.uses, tenant.cpu_milli, tenant.memory_mib)
-        self.quotas.release(uid)
-        self.pending.stirred.set()
-
     def _forget(self, uid: str) -> None:
         self.pending.forget(uid)
-        self._release(uid)
+        self.ledger.release(uid)
 
 
 def load(store: Store, nodes: Iterable[Json], pods: Iterable[Json]) -> None:

@@ -26,7 +26,7 @@ class Gauges:
 
     def refresh(self) -> None:
         """Set every gauge to the present."""
-        for state, count in self._store.counts().items():
+        for state, count in self._store.ledger.counts().items():
             self._metrics.tenants.labels(state.value).set(count)
         self._metrics.waiting.set(len(self._store.pending.pods))
         if self._hami:
@@ -75,7 +75,7 @@ class _HamiGauges:
             self._mem_ratio.labels(*labels).set(used.memory_mib / card.memory_mib if card.memory_mib else 0)
 
     def _pods(self, store: Store, name: str) -> None:
-        for tenant in store.on_node(name):
+        for tenant in store.ledger.on_node(name):
             namespace, _, pod = tenant.key.partition("/")
             for card, use in tenant.uses.items():
                 labels = (_ZONE, namespace, name, pod, "0", card)

@@ -64,7 +64,7 @@ class Verbs:
         with self._store.lock:
             held = self._store.reservation(ask.uid)
             if held is not None and held.node in query.nodes:
-                if not self._store.ready(held):
+                if not self._store.ledger.ready(held):
                     return render_filter([], dict.fromkeys(query.nodes, MAKING_ROOM), {})
                 return render_filter([held.node], self._held_elsewhere(query, held.node), {})
             if held is not None:
@@ -109,7 +109,7 @@ class Verbs:
                     answer[node] = (uids, violations)
                     continue
                 chosen = choose_victims(
-                    ask, self._store.fleet.state(node), self._store.evictable(node, ask), self._place
+                    ask, self._store.fleet.state(node), self._store.ledger.evictable(node, ask), self._place
                 )
                 if chosen:
                     answer[node] = (chosen, min(violations, len(chosen)))

@@ -35,7 +35,7 @@ class Expiry:
         now = time.monotonic()
         for tenant in self._store.assumed_before(now - self._ask_after_s):
             self._ask(tenant)
-        for tenant in self._store.reservations_before(now):
+        for tenant in self._store.ledger.reservations_before(now):
             _LOG.info("reservation of %s on %s is over", tenant.key, tenant.node)
             self._store.drop_reservation(tenant.uid)
 

@@ -1,8 +1,9 @@
 """The AdmissionCheck `kerf-gpu-fit`: Kueue admits nothing that no card can hold.
 
 For every workload that has its quota, the placement engine looks for places on the live cards and holds them for a
-while. Ready: the places are held and the pods are told whose they are (annotation `kerf.dev/admission`). Retry: not
-now, with the scheduler's explanation; Kueue gives the quota to others meanwhile. Rejected: no card here ever could.
+while. Ready: the places are held and the pods are told whose they are (annotation `kerf.dev/admission`). Pending: not
+now, with the scheduler's explanation; Ready follows as soon as there is room. Retry: it has waited so long that Kueue
+should give its quota to others. Rejected: no card here ever could.
 """
 
 import logging
@@ -30,8 +31,8 @@ _LOG = logging.getLogger("kerf.fit")
 EVERY_S = 0.5
 HOLD_S = 60.0
 """How long places are held for pods that do not come; by then they compete like any other pod."""
-LONGEST_RETRY_S = 8
-"""Kueue tries again after 1, 2, 4, 8, 8 … seconds."""
+LONGEST_PATIENCE_S = 8.0
+"""A workload keeps its quota for 1, 2, 4, 8, 8 … seconds while no card has room for it."""
 SETTLE_S = 5.0
 """An answer that the watch does not show by then is given again."""
 MOST_PODS = 2_000
@@ -51,6 +52,8 @@ class FitCheck:
         self._workloads = Mirror(kube, {"Workload": f"{kueue.ROOT}/workloads"})
         self._checks = Mirror(kube, {"AdmissionCheck": kueue.path_of("AdmissionCheck")})
         self._answered: dict[str, float] = {}
+        self._refused: dict[str, tuple[float, str]] = {}
+        """Since when a workload is told why it waits, and in which words."""
         self._holding: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:
@@ -86,7 +89,7 @@ class FitCheck:
         asking.sort(key=lambda w: (-kueue.priority_of(w), kueue.admitted_at(w), w["metadata"]["name"]))
         for workload in asking:
             uid = str(workload["metadata"]["uid"])
-            if self._answered.get(uid, -SETTLE_S) + SETTLE_S <= self._clock():
+            if uid not in self._answered or self._answered[uid] + SETTLE_S <= self._clock():
                 self._answer(uid, workload)
 
     # ---- inside
@@ -116,6 +119,7 @@ class FitCheck:
                 self._store.admissions.drop(uid)
         self._holding &= alive
         self._answered = {uid: when for uid, when in self._answered.items() if uid in alive}
+        self._refused = {uid: entry for uid, entry in self._refused.items() if uid in alive}
 
     def _answer(self, uid: str, workload: Json) -> None:
         members, annotated, problem = self._members(workload)
@@ -128,10 +132,24 @@ class FitCheck:
             self._write(workload, "Ready", f"{len(members)} places are held", podSetUpdates=updates)
         elif problem.final:
             self._write(workload, "Rejected", problem.sentence)
-        else:
-            pause = min(2 ** min(kueue.retries(workload), 10), LONGEST_RETRY_S)
-            self._write(workload, "Retry", problem.sentence, requeueAfterSeconds=pause)
+        elif not self._out_of_patience(uid, workload, problem.sentence):
+            return
         self._answered[uid] = self._clock()
+
+    def _out_of_patience(self, uid: str, workload: Json, sentence: str) -> bool:
+        """Say why it waits; once it has waited long enough, let others have its quota.
+
+        Retry carries no `requeueAfterSeconds`: Kueue (0.19) would keep the quota for that long.
+        """
+        since, told = self._refused.get(uid, (self._clock(), ""))
+        patience = min(2.0 ** min(kueue.retries(workload), 10), LONGEST_PATIENCE_S)
+        if self._clock() - since >= patience:
+            self._write(workload, "Retry", sentence)
+            return True
+        if told != sentence:
+            self._write(workload, "Pending", sentence)
+        self._refused[uid] = (since, sentence)
+        return False
 
     def _members(self, workload: Json) -> tuple[list[Member], list[str], NoPlace | None]:
         """The workload's pods that ask for cards, the names of their podsets, or why they cannot be read."""
@@ -163,7 +181,7 @@ class FitCheck:
         except NotFound:
             return
         self._metrics.fit_answers.labels(state).inc()
-        if state != "Ready":
+        if state in {"Retry", "Rejected"}:
             _LOG.info("workload %s/%s: %s: %s", meta["namespace"], meta["name"], state, message)
 
 

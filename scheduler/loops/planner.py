@@ -65,7 +65,7 @@ class Planner:
             nodes=self._states(),
             asks=tuple(asks),
             policy=self._store.policy,
-            running=tuple(sorted(self._store.gang_members().items())),
+            running=tuple(sorted(self._store.ledger.gang_members().items())),
             offered=self._store.pending.offered({ask.uid for ask in asks}),
         )
         digest = _digest(problem)
@@ -83,7 +83,7 @@ class Planner:
                 if not w.problem and not w.gates and not isinstance(self._store.quotas.narrow(w.ask), Misfit)
             ]
             refused = set(self._store.pending.refused)
-            running = self._store.gang_members()
+            running = self._store.ledger.gang_members()
         gangs: dict[str, list[Waiting]] = defaultdict(list)
         chosen: list[Waiting] = []
         for one in waiting:

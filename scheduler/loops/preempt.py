@@ -64,10 +64,10 @@ class Preemption:
     def _best(self, ask: PodAsk) -> tuple[str, tuple[Evictable, ...]] | None:
         """The node and its victims: fewest first, then the least important, then the node's name."""
         best: tuple[tuple[int, int, str], tuple[Evictable, ...]] | None = None
-        for name in self._store.nodes_below(ask.priority)[:MOST_NODES]:
+        for name in self._store.ledger.nodes_below(ask.priority)[:MOST_NODES]:
             with self._store.lock:
                 state = self._store.fleet.state(name)
-                evictable = self._store.evictable(name, ask)
+                evictable = self._store.ledger.evictable(name, ask)
             uids = choose_victims(ask, state, evictable, self._store.engine.place_on)
             if not uids:
                 continue

@@ -103,7 +103,7 @@ def test_a_place_whose_time_is_over_is_gone() -> None:
     store = a_store(1)
     store.admissions.hold("w", [member(60_000)], 60.0)
 
-    for tenant in store.reservations_before(61.0):
+    for tenant in store.ledger.reservations_before(61.0):
         store.drop_reservation(tenant.uid)
 
     assert store.admissions.nodes(pod_of("w", 60_000, "p")) == []

@@ -105,7 +105,7 @@ def test_assume_then_the_watch_charges_once():
     store.apply_pod("MODIFIED", bound(pod, "node-1", grant))
 
     assert list(used(store).values()) == [CardUse(8000, 30, 1)]
-    assert store.counts() == {State.ASSUMED: 0, State.CONFIRMED: 1, State.RESERVED: 0}
+    assert store.ledger.counts() == {State.ASSUMED: 0, State.CONFIRMED: 1, State.RESERVED: 0}
 
 
 def test_undo_gives_an_assumption_back_but_never_a_bound_pod():
@@ -143,7 +143,7 @@ def test_a_relist_forgets_pods_that_are_gone_and_keeps_assumptions():
 
     store.replace_pods([new])
 
-    assert store.counts() == {State.ASSUMED: 1, State.CONFIRMED: 0, State.RESERVED: 0}
+    assert store.ledger.counts() == {State.ASSUMED: 1, State.CONFIRMED: 0, State.RESERVED: 0}
 
 
 def test_a_node_that_vanishes_and_returns_finds_its_tenants():

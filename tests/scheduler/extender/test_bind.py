@@ -151,7 +151,7 @@ def test_a_node_that_filled_up_meanwhile_is_refused_with_numbers():
 
     assert "filled up" in message
     assert "8,000 MiB" in message
-    assert world.store.counts()[State.ASSUMED] == 4
+    assert world.store.ledger.counts()[State.ASSUMED] == 4
 
 
 def test_a_pod_that_is_deleted_while_it_is_bound_gives_everything_back():

@@ -74,7 +74,7 @@ def test_old_assumptions_end_with_the_api_servers_word():
     pod = a_pod("early")
     ask = parse_pod(pod, tuple(v.names for v in VENDORS), SchedulingPolicy().defaults)
     world.store.assume(ask, "node-1", stages_of(pod["spec"]))
-    assert world.store.counts()[State.ASSUMED] == 1
+    assert world.store.ledger.counts()[State.ASSUMED] == 1
 
     assert world.catch_up.look(world.stop)
 

@@ -54,9 +54,9 @@ def test_until_the_victim_is_gone_the_reservation_is_not_ready():
     held = world.store.reservation("uid-default-important")
 
     assert held is not None
-    assert not world.store.ready(held)
+    assert not world.store.ledger.ready(held)
     world.store.apply_pod("DELETED", victim)
-    assert world.store.ready(held)
+    assert world.store.ledger.ready(held)
 
 
 def test_nobody_is_evicted_for_a_pod_that_is_not_more_important():
