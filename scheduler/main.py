@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from kerf.config.load import PolicyFile, load_settings, setting
 from kerf.config.tls import peer_context, server_context
 from kerf.kube import paths
-from kerf.kube.client import Kube, connect
+from kerf.kube.client import Kube, connect, connect_to
 from kerf.kube.errors import KubeError
 from kerf.kube.leadership import ALONE, CALL_S, GuardedKube, Leadership, unique_identity
 from kerf.kube.lease import Election, Times
@@ -31,6 +31,7 @@ from scheduler.extender.bind import Binder
 from scheduler.extender.gauges import Gauges
 from scheduler.extender.peers import Peers
 from scheduler.extender.verbs import Verbs
+from scheduler.loops.dispatch import DISPATCHER, Dispatcher
 from scheduler.loops.expire import Expiry
 from scheduler.loops.fit import FitCheck
 from scheduler.loops.gangs import POD_GROUPS, PodGroups
@@ -62,6 +63,11 @@ class Settings:
     identity: str | None = setting(None, "this replica's name in the Lease (default: the host's name)")
     advertise: str | None = setting(None, "HOST:PORT at which other replicas reach this one (default: --bind)")
     peer_ca: str | None = setting(None, "CA of the replicas' certificates, with --tls-cert (default: the system's)")
+    multikueue: bool = setting(False, f"be MultiKueue's dispatcher {DISPATCHER} (on the manager cluster)")
+    multikueue_namespace: str = setting("kueue-system", "namespace of the workers' kubeconfig Secrets")
+    multikueue_pins: bool = setting(
+        False, "the workers' Kueue has the gate ConcurrentAdmission on, so flavors are kept"
+    )
     hami_metrics: bool = setting(False, "also publish metrics under HAMi's names")
     log_level: str = setting("info", "debug, info, warning or error")
 
@@ -120,6 +126,7 @@ async def _serve(settings: Settings) -> int:
             Preemption(store, acting, metrics),
             QuotaController(store, acting, keeper, quota_metrics),
             FitCheck(store, acting, quota_metrics),
+            *_dispatchers(settings, acting, store),
         )
 
     catch_up = CatchUp(store, kube, nodes, pods).look if leadership else _nothing_to_catch_up
@@ -151,6 +158,21 @@ def _other_followers(kube: Kube, store: Store, keeper: QuotaKeeper) -> list[Foll
         Follower(kube, POD_GROUPS, groups.replace, groups.change, optional=True),
         Follower(kube, TENANT_QUOTAS, keeper.replace_tenants, keeper.change_tenant, optional=True),
         Follower(kube, RESOURCE_QUOTAS, keeper.replace_hard, keeper.change_hard),
+    ]
+
+
+def _dispatchers(settings: Settings, kube: Kube, store: Store) -> list[Loop]:
+    """MultiKueue's dispatcher, where this is the manager cluster."""
+    if not settings.multikueue:
+        return []
+    return [
+        Dispatcher(
+            kube,
+            lambda _: Store(store.policy, VENDORS),
+            connect_to,
+            namespace=settings.multikueue_namespace,
+            honours_pin=settings.multikueue_pins,
+        )
     ]
 
 

@@ -28,7 +28,8 @@ from kerf.wire.multikueue import (
     secret_of,
 )
 from scheduler.cache.store import Store
-from scheduler.loops.workers import Mirror, Need, Worker, need_of
+from scheduler.loops.mirror import Mirror
+from scheduler.loops.workers import Need, Worker, need_of
 from scheduler.quota.dispatch import Nomination, Offer, nominate
 
 _LOG = logging.getLogger("kerf.dispatch")
@@ -40,6 +41,13 @@ LONGEST_WAIT_S = 5.0
 DEBOUNCE_S = 0.1
 SETTLE_S = 10.0
 """How long a new worker may take to be read before others are nominated without it."""
+_FOLLOWED = {
+    "Workload": "workloads",
+    "AdmissionCheck": "admissionchecks",
+    "MultiKueueConfig": "multikueueconfigs",
+    "MultiKueueCluster": "multikueueclusters",
+    "ResourceFlavor": "resourceflavors",
+}
 REREAD_S = 30.0
 """How long a kubeconfig that was read is taken for true."""
 
@@ -81,30 +89,25 @@ class Dispatcher:
         self._patience_s = patience_s
         self._events = Events(kube, "kerf-dispatcher")
         self._stirred = threading.Event()
-        self._workloads = Mirror(kube, f"{ROOT}/workloads", self._stirred.set)
-        self._checks = Mirror(kube, f"{ROOT}/admissionchecks", self._stirred.set)
-        self._configs = Mirror(kube, f"{ROOT}/multikueueconfigs", self._stirred.set)
-        self._clusters = Mirror(kube, f"{ROOT}/multikueueclusters", self._stirred.set)
-        self._flavors = Mirror(kube, f"{ROOT}/resourceflavors", self._stirred.set)
+        self._seen = Mirror(
+            kube, {kind: f"{ROOT}/{plural}" for kind, plural in _FOLLOWED.items()}, stirred=self._stirred
+        )
         self._workers: dict[str, _Known] = {}
         self._since: dict[str, tuple[tuple[str, ...], float]] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Nominate whenever a workload, a node or a pod changed, until told to stop."""
-        mirrors = (self._workloads, self._checks, self._configs, self._clusters, self._flavors)
-        for mirror in mirrors:
-            mirror.follower.start()
+        self._seen.start()
         try:
             while not stop.is_set():
                 self._stirred.wait(LONGEST_WAIT_S)
                 if stop.wait(DEBOUNCE_S):
                     return
                 self._stirred.clear()
-                if all(mirror.follower.synced.is_set() for mirror in mirrors):
+                if self._seen.synced:
                     self.look()
         finally:
-            for mirror in mirrors:
-                mirror.follower.stop()
+            self._seen.stop()
             for known in self._workers.values():
                 known.worker.stop()
             self._workers.clear()
@@ -132,12 +135,13 @@ class Dispatcher:
                 _LOG.warning("workload %s: %s", one.key, error)
 
     def _waiting(self) -> list[Dispatchable]:
-        checks = [check["metadata"]["name"] for check in self._checks.all() if _ours(check)]
+        checks = [check["metadata"]["name"] for check in self._seen.items("AdmissionCheck") if _ours(check)]
         flavors = {
-            each["metadata"]["name"]: (each.get("spec") or {}).get("nodeLabels") or {} for each in self._flavors.all()
+            each["metadata"]["name"]: (each.get("spec") or {}).get("nodeLabels") or {}
+            for each in self._seen.items("ResourceFlavor")
         }
         found = []
-        for item in self._workloads.all():
+        for item in self._seen.items("Workload"):
             try:
                 one = parse_dispatchable(item, checks, flavors)
             except WireError as error:
@@ -191,10 +195,10 @@ class Dispatcher:
 
     def _candidates(self, check: str) -> list[str]:
         """The clusters of a check that Kueue is connected to, in its configuration's order."""
-        parameters = ((self._checks.get(check) or {}).get("spec") or {}).get("parameters") or {}
-        config = self._configs.get(str(parameters.get("name", ""))) or {}
+        parameters = ((self._seen.get("AdmissionCheck", check) or {}).get("spec") or {}).get("parameters") or {}
+        config = self._seen.get("MultiKueueConfig", str(parameters.get("name", ""))) or {}
         listed = (config.get("spec") or {}).get("clusters") or ()
-        return [name for name in listed if _active(self._clusters.get(name) or {})]
+        return [name for name in listed if _active(self._seen.get("MultiKueueCluster", name) or {})]
 
     def _settled(self) -> bool:
         """Whether every worker was read, or had its time: else the first one read would get everything."""
@@ -202,7 +206,7 @@ class Dispatcher:
         return all(known.worker.ready or known.since < soon for known in self._workers.values())
 
     def _connect_workers(self) -> None:
-        wanted = {cluster["metadata"]["name"]: cluster for cluster in self._clusters.all()}
+        wanted = {cluster["metadata"]["name"]: cluster for cluster in self._seen.items("MultiKueueCluster")}
         for name in [name for name in self._workers if name not in wanted]:
             self._workers.pop(name).worker.stop()
         for name, cluster in wanted.items():
@@ -221,7 +225,7 @@ class Dispatcher:
             known.read = time.monotonic()
             return
         kube = self._connect(parse_kubeconfig(secret))
-        worker = Worker(name, kube, self._store_for(name), self._stirred.set, honours_pin=self._honours_pin)
+        worker = Worker(name, kube, self._store_for(name), self._stirred, honours_pin=self._honours_pin)
         if known is not None:
             known.worker.stop()
         now = time.monotonic()

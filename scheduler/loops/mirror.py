@@ -15,11 +15,18 @@ Key = tuple[str, str, str]
 class Mirror:
     """Follows `paths` (kind to path). Kinds whose CRD is not installed count as empty."""
 
-    def __init__(self, kube: Kube, paths: Mapping[str, str], query: Query | None = None) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        paths: Mapping[str, str],
+        query: Query | None = None,
+        *,
+        stirred: threading.Event | None = None,
+    ) -> None:
         self._lock = threading.Lock()
         self._items: dict[Key, Json] = {}
-        self.stirred = threading.Event()
-        """Set with every change."""
+        self.stirred = stirred or threading.Event()
+        """Set with every change; several mirrors may share one."""
         self._followers = [
             Follower(kube, path, self._replacer(kind), self._changer(kind), query=query, optional=True)
             for kind, path in paths.items()
@@ -44,6 +51,11 @@ class Mirror:
         """The objects of these kinds, or of all, in the order of their keys. Callers do not change them."""
         with self._lock:
             return [item for key, item in sorted(self._items.items()) if not kinds or key[0] in kinds]
+
+    def get(self, kind: str, name: str, namespace: str = "") -> Json | None:
+        """One object. Callers do not change it."""
+        with self._lock:
+            return self._items.get((kind, namespace, name))
 
     def _replacer(self, kind: str) -> Callable[[list[Json]], None]:
         def replace(items: list[Json]) -> None:

@@ -1,5 +1,6 @@
 """One worker cluster seen from the manager: its nodes, pods, queues and flavors, and what it can offer a workload."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,45 +13,18 @@ from kerf.model.ask import PodAsk
 from kerf.model.quota import class_of
 from kerf.model.verdict import Misfit
 from kerf.wire.classes import class_label, selected_classes
-from kerf.wire.kueue import ROOT
+from kerf.wire.kueue import path_of
 from kerf.wire.multikueue import Dispatchable
 from kerf.wire.resources import parse_pod
 from scheduler.cache.store import Store
 from scheduler.core.explain import explain_misfit
 from scheduler.core.state import NodeState
+from scheduler.loops.mirror import Mirror
 from scheduler.quota.dispatch import Offer
 from scheduler.solver.problem import Problem
 from scheduler.solver.solve import plan
 
 Json = Mapping[str, Any]
-
-
-class Mirror:
-    """The objects of one path by `namespace/name`, followed; `changed` is called after each change."""
-
-    def __init__(self, kube: Kube, path: str, changed: Callable[[], None] = lambda: None) -> None:
-        self._items: dict[str, dict[str, Any]] = {}
-        self._changed = changed
-        self.follower = Follower(kube, path, self._replace, self._change, optional=True)
-
-    def all(self) -> list[dict[str, Any]]:
-        """Every object, by key."""
-        return [item for _, item in sorted(self._items.copy().items())]
-
-    def get(self, name: str, namespace: str = "") -> dict[str, Any] | None:
-        """One object."""
-        return self._items.get(f"{namespace}/{name}")
-
-    def _replace(self, items: list[dict[str, Any]]) -> None:
-        self._items = {_key(item): item for item in items}
-        self._changed()
-
-    def _change(self, kind: str, item: dict[str, Any]) -> None:
-        if kind == "DELETED":
-            self._items.pop(_key(item), None)
-        else:
-            self._items[_key(item)] = item
-        self._changed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,36 +55,35 @@ class Worker:
     """
 
     def __init__(
-        self, name: str, kube: Kube, store: Store, changed: Callable[[], None], *, honours_pin: bool = False
+        self, name: str, kube: Kube, store: Store, stirred: threading.Event, *, honours_pin: bool = False
     ) -> None:
         self.name = name
         self.store = store
         self._honours_pin = honours_pin
         self._answers: dict[str, tuple[tuple[object, ...], Offer]] = {}
-        self._queues = Mirror(kube, f"{ROOT}/localqueues", changed)
-        self._cluster_queues = Mirror(kube, f"{ROOT}/clusterqueues", changed)
-        self._flavors = Mirror(kube, f"{ROOT}/resourceflavors", changed)
-        mirrors = (self._queues, self._cluster_queues, self._flavors)
+        kinds = ("LocalQueue", "ClusterQueue", "ResourceFlavor")
+        self._kueue = Mirror(kube, {kind: path_of(kind) for kind in kinds}, stirred=stirred)
         self._followers = (
-            Follower(kube, paths.NODES, _then(store.replace_nodes, changed), _then2(store.apply_node, changed)),
-            Follower(kube, paths.PODS, _then(store.replace_pods, changed), _then2(store.apply_pod, changed)),
-            *(mirror.follower for mirror in mirrors),
+            Follower(kube, paths.NODES, _then(store.replace_nodes, stirred.set), _then2(store.apply_node, stirred.set)),
+            Follower(kube, paths.PODS, _then(store.replace_pods, stirred.set), _then2(store.apply_pod, stirred.set)),
         )
 
     def start(self) -> None:
         """Begin to follow; returns at once."""
+        self._kueue.start()
         for follower in self._followers:
             follower.start()
 
     def stop(self) -> None:
         """Stop following."""
+        self._kueue.stop()
         for follower in self._followers:
             follower.stop()
 
     @property
     def ready(self) -> bool:
         """Whether everything was read once."""
-        return all(follower.synced.is_set() for follower in self._followers)
+        return self._kueue.synced and all(follower.synced.is_set() for follower in self._followers)
 
     def offer(self, need: Need, before: Sequence[Need]) -> Offer:
         """What this cluster says of a workload, when all that was nominated to it `before` takes its part first."""
@@ -157,11 +130,11 @@ class Worker:
 
     def _flavors_for(self, workload: Dispatchable) -> tuple[tuple[str, ...], str]:
         """The worker's flavors of the workload's class, or why its queue cannot keep to that class."""
-        queue = self._queues.get(workload.queue, workload.namespace)
+        queue = self._kueue.get("LocalQueue", workload.queue, workload.namespace)
         if queue is None:
             return (), f"it has no LocalQueue {workload.namespace}/{workload.queue}"
         name = str(queue["spec"].get("clusterQueue"))
-        cluster_queue = self._cluster_queues.get(name)
+        cluster_queue = self._kueue.get("ClusterQueue", name)
         if cluster_queue is None:
             return (), f"it has no ClusterQueue {name}"
         if not workload.classes:
@@ -185,7 +158,7 @@ class Worker:
         return ours, ""
 
     def _classes(self, flavor: str) -> tuple[str, ...]:
-        found = self._flavors.get(flavor) or {}
+        found = self._kueue.get("ResourceFlavor", flavor) or {}
         return selected_classes((found.get("spec") or {}).get("nodeLabels") or {})
 
     def _states(self) -> tuple[NodeState, ...]:
@@ -217,8 +190,3 @@ def _then2(act: Callable[[str, Json], None], after: Callable[[], None]) -> Calla
         after()
 
     return both
-
-
-def _key(item: Json) -> str:
-    meta = item["metadata"]
-    return f"{meta.get('namespace') or ''}/{meta['name']}"
