@@ -6,8 +6,7 @@ STAMP  := $(VENV)/.installed
 RUN    := $(BIN)/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check fmt lint type arch unit chart chart-golden test-cluster test-limiter limiter gen clean \
-        bench-extender bench-cluster bench-quota bench-packing bench-planner bench-limiter
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -50,6 +49,9 @@ chart-golden: venv  ## render the chart's golden files again
 
 test-cluster: venv  ## tests on a real control plane and, where it can run, a real node
 	$(BIN)/pytest -p no:randomly -m cluster
+
+chaos: venv  ## bad days on a real control plane, with a verdict each (half an hour; DAYS=name,... runs some)
+	$(RUN) tests.cluster.chaos $(if $(DAYS),--days $(DAYS))
 
 limiter:  ## build libkerf.so
 	$(MAKE) -C limiter all

@@ -5,6 +5,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+_OURS = " || ".join(
+    f"key.startsWith('{prefix}')" for prefix in ("kerf.dev/", "quota.kerf.dev/", "hami.io/", "nvidia.com/")
+)
+
+
+def _keys(of: str, field: str) -> str:
+    return f"(has({of}.{field}) && {of}.{field}.exists(key, {_OURS}))"
+
+
+_ASKS = " || ".join(_keys("container.resources", field) for field in ("limits", "requests"))
+_MAPS = " || ".join(_keys("pod.metadata", field) for field in ("annotations", "labels"))
+_CONTAINERS = " || ".join(
+    f"(has(pod.spec.{kind}) && pod.spec.{kind}.exists(container, has(container.resources) && ({_ASKS})))"
+    for kind in ("containers", "initContainers")
+)
+CONCERNS_KERF = f"[object, oldObject].exists(pod, pod != null && ({_MAPS} || {_CONTAINERS}))"
+"""CEL: whether a pod names a card or carries a key of ours. Others never reach the webhook, nor wait for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
@@ -20,6 +38,8 @@ class Webhook:
     timeout_seconds: int = 5
     namespace_selector: dict[str, Any] = field(default_factory=dict)
     object_selector: dict[str, Any] = field(default_factory=dict)
+    condition: str = CONCERNS_KERF
+    """CEL; pods for which it is false pass unseen."""
 
 
 def render_kubeconfig(server: str, ca: Path, user: dict[str, Any]) -> dict[str, Any]:
@@ -47,6 +67,7 @@ def render_webhook(webhook: Webhook) -> dict[str, Any]:
                 "name": f"{webhook.name}.kerf.dev",
                 "clientConfig": {"url": webhook.url, "caBundle": base64.b64encode(webhook.ca).decode()},
                 "rules": [rule],
+                "matchConditions": [{"name": "concerns-kerf", "expression": webhook.condition}],
                 "admissionReviewVersions": ["v1"],
                 "sideEffects": "None",
                 "reinvocationPolicy": "IfNeeded",

@@ -201,7 +201,8 @@ def test_a_registered_webhook_changes_pods_before_they_are_stored(control_plane:
 
     path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/test"
     with a_service(answer, tls) as url:
-        control_plane.register_webhook(Webhook("test", f"{url}/mutate", control_plane.authority.certificate))
+        webhook = Webhook("test", f"{url}/mutate", control_plane.authority.certificate, condition="true")
+        control_plane.register_webhook(webhook)
         try:
             dry = f"{PODS}?dryRun=All"
             pod = a_sleeper("mutated")

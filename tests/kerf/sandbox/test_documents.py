@@ -154,7 +154,7 @@ def test_a_kubeconfig_has_one_context():
     }
 
 
-def test_a_webhook_is_asked_about_new_pods_only():
+def test_a_webhook_is_asked_about_pods_that_concern_kerf_and_no_others():
     (webhook,) = render_webhook(Webhook("kerf", "https://127.0.0.1:1/mutate", b"CA"))["webhooks"]
 
     assert webhook["clientConfig"] == {"url": "https://127.0.0.1:1/mutate", "caBundle": "Q0E="}
@@ -167,6 +167,8 @@ def test_a_webhook_is_asked_about_new_pods_only():
             "scope": "*",
         }
     ]
+    (condition,) = webhook["matchConditions"]
+    assert "key.startsWith('nvidia.com/')" in condition["expression"]
 
 
 def _untar(archive: bytes) -> dict[str, bytes]:

@@ -1,0 +1,68 @@
+"""`make chaos`: the bad days, one verdict line each; the last line is one JSON object.
+
+`DAYS=name,...` runs some; `--short` makes them as short as in `make test`. Days of a real node (device plugin upgraded
+or killed, kubelet restarted, with pods running) are cluster tests of the device plugin, run from here by pytest.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+
+from kerf.sandbox import node_obstacle
+from tests.cluster.chaos.days import DAYS
+from tests.cluster.chaos.verdict import Verdict, a_world, live_through
+from tests.cluster.chaos.world import FULL, SHORT
+
+NODE_DAYS = {
+    "kubelet-restarted": "test_with_the_kubelet_restarted_half_way",
+    "plugin-upgraded": "test_a_plugin_that_is_told_to_stop_withdraws_its_cards or killed_half_way",
+}
+NODE_TESTS = "tests/cluster/test_deviceplugin.py"
+NODE_DAY_S = 400
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the days; the exit status is 1 when one went badly."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--days", default="", help=f"some of {', '.join((*DAYS, *NODE_DAYS))}")
+    parser.add_argument("--short", action="store_true")
+    args = parser.parse_args(argv)
+    names = [name for name in args.days.split(",") if name] or [*DAYS, *NODE_DAYS]
+    if unknown := set(names) - {*DAYS, *NODE_DAYS}:
+        parser.error(f"--days: {', '.join(sorted(unknown))}: write some of {', '.join((*DAYS, *NODE_DAYS))}")
+    verdicts: list[Verdict] = []
+    if here := [name for name in names if name in DAYS]:
+        with a_world(SHORT if args.short else FULL) as world:
+            for name in here:
+                verdicts.append(live_through(world, name, DAYS[name]))
+                print(verdicts[-1], flush=True)
+    for name in names:
+        if name in NODE_DAYS:
+            verdicts.append(node_day(name))
+            print(verdicts[-1], flush=True)
+    result = {
+        "days": len(verdicts),
+        "bad": [each.name for each in verdicts if each.problems],
+        "overcommitted": sum(each.overcommitted for each in verdicts),
+        "lost": sum(each.lost for each in verdicts),
+        "seconds": {each.name: round(each.seconds, 1) for each in verdicts},
+    }
+    print(json.dumps(result))
+    return 1 if result["bad"] else 0
+
+
+def node_day(name: str) -> Verdict:
+    """A day on a real kubelet. Where none can run it counts as bad, and says why."""
+    start = time.monotonic()
+    if reason := node_obstacle():
+        return Verdict(name, 0.0, {}, 0, 0, (f"no real node: {reason}",), 0)
+    command = [sys.executable, "-m", "pytest", "-p", "no:randomly", NODE_TESTS, "-k", NODE_DAYS[name]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=NODE_DAY_S, check=False)
+    problems = () if done.returncode == 0 else (done.stdout[-600:],)
+    return Verdict(name, time.monotonic() - start, {"tests": NODE_DAYS[name]}, 0, 0, problems, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

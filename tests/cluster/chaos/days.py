@@ -1,0 +1,268 @@
+"""Bad days. Each is a function of the world that does harm and returns what it measured; the verdict is not its job."""
+
+import random
+import signal
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from kerf.kube.client import connect
+from kerf.kube.errors import Gone
+from kerf.sandbox import ApiError, await_until
+from kerf.sandbox.fakenodes import render_fake_node
+from tests.cluster.chaos.world import CARDS, NODES, WEBHOOK, World
+from tests.cluster.gpu_pods import PODS, a_fake_node, a_gpu_pod
+
+Facts = Mapping[str, float | int | str]
+Day = Callable[[World], Facts]
+
+
+def api_server_away(world: World) -> Facts:
+    """The API server is gone for a while and comes back, then hangs for as long and goes on."""
+    with world.load("away"):
+        time.sleep(3)
+        world.cp.kill("kube-apiserver")
+        time.sleep(world.size.outage_s)
+        world.cp.restart("kube-apiserver")
+        time.sleep(2)
+        world.cp.kill("kube-apiserver", signal.SIGSTOP)
+        time.sleep(world.size.outage_s / 2)
+        world.cp.kill("kube-apiserver", signal.SIGCONT)
+        time.sleep(3)
+    return {"outage_s": world.size.outage_s, "settled_s": round(world.settle(), 1)}
+
+
+def watch_gone(world: World) -> Facts:
+    """Both extenders sleep while the API server forgets what they last saw: their watches end with 410 Gone."""
+    kube = connect(str(world.cp.kubeconfig))
+    for i in range(5):
+        world.create(f"before-{i}")
+    world.settle()
+    _, version = kube.list(PODS)
+    for name in world.shop.ports:
+        world.cp.kill(name, signal.SIGSTOP)
+    for i in range(150):
+        world.create(f"gone-{i}")
+        if i % 2:
+            world.delete(f"gone-{i}")
+    world.cp.kill("kube-apiserver")
+    world.cp.restart("kube-apiserver")
+    try:
+        for _ in kube.watch(PODS, version, timeout_s=1):
+            pass
+        ended = "went on"
+    except Gone:
+        ended = "410 Gone"
+    kube.close()
+    for name in world.shop.ports:
+        world.cp.kill(name, signal.SIGCONT)
+    world.delete("before-0")
+    return {"watch": ended, "settled_s": round(world.settle(), 1)}
+
+
+def etcd_slow(world: World) -> Facts:
+    """Etcd stops for up to two seconds at a time, again and again: answers come late or not at all."""
+    chance = random.Random(3)
+    until = time.monotonic() + world.size.outage_s
+    bursts = 0
+    with world.load("slow"):
+        while time.monotonic() < until:
+            world.cp.kill("etcd", signal.SIGSTOP)
+            time.sleep(chance.uniform(0.2, 2.0))
+            world.cp.kill("etcd", signal.SIGCONT)
+            time.sleep(chance.uniform(0.05, 0.6))
+            bursts += 1
+    return {"stops": bursts, "settled_s": round(world.settle(), 1)}
+
+
+def clock_skew(world: World) -> Facts:
+    """A replica whose clocks stand elsewhere, and a Lease whose timestamps lie; then the leader is killed."""
+    supervisor = world.cp.supervisor
+    skewed = "b"
+    supervisor.stop(skewed)
+    command = supervisor._commands[skewed]
+    jump = ("unshare", "--time", "--fork", "--kill-child", "--monotonic", "1000000", "--boottime", "1000000")
+    try:
+        supervisor.start(replace(command, argv=(*jump, *command.argv)))
+        await_until(lambda: world.shop.leads("a"), "the other replica to lead", 15)
+        with world.load("skew"):
+            time.sleep(3)
+            lease = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kerf-scheduler"
+            world.cp.api.patch(lease, {"spec": {"renewTime": "2001-01-01T00:00:00.000000Z"}})
+            time.sleep(2)
+            still = world.shop.leads("a")
+            world.cp.api.patch(lease, {"spec": {"renewTime": "2099-01-01T00:00:00.000000Z"}})
+            start = time.monotonic()
+            world.cp.kill("a")
+            await_until(lambda: world.shop.leads(skewed), "the skewed replica to lead", 15)
+            took = time.monotonic() - start
+            world.cp.restart("a")
+        return {"kept": str(still), "failover_s": round(took, 2), "settled_s": round(world.settle(), 1)}
+    finally:
+        supervisor.stop(skewed)
+        supervisor.start(command)
+
+
+def deleted_while_binding(world: World) -> Facts:
+    """Pods are deleted at the very moment at which they are bound; a few that stay must be bound all the same."""
+    names = [f"brief-{i}" for i in range(world.size.deleted)]
+
+    def come_and_go(name: str) -> None:
+        world.create(name, mem=60_000)
+        time.sleep(random.Random(name).uniform(0.0, 1.0))
+        world.delete(name)
+
+    with ThreadPoolExecutor(24) as pool:
+        list(pool.map(come_and_go, names))
+    for i in range(len(NODES) * CARDS):  # every card must be free again
+        world.create(f"stays-{i}", mem=81_559, cores=100)
+    return {"deleted": len(names), "settled_s": round(world.settle(), 1)}
+
+
+def node_returns(world: World) -> Facts:
+    """A node vanishes with its pods and returns under the same name with other cards."""
+    node = NODES[0]
+    with world.load("node"):
+        time.sleep(4)
+        world.cp.api.delete(f"/api/v1/nodes/{node}")
+        for pod in world.cp.api.get(f"{PODS}?fieldSelector=spec.nodeName%3D{node}")["items"]:
+            world.delete(pod["metadata"]["name"])  # what the pod garbage collector does after a while
+        time.sleep(2)
+        fresh = render_fake_node(a_fake_node(node, CARDS))
+        notes = fresh["metadata"]["annotations"]
+        notes["kerf.dev/inventory"] = notes["kerf.dev/inventory"].replace(f"GPU-{node}", f"GPU-new-{node}")
+        world.cp.api.post("/api/v1/nodes", fresh)
+        time.sleep(2)
+    settled = world.settle()
+    fill = len(NODES) * CARDS
+    for pod in world.cp.api.get(PODS)["items"]:
+        world.delete(pod["metadata"]["name"])
+    for i in range(fill):
+        world.create(f"whole-{i}", mem=81_559, cores=100)
+    world.settle()
+    return {"settled_s": round(settled, 1), "cards_filled": fill}
+
+
+def certificate_rotated(world: World) -> Facts:
+    """The webhook's certificate changes five times under load; no pod is refused."""
+    refused = 0
+
+    def push() -> None:
+        nonlocal refused
+        number = 0
+        while not over.is_set():
+            refused += not world.create(f"rotate-{number}")
+            number += 1
+            time.sleep(0.05)
+
+    over = threading.Event()
+    thread = threading.Thread(target=push)
+    thread.start()
+    host, port = world.url.removeprefix("https://").split(":")
+    seen = {ssl.get_server_certificate((host, int(port)))}
+    for _ in range(5):
+        before = len(seen)
+        world.cp.authority.issue(WEBHOOK, hosts=("127.0.0.1",)).write(world.cp.layout.pki, WEBHOOK)
+
+        def changed(before: int = before) -> bool:
+            seen.add(ssl.get_server_certificate((host, int(port))))
+            return len(seen) > before
+
+        await_until(changed, "the new certificate to be served", 20)
+    over.set()
+    thread.join()
+    if refused:
+        raise AssertionError(f"{refused} pods were refused while certificates changed")
+    return {"certificates": len(seen), "pods": len(world.stored), "settled_s": round(world.settle(), 1)}
+
+
+def webhook_down(world: World) -> Facts:
+    """Without its webhook a pod that names a card waits at the door, and one that names none passes at once."""
+    world.cp.kill(WEBHOOK)
+    plain = a_gpu_pod("plain")
+    plain["spec"]["schedulerName"] = "default-scheduler"
+    plain["spec"]["containers"] = [{"name": "main", "image": "app"}]
+    slowest = 0.0
+    for _ in range(20):
+        start = time.monotonic()
+        world.cp.api.post(f"{PODS}?dryRun=All", plain)
+        slowest = max(slowest, time.monotonic() - start)
+    early = world.create("early")
+    world.cp.restart(WEBHOOK)
+    if early:
+        raise AssertionError("a pod that names a card was stored unseen while the webhook was down")
+    await_until(lambda: world.create("late"), "a pod with a card to pass", 20)
+    return {"plain_pods_s": round(slowest, 3), "settled_s": round(world.settle(), 1)}
+
+
+def malformed(world: World) -> Facts:
+    """A tenant creates pods that nobody can read, some past the webhook; others go on being scheduled."""
+    kinds = (
+        {"nvidia.com/gpu": "1", "nvidia.com/gpumem": "3Gi"},
+        {"nvidia.com/gpu": "99999999999"},
+        {"nvidia.com/gpu": "1", "nvidia.com/gpucores": "4000"},
+        {"nvidia.com/gpumem-percentage": "101", "nvidia.com/gpu": "1"},
+    )
+    refused = passed = 0
+
+    def push(number: int) -> bool:
+        pod = a_gpu_pod(f"bad-{number}")
+        pod["spec"]["containers"][0]["resources"] = {"limits": dict(kinds[number % len(kinds)])}
+        pod["metadata"]["annotations"] = {
+            "kerf.dev/gang-size": "x" * (number % 5000),
+            "hami.io/gpu-scheduler-policy": "?",
+        }
+        if number % 2:  # the webhook never sees it: whoever runs it another way meets the scheduler
+            pod["metadata"]["labels"] = {"hami.io/webhook": "ignore"}
+        try:
+            world.cp.api.post(PODS, pod)
+        except ApiError:
+            return False
+        return True
+
+    with world.load("good", every_s=0.2):
+        with ThreadPoolExecutor(8) as pool:
+            for stored in pool.map(push, range(world.size.malformed)):
+                passed += stored
+                refused += not stored
+        settled = world.settle()
+    for pod in world.cp.api.get(PODS)["items"]:
+        if pod["metadata"]["name"].startswith("bad-"):
+            if pod["spec"].get("nodeName"):
+                raise AssertionError(f"{pod['metadata']['name']} was bound")
+            world.delete(pod["metadata"]["name"])
+    return {"refused": refused, "stored": passed, "settled_s": round(settled, 1)}
+
+
+def killed_at_random(world: World) -> Facts:
+    """Every process is killed at random, and started again a moment later, while pods come and go."""
+    chance = random.Random(11)
+    kills = dict.fromkeys(world.processes(), 0)
+    until = time.monotonic() + world.size.killing_s
+    with world.load("kill"):
+        while time.monotonic() < until:
+            victims = chance.sample(world.processes(), chance.choice((1, 1, 2)))
+            for victim in victims:
+                world.cp.kill(victim)
+                kills[victim] += 1
+            time.sleep(chance.uniform(0.0, 2.0))
+            world.revive()
+            time.sleep(chance.uniform(0.0, 2.0))
+    return {"kills": sum(kills.values()), "settled_s": round(world.settle(), 1)}
+
+
+DAYS: Mapping[str, Day] = {
+    "api-server-away": api_server_away,
+    "watch-gone": watch_gone,
+    "etcd-slow": etcd_slow,
+    "clock-skew": clock_skew,
+    "deleted-while-binding": deleted_while_binding,
+    "node-returns": node_returns,
+    "certificate-rotated": certificate_rotated,
+    "webhook-down": webhook_down,
+    "malformed-pods": malformed,
+    "killed-at-random": killed_at_random,
+}

@@ -1,0 +1,214 @@
+"""The cluster that bad days happen to: two kube-schedulers, each beside its own extender, a webhook, fake nodes.
+
+A watcher recomputes all along, from the API server alone, that no card holds more than it has and that no grant
+changes. Every pod that the API server said it stored must be bound when the day is over.
+"""
+
+import signal
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from kerf.sandbox import ApiError, Command, ControlPlane, SandboxError, Webhook, await_until, free_ports
+from kerf.sandbox.commands import answers
+from kerf.sandbox.invariants import GRANT, overcommitted, ungranted
+from tests.cluster.gpu_pods import PODS, a_fake_node, a_gpu_pod
+from tests.cluster.replicas import Replicas
+
+NODES = tuple(f"day-{i}" for i in range(4))
+CARDS = 8
+WEBHOOK = "chaos-webhook"
+CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+SETTLE_S = 90.0
+REPLICAS = ("a", "b")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How bad a day is: seconds without something, seconds of killing, malformed pods, pods deleted while they bind."""
+
+    outage_s: float = 30.0
+    killing_s: float = 300.0
+    malformed: int = 10_000
+    deleted: int = 1_000
+
+
+SHORT = Size(outage_s=6.0, killing_s=25.0, malformed=400, deleted=150)
+FULL = Size()
+
+
+class Watcher:
+    """Looks twice a second; what it saw is in `wrong`. The API server's absence is no answer, and is not counted."""
+
+    def __init__(self, cp: ControlPlane) -> None:
+        self._api = cp.api
+        self._grants: dict[str, tuple[str, str]] = {}
+        self.wrong: list[str] = []
+        self.looks = 0
+
+    def look(self) -> None:
+        try:
+            nodes, pods = self._api.get("/api/v1/nodes")["items"], self._api.get(PODS)["items"]
+        except ApiError:
+            return
+        self.looks += 1
+        found = overcommitted(nodes, pods) + [f"{name} is bound without a grant" for name in ungranted(pods)]
+        for pod in pods:
+            if pod["spec"].get("nodeName"):
+                now = pod["spec"]["nodeName"], pod["metadata"].get("annotations", {}).get(GRANT, "")
+                before = self._grants.setdefault(pod["metadata"]["uid"], now)
+                if now != before:
+                    found.append(f"{pod['metadata']['name']} had {before} and has {now}")
+        self.wrong += [each for each in found if each not in self.wrong]
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        over = threading.Event()
+
+        def run() -> None:
+            while not over.wait(0.5):
+                self.look()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self.look()
+
+
+@dataclass
+class World:
+    """One cluster; days come one after another."""
+
+    cp: ControlPlane
+    size: Size
+    shop: Replicas = field(init=False)
+    url: str = ""
+    tls: tuple[Any, Any] = ("", "")
+    stored: set[str] = field(default_factory=set)
+    """Pods that the API server said it stored and nobody deleted since."""
+
+    def build(self) -> None:
+        """Start everything that belongs to it."""
+        cp = self.cp
+        cp.add_fake_nodes([a_fake_node(name, CARDS) for name in NODES])
+        self.shop = Replicas(cp)
+        self._start_webhook()
+        for name in REPLICAS:
+            self.shop.start(name)
+            self.shop.start_scheduler(name)
+
+    def _start_webhook(self) -> None:
+        (port,) = free_ports(1)
+        self.url = f"https://127.0.0.1:{port}"
+        self.tls = self.cp.authority.issue(WEBHOOK, hosts=("127.0.0.1",)).write(self.cp.layout.pki, WEBHOOK)
+        trust = ssl.create_default_context(cafile=self.cp.ca)
+        flags = ("--bind", f"127.0.0.1:{port}", "--tls-cert", str(self.tls[0]), "--tls-key", str(self.tls[1]))
+        users = tuple(word for name in REPLICAS for word in ("--trusted-user", name))
+        argv = (sys.executable, "-m", "webhook", *flags, *users)
+        self.cp.supervisor.start(Command(WEBHOOK, argv, ready=lambda: answers(f"{self.url}/readyz", trust)))
+        self.cp.register_webhook(Webhook(WEBHOOK, f"{self.url}/mutate", self.cp.ca.read_bytes()))
+
+    # ---- pods
+    def create(self, name: str, **ask: Any) -> bool:
+        """Create one pod; whether the API server said that it is stored."""
+        try:
+            self.cp.api.post(PODS, a_gpu_pod(name, **{"mem": 3000, "cores": 4, **ask}))
+        except ApiError:
+            return False
+        self.stored.add(name)
+        return True
+
+    def delete(self, name: str) -> None:
+        """Delete one pod, which may be gone already."""
+        self.stored.discard(name)
+        try:
+            self.cp.api.delete(f"{PODS}/{name}", 0)
+        except ApiError as error:
+            if error.status not in (0, 404, 500, 503, 504):
+                raise
+
+    @contextmanager
+    def load(self, prefix: str, every_s: float = 0.1, most: int = 220) -> Iterator[None]:
+        """A stream of pods while the context lasts; at most so many live at once, the oldest leave."""
+        over = threading.Event()
+        live: list[str] = []
+
+        def run() -> None:
+            number = 0
+            while not over.wait(every_s):
+                name = f"{prefix}-{number}"
+                number += 1
+                if self.create(name):
+                    live.append(name)
+                if len(live) > most:
+                    self.delete(live.pop(0))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def waiting(self) -> list[str]:
+        """Stored pods that are not bound, or are not there any more."""
+        try:
+            found = {pod["metadata"]["name"]: pod["spec"].get("nodeName") for pod in self.cp.api.get(PODS)["items"]}
+        except ApiError:
+            return sorted(self.stored) or ["the API server does not answer"]
+        return sorted(name for name in self.stored if not found.get(name))
+
+    def settle(self, seconds: float = SETTLE_S) -> float:
+        """Wait until every stored pod is bound; how long it took. Raises SandboxError that names those that are not."""
+        start = time.monotonic()
+        try:
+            await_until(lambda: not self.waiting(), "every pod to be bound", seconds)
+        except SandboxError:
+            raise SandboxError(f"lost after {seconds:.0f} s: {self.waiting()[:5]} of {len(self.stored)}") from None
+        return time.monotonic() - start
+
+    # ---- processes
+    def processes(self) -> tuple[str, ...]:
+        """Everything that a bad day may kill."""
+        return ("etcd", "kube-apiserver", "kube-controller-manager", WEBHOOK, *self.kerfs())
+
+    def kerfs(self) -> tuple[str, ...]:
+        return tuple(process for name in REPLICAS for process in (f"kube-scheduler-{name}", name))
+
+    def revive(self, seconds: float = 120.0) -> None:
+        """Let everything that stopped or died run again, in the order in which it was first started."""
+        supervisor = self.cp.supervisor
+        deadline = time.monotonic() + seconds
+        for name in supervisor.names():
+            if supervisor.alive(name):
+                supervisor.kill(name, signal.SIGCONT)
+        while dead := [name for name in supervisor.names() if not supervisor.alive(name)]:
+            if time.monotonic() > deadline:
+                raise SandboxError(f"{dead} do not come back")
+            for name in dead:
+                try:
+                    self.cp.restart(name)
+                except SandboxError:
+                    continue  # it needs another one that is still dead
+
+    def clear(self) -> None:
+        """Nothing is left of a day."""
+        self.revive()
+        await_until(self.cp.api.is_ready, "the API server", 60)
+        self.stored.clear()
+        names = [pod["metadata"]["name"] for pod in self.cp.api.get(PODS)["items"]]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(self.delete, names))
+        await_until(lambda: not self.cp.api.get(PODS)["items"], "the pods to be gone", 120)
+        self.shop.await_leader(seconds=30)
