@@ -164,14 +164,14 @@ def certificate_rotated(world: World) -> Facts:
     host, port = world.url.removeprefix("https://").split(":")
     seen = {ssl.get_server_certificate((host, int(port)))}
     for _ in range(5):
-        before = len(seen)
+        before, pods = len(seen), len(world.stored)
         world.cp.authority.issue(WEBHOOK, hosts=("127.0.0.1",)).write(world.cp.layout.pki, WEBHOOK)
 
-        def changed(before: int = before) -> bool:
+        def changed(before: int = before, pods: int = pods) -> bool:
             seen.add(ssl.get_server_certificate((host, int(port))))
-            return len(seen) > before
+            return len(seen) > before and len(world.stored) > pods + 10
 
-        await_until(changed, "the new certificate to be served", 20)
+        await_until(changed, "the new certificate to be served, and ten pods meanwhile", 20)
     over.set()
     thread.join()
     if refused:
@@ -228,7 +228,7 @@ def malformed(world: World) -> Facts:
             for stored in pool.map(push, range(world.size.malformed)):
                 passed += stored
                 refused += not stored
-        settled = world.settle()
+    settled = world.settle()
     for pod in world.cp.api.get(PODS)["items"]:
         if pod["metadata"]["name"].startswith("bad-"):
             if pod["spec"].get("nodeName"):

@@ -167,7 +167,7 @@ class World:
             found = {pod["metadata"]["name"]: pod["spec"].get("nodeName") for pod in self.cp.api.get(PODS)["items"]}
         except ApiError:
             return sorted(self.stored) or ["the API server does not answer"]
-        return sorted(name for name in self.stored if not found.get(name))
+        return sorted(name for name in tuple(self.stored) if not found.get(name))
 
     def settle(self, seconds: float = SETTLE_S) -> float:
         """Wait until every stored pod is bound; how long it took. Raises SandboxError that names those that are not."""
