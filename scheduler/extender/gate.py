@@ -10,7 +10,7 @@ from scheduler.metrics import SchedulerMetrics
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MOST_REQUESTS = 1_000
-MOST_BYTES = 256 << 20
+MOST_BYTES = 64 << 20
 """Of bodies in flight; one that does not tell its length counts as the largest."""
 RETRY_S = 1
 

@@ -50,7 +50,7 @@ class Peers:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._leaders = leaders
-        self._own = own_address
+        self._own = plain_address(own_address)
         self._metrics = metrics
         self._tls = tls
         self._clock = clock
@@ -90,7 +90,8 @@ class Peers:
         if self._leaders.term():
             return ""
         claim = self._leaders.leader()
-        return claim.address if claim is not None and claim.address != self._own else ""
+        address = plain_address(claim.address) if claim is not None else ""
+        return address if address != self._own else ""
 
     async def _ask(self, address: str, verb: str, body: bytes, seconds: float) -> bytes:
         if self._session is None:
@@ -115,3 +116,10 @@ class Peers:
             raise
         finally:
             self._metrics.forwarded.labels(verb, outcome).inc()
+
+
+def plain_address(address: str) -> str:
+    """HOST:PORT as a URL wants it: brackets around IPv6 and nothing else, whatever a template wrote."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}" if host else address

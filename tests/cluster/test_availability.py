@@ -3,12 +3,16 @@
 import http.client
 import json
 import random
+import select
 import signal
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -216,3 +220,31 @@ def test_a_replica_whose_clocks_are_a_day_off_does_not_disturb_and_can_lead(cp, 
 
     assert took <= 5.0
     assert violations(cp) == []
+
+
+def test_a_flood_of_bodies_is_turned_away_and_memory_stays(cp, pair):
+    """400 connections announce 1 MiB each and send half of it: 64 MiB are let in, the others are told to come back."""
+    pid = cp.supervisor.pid("one")
+
+    def resident_mib() -> int:
+        status = Path(f"/proc/{pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) // 1024
+
+    before = resident_mib()
+    head = b"POST /filter HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n"
+    with ExitStack() as held:
+        flood = [held.enter_context(socket.create_connection(("127.0.0.1", pair.ports["one"]))) for _ in range(400)]
+        for connection in flood:
+            connection.sendall(head + b" " * 524_288)
+        await_until(lambda: len(select.select(flood, [], [], 0)[0]) >= 336, "those above 64 to be answered", 8)
+        answered = [connection.recv(4096) for connection in select.select(flood, [], [], 0)[0]]
+        during = resident_mib()
+        alive = pair.call("one", "GET", "/healthz", None, 5)[0]
+
+    assert len(answered) == 336
+    assert all(b" 503 " in each and b"Retry-After: 1" in each for each in answered)
+    assert alive == 200
+    assert during - before <= 200
+    (pod,) = crowd(cp, 1)
+    await_until(lambda: pair.bind("one", pod, NODES[0]) == "", "a bind after the flood", 20)
+    print(f"{len(answered)} of 400 turned away, {before} MiB before, {during} MiB during")

@@ -32,6 +32,7 @@ def api_server_away(world: World) -> Facts:
         time.sleep(world.size.outage_s / 2)
         world.cp.kill("kube-apiserver", signal.SIGCONT)
         time.sleep(3)
+    world.revive()  # a kube-scheduler that lost its own lease ends; a kubelet would start it again
     return {"outage_s": world.size.outage_s, "settled_s": round(world.settle(), 1)}
 
 
@@ -75,6 +76,7 @@ def etcd_slow(world: World) -> Facts:
             world.cp.kill("etcd", signal.SIGCONT)
             time.sleep(chance.uniform(0.05, 0.6))
             bursts += 1
+    world.revive()
     return {"stops": bursts, "settled_s": round(world.settle(), 1)}
 
 
@@ -223,11 +225,10 @@ def malformed(world: World) -> Facts:
             return False
         return True
 
-    with world.load("good", every_s=0.2):
-        with ThreadPoolExecutor(8) as pool:
-            for stored in pool.map(push, range(world.size.malformed)):
-                passed += stored
-                refused += not stored
+    with world.load("good", every_s=0.2), ThreadPoolExecutor(8) as pool:
+        for stored in pool.map(push, range(world.size.malformed)):
+            passed += stored
+            refused += not stored
     settled = world.settle()
     for pod in world.cp.api.get(PODS)["items"]:
         if pod["metadata"]["name"].startswith("bad-"):

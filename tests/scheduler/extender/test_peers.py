@@ -13,7 +13,7 @@ from kerf.vendors.registry import VENDORS
 from scheduler.cache.store import Store, load
 from scheduler.extender.app import Extender
 from scheduler.extender.bind import Binder
-from scheduler.extender.peers import Peers
+from scheduler.extender.peers import Peers, plain_address
 from scheduler.extender.verbs import Verbs
 from scheduler.metrics import SchedulerMetrics
 
@@ -109,3 +109,15 @@ def test_a_request_is_passed_on_once_even_between_two_that_take_each_other_for_t
         assert answer["NodeNames"] == ["a", "b"]
 
     serve(check)
+
+
+def test_brackets_stand_around_ipv6_alone():
+    written = ["[10.0.0.1]:9090", "10.0.0.1:9090", "[fd00::1]:9090", "kerf-0.kerf:9090", ""]
+
+    assert [plain_address(address) for address in written] == [
+        "10.0.0.1:9090",
+        "10.0.0.1:9090",
+        "[fd00::1]:9090",
+        "kerf-0.kerf:9090",
+        "",
+    ]
