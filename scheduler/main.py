@@ -39,6 +39,7 @@ from scheduler.loops.leader import CatchUp, LeaderLoops, Loop, start_loop
 from scheduler.loops.planner import Planner
 from scheduler.loops.preempt import Preemption
 from scheduler.loops.quota import QuotaController
+from scheduler.loops.wake import Reveille
 from scheduler.metrics import QuotaMetrics, SchedulerMetrics
 
 _LOG = logging.getLogger("kerf.scheduler")
@@ -122,6 +123,7 @@ async def _serve(settings: Settings) -> int:
 
     def loops() -> Sequence[Loop]:  # what only the leader does
         return (
+            Reveille(store, acting),
             Planner(store, acting, metrics),
             Preemption(store, acting, metrics),
             QuotaController(store, acting, keeper, quota_metrics),
