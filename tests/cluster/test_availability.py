@@ -248,3 +248,25 @@ def test_a_flood_of_bodies_is_turned_away_and_memory_stays(cp, pair):
     (pod,) = crowd(cp, 1)
     await_until(lambda: pair.bind("one", pod, NODES[0]) == "", "a bind after the flood", 20)
     print(f"{len(answered)} of 400 turned away, {before} MiB before, {during} MiB during")
+
+
+def test_a_gang_and_a_preemption_go_through_a_kube_scheduler_that_asks_the_follower(cp, pair):
+    """Reservations and refusals live at the leader; kube-scheduler gets both through the follower."""
+    path = "/apis/scheduling.k8s.io/v1/priorityclasses"
+    document = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "ha-high"}}
+    cp.api.post(path, {**document, "value": 1000})
+    pair.start_scheduler("two")
+    gang = {"labels": {"kerf.dev/gang": "red"}, "annotations": {"kerf.dev/gang-size": "12"}}
+    names = [f"red-{i}" for i in range(12)]
+
+    create(cp, *[a_gpu_pod(name, mem=60_000, cores=0, **gang) for name in names])
+    await_bound(cp, *names, seconds=40)
+    rest = [f"rest-{i}" for i in range(4)]
+    create(cp, *[a_gpu_pod(name, mem=60_000, cores=0) for name in rest])
+    await_bound(cp, *rest)
+    cp.kill("one")
+    create(cp, a_gpu_pod("important", mem=60_000, cores=0, priorityClassName="ha-high"))
+
+    await_bound(cp, "important", seconds=40)
+    assert violations(cp) == []
+    cp.api.delete(f"{path}/ha-high")
