@@ -13,19 +13,25 @@ from aiohttp import web
 
 from kerf.config.load import PolicyFile, load_settings, required_setting, setting
 from kerf.config.tls import server_context
+from kerf.kube.client import connect
+from kerf.kube.errors import KubeError
 from kerf.model.policy import SchedulingPolicy
 from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
 from kerf.wire.admission import Answer, Review
 from kerf.wire.errors import WireError
+from webhook.core.certificates import Lifetimes
 from webhook.core.mutate import mutate
 from webhook.core.settings import Settings
 from webhook.server.app import Limits, Service
+from webhook.server.keeper import Keeper, Places
 
 log = logging.getLogger("webhook")
 HANDSHAKE_S = 10.0
 FINISH_S = 10.0
 """How long requests in flight may take to finish after SIGTERM."""
+SPREAD_ROUNDS = 4
+"""Looks of every replica between the injection of a new authority and the first certificate of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +41,22 @@ class Flags:
     bind: str = required_setting("HOST:PORT to serve on; port 0 takes a free one")
     tls_cert: str | None = setting(None, "PEM certificate chain; read again when it changes")
     tls_key: str | None = setting(None, "PEM private key")
-    kubeconfig: str | None = setting(None, "accepted so that all daemons start alike; the webhook calls nobody")
+    kubeconfig: str | None = setting(None, "how to reach the API server outside a cluster; for --manage-certs alone")
     scheduler_name: str = setting("kerf-scheduler", "schedulerName for pods that ask for cards")
     config: str | None = setting(None, "SchedulingPolicy whose defaults are filled in; read again when it changes")
     runtime_class: str = setting("", "runtimeClassName for pods that ask for cards and name none")
     trusted_user: tuple[str, ...] = setting((), "user who may change what only Kerf or HAMi write on pods; repeatable")
     allowed_scheduler: tuple[str, ...] = setting((), "further scheduler that pods with cards may name; repeatable")
     opted_out_cards: bool = setting(False, "let pods with the label kerf.dev/webhook=ignore ask for cards")
+    manage_certs: bool = setting(False, "make, share, renew and inject the webhook's certificates itself")
+    namespace: str = setting("", "namespace of the Service and of the Secret with the certificates")
+    service_name: str = setting("kerf-webhook", "Service by which API servers call the webhook")
+    cert_secret: str = setting("kerf-webhook-cert", "Secret in which all replicas share certificates and keys")
+    webhook_configuration: tuple[str, ...] = setting((), "MutatingWebhookConfiguration to inject into; repeatable")
+    cert_host: tuple[str, ...] = setting((), "further name or address that the certificate is for; repeatable")
+    cert_hours: float = setting(90 * 24.0, "life of a certificate; renewed when two thirds are over")
+    authority_hours: float = setting(5 * 365 * 24.0, "life of the authority that issues them")
+    cert_check_seconds: float = setting(30.0, "pause between two looks at Secret and configurations")
     drain_seconds: float = setting(0.0, "how long to go on serving, unready, after SIGTERM")
     log_level: str = setting("info", "debug, info, warning or error")
 
@@ -77,19 +92,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = load_settings(Flags, argv, program="python -m webhook", about="Kerf's mutating admission webhook.")
     start_logging(flags.log_level)
     try:
-        host, port = parse_bind(flags.bind)
-        tls = server_context(flags.tls_cert, flags.tls_key)
+        address = parse_bind(flags.bind)
+        keeper = keeper_of(flags)
+        tls = keeper.tls.context if keeper else server_context(flags.tls_cert, flags.tls_key)
         policy = PolicyFile(flags.config)
-    except WireError as error:
+    except (WireError, KubeError) as error:
         sys.stderr.write(f"webhook: {error}\n")
         return 1
     rules = Rules(flags, policy.policy)
     policy.start(rules.adopt, lambda problem: log.warning("policy not reloaded: %s", problem))
+    service = Service(rules.decide, Metrics(), Limits())
+    if keeper:
+        service.watch_certificates(keeper.obstacle, lambda: keeper.expiry)
+        keeper.start()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(serve(rules, (host, port), tls, flags.drain_seconds))
+            return runner.run(serve(service, address, tls, flags.drain_seconds))
     finally:
         policy.stop()
+        if keeper:
+            keeper.stop()
+
+
+def keeper_of(flags: Flags) -> Keeper | None:
+    """What keeps the certificates, None when they come as files. Raises WireError, KubeError."""
+    if not flags.manage_certs:
+        return None
+    if flags.tls_cert or flags.tls_key:
+        raise WireError("--manage-certs", flags.tls_cert or flags.tls_key, "drop it, or --tls-cert and --tls-key")
+    if not flags.namespace or not flags.webhook_configuration:
+        raise WireError("--manage-certs", "", "give --namespace and --webhook-configuration too")
+    if min(flags.cert_hours, flags.authority_hours, flags.cert_check_seconds) <= 0:
+        raise WireError("--cert-hours, --authority-hours, --cert-check-seconds", "", "write numbers above 0")
+    places = Places(
+        flags.namespace, flags.cert_secret, flags.service_name, flags.webhook_configuration, flags.cert_host
+    )
+    spread = SPREAD_ROUNDS * flags.cert_check_seconds
+    lifetimes = Lifetimes(flags.cert_hours * 3600, flags.authority_hours * 3600, spread)
+    return Keeper(connect(flags.kubeconfig), places, lifetimes, flags.cert_check_seconds)
 
 
 def parse_bind(text: str) -> tuple[str, int]:
@@ -100,9 +140,8 @@ def parse_bind(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)  # noqa: S104 (what ":PORT" means)
 
 
-async def serve(rules: Rules, address: tuple[str, int], tls: ssl.SSLContext | None, drain_s: float) -> int:
+async def serve(service: Service, address: tuple[str, int], tls: ssl.SSLContext | None, drain_s: float) -> int:
     """Listen, wait for a signal, drain."""
-    service = Service(rules.decide, Metrics(), Limits())
     runner = web.AppRunner(service.app(), access_log=None, handle_signals=False, shutdown_timeout=FINISH_S)
     await runner.setup()
     loop = asyncio.get_running_loop()

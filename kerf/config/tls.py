@@ -1,9 +1,11 @@
-"""TLS for Kerf's servers: 1.2 or newer, certificates read again when their files change."""
+"""TLS for Kerf's servers: 1.2 or newer, certificates swapped while they serve, from files or from memory."""
 
 import logging
+import os
 import ssl
 from pathlib import Path
 
+from kerf.config.pki import KeyPair
 from kerf.wire.errors import WireError
 
 _LOG = logging.getLogger("kerf.tls")
@@ -31,6 +33,25 @@ def peer_context(ca: str | None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False
     return context
+
+
+class LiveContext:
+    """A server's TLS context whose certificate is kept in memory and swapped; it begins with `pair`."""
+
+    def __init__(self, pair: KeyPair) -> None:
+        self._current = _load_from_memory(pair)
+        self.context = _load_from_memory(pair)
+        self.context.sni_callback = self._choose
+
+    def adopt(self, pair: KeyPair) -> None:
+        """Serve another pair from the next handshake on. Raises ValueError, and keeps the old one."""
+        try:
+            self._current = _load_from_memory(pair)
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(f"the pair cannot be served: {error}") from error
+
+    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = self._current
 
 
 class _Rotation:
@@ -66,13 +87,28 @@ class _Rotation:
             _LOG.info("certificate reloaded: %s", self._files[0])
 
     def _load(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(*self._files, password=_no_password)
-        return context
+        return _load(*self._files)
 
     def _state(self) -> tuple[tuple[int, int, int], ...]:
         return tuple(_stamp(path) for path in self._files)
+
+
+def _load(cert: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(cert, key, password=_no_password)
+    return context
+
+
+def _load_from_memory(pair: KeyPair) -> ssl.SSLContext:
+    """`ssl` reads files alone; this one is nameless memory, so that the key is never on a disk."""
+    handle = os.memfd_create("tls")
+    try:
+        os.write(handle, pair.key + b"\n" + pair.certificate)
+        file = Path(f"/proc/self/fd/{handle}")
+        return _load(file, file)
+    finally:
+        os.close(handle)
 
 
 def _no_password() -> str:

@@ -10,6 +10,7 @@ never does: anything that runs in a user's cluster. Only `kerf.cli` and the test
             cp.start_scheduler(Extender("http://127.0.0.1:9999"))
 """
 
+from kerf.config.pki import Authority, KeyPair
 from kerf.sandbox.api import Api, ApiError
 from kerf.sandbox.audit import Call, Write
 from kerf.sandbox.build import Progress, ensure, estimate, locate, module_dir
@@ -24,7 +25,6 @@ from kerf.sandbox.multikueue import join_workers
 from kerf.sandbox.node import Node
 from kerf.sandbox.nodehost import node_obstacle
 from kerf.sandbox.parts import CONTROL_PLANE, NODE
-from kerf.sandbox.pki import Authority, KeyPair
 from kerf.sandbox.processes import Command, Supervisor, await_until
 from kerf.sandbox.report import Report, parse_report
 from kerf.sandbox.scheduling import Extender, render_scheduler_configuration

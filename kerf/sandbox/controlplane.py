@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from kerf.config.pki import Authority, generate_key
 from kerf.sandbox import commands
 from kerf.sandbox.api import Api
 from kerf.sandbox.audit import POLICY, Call, Write, read_calls, read_writes
@@ -18,7 +19,6 @@ from kerf.sandbox.documents import Webhook, render_kubeconfig, render_webhook
 from kerf.sandbox.errors import SandboxError
 from kerf.sandbox.fakenodes import FakeNode, read_stages, render_fake_node
 from kerf.sandbox.layout import Layout, Ports
-from kerf.sandbox.pki import Authority, generate_key
 from kerf.sandbox.processes import Supervisor, await_until
 from kerf.sandbox.scheduling import Extender, render_scheduler_configuration
 

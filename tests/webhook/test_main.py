@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import pytest
 
-from kerf.sandbox.pki import Authority
+from kerf.config.pki import Authority
 from kerf.sandbox.processes import await_until
 from kerf.testing.builders import a_pod
 from webhook.main import parse_bind

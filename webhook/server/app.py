@@ -48,6 +48,7 @@ class Service:
         self._idle.set()
         self._silent: dict[BaseProtocol, asyncio.TimerHandle] = {}
         self.draining = False
+        self._obstacle: Callable[[], str] = lambda: ""
 
     def app(self) -> web.Application:
         """The aiohttp application."""
@@ -57,6 +58,12 @@ class Service:
         app.router.add_get("/readyz", self.ready)
         app.router.add_get("/metrics", self.metrics)
         return app
+
+    def watch_certificates(self, obstacle: Callable[[], str], expiry: Callable[[], float]) -> None:
+        """Be unready while `obstacle` names one, and show when the certificate that is served ends (Unix seconds)."""
+        self._obstacle = obstacle
+        words = "Unix time at which the certificate that the webhook keeps and serves ends; 0 before there is one."
+        self._registry.gauge("kerf_webhook_certificate_expiry_timestamp_seconds", words).set_function(expiry)
 
     def door(self, server: web.Server) -> Callable[[], BaseProtocol]:
         """A protocol factory that gives up connections which never bring a request; aiohttp would keep them."""
@@ -86,8 +93,10 @@ class Service:
         return web.Response(text="ok\n")
 
     async def ready(self, _request: web.Request) -> web.Response:
-        """The process takes requests; not once it drains."""
-        return _refusal(503, "draining") if self.draining else web.Response(text="ok\n")
+        """The process takes requests; not before its certificate is trusted, and not once it drains."""
+        if reason := "draining" if self.draining else self._obstacle():
+            return _refusal(503, reason)
+        return web.Response(text="ok\n")
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """Prometheus' text format."""

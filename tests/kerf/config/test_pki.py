@@ -7,7 +7,7 @@ import threading
 import pytest
 from cryptography import x509
 
-from kerf.sandbox.pki import Authority, generate_key
+from kerf.config.pki import Authority, Certificate, KeyPair, generate_key
 
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext, host: str = "127.0.0.1") -> dict:
@@ -85,3 +85,55 @@ def test_an_issued_certificate_may_not_sign_others():
 
 def test_a_signing_key_is_one_that_the_api_server_reads():
     assert generate_key().startswith(b"-----BEGIN EC PRIVATE KEY-----")
+
+
+def test_an_authority_that_was_kept_goes_on_issuing(tmp_path):
+    kept = Authority(kept=Authority().pair)
+
+    handshake(*contexts(kept, tmp_path))
+
+
+def test_an_authority_with_anothers_key_is_refused():
+    one, other = Authority().pair, Authority().pair
+
+    with pytest.raises(ValueError, match="another certificate's"):
+        Authority(kept=KeyPair(one.certificate, other.key))
+
+
+def test_a_certificate_never_outlives_its_authority():
+    authority = Authority(lifetime_s=60)
+
+    assert (
+        Certificate.parse(authority.issue("server", lifetime_s=600).certificate).until
+        == Certificate.parse(authority.certificate).until
+    )
+
+
+def test_a_certificate_tells_its_hosts_its_issuer_and_its_key():
+    authority, stranger = Authority(), Authority()
+    pair = authority.issue("server", hosts=("a.svc", "127.0.0.1"))
+    found = Certificate.parse(pair.certificate)
+
+    assert found.hosts == {"a.svc", "127.0.0.1"}
+    assert found.issued_by(Certificate.parse(authority.certificate))
+    assert not found.issued_by(Certificate.parse(stranger.certificate))
+    assert found.belongs_to(pair.key)
+    assert not found.belongs_to(stranger.pair.key)
+
+
+def test_a_bundle_is_read_in_its_order():
+    one, two = Authority().certificate, Authority().certificate
+
+    assert [each.pem for each in Certificate.parse_all(one + two)] == [one, two]
+
+
+@pytest.mark.parametrize("pem", [b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\xff"])
+def test_what_is_no_certificate_is_a_value_error(pem):
+    with pytest.raises(ValueError, match=r"."):
+        Certificate.parse_all(pem)
+
+
+def test_a_pair_does_not_show_its_key():
+    pair = Authority().pair
+
+    assert pair.key.decode() not in f"{pair!r} {pair}"
