@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import uvloop
 from aiohttp import web
 
+from kerf.config.door import parse_bind
 from kerf.config.load import PolicyFile, load_settings, required_setting, setting
 from kerf.config.tls import server_context
 from kerf.kube.client import connect
@@ -27,7 +28,6 @@ from webhook.server.app import Limits, Service
 from webhook.server.keeper import Keeper, Places
 
 log = logging.getLogger("webhook")
-HANDSHAKE_S = 10.0
 FINISH_S = 10.0
 """How long requests in flight may take to finish after SIGTERM."""
 SPREAD_ROUNDS = 4
@@ -132,23 +132,14 @@ def keeper_of(flags: Flags) -> Keeper | None:
     return Keeper(connect(flags.kubeconfig), places, lifetimes, flags.cert_check_seconds)
 
 
-def parse_bind(text: str) -> tuple[str, int]:
-    """`HOST:PORT`, `[::1]:PORT` or `:PORT` (every address). Raises WireError."""
-    host, _, port = text.rpartition(":")
-    if not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise WireError("--bind", text, "write HOST:PORT, for example 127.0.0.1:8443")
-    return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)  # noqa: S104 (what ":PORT" means)
-
-
 async def serve(service: Service, address: tuple[str, int], tls: ssl.SSLContext | None, drain_s: float) -> int:
     """Listen, wait for a signal, drain."""
     runner = web.AppRunner(service.app(), access_log=None, handle_signals=False, shutdown_timeout=FINISH_S)
     await runner.setup()
     loop = asyncio.get_running_loop()
     assert runner.server is not None, "setup has made it"
-    door, patience = service.door(runner.server), HANDSHAKE_S if tls else None
     try:
-        server = await loop.create_server(door, *address, ssl=tls, ssl_handshake_timeout=patience)
+        server = await service.door.listen(runner.server, address, tls)
     except OSError as error:
         sys.stderr.write(f"webhook: cannot listen on {address[0]}:{address[1]}: {error.strerror or error}\n")
         await runner.cleanup()

@@ -1,10 +1,16 @@
-"""A small read-only HTTP server: /metrics, /healthz, /readyz and what else it is given."""
+"""A small read-only HTTP server: /metrics, /healthz, /readyz and what else it is given.
 
+One request a connection, no bodies: what a client may take is a thread, for `seconds`, and only `connections` may.
+"""
+
+import contextlib
 import json
 import logging
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from kerf.obs.metrics import Metrics
 
@@ -12,9 +18,39 @@ _LOG = logging.getLogger("kerf.deviceplugin.http")
 Page = Callable[[], object]
 
 
-def serve_http(
-    bind: str, metrics: Metrics, ready: Callable[[], bool], pages: Mapping[str, Page]
-) -> ThreadingHTTPServer:
+class Server(ThreadingHTTPServer):
+    """A server whose connections are few and short; one too many is closed unread."""
+
+    daemon_threads = True
+    connections = 16
+    seconds = 10.0
+    """From the connection's begin to the answer's end, however steadily a client dribbles."""
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._free = threading.Semaphore(self.connections)
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 (the base class's types)
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        deadline = threading.Timer(self.seconds, _hang_up, (request,))
+        deadline.daemon = True
+        deadline.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            deadline.cancel()
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002
+        _LOG.debug("a connection from %s ended early", client_address, exc_info=True)
+
+
+def serve_http(bind: str, metrics: Metrics, ready: Callable[[], bool], pages: Mapping[str, Page]) -> Server:
     """Serve on HOST:PORT from a thread of its own; `pages` answer JSON. Raises OSError, ValueError."""
     host, _, port = bind.rpartition(":")
 
@@ -45,6 +81,11 @@ def serve_http(
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class names it)
             _LOG.debug(format, *args)
 
-    server = ThreadingHTTPServer((host.strip("[]") or "127.0.0.1", int(port)), Handler)
+    server = Server((host.strip("[]") or "127.0.0.1", int(port)), Handler)
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     return server
+
+
+def _hang_up(request: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)

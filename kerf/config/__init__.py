@@ -1,1 +1,1 @@
-"""Settings: a frozen dataclass per concern and the one loader (flags over environment over file)."""
+"""What a daemon is started with: settings (one loader), policy files, certificates, TLS, the door of its service."""

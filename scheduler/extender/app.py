@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
+from kerf.config.door import Door, DoorLimits, parse_bind
 from kerf.wire.errors import WireError
 from kerf.wire.extender import parse_bind_query, render_bind, render_filter
 from scheduler.extender.bind import Binder
@@ -47,12 +48,15 @@ class Extender:
         self._ready = ready
         self._scraped = scrape
         self._peers = peers
+        self._door = Door(DoorLimits())
         self._gate = Gate(metrics, LARGEST_BODY)
         self._pool = ThreadPoolExecutor(BIND_THREADS, thread_name_prefix="bind")
 
     def app(self) -> web.Application:
         """The routes."""
-        app = web.Application(client_max_size=LARGEST_BODY, middlewares=[self._gate.pass_through, _errors])
+        app = web.Application(
+            client_max_size=LARGEST_BODY, middlewares=[self._door.attend, self._gate.pass_through, _errors]
+        )
         app.router.add_post("/filter", self._read_only("filter", self._verbs.filter))
         app.router.add_post("/prioritize", self._read_only("prioritize", self._verbs.prioritize))
         app.router.add_post("/preempt", self._read_only("preempt", self._verbs.preempt))
@@ -64,16 +68,15 @@ class Extender:
 
     async def serve(self, bind: str, tls: ssl.SSLContext | None, stop: asyncio.Event) -> None:
         """Serve HOST:PORT until `stop`, then finish what is in flight."""
-        host, _, port = bind.rpartition(":")
         runner = web.AppRunner(self.app(), access_log=None, keepalive_timeout=120.0, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=tls, backlog=1024)
-            await site.start()
+            assert runner.server is not None, "setup has made it"
+            server = await self._door.listen(runner.server, parse_bind(bind), tls)
             _LOG.info("serving on %s", bind)
             await stop.wait()
             _LOG.info("stopping: nothing new is accepted, what is in flight is answered")
-            await site.stop()
+            server.close()
             # aiohttp's own shutdown drops bodies that are still arriving.
             await self._gate.close(DRAIN_SECONDS)
         finally:

@@ -21,7 +21,6 @@ import pytest
 from kerf.config.pki import Authority
 from kerf.sandbox.processes import await_until
 from kerf.testing.builders import a_pod
-from webhook.main import parse_bind
 
 
 @dataclass
@@ -210,11 +209,3 @@ def test_a_taken_port_is_one_line_and_a_status() -> None:
         done = subprocess.run([sys.executable, "-m", "webhook", *flags], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [("127.0.0.1:8443", ("127.0.0.1", 8443)), ("[::1]:1", ("::1", 1)), (":8443", ("0.0.0.0", 8443))],
-)
-def test_an_address_is_read(text: str, address: tuple[str, int]) -> None:
-    assert parse_bind(text) == address

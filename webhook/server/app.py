@@ -4,20 +4,18 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.web_protocol import RequestHandler
 
+from kerf.config.door import Door, DoorLimits, Handler
 from kerf.obs.metrics import Metrics
 from kerf.wire.admission import Answer, Review, parse_review, render_answer
 from kerf.wire.errors import WireError
 
 log = logging.getLogger("webhook")
 OUTCOMES = ("allowed", "patched", "refused", "malformed", "too_large", "busy", "timeout", "failed")
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +26,7 @@ class Limits:
     """The API server itself accepts objects of at most 3 MiB."""
     in_flight: int = 128
     """Reviews at once; the next is answered 503, so memory stays below this many bodies."""
+    connections: int = 1000
     seconds: float = 10.0
     """For a review to arrive whole and be answered; API servers wait 10 s unless told otherwise."""
 
@@ -46,13 +45,15 @@ class Service:
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._silent: dict[BaseProtocol, asyncio.TimerHandle] = {}
+        self.door = Door(DoorLimits(limits.connections, limits.seconds))
         self.draining = False
         self._obstacle: Callable[[], str] = lambda: ""
 
     def app(self) -> web.Application:
         """The aiohttp application."""
-        app = web.Application(client_max_size=self._limits.body_bytes, middlewares=[self._attend])
+        app = web.Application(
+            client_max_size=self._limits.body_bytes, middlewares=[self.door.attend, self._say_goodbye]
+        )
         app.router.add_post("/mutate", self.mutate)
         app.router.add_get("/healthz", self.healthy)
         app.router.add_get("/readyz", self.ready)
@@ -64,21 +65,6 @@ class Service:
         self._obstacle = obstacle
         words = "Unix time at which the certificate that the webhook keeps and serves ends; 0 before there is one."
         self._registry.gauge("kerf_webhook_certificate_expiry_timestamp_seconds", words).set_function(expiry)
-
-    def door(self, server: web.Server) -> Callable[[], BaseProtocol]:
-        """A protocol factory that gives up connections which never bring a request; aiohttp would keep them."""
-
-        def enter() -> BaseProtocol:
-            connection = server()
-            later = asyncio.get_running_loop().call_later
-            self._silent[connection] = later(self._limits.seconds, self._give_up, connection)
-            return connection
-
-        return enter
-
-    def _give_up(self, connection: RequestHandler) -> None:
-        del self._silent[connection]
-        connection.force_close()  # close() alone ends aiohttp's task and leaves the socket open
 
     async def mutate(self, request: web.Request) -> web.Response:
         """Answer one AdmissionReview."""
@@ -147,10 +133,8 @@ class Service:
         return response
 
     @web.middleware
-    async def _attend(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Note that the connection is in use; while draining, tell its client to go to another replica."""
-        if timer := self._silent.pop(request.protocol, None):
-            timer.cancel()
+    async def _say_goodbye(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """While draining, tell a client to go to another replica."""
         response = await handler(request)
         if self.draining:
             response.force_close()

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from kerf.obs.metrics import Metrics
@@ -223,30 +222,3 @@ def test_metrics_are_served_in_prometheus_format() -> None:
         assert "kerf_webhook_duration_seconds_count 1.0" in text
 
     with_client(scenario)
-
-
-def test_a_connection_that_brings_no_request_is_closed_and_one_that_does_is_kept() -> None:
-    async def run() -> None:
-        service = Service(patching, Metrics(), Limits(seconds=0.2))
-        runner = web.AppRunner(service.app())
-        await runner.setup()
-        assert runner.server
-        server = await asyncio.get_running_loop().create_server(service.door(runner.server), "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-
-        slow_reader, slow = await asyncio.open_connection("127.0.0.1", port)
-        slow.write(b"POST /mutate HTTP/1.1\r\nHost: x\r\n")  # and never the rest
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        healthy = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-        writer.write(healthy)
-        assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200")
-
-        assert await asyncio.wait_for(slow_reader.read(), 20) == b""  # closed from the other side
-        writer.write(healthy)
-        assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200")
-        for each in (slow, writer):
-            each.close()
-        server.close()
-        await runner.cleanup()
-
-    asyncio.run(run())

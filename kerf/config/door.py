@@ -1,0 +1,80 @@
+"""The door of Kerf's aiohttp services: how many may come in, and how long one may stand in it without a word."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.web_protocol import RequestHandler
+
+from kerf.wire.errors import WireError
+
+log = logging.getLogger("kerf.door")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+BACKLOG = 1024
+
+
+def parse_bind(text: str) -> tuple[str, int]:
+    """`HOST:PORT`, `[::1]:PORT` or `:PORT` (every address). Raises WireError."""
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise WireError("--bind", text, "write HOST:PORT, for example 127.0.0.1:8443")
+    return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)  # noqa: S104 (what ":PORT" means)
+
+
+@dataclass(frozen=True, slots=True)
+class DoorLimits:
+    """Bounds of one server's connections."""
+
+    connections: int = 1000
+    """At once; the next is closed before a byte of it is read."""
+    silent_s: float = 10.0
+    """For a TLS handshake, and then again for the first request's headers to arrive whole."""
+
+
+class Door:
+    """Gives up connections that never bring a request, which aiohttp would keep; `attend` is a middleware."""
+
+    def __init__(self, limits: DoorLimits) -> None:
+        self._limits = limits
+        self._silent: dict[BaseProtocol, asyncio.TimerHandle] = {}
+        self.turned_away = 0
+        """Connections that were closed because too many were open."""
+
+    async def listen(self, server: web.Server, address: tuple[str, int], tls: ssl.SSLContext | None) -> asyncio.Server:
+        """Serve an application's server on an address. Raises OSError."""
+
+        def enter() -> asyncio.BaseProtocol:
+            if len(server.connections) >= self._limits.connections:
+                self.turned_away += 1
+                return _Closed()
+            connection = server()
+            later = asyncio.get_running_loop().call_later
+            self._silent[connection] = later(self._limits.silent_s, self._give_up, connection)
+            return connection
+
+        patience = self._limits.silent_s if tls else None
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(enter, *address, ssl=tls, ssl_handshake_timeout=patience, backlog=BACKLOG)
+
+    @web.middleware
+    async def attend(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Note that a connection is in use; aiohttp's own keep-alive watches it from here on."""
+        if timer := self._silent.pop(request.protocol, None):
+            timer.cancel()
+        return await handler(request)
+
+    def _give_up(self, connection: RequestHandler) -> None:
+        del self._silent[connection]
+        connection.force_close()  # close() alone ends aiohttp's task and leaves the socket open
+
+
+class _Closed(asyncio.Protocol):
+    """A connection that is not taken."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
