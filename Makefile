@@ -77,6 +77,39 @@ bench-packing: venv  ## openb traces through the production placement code; TRAC
 bench-planner: venv  ## CP-SAT plans against greedy ones
 	$(RUN) benchmarks.planner
 
+fuzz: venv  ## libFuzzer against every decoder, SECONDS (20) each
+	$(BIN)/pip install --quiet 'atheris>=3,<4'
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(SECONDS),20)
+
+# Tools that look at what is shipped live in a venv of their own: they must not change what they look at.
+TOOLS := build/tools
+$(TOOLS)/.installed: Makefile
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check 'uv>=0.13,<1' 'cyclonedx-bom>=7.5,<8' 'pip-audit>=2.10,<3'
+	@touch $@
+
+LOCK := $(TOOLS)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+        --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+lock: $(TOOLS)/.installed  ## lock every dependency with its hashes (UPGRADE=--upgrade for the newest)
+	$(LOCK) $(UPGRADE) --output-file requirements/runtime.lock
+	$(LOCK) $(UPGRADE) --extra dev --constraints requirements/runtime.lock --output-file requirements/dev.lock
+
+# The SBOM is of what the lock installs, whole and alone: no pip, no tools.
+dist/kerf.cdx.json: requirements/runtime.lock pyproject.toml $(TOOLS)/.installed
+	rm -rf build/shipped && $(PYTHON) -m venv --without-pip build/shipped
+	$(TOOLS)/bin/pip --python build/shipped install --quiet --require-hashes --requirement requirements/runtime.lock
+	mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py environment build/shipped --pyproject pyproject.toml --output-reproducible \
+	    --output-format JSON --output-file $@
+
+sbom: dist/kerf.cdx.json  ## dist/kerf.cdx.json: what is shipped, as CycloneDX
+
+licences: dist/kerf.cdx.json  ## list the licences of what is shipped; fails on one that is not allowed
+	$(PYTHON) requirements/licences.py $<
+
+audit: $(TOOLS)/.installed  ## known vulnerabilities of what is shipped, where the database can be reached
+	$(PYTHON) requirements/audit.py $(TOOLS)/bin/pip-audit requirements/runtime.lock
+
 gen: venv  ## make the gRPC stubs again
 	$(RUN) grpc_tools.protoc -Ideviceplugin/_pb=proto --python_out=. --pyi_out=. proto/*.proto
 

@@ -1,0 +1,199 @@
+"""Every decoder of what comes from outside, with documents that it reads, for property tests and `make fuzz`."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import orjson
+import yaml
+
+from kerf.model.ask import Stage
+from kerf.model.policy import Defaults
+from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod
+from kerf.vendors.registry import NAMES, VENDORS
+from kerf.wire.admission import parse_review
+from kerf.wire.annotations import owned_annotation, owned_label, parse_grant, render_grant
+from kerf.wire.cdi import parse_spec_devices
+from kerf.wire.classes import selected_classes
+from kerf.wire.extender import parse_bind_query, parse_nodes_query, parse_preempt_query
+from kerf.wire.hami import parse_allocated, parse_register
+from kerf.wire.inventory import parse_inventory, render_inventory
+from kerf.wire.limiter import CardLimit, LedgerSpec, parse_ledger, render_ledger
+from kerf.wire.objects import parse_holding, parse_node
+from kerf.wire.policy import parse_policy
+from kerf.wire.quota import parse_tenant
+from kerf.wire.resources import parse_pod, stages_of
+from webhook.core.mutate import mutate
+from webhook.core.settings import Settings
+
+REVIEW = {
+    "apiVersion": "admission.k8s.io/v1",
+    "request": {"uid": "u", "kind": {"kind": "Pod"}, "userInfo": {"username": "joe"}, "object": {}, "oldObject": None},
+}
+FILTER = {"Pod": {}, "NodeNames": ["a"]}
+FULL_FILTER = {"Pod": {}, "Nodes": {"items": [{"metadata": {"name": "a"}}]}}
+BIND = {"PodNamespace": "d", "PodName": "p", "PodUID": "u", "Node": "n"}
+PREEMPT = {"Pod": {}, "NodeNameToMetaVictims": {"n": {"Pods": [{"UID": "u"}], "NumPDBViolations": 1}}}
+FULL_PREEMPT = {"Pod": {}, "NodeNameToVictims": {"n": {"Pods": [{"metadata": {"uid": "u"}}], "NumPDBViolations": 1}}}
+POLICY = {
+    "apiVersion": "kerf.dev/v1alpha1",
+    "kind": "SchedulingPolicy",
+    "spec": {
+        "nodes": "spread",
+        "cards": ["mutex", "binpack"],
+        "weights": {"slot": 1, "core": 1, "memory": 3},
+        "defaults": {"memoryMiB": 0, "cores": 0, "cards": 1, "wholeCardCores": True},
+        "pools": [{"name": "p", "nodeSelector": {"a": "b"}, "memoryOvercommit": 1.5, "coresOvercommit": 2}],
+        "planner": {"enabled": True, "maxPods": 5, "deterministicLimit": 1, "gangTimeoutSeconds": 60},
+    },
+}
+CDI = {
+    "kind": "nvidia.com/gpu",
+    "containerEdits": {"env": ["A=1"]},
+    "devices": [{"name": "GPU-0", "containerEdits": {"deviceNodes": [{"path": "/dev/nvidia0"}]}}],
+}
+REGISTER = [
+    {"id": "GPU-0", "count": 10, "devmem": 1, "devcore": 100, "type": "NVIDIA", "mode": "hami-core", "health": True}
+]
+POD = a_pod(
+    init=[a_container("fetch")],
+    labels={"kerf.dev/gang": "g"},
+    annotations={
+        "kerf.dev/gang-size": "2",
+        "hami.io/node-scheduler-policy": "spread",
+        "hami.io/gpu-scheduler-policy": "mutex",
+        "hami.io/device-scoring-weights": "slot=1,core=1,memory=3",
+        "nvidia.com/use-gpuuuid": "a,b",
+        "nvidia.com/vgpu-mode": "mig",
+        "nvidia.com/numa-bind": "true",
+    },
+    spec={"priority": 1, "overhead": {"cpu": "1"}, "resources": {"requests": {"cpu": "1"}}, "schedulingGroup": {}},
+    node="node-1",
+    grant=a_grant(),
+)
+NODE = a_node()
+TENANT = {
+    "apiVersion": "kerf.dev/v1alpha1",
+    "kind": "TenantQuota",
+    "metadata": {"name": "team-a"},
+    "spec": {
+        "namespaces": ["a", "b"],
+        "weight": 3,
+        "priority": "high",
+        "whenOver": "evict",
+        "classes": [
+            {"model": "H100", "guaranteed": "8 cards of H100"},
+            {"model": "A100", "guaranteed": {"memory": "80Gi", "cores": 100, "cards": 1}},
+        ],
+    },
+}
+LEDGER = render_ledger(LedgerSpec((CardLimit("GPU-0", 1 << 30, 30), CardLimit("GPU-1", None, None)), generation=7))
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """`parse` takes what came over the wire and raises WireError alone."""
+
+    parse: Callable[[bytes], object]
+    seeds: tuple[bytes, ...]
+    binary: bool = False
+    """Not JSON: nothing is replaced by name."""
+    deep: bool = False
+    """The services' own decoder reads it, which lets values nest to any depth."""
+
+
+def changed_ledger(changes: Iterable[tuple[int, int]]) -> bytes:
+    """A ledger with single bytes overwritten, at offsets modulo its size."""
+    data = bytearray(LEDGER)
+    for offset, value in changes:
+        data[offset % len(data)] = value
+    return bytes(data)
+
+
+def _text(parse: Callable[[str], object]) -> Callable[[bytes], object]:
+    """Annotations are text; the API server lets no other bytes through."""
+    return lambda body: parse(body.decode(errors="surrogateescape"))
+
+
+def _object(parse: Callable[[dict[str, object]], object]) -> Callable[[bytes], object]:
+    """Objects come decoded from the client or the services; what is no object is refused there."""
+
+    def read(body: bytes) -> object:
+        try:
+            found = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return None
+        return parse(found) if isinstance(found, dict) else None
+
+    return read
+
+
+def _yaml(parse: Callable[[object], object]) -> Callable[[bytes], object]:
+    def read(body: bytes) -> object:
+        try:
+            found = yaml.load(body, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except (yaml.YAMLError, ValueError, RecursionError, OverflowError):
+            return None  # kerf.config.load says so
+        return parse(found)
+
+    return read
+
+
+def _pod(pod: dict[str, object]) -> object:
+    parse_pod(pod, NAMES, Defaults())
+    spec = pod.get("spec")
+    return stages_of(spec) if isinstance(spec, dict) else None
+
+
+def _node(node: dict[str, object]) -> object:
+    return parse_node(node, VENDORS)  # it reads every node, with its problem
+
+
+def _admit(body: bytes) -> object:
+    return mutate(parse_review(body), Settings())
+
+
+def _owned(text: str) -> object:
+    return owned_annotation(text), owned_label(text), selected_classes({text: "true"})
+
+
+def _patches(body: bytes) -> object:
+    """Three bytes make one change of a ledger: a fuzzer would never find the magic of a file of that size."""
+    changes = [(int.from_bytes(body[i : i + 3], "little"), body[i + 3]) for i in range(0, len(body) - 3, 4)]
+    return parse_ledger(changed_ledger(changes))
+
+
+def _json(*documents: object) -> tuple[bytes, ...]:
+    return tuple(json.dumps(document).encode() for document in documents)
+
+
+DECODERS: dict[str, Decoder] = {
+    "inventory": Decoder(
+        _text(parse_inventory), (render_inventory((a_card(links=("GPU-1",), physical_mib=5),)).encode(),)
+    ),
+    "grant": Decoder(_text(lambda text: render_grant(parse_grant(text))), (render_grant(a_grant()).encode(),)),
+    "hami-register": Decoder(
+        _text(lambda text: parse_register(text, "hami.io/node-nvidia-register", "nvidia")), _json(REGISTER)
+    ),
+    "hami-allocated": Decoder(
+        _text(lambda text: parse_allocated(text, "hami.io/x", "nvidia", (("main", Stage.APP),))),
+        (b"GPU-0,NVIDIA,8000,30:;", b"GPU-0,NVIDIA,1,1:GPU-1,NVIDIA,1,1:;;"),
+        binary=True,
+    ),
+    "annotation-names": Decoder(_text(_owned), (b"kerf.dev/grant", b"class.kerf.dev/h100"), binary=True),
+    "cdi": Decoder(_text(lambda text: parse_spec_devices(text, "nvidia.com/gpu")), _json(CDI)),
+    "review": Decoder(parse_review, _json(REVIEW), deep=True),
+    "admission": Decoder(
+        _admit, _json({**REVIEW, "request": {**REVIEW["request"], "operation": "CREATE", "object": POD}}), deep=True
+    ),
+    "filter": Decoder(parse_nodes_query, _json(FILTER, FULL_FILTER), deep=True),
+    "bind": Decoder(parse_bind_query, _json(BIND), deep=True),
+    "preempt": Decoder(parse_preempt_query, _json(PREEMPT, FULL_PREEMPT), deep=True),
+    "pod": Decoder(_object(_pod), _json(POD), deep=True),
+    "holding": Decoder(_object(lambda pod: parse_holding(pod, VENDORS)), _json(POD), deep=True),
+    "node": Decoder(_object(_node), _json(NODE), deep=True),
+    "policy": Decoder(_yaml(parse_policy), _json(POLICY)),
+    "tenant": Decoder(_yaml(parse_tenant), _json(TENANT)),
+    "ledger": Decoder(parse_ledger, (LEDGER,), binary=True),
+    "ledger-bytes": Decoder(_patches, (b"", b"\x00\x02\x00\x01"), binary=True),
+}
