@@ -63,8 +63,9 @@ has({{ .of }}.resources) && {{ include "kerf.cel.resources" .root }}.exists(r,
 
 {{/* Whether an update leaves every key of a map alone but those of which `except` (a term over k) is true. */}}
 {{- define "kerf.cel.onlyChanges" -}}
-{{- $new := include "kerf.cel.path" (dict "of" "object" "path" .part "otherwise" "{}") -}}
-{{- $old := include "kerf.cel.path" (dict "of" "oldObject" "path" .part "otherwise" "{}") -}}
+{{- /* dyn: the API server's type check does not know a node's capacity, and would warn at every install. */ -}}
+{{- $new := include "kerf.cel.path" (dict "of" "dyn(object)" "path" .part "otherwise" "{}") -}}
+{{- $old := include "kerf.cel.path" (dict "of" "dyn(oldObject)" "path" .part "otherwise" "{}") -}}
 {{ $new }}.all(k, {{ .except }} || (k in {{ $old }} && {{ $old }}[k] == {{ $new }}[k])) &&
 {{ $old }}.all(k, {{ .except }} || k in {{ $new }})
 {{- end }}

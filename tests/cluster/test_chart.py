@@ -1,0 +1,82 @@
+"""Install, upgrade and uninstall with the real helm on the real API server; kwok calls the pods Running."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from kerf.sandbox import ControlPlane, FakeNode, await_until, run_directory
+from tests.cluster.chart_release import NAMESPACE, NAMESPACES, Release, a_control_plane, every_object
+
+pytestmark = pytest.mark.cluster
+WAIT = ("--wait", "--timeout", "120s")
+
+
+@pytest.fixture(scope="module")
+def plane(parts: Mapping[str, Path]) -> Iterator[ControlPlane]:
+    with run_directory() as run_dir, a_control_plane(run_dir, parts) as cp:
+        cp.add_fake_nodes(
+            [FakeNode("gpu-1", labels={"gpu": "on"}), FakeNode("gpu-2", labels={"gpu": "on"}), FakeNode("cpu-1")]
+        )
+        cp.api.post("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+        await_until(lambda: bool(cp.api.get(f"{NAMESPACES}/configmaps")["items"]), "the namespace's own objects", 60)
+        await_until(lambda: bool(cp.api.get(f"{NAMESPACES}/serviceaccounts")["items"]), "the default account", 60)
+        yield cp
+
+
+def test_a_bare_install_comes_up_is_upgraded_without_a_gap_and_leaves_nothing(plane: ControlPlane) -> None:
+    before = every_object(plane.api)
+    release = Release(plane)
+
+    notes = release.install({}, *WAIT)
+    assert "kubectl label node NODE gpu=on" in notes
+    assert len(release.pods("scheduler")) == 2
+    assert sorted(p["spec"]["nodeName"] for p in release.pods("deviceplugin")) == ["gpu-1", "gpu-2"]
+    assert no_warnings(plane) == {}
+
+    old = {p["metadata"]["uid"] for p in release.pods("scheduler")}
+    release.upgrade({"scheduler": {"kubeScheduler": {"maxBackoffSeconds": 2}}}, *WAIT)
+    fresh = {p["metadata"]["uid"] for p in release.pods("scheduler") if "deletionTimestamp" not in p["metadata"]}
+    assert len(fresh) == 2, "one more pod than asked for while upgrading, never one less"
+    assert not fresh & old, "kube-scheduler reads its configuration once, so its pods were replaced"
+    config = plane.api.get(f"{NAMESPACES}/configmaps/kerf-kube-scheduler")["data"]["config.yaml"]
+    assert "podMaxBackoffSeconds: 2" in config
+
+    release.uninstall()
+    await_until(lambda: every_object(plane.api) <= before, "every object of the release to be gone", 60)
+
+
+def test_an_upgrade_keeps_what_the_webhook_and_the_leaders_wrote(plane: ControlPlane) -> None:
+    """The chart owns the Secret, the Leases and the webhook's configuration, but not what running daemons put there."""
+    configuration = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/kerf-webhook"
+    lease = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/kerf-scheduler"
+    release = Release(plane)
+    release.install({}, *WAIT)
+    written = plane.api.get(configuration)
+    written["webhooks"][0]["clientConfig"]["caBundle"] = "bXkgY2E="
+    plane.api.patch(configuration, {"webhooks": written["webhooks"]})
+    plane.api.patch(f"{NAMESPACES}/secrets/kerf-webhook-cert", {"data": {"tls.crt": "Y2VydA=="}})
+    plane.api.patch(lease, {"spec": {"holderIdentity": "me"}})
+
+    release.upgrade({"webhook": {"timeoutSeconds": 7}}, *WAIT)
+
+    (hook,) = plane.api.get(configuration)["webhooks"]
+    assert hook["timeoutSeconds"] == 7
+    assert hook["clientConfig"].get("caBundle") == "bXkgY2E="
+    assert plane.api.get(f"{NAMESPACES}/secrets/kerf-webhook-cert")["data"] == {"tls.crt": "Y2VydA=="}
+    assert plane.api.get(lease)["spec"]["holderIdentity"] == "me"
+    release.uninstall()
+
+
+def no_warnings(plane: ControlPlane) -> dict[str, object]:
+    """What the API server's type check says of Kerf's policies, by policy."""
+    path = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+
+    def kerfs() -> list[dict[str, object]]:
+        return [item for item in plane.api.get(path)["items"] if item["metadata"]["name"].startswith("kerf-")]
+
+    await_until(lambda: all("typeChecking" in item.get("status", {}) for item in kerfs()), "the type check", 60)
+    assert len(kerfs()) == 4
+    return {
+        item["metadata"]["name"]: item["status"]["typeChecking"] for item in kerfs() if item["status"]["typeChecking"]
+    }
