@@ -45,11 +45,11 @@ class Release:
         await_until(lambda: bool(found()), f"a pod of {component} to be placed", 60)
         return found()[0]
 
-    def start(self, name: str, module: str, account: str, *arguments: str, node: str = "") -> None:
-        """Run a daemon as a process, with the token that its pod (on a node) would be given."""
+    def start(self, module: str, account: str, *arguments: str, node: str = "") -> None:
+        """Run a daemon as a process called like its module, with the token that its pod (on a node) would be given."""
         kubeconfig = self.cp.service_account(NAMESPACE, f"kerf-{account}", self.pod_of(account, node))
         argv = (sys.executable, "-m", module, "--kubeconfig", str(kubeconfig), *arguments)
-        self.cp.supervisor.launch(Command(name, argv))
+        self.cp.supervisor.launch(Command(module, argv))
 
     def _apply(self, verb: str, values: dict[str, Any], *arguments: str) -> str:
         self.values = values

@@ -1,0 +1,365 @@
+"""Rights: every rule of the chart is used and none is missing; the API server refuses what RBAC cannot tell apart."""
+
+import json
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import yaml
+
+from kerf.sandbox import Api, ApiError, Call, ControlPlane, Extender, FakeNode, await_until, free_ports, run_directory
+from kerf.sandbox.commands import answers
+from kerf.testing.builders import a_grant
+from kerf.wire.annotations import GRANT, HAMI_STATE, render_grant
+from tests.chart.helm import NAMESPACE
+from tests.cluster.chart_release import Release, a_control_plane
+from tests.cluster.gpu_pods import PODS, a_gpu_pod, await_bound, create, node_of, pods, remove_pods
+from tests.deviceplugin.fake_kubelet import FakeKubelet
+
+pytestmark = pytest.mark.cluster
+NODE, OTHER = "gpu-1", "gpu-2"
+NODES = "/api/v1/nodes"
+FORGED = render_grant(a_grant(memory_mib=1))
+POD_GROUPS = "/apis/scheduling.x-k8s.io/v1alpha1/namespaces/default/podgroups"
+
+UNUSED_HERE = {
+    "scheduler": {
+        ("create", "coordination.k8s.io", "leases"): "only after somebody has deleted a Lease",
+        ("get", "coordination.k8s.io", "leases"): "one replica without election runs here",
+        ("update", "coordination.k8s.io", "leases"): "one replica without election runs here",
+    },
+    "deviceplugin": {
+        ("get", "", "nodes"): "only when a pod starts before the first list of the node has come",
+    },
+}
+"""Rules that this test does not exercise, with the reason."""
+
+
+@dataclass
+class World:
+    """A release whose daemons run as processes with their service accounts, on a kwok node with a fake kubelet."""
+
+    cp: ControlPlane
+    release: Release
+    kubelet: FakeKubelet
+    closing: ExitStack
+
+    def as_daemon(self, account: str, node: str = "") -> Api:
+        """A client with the token of a daemon's pod."""
+        return self.client(account, self.release.pod_of(account, node))
+
+    def client(self, account: str, pod: str | None = None) -> Api:
+        """A client with a token of a service account."""
+        kubeconfig = self.cp.service_account(NAMESPACE, f"kerf-{account}", pod)
+        token = yaml.safe_load(kubeconfig.read_text())["users"][0]["user"]["token"]
+        api = Api(self.cp.url, token, self.cp.api.tls)
+        self.closing.callback(api.close)
+        return api
+
+
+@pytest.fixture(scope="module")
+def world(parts: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with run_directory() as run_dir, a_control_plane(run_dir, parts) as cp:
+        cp.add_fake_nodes([FakeNode(name, labels={"gpu": "on"}) for name in (NODE, OTHER)])
+        cp.api.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", pod_groups())
+        extender, webhook = free_ports(2)
+        release = Release(cp)
+        release.install(values(cp, extender, webhook))
+        kubelet = FakeKubelet(run_dir).start()
+        start_daemons(release, kubelet, extender, webhook)
+        with ExitStack() as closing:
+            closing.callback(kubelet.stop)
+            yield World(cp, release, kubelet, closing)
+
+
+def values(cp: ControlPlane, extender: int, webhook: int) -> dict[str, Any]:
+    return {
+        "scheduler": {"replicas": 1, "leaderElect": False, "extender": {"port": extender}},
+        "webhook": {
+            "replicas": 1,
+            "certificates": {"source": "secret", "caBundle": cp.ca.read_text()},
+            "customURL": {"enabled": True, "port": webhook},
+        },
+    }
+
+
+def start_daemons(release: Release, kubelet: FakeKubelet, extender: int, webhook: int) -> None:
+    """What the chart's containers would be told, with addresses of this machine."""
+    cp = release.cp
+    cert, key = cp.authority.issue("kerf-webhook", hosts=("127.0.0.1",)).write(cp.layout.pki, "kerf-webhook")
+    tls = ("--tls-cert", str(cert), "--tls-key", str(key))
+    release.start("webhook", "webhook", "--bind", f"127.0.0.1:{webhook}", *tls)
+    release.start("scheduler", "scheduler", "--bind", f"127.0.0.1:{extender}")
+    fleet = kubelet.plugin_dir.parent / "fleet.yaml"
+    fleet.write_text(yaml.safe_dump({"cards": [{"model": "H100", "memory_mib": 80_000, "count": 2}]}))
+    root = kubelet.plugin_dir.parent
+    places = ("--pod-resources-socket", kubelet.socket, "--device-plugin-dir", kubelet.plugin_dir)
+    places += ("--cdi-dir", root / "cdi", "--state-dir", root / "state", "--probe", f"simulated:{fleet}")
+    arguments = ("--node-name", NODE, "--leave-seconds", "0", *map(str, places))
+    release.start("deviceplugin", "deviceplugin", *arguments, node=NODE)
+    await_until(lambda: answers(f"http://127.0.0.1:{extender}/readyz"), "the extender", 60)
+    await_until(lambda: answers(f"https://127.0.0.1:{webhook}/readyz", cp.api.tls), "the webhook", 60)
+    kubelet.wait_devices(20)
+    status = {"nvidia.com/gpu": "20"}  # what a kubelet would say of the plugin's slots
+    cp.api.patch(f"{NODES}/{NODE}/status", {"status": {"capacity": status, "allocatable": status}})
+    await_until(lambda: "kerf.dev/inventory" in notes(cp.api.get(f"{NODES}/{NODE}")), "the inventory", 60)
+    cp.supervisor.stop("kube-scheduler")
+    cp.start_scheduler(Extender(f"http://127.0.0.1:{extender}"))
+
+
+def pod_groups() -> dict[str, Any]:
+    """The part of scheduler-plugins' CRD that is read."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"plural": "podgroups", "singular": "podgroup", "kind": "PodGroup"}
+    note = {"api-approved.kubernetes.io": "unapproved, a test"}
+    spec = {"group": "scheduling.x-k8s.io", "scope": "Namespaced", "names": names, "versions": [version]}
+    return {"metadata": {"name": "podgroups.scheduling.x-k8s.io", "annotations": note}, "spec": spec}
+
+
+def notes(item: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = item["metadata"].get("annotations", {})
+    return found
+
+
+def granted(world: World, account: str) -> set[tuple[str, str, str]]:
+    """(verb, group, resource) of the roles that carry the daemon's name."""
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    roles = [*world.cp.api.get(f"{rbac}/clusterroles")["items"], *world.cp.api.get(f"{rbac}/roles")["items"]]
+    rules = [rule for role in roles if role["metadata"]["name"] == f"kerf-{account}" for rule in role["rules"]]
+    return {(v, g, r) for rule in rules for v in rule["verbs"] for g in rule["apiGroups"] for r in rule["resources"]}
+
+
+def calls(world: World, account: str) -> frozenset[Call]:
+    return world.cp.calls_by(f"system:serviceaccount:{NAMESPACE}:kerf-{account}")
+
+
+def test_every_loop_works_with_the_charts_rights_and_uses_all_of_them(world: World) -> None:
+    cp = world.cp
+    exercise(world)
+
+    for account in ("scheduler", "webhook", "deviceplugin"):
+        asked = calls(world, account)
+        used = {(call.verb, call.group, call.resource) for call in asked}
+        listed = UNUSED_HERE.get(account, {}).keys()
+        assert [call for call in asked if not call.allowed] == [], f"{account} lacks rules"
+        assert granted(world, account) - used <= listed, f"{account} has rules that it does not use"
+        assert not used & listed, f"{account}: take what is used off the list"
+    remove_pods(cp)
+
+
+def exercise(world: World) -> None:
+    """Bind, plan, preempt, start, refuse: whatever makes a daemon call the API server."""
+    cp = world.cp
+    priority = {"metadata": {"name": "high"}, "value": 1000}
+    cp.api.post("/apis/scheduling.k8s.io/v1/priorityclasses", priority)
+    # A gang: its places are reserved by a plan, which wakes kube-scheduler by an annotation.
+    cp.api.post(
+        POD_GROUPS, {"apiVersion": "scheduling.x-k8s.io/v1alpha1", "kind": "PodGroup", "metadata": {"name": "g"}}
+    )
+    gang = {"annotations": {"kerf.dev/gang-size": "2"}, "labels": {"kerf.dev/gang": "two"}}
+    create(cp, a_gpu_pod("gang-0", mem=1000, **gang), a_gpu_pod("gang-1", mem=1000, **gang))
+    await_bound(cp, "gang-0", "gang-1")
+    # Two pods that fill the node, and one for which they make room.
+    create(cp, *(a_gpu_pod(f"low-{i}", mem=70_000, cores=50) for i in range(2)))
+    await_bound(cp, "low-0", "low-1")
+    create(cp, a_gpu_pod("high", mem=75_000, cores=60, priorityClassName="high"))
+    await_until(lambda: bool(node_of(cp, "high")), "the higher priority to get its place", 60)
+    # A bind of a pod that the watch has not brought yet: it is asked for.
+    query = {"PodNamespace": "default", "PodName": "fresh", "PodUID": "1", "Node": NODE}
+    port = world.release.values["scheduler"]["extender"]["port"]
+    url = f"http://127.0.0.1:{port}/bind"
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(query).encode()), timeout=10) as answer:
+        assert b"not found" in answer.read()
+    # A start, and one that is refused with an event.
+    world.kubelet.start_container(world.kubelet.admit(cp.api.get(f"{PODS}/high")), "main")
+    stranger = a_gpu_pod("stranger", mem=1000) | {
+        "spec": {"nodeName": NODE, "containers": [{"name": "main", "image": "a"}]}
+    }
+    cp.api.post(PODS, stranger)
+    odd = cp.api.get(f"{PODS}/stranger")
+    odd["spec"]["containers"][0]["resources"] = {"limits": {"nvidia.com/gpu": "1"}}
+    with pytest.raises(grpc.RpcError, match="no grant"):
+        world.kubelet.start_container(world.kubelet.admit(odd), "main")
+    await_until(lambda: ("create", "", "events") in used(world, "deviceplugin"), "the refusal's event", 30)
+
+
+def used(world: World, account: str) -> set[tuple[str, str, str]]:
+    return {(call.verb, call.group, call.resource) for call in calls(world, account)}
+
+
+def refused(api: Api, path: str, body: dict[str, Any]) -> str:
+    """What the API server says to a patch that it must refuse."""
+    with pytest.raises(ApiError) as caught:
+        api.patch(path, body)
+    assert caught.value.status in {403, 422}, str(caught.value)
+    return str(caught.value)
+
+
+def annotate(key: str, value: str | None) -> dict[str, Any]:
+    return {"metadata": {"annotations": {key: value}}}
+
+
+def test_a_device_plugin_writes_to_its_own_node_and_there_only_what_is_its(world: World) -> None:
+    plugin = world.as_daemon("deviceplugin", NODE)
+    inventory = notes(world.cp.api.get(f"{NODES}/{NODE}"))["kerf.dev/inventory"]
+    plenty = {"nvidia.com/gpumem": "2147483647"}
+
+    plugin.patch(f"{NODES}/{NODE}", annotate("kerf.dev/inventory", inventory))
+    plugin.patch(f"{NODES}/{NODE}/status", {"status": {"capacity": plenty, "allocatable": plenty}})
+
+    own = "may write to the node it runs on, and to no other"
+    assert own in refused(plugin, f"{NODES}/{OTHER}", annotate("kerf.dev/inventory", inventory))
+    assert own in refused(plugin, f"{NODES}/{OTHER}/status", {"status": {"capacity": plenty}})
+    for body, words in (
+        (annotate("kerf.dev/cordon", "x"), "may write kerf.dev/inventory alone"),
+        ({"metadata": {"labels": {"a": "b"}}}, "may not change a node's labels"),
+        ({"metadata": {"labels": {"gpu": None}}}, "may not change a node's labels"),
+        ({"spec": {"unschedulable": True}}, "may not change a node's spec"),
+        ({"spec": {"taints": [{"key": "a", "effect": "NoExecute"}]}}, "may not change a node's spec"),
+    ):
+        assert words in refused(plugin, f"{NODES}/{NODE}", body)
+    for status, words in (
+        ({"allocatable": {"nvidia.com/gpu": "999"}}, "of what a node can allocate"),
+        ({"capacity": {"cpu": "1"}}, "of a node's capacity"),
+        ({"addresses": []}, "may not change a node's spec, conditions, addresses"),
+        ({"conditions": [{"type": "Ready", "status": "False"}]}, "may not change a node's spec, conditions"),
+    ):
+        assert words in refused(plugin, f"{NODES}/{NODE}/status", {"status": status})
+
+
+def test_a_token_of_no_pod_writes_to_no_node(world: World) -> None:
+    """A token that was asked for by hand names no node."""
+    said = refused(world.client("deviceplugin"), f"{NODES}/{NODE}", annotate("kerf.dev/inventory", "x"))
+
+    assert "may write to the node it runs on" in said
+
+
+def test_nobody_else_writes_an_inventory_or_a_plan(world: World) -> None:
+    for user in (world.cp.api, world.as_daemon("scheduler")):
+        for value in ("{}", None):
+            said = refused(user, f"{NODES}/{NODE}", annotate("kerf.dev/inventory", value))
+            assert "kerf.dev/inventory" in said
+    assert "written by Kerf's scheduler alone" in refused(
+        world.cp.api, f"{NODES}/{NODE}", annotate("kerf.dev/plan", "x")
+    )
+    with pytest.raises(ApiError, match="written by Kerf's device plugin alone"):
+        world.cp.api.post(NODES, {"metadata": {"name": "fake", "annotations": {"kerf.dev/inventory": "{}"}}})
+
+    cordoned = world.cp.api.patch(f"{NODES}/{NODE}", annotate("kerf.dev/cordon", "GPU-9"))
+    assert notes(cordoned)["kerf.dev/cordon"] == "GPU-9"
+
+
+def test_the_scheduler_changes_nothing_of_a_node_but_its_plan(world: World) -> None:
+    scheduler = world.as_daemon("scheduler")
+
+    assert notes(scheduler.patch(f"{NODES}/{NODE}", annotate("kerf.dev/plan", "p")))["kerf.dev/plan"] == "p"
+    assert "may write kerf.dev/plan alone" in refused(scheduler, f"{NODES}/{NODE}", annotate("a", "b"))
+    assert "of a node's labels" in refused(scheduler, f"{NODES}/{NODE}", {"metadata": {"labels": {"a": "b"}}})
+    assert "a node's spec" in refused(scheduler, f"{NODES}/{NODE}", {"spec": {"unschedulable": True}})
+
+
+OWNED = sorted({GRANT, *HAMI_STATE, "hami.io/amd-devices-allocated", "kerf.dev/grant.old", "kerf.dev/reservation"})
+
+
+@pytest.mark.parametrize("key", OWNED)
+def test_a_grant_comes_in_a_binding_of_the_scheduler_and_in_nothing_else_of_anybody(world: World, key: str) -> None:
+    """In kube-system, where the webhook does not look."""
+    api, system = world.cp.api, "/api/v1/namespaces/kube-system/pods"
+    pod: dict[str, Any] = {"metadata": {"name": "plain"}, "spec": {"containers": [{"name": "a", "image": "a"}]}}
+    pod["spec"] |= {"automountServiceAccountToken": False, "schedulerName": "nobody"}
+    forged = {"metadata": {"name": "plain", "annotations": {key: FORGED}}}
+    target = {"target": {"kind": "Node", "name": NODE}}
+    alone = "is written by the scheduler alone, when it binds"
+
+    with pytest.raises(ApiError, match=alone):
+        api.post(system, pod | forged)
+    api.post(system, pod)
+    try:
+        assert alone in refused(api, f"{system}/plain", forged)
+        assert alone in refused(api, f"{system}/plain/status", forged)
+        for path in (f"{system}/plain/binding", "/api/v1/namespaces/kube-system/bindings"):
+            with pytest.raises(ApiError, match=alone):
+                api.post(path, {"apiVersion": "v1", "kind": "Binding"} | forged | target)
+        for path in ("ephemeralcontainers", "resize"):  # paths on which the API server itself drops metadata
+            answered = changed(api, f"{system}/plain/{path}", forged)
+            assert key not in notes(answered), path
+        scheduler = world.as_daemon("scheduler")
+        scheduler.post(f"{system}/plain/binding", {"apiVersion": "v1", "kind": "Binding"} | forged | target)
+        assert notes(api.get(f"{system}/plain"))[key] == FORGED
+        assert alone in refused(api, f"{system}/plain", annotate(key, None))
+    finally:
+        api.delete(f"{system}/plain", 0)
+
+
+def changed(api: Api, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The pod after a patch, or as it is where the patch is refused."""
+    with suppress(ApiError):
+        return api.patch(path, body)
+    return api.get(path.rpartition("/")[0])
+
+
+@pytest.fixture
+def webhook_down(world: World) -> Iterator[Api]:
+    create(world.cp, a_gpu_pod("living", mem=1000))
+    await_bound(world.cp, "living")
+    world.cp.supervisor.stop("webhook")
+    yield world.cp.api
+    world.cp.supervisor.restart("webhook")
+    await_until(lambda: not needs_the_webhook(world.cp.api, a_gpu_pod("probe")), "the webhook to be back", 30)
+    remove_pods(world.cp)
+
+
+def a_cpu_pod(name: str, **meta: Any) -> dict[str, Any]:
+    spec = {"containers": [{"name": "a", "image": "a", "resources": {"limits": {"cpu": "1"}}}]}
+    return {"metadata": {"name": name, **meta}, "spec": {"automountServiceAccountToken": False, **spec}}
+
+
+def needs_the_webhook(api: Api, pod: dict[str, Any]) -> bool:
+    """Whether the API server calls the webhook, which is away, for a new pod."""
+    try:
+        api.post(f"{PODS}?dryRun=All", pod)
+    except ApiError as error:
+        return "failed calling webhook" in str(error)
+    return False
+
+
+def test_while_the_webhook_is_away_only_what_concerns_it_waits(webhook_down: Api) -> None:
+    plain = a_cpu_pod("plain", annotations={"kerf.dev/note": "mine", "hami.io/note": "x", "a": "b"})
+    asking = {"name": "a", "image": "a", "resources": {"limits": {"nvidia.com/gpumem": "1000"}}}
+    by_init = a_cpu_pod("init")
+    by_init["spec"]["initContainers"] = [asking | {"name": "i"}]
+
+    assert not needs_the_webhook(webhook_down, plain)
+    assert needs_the_webhook(webhook_down, a_gpu_pod("sliced"))
+    assert needs_the_webhook(webhook_down, by_init)
+    assert needs_the_webhook(webhook_down, a_cpu_pod("forger", labels={"hami.io/vgpu-node": "n"}))
+    for key in OWNED:
+        assert needs_the_webhook(webhook_down, a_cpu_pod("forger", annotations={key: FORGED})), key
+
+    webhook_down.post(PODS, plain)
+    webhook_down.patch(f"{PODS}/plain", {"metadata": {"labels": {"x": "y"}}})
+    webhook_down.patch(f"{PODS}/living", {"metadata": {"labels": {"x": "y"}, "finalizers": ["kerf.dev/test"]}})
+    webhook_down.patch(f"{PODS}/living", {"metadata": {"finalizers": None}})
+    with pytest.raises(ApiError, match="failed calling webhook"):
+        webhook_down.patch(f"{PODS}/living", annotate(GRANT, FORGED))
+    webhook_down.delete(f"{PODS}/living", 0)
+    webhook_down.delete(f"{PODS}/plain", 0)
+
+
+def test_the_webhook_still_strips_silently_when_it_is_there(world: World) -> None:
+    create(world.cp, a_gpu_pod("forger", mem=1000, annotations={GRANT: FORGED}))
+    await_bound(world.cp, "forger")
+    held = notes(world.cp.api.get(f"{PODS}/forger"))[GRANT]
+
+    stored = world.cp.api.patch(f"{PODS}/forger", annotate(GRANT, FORGED))
+
+    assert held != FORGED
+    assert notes(stored)[GRANT] == held
+    remove_pods(world.cp)
+    assert pods(world.cp) == []
