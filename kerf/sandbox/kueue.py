@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from kerf.config.pki import KeyPair
 from kerf.sandbox.build import locate, module_dir
 from kerf.sandbox.commands import answers
 from kerf.sandbox.controlplane import ControlPlane
@@ -32,7 +33,6 @@ from kerf.sandbox.kueuedocs import (
     scoped_webhooks,
 )
 from kerf.sandbox.layout import free_ports
-from kerf.sandbox.pki import KeyPair
 from kerf.sandbox.processes import Command, await_until
 
 KUEUE = "kueue"
