@@ -60,6 +60,19 @@ class Selection:
     """Slugs of `kerf.model.quota.CardClass`: the classes that the pod's quota covers."""
     same_numa: bool = False
 
+    def takes(self, model: str, mode: str) -> bool:
+        """Whether cards of this model, divided in this way, are accepted, were it for nothing else."""
+        if self.modes and mode not in self.modes:
+            return False
+        lower = model.lower()
+        if any(word.lower() in lower for word in self.avoid_types):
+            return False
+        return not self.use_types or any(word.lower() in lower for word in self.use_types)
+
+    def classes_of(self, vendor: str) -> tuple[str, ...]:
+        """The classes of one vendor's cards that are accepted; empty is any."""
+        return tuple(slug for slug in self.classes if slug.startswith(f"{vendor}-"))
+
 
 @dataclass(frozen=True, slots=True)
 class Wishes:

@@ -46,3 +46,5 @@ class TenantBook:
     classes: tuple[ClassBook, ...] = ()
     problems: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
+    priority: str = "normal"
+    """The tenant's priority band."""

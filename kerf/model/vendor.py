@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 QUOTA_DOMAIN = "quota.kerf.dev"
+"""Resources of this domain are written by the webhook alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,11 @@ class ResourceNames:
     def all(self) -> tuple[str, ...]:
         """Every resource name in which users ask for this vendor's cards."""
         return (self.count, self.memory, self.memory_percent, self.cores, self.priority)
+
+    @property
+    def selection(self) -> tuple[str, ...]:
+        """Every annotation in which users choose among this vendor's cards."""
+        return (self.use_ids, self.avoid_ids, self.use_types, self.avoid_types, self.modes, self.same_numa)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,10 @@ class Review:
     object: Mapping[str, Any]
     old: Mapping[str, Any]
     subresource: str = ""
+    group: str = ""
+    """API group of the kind; empty is the core group."""
+    dry_run: bool = False
+    """The object will not be stored: the question must leave no trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +71,13 @@ def parse_review(body: bytes) -> Review:
         uid=request["uid"],
         operation=str(request.get("operation", "")),
         kind=str(_part(request, "kind").get("kind", "")),
+        group=str(_part(request, "kind").get("group") or ""),
         namespace=str(request.get("namespace") or ""),
         user=str(_part(request, "userInfo").get("username", "")),
         object=_part(request, "object"),
         old=_part(request, "oldObject"),
         subresource=str(request.get("subResource") or ""),
+        dry_run=request.get("dryRun") is True,
     )
 
 

@@ -36,6 +36,7 @@ def parse_book(item: Json) -> TenantBook:
         classes=tuple(classes),
         problems=tuple(_messages(status, "Ready")),
         waiting=tuple(str(text) for text in status.get("waiting") or ()),
+        priority=tenant.priority,
     )
 
 

@@ -14,6 +14,8 @@ VERSION = "kueue.x-k8s.io/v1beta2"
 ROOT = f"/apis/{VERSION}"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
+SUSPENDING_PARENT = "kueue.x-k8s.io/pod-suspending-parent"
+"""Annotation on pods whose Deployment, StatefulSet or LeaderWorkerSet Kueue queues; Kueue gates them whatever else."""
 MANAGED = {"app.kubernetes.io/managed-by": "kerf"}
 MANAGED_SELECTOR = "app.kubernetes.io/managed-by=kerf"
 FIELD_MANAGER = "kerf-quota"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from kerf.model.ask import PodAsk, Stage
 from kerf.model.grant import Grant, Holding
 from kerf.model.node import Node
+from kerf.model.overdrawn import overdrawn, overdrawn_namespace
 from kerf.model.quota import (
     NOTHING,
     Amount,
@@ -22,7 +23,6 @@ from kerf.model.quota import (
 from kerf.model.verdict import Misfit, Reason
 from kerf.wire.resourcequota import HardQuota
 from scheduler.cache.tenants import Tenant
-from scheduler.core.overdrawn import overdrawn, overdrawn_namespace
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares, TenantShare
 

@@ -14,15 +14,10 @@ def accepts(selection: Selection, ask: ContainerAsk, card: Card) -> bool:
         return False
     if selection.use_ids and card.id not in selection.use_ids:
         return False
-    if selection.modes and card.mode.value not in selection.modes:
-        return False
-    classes = [slug for slug in selection.classes if slug.startswith(f"{card.vendor}-")]
+    classes = selection.classes_of(card.vendor)
     if classes and class_of(card).slug not in classes:
         return False
-    model = card.model.lower()
-    if any(word.lower() in model for word in selection.avoid_types):
-        return False
-    return not selection.use_types or any(word.lower() in model for word in selection.use_types)
+    return selection.takes(card.model, card.mode.value)
 
 
 def largest_slice(card: Card) -> int:

@@ -137,12 +137,13 @@ class _Search:
         return (self.chosen[before] or ()) if same else ()
 
     def grant(self) -> Grant:
-        held = []
+        held: dict[str, tuple[Slice, ...]] = {}
         for ask, positions in zip(self.containers, self.chosen, strict=True):
             cards = [self.node.cards[position].card for position in positions or ()]
             slices = (Slice(c.id, c.vendor, ask.memory_on(c.factory_memory_mib), ask.cores) for c in cards)
-            held.append(ContainerGrant(ask.name, tuple(slices)))
-        return Grant(tuple(held))
+            # A container that asks for two vendors' cards stands here twice, and holds all of them.
+            held[ask.name] = (*held.get(ask.name, ()), *slices)
+        return Grant(tuple(ContainerGrant(name, slices) for name, slices in held.items()))
 
     def _choices(self, container: int) -> Iterator[tuple[int, ...]]:
         """Card sets for a container given those chosen so far, the most preferred first, equal ones once."""

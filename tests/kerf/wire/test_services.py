@@ -98,7 +98,7 @@ def test_answers_have_the_names_kube_scheduler_reads() -> None:
 def test_a_review_is_read() -> None:
     request = {
         "uid": "u-1",
-        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "kind": {"group": "batch", "version": "v1", "kind": "Job"},
         "subResource": "status",
         "operation": "UPDATE",
         "namespace": "d",
@@ -109,7 +109,16 @@ def test_a_review_is_read() -> None:
     }
 
     assert parse_review(body({"apiVersion": "admission.k8s.io/v1", "request": request})) == Review(
-        uid="u-1", operation="UPDATE", kind="Pod", namespace="d", user="joe", object=POD, old={}, subresource="status"
+        uid="u-1",
+        operation="UPDATE",
+        kind="Job",
+        namespace="d",
+        user="joe",
+        object=POD,
+        old={},
+        subresource="status",
+        group="batch",
+        dry_run=True,
     )
 
 
