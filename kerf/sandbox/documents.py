@@ -25,6 +25,26 @@ CONCERNS_KERF = f"[object, oldObject].exists(pod, pod != null && ({_MAPS} || {_C
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """Resources of one API group that a webhook is asked about when they are created or changed."""
+
+    group: str
+    version: str
+    resources: tuple[str, ...]
+
+
+PODS = (Rule("", "v1", ("pods",)),)
+MAKERS = (
+    Rule("batch", "v1", ("jobs",)),
+    Rule("apps", "v1", ("deployments", "statefulsets", "replicasets")),
+    Rule("jobset.x-k8s.io", "*", ("jobsets",)),
+    Rule("leaderworkerset.x-k8s.io", "*", ("leaderworkersets",)),
+)
+"""What makes pods from templates that Kueue counts."""
+TENANTS = (Rule("kerf.dev", "v1alpha1", ("tenantquotas",)),)
+
+
+@dataclass(frozen=True, slots=True)
 class Webhook:
     """A mutating webhook on pods: where it listens and which pods it sees.
 
@@ -40,6 +60,8 @@ class Webhook:
     object_selector: dict[str, Any] = field(default_factory=dict)
     condition: str = CONCERNS_KERF
     """CEL; pods for which it is false pass unseen."""
+    more: tuple[Rule, ...] = ()
+    """What it is asked about beside pods."""
 
 
 def render_kubeconfig(server: str, ca: Path, user: dict[str, Any]) -> dict[str, Any]:
@@ -55,26 +77,39 @@ def render_kubeconfig(server: str, ca: Path, user: dict[str, Any]) -> dict[str, 
 
 
 def render_webhook(webhook: Webhook) -> dict[str, Any]:
-    """A MutatingWebhookConfiguration for pods when they are created, and when they change: grants are not for users."""
-    rule: dict[str, Any] = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"]}
-    rule |= {"resources": ["pods"], "scope": "*"}
+    """A MutatingWebhookConfiguration for what is created, and what changes: grants and totals are not for users."""
+    pods = {
+        **_hook(webhook, webhook.name, PODS),
+        "matchConditions": [{"name": "concerns-kerf", "expression": webhook.condition}],
+    }
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
         "metadata": {"name": webhook.name},
-        "webhooks": [
-            {
-                "name": f"{webhook.name}.kerf.dev",
-                "clientConfig": {"url": webhook.url, "caBundle": base64.b64encode(webhook.ca).decode()},
-                "rules": [rule],
-                "matchConditions": [{"name": "concerns-kerf", "expression": webhook.condition}],
-                "admissionReviewVersions": ["v1"],
-                "sideEffects": "None",
-                "reinvocationPolicy": "IfNeeded",
-                "failurePolicy": webhook.failure_policy,
-                "timeoutSeconds": webhook.timeout_seconds,
-                "namespaceSelector": webhook.namespace_selector,
-                "objectSelector": webhook.object_selector,
-            }
-        ],
+        "webhooks": [pods, *([_hook(webhook, f"more.{webhook.name}", webhook.more)] if webhook.more else [])],
+    }
+
+
+def _hook(webhook: Webhook, name: str, rules: tuple[Rule, ...]) -> dict[str, Any]:
+    return {
+        "name": f"{name}.kerf.dev",
+        "clientConfig": {"url": webhook.url, "caBundle": base64.b64encode(webhook.ca).decode()},
+        "rules": [_rule(rule) for rule in rules],
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "NoneOnDryRun",
+        "reinvocationPolicy": "IfNeeded",
+        "failurePolicy": webhook.failure_policy,
+        "timeoutSeconds": webhook.timeout_seconds,
+        "namespaceSelector": webhook.namespace_selector,
+        "objectSelector": webhook.object_selector,
+    }
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "apiGroups": [rule.group],
+        "apiVersions": [rule.version],
+        "operations": ["CREATE", "UPDATE"],
+        "resources": list(rule.resources),
+        "scope": "*",
     }

@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 from kerf.sandbox.audit import Write, parse_audit_log
-from kerf.sandbox.documents import Webhook, render_kubeconfig, render_webhook
+from kerf.sandbox.documents import MAKERS, TENANTS, Webhook, render_kubeconfig, render_webhook
 from kerf.sandbox.fakenodes import FakeNode, render_fake_node
 from kerf.sandbox.images import render_image
 from kerf.sandbox.report import Report, parse_cri_log, parse_report
@@ -169,6 +169,20 @@ def test_a_webhook_is_asked_about_pods_that_concern_kerf_and_no_others():
     ]
     (condition,) = webhook["matchConditions"]
     assert "key.startsWith('nvidia.com/')" in condition["expression"]
+
+
+def test_a_webhook_may_be_asked_about_more():
+    webhook = Webhook("kerf", "https://127.0.0.1:1/mutate", b"CA", more=(*MAKERS, *TENANTS))
+    _, more = render_webhook(webhook)["webhooks"]
+
+    assert (more["name"], more.get("matchConditions")) == ("more.kerf.kerf.dev", None)
+    assert [(rule["apiGroups"], rule["resources"]) for rule in more["rules"]] == [
+        (["batch"], ["jobs"]),
+        (["apps"], ["deployments", "statefulsets", "replicasets"]),
+        (["jobset.x-k8s.io"], ["jobsets"]),
+        (["leaderworkerset.x-k8s.io"], ["leaderworkersets"]),
+        (["kerf.dev"], ["tenantquotas"]),
+    ]
 
 
 def _untar(archive: bytes) -> dict[str, bytes]:
