@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import ssl
 import sys
@@ -16,18 +17,19 @@ from kerf.config.load import PolicyFile, load_settings, required_setting, settin
 from kerf.config.tls import server_context
 from kerf.kube.client import connect
 from kerf.kube.errors import KubeError
-from kerf.model.policy import SchedulingPolicy
+from kerf.model.policy import QuotaEngine, SchedulingPolicy
 from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
-from kerf.wire.admission import Answer, Review
 from kerf.wire.errors import WireError
 from webhook.core.certificates import Lifetimes
-from webhook.core.mutate import mutate
 from webhook.core.settings import Settings
 from webhook.server.app import Limits, Service
 from webhook.server.keeper import Keeper, Places
+from webhook.server.rules import Rules
+from webhook.server.tenants import TenantFollower
 
 log = logging.getLogger("webhook")
+IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 FINISH_S = 10.0
 """How long requests in flight may take to finish after SIGTERM."""
 SPREAD_ROUNDS = 4
@@ -41,7 +43,9 @@ class Flags:
     bind: str = required_setting("HOST:PORT to serve on; port 0 takes a free one")
     tls_cert: str | None = setting(None, "PEM certificate chain; read again when it changes")
     tls_key: str | None = setting(None, "PEM private key")
-    kubeconfig: str | None = setting(None, "how to reach the API server outside a cluster; for --manage-certs alone")
+    kubeconfig: str | None = setting(
+        None, "how to reach the API server outside a cluster; for quota and --manage-certs"
+    )
     scheduler_name: str = setting("kerf-scheduler", "schedulerName for pods that ask for cards")
     config: str | None = setting(None, "SchedulingPolicy whose defaults are filled in; read again when it changes")
     runtime_class: str = setting("", "runtimeClassName for pods that ask for cards and name none")
@@ -61,30 +65,37 @@ class Flags:
     log_level: str = setting("info", "debug, info, warning or error")
 
 
-class Rules:
-    """The rules with the newest policy."""
+class Tenants:
+    """Follows the tenants' books from the first policy on whose quota is not off, where there is a cluster to ask."""
 
-    def __init__(self, flags: Flags, policy: SchedulingPolicy) -> None:
-        self._flags = flags
-        self._settings = self._with(policy)
+    def __init__(self, kubeconfig: str | None, rules: Rules) -> None:
+        self._kubeconfig = kubeconfig
+        self._rules = rules
+        self._follower: TenantFollower | None = None
 
     def adopt(self, policy: SchedulingPolicy) -> None:
-        """Use another policy from the next review on."""
-        self._settings = self._with(policy)
+        """Use another policy. Raises KubeError where the cluster's address cannot be used."""
+        wanted = policy.quota.engine is not QuotaEngine.OFF
+        if wanted and self._follower is None and (self._kubeconfig or IN_CLUSTER in os.environ):
+            self._follower = TenantFollower(connect(self._kubeconfig, connections=2), self._rules.know)
+            self._follower.start()
+        self._rules.adopt(policy)
 
-    def decide(self, review: Review) -> Answer:
-        """Answer one review."""
-        return mutate(review, self._settings)
+    def adopt_new(self, policy: SchedulingPolicy) -> None:
+        """Use a policy that was read again; the old one stays where the new one cannot be served."""
+        try:
+            self.adopt(policy)
+        except KubeError as error:
+            log.warning("policy not reloaded: %s", error)
 
-    def _with(self, policy: SchedulingPolicy) -> Settings:
-        return Settings(
-            defaults=policy.defaults,
-            scheduler_name=self._flags.scheduler_name,
-            runtime_class=self._flags.runtime_class,
-            allowed_schedulers=frozenset(self._flags.allowed_scheduler),
-            opted_out_cards=self._flags.opted_out_cards,
-            trusted=frozenset(self._flags.trusted_user),
-        )
+    def synced(self) -> bool:
+        """Whether the books are read that reviews need."""
+        return self._follower is None or self._follower.synced
+
+    def stop(self) -> None:
+        """Follow no longer."""
+        if self._follower:
+            self._follower.stop()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,12 +107,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         keeper = keeper_of(flags)
         tls = keeper.tls.context if keeper else server_context(flags.tls_cert, flags.tls_key)
         policy = PolicyFile(flags.config)
+        rules = Rules(_settings(flags))
+        tenants = Tenants(flags.kubeconfig, rules)
+        tenants.adopt(policy.policy)
     except (WireError, KubeError) as error:
         sys.stderr.write(f"webhook: {error}\n")
         return 1
-    rules = Rules(flags, policy.policy)
-    policy.start(rules.adopt, lambda problem: log.warning("policy not reloaded: %s", problem))
-    service = Service(rules.decide, Metrics(), Limits())
+    policy.start(tenants.adopt_new, lambda problem: log.warning("policy not reloaded: %s", problem))
+    service = Service(rules.decide, Metrics(), Limits(), ready=tenants.synced)
     if keeper:
         service.watch_certificates(keeper.obstacle, lambda: keeper.expiry)
         keeper.start()
@@ -110,8 +123,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             return runner.run(serve(service, address, tls, flags.drain_seconds))
     finally:
         policy.stop()
+        tenants.stop()
         if keeper:
             keeper.stop()
+
+
+def _settings(flags: Flags) -> Settings:
+    return Settings(
+        scheduler_name=flags.scheduler_name,
+        runtime_class=flags.runtime_class,
+        allowed_schedulers=frozenset(flags.allowed_scheduler),
+        opted_out_cards=flags.opted_out_cards,
+        trusted=frozenset(flags.trusted_user),
+    )
 
 
 def keeper_of(flags: Flags) -> Keeper | None:

@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 import yaml
 
+from kerf.model.books import ClassBook
 from kerf.model.grant import CardUse, ContainerGrant, Grant, Slice, card_uses
 from kerf.model.policy import Defaults
+from kerf.model.quota import Amount, Bound
 from kerf.vendors.registry import NAMES
 from kerf.wire.admission import Answer, Review
 from kerf.wire.annotations import parse_grant, render_grant
 from kerf.wire.inventory import parse_inventory, render_inventory
 from kerf.wire.resources import parse_pod, stages_of
 from tests.webhook.json_patch import apply
+from tests.webhook.tenants import A100_40, A100_40_MIB, a_book, a_class_book, answer_to, settings_of
 from webhook.core.mutate import mutate
 from webhook.core.settings import Settings
 
@@ -94,6 +97,34 @@ def test_what_the_table_says_is_bent(written: str, result: str, warning: str) ->
 @pytest.mark.parametrize(("written", "answer"), list(rows("| you write | the answer |")))
 def test_what_the_table_says_is_refused(written: str, answer: str) -> None:
     assert create(a_pod_that_says(written)) == Answer(allowed=False, message=answer)
+
+
+def in_a_tenants_namespace(pod: dict[str, Any], *classes: ClassBook) -> Answer:
+    return answer_to(pod, settings_of([a_book(*classes)]))
+
+
+@pytest.mark.parametrize(("written", "counted"), list(rows("| you write | counted |")))
+def test_what_the_table_says_is_counted(written: str, counted: str) -> None:
+    pod = a_pod_that_says(written)
+    limits = apply(pod, in_a_tenants_namespace(pod).patch)["spec"]["containers"][0]["resources"]["limits"]
+
+    prefix = "quota.kerf.dev/nvidia-"
+    found = {name.removeprefix(prefix): value for name, value in limits.items() if name.startswith(prefix)}
+    assert found == dict(pair.split(": ") for pair in counted.split(", "))
+
+
+@pytest.mark.parametrize(("written", "answer"), list(rows("| in a tenant's namespace you write | the answer |")))
+def test_what_the_table_says_is_refused_in_a_tenants_namespace(written: str, answer: str) -> None:
+    several = (a_class_book(), a_class_book(A100_40, A100_40_MIB))
+
+    assert in_a_tenants_namespace(a_pod_that_says(written), *several) == Answer(allowed=False, message=answer)
+
+
+def test_the_sentence_of_a_full_tenant_is_the_one_shown() -> None:
+    full = a_class_book(limit=Bound(81_559), used=Amount(40_000), pending=Amount(20_000))
+    settings = settings_of([a_book(full, enforced=True)])
+
+    assert f"> {answer_to(a_pod_that_says('gpumem: 24000'), settings).message}\n" in PAGE
 
 
 def test_the_sum_of_the_last_example_is_right() -> None:

@@ -19,6 +19,7 @@ from typing import IO, Any
 import pytest
 
 from kerf.config.pki import Authority
+from kerf.sandbox.documents import render_kubeconfig
 from kerf.sandbox.processes import await_until
 from kerf.testing.builders import a_pod
 
@@ -118,7 +119,7 @@ def test_flags_and_policy_reach_the_rules(tmp_path: Path) -> None:
     policy.write_text(
         "apiVersion: kerf.dev/v1alpha1\nkind: SchedulingPolicy\nspec: {defaults: {memoryMiB: 4000, cores: 10}}\n"
     )
-    flags = ("--config", str(policy), "--scheduler-name", "mine", "--runtime-class", "kata", "--kubeconfig", "unused")
+    flags = ("--config", str(policy), "--scheduler-name", "mine", "--runtime-class", "kata")
     with a_webhook(*flags) as webhook:
         answer = json.loads(webhook.post(a_review(a_pod(mem=None, cores=None)))[1])
 
@@ -134,6 +135,30 @@ def test_flags_and_policy_reach_the_rules(tmp_path: Path) -> None:
             "nvidia.com/gpucores": "10",
         },
     }
+
+
+def test_an_address_that_cannot_be_used_is_told_at_the_start() -> None:
+    flags = ["--bind", "127.0.0.1:0", "--kubeconfig", "/nowhere"]
+    done = subprocess.run([sys.executable, "-m", "webhook", *flags], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "/nowhere cannot be used" in done.stderr
+
+
+def a_kubeconfig(path: Path, port: int) -> Path:
+    path.write_text(json.dumps(render_kubeconfig(f"http://127.0.0.1:{port}", path, {"token": "t"})))
+    return path
+
+
+def test_reviews_wait_until_the_tenants_are_read_and_only_where_quota_is_kept(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # an API server that never answers
+        kubeconfig = a_kubeconfig(tmp_path / "kubeconfig", silent.getsockname()[1])
+        with a_webhook("--kubeconfig", str(kubeconfig)) as webhook:
+            assert webhook.post(a_review(a_pod()))[0] == 503
+        policy = tmp_path / "policy.yaml"
+        policy.write_text('{apiVersion: kerf.dev/v1alpha1, kind: SchedulingPolicy, spec: {quota: {engine: "off"}}}')
+        with a_webhook("--kubeconfig", str(kubeconfig), "--config", str(policy)) as webhook:
+            assert webhook.post(a_review(a_pod()))[0] == 200
 
 
 def trusting(authority: Authority) -> ssl.SSLContext:

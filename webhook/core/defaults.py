@@ -1,6 +1,7 @@
 """Defaults: what is stored on a container says what will be charged for it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from kerf.model.ask import ContainerAsk, Stage
@@ -9,31 +10,55 @@ from kerf.model.vendor import ResourceNames
 from kerf.wire.admission import PatchOp, pointer
 from kerf.wire.errors import WireError
 from kerf.wire.resources import parse_container, resources_field
+from webhook.core.classes import Cards
 from webhook.core.edits import Edits, Path, child, edit_map
 from webhook.core.settings import Settings
+from webhook.core.totals import render_totals, settle, written_totals
 
 Json = Mapping[str, Any]
 TASK_PRIORITY = "CUDA_TASK_PRIORITY"
 """Environment variable in which HAMi's users and tools find a container's task priority."""
+NO_CARDS: Mapping[str, Cards] = {}
+"""The pod is nobody's: no totals."""
 
 
-def fill_container(container: Json, stage: Stage, path: Path, settings: Settings) -> Edits:
-    """Resources and environment of one container that asks for cards. Raises WireError."""
-    wanted: dict[str, str | None] = {}
-    env = Edits()
-    warnings: list[str] = []
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What has to change on a container, and what it asks then, vendor by vendor."""
+
+    edits: Edits = field(default_factory=Edits)
+    asks: tuple[ContainerAsk, ...] = ()
+
+
+def fill_container(
+    container: Json, stage: Stage, path: Path, settings: Settings, cards: Mapping[str, Cards] = NO_CARDS
+) -> Filled:
+    """Resources and environment of one container. `cards` are those of its tenant, by vendor. Raises WireError."""
+    wanted: dict[str, str | None] = dict.fromkeys(written_totals(container))
+    env, warnings, asks = Edits(), [], []
     where = resources_field(container, stage)
     for names in settings.vendors:
         ask = parse_container(container, stage, names, settings.defaults)
         if ask is None:
             continue
         given = _agreed(container, names, where)
-        wanted |= given | _resolved(ask, given, names)
         warnings += _warnings(given, names, where)
+        if names.vendor in cards:
+            settled = settle(ask, cards[names.vendor], given, names, where)
+            ask, warnings = settled.ask, [*warnings, *settled.warnings]
+            wanted |= render_totals(ask, cards[names.vendor], names)
+        asks.append(ask)
+        wanted |= given | _resolved(ask, given, names)
         if names.priority in given:
-            env += _environment(container, path, str(int(parse_quantity(given[names.priority]))))
+            env += set_task_priority(container, path, str(int(parse_quantity(given[names.priority]))))
+    forged = [name for name in written_totals(container) if wanted[name] is None]
+    warnings += [f"{where}[{name[:80]}] is counted by Kerf alone; it was removed" for name in forged]
+    return Filled(Edits(_resources(container, path, wanted), tuple(warnings)) + env, tuple(asks))
+
+
+def _resources(container: Json, path: Path, wanted: Mapping[str, str | None]) -> tuple[PatchOp, ...]:
     resources = child(container, "resources")
-    edits = Edits(warnings=tuple(warnings))
+    operations: tuple[PatchOp, ...] = ()
     for part in ("limits", "requests"):
         present = resources.get(part)
         held = present if isinstance(present, Mapping) else {}
@@ -41,8 +66,8 @@ def fill_container(container: Json, stage: Stage, path: Path, settings: Settings
         changes = {
             name: value for name, value in wanted.items() if value is None or not _same(held.get(name, ""), value)
         }
-        edits += Edits(edit_map((*path, "resources", part), present, changes))
-    return edits + env
+        operations += edit_map((*path, "resources", part), present, changes)
+    return operations
 
 
 def _agreed(container: Json, names: ResourceNames, where: str) -> dict[str, str | None]:
@@ -81,7 +106,7 @@ def _warnings(given: Mapping[str, str | None], names: ResourceNames, where: str)
     return out
 
 
-def _environment(container: Json, path: Path, value: str) -> Edits:
+def set_task_priority(container: Json, path: Path, value: str) -> Edits:
     """The task priority as an environment variable; the resource has the last word over what stands there."""
     entry = {"name": TASK_PRIORITY, "value": value}
     present = container.get("env")
@@ -92,6 +117,14 @@ def _environment(container: Json, path: Path, value: str) -> Edits:
         return Edits((PatchOp("add", pointer(*path, "env", "-"), entry),))
     changed = [i for i in found if present[i] != entry]
     return Edits(tuple(PatchOp("replace", pointer(*path, "env", i), entry) for i in changed))
+
+
+def task_priority(container: Json) -> str | None:
+    """The task priority in a container's environment."""
+    present = container.get("env")
+    entries = present if isinstance(present, list) else []
+    found = [entry for entry in entries if isinstance(entry, Mapping) and entry.get("name") == TASK_PRIORITY]
+    return str(found[0].get("value")) if found else None
 
 
 def _number(given: Mapping[str, str | None], name: str) -> int:

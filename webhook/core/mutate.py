@@ -1,87 +1,75 @@
-"""The webhook's decision: a review and the settings in, an answer out."""
+"""The webhook's decision: a review, the settings and what was admitted a moment ago in, an answer out."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
-from kerf.model.ask import Stage
-from kerf.wire.admission import Answer, PatchOp, Review, pointer
+from kerf.model.verdict import Misfit
+from kerf.wire.admission import Answer, Review
 from kerf.wire.errors import WireError
-from kerf.wire.resources import containers_of
-from webhook.core.defaults import fill_container
-from webhook.core.edits import Edits, Path, child
+from webhook.core.edits import Edits
 from webhook.core.forgeries import revert, strip
-from webhook.core.rules import (
-    DEFAULT_SCHEDULERS,
-    OPT_OUT,
-    mentioned_card,
-    read_ask,
-    refuse_foreign_scheduler,
-    refuse_opted_out_cards,
-)
+from webhook.core.makers import edit_maker
+from webhook.core.pods import normalise, take_out
+from webhook.core.queue import enqueue
+from webhook.core.quota import OverQuota, room_for
+from webhook.core.recent import NOTHING_RECENT, Recent
+from webhook.core.rules import opted_out
 from webhook.core.settings import Settings
+from webhook.core.templates import KINDS
+from webhook.core.tenants import GROUP_KIND, check_tenant
 
-Json = Mapping[str, Any]
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An answer, and the recent admissions with this one."""
+
+    answer: Answer
+    recent: Recent
 
 
 def mutate(review: Review, settings: Settings) -> Answer:
-    """Answer one review. Only pods themselves are looked at: subresources and other kinds pass untouched."""
-    if review.kind != "Pod" or review.subresource:
-        return Answer(allowed=True)
-    if review.operation == "CREATE":
-        return _create(review.object, settings)
-    if review.operation == "UPDATE" and review.user not in settings.trusted:
-        return _answer(revert(review.object, review.old))
-    return Answer(allowed=True)
+    """Answer one review as if nothing had been admitted before."""
+    return decide(review, settings, NOTHING_RECENT, 0.0).answer
 
 
-def _create(pod: Json, settings: Settings) -> Answer:
-    stripped = strip(pod)
+def decide(review: Review, settings: Settings, recent: Recent, now: float) -> Decision:
+    """Answer one review at `now` (monotonic seconds).
+
+    Looked at are pods, what makes pods from templates, and TenantQuotas; subresources and other kinds pass untouched.
+    """
+    recent = recent.at(now)
+    if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
+        return Decision(Answer(allowed=True), recent)
     try:
-        if _opted_out(pod):
-            refuse_opted_out_cards(child(pod, "spec"), settings)
-            return _answer(stripped)
-        return _answer(stripped + _admit(pod, settings))
-    except WireError as error:
-        return Answer(allowed=False, message=str(error))
+        edits, recent = _edits(review, settings, recent, now)
+    except (WireError, OverQuota) as error:
+        return Decision(Answer(allowed=False, message=str(error)), recent)
+    return Decision(Answer(allowed=True, patch=edits.operations, warnings=edits.warnings), recent)
 
 
-def _admit(pod: Json, settings: Settings) -> Edits:
-    """What makes the stored pod say what the scheduler will read. Raises WireError."""
-    spec = child(pod, "spec")
-    if not mentioned_card(spec, settings.vendors) or not read_ask(pod, settings).containers:
-        return Edits()
-    edits = _placed(spec, settings)
-    for path, container, stage in _numbered(spec):
-        edits += fill_container(container, stage, path, settings)
-    return edits
+def _edits(review: Review, settings: Settings, recent: Recent, now: float) -> tuple[Edits, Recent]:
+    kind = (review.group, review.kind)
+    if kind == ("", "Pod") and review.operation == "CREATE":
+        return _create_pod(review, settings, recent, now)
+    if kind == ("", "Pod") and review.user not in settings.trusted:
+        return revert(review.object, review.old), recent
+    if kind in KINDS:
+        return edit_maker(review, settings), recent
+    if kind == GROUP_KIND:
+        check_tenant(review, settings.tenants)
+    return Edits(), recent
 
 
-def _placed(spec: Json, settings: Settings) -> Edits:
-    """The scheduler's name and the runtime class. Raises WireError for a scheduler that cannot divide cards."""
-    operations = []
-    refuse_foreign_scheduler(spec, settings)
-    if str(spec.get("schedulerName") or "") in DEFAULT_SCHEDULERS:
-        op = "replace" if "schedulerName" in spec else "add"
-        operations.append(PatchOp(op, pointer("spec", "schedulerName"), settings.scheduler_name))
-    if settings.runtime_class and not spec.get("runtimeClassName"):
-        op = "replace" if "runtimeClassName" in spec else "add"
-        operations.append(PatchOp(op, pointer("spec", "runtimeClassName"), settings.runtime_class))
-    return Edits(tuple(operations))
-
-
-def _numbered(spec: Json) -> list[tuple[Path, Json, Stage]]:
-    """Every container with its path in the pod, in start order."""
-    initial = len(spec.get("initContainers") or [])
-    return [
-        (("spec", "initContainers", i) if i < initial else ("spec", "containers", i - initial), container, stage)
-        for i, (container, stage) in enumerate(containers_of(spec))
-    ]
-
-
-def _opted_out(pod: Json) -> bool:
-    labels = child(child(pod, "metadata"), "labels")
-    return any(labels.get(label) == "ignore" for label in OPT_OUT)
-
-
-def _answer(edits: Edits) -> Answer:
-    return Answer(allowed=True, patch=edits.operations, warnings=edits.warnings)
+def _create_pod(review: Review, settings: Settings, recent: Recent, now: float) -> tuple[Edits, Recent]:
+    pod, tenant = review.object, settings.tenant(review.namespace)
+    stripped = strip(pod)
+    if opted_out(pod, settings, tenant):
+        return stripped + take_out(pod, settings), recent
+    normal = normalise(pod, settings, tenant)
+    edits = stripped + normal.edits
+    if tenant is None or not normal.ask.containers:
+        return edits, recent
+    room = room_for(normal.ask, tenant, normal.cards, recent, now)
+    if isinstance(room, Misfit):
+        raise OverQuota(room.detail)
+    edits += enqueue(pod, tenant, settings.quota)
+    return edits, recent if review.dry_run else recent.plus(room)

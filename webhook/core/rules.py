@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kerf.model.ask import PodAsk
+from kerf.model.books import TenantBook
 from kerf.model.vendor import ResourceNames
 from kerf.wire.errors import WireError
 from kerf.wire.policy import parse_card_policies, parse_node_policy
@@ -15,7 +16,10 @@ Json = Mapping[str, Any]
 
 
 OPT_OUT = ("kerf.dev/webhook", "hami.io/webhook")
-"""Labels whose value "ignore" keeps defaults, rules and the scheduler's name off a pod; forgeries still go."""
+"""Labels whose value "ignore" keeps defaults, rules and the scheduler's name off a pod; forgeries still go.
+
+In a tenant's namespace they do so only for pods that name another scheduler, or opting out would lead past the quota.
+"""
 DEFAULT_SCHEDULERS = frozenset({"", "default-scheduler"})
 
 
@@ -51,6 +55,14 @@ def refuse_foreign_scheduler(spec: Json, settings: Settings) -> None:
         raise WireError(
             "spec.schedulerName", scheduler[:63], f"it cannot divide cards: drop it, or write {settings.scheduler_name}"
         )
+
+
+def opted_out(pod: Json, settings: Settings, tenant: TenantBook | None) -> bool:
+    """Whether a pod, or the template of pods, is left as it is."""
+    labels = child(child(pod, "metadata"), "labels")
+    if tenant is not None and child(pod, "spec").get("schedulerName") == settings.scheduler_name:
+        return False
+    return any(labels.get(label) == "ignore" for label in OPT_OUT)
 
 
 def refuse_opted_out_cards(spec: Json, settings: Settings) -> None:

@@ -1,15 +1,17 @@
 """What the admission rules need to know of the installation."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from kerf.model.policy import Defaults
+from kerf.model.books import TenantBook
+from kerf.model.policy import Defaults, QuotaEngine, QuotaSettings
 from kerf.model.vendor import ResourceNames
 from kerf.vendors.registry import NAMES
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings of the rules; a changed policy makes a new value."""
+    """Settings of the rules; a changed policy or another state of the tenants makes a new value."""
 
     vendors: tuple[ResourceNames, ...] = NAMES
     defaults: Defaults = field(default_factory=Defaults)
@@ -22,3 +24,19 @@ class Settings:
     """Pods that opted out may ask for cards: other nodes offer them by another device plugin."""
     trusted: frozenset[str] = frozenset()
     """Users who may change on a live pod what only Kerf or HAMi's components write."""
+    quota: QuotaSettings = field(default_factory=QuotaSettings)
+    tenants: Mapping[str, TenantBook] = field(default_factory=dict)
+    """The tenants' books by namespace."""
+
+    def tenant(self, namespace: str) -> TenantBook | None:
+        """The tenant of a namespace; nobody where quota is off."""
+        return None if self.quota.engine is QuotaEngine.OFF else self.tenants.get(namespace)
+
+
+def by_namespace(books: Iterable[TenantBook]) -> dict[str, TenantBook]:
+    """Tenants by namespace. Of two that name one namespace the first by name has it, as the scheduler sees it."""
+    found: dict[str, TenantBook] = {}
+    for book in sorted(books, key=lambda book: book.name):
+        for namespace in book.namespaces:
+            found.setdefault(namespace, book)
+    return found

@@ -15,7 +15,8 @@ from kerf.wire.admission import Answer, Review, parse_review, render_answer
 from kerf.wire.errors import WireError
 
 log = logging.getLogger("webhook")
-OUTCOMES = ("allowed", "patched", "refused", "malformed", "too_large", "busy", "timeout", "failed")
+OUTCOMES = ("allowed", "patched", "refused", "malformed", "too_large", "busy", "timeout", "failed", "unready")
+UNREADY = "the tenants' quota is not read yet: try again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,20 @@ class Limits:
 
 
 class Service:
-    """The handlers. `decide` is asked anew for every review, so that settings can change under it."""
+    """The handlers. `decide` is asked anew for every review, so that settings can change under it.
 
-    def __init__(self, decide: Callable[[Review], Answer], metrics: Metrics, limits: Limits) -> None:
+    Until `ready` says so reviews are answered 503: what quota would say of them is not known yet.
+    """
+
+    def __init__(
+        self,
+        decide: Callable[[Review], Answer],
+        metrics: Metrics,
+        limits: Limits,
+        ready: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._decide = decide
+        self._ready = ready
         self._registry = metrics
         self._requests = metrics.counter("kerf_webhook_requests", "Admission reviews by outcome.", ("outcome",))
         self._seconds = metrics.histogram("kerf_webhook_duration_seconds", "From a review's headers to its answer.")
@@ -79,8 +90,9 @@ class Service:
         return web.Response(text="ok\n")
 
     async def ready(self, _request: web.Request) -> web.Response:
-        """The process takes requests; not before its certificate is trusted, and not once it drains."""
-        if reason := "draining" if self.draining else self._obstacle():
+        """The process takes requests; not before it is trusted and has read what it needs, and not once it drains."""
+        missing = self._obstacle() or ("" if self._ready() else UNREADY)
+        if reason := "draining" if self.draining else missing:
             return _refusal(503, reason)
         return web.Response(text="ok\n")
 
@@ -94,6 +106,8 @@ class Service:
             await asyncio.wait_for(self._idle.wait(), seconds)
 
     async def _bounded(self, request: web.Request) -> tuple[str, web.Response]:
+        if not self._ready():
+            return "unready", _refusal(503, UNREADY)
         if (request.content_length or 0) > self._limits.body_bytes:
             return "too_large", self._too_large()
         if self._in_flight >= self._limits.in_flight:

@@ -222,3 +222,21 @@ def test_metrics_are_served_in_prometheus_format() -> None:
         assert "kerf_webhook_duration_seconds_count 1.0" in text
 
     with_client(scenario)
+
+
+def test_nothing_is_answered_before_the_tenants_are_known() -> None:
+    metrics = Metrics()
+    known: list[bool] = []
+
+    async def run() -> None:
+        service = Service(patching, metrics, Limits(), ready=lambda: bool(known))
+        async with TestClient(TestServer(service.app())) as client:
+            early, probe = await client.post("/mutate", data=a_review()), await client.get("/readyz")
+            assert (early.status, await probe.text()) == (503, "the tenants' quota is not read yet: try again\n")
+            assert (await client.get("/healthz")).status == 200
+            known.append(True)
+            assert (await client.post("/mutate", data=a_review())).status == 200
+            assert (await client.get("/readyz")).status == 200
+
+    asyncio.run(run())
+    assert counted(metrics) == {"unready": 1}

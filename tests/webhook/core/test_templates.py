@@ -1,0 +1,282 @@
+"""Templates: counted before their pods are made, refused at once, and never changed behind their owner's back."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from kerf.model.policy import QuotaEngine
+from kerf.model.quota import Bound
+from kerf.testing.builders import a_container, a_pod
+from kerf.wire.admission import Answer
+from tests.webhook.json_patch import apply
+from tests.webhook.tenants import (
+    A100_40,
+    A100_40_MIB,
+    a_book,
+    a_class_book,
+    answer_to,
+    settings_of,
+)
+from webhook.core.settings import Settings
+
+ONE_KIND = settings_of([a_book()])
+SMALLER = settings_of([a_book(a_class_book(mib=40_000))])
+TWO_SIZES = settings_of([a_book(a_class_book(), a_class_book(A100_40, A100_40_MIB))])
+BOUNDED = settings_of([a_book(a_class_book(limit=Bound(10_000)), enforced=True)])
+HALF = {"name": "main", "resources": {"limits": {"nvidia.com/gpumem-percentage": "50"}}}
+
+
+def a_template(**changes: Any) -> dict[str, Any]:
+    pod = a_pod(**changes)
+    return {"metadata": {"annotations": pod["metadata"]["annotations"]}, "spec": pod["spec"]}
+
+
+def a_job(template: Any) -> dict[str, Any]:
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"template": template}}
+
+
+def apps(kind: str, template: Any, **meta: Any) -> dict[str, Any]:
+    spec = {"replicas": 1, "template": template}
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "d", **meta}, "spec": spec}
+
+
+def a_deployment(template: Any, **meta: Any) -> dict[str, Any]:
+    return apps("Deployment", template, **meta)
+
+
+def a_job_set(template: Any) -> dict[str, Any]:
+    jobs = [{"name": "driver", "template": {"spec": {"template": {"spec": {"containers": [{"name": "d"}]}}}}}]
+    jobs.append({"name": "workers", "template": {"spec": {"template": template}}})
+    version = "jobset.x-k8s.io/v1alpha2"
+    return {"apiVersion": version, "kind": "JobSet", "metadata": {"name": "s"}, "spec": {"replicatedJobs": jobs}}
+
+
+def a_leader_worker_set(template: Any, **parts: Any) -> dict[str, Any]:
+    spec = {"leaderWorkerTemplate": {**parts, "workerTemplate": template}}
+    version = "leaderworkerset.x-k8s.io/v1"
+    return {"apiVersion": version, "kind": "LeaderWorkerSet", "metadata": {"name": "l"}, "spec": spec}
+
+
+def at(item: Any, *path: Any) -> Any:
+    for step in path:
+        item = item[step]
+    return item
+
+
+MAKERS = [
+    pytest.param(a_job, ("spec", "template"), "spec.template", id="Job"),
+    pytest.param(a_deployment, ("spec", "template"), "spec.template", id="Deployment"),
+    pytest.param(lambda t: apps("StatefulSet", t), ("spec", "template"), "spec.template", id="StatefulSet"),
+    pytest.param(lambda t: apps("ReplicaSet", t), ("spec", "template"), "spec.template", id="ReplicaSet"),
+    pytest.param(
+        a_job_set,
+        ("spec", "replicatedJobs", 1, "template", "spec", "template"),
+        "spec.replicatedJobs[workers].template.spec.template",
+        id="JobSet",
+    ),
+    pytest.param(
+        a_leader_worker_set,
+        ("spec", "leaderWorkerTemplate", "workerTemplate"),
+        "spec.leaderWorkerTemplate.workerTemplate",
+        id="LeaderWorkerSet",
+    ),
+    pytest.param(
+        lambda t: a_leader_worker_set({"spec": {}}, leaderTemplate=t),
+        ("spec", "leaderWorkerTemplate", "leaderTemplate"),
+        "spec.leaderWorkerTemplate.leaderTemplate",
+        id="its leader",
+    ),
+]
+
+
+def stored(item: dict[str, Any], settings: Settings = ONE_KIND, old: dict[str, Any] | None = None) -> dict[str, Any]:
+    answer = answer_to(item, settings, old)
+    assert answer.allowed, answer.message
+    result: dict[str, Any] = apply(item, answer.patch)
+    return result
+
+
+def limits(item: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = item["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+    return found
+
+
+@pytest.mark.parametrize(("make", "path", "field"), MAKERS)
+@pytest.mark.parametrize("settings", [ONE_KIND, Settings()], ids=["a tenant's", "nobody's"])
+def test_a_template_is_stored_as_its_pods_will_be(make: Any, path: Any, field: str, settings: Settings) -> None:
+    template = a_template(containers=[HALF, a_container("side", gpu=0, mem=None, cores=None)])
+    pod = {"metadata": {"name": "p"}, "spec": copy.deepcopy(template["spec"])}
+
+    assert at(stored(make(template), settings), *path)["spec"] == stored(pod, settings)["spec"]
+
+
+@pytest.mark.parametrize(("make", "path", "field"), MAKERS)
+def test_a_template_that_could_never_make_a_pod_is_refused_at_once(make: Any, path: Any, field: str) -> None:
+    container = f"{field}.spec.containers[main].resources.limits"
+    bytes_meant = answer_to(make(a_template(mem="3Gi")), Settings())
+    which = answer_to(make(a_template(annotations={"nvidia.com/use-gputype": "B200"})), ONE_KIND)
+
+    assert bytes_meant.message.startswith(f"{container}[nvidia.com/gpumem]: '3Gi': write a whole number")
+    assert which.message.startswith(f"{field}.metadata.annotations[nvidia.com/use-gputype]: 'b200': tenant team-a has")
+
+
+def test_a_template_beyond_what_the_tenant_may_ever_hold_is_refused() -> None:
+    assert answer_to(a_job(a_template(gpu=2)), BOUNDED).message == (
+        "spec.template: quota: tenant team-a may hold at most 10,000 MiB of NVIDIA H100 80GB HBM3; "
+        "16,000 MiB asked for one pod: waiting will not help, ask for less or for more quota"
+    )
+
+
+def test_warnings_name_the_whole_path() -> None:
+    (warning,) = answer_to(a_job(a_template(cores=150)), ONE_KIND).warnings
+
+    assert warning.startswith("spec.template.spec.containers[main].resources.limits[nvidia.com/gpucores]: a card")
+
+
+def test_a_template_without_cards_is_not_touched() -> None:
+    plain = a_deployment(a_template(gpu=0, mem=None, cores=None))
+
+    assert answer_to(plain, settings_of([a_book()], QuotaEngine.KUEUE)) == Answer(allowed=True)
+
+
+def test_a_template_that_opted_out_is_left_alone_outside_tenants() -> None:
+    template = a_template(mem="3Gi", spec={"schedulerName": "kerf-scheduler"})
+    template["metadata"]["labels"] = {"kerf.dev/webhook": "ignore"}
+
+    assert answer_to(a_deployment(template), Settings()) == Answer(allowed=True)
+    assert answer_to(a_deployment(template), ONE_KIND).allowed is False
+
+
+def test_what_another_template_made_is_left_as_it_was_made() -> None:
+    owner = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "d", "uid": "u", "controller": True}]
+    made = apps("ReplicaSet", a_template(containers=[HALF]), ownerReferences=owner)
+
+    assert answer_to(made, settings_of([a_book()], QuotaEngine.KUEUE)) == Answer(allowed=True)
+
+
+def test_a_job_of_a_cron_job_is_normalised_like_any_other() -> None:
+    job = a_job(a_template(containers=[HALF]))
+    job["metadata"]["ownerReferences"] = [
+        {"apiVersion": "batch/v1", "kind": "CronJob", "name": "c", "controller": True}
+    ]
+
+    assert limits(stored(job))["quota.kerf.dev/nvidia-mib"] == "40779"
+
+
+def test_another_group_s_job_is_not_ours() -> None:
+    job = {**a_job(a_template(mem="3Gi")), "apiVersion": "batch.volcano.sh/v1alpha1"}
+
+    assert answer_to(job, ONE_KIND) == Answer(allowed=True)
+
+
+# ---- updates: a rollout is the user's word alone
+
+
+@pytest.mark.parametrize("settings", [ONE_KIND, SMALLER, Settings()], ids=["the same", "smaller cards", "no tenant"])
+def test_scaling_changes_no_template_whatever_the_cards_are_now(settings: Settings) -> None:
+    old = stored(a_deployment(a_template(containers=[HALF])))
+    new = copy.deepcopy(old)
+    new["spec"]["replicas"] = 5
+
+    assert answer_to(new, settings, old) == Answer(allowed=True)
+
+
+def test_what_was_there_before_the_tenant_is_not_rolled_out_for_it() -> None:
+    old = a_deployment(a_template(containers=[HALF]))
+    new = copy.deepcopy(old)
+    new["spec"]["template"]["spec"]["containers"][0]["image"] = "newer"
+
+    assert answer_to(new, ONE_KIND, old) == Answer(allowed=True)
+
+
+def test_an_old_template_that_cannot_be_read_stops_no_unrelated_update() -> None:
+    old = a_deployment(a_template(mem="3Gi"))
+    new = copy.deepcopy(old)
+    new["metadata"]["annotations"] = {"deployment.kubernetes.io/revision": "2"}
+
+    assert answer_to(new, ONE_KIND, old) == Answer(allowed=True)
+
+
+@pytest.mark.parametrize("settings", [ONE_KIND, SMALLER], ids=["the same cards", "smaller cards"])
+def test_replacing_it_by_the_file_it_came_from_rolls_nothing_out(settings: Settings) -> None:
+    limits_ = {"nvidia.com/gpumem-percentage": "50", "nvidia.com/priority": "0"}
+    template = a_template(containers=[{"name": "main", "resources": {"limits": limits_}}])
+    file = a_deployment(template)
+    with_runtime = settings_of([a_book()], runtime_class="kerf")
+    old = stored(file, with_runtime)
+    settings = settings_of(settings.tenants.values(), runtime_class="kerf")
+
+    assert stored(file, settings, old)["spec"] == old["spec"]
+
+
+def test_a_container_without_cards_may_come_and_brings_no_totals() -> None:
+    old = stored(a_deployment(a_template(containers=[HALF])))
+    new = copy.deepcopy(old)
+    side = {"name": "side", "resources": {"limits": {"cpu": "1", "quota.kerf.dev/nvidia-mib": "1"}}}
+    new["spec"]["template"]["spec"]["containers"].insert(0, side)
+
+    kept = stored(new, SMALLER, old)["spec"]["template"]["spec"]["containers"]
+
+    assert kept[0]["resources"] == {"limits": {"cpu": "1"}}
+    assert kept[1:] == old["spec"]["template"]["spec"]["containers"]
+
+
+def test_totals_changed_by_hand_are_changed_back() -> None:
+    old = stored(a_deployment(a_template()))
+    new = copy.deepcopy(old)
+    limits(new)["quota.kerf.dev/nvidia-mib"] = "1"
+
+    assert stored(new, ONE_KIND, old) == old
+
+
+def test_another_ask_is_counted_anew() -> None:
+    old = stored(a_deployment(a_template(mem=8000)))
+    new = copy.deepcopy(old)
+    for part in ("limits", "requests"):
+        new["spec"]["template"]["spec"]["containers"][0]["resources"][part]["nvidia.com/gpumem"] = "9k"
+
+    assert limits(stored(new, ONE_KIND, old))["quota.kerf.dev/nvidia-mib"] == "9000"
+
+
+def test_another_selection_is_counted_anew() -> None:
+    old = stored(a_deployment(a_template(gpu=1, mem=None, annotations={"nvidia.com/use-gputype": "H100"})), TWO_SIZES)
+    new = copy.deepcopy(old)
+    new["spec"]["template"]["metadata"]["annotations"] = {"nvidia.com/use-gputype": "A100"}
+
+    assert limits(stored(new, TWO_SIZES, old))["quota.kerf.dev/nvidia-mib"] == str(A100_40_MIB)
+
+
+def test_a_changed_ask_that_is_impossible_is_refused() -> None:
+    old = stored(a_deployment(a_template()))
+    new = a_deployment(a_template(mem="3Gi"))
+
+    assert answer_to(new, ONE_KIND, old).message.startswith("spec.template.spec.containers[main].resources.limits[nvi")
+
+
+def test_a_template_that_asks_for_cards_no_longer_keeps_no_totals() -> None:
+    old = stored(a_deployment(a_template()))
+    new = copy.deepcopy(old)
+    for part in ("limits", "requests"):
+        amounts = new["spec"]["template"]["spec"]["containers"][0]["resources"][part]
+        for name in [name for name in amounts if name.startswith("nvidia.com/")]:
+            del amounts[name]
+
+    assert limits(stored(new, ONE_KIND, old)) == {}
+
+
+def test_a_job_is_never_touched_by_an_update() -> None:
+    old = a_job(a_template(containers=[HALF]))
+    new = copy.deepcopy(old)
+    limits(new)["nvidia.com/gpu"] = "4"
+
+    assert answer_to(new, ONE_KIND, old) == Answer(allowed=True)
+
+
+@pytest.mark.parametrize("strange", [None, 1, "x", [], {}, {"spec": None}, {"spec": {"containers": 1}}], ids=repr)
+def test_no_template_is_strange_enough_to_raise(strange: Any) -> None:
+    for make in (a_job, a_deployment, a_job_set, a_leader_worker_set):
+        for old in (None, make(strange), make(a_template())):
+            answer_to(make(strange), ONE_KIND, old)
+    for item in ({"apiVersion": "apps/v1", "kind": "Deployment", "spec": strange}, a_job_set(strange)):
+        answer_to(item, ONE_KIND, item)

@@ -1,0 +1,67 @@
+"""Quota where no Kueue keeps it: refuse what its tenant has no room for, with numbers.
+
+The scheduler is the arbiter: it counts under its lock, whatever passed here. The webhook says "no" early, where the
+user, or the controller that makes the pod, reads it.
+"""
+
+from collections.abc import Mapping
+
+from kerf.model.ask import PodAsk
+from kerf.model.books import ClassBook, TenantBook
+from kerf.model.overdrawn import beyond, overdrawn
+from kerf.model.quota import NOTHING, Amount, usage_of_ask
+from kerf.model.verdict import Misfit
+from webhook.core.classes import Cards
+from webhook.core.recent import Admission, Recent
+
+HOLDS = "holds or waits for"
+
+
+class OverQuota(ValueError):
+    """A tenant has no room; the message is the sentence for the user."""
+
+
+def never_fits(ask: PodAsk, tenant: TenantBook, cards: Mapping[str, Cards]) -> Misfit | None:
+    """Why a pod could not be admitted if its tenant held nothing; None where it could, or where others decide."""
+    if not tenant.enforced:
+        return None
+    for vendor, found in cards.items():
+        broken = [_beyond(entry, _asked(ask, entry, vendor), tenant.name) for entry in found.classes]
+        if broken and all(broken):
+            return broken[0]
+    return None
+
+
+def room_for(
+    ask: PodAsk, tenant: TenantBook, cards: Mapping[str, Cards], recent: Recent, now: float
+) -> tuple[Admission, ...] | Misfit:
+    """What to remember of a pod that is admitted now, or why its tenant has no room for it."""
+    if not tenant.enforced:
+        return ()
+    if misfit := never_fits(ask, tenant, cards):
+        return misfit
+    admitted = []
+    for vendor, found in cards.items():
+        refused: Misfit | None = None
+        for entry in found.classes:
+            asked = _asked(ask, entry, vendor)
+            said = entry.used + entry.pending
+            held = recent.held(tenant.name, entry.slug, said)
+            broken = entry.limit.first_broken(held, asked)
+            if broken is None:
+                admitted.append(Admission(tenant.name, entry.slug, asked, said, now))
+                break
+            refused = refused or overdrawn(tenant.name, entry.model, (entry.limit, held, asked), broken, holds=HOLDS)
+        else:
+            if refused:
+                return refused
+    return tuple(admitted)
+
+
+def _asked(ask: PodAsk, entry: ClassBook, vendor: str) -> Amount:
+    return usage_of_ask(ask, entry.smallest_mib).of(vendor)
+
+
+def _beyond(entry: ClassBook, asked: Amount, tenant: str) -> Misfit | None:
+    broken = entry.limit.first_broken(NOTHING, asked)
+    return beyond(tenant, entry.model, entry.limit, asked, broken[0]) if broken else None

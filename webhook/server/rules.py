@@ -1,0 +1,39 @@
+"""The rules with the newest policy and the newest books, and what was admitted a moment ago."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from kerf.model.books import TenantBook
+from kerf.model.policy import SchedulingPolicy
+from kerf.wire.admission import Answer, Review
+from webhook.core.mutate import decide
+from webhook.core.recent import NOTHING_RECENT
+from webhook.core.settings import Settings, by_namespace
+
+
+class Rules:
+    """Answers reviews. `decide` is called from one thread; the others may come from any."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._recent = NOTHING_RECENT
+        self._lock = threading.Lock()
+
+    def adopt(self, policy: SchedulingPolicy) -> None:
+        """Use another policy from the next review on."""
+        with self._lock:
+            self._settings = replace(self._settings, defaults=policy.defaults, quota=policy.quota)
+
+    def know(self, books: tuple[TenantBook, ...]) -> None:
+        """Use other books from the next review on."""
+        with self._lock:
+            self._settings = replace(self._settings, tenants=by_namespace(books))
+
+    def decide(self, review: Review) -> Answer:
+        """Answer one review."""
+        decision = decide(review, self._settings, self._recent, self._clock())
+        self._recent = decision.recent
+        return decision.answer

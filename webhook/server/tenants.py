@@ -1,0 +1,70 @@
+"""The tenants' books, followed: each change is handed on as values."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from kerf.kube.client import Kube
+from kerf.kube.watch import Follower
+from kerf.model.books import TenantBook
+from kerf.wire.books import parse_book
+from kerf.wire.errors import WireError
+from kerf.wire.quota import PATH
+
+log = logging.getLogger("webhook")
+Json = dict[str, Any]
+
+
+class TenantFollower:
+    """Follows TenantQuota objects. A cluster without the CRD has no tenants.
+
+    An object that cannot be read keeps the books it had before, so that a broken edit lifts no limit.
+    """
+
+    def __init__(self, kube: Kube, changed: Callable[[tuple[TenantBook, ...]], None]) -> None:
+        self._changed = changed
+        self._books: dict[str, TenantBook] = {}
+        self._follower = Follower(kube, PATH, self._replace, self._change, optional=True)
+
+    @property
+    def synced(self) -> bool:
+        """Whether the first list was handed on."""
+        return self._follower.synced.is_set()
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._follower.start()
+
+    def stop(self) -> None:
+        """End as soon as the current wait ends."""
+        self._follower.stop()
+
+    def _replace(self, items: list[Json]) -> None:
+        before, self._books = self._books, {}
+        for item in items:
+            name = _name(item)
+            if book := self._read(item, before.get(name)):
+                self._books[name] = book
+        self._changed(tuple(self._books.values()))
+
+    def _change(self, kind: str, item: Json) -> None:
+        name = _name(item)
+        book = None if kind == "DELETED" else self._read(item, self._books.get(name))
+        if book == self._books.get(name):
+            return
+        if book:
+            self._books[name] = book
+        else:
+            del self._books[name]
+        self._changed(tuple(self._books.values()))
+
+    def _read(self, item: Json, before: TenantBook | None) -> TenantBook | None:
+        try:
+            return parse_book(item)
+        except WireError as error:
+            log.warning("TenantQuota %s: %s", _name(item), error)
+            return before
+
+
+def _name(item: Json) -> str:
+    return str((item.get("metadata") or {}).get("name", ""))
