@@ -66,28 +66,7 @@ def test_a_daemon_knows_every_flag_it_is_given(daemon, case):
     given = {flag_of(argument) for argument in containers(objects)[daemon]["args"]}
     known = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(SETTINGS[daemon])}
 
-    assert given - known - COMING.get(daemon, set()) == set()
-
-
-COMING: dict[str, set[str]] = {
-    "extender": {"--lease-namespace", "--lease-name", "--identity", "--advertise"},
-    "webhook": {
-        "--manage-certs",
-        "--namespace",
-        "--service-name",
-        "--cert-secret",
-        "--webhook-configuration",
-        "--cert-host",
-    },
-}
-"""Flags of branches that are about to be merged; `test_what_is_coming_has_not_come` makes this list shrink."""
-
-
-@pytest.mark.parametrize("daemon", COMING)
-def test_what_is_coming_has_not_come(daemon):
-    known = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(SETTINGS[daemon])}
-
-    assert COMING[daemon] & known == set()
+    assert given - known == set()
 
 
 def flag_of(argument: str) -> str:
