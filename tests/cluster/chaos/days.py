@@ -13,9 +13,16 @@ from kerf.kube.client import connect
 from kerf.kube.errors import Gone
 from kerf.sandbox import ApiError, await_until
 from kerf.sandbox.fakenodes import render_fake_node
-from tests.cluster.chaos.world import CARDS, NODES, WEBHOOK, World
+from tests.cluster.chaos.world import CARDS, CONFIGURATION, NODES, WEBHOOK, World
 from tests.cluster.gpu_pods import PODS, a_fake_node, a_gpu_pod
 
+MALFORMED = (
+    {"nvidia.com/gpu": "1", "nvidia.com/gpumem": "3Gi"},
+    {"nvidia.com/gpu": "99999999999"},
+    {"nvidia.com/gpu": "1", "nvidia.com/gpucores": "4000"},
+    {"nvidia.com/gpumem-percentage": "101", "nvidia.com/gpu": "1"},
+)
+PAST_THE_WEBHOOK = 300
 Facts = Mapping[str, float | int | str]
 Day = Callable[[World], Facts]
 
@@ -201,41 +208,40 @@ def webhook_down(world: World) -> Facts:
 
 
 def malformed(world: World) -> Facts:
-    """A tenant creates pods that nobody can read, some past the webhook; others go on being scheduled."""
-    kinds = (
-        {"nvidia.com/gpu": "1", "nvidia.com/gpumem": "3Gi"},
-        {"nvidia.com/gpu": "99999999999"},
-        {"nvidia.com/gpu": "1", "nvidia.com/gpucores": "4000"},
-        {"nvidia.com/gpumem-percentage": "101", "nvidia.com/gpu": "1"},
-    )
-    refused = passed = 0
+    """A tenant creates pods that nobody can read, then some past the webhook; others go on being scheduled."""
+    with world.load("good", every_s=0.2):
+        refused = world.size.malformed - _push_malformed(world, "bad", world.size.malformed)
+        # Where the webhook is missing the scheduler meets them; it says no to each, again and again.
+        configuration = world.cp.api.get(f"{CONFIGURATION}/{WEBHOOK}")
+        world.cp.api.delete(f"{CONFIGURATION}/{WEBHOOK}")
+        try:
+            stored = _push_malformed(world, "worse", min(world.size.malformed, PAST_THE_WEBHOOK))
+            time.sleep(5)
+        finally:
+            meta = {"name": configuration["metadata"]["name"]}
+            world.cp.api.post(CONFIGURATION, {**configuration, "metadata": meta})
+    settled = world.settle()
+    bad = [pod for pod in world.cp.api.get(PODS)["items"] if pod["metadata"]["name"].startswith(("bad-", "worse-"))]
+    if bound := [pod["metadata"]["name"] for pod in bad if pod["spec"].get("nodeName")]:
+        raise AssertionError(f"malformed pods were bound: {bound[:3]}")
+    return {"refused": refused, "past_the_webhook": stored, "settled_s": round(settled, 1)}
+
+
+def _push_malformed(world: World, prefix: str, count: int) -> int:
+    """How many of them were stored."""
 
     def push(number: int) -> bool:
-        pod = a_gpu_pod(f"bad-{number}")
-        pod["spec"]["containers"][0]["resources"] = {"limits": dict(kinds[number % len(kinds)])}
-        pod["metadata"]["annotations"] = {
-            "kerf.dev/gang-size": "x" * (number % 5000),
-            "hami.io/gpu-scheduler-policy": "?",
-        }
-        if number % 2:  # the webhook never sees it: whoever runs it another way meets the scheduler
-            pod["metadata"]["labels"] = {"hami.io/webhook": "ignore"}
+        pod = a_gpu_pod(f"{prefix}-{number}")
+        pod["spec"]["containers"][0]["resources"] = {"limits": dict(MALFORMED[number % len(MALFORMED)])}
+        pod["metadata"]["annotations"] = {"kerf.dev/gang-size": "x" * (number % 5000)}
         try:
             world.cp.api.post(PODS, pod)
         except ApiError:
             return False
         return True
 
-    with world.load("good", every_s=0.2), ThreadPoolExecutor(8) as pool:
-        for stored in pool.map(push, range(world.size.malformed)):
-            passed += stored
-            refused += not stored
-    settled = world.settle()
-    for pod in world.cp.api.get(PODS)["items"]:
-        if pod["metadata"]["name"].startswith("bad-"):
-            if pod["spec"].get("nodeName"):
-                raise AssertionError(f"{pod['metadata']['name']} was bound")
-            world.delete(pod["metadata"]["name"])
-    return {"refused": refused, "stored": passed, "settled_s": round(settled, 1)}
+    with ThreadPoolExecutor(8) as pool:
+        return sum(pool.map(push, range(count)))
 
 
 def killed_at_random(world: World) -> Facts:
