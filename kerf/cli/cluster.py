@@ -1,15 +1,22 @@
-"""The live cluster as a store: what explain, inventory and snapshot read."""
+"""The live cluster, or files, as a store: what explain, inventory, snapshot and quota read."""
 
 import argparse
+from collections.abc import Iterable
 from typing import Any
 
 from kerf.cli.failure import FailureError
 from kerf.cli.report import CardLine
 from kerf.kube import paths
 from kerf.kube.client import Kube, connect
-from kerf.kube.errors import KubeError
+from kerf.kube.errors import KubeError, NotFound
 from kerf.vendors.registry import VENDORS
+from kerf.wire.quota import KIND as TENANT_QUOTA
+from kerf.wire.quota import PATH as TENANT_QUOTAS
+from kerf.wire.resourcequota import PATH as RESOURCE_QUOTAS
+from scheduler.cache.keeper import QuotaKeeper
 from scheduler.cache.store import Store, load
+
+Json = dict[str, Any]
 
 
 def connect_to(args: argparse.Namespace) -> Kube:
@@ -30,13 +37,44 @@ def read_cluster(kube: Kube) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
         raise FailureError(f"the cluster cannot be read: {error}") from error
 
 
+def read_quotas(kube: Kube) -> tuple[list[Json], list[Json]]:
+    """Every TenantQuota and ResourceQuota. Without the CRD there are no TenantQuotas. Raises FailureError."""
+    try:
+        return list_or_none(kube, TENANT_QUOTAS, TENANT_QUOTA) or [], kube.list(RESOURCE_QUOTAS)[0]
+    except KubeError as error:
+        raise FailureError(f"quotas cannot be read: {error}") from error
+
+
+def list_or_none(kube: Kube, path: str, kind: str, **query: str) -> list[Json] | None:
+    """All objects of a kind, each with its kind, which lists leave out; None where the kind is not served."""
+    try:
+        return [{"kind": kind, **item} for item in kube.list(path, query or None)[0]]
+    except NotFound:
+        return None
+
+
 def live_store(kube: Kube, policy_file: str | None) -> Store:
-    """The cluster as the scheduler sees it."""
+    """The cluster as the scheduler sees it, its quotas included."""
+    return live_quota(kube, policy_file)[0]
+
+
+def live_quota(kube: Kube, policy_file: str | None) -> tuple[Store, QuotaKeeper, list[Json]]:
+    """The cluster as the scheduler sees it, what it makes of the quotas, and the TenantQuotas themselves."""
     from kerf.config.load import read_policy
 
     store = Store(read_policy(policy_file), VENDORS, check_node=True)
     load(store, *read_cluster(kube))
-    return store
+    tenants, hard = read_quotas(kube)
+    return store, load_quotas(store, tenants, hard), tenants
+
+
+def load_quotas(store: Store, tenants: Iterable[Json], hard: Iterable[Json]) -> QuotaKeeper:
+    """Hold a store to these TenantQuotas and ResourceQuotas. What cannot be read is in the keeper's `unreadable`."""
+    keeper = QuotaKeeper(store)
+    keeper.replace_tenants(list(tenants))
+    keeper.replace_hard(list(hard))
+    keeper.refresh()
+    return keeper
 
 
 def card_lines(store: Store) -> list[CardLine]:

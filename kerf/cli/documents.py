@@ -23,17 +23,21 @@ class Documents:
 
     nodes: tuple[Json, ...]
     pods: tuple[Json, ...]
-    ignored: tuple[str, ...]
-    """Kinds that mean nothing here, each once."""
+    others: tuple[Json, ...]
+    """Everything else: quotas, Kueue's objects, what means nothing here."""
+
+    def of(self, kind: str) -> list[Json]:
+        """What else there is of a kind."""
+        return [item for item in self.others if item.get("kind") == kind]
 
 
 def read_documents(paths: Iterable[str]) -> Documents:
     """Read files or folders (their *.yaml, *.yml and *.json by name); `-` is standard input. Raises FailureError."""
     nodes: list[Json] = []
     pods: list[Json] = []
-    ignored: dict[str, None] = {}
+    others: list[Json] = []
     for path in paths:
-        for document in _objects(path):
+        for _, document in read_objects(path):
             kind = str(document.get("kind", "?"))
             if kind == "Node":
                 nodes.append(document)
@@ -42,17 +46,18 @@ def read_documents(paths: Iterable[str]) -> Documents:
             elif kind in _TEMPLATES:
                 pods.extend(_replicas(document, kind, path))
             else:
-                ignored[kind] = None
+                others.append(document)
     named = [_named(pod, i) for i, pod in enumerate(pods)]
-    return Documents(tuple(nodes), tuple(named), tuple(ignored))
+    return Documents(tuple(nodes), tuple(named), tuple(others))
 
 
-def _objects(path: str) -> Iterator[Json]:
+def read_objects(path: str) -> Iterator[tuple[str, Json]]:
+    """Every object of a file or folder with the name of its file. Raises FailureError."""
     folder = Path(path)
     if folder.is_dir():
         for file in sorted(folder.iterdir()):
             if file.suffix in {".yaml", ".yml", ".json"}:
-                yield from _objects(str(file))
+                yield from read_objects(str(file))
         return
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
@@ -62,7 +67,8 @@ def _objects(path: str) -> Iterator[Json]:
     except (yaml.YAMLError, json.JSONDecodeError, RecursionError) as error:
         raise FailureError(f"{path}: not YAML or JSON: {' '.join(str(error).split())}") from error
     for document in documents:
-        yield from _flatten(document, path)
+        for item in _flatten(document, path):
+            yield path, item
 
 
 def _flatten(document: object, path: str) -> Iterator[Json]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from kerf.cli.failure import FailureError
 from kerf.model.units import show, show_mib
+from kerf.model.verdict import Misfit
 
 
 def add_parser(verbs: Any) -> None:
@@ -28,11 +29,13 @@ def run(args: argparse.Namespace) -> int:
     from scheduler.cache.store import Store, load
 
     if args.file:
+        from kerf.cli.cluster import load_quotas
         from kerf.cli.documents import read_documents
 
         documents = read_documents(args.file)
         store = Store(read_policy(args.policy), VENDORS, check_node=True)
         load(store, documents.nodes, documents.pods)
+        load_quotas(store, documents.of("TenantQuota"), documents.of("ResourceQuota"))
     else:
         from kerf.cli.cluster import connect_to, live_store
 
@@ -55,8 +58,11 @@ def _explain(store: Any, key: str) -> dict[str, Any]:
     if waiting.problem:
         return {"pod": key, "fits": False, "sentence": waiting.problem, "reasons": {}}
     names = store.node_names()
+    ask = store.quotas.narrow(waiting.ask)
+    if isinstance(ask, Misfit):
+        return {"pod": key, "fits": False, "sentence": ask.detail, "reasons": {"quota": len(names)}}
     rows = store.fleet.rows(names)
-    feasible = store.engine.query(waiting.ask, rows).feasible
+    feasible = store.engine.query(ask, rows).feasible
     if feasible.any():
         return {
             "pod": key,
@@ -64,7 +70,7 @@ def _explain(store: Any, key: str) -> dict[str, Any]:
             "nodes": [names[i] for i in feasible.nonzero()[0][:10]],
             "count": int(feasible.sum()),
         }
-    told = store.engine.explain(waiting.ask, rows)
+    told = store.engine.explain(ask, rows)
     reasons = {reason.name.lower(): count for reason, count in told.counts}
     return {"pod": key, "fits": False, "sentence": told.sentence, "reasons": reasons, "nearest": told.node}
 

@@ -101,7 +101,7 @@ def print_cards(cards: Sequence[CardLine], title: str) -> None:
             str(line.slices),
             ", ".join(line.pods) or "-",
         )
-    Console(width=_width()).print(table)
+    Console(width=width()).print(table)
 
 
 def print_pods(pods: Sequence[PodLine]) -> None:
@@ -115,19 +115,19 @@ def print_pods(pods: Sequence[PodLine]) -> None:
     for line in pods:
         parts = [f"{s.card}: {show_mib(s.memory_mib)}" + (f", {s.cores} %" if s.cores else "") for s in line.slices]
         table.add_row(f"{line.namespace}/{line.name}", line.phase, line.node, "\n".join(parts) or "-")
-    Console(width=_width()).print(table)
+    Console(width=width()).print(table)
 
 
 def print_refused(refused: Sequence[RefusedLine]) -> None:
     """One line for each pod that cannot run."""
     from rich.console import Console
 
-    console = Console(width=_width(), highlight=False)
+    console = Console(width=width(), highlight=False)
     for line in refused:
         console.print(f"[yellow]✗[/yellow] {line.namespace}/{line.name}: {line.reason}", soft_wrap=True)
 
 
-def _width() -> int | None:
+def width() -> int | None:
     """The terminal's width; a pipe or a log gets wide lines, so that nothing is cut."""
     import sys
 

@@ -4,14 +4,15 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-from kerf.cli.documents import read_documents
+from kerf.cli.documents import Documents, read_documents
 from kerf.cli.failure import FailureError
 from kerf.cli.report import PodLine, RefusedLine, print_cards, print_pods, print_refused, render_json, slice_lines
 
 ABOUT = """Read Kubernetes YAML or JSON (nodes with an inventory, pods and workloads, in order; also the output of
 `kubectl get nodes,pods -A -o json` and of `kerf snapshot`), place the waiting pods with the scheduler's own code, and
 print placements, cards and refusals with their reasons. Node selectors, required node affinity, taints, CPU and memory
-are honoured; preferences, pod affinity and topology spread are kube-scheduler's and are left out."""
+are honoured, and so are TenantQuotas and ResourceQuotas among the files; preferences, pod affinity and topology spread
+are kube-scheduler's and are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def simulate(files: list[str], policy_file: str | None) -> Outcome:
     store = Store(read_policy(policy_file), VENDORS, check_node=True)
     for node in documents.nodes:
         store.apply_node("ADDED", node)
+    _hold_to_quotas(store, documents)
     waiting = [pod for pod in documents.pods if not (pod.get("spec") or {}).get("nodeName")]
     for pod in documents.pods:
         store.apply_pod("ADDED", pod)
@@ -72,6 +74,15 @@ def simulate(files: list[str], policy_file: str | None) -> Outcome:
         line = _place(store, pod, documents.nodes)
         (placed if isinstance(line, PodLine) else refused).append(line)  # type: ignore[arg-type]
     return Outcome((*running, *placed), tuple(refused), store)
+
+
+def _hold_to_quotas(store: Any, documents: Documents) -> None:
+    """A quota file that cannot be read is a mistake here, not something to work around."""
+    from kerf.cli.cluster import load_quotas
+
+    keeper = load_quotas(store, documents.of("TenantQuota"), documents.of("ResourceQuota"))
+    for name, sentence in keeper.unreadable.items():
+        raise FailureError(f"TenantQuota {name}: {sentence}")
 
 
 def _running(store: Any) -> list[PodLine]:
@@ -100,12 +111,15 @@ def _place(store: Any, pod: dict[str, Any], nodes: tuple[dict[str, Any], ...]) -
     names = eligible_nodes(pod.get("spec") or {}, known)
     if not names:
         return RefusedLine(namespace, name, "no node has what its node selector, node affinity and tolerations demand")
+    ask = store.quotas.narrow(waiting.ask)
+    if isinstance(ask, Misfit):
+        return RefusedLine(namespace, name, ask.detail)
     rows = store.fleet.rows(names)
-    answer = store.engine.query(waiting.ask, rows)
+    answer = store.engine.query(ask, rows)
     if not answer.feasible.any():
-        return RefusedLine(namespace, name, store.engine.explain(waiting.ask, rows).sentence)
+        return RefusedLine(namespace, name, store.engine.explain(ask, rows).sentence)
     fits = np.flatnonzero(answer.feasible)
-    scores = store.engine.scores(waiting.ask, rows[fits])
+    scores = store.engine.scores(ask, rows[fits])
     node = names[int(fits[int(scores.argmax())])]
     grant = store.assume(waiting.ask, node, waiting.stages)
     if isinstance(grant, Misfit):

@@ -22,10 +22,14 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, reduce and write."""
-    from kerf.cli.cluster import connect_to, read_cluster
+    from kerf.cli.cluster import connect_to, read_cluster, read_quotas
 
-    nodes, pods = read_cluster(connect_to(args))
+    kube = connect_to(args)
+    nodes, pods = read_cluster(kube)
+    tenants, hard = read_quotas(kube)
     items = [reduce_node(node) for node in nodes] + [reduce_pod(pod) for pod in pods]
+    items += [reduce_quota(item, "kerf.dev/v1alpha1", "TenantQuota") for item in tenants]
+    items += [reduce_quota(item, "v1", "ResourceQuota") for item in hard]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=1)
     if args.output:
         Path(args.output).write_text(text + "\n", encoding="utf-8")
@@ -71,6 +75,12 @@ def reduce_pod(pod: dict[str, Any]) -> dict[str, Any]:
         "spec": kept,
         "status": {"phase": (pod.get("status") or {}).get("phase", "Pending")},
     }
+
+
+def reduce_quota(item: dict[str, Any], version: str, kind: str) -> dict[str, Any]:
+    """What a quota says; what it counts is counted anew."""
+    meta = {key: item["metadata"][key] for key in ("name", "namespace") if key in item["metadata"]}
+    return {"apiVersion": version, "kind": kind, "metadata": meta, "spec": item.get("spec") or {}}
 
 
 def _ours(annotations: dict[str, str]) -> dict[str, str]:

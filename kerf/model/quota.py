@@ -197,6 +197,14 @@ def total(amounts: Iterable[Amount]) -> Amount:
     return found
 
 
+def total_bound(bounds: Iterable[Bound]) -> Bound:
+    """The sum; a dimension that one of them does not limit has none."""
+    found = Bound(0, 0, 0)
+    for bound in bounds:
+        found += bound
+    return found
+
+
 def effective(parts: Iterable[tuple[Stage, Mapping[str, Amount]]]) -> Usage:
     """Kubernetes' effective-request rule over whole containers, in start order, name by name.
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kerf.model.books import ClassBook, TenantBook
-from kerf.model.quota import DIMENSIONS, NOTHING, Amount, Bound
+from kerf.model.quota import DIMENSIONS, NOTHING, Amount, Bound, total, total_bound
 from kerf.model.units import show, show_mib
 from kerf.wire.quota import parse_tenant
 
@@ -18,10 +18,26 @@ def render_status(book: TenantBook, generation: int) -> dict[str, Any]:
     return {
         "observedGeneration": generation,
         "enforced": book.enforced,
+        "totals": {
+            "guaranteed": _bound(total_bound(entry.guaranteed for entry in book.classes)),
+            "used": _amount(total(entry.used for entry in book.classes)),
+        },
         "classes": [_class(entry) for entry in book.classes],
         "waiting": list(book.waiting),
         "conditions": [_condition("Ready", not book.problems, book.problems or ("kept",)), _overcommitted(book)],
     }
+
+
+def shrunk(book: TenantBook) -> tuple[str, ...]:
+    """A sentence for each promise that the cards do not keep."""
+    return tuple(
+        f"promised {_text(name, promised)} of {entry.model} and gets {_text(name, given)}"
+        for entry in book.classes
+        for name in DIMENSIONS
+        if (promised := entry.promised.of(name)) is not None
+        and (given := entry.guaranteed.of(name)) is not None
+        and given < promised
+    )
 
 
 def parse_book(item: Json) -> TenantBook:
@@ -78,16 +94,9 @@ def _read(entry: Json) -> ClassBook:
 
 
 def _overcommitted(book: TenantBook) -> dict[str, Any]:
-    shrunk = [
-        f"promised {_text(name, promised)} of {entry.model} and gets {_text(name, given)}"
-        for entry in book.classes
-        for name in DIMENSIONS
-        if (promised := entry.promised.of(name)) is not None
-        and (given := entry.guaranteed.of(name)) is not None
-        and given < promised
-    ]
-    because = ("all promises together exceed the cards",) if shrunk else ("every promise is kept",)
-    return _condition("Overcommitted", bool(shrunk), (*shrunk, *because))
+    less = shrunk(book)
+    because = "all promises together exceed the cards" if less else "every promise is kept"
+    return _condition("Overcommitted", bool(less), (*less, because))
 
 
 def _condition(kind: str, true: bool, sentences: tuple[str, ...]) -> dict[str, Any]:

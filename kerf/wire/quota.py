@@ -46,6 +46,14 @@ def parse_tenant(document: object) -> TenantQuota:
     )
 
 
+def with_defaults(document: Json) -> dict[str, Any]:
+    """A readable document as the API server stores it: every default of the CRD is written out."""
+    spec = document["spec"]
+    classes = [{"mode": Mode.SHARED.value, "vendor": "nvidia", **entry} for entry in spec["classes"]]
+    defaults = {"weight": 1, "priority": "normal", "whenOver": WhenOver.KEEP.value}
+    return {**document, "spec": {**defaults, **spec, "classes": classes}}
+
+
 def conflicts(tenants: Iterable[TenantQuota]) -> dict[str, str]:
     """By tenant, the sentence that says which of its namespaces an earlier tenant (by name) already has."""
     owner: dict[str, str] = {}

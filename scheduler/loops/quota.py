@@ -8,28 +8,24 @@ Whatever fails (Kueue's webhooks are down for every restart of its manager) is t
 import logging
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError, NotFound
-from kerf.model.ask import PodAsk
 from kerf.model.policy import QuotaEngine
-from kerf.model.quota import NOTHING, Amount
-from kerf.model.verdict import Misfit
 from kerf.wire import kueue
 from kerf.wire.classes import class_labels
 from scheduler.cache.keeper import QuotaKeeper
-from scheduler.cache.pending import Waiting
+from scheduler.cache.seen import seen_by_tenant
 from scheduler.cache.store import Store
 from scheduler.loops.mirror import Mirror
 from scheduler.loops.overdraft import Overdraft
 from scheduler.loops.status import StatusWriter
 from scheduler.loops.wake import wake_scheduler
 from scheduler.metrics import QuotaMetrics
-from scheduler.quota.books import Seen, tenant_books
+from scheduler.quota.books import tenant_books
 from scheduler.quota.objects import Change, changes, desired
 
 _LOG = logging.getLogger("kerf.quota")
@@ -93,12 +89,14 @@ class QuotaController:
         self._label_nodes()
         if self._engine is QuotaEngine.KUEUE and not (self._managed.synced and self._workloads.synced):
             return
-        books = tenant_books(shares, capacity, self._seen(), enforced=self._engine is QuotaEngine.KERF)
+        workloads = self._workloads.items() if self._engine is QuotaEngine.KUEUE else None
+        seen = seen_by_tenant(self._store, workloads)
+        books = tenant_books(shares, capacity, seen, enforced=self._engine is QuotaEngine.KERF)
         self._metrics.show(books)
         self._status.write(books, self._keeper.unreadable)
         if self._engine is QuotaEngine.KUEUE:
             self._apply()
-        self._overdraft.look(self._workloads.items() if self._engine is QuotaEngine.KUEUE else None)
+        self._overdraft.look(workloads)
         self._wake()
         self._pause = FIRST_PAUSE_S
 
@@ -143,44 +141,6 @@ class QuotaController:
             apply_change(self._kube, change)
             self._metrics.writes.labels(change.action).inc()
             _LOG.info("%s", change)
-
-    def _seen(self) -> dict[str, Seen]:
-        """What is to be seen of every tenant now."""
-        workloads = self._workloads.items() if self._engine is QuotaEngine.KUEUE else []
-        by_namespace: dict[str, list[Json]] = defaultdict(list)
-        for workload in workloads:
-            by_namespace[workload["metadata"].get("namespace", "")].append(workload)
-        with self._store.lock:
-            waiting = [w for w in self._store.pending.pods.values() if not w.problem]
-            used = {share.tenant.name: self._store.quotas.used(share) for share in self._store.quotas.shares.tenants}
-            tenants = [share.tenant for share in self._store.quotas.shares.tenants]
-        found = {}
-        for tenant in tenants:
-            pods = [w for w in waiting if w.ask.namespace in tenant.namespaces]
-            theirs = [workload for namespace in tenant.namespaces for workload in by_namespace[namespace]]
-            found[tenant.name] = self._one(used[tenant.name], pods, theirs)
-        return found
-
-    def _one(self, used: Mapping[str, Amount], pods: list[Waiting], workloads: list[Json]) -> Seen:
-        asks, ungated = tuple(w.ask for w in pods), tuple(w.ask for w in pods if not w.gates)
-        if self._engine is not QuotaEngine.KUEUE:
-            return Seen(used, asks, ungated, None, self._refusals(asks))
-        names = tuple(vendor.names for vendor in self._store.vendors)
-        reserved: dict[str, Amount] = {}
-        reasons = []
-        for workload in workloads:
-            for slug, amount in kueue.parse_reserved(workload, names).items():
-                reserved[slug] = reserved.get(slug, NOTHING) + amount
-            if reason := kueue.waiting_reason(workload):
-                meta = workload["metadata"]
-                reasons.append(f"{meta.get('namespace')}/{meta['name']}: {reason}")
-        return Seen(used, asks, ungated, reserved, tuple(reasons))
-
-    def _refusals(self, asks: tuple[PodAsk, ...]) -> tuple[str, ...]:
-        """What quota says of waiting pods; those that wait for cards are explained on the pod itself."""
-        with self._store.lock:
-            answers = [(ask.key, self._store.quotas.narrow(ask)) for ask in asks]
-        return tuple(f"{key}: {answer.detail}" for key, answer in answers if isinstance(answer, Misfit))
 
     def _wake(self) -> None:
         """Limits have changed: what kube-scheduler holds back may fit now."""
