@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kerf.sandbox.commands import answers
 from kerf.sandbox.controlplane import ControlPlane
-from kerf.sandbox.documents import Webhook
+from kerf.sandbox.documents import MAKERS, TENANTS, Webhook
 from kerf.sandbox.layout import free_ports
 from kerf.sandbox.node import Node
 from kerf.sandbox.processes import Command
@@ -39,12 +39,13 @@ def start_stack(cp: ControlPlane, *, policy: Path | None = None, scheduler_argum
             _python(
                 "webhook",
                 *("--bind", f"127.0.0.1:{webhook_port}", "--tls-cert", str(cert), "--tls-key", str(key)),
+                *("--kubeconfig", str(cp.kubeconfig_for(WEBHOOK))),
                 *("--trusted-user", EXTENDER, "--trusted-user", PLUGIN, *config),
             ),
             ready=lambda: answers(f"{webhook_url}/readyz", trust),
         )
     )
-    cp.register_webhook(Webhook("kerf", f"{webhook_url}/mutate", cp.ca.read_bytes()))
+    cp.register_webhook(Webhook("kerf", f"{webhook_url}/mutate", cp.ca.read_bytes(), more=(*MAKERS, *TENANTS)))
     cp.start_scheduler(Extender(extender_url))
     return Stack(extender_url, webhook_url)
 

@@ -118,8 +118,9 @@ class Admissions:
         fits: Bools = answer.feasible & bulk.node_fits(ask, columns)
         if not fits.any():
             return "", self._why_not(ask, rows, answer.feasible, answer.reasons)
-        scores = np.where(fits, store.engine.scores(ask, rows), np.iinfo(np.int64).min)
-        for position in np.argsort(-scores, kind="stable")[: int(fits.sum())].tolist():
+        good = np.flatnonzero(fits)
+        best_first = good[np.argsort(store.engine.scores(ask, rows)[good], kind="stable")[::-1]]
+        for position in best_first.tolist():
             grant = store.place(ask, names[position], member.stages)
             if isinstance(grant, Grant):
                 return names[position], grant

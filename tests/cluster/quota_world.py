@@ -71,12 +71,17 @@ def runs(cp: ControlPlane, namespace: str, name: str) -> bool:
 
 
 def await_runs(cp: ControlPlane, namespace: str, *names: str, seconds: float = 40) -> None:
+    """Until pods are bound; the error tells what their workloads and they themselves say."""
     try:
         await_until(lambda: all(runs(cp, namespace, name) for name in names), f"{', '.join(names)} to run", seconds)
     except Exception as error:
-        raise AssertionError(
-            [w["status"] for w in cp.api.get(f"{ROOT}/namespaces/{namespace}/workloads")["items"]]
-        ) from error
+        told = [
+            (item["kind"], item["metadata"]["name"], said["type"], said["status"], said.get("message", ""))
+            for path in (f"{ROOT}/namespaces/{namespace}/workloads", pods_path(namespace))
+            for item in ({"kind": path.rpartition("/")[2], **each} for each in cp.api.get(path)["items"])
+            for said in item.get("status", {}).get("conditions", ())
+        ]
+        raise AssertionError(told) from error
 
 
 def remove(cp: ControlPlane, namespace: str, *names: str) -> None:

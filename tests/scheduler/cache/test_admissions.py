@@ -60,6 +60,14 @@ def test_two_workloads_never_count_the_same_hole() -> None:
     assert store.admissions.hold("b", [member(50_000)], 60.0) is None
 
 
+def test_places_are_found_on_every_node_while_there_is_room() -> None:
+    store = a_store(2, 1, 1)
+
+    for name in "abcd":
+        assert store.admissions.hold(name, [member(50_000)], 60.0) is None
+    assert isinstance(store.admissions.hold("e", [member(50_000)], 60.0), NoPlace)
+
+
 def test_free_memory_that_no_card_has_in_one_piece_is_no_place() -> None:
     store = a_store(2)
     for name in ("x", "y"):
