@@ -65,7 +65,7 @@ def make_plan(files: Mapping[str, Json], world: World, *, prune: bool) -> QuotaP
     return QuotaPlan(
         capacity=capacity,
         shares=shares,
-        books=tenant_books(shares, capacity, seen, enforced=not world.kueue),
+        books=tenant_books(shares, capacity, seen, enforced=world.enforced),
         tenants=(*tenant_changes(files, live), *(_deletion(name, item) for name, item in others.items() if prune)),
         kueue=changes(wanted, world.managed or ()),
         notes=(*world.notes, *notes),

@@ -29,7 +29,7 @@ def run_status(args: argparse.Namespace) -> int:
     items = {str(item["metadata"]["name"]): item for item in world.tenants or ()}
     store, keeper = world.store(items.values())
     seen = seen_by_tenant(store, world.workloads if world.kueue else None)
-    books = tenant_books(store.quotas.shares, store.quotas.capacity, seen, enforced=not world.kueue)
+    books = tenant_books(store.quotas.shares, store.quotas.capacity, seen, enforced=world.enforced)
     live = world.kube is not None  # snapshots hold no status
     stale = {book.name: list(staleness(items[book.name], book)) if live else [] for book in books}
     amiss = queue_problems(world, books)

@@ -47,6 +47,11 @@ class World:
         return self.policy.quota.engine is QuotaEngine.KUEUE
 
     @property
+    def enforced(self) -> bool:
+        """Whether Kerf itself refuses what exceeds a limit."""
+        return self.policy.quota.engine is QuotaEngine.KERF
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What is not as one would expect it."""
         found = [NO_CRD] if self.tenants is None else []

@@ -175,6 +175,17 @@ def test_a_plan_counts_what_runs(cluster, files, capsys):
     assert plan["tenants"][0]["classes"][0]["used"] == {"memoryMiB": 8000, "cores": 30, "cards": 1}
 
 
+def test_an_engine_that_is_off_is_planned_and_said(tmp_path, capsys):
+    policy = tmp_path / "policy.yaml"
+    spec = {"quota": {"engine": "off"}}
+    policy.write_text(yaml.safe_dump({"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy", "spec": spec}))
+
+    plan = answer(capsys, "plan", "-f", TENANTS, "--file", NODES, "--policy", str(policy))
+
+    assert [tenant["enforced"] for tenant in plan["tenants"]] == [False, False, False]
+    assert plan["notes"] == ["the policy says engine: off: nobody is held to what this shows"]
+
+
 # ---- apply
 def test_apply_writes_tenants_by_its_own_manager_and_then_has_nothing_to_do(cluster, files, capsys):
     kube = cluster()
