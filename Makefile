@@ -20,8 +20,10 @@ $(STAMP): pyproject.toml
 demo: venv  ## the main job, end to end, on a real control plane and node on this machine
 	$(BIN)/kerf demo
 
+test: export KERF_EXAMPLES := 100
 test: check chart test-limiter test-cluster  ## every test (the first run builds the control plane)
 
+check: export KERF_EXAMPLES ?= 20
 check: lint type arch unit  ## the quick loop (< 60 s): format, lint, types, import contracts, unit tests
 
 fmt: venv  ## format the Python code

@@ -1,7 +1,15 @@
 """Settings of all tests."""
 
+import os
+
 from hypothesis import HealthCheck, settings
 
-# Machines differ and are shared: a property fails on what it says, never on the clock.
-settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Machines differ and are shared: a property fails on what it says, never on the clock. `make check` tries fewer
+# examples than `make test`.
+settings.register_profile(
+    "steady",
+    deadline=None,
+    max_examples=int(os.environ.get("KERF_EXAMPLES", "100")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("steady")
