@@ -5,11 +5,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from kerf.cli import demo, explain, inventory, ledger, quota, repack, simulate, snapshot, top
+from kerf.cli import demo, doctor, explain, inventory, ledger, quota, repack, simulate, snapshot, top
 from kerf.cli.failure import FailureError
 from kerf.wire.errors import WireError
 
-VERBS = (demo, simulate, explain, inventory, snapshot, quota, repack, top, ledger)
+VERBS = (demo, simulate, explain, inventory, snapshot, quota, repack, top, doctor, ledger)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
