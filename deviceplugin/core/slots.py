@@ -32,6 +32,14 @@ def slots_of(cards: Iterable[Card], withdrawn: frozenset[str] = frozenset()) -> 
     return tuple(Slot(name, name not in withdrawn) for name in names)
 
 
+def inherited(slots: Iterable[str]) -> bool:
+    """Whether another device plugin handed these out, before the node moved over: the kubelet keeps its word for them.
+
+    Nobody can forge that: since Kerf's plugin registered, the kubelet hands out its ids alone.
+    """
+    return all(not slot.startswith(PREFIX) for slot in slots)
+
+
 def withdraw(cards: Iterable[Card], held: frozenset[str], before: frozenset[str]) -> frozenset[str]:
     """Which slots are unhealthy: as many as the sick cards had, but never one that a pod holds.
 

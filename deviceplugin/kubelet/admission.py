@@ -113,7 +113,7 @@ class Admission:
         phase = str((pod.get("status") or {}).get("phase", ""))
         if (pod.get("spec") or {}).get("nodeName") != self._rules.node or phase in _FINISHED:
             return Refusal(Why.NOT_HERE, f"pod {name} is not bound to node {self._rules.node}, or has finished")
-        if GRANT not in ((pod.get("metadata") or {}).get("annotations") or {}):
+        if GRANT not in _annotations(pod):
             message = f"pod {name} has no grant ({GRANT}): it was not placed by Kerf's scheduler"
             return Refusal(Why.NO_GRANT, message)
         try:
@@ -121,6 +121,15 @@ class Admission:
         except WireError as error:
             return Refusal(Why.BAD_GRANT, f"pod {name}: {error}")
         return found or Refusal(Why.NO_GRANT, f"the grant of pod {name} holds nothing")
+
+    def moved_over(self, pod: Json) -> bool:
+        """Whether HAMi placed the pod here: its record is counted, and its containers keep what HAMi gave them."""
+        if (pod.get("spec") or {}).get("nodeName") != self._rules.node or GRANT in _annotations(pod):
+            return False
+        try:
+            return parse_holding(pod, VENDORS) is not None
+        except WireError:
+            return False
 
     def let_in(self, pod: Json, listing: Listing, stem: str, starts: tuple[Start, ...]) -> Refusal | None:
         """Check the pod beside all others and write the ledgers and the spec of `starts`; None if it may start."""
@@ -243,3 +252,7 @@ def _order(pod: Json) -> tuple[str, str, str]:
 
 def _meta(pod: Json, key: str) -> str:
     return str((pod.get("metadata") or {}).get(key) or "")
+
+
+def _annotations(pod: Json) -> Json:
+    return (pod.get("metadata") or {}).get("annotations") or {}

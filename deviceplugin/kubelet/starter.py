@@ -5,7 +5,7 @@ from typing import Any
 
 from deviceplugin.core.identify import Held, Recorded, Slots, owner, owner_uid, starts
 from deviceplugin.core.refusal import Refusal, Why
-from deviceplugin.core.slots import stem
+from deviceplugin.core.slots import inherited, stem
 from deviceplugin.kubelet.admission import Admission, Listing
 from deviceplugin.kubelet.patience import CALL_S, ask
 from deviceplugin.kubelet.podresources import PodResources
@@ -56,6 +56,8 @@ class Starter:
     def _let_in(
         self, pod: Json, listing: Listing, slots: Slots, kubelet: tuple[tuple[Held, ...], tuple[Recorded, ...] | None]
     ) -> Refusal | None:
+        if inherited(slots) and self._admission.moved_over(pod):
+            return None  # the kubelet kept HAMi's answer, which names no device of Kerf's: nothing is to be written
         holding = self._admission.holding(pod)
         if isinstance(holding, Refusal):
             return holding

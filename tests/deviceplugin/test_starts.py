@@ -326,3 +326,31 @@ def await_true(condition: Any) -> None:
             return
         threading.Event().wait(0.05)
     raise AssertionError(json.dumps("the condition never came true"))
+
+
+def test_a_container_that_hami_placed_starts_again_under_the_ids_of_hamis_plugin(world: World):
+    """A node that moved over: the kubelet still holds what HAMi's plugin had allocated before it left."""
+    notes = {"hami.io/vgpu-node": NODE, "hami.io/vgpu-devices-allocated": f"{card(0)},NVIDIA,60000,20:;"}
+    pod = a_pod("theirs", node=NODE, mem=60_000, cores=20, annotations=notes)
+    pod["metadata"]["creationTimestamp"] = "2025-12-31T00:00:00Z"
+    theirs = world.bind(pod)
+    theirs.slots["main"] = (f"{card(0)}-7",)
+    world.kubelet._write_checkpoint()
+
+    world.kubelet.pre_start(theirs.slots["main"])
+
+    late = world.bind(one_slice("late", 30_000))
+    code, message = refused(world, late)
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    assert "60,000 of its 81,920 are held (default/theirs): 21,920 are free" in message
+
+
+def test_hamis_record_alone_starts_nothing_that_kerfs_plugin_handed_out(world: World):
+    """Who could write HAMi's annotations gets no card by them: the kubelet gives Kerf's ids to every new pod."""
+    notes = {"hami.io/vgpu-node": NODE, "hami.io/vgpu-devices-allocated": f"{card(0)},NVIDIA,1000,5:;"}
+    forged = world.bind(a_pod("forged", node=NODE, mem=1000, cores=5, annotations=notes))
+
+    code, message = refused(world, forged)
+
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    assert "has no grant" in message
