@@ -1,0 +1,106 @@
+"""docs/operations.md tells of every metric and every alert, and of none that does not exist."""
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+
+from deviceplugin.kubelet.board import Board
+from deviceplugin.kubelet.metrics import PluginMetrics
+from deviceplugin.kubelet.monitor import Monitor
+from kerf.model.policy import SchedulingPolicy
+from kerf.obs.metrics import Metrics
+from kerf.vendors.registry import VENDORS
+from kerf.wire.admission import Answer
+from scheduler.cache.store import Store
+from scheduler.extender.gauges import Gauges
+from scheduler.metrics import QuotaMetrics, SchedulerMetrics
+from webhook.server.app import Limits, Service
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/operations.md").read_text()
+RULES = yaml.safe_load((ROOT / "examples/alerts/kerf.rules.yaml").read_text())
+ALERTS = [rule for group in RULES["groups"] for rule in group["rules"]]
+
+
+def registries() -> list[Metrics]:
+    """What each daemon registers when it starts."""
+    scheduler, webhook, plugin = Metrics(), Metrics(), Metrics()
+    QuotaMetrics.build(scheduler)
+    Gauges(Store(SchedulingPolicy(), VENDORS), SchedulerMetrics.build(scheduler), scheduler, hami=True)
+    Service(lambda review: Answer(allowed=True), webhook, Limits()).watch_certificates(lambda: "", lambda: 0.0)
+    PluginMetrics.build(plugin)
+    nothing = cast("Any", None)
+    plugin.registry.register(Monitor(nothing, nothing, Board("n"), nothing, nothing))
+    return [scheduler, webhook, plugin]
+
+
+def existing() -> dict[str, str]:
+    """Type by name, as it is exposed."""
+    families = [family for metrics in registries() for family in metrics.registry.collect()]
+    return {family.name + ("_total" if family.type == "counter" else ""): family.type for family in families}
+
+
+def told() -> dict[str, str]:
+    return dict(re.findall(r"^\| `((?:kerf|hami)_\w+)` \| (\w+) \|", PAGE, re.MULTILINE))
+
+
+def test_the_tables_name_every_metric_with_its_type_and_no_other() -> None:
+    assert told() == existing()
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=[rule["alert"] for rule in ALERTS])
+def test_every_alert_asks_for_metrics_that_exist(alert: dict[str, Any]) -> None:
+    histograms = {name for name, kind in existing().items() if kind == "histogram"}
+    names = set(existing()) | {f"{name}_{part}" for name in histograms for part in ("bucket", "count", "sum")}
+    asked = set(re.findall(r"\b(?:kerf|hami)_\w+", alert["expr"]))
+
+    assert asked
+    assert asked <= names
+
+
+def test_every_alert_is_explained_and_no_other() -> None:
+    section = PAGE.split("\n## Alerts\n")[1].split("\n## ")[0]
+
+    assert re.findall(r"^### (\w+)$", section, re.MULTILINE) == [rule["alert"] for rule in ALERTS]
+
+
+@pytest.mark.parametrize("page", ["operations.md", "migrate-from-hami.md"])
+def test_every_link_leads_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "docs" / page).read_text())
+
+    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["operations.md", "migrate-from-hami.md"])
+def test_every_verb_and_target_that_is_named_exists(page: str) -> None:
+    from kerf.cli.main import VERBS
+
+    text = (ROOT / "docs" / page).read_text()
+    verbs = {module.__name__.rpartition(".")[2] for module in VERBS}
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+    assert set(re.findall(r"(?:`|^|&& )kerf ([a-z]+)\b", text, re.MULTILINE)) <= verbs
+    assert set(re.findall(r"`make ([a-z-]+)`", text)) <= targets
+
+
+@pytest.mark.parametrize("page", ["operations.md", "migrate-from-hami.md"])
+def test_every_test_and_value_that_is_named_exists(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    values = yaml.safe_load((ROOT / "charts/kerf/values.yaml").read_text())
+
+    def known(path: str) -> bool:
+        found: Any = values
+        for part in path.split("."):
+            if not isinstance(found, dict) or part not in found:
+                return False
+            found = found[part]
+        return True
+
+    tops = "|".join(values)
+    named = set(re.findall(rf"(?:`|--set )((?:{tops})(?:\.\w+)+)", text))
+    assert named
+    assert [path for path in sorted(named) if not known(path)] == []
+    assert [path for path in re.findall(r"`(tests/\S+\.py)`", text) if not (ROOT / path).exists()] == []
