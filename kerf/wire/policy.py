@@ -102,6 +102,8 @@ def _planner(value: Json) -> PlannerSettings:
 
 def _quota(value: Json) -> QuotaSettings:
     where, zero = "spec.quota", QuotaSettings()
+    if value.get("engine") is False:  # YAML reads a bare off as false
+        value = {**value, "engine": QuotaEngine.OFF.value}
     known(value, where, ("engine", "reservePercent", "shrinkAfterSeconds", "cohort", "queue", "fitCheck"))
     return QuotaSettings(
         engine=QuotaEngine(one_of(value, "engine", where, zero.engine.value, [engine.value for engine in QuotaEngine])),

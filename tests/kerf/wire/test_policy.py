@@ -17,6 +17,10 @@ def test_an_empty_policy_is_the_shipped_default() -> None:
     assert parse_policy(policy()) == SchedulingPolicy()
 
 
+def test_a_bare_off_which_yaml_reads_as_false_means_off() -> None:
+    assert parse_policy(policy(quota={"engine": False})).quota.engine is QuotaEngine.OFF
+
+
 def test_every_key_is_read() -> None:
     document = policy(
         nodes="spread",
