@@ -111,7 +111,8 @@ def test_it_names_a_bundle_that_was_reset(api: Api, control_plane: ControlPlane)
     api.patch(CONFIGURATION, {"webhooks": hooks})
 
     assert wrong["certificates"] == [
-        "kerf, kerf.kerf.dev: caBundle is empty or no certificate, API servers cannot call the webhook"
+        f"kerf, {hook['name']}: caBundle is empty or no certificate, API servers cannot call the webhook"
+        for hook in hooks
     ]
 
 
