@@ -44,7 +44,7 @@ unit: venv
 	$(BIN)/pytest -n 4 -m "not chart and not cluster and not limiter and not gpu"
 
 chart: venv  ## the Helm chart and the Dockerfiles: lint, schema, golden renders, every Kubernetes version's schemas
-	$(BIN)/pytest -n 2 -m chart tests/chart
+	$(BIN)/pytest -n 2 -m chart tests/chart tests/images
 
 chart-golden: venv  ## render the chart's golden files again
 	$(RUN) tests.chart.golden

@@ -23,12 +23,19 @@ def render_image(
     Same input, same bytes.
     """
     layer = _tar({path.lstrip("/"): content for path, content in files.items()}, mode=0o755)
+    digest = _digest(layer)
+    documents = render_layout(name, digest, len(layer), {"Entrypoint": list(entrypoint)}, architecture)
+    return _tar({**documents, f"blobs/sha256/{digest[7:]}": layer}, mode=0o644)
+
+
+def render_layout(name: str, layer: str, size: int, settings: Mapping[str, Any], architecture: str) -> dict[str, bytes]:
+    """The files of an OCI archive beside its one layer (digest and bytes); `settings` is the image's ``config``."""
     config = _json(
         {
             "architecture": architecture,
             "os": "linux",
-            "config": {"Entrypoint": list(entrypoint)},
-            "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+            "config": dict(settings),
+            "rootfs": {"type": "layers", "diff_ids": [layer]},
         }
     )
     manifest = _json(
@@ -36,14 +43,14 @@ def render_image(
             "schemaVersion": 2,
             "mediaType": f"{_MEDIA}.manifest.v1+json",
             "config": _descriptor(f"{_MEDIA}.config.v1+json", config),
-            "layers": [_descriptor(f"{_MEDIA}.layer.v1.tar", layer)],
+            "layers": [{"mediaType": f"{_MEDIA}.layer.v1.tar", "digest": layer, "size": size}],
         }
     )
     listed = _descriptor(f"{_MEDIA}.manifest.v1+json", manifest)
     listed["annotations"] = {"io.containerd.image.name": name}
-    blobs = {f"blobs/sha256/{_digest(blob)[7:]}": blob for blob in (layer, config, manifest)}
+    blobs = {f"blobs/sha256/{_digest(blob)[7:]}": blob for blob in (config, manifest)}
     index = _json({"schemaVersion": 2, "manifests": [listed]})
-    return _tar({"oci-layout": _json({"imageLayoutVersion": "1.0.0"}), "index.json": index, **blobs}, mode=0o644)
+    return {"oci-layout": _json({"imageLayoutVersion": "1.0.0"}), "index.json": index, **blobs}
 
 
 def _tar(files: Mapping[str, bytes], *, mode: int) -> bytes:

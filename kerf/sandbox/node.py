@@ -83,7 +83,11 @@ class Node:
         with tempfile.NamedTemporaryFile(dir=self._files.root, suffix=".tar") as archive:
             archive.write(render_image(name, files, entrypoint=entrypoint, architecture=architecture))
             archive.flush()
-            self._ctr("images", "import", archive.name)
+            self.load_image(Path(archive.name))
+
+    def load_image(self, archive: Path) -> None:
+        """Give an OCI archive to containerd."""
+        self._ctr("images", "import", str(archive))
 
     def output(self, namespace: str, pod: str, container: str) -> str:
         """What the latest run of a container has printed so far; empty before it started."""

@@ -5,16 +5,27 @@
  */
 #include <features.h>
 
-#if defined(__x86_64__) && defined(__GLIBC__)
-__asm__(".symver dlopen,dlopen@GLIBC_2.2.5");
-__asm__(".symver pthread_create,pthread_create@GLIBC_2.2.5");
-__asm__(".symver pthread_detach,pthread_detach@GLIBC_2.2.5");
-__asm__(".symver pthread_sigmask,pthread_sigmask@GLIBC_2.2.5");
-__asm__(".symver pthread_attr_setstacksize,pthread_attr_setstacksize@GLIBC_2.2.5");
-__asm__(".symver pthread_mutex_trylock,pthread_mutex_trylock@GLIBC_2.2.5");
-__asm__(".symver pthread_mutex_consistent,pthread_mutex_consistent@GLIBC_2.12");
-__asm__(".symver pthread_mutexattr_init,pthread_mutexattr_init@GLIBC_2.2.5");
-__asm__(".symver pthread_mutexattr_destroy,pthread_mutexattr_destroy@GLIBC_2.2.5");
-__asm__(".symver pthread_mutexattr_setpshared,pthread_mutexattr_setpshared@GLIBC_2.2.5");
-__asm__(".symver pthread_mutexattr_setrobust,pthread_mutexattr_setrobust@GLIBC_2.12");
+#if defined(__GLIBC__)
+#if defined(__x86_64__)
+#define KERF_FIRST "GLIBC_2.2.5"
+#define KERF_ROBUST "GLIBC_2.12"
+#elif defined(__aarch64__)
+#define KERF_FIRST "GLIBC_2.17"
+#define KERF_ROBUST "GLIBC_2.17"
+#endif
+#endif
+
+#ifdef KERF_FIRST
+#define KERF_OLD(name, version) __asm__(".symver " #name "," #name "@" version)
+KERF_OLD(dlopen, KERF_FIRST);
+KERF_OLD(pthread_create, KERF_FIRST);
+KERF_OLD(pthread_detach, KERF_FIRST);
+KERF_OLD(pthread_sigmask, KERF_FIRST);
+KERF_OLD(pthread_attr_setstacksize, KERF_FIRST);
+KERF_OLD(pthread_mutex_trylock, KERF_FIRST);
+KERF_OLD(pthread_mutex_consistent, KERF_ROBUST);
+KERF_OLD(pthread_mutexattr_init, KERF_FIRST);
+KERF_OLD(pthread_mutexattr_destroy, KERF_FIRST);
+KERF_OLD(pthread_mutexattr_setpshared, KERF_FIRST);
+KERF_OLD(pthread_mutexattr_setrobust, KERF_ROBUST);
 #endif

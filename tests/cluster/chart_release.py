@@ -8,9 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kerf.sandbox import Api, Command, ControlPlane, await_until, render_scheduler_configuration
-from tests.chart.helm import CHART, NAMESPACE, Refused, run
+import yaml
 
+from kerf.sandbox import Api, ApiError, Command, ControlPlane, SandboxError, await_until, render_scheduler_configuration
+from kerf.sandbox.rootfs import build_image
+from tests.chart.helm import CHART, NAMESPACE, ROOT, Refused, run
+
+KEPT = ("/tenantquotas.kerf.dev", "/v1alpha1.kerf.dev")
+"""Helm never deletes a CustomResourceDefinition of `crds/`: with it every tenant's quota would go."""
+VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
 NAMESPACES = f"/api/v1/namespaces/{NAMESPACE}"
 
 
@@ -61,6 +67,15 @@ class Release:
         return run(*arguments, "--namespace", NAMESPACE, "--kubeconfig", str(self.cp.kubeconfig))
 
 
+def images() -> dict[str, Path]:
+    """The archives of Kerf's images, built from their Dockerfiles; by the name that the chart gives them."""
+    built = {}
+    for daemon in ("scheduler", "webhook", "deviceplugin"):
+        name = f"docker.io/kerf/{daemon}:{VERSION}"
+        built[name] = build_image(ROOT, ROOT / "images" / f"{daemon}.Dockerfile", name)
+    return built
+
+
 @contextmanager
 def a_control_plane(run_dir: Path, parts: Any) -> Iterator[ControlPlane]:
     """With service accounts, an audit log, kwok, and a kube-scheduler for everybody who names none."""
@@ -77,10 +92,38 @@ def every_object(api: Api) -> set[str]:
     for group, resource in _listable(api):
         if resource in {"events", "leases", "endpointslices", "endpoints"} and group != "coordination.k8s.io/v1":
             continue
-        for item in api.get(f"{group}/{resource}")["items"]:
+        for item in _items(api, f"{group}/{resource}"):
             meta = item["metadata"]
             found.add(f"{group}/{resource} {meta.get('namespace', '')}/{meta['name']}")
     return found
+
+
+def _items(api: Api, path: str) -> list[dict[str, Any]]:
+    """Of a resource that was just defined the API server says for a moment that it is not ready."""
+    answers: list[dict[str, Any]] = []
+
+    def answered() -> bool:
+        try:
+            answers.append(api.get(path))
+        except ApiError as error:
+            if error.status != 429:
+                raise
+        return bool(answers)
+
+    await_until(answered, f"the API server to serve {path}", 30)
+    return list(answers[0]["items"])
+
+
+def await_gone(api: Api, before: set[str]) -> None:
+    """Wait until a release has left nothing; the error names what it has left."""
+
+    def left() -> list[str]:
+        return sorted(each for each in every_object(api) - before if not each.endswith(KEPT))
+
+    try:
+        await_until(lambda: not left(), "every object of the release to be gone", 60)
+    except SandboxError as error:
+        raise AssertionError(f"{error}: {left()}") from None
 
 
 def _listable(api: Api) -> list[tuple[str, str]]:
@@ -94,4 +137,4 @@ def _listable(api: Api) -> list[tuple[str, str]]:
     ]
 
 
-__all__ = ["NAMESPACE", "NAMESPACES", "Refused", "Release", "a_control_plane", "every_object"]
+__all__ = ["NAMESPACE", "NAMESPACES", "Refused", "Release", "a_control_plane", "await_gone", "every_object", "images"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kerf.sandbox import ControlPlane, FakeNode, await_until, run_directory
-from tests.cluster.chart_release import NAMESPACE, NAMESPACES, Release, a_control_plane, every_object
+from tests.cluster.chart_release import NAMESPACE, NAMESPACES, Release, a_control_plane, await_gone, every_object
 
 pytestmark = pytest.mark.cluster
 WAIT = ("--wait", "--timeout", "120s")
@@ -43,7 +43,7 @@ def test_a_bare_install_comes_up_is_upgraded_without_a_gap_and_leaves_nothing(pl
     assert "podMaxBackoffSeconds: 2" in config
 
     release.uninstall()
-    await_until(lambda: every_object(plane.api) <= before, "every object of the release to be gone", 60)
+    await_gone(plane.api, before)
 
 
 def test_an_upgrade_keeps_what_the_webhook_and_the_leaders_wrote(plane: ControlPlane) -> None:

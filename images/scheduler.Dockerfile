@@ -1,0 +1,16 @@
+# The scheduler extender.   docker build -f images/scheduler.Dockerfile .
+# Bases are pinned by full version. Their digests are to be added where a registry can be reached: here none could be.
+FROM python:3.13.7-slim-bookworm AS build
+ENV PIP_NO_CACHE_DIR=1
+WORKDIR /src
+COPY images/install.sh images/subset.py images/scheduler.txt images/
+COPY requirements/runtime.lock requirements/
+COPY kerf kerf
+COPY scheduler scheduler
+RUN images/install.sh scheduler /opt/kerf
+
+FROM python:3.13.7-slim-bookworm
+COPY --from=build /opt/kerf /opt/kerf
+ENV PYTHONDONTWRITEBYTECODE=1
+USER 65532:65532
+ENTRYPOINT ["/opt/kerf/bin/python", "-I", "-m", "scheduler"]

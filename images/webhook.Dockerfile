@@ -1,0 +1,16 @@
+# The admission webhook.   docker build -f images/webhook.Dockerfile .
+# Bases are pinned by full version. Their digests are to be added where a registry can be reached: here none could be.
+FROM python:3.13.7-slim-bookworm AS build
+ENV PIP_NO_CACHE_DIR=1
+WORKDIR /src
+COPY images/install.sh images/subset.py images/webhook.txt images/
+COPY requirements/runtime.lock requirements/
+COPY kerf kerf
+COPY webhook webhook
+RUN images/install.sh webhook /opt/kerf
+
+FROM python:3.13.7-slim-bookworm
+COPY --from=build /opt/kerf /opt/kerf
+ENV PYTHONDONTWRITEBYTECODE=1
+USER 65532:65532
+ENTRYPOINT ["/opt/kerf/bin/python", "-I", "-m", "webhook"]
