@@ -53,6 +53,8 @@ class Admissions:
     def __init__(self, store: "Store") -> None:
         self._store = store
         self._places: dict[str, list[_Place]] = {}
+        self._seated: set[str] = set()
+        """Pods that took a place or gave one back."""
 
     def __contains__(self, workload: str) -> bool:
         return workload in self._places
@@ -88,13 +90,24 @@ class Admissions:
             held = self._store.reservation(place.uid)
             if held is not None and held.node == node and held.holding is not None:
                 self._give(ask.admission, place)
+                self._seated.add(ask.uid)
                 return held.holding.grant
         return None
 
     def pass_by(self, ask: PodAsk) -> None:
-        """The pod got its grant past its workload's places: one of them is given back."""
+        """The pod got its grant past its workload's places: one of them is given back, once a pod.
+
+        Also called when a bound pod is seen: the bind may have known the pod from before it was told its workload.
+        """
+        if ask.uid in self._seated:
+            return
         for place in self._for(ask)[:1]:
+            self._seated.add(ask.uid)
             self._give(ask.admission, place)
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone."""
+        self._seated.discard(uid)
 
     # ---- inside
     def _give(self, workload: str, place: _Place) -> None:

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from kerf.model.verdict import Misfit, Reason
 from kerf.wire.errors import WireError
 from kerf.wire.objects import parse_node
 from kerf.wire.resourcequota import HardQuota
-from kerf.wire.resources import parse_pod, stages_of
+from kerf.wire.resources import ADMISSION, parse_pod, stages_of
 from scheduler.cache.admissions import Admissions
 from scheduler.cache.engine import Engine
 from scheduler.cache.fleet import Fleet
@@ -171,11 +172,18 @@ class Store:
         if known is not None and known.state is State.CONFIRMED and known.node == item["spec"]["nodeName"]:
             return
         seen = tenant_of(item, self.vendors)
+        self._seat(item)
         if known is not None and known.state is State.ASSUMED and known.holding == seen.holding:
             self.tenants[uid] = replace(known, state=State.CONFIRMED)
             return
         self.ledger.release(uid)
         self.ledger.charge(seen)
+
+    def _seat(self, item: Json) -> None:
+        """A pod that Kueue admitted is bound: the place that was held for it is not held any longer."""
+        if ADMISSION in (item["metadata"].get("annotations") or {}):
+            with suppress(WireError):
+                self.admissions.pass_by(parse_pod(item, self._names, self.policy.defaults))
 
     # ---- the ledger
     def begin_bind(self, uid: str) -> bool:
@@ -330,6 +338,7 @@ class Store:
         )
 
     def _forget(self, uid: str) -> None:
+        self.admissions.forget(uid)
         self.pending.forget(uid)
         self.ledger.release(uid)
 

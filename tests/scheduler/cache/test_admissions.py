@@ -9,8 +9,9 @@ from kerf.model.grant import Grant
 from kerf.model.node import Node
 from kerf.model.policy import SchedulingPolicy
 from kerf.model.verdict import Misfit
-from kerf.testing.builders import a_node, a_pod_ask, an_ask
+from kerf.testing.builders import a_node, a_pod, a_pod_ask, an_ask
 from kerf.vendors.registry import VENDORS
+from kerf.wire.annotations import GRANT, render_grant
 from scheduler.cache.admissions import Member, NoPlace
 from scheduler.cache.store import Store
 
@@ -105,6 +106,19 @@ def test_a_pod_that_goes_elsewhere_gives_its_place_back() -> None:
 
     assert isinstance(store.assume(pod_of("w", 60_000, "p"), other, ()), Grant)
     assert isinstance(store.assume(pod_of("", 60_000, "q"), held, ()), Grant)
+
+
+def test_a_pod_bound_before_the_scheduler_saw_whose_it_is_leaves_no_place_behind() -> None:
+    store = a_store(2)
+    store.admissions.hold("w", [member(60_000)], 60.0)
+    assert isinstance(store.assume(pod_of("", 60_000, "p"), "n0", ()), Grant)  # known from before it was annotated
+    pod = a_pod("p", uid="p", mem=60_000, cores=0, node="n0", annotations={"kerf.dev/admission": "w"})
+    pod["metadata"]["annotations"][GRANT] = render_grant(store.tenants["p"].holding.grant)
+
+    store.apply_pod("MODIFIED", pod)
+    store.apply_pod("MODIFIED", pod)
+
+    assert sum(use.memory_mib for tenant in store.tenants.values() for use in tenant.uses.values()) == 60_000
 
 
 def test_a_place_whose_time_is_over_is_gone() -> None:
