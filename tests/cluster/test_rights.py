@@ -78,7 +78,6 @@ def world(parts: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     with run_directory() as run_dir, a_control_plane(run_dir, parts) as cp:
         cp.add_fake_nodes([FakeNode(name, labels={"gpu": "on"}) for name in (NODE, OTHER)])
         cp.api.post(CRDS, a_crd("scheduling.x-k8s.io", "v1alpha1", "PodGroup", "Namespaced"))
-        cp.api.post(CRDS, a_crd("kerf.dev", "v1alpha1", "TenantQuota", "Cluster"))
         extender, webhook = free_ports(2)
         release = Release(cp)
         release.install(values(extender, webhook))
