@@ -13,6 +13,7 @@ import scheduler.main
 import webhook.main
 from kerf.model.policy import Pool, QuotaEngine, SchedulingPolicy
 from kerf.sandbox import Extender, render_scheduler_configuration
+from kerf.sandbox.documents import MAKERS, PODS, TENANTS
 from kerf.vendors.registry import NAMES
 from kerf.wire.policy import parse_policy
 from tests.chart.helm import CASES, CHART, NAMESPACE, containers, one, parse, render, template
@@ -69,6 +70,17 @@ def test_a_daemon_knows_every_flag_it_is_given(daemon, case):
     assert given - known == set()
 
 
+def test_the_api_server_asks_the_webhook_about_what_it_answers():
+    hooks = one(everything(), "MutatingWebhookConfiguration", "kerf-webhook")["webhooks"]
+    rules = [rule for hook in hooks for rule in hook["rules"]]
+    charts = {
+        (g, v, r) for rule in rules for g in rule["apiGroups"] for v in rule["apiVersions"] for r in rule["resources"]
+    }
+
+    assert charts == {(rule.group, rule.version, r) for rule in (*PODS, *MAKERS, *TENANTS) for r in rule.resources}
+    assert {tuple(rule["operations"]) for rule in rules} == {("CREATE", "UPDATE")}
+
+
 def flag_of(argument: str) -> str:
     return argument.partition("=")[0]
 
@@ -121,7 +133,11 @@ def test_secrets_and_accounts_live_in_the_releases_namespace_alone():
         if each["metadata"].get("namespace", NAMESPACE) != NAMESPACE
     }
 
-    assert elsewhere == {("RoleBinding", "kerf-kube-scheduler-authentication")}
+    assert elsewhere == {
+        ("RoleBinding", "kerf-kube-scheduler-authentication"),
+        ("Role", "kerf-scheduler-workers"),
+        ("RoleBinding", "kerf-scheduler-workers"),
+    }
 
 
 def test_nothing_runs_with_more_than_it_needs():

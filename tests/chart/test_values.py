@@ -31,6 +31,7 @@ def test_helm_finds_nothing_to_complain_about():
         ("policy.defaults.memory=1", "/policy/defaults", "additional properties 'memory' not allowed"),
         ("scheduler.defaultSchedulerPolicy.gpuSchedulerPolicy=best", "/gpuSchedulerPolicy", "does not match pattern"),
         ("quota.kueue.enabled=true", "/quota/enabled", "value must be true"),
+        ("quota.kueue.multikueue.enabled=true", "/quota/kueue/multikueue/secrets", "minItems: got 0, want 1"),
         ("admissionPolicies.enabled=often", "/admissionPolicies/enabled", "value must be one of 'auto', true, false"),
         ("webhook.certificates.source=secret", "webhook.certificates.caBundle", "give the PEM of the authority"),
         ("scheduler.leaderElect=false", "scheduler.replicas: 2", "write 1, or elect a leader"),

@@ -35,11 +35,6 @@ UNUSED_HERE = {
     },
     "webhook": {
         ("create", "", "secrets"): "only after somebody has deleted the Secret",
-        **{
-            (verb, group, resource): "the webhook's part of quota follows them"
-            for verb in ("list", "watch")
-            for group, resource in (("", "nodes"), ("", "pods"), ("", "namespaces"), ("kerf.dev", "tenantquotas"))
-        },
     },
 }
 """Rules that this test does not exercise, with the reason."""
@@ -101,9 +96,9 @@ def start_daemons(release: Release, kubelet: FakeKubelet, extender: int, webhook
     cp = release.cp
     certificates = ("--manage-certs", "--namespace", NAMESPACE, "--webhook-configuration", "kerf-webhook")
     where = ("--bind", f"127.0.0.1:{webhook}", "--cert-host", "127.0.0.1")
-    release.start("webhook", "webhook", *where, *certificates)
     policy = cp.layout.config / "policy.yaml"
     policy.write_text(cp.api.get(f"{NAMESPACES}/configmaps/kerf-policy")["data"]["policy.yaml"])
+    release.start("webhook", "webhook", *where, *certificates, "--config", str(policy))
     election = ("--config", str(policy), "--lease-namespace", NAMESPACE, "--identity", "process")
     release.start("scheduler", "scheduler", "--bind", f"127.0.0.1:{extender}", *election)
     fleet = kubelet.plugin_dir.parent / "fleet.yaml"
