@@ -55,7 +55,15 @@ def build_image(checkout: Path, dockerfile: Path, name: str) -> Path:
         archive = Path(work) / "image.tar"
         _write_archive(archive, name, layer, stages[-1])
         archive.replace(kept)
+    _forget_older(kept, dockerfile.stem)
     return kept
+
+
+def _forget_older(kept: Path, daemon: str) -> None:
+    """Sources change often and an archive is large: the newest and those of two other checkouts stay."""
+    archives = sorted(kept.parent.glob(f"{daemon}-*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for archive in archives[3:]:
+        archive.unlink(missing_ok=True)
 
 
 def _run(checkout: Path, built: Path, stage: Stage) -> None:
