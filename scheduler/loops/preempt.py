@@ -19,6 +19,7 @@ from kerf.wire.objects import render_eviction
 from scheduler.cache.pending import Waiting
 from scheduler.cache.store import Store
 from scheduler.core.victims import Evictable, choose_victims, without
+from scheduler.loops.wake import wake_scheduler
 from scheduler.metrics import SchedulerMetrics
 
 _LOG = logging.getLogger("kerf.preempt")
@@ -30,6 +31,9 @@ MOST_NODES = 256
 HOLD_S = 90.0
 """How long the freed capacity is held: a pod's termination grace and kube-scheduler's back-off."""
 
+CALL_AFTER = 2
+"""Looks at a free place after which kube-scheduler is woken; mostly it has come by itself before."""
+
 
 class Preemption:
     """Evicts for refused pods with a priority, one pod a round."""
@@ -38,6 +42,8 @@ class Preemption:
         self._store = store
         self._kube = kube
         self._metrics = metrics
+        self._looks: dict[str, int] = {}
+        """By uid of a waiting pod, how many looks its place has been free for."""
 
     def run(self, stop: threading.Event) -> None:
         """Look twice a second until told to stop."""
@@ -48,11 +54,27 @@ class Preemption:
                 _LOG.exception("preemption failed; the pod keeps waiting")
 
     def look(self) -> None:
-        """One round: the most important refused pod that evictions can help."""
+        """One round: the most important refused pod that evictions can help; a call for those whose room is free."""
+        self._call()
         for waiting in self._refused():
             found = self._best(waiting.ask)
             if found is not None and self._evict(waiting, *found):
                 return
+
+    def _call(self) -> None:
+        """Wake kube-scheduler, once, for a pod whose victims are gone and that is still not placed.
+
+        It may hear of a victim's end before this process does. Then it has tried in vain, and on its own it would try
+        again after minutes.
+        """
+        refused = self._store.pending.refused_before(time.monotonic() - PATIENCE_S)
+        with self._store.lock:
+            held = {w.ask.uid: self._store.reservation(w.ask.uid) for w in refused if not w.ask.gang}
+            free = {uid: place.node for uid, place in held.items() if place and self._store.ledger.ready(place)}
+        self._looks = {uid: self._looks.get(uid, 0) + 1 for uid in free}
+        for uid, node in free.items():
+            if self._looks[uid] == CALL_AFTER:
+                wake_scheduler(self._kube, node, f"room-{uid}")
 
     def _refused(self) -> list[Waiting]:
         found = self._store.pending.refused_before(time.monotonic() - PATIENCE_S)

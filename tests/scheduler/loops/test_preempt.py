@@ -102,3 +102,22 @@ def test_a_disruption_budget_that_says_no_ends_the_attempt_and_nothing_stays_res
     world.loop.look()
 
     assert [t for t in world.store.tenants.values() if t.state is State.RESERVED] == []
+
+
+def test_kube_scheduler_is_woken_once_when_the_room_is_free_and_the_pod_still_waits():
+    pod, victim = waiting(), running("big", 0, 81_559)
+    world = World(victim, running("dear", 1, 81_559, 200), pod)
+    world.refuse(pod)
+
+    def calls() -> list[str]:
+        return [path for verb, path in world.kube.writes if path == "/api/v1/nodes/n"]
+
+    for _ in range(3):
+        world.loop.look()
+    assert calls() == [], "the victim has not left yet"
+    world.store.apply_pod("DELETED", victim)
+    world.loop.look()
+    assert calls() == [], "kube-scheduler may come by itself"
+    for _ in range(3):
+        world.loop.look()
+    assert calls() == ["/api/v1/nodes/n"]
