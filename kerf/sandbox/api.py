@@ -92,7 +92,7 @@ class Api:
             try:
                 connection.request(method, path, payload, headers)
                 answer = connection.getresponse()
-            except http.client.RemoteDisconnected:
+            except (http.client.RemoteDisconnected, ssl.SSLEOFError):
                 # The server closed the kept connection between two calls: nothing was read, so ask again on a new one.
                 connection.close()
                 connection.request(method, path, payload, headers)
