@@ -50,6 +50,8 @@ class Box:
     spec: LedgerSpec
     name: str = "ledger"
     settings: dict[str, str] = field(default_factory=dict)
+    within: tuple[str, ...] = ()
+    """A command that runs its probes, such as `unshare` with its options."""
 
     def __post_init__(self) -> None:
         self.path.write_bytes(render_ledger(self.spec))
@@ -84,7 +86,7 @@ class Box:
     def probe(self, device: int = 0, init: bool = True) -> "Iterator[Probe]":
         """A process in this box that does as it is told; it has a context on `device`."""
         process = subprocess.Popen(
-            [BUILD / "programs" / "probe"],
+            [*self.within, BUILD / "programs" / "probe"],
             env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

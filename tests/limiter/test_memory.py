@@ -1,5 +1,6 @@
 """Every kind of allocation at the limit: refused one byte above it, given back when freed."""
 
+import subprocess
 from pathlib import Path
 from threading import Thread
 
@@ -342,6 +343,16 @@ def test_two_containers_have_each_their_slice(tmp_path: Path) -> None:
     mine, other = Box(tmp_path, limits(64)), Box(tmp_path, limits(32), "other")
     with mine.probe() as probe, other.probe() as neighbour:
         assert (fill(probe, 2 * MIB), fill(neighbour, 2 * MIB)) == (32, 16)
+
+
+def test_a_neighbour_whose_processes_have_the_same_numbers_is_not_taken_for_ones_own(tmp_path: Path) -> None:
+    within = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+    if subprocess.run([*within, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a PID namespace takes root")
+    mine, other = (Box(tmp_path, limits(64), name, {"FAKE_CONTEXT_MIB": "8"}, within) for name in ("mine", "other"))
+    with mine.probe() as probe, other.probe() as neighbour:
+        assert [fill(neighbour, 2 * MIB), fill(probe, 2 * MIB)] == [28, 28]
+        assert (mine.charged(), other.charged()) == (64 * MIB, 64 * MIB)
 
 
 def test_processes_of_one_container_share_its_slice(tmp_path: Path) -> None:

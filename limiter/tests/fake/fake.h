@@ -34,6 +34,7 @@
 
 struct fake_process {
     int pid; /* 0 = free */
+    uint64_t space; /* its PID namespace */
     uint64_t used[FAKE_CARDS];
 };
 
@@ -45,6 +46,7 @@ struct fake_item {
 /* What one process has sent to one card. Items before `done` are over. */
 struct fake_queue {
     int pid, card;
+    uint64_t space; /* as above */
     uint64_t done, sent;
     uint64_t busy_ns;
     uint64_t window[FAKE_WINDOWS]; /* busy per tenth of a second, newest at (now / 100 ms) % 10 */
@@ -80,6 +82,7 @@ CUuuid fake_uuid(int card);
 int fake_physical(int device); /* card behind a visible ordinal, -1 = none */
 int fake_visible(void);
 
+bool fake_is_here(int pid, uint64_t space); /* in use, and of this process's PID namespace */
 void fake_begin_anew(void);
 bool fake_take_memory(int card, uint64_t bytes);
 void fake_give_memory(int card, uint64_t bytes);

@@ -106,7 +106,7 @@ static unsigned collect(int card, struct row *rows)
     fake_lock();
     for (int i = 0; i < FAKE_PROCESSES; i++) {
         const struct fake_process *process = &fake_world->processes[i];
-        if (process->pid && (kill(process->pid, 0) == 0 || errno == EPERM))
+        if (fake_is_here(process->pid, process->space) && (kill(process->pid, 0) == 0 || errno == EPERM))
             rows[count++] = (struct row){ (unsigned)process->pid, process->used[card] };
     }
     fake_unlock();
@@ -180,15 +180,17 @@ static unsigned busy_percent(const struct fake_queue *queue, uint64_t now)
     return (unsigned)((sum * 100 + FAKE_WINDOW_NS * 5 / 2) / (FAKE_WINDOW_NS * 5));
 }
 
-static unsigned collect_busy(int card, struct row *rows)
+static unsigned collect_busy(int card, bool all, struct row *rows)
 {
     unsigned count = 0;
     fake_lock();
     uint64_t now = fake_now();
     fake_advance(card, now);
-    for (int i = 0; i < FAKE_QUEUES; i++)
-        if (fake_world->queues[i].pid && fake_world->queues[i].card == card)
-            rows[count++] = (struct row){ (unsigned)fake_world->queues[i].pid, busy_percent(&fake_world->queues[i], now) };
+    for (int i = 0; i < FAKE_QUEUES; i++) {
+        const struct fake_queue *queue = &fake_world->queues[i];
+        if (queue->pid && queue->card == card && (all || fake_is_here(queue->pid, queue->space)))
+            rows[count++] = (struct row){ (unsigned)queue->pid, busy_percent(queue, now) };
+    }
     fake_unlock();
     return count;
 }
@@ -196,7 +198,7 @@ static unsigned collect_busy(int card, struct row *rows)
 nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *rates)
 {
     struct row rows[FAKE_QUEUES];
-    unsigned count = collect_busy(card_of(device), rows), sum = 0;
+    unsigned count = collect_busy(card_of(device), true, rows), sum = 0;
     for (unsigned i = 0; i < count; i++)
         sum += (unsigned)rows[i].used;
     *rates = (nvmlUtilization_t){ .gpu = sum > 100 ? 100 : sum, .memory = sum / 2 };
@@ -208,7 +210,7 @@ nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nvmlProcessUti
     (void)since;
     struct row rows[FAKE_QUEUES];
     unsigned room = *count;
-    *count = collect_busy(card_of(device), rows);
+    *count = collect_busy(card_of(device), false, rows);
     if (!*count || getenv("FAKE_NO_NVML_PIDS"))
         return NVML_ERROR_NOT_FOUND;
     if (*count > room)
@@ -222,7 +224,7 @@ nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device, nvmlProc
 {
     struct row rows[FAKE_QUEUES];
     unsigned room = list->processSamplesCount;
-    list->processSamplesCount = collect_busy(card_of(device), rows);
+    list->processSamplesCount = collect_busy(card_of(device), false, rows);
     if (list->processSamplesCount > room)
         return NVML_ERROR_INSUFFICIENT_SIZE;
     for (unsigned i = 0; i < list->processSamplesCount; i++)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -155,12 +156,33 @@ int fake_failure(void)
     return fail_code;
 }
 
+/* Containers that share a card number their processes alike: every one's first is 1. A PID means nothing without this. */
+static uint64_t pid_space(void)
+{
+    static uint64_t known;
+    struct stat st;
+    if (!known && stat("/proc/self/ns/pid", &st) == 0)
+        known = st.st_ino;
+    return known;
+}
+
+bool fake_is_here(int pid, uint64_t space)
+{
+    return pid && space == pid_space();
+}
+
+/* Of another container's processes nobody here can tell. */
+static bool is_dead(int pid, uint64_t space)
+{
+    return fake_is_here(pid, space) && kill(pid, 0) != 0 && errno == ESRCH;
+}
+
 /* A real driver takes back what a dead process held; here it happens when someone looks. */
 static void bury_dead(void)
 {
     for (int i = 0; i < FAKE_PROCESSES; i++) {
         struct fake_process *process = &fake_world->processes[i];
-        if (!process->pid || kill(process->pid, 0) == 0 || errno != ESRCH)
+        if (!is_dead(process->pid, process->space))
             continue;
         for (int card = 0; card < FAKE_CARDS; card++)
             fake_world->card[card].used -= process->used[card];
@@ -177,12 +199,13 @@ static struct fake_process *own_process(void)
     pid = getpid();
     own = NULL;
     for (int i = 0; i < FAKE_PROCESSES; i++)
-        if (fake_world->processes[i].pid == pid)
+        if (fake_world->processes[i].pid == pid && fake_is_here(pid, fake_world->processes[i].space))
             return own = &fake_world->processes[i];
     bury_dead();
     for (int i = 0; i < FAKE_PROCESSES; i++) {
         if (fake_world->processes[i].pid)
             continue;
+        fake_world->processes[i].space = pid_space();
         fake_world->processes[i].pid = pid;
         return own = &fake_world->processes[i];
     }
@@ -311,14 +334,15 @@ static struct fake_queue *own_queue(int card)
     if (own && own->pid == pid && own->card == card)
         return own;
     for (int i = 0; i < FAKE_QUEUES; i++)
-        if (fake_world->queues[i].pid == pid && fake_world->queues[i].card == card)
+        if (fake_world->queues[i].pid == pid && fake_is_here(pid, fake_world->queues[i].space) && fake_world->queues[i].card == card)
             return own = &fake_world->queues[i];
     for (int i = 0; i < FAKE_QUEUES; i++) {
         struct fake_queue *queue = &fake_world->queues[i];
-        if (queue->pid && (kill(queue->pid, 0) == 0 || errno != ESRCH))
+        if (queue->pid && !is_dead(queue->pid, queue->space))
             continue;
         memset(queue, 0, offsetof(struct fake_queue, ring));
         queue->pid = pid;
+        queue->space = pid_space();
         queue->card = card;
         return own = queue;
     }
