@@ -1,10 +1,12 @@
 """`make bench-quota`: how fast the real Kueue admits waiting pods, with quota by hand and with quota by Kerf.
 
-Both runs see the same nodes, the same kube-scheduler and Kerf's extender; pods carry the totals that the webhook would
-write. By hand: one ClusterQueue whose quota is raised by one `apply`. By Kerf: a TenantQuota without cards, to which
-cards come (the nodes' inventories), so the controller raises the quota, and every workload passes the fit check. The
-clock runs from the moment of the change to the last admission.
-The last line is one JSON object: {"kerf_workloads_per_s", "manual_workloads_per_s", "ratio", "overcommitted"}.
+All runs see equal nodes, the same kube-scheduler and Kerf's extender; pods carry the totals that the webhook would
+write. By hand: a ClusterQueue whose quota is raised by one `apply`. By Kerf: a TenantQuota without cards, to which
+cards come (the nodes' inventories), so the controller raises the quota. Each once without and once with an admission
+check: by hand one that says Ready to everything, which is what Kueue's machinery for checks costs; by Kerf the fit
+check. The clock runs from the moment of the change to the last admission.
+The last line is one JSON object: workloads/s of the four, `ratio` = Kerf / by hand, `checked_ratio` = the same with
+checks, and `overcommitted` cards.
 """
 
 import argparse
@@ -12,14 +14,17 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from kerf.kube.client import KubeClient, connect
+from kerf.kube.watch import Follower
 from kerf.model.quota import class_of
 from kerf.sandbox import CONTROL_PLANE, ControlPlane, Extender, FakeNode, ensure, free_ports, invariants, run_directory
 from kerf.sandbox.crds import install_crds
@@ -36,131 +41,169 @@ PODS_A_CARD = 5
 MIB = 81_559 // PODS_A_CARD
 CORES = 100 // PODS_A_CARD
 SLUG = class_of(a_card()).slug
+AGREEING = "agreeing"
 Json = dict[str, Any]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run both and print."""
+    """Run all four and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pods", type=int, default=500)
     args = parser.parse_args(argv)
-    nodes = -(-args.pods // (CARDS_A_NODE * PODS_A_CARD))
     parts = ensure(
         (*CONTROL_PLANE, "kwok", "kueue"), lambda p: print(f"building {p.parts}: {p.elapsed:.0f} s", file=sys.stderr)
     )
+    rates, over = {}, 0
     with run_directory() as run_dir, ControlPlane.start(run_dir, parts) as cp:
         kube = connect(str(cp.kubeconfig), timeout_s=60.0)
         cp.start_kwok()
         start_kueue(cp)
         install_crds(cp)
-        start_scheduling(cp)
-        manual = run(kube, args.pods, Manual(cp, kube, nodes))
-        print(f"quota by hand: {manual:.1f} workloads/s", flush=True)
-        kerf = run(kube, args.pods, ByKerf(cp, kube, nodes))
-        print(f"quota by Kerf, fit-checked: {kerf:.1f} workloads/s", flush=True)
-        over = len(invariants.overcommitted(kube.list("/api/v1/nodes")[0], kube.list("/api/v1/pods")[0]))
-    result = {
-        "kerf_workloads_per_s": round(kerf, 1),
-        "manual_workloads_per_s": round(manual, 1),
-        "ratio": round(kerf / manual, 3),
-        "overcommitted": over,
-    }
-    print(json.dumps(result))
+        policy = start_scheduling(cp)
+        cards = -(-args.pods // (CARDS_A_NODE * PODS_A_CARD)) * CARDS_A_NODE
+        for checked in (False, True):
+            for way in (Manual(cp, kube, cards, checked=checked), ByKerf(cp, kube, cards, policy, checked=checked)):
+                rates[way.name] = run(kube, args.pods, way)
+                over += len(invariants.overcommitted(kube.list("/api/v1/nodes")[0], kube.list("/api/v1/pods")[0]))
+                clean(kube, way)
+                print(f"{way.what}: {rates[way.name]:.1f} workloads/s", flush=True)
+    result: Json = {f"{name.replace('-', '_')}_workloads_per_s": round(rate, 1) for name, rate in rates.items()}
+    result["ratio"] = round(rates["kerf"] / rates["manual"], 3)
+    result["checked_ratio"] = round(rates["kerf-checked"] / rates["manual-checked"], 3)
+    print(json.dumps({**result, "overcommitted": over}))
     return 0
 
 
 class Manual:
     """A ClusterQueue as people write it."""
 
-    namespace, queue = "manual", "manual"
+    def __init__(self, cp: ControlPlane, kube: KubeClient, cards: int, *, checked: bool) -> None:
+        self._cp, self._kube, self._cards, self._checked = cp, kube, cards, checked
+        self.name = self.queue = "manual-checked" if checked else "manual"
+        self.what = "quota by hand, a check that agrees to everything" if checked else "quota by hand"
+        labels = {f"class.kerf.dev/{SLUG}": "true"}
+        self.nodes = [fake_node(f"{self.name}-{i:02}", labels) for i in range(cards // CARDS_A_NODE)]
 
-    def __init__(self, cp: ControlPlane, kube: KubeClient, nodes: int) -> None:
-        self._cp, self._kube = cp, kube
-        self._full = nodes * CARDS_A_NODE
-        self._nodes = [fake_node(f"manual-{i:02}", {f"class.kerf.dev/{SLUG}": "true"}) for i in range(nodes)]
-
-    def prepare(self) -> None:
+    @contextmanager
+    def ready(self) -> Iterator[None]:
         """Cards, and a queue without quota."""
-        self._cp.add_fake_nodes(self._nodes, seconds=120)
-        flavor = {"nodeLabels": {f"class.kerf.dev/{SLUG}": "true"}}
-        apply(self._kube, "ResourceFlavor", "resourceflavors", "by-hand", flavor)
-        self._quota(0)
-        local = {"metadata": {"name": self.queue, "namespace": self.namespace}, "spec": {"clusterQueue": "by-hand"}}
-        path = f"{ROOT}/namespaces/{self.namespace}/localqueues"
-        self._kube.create(path, {"apiVersion": VERSION, "kind": "LocalQueue", **local})
+        self._cp.add_fake_nodes(self.nodes, seconds=120)
+        apply(self._kube, "ResourceFlavor", "resourceflavors", "by-hand", {"nodeLabels": self.nodes[0].labels})
+        with agreeing(self._kube) if self._checked else nullcontext():
+            self._quota(0)
+            local = {"metadata": {"name": self.queue, "namespace": self.name}, "spec": {"clusterQueue": self.name}}
+            path = f"{ROOT}/namespaces/{self.name}/localqueues"
+            self._kube.create(path, {"apiVersion": VERSION, "kind": "LocalQueue", **local})
+            yield
 
     def change(self) -> None:
         """Quota for every card."""
-        self._quota(self._full)
-
-    def clean(self) -> None:
-        """Leave room for the next run."""
-        for node in self._nodes:
-            self._kube.delete(f"/api/v1/nodes/{node.name}")
+        self._quota(self._cards)
 
     def _quota(self, cards: int) -> None:
         amounts = (81_559 * cards, 100 * cards, 10 * cards)
         resources = [{"name": n, "nominalQuota": str(a)} for n, a in zip(NAMES[0].quota, amounts, strict=True)]
         groups = [{"coveredResources": list(NAMES[0].quota), "flavors": [{"name": "by-hand", "resources": resources}]}]
-        spec = {"namespaceSelector": {}, "resourceGroups": groups}
-        apply(self._kube, "ClusterQueue", "clusterqueues", "by-hand", spec)
+        checks = {"admissionChecksStrategy": {"admissionChecks": [{"name": AGREEING}]}} if self._checked else {}
+        spec = {"namespaceSelector": {}, "resourceGroups": groups, **checks}
+        apply(self._kube, "ClusterQueue", "clusterqueues", self.name, spec)
 
 
 class ByKerf:
     """A TenantQuota; the cards come when the clock starts."""
 
-    namespace, queue = "tenant", "kerf"
+    def __init__(self, cp: ControlPlane, kube: KubeClient, cards: int, policy: Path, *, checked: bool) -> None:
+        self._cp, self._kube, self._policy, self._checked, self._cards = cp, kube, policy, checked, cards
+        self.name, self.queue = "kerf-checked" if checked else "kerf", "kerf"
+        self.what = "quota by Kerf, fit-checked" if checked else "quota by Kerf"
+        self.nodes = [fake_node(f"{self.name}-{i:02}", {}) for i in range(cards // CARDS_A_NODE)]
 
-    def __init__(self, cp: ControlPlane, kube: KubeClient, nodes: int) -> None:
-        self._cp, self._kube, self._count = cp, kube, nodes
-
-    def prepare(self) -> None:
+    @contextmanager
+    def ready(self) -> Iterator[None]:
         """Nodes whose cards are sick, and a tenant that is promised all of them."""
-        self._cp.add_fake_nodes([fake_node(name, {}, healthy=False) for name in self._names()], seconds=120)
+        write_policy(self._policy, fit_check=self._checked)
+        self._cp.add_fake_nodes([fake_node(node.name, {}, healthy=False) for node in self.nodes], seconds=120)
         spec = {
-            "namespaces": [self.namespace],
-            "classes": [{"model": "H100", "guaranteed": f"{self._count * CARDS_A_NODE} cards"}],
+            "namespaces": [self.name],
+            "classes": [{"model": "H100", "guaranteed": f"{self._cards} cards"}],
         }
-        body = {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": "tenant"}, "spec": spec}
+        body = {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": self.name}, "spec": spec}
         self._kube.create(PATH, body)
-        path = f"{ROOT}/namespaces/{self.namespace}/localqueues"
-        wait(lambda: bool(self._kube.list(path)[0]), "the tenant's queue")
+        wait(self._queue_is_there, "the tenant's queue")
+        yield
+        self._kube.delete(f"{PATH}/{self.name}")
+
+    def _queue_is_there(self) -> bool:
+        queues, _ = self._kube.list(f"{ROOT}/clusterqueues", {"fieldSelector": f"metadata.name={self.name}"})
+        local, _ = self._kube.list(f"{ROOT}/namespaces/{self.name}/localqueues")
+        return bool(local) and all(("admissionChecksStrategy" in q["spec"]) == self._checked for q in queues)
 
     def change(self) -> None:
         """The cards recover."""
-        for name in self._names():
-            notes = fake_node(name, {}).annotations
-            self._kube.patch(f"/api/v1/nodes/{name}", {"metadata": {"annotations": dict(notes)}})
+        for node in self.nodes:
+            self._kube.patch(f"/api/v1/nodes/{node.name}", {"metadata": {"annotations": dict(node.annotations)}})
 
-    def clean(self) -> None:
-        """Nothing runs afterwards."""
 
-    def _names(self) -> list[str]:
-        return [f"tenant-{i:02}" for i in range(self._count)]
+@contextmanager
+def agreeing(kube: KubeClient) -> Iterator[None]:
+    """An admission check that says Ready to every workload that has its quota, eight at a time as Kerf's does."""
+    path = f"{ROOT}/admissionchecks/{AGREEING}"
+    apply(kube, "AdmissionCheck", "admissionchecks", AGREEING, {"controllerName": "example.com/agreeing"})
+    active = {"type": "Active", "status": "True", "reason": "Serving", "message": "", "lastTransitionTime": now()}
+    kube.patch(f"{path}/status", {"status": {"conditions": [active]}})
+    said: set[str] = set()
+
+    def agree(workload: Json) -> None:
+        meta = workload["metadata"]
+        check = {"name": AGREEING, "state": "Ready", "message": "", "lastTransitionTime": now()}
+        named = {"name": meta["name"], "namespace": meta["namespace"]}
+        body = {"apiVersion": VERSION, "kind": "Workload", "metadata": named, "status": {"admissionChecks": [check]}}
+        where = f"{ROOT}/namespaces/{meta['namespace']}/workloads/{meta['name']}/status"
+        kube.patch(where, body, "apply", {"fieldManager": "agreeing", "force": "true"})
+
+    def changed(_: str, workload: Json) -> None:
+        uid = workload["metadata"]["uid"]
+        if is_true(workload, "QuotaReserved") and uid not in said:
+            said.add(uid)
+            pool.submit(agree, workload)
+
+    def listed(workloads: list[Json]) -> None:
+        for workload in workloads:
+            changed("ADDED", workload)
+
+    follower = Follower(kube, f"{ROOT}/workloads", listed, changed)
+    with ThreadPoolExecutor(8) as pool:
+        follower.start()
+        yield
+        follower.stop()
 
 
 def run(kube: KubeClient, count: int, way: Manual | ByKerf) -> float:
     """Workloads admitted a second, from the change of quota to the last admission."""
-    kube.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": way.namespace}})
-    way.prepare()
-    pods = f"/api/v1/namespaces/{way.namespace}/pods"
-    workloads = f"{ROOT}/namespaces/{way.namespace}/workloads"
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda i: kube.create(pods, pod(i, way.queue)), range(count)))
-    wait(lambda: len(kube.list(workloads)[0]) == count, "every workload to be there")
-    items, version = kube.list(workloads)
-    assert not any(is_true(item, "Admitted") for item in items), "there was quota before the clock started"
-    started = time.monotonic()
-    way.change()
-    last = admissions(kube, workloads, version, count)
-    bound = {"fieldSelector": "spec.nodeName="}
-    wait(lambda: not kube.list(pods, bound)[0], "every pod to be bound")
-    if isinstance(way, Manual):
-        while kube.list(pods)[0]:
-            kube.delete(pods, {"gracePeriodSeconds": 0})
-            time.sleep(0.5)
-    way.clean()
+    kube.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": way.name}})
+    pods = f"/api/v1/namespaces/{way.name}/pods"
+    workloads = f"{ROOT}/namespaces/{way.name}/workloads"
+    with way.ready():
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda i: kube.create(pods, pod(i, way.queue)), range(count)))
+        wait(lambda: len(kube.list(workloads)[0]) == count, "every workload to be there")
+        items, version = kube.list(workloads)
+        assert not any(is_true(item, "Admitted") for item in items), "there was quota before the clock started"
+        started = time.monotonic()
+        way.change()
+        last = admissions(kube, workloads, version, count)
+        wait(lambda: not kube.list(pods, {"fieldSelector": "spec.nodeName="})[0], "every pod to be bound")
     return count / (last - started)
+
+
+def clean(kube: KubeClient, way: Manual | ByKerf) -> None:
+    """Leave room for the next run."""
+    pods = f"/api/v1/namespaces/{way.name}/pods"
+    while kube.list(pods)[0]:
+        kube.delete(pods, {"gracePeriodSeconds": 0})
+        time.sleep(0.5)
+    for node in way.nodes:
+        kube.delete(f"/api/v1/nodes/{node.name}")
 
 
 def admissions(kube: KubeClient, path: str, version: str, count: int) -> float:
@@ -182,15 +225,25 @@ def admissions(kube: KubeClient, path: str, version: str, count: int) -> float:
     return last
 
 
-def start_scheduling(cp: ControlPlane) -> None:
-    """Kerf's extender with Kueue as its engine, and kube-scheduler."""
-    settings = {"quota": {"engine": "kueue", "shrinkAfterSeconds": 0}}
+def start_scheduling(cp: ControlPlane) -> Path:
+    """Kerf's extender with Kueue as its engine, and kube-scheduler; where the extender's policy lies."""
     policy = Path(tempfile.mkdtemp(dir=cp.run_dir)) / "policy.yaml"
-    document = {"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy", "spec": settings}
-    policy.write_text(yaml.safe_dump(document))
+    write_policy(policy, fit_check=False)
     (port,) = free_ports(1)
     start_extender(cp, port, ("--config", str(policy), "--log-level", "warning"))
     cp.start_scheduler(Extender(f"http://127.0.0.1:{port}"))
+    return policy
+
+
+def write_policy(path: Path, *, fit_check: bool) -> None:
+    """Kueue holds the quota; the extender reads this anew when it changes."""
+    settings = {"quota": {"engine": "kueue", "shrinkAfterSeconds": 0, "fitCheck": fit_check}}
+    path.write_text(yaml.safe_dump({"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy", "spec": settings}))
+
+
+def now() -> str:
+    """As Kubernetes writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def fake_node(name: str, labels: Json, *, healthy: bool = True) -> FakeNode:

@@ -122,6 +122,18 @@ def scoped_webhooks(kustomization: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(found[1] for found in named if found)
 
 
+WORKERS = {
+    "Job.batch": 5,
+    "Pod": 5,
+    "Workload.kueue.x-k8s.io": 10,
+    "LocalQueue.kueue.x-k8s.io": 5,
+    "Cohort.kueue.x-k8s.io": 1,
+    "ClusterQueue.kueue.x-k8s.io": 5,
+    "ResourceFlavor.kueue.x-k8s.io": 1,
+}
+"""As many for each kind as in the configuration that Kueue ships."""
+
+
 def render_configuration(binds: Binds, crds: Iterable[str], overlay: Mapping[str, Any] | None = None) -> Json:
     """The manager's Configuration for one replica on loopback, with the resources section that Kerf recommends.
 
@@ -141,6 +153,7 @@ def render_configuration(binds: Binds, crds: Iterable[str], overlay: Mapping[str
         "internalCertManagement": {"enable": False},
         "leaderElection": {"leaderElect": False},
         "clientConnection": {"qps": 300, "burst": 500},
+        "controller": {"groupKindConcurrency": dict(WORKERS)},
         "featureGates": {"VisibilityOnDemand": False},  # it would serve on every address of the machine
         "manageJobsWithoutQueueName": False,
         "managedJobsNamespaceSelector": UNMANAGED,

@@ -18,6 +18,7 @@ from kerf.model.verdict import FOREVER, Misfit, Reason
 from scheduler.cache.pending import Stages
 from scheduler.core import bulk
 from scheduler.core.columns import Bools, Ints
+from scheduler.core.explain import explain_misfit
 
 if TYPE_CHECKING:
     from scheduler.cache.store import Store
@@ -133,11 +134,13 @@ class Admissions:
             return "", self._why_not(ask, rows, answer.feasible, answer.reasons)
         good = np.flatnonzero(fits)
         best_first = good[np.argsort(store.engine.scores(ask, rows)[good], kind="stable")[::-1]]
+        misses = []
         for position in best_first.tolist():
             grant = store.place(ask, names[position], member.stages)
             if isinstance(grant, Grant):
                 return names[position], grant
-        return "", NoPlace("the quota of its tenant has no room")
+            misses.append(grant)
+        return "", NoPlace(explain_misfit(misses[0]))
 
     def _why_not(self, ask: PodAsk, rows: Ints, feasible: Bools, reasons: NDArray[np.uint8]) -> NoPlace:
         if feasible.any():

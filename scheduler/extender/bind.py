@@ -74,8 +74,9 @@ class Binder:
 
     def _ask(self, query: BindQuery) -> tuple[PodAsk, Stages]:
         waiting = self._store.pending.pods.get(query.uid)
-        if waiting is not None and not waiting.problem:
+        if waiting is not None and not waiting.problem and not waiting.gates:
             return waiting.ask, waiting.stages
+        # Nobody binds a gated pod: the watch lags, and whoever opened the gate may have written into the pod.
         pod = self._kube.get(paths.pod(query.namespace, query.name))
         if pod["metadata"].get("uid") != query.uid:
             raise NotFound(404, "NotFound", f"pod {query.namespace}/{query.name} was replaced by another of its name")

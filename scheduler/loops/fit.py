@@ -9,7 +9,9 @@ should give its quota to others. Rejected: no card here ever could.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -36,7 +38,21 @@ LONGEST_PATIENCE_S = 8.0
 SETTLE_S = 5.0
 """An answer that the watch does not show by then is given again."""
 MOST_PODS = 2_000
+WRITERS = 8
+"""Answers under way at once: the API server takes longer to store one than the engine to find it."""
 Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What was said of a workload that got its quota at `reserved`, and when (monotonic seconds)."""
+
+    state: str
+    message: str
+    updates: Sequence[Json] = ()
+    """What Kueue shall write into the pods of each podset."""
+    reserved: str = ""
+    at: float = 0.0
 
 
 class FitCheck:
@@ -51,10 +67,11 @@ class FitCheck:
         self._clock = clock
         self._workloads = Mirror(kube, {"Workload": f"{kueue.ROOT}/workloads"})
         self._checks = Mirror(kube, {"AdmissionCheck": kueue.path_of("AdmissionCheck")})
-        self._answered: dict[str, float] = {}
+        self._answers: dict[str, _Answer] = {}
         self._refused: dict[str, tuple[float, str]] = {}
         """Since when a workload is told why it waits, and in which words."""
         self._holding: set[str] = set()
+        self._writers = ThreadPoolExecutor(WRITERS, "fit-check")
 
     def run(self, stop: threading.Event) -> None:
         """Answer until told to stop."""
@@ -79,6 +96,7 @@ class FitCheck:
                 stop.wait(EVERY_S)
         self._workloads.stop()
         self._checks.stop()
+        self._writers.shutdown(cancel_futures=True)
 
     def look(self) -> None:
         """One round. Raises KubeError."""
@@ -87,10 +105,15 @@ class FitCheck:
         self._give_back(workloads)
         asking = [workload for workload in workloads if kueue.needs_answer(workload)]
         asking.sort(key=lambda w: (-kueue.priority_of(w), kueue.admitted_at(w), w["metadata"]["name"]))
+        writes: list[Future[None]] = []
         for workload in asking:
             uid = str(workload["metadata"]["uid"])
-            if uid not in self._answered or self._answered[uid] + SETTLE_S <= self._clock():
-                self._answer(uid, workload)
+            answer = self._answer(uid, workload) if self._asks_now(uid, workload) else None
+            if answer is not None:
+                writes.append(self._writers.submit(self._write, uid, workload, answer))
+        wait(writes)
+        for write in writes:
+            write.result()
 
     # ---- inside
     def _activate(self) -> None:
@@ -118,10 +141,21 @@ class FitCheck:
             with self._store.lock:
                 self._store.admissions.drop(uid)
         self._holding &= alive
-        self._answered = {uid: when for uid, when in self._answered.items() if uid in alive}
+        self._answers = {uid: answer for uid, answer in self._answers.items() if uid in alive}
         self._refused = {uid: entry for uid, entry in self._refused.items() if uid in alive}
 
-    def _answer(self, uid: str, workload: Json) -> None:
+    def _asks_now(self, uid: str, workload: Json) -> bool:
+        """Not answered yet, asking anew with another quota, or answered and Kueue still does not show it."""
+        known = self._answers.get(uid)
+        if known is None or known.reserved != kueue.admitted_at(workload):
+            return True
+        return known.at + SETTLE_S <= self._clock()
+
+    def _answer(self, uid: str, workload: Json) -> _Answer | None:
+        """What to write, None when all is said."""
+        known = self._answers.get(uid)
+        if known is not None and known.state == "Ready" and known.reserved == kueue.admitted_at(workload):
+            return known  # its pods may have taken their places: others would be nobody's
         members, annotated, problem = self._members(workload)
         if problem is None and members:
             with self._store.lock:
@@ -129,14 +163,12 @@ class FitCheck:
         if problem is None:
             self._holding.add(uid)
             updates = [{"name": name, "annotations": {ADMISSION: uid}} for name in annotated]
-            self._write(workload, "Ready", f"{len(members)} places are held", podSetUpdates=updates)
-        elif problem.final:
-            self._write(workload, "Rejected", problem.sentence)
-        elif not self._out_of_patience(uid, workload, problem.sentence):
-            return
-        self._answered[uid] = self._clock()
+            return _Answer("Ready", f"{len(members)} places are held", updates)
+        if problem.final:
+            return _Answer("Rejected", problem.sentence)
+        return self._not_now(uid, workload, problem.sentence)
 
-    def _out_of_patience(self, uid: str, workload: Json, sentence: str) -> bool:
+    def _not_now(self, uid: str, workload: Json, sentence: str) -> _Answer | None:
         """Say why it waits; once it has waited long enough, let others have its quota.
 
         Retry carries no `requeueAfterSeconds`: Kueue (0.19) would keep the quota for that long.
@@ -144,12 +176,9 @@ class FitCheck:
         since, told = self._refused.get(uid, (self._clock(), ""))
         patience = min(2.0 ** min(kueue.retries(workload), 10), LONGEST_PATIENCE_S)
         if self._clock() - since >= patience:
-            self._write(workload, "Retry", sentence)
-            return True
-        if told != sentence:
-            self._write(workload, "Pending", sentence)
+            return _Answer("Retry", sentence)
         self._refused[uid] = (since, sentence)
-        return False
+        return _Answer("Pending", sentence) if told != sentence else None
 
     def _members(self, workload: Json) -> tuple[list[Member], list[str], NoPlace | None]:
         """The workload's pods that ask for cards, the names of their podsets, or why they cannot be read."""
@@ -172,17 +201,20 @@ class FitCheck:
         members.sort(key=lambda m: -max(c.cards * (c.memory_mib or 0) for c in m.ask.containers))
         return members, annotated, None
 
-    def _write(self, workload: Json, state: str, message: str, **more: Any) -> None:  # noqa: ANN401
+    def _write(self, uid: str, workload: Json, answer: _Answer) -> None:
         meta = workload["metadata"]
         path = f"{kueue.ROOT}/namespaces/{meta['namespace']}/workloads/{meta['name']}/status"
-        body = kueue.render_fit_answer(workload, state, message, _now(), **more)
+        more = {"podSetUpdates": answer.updates} if answer.state == "Ready" else {}
+        body = kueue.render_fit_answer(workload, answer.state, answer.message, _now(), **more)
         try:
             self._kube.patch(path, body, "apply", {"fieldManager": "kerf-gpu-fit", "force": "true"})
         except NotFound:
             return
-        self._metrics.fit_answers.labels(state).inc()
-        if state in {"Retry", "Rejected"}:
-            _LOG.info("workload %s/%s: %s: %s", meta["namespace"], meta["name"], state, message)
+        if answer.state != "Pending":
+            self._answers[uid] = replace(answer, reserved=kueue.admitted_at(workload), at=self._clock())
+        self._metrics.fit_answers.labels(answer.state).inc()
+        if answer.state in {"Retry", "Rejected"}:
+            _LOG.info("workload %s/%s: %s: %s", meta["namespace"], meta["name"], answer.state, answer.message)
 
 
 def _pod(workload: Json, podset: str, template: Json, classes: tuple[str, ...]) -> dict[str, Any]:

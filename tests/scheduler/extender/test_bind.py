@@ -141,6 +141,16 @@ def test_a_pod_that_was_replaced_by_another_of_its_name_is_not_bound():
     assert world.kube.writes == []
 
 
+def test_a_pod_last_seen_behind_its_gates_is_read_again_for_what_the_gate_keeper_wrote():
+    gated = a_pod(mem=8000, spec={"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]})
+    world = World(gated)
+    world.kube.put(a_pod(mem=9000))
+
+    assert world.binder.bind(QUERY) == ""
+
+    assert [use.memory_mib for use in world.used()] == [9000]
+
+
 def test_a_node_that_filled_up_meanwhile_is_refused_with_numbers():
     pods = [a_pod(f"big-{i}", containers=[a_container(mem=81_559, cores=None)]) for i in range(4)]
     world = World(*pods, a_pod())

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from kerf.model.grant import Grant
 from kerf.model.policy import QuotaEngine, QuotaSettings, SchedulingPolicy
 from kerf.obs.metrics import Metrics
-from kerf.testing.builders import a_container, a_node
+from kerf.testing.builders import a_container, a_node, a_pod_ask, an_ask
 from kerf.testing.fake_kube import FakeKube
 from kerf.vendors.registry import NAMES, VENDORS
 from scheduler.cache.store import Store
@@ -39,12 +40,21 @@ class World:
         deadline = time.monotonic() + 10
         while not condition():
             assert time.monotonic() < deadline
-            self.now += 1.0
-            self.check.look()
+            if self.seen() == self.check._workloads.items():
+                self.now += 1.0
+                self.check.look()
+
+    def seen(self) -> list[dict[str, Any]]:
+        """The workloads as the API server has them."""
+        found, _ = self.kube.list(f"/apis/{VERSION}/workloads")
+        return [{"kind": "Workload", **item} for item in sorted(found, key=lambda item: item["metadata"]["name"])]
 
     def answer(self, name: str) -> dict[str, Any]:
         checks = self.kube.get(path(name))["status"]["admissionChecks"]
         return {key: value for key, value in checks[0].items() if key != "lastTransitionTime"}
+
+    def used_mib(self) -> int:
+        return sum(use.memory_mib for tenant in self.store.tenants.values() for use in tenant.uses.values())
 
     def state(self, name: str) -> str:
         return str(self.answer(name)["state"])
@@ -104,6 +114,31 @@ def test_the_second_workload_for_one_hole_is_told_the_numbers_and_let_in_once_th
     assert "best node node-1 has 21,559 MiB free" in world.answer("w2")["message"]
     world.kube.remove(path("w1"))
     world.until(lambda: world.state("w2") == "Ready")
+
+
+def test_an_answer_that_kueue_does_not_show_is_given_again_without_a_second_place() -> None:
+    world = World(a_workload("w1"))
+    world.until(lambda: world.state("w1") == "Ready")
+    ask = a_pod_ask("pod", an_ask(memory_mib=60_000, cores=0), namespace="team", admission="uid-w1")
+    assert isinstance(world.store.assume(ask, "node-1", ()), Grant)
+
+    world.kube.put(a_workload("w1"))
+    world.until(lambda: world.state("w1") == "Ready")
+
+    assert world.store.admissions.nodes(ask) == []
+    assert world.used_mib() == 60_000
+
+
+def test_a_workload_that_was_taken_back_and_got_quota_again_is_answered_anew() -> None:
+    world = World(a_workload("w1"))
+    world.until(lambda: world.state("w1") == "Ready")
+    again = a_workload("w1", mib=50_000)
+    again["status"]["conditions"][0]["lastTransitionTime"] = "2026-01-01T00:01:00Z"
+
+    world.kube.put(again)
+    world.until(lambda: world.state("w1") == "Ready")
+
+    assert world.used_mib() == 50_000
 
 
 def test_a_workload_that_waits_too_long_gives_its_quota_to_others() -> None:
