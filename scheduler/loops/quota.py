@@ -9,11 +9,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError, NotFound
+from kerf.model.node import Node
 from kerf.model.policy import QuotaEngine
 from kerf.wire import kueue
 from kerf.wire.classes import class_labels
@@ -27,10 +30,13 @@ from scheduler.loops.wake import wake_scheduler
 from scheduler.metrics import QuotaMetrics
 from scheduler.quota.books import tenant_books
 from scheduler.quota.objects import Change, changes, desired
+from scheduler.quota.shares import Shares
 
 _LOG = logging.getLogger("kerf.quota")
 LOOK_S = 0.25
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
+WRITERS = 8
+"""Nodes labelled at once: the first round labels the whole fleet."""
 WORKLOADS = f"{kueue.ROOT}/workloads"
 Json = Mapping[str, Any]
 
@@ -55,7 +61,7 @@ class QuotaController:
             kube, {kind: kueue.path_of(kind) for kind in kueue.PLURALS}, {"labelSelector": kueue.MANAGED_SELECTOR}
         )
         self._workloads = Mirror(kube, {"Workload": WORKLOADS})
-        self._status = StatusWriter(kube, keeper)
+        self._status = StatusWriter(kube, keeper, clock)
         self._overdraft = Overdraft(store, kube)
         self._pause, self._not_before = FIRST_PAUSE_S, 0.0
         self._labelled = -1
@@ -90,12 +96,14 @@ class QuotaController:
         if self._engine is QuotaEngine.KUEUE and not (self._managed.synced and self._workloads.synced):
             return
         workloads = self._workloads.items() if self._engine is QuotaEngine.KUEUE else None
-        seen = seen_by_tenant(self._store, workloads)
-        books = tenant_books(shares, capacity, seen, enforced=self._engine is QuotaEngine.KERF)
-        self._metrics.show(books)
-        self._status.write(books, self._keeper.unreadable)
-        if self._engine is QuotaEngine.KUEUE:
-            self._apply()
+        try:
+            if self._engine is QuotaEngine.KUEUE:
+                self._apply(shares)
+        finally:
+            seen = seen_by_tenant(self._store, workloads)
+            books = tenant_books(shares, capacity, seen, enforced=self._engine is QuotaEngine.KERF)
+            self._metrics.show(books)
+            self._status.write(books, self._keeper.unreadable)
         self._overdraft.look(workloads)
         self._wake()
         self._pause = FIRST_PAUSE_S
@@ -118,21 +126,19 @@ class QuotaController:
             active = self._store.quotas.active
         if not active or inventory == self._labelled:
             return
-        for node in self._store.node_values():
-            wanted = class_labels(node.cards)
-            found = {key: value for key, value in node.labels if key.startswith("class.kerf.dev/")}
-            if wanted == found:
-                continue
-            labels: dict[str, str | None] = {**dict.fromkeys(found), **wanted}
-            try:
-                self._kube.patch(paths.node(node.name), {"metadata": {"labels": labels}})
-            except NotFound:
-                continue
+        with ThreadPoolExecutor(WRITERS, "class-labels") as pool:
+            list(pool.map(self._label, self._store.node_values()))
         self._labelled = inventory
 
-    def _apply(self) -> None:
-        with self._store.lock:
-            shares = self._store.quotas.shares
+    def _label(self, node: Node) -> None:
+        wanted = class_labels(node.cards)
+        found = {key: value for key, value in node.labels if key.startswith("class.kerf.dev/")}
+        if wanted != found:
+            labels: dict[str, str | None] = {**dict.fromkeys(found), **wanted}
+            with suppress(NotFound):
+                self._kube.patch(paths.node(node.name), {"metadata": {"labels": labels}})
+
+    def _apply(self, shares: Shares) -> None:
         live = self._managed.items()
         if not shares.tenants and not live:
             return

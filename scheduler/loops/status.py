@@ -1,6 +1,8 @@
 """The status of every TenantQuota, written when it has changed."""
 
 import logging
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,16 +14,19 @@ from kerf.wire.quota import PATH
 from scheduler.cache.keeper import QuotaKeeper
 
 _LOG = logging.getLogger("kerf.quota")
+EVERY_S = 2.0
+"""Between two writes that differ in numbers only: a burst of pods is not a burst of writes."""
 Json = dict[str, Any]
 
 
 class StatusWriter:
     """Remembers what it wrote, so that nothing is written twice."""
 
-    def __init__(self, kube: Kube, keeper: QuotaKeeper) -> None:
+    def __init__(self, kube: Kube, keeper: QuotaKeeper, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
         self._keeper = keeper
-        self._written: dict[str, Json] = {}
+        self._clock = clock
+        self._written: dict[str, tuple[float, Json]] = {}
 
     def write(self, books: tuple[TenantBook, ...], unreadable: dict[str, str]) -> None:
         """Write what changed; a file that cannot be read is told so in its own status. Raises KubeError."""
@@ -34,15 +39,18 @@ class StatusWriter:
             del self._written[name]
 
     def _write(self, name: str, status: Json) -> None:
-        before = self._written.get(name)
-        if before is not None and _without_times(before) == status:
-            return
+        at, before = self._written.get(name, (0.0, None))
+        if before is not None:
+            told = _without_times(before)
+            soon = self._clock() < at + EVERY_S
+            if told == status or (soon and told["conditions"] == status["conditions"]):
+                return
         fresh = {**status, "conditions": [_timed(c, before) for c in status["conditions"]]}
         try:
             self._kube.patch(f"{PATH}/{name}/status", {"status": fresh})
         except NotFound:
             return
-        self._written[name] = fresh
+        self._written[name] = (self._clock(), fresh)
 
 
 def _timed(condition: Json, before: Json | None) -> Json:

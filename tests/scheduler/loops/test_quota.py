@@ -135,6 +135,21 @@ def test_a_round_that_changes_nothing_writes_nothing() -> None:
     assert world.kube.writes[before:] == []
 
 
+def test_a_burst_of_pods_is_not_a_burst_of_statuses() -> None:
+    world = World(QuotaEngine.KERF, a_node(cards=2), a_tenant())
+    world.until(lambda: bool(world.book().classes))
+    before = len(world.kube.writes)
+
+    for i in range(30):  # three seconds
+        world.kube.put(a_pod(f"p{i}", namespace="team", mem=1000))
+        world.now += 0.1
+        world.see()
+        world.controller.look()
+
+    assert len(world.kube.writes) - before == 1
+    world.until(lambda: world.book().classes[0].pending.memory_mib == 30_000)
+
+
 def test_a_sick_card_shrinks_the_cohort_and_then_the_tenants_and_grows_back() -> None:
     world = World(QuotaEngine.KUEUE, a_node(cards=2), a_tenant())
     world.until(lambda: bool(world.nominal("cohorts/kerf")))
