@@ -163,7 +163,7 @@ class FitCheck:
         if problem is None:
             self._holding.add(uid)
             updates = [{"name": name, "annotations": {ADMISSION: uid}} for name in annotated]
-            return _Answer("Ready", f"{len(members)} places are held", updates)
+            return _Answer("Ready", _held(len(members)), updates)
         if problem.final:
             return _Answer("Rejected", problem.sentence)
         return self._not_now(uid, workload, problem.sentence)
@@ -176,6 +176,7 @@ class FitCheck:
         since, told = self._refused.get(uid, (self._clock(), ""))
         patience = min(2.0 ** min(kueue.retries(workload), 10), LONGEST_PATIENCE_S)
         if self._clock() - since >= patience:
+            self._refused.pop(uid, None)
             return _Answer("Retry", sentence)
         self._refused[uid] = (since, sentence)
         return _Answer("Pending", sentence) if told != sentence else None
@@ -225,6 +226,12 @@ def _pod(workload: Json, podset: str, template: Json, classes: tuple[str, ...]) 
     selector = {class_label(slug): PRESENT for slug in classes}
     spec["nodeSelector"] = {**(spec.get("nodeSelector") or {}), **selector}
     return {"metadata": meta, "spec": spec}
+
+
+def _held(places: int) -> str:
+    if not places:
+        return "asks for no cards"
+    return "1 place is held" if places == 1 else f"{places:,} places are held"
 
 
 def _now() -> str:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerf.kube.lease import Claim, Election, Times, parse_lease, render_lease
+from tests.effort import examples
 
 TIMES = Times()
 
@@ -62,7 +63,7 @@ steps = st.lists(
 clocks = st.tuples(st.floats(-1e6, 1e6), st.floats(0.951, 1.05))
 
 
-@settings(max_examples=600)
+@settings(max_examples=examples(600))
 @given(steps, st.lists(clocks, min_size=3, max_size=3))
 def test_never_two_leaders_under_any_interleaving(script, clocks):
     server = Server()

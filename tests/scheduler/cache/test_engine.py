@@ -23,6 +23,7 @@ from scheduler.cache.views import TURNOVER
 from scheduler.core.place import place
 from scheduler.core.preference import wished
 from scheduler.policies.workload import WHOLE, Kind, Target
+from tests.effort import examples
 from tests.scheduler.fleets import cards, pod_asks, uses
 
 TARGET = Target(((Kind(1, 1, 4, 0, 20), WHOLE // 2), (Kind(2, 2, -1, 100, 100), WHOLE // 2)))
@@ -61,7 +62,7 @@ def apply(fleet: Fleet, event: tuple[object, ...]) -> None:
         fleet.charge(*arguments, 0)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(st.lists(events(), max_size=12), pod_asks(), st.booleans())
 def test_the_engine_agrees_with_place_on_every_node(log: list[tuple[object, ...]], ask: PodAsk, check: bool) -> None:
     fleet, policy = Fleet(), SchedulingPolicy()
@@ -83,7 +84,7 @@ def test_the_engine_agrees_with_place_on_every_node(log: list[tuple[object, ...]
         ), name
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(st.lists(events(), max_size=12), pod_asks(), st.sampled_from(("binpack", "spread", "fragmentation")))
 def test_lanes_kept_up_to_date_equal_fresh_ones(log: list[tuple[object, ...]], ask: PodAsk, policy: str) -> None:
     kept_fleet, fresh_fleet = Fleet(), Fleet()
@@ -103,7 +104,7 @@ def test_lanes_kept_up_to_date_equal_fresh_ones(log: list[tuple[object, ...]], a
     assert len(set(ours)) == len(names)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(nodes("n"), st.lists(pod_asks(), max_size=8))
 def test_no_card_is_ever_granted_more_than_it_has(node: Node, asks: list[PodAsk]) -> None:
     fleet = Fleet()

@@ -13,6 +13,7 @@ from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.resources import parse_pod, stages_of
 from scheduler.cache.store import Store, load
 from scheduler.cache.tenants import State
+from tests.effort import examples
 
 NODES = ("node-1", "node-2")
 
@@ -227,5 +228,5 @@ class Interleavings(RuleBasedStateMachine):
                 assert min(free.memory_mib, free.cores, free.slots) >= 0, (name, state)
 
 
-Interleavings.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Interleavings.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 test_interleavings = Interleavings.TestCase

@@ -17,6 +17,7 @@ from scheduler.cache.engine import Engine
 from scheduler.cache.fleet import Fleet
 from scheduler.core.explain import Explanation, explain_misfit, short_reason
 from scheduler.core.nearest import changed
+from tests.effort import examples
 from tests.scheduler.fleets import node_states, pod_asks
 
 
@@ -139,7 +140,7 @@ def test_the_sentence_stays_short_in_a_large_fleet() -> None:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(st.lists(node_states(), min_size=1, max_size=3), pod_asks())
 def test_every_change_that_is_told_really_fits(states: list, ask: PodAsk) -> None:
     fleet = Fleet()

@@ -13,6 +13,7 @@ from kerf.model.verdict import Misfit, Reason
 from kerf.testing.builders import a_card, a_pod_ask, an_ask
 from scheduler.core.place import node_misfit, place
 from scheduler.core.state import CardState, NodeState
+from tests.effort import examples
 from tests.scheduler.fleets import choice_of, every_choice, holds, node_states, pod_asks
 
 PACK, WEIGHTS = ("binpack",), (1, 1, 3)
@@ -28,7 +29,7 @@ def slices(grant: Grant | Misfit) -> dict[str, list[str]]:
     return {container.name: [slice_.card for slice_ in container.slices] for container in grant.containers}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 @given(node_states(), pod_asks())
 def test_a_pod_is_placed_exactly_when_some_choice_of_cards_holds(node: NodeState, ask: PodAsk) -> None:
     found = place(ask, node, ask.wishes.card_policies, WEIGHTS, check_node=False)

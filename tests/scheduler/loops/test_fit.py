@@ -98,7 +98,7 @@ def test_a_workload_that_fits_is_ready_and_its_pods_are_told_whose_they_are() ->
     assert world.answer("w1") == {
         "name": "kerf-gpu-fit",
         "state": "Ready",
-        "message": "1 places are held",
+        "message": "1 place is held",
         "podSetUpdates": [{"name": "main", "annotations": {"kerf.dev/admission": "uid-w1"}}],
     }
     assert "uid-w1" in world.store.admissions

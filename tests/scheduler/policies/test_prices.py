@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.policies.prices import UNITS, WORTH, _duals, worth
+from tests.effort import examples
 
 sizes = st.dictionaries(st.integers(10, 100), st.integers(1, 50), min_size=1, max_size=4).map(
     lambda found: tuple(sorted(found.items()))
@@ -31,7 +32,7 @@ def test_the_duals_solve_the_cutting_stock_of_two_sizes():
     assert float(_duals(((40, 10), (60, 10))).sum()) == 1.0
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(sizes)
 def test_no_content_of_a_card_is_dearer_than_the_card(found: tuple[tuple[int, int], ...]) -> None:
     prices = _duals(found)
@@ -41,7 +42,7 @@ def test_no_content_of_a_card_is_dearer_than_the_card(found: tuple[tuple[int, in
             assert float(np.dot(pattern, prices)) <= 1 + 1e-6
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(sizes)
 def test_more_space_is_never_worth_less(found: tuple[tuple[int, int], ...]) -> None:
     table = worth(found)

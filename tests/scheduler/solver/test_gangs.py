@@ -13,6 +13,7 @@ from scheduler.solver.fleet import Fleet
 from scheduler.solver.gangs import plan_gangs
 from scheduler.solver.patterns import Kind, kinds_of
 from scheduler.solver.problem import Problem, pod_classes
+from tests.effort import examples
 from tests.scheduler.solver.problems import FULL, a_gang, a_node_state, pods
 
 POLICY = SchedulingPolicy()
@@ -106,7 +107,7 @@ def fleets(draw):
     return clusters, tuple(asks)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(fleets())
 def test_every_gang_is_whole_in_one_cluster(fleet):
     clusters, asks = fleet
@@ -122,7 +123,7 @@ def test_every_gang_is_whole_in_one_cluster(fleet):
     assert found.objective <= found.bound
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(fleets())
 def test_counting_patterns_and_counting_cards_agree(fleet):
     patterns = plan_gangs(*fleet, POLICY)

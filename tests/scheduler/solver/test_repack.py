@@ -12,6 +12,7 @@ from scheduler.solver import repack
 from scheduler.solver.check import broken_moves
 from scheduler.solver.problem import Movable, Move, Problem, Repack
 from scheduler.solver.repack import plan_repack
+from tests.effort import examples
 from tests.scheduler.solver.problems import a_gang, a_node_state
 
 WHOLE = an_ask(memory_percent=100, cores=100)
@@ -208,7 +209,7 @@ def packed(draw):
     return Problem(tuple(nodes.values()), asks, movable=tuple(movable), budgets=budgets)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(packed(), st.integers(0, 4))
 def test_emptying_cards_executes_step_by_step(problem, most):
     found = plan_repack(problem, None, most)
@@ -221,7 +222,7 @@ def test_emptying_cards_executes_step_by_step(problem, most):
     assert bool(found.frees) == bool(found.moves)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(packed(), st.integers(0, 4))
 def test_making_room_executes_step_by_step_and_is_the_cheapest(problem, most):
     found = plan_repack(problem, problem.asks[0], most)

@@ -18,6 +18,7 @@ from scheduler.solver.greedy import plan_greedy
 from scheduler.solver.model import deal
 from scheduler.solver.problem import Problem, fold, score_of, tier_sizes, tier_weights
 from scheduler.solver.solve import plan
+from tests.effort import examples
 from tests.scheduler.solver.problems import FULL, a_gang, a_node_state, best_score, pods, problems
 
 
@@ -158,7 +159,7 @@ def test_many_priorities_are_solved_block_by_block():
     assert sorted(f"pod-{i}" for i in range(104, 120)) == sorted(where(found))  # two per card, the highest first
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80))
 @given(problems())
 def test_every_plan_is_sound_and_never_worse_than_greedy(problem):
     greedy, found = plan_greedy(problem), plan(problem)
@@ -172,7 +173,7 @@ def test_every_plan_is_sound_and_never_worse_than_greedy(problem):
     assert {ask.uid for ask in problem.asks} == {*found.unplaced, *(a.pod_uid for a in found.assignments)}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(problems(most_nodes=2, most_pods=4, most_cards=2, several=False))
 def test_small_problems_are_solved_to_the_optimum(problem):
     found = plan(problem)
@@ -181,7 +182,7 @@ def test_small_problems_are_solved_to_the_optimum(problem):
     assert found.status == "optimal"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(problems(), st.randoms(use_true_random=False))
 def test_the_order_of_the_nodes_does_not_matter(problem, rng):
     nodes = list(problem.nodes)
