@@ -213,7 +213,8 @@ def conditions_of(workload: Json) -> dict[str, Json]:
 
 def is_true(workload: Json, condition: str) -> bool:
     """Whether a condition holds."""
-    return conditions_of(workload).get(condition, {}).get("status") == "True"
+    conditions = (workload.get("status") or {}).get("conditions") or ()
+    return any(c.get("type") == condition and c.get("status") == "True" for c in conditions)
 
 
 def is_active(workload: Json) -> bool:

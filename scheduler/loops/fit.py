@@ -31,6 +31,8 @@ from scheduler.metrics import QuotaMetrics
 
 _LOG = logging.getLogger("kerf.fit")
 EVERY_S = 0.5
+BREATH_S = 0.1
+"""Between two rounds: every answer stirs the workloads, and each round goes through all of them."""
 HOLD_S = 60.0
 """How long places are held for pods that do not come; by then they compete like any other pod."""
 LONGEST_PATIENCE_S = 8.0
@@ -88,6 +90,7 @@ class FitCheck:
                 self._checks.start()
             try:
                 self.look()
+                stop.wait(BREATH_S)
             except KubeError as error:
                 _LOG.warning("fit check: %s", error)
                 stop.wait(EVERY_S)

@@ -75,15 +75,16 @@ class Overdraft:
     # ---- with Kueue
     def _admitted(self, workloads: Workloads) -> list[Running]:
         names = tuple(vendor.names for vendor in self._store.vendors)
-        found = []
         with self._store.lock:
-            owner = self._store.quotas.owner
-            for workload in workloads:
-                held = kueue.parse_reserved(workload, names)
-                tenant = owner(str(workload["metadata"].get("namespace", "")))
-                if held and tenant and kueue.is_active(workload):
-                    since, priority = kueue.admitted_at(workload), kueue.priority_of(workload)
-                    found.append(Running(_path(workload), tenant, tuple(sorted(held.items())), since, priority))
+            shares = self._store.quotas.shares
+        tenant_of = {name: share.tenant.name for share in shares.tenants for name in share.tenant.namespaces}
+        found = []
+        for workload in workloads:
+            tenant = tenant_of.get(str(workload["metadata"].get("namespace", "")))
+            held = kueue.parse_reserved(workload, names) if tenant and kueue.is_active(workload) else {}
+            if tenant and held:
+                since, priority = kueue.admitted_at(workload), kueue.priority_of(workload)
+                found.append(Running(_path(workload), tenant, tuple(sorted(held.items())), since, priority))
         return found
 
     def _deactivate(self, one: Running) -> None:

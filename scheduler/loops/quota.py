@@ -29,11 +29,14 @@ from scheduler.loops.status import StatusWriter
 from scheduler.loops.wake import wake_scheduler
 from scheduler.metrics import QuotaMetrics
 from scheduler.quota.books import tenant_books
+from scheduler.quota.capacity import Capacity
 from scheduler.quota.objects import Change, changes, desired
 from scheduler.quota.shares import Shares
 
 _LOG = logging.getLogger("kerf.quota")
 LOOK_S = 0.25
+BOOKS_S = 1.0
+"""Between two looks at all workloads and pods."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 WRITERS = 8
 """Nodes labelled at once: the first round labels the whole fleet."""
@@ -65,6 +68,7 @@ class QuotaController:
         self._overdraft = Overdraft(store, kube)
         self._pause, self._not_before = FIRST_PAUSE_S, 0.0
         self._labelled = -1
+        self._books_due = 0.0
         self._limits: object = None
 
     def run(self, stop: threading.Event) -> None:
@@ -95,20 +99,27 @@ class QuotaController:
         self._label_nodes()
         if self._engine is QuotaEngine.KUEUE and not (self._managed.synced and self._workloads.synced):
             return
-        workloads = self._workloads.items() if self._engine is QuotaEngine.KUEUE else None
         try:
             if self._engine is QuotaEngine.KUEUE:
                 self._apply(shares)
         finally:
-            seen = seen_by_tenant(self._store, workloads)
-            books = tenant_books(shares, capacity, seen, enforced=self._engine is QuotaEngine.KERF)
-            self._metrics.show(books)
-            self._status.write(books, self._keeper.unreadable)
-        self._overdraft.look(workloads)
+            self._keep_books(shares, capacity)
         self._wake()
         self._pause = FIRST_PAUSE_S
 
     # ---- inside
+    def _keep_books(self, shares: Shares, capacity: Capacity) -> None:
+        """Compare what tenants may have with what they hold, tell them, and take back what is too much."""
+        if self._clock() < self._books_due:
+            return
+        self._books_due = self._clock() + BOOKS_S
+        workloads = self._workloads.items() if self._engine is QuotaEngine.KUEUE else None
+        seen = seen_by_tenant(self._store, workloads)
+        books = tenant_books(shares, capacity, seen, enforced=self._engine is QuotaEngine.KERF)
+        self._metrics.show(books)
+        self._status.write(books, self._keeper.unreadable)
+        self._overdraft.look(workloads)
+
     @property
     def _engine(self) -> QuotaEngine:
         return self._store.policy.quota.engine

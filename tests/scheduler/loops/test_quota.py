@@ -129,6 +129,7 @@ def test_a_round_that_changes_nothing_writes_nothing() -> None:
     before = len(world.kube.writes)
 
     for _ in range(3):
+        world.now += 1.0
         world.see()
         world.controller.look()
 
@@ -259,6 +260,7 @@ def test_without_kueue_the_newest_pod_is_evicted_where_the_file_says_so(over: st
     world.kube.put(a_node(cards=(*sick, *well)))
 
     for _ in range(3):
+        world.now += 1.0
         world.see()
         world.controller.look()
 
