@@ -3,9 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from kerf.model.quota import Amount
 from kerf.model.units import parse_quantity
-from kerf.sandbox import ApiError, ControlPlane, await_until
+from kerf.sandbox import ApiError, ControlPlane, SandboxError, await_until
 from kerf.testing.builders import cards_of
 from kerf.vendors.registry import NAMES
 from kerf.wire.books import parse_book
@@ -118,6 +120,20 @@ def kerf_says(cp: ControlPlane, tenant: str) -> Amount:
     """What Kerf's ledger says the tenant's pods hold, as its TenantQuota's status tells."""
     book = parse_book(cp.api.get(f"{PATH}/{tenant}"))
     return next((entry.used for entry in book.classes if entry.slug == SLUG), Amount())
+
+
+def await_books(cp: ControlPlane, tenant: str, truth: Amount) -> None:
+    """Until both books, which are written a while after the fact, say the truth."""
+    said: list[tuple[Amount, Amount]] = []
+
+    def agree() -> bool:
+        said.append((kueue_says(cp, tenant), kerf_says(cp, tenant)))
+        return said[-1] == (truth, truth)
+
+    try:
+        await_until(agree, "both books", 15)
+    except SandboxError:
+        pytest.fail(f"the truth is {truth}; Kueue and Kerf say {said[-1]}")
 
 
 def nominal(cp: ControlPlane, kind: str, name: str) -> tuple[int, ...]:
