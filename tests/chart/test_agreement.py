@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from kerf.sandbox import Extender, render_scheduler_configuration
 from kerf.sandbox.documents import MAKERS, PODS, TENANTS
 from kerf.vendors.registry import NAMES
 from kerf.wire.policy import parse_policy
-from tests.chart.helm import CASES, CHART, NAMESPACE, containers, one, parse, render, template
+from tests.chart.helm import CASES, CHART, NAMESPACE, ROOT, containers, one, parse, render, template
 
 pytestmark = pytest.mark.chart
 SETTINGS = {
@@ -157,3 +158,11 @@ def test_the_charts_version_is_the_packages():
     project = (Path(CHART).parents[1] / "pyproject.toml").read_text()
 
     assert f'version = "{chart["appVersion"]}"' in project
+
+
+def test_every_file_that_the_chart_names_exists():
+    texts = [path.read_text() for path in CHART.rglob("*") if path.is_file()]
+    named = {name for text in texts for name in re.findall(r"\b(?:docs|tests)/[\w/-]+\.\w+", text)}
+
+    assert named
+    assert {name for name in named if not (ROOT / name).is_file()} == set()

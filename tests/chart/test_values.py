@@ -32,6 +32,7 @@ def test_helm_finds_nothing_to_complain_about():
         ("scheduler.defaultSchedulerPolicy.gpuSchedulerPolicy=best", "/gpuSchedulerPolicy", "does not match pattern"),
         ("quota.kueue.enabled=true", "/quota/enabled", "value must be true"),
         ("quota.kueue.multikueue.enabled=true", "/quota/kueue/multikueue/secrets", "minItems: got 0, want 1"),
+        ("quota.kueue.multikueue.enabled=true", "/quota/kueue/enabled", "value must be true"),
         ("admissionPolicies.enabled=often", "/admissionPolicies/enabled", "value must be one of 'auto', true, false"),
         ("webhook.certificates.source=secret", "webhook.certificates.caBundle", "give the PEM of the authority"),
         ("scheduler.leaderElect=false", "scheduler.replicas: 2", "write 1, or elect a leader"),

@@ -6,7 +6,7 @@ import kubernetes_validate
 import pytest
 
 from tests.chart import golden
-from tests.chart.helm import CASES, parse, template
+from tests.chart.helm import CASES, containers, parse, render, template
 
 pytestmark = pytest.mark.chart
 
@@ -39,6 +39,16 @@ def test_validation_would_notice_a_misspelt_field():
 
     with pytest.raises(kubernetes_validate.ValidationError, match="hostPid"):
         kubernetes_validate.validate(daemon_set, "1.36", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("version", "tag"),
+    [("v1.33.4-gke.1", "v1.33.4"), ("v1.30.1+k3s1", "v1.30.1"), ("1.30", "v1.30.0"), ("1.36.3", "v1.36.3")],
+)
+def test_kube_scheduler_is_of_the_clusters_version_whoever_distributes_it(version, tag):
+    image = containers(render(version=version))["kube-scheduler"]["image"]
+
+    assert image == f"registry.k8s.io/kube-scheduler:{tag}"
 
 
 def policies(*more: str, version: str) -> set[str]:

@@ -1,10 +1,10 @@
-{{/* Labels of every object; give (dict "root" $ "component" "scheduler"). */}}
+{{/* Labels of every object; give (dict "root" $ "component" "scheduler"), and labels for further ones. */}}
 {{- define "kerf.labels" -}}
 {{ include "kerf.selector" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
-{{- with .root.Values.global.labels }}
+{{- with mergeOverwrite (dict) (.root.Values.global.labels | default dict) (.labels | default dict) }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -16,7 +16,7 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{/* metadata of an object: name, namespace unless it is cluster-scoped, labels, annotations.
-     Give root, component, name, and cluster: true where it has no namespace. */}}
+     Give root, component, name, cluster: true where it has no namespace, and labels for further ones. */}}
 {{- define "kerf.metadata" -}}
 name: {{ .name }}
 {{- if not .cluster }}
