@@ -2,11 +2,16 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from kerf.cli.failure import FailureError
+from kerf.cli.report import NOT_ELIGIBLE
+from kerf.model.ask import PodAsk
 from kerf.model.units import show, show_mib
 from kerf.model.verdict import Misfit
+
+Json = dict[str, Any]
 
 
 def add_parser(verbs: Any) -> None:
@@ -24,30 +29,39 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Explain one pod. Exit status 1 when it cannot run."""
-    from kerf.config.load import read_policy
-    from kerf.vendors.registry import VENDORS
-    from scheduler.cache.store import Store, load
-
-    if args.file:
-        from kerf.cli.cluster import load_quotas
-        from kerf.cli.documents import read_documents
-
-        documents = read_documents(args.file)
-        store = Store(read_policy(args.policy), VENDORS, check_node=True)
-        load(store, documents.nodes, documents.pods)
-        load_quotas(store, documents.of("TenantQuota"), documents.of("ResourceQuota"))
-    else:
-        from kerf.cli.cluster import connect_to, live_store
-
-        store = live_store(connect_to(args), args.policy)
+    store, pods = _world(args)
     namespace, _, name = args.pod.rpartition("/")
     key = f"{namespace or args.namespace}/{name}"
-    answer = _explain(store, key)
+    answer = _explain(store, pods, key)
     print(json.dumps(answer, indent=2) if args.json else _text(answer))
     return 0 if answer["fits"] else 1
 
 
-def _explain(store: Any, key: str) -> dict[str, Any]:
+def _world(args: argparse.Namespace) -> tuple[Any, Sequence[Json]]:
+    """The files or the cluster as a store, and the pods as they were read."""
+    from kerf.cli.cluster import connect_to, load_quotas, read_cluster, read_quotas
+    from kerf.cli.documents import read_documents
+    from kerf.config.load import read_policy
+    from kerf.vendors.registry import VENDORS
+    from scheduler.cache.store import Store, load
+
+    nodes: Sequence[Json]
+    pods: Sequence[Json]
+    if args.file:
+        documents = read_documents(args.file)
+        nodes, pods = documents.nodes, documents.pods
+        tenants, hard = documents.of("TenantQuota"), documents.of("ResourceQuota")
+    else:
+        kube = connect_to(args)
+        nodes, pods = read_cluster(kube)
+        tenants, hard = read_quotas(kube)
+    store = Store(read_policy(args.policy), VENDORS, check_node=True)
+    load(store, nodes, pods)
+    load_quotas(store, tenants, hard)
+    return store, pods
+
+
+def _explain(store: Any, pods: Sequence[Json], key: str) -> Json:
     for tenant in store.tenants.values():
         if tenant.key == key:
             uses = {card: [use.memory_mib, use.cores] for card, use in sorted(tenant.uses.items())}
@@ -57,25 +71,32 @@ def _explain(store: Any, key: str) -> dict[str, Any]:
         raise FailureError(f"pod {key} is not there, is finished, or asks for no card")
     if waiting.problem:
         return {"pod": key, "fits": False, "sentence": waiting.problem, "reasons": {}}
-    names = store.node_names()
-    ask = store.quotas.narrow(waiting.ask)
+    spec = next(pod.get("spec") or {} for pod in pods if pod["metadata"].get("uid") == waiting.ask.uid)
+    return {"pod": key, **_where(store, waiting.ask, spec)}
+
+
+def _where(store: Any, whole: PodAsk, spec: Json) -> Json:
+    """The nodes that have room for a pod, or why none has."""
+    from scheduler.core.eligible import eligible_nodes
+
+    known = sorted(store.node_values(), key=lambda node: node.name)
+    names = eligible_nodes(spec, known)
+    barred = {"not_eligible": len(known) - len(names)} if len(names) < len(known) else {}
+    if not names:
+        return {"fits": False, "sentence": NOT_ELIGIBLE, "reasons": barred}
+    ask = store.quotas.narrow(whole)
     if isinstance(ask, Misfit):
-        return {"pod": key, "fits": False, "sentence": ask.detail, "reasons": {"quota": len(names)}}
+        return {"fits": False, "sentence": ask.detail, "reasons": {"quota": len(names), **barred}}
     rows = store.fleet.rows(names)
     feasible = store.engine.query(ask, rows).feasible
     if feasible.any():
-        return {
-            "pod": key,
-            "fits": True,
-            "nodes": [names[i] for i in feasible.nonzero()[0][:10]],
-            "count": int(feasible.sum()),
-        }
+        return {"fits": True, "nodes": [names[i] for i in feasible.nonzero()[0][:10]], "count": int(feasible.sum())}
     told = store.engine.explain(ask, rows)
     reasons = {reason.name.lower(): count for reason, count in told.counts}
-    return {"pod": key, "fits": False, "sentence": told.sentence, "reasons": reasons, "nearest": told.node}
+    return {"fits": False, "sentence": told.sentence, "reasons": {**reasons, **barred}, "nearest": told.node}
 
 
-def _text(answer: dict[str, Any]) -> str:
+def _text(answer: Json) -> str:
     if "holds" in answer:
         held = [f"  {card}: {show_mib(mib)}, {cores} %" for card, (mib, cores) in answer["holds"].items()]
         return "\n".join([f"{answer['pod']} is on {answer['node']} and holds", *(held or ["  no card"])])

@@ -6,7 +6,16 @@ from typing import Any
 
 from kerf.cli.documents import Documents, read_documents
 from kerf.cli.failure import FailureError
-from kerf.cli.report import PodLine, RefusedLine, print_cards, print_pods, print_refused, render_json, slice_lines
+from kerf.cli.report import (
+    NOT_ELIGIBLE,
+    PodLine,
+    RefusedLine,
+    print_cards,
+    print_pods,
+    print_refused,
+    render_json,
+    slice_lines,
+)
 
 ABOUT = """Read Kubernetes YAML or JSON (nodes with an inventory, pods and workloads, in order; also the output of
 `kubectl get nodes,pods -A -o json` and of `kerf snapshot`), place the waiting pods with the scheduler's own code, and
@@ -110,7 +119,7 @@ def _place(store: Any, pod: dict[str, Any], nodes: tuple[dict[str, Any], ...]) -
     known = [store.node(node["metadata"]["name"]) for node in nodes]
     names = eligible_nodes(pod.get("spec") or {}, known)
     if not names:
-        return RefusedLine(namespace, name, "no node has what its node selector, node affinity and tolerations demand")
+        return RefusedLine(namespace, name, NOT_ELIGIBLE)
     ask = store.quotas.narrow(waiting.ask)
     if isinstance(ask, Misfit):
         return RefusedLine(namespace, name, ask.detail)
