@@ -16,6 +16,7 @@ from kerf.wire.resourcequota import PATH as RESOURCE_QUOTAS
 from scheduler.cache.keeper import QuotaKeeper
 from scheduler.cache.store import Store, load
 
+BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
 Json = dict[str, Any]
 
 
@@ -43,6 +44,14 @@ def read_quotas(kube: Kube) -> tuple[list[Json], list[Json]]:
         return list_or_none(kube, TENANT_QUOTAS, TENANT_QUOTA) or [], kube.list(RESOURCE_QUOTAS)[0]
     except KubeError as error:
         raise FailureError(f"quotas cannot be read: {error}") from error
+
+
+def read_budgets(kube: Kube) -> list[Json]:
+    """Every PodDisruptionBudget; none where the kind is not served. Raises FailureError."""
+    try:
+        return list_or_none(kube, BUDGETS, "PodDisruptionBudget") or []
+    except KubeError as error:
+        raise FailureError(f"PodDisruptionBudgets cannot be read: {error}") from error
 
 
 def list_or_none(kube: Kube, path: str, kind: str, **query: str) -> list[Json] | None:

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from kerf.cli.failure import FailureError
-from kerf.kube.client import Kube
-from kerf.kube.errors import KubeError, NotFound
 from kerf.model.ask import PodAsk
 from kerf.model.policy import Defaults
 from kerf.vendors.registry import NAMES, VENDORS
@@ -18,7 +16,6 @@ from scheduler.core.eligible import eligible_nodes, matches
 from scheduler.solver.problem import Movable, Problem, Repack
 from scheduler.solver.repack import plan_repack
 
-BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
 PINNED = "kerf.dev/no-repack"
 """A pod with this annotation or label, whatever its value, is never moved."""
 Json = dict[str, Any]
@@ -32,13 +29,14 @@ def plan_moves(args: argparse.Namespace) -> Repack:
         from kerf.cli.documents import read_documents
 
         documents = read_documents(args.file)
-        nodes, pods, budgets = list(documents.nodes), list(documents.pods), list[Json]()
+        nodes, pods = list(documents.nodes), list(documents.pods)
+        budgets = documents.of("PodDisruptionBudget")
     else:
-        from kerf.cli.cluster import connect_to, read_cluster
+        from kerf.cli.cluster import connect_to, read_budgets, read_cluster
 
         kube = connect_to(args)
         nodes, pods = read_cluster(kube)
-        budgets = _budgets(kube)
+        budgets = read_budgets(kube)
     store = Store(read_policy(args.policy), VENDORS, check_node=True)
     load(store, nodes, pods)
     states = tuple(store.fleet.state(name) for name in store.node_names())
@@ -79,7 +77,7 @@ def movable(pod: Json, budgets: list[Json]) -> Movable | None:
 
 def covers(budget: Json, meta: Mapping[str, Any]) -> bool:
     """Whether a PodDisruptionBudget's selector matches a pod."""
-    if budget["metadata"].get("namespace") != meta.get("namespace", "default"):
+    if budget["metadata"].get("namespace", "default") != meta.get("namespace", "default"):
         return False
     selector = (budget.get("spec") or {}).get("selector")
     if selector is None:
@@ -89,15 +87,6 @@ def covers(budget: Json, meta: Mapping[str, Any]) -> bool:
     if any(labels.get(key) != value for key, value in wanted.items()):
         return False
     return all(matches(rule, labels) for rule in selector.get("matchExpressions") or [])
-
-
-def _budgets(kube: Kube) -> list[Json]:
-    try:
-        return kube.list(BUDGETS)[0]
-    except NotFound:
-        return []
-    except KubeError as error:
-        raise FailureError(f"PodDisruptionBudgets cannot be read, so nothing is planned: {error}") from error
 
 
 def _target(store: Store, name: str | None) -> PodAsk | None:
@@ -114,4 +103,4 @@ def _target(store: Store, name: str | None) -> PodAsk | None:
 
 def _key(budget: Json) -> str:
     meta = budget["metadata"]
-    return f"{meta.get('namespace', 'default')}/{meta['name']}"
+    return f"{meta.get('namespace', 'default')}/{meta.get('name', '')}"

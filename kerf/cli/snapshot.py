@@ -1,12 +1,26 @@
-"""`kerf snapshot`: the live state as Kubernetes JSON for `kerf simulate`: names, asks and grants, no secrets."""
+"""`kerf snapshot`: the live state as Kubernetes JSON for the other verbs: names, asks and grants, no secrets."""
 
 import argparse
 import json
 from pathlib import Path
 from typing import Any
 
-_POD_SPEC = ("nodeName", "nodeSelector", "priority", "schedulerName", "schedulingGates", "overhead", "schedulingGroup")
+_POD_SPEC = (
+    "nodeName",
+    "nodeSelector",
+    "affinity",
+    "tolerations",
+    "priority",
+    "preemptionPolicy",
+    "schedulerName",
+    "schedulingGates",
+    "schedulingGroup",
+    "resources",
+    "overhead",
+)
+_NODE_SPEC = ("unschedulable", "taints")
 _NODE_STATUS = ("allocatable", "capacity")
+_OWNER = ("kind", "controller")
 _CONTAINER = ("name", "resources", "restartPolicy")
 
 
@@ -14,7 +28,7 @@ def add_parser(verbs: Any) -> None:
     """`snapshot`."""
     from kerf.cli.arguments import add_cluster_arguments
 
-    parser = verbs.add_parser("snapshot", help="dump the live state for `kerf simulate`")
+    parser = verbs.add_parser("snapshot", help="dump the live state for simulate, explain and repack")
     add_cluster_arguments(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
     parser.set_defaults(run=run)
@@ -22,7 +36,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, reduce and write."""
-    from kerf.cli.cluster import connect_to, read_cluster, read_quotas
+    from kerf.cli.cluster import connect_to, read_budgets, read_cluster, read_quotas
 
     kube = connect_to(args)
     nodes, pods = read_cluster(kube)
@@ -30,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     items = [reduce_node(node) for node in nodes] + [reduce_pod(pod) for pod in pods]
     items += [reduce_quota(item, "kerf.dev/v1alpha1", "TenantQuota") for item in tenants]
     items += [reduce_quota(item, "v1", "ResourceQuota") for item in hard]
+    items += [reduce_budget(item) for item in read_budgets(kube)]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=1)
     if args.output:
         Path(args.output).write_text(text + "\n", encoding="utf-8")
@@ -40,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
 
 def reduce_node(node: dict[str, Any]) -> dict[str, Any]:
     """What placement reads of a node."""
-    meta, status = node["metadata"], node.get("status") or {}
+    meta, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
+    ready = [{"type": c["type"], "status": c["status"]} for c in status.get("conditions") or [] if c["type"] == "Ready"]
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -49,18 +65,19 @@ def reduce_node(node: dict[str, Any]) -> dict[str, Any]:
             "labels": meta.get("labels") or {},
             "annotations": _ours(meta.get("annotations") or {}),
         },
-        "spec": {"unschedulable": True} if (node.get("spec") or {}).get("unschedulable") else {},
-        "status": {key: status[key] for key in _NODE_STATUS if key in status},
+        "spec": _of(spec, _NODE_SPEC),
+        "status": {**_of(status, _NODE_STATUS), **({"conditions": ready} if ready else {})},
     }
 
 
 def reduce_pod(pod: dict[str, Any]) -> dict[str, Any]:
-    """What placement reads of a pod: no environment, no commands, no volumes."""
+    """What placement and repacking read of a pod: no environment, no commands, no volumes."""
     meta, spec = pod["metadata"], pod.get("spec") or {}
-    kept = {key: spec[key] for key in _POD_SPEC if key in spec}
+    kept = _of(spec, _POD_SPEC)
+    owners = [_of(owner, _OWNER) for owner in meta.get("ownerReferences") or []]
     for group in ("initContainers", "containers"):
         if spec.get(group):
-            kept[group] = [{key: c[key] for key in _CONTAINER if key in c} for c in spec[group]]
+            kept[group] = [_of(container, _CONTAINER) for container in spec[group]]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -69,6 +86,8 @@ def reduce_pod(pod: dict[str, Any]) -> dict[str, Any]:
             "namespace": meta.get("namespace", "default"),
             "uid": meta.get("uid", ""),
             "creationTimestamp": meta.get("creationTimestamp", ""),
+            **_of(meta, ("deletionTimestamp",)),
+            **({"ownerReferences": owners} if owners else {}),
             "labels": meta.get("labels") or {},
             "annotations": _ours(meta.get("annotations") or {}),
         },
@@ -79,8 +98,18 @@ def reduce_pod(pod: dict[str, Any]) -> dict[str, Any]:
 
 def reduce_quota(item: dict[str, Any], version: str, kind: str) -> dict[str, Any]:
     """What a quota says; what it counts is counted anew."""
-    meta = {key: item["metadata"][key] for key in ("name", "namespace") if key in item["metadata"]}
+    meta = _of(item["metadata"], ("name", "namespace"))
     return {"apiVersion": version, "kind": kind, "metadata": meta, "spec": item.get("spec") or {}}
+
+
+def reduce_budget(item: dict[str, Any]) -> dict[str, Any]:
+    """What a PodDisruptionBudget covers, and how many evictions it allows now."""
+    status = _of(item.get("status") or {}, ("disruptionsAllowed",))
+    return {**reduce_quota(item, "policy/v1", "PodDisruptionBudget"), "status": status}
+
+
+def _of(part: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: part[key] for key in keys if key in part}
 
 
 def _ours(annotations: dict[str, str]) -> dict[str, str]:
