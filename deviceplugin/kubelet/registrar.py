@@ -34,7 +34,6 @@ class Registrar:
         self._resource = resource
         self._servicer = servicer
         self._metrics = metrics
-        self.registered = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
         """Serve and register until `stop`; never raises."""
@@ -56,7 +55,6 @@ class Registrar:
             except grpc.RpcError as error:
                 pause = self._again(stop, pause, f"the kubelet refuses the registration: {error}")
             finally:
-                self.registered.clear()
                 server.stop(grace=1.0).wait()
 
     def _serve(self) -> grpc.Server:
@@ -78,7 +76,6 @@ class Registrar:
         with rpc.connect(str(self._dir / KUBELET)) as channel:
             rpc.register(channel, request, timeout_s=5.0)
         self._metrics.registrations.inc()
-        self.registered.set()
         _LOG.info("registered %s with the kubelet", self._resource)
 
     def _stay(self, stop: threading.Event, kubelet: Stamp) -> None:

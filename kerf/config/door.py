@@ -41,15 +41,12 @@ class Door:
     def __init__(self, limits: DoorLimits) -> None:
         self._limits = limits
         self._silent: dict[BaseProtocol, asyncio.TimerHandle] = {}
-        self.turned_away = 0
-        """Connections that were closed because too many were open."""
 
     async def listen(self, server: web.Server, address: tuple[str, int], tls: ssl.SSLContext | None) -> asyncio.Server:
         """Serve an application's server on an address. Raises OSError."""
 
         def enter() -> asyncio.BaseProtocol:
             if len(server.connections) >= self._limits.connections:
-                self.turned_away += 1
                 return _Closed()
             connection = server()
             later = asyncio.get_running_loop().call_later

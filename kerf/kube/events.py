@@ -1,5 +1,6 @@
 """Kubernetes events: best effort, bounded, never in anybody's way."""
 
+import contextlib
 import hashlib
 import logging
 import queue
@@ -16,14 +17,13 @@ MOST_REMEMBERED = 4096
 
 
 class Events:
-    """Emits events from a thread of its own; equal ones are sent once, overflow is dropped and counted."""
+    """Emits events from a thread of its own; equal ones are sent once, overflow is dropped."""
 
     def __init__(self, kube: Kube, component: str) -> None:
         self._kube = kube
         self._component = component
         self._queue: queue.Queue[tuple[str, dict[str, Any]] | None] = queue.Queue(MOST_WAITING)
         self._seen: dict[str, None] = {}
-        self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
         self._thread.start()
 
@@ -53,10 +53,8 @@ class Events:
             "lastTimestamp": now,
             "source": {"component": self._component},
         }
-        try:
+        with contextlib.suppress(queue.Full):
             self._queue.put_nowait((f"/api/v1/namespaces/{namespace}/events", body))
-        except queue.Full:
-            self.dropped += 1
 
     def close(self) -> None:
         """Send what waits (at most a few seconds) and stop."""

@@ -30,11 +30,6 @@ class Edits:
     """`containerEdits` objects of the node's own specs for the granted cards."""
 
 
-def device_name(slots: tuple[str, ...]) -> str:
-    """The fully qualified name that Allocate answers with: `kerf.dev/grant=<slot>-<slot>`, slots sorted."""
-    return f"{KIND}={device_id(slots)}"
-
-
 def device_id(slots: tuple[str, ...]) -> str:
     """The device's name within the kind; also the stem of the spec's file name."""
     return "-".join(sorted(slots))

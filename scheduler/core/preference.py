@@ -14,7 +14,6 @@ Order = Callable[[ContainerAsk, Card, CardUse, Weights], int]
 """(what is asked, the card, what is held of it, weights) to a sort key: the card with the lowest is taken first."""
 
 PERMILLE = 1000
-FILTERS = ("mutex", "topology")
 
 
 def fullness(ask: ContainerAsk, card: Card, used: CardUse, weights: Weights) -> int:

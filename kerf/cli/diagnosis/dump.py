@@ -50,8 +50,6 @@ class Dump:
     events: tuple[Json, ...] = ()
     """Events about pods."""
     crds: frozenset[str] = frozenset()
-    tenants: int = 0
-    """TenantQuota objects."""
     admission: str | None = None
     """What became of a pod with cards that was sent and not kept: the schedulerName it got, or `error: …`."""
     denied: tuple[str, ...] = ()

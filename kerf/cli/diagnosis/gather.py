@@ -14,7 +14,6 @@ from kerf.model.policy import SchedulingPolicy
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-TENANTS = "/apis/kerf.dev/v1alpha1/tenantquotas"
 T = TypeVar("T")
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _RIGHTS = (
@@ -75,7 +74,6 @@ def gather(kube: Kube, policy: SchedulingPolicy, scheduler: str, secret: str, na
         leases=tuple(each for each in leases if each["metadata"]["name"] == scheduler),
         events=reader.list("/api/v1/events", fieldSelector="involvedObject.kind=Pod"),
         crds=frozenset(str(each["metadata"]["name"]) for each in crds),
-        tenants=len(reader.list(TENANTS)),
         admission=admit(kube),
         denied=tuple(denied(kube)),
         unread=reader.unread,
