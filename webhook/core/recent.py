@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kerf.model.quota import Amount, total
+from kerf.model.quota import NOTHING, Amount
 
 SECONDS = 3.0
 """How long an admission is remembered. The quota controller writes a tenant's books within about a second."""
@@ -42,10 +42,11 @@ class Recent:
         At least what they said when something was admitted, plus all that was admitted since: an admission that the
         books already show is thus not counted twice. What was freed meanwhile counts for up to three seconds more.
         """
-        mine = [entry for entry in self.entries if (entry.tenant, entry.slug) == (tenant, slug)]
-        held = now_said
-        for i, entry in enumerate(mine):
-            held = held.peak(entry.before + total(later.amount for later in mine[i:]))
+        held, since = now_said, NOTHING
+        for entry in reversed(self.entries):
+            if (entry.tenant, entry.slug) == (tenant, slug):
+                since += entry.amount
+                held = held.peak(entry.before + since)
         return held
 
 

@@ -41,10 +41,7 @@ def read_ask(pod: Json, settings: Settings) -> PodAsk:
         parse_node_policy(ask.wishes.node_policy, f"metadata.annotations[{NODE_POLICY}]")
     if ask.wishes.card_policies:
         parse_card_policies(",".join(ask.wishes.card_policies), f"metadata.annotations[{CARD_POLICY}]")
-    node = spec.get("nodeName")
-    if node:
-        fix = "drop it, it bypasses the scheduler that divides the cards; select the node by kubernetes.io/hostname"
-        raise WireError("spec.nodeName", node, fix)
+    _no_preset_node(spec)
     return ask
 
 
@@ -67,13 +64,23 @@ def opted_out(pod: Json, settings: Settings, tenant: TenantBook | None) -> bool:
 
 def refuse_opted_out_cards(spec: Json, settings: Settings) -> None:
     """Another scheduler gives no grant: the pod could never start, and would hold slots that others were granted."""
-    if settings.opted_out_cards or spec.get("schedulerName") == settings.scheduler_name:
+    if settings.opted_out_cards:
+        return
+    if spec.get("schedulerName") == settings.scheduler_name:
+        if mentioned_card(spec, settings.vendors):
+            _no_preset_node(spec)
         return
     if name := mentioned_card(spec, settings.vendors):
         fix = (
             f"drop the label, or {name}, or write spec.schedulerName: {settings.scheduler_name}; no other gives a card"
         )
         raise WireError(f"metadata.labels[{' or '.join(OPT_OUT)}]", "ignore", fix)
+
+
+def _no_preset_node(spec: Json) -> None:
+    if node := spec.get("nodeName"):
+        fix = "drop it, it bypasses the scheduler that divides the cards; select the node by kubernetes.io/hostname"
+        raise WireError("spec.nodeName", node, fix)
 
 
 def _no_pod_level_cards(spec: Json, vendors: tuple[ResourceNames, ...]) -> None:

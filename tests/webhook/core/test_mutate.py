@@ -263,7 +263,7 @@ STRIPPED = Answer(
     ("pod", "settings"),
     [
         (a_cpu_pod(node="node-1", spec={"schedulerName": "volcano"}), PLAIN),
-        (a_pod(mem="3Gi", node="node-1", spec={"schedulerName": "kerf-scheduler"}), PLAIN),
+        (a_pod(mem="3Gi", spec={"schedulerName": "kerf-scheduler"}), PLAIN),
         (a_pod(mem="3Gi", node="node-1"), Settings(opted_out_cards=True)),
     ],
     ids=["no cards", "Kerf's own scheduler", "where others offer cards too"],
@@ -285,6 +285,12 @@ def test_a_pod_that_opted_out_takes_no_slots_past_the_scheduler(scheduler: str) 
         message="metadata.labels[kerf.dev/webhook or hami.io/webhook]: 'ignore': drop the label, or nvidia.com/gpu, "
         "or write spec.schedulerName: kerf-scheduler; no other gives a card",
     )
+
+
+def test_a_pod_that_opted_out_may_not_preset_its_node_under_kerfs_scheduler() -> None:
+    pod = a_pod(labels={"kerf.dev/webhook": "ignore"}, node="node-1", gpu=80, spec={"schedulerName": "kerf-scheduler"})
+
+    assert create(pod).message.startswith("spec.nodeName: 'node-1': drop it")
 
 
 def test_another_value_of_the_label_is_no_opting_out() -> None:
