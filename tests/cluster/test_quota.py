@@ -190,7 +190,7 @@ def test_when_a_card_dies_the_cohort_shrinks_first_and_the_newest_borrower_leave
     cp: ControlPlane, over: str
 ) -> None:
     put_tenants(cp, a_tenant("team-a", "1 card", whenOver=over), a_tenant("team-b", "1 card", whenOver=over))
-    assert nominal(cp, "cohorts", "kerf") == (2 * WHOLE, 200, 20)
+    await_until(lambda: nominal(cp, "cohorts", "kerf") == (2 * WHOLE, 200, 20), "the cohort to be whole", 20)
     add(cp, "team-b", a_gpu_pod("b", mem=WHOLE, cores=100))
     await_runs(cp, "team-b", "b")
     for name in ("old", "mid", "new"):  # one guaranteed, two borrowed
