@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 from kerf.config.load import PolicyFile, load_settings, setting
@@ -131,7 +131,7 @@ async def _serve(settings: Settings) -> int:
             *_dispatchers(settings, acting, store),
         )
 
-    catch_up = CatchUp(store, kube, nodes, pods).look if leadership else _nothing_to_catch_up
+    catch_up = CatchUp(store, kube, nodes, pods).look if leadership else _when_read(nodes, pods)
     for follower in followers:
         follower.start()
     threading.Thread(target=_settle, args=(followers[:2],), name="settle", daemon=True).start()
@@ -196,8 +196,9 @@ def _peers(settings: Settings, leadership: Leadership | None, metrics: Scheduler
     return Peers(leadership, settings.advertise or settings.bind, metrics, tls)
 
 
-def _nothing_to_catch_up(_: threading.Event) -> bool:
-    return True
+def _when_read(*followers: Follower) -> Callable[[threading.Event], bool]:
+    """Who leads alone has nothing to catch up with, but nothing to say either before the cluster is read."""
+    return lambda _: all(follower.synced.is_set() for follower in followers)
 
 
 def _settle(followers: Sequence[Follower]) -> None:

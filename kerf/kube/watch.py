@@ -90,6 +90,11 @@ class Follower:
                 _LOG.warning("watch of %s: %s; again in %.1f s", self._path, error, pause)
                 self._stop.wait(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
+            except Exception:  # noqa: BLE001 (a defect of a callback must not leave the store stale for ever)
+                _LOG.exception("watch of %s: an object could not be taken in; all are listed again", self._path)
+                version = ""
+                self._stop.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_S)
 
     def _absent(self, error: KubeError, pause: float) -> float:
         if self._optional:

@@ -13,6 +13,8 @@ from kerf.model.vendor import ResourceNames
 from kerf.wire.classes import selected_classes
 from kerf.wire.errors import WireError
 
+MOST_ASKED = 2**40
+"""Thousandths of a core, or MiB: more than any node has, so a larger ask ("9E") fits as little and still fits a sum."""
 Json = Mapping[str, Any]
 
 
@@ -144,9 +146,10 @@ def effective_requests(spec: Json) -> tuple[int, int]:
 def _cpu_memory(resources: Json) -> tuple[int, int]:
     amounts = {**_mapping(resources.get("limits")), **_mapping(resources.get("requests"))}
     try:
-        return milli(amounts.get("cpu", 0)), to_mib(amounts.get("memory", 0))
+        asked = milli(amounts.get("cpu", 0)), to_mib(amounts.get("memory", 0))
     except ValueError as error:
         raise WireError("resources.requests", amounts, f"write a Kubernetes quantity ({error})") from error
+    return min(asked[0], MOST_ASKED), min(asked[1], MOST_ASKED)
 
 
 def _resources(container: Json) -> Json:

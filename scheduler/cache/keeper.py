@@ -37,6 +37,7 @@ class QuotaKeeper:
         self._hard: dict[tuple[str, str], Json] = {}
         self._damper = Damper(store.policy.quota.shrink_after_s)
         self._seen: object = None
+        self._listed = False
         self.generations: dict[str, int] = {}
         """The generation of each TenantQuota that the limits in force were made from."""
         self.unreadable: dict[str, str] = {}
@@ -46,6 +47,7 @@ class QuotaKeeper:
     def replace_tenants(self, items: list[Json]) -> None:
         """The whole list of TenantQuotas."""
         with self._lock:
+            self._listed = True
             self._tenants.clear()
             self.unreadable.clear()
             for item in items:
@@ -95,12 +97,14 @@ class QuotaKeeper:
     def refresh(self) -> None:
         """Install the limits that the objects and the cards mean now, if any of them changed."""
         with self._lock:
-            tenants = dict(self._tenants)
+            listed, tenants = self._listed, dict(self._tenants)
             hard = list(self._hard.values())
         policy, now = self._store.policy, self._clock()
         names = tuple(vendor.names for vendor in self._store.vendors)
         limits = parse_hard(hard, names)
         off = policy.quota.engine is QuotaEngine.OFF
+        if not (listed or off):
+            return  # no tenant known is not the same as no tenant there
         if off:
             tenants = {}
         self._damper = replace(self._damper, seconds=policy.quota.shrink_after_s)

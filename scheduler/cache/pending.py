@@ -56,11 +56,13 @@ class Pending:
     def refuse(self, uid: str, names: Sequence[str], *, all_nodes: int) -> None:
         """Remember that a pod fits on none of these nodes: the planner and preemption look after it."""
         with self._lock:
+            if uid not in self.pods:
+                return
             if len(names) < all_nodes:
                 self._offered[uid] = frozenset(names)
             else:
                 self._offered.pop(uid, None)
-            if uid in self.pods and uid not in self.refused:
+            if uid not in self.refused:
                 self.refused[uid] = self._clock()
                 self.stirred.set()
 

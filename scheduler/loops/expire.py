@@ -28,7 +28,10 @@ class Expiry:
     def run(self, stop: threading.Event) -> None:
         """Look every two seconds until told to stop."""
         while not stop.wait(EVERY_S):
-            self.look()
+            try:
+                self.look()
+            except Exception:  # noqa: BLE001 (one round's defect must not end the loop)
+                _LOG.exception("expiry failed")
 
     def look(self) -> None:
         """One round."""

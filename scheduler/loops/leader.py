@@ -101,7 +101,10 @@ class LeaderLoops:
         while not stop.wait(EVERY_S):
             term = self._seat.elected()
             if term:
-                self._serve(term, stop)
+                try:
+                    self._serve(term, stop)
+                except Exception:  # noqa: BLE001 (the Lease would be kept and nobody lead)
+                    _LOG.exception("term %d could not be served", term)
 
     def _serve(self, term: int, stop: threading.Event) -> None:
         started = time.monotonic()

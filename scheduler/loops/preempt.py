@@ -18,6 +18,7 @@ from kerf.model.verdict import Misfit
 from kerf.wire.objects import render_eviction
 from scheduler.cache.pending import Waiting
 from scheduler.cache.store import Store
+from scheduler.core.place import node_misfit
 from scheduler.core.victims import Evictable, choose_victims, without
 from scheduler.loops.wake import wake_scheduler
 from scheduler.metrics import SchedulerMetrics
@@ -78,15 +79,31 @@ class Preemption:
 
     def _refused(self) -> list[Waiting]:
         found = self._store.pending.refused_before(time.monotonic() - PATIENCE_S)
-        ready = [w for w in found if w.preempts and not w.ask.gang and not self._store.reservation(w.ask.uid)]
+        planned = self._store.pending.planned
+        free = [w for w in found if w.preempts and not w.ask.gang and w.ask.uid not in planned]
+        ready = [w for w in free if not self._store.reservation(w.ask.uid)]
         with self._store.lock:  # whom quota refuses, no eviction helps
             ready = [w for w in ready if not isinstance(self._store.quotas.narrow(w.ask), Misfit)]
         return sorted(ready, key=lambda w: (-w.ask.priority, w.created, w.ask.key))
 
     def _best(self, ask: PodAsk) -> tuple[str, tuple[Evictable, ...]] | None:
-        """The node and its victims: fewest first, then the least important, then the node's name."""
+        """The node and its victims: fewest first, then the least important, then the node's name.
+
+        None where a node that kube-scheduler offered has room as it is: the pod only waits for its next turn.
+        """
+        offered = dict(self._store.pending.offered({ask.uid})).get(ask.uid)
+        with self._store.lock:
+            narrowed = self._store.quotas.narrow(ask)
+            if isinstance(narrowed, Misfit):
+                return None
+            ask = narrowed
+            names = self._store.node_names() if offered is None else sorted(offered)
+            if self._store.fits(ask, names):
+                return None
         best: tuple[tuple[int, int, str], tuple[Evictable, ...]] | None = None
         for name in self._store.ledger.nodes_below(ask.priority)[:MOST_NODES]:
+            if offered is not None and name not in offered:
+                continue
             with self._store.lock:
                 state = self._store.fleet.state(name)
                 evictable = self._store.ledger.evictable(name, ask)
@@ -94,6 +111,8 @@ class Preemption:
             if not uids:
                 continue
             victims = tuple(pod for pod in evictable if pod.uid in uids)
+            if node_misfit(ask, without(state, victims)) is not None:
+                continue
             rank = (len(victims), max(pod.priority for pod in victims), name)
             if best is None or rank < best[0]:
                 best = (rank, victims)

@@ -154,10 +154,19 @@ class QuotaController:
         if not shares.tenants and not live:
             return
         names = tuple(vendor.names for vendor in self._store.vendors)
+        failed: KubeError | None = None
         for change in changes(desired(shares, self._store.policy.quota, names), live):
-            apply_change(self._kube, change)
-            self._metrics.writes.labels(change.action).inc()
-            _LOG.info("%s", change)
+            try:
+                apply_change(self._kube, change)
+            except KubeError as error:
+                if change.key[0] == "LocalQueue" and isinstance(error, NotFound):
+                    continue  # its namespace is not there yet: no reason to wait with anything else
+                failed = failed or error
+            else:
+                self._metrics.writes.labels(change.action).inc()
+                _LOG.info("%s", change)
+        if failed is not None:
+            raise failed
 
     def _wake(self) -> None:
         """Limits have changed: what kube-scheduler holds back may fit now."""

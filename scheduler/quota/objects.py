@@ -16,6 +16,7 @@ from scheduler.quota.shares import Shares, TenantShare
 Json = Mapping[str, Any]
 Key = tuple[str, str, str]
 """Kind, namespace (empty for cluster-wide kinds) and name."""
+CHECKS = "admissionChecksStrategy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ def differences(wanted: Any, found: Any, path: str = "") -> Iterable[str]:  # no
         below = found if isinstance(found, Mapping) else {}
         for key, value in wanted.items():
             yield from differences(value, below.get(key), f"{path}.{key}" if path else key)
+        if "namespaceSelector" in wanted and CHECKS not in wanted and below.get(CHECKS):
+            yield f"{path}.{CHECKS}: {_text(below[CHECKS])} → no check"
     elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
         for i, (one, other) in enumerate(zip(wanted, found, strict=True)):
             yield from differences(one, other, f"{path}[{_label(one, i)}]")

@@ -70,6 +70,21 @@ def test_an_api_server_that_does_not_answer_is_asked_again():
     assert told == [("list", ["a"]), ("DELETED", "a")]
 
 
+def test_an_object_that_a_callback_cannot_take_does_not_end_the_watch(monkeypatch):
+    monkeypatch.setattr("kerf.kube.watch.FIRST_PAUSE_S", 0.0)
+    script = Script([[item("a")], [item("b")]], [[("ADDED", item("odd"))]])
+    lists: list = []
+
+    def change(kind: str, thing: dict) -> None:
+        raise OverflowError(thing["metadata"]["name"])
+
+    follower = Follower(script, "/things", lists.append, change)
+    follower.start()
+
+    assert script.done.wait(30)
+    assert [[thing["metadata"]["name"] for thing in items] for items in lists] == [["a"], ["b"]]
+
+
 def test_bookmarks_are_not_told():
     assert follow([[]], [[("BOOKMARK", item("x")), ("ADDED", item("b"))]]) == [("list", []), ("ADDED", "b")]
 

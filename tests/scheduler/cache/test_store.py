@@ -228,5 +228,17 @@ class Interleavings(RuleBasedStateMachine):
                 assert min(free.memory_mib, free.cores, free.slots) >= 0, (name, state)
 
 
+def test_a_pod_that_asks_for_more_cpu_than_numbers_have_keeps_nobody_from_being_seen() -> None:
+    greedy = a_pod("greedy", containers=[{"name": "main", "resources": {"requests": {"cpu": "9E", "memory": "9E"}}}])
+    greedy["spec"]["nodeName"] = "node-1"
+    store = Store(SchedulingPolicy(), VENDORS)
+    store.apply_node("ADDED", a_node("node-1"))
+
+    store.replace_pods([greedy, a_pod("p")])
+
+    assert "uid-default-p" in store.pending.pods
+    assert store.fleet.state("node-1").free_cpu_milli < 0
+
+
 Interleavings.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 test_interleavings = Interleavings.TestCase

@@ -90,6 +90,15 @@ def test_preempt_answers_with_the_fewest_pods_whose_cards_make_room():
     assert answer["NodeNameToMetaVictims"]["n"]["Pods"] == [{"UID": "uid-default-low-b"}]
 
 
+def test_preempt_leaves_kube_schedulers_victims_where_the_cards_have_room():
+    pods = [a_pod("cards", node="n", grant=a_grant("GPU-n-0", 1000, 0)), a_pod("cpu", node="n", containers=[])]
+    asking = a_pod("high", mem=8000, cores=0, spec={"priority": 100})
+    victims = {"n": {"Pods": [{"UID": "uid-default-cpu"}], "NumPDBViolations": 1}}
+    body = json.dumps({"Pod": asking, "NodeNameToMetaVictims": victims}).encode()
+
+    assert json.loads(verbs(a_node("n", 1), *pods).preempt(body))["NodeNameToMetaVictims"] == victims
+
+
 def test_preempt_leaves_out_a_node_that_evictions_cannot_help():
     pods = [a_pod("low", node="n", grant=a_grant("GPU-n-0", 1000, 0))]
     asking = a_pod("high", containers=[a_container(gpu=2, mem=8000)], spec={"priority": 100})

@@ -16,11 +16,11 @@ class World:
     def __init__(self, *pods: dict) -> None:
         self.kube = FakeKube(*pods)
         self.store = Store(SchedulingPolicy(), VENDORS, clock=lambda: 0.0)
-        load(self.store, [a_node("n", 2)], pods)
+        load(self.store, [a_node("n", 2), a_node("other", 0)], pods)
         self.loop = Preemption(self.store, self.kube, SchedulerMetrics.build(Metrics()))
 
     def refuse(self, pod: dict) -> None:
-        self.store.pending.refuse(pod["metadata"]["uid"], ["n"], all_nodes=1)
+        self.store.pending.refuse(pod["metadata"]["uid"], ["n"], all_nodes=2)
 
     def evicted(self) -> list[str]:
         return [path.split("/")[-2] for verb, path in self.kube.writes if path.endswith("/eviction")]
@@ -72,6 +72,26 @@ def test_nobody_is_evicted_for_a_pod_that_is_not_more_important():
 def test_nobody_is_evicted_for_a_pod_that_may_not_preempt():
     pod = waiting(preemptionPolicy="Never")
     world = World(running("a", 0, 81_559), running("b", 1, 81_559), pod)
+    world.refuse(pod)
+
+    world.loop.look()
+
+    assert world.evicted() == []
+
+
+def test_nobody_is_evicted_on_a_node_that_kube_scheduler_did_not_offer():
+    pod = waiting()
+    world = World(running("a", 0, 81_559), running("b", 1, 81_559), pod)
+    world.store.pending.refuse("uid-default-important", ["other"], all_nodes=2)
+
+    world.loop.look()
+
+    assert world.evicted() == []
+
+
+def test_nobody_is_evicted_for_a_pod_that_has_room_already():
+    pod = waiting()
+    world = World(running("a", 0, 81_559), pod)
     world.refuse(pod)
 
     world.loop.look()

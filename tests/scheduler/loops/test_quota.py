@@ -18,6 +18,7 @@ from scheduler.cache.keeper import QuotaKeeper
 from scheduler.cache.store import Store
 from scheduler.loops.quota import QuotaController
 from scheduler.metrics import QuotaMetrics
+from scheduler.quota.objects import changes, desired
 from tests.scheduler.quota.tenants import SLUG
 
 ROOT = "/apis/kueue.x-k8s.io/v1beta2"
@@ -134,6 +135,33 @@ def test_a_round_that_changes_nothing_writes_nothing() -> None:
         world.controller.look()
 
     assert world.kube.writes[before:] == []
+
+
+def test_before_the_tenants_are_listed_nothing_of_kueues_is_deleted() -> None:
+    world = World(QuotaEngine.KUEUE, a_node(cards=2), a_tenant())
+    world.until(lambda: bool(world.kube.objects(f"{ROOT}/namespaces/team/localqueues/kerf")))
+    keeper = QuotaKeeper(world.store)
+    fresh = QuotaController(world.store, world.kube, keeper, world.metrics)
+
+    keeper.refresh()
+    fresh.look()
+
+    assert not keeper.ready
+    assert world.kube.objects(f"{ROOT}/clusterqueues/team")
+
+
+def test_a_check_that_is_switched_off_is_taken_off_the_queues() -> None:
+    world = World(QuotaEngine.KUEUE, a_node(cards=2), a_tenant())
+    world.until(lambda: bool(world.nominal("clusterqueues/team")))
+    live = world.kube.objects(f"{ROOT}/clusterqueues/team")
+    shares, off = world.store.quotas.shares, QuotaSettings(QuotaEngine.KUEUE, fit_check=False)
+    names = tuple(vendor.names for vendor in VENDORS)
+
+    found = [change for change in changes(desired(shares, off, names), live) if change.key[0] == "ClusterQueue"]
+
+    assert [(change.action, "admissionChecksStrategy" in change.document["spec"]) for change in found] == [
+        ("update", False)
+    ]
 
 
 def test_a_burst_of_pods_is_not_a_burst_of_statuses() -> None:
