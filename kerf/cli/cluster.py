@@ -69,12 +69,21 @@ def live_store(kube: Kube, policy_file: str | None) -> Store:
 
 def live_quota(kube: Kube, policy_file: str | None) -> tuple[Store, QuotaKeeper, list[Json]]:
     """The cluster as the scheduler sees it, what it makes of the quotas, and the TenantQuotas themselves."""
+    quotas = read_quotas(kube)
+    return *store_of(policy_file, read_cluster(kube), quotas), quotas[0]
+
+
+def store_of(
+    policy_file: str | None,
+    world: tuple[Iterable[Json], Iterable[Json]],
+    quotas: tuple[Iterable[Json], Iterable[Json]],
+) -> tuple[Store, QuotaKeeper]:
+    """A store that holds these nodes and pods to these TenantQuotas and ResourceQuotas."""
     from kerf.config.load import read_policy
 
     store = Store(read_policy(policy_file), VENDORS, check_node=True)
-    load(store, *read_cluster(kube))
-    tenants, hard = read_quotas(kube)
-    return store, load_quotas(store, tenants, hard), tenants
+    load(store, *world)
+    return store, load_quotas(store, *quotas)
 
 
 def load_quotas(store: Store, tenants: Iterable[Json], hard: Iterable[Json]) -> QuotaKeeper:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from kerf.cli.failure import FailureError
-from kerf.cli.report import NOT_ELIGIBLE
 from kerf.model.ask import PodAsk
 from kerf.model.units import show, show_mib
 from kerf.model.verdict import Misfit
@@ -39,26 +38,19 @@ def run(args: argparse.Namespace) -> int:
 
 def _world(args: argparse.Namespace) -> tuple[Any, Sequence[Json]]:
     """The files or the cluster as a store, and the pods as they were read."""
-    from kerf.cli.cluster import connect_to, load_quotas, read_cluster, read_quotas
+    from kerf.cli.cluster import connect_to, read_cluster, read_quotas, store_of
     from kerf.cli.documents import read_documents
-    from kerf.config.load import read_policy
-    from kerf.vendors.registry import VENDORS
-    from scheduler.cache.store import Store, load
 
-    nodes: Sequence[Json]
-    pods: Sequence[Json]
+    world: tuple[Sequence[Json], Sequence[Json]]
     if args.file:
         documents = read_documents(args.file)
-        nodes, pods = documents.nodes, documents.pods
-        tenants, hard = documents.of("TenantQuota"), documents.of("ResourceQuota")
+        world = documents.nodes, documents.pods
+        quotas = documents.of("TenantQuota"), documents.of("ResourceQuota")
     else:
         kube = connect_to(args)
-        nodes, pods = read_cluster(kube)
-        tenants, hard = read_quotas(kube)
-    store = Store(read_policy(args.policy), VENDORS, check_node=True)
-    load(store, nodes, pods)
-    load_quotas(store, tenants, hard)
-    return store, pods
+        world, quotas = read_cluster(kube), read_quotas(kube)
+    store, _ = store_of(args.policy, world, quotas)
+    return store, world[1]
 
 
 def _explain(store: Any, pods: Sequence[Json], key: str) -> Json:
@@ -77,7 +69,7 @@ def _explain(store: Any, pods: Sequence[Json], key: str) -> Json:
 
 def _where(store: Any, whole: PodAsk, spec: Json) -> Json:
     """The nodes that have room for a pod, or why none has."""
-    from scheduler.core.eligible import eligible_nodes
+    from scheduler.core.eligible import NOT_ELIGIBLE, eligible_nodes
 
     known = sorted(store.node_values(), key=lambda node: node.name)
     names = eligible_nodes(spec, known)

@@ -8,8 +8,6 @@ from typing import Any
 from kerf.model.grant import Grant
 from kerf.model.units import show, show_mib
 
-NOT_ELIGIBLE = "no node has what its node selector, node affinity and tolerations demand"
-
 
 @dataclass(frozen=True, slots=True)
 class SliceLine:

@@ -7,7 +7,6 @@ from typing import Any
 from kerf.cli.documents import Documents, read_documents
 from kerf.cli.failure import FailureError
 from kerf.cli.report import (
-    NOT_ELIGIBLE,
     PodLine,
     RefusedLine,
     print_cards,
@@ -106,7 +105,7 @@ def _place(store: Any, pod: dict[str, Any], nodes: tuple[dict[str, Any], ...]) -
     import numpy as np
 
     from kerf.model.verdict import Misfit
-    from scheduler.core.eligible import eligible_nodes
+    from scheduler.core.eligible import NOT_ELIGIBLE, eligible_nodes
     from scheduler.core.explain import explain_misfit
 
     meta = pod["metadata"]

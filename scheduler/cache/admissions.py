@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kerf.model.ask import ContainerAsk, PodAsk
 from kerf.model.grant import Grant
 from kerf.model.node import Node
 from kerf.model.verdict import FOREVER, Misfit, Reason
 from scheduler.cache.pending import Stages
-from scheduler.core import bulk
-from scheduler.core.columns import Bools, Ints
+from scheduler.core.columns import Ints
+from scheduler.core.eligible import NOT_ELIGIBLE
 from scheduler.core.explain import explain_misfit
 
 if TYPE_CHECKING:
@@ -64,10 +63,13 @@ class Admissions:
         """Hold a place for every pod of a workload, or for none and say why. `until` is monotonic seconds."""
         self.drop(workload)
         held = self._places.setdefault(workload, [])
+        nodes, names = sorted(self._store.node_values(), key=lambda node: node.name), []
         for number, member in enumerate(members):
+            if not number or member is not members[number - 1]:  # those of a podset come together
+                names = [node.name for node in nodes if member.allows(node)]
             uid = f"{workload}/{number}"
             ask = replace(member.ask, uid=uid)
-            node, grant = self._best(ask, member)
+            node, grant = self._best(ask, member, names)
             if not isinstance(grant, Grant):
                 self.drop(workload)
                 return self._say(grant, number, len(members))
@@ -121,31 +123,29 @@ class Admissions:
         places = self._places.get(ask.admission, ())
         return [place for place in places if (place.namespace, place.containers) == (ask.namespace, ask.containers)]
 
-    def _best(self, ask: PodAsk, member: Member) -> tuple[str, Grant | NoPlace]:
-        store = self._store
-        names = [node.name for node in sorted(store.node_values(), key=lambda n: n.name) if member.allows(node)]
+    def _best(self, ask: PodAsk, member: Member, names: list[str]) -> tuple[str, Grant | NoPlace]:
+        """The best of the nodes that the member's own words allow, and the grant there."""
         if not names:
-            return "", NoPlace("no node has what its node selector, node affinity and tolerations demand")
+            return "", NoPlace(NOT_ELIGIBLE)
+        store = self._store
         rows = store.fleet.rows(names)
-        answer = store.engine.query(ask, rows)
-        columns = store.fleet.columns.take(np.maximum(rows, 0))
-        fits: Bools = answer.feasible & bulk.node_fits(ask, columns)
-        if not fits.any():
-            return "", self._why_not(ask, rows, answer.feasible, answer.reasons)
-        good = np.flatnonzero(fits)
+        good = np.flatnonzero(store.engine.room(ask, rows))
+        if not len(good):
+            return "", self._why_not(ask, rows)
         best_first = good[np.argsort(store.engine.scores(ask, rows)[good], kind="stable")[::-1]]
-        misses = []
+        misfit = Misfit(Reason.MEMORY)
         for position in best_first.tolist():
-            grant = store.place(ask, names[position], member.stages)
-            if isinstance(grant, Grant):
-                return names[position], grant
-            misses.append(grant)
-        return "", NoPlace(explain_misfit(misses[0]))
+            found = store.place(ask, names[position], member.stages)
+            if isinstance(found, Grant):
+                return names[position], found
+            misfit = found
+        return "", NoPlace(explain_misfit(misfit))
 
-    def _why_not(self, ask: PodAsk, rows: Ints, feasible: Bools, reasons: NDArray[np.uint8]) -> NoPlace:
-        if feasible.any():
+    def _why_not(self, ask: PodAsk, rows: Ints) -> NoPlace:
+        answer = self._store.engine.query(ask, rows)
+        if answer.feasible.any():
             return NoPlace(f"needs {ask.cpu_milli:,} thousandths of a core and {ask.memory_mib:,} MiB beside its cards")
-        final = {Reason(code) for code in np.unique(reasons).tolist()} <= FOREVER
+        final = {Reason(code) for code in np.unique(answer.reasons).tolist()} <= FOREVER
         return NoPlace(self._store.engine.explain(ask, rows).sentence, final)
 
     def _say(self, miss: NoPlace | Misfit, number: int, count: int) -> NoPlace:

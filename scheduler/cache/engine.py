@@ -65,6 +65,12 @@ class Engine:
         reasons = np.where(rows < 0, np.uint8(Reason.NO_INVENTORY), lane.reasons[rows])
         return Answer(reasons == 0, reasons)
 
+    def room(self, ask: PodAsk, rows: Ints) -> Bools:
+        """Where the pod fits with its CPU, its memory and the nodes' cordons, whoever checks those otherwise."""
+        columns = self.fleet.columns.take(np.maximum(rows, 0))
+        found: Bools = self.query(ask, rows).feasible & bulk.node_fits(ask, columns)
+        return found
+
     def scores(self, ask: PodAsk, rows: Ints) -> Ints:
         """A total order of the rows, best highest: by node policy, then by name. Rows that do not fit come last."""
         lane = self._lanes.get(ask)

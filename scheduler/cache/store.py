@@ -7,12 +7,10 @@ and no I/O ever happens under the lock.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from kerf.model.ask import PodAsk
 from kerf.model.grant import Grant, Holding, card_uses
@@ -32,7 +30,6 @@ from scheduler.cache.ledger import Ledger
 from scheduler.cache.pending import Pending, Stages, Waiting
 from scheduler.cache.quotas import QuotaBook
 from scheduler.cache.tenants import State, Tenant, tenant_of
-from scheduler.core import bulk
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares
 
@@ -103,14 +100,14 @@ class Store:
     def apply_pod(self, kind: str, item: Json) -> None:
         """One pod event."""
         with self.lock:
-            self._see_pod(kind, item)
+            self._apply_pod(kind, item)
 
     def replace_pods(self, items: list[dict[str, Any]]) -> None:
         """The whole list of pods; confirmed pods that are not in it are gone."""
         for start in range(0, len(items), CHUNK):
             with self.lock:
                 for item in items[start : start + CHUNK]:
-                    self._see_pod("MODIFIED", item)
+                    self._apply_pod("MODIFIED", item)
         uids = {item["metadata"].get("uid") for item in items}
         with self.lock:
             gone = [uid for uid, tenant in self.tenants.items() if tenant.state is State.CONFIRMED and uid not in uids]
@@ -137,14 +134,6 @@ class Store:
             if not counted:
                 self.quotas.recount(self.tenants.values())
         self.pending.stirred.set()
-
-    def _see_pod(self, kind: str, item: Json) -> None:
-        """One pod that no rule foresees must not keep the others from being seen."""
-        try:
-            self._apply_pod(kind, item)
-        except Exception:  # noqa: BLE001
-            meta = item.get("metadata") or {}
-            _LOG.exception("pod %s/%s cannot be taken in", meta.get("namespace"), meta.get("name"))
 
     def _apply_pod(self, kind: str, item: Json) -> None:
         meta, spec = item.get("metadata") or {}, item.get("spec") or {}
@@ -250,12 +239,6 @@ class Store:
         if isinstance(grant, Misfit):
             return grant
         return self.quotas.refuses(ask, node, grant, stages) or grant
-
-    def fits(self, ask: PodAsk, names: Sequence[str]) -> bool:
-        """Whether any of these nodes has room for the pod now. The caller holds the lock."""
-        rows = self.fleet.rows(names)
-        columns = self.fleet.columns.take(np.maximum(rows, 0))
-        return bool((self.engine.query(ask, rows).feasible & bulk.node_fits(ask, columns)).any())
 
     def undo(self, uid: str) -> None:
         """Take an assumption back. The one undo path; does nothing unless the pod is assumed."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from kerf.model.node import Node, Taint
 
+NOT_ELIGIBLE = "no node has what its node selector, node affinity and tolerations demand"
 Json = Mapping[str, Any]
 
 

@@ -234,10 +234,13 @@ class _Search:
         return peak.peak(running)
 
 
-def _hardest_first(containers: tuple[ContainerAsk, ...]) -> list[int]:
-    def hardness(index: int) -> tuple[bool, int, int, int, int]:
-        ask = containers[index]
-        memory = ask.memory_mib if ask.memory_mib is not None else (ask.memory_percent or 0) * PERCENT_MIB
-        return ask.stage is Stage.INIT, -ask.cards, -ask.cores, -memory, index
+def hardness(ask: ContainerAsk) -> tuple[int, int, int]:
+    """Cards, cores and MiB (a percentage counts as of a large card): the greater, the fewer places there are."""
+    memory = ask.memory_mib if ask.memory_mib is not None else (ask.memory_percent or 0) * PERCENT_MIB
+    return ask.cards, ask.cores, memory
 
-    return sorted(range(len(containers)), key=hardness)
+
+def _hardest_first(containers: tuple[ContainerAsk, ...]) -> list[int]:
+    """Those that run at once before the init containers; sorting is stable, also in reverse."""
+    order = sorted(range(len(containers)), key=lambda i: hardness(containers[i]), reverse=True)
+    return sorted(order, key=lambda i: containers[i].stage is Stage.INIT)

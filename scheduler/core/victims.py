@@ -27,17 +27,19 @@ class Evictable:
     memory_mib: int = 0
 
 
-def choose_victims(ask: PodAsk, node: NodeState, evictable: Sequence[Evictable], place: Place) -> tuple[str, ...]:
-    """The uids to evict so that `place` succeeds; empty if it does already, or if evicting all of them would not help.
+def choose_victims(
+    ask: PodAsk, node: NodeState, evictable: Sequence[Evictable], place: Place
+) -> tuple[str, ...] | None:
+    """The uids to evict so that `place` succeeds: none if it does already. None if evicting all of them would not help.
 
     One victim is better than two, two better than more; among equals the least important, then by name. With more
     than two, pods are spared from the most important on, as kube-scheduler does, which leaves no needless victim.
     """
     order = sorted(evictable, key=lambda pod: (pod.priority, pod.key, pod.uid))
     if not isinstance(place(ask, node), Misfit):
-        return ()  # nobody has to leave
-    if not order or isinstance(place(ask, without(node, order)), Misfit):
         return ()
+    if not order or isinstance(place(ask, without(node, order)), Misfit):
+        return None
     for size in (1, 2):
         if size == 2 and len(order) > MOST_FOR_SEARCH:
             break

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerf.model.ask import PodAsk
-from kerf.model.grant import Grant
 from kerf.model.verdict import FOREVER, Misfit, Reason
 from kerf.wire.errors import WireError
 from kerf.wire.extender import (
@@ -106,12 +105,12 @@ class Verbs:
         answer = {}
         with self._store.lock:
             for node, (uids, violations) in sorted(query.victims.items()):
-                state = self._store.fleet.state(node)
-                if not ask.containers or isinstance(self._place(ask, state), Grant):
-                    answer[node] = (uids, violations)  # CPU, memory or slots are short, which kube-scheduler knows best
-                    continue
-                chosen = choose_victims(ask, state, self._store.ledger.evictable(node, ask), self._place)
-                if chosen:
+                chosen = choose_victims(
+                    ask, self._store.fleet.state(node), self._store.ledger.evictable(node, ask), self._place
+                )
+                if chosen == ():  # not the cards are short but CPU, memory or slots, and those kube-scheduler knows
+                    answer[node] = (uids, violations)
+                elif chosen:
                     answer[node] = (chosen, min(violations, len(chosen)))
         return render_victims(answer)
 

@@ -26,6 +26,7 @@ from kerf.wire.resources import ADMISSION, parse_pod, stages_of
 from scheduler.cache.admissions import Member, NoPlace
 from scheduler.cache.store import Store
 from scheduler.core.eligible import is_eligible
+from scheduler.core.place import hardness
 from scheduler.loops.mirror import Mirror
 from scheduler.metrics import QuotaMetrics
 
@@ -202,7 +203,7 @@ class FitCheck:
                 return [], [], NoPlace(f"asks for more than {MOST_PODS:,} pods at once: split the workload", final=True)
             members += [Member(ask, stages, partial(is_eligible, pod["spec"]))] * count
             annotated.append(name)
-        members.sort(key=lambda m: -max(c.cards * (c.memory_mib or 0) for c in m.ask.containers))
+        members.sort(key=lambda member: max(map(hardness, member.ask.containers)), reverse=True)
         return members, annotated, None
 
     def _write(self, uid: str, workload: Json, answer: _Answer) -> None:

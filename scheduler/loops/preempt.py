@@ -9,6 +9,7 @@ them through the Eviction API (so PodDisruptionBudgets hold), and reserves what 
 import logging
 import threading
 import time
+from dataclasses import replace
 
 from kerf.kube import paths
 from kerf.kube.client import Kube
@@ -82,9 +83,11 @@ class Preemption:
         planned = self._store.pending.planned
         free = [w for w in found if w.preempts and not w.ask.gang and w.ask.uid not in planned]
         ready = [w for w in free if not self._store.reservation(w.ask.uid)]
-        with self._store.lock:  # whom quota refuses, no eviction helps
-            ready = [w for w in ready if not isinstance(self._store.quotas.narrow(w.ask), Misfit)]
-        return sorted(ready, key=lambda w: (-w.ask.priority, w.created, w.ask.key))
+        with self._store.lock:
+            asks = [(w, self._store.quotas.narrow(w.ask)) for w in ready]
+        # Whom quota refuses, no eviction helps; the others may have what quota leaves to them.
+        helped = [replace(w, ask=ask) for w, ask in asks if not isinstance(ask, Misfit)]
+        return sorted(helped, key=lambda w: (-w.ask.priority, w.created, w.ask.key))
 
     def _best(self, ask: PodAsk) -> tuple[str, tuple[Evictable, ...]] | None:
         """The node and its victims: fewest first, then the least important, then the node's name.
@@ -93,12 +96,9 @@ class Preemption:
         """
         offered = dict(self._store.pending.offered({ask.uid})).get(ask.uid)
         with self._store.lock:
-            narrowed = self._store.quotas.narrow(ask)
-            if isinstance(narrowed, Misfit):
-                return None
-            ask = narrowed
             names = self._store.node_names() if offered is None else sorted(offered)
-            if self._store.fits(ask, names):
+            rows = self._store.fleet.rows(names)
+            if self._store.engine.room(ask, rows).any():
                 return None
         best: tuple[tuple[int, int, str], tuple[Evictable, ...]] | None = None
         for name in self._store.ledger.nodes_below(ask.priority)[:MOST_NODES]:

@@ -104,6 +104,19 @@ def test_a_workload_that_fits_is_ready_and_its_pods_are_told_whose_they_are() ->
     assert "uid-w1" in world.store.admissions
 
 
+def test_whole_cards_are_placed_before_slices_that_fit_beside_others() -> None:
+    workload = a_workload("w1", mib=30_000, count=2)
+    leader = {"metadata": {}, "spec": {"containers": [a_container(mem=None, cores=100)]}}
+    workload["spec"]["podSets"].append({"name": "leader", "count": 1, "template": leader})
+    flavors = {NAMES[0].quota[0]: SLUG}
+    workload["status"]["admission"]["podSetAssignments"].append({"name": "leader", "count": 1, "flavors": flavors})
+    world = World(workload, cards=2)
+
+    members, _, _ = world.check._members(workload)
+
+    assert [member.ask.containers[0].memory_mib for member in members] == [None, 30_000, 30_000]
+
+
 def test_the_second_workload_for_one_hole_is_told_the_numbers_and_let_in_once_the_first_is_gone() -> None:
     world = World(a_workload("w1"), a_workload("w2", retries=3))
 

@@ -18,7 +18,6 @@ from scheduler.cache.keeper import QuotaKeeper
 from scheduler.cache.store import Store
 from scheduler.loops.quota import QuotaController
 from scheduler.metrics import QuotaMetrics
-from scheduler.quota.objects import changes, desired
 from tests.scheduler.quota.tenants import SLUG
 
 ROOT = "/apis/kueue.x-k8s.io/v1beta2"
@@ -148,20 +147,6 @@ def test_before_the_tenants_are_listed_nothing_of_kueues_is_deleted() -> None:
 
     assert not keeper.ready
     assert world.kube.objects(f"{ROOT}/clusterqueues/team")
-
-
-def test_a_check_that_is_switched_off_is_taken_off_the_queues() -> None:
-    world = World(QuotaEngine.KUEUE, a_node(cards=2), a_tenant())
-    world.until(lambda: bool(world.nominal("clusterqueues/team")))
-    live = world.kube.objects(f"{ROOT}/clusterqueues/team")
-    shares, off = world.store.quotas.shares, QuotaSettings(QuotaEngine.KUEUE, fit_check=False)
-    names = tuple(vendor.names for vendor in VENDORS)
-
-    found = [change for change in changes(desired(shares, off, names), live) if change.key[0] == "ClusterQueue"]
-
-    assert [(change.action, "admissionChecksStrategy" in change.document["spec"]) for change in found] == [
-        ("update", False)
-    ]
 
 
 def test_a_burst_of_pods_is_not_a_burst_of_statuses() -> None:
