@@ -16,7 +16,8 @@ from scheduler.quota.shares import Shares, TenantShare
 Json = Mapping[str, Any]
 Key = tuple[str, str, str]
 """Kind, namespace (empty for cluster-wide kinds) and name."""
-CHECKS = "admissionChecksStrategy"
+OPTIONAL = ("borrowingLimit", "lendingLimit", "admissionChecksStrategy", "resourceGroups")
+"""Fields that Kerf writes at times and leaves out at others; left out, they mean something: no limit, no check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +86,14 @@ def differences(wanted: Any, found: Any, path: str = "") -> Iterable[str]:  # no
         below = found if isinstance(found, Mapping) else {}
         for key, value in wanted.items():
             yield from differences(value, below.get(key), f"{path}.{key}" if path else key)
-        if "namespaceSelector" in wanted and CHECKS not in wanted and below.get(CHECKS):
-            yield f"{path}.{CHECKS}: {_text(below[CHECKS])} → no check"
+        for key in OPTIONAL:
+            if key not in wanted and below.get(key) not in (None, [], {}):
+                yield f"{path}.{key}: {_text(below[key])} → {_text(None)}"
     elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
         for i, (one, other) in enumerate(zip(wanted, found, strict=True)):
             yield from differences(one, other, f"{path}[{_label(one, i)}]")
-        for one, other in zip(wanted, found, strict=True):
-            yield from _dropped(one, other, path)
     elif not _same(wanted, found):
         yield f"{path}: {_text(found)} → {_text(wanted)}"
-
-
-def _dropped(wanted: Any, found: Any, path: str) -> Iterable[str]:  # noqa: ANN401
-    """Limits that were set and are not wanted any more: absent means "no limit" there."""
-    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
-        for key in ("borrowingLimit", "lendingLimit"):
-            if key in found and found[key] is not None and key not in wanted and "nominalQuota" in wanted:
-                yield f"{path}[{_label(wanted, 0)}].{key}: {_text(found[key])} → no limit"
 
 
 def _cluster_queue(share: TenantShare, settings: QuotaSettings, vendors: tuple[ResourceNames, ...]) -> dict[str, Any]:

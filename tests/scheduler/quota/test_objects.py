@@ -129,10 +129,24 @@ def test_a_change_says_what_was_and_what_will_be() -> None:
     where = f"spec.resourceGroups[0].flavors[{SLUG}].resources"
     assert set(change.details) == {
         f"{where}[{MIB}].nominalQuota: 81559 → 163118",
-        f"{where}[{MIB}].borrowingLimit: 5 → no limit",
+        f"{where}[{MIB}].borrowingLimit: 5 → nothing",
         f"{where}[{CORES}].nominalQuota: 100 → 200",
         f"{where}[{CARDS}].nominalQuota: 10 → 20",
     }
+
+
+def test_what_is_not_wanted_any_more_is_taken_off_objects_that_stay() -> None:
+    unchecked = objects(tenant("a", 1), settings=QuotaSettings(fit_check=False))
+    without_rest = objects(tenant("a", 4))
+    for item in without_rest:
+        if item["kind"] == "Cohort":
+            item["spec"] = {}
+
+    assert written(changes(unchecked, objects(tenant("a", 1)))) == [
+        ("update", "ClusterQueue", "a"),
+        ("delete", "AdmissionCheck", "kerf-gpu-fit"),
+    ]
+    assert ("update", "Cohort", "kerf") in written(changes(without_rest, objects(tenant("a", 1))))
 
 
 def test_kueues_books_are_read_back_as_amounts() -> None:
