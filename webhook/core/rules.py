@@ -64,17 +64,14 @@ def opted_out(pod: Json, settings: Settings, tenant: TenantBook | None) -> bool:
 
 def refuse_opted_out_cards(spec: Json, settings: Settings) -> None:
     """Another scheduler gives no grant: the pod could never start, and would hold slots that others were granted."""
-    if settings.opted_out_cards:
+    name = mentioned_card(spec, settings.vendors)
+    if settings.opted_out_cards or not name:
         return
     if spec.get("schedulerName") == settings.scheduler_name:
-        if mentioned_card(spec, settings.vendors):
-            _no_preset_node(spec)
+        _no_preset_node(spec)
         return
-    if name := mentioned_card(spec, settings.vendors):
-        fix = (
-            f"drop the label, or {name}, or write spec.schedulerName: {settings.scheduler_name}; no other gives a card"
-        )
-        raise WireError(f"metadata.labels[{' or '.join(OPT_OUT)}]", "ignore", fix)
+    fix = f"drop the label, or {name}, or write spec.schedulerName: {settings.scheduler_name}; no other gives a card"
+    raise WireError(f"metadata.labels[{' or '.join(OPT_OUT)}]", "ignore", fix)
 
 
 def _no_preset_node(spec: Json) -> None:
