@@ -16,8 +16,8 @@ def enqueue(item: Json, tenant: TenantBook | None, quota: QuotaSettings) -> Edit
     """Label an object that asks for cards with its tenant's queue and priority; the user's own words stay.
 
     A pod that Kueue gates for its Deployment, StatefulSet or LeaderWorkerSet anyway is left to it. Every other pod is
-    labelled, whoever owns it: Kueue itself skips pods of owners that it queues (it looks them up), so that a forged
-    owner or another label of Kueue's does not lead past the queue.
+    labelled, whoever owns it: Kueue itself skips pods of owners that it queues (it looks them up). A pod that names
+    an owner of its tenant's that is queued therefore passes Kueue (docs/quota.md, "Honest limits").
     """
     if tenant is None or quota.engine is not QuotaEngine.KUEUE:
         return Edits()
