@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.fake_api_server import SIZES, container_json, node_json
 from kerf.kube.client import KubeClient, connect
-from kerf.sandbox import (
+from sandbox import (
     CONTROL_PLANE,
     Command,
     ControlPlane,
@@ -29,8 +29,8 @@ from kerf.sandbox import (
     invariants,
     run_directory,
 )
-from kerf.sandbox.commands import answers
-from kerf.sandbox.stack import EXTENDER, start_extender
+from sandbox.commands import answers
+from sandbox.stack import EXTENDER, start_extender
 
 EMPTY = Path(__file__).parent / "empty_extender"
 PODS = "/api/v1/namespaces/default/pods"

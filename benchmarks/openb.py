@@ -8,15 +8,15 @@ down so that memory alone decides, is percent of the cores (`gpucores`); a whole
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from kerf.model.ask import ContainerAsk, PodAsk, Selection
-from kerf.model.device import Card
-from kerf.model.grant import CardUse, Grant
-from kerf.model.node import Node
-from kerf.model.policy import SchedulingPolicy
-from kerf.model.verdict import Misfit
-from scheduler.cache import engine as placement
-from scheduler.cache.fleet import Fleet
+from kerf.values.ask import ContainerAsk, PodAsk, Selection
+from kerf.values.device import Card
+from kerf.values.grant import CardUse, Grant
+from kerf.values.node import Node
+from kerf.values.policy import SchedulingPolicy
+from kerf.values.verdict import Misfit
 from scheduler.policies.workload import WHOLE, Kind, Target, kind_of
+from scheduler.state import engine as placement
+from scheduler.state.fleet import Fleet
 
 CARD_MIB = 1000
 Answer = tuple[int, list[int]]

@@ -1,4 +1,4 @@
-"""`make bench-planner`: the planner against greedy on contended batches, its repeatability, and gangs over clusters.
+"""`make bench-planner`: the planner against greedy on contended batches, and its repeatability.
 
 Instances are synthetic: twelve classes of pods (MiB by percent of SMs, some of several cards) and four models of cards
 on nodes of four and eight, after churn: at a fill of 0.95 nine cards in ten are full and the others hold anything.
@@ -15,24 +15,21 @@ import sys
 import time
 from dataclasses import dataclass
 
-from kerf.model.ask import ContainerAsk, PodAsk
-from kerf.model.device import Card
-from kerf.model.grant import CardUse
-from kerf.model.policy import PlannerSettings, SchedulingPolicy
+from kerf.values.ask import ContainerAsk, PodAsk
+from kerf.values.device import Card
+from kerf.values.grant import CardUse
+from kerf.values.policy import PlannerSettings, SchedulingPolicy
 from scheduler.core.state import CardState, NodeState
-from scheduler.solver.gangs import GangPlan, plan_gangs
 from scheduler.solver.greedy import plan_greedy
 from scheduler.solver.problem import Plan, Problem
 from scheduler.solver.solve import plan
 
 POLICY = SchedulingPolicy(planner=PlannerSettings(deterministic_limit=0.5))
 """Half a unit is about half a second to a second of one core."""
-GANG_POLICY = SchedulingPolicy(planner=PlannerSettings(deterministic_limit=1.0))
 SIZES = ((20, 50), (50, 50), (50, 200), (100, 200), (20, 200), (20, 1000), (50, 1000), (100, 1000))
 OVERLOADED = SIZES[:4]
 """Pods by cards where a batch finds far less room than it asks for."""
 SEEDS = (1, 2, 3)
-GANG_SEEDS = (1, 2, 3, 4, 5)
 REPEATS = 5
 MODELS = (
     ("Tesla T4", 15_109, 4, 48_000),
@@ -157,37 +154,6 @@ def repeatable() -> int:
     return sum(answer == answers[0] for answer in answers)
 
 
-def a_gang_instance(seed: int) -> tuple[tuple[tuple[NodeState, ...], ...], tuple[PodAsk, ...]]:
-    """Four clusters of 64 nodes and gangs of 2-8 pods by 1-6 whole cards that ask for 110 % of what is free."""
-    rng = random.Random(seed)
-    clusters = tuple(tuple(_gang_node(f"c{q}-node-{i:03}", rng) for i in range(64)) for q in range(4))
-    free = sum(state.used.slots == 0 for nodes in clusters for node in nodes for state in node.cards)
-    asks: list[PodAsk] = []
-    while sum(ask.containers[0].cards for ask in asks) < 1.1 * free:
-        size, cards, gang = rng.randint(2, 8), rng.randint(1, 6), f"default/gang-{len(asks):04}"
-        want = (ContainerAsk("main", cards, memory_percent=100, cores=100),)
-        for i in range(size):
-            name = f"{gang.removeprefix('default/')}-{i}"
-            asks.append(PodAsk("default", name, name, want, cpu_milli=8_000 * cards, gang=gang, gang_size=size))
-    return clusters, tuple(asks)
-
-
-def _gang_node(name: str, rng: random.Random) -> NodeState:
-    free = rng.choice((0, 2, 3, 4, 4, 5, 6, 8))
-    cards = [Card(f"GPU-{name}-{i}", i, "nvidia", MODELS[3][0], MODELS[3][1], numa=i // 4) for i in range(8)]
-    taken = CardUse(MODELS[3][1], 100, 1)
-    states = tuple(CardState(card, CardUse() if card.index < free else taken) for card in cards)
-    return NodeState(name, states, 12_000 * free, 1_000_000)
-
-
-def measure_gangs(seed: int) -> tuple[GangPlan, float]:
-    """Dispatch an instance of gangs."""
-    clusters, asks = a_gang_instance(seed)
-    start = time.perf_counter()
-    found = plan_gangs(clusters, asks, GANG_POLICY)
-    return found, time.perf_counter() - start
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--digest", action="store_true", help="print a name for some plans and stop")
@@ -202,10 +168,6 @@ def main() -> None:
             for seed in SEEDS if fill > 0.9 else SEEDS[:1]:
                 rows.append(measure(Case(pods, cards, fill, seed)))
                 print(rows[-1].text, flush=True)
-    gangs = [measure_gangs(seed) for seed in GANG_SEEDS]
-    for chosen, seconds in gangs:
-        room = f"{chosen.score[0]} cards of at most {chosen.bound}"
-        print(f"gangs over 4 x 64 nodes: {len(chosen.chosen)} run on {room}, {chosen.status}, {seconds:.2f} s")
     small = [row for row in rows if (row.case.pods, row.case.cards) in OVERLOADED and row.case.fill > 0.9]
     before, after = (sum(len(each.assignments) for each in plans) for plans in _both(small))
     summary = {
@@ -214,8 +176,6 @@ def main() -> None:
         "more_pods_pct_small": round(_percent(before, after), 1),
         "t_100x1000_s": round(max(row.plan_s for row in rows if (row.case.pods, row.case.cards) == (100, 1000)), 3),
         "repeatable": f"{repeatable()}/{REPEATS}",
-        "gangs_4x64_s": round(max(seconds for _, seconds in gangs), 3),
-        "gangs_proven": f"{sum(chosen.status == 'optimal' for chosen, _ in gangs)}/{len(gangs)}",
     }
     print(json.dumps(summary))
 

@@ -25,16 +25,16 @@ import yaml
 
 from kerf.kube.client import KubeClient, connect
 from kerf.kube.watch import Follower
-from kerf.model.quota import class_of
-from kerf.sandbox import CONTROL_PLANE, ControlPlane, Extender, FakeNode, ensure, free_ports, invariants, run_directory
-from kerf.sandbox.crds import install_crds
-from kerf.sandbox.kueue import start_kueue
-from kerf.sandbox.stack import start_extender
 from kerf.testing.builders import a_card, a_container, cards_of
+from kerf.values.quota import class_of
 from kerf.vendors.registry import NAMES
 from kerf.wire.inventory import render_inventory
 from kerf.wire.kueue import QUEUE_LABEL, ROOT, VERSION, is_true
 from kerf.wire.quota import PATH
+from sandbox import CONTROL_PLANE, ControlPlane, Extender, FakeNode, ensure, free_ports, invariants, run_directory
+from sandbox.crds import install_crds
+from sandbox.kueue import start_kueue
+from sandbox.stack import start_extender
 
 CARDS_A_NODE = 8
 PODS_A_CARD = 5

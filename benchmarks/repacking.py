@@ -11,9 +11,9 @@ from itertools import islice
 import numpy as np
 
 from benchmarks.openb import Answer, Engine, SimNode, SimPod, uses_of
-from kerf.model.ask import PodAsk
-from kerf.model.grant import CardUse
-from kerf.model.verdict import FOREVER, Misfit
+from kerf.values.ask import PodAsk
+from kerf.values.grant import CardUse
+from kerf.values.verdict import FOREVER, Misfit
 from scheduler.core.state import NodeState
 
 MOST_MOVES = 8

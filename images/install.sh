@@ -11,8 +11,8 @@ here=$(dirname "$0")/..
     --require-hashes --only-binary :all: --requirement "$prefix/locked.txt"
 site=$("$prefix/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 cp -R "$here/kerf" "$here/$daemon" "$site/"
-# The sandbox, the CLI and the fakes stay at home.
-rm -rf "$site/kerf/sandbox" "$site/kerf/cli" "$site/kerf/testing"
+# The fakes stay at home.
+rm -rf "$site/kerf/testing"
 # Half of the client library is a second client that nobody imports (68 MB).
 rm -rf "$site/kubernetes/aio"
 find "$site" -name '__pycache__' -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Kerf's shared kernel: the one package that the daemons and the CLI import.
+"""Kerf's shared kernel: the one package that the daemons and the CLI import. It imports none of them.
 
-Layers, upper may import lower: cli > testing > kube | obs | probes | config > vendors > wire > model.
+Layers, upper may import lower: testing > kube | obs | probes | config > vendors > wire > values.
 """

@@ -1,6 +1,6 @@
 """`make licences`: lists the licence of everything that is shipped, from the SBOM, and refuses what is not allowed.
 
-The Go programs of `kerf/sandbox` (Kubernetes, containerd, kwok, …) are test tools: they are built on the developer's
+The Go programs of `sandbox` (Kubernetes, containerd, kwok, …) are test tools: they are built on the developer's
 machine, are in no image and in no wheel, and are therefore in no SBOM of Kerf.
 """
 

@@ -1,4 +1,5 @@
 """The scheduler extender: filter, prioritize, preempt, bind; run as `python -m scheduler`.
 
-Layers, upper may import lower: main > extender | loops > metrics > cache > solver | policies | quota > core.
+Layers, upper may import lower: main > leader > extender | kueue | clusters > placing >
+metrics > state > solver | policies | quota > core.
 """

@@ -24,23 +24,23 @@ from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from kerf.wire.quota import PATH as TENANT_QUOTAS
 from kerf.wire.resourcequota import PATH as RESOURCE_QUOTAS
-from scheduler.cache.keeper import QuotaKeeper
-from scheduler.cache.store import Store
+from scheduler.clusters.dispatch import DISPATCHER, Dispatcher
 from scheduler.extender.app import Extender
 from scheduler.extender.bind import Binder
 from scheduler.extender.gauges import Gauges
 from scheduler.extender.peers import Peers
 from scheduler.extender.verbs import Verbs
-from scheduler.loops.dispatch import DISPATCHER, Dispatcher
-from scheduler.loops.expire import Expiry
-from scheduler.loops.fit import FitCheck
-from scheduler.loops.gangs import POD_GROUPS, PodGroups
-from scheduler.loops.leader import CatchUp, LeaderLoops, Loop, start_loop
-from scheduler.loops.planner import Planner
-from scheduler.loops.preempt import Preemption
-from scheduler.loops.quota import QuotaController
-from scheduler.loops.wake import Reveille
+from scheduler.kueue.controller import QuotaController
+from scheduler.kueue.fit_check import FitCheck
+from scheduler.kueue.keeper import QuotaKeeper
+from scheduler.leader import CatchUp, LeaderLoops, Loop, start_loop
 from scheduler.metrics import QuotaMetrics, SchedulerMetrics
+from scheduler.placing.expire import Expiry
+from scheduler.placing.planner import Planner
+from scheduler.placing.pod_groups import POD_GROUPS, PodGroups
+from scheduler.placing.preempt import Preemption
+from scheduler.placing.wake import Reveille
+from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.scheduler")
 BIND_CALL_S = 2.0

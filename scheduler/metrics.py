@@ -6,9 +6,9 @@ from typing import Self
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from kerf.model.books import ClassBook, TenantBook
-from kerf.model.quota import DIMENSIONS, Amount
 from kerf.obs.metrics import Metrics
+from kerf.values.accounts import ClassBook, TenantBook
+from kerf.values.quota import DIMENSIONS, Amount
 
 
 @dataclass(frozen=True, slots=True)

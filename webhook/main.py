@@ -17,9 +17,9 @@ from kerf.config.load import PolicyFile, load_settings, required_setting, settin
 from kerf.config.tls import server_context
 from kerf.kube.client import connect
 from kerf.kube.errors import KubeError
-from kerf.model.policy import QuotaEngine, SchedulingPolicy
 from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
+from kerf.values.policy import QuotaEngine, SchedulingPolicy
 from kerf.wire.errors import WireError
 from webhook.core.certificates import Lifetimes
 from webhook.core.settings import Settings

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from deviceplugin.core.refusal import Refusal, Why
-from kerf.model.ask import ContainerAsk
-from kerf.model.device import Card
-from kerf.model.grant import NO_USE, CardUse, Holding, Slice, card_uses
-from kerf.model.policy import Defaults
-from kerf.model.units import show, show_mib
+from kerf.values.ask import ContainerAsk
+from kerf.values.device import Card
+from kerf.values.grant import NO_USE, CardUse, Holding, Slice, card_uses
+from kerf.values.policy import Defaults
+from kerf.values.units import show, show_mib
 from kerf.vendors.registry import NAMES
 from kerf.wire.errors import WireError
 from kerf.wire.resources import containers_of, parse_container

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kerf.model.grant import Slice
-from kerf.model.units import MIB
+from kerf.values.grant import Slice
+from kerf.values.units import MIB
 from kerf.vendors.registry import VENDORS
 from kerf.wire.cdi import Edits, Mount, render_spec
 from kerf.wire.limiter import CardLimit, LedgerSpec, Policy

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from kerf.model.device import Card
+from kerf.values.device import Card
 
 
 def changes(before: Iterable[Card], after: Iterable[Card]) -> tuple[str, ...]:

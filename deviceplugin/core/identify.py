@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 from deviceplugin.core.refusal import Refusal, Why
 from deviceplugin.core.slots import turn_names
-from kerf.model.ask import Stage
-from kerf.model.grant import Holding
+from kerf.values.ask import Stage
+from kerf.values.grant import Holding
 
 Slots = tuple[str, ...]
 

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kerf.model.device import Card, Mode
+from kerf.values.device import Card, Mode
 from kerf.wire.cdi import KIND, device_id
 
 PREFIX = "kerf-"

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kerf.model.units import MIB, show_mib
+from kerf.values.units import MIB, show_mib
 
 _POD = re.compile(r"pod([0-9a-f]{8}[-_](?:[0-9a-f]{4}[-_]){3}[0-9a-f]{12})")
 _CONTAINER = re.compile(r"([0-9a-f]{64})(?:\.scope)?$")

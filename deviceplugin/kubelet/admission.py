@@ -27,8 +27,8 @@ from deviceplugin.kubelet.files import Files
 from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError
-from kerf.model.grant import Grant, Holding
-from kerf.model.policy import SchedulingPolicy
+from kerf.values.grant import Grant, Holding
+from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.annotations import GRANT, parse_grant, render_grant
 from kerf.wire.cdi import Edits

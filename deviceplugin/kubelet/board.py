@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from deviceplugin.core.health import changes
 from deviceplugin.core.slots import Slot, slots_of, withdraw
-from kerf.model.device import Card
-from kerf.model.node import Node
-from kerf.model.policy import SchedulingPolicy
+from kerf.values.device import Card
+from kerf.values.node import Node
+from kerf.values.policy import SchedulingPolicy
 
 
 class Board:

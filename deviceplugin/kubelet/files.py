@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from deviceplugin.core.edits import LIBRARY, NodeFiles, spec_uid
-from kerf.model.device import Card
+from kerf.values.device import Card
 from kerf.vendors.registry import VENDORS
 from kerf.wire.cdi import parse_spec_devices
 from kerf.wire.limiter import render_arbiter

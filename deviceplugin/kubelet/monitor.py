@@ -18,8 +18,8 @@ from deviceplugin.kubelet.processes import Processes
 from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError
-from kerf.model.units import MIB
 from kerf.probes.base import Probe, ProcessUse
+from kerf.values.units import MIB
 from kerf.wire.limiter import LedgerView
 from kerf.wire.objects import render_eviction
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import yaml
 
-from kerf.model.policy import SchedulingPolicy
+from kerf.values.policy import SchedulingPolicy
 from kerf.wire.errors import WireError
 from kerf.wire.policy import parse_policy
 

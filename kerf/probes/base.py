@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from kerf.model.device import Card
+from kerf.values.device import Card
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from kerf.model.device import Card, Mode
-from kerf.model.units import MIB
 from kerf.probes.base import ProcessUse
+from kerf.values.device import Card, Mode
+from kerf.values.units import MIB
 
 _LOG = logging.getLogger("kerf.probes.nvml")
 T = TypeVar("T")

@@ -23,9 +23,9 @@ from typing import Any
 
 import yaml
 
-from kerf.model.device import Card, Mode
-from kerf.model.units import MIB
 from kerf.probes.base import ProcessUse
+from kerf.values.device import Card, Mode
+from kerf.values.units import MIB
 from kerf.wire.errors import WireError
 from kerf.wire.fields import flag, known, list_at, object_at, one_of, text, whole
 

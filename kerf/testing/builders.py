@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from kerf.model.ask import ContainerAsk, PodAsk, Stage
-from kerf.model.device import Card
-from kerf.model.grant import ContainerGrant, Grant, Slice
-from kerf.model.node import Node
+from kerf.values.ask import ContainerAsk, PodAsk, Stage
+from kerf.values.device import Card
+from kerf.values.grant import ContainerGrant, Grant, Slice
+from kerf.values.node import Node
 from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.inventory import KEY as INVENTORY
 from kerf.wire.inventory import render_inventory

@@ -1,6 +1,6 @@
 """NVIDIA: the words of HAMi's pod contract (its defaults) and of the container runtime."""
 
-from kerf.model.vendor import ResourceNames, Vendor
+from kerf.values.vendor import ResourceNames, Vendor
 
 VENDOR = Vendor(
     name="nvidia",

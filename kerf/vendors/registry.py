@@ -1,6 +1,6 @@
 """Every vendor Kerf knows. Adding one is a file beside this one and a line here."""
 
-from kerf.model.vendor import ResourceNames, Vendor
+from kerf.values.vendor import ResourceNames, Vendor
 from kerf.vendors import nvidia
 
 VENDORS: tuple[Vendor, ...] = (nvidia.VENDOR,)

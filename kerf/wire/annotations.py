@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from kerf.model.grant import ContainerGrant, Grant, Slice
+from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.wire.errors import WireError
 from kerf.wire.inventory import parse_versioned
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kerf.model.device import Card
-from kerf.model.quota import class_of
+from kerf.values.device import Card
+from kerf.values.quota import class_of
 
 PREFIX = "class.kerf.dev/"
 PRESENT = "true"

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from kerf.model.ask import Stage
-from kerf.model.device import Card, Mode
-from kerf.model.grant import ContainerGrant, Grant, Slice
+from kerf.values.ask import Stage
+from kerf.values.device import Card, Mode
+from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.wire.errors import WireError
 
 NODE = "hami.io/vgpu-node"

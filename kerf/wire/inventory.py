@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from kerf.model.device import Card, Mode
+from kerf.values.device import Card, Mode
 from kerf.wire.errors import WireError
 
 KEY = "kerf.dev/inventory"

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kerf.model.quota import DIMENSIONS, NOTHING, Amount, Bound
-from kerf.model.units import parse_quantity
-from kerf.model.vendor import ResourceNames
+from kerf.values.quota import DIMENSIONS, NOTHING, Amount, Bound
+from kerf.values.units import parse_quantity
+from kerf.values.vendor import ResourceNames
 from kerf.wire.classes import PRESENT, class_label
 from kerf.wire.quota import PRIORITIES
 

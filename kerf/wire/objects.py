@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kerf.model.ask import Stage
-from kerf.model.device import Card
-from kerf.model.grant import Grant, Holding
-from kerf.model.node import Node, Taint
-from kerf.model.units import milli, to_mib
-from kerf.model.vendor import Vendor
+from kerf.values.ask import Stage
+from kerf.values.device import Card
+from kerf.values.grant import Grant, Holding
+from kerf.values.node import Node, Taint
+from kerf.values.units import milli, to_mib
+from kerf.values.vendor import Vendor
 from kerf.wire import annotations as ours
 from kerf.wire import hami, inventory
 from kerf.wire.errors import WireError

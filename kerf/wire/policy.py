@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kerf.model.policy import Defaults, PlannerSettings, Pool, QuotaEngine, QuotaSettings, SchedulingPolicy
+from kerf.values.policy import Defaults, PlannerSettings, Pool, QuotaEngine, QuotaSettings, SchedulingPolicy
 from kerf.wire.errors import WireError
 from kerf.wire.fields import flag, known, list_at, object_at, one_of, real, text, whole
 

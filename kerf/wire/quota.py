@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kerf.model.device import Mode
-from kerf.model.quota import UNBOUNDED, ClassQuota, Share, TenantQuota, WhenOver
-from kerf.model.units import parse_whole, to_mib
+from kerf.values.device import Mode
+from kerf.values.quota import UNBOUNDED, ClassQuota, Share, TenantQuota, WhenOver
+from kerf.values.units import parse_whole, to_mib
 from kerf.wire.errors import WireError
 from kerf.wire.fields import known, list_at, object_at, one_of, text, whole
 from kerf.wire.policy import API_VERSION

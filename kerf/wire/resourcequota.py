@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kerf.model.quota import Bound
-from kerf.model.units import parse_whole
-from kerf.model.vendor import ResourceNames
+from kerf.values.quota import Bound
+from kerf.values.units import parse_whole
+from kerf.values.vendor import ResourceNames
 
 PATH = "/api/v1/resourcequotas"
 _PREFIXES = ("limits.", "requests.")

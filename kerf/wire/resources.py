@@ -6,10 +6,10 @@ The same reading serves webhook, scheduler, device plugin and quota, so all of t
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kerf.model.ask import ContainerAsk, PodAsk, Selection, Stage, Wishes
-from kerf.model.policy import Defaults
-from kerf.model.units import milli, parse_quantity, parse_whole, to_mib
-from kerf.model.vendor import ResourceNames
+from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Wishes
+from kerf.values.policy import Defaults
+from kerf.values.units import milli, parse_quantity, parse_whole, to_mib
+from kerf.values.vendor import ResourceNames
 from kerf.wire.classes import selected_classes
 from kerf.wire.errors import WireError
 
@@ -121,7 +121,7 @@ def containers_of(spec: Json) -> Iterator[tuple[Json, Stage]]:
 
 
 def stages_of(spec: Json) -> tuple[tuple[str, Stage], ...]:
-    """The pod's containers with their stages, as `kerf.model.grant.card_uses` wants them."""
+    """The pod's containers with their stages, as `kerf.values.grant.card_uses` wants them."""
     return tuple((str(container.get("name", "")), stage) for container, stage in containers_of(spec))
 
 

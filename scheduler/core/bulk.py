@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kerf.model.ask import ContainerAsk, PodAsk, Stage
-from kerf.model.verdict import Reason
+from kerf.values.ask import ContainerAsk, PodAsk, Stage
+from kerf.values.verdict import Reason
 from scheduler.core.columns import Bools, Columns, Ints
 from scheduler.core.preference import PERMILLE, Preference
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kerf.model.node import Node, Taint
+from kerf.values.node import Node, Taint
 
 NOT_ELIGIBLE = "no node has what its node selector, node affinity and tolerations demand"
 Json = Mapping[str, Any]

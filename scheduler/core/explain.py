@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kerf.model.ask import ContainerAsk, PodAsk
-from kerf.model.units import show, show_mib
-from kerf.model.verdict import Misfit, Reason
+from kerf.values.ask import ContainerAsk, PodAsk
+from kerf.values.units import show, show_mib
+from kerf.values.verdict import Misfit, Reason
 from scheduler.core.nearest import Change, Field, Try, blamed, nearest_row, smallest_change
 
 Counts = tuple[tuple[Reason, int], ...]

@@ -1,10 +1,10 @@
 """Does a container's slice fit on a card beside what is there, and on how many cards of a node."""
 
-from kerf.model.ask import ContainerAsk, Selection
-from kerf.model.device import Card
-from kerf.model.grant import NO_USE, CardUse
-from kerf.model.quota import class_of
-from kerf.model.verdict import FIT, Misfit, Reason, Verdict
+from kerf.values.ask import ContainerAsk, Selection
+from kerf.values.device import Card
+from kerf.values.grant import NO_USE, CardUse
+from kerf.values.quota import class_of
+from kerf.values.verdict import FIT, Misfit, Reason, Verdict
 from scheduler.core.state import CardState, NodeState
 
 

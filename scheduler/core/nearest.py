@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kerf.model.ask import ContainerAsk, PodAsk, Selection
-from kerf.model.grant import Grant
-from kerf.model.verdict import Misfit, Reason
+from kerf.values.ask import ContainerAsk, PodAsk, Selection
+from kerf.values.grant import Grant
+from kerf.values.verdict import Misfit, Reason
 from scheduler.core.bulk import needed_memory, room
 from scheduler.core.columns import Bools, Columns, Ints
 from scheduler.core.preference import Preference

@@ -9,9 +9,9 @@ for all that matters are tried once.
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from kerf.model.ask import ContainerAsk, PodAsk, Stage
-from kerf.model.grant import NO_USE, CardUse, ContainerGrant, Grant, Slice
-from kerf.model.verdict import FIT, Misfit, Reason
+from kerf.values.ask import ContainerAsk, PodAsk, Stage
+from kerf.values.grant import NO_USE, CardUse, ContainerGrant, Grant, Slice
+from kerf.values.verdict import FIT, Misfit, Reason
 from scheduler.core.fit import alone_on, fit, fit_alone
 from scheduler.core.preference import Preference, Weights, prefer
 from scheduler.core.state import CardState, NodeState

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from kerf.model.ask import ContainerAsk, PodAsk
-from kerf.model.device import Card
-from kerf.model.grant import CardUse
-from kerf.model.policy import SchedulingPolicy
+from kerf.values.ask import ContainerAsk, PodAsk
+from kerf.values.device import Card
+from kerf.values.grant import CardUse
+from kerf.values.policy import SchedulingPolicy
 
 Weights = tuple[int, int, int]
 """Of slots, cores and memory."""

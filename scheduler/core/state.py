@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from kerf.model.device import Card
-from kerf.model.grant import CardUse
+from kerf.values.device import Card
+from kerf.values.grant import CardUse
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from kerf.model.ask import PodAsk
-from kerf.model.grant import NO_USE, CardUse, Grant
-from kerf.model.verdict import Misfit
+from kerf.values.ask import PodAsk
+from kerf.values.grant import NO_USE, CardUse, Grant
+from kerf.values.verdict import Misfit
 from scheduler.core.state import NodeState
 
 MOST_FOR_SEARCH = 24

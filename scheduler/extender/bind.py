@@ -15,17 +15,17 @@ from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import Busy, KubeError, NotFound, Unreachable, Unsent, Withheld
 from kerf.kube.leadership import ALONE, Tenure
-from kerf.model.ask import PodAsk
-from kerf.model.grant import Grant
-from kerf.model.verdict import Misfit
+from kerf.values.ask import PodAsk
+from kerf.values.grant import Grant
+from kerf.values.verdict import Misfit
 from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.errors import WireError
 from kerf.wire.extender import BindQuery
 from kerf.wire.resources import parse_pod, stages_of
-from scheduler.cache.pending import Stages
-from scheduler.cache.store import Store
 from scheduler.core.explain import explain_misfit
 from scheduler.metrics import SchedulerMetrics
+from scheduler.state.pending import Stages
+from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.bind")
 BIND_S = 1.0
@@ -113,7 +113,7 @@ class Binder:
         return self._undo(query, error)
 
     def _unknown(self, error: KubeError) -> str:
-        """Still charged; `loops.expire` asks until the API server's word is final."""
+        """Still charged; `placing.expire` asks until the API server's word is final."""
         return self._outcome("unknown", f"the API server did not say whether the pod is bound: {error}")
 
     def _undo(self, query: BindQuery, error: KubeError) -> str:

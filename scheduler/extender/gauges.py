@@ -1,8 +1,8 @@
 """Gauges that are read off the store when somebody scrapes, HAMi's names among them on demand."""
 
 from kerf.obs.metrics import Metrics
-from scheduler.cache.store import Store
 from scheduler.metrics import SchedulerMetrics
+from scheduler.state.store import Store
 
 _CARD = ("zone", "node", "device_uuid", "device_index", "device_type")
 _POD = ("zone", "namespace", "node", "pod", "container_index", "device_uuid")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerf.model.ask import PodAsk
-from kerf.model.verdict import FOREVER, Misfit, Reason
+from kerf.values.ask import PodAsk
+from kerf.values.verdict import FOREVER, Misfit, Reason
 from kerf.wire.errors import WireError
 from kerf.wire.extender import (
     NodesQuery,
@@ -21,10 +21,10 @@ from kerf.wire.extender import (
     render_victims,
 )
 from kerf.wire.resources import parse_pod
-from scheduler.cache.store import Store
 from scheduler.core.explain import short_reason
 from scheduler.core.victims import choose_victims
 from scheduler.metrics import SchedulerMetrics
+from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.extender")
 MOST_RANKS = 9_999

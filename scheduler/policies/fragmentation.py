@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kerf.model.ask import ContainerAsk, PodAsk
-from kerf.model.device import Card
+from kerf.values.ask import ContainerAsk, PodAsk
+from kerf.values.device import Card
 from scheduler.core.bulk import needed_memory
 from scheduler.core.columns import Bools, Columns, Ints
 from scheduler.core.fit import accepts

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kerf.model.ask import ContainerAsk, PodAsk, Selection
+from kerf.values.ask import ContainerAsk, PodAsk, Selection
 
 SHARE = 95
 """Percent of the pods that the target's classes cover; the rare rest would only cost time."""

@@ -6,10 +6,10 @@ It knows neither tenants nor Kueue, so that it could as well feed a CapacityProv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kerf.model.device import Card, Mode
-from kerf.model.node import Node
-from kerf.model.policy import SchedulingPolicy
-from kerf.model.quota import NOTHING, Amount, CardClass, class_of
+from kerf.values.device import Card, Mode
+from kerf.values.node import Node
+from kerf.values.policy import SchedulingPolicy
+from kerf.values.quota import NOTHING, Amount, CardClass, class_of
 
 
 @dataclass(frozen=True, slots=True)

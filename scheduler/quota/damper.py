@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from kerf.model.quota import NOTHING, Amount, CardClass
+from kerf.values.quota import NOTHING, Amount, CardClass
 from scheduler.quota.capacity import Capacity, ClassCapacity
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kerf.model.quota import DIMENSIONS, NOTHING, Amount, Bound, WhenOver, total
+from kerf.values.quota import DIMENSIONS, NOTHING, Amount, Bound, WhenOver, total
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from kerf.model.policy import QuotaSettings
-from kerf.model.quota import DIMENSIONS, Bound
-from kerf.model.units import parse_quantity
-from kerf.model.vendor import ResourceNames
+from kerf.values.policy import QuotaSettings
+from kerf.values.quota import DIMENSIONS, Bound
+from kerf.values.units import parse_quantity
+from kerf.values.vendor import ResourceNames
 from kerf.wire import kueue
 from kerf.wire.kueue import FlavorQuota
 from scheduler.quota.shares import Shares, TenantShare

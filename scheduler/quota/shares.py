@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from kerf.model.quota import DIMENSIONS, Amount, Bound, CardClass, ClassQuota, TenantQuota, total
+from kerf.values.quota import DIMENSIONS, Amount, Bound, CardClass, ClassQuota, TenantQuota, total
 from scheduler.quota.capacity import Capacity, ClassCapacity
 
 

@@ -4,9 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from kerf.model.ask import ContainerAsk, PodAsk
-from kerf.model.device import Card
-from kerf.model.grant import NO_USE, CardUse, Holding, card_uses
+from kerf.values.ask import ContainerAsk, PodAsk
+from kerf.values.device import Card
+from kerf.values.grant import NO_USE, CardUse, Holding, card_uses
 from scheduler.core.state import NodeState
 from scheduler.solver.problem import Assignment, Problem, Repack
 

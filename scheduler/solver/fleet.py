@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from kerf.model.ask import ContainerAsk, PodAsk, Stage
-from kerf.model.device import Card
-from kerf.model.grant import CardUse, Grant, card_uses
+from kerf.values.ask import ContainerAsk, PodAsk, Stage
+from kerf.values.device import Card
+from kerf.values.grant import CardUse, Grant, card_uses
 from scheduler.core.fit import accepts, largest_slice
 from scheduler.core.state import CardState, NodeState
 from scheduler.solver.problem import Movable, PodClass

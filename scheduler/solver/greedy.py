@@ -1,9 +1,9 @@
 """One pod after the other, each on its best fit: the planner's hint, its fallback and its yardstick."""
 
-from kerf.model.ask import PodAsk
-from kerf.model.grant import Grant
-from kerf.model.policy import SchedulingPolicy
-from kerf.model.verdict import Misfit
+from kerf.values.ask import PodAsk
+from kerf.values.grant import Grant
+from kerf.values.policy import SchedulingPolicy
+from kerf.values.verdict import Misfit
 from scheduler.core.place import place
 from scheduler.core.preference import wished
 from scheduler.solver.fleet import Fleet

@@ -11,9 +11,9 @@ from math import floor
 
 from ortools.sat.python import cp_model
 
-from kerf.model.ask import ContainerAsk, PodAsk
-from kerf.model.grant import CardUse, ContainerGrant, Grant, Slice, card_uses
-from kerf.model.policy import SchedulingPolicy
+from kerf.values.ask import ContainerAsk, PodAsk
+from kerf.values.grant import CardUse, ContainerGrant, Grant, Slice, card_uses
+from kerf.values.policy import SchedulingPolicy
 from scheduler.core.fit import alone_on
 from scheduler.solver.fleet import Fleet, stages_of
 from scheduler.solver.greedy import place_on

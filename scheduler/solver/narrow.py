@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from kerf.model.grant import Grant
+from kerf.values.grant import Grant
 from scheduler.solver.fleet import Fleet, Ints
 from scheduler.solver.problem import PodClass
 

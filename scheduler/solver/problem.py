@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from kerf.model.ask import PodAsk
-from kerf.model.grant import Grant, Holding
-from kerf.model.policy import SchedulingPolicy
+from kerf.values.ask import PodAsk
+from kerf.values.grant import Grant, Holding
+from kerf.values.policy import SchedulingPolicy
 from scheduler.core.preference import prefer, wished
 from scheduler.core.state import NodeState
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from kerf.model.ask import PodAsk
-from kerf.model.grant import Grant, card_uses
+from kerf.values.ask import PodAsk
+from kerf.values.grant import Grant, card_uses
 from scheduler.solver.check import broken_moves, broken_rules
 from scheduler.solver.fleet import FAR, Flags, Fleet, Ints, sum_of_least
 from scheduler.solver.greedy import best_spot, fill

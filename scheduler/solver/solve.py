@@ -3,8 +3,8 @@
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
-from kerf.model.ask import PodAsk
-from kerf.model.grant import Grant
+from kerf.values.ask import PodAsk
+from kerf.values.grant import Grant
 from scheduler.solver.check import broken_rules
 from scheduler.solver.fleet import Fleet
 from scheduler.solver.greedy import fill, plan_greedy

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("kerf", "scheduler", "deviceplugin", "webhook")
+PACKAGES = ("kerf", "kerfctl", "sandbox", "scheduler", "deviceplugin", "webhook")
 LONGEST_MODULE, LONGEST_TEST, LONGEST_FUNCTION = 400, 600, 60
 
 

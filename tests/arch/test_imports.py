@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
         ("webhook.main", ("kubernetes", "ortools", "numpy", "pynvml")),
         ("deviceplugin.main", ("ortools", "numpy")),
         ("scheduler.main", ("grpc", "pynvml")),
-        ("kerf.cli.main", ("ortools", "kubernetes", "numpy", "rich", "grpc")),
+        ("kerfctl.main", ("ortools", "kubernetes", "numpy", "rich", "grpc")),
     ],
 )
 def test_a_daemon_does_not_pay_for_what_it_does_not_use(module, forbidden):

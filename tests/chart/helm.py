@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from kerf.sandbox import ensure
+from sandbox import ensure
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "kerf"

@@ -12,11 +12,11 @@ import yaml
 import deviceplugin.main
 import scheduler.main
 import webhook.main
-from kerf.model.policy import Pool, QuotaEngine, SchedulingPolicy
-from kerf.sandbox import Extender, render_scheduler_configuration
-from kerf.sandbox.documents import MAKERS, PODS, TENANTS
+from kerf.values.policy import Pool, QuotaEngine, SchedulingPolicy
 from kerf.vendors.registry import NAMES
 from kerf.wire.policy import parse_policy
+from sandbox import Extender, render_scheduler_configuration
+from sandbox.documents import MAKERS, PODS, TENANTS
 from tests.chart.helm import CASES, CHART, NAMESPACE, ROOT, containers, one, parse, render, template
 
 pytestmark = pytest.mark.chart

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from kerf.sandbox import Api, ApiError, Command, ControlPlane, SandboxError, await_until, render_scheduler_configuration
-from kerf.sandbox.rootfs import build_image
+from sandbox import Api, ApiError, Command, ControlPlane, SandboxError, await_until, render_scheduler_configuration
+from sandbox.rootfs import build_image
 from tests.chart.helm import CHART, NAMESPACE, ROOT, Refused, run
 
 KEPT = ("/tenantquotas.kerf.dev", "/v1alpha1.kerf.dev")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kerf.sandbox import (
+from sandbox import (
     CONTROL_PLANE,
     NODE,
     ControlPlane,
@@ -18,7 +18,7 @@ from kerf.sandbox import (
     run_directory,
     start_kueue,
 )
-from kerf.sandbox.build import Progress
+from sandbox.build import Progress
 
 FALLBACK_NODE = "fake-instead-of-real"
 

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kerf.sandbox import ApiError, ControlPlane, Extender, FakeNode, await_until, free_ports, invariants
-from kerf.sandbox.stack import EXTENDER, start_extender
 from kerf.testing.builders import a_container, cards_of
 from kerf.vendors.registry import NAMES
 from kerf.wire.inventory import render_inventory
+from sandbox import ApiError, ControlPlane, Extender, FakeNode, await_until, free_ports, invariants
+from sandbox.stack import EXTENDER, start_extender
 
 PODS = "/api/v1/namespaces/default/pods"
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kerf.sandbox import SLEEPER, Api, await_until
+from sandbox import SLEEPER, Api, await_until
 
 KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 VERSION = "kueue.x-k8s.io/v1beta2"

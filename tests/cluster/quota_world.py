@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from kerf.model.quota import Amount
-from kerf.model.units import parse_quantity
-from kerf.sandbox import ApiError, ControlPlane, SandboxError, await_until
 from kerf.testing.builders import cards_of
+from kerf.values.quota import Amount
+from kerf.values.units import parse_quantity
 from kerf.vendors.registry import NAMES
-from kerf.wire.books import parse_book
+from kerf.wire.accounts import parse_book
 from kerf.wire.inventory import render_inventory
 from kerf.wire.kueue import ROOT, parse_flavor_usage
 from kerf.wire.quota import PATH
+from sandbox import ApiError, ControlPlane, SandboxError, await_until
 
 SLUG = "nvidia-h100-80gb-hbm3-shared"
 MIB, CORES, CARDS = NAMES[0].quota

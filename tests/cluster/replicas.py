@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from kerf.sandbox import ApiError, ControlPlane, Extender, SandboxError, await_until, free_ports
-from kerf.sandbox.commands import scheduler_command
-from kerf.sandbox.scheduling import render_scheduler_configuration
-from kerf.sandbox.stack import start_extender
+from sandbox import ApiError, ControlPlane, Extender, SandboxError, await_until, free_ports
+from sandbox.commands import scheduler_command
+from sandbox.scheduling import render_scheduler_configuration
+from sandbox.stack import start_extender
 
 NAMESPACE, LEASE = "kube-system", "kerf-scheduler"
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kerf.sandbox import SLEEPER, ControlPlane, Node, Report, await_until, parse_report
+from sandbox import SLEEPER, ControlPlane, Node, Report, await_until, parse_report
 
 PODS = "/api/v1/namespaces/default/pods"
 

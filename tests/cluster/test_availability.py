@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from kerf.kube.client import connect
-from kerf.sandbox import ControlPlane, await_until
-from kerf.sandbox.invariants import overcommitted, ungranted
 from kerf.testing.builders import a_grant
 from kerf.wire.annotations import GRANT, render_grant
+from sandbox import ControlPlane, await_until
+from sandbox.invariants import overcommitted, ungranted
 from tests.cluster.gpu_pods import PODS, a_fake_node, a_gpu_pod, await_bound, create, pods, remove_pods
 from tests.cluster.replicas import Replicas, replicas, seconds_to
 

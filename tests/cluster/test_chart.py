@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kerf.sandbox import ControlPlane, FakeNode, await_until, run_directory
+from sandbox import ControlPlane, FakeNode, await_until, run_directory
 from tests.cluster.chart_release import NAMESPACE, NAMESPACES, Release, a_control_plane, await_gone, every_object
 
 pytestmark = pytest.mark.cluster

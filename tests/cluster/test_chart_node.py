@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from kerf.sandbox import (
+from kerf.testing.builders import a_container
+from kerf.wire.limiter import parse_ledger
+from sandbox import (
     SLEEPER,
     ControlPlane,
     Node,
@@ -18,9 +20,7 @@ from kerf.sandbox import (
     parse_report,
     run_directory,
 )
-from kerf.sandbox.nodefiles import GATEWAY
-from kerf.testing.builders import a_container
-from kerf.wire.limiter import parse_ledger
+from sandbox.nodefiles import GATEWAY
 from tests.chart.helm import Refused
 from tests.cluster.chart_release import NAMESPACES, Release, a_control_plane, await_gone, every_object, images
 from tests.cluster.gpu_pods import PODS, remove_pods

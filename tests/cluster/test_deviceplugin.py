@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from deviceplugin.kubelet.processes import Processes
-from kerf.model.grant import ContainerGrant, Grant, Slice
-from kerf.sandbox import SLEEPER, Command, ControlPlane, Node, await_until, free_ports, parse_report
+from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.inventory import KEY, parse_inventory
 from kerf.wire.limiter import parse_ledger
+from sandbox import SLEEPER, Command, ControlPlane, Node, await_until, free_ports, parse_report
 from tests.cluster.sandbox_pods import PODS
 
 pytestmark = pytest.mark.cluster

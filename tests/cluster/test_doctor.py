@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from kerf.sandbox import Api, ControlPlane, FakeNode, await_until
-from kerf.sandbox.stack import WEBHOOK, start_stack
 from kerf.testing.builders import a_grant, a_pod, cards_of
 from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.inventory import KEY, render_inventory
+from sandbox import Api, ControlPlane, FakeNode, await_until
+from sandbox.stack import WEBHOOK, start_stack
 
 pytestmark = pytest.mark.cluster
 
@@ -29,7 +29,7 @@ def api(control_plane: ControlPlane) -> Api:
 
 
 def kerf(*words: str) -> "subprocess.CompletedProcess[str]":
-    argv = [sys.executable, "-c", "import sys; from kerf.cli.main import main; sys.exit(main())", *words]
+    argv = [sys.executable, "-c", "import sys; from kerfctl.main import main; sys.exit(main())", *words]
     return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kerf.sandbox import ApiError, ControlPlane, Kueue, await_until
+from sandbox import ApiError, ControlPlane, Kueue, await_until
 from tests.cluster.kueue_objects import (
     KUEUE,
     MIB,

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from kerf.model.units import MIB
-from kerf.sandbox import ControlPlane, Node, await_until, parse_report
-from kerf.sandbox.stack import EXTENDER, PLUGIN, WEBHOOK, start_plugin, start_stack
 from kerf.testing.builders import a_container
+from kerf.values.units import MIB
+from sandbox import ControlPlane, Node, await_until, parse_report
+from sandbox.stack import EXTENDER, PLUGIN, WEBHOOK, start_plugin, start_stack
 from tests.cluster.gpu_pods import PODS, remove_pods
 
 pytestmark = pytest.mark.cluster

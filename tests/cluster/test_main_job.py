@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from kerf.model.units import MIB
-from kerf.sandbox import SLEEPER, ControlPlane, Node, await_until, parse_report
-from kerf.sandbox.stack import EXTENDER, PLUGIN, WEBHOOK, start_plugin, start_stack
 from kerf.testing.builders import a_container, a_grant
+from kerf.values.units import MIB
 from kerf.wire.annotations import GRANT, parse_grant, render_grant
 from kerf.wire.limiter import parse_ledger
+from sandbox import SLEEPER, ControlPlane, Node, await_until, parse_report
+from sandbox.stack import EXTENDER, PLUGIN, WEBHOOK, start_plugin, start_stack
 from tests.cluster.gpu_pods import PODS, await_refused, overcommitted, pods, remove_pods
 
 pytestmark = pytest.mark.cluster
@@ -191,6 +191,6 @@ def test_explain_inventory_and_snapshot_read_the_live_cluster_and_simulate_repla
 
 
 def kerf(cp: ControlPlane, *words: str, cluster: bool = True) -> "subprocess.CompletedProcess[str]":
-    argv = [sys.executable, "-c", "import sys; from kerf.cli.main import main; sys.exit(main())", *words]
+    argv = [sys.executable, "-c", "import sys; from kerfctl.main import main; sys.exit(main())", *words]
     where = ["--kubeconfig", str(cp.kubeconfig)] if cluster else []
     return subprocess.run([*argv, *where], capture_output=True, text=True, check=False)

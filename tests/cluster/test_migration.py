@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from kerf.sandbox import ControlPlane, FakeNode, await_until
-from kerf.sandbox.stack import EXTENDER
 from kerf.testing.builders import H100_MIB, cards_of
 from kerf.wire.inventory import KEY, render_inventory
+from sandbox import ControlPlane, FakeNode, await_until
+from sandbox.stack import EXTENDER
 from tests.cluster.gpu_pods import PODS, a_fleet, a_gpu_pod, await_bound, await_refused, create, node_of, overcommitted
 
 pytestmark = pytest.mark.cluster

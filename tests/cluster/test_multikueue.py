@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from kerf.kube.client import connect, connect_to
-from kerf.model.policy import SchedulingPolicy
-from kerf.model.quota import class_of
-from kerf.sandbox import (
+from kerf.testing.builders import a_card, cards_of
+from kerf.values.policy import SchedulingPolicy
+from kerf.values.quota import class_of
+from kerf.vendors.registry import VENDORS
+from kerf.wire.inventory import render_inventory
+from sandbox import (
     CONTROL_PLANE,
     Api,
     ControlPlane,
@@ -22,11 +25,8 @@ from kerf.sandbox import (
     run_directory,
     start_kueue,
 )
-from kerf.testing.builders import a_card, cards_of
-from kerf.vendors.registry import VENDORS
-from kerf.wire.inventory import render_inventory
-from scheduler.cache.store import Store
-from scheduler.loops.dispatch import DISPATCHER, Dispatcher
+from scheduler.clusters.dispatch import DISPATCHER, Dispatcher
+from scheduler.state.store import Store
 from tests.cluster.kueue_objects import (
     KUEUE,
     MIB,

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from kerf.model.quota import Amount
-from kerf.sandbox import ControlPlane, Kueue, await_until
-from kerf.sandbox.crds import install_crds
-from kerf.sandbox.stack import EXTENDER, WEBHOOK, start_stack
 from kerf.testing.builders import a_container
+from kerf.values.quota import Amount
 from kerf.wire.kueue import ROOT
+from sandbox import ControlPlane, Kueue, await_until
+from sandbox.crds import install_crds
+from sandbox.stack import EXTENDER, WEBHOOK, start_stack
 from tests.cluster.gpu_pods import a_fake_node, a_gpu_pod, overcommitted_in, seconds_until
 from tests.cluster.quota_world import (
     CARDS,

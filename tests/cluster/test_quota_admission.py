@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from kerf.sandbox import Api, ApiError, Command, ControlPlane, Webhook, await_until, free_ports
-from kerf.sandbox.commands import answers
-from kerf.sandbox.documents import MAKERS, TENANTS
 from kerf.testing.builders import H100_MIB, a_container, a_pod
 from kerf.wire.quota import PATH
+from sandbox import Api, ApiError, Command, ControlPlane, Webhook, await_until, free_ports
+from sandbox.commands import answers
+from sandbox.documents import MAKERS, TENANTS
 
 pytestmark = pytest.mark.cluster
 

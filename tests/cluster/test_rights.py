@@ -12,10 +12,10 @@ import grpc
 import pytest
 import yaml
 
-from kerf.sandbox import Api, ApiError, Call, ControlPlane, Extender, FakeNode, await_until, free_ports, run_directory
-from kerf.sandbox.commands import answers
 from kerf.testing.builders import a_grant
 from kerf.wire.annotations import GRANT, HAMI_STATE, render_grant
+from sandbox import Api, ApiError, Call, ControlPlane, Extender, FakeNode, await_until, free_ports, run_directory
+from sandbox.commands import answers
 from tests.chart.helm import NAMESPACE
 from tests.cluster.chart_release import NAMESPACES, Release, a_control_plane
 from tests.cluster.gpu_pods import PODS, a_gpu_pod, await_bound, create, node_of, pods, remove_pods

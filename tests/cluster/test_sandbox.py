@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kerf.sandbox import ControlPlane, Extender, FakeNode, Node, NodeUnavailableError, Webhook, Write, await_until
-from kerf.sandbox.nodehost import claim_node
+from sandbox import ControlPlane, Extender, FakeNode, Node, NodeUnavailableError, Webhook, Write, await_until
+from sandbox.nodehost import claim_node
 from tests.cluster.sandbox_pods import PODS, a_sleeper, await_report, await_running
 
 pytestmark = pytest.mark.cluster

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kerf.sandbox import await_until, node_obstacle
-from kerf.sandbox.reap import hierarchies
+from sandbox import await_until, node_obstacle
+from sandbox.reap import hierarchies
 
 pytestmark = pytest.mark.cluster
 
@@ -22,7 +22,7 @@ def sandbox(parts) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A sandbox with a real node in a process of its own, and its run directory."""
     if reason := node_obstacle():
         pytest.skip(f"no real node: {reason}")
-    command = (sys.executable, "-m", "kerf.sandbox", "up", "--nodes", "1")
+    command = (sys.executable, "-m", "sandbox", "up", "--nodes", "1")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         told = next(line for line in process.stdout if "KUBECONFIG=" in line)
         run_dir = Path(re.search(r"KUBECONFIG=(.*)/config/", told)[1])

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from kerf.sandbox import ControlPlane, await_until
-from kerf.sandbox.stack import EXTENDER
+from sandbox import ControlPlane, await_until
+from sandbox.stack import EXTENDER
 from tests.cluster.gpu_pods import (
     PODS,
     a_fake_node,

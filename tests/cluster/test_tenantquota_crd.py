@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from kerf.cli.main import main
-from kerf.sandbox import ApiError, ControlPlane, run_directory
-from kerf.sandbox.crds import install_crds
 from kerf.testing.builders import H100_MIB, a_grant, a_node
 from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.quota import PATH, parse_tenant, with_defaults
+from kerfctl.main import main
+from sandbox import ApiError, ControlPlane, run_directory
+from sandbox.crds import install_crds
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from kerf.sandbox import Api, ApiError, Command, ControlPlane, FakeNode, Webhook, await_until, free_ports
-from kerf.sandbox.commands import answers
-from kerf.sandbox.documents import render_webhook
 from kerf.testing.builders import a_container, a_grant, a_pod
 from kerf.wire.annotations import GRANT, render_grant
+from sandbox import Api, ApiError, Command, ControlPlane, FakeNode, Webhook, await_until, free_ports
+from sandbox.commands import answers
+from sandbox.documents import render_webhook
 
 pytestmark = pytest.mark.cluster
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from kerf.config.pki import Certificate
-from kerf.sandbox import Api, Command, ControlPlane, Webhook, await_until, free_ports
-from kerf.sandbox.documents import render_webhook
 from kerf.testing.builders import a_pod
+from sandbox import Api, Command, ControlPlane, Webhook, await_until, free_ports
+from sandbox.documents import render_webhook
 
 pytestmark = pytest.mark.cluster
 

@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from deviceplugin.main import Settings, serve
-from kerf.model.grant import ContainerGrant, Grant, Slice
 from kerf.testing.builders import a_container, a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
+from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.wire.limiter import LedgerView, parse_ledger
 from tests.deviceplugin.fake_kubelet import Admitted, FakeKubelet
 

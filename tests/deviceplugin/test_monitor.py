@@ -18,12 +18,12 @@ from deviceplugin.kubelet.http import serve_http
 from deviceplugin.kubelet.ledgers import Ledgers
 from deviceplugin.kubelet.monitor import Limits, Monitor
 from deviceplugin.kubelet.processes import Processes
-from kerf.model.policy import SchedulingPolicy
-from kerf.model.units import MIB
 from kerf.obs.metrics import Metrics
 from kerf.probes.base import ProcessUse
 from kerf.testing.builders import a_card, a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
+from kerf.values.policy import SchedulingPolicy
+from kerf.values.units import MIB
 from kerf.wire.limiter import CARDS_AT, RECORDS, SLOTS_AT, CardLimit, LedgerSpec, parse_ledger, render_ledger
 
 UID = "0d2a6c1e-1111-2222-3333-444455556666"

@@ -10,13 +10,13 @@ import yaml
 from deviceplugin.kubelet.board import Board
 from deviceplugin.kubelet.metrics import PluginMetrics
 from deviceplugin.kubelet.monitor import Monitor
-from kerf.model.policy import SchedulingPolicy
 from kerf.obs.metrics import Metrics
+from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.admission import Answer
-from scheduler.cache.store import Store
 from scheduler.extender.gauges import Gauges
 from scheduler.metrics import QuotaMetrics, SchedulerMetrics
+from scheduler.state.store import Store
 from webhook.server.app import Limits, Service
 
 ROOT = Path(__file__).parents[2]
@@ -76,7 +76,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
 
 @pytest.mark.parametrize("page", ["operations.md", "migrate-from-hami.md"])
 def test_every_verb_and_target_that_is_named_exists(page: str) -> None:
-    from kerf.cli.main import VERBS
+    from kerfctl.main import VERBS
 
     text = (ROOT / "docs" / page).read_text()
     verbs = {module.__name__.rpartition(".")[2] for module in VERBS}

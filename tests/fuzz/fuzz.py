@@ -60,7 +60,7 @@ def fuzz(name: str, corpus: str, seconds: int) -> None:
     """Never returns: libFuzzer ends the process."""
     import atheris
 
-    with atheris.instrument_imports(include=["kerf.wire", "kerf.model", "webhook.core"], enable_loader_override=False):
+    with atheris.instrument_imports(include=["kerf.wire", "kerf.values", "webhook.core"], enable_loader_override=False):
         from kerf.wire.errors import WireError
         from tests.kerf.decoders import DECODERS
     parse = DECODERS[name].parse

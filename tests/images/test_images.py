@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kerf.sandbox.dockerfile import Stage, parse_dockerfile
+from sandbox.dockerfile import Stage, parse_dockerfile
 
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "images"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import orjson
 import yaml
 
-from kerf.model.ask import Stage
-from kerf.model.policy import Defaults
 from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod
+from kerf.values.ask import Stage
+from kerf.values.policy import Defaults
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.admission import parse_review
 from kerf.wire.annotations import owned_annotation, owned_label, parse_grant, render_grant

@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 from hypothesis import strategies as st
 
-from kerf.model.ask import Stage
-from kerf.model.device import Card, Mode
-from kerf.model.grant import ContainerGrant, Grant, Slice
+from kerf.values.ask import Stage
+from kerf.values.device import Card, Mode
+from kerf.values.grant import ContainerGrant, Grant, Slice
 
 WORDS = st.text('abcXYZ-019/:,;~"\\é\x00 ', min_size=1, max_size=12)
 NAMES = st.text("abc-0", min_size=1, max_size=8)

@@ -6,9 +6,9 @@ from itertools import combinations, product
 
 from hypothesis import strategies as st
 
-from kerf.model.ask import ContainerAsk, PodAsk, Selection, Stage, Wishes
-from kerf.model.device import Card, Mode
-from kerf.model.grant import NO_USE, CardUse, Grant
+from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Wishes
+from kerf.values.device import Card, Mode
+from kerf.values.grant import NO_USE, CardUse, Grant
 from scheduler.core.state import CardState, NodeState
 
 MODELS = ("NVIDIA A100", "Tesla T4")

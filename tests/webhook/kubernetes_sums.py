@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from kerf.model.units import parse_quantity
+from kerf.values.units import parse_quantity
 
 Sums = dict[str, Fraction]
 

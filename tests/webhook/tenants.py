@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
-from kerf.model.books import ClassBook, TenantBook
-from kerf.model.device import Mode
-from kerf.model.policy import QuotaEngine, QuotaSettings
-from kerf.model.quota import Bound, CardClass
-from kerf.model.vendor import ResourceNames
 from kerf.testing.builders import H100_MIB
+from kerf.values.accounts import ClassBook, TenantBook
+from kerf.values.device import Mode
+from kerf.values.policy import QuotaEngine, QuotaSettings
+from kerf.values.quota import Bound, CardClass
+from kerf.values.vendor import ResourceNames
 from kerf.vendors.registry import NAMES
 from kerf.wire.admission import Answer, Review
 from webhook.core.mutate import mutate

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from kerf.model.books import ClassBook
-from kerf.model.grant import CardUse, ContainerGrant, Grant, Slice, card_uses
-from kerf.model.policy import Defaults
-from kerf.model.quota import Amount, Bound
+from kerf.values.accounts import ClassBook
+from kerf.values.grant import CardUse, ContainerGrant, Grant, Slice, card_uses
+from kerf.values.policy import Defaults
+from kerf.values.quota import Amount, Bound
 from kerf.vendors.registry import NAMES
 from kerf.wire.admission import Answer, Review
 from kerf.wire.annotations import parse_grant, render_grant

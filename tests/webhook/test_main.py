@@ -19,9 +19,9 @@ from typing import IO, Any
 import pytest
 
 from kerf.config.pki import Authority
-from kerf.sandbox.documents import render_kubeconfig
-from kerf.sandbox.processes import await_until
 from kerf.testing.builders import a_pod
+from sandbox.documents import render_kubeconfig
+from sandbox.processes import await_until
 
 
 @dataclass

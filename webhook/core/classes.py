@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kerf.model.ask import PodAsk, Selection
-from kerf.model.books import ClassBook, TenantBook
-from kerf.model.vendor import ResourceNames
+from kerf.values.accounts import ClassBook, TenantBook
+from kerf.values.ask import PodAsk, Selection
+from kerf.values.vendor import ResourceNames
 from kerf.wire.classes import class_label
 from kerf.wire.errors import WireError
 from kerf.wire.resources import resources_field

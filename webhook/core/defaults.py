@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kerf.model.ask import ContainerAsk, Stage
-from kerf.model.units import parse_quantity
-from kerf.model.vendor import ResourceNames
+from kerf.values.ask import ContainerAsk, Stage
+from kerf.values.units import parse_quantity
+from kerf.values.vendor import ResourceNames
 from kerf.wire.admission import PatchOp, pointer
 from kerf.wire.errors import WireError
 from kerf.wire.resources import parse_container, resources_field

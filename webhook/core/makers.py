@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kerf.model.ask import PodAsk
+from kerf.values.ask import PodAsk
 from kerf.wire.admission import Review
 from webhook.core.edits import Edits
 from webhook.core.pods import NO_ASK, normalise, take_out

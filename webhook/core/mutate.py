@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kerf.model.verdict import Misfit
+from kerf.values.verdict import Misfit
 from kerf.wire.admission import Answer, Review
 from kerf.wire.errors import WireError
 from webhook.core.edits import Edits

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kerf.model.ask import ContainerAsk, PodAsk, Stage
-from kerf.model.books import TenantBook
+from kerf.values.accounts import TenantBook
+from kerf.values.ask import ContainerAsk, PodAsk, Stage
 from kerf.wire.admission import PatchOp, pointer
 from kerf.wire.resources import containers_of
 from webhook.core.classes import Cards, cards_for

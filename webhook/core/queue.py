@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kerf.model.books import TenantBook
-from kerf.model.policy import QuotaEngine, QuotaSettings
+from kerf.values.accounts import TenantBook
+from kerf.values.policy import QuotaEngine, QuotaSettings
 from kerf.wire.kueue import PRIORITY_LABEL, QUEUE_LABEL, SUSPENDING_PARENT, priority_class
 from webhook.core.edits import Edits, child, edit_map
 

@@ -6,11 +6,11 @@ user, or the controller that makes the pod, reads it.
 
 from collections.abc import Mapping
 
-from kerf.model.ask import PodAsk
-from kerf.model.books import ClassBook, TenantBook
-from kerf.model.overdrawn import beyond, overdrawn
-from kerf.model.quota import NOTHING, Amount, usage_of_ask
-from kerf.model.verdict import Misfit
+from kerf.values.accounts import ClassBook, TenantBook
+from kerf.values.ask import PodAsk
+from kerf.values.overdrawn import beyond, overdrawn
+from kerf.values.quota import NOTHING, Amount, usage_of_ask
+from kerf.values.verdict import Misfit
 from webhook.core.classes import Cards
 from webhook.core.recent import Admission, Recent
 

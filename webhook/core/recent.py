@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kerf.model.quota import NOTHING, Amount
+from kerf.values.quota import NOTHING, Amount
 
 SECONDS = 3.0
 """How long an admission is remembered. The quota controller writes a tenant's books within about a second."""

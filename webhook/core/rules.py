@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kerf.model.ask import PodAsk
-from kerf.model.books import TenantBook
-from kerf.model.vendor import ResourceNames
+from kerf.values.accounts import TenantBook
+from kerf.values.ask import PodAsk
+from kerf.values.vendor import ResourceNames
 from kerf.wire.errors import WireError
 from kerf.wire.policy import parse_card_policies, parse_node_policy
 from kerf.wire.resources import CARD_POLICY, NODE_POLICY, containers_of, parse_pod

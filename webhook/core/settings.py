@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from kerf.model.books import TenantBook
-from kerf.model.policy import Defaults, QuotaEngine, QuotaSettings
-from kerf.model.vendor import ResourceNames
+from kerf.values.accounts import TenantBook
+from kerf.values.policy import Defaults, QuotaEngine, QuotaSettings
+from kerf.values.vendor import ResourceNames
 from kerf.vendors.registry import NAMES
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kerf.model.vendor import QUOTA_DOMAIN
+from kerf.values.vendor import QUOTA_DOMAIN
 from kerf.wire.errors import WireError
 from kerf.wire.resources import CARD_POLICY, NODE_POLICY, WEIGHTS, parse_pod
 from webhook.core.defaults import set_task_priority, task_priority

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from kerf.model.books import TenantBook
+from kerf.values.accounts import TenantBook
 from kerf.wire.admission import Review
 from kerf.wire.errors import WireError
 from kerf.wire.quota import KIND, parse_tenant

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kerf.model.ask import ContainerAsk
-from kerf.model.quota import DIMENSIONS, amount_of
-from kerf.model.units import show_mib
-from kerf.model.vendor import QUOTA_DOMAIN, ResourceNames
+from kerf.values.ask import ContainerAsk
+from kerf.values.quota import DIMENSIONS, amount_of
+from kerf.values.units import show_mib
+from kerf.values.vendor import QUOTA_DOMAIN, ResourceNames
 from kerf.wire.errors import WireError
 from webhook.core.classes import Cards
 from webhook.core.edits import child

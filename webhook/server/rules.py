@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from kerf.model.books import TenantBook
-from kerf.model.policy import SchedulingPolicy
+from kerf.values.accounts import TenantBook
+from kerf.values.policy import SchedulingPolicy
 from kerf.wire.admission import Answer, Review
 from webhook.core.mutate import decide
 from webhook.core.recent import NOTHING_RECENT

@@ -6,8 +6,8 @@ from typing import Any
 
 from kerf.kube.client import Kube
 from kerf.kube.watch import Follower
-from kerf.model.books import TenantBook
-from kerf.wire.books import parse_book
+from kerf.values.accounts import TenantBook
+from kerf.wire.accounts import parse_book
 from kerf.wire.errors import WireError
 from kerf.wire.quota import PATH
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from kerf.sandbox import node_obstacle
+from sandbox import node_obstacle
 from tests.cluster.chaos.days import DAYS
 from tests.cluster.chaos.verdict import Verdict, a_world, live_through
 from tests.cluster.chaos.world import FULL, SHORT

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from kerf.kube.client import connect
 from kerf.kube.errors import Gone
-from kerf.sandbox import ApiError, await_until
-from kerf.sandbox.fakenodes import render_fake_node
+from sandbox import ApiError, await_until
+from sandbox.fakenodes import render_fake_node
 from tests.cluster.chaos.world import CARDS, CONFIGURATION, NODES, WEBHOOK, World
 from tests.cluster.gpu_pods import PODS, a_fake_node, a_gpu_pod
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from kerf.sandbox import CONTROL_PLANE, ControlPlane, SandboxError, ensure, run_directory
+from sandbox import CONTROL_PLANE, ControlPlane, SandboxError, ensure, run_directory
 from tests.cluster.chaos.days import Day, Facts
 from tests.cluster.chaos.world import Size, Watcher, World
 

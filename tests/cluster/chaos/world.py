@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from kerf.sandbox import ApiError, Command, ControlPlane, SandboxError, Webhook, await_until, free_ports
-from kerf.sandbox.commands import answers
-from kerf.sandbox.invariants import GRANT, overcommitted, ungranted
+from sandbox import ApiError, Command, ControlPlane, SandboxError, Webhook, await_until, free_ports
+from sandbox.commands import answers
+from sandbox.invariants import GRANT, overcommitted, ungranted
 from tests.cluster.gpu_pods import PODS, a_fake_node, a_gpu_pod
 from tests.cluster.replicas import Replicas
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from deviceplugin.core.check import Tenant, check_ask, check_start
 from deviceplugin.core.refusal import Refusal, Why
-from kerf.model.ask import Stage
-from kerf.model.device import Card
-from kerf.model.grant import NO_USE, ContainerGrant, Grant, Holding, Slice, card_uses
-from kerf.model.policy import Defaults
 from kerf.testing.builders import a_card, a_container, a_pod
+from kerf.values.ask import Stage
+from kerf.values.device import Card
+from kerf.values.grant import NO_USE, ContainerGrant, Grant, Holding, Slice, card_uses
+from kerf.values.policy import Defaults
 
 CARDS = {"GPU-0": a_card(0, memory_mib=80_000), "GPU-1": a_card(1, memory_mib=80_000)}
 

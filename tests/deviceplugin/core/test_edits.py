@@ -3,8 +3,8 @@
 import json
 
 from deviceplugin.core.edits import NodeFiles, Terms, edits_of, limits_of, render_specs, spec_uid, wants_no_limiter
-from kerf.model.grant import Slice
-from kerf.model.units import MIB
+from kerf.values.grant import Slice
+from kerf.values.units import MIB
 from kerf.wire.cdi import Edits, Mount
 from kerf.wire.limiter import CardLimit, LedgerSpec
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from deviceplugin.core.identify import Held, Recorded, Start, owner, owner_uid, starts
 from deviceplugin.core.refusal import Refusal, Why
 from deviceplugin.core.slots import TURNS, turn_name, turn_names
-from kerf.model.ask import Stage
-from kerf.model.grant import ContainerGrant, Grant, Holding, Slice
+from kerf.values.ask import Stage
+from kerf.values.grant import ContainerGrant, Grant, Holding, Slice
 
 A, B = ("kerf-1",), ("kerf-2",)
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deviceplugin.core.slots import LONGEST_STEM, Slot, slots_of, stem, turn_name, turn_names, withdraw
-from kerf.model.device import Mode
 from kerf.testing.builders import a_card
+from kerf.values.device import Mode
 
 
 def test_each_shared_card_adds_its_slots_under_numbers_that_depend_on_nothing_else():

@@ -3,7 +3,7 @@
 import pytest
 
 from deviceplugin.core.usage import Overuse, Place, Seen, lasting, overuses, parse_cgroup, sum_up
-from kerf.model.units import MIB
+from kerf.values.units import MIB
 
 UID = "0d2a6c1e-1111-2222-3333-444455556666"
 ID = "ab" * 32

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kerf.config.load import PolicyFile, load_settings, read_policy, required_setting, setting
-from kerf.model.policy import SchedulingPolicy
+from kerf.values.policy import SchedulingPolicy
 from kerf.wire.errors import WireError
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from kerf.model.device import Card, Mode
-from kerf.model.units import MIB
 from kerf.probes.base import ProcessUse
 from kerf.probes.nvml import NvmlProbe
+from kerf.values.device import Card, Mode
+from kerf.values.units import MIB
 
 
 class NVMLError(Exception):

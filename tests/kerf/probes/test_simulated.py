@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from kerf.model.device import Card
-from kerf.model.units import MIB
 from kerf.probes.base import ProcessUse
 from kerf.probes.simulated import SimulatedProbe, parse_fleet, parse_uses
+from kerf.values.device import Card
+from kerf.values.units import MIB
 from kerf.wire.errors import WireError
 
 FLEETS = Path(__file__).parents[3] / "examples" / "fleets"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerf.model.grant import ContainerGrant, Grant, Slice
+from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.wire.annotations import GRANT, HAMI_STATE, owned_annotation, owned_label, parse_grant, render_grant
 from kerf.wire.errors import WireError
 from tests.kerf.strategies import GRANTS, JSON, NAMES

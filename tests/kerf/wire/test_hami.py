@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerf.model.ask import Stage
-from kerf.model.device import Card, Mode
-from kerf.model.grant import ContainerGrant, Grant, Slice, card_uses
+from kerf.values.ask import Stage
+from kerf.values.device import Card, Mode
+from kerf.values.grant import ContainerGrant, Grant, Slice, card_uses
 from kerf.wire.errors import WireError
 from kerf.wire.hami import parse_allocated, parse_register
 

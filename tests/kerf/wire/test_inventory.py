@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerf.model.device import Card, Mode
 from kerf.testing.builders import a_card
+from kerf.values.device import Card, Mode
 from kerf.wire.errors import WireError
 from kerf.wire.inventory import KEY, parse_inventory, render_inventory
 from tests.kerf.strategies import INVENTORIES

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kerf.model.policy import Defaults
 from kerf.testing.builders import a_node, a_pod
+from kerf.values.policy import Defaults
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.errors import WireError
 from kerf.wire.objects import parse_holding, parse_node

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from kerf.model.ask import Stage
-from kerf.model.grant import ContainerGrant, Grant, Holding, Slice
 from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod, cards_of
+from kerf.values.ask import Stage
+from kerf.values.grant import ContainerGrant, Grant, Holding, Slice
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from kerf.wire.objects import parse_holding, parse_node

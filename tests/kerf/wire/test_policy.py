@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kerf.model.policy import Defaults, PlannerSettings, Pool, QuotaEngine, QuotaSettings, SchedulingPolicy
+from kerf.values.policy import Defaults, PlannerSettings, Pool, QuotaEngine, QuotaSettings, SchedulingPolicy
 from kerf.wire.errors import WireError
 from kerf.wire.policy import parse_card_policies, parse_policy
 

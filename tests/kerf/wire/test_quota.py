@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from kerf.model.device import Mode
-from kerf.model.quota import UNBOUNDED, ClassQuota, Share, TenantQuota, WhenOver
 from kerf.testing.builders import cards_of
+from kerf.values.device import Mode
+from kerf.values.quota import UNBOUNDED, ClassQuota, Share, TenantQuota, WhenOver
 from kerf.wire.classes import class_labels, selected_classes
 from kerf.wire.errors import WireError
 from kerf.wire.quota import conflicts, parse_tenant

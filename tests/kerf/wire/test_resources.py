@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerf.model.ask import ContainerAsk, PodAsk, Selection, Stage, Wishes
-from kerf.model.policy import Defaults
 from kerf.testing.builders import a_container, a_pod
+from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Wishes
+from kerf.values.policy import Defaults
 from kerf.vendors.registry import NAMES
 from kerf.wire.errors import WireError
 from kerf.wire.resources import containers_of, effective_requests, parse_container, parse_pod, stages_of

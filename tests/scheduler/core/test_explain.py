@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerf.model.ask import PodAsk, Selection, Wishes
-from kerf.model.device import Card
-from kerf.model.grant import CardUse, Grant
-from kerf.model.node import Node
-from kerf.model.policy import SchedulingPolicy
-from kerf.model.verdict import Misfit, Reason
 from kerf.testing.builders import a_card, a_node_value, a_pod_ask, an_ask
-from scheduler.cache.engine import Engine
-from scheduler.cache.fleet import Fleet
+from kerf.values.ask import PodAsk, Selection, Wishes
+from kerf.values.device import Card
+from kerf.values.grant import CardUse, Grant
+from kerf.values.node import Node
+from kerf.values.policy import SchedulingPolicy
+from kerf.values.verdict import Misfit, Reason
 from scheduler.core.explain import Explanation, explain_misfit, short_reason
 from scheduler.core.nearest import changed
+from scheduler.state.engine import Engine
+from scheduler.state.fleet import Fleet
 from tests.effort import examples
 from tests.scheduler.fleets import node_states, pod_asks
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from kerf.model.ask import Selection
-from kerf.model.device import Mode
-from kerf.model.grant import NO_USE, CardUse
-from kerf.model.verdict import FIT, Misfit, Reason, Verdict
 from kerf.testing.builders import a_card, an_ask
+from kerf.values.ask import Selection
+from kerf.values.device import Mode
+from kerf.values.grant import NO_USE, CardUse
+from kerf.values.verdict import FIT, Misfit, Reason, Verdict
 from scheduler.core.fit import fit, fit_alone
 from scheduler.core.state import CardState, NodeState
 

@@ -7,10 +7,10 @@ import sys
 import pytest
 from hypothesis import given, settings
 
-from kerf.model.ask import PodAsk, Selection, Stage
-from kerf.model.grant import NO_USE, CardUse, ContainerGrant, Grant, Slice, card_uses
-from kerf.model.verdict import Misfit, Reason
 from kerf.testing.builders import a_card, a_pod_ask, an_ask
+from kerf.values.ask import PodAsk, Selection, Stage
+from kerf.values.grant import NO_USE, CardUse, ContainerGrant, Grant, Slice, card_uses
+from kerf.values.verdict import Misfit, Reason
 from scheduler.core.place import node_misfit, place
 from scheduler.core.state import CardState, NodeState
 from tests.effort import examples
@@ -186,7 +186,7 @@ def test_a_search_without_end_is_given_up():
 def test_the_answer_does_not_depend_on_the_hash_seed():
     program = (
         "from kerf.testing.builders import a_card, a_pod_ask, an_ask\n"
-        "from kerf.model.grant import NO_USE\n"
+        "from kerf.values.grant import NO_USE\n"
         "from scheduler.core.place import place\n"
         "from scheduler.core.state import CardState, NodeState\n"
         "links = {i: tuple(f'GPU-{j}' for j in range(8) if j % 2 == i % 2 and j != i) for i in range(8)}\n"

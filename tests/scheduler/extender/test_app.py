@@ -6,16 +6,16 @@ import json
 
 from aiohttp.test_utils import TestClient, TestServer
 
-from kerf.model.policy import SchedulingPolicy
 from kerf.obs.metrics import Metrics
 from kerf.testing.builders import a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
+from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
-from scheduler.cache.store import Store, load
 from scheduler.extender.app import LARGEST_BODY, Extender
 from scheduler.extender.bind import Binder
 from scheduler.extender.verbs import Verbs
 from scheduler.metrics import SchedulerMetrics
+from scheduler.state.store import Store, load
 
 
 def serve(check, *, ready: bool = True) -> None:

@@ -5,19 +5,19 @@ import json
 import pytest
 
 from kerf.kube.errors import Busy, Conflict, Forbidden, Unreachable, Unsent
-from kerf.model.grant import CardUse
-from kerf.model.policy import SchedulingPolicy
 from kerf.obs.metrics import Metrics
 from kerf.testing.builders import a_container, a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
+from kerf.values.grant import CardUse
+from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.annotations import GRANT
 from kerf.wire.extender import BindQuery
-from scheduler.cache.store import Store, load
-from scheduler.cache.tenants import State
 from scheduler.extender.bind import Binder
-from scheduler.loops.expire import Expiry
 from scheduler.metrics import SchedulerMetrics
+from scheduler.placing.expire import Expiry
+from scheduler.state.store import Store, load
+from scheduler.state.tenants import State
 
 POD = "/api/v1/namespaces/default/pods/pod-1"
 QUERY = BindQuery("default", "pod-1", "uid-default-pod-1", "node-1")

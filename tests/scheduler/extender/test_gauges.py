@@ -1,12 +1,12 @@
 """Gauges tell the present of the store; HAMi's names appear on demand only."""
 
-from kerf.model.policy import SchedulingPolicy
 from kerf.obs.metrics import Metrics
 from kerf.testing.builders import a_grant, a_node, a_pod
+from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
-from scheduler.cache.store import Store, load
 from scheduler.extender.gauges import Gauges
 from scheduler.metrics import SchedulerMetrics
+from scheduler.state.store import Store, load
 
 
 def scrape(*, hami: bool) -> str:

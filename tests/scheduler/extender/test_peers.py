@@ -5,17 +5,17 @@ import asyncio
 from aiohttp.test_utils import TestClient, TestServer
 
 from kerf.kube.lease import Claim
-from kerf.model.policy import SchedulingPolicy
 from kerf.obs.metrics import Metrics
 from kerf.testing.builders import a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
+from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
-from scheduler.cache.store import Store, load
 from scheduler.extender.app import Extender
 from scheduler.extender.bind import Binder
 from scheduler.extender.peers import Peers, plain_address
 from scheduler.extender.verbs import Verbs
 from scheduler.metrics import SchedulerMetrics
+from scheduler.state.store import Store, load
 
 BIND = {"PodNamespace": "default", "PodName": "pod-1", "PodUID": "uid-default-pod-1", "Node": "a"}
 FILTER = {"Pod": a_pod(), "NodeNames": ["a", "b"]}

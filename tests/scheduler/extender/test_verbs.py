@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 
-from kerf.model.policy import SchedulingPolicy
 from kerf.obs.metrics import Metrics
 from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod
+from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
-from scheduler.cache.store import Store, load
 from scheduler.extender.verbs import Verbs, rank
 from scheduler.metrics import SchedulerMetrics
+from scheduler.state.store import Store, load
 
 
 def verbs(*objects: dict) -> Verbs:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kerf.model.policy import SchedulingPolicy
+from kerf.values.policy import SchedulingPolicy
 from kerf.wire.policy import CARD_FILTERS, CARD_ORDERS, NODE_POLICIES, parse_policy
 
 PAGE = (Path(__file__).parents[3] / "docs" / "policies.md").read_text()

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from kerf.model.device import Card
-from kerf.model.grant import CardUse
-from kerf.model.node import Node
 from kerf.testing.builders import a_pod_ask, an_ask
-from scheduler.cache.fleet import Fleet
+from kerf.values.device import Card
+from kerf.values.grant import CardUse
+from kerf.values.node import Node
 from scheduler.core.bulk import charged
 from scheduler.policies.fragmentation import Lens, compile_lens, cost, price, survey, window
 from scheduler.policies.workload import WHOLE, Kind, Target
+from scheduler.state.fleet import Fleet
 
 CARD = Card("a-0", 0, "nvidia", "A", memory_mib=1000)
 WHOLE_CARD = Kind(1000, 1, -1, 100, 100)

@@ -1,7 +1,7 @@
 """The target workload: the popular classes, whatever order they were counted in."""
 
-from kerf.model.ask import Selection
 from kerf.testing.builders import a_pod_ask, an_ask
+from kerf.values.ask import Selection
 from scheduler.policies.workload import WHOLE, Kind, Target, kind_of, target, with_whole_cards
 
 SMALL, LARGE, RARE = Kind(1000, 1, 4000, 0, 20), Kind(8000, 1, -1, 100, 100), Kind(1, 1, 1, 0, 1)

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from kerf.model.node import Node
-from kerf.model.quota import Amount, CardClass, ClassQuota, Share, TenantQuota
 from kerf.testing.builders import H100_MIB, cards_of
+from kerf.values.node import Node
+from kerf.values.quota import Amount, CardClass, ClassQuota, Share, TenantQuota
 
 H100 = CardClass("nvidia", "NVIDIA H100 80GB HBM3")
 L4 = CardClass("nvidia", "NVIDIA L4")

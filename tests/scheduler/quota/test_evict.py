@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from kerf.model.policy import SchedulingPolicy
-from kerf.model.quota import Amount, WhenOver
+from kerf.values.policy import SchedulingPolicy
+from kerf.values.quota import Amount, WhenOver
 from scheduler.quota.capacity import capacity
 from scheduler.quota.evict import Running, victims
 from scheduler.quota.shares import divide

@@ -3,8 +3,8 @@
 import copy
 from typing import Any
 
-from kerf.model.policy import QuotaSettings, SchedulingPolicy
-from kerf.model.quota import Amount, Share
+from kerf.values.policy import QuotaSettings, SchedulingPolicy
+from kerf.values.quota import Amount, Share
 from kerf.vendors.registry import NAMES
 from kerf.wire.kueue import parse_flavor_usage, parse_reserved
 from scheduler.quota.capacity import capacity

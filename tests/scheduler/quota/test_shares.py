@@ -5,10 +5,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerf.model.device import Mode
-from kerf.model.policy import Pool, QuotaSettings, SchedulingPolicy
-from kerf.model.quota import DIMENSIONS, Amount, Bound, ClassQuota, Share, TenantQuota
 from kerf.testing.builders import H100_MIB, a_card, cards_of
+from kerf.values.device import Mode
+from kerf.values.policy import Pool, QuotaSettings, SchedulingPolicy
+from kerf.values.quota import DIMENSIONS, Amount, Bound, ClassQuota, Share, TenantQuota
 from scheduler.quota.capacity import ClassCapacity, capacity
 from scheduler.quota.damper import Damper
 from scheduler.quota.shares import divide, largest_remainder

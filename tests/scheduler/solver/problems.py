@@ -6,9 +6,9 @@ from itertools import combinations
 
 from hypothesis import strategies as st
 
-from kerf.model.ask import PodAsk, Selection, Stage
-from kerf.model.grant import CardUse, ContainerGrant, Grant, Slice
 from kerf.testing.builders import a_card, a_pod_ask, an_ask
+from kerf.values.ask import PodAsk, Selection, Stage
+from kerf.values.grant import CardUse, ContainerGrant, Grant, Slice
 from scheduler.core.state import CardState, NodeState
 from scheduler.solver.problem import Assignment, Problem, Score, score_of
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from kerf.model.ask import Selection, Wishes
-from kerf.model.grant import CardUse, ContainerGrant, Grant, Slice
 from kerf.testing.builders import a_grant, a_pod_ask, an_ask
+from kerf.values.ask import Selection, Wishes
+from kerf.values.grant import CardUse, ContainerGrant, Grant, Slice
 from scheduler.solver.check import broken_rules
 from scheduler.solver.problem import Assignment, Problem
 from tests.scheduler.solver.problems import FULL, a_gang, a_node_state, pods

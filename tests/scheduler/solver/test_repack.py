@@ -6,8 +6,8 @@ from itertools import product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerf.model.grant import CardUse, ContainerGrant, Grant, Holding, Slice, card_uses
 from kerf.testing.builders import a_pod_ask, an_ask
+from kerf.values.grant import CardUse, ContainerGrant, Grant, Holding, Slice, card_uses
 from scheduler.solver import repack
 from scheduler.solver.check import broken_moves
 from scheduler.solver.problem import Movable, Move, Problem, Repack

@@ -8,10 +8,10 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerf.model.ask import Selection, Stage, Wishes
-from kerf.model.grant import CardUse
-from kerf.model.policy import PlannerSettings, SchedulingPolicy
 from kerf.testing.builders import a_pod_ask, an_ask
+from kerf.values.ask import Selection, Stage, Wishes
+from kerf.values.grant import CardUse
+from kerf.values.policy import PlannerSettings, SchedulingPolicy
 from scheduler.solver import solve, tiers
 from scheduler.solver.check import broken_rules
 from scheduler.solver.greedy import plan_greedy
@@ -193,8 +193,8 @@ def test_the_order_of_the_nodes_does_not_matter(problem, rng):
 
 DIGEST = """
 from tests.scheduler.solver.problems import a_gang, a_node_state, pods
-from kerf.model.ask import Selection
-from kerf.model.grant import CardUse
+from kerf.values.ask import Selection
+from kerf.values.grant import CardUse
 from kerf.testing.builders import an_ask
 from scheduler.solver.problem import Problem
 from scheduler.solver.solve import plan

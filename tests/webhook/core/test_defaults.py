@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from kerf.model.policy import Defaults
 from kerf.testing.builders import a_pod
+from kerf.values.policy import Defaults
 from kerf.vendors.registry import NAMES
 from kerf.wire.admission import Review
 from kerf.wire.resources import parse_pod

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerf.model.policy import Defaults
+from kerf.values.policy import Defaults
 from kerf.vendors.registry import NAMES
 from kerf.wire.admission import Review
 from kerf.wire.annotations import GRANT, HAMI_STATE, owned_annotation, owned_label

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from kerf.model.policy import QuotaEngine
 from kerf.testing.builders import a_pod
+from kerf.values.policy import QuotaEngine
 from tests.webhook.json_patch import apply
 from tests.webhook.tenants import a_book, answer_to, settings_of
 from webhook.core.settings import Settings

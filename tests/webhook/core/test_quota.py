@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from kerf.model.policy import QuotaEngine
-from kerf.model.quota import Amount, Bound
 from kerf.testing.builders import H100_MIB, a_pod
+from kerf.values.policy import QuotaEngine
+from kerf.values.quota import Amount, Bound
 from kerf.wire.admission import Answer
 from tests.webhook.tenants import (
     A100_40,

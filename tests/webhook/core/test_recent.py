@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerf.model.quota import NOTHING, Amount
+from kerf.values.quota import NOTHING, Amount
 from webhook.core.recent import NOTHING_RECENT, SECONDS, Admission, Recent
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from kerf.model.policy import QuotaEngine
-from kerf.model.quota import Bound
 from kerf.testing.builders import a_container, a_pod
+from kerf.values.policy import QuotaEngine
+from kerf.values.quota import Bound
 from kerf.wire.admission import Answer
 from tests.webhook.json_patch import apply
 from tests.webhook.tenants import (

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from kerf.model.policy import QuotaEngine
 from kerf.testing.builders import H100_MIB, a_pod
+from kerf.values.policy import QuotaEngine
 from kerf.wire.admission import Answer
 from tests.webhook.json_patch import apply
 from tests.webhook.kubernetes_sums import pod_requests

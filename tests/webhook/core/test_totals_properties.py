@@ -5,10 +5,10 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kerf.model.device import Card
-from kerf.model.grant import NO_USE, Grant
-from kerf.model.policy import Defaults
-from kerf.model.quota import DIMENSIONS, Usage, usage_of_ask, usage_of_grant
+from kerf.values.device import Card
+from kerf.values.grant import NO_USE, Grant
+from kerf.values.policy import Defaults
+from kerf.values.quota import DIMENSIONS, Usage, usage_of_ask, usage_of_grant
 from kerf.wire.resources import parse_pod, stages_of
 from scheduler.core.place import place
 from scheduler.core.state import CardState, NodeState

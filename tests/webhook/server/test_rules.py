@@ -1,8 +1,8 @@
 """Rules that are handed new policies and books while they answer."""
 
-from kerf.model.policy import Defaults, QuotaEngine, QuotaSettings, SchedulingPolicy
-from kerf.model.quota import Bound
 from kerf.testing.builders import a_pod
+from kerf.values.policy import Defaults, QuotaEngine, QuotaSettings, SchedulingPolicy
+from kerf.values.quota import Bound
 from tests.webhook.json_patch import apply
 from tests.webhook.tenants import a_book, a_class_book, a_review
 from webhook.core.settings import Settings

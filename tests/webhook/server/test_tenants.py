@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from kerf.kube.errors import NotFound
-from kerf.model.books import TenantBook
-from kerf.sandbox.processes import await_until
 from kerf.testing.fake_kube import FakeKube
+from kerf.values.accounts import TenantBook
 from kerf.wire.quota import PATH
+from sandbox.processes import await_until
 from webhook.server.tenants import TenantFollower
 
 

@@ -1,0 +1,118 @@
+"""Asks: what the containers of a pod want, with every default already resolved."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """When a container runs, which decides how its ask adds up (Kubernetes' effective-request rule)."""
+
+    APP = "app"
+    SIDECAR = "sidecar"  # an init container with restartPolicy Always: runs beside everything after it
+    INIT = "init"  # runs alone, after the sidecars that were declared before it
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerAsk:
+    """What one container wants on each of `cards` distinct cards.
+
+    Exactly one of `memory_mib` and `memory_percent` is set (percent of the card's hardware memory, 1..100).
+    `cores` is percent of SMs, 0 = best effort, 100 = the card for itself. `vendor` names the cards' vendor.
+    """
+
+    name: str
+    cards: int
+    memory_mib: int | None = None
+    memory_percent: int | None = None
+    cores: int = 0
+    stage: Stage = Stage.APP
+    vendor: str = "nvidia"
+
+    def __post_init__(self) -> None:
+        if (self.memory_mib is None) == (self.memory_percent is None):
+            raise ValueError(f"container {self.name!r}: exactly one of memory_mib and memory_percent must be set")
+
+    def memory_on(self, factory_mib: int) -> int:
+        """MiB wanted on a card whose hardware has `factory_mib`. Rounds down, so complementary percentages fit."""
+        if self.memory_mib is not None:
+            return self.memory_mib
+        return factory_mib * (self.memory_percent or 0) // 100
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether the container wants its cards for itself."""
+        return self.cores >= 100
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which cards a pod accepts. Empty means "any", values are sorted.
+
+    Types match as case-insensitive substrings of the model.
+    """
+
+    use_ids: tuple[str, ...] = ()
+    avoid_ids: tuple[str, ...] = ()
+    use_types: tuple[str, ...] = ()
+    avoid_types: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    """Slugs of `kerf.values.quota.CardClass`: the classes that the pod's quota covers."""
+    same_numa: bool = False
+
+    def takes(self, model: str, mode: str) -> bool:
+        """Whether cards of this model, divided in this way, are accepted, were it for nothing else."""
+        if self.modes and mode not in self.modes:
+            return False
+        lower = model.lower()
+        if any(word.lower() in lower for word in self.avoid_types):
+            return False
+        return not self.use_types or any(word.lower() in lower for word in self.use_types)
+
+    def classes_of(self, vendor: str) -> tuple[str, ...]:
+        """The classes of one vendor's cards that are accepted; empty is any."""
+        return tuple(slug for slug in self.classes if slug.startswith(f"{vendor}-"))
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """Placement policies named on the pod. None and empty mean "the scheduler's own"."""
+
+    node_policy: str | None = None
+    card_policies: tuple[str, ...] = ()
+    weights: tuple[int, int, int] | None = None
+    """Weights of slots, cores and memory in the scores of `binpack` and `spread`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodAsk:
+    """A pod as placement sees it. `containers` lists only those that ask for cards, in start order.
+
+    `cpu_milli` and `memory_mib` are the pod's effective Kubernetes requests. `priority` is its PriorityClass value;
+    `task_priority` the limiter's (0 high, 1 low). `gang` names the group that runs all or nothing, with `gang_size`.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    containers: tuple[ContainerAsk, ...] = ()
+    selection: Selection = field(default_factory=Selection)
+    wishes: Wishes = field(default_factory=Wishes)
+    cpu_milli: int = 0
+    memory_mib: int = 0
+    priority: int = 0
+    task_priority: int = 1
+    gang: str | None = None
+    gang_size: int = 0
+    admission: str = ""
+    """Uid of the Kueue Workload whose reserved places the pod may take."""
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, as people write it."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What decides where the pod fits and nothing else: pods of equal shape are one class for the planner."""
+        return (self.containers, self.selection, self.wishes, self.cpu_milli, self.memory_mib)

@@ -1,0 +1,98 @@
+"""Grants: what a pod got, and what that costs each card."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kerf.values.ask import Stage
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Slice:
+    """The part of one card that a container holds: MiB and percent of SMs."""
+
+    card: str
+    vendor: str
+    memory_mib: int
+    cores: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerGrant:
+    """The slices of one container, on distinct cards, in the order of its device indices."""
+
+    name: str
+    slices: tuple[Slice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The slices of every container of a pod that holds any. `extra` keeps unknown keys of newer writers."""
+
+    containers: tuple[ContainerGrant, ...] = ()
+    extra: tuple[tuple[str, str], ...] = ()
+    """Unknown top-level keys with their JSON text, kept so that a rewrite loses nothing."""
+
+    def of(self, container: str) -> tuple[Slice, ...]:
+        """The slices of one container, empty if it holds none."""
+        return next((c.slices for c in self.containers if c.name == container), ())
+
+    def __bool__(self) -> bool:
+        return any(container.slices for container in self.containers)
+
+
+@dataclass(frozen=True, slots=True)
+class CardUse:
+    """What a pod holds of one card at its worst moment."""
+
+    memory_mib: int = 0
+    cores: int = 0
+    slots: int = 0
+
+    def __add__(self, other: "CardUse") -> "CardUse":
+        return CardUse(self.memory_mib + other.memory_mib, self.cores + other.cores, self.slots + other.slots)
+
+    def __sub__(self, other: "CardUse") -> "CardUse":
+        return CardUse(self.memory_mib - other.memory_mib, self.cores - other.cores, self.slots - other.slots)
+
+    def peak(self, other: "CardUse") -> "CardUse":
+        """The larger of the two in every dimension."""
+        return CardUse(
+            max(self.memory_mib, other.memory_mib), max(self.cores, other.cores), max(self.slots, other.slots)
+        )
+
+
+NO_USE = CardUse()
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A pod's grant on a node, with what is needed to account for it. `stages` orders the pod's containers."""
+
+    pod: str
+    """`namespace/name`."""
+    uid: str
+    node: str
+    grant: Grant
+    stages: tuple[tuple[str, Stage], ...] = field(default=())
+
+
+def card_uses(grant: Grant, stages: Mapping[str, Stage] | tuple[tuple[str, Stage], ...]) -> dict[str, CardUse]:
+    """What a pod holds of each card, by Kubernetes' effective-request rule applied card by card.
+
+    max( apps + sidecars, each plain init container + the sidecars declared before it ). `stages` lists the pod's
+    containers, init containers first, in declared order; a container that is not listed counts as an app.
+    """
+    order = dict(stages)
+    running: dict[str, CardUse] = {}
+    peak: dict[str, CardUse] = {}
+    by_name = {container.name: container.slices for container in grant.containers}
+    names = [*order, *(name for name in by_name if name not in order)]
+    for name in names:
+        plain_init = order.get(name, Stage.APP) is Stage.INIT
+        for slice_ in by_name.get(name, ()):
+            base = running.get(slice_.card, NO_USE)
+            use = base + CardUse(slice_.memory_mib, slice_.cores, 1)
+            peak[slice_.card] = peak.get(slice_.card, NO_USE).peak(use)
+            if not plain_init:
+                running[slice_.card] = use
+    return peak

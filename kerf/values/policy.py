@@ -1,0 +1,99 @@
+"""A SchedulingPolicy as values: which policies apply, what defaults mean, how far a pool may be over-committed."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from kerf.values.node import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a container gets that asks for less than everything."""
+
+    memory_mib: int = 0
+    """MiB for a container that names neither memory nor a percentage; 0 means the whole card."""
+    cores: int = 0
+    """Percent of SMs for a container that names none."""
+    cards: int = 1
+    """Cards for a container that names memory or cores only."""
+    whole_card_cores: bool = True
+    """A container that gets all of a card's memory and names no cores gets all of its cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Nodes that share over-commitment factors. A node belongs to the first pool whose selector matches its labels."""
+
+    name: str
+    node_selector: tuple[tuple[str, str], ...] = ()
+    memory_overcommit: float = 1.0
+    """Grantable memory as a multiple of the hardware's. Above 1 only where tenants leave most of theirs idle:
+    a runtime that fills its slice at start (vLLM, SGLang) will meet an out-of-memory error of the card itself."""
+    cores_overcommit: float = 1.0
+    """Grantable cores as a multiple of 100 %; safe above 1, tenants then share time by weight."""
+
+    def holds(self, node: Node) -> bool:
+        """Whether the selector matches."""
+        labels = dict(node.labels)
+        return all(labels.get(key) == value for key, value in self.node_selector)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannerSettings:
+    """When CP-SAT plans the pending set, and for how long what it reserves is held."""
+
+    enabled: bool = True
+    contended_percent: int = 85
+    """The planner runs only when at least this share of a model's memory or cores is granted, or pods were refused."""
+    max_pods: int = 500
+    """Pods one plan considers, highest priority and oldest first."""
+    deterministic_limit: float = 0.5
+    """CP-SAT's deterministic time units; one is about 1-3 s of one core."""
+    gang_timeout_s: float = 120.0
+    """How long capacity is held for a gang whose pods do not all arrive."""
+
+
+class QuotaEngine(StrEnum):
+    """Who holds tenants to their TenantQuota."""
+
+    OFF = "off"
+    KERF = "kerf"  # webhook and scheduler alone
+    KUEUE = "kueue"  # Kueue, from objects that Kerf writes
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaSettings:
+    """How tenant quota is kept. Without TenantQuota objects nothing is limited."""
+
+    engine: QuotaEngine = QuotaEngine.KERF
+    reserve_percent: int = 0
+    """Part of every card's memory that is nobody's quota."""
+    shrink_after_s: float = 15.0
+    """Capacity that is lost counts until it has been gone for so long; capacity that comes counts at once."""
+    cohort: str = "kerf"
+    """Kueue's Cohort of all tenants; it holds what no tenant is guaranteed."""
+    queue: str = "kerf"
+    """Name of the LocalQueue in every namespace of a tenant."""
+    fit_check: bool = True
+    """Kueue admits nothing that no card can hold (AdmissionCheck `kerf-gpu-fit`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulingPolicy:
+    """The scheduler's policy. The zero value is the shipped default."""
+
+    nodes: str = "fragmentation"
+    """Node policy for pods that name none."""
+    cards: tuple[str, ...] = ("binpack",)
+    """Ordered chain of card policies for pods that name none."""
+    weights: tuple[int, int, int] = (1, 1, 3)
+    """Weights of slots, cores and memory in `binpack` and `spread`."""
+    defaults: Defaults = field(default_factory=Defaults)
+    pools: tuple[Pool, ...] = ()
+    planner: PlannerSettings = field(default_factory=PlannerSettings)
+    quota: QuotaSettings = field(default_factory=QuotaSettings)
+
+    def factors(self, node: Node) -> tuple[float, float]:
+        """Over-commitment of the node's memory and cores."""
+        pool = next((pool for pool in self.pools if pool.holds(node)), None)
+        return (pool.memory_overcommit, pool.cores_overcommit) if pool else (1.0, 1.0)

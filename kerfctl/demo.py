@@ -1,0 +1,221 @@
+"""`kerf demo`: a real control plane and one real node on loopback, Kerf's daemons, the pods of `examples/`, a table."""
+
+import argparse
+import copy
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from kerfctl.failure import FailureError
+from kerfctl.report import PodLine, RefusedLine, print_cards, print_pods, print_refused, render_json, slice_lines
+
+ABOUT = """Bring up etcd, kube-apiserver, kube-scheduler, kubelet and containerd on loopback with simulated cards, run
+Kerf's webhook, scheduler extender and device plugin against them, create the example pods, and show who holds what.
+The first run builds the control plane from source; later ones start in under a minute."""
+SETTLE_SECONDS = 120.0
+
+
+def add_parser(verbs: Any) -> None:
+    """`demo`."""
+    parser = verbs.add_parser("demo", help="the main job, end to end, on this machine", description=ABOUT)
+    parser.add_argument(
+        "--pods", default="examples/pods", metavar="FILE", help="pods to submit (default: examples/pods)"
+    )
+    parser.add_argument("--nodes", default="examples/nodes/one-node.yaml", metavar="FILE", help="nodes for the preview")
+    parser.add_argument("--fleet", default="examples/fleets/demo.yaml", metavar="FILE", help="the node's cards")
+    parser.add_argument("--keep", action="store_true", help="keep it running until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo. Exit status 1 when a pod that should run does not."""
+    from sandbox import CONTROL_PLANE, NODE, SandboxError, ensure, estimate, node_obstacle, run_directory
+
+    for name in (args.pods, args.nodes, args.fleet):
+        if not Path(name).exists():
+            raise FailureError(f"{name} does not exist; run from a checkout, or name the files")
+    say = _Speaker(quiet=args.json)
+    obstacle = node_obstacle()
+    wanted = (*CONTROL_PLANE, *(("kwok",) if obstacle else NODE))
+    if obstacle:
+        say(f"No real node can run here: {obstacle}. A kwok node stands in: pods are placed, not started.")
+    try:
+        if estimate(wanted):
+            _preview(args, say)
+        parts = ensure(wanted, say.progress)
+        with run_directory() as run_dir:
+            return _demo(args, say, run_dir, dict(parts), bool(obstacle))
+    except SandboxError as error:
+        raise FailureError(str(error)) from error
+
+
+def _preview(args: argparse.Namespace, say: "_Speaker") -> None:
+    """While the first build runs, what the scheduler will say of the same pods."""
+    from kerfctl.cluster import card_lines
+    from kerfctl.simulate import simulate
+
+    say("The control plane is built from source first. Meanwhile, `kerf simulate` says of the same pods:")
+    outcome = simulate([args.nodes, args.pods], None)
+    if not args.json:
+        print_pods(outcome.pods)
+        print_cards(card_lines(outcome.store), "Cards, simulated")
+        print_refused(outcome.refused)
+
+
+def _demo(args: argparse.Namespace, say: "_Speaker", run_dir: Path, parts: dict[str, Path], fake: bool) -> int:
+    from kerf.kube.client import connect
+    from kerfctl.cluster import card_lines, live_store
+
+    started = time.monotonic()
+    with _cluster(args, say, run_dir, parts, fake) as cp:
+        kube = connect(str(cp.kubeconfig))
+        names = _create(cp.api, args.pods)
+        say(f"{len(names)} pods created")
+        pods, refused = _settled(cp.api, names)
+        cards = card_lines(live_store(kube, None))
+        seconds = round(time.monotonic() - started, 1)
+        if args.json:
+            print(render_json(pods, refused, cards, seconds=seconds, node="kwok" if fake else "kubelet"))
+        else:
+            print_pods(pods)
+            print_cards(cards, "Cards")
+            print_refused(refused)
+            say(f"{len(pods)} pods run, {len(refused)} cannot; {seconds} s from nothing to here.")
+        if args.keep:
+            say(f"export KUBECONFIG={cp.kubeconfig}   (Ctrl-C ends it)")
+            _until_interrupted()
+        return 0 if pods and all(pod.phase == "Running" for pod in pods) else 1
+
+
+@contextmanager
+def _cluster(
+    args: argparse.Namespace, say: "_Speaker", run_dir: Path, parts: dict[str, Path], fake: bool
+) -> Iterator[Any]:
+    from sandbox import ControlPlane, Node
+    from sandbox.stack import start_plugin, start_stack
+
+    with ExitStack() as running:
+        cp = running.enter_context(ControlPlane.start(run_dir, parts))
+        say("API server is up")
+        start_stack(cp)
+        say("webhook, scheduler extender and kube-scheduler are up")
+        if fake:
+            cp.start_kwok()
+            _fake_nodes(cp, args.nodes)
+        else:
+            node = running.enter_context(Node.start(cp))
+            start_plugin(cp, node, Path(args.fleet))
+        say("the node is Ready and its cards are published")
+        yield cp
+
+
+def _fake_nodes(cp: Any, file: str) -> None:
+    from kerfctl.documents import read_documents
+    from sandbox import FakeNode
+
+    cp.add_fake_nodes(
+        FakeNode(
+            item["metadata"]["name"],
+            item["metadata"].get("annotations") or {},
+            allocatable={k: v for k, v in item["status"]["allocatable"].items() if "/" in k},
+        )
+        for item in read_documents([file]).nodes
+    )
+
+
+def _create(api: Any, path: str) -> list[tuple[str, str]]:
+    from kerfctl.documents import read_documents
+
+    names = []
+    for pod in read_documents([path]).pods:
+        namespace = pod["metadata"]["namespace"]
+        created = api.post(f"/api/v1/namespaces/{namespace}/pods", runnable(pod))
+        names.append((namespace, str(created["metadata"]["name"])))
+    return names
+
+
+def runnable(pod: dict[str, Any]) -> dict[str, Any]:
+    """The pod with the sandbox's own image in every container: there is no registry here, the asks are what counts."""
+    from sandbox import SLEEPER
+
+    out = copy.deepcopy(pod)
+    out["metadata"].pop("uid", None)
+    spec = out["spec"]
+    spec["automountServiceAccountToken"] = False
+    spec["terminationGracePeriodSeconds"] = 1
+    for container in (*spec.get("initContainers", ()), *spec["containers"]):
+        plain_init = container in spec.get("initContainers", ()) and container.get("restartPolicy") != "Always"
+        container.update(image=SLEEPER, imagePullPolicy="Never", args=["--exit", "0"] if plain_init else [])
+        container.pop("command", None)
+    return out
+
+
+def _settled(api: Any, names: list[tuple[str, str]]) -> tuple[list[PodLine], list[RefusedLine]]:
+    """Wait until every pod runs or has been refused by the scheduler."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        found = [api.get(f"/api/v1/namespaces/{namespace}/pods/{name}") for namespace, name in names]
+        lines = [_line(pod) for pod in found]
+        if all(_done(line) for line in lines) or time.monotonic() > deadline:
+            break
+        time.sleep(0.3)
+    pods = [line for line in lines if isinstance(line, PodLine)]
+    return pods, [line for line in lines if isinstance(line, RefusedLine)]
+
+
+def _done(line: PodLine | RefusedLine) -> bool:
+    return isinstance(line, RefusedLine) or line.phase in {"Running", "Succeeded", "Failed"}
+
+
+def _line(pod: dict[str, Any]) -> PodLine | RefusedLine:
+    from kerf.vendors.registry import VENDORS
+    from kerf.wire.objects import parse_holding
+
+    meta, status = pod["metadata"], pod.get("status") or {}
+    if not pod["spec"].get("nodeName"):
+        scheduled: dict[str, Any] = next((c for c in status.get("conditions") or [] if c["type"] == "PodScheduled"), {})
+        if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
+            return RefusedLine(meta["namespace"], meta["name"], str(scheduled.get("message", "")))
+    holding = parse_holding(pod, VENDORS)
+    slices = slice_lines(holding.grant) if holding else ()
+    phase = str(status.get("phase", "Pending"))
+    return PodLine(meta["namespace"], meta["name"], phase, str(pod["spec"].get("nodeName", "")), slices)
+
+
+def _until_interrupted() -> None:
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        return
+
+
+class _Speaker:
+    """Tells a person what happens, on standard error, so that standard output is the answer alone."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._last = 0.0
+
+    def __call__(self, words: str) -> None:
+        if not self._quiet:
+            print(words, file=sys.stderr, flush=True)
+
+    def progress(self, progress: Any) -> None:
+        """A build's progress with an estimate; on a terminal one line, elsewhere every 15 seconds."""
+        line = (
+            f"building {', '.join(progress.parts)}: {progress.elapsed:.0f} s, {_span(progress.left_in_all)} left in all"
+        )
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - self._last >= 15:
+            self._last = time.monotonic()
+            print(line, file=sys.stderr, flush=True)
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -1,0 +1,185 @@
+"""Checks of nodes, cards and grants, with the codecs that the daemons use."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+from kerf.values.device import Mode
+from kerf.values.grant import NO_USE, CardUse, card_uses
+from kerf.values.node import Node
+from kerf.values.units import show, show_mib
+from kerf.vendors.registry import NAMES, VENDORS
+from kerf.wire.annotations import GRANT
+from kerf.wire.errors import WireError
+from kerf.wire.inventory import KEY as INVENTORY
+from kerf.wire.objects import parse_holding, parse_node
+from kerf.wire.resources import parse_pod
+from kerfctl.diagnosis.dump import Dump, Finding, Json, Level, name_of, notes_of
+
+CARD_LABELS = ("nvidia.com/gpu.present", "feature.node.kubernetes.io/pci-10de.present")
+"""Written by GPU feature discovery and node feature discovery."""
+_FINISHED = frozenset({"Succeeded", "Failed"})
+
+
+def inventories(dump: Dump) -> Iterator[Finding]:
+    """Every node with cards has told what they are, in words that can be read."""
+    registers = [vendor.hami_register for vendor in VENDORS]
+    counts = [names.count for names in NAMES]
+    for node in dump.nodes:
+        name, notes = name_of(node), notes_of(node)
+        problem = parse_node(node, VENDORS).problem
+        labels, capacity = (node.get("metadata") or {}).get("labels") or {}, (node.get("status") or {}).get("capacity")
+        has_cards = any(labels.get(label) == "true" for label in CARD_LABELS)
+        has_cards = has_cards or any(_number(capacity, count) for count in counts)
+        if problem:
+            fix = f"restart the device plugin there, it writes {INVENTORY} anew; nobody else should"
+            yield Finding(f"node {name}: its inventory cannot be read: {problem}", fix)
+        elif has_cards and INVENTORY not in notes and not any(key in notes for key in registers):
+            fix = "see that a device plugin runs there: its DaemonSet selects nodes, and taints keep pods away"
+            yield Finding(f"node {name} has cards and no {INVENTORY}: nothing is placed there", fix)
+
+
+def health(dump: Dump) -> Iterator[Finding]:
+    """Cards that take nothing new."""
+    for node in _nodes(dump):
+        for card in node.cards:
+            where = f"node {node.name}, card {card.index} ({card.id})"
+            if card.id in node.cordoned:
+                yield Finding(
+                    f"{where} is cordoned", "remove it from the cordon annotation when it is well", Level.WARNING
+                )
+            elif not card.healthy:
+                fix = "look for Xid errors in the node's kernel log; it comes back by itself when NVML answers"
+                yield Finding(f"{where} is unhealthy", fix, Level.WARNING)
+        unknown = sorted(set(node.cordoned) - {card.id for card in node.cards})
+        if unknown and node.cards:
+            words = ", ".join(unknown)
+            yield Finding(
+                f"node {node.name}: no such card is there to be cordoned: {words}", "mend the annotation", Level.WARNING
+            )
+
+
+def allocatable(dump: Dump) -> Iterator[Finding]:
+    """The kubelet counts what the inventory says."""
+    for raw in dump.nodes:
+        node = parse_node(raw, VENDORS)
+        if INVENTORY not in notes_of(raw) or not node.ready:
+            continue
+        for names in NAMES:
+            sliced = [card for card in node.cards if card.vendor == names.vendor and card.mode is Mode.SHARED]
+            told, counted = (
+                sum(card.slots for card in sliced),
+                _number((raw.get("status") or {}).get("capacity"), names.count),
+            )
+            if told != counted:
+                yield Finding(
+                    f"node {node.name}: the kubelet counts {counted} {names.count}, the inventory has {told} slots",
+                    "see that Kerf's device plugin, and no other for that resource, is registered there",
+                )
+
+
+def overcommitment(dump: Dump) -> Iterator[Finding]:
+    """What the grants say, added up anew, is within every card."""
+    used = _used(dump)
+    for node in _nodes(dump):
+        factors = dump.policy.factors(node)
+        for card in node.cards:
+            use, most = used.get((node.name, card.id), NO_USE), card.overcommitted(*factors)
+            amounts = (
+                (f"{show_mib(use.memory_mib)} of {show_mib(most.memory_mib)}", use.memory_mib > most.memory_mib),
+                (f"{show(use.cores)} of {show(most.cores)} % of the cores", use.cores > most.cores),
+                (f"{use.slots} of {card.slots} slots", use.slots > card.slots),
+            )
+            over = [words for words, too_much in amounts if too_much]
+            if over:
+                fix = "delete the newest pod on it; give --policy if pools over-commit on purpose"
+                yield Finding(f"node {node.name}, card {card.index} ({card.id}): granted {' and '.join(over)}", fix)
+
+
+def _used(dump: Dump) -> dict[tuple[str, str], CardUse]:
+    """What is held, by node and card."""
+    used: dict[tuple[str, str], CardUse] = {}
+    for pod in dump.pods:
+        try:
+            holding = parse_holding(pod, VENDORS)
+        except WireError:
+            continue  # `grants` says so
+        if holding:
+            for card, use in card_uses(holding.grant, holding.stages).items():
+                used[holding.node, card] = used.get((holding.node, card), NO_USE) + use
+    return used
+
+
+def grants(dump: Dump) -> Iterator[Finding]:
+    """Every bound pod that asks for cards holds a grant of cards that its node has."""
+    cards = {node.name: {card.id for card in node.cards} for node in _nodes(dump)}
+    for pod in dump.pods:
+        spec, phase = pod.get("spec") or {}, str((pod.get("status") or {}).get("phase"))
+        node = spec.get("nodeName")
+        if not node or phase in _FINISHED:
+            continue
+        try:
+            holding = parse_holding(pod, VENDORS)
+            asks = spec.get("schedulerName") == dump.scheduler and bool(
+                parse_pod(pod, NAMES, dump.policy.defaults).containers
+            )
+        except WireError as error:
+            again = "delete the pod, its owner makes another; only the scheduler may write grants"
+            yield Finding(f"pod {name_of(pod)}: what it holds cannot be read: {error}", again)
+            continue
+        if asks and not holding:
+            fix = "delete it, so that the scheduler places another; it was bound by somebody else"
+            yield Finding(
+                f"pod {name_of(pod)} is on {node} and asks for cards, but has no {GRANT}: it cannot start", fix
+            )
+        held = {each.card for container in holding.grant.containers for each in container.slices} if holding else set()
+        strange = sorted(held - cards[node]) if cards.get(node) else []
+        if strange:
+            fix = "the card was exchanged or the node renamed: delete the pod"
+            yield Finding(f"pod {name_of(pod)} holds cards that {node} does not have: {', '.join(strange)}", fix)
+
+
+def hami(dump: Dump) -> Iterator[Finding]:
+    """One device plugin a node, and nobody waits for a scheduler that is gone."""
+    ours = {name_of(node) for node in dump.nodes if INVENTORY in notes_of(node)}
+    waiting: Counter[str] = Counter()
+    for pod in dump.pods:
+        spec, labels = pod.get("spec") or {}, (pod.get("metadata") or {}).get("labels") or {}
+        if labels.get("app.kubernetes.io/component") == "hami-device-plugin" and spec.get("nodeName") in ours:
+            yield Finding(
+                f"node {spec['nodeName']}: HAMi's device plugin ({name_of(pod)}) runs beside Kerf's",
+                "take the node's label away that HAMi's DaemonSet selects (docs/migrate-from-hami.md, step 4)",
+            )
+        if spec.get("schedulerName") == "hami-scheduler" and not spec.get("nodeName"):
+            waiting["hami-scheduler"] += 1
+    if waiting and not _runs(dump.pods, "hami-scheduler"):
+        yield Finding(
+            f"{show(waiting['hami-scheduler'])} pods wait for hami-scheduler, which does not run",
+            "delete them; their owners make others, which Kerf's webhook takes",
+        )
+
+
+def _runs(pods: tuple[Json, ...], component: str) -> bool:
+    return any(
+        ((pod.get("metadata") or {}).get("labels") or {}).get("app.kubernetes.io/component") == component
+        and (pod.get("status") or {}).get("phase") == "Running"
+        for pod in pods
+    )
+
+
+def _nodes(dump: Dump) -> Iterator[Node]:
+    return (parse_node(node, VENDORS) for node in dump.nodes)
+
+
+def _number(amounts: object, name: str) -> int:
+    text = str(amounts.get(name, "0")) if isinstance(amounts, Mapping) else "0"
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+CHECKS: Mapping[str, Callable[[Dump], Iterator[Finding]]] = {
+    "inventories": inventories,
+    "health": health,
+    "allocatable": allocatable,
+    "over-commitment": overcommitment,
+    "grants": grants,
+    "hami": hami,
+}

@@ -1,0 +1,87 @@
+"""What the checks look at, and what they say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from kerf.values.policy import SchedulingPolicy
+
+Json = dict[str, Any]
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    WRONG = "wrong"
+    """Pods are refused, wait, or are not held to what they were granted. The exit status is 1."""
+    WARNING = "warning"
+    """Something that will go wrong, or that could not be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    what: str
+    fix: str
+    level: Level = Level.WRONG
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """A cluster at one moment. Lists hold raw objects; what could not be read is empty and named in `unread`."""
+
+    now: float = 0.0
+    """Unix seconds."""
+    version: str = ""
+    """`gitVersion` of the API server."""
+    scheduler: str = "kerf-scheduler"
+    namespace: str = ""
+    """Where Kerf is installed; empty where that is not known."""
+    nodes: tuple[Json, ...] = ()
+    pods: tuple[Json, ...] = ()
+    webhooks: tuple[Json, ...] = ()
+    """MutatingWebhookConfigurations."""
+    secret: Json | None = None
+    """The webhook's Secret: `tls.crt` alone, decoded to text; its keys are never read into a dump."""
+    leases: tuple[Json, ...] = ()
+    events: tuple[Json, ...] = ()
+    """Events about pods."""
+    crds: frozenset[str] = frozenset()
+    admission: str | None = None
+    """What became of a pod with cards that was sent and not kept: the schedulerName it got, or `error: …`."""
+    denied: tuple[str, ...] = ()
+    """What the caller may not do."""
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """What could not be read, and the API server's words."""
+    policy: SchedulingPolicy = field(default_factory=SchedulingPolicy)
+
+    def kerf_webhooks(self) -> list[Json]:
+        """Kerf's MutatingWebhookConfigurations."""
+        return [each for each in self.webhooks if any(str(h.get("name")).endswith(".kerf.dev") for h in hooks_of(each))]
+
+
+def hooks_of(configuration: Json) -> list[Json]:
+    """The webhooks of one configuration."""
+    return [hook for hook in configuration.get("webhooks") or [] if isinstance(hook, dict)]
+
+
+def name_of(item: Json) -> str:
+    """`namespace/name`, or the name of what has no namespace."""
+    meta = item.get("metadata") or {}
+    return "/".join(filter(None, (meta.get("namespace"), str(meta.get("name", "")))))
+
+
+def notes_of(item: Json) -> Json:
+    """The annotations."""
+    return (item.get("metadata") or {}).get("annotations") or {}
+
+
+def since(moment: object) -> float:
+    """A Kubernetes time as Unix seconds; 0 where it cannot be read."""
+    try:
+        return datetime.fromisoformat(str(moment)).timestamp()
+    except ValueError:
+        return 0.0

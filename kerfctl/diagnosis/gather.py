@@ -1,0 +1,132 @@
+"""Reads of a cluster what the checks look at. A list that may not be read is left out and said to be."""
+
+import base64
+import binascii
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from kerf.kube import paths
+from kerf.kube.client import Kube
+from kerf.kube.errors import Forbidden, KubeError, NotFound
+from kerf.values.policy import SchedulingPolicy
+from kerfctl.diagnosis.dump import Dump, Json, hooks_of
+
+ADMISSION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+T = TypeVar("T")
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_RIGHTS = (
+    ("list", "", "nodes"),
+    ("list", "", "pods"),
+    ("list", "", "events"),
+    ("list", "admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+    ("list", "apiextensions.k8s.io", "customresourcedefinitions"),
+    ("list", "coordination.k8s.io", "leases"),
+    ("create", "", "pods"),
+)
+
+
+class Reader:
+    """Reads lists, and keeps the API server's words for those that it does not give."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self.unread: dict[str, str] = {}
+
+    def list(self, path: str, **query: str) -> tuple[Json, ...]:
+        """Every item; empty where the kind does not exist or may not be read."""
+        return self._tried(path.rpartition("/")[2], lambda: tuple(self._kube.list(path, query)[0])) or ()
+
+    def get(self, what: str, path: str) -> Json | None:
+        """One object, None where there is none."""
+        return self._tried(what, lambda: self._kube.get(path))
+
+    def _tried(self, what: str, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except NotFound:
+            return None
+        except Forbidden as error:
+            self.unread[what] = error.message
+            return None
+
+
+def gather(kube: Kube, policy: SchedulingPolicy, scheduler: str, secret: str, namespace: str | None) -> Dump:
+    """One look at a cluster. Raises KubeError where there is no API server to ask."""
+    version = str(kube.get("/version").get("gitVersion", ""))
+    reader = Reader(kube)
+    webhooks = reader.list(ADMISSION)
+    home = namespace or (
+        Dump(webhooks=webhooks).kerf_webhooks() and _namespace(Dump(webhooks=webhooks).kerf_webhooks())
+    )
+    nodes, pods, crds = reader.list(paths.NODES), reader.list(paths.PODS), reader.list(CRDS)
+    leases = reader.list(f"/apis/coordination.k8s.io/v1/namespaces/{home}/leases") if home else ()
+    return Dump(
+        now=time.time(),
+        version=version,
+        scheduler=scheduler,
+        namespace=home or "",
+        nodes=nodes,
+        pods=pods,
+        webhooks=webhooks,
+        secret=_certificate(reader.get("secrets", f"/api/v1/namespaces/{home}/secrets/{secret}")) if home else None,
+        leases=tuple(each for each in leases if each["metadata"]["name"] == scheduler),
+        events=reader.list("/api/v1/events", fieldSelector="involvedObject.kind=Pod"),
+        crds=frozenset(str(each["metadata"]["name"]) for each in crds),
+        admission=admit(kube),
+        denied=tuple(denied(kube)),
+        unread=reader.unread,
+        policy=policy,
+    )
+
+
+def admit(kube: Kube) -> str | None:
+    """Send a pod with cards, not to be kept; the scheduler that it got, `error: …`, or None where that is forbidden."""
+    limits = {"nvidia.com/gpu": "1", "nvidia.com/gpumem": "1"}
+    container = {"name": "main", "image": "none", "resources": {"limits": limits}}
+    body = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": "kerf-doctor-", "namespace": "default"},
+        "spec": {"containers": [container]},
+    }
+    try:
+        pod = kube.create("/api/v1/namespaces/default/pods", body, {"dryRun": "All"})
+    except KubeError as error:
+        no_right = isinstance(error, Forbidden) and "cannot create resource" in error.message
+        return None if no_right else f"error: {error.message}"
+    return str((pod.get("spec") or {}).get("schedulerName", ""))
+
+
+def denied(kube: Kube) -> list[str]:
+    """What the caller may not do of what the checks need."""
+    found = []
+    for verb, group, resource in _RIGHTS:
+        attributes = {"verb": verb, "group": group, "resource": resource}
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        if not (kube.create(REVIEWS, body).get("status") or {}).get("allowed"):
+            found.append(f"{verb} {resource}{'.' if group else ''}{group}")
+    return found
+
+
+def _namespace(configurations: list[Json]) -> str | None:
+    """Where the webhook's Service is."""
+    services = [
+        (hook.get("clientConfig") or {}).get("service") or {} for each in configurations for hook in hooks_of(each)
+    ]
+    return next((str(service["namespace"]) for service in services if service.get("namespace")), None)
+
+
+def _certificate(secret: Json | None) -> Json | None:
+    """The public part of a Secret."""
+    if secret is None:
+        return None
+    try:
+        return {"tls.crt": base64.b64decode((secret.get("data") or {}).get("tls.crt") or "").decode()}
+    except (binascii.Error, UnicodeDecodeError):
+        return {"tls.crt": ""}

@@ -1,0 +1,52 @@
+"""`kerf doctor`: looks at a live cluster and says what is wrong, each time with the fix."""
+
+import argparse
+import json
+from typing import Any
+
+from kerfctl.failure import FailureError
+
+
+def add_parser(verbs: Any) -> None:
+    """`doctor`."""
+    from kerfctl.arguments import add_cluster_arguments
+
+    parser = verbs.add_parser("doctor", help="check a cluster and say what is wrong, and what to do")
+    add_cluster_arguments(parser)
+    parser.add_argument("-n", "--namespace", help="where Kerf is installed; default: where its webhook's Service is")
+    parser.add_argument("--scheduler-name", default="kerf-scheduler", help="schedulerName of Kerf's pods")
+    parser.add_argument("--cert-secret", default="kerf-webhook-cert", help="Secret with the webhook's certificate")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look and tell. Exit status 1 when something is wrong; warnings alone do not count."""
+    from kerf.config.load import read_policy
+    from kerf.kube.errors import KubeError
+    from kerfctl.cluster import connect_to
+    from kerfctl.diagnosis import cards, control
+    from kerfctl.diagnosis.dump import Finding, Level
+    from kerfctl.diagnosis.gather import gather
+
+    kube = connect_to(args)
+    try:
+        dump = gather(kube, read_policy(args.policy), args.scheduler_name, args.cert_secret, args.namespace)
+    except KubeError as error:
+        raise FailureError(f"the API server cannot be asked: {error}; see --kubeconfig and the network") from error
+    checks = {**control.CHECKS, **cards.CHECKS}
+    found: dict[str, list[Finding]] = {name: list(check(dump)) for name, check in checks.items()}
+    wrong = sum(finding.level is Level.WRONG for findings in found.values() for finding in findings)
+    if args.json:
+        print(json.dumps({"v": 1, "wrong": wrong, "checks": {n: [_json(f) for f in fs] for n, fs in found.items()}}))
+        return int(wrong > 0)
+    for name, findings in found.items():
+        print(f"{'✓' if not findings else ' '} {name}")
+        for finding in findings:
+            print(f"  {'✗' if finding.level is Level.WRONG else '!'} {finding.what}\n      {finding.fix}")
+    print(f"{wrong} things are wrong" if wrong != 1 else "1 thing is wrong")
+    return int(wrong > 0)
+
+
+def _json(finding: Any) -> dict[str, str]:
+    return {"level": finding.level.value, "what": finding.what, "fix": finding.fix}

@@ -1,0 +1,32 @@
+"""The `kerf` command: reads the words, calls a verb, turns every expected failure into one line and a non-zero exit."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from kerf.wire.errors import WireError
+from kerfctl import demo, doctor, explain, inventory, ledger, quota, repack, simulate, snapshot, top
+from kerfctl.failure import FailureError
+
+VERBS = (demo, simulate, explain, inventory, snapshot, quota, repack, top, doctor, ledger)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit status is 0, 1 for a "no" or a failure, 2 for a wrong call."""
+    parser = argparse.ArgumentParser(prog="kerf", description="Fractional GPUs for inference on Kubernetes.")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add_parser(verbs)
+    args = parser.parse_args(argv)
+    try:
+        return int(args.run(args))
+    except (WireError, FailureError) as error:
+        print(f"kerf: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # `kerf … | head`: the reader has what it wanted.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

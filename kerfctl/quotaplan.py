@@ -1,0 +1,150 @@
+"""`kerf quota plan`: what tenants would get of the cards, and the writes that would make it so."""
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kerf.values.accounts import TenantBook
+from kerf.vendors.registry import NAMES
+from kerf.wire.accounts import shrunk
+from kerf.wire.quota import KIND, with_defaults
+from kerfctl.quotatables import book_json, cards_json, print_books, print_cards
+from kerfctl.quotaworld import World, read_world
+from kerfctl.tenantfiles import read_tenants
+from scheduler.quota.accounts import Seen, tenant_books
+from scheduler.quota.capacity import Capacity
+from scheduler.quota.objects import Change, changes, desired
+from scheduler.quota.shares import Shares
+
+Json = Mapping[str, Any]
+COLUMNS = ("promised", "guaranteed", "limit", "used")
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaPlan:
+    """What would be so, and the writes in their order: the tenants' own objects, then Kueue's."""
+
+    capacity: Capacity
+    shares: Shares
+    books: tuple[TenantBook, ...]
+    tenants: tuple[Change, ...]
+    kueue: tuple[Change, ...]
+    notes: tuple[str, ...]
+
+
+def run_plan(args: argparse.Namespace) -> int:
+    """Plan and print. Exit status 0: a plan is an answer; mistakes in files raise."""
+    files = read_tenants(args.tenants)
+    plan = make_plan(files, read_world(args), prune=args.prune)
+    if args.json:
+        print(json.dumps(_as_json(plan), indent=2))
+        return 0
+    print_plan(plan)
+    writes = (*plan.tenants, *plan.kueue)
+    print("would apply:" if writes else "nothing to apply")
+    for change in writes:
+        print(f"  {change}")
+    return 0
+
+
+def make_plan(files: Mapping[str, Json], world: World, *, prune: bool) -> QuotaPlan:
+    """The plan for the files beside what is there. Tenants that are in the cluster alone stay unless pruned."""
+    live = {str(item["metadata"]["name"]): item for item in world.tenants or ()}
+    others = {name: item for name, item in live.items() if name not in files}
+    store, keeper = world.store([*files.values(), *(() if prune else others.values())])
+    shares, capacity = store.quotas.shares, store.quotas.capacity
+    seen = {share.tenant.name: Seen(store.quotas.used(share)) for share in shares.tenants}
+    wanted = desired(shares, world.policy.quota, NAMES) if world.kueue and world.managed is not None else ()
+    notes = [f"tenant {name} cannot be read: {sentence}" for name, sentence in keeper.unreadable.items()]
+    if not prune:
+        notes += [
+            f"tenant {name} is in the cluster and not in the files: it stays (--prune deletes it)" for name in others
+        ]
+    return QuotaPlan(
+        capacity=capacity,
+        shares=shares,
+        books=tenant_books(shares, capacity, seen, enforced=world.enforced),
+        tenants=(*tenant_changes(files, live), *(_deletion(name, item) for name, item in others.items() if prune)),
+        kueue=changes(wanted, world.managed or ()),
+        notes=(*world.notes, *notes),
+    )
+
+
+def tenant_changes(files: Mapping[str, Json], live: Mapping[str, Json]) -> Iterable[Change]:
+    """What has to be written for the cluster to say what the files say, by name."""
+    for name, document in sorted(files.items()):
+        wanted = with_defaults(document)
+        before = live.get(name)
+        details = () if before is None else tuple(_differences(wanted, before))
+        if before is None or details:
+            meta = {
+                key: document["metadata"][key]
+                for key in ("name", "labels", "annotations")
+                if key in document["metadata"]
+            }
+            body = {"apiVersion": wanted["apiVersion"], "kind": KIND, "metadata": meta, "spec": wanted["spec"]}
+            yield Change("create" if before is None else "update", (KIND, "", name), body, details)
+
+
+def print_plan(plan: QuotaPlan) -> None:
+    """Tables, and a line for everything that is not as the files say."""
+    print_books(plan.books, COLUMNS, "Tenants")
+    print_cards(plan.capacity, plan.shares)
+    for book in plan.books:
+        for sentence in book.problems:
+            print(f"✗ {book.name}: {sentence}")
+        for sentence in shrunk(book):
+            print(f"! {book.name}: {sentence}: all promises together exceed the cards")
+    for note in plan.notes:
+        print(f"! {note}")
+
+
+def _as_json(plan: QuotaPlan) -> dict[str, Any]:
+    return {
+        "tenants": [book_json(book) for book in plan.books],
+        "cards": cards_json(plan.capacity, plan.shares),
+        "changes": [_change_json(change) for change in (*plan.tenants, *plan.kueue)],
+        "notes": list(plan.notes),
+    }
+
+
+def _change_json(change: Change) -> dict[str, Any]:
+    kind, namespace, name = change.key
+    where = {"kind": kind, "name": name, **({"namespace": namespace} if namespace else {})}
+    return {"action": change.action, **where, "details": list(change.details), "document": change.document}
+
+
+def _deletion(name: str, item: Json) -> Change:
+    return Change("delete", (KIND, "", name), item)
+
+
+def _differences(wanted: Json, found: Json) -> Iterable[str]:
+    """Of the specs both ways, of labels and annotations what the file says."""
+    for key in ("labels", "annotations"):
+        have = found["metadata"].get(key) or {}
+        for name, value in (wanted["metadata"].get(key) or {}).items():
+            yield from _unequal(value, have.get(name), f"metadata.{key}[{name}]")
+    stored = {"namespaces": [], "classes": [], **(found.get("spec") or {})}
+    yield from _unequal(wanted["spec"], with_defaults({"spec": stored})["spec"], "spec")
+
+
+def _unequal(wanted: Any, found: Any, path: str) -> Iterable[str]:
+    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        for key in sorted({*wanted, *found}):
+            yield from _unequal(wanted.get(key), found.get(key), f"{path}.{key}")
+    elif _are_lists_of_objects(wanted, found):
+        for i, (one, other) in enumerate(zip(wanted, found, strict=True)):
+            yield from _unequal(one, other, f"{path}[{i}]")
+    elif wanted != found:
+        yield f"{path}: {_text(found)} → {_text(wanted)}"
+
+
+def _are_lists_of_objects(one: Any, other: Any) -> bool:
+    lists = isinstance(one, list) and isinstance(other, list) and len(one) == len(other)
+    return lists and all(isinstance(item, Mapping) for item in (*one, *other))
+
+
+def _text(value: Any) -> str:
+    return "nothing" if value is None else value if isinstance(value, str) else json.dumps(value)

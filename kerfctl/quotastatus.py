@@ -1,0 +1,139 @@
+"""`kerf quota status`: every tenant's books, worked out afresh, beside what the objects and Kueue say."""
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kerf.values.accounts import ClassBook, TenantBook
+from kerf.values.quota import DIMENSIONS, NOTHING, Amount, Bound
+from kerf.values.units import show
+from kerf.vendors.registry import NAMES
+from kerf.wire import kueue
+from kerf.wire.accounts import parse_book, shrunk
+from kerf.wire.errors import WireError
+from kerfctl.quotatables import UNITS, amount_text, book_json, print_books
+from kerfctl.quotaworld import World, read_world
+from scheduler.kueue.activity import seen_by_tenant
+from scheduler.quota.accounts import tenant_books
+
+Json = Mapping[str, Any]
+COLUMNS = ("guaranteed", "borrowed", "used", "pending", "limit")
+WITH_KUEUE = (*COLUMNS, "reserved", "drift")
+COMPARED = ("guaranteed", "limit", "used", "pending")
+
+
+def run_status(args: argparse.Namespace) -> int:
+    """Read, count and print. Exit status 0: what is wrong is told, not a failure of this command."""
+    world = read_world(args)
+    items = {str(item["metadata"]["name"]): item for item in world.tenants or ()}
+    store, keeper = world.store(items.values())
+    seen = seen_by_tenant(store, world.workloads if world.kueue else None)
+    books = tenant_books(store.quotas.shares, store.quotas.capacity, seen, enforced=world.enforced)
+    live = world.kube is not None  # snapshots hold no status
+    stale = {book.name: list(staleness(items[book.name], book)) if live else [] for book in books}
+    amiss = queue_problems(world, books)
+    if args.json:
+        tenants = [{**book_json(book), "stale": stale[book.name]} for book in books]
+        unreadable = [{"name": name, "problems": [sentence]} for name, sentence in sorted(keeper.unreadable.items())]
+        print(json.dumps({"tenants": [*tenants, *unreadable], "kueue": amiss, "notes": list(world.notes)}, indent=2))
+        return 0
+    print_books(books, WITH_KUEUE if world.kueue else COLUMNS, "Tenants")
+    for line in (*_sentences(books, keeper.unreadable), *_drifts(books)):
+        print(line)
+    for name, sentences in stale.items():
+        for sentence in sentences:
+            print(f"! {name}: {sentence}")
+    for sentence in (*amiss, *world.notes):
+        print(f"! {sentence}")
+    if not items and not world.notes:
+        print("no TenantQuota: nobody is limited")
+    return 0
+
+
+def staleness(item: Json, book: TenantBook) -> Iterable[str]:
+    """Where the object's own status is not what is so: its controller is late, or not running."""
+    status = item.get("status") or {}
+    if not status:
+        yield "its status was never written; is the scheduler running, and does it lead?"
+        return
+    observed, generation = status.get("observedGeneration"), item["metadata"].get("generation")
+    if observed != generation:
+        yield f"its status is of generation {observed}, the object of {generation}"
+    try:
+        told = {entry.slug: entry for entry in parse_book(item).classes}
+    except WireError:
+        return
+    for entry in book.classes:
+        said = told.pop(entry.slug, None)
+        if said is None:
+            yield f"its status does not know {entry.model}"
+        else:
+            yield from _stale_class(said, entry)
+    for gone in told.values():
+        yield f"its status still has {gone.model}"
+
+
+def queue_problems(world: World, books: tuple[TenantBook, ...]) -> list[str]:
+    """Queues that Kueue does not use, and queues whose own status says other numbers than their workloads."""
+    queues = {str(q["metadata"]["name"]): q for q in world.managed or () if q["kind"] == "ClusterQueue"}
+    found = []
+    for book in books:
+        queue = queues.get(book.name)
+        if not world.kueue or world.managed is None or not book.classes:
+            continue
+        if queue is None:
+            found.append(f"tenant {book.name} has no ClusterQueue: apply it, or let the controller do so")
+            continue
+        active = kueue.conditions_of(queue).get("Active") or {}
+        if active.get("status") == "False":
+            found.append(f"ClusterQueue {book.name} is not active: {active.get('message', '')}")
+        found += _unlike_workloads(queue, book)
+    return found
+
+
+def _unlike_workloads(queue: Json, book: TenantBook) -> Iterable[str]:
+    told = kueue.parse_flavor_usage(queue.get("status") or {}, "flavorsReservation", NAMES)
+    for entry in book.classes:
+        said, reserved = told.get(entry.slug, (NOTHING, NOTHING))[0], entry.reserved or NOTHING
+        if said != reserved:
+            yield (
+                f"ClusterQueue {book.name} says {amount_text(said)} of {entry.slug}, its workloads reserve "
+                f"{amount_text(reserved)}: Kueue's status lags a second or two; longer is a fault"
+            )
+
+
+def _sentences(books: tuple[TenantBook, ...], unreadable: Mapping[str, str]) -> Iterable[str]:
+    for book in books:
+        yield from (f"✗ {book.name}: {sentence}" for sentence in book.problems)
+        yield from (f"! {book.name}: {text}: all promises together exceed the cards" for text in shrunk(book))
+        yield from (f"… {sentence}" for sentence in book.waiting)
+    yield from (f"✗ {name}: {sentence}" for name, sentence in sorted(unreadable.items()))
+
+
+def _drifts(books: tuple[TenantBook, ...]) -> Iterable[str]:
+    for book in books:
+        for entry in book.classes:
+            if entry.drift:
+                yield (
+                    f"✗ {book.name}: Kueue's books and the grants differ by {amount_text(entry.drift)} of {entry.slug} "
+                    "(more than 0: admitted and not held; less: held and not admitted)"
+                )
+
+
+def _stale_class(said: ClassBook, entry: ClassBook) -> Iterable[str]:
+    for field in COMPARED:
+        one, other = getattr(said, field), getattr(entry, field)
+        for name in DIMENSIONS:
+            before, now = _of(one, name), _of(other, name)
+            if before != now:
+                yield f"its status says {field} {_show(before)} {UNITS[name]} of {entry.model}, it is {_show(now)}"
+
+
+def _of(value: Amount | Bound, name: str) -> int | None:
+    number: int | None = getattr(value, name)
+    return number
+
+
+def _show(value: int | None) -> str:
+    return "unlimited" if value is None else show(value)

@@ -1,0 +1,113 @@
+"""`kerf repack`: which pods to move so that whole cards, or a waiting pod, get room."""
+
+import argparse
+import json
+import time
+from typing import Any
+
+from kerfctl.failure import FailureError
+
+GONE_SECONDS = 120.0
+
+
+def add_parser(verbs: Any) -> None:
+    """`repack`."""
+    from kerfctl.arguments import add_cluster_arguments
+
+    parser = verbs.add_parser("repack", help="plan (and apply) moves that free whole cards or make room for a pod")
+    add_cluster_arguments(parser)
+    parser.add_argument("--for", dest="target", metavar="NAMESPACE/POD", help="make room for this waiting pod")
+    parser.add_argument("--max-moves", type=int, default=8, metavar="N", help="pods to move at most (default: 8)")
+    parser.add_argument("--plan", action="store_true", help="print the plan only (the default)")
+    parser.add_argument("--apply", action="store_true", help="evict in that order; stop at the first surprise")
+    parser.add_argument("--file", action="append", metavar="FILE", help="plan for this snapshot instead of the cluster")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan, print, and apply if asked to."""
+    from kerfctl.moves import plan_moves
+
+    if args.max_moves < 1:
+        raise FailureError(f"--max-moves {args.max_moves}: write a number from 1")
+    if args.apply and args.file:
+        raise FailureError("--apply works on a cluster, not on --file")
+    repack = plan_moves(args)
+    if args.json:
+        print(json.dumps(_as_json(repack), indent=2))
+    else:
+        print(_as_text(repack))
+    if args.apply and repack.moves:
+        return _apply(args, repack)
+    return 0
+
+
+def _as_json(repack: Any) -> dict[str, Any]:
+    moves = [{"pod": m.pod, "from": m.from_node, "to": m.to_node} for m in repack.moves]
+    placed = [{"pod": p.pod_key, "node": p.node} for p in repack.placed]
+    return {"moves": moves, "frees": list(repack.frees), "placed": placed, "status": repack.status}
+
+
+def _as_text(repack: Any) -> str:
+    if repack.rejected:
+        return f"no plan: the checker refused it ({repack.rejected})"
+    lines = [f"{i}. move {m.pod} from {m.from_node} to {m.to_node}" for i, m in enumerate(repack.moves, 1)]
+    lines += [f"then {p.pod_key} fits on {p.node}" for p in repack.placed]
+    if repack.frees:
+        lines.append(f"empties {', '.join(repack.frees)}")
+    return "\n".join(lines) or f"nothing to move ({repack.status})"
+
+
+def _apply(args: argparse.Namespace, repack: Any) -> int:
+    """Evict one pod after another, each only while the live state is what the plan expects."""
+    from kerf.kube import paths
+    from kerf.kube.errors import KubeError
+    from kerf.wire.objects import render_eviction
+    from kerfctl.cluster import connect_to
+
+    kube = connect_to(args)
+    for number, move in enumerate(repack.moves, 1):
+        step = f"stopped before move {number} of {len(repack.moves)}, {move.pod}"
+        if surprise := _surprise(kube, args.policy, move):
+            raise FailureError(f"{step}: {surprise}")
+        namespace, _, name = move.pod.partition("/")
+        try:
+            kube.create(paths.eviction(namespace, name), render_eviction(namespace, name, move.uid))
+            _await_gone(kube, namespace, name, move.uid)
+        except KubeError as error:
+            raise FailureError(f"{step}: {error}") from error
+        print(f"{number}. evicted {move.pod} from {move.from_node}")
+    return 0
+
+
+def _surprise(kube: Any, policy: str | None, move: Any) -> str:
+    """What is not as the plan has it: the pod has left, or its new place is taken."""
+    from kerf.values.grant import card_uses
+    from kerfctl.cluster import live_store
+
+    store = live_store(kube, policy)
+    tenant = store.tenants.get(move.uid)
+    if tenant is None or tenant.node != move.from_node:
+        return f"it is no longer on {move.from_node}"
+    free = {state.card.id: state.free for state in store.fleet.state(move.to_node).cards if state.usable}
+    for card, use in card_uses(move.grant, tenant.holding.stages if tenant.holding else ()).items():
+        here = free.get(card)
+        if here is None or use.memory_mib > here.memory_mib or use.cores > here.cores or use.slots > here.slots:
+            return f"its new place on {move.to_node} is taken"
+    return ""
+
+
+def _await_gone(kube: Any, namespace: str, name: str, uid: str) -> None:
+    from kerf.kube import paths
+    from kerf.kube.errors import NotFound
+
+    deadline = time.monotonic() + GONE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if kube.get(paths.pod(namespace, name))["metadata"]["uid"] != uid:
+                return
+        except NotFound:
+            return
+        time.sleep(0.5)
+    raise FailureError(f"{namespace}/{name} is still ending after {GONE_SECONDS:.0f} s; nothing further was evicted")

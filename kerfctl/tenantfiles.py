@@ -1,0 +1,46 @@
+"""Tenant files: every TenantQuota of files and folders, checked one by one and against each other."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from kerf.values.quota import TenantQuota
+from kerf.wire.errors import WireError
+from kerf.wire.quota import KIND, conflicts, parse_tenant
+from kerfctl.documents import read_objects
+from kerfctl.failure import FailureError
+
+Json = dict[str, Any]
+
+
+def read_tenants(paths: Iterable[str]) -> dict[str, Json]:
+    """By name, the TenantQuota documents. Raises FailureError with a line for each mistake: file, field and fix."""
+    found: dict[str, tuple[str, Json, TenantQuota]] = {}
+    mistakes = []
+    names = list(paths)
+    for path in names:
+        for file, document in read_objects(path):
+            try:
+                tenant = _tenant(document)
+            except WireError as error:
+                mistakes.append(f"{file}: {error}")
+                continue
+            if tenant.name in found:
+                mistakes.append(
+                    f"{file}: tenant {tenant.name} is in {found[tenant.name][0]} already: drop one of the two"
+                )
+                continue
+            found[tenant.name] = (file, document, tenant)
+    for name, sentence in conflicts(tenant for _, _, tenant in found.values()).items():
+        mistakes.append(f"{found[name][0]}: spec.namespaces: {sentence}")
+    if mistakes:
+        raise FailureError("\n".join(mistakes))
+    if not found:
+        raise FailureError(f"{', '.join(names)}: no TenantQuota; see examples/tenants")
+    return {name: document for name, (_, document, _) in sorted(found.items())}
+
+
+def _tenant(document: Json) -> TenantQuota:
+    """The tenant of a document; another kind in a tenant file is a mistake, as it would be silently left out."""
+    if document.get("kind") != KIND:
+        raise WireError("kind", document.get("kind"), f"a tenant file holds kind: {KIND} alone")
+    return parse_tenant(document)

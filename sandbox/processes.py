@@ -1,0 +1,190 @@
+"""Processes on this machine: started with a log and a death signal, awaited by condition, stopped in reverse order."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sandbox.errors import SandboxError
+
+LAUNCHER = Path(__file__).with_name("launch.py")
+LOG_LINES = 20
+READY_SECONDS = 90.0
+GRACE_SECONDS = 10.0
+
+# The kernel ties a death signal to the thread that forked. This one lives as long as the interpreter; callers' may not.
+_SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-spawn")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program to run, and how to tell that it serves.
+
+    `env` is added to this process's own; `group_file` is a ``cgroup.procs`` file to join, if any; `ready` is asked
+    again and again and must not raise.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    ready: Callable[[], bool] = lambda: True
+    group_file: Path | None = None
+
+
+def await_until(condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
+    """Return as soon as `condition` holds; raise SandboxError when `seconds` have passed."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SandboxError(f"waited {seconds:.0f} s in vain for {what}")
+        time.sleep(0.05)
+
+
+def tail(path: Path, lines: int = LOG_LINES) -> str:
+    """The last lines of a text file, or a remark that there is none."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - 64 * 1024))
+            end = log.read().decode(errors="replace").splitlines()[-lines:]
+    except OSError:
+        return "(no log)"
+    return "\n".join(end) or "(empty log)"
+
+
+class Supervisor:
+    """The processes of one sandbox, by name, in the order in which they were first started.
+
+    Every one logs to ``logs/NAME.log`` under the run directory and dies with this process. Only processes that were
+    started here are ever signalled.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        """`run_dir` must exist."""
+        self._logs = run_dir / "logs"
+        self._logs.mkdir(exist_ok=True)
+        self._commands: dict[str, Command] = {}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, command: Command, seconds: float = READY_SECONDS) -> int:
+        """Start a command under its name and wait until it is ready; its pid.
+
+        Raises SandboxError with the end of the log when it dies first or is not ready within `seconds`.
+        """
+        self.launch(command)
+        self.await_ready(command.name, seconds)
+        return self._running[command.name].pid
+
+    def launch(self, command: Command) -> None:
+        """Start a command under its name and return at once."""
+        if self.alive(command.name):
+            raise SandboxError(f"{command.name} already runs")
+        self._commands[command.name] = command
+        self._running[command.name] = spawn(
+            command.argv, self.log(command.name), {**_own_environment(), **command.env}, group_file=command.group_file
+        )
+
+    def await_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
+        """Wait until a launched command is ready, as `start` does."""
+        ready = self._commands[name].ready
+        self.await_until(ready, f"{name} to become ready", name, seconds)
+
+    def await_until(self, condition: Callable[[], bool], what: str, name: str, seconds: float = READY_SECONDS) -> None:
+        """Wait for a condition that the process `name` brings about; SandboxError shows the end of its log."""
+        try:
+            await_until(lambda: self._require_alive(name) and condition(), what, seconds)
+        except SandboxError as error:
+            log = self.log(name)
+            raise SandboxError(f"{error}; the end of {log}:\n{tail(log)}") from None
+
+    def restart(self, name: str, seconds: float = READY_SECONDS) -> int:
+        """Start again, with the same command, what was stopped or killed; stop it first if it still runs. Its pid."""
+        self.stop(name)
+        return self.start(self._commands[name], seconds)
+
+    def kill(self, name: str, signum: int = signal.SIGKILL) -> None:
+        """Send a signal; after SIGKILL wait until the process is gone."""
+        process = self._process(name)
+        with suppress(ProcessLookupError):
+            process.send_signal(signum)
+        if signum == signal.SIGKILL:
+            process.wait()
+
+    def stop(self, name: str, grace: float = GRACE_SECONDS) -> None:
+        """SIGTERM, then SIGKILL after `grace` seconds. Does nothing for a process that is gone."""
+        process = self._process(name)
+        process.terminate()
+        try:
+            process.wait(grace)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def stop_all(self) -> None:
+        """Stop every process, the last one started first."""
+        for name in reversed(self._running):
+            self.stop(name)
+
+    def alive(self, name: str) -> bool:
+        """Whether a process of that name was started and still runs."""
+        process = self._running.get(name)
+        return process is not None and process.poll() is None
+
+    def pid(self, name: str) -> int:
+        """The pid of the latest process of that name."""
+        return self._process(name).pid
+
+    def names(self) -> tuple[str, ...]:
+        """Every name ever started, oldest first."""
+        return tuple(self._running)
+
+    def log(self, name: str) -> Path:
+        """Where a process logs, restarts included."""
+        return self._logs / f"{name}.log"
+
+    def _process(self, name: str) -> subprocess.Popen[bytes]:
+        try:
+            return self._running[name]
+        except KeyError:
+            known = ", ".join(self._running) or "nothing"
+            raise SandboxError(f"{name} was never started here; started: {known}") from None
+
+    def _require_alive(self, name: str) -> bool:
+        code = self._process(name).poll()
+        if code is not None:
+            raise SandboxError(f"{name} exited with code {code}")
+        return True
+
+
+def spawn(
+    argv: tuple[str, ...], log: Path, env: Mapping[str, str], *, cwd: Path | None = None, group_file: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a program that appends its output to `log`, ignores our Ctrl-C, and dies when this process does."""
+    return _SPAWNER.submit(_spawn, argv, log, env, cwd, group_file).result()
+
+
+def _spawn(
+    argv: tuple[str, ...], log: Path, env: Mapping[str, str], cwd: Path | None, group_file: Path | None
+) -> subprocess.Popen[bytes]:
+    group = str(group_file) if group_file else "-"
+    launcher = (sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), group)
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            (*launcher, *argv),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+        )
+
+
+def _own_environment() -> dict[str, str]:
+    """Everything here talks to this machine alone, so no proxy has a part in it."""
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}

@@ -1,0 +1,92 @@
+"""Kerf's own daemons as processes of a sandbox: what a chart would install, with simulated cards."""
+
+import ssl
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.commands import answers
+from sandbox.controlplane import ControlPlane
+from sandbox.documents import MAKERS, TENANTS, Webhook
+from sandbox.layout import free_ports
+from sandbox.node import Node
+from sandbox.processes import Command
+from sandbox.scheduling import Extender
+
+EXTENDER, WEBHOOK, PLUGIN = "kerf-scheduler", "kerf-webhook", "kerf-deviceplugin"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Where Kerf's daemons listen. Their processes are called kerf-scheduler, kerf-webhook and kerf-deviceplugin."""
+
+    extender_url: str
+    webhook_url: str
+
+
+def start_stack(cp: ControlPlane, *, policy: Path | None = None, scheduler_arguments: tuple[str, ...] = ()) -> Stack:
+    """Start webhook and extender, register them, start kube-scheduler with the extender."""
+    extender_port, webhook_port = free_ports(2)
+    config = ("--config", str(policy)) if policy else ()
+    extender_url = f"http://127.0.0.1:{extender_port}"
+    start_extender(cp, extender_port, (*config, *scheduler_arguments))
+    cert, key = cp.authority.issue("kerf-webhook", hosts=("127.0.0.1",)).write(cp.layout.pki, "kerf-webhook")
+    trust = ssl.create_default_context(cafile=cp.ca)
+    webhook_url = f"https://127.0.0.1:{webhook_port}"
+    cp.supervisor.start(
+        Command(
+            WEBHOOK,
+            _python(
+                "webhook",
+                *("--bind", f"127.0.0.1:{webhook_port}", "--tls-cert", str(cert), "--tls-key", str(key)),
+                *("--kubeconfig", str(cp.kubeconfig_for(WEBHOOK))),
+                *("--trusted-user", EXTENDER, "--trusted-user", PLUGIN, *config),
+            ),
+            ready=lambda: answers(f"{webhook_url}/readyz", trust),
+        )
+    )
+    cp.register_webhook(Webhook("kerf", f"{webhook_url}/mutate", cp.ca.read_bytes(), more=(*MAKERS, *TENANTS)))
+    cp.start_scheduler(Extender(extender_url))
+    return Stack(extender_url, webhook_url)
+
+
+def start_extender(cp: ControlPlane, port: int, arguments: tuple[str, ...] = (), name: str = EXTENDER) -> None:
+    """Start one extender and wait until it has read the cluster."""
+    kubeconfig = cp.kubeconfig_for(name)
+    cp.supervisor.start(
+        Command(
+            name,
+            _python("scheduler", "--kubeconfig", str(kubeconfig), "--bind", f"127.0.0.1:{port}", *arguments),
+            ready=lambda: answers(f"http://127.0.0.1:{port}/readyz"),
+        )
+    )
+
+
+def start_plugin(cp: ControlPlane, node: Node, fleet: Path, arguments: tuple[str, ...] = ()) -> None:
+    """Start the device plugin of a real node with the simulated cards of a fleet file."""
+    state = cp.run_dir / "kerf-state"
+    state.mkdir(exist_ok=True)
+    inventory = f"/api/v1/nodes/{node.name}"
+
+    def published() -> bool:
+        found = cp.api.get(inventory)
+        slots = int(found["status"].get("allocatable", {}).get("nvidia.com/gpu", "0"))
+        return slots > 0 and "kerf.dev/inventory" in found["metadata"].get("annotations", {})
+
+    cp.supervisor.start(
+        Command(
+            PLUGIN,
+            _python(
+                "deviceplugin",
+                *("--node-name", node.name, "--kubeconfig", str(cp.kubeconfig_for(PLUGIN))),
+                *("--probe", f"simulated:{fleet}", "--pod-resources-socket", str(node.pod_resources_socket)),
+                *("--device-plugin-dir", str(node.device_plugin_dir), "--cdi-dir", str(node.cdi_dirs[0])),
+                *("--state-dir", str(state), *arguments),
+            ),
+            ready=published,
+        )
+    )
+
+
+def _python(module: str, *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", module, *arguments)

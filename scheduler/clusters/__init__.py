@@ -1,0 +1,1 @@
+"""Several clusters: MultiKueue's dispatcher and what it asks of the worker clusters."""

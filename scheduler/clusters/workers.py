@@ -1,0 +1,192 @@
+"""One worker cluster seen from the manager: its nodes, pods, queues and flavors, and what it can offer a workload."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kerf.kube import paths
+from kerf.kube.client import Kube
+from kerf.kube.mirror import Mirror
+from kerf.kube.watch import Follower
+from kerf.values.ask import PodAsk
+from kerf.values.quota import class_of
+from kerf.values.verdict import Misfit
+from kerf.wire.classes import class_label, selected_classes
+from kerf.wire.kueue import path_of
+from kerf.wire.multikueue import Dispatchable
+from kerf.wire.resources import parse_pod
+from scheduler.clusters.nominate import Offer
+from scheduler.core.explain import explain_misfit
+from scheduler.core.state import NodeState
+from scheduler.solver.problem import Problem
+from scheduler.solver.solve import plan
+from scheduler.state.store import Store
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A workload and the asks of all its pods that want cards."""
+
+    workload: Dispatchable
+    asks: tuple[PodAsk, ...]
+
+
+def need_of(workload: Dispatchable, store: Store) -> Need:
+    """What the pods of a workload ask of a cluster. Raises WireError."""
+    names = tuple(vendor.names for vendor in store.vendors)
+    asks: list[PodAsk] = []
+    for group in workload.groups:
+        ask = parse_pod(group.pod, names, store.policy.defaults)
+        if ask.containers:
+            # A worker places each pod by itself or by its own gang rules; here only room for all of them counts.
+            alike = replace(ask, gang=None, gang_size=0, name=f"{workload.name}/{group.name}")
+            asks.extend(replace(alike, uid=f"{workload.uid}/{group.name}/{i}") for i in range(group.count))
+    return Need(workload, tuple(asks))
+
+
+class Worker:
+    """Follows a cluster into `store`; cards count, the worker's taints and other node labels are for its own scheduler.
+
+    `honours_pin` says that its Kueue assigns no flavor but the pinned ones.
+    """
+
+    def __init__(
+        self, name: str, kube: Kube, store: Store, stirred: threading.Event, *, honours_pin: bool = False
+    ) -> None:
+        self.name = name
+        self.store = store
+        self._honours_pin = honours_pin
+        self._answers: dict[str, tuple[tuple[object, ...], Offer]] = {}
+        kinds = ("LocalQueue", "ClusterQueue", "ResourceFlavor")
+        self._kueue = Mirror(kube, {kind: path_of(kind) for kind in kinds}, stirred=stirred)
+        self._followers = (
+            Follower(kube, paths.NODES, _then(store.replace_nodes, stirred.set), _then2(store.apply_node, stirred.set)),
+            Follower(kube, paths.PODS, _then(store.replace_pods, stirred.set), _then2(store.apply_pod, stirred.set)),
+        )
+
+    def start(self) -> None:
+        """Begin to follow; returns at once."""
+        self._kueue.start()
+        for follower in self._followers:
+            follower.start()
+
+    def stop(self) -> None:
+        """Stop following."""
+        self._kueue.stop()
+        for follower in self._followers:
+            follower.stop()
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything was read once."""
+        return self._kueue.synced and all(follower.synced.is_set() for follower in self._followers)
+
+    def offer(self, need: Need, before: Sequence[Need]) -> Offer:
+        """What this cluster says of a workload, when all that was nominated to it `before` takes its part first."""
+        if not self.ready:
+            return Offer(self.name, "it has not been read yet")
+        flavors, problem = self._flavors_for(need.workload)
+        if problem:
+            return Offer(self.name, problem)
+        if not need.asks:
+            return Offer(self.name, flavors=flavors)
+        earlier = tuple(other.workload.uid for other in before)
+        stamp = (need.workload.version, self.store.fleet.version, self.store.inventory, flavors, earlier)
+        known = self._answers.get(need.workload.uid)
+        if known is None or known[0] != stamp:
+            known = self._answers[need.workload.uid] = (stamp, self._placed(need, before, flavors))
+        return known[1]
+
+    def forget(self, uids: set[str]) -> None:
+        """Keep answers for these workloads alone."""
+        self._answers = {uid: answer for uid, answer in self._answers.items() if uid in uids}
+
+    def _placed(self, need: Need, before: Sequence[Need], flavors: tuple[str, ...]) -> Offer:
+        states = self._states()
+        promised = tuple(ask for other in before for ask in other.asks)
+        missing = set(plan(Problem(states, (*promised, *need.asks), self.store.policy)).unplaced)
+        if not missing:
+            return Offer(self.name, "", self._free(need.workload.classes, states), flavors)
+        if before and not plan(Problem(states, need.asks, self.store.policy)).unplaced:
+            names = ", ".join(other.workload.key for other in before)
+            return Offer(self.name, f"its free cards are promised to {names}")
+        fit = sum(ask.uid not in missing for ask in need.asks)
+        return Offer(self.name, f"{fit} of {len(need.asks)} pods fit now{self._why(need.asks[0], states)}")
+
+    def _why(self, ask: PodAsk, states: tuple[NodeState, ...]) -> str:
+        """What stands in the way of a pod that fits on no node, commonest first."""
+        answers = [self.store.engine.place_on(ask, state) for state in states]
+        misses = [answer for answer in answers if isinstance(answer, Misfit)]
+        if not states:
+            return "; no node of it has cards"
+        if len(misses) < len(answers):
+            return ""
+        (said, nodes), *_ = Counter(explain_misfit(miss) for miss in misses).most_common(1)
+        return f"; {said} on {nodes} of {len(states)} nodes"
+
+    def _flavors_for(self, workload: Dispatchable) -> tuple[tuple[str, ...], str]:
+        """The worker's flavors of the workload's class, or why its queue cannot keep to that class."""
+        queue = self._kueue.get("LocalQueue", workload.queue, workload.namespace)
+        if queue is None:
+            return (), f"it has no LocalQueue {workload.namespace}/{workload.queue}"
+        name = str(queue["spec"].get("clusterQueue"))
+        cluster_queue = self._kueue.get("ClusterQueue", name)
+        if cluster_queue is None:
+            return (), f"it has no ClusterQueue {name}"
+        if not workload.classes:
+            return (), ""
+        if len(workload.classes) > 1:
+            return (), f"classes {', '.join(workload.classes)} in one workload cannot be kept apart on a worker"
+        listed = [
+            str(each["name"])
+            for group in cluster_queue["spec"].get("resourceGroups") or ()
+            for each in group.get("flavors") or ()
+        ]
+        ours = tuple(sorted(each for each in listed if workload.classes[0] in self._classes(each)))
+        if not ours:
+            return (), f"its ClusterQueue {name} has no flavor with {class_label(workload.classes[0])}"
+        others = sorted(each for each in listed if each not in ours and self._classes(each))
+        if others and not self._honours_pin:
+            return (
+                (),
+                f"its ClusterQueue {name} may assign {', '.join(others)} instead: turn on ConcurrentAdmission there",
+            )
+        return ours, ""
+
+    def _classes(self, flavor: str) -> tuple[str, ...]:
+        found = self._kueue.get("ResourceFlavor", flavor) or {}
+        return selected_classes((found.get("spec") or {}).get("nodeLabels") or {})
+
+    def _states(self) -> tuple[NodeState, ...]:
+        names = self.store.node_names()
+        with self.store.lock:
+            states = [self.store.fleet.state(name) for name in names]
+        return tuple(state for state in states if state.cards)
+
+    def _free(self, classes: tuple[str, ...], states: tuple[NodeState, ...]) -> int:
+        return sum(
+            max(card.free.memory_mib, 0)
+            for state in states
+            for card in state.cards
+            if card.usable and (not classes or class_of(card.card).slug in classes)
+        )
+
+
+def _then(act: Callable[[list[dict[str, Any]]], None], after: Callable[[], None]) -> Callable[..., None]:
+    def both(items: list[dict[str, Any]]) -> None:
+        act(items)
+        after()
+
+    return both
+
+
+def _then2(act: Callable[[str, Json], None], after: Callable[[], None]) -> Callable[..., None]:
+    def both(kind: str, item: dict[str, Any]) -> None:
+        act(kind, item)
+        after()
+
+    return both

@@ -1,0 +1,135 @@
+"""Keeps the store's quota book true: TenantQuotas, ResourceQuotas and live cards in, limits out.
+
+Every replica has one, because every replica answers filter; writing to the cluster is the quota controller's part.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from kerf.values.policy import QuotaEngine
+from kerf.values.quota import TenantQuota
+from kerf.wire.errors import WireError
+from kerf.wire.quota import conflicts, parse_tenant
+from kerf.wire.resourcequota import parse_hard
+from scheduler.quota.capacity import capacity
+from scheduler.quota.damper import Damper
+from scheduler.quota.shares import divide
+from scheduler.state.store import Store
+
+_LOG = logging.getLogger("kerf.quota")
+Json = dict[str, Any]
+LOOK_S = 0.25
+
+
+class QuotaKeeper:
+    """Follows the objects (`replace_…`, `change_…` are a Follower's callbacks) and installs what they mean."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._stirred = threading.Event()
+        self._tenants: dict[str, TenantQuota] = {}
+        self._hard: dict[tuple[str, str], Json] = {}
+        self._damper = Damper(store.policy.quota.shrink_after_s)
+        self._seen: object = None
+        self._listed = False
+        self.generations: dict[str, int] = {}
+        """The generation of each TenantQuota that the limits in force were made from."""
+        self.unreadable: dict[str, str] = {}
+        """Sentences about TenantQuotas that cannot be read, by name."""
+
+    # ---- what the watches say
+    def replace_tenants(self, items: list[Json]) -> None:
+        """The whole list of TenantQuotas."""
+        with self._lock:
+            self._listed = True
+            self._tenants.clear()
+            self.unreadable.clear()
+            for item in items:
+                self._read(item)
+        self._stirred.set()
+
+    def change_tenant(self, kind: str, item: Json) -> None:
+        """One event of a TenantQuota."""
+        with self._lock:
+            name = str((item.get("metadata") or {}).get("name", ""))
+            self._tenants.pop(name, None)
+            self.unreadable.pop(name, None)
+            if kind != "DELETED":
+                self._read(item)
+        self._stirred.set()
+
+    def replace_hard(self, items: list[Json]) -> None:
+        """The whole list of ResourceQuotas."""
+        with self._lock:
+            self._hard = {_key(item): item for item in items}
+        self._stirred.set()
+
+    def change_hard(self, kind: str, item: Json) -> None:
+        """One event of a ResourceQuota."""
+        with self._lock:
+            self._hard.pop(_key(item), None)
+            if kind != "DELETED":
+                self._hard[_key(item)] = item
+        self._stirred.set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether limits were installed once."""
+        return self._seen is not None
+
+    # ---- the loop
+    def run(self, stop: threading.Event) -> None:
+        """Refresh whenever something changed, until told to stop."""
+        while not stop.is_set():
+            self._stirred.wait(LOOK_S)
+            self._stirred.clear()
+            try:
+                self.refresh()
+            except Exception:  # noqa: BLE001 (yesterday's limits are better than none)
+                _LOG.exception("quota was not refreshed; the limits in force stay")
+
+    def refresh(self) -> None:
+        """Install the limits that the objects and the cards mean now, if any of them changed."""
+        with self._lock:
+            listed, tenants = self._listed, dict(self._tenants)
+            hard = list(self._hard.values())
+        policy, now = self._store.policy, self._clock()
+        names = tuple(vendor.names for vendor in self._store.vendors)
+        limits = parse_hard(hard, names)
+        off = policy.quota.engine is QuotaEngine.OFF
+        if not (listed or off):
+            return  # no tenant known is not the same as no tenant there
+        if off:
+            tenants = {}
+        self._damper = replace(self._damper, seconds=policy.quota.shrink_after_s)
+        settles = self._damper.settles_at(now)
+        seen = (tenants, limits, policy, self._store.inventory, settles)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        found = capacity(self._store.node_values(), policy) if tenants or limits else {}
+        self._damper = self._damper.after(now, found)
+        shares = divide(tenants.values(), self._damper.capacity, conflicts(tenants.values()))
+        enforced = policy.quota.engine is QuotaEngine.KERF
+        self._store.set_quota(shares, self._damper.capacity, limits, enforced=enforced)
+
+    def _read(self, item: Mapping[str, Any]) -> None:
+        meta = item.get("metadata") or {}
+        name = str(meta.get("name", ""))
+        self.generations[name] = int(meta.get("generation") or 0)
+        try:
+            self._tenants[name] = parse_tenant(item)
+        except WireError as error:
+            self.unreadable[name] = str(error)
+            _LOG.warning("TenantQuota %s: %s", name, error)
+
+
+def _key(item: Json) -> tuple[str, str]:
+    meta = item.get("metadata") or {}
+    return str(meta.get("namespace", "")), str(meta.get("name", ""))

@@ -1,0 +1,108 @@
+"""Evictions for quota: when cards are gone and a tenant's file says `whenOver: evict`, its newest borrower goes.
+
+With Kueue a workload is deactivated and, once Kueue has taken its pods back, activated again, so that it waits in its
+queue. Without Kueue the pod is evicted through the Eviction API, so budgets hold.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from kerf.kube import paths
+from kerf.kube.client import Kube
+from kerf.kube.errors import Busy, NotFound
+from kerf.wire import kueue
+from kerf.wire.objects import render_eviction
+from scheduler.quota.evict import Running, victims
+from scheduler.state.store import Store
+from scheduler.state.tenants import State
+
+_LOG = logging.getLogger("kerf.quota")
+Json = Mapping[str, Any]
+Workloads = Sequence[Json]
+TAKEN = "kerf.dev/quota-evicted"
+"""Annotation of a workload that Kerf deactivated: whoever leads activates it again."""
+
+
+class Overdraft:
+    """One decision a round, so that the next round sees what it did."""
+
+    def __init__(self, store: Store, kube: Kube) -> None:
+        self._store = store
+        self._kube = kube
+        self._asked: set[str] = set()
+        """Pods that were told to go and are still ending."""
+
+    def look(self, workloads: Workloads | None) -> None:
+        """Evict who has to go; `workloads` are Kueue's, None without Kueue. Raises KubeError."""
+        if workloads is None:
+            running = self._pods()
+            self._asked &= {one.name for one in running}
+            for one in self._victims(running):
+                if one.name not in self._asked:
+                    self._evict(one)
+            return
+        self._reactivate(workloads)
+        for one in self._victims(self._admitted(workloads)):
+            self._deactivate(one)
+
+    def _victims(self, running: Iterable[Running]) -> tuple[Running, ...]:
+        with self._store.lock:
+            shares, capacity = self._store.quotas.shares, self._store.quotas.capacity
+        return victims(capacity, shares, running) if shares.tenants else ()
+
+    # ---- without Kueue
+    def _pods(self) -> list[Running]:
+        with self._store.lock:
+            book = self._store.quotas
+            return [
+                Running(f"{t.key}/{t.uid}", owner, book.usage_of(t.uid).by, t.created, t.priority)
+                for t in self._store.tenants.values()
+                if t.state is State.CONFIRMED and (owner := book.owner(t.key.partition("/")[0]))
+            ]
+
+    def _evict(self, one: Running) -> None:
+        namespace, name, uid = one.name.split("/")
+        try:
+            self._kube.create(paths.eviction(namespace, name), render_eviction(namespace, name, uid))
+        except (NotFound, Busy) as error:  # gone already, or its budget forbids it for now
+            _LOG.info("%s/%s is not evicted for quota now: %s", namespace, name, error)
+            return
+        self._asked.add(one.name)
+        _LOG.info("evicted %s/%s: tenant %s borrows what the cards no longer give", namespace, name, one.tenant)
+
+    # ---- with Kueue
+    def _admitted(self, workloads: Workloads) -> list[Running]:
+        names = tuple(vendor.names for vendor in self._store.vendors)
+        with self._store.lock:
+            shares = self._store.quotas.shares
+        tenant_of = {name: share.tenant.name for share in shares.tenants for name in share.tenant.namespaces}
+        found = []
+        for workload in workloads:
+            tenant = tenant_of.get(str(workload["metadata"].get("namespace", "")))
+            held = kueue.parse_reserved(workload, names) if tenant and kueue.is_active(workload) else {}
+            if tenant and held:
+                since, priority = kueue.admitted_at(workload), kueue.priority_of(workload)
+                found.append(Running(_path(workload), tenant, tuple(sorted(held.items())), since, priority))
+        return found
+
+    def _deactivate(self, one: Running) -> None:
+        self._patch(one.name, {"metadata": {"annotations": {TAKEN: "true"}}, "spec": {"active": False}})
+        _LOG.info("workload %s goes back to its queue: %s borrows what the cards no longer give", one.name, one.tenant)
+
+    def _reactivate(self, workloads: Workloads) -> None:
+        """Activate what Kueue has taken back."""
+        for workload in workloads:
+            marked = TAKEN in (workload["metadata"].get("annotations") or {})
+            if marked and not kueue.is_active(workload) and kueue.is_taken_back(workload):
+                self._patch(_path(workload), {"metadata": {"annotations": {TAKEN: None}}, "spec": {"active": True}})
+
+    def _patch(self, path: str, body: Json) -> None:
+        with suppress(NotFound):
+            self._kube.patch(path, body)
+
+
+def _path(workload: Json) -> str:
+    meta = workload["metadata"]
+    return f"{kueue.ROOT}/namespaces/{meta.get('namespace', '')}/workloads/{meta.get('name', '')}"

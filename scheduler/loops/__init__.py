@@ -1,1 +1,0 @@
-"""Background loops: each reads, plans (pure), applies."""

@@ -1,0 +1,58 @@
+"""Assumptions whose bind never became visible, and reservations whose time is over."""
+
+import logging
+import threading
+import time
+
+from kerf.kube import paths
+from kerf.kube.client import Kube
+from kerf.kube.errors import KubeError, NotFound
+from scheduler.state.store import Store
+from scheduler.state.tenants import Tenant
+
+_LOG = logging.getLogger("kerf.expire")
+ASK_AFTER_S = 5.0
+"""An assumed pod that the watch has not shown after this long is read from the API server. By then a Binding whose
+answer was lost has taken effect or never will (`scheduler.extender.bind.BIND_S`)."""
+EVERY_S = 2.0
+
+
+class Expiry:
+    """Asks the API server about old assumptions; only its word ends one."""
+
+    def __init__(self, store: Store, kube: Kube, ask_after_s: float = ASK_AFTER_S) -> None:
+        self._store = store
+        self._kube = kube
+        self._ask_after_s = ask_after_s
+
+    def run(self, stop: threading.Event) -> None:
+        """Look every two seconds until told to stop."""
+        while not stop.wait(EVERY_S):
+            try:
+                self.look()
+            except Exception:  # noqa: BLE001 (one round's defect must not end the loop)
+                _LOG.exception("expiry failed")
+
+    def look(self) -> None:
+        """One round."""
+        now = time.monotonic()
+        for tenant in self._store.assumed_before(now - self._ask_after_s):
+            self._ask(tenant)
+        for tenant in self._store.ledger.reservations_before(now):
+            _LOG.info("reservation of %s on %s is over", tenant.key, tenant.node)
+            self._store.drop_reservation(tenant.uid)
+
+    def _ask(self, tenant: Tenant) -> None:
+        namespace, _, name = tenant.key.partition("/")
+        try:
+            pod = self._kube.get(paths.pod(namespace, name))
+        except NotFound:
+            self._store.undo(tenant.uid)
+            return
+        except KubeError as error:
+            _LOG.warning("whether %s is bound is not known yet: %s", tenant.key, error)
+            return
+        if pod["metadata"].get("uid") == tenant.uid and pod["spec"].get("nodeName"):
+            self._store.apply_pod("MODIFIED", pod)
+        else:
+            self._store.undo(tenant.uid)

@@ -1,0 +1,39 @@
+"""Tell kube-scheduler that something changed: it tries refused pods again on any event of a node."""
+
+import logging
+import threading
+import uuid
+
+from kerf.kube import paths
+from kerf.kube.client import Kube
+from kerf.kube.errors import KubeError
+from scheduler.state.store import Store
+
+_LOG = logging.getLogger("kerf.wake")
+PLAN = "kerf.dev/plan"
+
+
+def wake_scheduler(kube: Kube, node: str, token: str) -> None:
+    """Write `token`, which has to differ from the last one, into one annotation of one node."""
+    try:
+        kube.patch(paths.node(node), {"metadata": {"annotations": {PLAN: token}}})
+    except KubeError as error:
+        _LOG.warning("kube-scheduler was not woken: %s", error)
+
+
+class Reveille:
+    """Wakes kube-scheduler once, when a term begins.
+
+    Planner and preemption look after refused pods, and a new leader knows of no refusals before these pods are tried
+    again, which kube-scheduler on its own does after minutes.
+    """
+
+    def __init__(self, store: Store, kube: Kube) -> None:
+        self._store = store
+        self._kube = kube
+
+    def run(self, stop: threading.Event) -> None:  # noqa: ARG002
+        """One write if somebody waits."""
+        names = self._store.node_names()
+        if names and self._store.pending.pods:
+            wake_scheduler(self._kube, names[0], uuid.uuid4().hex[:12])

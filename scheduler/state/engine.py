@@ -1,0 +1,186 @@
+"""The placement engine: where a pod fits, which node is best, which cards it gets. Incremental, deterministic.
+
+The caller holds the store's lock. Answers for a class of pods are kept and brought up to date where nodes have
+changed, so a call costs the nodes that changed since the class was last asked for, not the fleet.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerf.values.ask import PodAsk
+from kerf.values.grant import Grant
+from kerf.values.policy import SchedulingPolicy
+from kerf.values.verdict import Misfit, Reason
+from scheduler.core import bulk
+from scheduler.core.columns import Bools, Columns, Ints
+from scheduler.core.explain import Counts, Explanation, explain
+from scheduler.core.nearest import Field, shortlist
+from scheduler.core.place import place
+from scheduler.core.preference import wished
+from scheduler.core.state import NodeState
+from scheduler.policies import fragmentation
+from scheduler.policies.nodes import POLICIES
+from scheduler.policies.workload import Target
+from scheduler.state.fleet import Fleet
+from scheduler.state.lanes import Lane, Lanes
+from scheduler.state.views import CHUNK, View, Views
+
+FRAGMENTATION = "fragmentation"
+NOWHERE = -(2**62)
+"""Scores up to this one mean that the pod does not fit there."""
+_COST_LIMIT = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Per asked row, whether the pod fits and, where not, the `Reason`."""
+
+    feasible: Bools
+    reasons: NDArray[np.uint8]
+
+
+class Engine:
+    """`check_node` includes CPU, memory and cordon of the nodes; a live filter leaves them to kube-scheduler."""
+
+    def __init__(self, fleet: Fleet, policy: SchedulingPolicy, *, check_node: bool = False) -> None:
+        self.fleet = fleet
+        self.check_node = check_node
+        self._views = Views(fleet)
+        self.set_policy(policy)
+
+    def set_policy(self, policy: SchedulingPolicy) -> None:
+        """Decide by another policy from now on. Over-commitment is the fleet's: put the nodes again."""
+        self.policy = policy
+        self._lanes = Lanes(self.fleet, policy, self.check_node)
+
+    def set_target(self, target: Target) -> None:
+        """Pack for a given workload instead of the one that is seen."""
+        self._views.set_target(target)
+
+    def query(self, ask: PodAsk, rows: Ints) -> Answer:
+        """Whether the pod fits on each of the fleet's rows; -1 is a node that is not known."""
+        lane = self._lanes.get(ask)
+        reasons = np.where(rows < 0, np.uint8(Reason.NO_INVENTORY), lane.reasons[rows])
+        return Answer(reasons == 0, reasons)
+
+    def room(self, ask: PodAsk, rows: Ints) -> Bools:
+        """Where the pod fits with its CPU, its memory and the nodes' cordons, whoever checks those otherwise."""
+        columns = self.fleet.columns.take(np.maximum(rows, 0))
+        found: Bools = self.query(ask, rows).feasible & bulk.node_fits(ask, columns)
+        return found
+
+    def scores(self, ask: PodAsk, rows: Ints) -> Ints:
+        """A total order of the rows, best highest: by node policy, then by name. Rows that do not fit come last."""
+        lane = self._lanes.get(ask)
+        self._cost(lane)
+        costs, fits = lane.costs[rows].astype(np.int64), (rows >= 0) & (lane.reasons[rows] == 0)
+        behind = (costs - costs[fits].min(initial=_COST_LIMIT)) // self._window(ask)
+        span = len(lane.costs)
+        order = -behind * (span + 1) + span - self.fleet.ranks()[rows]
+        return np.where(fits, order, NOWHERE - np.arange(len(rows), dtype=np.int64))
+
+    def place(self, ask: PodAsk, node: str | int) -> Grant | Misfit:
+        """The pod's grant on a node, given by name or row: the cards that its score was computed for."""
+        name = node if isinstance(node, str) else self.fleet.name(node)
+        chain, weights = wished(ask, self.policy)
+        state, prices = self.fleet.state(name), self._prices(ask, name)
+        grant = place(ask, state, chain, weights, check_node=self.check_node, price=prices)
+        if isinstance(grant, Grant):
+            self._views.announce(ask)
+        return grant
+
+    def place_on(self, ask: PodAsk, state: NodeState) -> Grant | Misfit:
+        """The pod's grant on a node as it might be, for victims and plans: by the card policies alone."""
+        chain, weights = wished(ask, self.policy)
+        return place(ask, state, chain, weights, check_node=self.check_node)
+
+    def explain(self, ask: PodAsk, rows: Ints) -> Explanation:
+        """Why the pod fits on none of the rows: reasons by node count, the nearest miss and what would fit."""
+        lane = self._lanes.get(ask)
+        known = rows[rows >= 0]
+        reasons = lane.reasons[known].astype(np.int64)
+        counts = _counted(reasons, len(rows) - len(known))
+        few = known[shortlist(ask, self.fleet.columns.take(known), reasons)]
+        columns = self.fleet.columns.take(few)
+        field = Field(
+            ask=ask,
+            rows=few,
+            ranks=self.fleet.ranks()[few],
+            columns=columns,
+            accepted=self._lanes.accepted(lane, few, columns),
+            reasons=lane.reasons[few].astype(np.int64),
+            preference=lane.preference,
+        )
+        return explain(field, counts, self._attempt, self.fleet.name)
+
+    # ---- inside
+    def _attempt(self, ask: PodAsk, row: int) -> Grant | Misfit:
+        return self.place_on(ask, self.fleet.state(self.fleet.name(row)))
+
+    def _node_policy(self, ask: PodAsk) -> str:
+        wish = ask.wishes.node_policy
+        return wish if wish in POLICIES or wish == FRAGMENTATION else self.policy.nodes
+
+    def _window(self, ask: PodAsk) -> int:
+        return fragmentation.window(ask, self._views.turnover) if self._node_policy(ask) == FRAGMENTATION else 1
+
+    def _cost(self, lane: Lane) -> None:
+        view = self._views.current() if self._node_policy(lane.ask) == FRAGMENTATION else None
+        if view is not None and lane.view != view.number:
+            lane.costed, lane.view = -1, view.number
+        stale = (self.fleet.versions > lane.costed) & (lane.reasons == 0)
+        changed = np.flatnonzero(stale)
+        for start in range(0, len(changed), CHUNK):
+            rows = changed[start : start + CHUNK]
+            costs = self._costs(lane, rows, view)
+            lane.costs[rows] = np.clip(costs, -_COST_LIMIT, _COST_LIMIT)
+        lane.costed = self.fleet.version
+
+    def _costs(self, lane: Lane, rows: Ints, view: View | None) -> Ints:
+        columns = self.fleet.columns.take(rows)
+        accepted = self._lanes.accepted(lane, rows, columns)
+        if view is None:
+            after = bulk.after(lane.ask, columns, accepted, lane.preference, None)
+            return POLICIES[self._node_policy(lane.ask)](after, lane.preference.weights)
+        fits, price = self._price(lane, rows, columns, accepted, view)
+        if price is not None and lane.ask.containers[0].cards == 1:
+            keys = bulk.sort_keys(lane.ask.containers[0], columns, lane.preference, price)
+            taken = bulk.choose(lane.ask.containers[0], columns, fits, keys, False)
+            chosen: Ints = (price * taken).sum(1)
+            return chosen
+        after = bulk.after(lane.ask, columns, accepted, lane.preference, price)
+        return fragmentation.cost(columns, after, view.survey.useful[rows], view.lens)
+
+    def _price(
+        self, lane: Lane, rows: Ints, columns: Columns, accepted: list[Bools], view: View
+    ) -> tuple[Bools, Ints | None]:
+        """The cards that fit and what a slice costs on each; no price for several containers: they go by the chain."""
+        if len(lane.ask.containers) != 1:
+            return columns.present, None
+        container = lane.ask.containers[0]
+        fits = bulk.room(container, columns, accepted[0], lane.preference, lane.ask.selection.same_numa).fits
+        before = view.survey.take(rows)
+        return fits, fragmentation.price(container, lane.ask.cpu_milli, columns, fits, before, view.lens)
+
+    def _prices(self, ask: PodAsk, name: str) -> dict[str, int]:
+        """What one slice costs on each card of a node, for a pod whose cards are chosen by fragmentation."""
+        row = self.fleet.row(name)
+        if row < 0 or self._node_policy(ask) != FRAGMENTATION or len(ask.containers) != 1:
+            return {}
+        rows = np.array([row])
+        columns = self.fleet.columns.take(rows)
+        lane = self._lanes.get(ask)
+        _, price = self._price(lane, rows, columns, self._lanes.accepted(lane, rows, columns), self._views.current())
+        if price is None:
+            return {}
+        return {card_id: int(price[0, column]) for card_id, column in self.fleet.columns_of(row).items()}
+
+
+def _counted(reasons: Ints, unknown: int) -> Counts:
+    """How many nodes have each reason, the most frequent first."""
+    counts = np.bincount(reasons, minlength=len(Reason))
+    counts[Reason.NO_INVENTORY] += unknown
+    found = [(Reason(code), int(count)) for code, count in enumerate(counts) if count and code]
+    return tuple(sorted(found, key=lambda entry: (-entry[1], entry[0])))

@@ -1,0 +1,295 @@
+"""The fleet as arrays: the one mutable index of every card, kept up to date by watch events and binds.
+
+Single writer; the caller holds the store's lock. A row is a node, a column one of its cards in the order of index.
+What pods hold is kept by card id, apart from the inventory: a card that disappears and comes back, or a node that is
+announced after its pods, finds its tenants again.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+
+import numpy as np
+
+from kerf.values.device import Card, Mode
+from kerf.values.grant import NO_USE, CardUse
+from kerf.values.node import Node
+from scheduler.core.columns import Columns, Ints
+from scheduler.core.state import CardState, NodeState
+
+UNLIMITED = 2**40
+"""Free CPU or memory of a node that does not report any: it limits nothing."""
+SLICEABLE = frozenset({Mode.SHARED, Mode.MPS})
+_FIRST_ROWS = 64
+_FIRST_WIDTH = 8
+
+
+@dataclass(slots=True)
+class _Held:
+    """What pods hold on a node, known or not."""
+
+    cards: dict[str, CardUse] = field(default_factory=dict)
+    cpu_milli: int = 0
+    memory_mib: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.cards or self.cpu_milli or self.memory_mib)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A known node: its row, its cards with over-commitment applied, and the column of each."""
+
+    row: int
+    node: Node
+    cards: tuple[Card, ...]
+    usable: tuple[bool, ...]
+    column: dict[str, int]
+
+
+class Fleet:
+    """Every node's cards, what is held of them, and a version per row that grows with each change."""
+
+    def __init__(self) -> None:
+        self.columns = Columns.empty(_FIRST_ROWS, _FIRST_WIDTH)
+        self.versions: Ints = np.zeros(_FIRST_ROWS, np.int64)
+        self.version = 0
+        """Grows with every change of any row."""
+        self.layout = 0
+        """Grows when rows change their meaning: a node comes, goes or gets other cards."""
+        self.kinds: list[Card] = []
+        """An example of each kind of card (vendor, model, mode, hardware memory), by the number in `columns.kind`."""
+        self.on_charge: Callable[[Mapping[str, CardUse], int], None] | None = None
+        """Told what each charged pod holds of its cards, and its CPU."""
+        self.charges = 0
+        self.releases = 0
+        """How many pods with cards were charged and released so far."""
+        self._kind_of: dict[tuple[object, ...], int] = {}
+        self._hardware_of: dict[object, int] = {}
+        self._entries: dict[str, _Entry] = {}
+        self._names: list[str | None] = [None] * _FIRST_ROWS
+        self._vacant = list(range(_FIRST_ROWS - 1, -1, -1))
+        self._held: dict[str, _Held] = {}
+        self._rows: dict[str, int] = {}
+        self._ranks: tuple[int, Ints] | None = None
+
+    # ---- changes
+    def put_node(self, node: Node, factors: tuple[float, float] = (1.0, 1.0)) -> None:
+        """Insert a node or replace all that is known of it. `factors` over-commit its memory and cores."""
+        cards = tuple(
+            card.overcommitted(*factors) if factors != (1.0, 1.0) else card
+            for card in sorted(node.cards, key=lambda card: (card.index, card.id))
+        )
+        usable = tuple(card.healthy and card.id not in node.cordoned and card.mode in SLICEABLE for card in cards)
+        known = self._entries.get(node.name)
+        row = known.row if known else self._new_row(node.name)
+        entry = _Entry(row, node, cards, usable, {card.id: i for i, card in enumerate(cards)})
+        self._entries[node.name] = entry
+        self._rows[node.name] = row
+        if len(cards) > self.columns.present.shape[1]:
+            self._grow(len(self._names), 2 * len(cards))
+        if known is None or known.cards != cards:
+            self.layout += 1
+        self._write(entry)
+
+    def remove_node(self, name: str) -> None:
+        """Forget a node's inventory; what its pods hold stays known."""
+        entry = self._entries.pop(name, None)
+        self._rows.pop(name, None)
+        if entry is None:
+            return
+        self._clear(entry.row)
+        self._names[entry.row] = None
+        self._vacant.append(entry.row)
+        self._changed(entry.row)
+        self.layout += 1
+
+    def charge(self, node_name: str, uses: Mapping[str, CardUse], cpu_milli: int, memory_mib: int) -> None:
+        """Count what a pod holds of a node's cards, CPU and memory."""
+        held = self._held.setdefault(node_name, _Held())
+        self.charges += bool(uses)
+        for card_id, use in uses.items():
+            held.cards[card_id] = held.cards.get(card_id, NO_USE) + use
+        self._book(node_name, held, uses, (cpu_milli, memory_mib))
+        if self.on_charge is not None:
+            self.on_charge(uses, cpu_milli)
+
+    def release(self, node_name: str, uses: Mapping[str, CardUse], cpu_milli: int, memory_mib: int) -> None:
+        """Take back what `charge` counted, called with the same arguments."""
+        held = self._held.setdefault(node_name, _Held())
+        self.releases += bool(uses)
+        for card_id, use in uses.items():
+            held.cards[card_id] = held.cards.get(card_id, NO_USE) - use
+        self._book(node_name, held, uses, (-cpu_milli, -memory_mib))
+        for card_id in uses:
+            if held.cards[card_id] == NO_USE:
+                del held.cards[card_id]
+        if not held:
+            del self._held[node_name]
+
+    # ---- questions
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def names(self) -> list[str]:
+        """Known nodes, sorted."""
+        return sorted(self._entries)
+
+    def row(self, name: str) -> int:
+        """A node's row, -1 if it is not known."""
+        entry = self._entries.get(name)
+        return entry.row if entry else -1
+
+    def name(self, row: int) -> str:
+        """The node in a row. Raises KeyError where there is none."""
+        name = self._names[row]
+        if name is None:
+            raise KeyError(row)
+        return name
+
+    def rows(self, names: Sequence[str]) -> Ints:
+        """Row numbers of nodes, -1 for an unknown one."""
+        if len(names) < 2:
+            return np.array([self._rows.get(name, -1) for name in names], np.int64)
+        try:
+            # kube-scheduler rotates its list with every pod, so lists are not worth remembering.
+            return np.array(itemgetter(*names)(self._rows), np.int64)
+        except KeyError:
+            return np.array([self._rows.get(name, -1) for name in names], np.int64)
+
+    def every_row(self) -> Ints:
+        """The rows of all known nodes, in the order of their names."""
+        return np.fromiter((self._entries[name].row for name in self.names()), np.int64, len(self._entries))
+
+    def ranks(self) -> Ints:
+        """Each row's place in the order of node names; rows without a node come last."""
+        if self._ranks is None or self._ranks[0] != self.layout:
+            ranks = np.full(len(self._names), len(self._names), np.int64)
+            ranks[self.every_row()] = np.arange(len(self._entries))
+            self._ranks = (self.layout, ranks)
+        return self._ranks[1]
+
+    def state(self, name: str) -> NodeState:
+        """What is free on a node, as exact values. An unknown node has no cards and says so."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return NodeState(name, (), 0, 0, problem="the scheduler does not know this node", schedulable=False)
+        held = self._held.get(name, _NOTHING)
+        cards = tuple(
+            CardState(card, held.cards.get(card.id, NO_USE), usable)
+            for card, usable in zip(entry.cards, entry.usable, strict=True)
+        )
+        cpu, memory = _free(entry.node, held)
+        return NodeState(name, cards, cpu, memory, entry.node.problem, entry.node.schedulable)
+
+    def states(self) -> Iterator[NodeState]:
+        """Every known node by name. For metrics, dumps and plans; it copies."""
+        return (self.state(name) for name in self.names())
+
+    def columns_of(self, row: int) -> Mapping[str, int]:
+        """The column of each card in a row."""
+        return self._entries[self.name(row)].column
+
+    def column(self, row: int, card_id: str) -> int:
+        """The column of a card, -1 if the row has no such card."""
+        name = self._names[row]
+        return self._entries[name].column.get(card_id, -1) if name is not None else -1
+
+    # ---- inside
+    def _book(self, name: str, held: _Held, uses: Mapping[str, CardUse], requests: tuple[int, int]) -> None:
+        held.cpu_milli += requests[0]
+        held.memory_mib += requests[1]
+        entry = self._entries.get(name)
+        if entry is None:
+            return
+        columns, row = self.columns, entry.row
+        for card_id in uses:
+            column = entry.column.get(card_id)
+            if column is not None:
+                use = held.cards[card_id]
+                columns.used_memory[row, column] = use.memory_mib
+                columns.used_cores[row, column] = use.cores
+                columns.used_slots[row, column] = use.slots
+        columns.cpu[row], columns.node_memory[row] = _free(entry.node, held)
+        self._changed(row)
+
+    def _write(self, entry: _Entry) -> None:
+        row, columns = entry.row, self.columns
+        self._clear(row)
+        held = self._held.get(entry.node.name, _NOTHING)
+        for i, (card, usable) in enumerate(zip(entry.cards, entry.usable, strict=True)):
+            use = held.cards.get(card.id, NO_USE)
+            columns.present[row, i], columns.usable[row, i] = True, usable
+            columns.kind[row, i], columns.numa[row, i] = self._kind(card), card.numa
+            columns.factory[row, i], columns.memory[row, i] = card.factory_memory_mib, card.memory_mib
+            columns.cores[row, i], columns.slots[row, i] = card.cores, card.slots
+            columns.used_memory[row, i], columns.used_cores[row, i] = use.memory_mib, use.cores
+            columns.used_slots[row, i] = use.slots
+        columns.cpu[row], columns.node_memory[row] = _free(entry.node, held)
+        columns.schedulable[row] = entry.node.schedulable
+        columns.linked[row] = _all_linked(entry.cards)
+        columns.hardware[row] = self._hardware_of.setdefault(_hardware(entry.cards), len(self._hardware_of))
+        self._changed(row)
+
+    def _clear(self, row: int) -> None:
+        for array in self._arrays():
+            array[row] = 0
+
+    def _arrays(self) -> Iterator[Ints]:
+        return (getattr(self.columns, name) for name in Columns.__slots__)
+
+    def _changed(self, row: int) -> None:
+        self.version += 1
+        self.versions[row] = self.version
+
+    def _kind(self, card: Card) -> int:
+        key = (card.vendor, card.model, card.mode, card.factory_memory_mib)
+        if key not in self._kind_of:
+            self._kind_of[key] = len(self.kinds)
+            self.kinds.append(card)
+        return self._kind_of[key]
+
+    def _new_row(self, name: str) -> int:
+        if not self._vacant:
+            self._grow(2 * len(self._names), self.columns.present.shape[1])
+        row = self._vacant.pop()
+        self._names[row] = name
+        return row
+
+    def _grow(self, rows: int, width: int) -> None:
+        before = len(self._names)
+        self.columns = self.columns.grown(rows, width)
+        self.versions = np.concatenate([self.versions, np.zeros(rows - before, np.int64)])
+        self._names += [None] * (rows - before)
+        self._vacant = list(range(rows - 1, before - 1, -1)) + self._vacant
+        self.layout += 1
+
+
+_NOTHING = _Held()
+
+
+def _free(node: Node, held: _Held) -> tuple[int, int]:
+    cpu = node.cpu_milli - held.cpu_milli if node.cpu_milli else UNLIMITED
+    memory = node.memory_mib - held.memory_mib if node.memory_mib else UNLIMITED
+    return cpu, memory
+
+
+def _all_linked(cards: tuple[Card, ...]) -> bool:
+    ids = {card.id for card in cards}
+    return all(ids <= {card.id, *card.links} for card in cards)
+
+
+def _hardware(cards: tuple[Card, ...]) -> tuple[object, ...]:
+    """All fixed facts of a node's cards, with links as columns instead of ids."""
+    column = {card.id: i for i, card in enumerate(cards)}
+    return tuple(
+        (
+            (card.vendor, card.model, card.mode, card.memory_mib, card.factory_memory_mib),
+            (card.cores, card.slots, card.numa),
+            tuple(sorted(column[peer] for peer in card.links if peer in column)),
+        )
+        for card in cards
+    )

@@ -1,0 +1,86 @@
+"""What the ledger remembers of each pod, and the states a pod goes through.
+
+::
+
+    absent ──assume──▶ ASSUMED ──watch shows it bound──▶ CONFIRMED ──deleted, finished──▶ absent
+                          │  ▲                                ▲
+                          └──┴── undo (bind refused) ▶ absent │
+    absent ──────────── watch shows it bound ─────────────────┘
+
+An assumed pod stays charged until the API server's word is known: a lost answer is asked again, never guessed.
+The first grant seen on a bound pod is the one that counts; a later change of the annotation is ignored.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from kerf.values.grant import CardUse, Holding, card_uses
+from kerf.values.vendor import Vendor
+from kerf.wire.errors import WireError
+from kerf.wire.objects import parse_holding
+from kerf.wire.resources import effective_requests, gang_of
+
+_LOG = logging.getLogger("kerf.store")
+Json = Mapping[str, Any]
+
+
+class State(StrEnum):
+    """How sure the ledger is of a grant."""
+
+    ASSUMED = "assumed"
+    CONFIRMED = "confirmed"
+    RESERVED = "reserved"  # held for a pod that is still pending: a gang's, a planned or a preempting pod's
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A pod that holds capacity on a node: slices of cards, CPU (thousandths) and memory (MiB)."""
+
+    key: str
+    uid: str
+    node: str
+    state: State
+    uses: Mapping[str, CardUse]
+    cpu_milli: int = 0
+    memory_mib: int = 0
+    holding: Holding | None = None
+    priority: int = 0
+    gang: str | None = None
+    created: str = ""
+    """The pod's creation time as the API server writes it, which sorts."""
+    since: float = 0.0
+    """Monotonic seconds; set where the state can expire."""
+    until: float = 0.0
+    """Monotonic seconds at which a reservation ends."""
+
+
+def tenant_of(pod: Json, vendors: tuple[Vendor, ...]) -> Tenant:
+    """A bound pod as a confirmed tenant. What cannot be read of it holds nothing, and the log says so."""
+    meta, spec = pod["metadata"], pod["spec"]
+    key = f"{meta.get('namespace') or 'default'}/{meta.get('name', '')}"
+    holding, gang, cpu, memory = None, None, 0, 0
+    try:
+        cpu, memory = effective_requests(spec)
+        gang = gang_of(meta, spec)[0]
+    except WireError as error:
+        _LOG.warning("pod %s: %s", key, error)
+    try:
+        holding = parse_holding(pod, vendors)
+    except WireError as error:
+        _LOG.warning("pod %s: %s", key, error)
+    return Tenant(
+        key=key,
+        uid=str(meta.get("uid", "")),
+        node=spec["nodeName"],
+        state=State.CONFIRMED,
+        uses=card_uses(holding.grant, holding.stages) if holding else {},
+        cpu_milli=cpu,
+        memory_mib=memory,
+        holding=holding,
+        priority=int(spec.get("priority") or 0),
+        gang=gang,
+        created=str(meta.get("creationTimestamp") or ""),
+    )

@@ -1,0 +1,239 @@
+"""Every check: silent about a cluster that is well, and one sentence with the fix for each thing that is not."""
+
+import base64
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from kerf.config.pki import Authority
+from kerf.testing.builders import a_card, a_grant, a_node, a_pod, cards_of
+from kerf.values.policy import Pool, QuotaEngine, QuotaSettings, SchedulingPolicy
+from kerfctl.diagnosis import cards, control
+from kerfctl.diagnosis.dump import Dump, Level
+
+CHECKS = {**control.CHECKS, **cards.CHECKS}
+AUTHORITY = Authority()
+HOST = "kerf-webhook.kerf.svc"
+LASTING = Authority(lifetime_s=1e9)
+NOW = float(int(time.time()))
+CRDS = frozenset({"tenantquotas.kerf.dev", *(f"{each}.kueue.x-k8s.io" for each in control.KUEUE)})
+
+
+def a_moment(seconds_ago: float) -> str:
+    return datetime.fromtimestamp(NOW - seconds_ago, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def a_configuration(name: str = "kerf-webhook", hook: str = "pods.kerf.dev", ca: bytes = b"") -> dict[str, Any]:
+    bundle = base64.b64encode(ca or LASTING.certificate).decode()
+    client = {"service": {"name": "kerf-webhook", "namespace": "kerf"}, "caBundle": bundle}
+    return {"metadata": {"name": name}, "webhooks": [{"name": hook, "clientConfig": client}]}
+
+
+def a_secret(seconds: float = 90 * 86_400, host: str = HOST) -> dict[str, str]:
+    return {"tls.crt": LASTING.issue("w", hosts=(host,), lifetime_s=seconds).certificate.decode()}
+
+
+def a_gpu_node(name: str = "node-1", slots: int | None = None, **changes: Any) -> dict[str, Any]:
+    node = a_node(name, **changes)
+    amounts = {"nvidia.com/gpu": str(40 if slots is None else slots)}
+    node["status"] |= {"capacity": amounts, "allocatable": {**node["status"]["allocatable"], **amounts}}
+    return node
+
+
+def bound(name: str, **changes: Any) -> dict[str, Any]:
+    defaults: dict[str, Any] = {"node": "node-1", "phase": "Running", "spec": {"schedulerName": "kerf-scheduler"}}
+    return a_pod(name, **{**defaults, **changes})
+
+
+WELL = Dump(
+    now=NOW,
+    version="v1.36.3",
+    namespace="kerf",
+    nodes=(a_gpu_node(), {"metadata": {"name": "cpu-only"}, "status": {"capacity": {"cpu": "8"}}}),
+    pods=(bound("one", grant=a_grant("GPU-node-1-0")), a_pod("plain", containers=[{"name": "c"}], node="cpu-only")),
+    webhooks=(a_configuration(), {"metadata": {"name": "unrelated"}, "webhooks": [{"name": "x.example.com"}]}),
+    secret=a_secret(),
+    leases=({"metadata": {"name": "kerf-scheduler", "namespace": "kerf"}, "spec": {"renewTime": a_moment(1)}},),
+    crds=CRDS,
+    admission="kerf-scheduler",
+)
+
+
+def said(check: str, **changes: Any) -> list[str]:
+    return [finding.what for finding in CHECKS[check](replace(WELL, **changes))]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_nothing_is_said_about_a_cluster_that_is_well(check: str) -> None:
+    assert said(check) == []
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_every_check_survives_a_cluster_of_which_nothing_could_be_read(check: str) -> None:
+    unread = dict.fromkeys(("nodes", "pods", "mutatingwebhookconfigurations", "customresourcedefinitions"), "no")
+
+    for finding in CHECKS[check](Dump(version="v1.30", unread=unread, denied=("list pods",))):
+        assert finding.level is Level.WARNING
+
+
+@pytest.mark.parametrize(("version", "count"), [("v1.29.0", 0), ("v1.30.1+k3s1", 0), ("v1.28.9", 1), ("", 1)])
+def test_the_api_server_is_new_enough(version: str, count: int) -> None:
+    assert len(said("version", version=version)) == count
+
+
+def test_the_webhook_is_there_and_answers() -> None:
+    assert "there is no MutatingWebhookConfiguration of Kerf" in said("webhook", webhooks=())[0]
+    assert said("webhook", admission="error: failed calling webhook: connection refused") == [
+        "a pod with cards is not admitted: failed calling webhook: connection refused"
+    ]
+    assert "gets schedulerName 'default-scheduler'" in said("webhook", admission="default-scheduler")[0]
+    assert said("webhook", admission=None) == []
+
+
+def test_certificates_are_trusted_and_last() -> None:
+    other = a_configuration(ca=AUTHORITY.certificate)
+    empty = a_configuration()
+    empty["webhooks"][0]["clientConfig"]["caBundle"] = ""
+
+    assert said("certificates", webhooks=(other,)) == [
+        "kerf-webhook, pods.kerf.dev: caBundle does not match the certificate that is served"
+    ]
+    assert "caBundle is empty" in said("certificates", webhooks=(empty,))[0]
+    assert "is not for kerf-webhook.kerf.svc but for x.svc" in said("certificates", secret=a_secret(host="x.svc"))[0]
+    assert said("certificates", now=NOW + 91 * 86_400) == ["the webhook's certificate has ended"]
+    assert said("certificates", now=NOW + 80 * 86_400) == ["the webhook's certificate ends in 10 days"]
+    assert "holds no certificate" in said("certificates", secret={"tls.crt": ""})[0]
+
+
+def test_a_bundle_with_the_old_and_the_new_authority_is_well() -> None:
+    both = a_configuration(ca=AUTHORITY.certificate + LASTING.certificate)
+
+    assert said("certificates", webhooks=(both,)) == []
+
+
+def test_two_webhooks_for_the_same_pods_are_one_too_many() -> None:
+    theirs = a_configuration("hami-webhook", "vgpu.hami.io")
+
+    assert said("other-webhooks", webhooks=(a_configuration(), theirs)) == [
+        "MutatingWebhookConfiguration hami-webhook of HAMi fills the same pods as Kerf's"
+    ]
+
+
+def test_a_pod_that_nobody_looks_at_is_named() -> None:
+    pod = a_pod("late", spec={"schedulerName": "kerf-scheduler"})
+    pod["metadata"]["creationTimestamp"] = a_moment(120)
+    fresh = a_pod("fresh", spec={"schedulerName": "kerf-scheduler"})
+    fresh["metadata"]["creationTimestamp"] = a_moment(5)
+
+    assert said("scheduling", pods=(pod, fresh)) == [
+        "pod default/late has waited for over a minute and no scheduler has looked at it"
+    ]
+    assert said("scheduling", pods=(pod,), events=({"involvedObject": {"uid": "uid-default-late"}},)) == []
+    pod["status"]["conditions"] = [{"type": "PodScheduled", "status": "False"}]
+    assert said("scheduling", pods=(pod,)) == []
+
+
+def test_a_lease_that_nobody_renews_is_named() -> None:
+    spec = {"renewTime": a_moment(90), "holderIdentity": "one", "leaseDurationSeconds": 3}
+    stale = {"metadata": {"name": "kerf-scheduler", "namespace": "kerf"}, "spec": spec}
+
+    assert said("lease", leases=(stale,)) == ["Lease kerf/kerf-scheduler of 'one' was renewed 90 s ago: nobody binds"]
+
+
+def test_quota_has_its_objects() -> None:
+    kueue = SchedulingPolicy(quota=QuotaSettings(engine=QuotaEngine.KUEUE))
+
+    assert said("quota", crds=frozenset()) == ["there is no CRD tenantquotas.kerf.dev: nobody is held to a quota"]
+    assert said("quota", crds=CRDS - {"cohorts.kueue.x-k8s.io"}, policy=kueue) == [
+        "quota is Kueue's, and these of its CRDs are missing: cohorts"
+    ]
+
+
+def test_cards_without_a_readable_inventory_are_named() -> None:
+    silent = {"metadata": {"name": "n", "labels": {"nvidia.com/gpu.present": "true"}}, "status": {}}
+    broken = a_node("m", **{"kerf.dev/inventory": "{nope"})
+    theirs = {
+        "metadata": {"name": "h", "annotations": {"hami.io/node-nvidia-register": "[]"}},
+        "status": {"capacity": {"nvidia.com/gpu": "10"}},
+    }
+
+    found = said("inventories", nodes=(silent, broken, theirs))
+    assert found[0] == "node n has cards and no kerf.dev/inventory: nothing is placed there"
+    assert found[1].startswith("node m: its inventory cannot be read: kerf.dev/inventory")
+    assert len(found) == 2
+
+
+def test_cards_that_take_nothing_new_are_warnings() -> None:
+    sick = a_gpu_node(cards=(a_card(0, healthy=False), a_card(1), a_card(2), a_card(3)))
+    sick["metadata"]["annotations"]["kerf.dev/cordon"] = "GPU-1,GPU-9"
+
+    found = list(CHECKS["health"](replace(WELL, nodes=(sick,))))
+    assert [finding.what for finding in found] == [
+        "node node-1, card 0 (GPU-0) is unhealthy",
+        "node node-1, card 1 (GPU-1) is cordoned",
+        "node node-1: no such card is there to be cordoned: GPU-9",
+    ]
+    assert {finding.level for finding in found} == {Level.WARNING}
+
+
+def test_the_kubelet_counts_what_the_inventory_says() -> None:
+    assert said("allocatable", nodes=(a_gpu_node(slots=4),)) == [
+        "node node-1: the kubelet counts 4 nvidia.com/gpu, the inventory has 40 slots"
+    ]
+
+
+def test_overcommitment_is_added_up_anew() -> None:
+    pods = tuple(bound(f"p{i}", grant=a_grant("GPU-node-1-0", 41_000, 60)) for i in range(2))
+    twice = SchedulingPolicy(pools=(Pool("all", (), 2.0, 2.0),))
+
+    assert said("over-commitment", pods=pods) == [
+        "node node-1, card 0 (GPU-node-1-0): granted 82,000 MiB of 81,559 MiB and 120 of 100 % of the cores"
+    ]
+    assert said("over-commitment", pods=pods, policy=twice) == []
+    finished = tuple({**pod, "status": {"phase": "Succeeded"}} for pod in pods)
+    assert said("over-commitment", pods=finished) == []
+
+
+def test_slots_are_added_up_too() -> None:
+    node = a_gpu_node(cards=cards_of("node-1", 4, slots=1))
+    pods = tuple(bound(f"p{i}", grant=a_grant("GPU-node-1-0", 10, 1)) for i in range(2))
+
+    assert said("over-commitment", nodes=(node,), pods=pods) == [
+        "node node-1, card 0 (GPU-node-1-0): granted 2 of 1 slots"
+    ]
+
+
+def test_grants_that_are_missing_broken_or_strange_are_named() -> None:
+    pods = (
+        bound("none"),
+        bound("broken", annotations={"kerf.dev/grant": "{"}),
+        bound("moved", grant=a_grant("GPU-gone")),
+        bound("over", phase="Failed"),
+    )
+
+    found = said("grants", pods=pods)
+    assert found[0] == "pod default/none is on node-1 and asks for cards, but has no kerf.dev/grant: it cannot start"
+    assert found[1].startswith("pod default/broken: what it holds cannot be read: kerf.dev/grant")
+    assert found[2:] == ["pod default/moved holds cards that node-1 does not have: GPU-gone"]
+
+
+def test_what_hami_left_is_named() -> None:
+    plugin = a_pod("hami-x", labels={"app.kubernetes.io/component": "hami-device-plugin"}, node="node-1", containers=[])
+    waiting = a_pod("w", spec={"schedulerName": "hami-scheduler"})
+    scheduler = a_pod("s", labels={"app.kubernetes.io/component": "hami-scheduler"}, phase="Running", containers=[])
+
+    assert said("hami", pods=(plugin, waiting)) == [
+        "node node-1: HAMi's device plugin (default/hami-x) runs beside Kerf's",
+        "1 pods wait for hami-scheduler, which does not run",
+    ]
+    assert said("hami", pods=(waiting, scheduler)) == []
+
+
+def test_what_could_not_be_looked_at_is_said() -> None:
+    assert said("rights", denied=("list nodes",), unread={"secrets": "forbidden"}) == [
+        "you may not list nodes: what needs it was not checked",
+        "secrets could not be read: forbidden",
+    ]

@@ -1,0 +1,67 @@
+"""`kerf explain`: of the nodes on which a pod may run, which have room, and what they lack."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kerf.testing.builders import a_grant, a_node, a_pod
+from kerf.testing.fake_kube import FakeKube
+from kerfctl.main import main
+
+TAINT = {"key": "team", "value": "red", "effect": "NoSchedule"}
+
+
+def a_world() -> list[dict[str, Any]]:
+    """A full node that is labelled `pool: red`, and two empty ones of which one is tainted."""
+    nodes = [a_node(name, 1) for name in ("full", "free", "tainted")]
+    nodes[0]["metadata"]["labels"] = {"pool": "red"}
+    nodes[2]["spec"]["taints"] = [TAINT]
+    return [*nodes, a_pod("held", node="full", grant=a_grant("GPU-full-0", 80_000, 0))]
+
+
+@pytest.fixture(params=["file", "cluster"])
+def explain(request: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> Any:
+    """Explains the pod `waits`, from a file and from a live cluster."""
+
+    def run(spec: dict[str, Any], *, as_json: bool = True) -> Any:
+        objects = [*a_world(), a_pod("waits", spec=spec)]
+        monkeypatch.setattr("kerfctl.cluster.connect_to", lambda args: FakeKube(*objects))
+        path = tmp_path / "state.yaml"
+        path.write_text(yaml.safe_dump_all(objects))
+        where = ["--file", str(path)] if request.param == "file" else []
+        main(["explain", "waits", *where, *(["--json"] if as_json else [])])
+        out = capsys.readouterr().out
+        return json.loads(out) if as_json else out
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("spec", "nodes"),
+    [
+        ({}, ["free"]),
+        ({"tolerations": [{"operator": "Exists"}]}, ["free", "tainted"]),
+    ],
+    ids=["plain", "tolerant"],
+)
+def test_it_names_the_nodes_that_the_pod_may_use(explain, spec, nodes):
+    assert explain(spec) == {"pod": "default/waits", "fits": True, "nodes": nodes, "count": len(nodes)}
+
+
+def test_a_pod_whose_nodes_are_full_does_not_fit_because_others_are_empty(explain):
+    found = explain({"nodeSelector": {"pool": "red"}})
+
+    assert not found["fits"]
+    assert found["nearest"] == "full"
+    assert "1,559" in found["sentence"]  # 81,559 - 80,000
+    assert found["reasons"] == {"memory": 1, "not_eligible": 2}
+
+
+def test_a_pod_that_may_run_nowhere_hears_so(explain):
+    assert explain({"nodeSelector": {"pool": "blue"}}, as_json=False) == (
+        "default/waits cannot run: no node has what its node selector, node affinity and tolerations demand\n"
+        "  3 nodes: not eligible\n"
+    )

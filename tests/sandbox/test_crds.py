@@ -1,0 +1,134 @@
+"""The CRD, its copy in the chart and the codec say one thing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kerf.values.accounts import ClassBook, TenantBook
+from kerf.values.device import Mode
+from kerf.values.quota import Amount, Bound, WhenOver
+from kerf.wire.accounts import render_status
+from kerf.wire.errors import WireError
+from kerf.wire.policy import API_VERSION
+from kerf.wire.quota import KIND, MOST_CLASSES, MOST_NAMESPACES, PATH, PRIORITIES, parse_tenant, with_defaults
+from sandbox.crds import read_crds
+
+ROOT = Path(__file__).parents[2]
+(CRD,) = read_crds()
+VERSION = CRD["spec"]["versions"][0]
+SCHEMA = VERSION["schema"]["openAPIV3Schema"]
+SPEC = SCHEMA["properties"]["spec"]["properties"]
+CLASS = SPEC["classes"]["items"]["properties"]
+VALUES = {
+    "namespaces": ["a"],
+    "classes": [{"model": "H100", "guaranteed": "1 card"}],
+    "weight": 2,
+    "priority": "high",
+    "whenOver": "evict",
+}
+CLASS_VALUES = {
+    "model": "H100",
+    "mode": "mps",
+    "vendor": "amd",
+    "guaranteed": "1 card",
+    "burst": "1 card",
+    "lendable": "1 card",
+}
+SHARE_VALUES = {"memory": "1Gi", "cores": 1, "cards": 1}
+
+
+def tenant(**spec: Any) -> dict[str, Any]:
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "a"}, "spec": {**VALUES, **spec}}
+
+
+def of_class(**changes: Any) -> dict[str, Any]:
+    return tenant(classes=[{**CLASS_VALUES, **changes}])
+
+
+def test_the_chart_holds_the_same_file() -> None:
+    copies = [ROOT / folder / "tenantquotas.yaml" for folder in ("sandbox/crds", "charts/kerf/crds")]
+
+    assert copies[0].read_bytes() == copies[1].read_bytes()
+
+
+def test_it_is_served_where_the_code_looks_for_it() -> None:
+    names = CRD["spec"]["names"]
+
+    assert f"/apis/{CRD['spec']['group']}/{VERSION['name']}/{names['plural']}" == PATH
+    assert names["kind"] == KIND
+
+
+@pytest.mark.parametrize(
+    ("schema", "values", "document"),
+    [
+        (SPEC, VALUES, lambda values: tenant(**values)),
+        (CLASS, CLASS_VALUES, lambda values: of_class(**values)),
+        (CLASS["guaranteed"]["properties"], SHARE_VALUES, lambda values: of_class(guaranteed=values)),
+        (CLASS["burst"]["properties"], SHARE_VALUES, lambda values: of_class(burst=values)),
+    ],
+    ids=["spec", "class", "guaranteed", "burst"],
+)
+def test_schema_and_codec_know_the_same_keys(schema: Any, values: Any, document: Any) -> None:
+    assert set(schema) == set(values)
+    parse_tenant(document(values))
+    with pytest.raises(WireError) as caught:
+        parse_tenant(document({**values, "surprise": 1}))
+    assert all(key in caught.value.fix for key in schema)
+
+
+def test_words_bounds_and_defaults_are_the_codecs() -> None:
+    assert SPEC["priority"]["enum"] == list(PRIORITIES)
+    assert SPEC["whenOver"]["enum"] == [word.value for word in WhenOver]
+    assert set(CLASS["mode"]["enum"]) == {mode.value for mode in Mode}
+    assert (SPEC["namespaces"]["maxItems"], SPEC["classes"]["maxItems"]) == (MOST_NAMESPACES, MOST_CLASSES)
+    bare = {"namespaces": ["a"], "classes": [{"model": "H100", "guaranteed": "1 card"}]}
+    spec = with_defaults({"spec": bare})["spec"]
+    defaults = {key: value["default"] for key, value in SPEC.items() if "default" in value}
+    class_defaults = {key: value["default"] for key, value in CLASS.items() if "default" in value}
+    assert spec == {**bare, **defaults, "classes": [{**bare["classes"][0], **class_defaults}]}
+    assert parse_tenant(tenant() | {"spec": spec}) == parse_tenant(tenant() | {"spec": bare})
+
+
+def test_the_status_that_is_written_is_the_one_that_is_kept() -> None:
+    """The API server prunes what the schema does not know."""
+    entry = ClassBook("s", "nvidia", "H100", "shared", 1, 2, Bound(1, 2, 3), Bound(1, 2, 3), Bound(1, 2, 3),
+                      Amount(1, 1, 1), Amount(1, 1, 1), Amount(1, 1, 1), Amount(1, 1, 1))  # fmt: skip
+    status = render_status(TenantBook("a", ("a",), classes=(entry,), waiting=("x",), problems=("y",)), 1)
+    for condition in status["conditions"]:
+        condition["lastTransitionTime"] = "2026-01-01T00:00:00Z"
+
+    assert keys(SCHEMA["properties"]["status"]) == paths(status)
+
+
+def test_the_columns_show_what_the_status_has() -> None:
+    totals = [c["jsonPath"] for c in VERSION["additionalPrinterColumns"] if c["jsonPath"].startswith(".status.totals")]
+    known = {f".status.{path}" for path in keys(SCHEMA["properties"]["status"])}
+
+    assert totals
+    assert set(totals) <= known
+
+
+def test_every_example_is_a_tenant() -> None:
+    files = sorted((ROOT / "examples" / "tenants").glob("*.yaml"))
+
+    assert [parse_tenant(yaml.safe_load(file.read_text())).name for file in files] == ["serving", "research", "vision"]
+
+
+def keys(schema: Any, path: str = "") -> set[str]:
+    """Every leaf of a schema."""
+    if "items" in schema:
+        return keys(schema["items"], f"{path}[]")
+    if "properties" not in schema:
+        return {path}
+    return {leaf for key, part in schema["properties"].items() for leaf in keys(part, f"{path}.{key}".lstrip("."))}
+
+
+def paths(value: Any, path: str = "") -> set[str]:
+    """Every leaf of a document."""
+    if isinstance(value, list):
+        return {leaf for item in value for leaf in paths(item, f"{path}[]")}
+    if not isinstance(value, dict):
+        return {path}
+    return {leaf for key, part in value.items() for leaf in paths(part, f"{path}.{key}".lstrip("."))}

@@ -1,0 +1,46 @@
+"""A node keeps to its own directory and to loopback."""
+
+import tomllib
+from pathlib import Path
+
+from sandbox.layout import free_ports
+from sandbox.nodefiles import (
+    NodeFiles,
+    NodePrograms,
+    render_containerd_config,
+    render_kubelet_config,
+    render_network,
+)
+
+FILES = NodeFiles(Path("/run dir/'quoted'"), "0a1b2c3d")
+
+
+def test_containerd_reads_and_writes_in_the_nodes_directory_alone():
+    programs = NodePrograms(shim=Path("/p/shim"), runc=Path("/p/runc"), cni=Path("/p/cni"))
+    config = tomllib.loads(render_containerd_config(FILES, programs))
+
+    runtime = config["plugins"]["io.containerd.cri.v1.runtime"]
+    assert config["root"] == "/run dir/'quoted'/containerd"
+    assert config["grpc"]["address"] == "/run dir/'quoted'/containerd.sock"
+    assert runtime["cdi_spec_dirs"] == ["/run dir/'quoted'/cdi"]
+    assert runtime["cni"] == {"bin_dirs": ["/p/cni"], "conf_dir": "/run dir/'quoted'/cni"}
+    assert runtime["containerd"]["runtimes"]["runc"]["options"]["BinaryName"] == "/p/runc"
+
+
+def test_the_kubelet_writes_in_the_nodes_directory_and_its_own_control_group():
+    config = render_kubelet_config(FILES, Path("/pki"), 1, 2)
+
+    assert config["podLogsDir"] == "/run dir/'quoted'/pods"
+    assert config["cgroupRoot"] == "/kerf-0a1b2c3d"
+
+
+def test_the_network_needs_no_iptables_and_no_default_route():
+    (bridge,) = render_network(FILES)["plugins"]
+
+    assert bridge["bridge"] == "kf0a1b2c3d"
+    assert len(bridge["bridge"]) <= 15
+    assert (bridge["ipMasq"], bridge["isGateway"]) == (False, False)
+
+
+def test_free_ports_are_all_different():
+    assert len(set(free_ports(50))) == 50

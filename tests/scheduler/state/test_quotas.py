@@ -1,0 +1,180 @@
+"""Quota in the live store: refused with numbers, never raced past, counted as Kueue counts."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod, cards_of
+from kerf.values.grant import Grant
+from kerf.values.policy import QuotaEngine, QuotaSettings, SchedulingPolicy
+from kerf.values.quota import Amount, Usage
+from kerf.values.verdict import Misfit, Reason
+from kerf.vendors.registry import NAMES, VENDORS
+from kerf.wire.resources import parse_pod, stages_of
+from scheduler.kueue.keeper import QuotaKeeper
+from scheduler.state.store import Store
+from tests.scheduler.quota.tenants import SLUG
+
+POLICY = SchedulingPolicy()
+
+
+def a_tenant(name: str = "team", guaranteed: Any = "1 card", **more: Any) -> dict[str, Any]:
+    entry = {"model": "H100", "guaranteed": guaranteed, "burst": {"memory": 0, "cores": 0, "cards": 0}, **more}
+    spec = {"namespaces": [name], "classes": [entry]}
+    return {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": name}, "spec": spec}
+
+
+def a_quota(name: str = "rq", namespace: str = "team", **hard: Any) -> dict[str, Any]:
+    keys = {f"limits.nvidia.com/{key}": str(value) for key, value in hard.items()}
+    return {"metadata": {"name": name, "namespace": namespace}, "spec": {"hard": keys}}
+
+
+def a_store(
+    *tenants: Any, nodes: Any = (), quotas: Any = (), policy: SchedulingPolicy = POLICY
+) -> tuple[Store, QuotaKeeper]:
+    store = Store(policy, VENDORS)
+    keeper = QuotaKeeper(store, clock=lambda: 0.0)
+    for node in nodes or [a_node()]:
+        store.apply_node("ADDED", node)
+    keeper.replace_tenants(list(tenants))
+    keeper.replace_hard(list(quotas))
+    keeper.refresh()
+    return store, keeper
+
+
+def assume(store: Store, name: str, node: str = "node-1", **changes: Any) -> Grant | Misfit:
+    pod = a_pod(name, namespace=changes.pop("namespace", "team"), **changes)
+    store.apply_pod("ADDED", pod)
+    return store.assume(parse_pod(pod, NAMES, store.policy.defaults), node, stages_of(pod["spec"]))
+
+
+def test_a_tenant_holds_no_more_than_its_limit_and_is_told_the_numbers() -> None:
+    store, _ = a_store(a_tenant())  # one card: 81,559 MiB, 100 %, 10 slices
+
+    assert isinstance(assume(store, "a", mem=60_000, cores=50), Grant)
+    assert assume(store, "b", mem=24_000, cores=10) == Misfit(
+        Reason.QUOTA,
+        24_000,
+        21_559,
+        "quota: tenant team holds 60,000 MiB of at most 81,559 MiB of NVIDIA H100 80GB HBM3; "
+        "24,000 MiB asked, 21,559 MiB would fit",
+    )
+    assert isinstance(assume(store, "c", mem=21_559, cores=50), Grant)
+
+
+def test_others_are_not_disturbed_and_what_ends_is_given_back() -> None:
+    store, _ = a_store(a_tenant())
+    assume(store, "a", mem=81_559, cores=100)
+
+    assert isinstance(assume(store, "b", namespace="default", mem=60_000), Grant)
+    assert isinstance(assume(store, "c", mem=1), Misfit)
+    store.undo("uid-team-a")
+    assert isinstance(assume(store, "d", mem=81_559, cores=100), Grant)
+
+
+def test_the_namespaces_of_a_tenant_share_one_quota() -> None:
+    both = a_tenant()
+    both["spec"]["namespaces"] = ["team", "team-dev"]
+    store, _ = a_store(both)
+
+    assert isinstance(assume(store, "a", mem=50_000), Grant)
+    assert isinstance(assume(store, "b", namespace="team-dev", mem=50_000), Misfit)
+
+
+def test_a_tenant_gets_cards_of_its_classes_alone() -> None:
+    l4 = a_node("l-1", cards_of("l-1", 2, model="NVIDIA L4", memory_mib=23_034))
+    store, _ = a_store(a_tenant(), nodes=[a_node(), l4])
+    ask = parse_pod(a_pod("a", namespace="team", mem=1000), NAMES, POLICY.defaults)
+
+    narrowed = store.quotas.narrow(ask)
+    assert not isinstance(narrowed, Misfit)
+    assert narrowed.selection.classes == (SLUG,)
+    assert assume(store, "a", "l-1", mem=1000) == Misfit(Reason.TYPE, 1, 0, "main")
+    assert isinstance(assume(store, "b", "node-1", mem=1000), Grant)
+
+
+def test_init_containers_count_by_kubernetes_own_rule() -> None:
+    store, _ = a_store(a_tenant(guaranteed={"memory": "8000Mi"}))
+    init, app = a_container("i", mem=8000, cores=0), a_container("a", gpu=2, mem=1000, cores=0)
+
+    assert isinstance(assume(store, "a", containers=[app], init=[init]), Grant)  # max(8000, 2 x 1000)
+    assert store.quotas.used(store.quotas.shares.tenants[0]) == {SLUG: Amount(8000, 0, 2)}
+
+
+def test_with_kueue_the_scheduler_counts_and_refuses_nothing() -> None:
+    policy = SchedulingPolicy(quota=QuotaSettings(QuotaEngine.KUEUE))
+    store, _ = a_store(a_tenant(guaranteed={"memory": 1}), policy=policy)
+
+    assert isinstance(assume(store, "a", mem=50_000, cores=7), Grant)
+    assert store.quotas.used(store.quotas.shares.tenants[0]) == {SLUG: Amount(50_000, 7, 1)}
+
+
+def test_the_least_of_all_resource_quotas_holds() -> None:
+    store, _ = a_store(quotas=[a_quota(gpumem=9000, gpucores=50), a_quota("other", gpumem="8k")])
+
+    assert isinstance(assume(store, "a", mem=7000, cores=30), Grant)
+    refused = assume(store, "b", mem=1001, cores=10)
+    assert refused == Misfit(
+        Reason.QUOTA,
+        1001,
+        1000,
+        "quota: namespace team (ResourceQuota rq, other) holds 7,000 MiB of at most 8,000 MiB of nvidia cards; "
+        "1,001 MiB asked, 1,000 MiB would fit",
+    )
+    assert isinstance(assume(store, "c", mem=1000, cores=20), Grant)
+    assert isinstance(assume(store, "d", mem=0, cores=1), Misfit)
+
+
+def test_pods_that_run_before_the_first_quota_are_counted_once_there_is_one() -> None:
+    store, keeper = a_store()
+    assume(store, "a", mem=60_000)
+
+    keeper.change_tenant("ADDED", a_tenant())
+    keeper.refresh()
+
+    assert isinstance(assume(store, "b", mem=30_000), Misfit)
+    keeper.change_tenant("DELETED", a_tenant())
+    keeper.refresh()
+    assert isinstance(assume(store, "c", mem=30_000), Grant)
+
+
+def test_pods_seen_before_their_node_are_counted_in_its_class() -> None:
+    store = Store(POLICY, VENDORS)
+    keeper = QuotaKeeper(store, clock=lambda: 0.0)
+    keeper.replace_tenants([a_tenant()])
+    store.apply_node("ADDED", a_node("n", (a_card(id="GPU-x"),)))
+    keeper.refresh()
+    store.apply_node("DELETED", {"metadata": {"name": "n"}})
+
+    grant = a_grant("GPU-y", 5000)
+    store.apply_pod("ADDED", a_pod("p", namespace="team", node="m", grant=grant))
+    store.apply_node("ADDED", a_node("m", (a_card(id="GPU-y"),)))
+
+    assert store.quotas.used(store.quotas.shares.tenants[0])[SLUG].memory_mib == 5000
+
+
+def test_a_file_that_cannot_be_read_is_named_and_limits_nothing_else() -> None:
+    broken = a_tenant("broken")
+    broken["spec"]["weight"] = "heavy"
+    _, keeper = a_store(a_tenant(), broken)
+
+    assert keeper.unreadable == {"broken": "spec.weight: 'heavy': write a whole number from 1 to 1000"}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["assume", "undo"]), st.integers(0, 5), st.integers(1, 50_000), st.integers(0, 60)),
+        max_size=30,
+    )
+)
+def test_whatever_comes_and_goes_no_tenant_is_ever_beyond_its_limit(steps: list[tuple[str, int, int, int]]) -> None:
+    store, _ = a_store(a_tenant())
+
+    for action, number, mem, cores in steps:
+        if action == "assume":
+            assume(store, f"p{number}", mem=mem, cores=cores)
+        else:
+            store.undo(f"uid-team-p{number}")
+        held = [Usage(tuple(store.quotas.used(share).items())).total for share in store.quotas.shares.tenants]
+        assert all(h.memory_mib <= 81_559 and h.cores <= 100 and h.cards <= 10 for h in held)

@@ -1,0 +1,244 @@
+"""The live state: what is charged when, whatever the watches and the binds do, and in whatever order."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from kerf.testing.builders import a_container, a_grant, a_node, a_pod
+from kerf.values.grant import CardUse, Grant
+from kerf.values.policy import SchedulingPolicy
+from kerf.values.verdict import Misfit
+from kerf.vendors.registry import NAMES, VENDORS
+from kerf.wire.annotations import GRANT, render_grant
+from kerf.wire.resources import parse_pod, stages_of
+from scheduler.state.store import Store, load
+from scheduler.state.tenants import State
+from tests.effort import examples
+
+NODES = ("node-1", "node-2")
+
+
+def a_store(*objects: dict, policy: SchedulingPolicy | None = None) -> Store:
+    store = Store(policy or SchedulingPolicy(), VENDORS, clock=lambda: 0.0)
+    load(store, [o for o in objects if o["kind"] == "Node"], [o for o in objects if o["kind"] == "Pod"])
+    return store
+
+
+def used(store: Store, node: str = "node-1") -> dict[str, CardUse]:
+    return {s.card.id: s.used for s in store.fleet.state(node).cards if s.used != CardUse()}
+
+
+def assume(store: Store, pod: dict, node: str = "node-1") -> Grant | Misfit:
+    ask = parse_pod(pod, NAMES, store.policy.defaults)
+    return store.assume(ask, node, stages_of(pod["spec"]))
+
+
+def bound(pod: dict, node: str, grant: Grant) -> dict:
+    notes = {**pod["metadata"]["annotations"], GRANT: render_grant(grant)}
+    return {
+        **pod,
+        "metadata": {**pod["metadata"], "annotations": notes},
+        "spec": {**pod["spec"], "nodeName": node},
+    }
+
+
+def test_a_bound_pod_is_charged_from_its_grant():
+    store = a_store(a_node(), a_pod(node="node-1", grant=a_grant("GPU-node-1-2", 8000, 30)))
+
+    assert used(store) == {"GPU-node-1-2": CardUse(8000, 30, 1)}
+
+
+def test_a_pod_that_is_announced_before_its_node_is_charged_all_the_same():
+    store = a_store(a_pod(node="node-1", grant=a_grant("GPU-node-1-2", 8000, 30)))
+
+    load(store, [a_node()], [])
+
+    assert used(store) == {"GPU-node-1-2": CardUse(8000, 30, 1)}
+
+
+def test_a_grant_on_a_pod_that_is_not_bound_is_a_forgery_and_counts_nothing():
+    assert used(a_store(a_node(), a_pod(grant=a_grant("GPU-node-1-2", 8000, 30)))) == {}
+
+
+def test_what_hami_records_on_a_pod_of_another_node_counts_nothing():
+    notes = {"hami.io/vgpu-node": "node-2", "hami.io/vgpu-devices-allocated": "GPU-node-1-0,NVIDIA,8000,30:;"}
+
+    assert used(a_store(a_node(), a_pod(node="node-1", annotations=notes))) == {}
+
+
+def test_a_live_pod_that_hami_placed_is_counted():
+    notes = {"hami.io/vgpu-node": "node-1", "hami.io/vgpu-devices-allocated": "GPU-node-1-0,NVIDIA,8000,30:;"}
+
+    assert used(a_store(a_node(), a_pod(node="node-1", annotations=notes))) == {"GPU-node-1-0": CardUse(8000, 30, 1)}
+
+
+def test_a_finished_pod_gives_its_slice_back():
+    pod = a_pod(node="node-1", grant=a_grant("GPU-node-1-2"))
+    store = a_store(a_node(), pod)
+
+    store.apply_pod("MODIFIED", {**pod, "status": {"phase": "Succeeded"}})
+
+    assert used(store) == {}
+    assert store.pending.stirred.is_set()
+
+
+def test_a_terminating_pod_still_counts():
+    pod = a_pod(node="node-1", grant=a_grant("GPU-node-1-2"))
+    pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+
+    assert used(a_store(a_node(), pod)) == {"GPU-node-1-2": CardUse(8000, 30, 1)}
+
+
+def test_a_grant_that_is_changed_on_a_running_pod_changes_nothing():
+    pod = a_pod(node="node-1", grant=a_grant("GPU-node-1-2", 8000, 30))
+    store = a_store(a_node(), pod)
+
+    store.apply_pod("MODIFIED", a_pod(node="node-1", grant=a_grant("GPU-node-1-2", 1, 0)))
+
+    assert used(store) == {"GPU-node-1-2": CardUse(8000, 30, 1)}
+
+
+def test_assume_then_the_watch_charges_once():
+    pod = a_pod()
+    store = a_store(a_node(), pod)
+
+    grant = assume(store, pod)
+    store.apply_pod("MODIFIED", bound(pod, "node-1", grant))
+
+    assert list(used(store).values()) == [CardUse(8000, 30, 1)]
+    assert store.ledger.counts() == {State.ASSUMED: 0, State.CONFIRMED: 1, State.RESERVED: 0}
+
+
+def test_undo_gives_an_assumption_back_but_never_a_bound_pod():
+    pod = a_pod()
+    store = a_store(a_node(), pod)
+    grant = assume(store, pod)
+
+    store.apply_pod("MODIFIED", bound(pod, "node-1", grant))
+    store.undo(pod["metadata"]["uid"])
+
+    assert list(used(store).values()) == [CardUse(8000, 30, 1)]
+
+
+def test_a_second_bind_to_the_same_node_gets_the_same_grant():
+    pod = a_pod()
+    store = a_store(a_node(), pod)
+
+    assert assume(store, pod) == assume(store, pod)
+    assert list(used(store).values()) == [CardUse(8000, 30, 1)]
+
+
+def test_a_second_bind_to_another_node_is_refused():
+    pod = a_pod()
+    store = a_store(a_node(), a_node("node-2"), pod)
+    assume(store, pod)
+
+    assert isinstance(assume(store, pod, "node-2"), Misfit)
+    assert used(store, "node-2") == {}
+
+
+def test_a_relist_forgets_pods_that_are_gone_and_keeps_assumptions():
+    old, new = a_pod("old", node="node-1", grant=a_grant("GPU-node-1-0")), a_pod("new")
+    store = a_store(a_node(), old, new)
+    assume(store, new)
+
+    store.replace_pods([new])
+
+    assert store.ledger.counts() == {State.ASSUMED: 1, State.CONFIRMED: 0, State.RESERVED: 0}
+
+
+def test_a_node_that_vanishes_and_returns_finds_its_tenants():
+    store = a_store(a_node(), a_pod(node="node-1", grant=a_grant("GPU-node-1-2")))
+
+    store.apply_node("DELETED", a_node())
+    store.apply_node("ADDED", a_node())
+
+    assert used(store) == {"GPU-node-1-2": CardUse(8000, 30, 1)}
+
+
+def test_a_node_whose_inventory_is_no_json_has_no_cards_and_says_why():
+    store = a_store(a_node(**{"kerf.dev/inventory": "not json"}))
+
+    assert store.fleet.state("node-1").cards == ()
+    assert "kerf.dev/inventory" in store.node("node-1").problem
+
+
+class Interleavings(RuleBasedStateMachine):
+    """Filters, binds, failures, deletions, restarts and lost watches in any order never over-commit a card."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.world: dict[str, dict] = {}
+        self.number = 0
+        self.restart()
+
+    @rule(memory=st.sampled_from([1000, 8000, 40_000, 81_559]), cores=st.sampled_from([0, 30, 100]))
+    def create(self, memory: int, cores: int) -> None:
+        self.number += 1
+        pod = a_pod(f"pod-{self.number}", containers=[a_container(mem=memory, cores=cores)])
+        self.world[pod["metadata"]["uid"]] = pod
+        self.store.apply_pod("ADDED", pod)
+
+    @rule(pick=st.integers(0, 10**6), node=st.sampled_from(NODES), fate=st.sampled_from(["ok", "refused", "lost"]))
+    def bind(self, pick: int, node: str, fate: str) -> None:
+        waiting = [pod for pod in self.world.values() if not pod["spec"].get("nodeName")]
+        if not waiting:
+            return
+        pod = waiting[pick % len(waiting)]
+        grant = assume(self.store, pod, node)
+        if isinstance(grant, Misfit):
+            return
+        if fate == "refused":
+            self.store.undo(pod["metadata"]["uid"])
+            return
+        done = bound(pod, node, grant)
+        self.world[pod["metadata"]["uid"]] = done
+        if fate == "ok":
+            self.store.apply_pod("MODIFIED", done)
+
+    @rule(pick=st.integers(0, 10**6), seen=st.booleans())
+    def delete(self, pick: int, seen: bool) -> None:
+        if self.world:
+            uid = sorted(self.world)[pick % len(self.world)]
+            pod = self.world.pop(uid)
+            if seen:
+                self.store.apply_pod("DELETED", pod)
+
+    @rule()
+    def relist(self) -> None:
+        self.store.replace_nodes([a_node(name, 2) for name in NODES])
+        self.store.replace_pods(list(self.world.values()))
+
+    @rule()
+    def restart(self) -> None:
+        self.store = a_store(*[a_node(name, 2) for name in NODES], *self.world.values())
+
+    @rule(node=st.sampled_from(NODES), gone=st.booleans())
+    def node_flaps(self, node: str, gone: bool) -> None:
+        if gone:
+            self.store.apply_node("DELETED", a_node(node, 2))
+        self.store.apply_node("ADDED", a_node(node, 2))
+
+    @invariant()
+    def no_card_holds_more_than_it_has(self) -> None:
+        truth = a_store(*[a_node(name, 2) for name in NODES], *self.world.values())
+        for name in NODES:
+            for state in truth.fleet.state(name).cards:
+                free = state.free
+                assert min(free.memory_mib, free.cores, free.slots) >= 0, (name, state)
+
+
+def test_a_pod_that_asks_for_more_cpu_than_numbers_have_keeps_nobody_from_being_seen() -> None:
+    greedy = a_pod("greedy", containers=[{"name": "main", "resources": {"requests": {"cpu": "9E", "memory": "9E"}}}])
+    greedy["spec"]["nodeName"] = "node-1"
+    store = Store(SchedulingPolicy(), VENDORS)
+    store.apply_node("ADDED", a_node("node-1"))
+
+    store.replace_pods([greedy, a_pod("p")])
+
+    assert "uid-default-p" in store.pending.pods
+    assert store.fleet.state("node-1").free_cpu_milli < 0
+
+
+Interleavings.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
+test_interleavings = Interleavings.TestCase
