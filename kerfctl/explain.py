@@ -54,7 +54,7 @@ def _world(args: argparse.Namespace) -> tuple[Any, Sequence[Json]]:
 
 
 def _explain(store: Any, pods: Sequence[Json], key: str) -> Json:
-    for tenant in store.tenants.values():
+    for tenant in store.bookings.values():
         if tenant.key == key:
             uses = {card: [use.memory_mib, use.cores] for card, use in sorted(tenant.uses.items())}
             return {"pod": key, "fits": True, "node": tenant.node, "holds": uses}

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kerf.values.accounts import TenantBook
+from kerf.values.accounts import TenantAccount
 from kerf.vendors.registry import NAMES
 from kerf.wire.accounts import shrunk
 from kerf.wire.quota import KIND, with_defaults
 from kerfctl.quotatables import book_json, cards_json, print_books, print_cards
 from kerfctl.quotaworld import World, read_world
 from kerfctl.tenantfiles import read_tenants
-from scheduler.quota.accounts import Seen, tenant_books
+from scheduler.quota.accounts import TenantActivity, tenant_accounts
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.objects import Change, changes, desired
 from scheduler.quota.shares import Shares
@@ -28,7 +28,7 @@ class QuotaPlan:
 
     capacity: Capacity
     shares: Shares
-    books: tuple[TenantBook, ...]
+    books: tuple[TenantAccount, ...]
     tenants: tuple[Change, ...]
     kueue: tuple[Change, ...]
     notes: tuple[str, ...]
@@ -55,7 +55,7 @@ def make_plan(files: Mapping[str, Json], world: World, *, prune: bool) -> QuotaP
     others = {name: item for name, item in live.items() if name not in files}
     store, keeper = world.store([*files.values(), *(() if prune else others.values())])
     shares, capacity = store.quotas.shares, store.quotas.capacity
-    seen = {share.tenant.name: Seen(store.quotas.used(share)) for share in shares.tenants}
+    seen = {share.tenant.name: TenantActivity(store.quotas.used(share)) for share in shares.tenants}
     wanted = desired(shares, world.policy.quota, NAMES) if world.kueue and world.managed is not None else ()
     notes = [f"tenant {name} cannot be read: {sentence}" for name, sentence in keeper.unreadable.items()]
     if not prune:
@@ -65,7 +65,7 @@ def make_plan(files: Mapping[str, Json], world: World, *, prune: bool) -> QuotaP
     return QuotaPlan(
         capacity=capacity,
         shares=shares,
-        books=tenant_books(shares, capacity, seen, enforced=world.enforced),
+        books=tenant_accounts(shares, capacity, seen, enforced=world.enforced),
         tenants=(*tenant_changes(files, live), *(_deletion(name, item) for name, item in others.items() if prune)),
         kueue=changes(wanted, world.managed or ()),
         notes=(*world.notes, *notes),

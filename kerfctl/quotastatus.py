@@ -5,17 +5,17 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kerf.values.accounts import ClassBook, TenantBook
+from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.quota import DIMENSIONS, NOTHING, Amount, Bound
 from kerf.values.units import show
 from kerf.vendors.registry import NAMES
 from kerf.wire import kueue
-from kerf.wire.accounts import parse_book, shrunk
+from kerf.wire.accounts import parse_account, shrunk
 from kerf.wire.errors import WireError
 from kerfctl.quotatables import UNITS, amount_text, book_json, print_books
 from kerfctl.quotaworld import World, read_world
-from scheduler.kueue.activity import seen_by_tenant
-from scheduler.quota.accounts import tenant_books
+from scheduler.kueue.activity import activity_by_tenant
+from scheduler.quota.accounts import tenant_accounts
 
 Json = Mapping[str, Any]
 COLUMNS = ("guaranteed", "borrowed", "used", "pending", "limit")
@@ -28,8 +28,8 @@ def run_status(args: argparse.Namespace) -> int:
     world = read_world(args)
     items = {str(item["metadata"]["name"]): item for item in world.tenants or ()}
     store, keeper = world.store(items.values())
-    seen = seen_by_tenant(store, world.workloads if world.kueue else None)
-    books = tenant_books(store.quotas.shares, store.quotas.capacity, seen, enforced=world.enforced)
+    seen = activity_by_tenant(store, world.workloads if world.kueue else None)
+    books = tenant_accounts(store.quotas.shares, store.quotas.capacity, seen, enforced=world.enforced)
     live = world.kube is not None  # snapshots hold no status
     stale = {book.name: list(staleness(items[book.name], book)) if live else [] for book in books}
     amiss = queue_problems(world, books)
@@ -51,7 +51,7 @@ def run_status(args: argparse.Namespace) -> int:
     return 0
 
 
-def staleness(item: Json, book: TenantBook) -> Iterable[str]:
+def staleness(item: Json, book: TenantAccount) -> Iterable[str]:
     """Where the object's own status is not what is so: its controller is late, or not running."""
     status = item.get("status") or {}
     if not status:
@@ -61,7 +61,7 @@ def staleness(item: Json, book: TenantBook) -> Iterable[str]:
     if observed != generation:
         yield f"its status is of generation {observed}, the object of {generation}"
     try:
-        told = {entry.slug: entry for entry in parse_book(item).classes}
+        told = {entry.slug: entry for entry in parse_account(item).classes}
     except WireError:
         return
     for entry in book.classes:
@@ -74,7 +74,7 @@ def staleness(item: Json, book: TenantBook) -> Iterable[str]:
         yield f"its status still has {gone.model}"
 
 
-def queue_problems(world: World, books: tuple[TenantBook, ...]) -> list[str]:
+def queue_problems(world: World, books: tuple[TenantAccount, ...]) -> list[str]:
     """Queues that Kueue does not use, and queues whose own status says other numbers than their workloads."""
     queues = {str(q["metadata"]["name"]): q for q in world.managed or () if q["kind"] == "ClusterQueue"}
     found = []
@@ -92,7 +92,7 @@ def queue_problems(world: World, books: tuple[TenantBook, ...]) -> list[str]:
     return found
 
 
-def _unlike_workloads(queue: Json, book: TenantBook) -> Iterable[str]:
+def _unlike_workloads(queue: Json, book: TenantAccount) -> Iterable[str]:
     told = kueue.parse_flavor_usage(queue.get("status") or {}, "flavorsReservation", NAMES)
     for entry in book.classes:
         said, reserved = told.get(entry.slug, (NOTHING, NOTHING))[0], entry.reserved or NOTHING
@@ -103,7 +103,7 @@ def _unlike_workloads(queue: Json, book: TenantBook) -> Iterable[str]:
             )
 
 
-def _sentences(books: tuple[TenantBook, ...], unreadable: Mapping[str, str]) -> Iterable[str]:
+def _sentences(books: tuple[TenantAccount, ...], unreadable: Mapping[str, str]) -> Iterable[str]:
     for book in books:
         yield from (f"✗ {book.name}: {sentence}" for sentence in book.problems)
         yield from (f"! {book.name}: {text}: all promises together exceed the cards" for text in shrunk(book))
@@ -111,7 +111,7 @@ def _sentences(books: tuple[TenantBook, ...], unreadable: Mapping[str, str]) -> 
     yield from (f"✗ {name}: {sentence}" for name, sentence in sorted(unreadable.items()))
 
 
-def _drifts(books: tuple[TenantBook, ...]) -> Iterable[str]:
+def _drifts(books: tuple[TenantAccount, ...]) -> Iterable[str]:
     for book in books:
         for entry in book.classes:
             if entry.drift:
@@ -121,7 +121,7 @@ def _drifts(books: tuple[TenantBook, ...]) -> Iterable[str]:
                 )
 
 
-def _stale_class(said: ClassBook, entry: ClassBook) -> Iterable[str]:
+def _stale_class(said: ClassAccount, entry: ClassAccount) -> Iterable[str]:
     for field in COMPARED:
         one, other = getattr(said, field), getattr(entry, field)
         for name in DIMENSIONS:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kerf.values.accounts import ClassBook, TenantBook
+from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.quota import DIMENSIONS, Amount, Bound
 from kerf.values.units import show
 from kerf.wire.accounts import render_status
@@ -17,8 +17,8 @@ KEYS = {"memory_mib": "memoryMiB", "cores": "cores", "cards": "cards"}
 NO_LIMIT = "-"
 
 
-def print_books(books: Iterable[TenantBook], columns: Sequence[str], title: str) -> None:
-    """A row for each resource of each class of each tenant; "-" is no limit. Columns are fields of ClassBook."""
+def print_books(books: Iterable[TenantAccount], columns: Sequence[str], title: str) -> None:
+    """A row for each resource of each class of each tenant; "-" is no limit. Columns are fields of ClassAccount."""
     table = _table(title, ("tenant", "class", "resource"), columns)
     for book in books:
         name = book.name
@@ -47,7 +47,7 @@ def print_cards(capacity: Capacity, shares: Shares) -> None:
     _print(table)
 
 
-def book_json(book: TenantBook) -> dict[str, Any]:
+def book_json(book: TenantAccount) -> dict[str, Any]:
     """A book as the object's status has it, with the tenant's name and namespaces and what is wrong with its file."""
     status = render_status(book, 0)
     del status["observedGeneration"]
@@ -80,7 +80,7 @@ def amount_text(amount: Amount) -> str:
     return ", ".join(f"{show(getattr(amount, name))} {UNITS[name]}" for name in DIMENSIONS)
 
 
-def _cell(entry: ClassBook, column: str, dimension: str) -> str:
+def _cell(entry: ClassAccount, column: str, dimension: str) -> str:
     value: Amount | Bound | None = getattr(entry, column)
     number = None if value is None else getattr(value, dimension)
     return NO_LIMIT if number is None else show(number)

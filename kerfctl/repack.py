@@ -87,7 +87,7 @@ def _surprise(kube: Any, policy: str | None, move: Any) -> str:
     from kerfctl.cluster import live_store
 
     store = live_store(kube, policy)
-    tenant = store.tenants.get(move.uid)
+    tenant = store.bookings.get(move.uid)
     if tenant is None or tenant.node != move.from_node:
         return f"it is no longer on {move.from_node}"
     free = {state.card.id: state.free for state in store.fleet.state(move.to_node).cards if state.usable}

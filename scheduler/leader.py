@@ -52,7 +52,7 @@ class CatchUp:
         self._pods = pods
         self._expiry = Expiry(store, kube, ask_after_s=-1.0)
 
-    def look(self, stop: threading.Event) -> bool:
+    def run_once(self, stop: threading.Event) -> bool:
         """One attempt; whether it is done."""
         if not (self._nodes.synced.is_set() and self._pods.synced.is_set()) or stop.wait(LAST_WRITES_S):
             return False
@@ -61,12 +61,12 @@ class CatchUp:
         except KubeError as error:
             _LOG.warning("the new leader cannot read the pods yet: %s", error)
             return False
-        self._expiry.look()
+        self._expiry.run_once()
         return not self._store.assumed_before(time.monotonic() + 1.0)
 
     def _see_all(self, stop: threading.Event) -> None:
         """Lists without a resourceVersion are as new as etcd."""
-        if len(self._store.tenants) + len(self._store.pending.pods) > FEW_PODS:
+        if len(self._store.bookings) + len(self._store.pending.pods) > FEW_PODS:
             newest = str(self._kube.get(paths.PODS, {"limit": 1})["metadata"]["resourceVersion"])
             deadline = time.monotonic() + WATCH_S
             while not self._pods.reached(newest) and time.monotonic() < deadline:
@@ -121,7 +121,7 @@ class LeaderLoops:
             pass
         self._metrics.leads.set(0)
         over.set()
-        self._store.pending.stirred.set()  # the planner waits for it
+        self._store.pending.changed.set()  # the planner waits for it
         for thread in threads:
             thread.join(END_S)
         self._store.drop_reservations()

@@ -39,7 +39,7 @@ from scheduler.placing.expire import Expiry
 from scheduler.placing.planner import Planner
 from scheduler.placing.pod_groups import POD_GROUPS, PodGroups
 from scheduler.placing.preempt import Preemption
-from scheduler.placing.wake import Reveille
+from scheduler.placing.wake import WakeOnElection
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.scheduler")
@@ -123,7 +123,7 @@ async def _serve(settings: Settings) -> int:
 
     def loops() -> Sequence[Loop]:  # what only the leader does
         return (
-            Reveille(store, acting),
+            WakeOnElection(store, acting),
             Planner(store, acting, metrics),
             Preemption(store, acting, metrics),
             QuotaController(store, acting, keeper, quota_metrics),
@@ -131,7 +131,7 @@ async def _serve(settings: Settings) -> int:
             *_dispatchers(settings, acting, store),
         )
 
-    catch_up = CatchUp(store, kube, nodes, pods).look if leadership else _when_read(nodes, pods)
+    catch_up = CatchUp(store, kube, nodes, pods).run_once if leadership else _when_read(nodes, pods)
     for follower in followers:
         follower.start()
     threading.Thread(target=_settle, args=(followers[:2],), name="settle", daemon=True).start()

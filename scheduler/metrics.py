@@ -7,7 +7,7 @@ from typing import Self
 from prometheus_client import Counter, Gauge, Histogram
 
 from kerf.obs.metrics import Metrics
-from kerf.values.accounts import ClassBook, TenantBook
+from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.quota import DIMENSIONS, Amount
 
 
@@ -85,7 +85,7 @@ class QuotaMetrics:
             fit_answers=metrics.counter("kerf_fit_answers_total", "Answers of the fit check by state", ("state",)),
         )
 
-    def show(self, books: Iterable[TenantBook]) -> None:
+    def show(self, books: Iterable[TenantAccount]) -> None:
         """Set every gauge to these books."""
         gauges = (self.guaranteed, self.limit, self.used, self.pending, self.reserved, self.drift, self.overcommitted)
         for gauge in gauges:
@@ -95,7 +95,7 @@ class QuotaMetrics:
             for entry in book.classes:
                 self._show_class(book.name, entry)
 
-    def _show_class(self, tenant: str, entry: ClassBook) -> None:
+    def _show_class(self, tenant: str, entry: ClassAccount) -> None:
         amounts: tuple[tuple[Gauge, Amount | None], ...] = (
             (self.used, entry.used),
             (self.pending, entry.pending),

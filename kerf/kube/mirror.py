@@ -21,11 +21,11 @@ class Mirror:
         paths: Mapping[str, str],
         query: Query | None = None,
         *,
-        stirred: threading.Event | None = None,
+        changed: threading.Event | None = None,
     ) -> None:
         self._lock = threading.Lock()
         self._items: dict[Key, Json] = {}
-        self.stirred = stirred or threading.Event()
+        self.changed = changed or threading.Event()
         """Set with every change; several mirrors may share one."""
         self._followers = [
             Follower(kube, path, self._replacer(kind), self._changer(kind), query=query, optional=True)
@@ -63,7 +63,7 @@ class Mirror:
                 for key in [key for key in self._items if key[0] == kind]:
                     del self._items[key]
                 self._items.update((_key(kind, item), {"kind": kind, **item}) for item in items)
-            self.stirred.set()
+            self.changed.set()
 
         return replace
 
@@ -73,7 +73,7 @@ class Mirror:
                 self._items.pop(_key(kind, item), None)
                 if event != "DELETED":
                     self._items[_key(kind, item)] = {"kind": kind, **item}
-            self.stirred.set()
+            self.changed.set()
 
         return change
 

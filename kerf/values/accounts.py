@@ -6,7 +6,7 @@ from kerf.values.quota import NOTHING, Amount, Bound
 
 
 @dataclass(frozen=True, slots=True)
-class ClassBook:
+class ClassAccount:
     """One class of cards. `limit` is guaranteed plus burst; `pending` is asked by pods that wait.
 
     `reserved` is what Kueue's books say is used, and `drift` how much that is more than pods hold or, once admitted,
@@ -36,14 +36,14 @@ class ClassBook:
 
 
 @dataclass(frozen=True, slots=True)
-class TenantBook:
+class TenantAccount:
     """One tenant. `problems` are sentences about its file; `waiting` says why pods or workloads wait, a few of them."""
 
     name: str
     namespaces: tuple[str, ...] = ()
     enforced: bool = False
     """Whether webhook and scheduler refuse what exceeds `limit`; with Kueue, Kueue lets it wait."""
-    classes: tuple[ClassBook, ...] = ()
+    classes: tuple[ClassAccount, ...] = ()
     problems: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     priority: str = "normal"

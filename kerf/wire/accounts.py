@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kerf.values.accounts import ClassBook, TenantBook
+from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.quota import DIMENSIONS, NOTHING, Amount, Bound, total, total_bound
 from kerf.values.units import show, show_mib
 from kerf.wire.quota import parse_tenant
@@ -13,7 +13,7 @@ _KEYS = {"memory_mib": "memoryMiB", "cores": "cores", "cards": "cards"}
 Json = Mapping[str, Any]
 
 
-def render_status(book: TenantBook, generation: int) -> dict[str, Any]:
+def render_status(book: TenantAccount, generation: int) -> dict[str, Any]:
     """The status, without the times at which conditions changed."""
     return {
         "observedGeneration": generation,
@@ -28,7 +28,7 @@ def render_status(book: TenantBook, generation: int) -> dict[str, Any]:
     }
 
 
-def shrunk(book: TenantBook) -> tuple[str, ...]:
+def shrunk(book: TenantAccount) -> tuple[str, ...]:
     """A sentence for each promise that the cards do not keep."""
     return tuple(
         f"promised {_text(name, promised)} of {entry.model} and gets {_text(name, given)}"
@@ -40,12 +40,12 @@ def shrunk(book: TenantBook) -> tuple[str, ...]:
     )
 
 
-def parse_book(item: Json) -> TenantBook:
+def parse_account(item: Json) -> TenantAccount:
     """The books of a TenantQuota object. Raises WireError for a spec that cannot be read; a missing status is empty."""
     tenant = parse_tenant(item)
     status = _part(item, "status")
     classes = [_read(entry) for entry in status.get("classes") or () if isinstance(entry, Mapping)]
-    return TenantBook(
+    return TenantAccount(
         name=tenant.name,
         namespaces=tenant.namespaces,
         enforced=bool(status.get("enforced")),
@@ -56,7 +56,7 @@ def parse_book(item: Json) -> TenantBook:
     )
 
 
-def _class(entry: ClassBook) -> dict[str, Any]:
+def _class(entry: ClassAccount) -> dict[str, Any]:
     made = {
         "name": entry.slug,
         "vendor": entry.vendor,
@@ -74,9 +74,9 @@ def _class(entry: ClassBook) -> dict[str, Any]:
     return {**made, **{key: _amount(amount) for key, amount in extra.items() if amount is not None}}
 
 
-def _read(entry: Json) -> ClassBook:
+def _read(entry: Json) -> ClassAccount:
     size = _part(entry, "cardMiB")
-    return ClassBook(
+    return ClassAccount(
         slug=str(entry.get("name", "")),
         vendor=str(entry.get("vendor", "")),
         model=str(entry.get("model", "")),
@@ -93,7 +93,7 @@ def _read(entry: Json) -> ClassBook:
     )
 
 
-def _overcommitted(book: TenantBook) -> dict[str, Any]:
+def _overcommitted(book: TenantAccount) -> dict[str, Any]:
     less = shrunk(book)
     because = "all promises together exceed the cards" if less else "every promise is kept"
     return _condition("Overcommitted", bool(less), (*less, because))

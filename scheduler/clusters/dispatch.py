@@ -88,9 +88,9 @@ class Dispatcher:
         self._honours_pin = honours_pin
         self._patience_s = patience_s
         self._events = Events(kube, "kerf-dispatcher")
-        self._stirred = threading.Event()
+        self._changed = threading.Event()
         self._seen = Mirror(
-            kube, {kind: f"{ROOT}/{plural}" for kind, plural in _FOLLOWED.items()}, stirred=self._stirred
+            kube, {kind: f"{ROOT}/{plural}" for kind, plural in _FOLLOWED.items()}, changed=self._changed
         )
         self._workers: dict[str, _Known] = {}
         self._since: dict[str, tuple[tuple[str, ...], float]] = {}
@@ -100,19 +100,19 @@ class Dispatcher:
         self._seen.start()
         try:
             while not stop.is_set():
-                self._stirred.wait(LONGEST_WAIT_S)
+                self._changed.wait(LONGEST_WAIT_S)
                 if stop.wait(DEBOUNCE_S):
                     return
-                self._stirred.clear()
+                self._changed.clear()
                 if self._seen.synced:
-                    self.look()
+                    self.run_once()
         finally:
             self._seen.stop()
             for known in self._workers.values():
                 known.worker.stop()
             self._workers.clear()
 
-    def look(self) -> None:
+    def run_once(self) -> None:
         """One round: connect to new workers, then nominate for each waiting workload, oldest first."""
         self._connect_workers()
         if not self._settled():
@@ -225,7 +225,7 @@ class Dispatcher:
             known.read = time.monotonic()
             return
         kube = self._connect(parse_kubeconfig(secret))
-        worker = Worker(name, kube, self._store_for(name), self._stirred, honours_pin=self._honours_pin)
+        worker = Worker(name, kube, self._store_for(name), self._changed, honours_pin=self._honours_pin)
         if known is not None:
             known.worker.stop()
         now = time.monotonic()

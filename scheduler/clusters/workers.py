@@ -55,17 +55,17 @@ class Worker:
     """
 
     def __init__(
-        self, name: str, kube: Kube, store: Store, stirred: threading.Event, *, honours_pin: bool = False
+        self, name: str, kube: Kube, store: Store, changed: threading.Event, *, honours_pin: bool = False
     ) -> None:
         self.name = name
         self.store = store
         self._honours_pin = honours_pin
         self._answers: dict[str, tuple[tuple[object, ...], Offer]] = {}
         kinds = ("LocalQueue", "ClusterQueue", "ResourceFlavor")
-        self._kueue = Mirror(kube, {kind: path_of(kind) for kind in kinds}, stirred=stirred)
+        self._kueue = Mirror(kube, {kind: path_of(kind) for kind in kinds}, changed=changed)
         self._followers = (
-            Follower(kube, paths.NODES, _then(store.replace_nodes, stirred.set), _then2(store.apply_node, stirred.set)),
-            Follower(kube, paths.PODS, _then(store.replace_pods, stirred.set), _then2(store.apply_pod, stirred.set)),
+            Follower(kube, paths.NODES, _then(store.replace_nodes, changed.set), _then2(store.apply_node, changed.set)),
+            Follower(kube, paths.PODS, _then(store.replace_pods, changed.set), _then2(store.apply_pod, changed.set)),
         )
 
     def start(self) -> None:

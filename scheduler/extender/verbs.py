@@ -72,7 +72,7 @@ class Verbs:
             if gang := self._store.gang_note(ask):
                 self._refuse(ask, query.nodes)
                 return render_filter([], dict.fromkeys(query.nodes, gang), {})
-            places = [name for name in self._store.admissions.nodes(ask) if name in query.nodes]
+            places = [name for name in self._store.held_places.nodes(ask) if name in query.nodes]
             if places:
                 others = dict.fromkeys((n for n in query.nodes if n not in places), short_reason(Reason.RESERVED))
                 return render_filter(places, others, {})

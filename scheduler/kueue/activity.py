@@ -9,14 +9,14 @@ from kerf.values.quota import NOTHING, Amount
 from kerf.values.vendor import ResourceNames
 from kerf.values.verdict import Misfit
 from kerf.wire import kueue
-from scheduler.quota.accounts import Seen
+from scheduler.quota.accounts import TenantActivity
 from scheduler.state.pending import Waiting
 from scheduler.state.store import Store
 
 Json = Mapping[str, Any]
 
 
-def seen_by_tenant(store: Store, workloads: Iterable[Json] | None) -> dict[str, Seen]:
+def activity_by_tenant(store: Store, workloads: Iterable[Json] | None) -> dict[str, TenantActivity]:
     """By tenant. `workloads` are Kueue's, None where Kueue does not keep the quota."""
     by_namespace: dict[str, list[Json]] = defaultdict(list)
     for workload in workloads or ():
@@ -32,7 +32,7 @@ def seen_by_tenant(store: Store, workloads: Iterable[Json] | None) -> dict[str, 
         if workloads is None:
             asks = tuple(w.ask for w in pods)
             passed = tuple(w.ask for w in pods if not w.gates)
-            found[tenant.name] = Seen(used[tenant.name], asks, passed, None, _refusals(store, asks))
+            found[tenant.name] = TenantActivity(used[tenant.name], asks, passed, None, _refusals(store, asks))
         else:
             theirs = [workload for namespace in tenant.namespaces for workload in by_namespace[namespace]]
             found[tenant.name] = _with_kueue(used[tenant.name], pods, theirs, names)
@@ -41,7 +41,7 @@ def seen_by_tenant(store: Store, workloads: Iterable[Json] | None) -> dict[str, 
 
 def _with_kueue(
     used: Mapping[str, Amount], pods: list[Waiting], workloads: list[Json], names: tuple[ResourceNames, ...]
-) -> Seen:
+) -> TenantActivity:
     reserved: dict[str, Amount] = {}
     reasons = []
     for workload in workloads:
@@ -51,7 +51,7 @@ def _with_kueue(
             meta = workload["metadata"]
             reasons.append(f"{meta.get('namespace')}/{meta['name']}: {reason}")
     asks, passed = tuple(w.ask for w in pods), tuple(w.ask for w in pods if not w.gates)
-    return Seen(used, asks, passed, reserved, tuple(reasons))
+    return TenantActivity(used, asks, passed, reserved, tuple(reasons))
 
 
 def _refusals(store: Store, asks: tuple[PodAsk, ...]) -> tuple[str, ...]:

@@ -21,13 +21,13 @@ from kerf.values.node import Node
 from kerf.values.policy import QuotaEngine
 from kerf.wire import kueue
 from kerf.wire.classes import class_labels
-from scheduler.kueue.activity import seen_by_tenant
+from scheduler.kueue.activity import activity_by_tenant
 from scheduler.kueue.keeper import QuotaKeeper
 from scheduler.kueue.overdraft import Overdraft
 from scheduler.kueue.status import StatusWriter
 from scheduler.metrics import QuotaMetrics
 from scheduler.placing.wake import wake_scheduler
-from scheduler.quota.accounts import tenant_books
+from scheduler.quota.accounts import tenant_accounts
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.objects import Change, changes, desired
 from scheduler.quota.shares import Shares
@@ -81,7 +81,7 @@ class QuotaController:
                 for mirror in mirrors:
                     mirror.start()
             try:
-                self.look()
+                self.run_once()
             except KubeError as error:
                 self._wait_after(error)
             except Exception as error:  # noqa: BLE001 (a defect in one round must not end quota)
@@ -90,7 +90,7 @@ class QuotaController:
         for mirror in mirrors:
             mirror.stop()
 
-    def look(self) -> None:
+    def run_once(self) -> None:
         """One round. Raises KubeError for what could not be written."""
         if not self._keeper.ready or self._clock() < self._not_before:
             return
@@ -114,11 +114,11 @@ class QuotaController:
             return
         self._books_due = self._clock() + BOOKS_S
         workloads = self._workloads.items() if self._engine is QuotaEngine.KUEUE else None
-        seen = seen_by_tenant(self._store, workloads)
-        books = tenant_books(shares, capacity, seen, enforced=self._engine is QuotaEngine.KERF)
+        seen = activity_by_tenant(self._store, workloads)
+        books = tenant_accounts(shares, capacity, seen, enforced=self._engine is QuotaEngine.KERF)
         self._metrics.show(books)
         self._status.write(books, self._keeper.unreadable)
-        self._overdraft.look(workloads)
+        self._overdraft.run_once(workloads)
 
     @property
     def _engine(self) -> QuotaEngine:

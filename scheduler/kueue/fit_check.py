@@ -27,7 +27,7 @@ from kerf.wire.resources import ADMISSION, parse_pod, stages_of
 from scheduler.core.eligible import is_eligible
 from scheduler.core.place import hardness
 from scheduler.metrics import QuotaMetrics
-from scheduler.state.admissions import Member, NoPlace
+from scheduler.state.held_places import Member, NoPlace
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.fit")
@@ -80,8 +80,8 @@ class FitCheck:
         """Answer until told to stop."""
         following = False
         while not stop.is_set():
-            self._workloads.stirred.wait(EVERY_S)
-            self._workloads.stirred.clear()
+            self._workloads.changed.wait(EVERY_S)
+            self._workloads.changed.clear()
             if self._store.policy.quota.engine is not QuotaEngine.KUEUE:
                 stop.wait(EVERY_S)
                 continue
@@ -90,7 +90,7 @@ class FitCheck:
                 self._workloads.start()
                 self._checks.start()
             try:
-                self.look()
+                self.run_once()
                 stop.wait(BREATH_S)
             except KubeError as error:
                 _LOG.warning("fit check: %s", error)
@@ -102,7 +102,7 @@ class FitCheck:
         self._checks.stop()
         self._writers.shutdown(cancel_futures=True)
 
-    def look(self) -> None:
+    def run_once(self) -> None:
         """One round. Raises KubeError."""
         self._activate()
         workloads = self._workloads.items()
@@ -143,7 +143,7 @@ class FitCheck:
         alive -= {str(w["metadata"]["uid"]) for w in workloads if kueue.is_over(w)}
         for uid in self._holding - alive:
             with self._store.lock:
-                self._store.admissions.drop(uid)
+                self._store.held_places.drop(uid)
         self._holding &= alive
         self._answers = {uid: answer for uid, answer in self._answers.items() if uid in alive}
         self._refused = {uid: entry for uid, entry in self._refused.items() if uid in alive}
@@ -163,7 +163,7 @@ class FitCheck:
         members, annotated, problem = self._members(workload)
         if problem is None and members:
             with self._store.lock:
-                problem = self._store.admissions.hold(uid, members, self._clock() + HOLD_S)
+                problem = self._store.held_places.hold(uid, members, self._clock() + HOLD_S)
         if problem is None:
             self._holding.add(uid)
             updates = [{"name": name, "annotations": {ADMISSION: uid}} for name in annotated]

@@ -16,7 +16,7 @@ from kerf.wire.errors import WireError
 from kerf.wire.quota import conflicts, parse_tenant
 from kerf.wire.resourcequota import parse_hard
 from scheduler.quota.capacity import capacity
-from scheduler.quota.damper import Damper
+from scheduler.quota.peak_window import PeakWindow
 from scheduler.quota.shares import divide
 from scheduler.state.store import Store
 
@@ -32,10 +32,10 @@ class QuotaKeeper:
         self._store = store
         self._clock = clock
         self._lock = threading.Lock()
-        self._stirred = threading.Event()
+        self._changed = threading.Event()
         self._tenants: dict[str, TenantQuota] = {}
         self._hard: dict[tuple[str, str], Json] = {}
-        self._damper = Damper(store.policy.quota.shrink_after_s)
+        self._window = PeakWindow(store.policy.quota.shrink_after_s)
         self._seen: object = None
         self._listed = False
         self.generations: dict[str, int] = {}
@@ -52,7 +52,7 @@ class QuotaKeeper:
             self.unreadable.clear()
             for item in items:
                 self._read(item)
-        self._stirred.set()
+        self._changed.set()
 
     def change_tenant(self, kind: str, item: Json) -> None:
         """One event of a TenantQuota."""
@@ -62,13 +62,13 @@ class QuotaKeeper:
             self.unreadable.pop(name, None)
             if kind != "DELETED":
                 self._read(item)
-        self._stirred.set()
+        self._changed.set()
 
     def replace_hard(self, items: list[Json]) -> None:
         """The whole list of ResourceQuotas."""
         with self._lock:
             self._hard = {_key(item): item for item in items}
-        self._stirred.set()
+        self._changed.set()
 
     def change_hard(self, kind: str, item: Json) -> None:
         """One event of a ResourceQuota."""
@@ -76,7 +76,7 @@ class QuotaKeeper:
             self._hard.pop(_key(item), None)
             if kind != "DELETED":
                 self._hard[_key(item)] = item
-        self._stirred.set()
+        self._changed.set()
 
     @property
     def ready(self) -> bool:
@@ -87,8 +87,8 @@ class QuotaKeeper:
     def run(self, stop: threading.Event) -> None:
         """Refresh whenever something changed, until told to stop."""
         while not stop.is_set():
-            self._stirred.wait(LOOK_S)
-            self._stirred.clear()
+            self._changed.wait(LOOK_S)
+            self._changed.clear()
             try:
                 self.refresh()
             except Exception:  # noqa: BLE001 (yesterday's limits are better than none)
@@ -107,17 +107,17 @@ class QuotaKeeper:
             return  # no tenant known is not the same as no tenant there
         if off:
             tenants = {}
-        self._damper = replace(self._damper, seconds=policy.quota.shrink_after_s)
-        settles = self._damper.settles_at(now)
+        self._window = replace(self._window, seconds=policy.quota.shrink_after_s)
+        settles = self._window.settles_at(now)
         seen = (tenants, limits, policy, self._store.inventory, settles)
         if seen == self._seen:
             return
         self._seen = seen
         found = capacity(self._store.node_values(), policy) if tenants or limits else {}
-        self._damper = self._damper.after(now, found)
-        shares = divide(tenants.values(), self._damper.capacity, conflicts(tenants.values()))
+        self._window = self._window.after(now, found)
+        shares = divide(tenants.values(), self._window.capacity, conflicts(tenants.values()))
         enforced = policy.quota.engine is QuotaEngine.KERF
-        self._store.set_quota(shares, self._damper.capacity, limits, enforced=enforced)
+        self._store.set_quota(shares, self._window.capacity, limits, enforced=enforced)
 
     def _read(self, item: Mapping[str, Any]) -> None:
         meta = item.get("metadata") or {}

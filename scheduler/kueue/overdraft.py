@@ -15,8 +15,8 @@ from kerf.kube.errors import Busy, NotFound
 from kerf.wire import kueue
 from kerf.wire.objects import render_eviction
 from scheduler.quota.evict import Running, victims
+from scheduler.state.bookings import State
 from scheduler.state.store import Store
-from scheduler.state.tenants import State
 
 _LOG = logging.getLogger("kerf.quota")
 Json = Mapping[str, Any]
@@ -34,7 +34,7 @@ class Overdraft:
         self._asked: set[str] = set()
         """Pods that were told to go and are still ending."""
 
-    def look(self, workloads: Workloads | None) -> None:
+    def run_once(self, workloads: Workloads | None) -> None:
         """Evict who has to go; `workloads` are Kueue's, None without Kueue. Raises KubeError."""
         if workloads is None:
             running = self._pods()
@@ -58,7 +58,7 @@ class Overdraft:
             book = self._store.quotas
             return [
                 Running(f"{t.key}/{t.uid}", owner, book.usage_of(t.uid).by, t.created, t.priority)
-                for t in self._store.tenants.values()
+                for t in self._store.bookings.values()
                 if t.state is State.CONFIRMED and (owner := book.owner(t.key.partition("/")[0]))
             ]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from kerf.kube.client import Kube
 from kerf.kube.errors import NotFound
-from kerf.values.accounts import TenantBook
+from kerf.values.accounts import TenantAccount
 from kerf.wire.accounts import render_status
 from kerf.wire.quota import PATH
 from scheduler.kueue.keeper import QuotaKeeper
@@ -28,11 +28,11 @@ class StatusWriter:
         self._clock = clock
         self._written: dict[str, tuple[float, Json]] = {}
 
-    def write(self, books: tuple[TenantBook, ...], unreadable: dict[str, str]) -> None:
+    def write(self, books: tuple[TenantAccount, ...], unreadable: dict[str, str]) -> None:
         """Write what changed; a file that cannot be read is told so in its own status. Raises KubeError."""
         known = {book.name: book for book in books}
         for name, sentence in unreadable.items():
-            known[name] = TenantBook(name, problems=(sentence,))
+            known[name] = TenantAccount(name, problems=(sentence,))
         for name, book in sorted(known.items()):
             self._write(name, render_status(book, self._keeper.generations.get(name, 0)))
         for name in [name for name in self._written if name not in known]:

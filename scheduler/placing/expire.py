@@ -7,8 +7,8 @@ import time
 from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError, NotFound
+from scheduler.state.bookings import Booking
 from scheduler.state.store import Store
-from scheduler.state.tenants import Tenant
 
 _LOG = logging.getLogger("kerf.expire")
 ASK_AFTER_S = 5.0
@@ -29,30 +29,30 @@ class Expiry:
         """Look every two seconds until told to stop."""
         while not stop.wait(EVERY_S):
             try:
-                self.look()
+                self.run_once()
             except Exception:  # noqa: BLE001 (one round's defect must not end the loop)
                 _LOG.exception("expiry failed")
 
-    def look(self) -> None:
+    def run_once(self) -> None:
         """One round."""
         now = time.monotonic()
-        for tenant in self._store.assumed_before(now - self._ask_after_s):
-            self._ask(tenant)
-        for tenant in self._store.ledger.reservations_before(now):
-            _LOG.info("reservation of %s on %s is over", tenant.key, tenant.node)
-            self._store.drop_reservation(tenant.uid)
+        for booking in self._store.assumed_before(now - self._ask_after_s):
+            self._ask(booking)
+        for booking in self._store.ledger.reservations_before(now):
+            _LOG.info("reservation of %s on %s is over", booking.key, booking.node)
+            self._store.drop_reservation(booking.uid)
 
-    def _ask(self, tenant: Tenant) -> None:
-        namespace, _, name = tenant.key.partition("/")
+    def _ask(self, booking: Booking) -> None:
+        namespace, _, name = booking.key.partition("/")
         try:
             pod = self._kube.get(paths.pod(namespace, name))
         except NotFound:
-            self._store.undo(tenant.uid)
+            self._store.undo(booking.uid)
             return
         except KubeError as error:
-            _LOG.warning("whether %s is bound is not known yet: %s", tenant.key, error)
+            _LOG.warning("whether %s is bound is not known yet: %s", booking.key, error)
             return
-        if pod["metadata"].get("uid") == tenant.uid and pod["spec"].get("nodeName"):
+        if pod["metadata"].get("uid") == booking.uid and pod["spec"].get("nodeName"):
             self._store.apply_pod("MODIFIED", pod)
         else:
-            self._store.undo(tenant.uid)
+            self._store.undo(booking.uid)

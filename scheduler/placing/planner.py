@@ -43,16 +43,16 @@ class Planner:
     def run(self, stop: threading.Event) -> None:
         """Plan whenever something changed and pods wait, until told to stop."""
         while not stop.is_set():
-            self._store.pending.stirred.wait(LONGEST_WAIT_S)
+            self._store.pending.changed.wait(LONGEST_WAIT_S)
             if stop.wait(DEBOUNCE_S):
                 return
-            self._store.pending.stirred.clear()
+            self._store.pending.changed.clear()
             try:
-                self.look()
+                self.run_once()
             except Exception:  # noqa: BLE001 (a plan is advice; placement goes on without)
                 _LOG.exception("planning failed; greedy placement goes on")
 
-    def look(self) -> None:
+    def run_once(self) -> None:
         """One round: read, plan, adopt."""
         settings = self._store.policy.planner
         if not settings.enabled:

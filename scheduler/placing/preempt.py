@@ -51,11 +51,11 @@ class Preemption:
         """Look twice a second until told to stop."""
         while not stop.wait(EVERY_S):
             try:
-                self.look()
+                self.run_once()
             except Exception:  # noqa: BLE001 (the next round tries again)
                 _LOG.exception("preemption failed; the pod keeps waiting")
 
-    def look(self) -> None:
+    def run_once(self) -> None:
         """One round: the most important refused pod that evictions can help; a call for those whose room is free."""
         self._call()
         for waiting in self._refused():

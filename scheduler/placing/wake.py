@@ -21,7 +21,7 @@ def wake_scheduler(kube: Kube, node: str, token: str) -> None:
         _LOG.warning("kube-scheduler was not woken: %s", error)
 
 
-class Reveille:
+class WakeOnElection:
     """Wakes kube-scheduler once, when a term begins.
 
     Planner and preemption look after refused pods, and a new leader knows of no refusals before these pods are tried

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from kerf.values.accounts import ClassBook, TenantBook
+from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.ask import PodAsk
 from kerf.values.quota import NOTHING, Amount, usage_of_ask
 from scheduler.quota.capacity import Capacity, ClassCapacity
@@ -13,7 +13,7 @@ MOST_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class TenantActivity:
     """What was seen of one tenant: held by class, asks of waiting pods, Kueue's reservations by flavor, reasons."""
 
     used: Mapping[str, Amount] = field(default_factory=dict)
@@ -24,21 +24,19 @@ class Seen:
     reasons: tuple[str, ...] = ()
 
 
-NOTHING_SEEN = Seen()
+NO_ACTIVITY = TenantActivity()
 
 
-def tenant_books(
-    shares: Shares, capacity: Capacity, seen: Mapping[str, Seen], *, enforced: bool
-) -> tuple[TenantBook, ...]:
+def tenant_accounts(
+    shares: Shares, capacity: Capacity, seen: Mapping[str, TenantActivity], *, enforced: bool
+) -> tuple[TenantAccount, ...]:
     """The books of every tenant, by name."""
-    return tuple(
-        _book(share, capacity, seen.get(share.tenant.name, NOTHING_SEEN), enforced) for share in shares.tenants
-    )
+    return tuple(_book(share, capacity, seen.get(share.tenant.name, NO_ACTIVITY), enforced) for share in shares.tenants)
 
 
-def _book(share: TenantShare, capacity: Capacity, seen: Seen, enforced: bool) -> TenantBook:
+def _book(share: TenantShare, capacity: Capacity, seen: TenantActivity, enforced: bool) -> TenantAccount:
     pending, passed = (_pending(share, capacity, asks) for asks in (seen.waiting, seen.ungated))
-    return TenantBook(
+    return TenantAccount(
         name=share.tenant.name,
         namespaces=share.tenant.namespaces,
         enforced=enforced,
@@ -48,13 +46,15 @@ def _book(share: TenantShare, capacity: Capacity, seen: Seen, enforced: bool) ->
     )
 
 
-def _class(part: Part, gives: ClassCapacity, asked: tuple[Mapping[str, Amount], ...], seen: Seen) -> ClassBook:
+def _class(
+    part: Part, gives: ClassCapacity, asked: tuple[Mapping[str, Amount], ...], seen: TenantActivity
+) -> ClassAccount:
     card_class = part.card_class
     slug = card_class.slug
     pending, passed = (amounts.get(slug, NOTHING) for amounts in asked)
     used = seen.used.get(slug, NOTHING)
     reserved = None if seen.reserved is None else seen.reserved.get(slug, NOTHING)
-    return ClassBook(
+    return ClassAccount(
         slug=slug,
         vendor=card_class.vendor,
         model=card_class.model,

@@ -6,7 +6,7 @@ from kerf.values.policy import SchedulingPolicy
 from kerf.values.verdict import Misfit
 from scheduler.core.place import place
 from scheduler.core.preference import wished
-from scheduler.solver.fleet import Fleet
+from scheduler.solver.draft import Draft
 from scheduler.solver.problem import (
     Assignment,
     GangNeed,
@@ -22,12 +22,12 @@ from scheduler.solver.problem import (
 
 def plan_greedy(problem: Problem) -> Plan:
     """Serve the asks in order of priority, then as given; a gang is served as a whole at its first member's turn."""
-    fleet = Fleet(problem.nodes)
-    return rank_plan(problem, fill(problem, fleet, ()), "greedy")
+    draft = Draft(problem.nodes)
+    return rank_plan(problem, fill(problem, draft, ()), "greedy")
 
 
-def fill(problem: Problem, fleet: Fleet, placed: tuple[Assignment, ...]) -> tuple[Assignment, ...]:
-    """`placed`, which the fleet's books already count, and every further ask that still fits."""
+def fill(problem: Problem, draft: Draft, placed: tuple[Assignment, ...]) -> tuple[Assignment, ...]:
+    """`placed`, which the draft's books already count, and every further ask that still fits."""
     classes = {ask.uid: klass for klass in pod_classes(problem) for ask in klass.members}
     gangs = {ask.uid: gang for gang in gang_needs(problem) for ask in gang.members}
     done = {assignment.pod_uid: assignment for assignment in placed}
@@ -40,7 +40,7 @@ def fill(problem: Problem, fleet: Fleet, placed: tuple[Assignment, ...]) -> tupl
         tried.update(member.uid for member in group)
         waiting = [member for member in group if member.uid not in done]
         least = _still_needed(gang, len(group) - len(waiting))
-        done.update(place_group(fleet, [(classes[member.uid], member) for member in waiting], least, problem.policy))
+        done.update(place_group(draft, [(classes[member.uid], member) for member in waiting], least, problem.policy))
     return tuple(done.values())
 
 
@@ -49,37 +49,37 @@ def _still_needed(gang: GangNeed | None, placed: int) -> int:
 
 
 def place_group(
-    fleet: Fleet, group: list[tuple[PodClass, PodAsk]], least: int, policy: SchedulingPolicy
+    draft: Draft, group: list[tuple[PodClass, PodAsk]], least: int, policy: SchedulingPolicy
 ) -> dict[str, Assignment]:
-    """As many of the group's pods as fit, or none where fewer than `least` do. By uid; the fleet's books count them."""
+    """As many of the group's pods as fit, or none where fewer than `least` do. By uid; the draft's books count them."""
     if len(group) < least:
         return {}
     done: list[tuple[int, PodAsk, Grant]] = []
     for i, (klass, ask) in enumerate(group):
-        spot = best_spot(fleet, klass, policy)
+        spot = best_spot(draft, klass, policy)
         if spot is not None:
-            fleet.take(spot[0], ask, spot[1])
+            draft.take(spot[0], ask, spot[1])
             done.append((spot[0], ask, spot[1]))
         elif len(done) + len(group) - i - 1 < least:
             break
     if len(done) < least:
         for n, ask, grant in done:
-            fleet.give(n, ask, grant)
+            draft.give(n, ask, grant)
         return {}
-    return {ask.uid: Assignment(ask.uid, ask.key, fleet.states[n].name, grant) for n, ask, grant in done}
+    return {ask.uid: Assignment(ask.uid, ask.key, draft.states[n].name, grant) for n, ask, grant in done}
 
 
-def best_spot(fleet: Fleet, klass: PodClass, policy: SchedulingPolicy) -> tuple[int, Grant] | None:
+def best_spot(draft: Draft, klass: PodClass, policy: SchedulingPolicy) -> tuple[int, Grant] | None:
     """The best node for a pod of the class and its grant there, None where nothing fits."""
-    for n in fleet.best_first(klass):
-        found = place_on(fleet, int(n), klass.ask, policy)
+    for n in draft.best_first(klass):
+        found = place_on(draft, int(n), klass.ask, policy)
         if found is not None:
             return int(n), found
     return None
 
 
-def place_on(fleet: Fleet, n: int, ask: PodAsk, policy: SchedulingPolicy) -> Grant | None:
+def place_on(draft: Draft, n: int, ask: PodAsk, policy: SchedulingPolicy) -> Grant | None:
     """The grant that placement gives the pod on node `n` as it stands now."""
     chain, weights = wished(ask, policy)
-    found = place(ask, fleet.states[n], chain, weights)
+    found = place(ask, draft.states[n], chain, weights)
     return None if isinstance(found, Misfit) else found

@@ -15,14 +15,14 @@ from kerf.values.ask import ContainerAsk, PodAsk
 from kerf.values.grant import CardUse, ContainerGrant, Grant, Slice, card_uses
 from kerf.values.policy import SchedulingPolicy
 from scheduler.core.fit import alone_on
-from scheduler.solver.fleet import Fleet, stages_of
+from scheduler.solver.draft import Draft, stages_of
 from scheduler.solver.greedy import place_on
 from scheduler.solver.problem import Movable, PodClass
 
 Var = cp_model.IntVar
 Expr = cp_model.LinearExpr
 Card = tuple[int, int]
-"""Node and card by position in the fleet."""
+"""Node and card by position in the draft."""
 TINY = 1e-6  # what floating point may take off a whole bound
 READY_MADE = 8
 """Grants tried per node for a class that is not sliced: one starting on each card of a usual machine."""
@@ -55,7 +55,7 @@ class Spots:
     """Where the pods of one class may go: counts per card and, for ready-made grants, per grant."""
 
     klass: PodClass
-    room: Fleet
+    room: Draft
     """The books by which it is decided where a pod could go."""
     late: bool = False
     """Whether the pods come after everything that leaves has left."""
@@ -83,11 +83,11 @@ class Spots:
 
 
 class Model:
-    """A CP-SAT model over a fleet. Add spots (and departures), then `seal` it, then state what is wanted."""
+    """A CP-SAT model over a draft. Add spots (and departures), then `seal` it, then state what is wanted."""
 
-    def __init__(self, fleet: Fleet, policy: SchedulingPolicy) -> None:
+    def __init__(self, draft: Draft, policy: SchedulingPolicy) -> None:
         self.cp = cp_model.CpModel()
-        self.fleet, self.policy = fleet, policy
+        self.draft, self.policy = draft, policy
         self.pieces: dict[Card, list[Piece]] = defaultdict(list)
         self.leaving: dict[Card, list[tuple[Var, CardUse]]] = defaultdict(list)
         self.load: dict[int, list[Load]] = defaultdict(list)
@@ -107,13 +107,13 @@ class Model:
         self.hints[var.index] = (var, self.hints[var.index][1] + more)
 
     def add_spots(
-        self, klass: PodClass, nodes: Iterable[int], seeds: Mapping[int, list[Grant]], late: Fleet | None = None
+        self, klass: PodClass, nodes: Iterable[int], seeds: Mapping[int, list[Grant]], late: Draft | None = None
     ) -> Spots:
         """Offer the nodes to a class. `seeds` are grants known to be good, by node: hinted, and always on offer.
 
         `late` are the books after all that may leave has left, for pods that come then.
         """
-        spots = Spots(klass, late or self.fleet, late is not None)
+        spots = Spots(klass, late or self.draft, late is not None)
         for n in nodes:
             if klass.sliced:
                 self._add_slices(spots, n, seeds.get(n, []))
@@ -126,7 +126,7 @@ class Model:
         cards: dict[int, list[int]] = defaultdict(list)
         for g in spots.room.fitting(spots.klass, container)[n].nonzero()[0]:
             apart = spots.klass.ask.selection.same_numa and container.cards > 1
-            cards[int(self.fleet.numa[n, g]) if apart else -1].append(int(g))
+            cards[int(self.draft.numa[n, g]) if apart else -1].append(int(g))
         for numa, group in sorted(cards.items()):
             if len(group) >= container.cards:
                 self._add_group(spots, (n, numa), group, seeds)
@@ -134,7 +134,7 @@ class Model:
     def _add_group(self, spots: Spots, key: tuple[int, int], group: list[int], seeds: list[Grant]) -> None:
         container, n = spots.klass.ask.containers[0], key[0]
         counts = {g: self._slices(spots, container, (n, g)) for g in group}
-        held = [[self.fleet.where[piece.card][1] for piece in seed.containers[0].slices] for seed in seeds]
+        held = [[self.draft.where[piece.card][1] for piece in seed.containers[0].slices] for seed in seeds]
         here = [cards for cards in held if set(cards) <= set(group)]
         for g in (g for cards in here for g in cards):
             self.hint(counts[g])
@@ -151,7 +151,7 @@ class Model:
         self.load[n].append(Load(spots.pods[key], spots.klass.ask, spots.late))
 
     def _slices(self, spots: Spots, container: ContainerAsk, where: Card) -> Var:
-        card = self.fleet.states[where[0]].cards[where[1]].card
+        card = self.draft.states[where[0]].cards[where[1]].card
         use = CardUse(container.memory_on(card.factory_memory_mib), container.cores, 1)
         alone = alone_on(container, card, spots.klass.mutex)
         most = 1 if alone else min(len(spots.klass.members), most_of(use, spots.room, where))
@@ -174,8 +174,8 @@ class Model:
                 for piece in grant.of(container.name)
             }
             for card_id, use in card_uses(grant, stages_of(spots.klass.ask)).items():
-                where = self.fleet.where[card_id]
-                whole = card_id in alone and (spots.klass.mutex or bool(self.fleet.single[where]))
+                where = self.draft.where[card_id]
+                whole = card_id in alone and (spots.klass.mutex or bool(self.draft.single[where]))
                 self.pieces[where].append(Piece(count, use, whole, spots.late))
 
     def add_departure(self, movable: Movable) -> Var:
@@ -183,8 +183,8 @@ class Model:
         held = movable.holding
         gone = self.integer(1, f"gone {held.uid}")
         for card_id, use in card_uses(held.grant, held.stages).items():
-            self.leaving[self.fleet.where[card_id]].append((gone, use))
-        self.load[self.fleet.index[held.node]].append(Load(-1 * gone, movable.ask, late=True))
+            self.leaving[self.draft.where[card_id]].append((gone, use))
+        self.load[self.draft.index[held.node]].append(Load(-1 * gone, movable.ask, late=True))
         return gone
 
     def seal(self, *, opening: bool = True) -> None:
@@ -196,7 +196,7 @@ class Model:
             self._seal_card(where, self.pieces[where], self.leaving.get(where, []))
             if self.leaving.get(where):
                 self._seal_card(where, [piece for piece in self.pieces[where] if not piece.late], [])
-            if opening and self.fleet.empty[where]:
+            if opening and self.draft.empty[where]:
                 self._count_opening(where)
         for n in sorted(self.load):
             early = [load for load in self.load[n] if not load.late]
@@ -205,13 +205,13 @@ class Model:
                 self._seal_node(n, early)
 
     def _seal_node(self, n: int, loads: list[Load]) -> None:
-        cpu, ram = max(0, int(self.fleet.cpu[n])), max(0, int(self.fleet.ram[n]))
+        cpu, ram = max(0, int(self.draft.cpu[n])), max(0, int(self.draft.ram[n]))
         if loads:
             self.cp.add(total([load.pods * load.ask.cpu_milli for load in loads]) <= cpu)
             self.cp.add(total([load.pods * load.ask.memory_mib for load in loads]) <= ram)
 
     def _seal_card(self, where: Card, pieces: list[Piece], leaving: list[tuple[Var, CardUse]]) -> None:
-        state = self.fleet.states[where[0]].cards[where[1]]
+        state = self.draft.states[where[0]].cards[where[1]]
         for room, amount in ((state.free.memory_mib, _memory), (state.free.cores, _cores), (state.free.slots, _slots)):
             come = [piece.count * amount(piece.use) for piece in pieces if amount(piece.use)]
             go = [gone * -amount(use) for gone, use in leaving if amount(use)]
@@ -230,7 +230,7 @@ class Model:
         if any(self.hints[piece.count.index][1] for piece in self.pieces[where]):
             self.hint(opened)
         for piece in self.pieces[where]:
-            self.cp.add(piece.count <= most_of(piece.use, self.fleet, where) * opened)
+            self.cp.add(piece.count <= most_of(piece.use, self.draft, where) * opened)
 
     def solve(self, goal: Expr, limit: float, *, downward: bool = False) -> str:
         """Maximise the goal within `limit` deterministic time units. The word is `optimal`, `feasible` or `unknown`.
@@ -288,9 +288,9 @@ def total(terms: Sequence[Expr]) -> Expr:
     return cp_model.LinearExpr.sum(list(terms))
 
 
-def most_of(use: CardUse, fleet: Fleet, where: Card) -> int:
+def most_of(use: CardUse, draft: Draft, where: Card) -> int:
     """Slices of this use for which the card has room."""
-    free = fleet.states[where[0]].cards[where[1]].free
+    free = draft.states[where[0]].cards[where[1]].free
     return min(
         free.slots // use.slots,
         free.memory_mib // use.memory_mib if use.memory_mib else free.slots,
@@ -310,14 +310,14 @@ def _slots(use: CardUse) -> int:
     return use.slots
 
 
-def ready_grants(fleet: Fleet, n: int, klass: PodClass, policy: SchedulingPolicy) -> list[Grant]:
+def ready_grants(draft: Draft, n: int, klass: PodClass, policy: SchedulingPolicy) -> list[Grant]:
     """Ways to place a pod of the class on node `n`, each without the first card of those before it."""
-    held = fleet.states[n]
+    held = draft.states[n]
     grants: list[Grant] = []
     cards = held.cards
     while len(grants) < READY_MADE:
-        fleet.states[n] = replace(held, cards=cards)
-        grant = place_on(fleet, n, klass.ask, policy)
+        draft.states[n] = replace(held, cards=cards)
+        grant = place_on(draft, n, klass.ask, policy)
         if grant is None:
             break
         grants.append(grant)
@@ -325,7 +325,7 @@ def ready_grants(fleet: Fleet, n: int, klass: PodClass, policy: SchedulingPolicy
             break
         blocked = next(piece.card for container in grant.containers for piece in container.slices)
         cards = tuple(replace(state, usable=state.usable and state.card.id != blocked) for state in cards)
-    fleet.states[n] = held
+    draft.states[n] = held
     return grants
 
 
@@ -335,7 +335,7 @@ def grants_of(spots: Spots, model: Model) -> list[tuple[int, Grant]]:
     for (n, _), counts in spots.slices.items():
         container = spots.klass.ask.containers[0]
         on_cards = {g: model.of(count) for g, count in counts.items()}
-        placed += [(n, _sliced(container, model.fleet, n, cards)) for cards in deal(on_cards, container.cards)]
+        placed += [(n, _sliced(container, model.draft, n, cards)) for cards in deal(on_cards, container.cards)]
     for n, grants in spots.ready.items():
         for grant, count in grants:
             placed += [(n, grant)] * model.of(count)
@@ -352,7 +352,7 @@ def deal(counts: Mapping[int, int], size: int) -> list[tuple[int, ...]]:
     return [tuple(sorted(heap[pod::pods])) for pod in range(pods)]
 
 
-def _sliced(container: ContainerAsk, fleet: Fleet, n: int, cards: tuple[int, ...]) -> Grant:
-    held = [fleet.states[n].cards[g].card for g in cards]
+def _sliced(container: ContainerAsk, draft: Draft, n: int, cards: tuple[int, ...]) -> Grant:
+    held = [draft.states[n].cards[g].card for g in cards]
     slices = (Slice(c.id, c.vendor, container.memory_on(c.factory_memory_mib), container.cores) for c in held)
     return Grant((ContainerGrant(container.name, tuple(slices)),))

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 
 from kerf.values.grant import Grant
-from scheduler.solver.fleet import Fleet, Ints
+from scheduler.solver.draft import Draft, Ints
 from scheduler.solver.problem import PodClass
 
 MOST_COUNTS = 4_000
@@ -16,15 +16,15 @@ LEAST_NODES = 8
 
 
 def candidates(
-    fleet: Fleet, classes: tuple[PodClass, ...], seeds: list[dict[int, list[Grant]]]
+    draft: Draft, classes: tuple[PodClass, ...], seeds: list[dict[int, list[Grant]]]
 ) -> tuple[list[list[int]], bool]:
     """Nodes to offer to each class, by position, and whether nothing was lost. `seeds` name nodes that must stay."""
     pods = sum(len(klass.members) for klass in classes)
-    ranked = _without_twins(fleet, classes, pods)
-    weights = [int(_room(fleet, klass).astype(bool)[nodes].sum()) for klass, nodes in zip(classes, ranked, strict=True)]
+    ranked = _without_twins(draft, classes, pods)
+    weights = [int(_room(draft, klass).astype(bool)[nodes].sum()) for klass, nodes in zip(classes, ranked, strict=True)]
     exact = sum(weights) <= MOST_COUNTS
     kept = [
-        nodes if exact else _ample(nodes, _per_node(fleet, klass), AMPLE * len(klass.members))
+        nodes if exact else _ample(nodes, _per_node(draft, klass), AMPLE * len(klass.members))
         for klass, nodes in zip(classes, ranked, strict=True)
     ]
     return [sorted({*nodes, *seed}) for nodes, seed in zip(kept, seeds, strict=True)], exact
@@ -40,47 +40,47 @@ def _ample(nodes: list[int], per_node: Ints, wanted: int) -> list[int]:
     return kept
 
 
-def _room(fleet: Fleet, klass: PodClass) -> Ints:
+def _room(draft: Draft, klass: PodClass) -> Ints:
     """Slices of the class's first container that each card can take at once; one per card if it asks for none."""
     if not klass.ask.containers:
-        return np.ones(fleet.shape, np.int64)
+        return np.ones(draft.shape, np.int64)
     container = klass.ask.containers[0]
-    memory = fleet.memory // fleet.wanted(container).clip(1)
-    cores = fleet.cores // max(1, container.cores) if container.cores else fleet.slots
-    most = memory.clip(max=cores).clip(max=fleet.slots)
-    most[fleet.alone(klass, container)] = 1
-    slices: Ints = most * fleet.fitting(klass, container)
+    memory = draft.memory // draft.wanted(container).clip(1)
+    cores = draft.cores // max(1, container.cores) if container.cores else draft.slots
+    most = memory.clip(max=cores).clip(max=draft.slots)
+    most[draft.alone(klass, container)] = 1
+    slices: Ints = most * draft.fitting(klass, container)
     return slices
 
 
-def _per_node(fleet: Fleet, klass: PodClass) -> Ints:
+def _per_node(draft: Draft, klass: PodClass) -> Ints:
     ask = klass.ask
-    most: Ints = _room(fleet, klass).sum(axis=1) // max((container.cards for container in ask.containers), default=1)
+    most: Ints = _room(draft, klass).sum(axis=1) // max((container.cards for container in ask.containers), default=1)
     if ask.cpu_milli:
-        most = most.clip(max=fleet.cpu // ask.cpu_milli)
+        most = most.clip(max=draft.cpu // ask.cpu_milli)
     if ask.memory_mib:
-        most = most.clip(max=fleet.ram // ask.memory_mib)
+        most = most.clip(max=draft.ram // ask.memory_mib)
     return most
 
 
-def _without_twins(fleet: Fleet, classes: tuple[PodClass, ...], pods: int) -> list[list[int]]:
+def _without_twins(draft: Draft, classes: tuple[PodClass, ...], pods: int) -> list[list[int]]:
     """Every class's nodes, best fit first, with at most `pods` nodes of a kind: no plan can tell more apart."""
-    ranked = [[int(n) for n in fleet.best_first(klass)] for klass in classes]
+    ranked = [[int(n) for n in draft.best_first(klass)] for klass in classes]
     on_offer = sorted({klass.nodes for klass in classes if klass.nodes is not None}, key=sorted)
     named = {card for k in classes for card in (*k.ask.selection.use_ids, *k.ask.selection.avoid_ids)}
     seen: Counter[object] = Counter()
     kept: set[int] = set()
     for n in sorted({n for nodes in ranked for n in nodes}):
-        kind = _kind(fleet, n, named), *(fleet.states[n].name in nodes for nodes in on_offer)
+        kind = _kind(draft, n, named), *(draft.states[n].name in nodes for nodes in on_offer)
         seen[kind] += 1
         if seen[kind] <= pods:
             kept.add(n)
     return [[n for n in nodes if n in kept] for nodes in ranked]
 
 
-def _kind(fleet: Fleet, n: int, named: set[str]) -> tuple[object, ...]:
+def _kind(draft: Draft, n: int, named: set[str]) -> tuple[object, ...]:
     """Equal for nodes that are interchangeable for every class."""
-    state = fleet.states[n]
+    state = draft.states[n]
     place = {held.card.id: g for g, held in enumerate(state.cards)}
     cards = tuple(
         (

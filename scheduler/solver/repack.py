@@ -13,7 +13,7 @@ import numpy as np
 from kerf.values.ask import PodAsk
 from kerf.values.grant import Grant, card_uses
 from scheduler.solver.check import broken_moves, broken_rules
-from scheduler.solver.fleet import FAR, Flags, Fleet, Ints, sum_of_least
+from scheduler.solver.draft import FAR, Draft, Flags, Ints, sum_of_least
 from scheduler.solver.greedy import best_spot, fill
 from scheduler.solver.model import Model, Spots, grants_of, total
 from scheduler.solver.narrow import candidates
@@ -61,84 +61,84 @@ def _target(problem: Problem, target: PodAsk) -> tuple[PodAsk, ...]:
 
 
 def _empty_cards(problem: Problem, most: int) -> Repack:
-    fleet = Fleet(problem.nodes)
-    tenants = _tenants(fleet, problem.movable)
-    before = fleet.empty.copy()
+    draft = Draft(problem.nodes)
+    tenants = _tenants(draft, problem.movable)
+    before = draft.empty.copy()
     for n, g in zip(*before.nonzero(), strict=True):
-        fleet.set_usable((int(n), int(g)), usable=False)
+        draft.set_usable((int(n), int(g)), usable=False)
     budgets = Counter(dict(problem.budgets))
     moves: list[Move] = []
     settled: set[str] = set()
-    for where, pods in _least_used(fleet, tenants):
-        card = fleet.states[where[0]].cards[where[1]].card.id
+    for where, pods in _least_used(draft, tenants):
+        card = draft.states[where[0]].cards[where[1]].card.id
         left = Counter(budgets)
         left.subtract(name for each in pods for name in each.pdb)
         tied = card in settled or any(each.holding.uid in settled for each in pods)
         if tied or len(moves) + len(pods) > most or any(count < 0 for count in left.values()):
             continue
-        drained = _drain(fleet, problem, where, pods)
+        drained = _drain(draft, problem, where, pods)
         settled.update(move.uid for move in drained)
         settled.update(piece.card for move in drained for held in move.grant.containers for piece in held.slices)
         moves += drained
         budgets = left if drained else budgets
-    return Repack(tuple(moves), _freed(fleet, before), (), _cost(problem, moves), "greedy")
+    return Repack(tuple(moves), _freed(draft, before), (), _cost(problem, moves), "greedy")
 
 
-def _tenants(fleet: Fleet, movable: tuple[Movable, ...]) -> dict[tuple[int, int], list[Movable]]:
+def _tenants(draft: Draft, movable: tuple[Movable, ...]) -> dict[tuple[int, int], list[Movable]]:
     tenants: dict[tuple[int, int], list[Movable]] = defaultdict(list)
     for each in movable:
         for card_id in card_uses(each.holding.grant, each.holding.stages):
-            if card_id in fleet.where:
-                tenants[fleet.where[card_id]].append(each)
+            if card_id in draft.where:
+                tenants[draft.where[card_id]].append(each)
     return tenants
 
 
 def _least_used(
-    fleet: Fleet, tenants: dict[tuple[int, int], list[Movable]]
+    draft: Draft, tenants: dict[tuple[int, int], list[Movable]]
 ) -> list[tuple[tuple[int, int], list[Movable]]]:
     """Usable cards all of whose tenants may move, the cheapest to empty first."""
 
     def effort(where: tuple[int, int]) -> tuple[int, int, int, tuple[int, int]]:
         pods = tenants[where]
-        used = fleet.states[where[0]].cards[where[1]].used
+        used = draft.states[where[0]].cards[where[1]].used
         return sum(each.cost for each in pods), len(pods), used.memory_mib, where
 
     def clear(where: tuple[int, int]) -> bool:
-        card = fleet.states[where[0]].cards[where[1]]
+        card = draft.states[where[0]].cards[where[1]]
         uses = [card_uses(each.holding.grant, each.holding.stages)[card.card.id] for each in tenants[where]]
-        return bool(fleet.usable[where]) and sum(use.slots for use in uses) == card.used.slots
+        return bool(draft.usable[where]) and sum(use.slots for use in uses) == card.used.slots
 
     return [(where, tenants[where]) for where in sorted(filter(clear, tenants), key=effort)]
 
 
-def _drain(fleet: Fleet, problem: Problem, where: tuple[int, int], pods: list[Movable]) -> list[Move]:
+def _drain(draft: Draft, problem: Problem, where: tuple[int, int], pods: list[Movable]) -> list[Move]:
     """Moves that empty the card, the largest pod first; none, and unchanged books, where not all find a place."""
-    fleet.set_usable(where, usable=False)
+    draft.set_usable(where, usable=False)
     offered = dict(problem.offered)
-    card = fleet.states[where[0]].cards[where[1]].card.id
+    card = draft.states[where[0]].cards[where[1]].card.id
     done: list[tuple[Movable, int, Grant]] = []
     for each in sorted(pods, key=lambda each: -card_uses(each.holding.grant, each.holding.stages)[card].memory_mib):
-        fleet.leave(each)
-        spot = best_spot(fleet, pod_class((each.ask,), problem.policy, offered.get(each.ask.uid)), problem.policy)
+        draft.leave(each)
+        spot = best_spot(draft, pod_class((each.ask,), problem.policy, offered.get(each.ask.uid)), problem.policy)
         if spot is None:
-            fleet.stay(each)
+            draft.stay(each)
             for back, n, grant in reversed(done):
-                fleet.give(n, back.ask, grant)
-                fleet.stay(back)
-            fleet.set_usable(where, usable=True)
+                draft.give(n, back.ask, grant)
+                draft.stay(back)
+            draft.set_usable(where, usable=True)
             return []
-        fleet.take(spot[0], each.ask, spot[1])
+        draft.take(spot[0], each.ask, spot[1])
         done.append((each, *spot))
-    return [_move(fleet, *spot) for spot in done]
+    return [_move(draft, *spot) for spot in done]
 
 
-def _move(fleet: Fleet, each: Movable, n: int, grant: Grant) -> Move:
-    return Move(each.holding.pod, each.holding.uid, each.holding.node, fleet.states[n].name, grant)
+def _move(draft: Draft, each: Movable, n: int, grant: Grant) -> Move:
+    return Move(each.holding.pod, each.holding.uid, each.holding.node, draft.states[n].name, grant)
 
 
-def _freed(fleet: Fleet, before: Flags) -> tuple[str, ...]:
-    fresh = zip(*(fleet.empty & ~before).nonzero(), strict=True)
-    return tuple(fleet.states[n].cards[g].card.id for n, g in fresh if g < len(fleet.states[n].cards))
+def _freed(draft: Draft, before: Flags) -> tuple[str, ...]:
+    fresh = zip(*(draft.empty & ~before).nonzero(), strict=True)
+    return tuple(draft.states[n].cards[g].card.id for n, g in fresh if g < len(draft.states[n].cards))
 
 
 def _cost(problem: Problem, moves: list[Move]) -> int:
@@ -149,7 +149,7 @@ def _cost(problem: Problem, moves: list[Move]) -> int:
 def _make_room(problem: Problem, most: int) -> Repack:
     if any(gang.hopeless for gang in gang_needs(problem)):
         return Repack(status="impossible")
-    placed = fill(problem, Fleet(problem.nodes), ())
+    placed = fill(problem, Draft(problem.nodes), ())
     if len(placed) == len(problem.asks):
         return Repack(placed=placed, status="fits")
     direct = _Room(problem, chained=False).make(most)
@@ -168,21 +168,21 @@ class _Room:
 
     def __init__(self, problem: Problem, *, chained: bool) -> None:
         self.problem = problem
-        self.fleet = Fleet(problem.nodes)
-        self.vacant = Fleet(problem.nodes)
+        self.draft = Draft(problem.nodes)
+        self.vacant = Draft(problem.nodes)
         for each in problem.movable:
             self.vacant.leave(each)
-        self.model = Model(self.fleet, problem.policy)
+        self.model = Model(self.draft, problem.policy)
         self.exact = True
         self.target = [self._offer_target(klass) for klass in pod_classes(problem)]
-        near = {self.fleet.states[n].name for spots in self.target for n in spots.nodes}
+        near = {self.draft.states[n].name for spots in self.target for n in spots.nodes}
         self.movers = tuple(each for each in problem.movable if chained or each.holding.node in near)
         self.gone = [self.model.add_departure(each) for each in self.movers]
         self.landing = self._offer_movers(chained)
         self.model.seal(opening=False)
 
     def _offer_target(self, klass: PodClass) -> Spots:
-        lack = _lack(self.fleet, self.vacant, klass)
+        lack = _lack(self.draft, self.vacant, klass)
         nodes = [int(n) for n in np.lexsort((np.arange(len(lack)), lack)) if lack[n] < FAR]
         near = nodes[: max(TARGET_NODES, 2 * len(klass.members))]
         self.exact = self.exact and len(near) == len(nodes) and klass.exact
@@ -191,7 +191,7 @@ class _Room:
     def _offer_movers(self, chained: bool) -> list[tuple[list[int], Spots]]:
         asks = tuple(each.ask for each in self.movers)
         classes = pod_classes(Problem((), asks, self.problem.policy, offered=self.problem.offered))
-        books = self.vacant if chained else self.fleet
+        books = self.vacant if chained else self.draft
         offers, exact = candidates(books, classes, [{} for _ in classes])
         self.exact = self.exact and exact and all(klass.exact for klass in classes)
         position = {each.ask.uid: i for i, each in enumerate(self.movers)}
@@ -225,13 +225,13 @@ class _Room:
         return self._answer(word) if word in {"optimal", "feasible"} else Repack()
 
     def _answer(self, word: str) -> Repack:
-        before = self.fleet.empty.copy()
+        before = self.draft.empty.copy()
         moves = self._in_order()
         if moves is None:
             return Repack()
-        frees = _freed(self.fleet, before)
+        frees = _freed(self.draft, before)
         placed = tuple(
-            Assignment(ask.uid, ask.key, self.fleet.states[n].name, grant)
+            Assignment(ask.uid, ask.key, self.draft.states[n].name, grant)
             for spots in self.target
             for ask, (n, grant) in zip(spots.klass.members, grants_of(spots, self.model), strict=True)
         )
@@ -252,31 +252,31 @@ class _Room:
             if ready is None:
                 return None
             waiting.remove(ready)
-            moves.append(_move(self.fleet, *ready))
+            moves.append(_move(self.draft, *ready))
         return moves
 
     def _execute(self, each: Movable, n: int, grant: Grant) -> bool:
-        self.fleet.leave(each)
+        self.draft.leave(each)
         ask = replace(each.ask, gang=None)
-        alone = Problem((self.fleet.states[n],), (ask,), self.problem.policy)
-        fits = not broken_rules(alone, (Assignment(ask.uid, ask.key, self.fleet.states[n].name, grant),))
+        alone = Problem((self.draft.states[n],), (ask,), self.problem.policy)
+        fits = not broken_rules(alone, (Assignment(ask.uid, ask.key, self.draft.states[n].name, grant),))
         if fits:
-            self.fleet.take(n, each.ask, grant)
+            self.draft.take(n, each.ask, grant)
         else:
-            self.fleet.stay(each)
+            self.draft.stay(each)
         return fits
 
 
-def _lack(fleet: Fleet, vacant: Fleet, klass: PodClass) -> Ints:
+def _lack(draft: Draft, vacant: Draft, klass: PodClass) -> Ints:
     """What each node lacks now of a pod of the class, in permille of cards; `FAR` where leaving pods do not help."""
     if not klass.sliced:
         return vacant.node_costs(klass)
     container = klass.ask.containers[0]
-    memory = (fleet.wanted(container) - fleet.memory).clip(0) * 1_000 // fleet.room[0]
-    cores = (container.cores - fleet.cores).clip(0) * 1_000 // fleet.room[1]
-    shared = (fleet.alone(klass, container) & ~fleet.empty) * 1_000
+    memory = (draft.wanted(container) - draft.memory).clip(0) * 1_000 // draft.room[0]
+    cores = (container.cores - draft.cores).clip(0) * 1_000 // draft.room[1]
+    shared = (draft.alone(klass, container) & ~draft.empty) * 1_000
     per_card = np.where(vacant.fitting(klass, container), memory + cores + shared, FAR)
     lack = sum_of_least(per_card, min(container.cards, per_card.shape[1]))
-    cpu = (klass.ask.cpu_milli - fleet.cpu).clip(0) * 1_000 // max(1, klass.ask.cpu_milli)
+    cpu = (klass.ask.cpu_milli - draft.cpu).clip(0) * 1_000 // max(1, klass.ask.cpu_milli)
     everywhere: Ints = np.where(vacant.node_costs(klass) < FAR, lack + cpu, FAR)
     return everywhere

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from kerf.values.ask import PodAsk
 from kerf.values.grant import Grant
 from scheduler.solver.check import broken_rules
-from scheduler.solver.fleet import Fleet
+from scheduler.solver.draft import Draft
 from scheduler.solver.greedy import fill, plan_greedy
 from scheduler.solver.model import Expr, Model, Spots, Var, grants_of, total
 from scheduler.solver.narrow import candidates
@@ -56,11 +56,11 @@ def _best_thinkable(problem: Problem) -> Score:
 
 
 def _solved(problem: Problem, greedy: Plan) -> Plan:
-    fleet = Fleet(problem.nodes)
+    draft = Draft(problem.nodes)
     classes = pod_classes(problem)
-    seeds = _seeds(fleet, classes, greedy)
-    offers, exact = candidates(fleet, classes, seeds)
-    model = Model(fleet, problem.policy)
+    seeds = _seeds(draft, classes, greedy)
+    offers, exact = candidates(draft, classes, seeds)
+    model = Model(draft, problem.policy)
     spots = [model.add_spots(*each) for each in zip(classes, offers, seeds, strict=True)]
     model.seal()
     groups, gangs = _add_groups(model, problem, spots, greedy)
@@ -72,19 +72,19 @@ def _solved(problem: Problem, greedy: Plan) -> Plan:
     word, bound = maximise(model, tiers, problem.policy.planner.deterministic_limit)
     if word not in {"optimal", "feasible"}:
         return replace(greedy, status=word, bound=bound)
-    chosen = _assign(fleet, model, spots, groups)
-    found = rank_plan(problem, fill(problem, fleet, chosen), "solver")
+    chosen = _assign(draft, model, spots, groups)
+    found = rank_plan(problem, fill(problem, draft, chosen), "solver")
     return replace(found, bound=bound, status=word if exact or word == "feasible" else "narrowed")
 
 
-def _seeds(fleet: Fleet, classes: tuple[PodClass, ...], greedy: Plan) -> list[dict[int, list[Grant]]]:
+def _seeds(draft: Draft, classes: tuple[PodClass, ...], greedy: Plan) -> list[dict[int, list[Grant]]]:
     where = {assignment.pod_uid: assignment for assignment in greedy.assignments}
     seeds: list[dict[int, list[Grant]]] = []
     for klass in classes:
         nodes: dict[int, list[Grant]] = defaultdict(list)
         for ask in klass.members:
             if ask.uid in where:
-                nodes[fleet.index[where[ask.uid].node]].append(where[ask.uid].grant)
+                nodes[draft.index[where[ask.uid].node]].append(where[ask.uid].grant)
         seeds.append(nodes)
     return seeds
 
@@ -128,12 +128,12 @@ def _per_level(problem: Problem, groups: list[list[Group]]) -> list[Expr]:
     return [total([group.placed for group in flat if group.pods[0].priority == level]) for level in levels]
 
 
-def _assign(fleet: Fleet, model: Model, spots: list[Spots], groups: list[list[Group]]) -> tuple[Assignment, ...]:
-    """Give the counted places to pods, first served first, and count them in the fleet's books."""
+def _assign(draft: Draft, model: Model, spots: list[Spots], groups: list[list[Group]]) -> tuple[Assignment, ...]:
+    """Give the counted places to pods, first served first, and count them in the draft's books."""
     chosen: list[Assignment] = []
     for each, of_class in zip(spots, groups, strict=True):
         going = [ask for group in of_class for ask in group.pods[: model.of(group.placed)]]
         for ask, (n, grant) in zip(going, grants_of(each, model), strict=True):
-            fleet.take(n, ask, grant)
-            chosen.append(Assignment(ask.uid, ask.key, fleet.states[n].name, grant))
+            draft.take(n, ask, grant)
+            chosen.append(Assignment(ask.uid, ask.key, draft.states[n].name, grant))
     return tuple(chosen)

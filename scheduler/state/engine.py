@@ -25,7 +25,7 @@ from scheduler.policies.nodes import POLICIES
 from scheduler.policies.workload import Target
 from scheduler.state.fleet import Fleet
 from scheduler.state.lanes import Lane, Lanes
-from scheduler.state.views import CHUNK, View, Views
+from scheduler.state.workload_views import CHUNK, WorkloadView, WorkloadViews
 
 FRAGMENTATION = "fragmentation"
 NOWHERE = -(2**62)
@@ -47,7 +47,7 @@ class Engine:
     def __init__(self, fleet: Fleet, policy: SchedulingPolicy, *, check_node: bool = False) -> None:
         self.fleet = fleet
         self.check_node = check_node
-        self._views = Views(fleet)
+        self._views = WorkloadViews(fleet)
         self.set_policy(policy)
 
     def set_policy(self, policy: SchedulingPolicy) -> None:
@@ -138,7 +138,7 @@ class Engine:
             lane.costs[rows] = np.clip(costs, -_COST_LIMIT, _COST_LIMIT)
         lane.costed = self.fleet.version
 
-    def _costs(self, lane: Lane, rows: Ints, view: View | None) -> Ints:
+    def _costs(self, lane: Lane, rows: Ints, view: WorkloadView | None) -> Ints:
         columns = self.fleet.columns.take(rows)
         accepted = self._lanes.accepted(lane, rows, columns)
         if view is None:
@@ -154,7 +154,7 @@ class Engine:
         return fragmentation.cost(columns, after, view.survey.useful[rows], view.lens)
 
     def _price(
-        self, lane: Lane, rows: Ints, columns: Columns, accepted: list[Bools], view: View
+        self, lane: Lane, rows: Ints, columns: Columns, accepted: list[Bools], view: WorkloadView
     ) -> tuple[Bools, Ints | None]:
         """The cards that fit and what a slice costs on each; no price for several containers: they go by the chain."""
         if len(lane.ask.containers) != 1:

@@ -5,64 +5,64 @@ from collections import Counter
 
 from kerf.values.ask import PodAsk
 from scheduler.core.victims import Evictable
+from scheduler.state.bookings import Booking, State
 from scheduler.state.fleet import Fleet
-from scheduler.state.quotas import QuotaBook
-from scheduler.state.tenants import State, Tenant
+from scheduler.state.quotas import QuotaLedger
 
 
 class Ledger:
-    """Tenants by uid, and by node. Shares the store's lock; `stirred` is set when capacity comes back."""
+    """Bookings by uid, and by node. Shares the store's lock; `changed` is set when capacity comes back."""
 
-    def __init__(self, lock: threading.RLock, fleet: Fleet, quotas: QuotaBook, stirred: threading.Event) -> None:
-        self.tenants: dict[str, Tenant] = {}
+    def __init__(self, lock: threading.RLock, fleet: Fleet, quotas: QuotaLedger, changed: threading.Event) -> None:
+        self.bookings: dict[str, Booking] = {}
         self.lock = lock
         self.fleet = fleet
         self.quotas = quotas
-        self._stirred = stirred
+        self._changed = changed
         self._on_node: dict[str, set[str]] = {}
 
-    def charge(self, tenant: Tenant) -> None:
+    def charge(self, booking: Booking) -> None:
         """Write down what a pod holds."""
-        self.tenants[tenant.uid] = tenant
-        self._on_node.setdefault(tenant.node, set()).add(tenant.uid)
-        self.fleet.charge(tenant.node, tenant.uses, tenant.cpu_milli, tenant.memory_mib)
-        self.quotas.charge(tenant)
+        self.bookings[booking.uid] = booking
+        self._on_node.setdefault(booking.node, set()).add(booking.uid)
+        self.fleet.charge(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib)
+        self.quotas.charge(booking)
 
     def release(self, uid: str) -> None:
         """Strike a pod out; does nothing for one that holds nothing."""
-        tenant = self.tenants.pop(uid, None)
-        if tenant is None:
+        booking = self.bookings.pop(uid, None)
+        if booking is None:
             return
-        on_node = self._on_node[tenant.node]
+        on_node = self._on_node[booking.node]
         on_node.discard(uid)
         if not on_node:
-            del self._on_node[tenant.node]
-        self.fleet.release(tenant.node, tenant.uses, tenant.cpu_milli, tenant.memory_mib)
+            del self._on_node[booking.node]
+        self.fleet.release(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib)
         self.quotas.release(uid)
-        self._stirred.set()
+        self._changed.set()
 
-    def on_node(self, name: str) -> list[Tenant]:
-        """The tenants of a node, by uid."""
+    def on_node(self, name: str) -> list[Booking]:
+        """The bookings of a node, by uid."""
         with self.lock:
-            return [self.tenants[uid] for uid in sorted(self._on_node.get(name, ()))]
+            return [self.bookings[uid] for uid in sorted(self._on_node.get(name, ()))]
 
     def counts(self) -> dict[State, int]:
-        """Tenants by state."""
+        """Bookings by state."""
         with self.lock:
             found = dict.fromkeys(State, 0)
-            for tenant in self.tenants.values():
-                found[tenant.state] += 1
+            for booking in self.bookings.values():
+                found[booking.state] += 1
             return found
 
     def gang_members(self) -> dict[str, int]:
         """How many pods of each gang are bound, assumed or have a place reserved."""
         with self.lock:
-            return dict(Counter(tenant.gang for tenant in self.tenants.values() if tenant.gang))
+            return dict(Counter(booking.gang for booking in self.bookings.values() if booking.gang))
 
     def nodes_below(self, priority: int) -> list[str]:
         """Nodes with pods less important than `priority`, those with the most first."""
         with self.lock:
-            found = Counter(t.node for t in self.tenants.values() if t.uses and t.priority < priority)
+            found = Counter(t.node for t in self.bookings.values() if t.uses and t.priority < priority)
         return [name for name, _ in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
 
     def evictable(self, node: str, ask: PodAsk) -> list[Evictable]:
@@ -73,15 +73,15 @@ class Ledger:
             if t.priority < ask.priority and t.state is State.CONFIRMED
         ]
 
-    def reservations_before(self, moment: float) -> list[Tenant]:
+    def reservations_before(self, moment: float) -> list[Booking]:
         """Reservations that ended before a monotonic time."""
         with self.lock:
-            return [t for t in self.tenants.values() if t.state is State.RESERVED and t.until < moment]
+            return [t for t in self.bookings.values() if t.state is State.RESERVED and t.until < moment]
 
-    def ready(self, tenant: Tenant) -> bool:
+    def ready(self, booking: Booking) -> bool:
         """Whether what is reserved is really free by now: victims may still be ending."""
-        cards = {state.card.id: state.free for state in self.fleet.state(tenant.node).cards}
+        cards = {state.card.id: state.free for state in self.fleet.state(booking.node).cards}
         return all(
             card in cards and min(cards[card].memory_mib, cards[card].cores, cards[card].slots) >= 0
-            for card in tenant.uses
+            for card in booking.uses
         )

@@ -24,7 +24,7 @@ class Waiting:
 
 
 class Pending:
-    """The waiting pods by uid. Shares the store's lock; `stirred` is set whenever a new plan may help somebody."""
+    """The waiting pods by uid. Shares the store's lock; `changed` is set whenever a new plan may help somebody."""
 
     def __init__(self, lock: threading.RLock, clock: Callable[[], float]) -> None:
         self._lock = lock
@@ -34,7 +34,7 @@ class Pending:
         """When a pod was first refused everywhere (monotonic seconds)."""
         self.planned: dict[str, str] = {}
         """Node per pod, as the last adopted plan has it: the top score, not a reservation."""
-        self.stirred = threading.Event()
+        self.changed = threading.Event()
         self._gang_notes: dict[str, str] = {}
         self._gang_sizes: dict[str, int] = {}
         self._offered: dict[str, frozenset[str]] = {}
@@ -45,7 +45,7 @@ class Pending:
             fresh = uid not in self.pods
             self.pods[uid] = waiting
         if fresh and waiting.ask.gang:
-            self.stirred.set()
+            self.changed.set()
 
     def forget(self, uid: str) -> None:
         """The pod is bound, finished or gone."""
@@ -64,7 +64,7 @@ class Pending:
                 self._offered.pop(uid, None)
             if uid not in self.refused:
                 self.refused[uid] = self._clock()
-                self.stirred.set()
+                self.changed.set()
 
     def offered(self, uids: set[str]) -> tuple[tuple[str, frozenset[str]], ...]:
         """The nodes that kube-scheduler's own filters left to these pods, where they left fewer than all."""
@@ -87,13 +87,13 @@ class Pending:
         """Sizes by `namespace/name` of the group, for pods that do not say theirs."""
         with self._lock:
             self._gang_sizes = sizes
-        self.stirred.set()
+        self.changed.set()
 
     def set_gang_size(self, gang: str, size: int) -> None:
         """The size of one group; 0 forgets it."""
         with self._lock:
             self._gang_sizes[gang] = size
-        self.stirred.set()
+        self.changed.set()
 
     def sized(self, ask: PodAsk) -> PodAsk:
         """The ask with its gang's size, where a PodGroup tells it."""

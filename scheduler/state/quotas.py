@@ -24,7 +24,7 @@ from kerf.values.verdict import Misfit, Reason
 from kerf.wire.resourcequota import HardQuota
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares, TenantShare
-from scheduler.state.tenants import Tenant
+from scheduler.state.bookings import Booking
 
 Stages = tuple[tuple[str, Stage], ...]
 
@@ -38,7 +38,7 @@ class Counted:
     by_vendor: Usage
 
 
-class QuotaBook:
+class QuotaLedger:
     """Limits and use. The caller holds the store's lock."""
 
     def __init__(self) -> None:
@@ -80,18 +80,18 @@ class QuotaBook:
         self._class_of[node.name] = classes
         return changed
 
-    def recount(self, tenants: Iterable[Tenant]) -> None:
+    def recount(self, bookings: Iterable[Booking]) -> None:
         """Count pods again: somebody got the first quota, or their cards changed their class."""
-        for tenant in tenants:
-            self.release(tenant.uid)
-            self.charge(tenant)
+        for booking in bookings:
+            self.release(booking.uid)
+            self.charge(booking)
 
-    def charge(self, tenant: Tenant) -> None:
+    def charge(self, booking: Booking) -> None:
         """Count a pod."""
-        if not self.active or tenant.holding is None or tenant.uid in self._counted:
+        if not self.active or booking.holding is None or booking.uid in self._counted:
             return
-        counted = self._count(tenant.holding)
-        self._counted[tenant.uid] = counted
+        counted = self._count(booking.holding)
+        self._counted[booking.uid] = counted
         self._add(counted, 1)
 
     def release(self, uid: str) -> None:

@@ -24,13 +24,13 @@ from kerf.wire.resourcequota import HardQuota
 from kerf.wire.resources import ADMISSION, parse_pod, stages_of
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares
-from scheduler.state.admissions import Admissions
+from scheduler.state.bookings import Booking, State, booking_of
 from scheduler.state.engine import Engine
 from scheduler.state.fleet import Fleet
+from scheduler.state.held_places import HeldPlaces
 from scheduler.state.ledger import Ledger
 from scheduler.state.pending import Pending, Stages, Waiting
-from scheduler.state.quotas import QuotaBook
-from scheduler.state.tenants import State, Tenant, tenant_of
+from scheduler.state.quotas import QuotaLedger
 
 _LOG = logging.getLogger("kerf.store")
 Json = Mapping[str, Any]
@@ -40,7 +40,7 @@ _FINISHED = frozenset({"Succeeded", "Failed"})
 
 
 class Store:
-    """Nodes, tenants and `pending` pods."""
+    """Nodes, bookings and `pending` pods."""
 
     def __init__(
         self,
@@ -56,10 +56,10 @@ class Store:
         self.fleet = Fleet()
         self.engine = Engine(self.fleet, policy, check_node=check_node)
         self.pending = Pending(self.lock, clock)
-        self.quotas = QuotaBook()
-        self.ledger = Ledger(self.lock, self.fleet, self.quotas, self.pending.stirred)
-        self.tenants = self.ledger.tenants
-        self.admissions = Admissions(self)
+        self.quotas = QuotaLedger()
+        self.ledger = Ledger(self.lock, self.fleet, self.quotas, self.pending.changed)
+        self.bookings = self.ledger.bookings
+        self.held_places = HeldPlaces(self)
         self.inventory = 0
         """Counts changes of nodes."""
         self._clock = clock
@@ -85,7 +85,7 @@ class Store:
             else:
                 return
             self.inventory += 1
-        self.pending.stirred.set()
+        self.pending.changed.set()
 
     def replace_nodes(self, items: list[dict[str, Any]]) -> None:
         """The whole list of nodes."""
@@ -109,20 +109,22 @@ class Store:
                     self._apply_pod("MODIFIED", item)
         uids = {item["metadata"].get("uid") for item in items}
         with self.lock:
-            gone = [uid for uid, tenant in self.tenants.items() if tenant.state is State.CONFIRMED and uid not in uids]
+            gone = [
+                uid for uid, booking in self.bookings.items() if booking.state is State.CONFIRMED and uid not in uids
+            ]
             for uid in gone:
                 self.ledger.release(uid)
             for uid in [uid for uid in self.pending.pods if uid not in uids]:
                 self._forget(uid)
 
     def set_policy(self, policy: SchedulingPolicy) -> None:
-        """Use another policy from the next request on. Over-commitment changes what is free, not what tenants hold."""
+        """Use another policy from the next request on. Over-commitment changes what is free, not what pods hold."""
         with self.lock:
             self.policy = policy
             self.engine.set_policy(policy)
             for node in self._nodes.values():
                 self.fleet.put_node(node, policy.factors(node))
-        self.pending.stirred.set()
+        self.pending.changed.set()
 
     def set_quota(self, shares: Shares, capacity: Capacity, hard: Mapping[str, HardQuota], *, enforced: bool) -> None:
         """Hold tenants and namespaces to other limits from the next request on. What they hold already stays."""
@@ -131,8 +133,8 @@ class Store:
             self.quotas.set_shares(shares, capacity, enforced=enforced)
             self.quotas.set_hard(hard)
             if not counted:
-                self.quotas.recount(self.tenants.values())
-        self.pending.stirred.set()
+                self.quotas.recount(self.bookings.values())
+        self.pending.changed.set()
 
     def _apply_pod(self, kind: str, item: Json) -> None:
         meta, spec = item.get("metadata") or {}, item.get("spec") or {}
@@ -167,13 +169,13 @@ class Store:
 
     def _bound(self, uid: str, item: Json) -> None:
         self.pending.forget(uid)
-        known = self.tenants.get(uid)
+        known = self.bookings.get(uid)
         if known is not None and known.state is State.CONFIRMED and known.node == item["spec"]["nodeName"]:
             return
-        seen = tenant_of(item, self.vendors)
+        seen = booking_of(item, self.vendors)
         self._seat(item)
         if known is not None and known.state is State.ASSUMED and known.holding == seen.holding:
-            self.tenants[uid] = replace(known, state=State.CONFIRMED)
+            self.bookings[uid] = replace(known, state=State.CONFIRMED)
             return
         self.ledger.release(uid)
         self.ledger.charge(seen)
@@ -182,7 +184,7 @@ class Store:
         """A pod that Kueue admitted is bound: the place that was held for it is not held any longer."""
         if ADMISSION in (item["metadata"].get("annotations") or {}):
             with suppress(WireError):
-                self.admissions.pass_by(parse_pod(item, self._names, self.policy.defaults))
+                self.held_places.pass_by(parse_pod(item, self._names, self.policy.defaults))
 
     # ---- the ledger
     def begin_bind(self, uid: str) -> bool:
@@ -200,13 +202,13 @@ class Store:
 
     def assumed(self, uid: str, node: str) -> bool:
         """Whether the pod is still charged on the node, by an assumption or by the watch's word."""
-        tenant = self.tenants.get(uid)
-        return tenant is not None and tenant.node == node and tenant.state is not State.RESERVED
+        booking = self.bookings.get(uid)
+        return booking is not None and booking.node == node and booking.state is not State.RESERVED
 
     def assume(self, ask: PodAsk, node: str, stages: Stages) -> Grant | Misfit:
         """Place the pod on the node and charge it, or say why not. Charged until `undo` or the watch's word."""
         with self.lock:
-            known = self.tenants.get(ask.uid)
+            known = self.bookings.get(ask.uid)
             if known is not None and known.state is not State.RESERVED:
                 return self._again(known, node)
             if known is not None:
@@ -216,17 +218,17 @@ class Store:
                 if known.node == node and known.holding is not None:
                     self.ledger.charge(replace(known, state=State.ASSUMED, since=self._clock()))
                     return known.holding.grant
-            grant = self.admissions.take(ask, node) or self._place_past(ask, node, stages)
+            grant = self.held_places.take(ask, node) or self._place_past(ask, node, stages)
             if isinstance(grant, Misfit):
                 return grant
-            self.ledger.charge(self._tenant(ask, node, grant, stages, State.ASSUMED))
+            self.ledger.charge(self._booking(ask, node, grant, stages, State.ASSUMED))
             return grant
 
     def _place_past(self, ask: PodAsk, node: str, stages: Stages) -> Grant | Misfit:
         """Place a pod that takes no place held for its workload."""
         grant = self.place(ask, node, stages)
         if isinstance(grant, Grant):
-            self.admissions.pass_by(ask)
+            self.held_places.pass_by(ask)
         return grant
 
     def place(self, ask: PodAsk, node: str, stages: Stages) -> Grant | Misfit:
@@ -242,8 +244,8 @@ class Store:
     def undo(self, uid: str) -> None:
         """Take an assumption back. The one undo path; does nothing unless the pod is assumed."""
         with self.lock:
-            tenant = self.tenants.get(uid)
-            if tenant is not None and tenant.state is State.ASSUMED:
+            booking = self.bookings.get(uid)
+            if booking is not None and booking.state is State.ASSUMED:
                 self.ledger.release(uid)
 
     def reserve(self, ask: PodAsk, node: str, grant: Grant, stages: Stages, until: float) -> None:
@@ -255,39 +257,39 @@ class Store:
     def hold(self, ask: PodAsk, node: str, grant: Grant, stages: Stages, until: float) -> None:
         """Hold capacity under the ask's uid, whoever that is; does nothing where something is held already."""
         with self.lock:
-            if ask.uid not in self.tenants:
-                self.ledger.charge(replace(self._tenant(ask, node, grant, stages, State.RESERVED), until=until))
+            if ask.uid not in self.bookings:
+                self.ledger.charge(replace(self._booking(ask, node, grant, stages, State.RESERVED), until=until))
 
-    def reservation(self, uid: str) -> Tenant | None:
+    def reservation(self, uid: str) -> Booking | None:
         """What is held for a pending pod."""
-        tenant = self.tenants.get(uid)
-        return tenant if tenant is not None and tenant.state is State.RESERVED else None
+        booking = self.bookings.get(uid)
+        return booking if booking is not None and booking.state is State.RESERVED else None
 
     def drop_reservation(self, uid: str) -> None:
         """Give a reservation back; does nothing unless the pod has one."""
         with self.lock:
-            tenant = self.tenants.get(uid)
-            if tenant is not None and tenant.state is State.RESERVED:
+            booking = self.bookings.get(uid)
+            if booking is not None and booking.state is State.RESERVED:
                 self.ledger.release(uid)
 
     def drop_reservations(self) -> None:
         """Give every reservation and plan back: whoever leads next plans afresh."""
         with self.lock:
-            for uid in [uid for uid, tenant in self.tenants.items() if tenant.state is State.RESERVED]:
+            for uid in [uid for uid, booking in self.bookings.items() if booking.state is State.RESERVED]:
                 self.ledger.release(uid)
             self.pending.set_plan({}, {})
 
-    def assumed_before(self, moment: float) -> list[Tenant]:
+    def assumed_before(self, moment: float) -> list[Booking]:
         """Assumptions older than a monotonic time whose bind is over: they never became visible."""
         with self.lock:
-            old = [t for t in self.tenants.values() if t.state is State.ASSUMED and t.since < moment]
-            return [tenant for tenant in old if tenant.uid not in self._binding]
+            old = [t for t in self.bookings.values() if t.state is State.ASSUMED and t.since < moment]
+            return [booking for booking in old if booking.uid not in self._binding]
 
     def gang_note(self, ask: PodAsk) -> str:
         """Why a gang's pod has to wait for the planner; empty for a pod that may be placed alone."""
         if not ask.gang or not self.policy.planner.enabled:
             return ""
-        return self.pending.gang_note(ask, sum(1 for tenant in self.tenants.values() if tenant.gang == ask.gang))
+        return self.pending.gang_note(ask, sum(1 for booking in self.bookings.values() if booking.gang == ask.gang))
 
     def node(self, name: str) -> Node | None:
         """A node as last seen."""
@@ -306,19 +308,19 @@ class Store:
     def holdings(self) -> list[Holding]:
         """What bound and assumed pods hold, by name."""
         with self.lock:
-            live = (tenant for tenant in self.tenants.values() if tenant.state is not State.RESERVED)
-            found = [tenant.holding for tenant in live if tenant.holding is not None]
+            live = (booking for booking in self.bookings.values() if booking.state is not State.RESERVED)
+            found = [booking.holding for booking in live if booking.holding is not None]
         return sorted(found, key=lambda holding: (holding.pod, holding.uid))
 
     # ---- inside
-    def _again(self, known: Tenant, node: str) -> Grant | Misfit:
+    def _again(self, known: Booking, node: str) -> Grant | Misfit:
         """A second bind of a pod that is assumed or bound: the same answer for the same node, else a refusal."""
         if known.node == node and known.holding is not None:
             return known.holding.grant
         return Misfit(Reason.RESERVED, detail=f"the pod is already {known.state} on {known.node}")
 
-    def _tenant(self, ask: PodAsk, node: str, grant: Grant, stages: Stages, state: State) -> Tenant:
-        return Tenant(
+    def _booking(self, ask: PodAsk, node: str, grant: Grant, stages: Stages, state: State) -> Booking:
+        return Booking(
             key=ask.key,
             uid=ask.uid,
             node=node,
@@ -333,7 +335,7 @@ class Store:
         )
 
     def _forget(self, uid: str) -> None:
-        self.admissions.forget(uid)
+        self.held_places.forget(uid)
         self.pending.forget(uid)
         self.ledger.release(uid)
 

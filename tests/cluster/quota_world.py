@@ -9,7 +9,7 @@ from kerf.testing.builders import cards_of
 from kerf.values.quota import Amount
 from kerf.values.units import parse_quantity
 from kerf.vendors.registry import NAMES
-from kerf.wire.accounts import parse_book
+from kerf.wire.accounts import parse_account
 from kerf.wire.inventory import render_inventory
 from kerf.wire.kueue import ROOT, parse_flavor_usage
 from kerf.wire.quota import PATH
@@ -118,7 +118,7 @@ def kueue_says(cp: ControlPlane, queue: str) -> Amount:
 
 def kerf_says(cp: ControlPlane, tenant: str) -> Amount:
     """What Kerf's ledger says the tenant's pods hold, as its TenantQuota's status tells."""
-    book = parse_book(cp.api.get(f"{PATH}/{tenant}"))
+    book = parse_account(cp.api.get(f"{PATH}/{tenant}"))
     return next((entry.used for entry in book.classes if entry.slug == SLUG), Amount())
 
 

@@ -16,8 +16,8 @@ from kerf.wire.resources import parse_pod, stages_of
 from scheduler import leader
 from scheduler.leader import CatchUp, LeaderLoops
 from scheduler.metrics import SchedulerMetrics
+from scheduler.state.bookings import State
 from scheduler.state.store import Store
-from scheduler.state.tenants import State
 
 HELD = a_grant(card="GPU-node-1-0")
 
@@ -51,7 +51,7 @@ class World:
 def test_before_the_first_list_nobody_has_caught_up():
     world = World()
 
-    assert not world.catch_up.look(world.stop)
+    assert not world.catch_up.run_once(world.stop)
 
 
 @pytest.mark.parametrize("few", [0, 2_000], ids=["many pods, a watch that lags", "few pods"])
@@ -63,7 +63,7 @@ def test_what_the_last_leader_bound_is_seen_although_the_watch_has_not_brought_i
     world.kube.put(a_pod("early", node="node-1", grant=HELD))
     world.kube.put(a_pod("unheard-of", node="node-1", grant=HELD))
 
-    assert world.catch_up.look(world.stop)
+    assert world.catch_up.run_once(world.stop)
 
     assert world.used() == [CardUse(16_000, 60, 2)]
 
@@ -76,7 +76,7 @@ def test_old_assumptions_end_with_the_api_servers_word():
     world.store.assume(ask, "node-1", stages_of(pod["spec"]))
     assert world.store.ledger.counts()[State.ASSUMED] == 1
 
-    assert world.catch_up.look(world.stop)
+    assert world.catch_up.run_once(world.stop)
 
     assert world.used() == []
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kerf.testing.builders import H100_MIB
-from kerf.values.accounts import ClassBook, TenantBook
+from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.device import Mode
 from kerf.values.policy import QuotaEngine, QuotaSettings
 from kerf.values.quota import Bound, CardClass
@@ -36,7 +36,7 @@ OTHER = ResourceNames(
 BOTH = (*NAMES, OTHER)
 
 
-def a_class_book(model: str = H100, mib: int = H100_MIB, vendor: str = "nvidia", **changes: Any) -> ClassBook:
+def a_class_book(model: str = H100, mib: int = H100_MIB, vendor: str = "nvidia", **changes: Any) -> ClassAccount:
     """One class of cards of one size without limits."""
     mode = Mode(changes.pop("mode", "shared"))
     fields: dict[str, Any] = {
@@ -50,16 +50,16 @@ def a_class_book(model: str = H100, mib: int = H100_MIB, vendor: str = "nvidia",
         "guaranteed": Bound(),
         "limit": Bound(),
     }
-    return ClassBook(**{**fields, **changes})
+    return ClassAccount(**{**fields, **changes})
 
 
-def a_book(*classes: ClassBook, **changes: Any) -> TenantBook:
+def a_book(*classes: ClassAccount, **changes: Any) -> TenantAccount:
     """A tenant of one namespace; without classes, one of H100s."""
     fields: dict[str, Any] = {"name": "team-a", "namespaces": (NAMESPACE,), "classes": classes or (a_class_book(),)}
-    return TenantBook(**{**fields, **changes})
+    return TenantAccount(**{**fields, **changes})
 
 
-def settings_of(books: Iterable[TenantBook], engine: QuotaEngine = QuotaEngine.KERF, **changes: Any) -> Settings:
+def settings_of(books: Iterable[TenantAccount], engine: QuotaEngine = QuotaEngine.KERF, **changes: Any) -> Settings:
     """Settings that know these tenants."""
     return Settings(quota=QuotaSettings(engine=engine), tenants=by_namespace(books), **changes)
 

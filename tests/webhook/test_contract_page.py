@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kerf.values.accounts import ClassBook
+from kerf.values.accounts import ClassAccount
 from kerf.values.grant import CardUse, ContainerGrant, Grant, Slice, card_uses
 from kerf.values.policy import Defaults
 from kerf.values.quota import Amount, Bound
@@ -99,7 +99,7 @@ def test_what_the_table_says_is_refused(written: str, answer: str) -> None:
     assert create(a_pod_that_says(written)) == Answer(allowed=False, message=answer)
 
 
-def in_a_tenants_namespace(pod: dict[str, Any], *classes: ClassBook) -> Answer:
+def in_a_tenants_namespace(pod: dict[str, Any], *classes: ClassAccount) -> Answer:
     return answer_to(pod, settings_of([a_book(*classes)]))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kerf.values.accounts import ClassBook, TenantBook
+from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.ask import PodAsk, Selection
 from kerf.values.vendor import ResourceNames
 from kerf.wire.classes import class_label
@@ -16,7 +16,7 @@ class Cards:
     """One vendor's cards that a pod may get, of hardware from `smallest_mib` to `largest_mib` (0: not known yet)."""
 
     tenant: str
-    classes: tuple[ClassBook, ...] = ()
+    classes: tuple[ClassAccount, ...] = ()
 
     @property
     def smallest_mib(self) -> int:
@@ -34,7 +34,7 @@ class Cards:
         return tuple(dict.fromkeys(entry.model for entry in self.classes))
 
 
-def cards_for(ask: PodAsk, book: TenantBook, vendors: tuple[ResourceNames, ...]) -> Mapping[str, Cards]:
+def cards_for(ask: PodAsk, book: TenantAccount, vendors: tuple[ResourceNames, ...]) -> Mapping[str, Cards]:
     """By vendor that the pod asks for, the cards it may get. Raises WireError where its selection leaves none.
 
     While no card of the tenant is known, nothing is refused for it: the quota controller has not looked yet.
@@ -51,14 +51,14 @@ def cards_for(ask: PodAsk, book: TenantBook, vendors: tuple[ResourceNames, ...])
     return found
 
 
-def _takes(selection: Selection, entry: ClassBook, vendor: str) -> bool:
+def _takes(selection: Selection, entry: ClassAccount, vendor: str) -> bool:
     classes = selection.classes_of(vendor)
     if entry.vendor != vendor or (classes and entry.slug not in classes):
         return False
     return selection.takes(entry.model, entry.mode)
 
 
-def _nothing_left(ask: PodAsk, tenant: str, theirs: list[ClassBook], names: ResourceNames) -> WireError:
+def _nothing_left(ask: PodAsk, tenant: str, theirs: list[ClassAccount], names: ResourceNames) -> WireError:
     """Blame the narrowest word that the tenant's cards fail."""
     selection = ask.selection
     has = ", ".join(f"{entry.model} ({entry.mode})" for entry in theirs)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kerf.values.accounts import TenantBook
+from kerf.values.accounts import TenantAccount
 from kerf.values.ask import ContainerAsk, PodAsk, Stage
 from kerf.wire.admission import PatchOp, pointer
 from kerf.wire.resources import containers_of
@@ -35,7 +35,7 @@ class Normal:
     cards: Mapping[str, Cards] = field(default_factory=dict)
 
 
-def normalise(pod: Json, settings: Settings, tenant: TenantBook | None, root: Path = ()) -> Normal:
+def normalise(pod: Json, settings: Settings, tenant: TenantAccount | None, root: Path = ()) -> Normal:
     """Apply every rule and default to a pod, or to a template that stands at `root` of its object. Raises WireError.
 
     Fields in errors and warnings are named from the pod on. A container that asks for nothing keeps no totals.

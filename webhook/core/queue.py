@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kerf.values.accounts import TenantBook
+from kerf.values.accounts import TenantAccount
 from kerf.values.policy import QuotaEngine, QuotaSettings
 from kerf.wire.kueue import PRIORITY_LABEL, QUEUE_LABEL, SUSPENDING_PARENT, priority_class
 from webhook.core.edits import Edits, child, edit_map
@@ -12,7 +12,7 @@ Json = Mapping[str, Any]
 _LABELS = (QUEUE_LABEL, PRIORITY_LABEL)
 
 
-def enqueue(item: Json, tenant: TenantBook | None, quota: QuotaSettings) -> Edits:
+def enqueue(item: Json, tenant: TenantAccount | None, quota: QuotaSettings) -> Edits:
     """Label an object that asks for cards with its tenant's queue and priority; the user's own words stay.
 
     A pod that Kueue gates for its Deployment, StatefulSet or LeaderWorkerSet anyway is left to it. Every other pod is

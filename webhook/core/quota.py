@@ -6,7 +6,7 @@ user, or the controller that makes the pod, reads it.
 
 from collections.abc import Mapping
 
-from kerf.values.accounts import ClassBook, TenantBook
+from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.ask import PodAsk
 from kerf.values.overdrawn import beyond, overdrawn
 from kerf.values.quota import NOTHING, Amount, usage_of_ask
@@ -21,7 +21,7 @@ class OverQuota(ValueError):
     """A tenant has no room; the message is the sentence for the user."""
 
 
-def never_fits(ask: PodAsk, tenant: TenantBook, cards: Mapping[str, Cards]) -> Misfit | None:
+def never_fits(ask: PodAsk, tenant: TenantAccount, cards: Mapping[str, Cards]) -> Misfit | None:
     """Why a pod could not be admitted if its tenant held nothing; None where it could, or where others decide."""
     if not tenant.enforced:
         return None
@@ -33,7 +33,7 @@ def never_fits(ask: PodAsk, tenant: TenantBook, cards: Mapping[str, Cards]) -> M
 
 
 def room_for(
-    ask: PodAsk, tenant: TenantBook, cards: Mapping[str, Cards], recent: Recent, now: float
+    ask: PodAsk, tenant: TenantAccount, cards: Mapping[str, Cards], recent: Recent, now: float
 ) -> tuple[Admission, ...] | Misfit:
     """What to remember of a pod that is admitted now, or why its tenant has no room for it."""
     if not tenant.enforced:
@@ -58,10 +58,10 @@ def room_for(
     return tuple(admitted)
 
 
-def _asked(ask: PodAsk, entry: ClassBook, vendor: str) -> Amount:
+def _asked(ask: PodAsk, entry: ClassAccount, vendor: str) -> Amount:
     return usage_of_ask(ask, entry.smallest_mib).of(vendor)
 
 
-def _beyond(entry: ClassBook, asked: Amount, tenant: str) -> Misfit | None:
+def _beyond(entry: ClassAccount, asked: Amount, tenant: str) -> Misfit | None:
     broken = entry.limit.first_broken(NOTHING, asked)
     return beyond(tenant, entry.model, entry.limit, asked, broken[0]) if broken else None

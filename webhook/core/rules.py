@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kerf.values.accounts import TenantBook
+from kerf.values.accounts import TenantAccount
 from kerf.values.ask import PodAsk
 from kerf.values.vendor import ResourceNames
 from kerf.wire.errors import WireError
@@ -54,7 +54,7 @@ def refuse_foreign_scheduler(spec: Json, settings: Settings) -> None:
         )
 
 
-def opted_out(pod: Json, settings: Settings, tenant: TenantBook | None) -> bool:
+def opted_out(pod: Json, settings: Settings, tenant: TenantAccount | None) -> bool:
     """Whether a pod, or the template of pods, is left as it is."""
     labels = child(child(pod, "metadata"), "labels")
     if tenant is not None and child(pod, "spec").get("schedulerName") == settings.scheduler_name:

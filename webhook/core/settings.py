@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from kerf.values.accounts import TenantBook
+from kerf.values.accounts import TenantAccount
 from kerf.values.policy import Defaults, QuotaEngine, QuotaSettings
 from kerf.values.vendor import ResourceNames
 from kerf.vendors.registry import NAMES
@@ -25,17 +25,17 @@ class Settings:
     trusted: frozenset[str] = frozenset()
     """Users who may change on a live pod what only Kerf or HAMi's components write."""
     quota: QuotaSettings = field(default_factory=QuotaSettings)
-    tenants: Mapping[str, TenantBook] = field(default_factory=dict)
+    tenants: Mapping[str, TenantAccount] = field(default_factory=dict)
     """The tenants' books by namespace."""
 
-    def tenant(self, namespace: str) -> TenantBook | None:
+    def tenant(self, namespace: str) -> TenantAccount | None:
         """The tenant of a namespace; nobody where quota is off."""
         return None if self.quota.engine is QuotaEngine.OFF else self.tenants.get(namespace)
 
 
-def by_namespace(books: Iterable[TenantBook]) -> dict[str, TenantBook]:
+def by_namespace(books: Iterable[TenantAccount]) -> dict[str, TenantAccount]:
     """Tenants by namespace. Of two that name one namespace the first by name has it, as the scheduler sees it."""
-    found: dict[str, TenantBook] = {}
+    found: dict[str, TenantAccount] = {}
     for book in sorted(books, key=lambda book: book.name):
         for namespace in book.namespaces:
             found.setdefault(namespace, book)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from kerf.values.accounts import TenantBook
+from kerf.values.accounts import TenantAccount
 from kerf.wire.admission import Review
 from kerf.wire.errors import WireError
 from kerf.wire.quota import KIND, parse_tenant
@@ -11,7 +11,7 @@ from kerf.wire.quota import PATH as _PATH
 GROUP_KIND = (_PATH.split("/")[2], KIND)
 
 
-def check_tenant(review: Review, tenants: Mapping[str, TenantBook]) -> None:
+def check_tenant(review: Review, tenants: Mapping[str, TenantAccount]) -> None:
     """Refuse a TenantQuota that cannot be kept; `tenants` are those known, by namespace. Raises WireError.
 
     An update that leaves the spec as it was passes, or a finalizer could not be taken off an old, unreadable one.

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from kerf.values.accounts import TenantBook
+from kerf.values.accounts import TenantAccount
 from kerf.values.policy import SchedulingPolicy
 from kerf.wire.admission import Answer, Review
 from webhook.core.mutate import decide
@@ -27,7 +27,7 @@ class Rules:
         with self._lock:
             self._settings = replace(self._settings, defaults=policy.defaults, quota=policy.quota)
 
-    def know(self, books: tuple[TenantBook, ...]) -> None:
+    def know(self, books: tuple[TenantAccount, ...]) -> None:
         """Use other books from the next review on."""
         with self._lock:
             self._settings = replace(self._settings, tenants=by_namespace(books))

@@ -6,8 +6,8 @@ from typing import Any
 
 from kerf.kube.client import Kube
 from kerf.kube.watch import Follower
-from kerf.values.accounts import TenantBook
-from kerf.wire.accounts import parse_book
+from kerf.values.accounts import TenantAccount
+from kerf.wire.accounts import parse_account
 from kerf.wire.errors import WireError
 from kerf.wire.quota import PATH
 
@@ -21,9 +21,9 @@ class TenantFollower:
     An object that cannot be read keeps the books it had before, so that a broken edit lifts no limit.
     """
 
-    def __init__(self, kube: Kube, changed: Callable[[tuple[TenantBook, ...]], None]) -> None:
+    def __init__(self, kube: Kube, changed: Callable[[tuple[TenantAccount, ...]], None]) -> None:
         self._changed = changed
-        self._books: dict[str, TenantBook] = {}
+        self._books: dict[str, TenantAccount] = {}
         self._follower = Follower(kube, PATH, self._replace, self._change, optional=True)
 
     @property
@@ -58,9 +58,9 @@ class TenantFollower:
             del self._books[name]
         self._changed(tuple(self._books.values()))
 
-    def _read(self, item: Json, before: TenantBook | None) -> TenantBook | None:
+    def _read(self, item: Json, before: TenantAccount | None) -> TenantAccount | None:
         try:
-            return parse_book(item)
+            return parse_account(item)
         except WireError as error:
             log.warning("TenantQuota %s: %s", _name(item), error)
             return before

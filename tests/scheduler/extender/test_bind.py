@@ -16,8 +16,8 @@ from kerf.wire.extender import BindQuery
 from scheduler.extender.bind import Binder
 from scheduler.metrics import SchedulerMetrics
 from scheduler.placing.expire import Expiry
+from scheduler.state.bookings import State
 from scheduler.state.store import Store, load
-from scheduler.state.tenants import State
 
 POD = "/api/v1/namespaces/default/pods/pod-1"
 QUERY = BindQuery("default", "pod-1", "uid-default-pod-1", "node-1")
@@ -110,7 +110,7 @@ def test_a_bind_whose_answer_was_lost_stays_charged_while_the_api_server_may_sti
 
     assert "did not say" in world.binder.bind(QUERY)
     assert world.used() == [CardUse(8000, 30, 1)]
-    Expiry(world.store, world.kube, ask_after_s=-1.0).look()
+    Expiry(world.store, world.kube, ask_after_s=-1.0).run_once()
     assert world.used() == []
 
 
@@ -124,11 +124,11 @@ def test_while_nobody_can_say_whether_the_pod_is_bound_it_stays_charged_until_so
     assert "did not say" in world.binder.bind(QUERY)
     assert world.used() == [CardUse(8000, 30, 1)]
     expiry = Expiry(world.store, world.kube, ask_after_s=-1.0)
-    expiry.look()
+    expiry.run_once()
     assert world.used() == [CardUse(8000, 30, 1)]
 
     world.kube.fail = lambda method, path: None
-    expiry.look()
+    expiry.run_once()
 
     assert world.used() == []
 
@@ -216,7 +216,7 @@ def test_one_pod_is_bound_by_one_bind_at_a_time_and_nobody_undoes_it_meanwhile()
     def second(method: str, path: str) -> None:
         if path.endswith("/binding"):
             answers.append(world.binder.bind(QUERY))
-            Expiry(world.store, world.kube, ask_after_s=-1.0).look()
+            Expiry(world.store, world.kube, ask_after_s=-1.0).run_once()
 
     world.kube.fail = second
 

@@ -21,7 +21,7 @@ BIND = {"PodNamespace": "default", "PodName": "pod-1", "PodUID": "uid-default-po
 FILTER = {"Pod": a_pod(), "NodeNames": ["a", "b"]}
 
 
-class View:
+class WorkloadView:
     """Whether one replica leads, and whom it takes for the leader."""
 
     def __init__(self, own: int = 0) -> None:
@@ -40,7 +40,7 @@ class View:
 
 class Replica:
     def __init__(self, kube: FakeKube, nodes: list[str], own: int = 0) -> None:
-        self.view = View(own)
+        self.view = WorkloadView(own)
         self.registry = Metrics()
         metrics = SchedulerMetrics.build(self.registry)
         store = Store(SchedulingPolicy(), VENDORS)

@@ -13,7 +13,7 @@ from kerf.testing.builders import H100_MIB, a_grant, a_node, a_pod, cards_of
 from kerf.testing.fake_kube import FakeKube
 from kerf.values.policy import QuotaEngine, QuotaSettings, SchedulingPolicy
 from kerf.vendors.registry import NAMES, VENDORS
-from kerf.wire.accounts import parse_book
+from kerf.wire.accounts import parse_account
 from scheduler.kueue.controller import QuotaController
 from scheduler.kueue.keeper import QuotaKeeper
 from scheduler.metrics import QuotaMetrics
@@ -55,7 +55,7 @@ class World:
             self.now += 1.0
             self.see()
             try:
-                self.controller.look()
+                self.controller.run_once()
             except Busy as error:
                 self.controller._wait_after(error)
 
@@ -65,7 +65,7 @@ class World:
         return [r["nominalQuota"] for g in groups for f in g["flavors"] for r in f["resources"]]
 
     def book(self, name: str = "team") -> Any:
-        return parse_book(self.kube.get(f"/apis/kerf.dev/v1alpha1/tenantquotas/{name}"))
+        return parse_account(self.kube.get(f"/apis/kerf.dev/v1alpha1/tenantquotas/{name}"))
 
 
 def a_tenant(name: str = "team", guaranteed: Any = "1 card", **spec: Any) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def test_a_round_that_changes_nothing_writes_nothing() -> None:
     for _ in range(3):
         world.now += 1.0
         world.see()
-        world.controller.look()
+        world.controller.run_once()
 
     assert world.kube.writes[before:] == []
 
@@ -143,7 +143,7 @@ def test_before_the_tenants_are_listed_nothing_of_kueues_is_deleted() -> None:
     fresh = QuotaController(world.store, world.kube, keeper, world.metrics)
 
     keeper.refresh()
-    fresh.look()
+    fresh.run_once()
 
     assert not keeper.ready
     assert world.kube.objects(f"{ROOT}/clusterqueues/team")
@@ -158,7 +158,7 @@ def test_a_burst_of_pods_is_not_a_burst_of_statuses() -> None:
         world.kube.put(a_pod(f"p{i}", namespace="team", mem=1000))
         world.now += 0.1
         world.see()
-        world.controller.look()
+        world.controller.run_once()
 
     assert len(world.kube.writes) - before == 1
     world.until(lambda: world.book().classes[0].pending.memory_mib == 30_000)
@@ -275,7 +275,7 @@ def test_without_kueue_the_newest_pod_is_evicted_where_the_file_says_so(over: st
     for _ in range(3):
         world.now += 1.0
         world.see()
-        world.controller.look()
+        world.controller.run_once()
 
     found = [path.split("/")[-2] for _, path in world.kube.writes if path.endswith("/eviction")]
     assert sorted(set(found)) == evicted

@@ -42,7 +42,7 @@ class World:
             assert time.monotonic() < deadline
             if self.seen() == self.check._workloads.items():
                 self.now += 1.0
-                self.check.look()
+                self.check.run_once()
 
     def seen(self) -> list[dict[str, Any]]:
         """The workloads as the API server has them."""
@@ -54,7 +54,7 @@ class World:
         return {key: value for key, value in checks[0].items() if key != "lastTransitionTime"}
 
     def used_mib(self) -> int:
-        return sum(use.memory_mib for tenant in self.store.tenants.values() for use in tenant.uses.values())
+        return sum(use.memory_mib for tenant in self.store.bookings.values() for use in tenant.uses.values())
 
     def state(self, name: str) -> str:
         return str(self.answer(name)["state"])
@@ -101,7 +101,7 @@ def test_a_workload_that_fits_is_ready_and_its_pods_are_told_whose_they_are() ->
         "message": "1 place is held",
         "podSetUpdates": [{"name": "main", "annotations": {"kerf.dev/admission": "uid-w1"}}],
     }
-    assert "uid-w1" in world.store.admissions
+    assert "uid-w1" in world.store.held_places
 
 
 def test_whole_cards_are_placed_before_slices_that_fit_beside_others() -> None:
@@ -138,7 +138,7 @@ def test_an_answer_that_kueue_does_not_show_is_given_again_without_a_second_plac
     world.kube.put(a_workload("w1"))
     world.until(lambda: world.state("w1") == "Ready")
 
-    assert world.store.admissions.nodes(ask) == []
+    assert world.store.held_places.nodes(ask) == []
     assert world.used_mib() == 60_000
 
 
@@ -195,7 +195,7 @@ def test_workloads_that_are_over_give_their_places_back() -> None:
     done["status"]["conditions"].append({"type": "Finished", "status": "True"})
     world.kube.put(done)
 
-    world.until(lambda: "uid-w1" not in world.store.admissions)
+    world.until(lambda: "uid-w1" not in world.store.held_places)
 
 
 def test_a_workload_without_cards_is_ready_at_once() -> None:

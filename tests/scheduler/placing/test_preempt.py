@@ -8,8 +8,8 @@ from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from scheduler.metrics import SchedulerMetrics
 from scheduler.placing.preempt import Preemption
+from scheduler.state.bookings import State
 from scheduler.state.store import Store, load
-from scheduler.state.tenants import State
 
 
 class World:
@@ -39,10 +39,10 @@ def test_the_one_pod_whose_card_makes_room_is_evicted_and_its_room_is_kept():
     world = World(running("small", 0, 30_000), running("big", 0, 45_000), running("dear", 1, 70_000, 200), pod)
     world.refuse(pod)
 
-    world.loop.look()
+    world.loop.run_once()
 
     assert world.evicted() == ["big"]
-    assert [t.key for t in world.store.tenants.values() if t.state is State.RESERVED] == ["default/important"]
+    assert [t.key for t in world.store.bookings.values() if t.state is State.RESERVED] == ["default/important"]
 
 
 def test_until_the_victim_is_gone_the_reservation_is_not_ready():
@@ -50,7 +50,7 @@ def test_until_the_victim_is_gone_the_reservation_is_not_ready():
     victim = running("big", 0, 81_559)
     world = World(victim, running("dear", 1, 81_559, 200), pod)
     world.refuse(pod)
-    world.loop.look()
+    world.loop.run_once()
     held = world.store.reservation("uid-default-important")
 
     assert held is not None
@@ -64,7 +64,7 @@ def test_nobody_is_evicted_for_a_pod_that_is_not_more_important():
     world = World(running("a", 0, 81_559), running("b", 1, 81_559), pod)
     world.refuse(pod)
 
-    world.loop.look()
+    world.loop.run_once()
 
     assert world.evicted() == []
 
@@ -74,7 +74,7 @@ def test_nobody_is_evicted_for_a_pod_that_may_not_preempt():
     world = World(running("a", 0, 81_559), running("b", 1, 81_559), pod)
     world.refuse(pod)
 
-    world.loop.look()
+    world.loop.run_once()
 
     assert world.evicted() == []
 
@@ -84,7 +84,7 @@ def test_nobody_is_evicted_on_a_node_that_kube_scheduler_did_not_offer():
     world = World(running("a", 0, 81_559), running("b", 1, 81_559), pod)
     world.store.pending.refuse("uid-default-important", ["other"], all_nodes=2)
 
-    world.loop.look()
+    world.loop.run_once()
 
     assert world.evicted() == []
 
@@ -94,7 +94,7 @@ def test_nobody_is_evicted_for_a_pod_that_has_room_already():
     world = World(running("a", 0, 81_559), pod)
     world.refuse(pod)
 
-    world.loop.look()
+    world.loop.run_once()
 
     assert world.evicted() == []
 
@@ -104,7 +104,7 @@ def test_nobody_is_evicted_when_that_would_not_help():
     world = World(running("a", 0, 1000, 200), running("b", 1, 1000, 200), pod)
     world.refuse(pod)
 
-    world.loop.look()
+    world.loop.run_once()
 
     assert world.evicted() == []
 
@@ -119,9 +119,9 @@ def test_a_disruption_budget_that_says_no_ends_the_attempt_and_nothing_stays_res
             raise Busy(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget")
 
     world.kube.fail = budget
-    world.loop.look()
+    world.loop.run_once()
 
-    assert [t for t in world.store.tenants.values() if t.state is State.RESERVED] == []
+    assert [t for t in world.store.bookings.values() if t.state is State.RESERVED] == []
 
 
 def test_kube_scheduler_is_woken_once_when_the_room_is_free_and_the_pod_still_waits():
@@ -133,11 +133,11 @@ def test_kube_scheduler_is_woken_once_when_the_room_is_free_and_the_pod_still_wa
         return [path for verb, path in world.kube.writes if path == "/api/v1/nodes/n"]
 
     for _ in range(3):
-        world.loop.look()
+        world.loop.run_once()
     assert calls() == [], "the victim has not left yet"
     world.store.apply_pod("DELETED", victim)
-    world.loop.look()
+    world.loop.run_once()
     assert calls() == [], "kube-scheduler may come by itself"
     for _ in range(3):
-        world.loop.look()
+        world.loop.run_once()
     assert calls() == ["/api/v1/nodes/n"]

@@ -6,14 +6,14 @@ from kerf.testing.builders import a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
 from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
-from scheduler.placing.wake import PLAN, Reveille
+from scheduler.placing.wake import PLAN, WakeOnElection
 from scheduler.state.store import Store, load
 
 
 def begin_a_term(*pods: dict) -> FakeKube:
     kube, store = FakeKube(a_node("n-2"), a_node("n-1")), Store(SchedulingPolicy(), VENDORS)
     load(store, [a_node("n-2"), a_node("n-1")], pods)
-    Reveille(store, kube).run(threading.Event())
+    WakeOnElection(store, kube).run(threading.Event())
     return kube
 
 

@@ -10,7 +10,7 @@ from kerf.values.device import Mode
 from kerf.values.policy import Pool, QuotaSettings, SchedulingPolicy
 from kerf.values.quota import DIMENSIONS, Amount, Bound, ClassQuota, Share, TenantQuota
 from scheduler.quota.capacity import ClassCapacity, capacity
-from scheduler.quota.damper import Damper
+from scheduler.quota.peak_window import PeakWindow
 from scheduler.quota.shares import divide, largest_remainder
 from tests.scheduler.quota.tenants import H100, L4, L4_MIB, h100_node, l4_node, tenant, whole
 
@@ -148,7 +148,7 @@ def test_never_is_more_promised_than_the_cards_give_and_the_order_of_tenants_is_
 
 def test_lost_capacity_counts_for_a_while_and_new_capacity_at_once() -> None:
     four, three, five = (capacity([h100_node(cards=n)], POLICY) for n in (4, 3, 5))
-    damper = Damper(15.0).after(0.0, four)
+    damper = PeakWindow(15.0).after(0.0, four)
 
     damper = damper.after(100.0, three)
     assert (damper.capacity[H100].total, damper.settles_at(100.0)) == (whole(4), 115.0)
@@ -161,7 +161,7 @@ def test_lost_capacity_counts_for_a_while_and_new_capacity_at_once() -> None:
 
 def test_a_card_that_flaps_never_shrinks_the_quota() -> None:
     four, three = (capacity([h100_node(cards=n)], POLICY) for n in (4, 3))
-    damper = Damper(15.0)
+    damper = PeakWindow(15.0)
 
     for second in range(0, 120, 10):
         damper = damper.after(float(second), three if second % 20 else four)
@@ -169,7 +169,7 @@ def test_a_card_that_flaps_never_shrinks_the_quota() -> None:
 
 
 def test_a_class_whose_last_node_is_gone_keeps_its_name_with_nothing() -> None:
-    damper = Damper(0.0).after(0.0, capacity([h100_node()], POLICY)).after(1.0, {}).after(2.0, {})
+    damper = PeakWindow(0.0).after(0.0, capacity([h100_node()], POLICY)).after(1.0, {}).after(2.0, {})
 
     assert damper.capacity == {H100: ClassCapacity(Amount(), whole(1), H100_MIB, H100_MIB, 0)}
 

@@ -22,7 +22,7 @@ from scheduler.core.preference import wished
 from scheduler.policies.workload import WHOLE, Kind, Target
 from scheduler.state.engine import NOWHERE, Engine
 from scheduler.state.fleet import Fleet
-from scheduler.state.views import TURNOVER
+from scheduler.state.workload_views import TURNOVER
 from tests.effort import examples
 from tests.scheduler.fleets import cards, pod_asks, uses
 

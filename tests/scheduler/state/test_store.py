@@ -11,8 +11,8 @@ from kerf.values.verdict import Misfit
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.resources import parse_pod, stages_of
+from scheduler.state.bookings import State
 from scheduler.state.store import Store, load
-from scheduler.state.tenants import State
 from tests.effort import examples
 
 NODES = ("node-1", "node-2")
@@ -79,7 +79,7 @@ def test_a_finished_pod_gives_its_slice_back():
     store.apply_pod("MODIFIED", {**pod, "status": {"phase": "Succeeded"}})
 
     assert used(store) == {}
-    assert store.pending.stirred.is_set()
+    assert store.pending.changed.is_set()
 
 
 def test_a_terminating_pod_still_counts():

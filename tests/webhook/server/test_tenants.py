@@ -9,7 +9,7 @@ import pytest
 
 from kerf.kube.errors import NotFound
 from kerf.testing.fake_kube import FakeKube
-from kerf.values.accounts import TenantBook
+from kerf.values.accounts import TenantAccount
 from kerf.wire.quota import PATH
 from sandbox.processes import await_until
 from webhook.server.tenants import TenantFollower
@@ -21,9 +21,9 @@ def a_quota(name: str, namespace: str, **spec: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def following(kube: FakeKube) -> Iterator[list[dict[str, TenantBook]]]:
+def following(kube: FakeKube) -> Iterator[list[dict[str, TenantAccount]]]:
     """What was handed on, the newest last."""
-    seen: list[dict[str, TenantBook]] = []
+    seen: list[dict[str, TenantAccount]] = []
     follower = TenantFollower(kube, lambda books: seen.append({book.name: book for book in books}))
     follower.start()
     try:

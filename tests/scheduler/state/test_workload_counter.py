@@ -4,16 +4,16 @@ from kerf.testing.builders import a_pod_ask
 from kerf.values.ask import Selection
 from kerf.values.grant import CardUse
 from scheduler.policies.workload import WHOLE, Kind, Target
-from scheduler.state.census import CLASSES, HALVING, Census
+from scheduler.state.workload_counter import CLASSES, HALVING, WorkloadCounter
 
 SLICE, WHOLE_CARD = {"a": CardUse(8000, 30, 1)}, {"a": CardUse(81_559, 100, 1), "b": CardUse(81_559, 100, 1)}
 
 
-def counted(*pods: tuple[dict[str, CardUse], int]) -> Census:
-    census = Census()
+def counted(*pods: tuple[dict[str, CardUse], int]) -> WorkloadCounter:
+    counter = WorkloadCounter()
     for uses, cpu in pods:
-        census.observe(uses, cpu)
-    return census
+        counter.observe(uses, cpu)
+    return counter
 
 
 def test_nothing_is_said_of_a_few_pods():
@@ -22,41 +22,41 @@ def test_nothing_is_said_of_a_few_pods():
 
 def test_pods_are_classes_by_rounded_size():
     # 8,000 MiB are 62.5 steps of 128, 81,559 are 637.2; 1,100 thousandths of a core are rounded up to 1,250
-    census = counted(*[(SLICE, 1100)] * 32, *[(WHOLE_CARD, 4000)] * 32)
+    counter = counted(*[(SLICE, 1100)] * 32, *[(WHOLE_CARD, 4000)] * 32)
 
-    assert census.target() == Target(
+    assert counter.target() == Target(
         ((Kind(1250, 1, 7936, 0, 30), WHOLE // 2), (Kind(4000, 2, 81_536, 0, 100), WHOLE // 2))
     )
 
 
 def test_what_a_pod_selects_is_taken_from_the_pod_that_was_placed():
-    census = Census()
+    counter = WorkloadCounter()
     for _ in range(64):
-        census.announce(a_pod_ask("p", cpu_milli=1000, selection=Selection(use_types=("h100",))))
-        census.observe(SLICE, 1000)
+        counter.announce(a_pod_ask("p", cpu_milli=1000, selection=Selection(use_types=("h100",))))
+        counter.observe(SLICE, 1000)
 
-    assert census.target() == Target(((Kind(1000, 1, 7936, 0, 30, ("h100",)), WHOLE),))
+    assert counter.target() == Target(((Kind(1000, 1, 7936, 0, 30, ("h100",)), WHOLE),))
 
 
 def test_the_target_stays_the_same_object_while_the_workload_does():
-    census = counted(*[(SLICE, 1000)] * 64)
-    first = census.target()
+    counter = counted(*[(SLICE, 1000)] * 64)
+    first = counter.target()
     for _ in range(64):
-        census.observe(SLICE, 1000)
+        counter.observe(SLICE, 1000)
 
-    assert census.target() is first
+    assert counter.target() is first
 
 
 def test_a_new_workload_takes_over():
-    census = counted(*[(SLICE, 1000)] * 64)
-    census.target()
+    counter = counted(*[(SLICE, 1000)] * 64)
+    counter.target()
     for _ in range(8 * HALVING):
-        census.observe(WHOLE_CARD, 4000)
+        counter.observe(WHOLE_CARD, 4000)
 
-    assert [kind.cards for kind, _ in census.target().kinds] == [2]
+    assert [kind.cards for kind, _ in counter.target().kinds] == [2]
 
 
 def test_a_target_stays_small_however_many_sizes_come():
-    census = counted(*[({"a": CardUse(128 * i, i % 100, 1)}, 1000) for i in range(1, 500)])
+    counter = counted(*[({"a": CardUse(128 * i, i % 100, 1)}, 1000) for i in range(1, 500)])
 
-    assert len(census.target().kinds) == CLASSES
+    assert len(counter.target().kinds) == CLASSES

@@ -47,7 +47,7 @@ class _Place:
     containers: tuple[ContainerAsk, ...]
 
 
-class Admissions:
+class HeldPlaces:
     """The places by the uid of their workload."""
 
     def __init__(self, store: "Store") -> None:
@@ -85,7 +85,7 @@ class Admissions:
     def nodes(self, ask: PodAsk) -> list[str]:
         """Where places are held that this pod may take."""
         found = (self._store.reservation(place.uid) for place in self._for(ask))
-        return sorted({tenant.node for tenant in found if tenant is not None})
+        return sorted({booking.node for booking in found if booking is not None})
 
     def take(self, ask: PodAsk, node: str) -> Grant | None:
         """The grant of a place on this node that the pod takes, None if there is none."""

@@ -8,8 +8,8 @@ from kerf.values.ask import PodAsk
 from scheduler.core.columns import Ints
 from scheduler.policies.fragmentation import Lens, Survey, compile_lens, survey
 from scheduler.policies.workload import Target, with_whole_cards
-from scheduler.state.census import Census
 from scheduler.state.fleet import Fleet
+from scheduler.state.workload_counter import WorkloadCounter
 
 CHUNK = 128  # rows surveyed at once: small enough for the processor's cache
 TURNOVER = 512
@@ -18,7 +18,7 @@ _DRIFT = 20  # the supply of a kind may change by one in so many before the lens
 
 
 @dataclass(slots=True)
-class View:
+class WorkloadView:
     """A lens, its number, and the survey of the fleet through it up to a version of the fleet."""
 
     number: int
@@ -27,35 +27,35 @@ class View:
     version: int = -1
 
 
-class Views:
+class WorkloadViews:
     """The current view. It changes with the workload, with new kinds of cards and with what there is of each."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._census: Census | None = Census()
-        fleet.on_charge = self._census.observe
+        self._counter: WorkloadCounter | None = WorkloadCounter()
+        fleet.on_charge = self._counter.observe
         self._target = Target()
         self._supply: Ints = np.zeros(0, np.int64)
         self._layout = -1
         self.turnover = False
         """Whether pods leave about as often as they come."""
         self._judged = (0, 0)
-        self._view: View | None = None
+        self._view: WorkloadView | None = None
 
     def set_target(self, target: Target) -> None:
         """Pack for a given workload instead of the one that is seen."""
-        self._census = None
+        self._counter = None
         self._fleet.on_charge = None
         self._target, self._view = target, None
 
     def announce(self, ask: PodAsk) -> None:
         """A pod was placed and is about to be charged."""
-        if self._census is not None:
-            self._census.announce(ask)
+        if self._counter is not None:
+            self._counter.announce(ask)
 
-    def current(self) -> View:
+    def current(self) -> WorkloadView:
         """The view, its survey up to date."""
-        target = self._census.target() if self._census is not None else self._target
+        target = self._counter.target() if self._counter is not None else self._target
         moved = self._supply_moved() or self._turnover_moved()
         if self._view is None or target is not self._target or moved:
             self._target = target
@@ -63,7 +63,7 @@ class Views:
             if self.turnover:
                 target = with_whole_cards(target, int(self._fleet.columns.present.sum(1).max()))
             lens = compile_lens(target, tuple(self._fleet.kinds), tuple(self._supply.tolist()))
-            self._view = View(number, lens, Survey.empty(self._fleet.columns.rows, len(lens.cores)))
+            self._view = WorkloadView(number, lens, Survey.empty(self._fleet.columns.rows, len(lens.cores)))
         self._refresh(self._view)
         return self._view
 
@@ -89,7 +89,7 @@ class Views:
         self._supply = supply
         return True
 
-    def _refresh(self, view: View) -> None:
+    def _refresh(self, view: WorkloadView) -> None:
         columns = self._fleet.columns
         if len(view.survey.useful) < columns.rows:
             view.survey, view.version = Survey.empty(columns.rows, len(view.lens.cores)), -1

@@ -7,7 +7,7 @@ from scheduler.quota.capacity import Capacity, ClassCapacity
 
 
 @dataclass(frozen=True, slots=True)
-class Damper:
+class PeakWindow:
     """The highest capacity of the last `seconds`, dimension by dimension: a sliding maximum."""
 
     seconds: float
@@ -16,7 +16,7 @@ class Damper:
     known: tuple[tuple[CardClass, ClassCapacity], ...] = ()
     """Every class ever seen: one whose last node is gone gives nothing, but keeps its name and its tenants."""
 
-    def after(self, now: float, found: Capacity) -> "Damper":
+    def after(self, now: float, found: Capacity) -> "PeakWindow":
         """The damper once `found` was seen."""
         entry = tuple(found.items())
         unchanged = bool(self.seen) and self.seen[-1][1] == entry

@@ -15,7 +15,7 @@ _FIRST_LOOK = 64
 _DRIFT = 10  # percent by which a weight may move before the target is said to have changed
 
 
-class Census:
+class WorkloadCounter:
     """Counts of classes. `target` is recomputed when the number of charges has grown by a half, at most by HALVING."""
 
     def __init__(self) -> None:

@@ -36,7 +36,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Tenant:
+class Booking:
     """A pod that holds capacity on a node: slices of cards, CPU (thousandths) and memory (MiB)."""
 
     key: str
@@ -57,8 +57,8 @@ class Tenant:
     """Monotonic seconds at which a reservation ends."""
 
 
-def tenant_of(pod: Json, vendors: tuple[Vendor, ...]) -> Tenant:
-    """A bound pod as a confirmed tenant. What cannot be read of it holds nothing, and the log says so."""
+def booking_of(pod: Json, vendors: tuple[Vendor, ...]) -> Booking:
+    """A bound pod as a confirmed booking. What cannot be read of it holds nothing, and the log says so."""
     meta, spec = pod["metadata"], pod["spec"]
     key = f"{meta.get('namespace') or 'default'}/{meta.get('name', '')}"
     holding, gang, cpu, memory = None, None, 0, 0
@@ -71,7 +71,7 @@ def tenant_of(pod: Json, vendors: tuple[Vendor, ...]) -> Tenant:
         holding = parse_holding(pod, vendors)
     except WireError as error:
         _LOG.warning("pod %s: %s", key, error)
-    return Tenant(
+    return Booking(
         key=key,
         uid=str(meta.get("uid", "")),
         node=spec["nodeName"],

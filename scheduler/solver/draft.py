@@ -32,7 +32,7 @@ def _hardware(card: Card) -> tuple[object, ...]:
     return card.vendor, card.model, card.mode, card.factory_memory_mib, card.memory_mib
 
 
-class Fleet:
+class Draft:
     """Free capacity of every card and node. `take` and `give` keep arrays and `states` in step."""
 
     def __init__(self, nodes: Iterable[NodeState]) -> None:
