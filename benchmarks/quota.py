@@ -26,6 +26,7 @@ import yaml
 from kerf.kube.client import KubeClient, connect
 from kerf.kube.watch import Follower
 from kerf.testing.builders import a_card, a_container, cards_of
+from kerf.values.health import HEALTHY, SUSPECT
 from kerf.values.quota import class_of
 from kerf.vendors.registry import NAMES
 from kerf.wire.inventory import render_inventory
@@ -248,7 +249,9 @@ def now() -> str:
 
 def fake_node(name: str, labels: Json, *, healthy: bool = True) -> FakeNode:
     """A kwok node with eight cards."""
-    notes = {"kerf.dev/inventory": render_inventory(cards_of(name, CARDS_A_NODE, healthy=healthy))}
+    notes = {
+        "kerf.dev/inventory": render_inventory(cards_of(name, CARDS_A_NODE, health=HEALTHY if healthy else SUSPECT))
+    }
     plenty = dict.fromkeys(NAMES[0].ignored, "2147483647")
     return FakeNode(name, notes, labels, {"nvidia.com/gpu": str(10 * CARDS_A_NODE), **plenty})
 

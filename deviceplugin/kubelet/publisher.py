@@ -16,6 +16,7 @@ from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError
 from kerf.kube.watch import Follower
+from kerf.values.health import Health, State
 from kerf.vendors.registry import NAMES
 from kerf.wire.inventory import KEY, render_inventory
 
@@ -25,6 +26,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 LOOK_S = 0.2
 PLENTY = str(2**31 - 1)
 IGNORED = tuple(name for names in NAMES for name in names.ignored)
+WITHDRAWN = Health(State.SUSPECT, "the device plugin has stopped")
 BETWEEN_S = 0.2
 """Least time between two writes, so that two publishers cannot chase each other at full speed."""
 
@@ -95,7 +97,7 @@ class Publisher:
     def _withdraw(self) -> None:
         if not self._published:  # also an offer that an earlier run of this plugin made
             return
-        text = render_inventory(tuple(replace(card, healthy=False) for card in self._board.cards))
+        text = render_inventory(tuple(replace(card, health=WITHDRAWN) for card in self._board.cards))
         try:
             self._kube.patch(paths.node(self._node), {"metadata": {"annotations": {KEY: text}}})
         except KubeError as error:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from kerf.probes.base import ProcessUse
 from kerf.values.device import Card, Mode
+from kerf.values.health import SUSPECT
 from kerf.values.units import MIB
 
 _LOG = logging.getLogger("kerf.probes.nvml")
@@ -49,8 +50,8 @@ class NvmlProbe:
         seen = self._scan()
         for card_id, device in self._known.items():
             if card_id not in seen:
-                seen[card_id] = replace(device.card, healthy=False)
-        cards = (replace(card, healthy=card.healthy and card.id not in self._broken) for card in seen.values())
+                seen[card_id] = replace(device.card, health=SUSPECT)
+        cards = (replace(card, health=SUSPECT) if card.id in self._broken else card for card in seen.values())
         return tuple(sorted(cards, key=lambda card: (card.index, card.id)))
 
     def wait_change(self, timeout_s: float) -> bool:

@@ -25,6 +25,7 @@ import yaml
 
 from kerf.probes.base import ProcessUse
 from kerf.values.device import Card, Mode
+from kerf.values.health import HEALTHY, SUSPECT
 from kerf.values.units import MIB
 from kerf.wire.errors import WireError
 from kerf.wire.fields import flag, known, list_at, object_at, one_of, text, whole
@@ -81,7 +82,7 @@ class SimulatedProbe:
         except WireError as error:
             self.errors += 1
             _LOG.error("%s", error)
-            self._cards = tuple(replace(card, healthy=False) for card in self._cards)
+            self._cards = tuple(replace(card, health=SUSPECT) for card in self._cards)
 
     def _read(self) -> tuple[tuple[Card, ...], tuple[ProcessUse, ...]]:
         try:
@@ -154,7 +155,7 @@ def _entry(value: object, where: str, node: str, first: int, slots: int) -> list
             slots=whole(entry, "slots", where, slots, (1, 1000)),
             numa=numas[i],
             mode=Mode(mode),
-            healthy=i not in sick,
+            health=SUSPECT if i in sick else HEALTHY,
             links=tuple(other for other in ids if other != ids[i]) if linked else (),
         )
         for i in range(count)

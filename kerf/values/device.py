@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 
+from kerf.values.health import HEALTHY, Health
+
 
 class Mode(StrEnum):
     """How a card is divided. `shared` is sliced by Kerf's limiter."""
@@ -31,11 +33,16 @@ class Card:
     slots: int = 10
     numa: int = 0
     mode: Mode = Mode.SHARED
-    healthy: bool = True
+    health: Health = HEALTHY
     links: tuple[str, ...] = ()
     """Ids of cards joined to this one by NVLink."""
     physical_mib: int = 0
     """Memory of the hardware where `memory_mib` is over-committed; 0 means the same."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the card takes new slices."""
+        return self.health.takes_slices
 
     @property
     def factory_memory_mib(self) -> int:

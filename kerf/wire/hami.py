@@ -6,6 +6,7 @@ from typing import Any
 from kerf.values.ask import Stage
 from kerf.values.device import Card, Mode
 from kerf.values.grant import ContainerGrant, Grant, Slice
+from kerf.values.health import HEALTHY, SUSPECT
 from kerf.wire.errors import WireError
 
 NODE = "hami.io/vgpu-node"
@@ -83,7 +84,7 @@ def _card(record: dict[str, Any], where: str, vendor: str) -> Card:
         slots=_number(record, "count", where, 10),
         numa=_number(record, "numa", where, 0),
         mode=_MODES[mode],
-        healthy=record.get("health") is True,
+        health=HEALTHY if record.get("health") is True else SUSPECT,
     )
 
 

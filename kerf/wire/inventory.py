@@ -4,11 +4,13 @@ import json
 from typing import Any
 
 from kerf.values.device import Card, Mode
+from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.wire.errors import WireError
 
 KEY = "kerf.dev/inventory"
 VERSION = 1
-_LIMITS = {"memory_mib": 2**31 - 1, "cores": 10_000, "slots": 10_000, "numa": 1024, "index": 4096}
+_LONGEST_CAUSE = 253
+_LIMITS = {"memory_mib": 2**31 - 1, "cores": 10_000, "slots": 10_000, "numa": 1024, "index": 4096, "since": 2**53}
 
 
 def render_inventory(cards: tuple[Card, ...]) -> str:
@@ -60,6 +62,8 @@ def _card_json(card: Card) -> dict[str, Any]:
         "mode": card.mode.value,
         "healthy": card.healthy,
     }
+    if card.health != HEALTHY:
+        out["health"] = {"state": card.health.state.value, "cause": card.health.cause, "since": card.health.since}
     if card.links:
         out["links"] = list(card.links)
     if card.physical_mib:
@@ -73,10 +77,7 @@ def _card(value: object, where: str) -> Card:
     mode = _text(value, "mode", where, "shared")
     if mode not in set(Mode):
         raise WireError(f"{where}.mode", mode, f"use one of {', '.join(Mode)}")
-    healthy = value.get("healthy", True)
     links = value.get("links", [])
-    if not isinstance(healthy, bool):
-        raise WireError(f"{where}.healthy", healthy, "write true or false")
     if not isinstance(links, list) or not all(isinstance(link, str) for link in links):
         raise WireError(f"{where}.links", links, "write a list of card ids")
     return Card(
@@ -89,10 +90,28 @@ def _card(value: object, where: str) -> Card:
         slots=_number(value, "slots", where, 10),
         numa=_number(value, "numa", where, 0),
         mode=Mode(mode),
-        healthy=healthy,
+        health=_health(value, where),
         links=tuple(links),
         physical_mib=_number(value, "physical_mib", where, 0, limit="memory_mib"),
     )
+
+
+def _health(value: dict[str, Any], where: str) -> Health:
+    """A card is healthy only if both keys say so; writers before `health` write `healthy` alone."""
+    healthy, detail = value.get("healthy", True), value.get("health")
+    if not isinstance(healthy, bool):
+        raise WireError(f"{where}.healthy", healthy, "write true or false")
+    if detail is None:
+        return HEALTHY if healthy else SUSPECT
+    if not isinstance(detail, dict):
+        raise WireError(f"{where}.health", detail, "write an object")
+    where, state, cause = f"{where}.health", detail.get("state"), detail.get("cause", "")
+    if state not in set(State):
+        raise WireError(f"{where}.state", state, f"use one of {', '.join(State)}")
+    if not isinstance(cause, str) or len(cause) > _LONGEST_CAUSE:
+        raise WireError(f"{where}.cause", cause, f"write a text of at most {_LONGEST_CAUSE} characters")
+    found = Health(State(state), cause, _number(detail, "since", where, 0))
+    return found if healthy or not found.takes_slices else SUSPECT
 
 
 def _text(value: dict[str, Any], key: str, where: str, default: str | None) -> str:

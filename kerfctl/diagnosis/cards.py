@@ -49,7 +49,7 @@ def health(dump: Dump) -> Iterator[Finding]:
                 )
             elif not card.healthy:
                 fix = "look for Xid errors in the node's kernel log; it comes back by itself when NVML answers"
-                yield Finding(f"{where} is unhealthy", fix, Level.WARNING)
+                yield Finding(f"{where} is unhealthy ({card.health})", fix, Level.WARNING)
         unknown = sorted(set(node.cordoned) - {card.id for card in node.cards})
         if unknown and node.cards:
             words = ", ".join(unknown)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kerf.testing.builders import cards_of
+from kerf.values.health import HEALTHY, SUSPECT
 from kerf.values.quota import Amount
 from kerf.values.units import parse_quantity
 from kerf.vendors.registry import NAMES
@@ -147,6 +148,8 @@ def nominal(cp: ControlPlane, kind: str, name: str) -> tuple[int, ...]:
 def set_health(cp: ControlPlane, node: str, *healthy: bool) -> None:
     """What the device plugin would publish once cards fall sick or recover."""
     cards = cards_of(node, len(healthy))
-    published = tuple(replace(card, healthy=well) for card, well in zip(cards, healthy, strict=True))
+    published = tuple(
+        replace(card, health=HEALTHY if well else SUSPECT) for card, well in zip(cards, healthy, strict=True)
+    )
     notes = {"kerf.dev/inventory": render_inventory(published)}
     cp.api.patch(f"/api/v1/nodes/{node}", {"metadata": {"annotations": notes}})

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from kerf.values.ask import Stage
 from kerf.values.device import Card, Mode
 from kerf.values.grant import ContainerGrant, Grant, Slice
+from kerf.values.health import HEALTHY, Health, State
 
 WORDS = st.text('abcXYZ-019/:,;~"\\é\x00 ', min_size=1, max_size=12)
 NAMES = st.text("abc-0", min_size=1, max_size=8)
 MIB = st.integers(0, 2**31 - 1)
 
+SICK = st.builds(Health, state=st.sampled_from(State), cause=st.just("") | WORDS, since=st.integers(0, 2**40))
 CARDS = st.builds(
     Card,
     id=WORDS,
@@ -25,7 +27,7 @@ CARDS = st.builds(
     slots=st.integers(0, 100),
     numa=st.integers(0, 8),
     mode=st.sampled_from(Mode),
-    healthy=st.booleans(),
+    health=st.just(HEALTHY) | SICK,
     links=st.lists(WORDS, max_size=3).map(tuple),
     physical_mib=MIB,
 )

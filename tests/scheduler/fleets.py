@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Wishes
 from kerf.values.device import Card, Mode
 from kerf.values.grant import NO_USE, CardUse, Grant
+from kerf.values.health import HEALTHY, SUSPECT
 from scheduler.core.state import CardState, NodeState
 
 MODELS = ("NVIDIA A100", "Tesla T4")
@@ -29,7 +30,7 @@ def cards(draw: st.DrawFn, node: str = "n", most: int = 4) -> tuple[Card, ...]:
             slots=draw(st.sampled_from((1, 2, 4))),
             numa=draw(st.integers(0, 1)),
             mode=draw(st.sampled_from((Mode.SHARED, Mode.SHARED, Mode.MPS))),
-            healthy=draw(st.sampled_from((True, True, True, False))),
+            health=draw(st.sampled_from((HEALTHY, HEALTHY, HEALTHY, SUSPECT))),
             links=tuple(f"{node}-{j}" for j in range(count) if j != i and draw(st.booleans())),
             physical_mib=draw(st.sampled_from((0, 8))),
         )

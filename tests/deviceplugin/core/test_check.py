@@ -12,6 +12,7 @@ from kerf.testing.builders import a_card, a_container, a_pod
 from kerf.values.ask import Stage
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, ContainerGrant, Grant, Holding, Slice, card_uses
+from kerf.values.health import SUSPECT
 from kerf.values.policy import Defaults
 
 CARDS = {"GPU-0": a_card(0, memory_mib=80_000), "GPU-1": a_card(1, memory_mib=80_000)}
@@ -90,7 +91,7 @@ def test_slots_run_out_at_the_cards_number():
 
 
 def test_a_sick_card_takes_no_new_pod_but_lets_a_running_one_restart():
-    cards = {"GPU-0": replace(CARDS["GPU-0"], healthy=False)}
+    cards = {"GPU-0": replace(CARDS["GPU-0"], health=SUSPECT)}
 
     refusal = check_start(a_tenant("p", 1), (), cards)
     assert Refusal(Why.UNHEALTHY, "card GPU-0, granted to pod team/p, is unhealthy", lasting=False) == refusal

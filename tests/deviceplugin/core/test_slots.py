@@ -8,22 +8,23 @@ from hypothesis import strategies as st
 from deviceplugin.core.slots import LONGEST_STEM, Slot, slots_of, stem, turn_name, turn_names, withdraw
 from kerf.testing.builders import a_card
 from kerf.values.device import Mode
+from kerf.values.health import HEALTHY, SUSPECT
 
 
 def test_each_shared_card_adds_its_slots_under_numbers_that_depend_on_nothing_else():
-    cards = (a_card(0, slots=2), a_card(1, slots=1, healthy=False), a_card(2, mode=Mode.MIG))
+    cards = (a_card(0, slots=2), a_card(1, slots=1, health=SUSPECT), a_card(2, mode=Mode.MIG))
 
     assert (Slot("kerf-0"), Slot("kerf-1"), Slot("kerf-2", False)) == slots_of(cards, frozenset({"kerf-2"}))
 
 
 def test_a_sick_card_withdraws_as_many_free_slots_as_it_has_from_the_top():
-    cards = (a_card(0, slots=3), a_card(1, slots=3, healthy=False))
+    cards = (a_card(0, slots=3), a_card(1, slots=3, health=SUSPECT))
 
     assert frozenset({"kerf-5", "kerf-3", "kerf-2"}) == withdraw(cards, frozenset({"kerf-4"}), frozenset())
 
 
 def test_slots_that_were_withdrawn_stay_the_ones_when_more_become_free():
-    cards = (a_card(0, slots=2), a_card(1, slots=2, healthy=False))
+    cards = (a_card(0, slots=2), a_card(1, slots=2, health=SUSPECT))
 
     assert frozenset({"kerf-0", "kerf-1"}) == withdraw(cards, frozenset(), frozenset({"kerf-0", "kerf-1"}))
 
@@ -54,7 +55,7 @@ def test_the_same_slots_have_the_same_name_in_any_order_and_others_another(slots
 def test_withdrawn_slots_are_free_and_never_more_than_the_sick_cards_have(
     shape: list[tuple[int, bool]], held: set[int], before: set[int]
 ):
-    cards = [a_card(i, slots=slots, healthy=healthy) for i, (slots, healthy) in enumerate(shape)]
+    cards = [a_card(i, slots=slots, health=HEALTHY if healthy else SUSPECT) for i, (slots, healthy) in enumerate(shape)]
     names = {slot.id for slot in slots_of(cards)}
     in_use = frozenset(f"kerf-{i}" for i in held)
 

@@ -8,6 +8,7 @@ from typing import Any
 from kerf.probes.base import ProcessUse
 from kerf.probes.nvml import NvmlProbe
 from kerf.values.device import Card, Mode
+from kerf.values.health import SUSPECT
 from kerf.values.units import MIB
 
 
@@ -140,7 +141,7 @@ def test_a_card_that_cannot_be_read_is_unhealthy_with_what_was_known_of_it_and_r
     probe.cards()
 
     fake.broken = {"nvmlDeviceGetMemoryInfo": 1}
-    assert probe.cards() == (an_h100(0), an_h100(1, healthy=False))
+    assert probe.cards() == (an_h100(0), an_h100(1, health=SUSPECT))
     fake.broken = {"nvmlDeviceGetCount": None}
     assert healthy(probe) == [False, False]
     fake.broken = {}

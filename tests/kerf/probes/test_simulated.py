@@ -9,6 +9,7 @@ import yaml
 from kerf.probes.base import ProcessUse
 from kerf.probes.simulated import SimulatedProbe, parse_fleet, parse_uses
 from kerf.values.device import Card
+from kerf.values.health import SUSPECT
 from kerf.values.units import MIB
 from kerf.wire.errors import WireError
 
@@ -25,7 +26,7 @@ def test_entries_become_cards_with_running_indices_and_ids_that_name_the_node():
 
     assert parse_fleet(fleet, "n", slots=7) == (
         Card("GPU-n-0", 0, "nvidia", "A", 1000, slots=7, links=("GPU-n-1",)),
-        Card("GPU-n-1", 1, "nvidia", "A", 1000, slots=7, numa=1, healthy=False, links=("GPU-n-0",)),
+        Card("GPU-n-1", 1, "nvidia", "A", 1000, slots=7, numa=1, health=SUSPECT, links=("GPU-n-0",)),
         Card("GPU-b", 2, "nvidia", "B", 2000, slots=3),
     )
 

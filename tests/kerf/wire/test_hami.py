@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kerf.values.ask import Stage
 from kerf.values.device import Card, Mode
 from kerf.values.grant import ContainerGrant, Grant, Slice, card_uses
+from kerf.values.health import HEALTHY, SUSPECT
 from kerf.wire.errors import WireError
 from kerf.wire.hami import parse_allocated, parse_register
 
@@ -29,7 +30,7 @@ REGISTERED = st.lists(
         slots=st.integers(1, 50),
         numa=st.integers(0, 7),
         mode=st.sampled_from(Mode),
-        healthy=st.booleans(),
+        health=st.sampled_from((HEALTHY, SUSPECT)),
     ),
     max_size=5,
     unique_by=lambda card: card.id,
@@ -74,7 +75,7 @@ def test_seven_fields_take_index_from_the_position_and_share() -> None:
 
     assert parse_register(text, KEY, "nvidia") == (
         Card("GPU-a", 0, "nvidia", "NVIDIA-A", 81_920, numa=1),
-        Card("GPU-b", 1, "nvidia", "NVIDIA-A", 81_920, healthy=False),
+        Card("GPU-b", 1, "nvidia", "NVIDIA-A", 81_920, health=SUSPECT),
     )
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from kerf.testing.builders import a_card
 from kerf.values.device import Card, Mode
+from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.wire.errors import WireError
 from kerf.wire.inventory import KEY, parse_inventory, render_inventory
 from tests.kerf.strategies import INVENTORIES
@@ -35,7 +36,30 @@ def test_the_text_is_the_documented_one() -> None:
 def test_what_is_left_out_has_a_default_and_unknown_keys_are_ignored() -> None:
     text = '{"v":1,"future":[],"cards":[{"id":"a","model":"m","memory_mib":5,"numa":-1,"speed":9}]}'
 
-    assert parse_inventory(text) == (Card("a", 0, "nvidia", "m", 5, 100, 10, 0, Mode.SHARED, True),)
+    assert parse_inventory(text) == (Card("a", 0, "nvidia", "m", 5, 100, 10, 0, Mode.SHARED),)
+
+
+def test_a_card_that_is_not_healthy_says_why_and_since_when_and_older_readers_still_see_that_it_is_not() -> None:
+    card = a_card(health=Health(State.CORDONED, "XID 79", 1_764_250_000))
+
+    (written,) = json.loads(render_inventory((card,)))["cards"]
+    assert (written["healthy"], written["health"]) == (
+        False,
+        {"state": "cordoned", "cause": "XID 79", "since": 1_764_250_000},
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "health"),
+    [
+        pytest.param({"healthy": True}, HEALTHY, id="an older writer's healthy card"),
+        pytest.param({"healthy": False}, SUSPECT, id="an older writer's sick card: no cause, so only suspect"),
+        pytest.param({"healthy": True, "health": {"state": "recovering"}}, Health(State.RECOVERING), id="one objects"),
+        pytest.param({"healthy": False, "health": {"state": "healthy"}}, SUSPECT, id="the other objects"),
+    ],
+)
+def test_a_card_is_healthy_only_if_every_key_that_is_written_says_so(keys: dict[str, object], health: Health) -> None:
+    assert parse_inventory(card_with(**keys)) == (a_card(health=health),)
 
 
 def card_with(**changes: object) -> str:
@@ -61,6 +85,19 @@ def card_with(**changes: object) -> str:
         (card_with(memory_mib=True), f"{KEY}.cards[0].memory_mib: 'True': write a whole number up to 2147483647"),
         (card_with(mode="half"), f"{KEY}.cards[0].mode: 'half': use one of shared, mig, mps"),
         (card_with(healthy="yes"), f"{KEY}.cards[0].healthy: 'yes': write true or false"),
+        (card_with(health="ill"), f"{KEY}.cards[0].health: 'ill': write an object"),
+        (
+            card_with(health={"state": "ill"}),
+            f"{KEY}.cards[0].health.state: 'ill': use one of healthy, suspect, cordoned, recovering",
+        ),
+        (
+            card_with(health={"state": "suspect", "cause": "x" * 254}),
+            f"{KEY}.cards[0].health.cause: '{'x' * 77}…': write a text of at most 253 characters",
+        ),
+        (
+            card_with(health={"state": "suspect", "since": "today"}),
+            f"{KEY}.cards[0].health.since: 'today': write a whole number up to {2**53}",
+        ),
         (card_with(links=[1]), f"{KEY}.cards[0].links: '[1]': write a list of card ids"),
     ],
 )

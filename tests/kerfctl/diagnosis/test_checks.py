@@ -10,6 +10,7 @@ import pytest
 
 from kerf.config.pki import Authority
 from kerf.testing.builders import a_card, a_grant, a_node, a_pod, cards_of
+from kerf.values.health import SUSPECT
 from kerf.values.policy import Pool, QuotaEngine, QuotaSettings, SchedulingPolicy
 from kerfctl.diagnosis import cards, control
 from kerfctl.diagnosis.dump import Dump, Level
@@ -167,12 +168,12 @@ def test_cards_without_a_readable_inventory_are_named() -> None:
 
 
 def test_cards_that_take_nothing_new_are_warnings() -> None:
-    sick = a_gpu_node(cards=(a_card(0, healthy=False), a_card(1), a_card(2), a_card(3)))
+    sick = a_gpu_node(cards=(a_card(0, health=SUSPECT), a_card(1), a_card(2), a_card(3)))
     sick["metadata"]["annotations"]["kerf.dev/cordon"] = "GPU-1,GPU-9"
 
     found = list(CHECKS["health"](replace(WELL, nodes=(sick,))))
     assert [finding.what for finding in found] == [
-        "node node-1, card 0 (GPU-0) is unhealthy",
+        "node node-1, card 0 (GPU-0) is unhealthy (suspect)",
         "node node-1, card 1 (GPU-1) is cordoned",
         "node node-1: no such card is there to be cordoned: GPU-9",
     ]

@@ -11,6 +11,7 @@ from kerf.kube.errors import Busy
 from kerf.obs.metrics import Metrics
 from kerf.testing.builders import H100_MIB, a_grant, a_node, a_pod, cards_of
 from kerf.testing.fake_kube import FakeKube
+from kerf.values.health import SUSPECT
 from kerf.values.policy import QuotaEngine, QuotaSettings, SchedulingPolicy
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.accounts import parse_account
@@ -269,7 +270,7 @@ def test_without_kueue_the_newest_pod_is_evicted_where_the_file_says_so(over: st
     pods = (pod("old", 0, "2026-01-01T00:00:00Z"), pod("new", 1, "2026-01-02T00:00:00Z"))
     world = World(QuotaEngine.KERF, a_node(cards=2), a_tenant(whenOver=over), *pods)
     world.until(lambda: bool(world.book().classes))
-    sick, well = cards_of("node-1", 1, healthy=False), cards_of("node-1", 2)[1:]
+    sick, well = cards_of("node-1", 1, health=SUSPECT), cards_of("node-1", 2)[1:]
     world.kube.put(a_node(cards=(*sick, *well)))
 
     for _ in range(3):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from kerf.testing.builders import H100_MIB, a_card, cards_of
 from kerf.values.device import Mode
+from kerf.values.health import SUSPECT
 from kerf.values.policy import Pool, QuotaSettings, SchedulingPolicy
 from kerf.values.quota import DIMENSIONS, Amount, Bound, ClassQuota, Share, TenantQuota
 from scheduler.quota.capacity import ClassCapacity, capacity
@@ -29,7 +30,7 @@ def test_capacity_is_the_sum_of_the_cards_by_class() -> None:
 def test_sick_cordoned_and_lost_cards_give_nothing_but_keep_their_class() -> None:
     sick, *well = cards_of("h-1", 4)
     nodes = [
-        h100_node(cards=(replace(sick, healthy=False), *well), cordoned=(well[0].id,)),  # 2 of 4 left
+        h100_node(cards=(replace(sick, health=SUSPECT), *well), cordoned=(well[0].id,)),  # 2 of 4 left
         h100_node("h-2", schedulable=False),
         l4_node(ready=False),
     ]

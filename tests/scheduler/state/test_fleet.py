@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kerf.testing.builders import a_card, a_node_value, cards_of
 from kerf.values.device import Card, Mode
 from kerf.values.grant import NO_USE, CardUse
+from kerf.values.health import SUSPECT
 from kerf.values.node import Node
 from scheduler.core.state import CardState, NodeState
 from scheduler.state.fleet import UNLIMITED, Fleet
@@ -75,7 +76,7 @@ def test_overcommitment_multiplies_what_may_be_granted():
     ("card", "cordoned", "usable"),
     [
         ({}, (), True),
-        ({"healthy": False}, (), False),
+        ({"health": SUSPECT}, (), False),
         ({}, ("GPU-0",), False),
         ({"mode": Mode.MIG}, (), False),
         ({"mode": Mode.MPS}, (), True),
