@@ -2,50 +2,23 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 from kerf.values.grant import Slice
+from kerf.values.injection import INSIDE, NodeFiles, Terms
 from kerf.values.units import MIB
-from kerf.vendors.registry import VENDORS
-from kerf.wire.cdi import Edits, Mount, render_spec
-from kerf.wire.limiter import CardLimit, LedgerSpec, Policy
+from kerf.values.vendor import Vendor
+from kerf.wire.cdi import Edits, render_spec
+from kerf.wire.limiter import CardLimit, LedgerSpec
 
-INSIDE = "/usr/local/kerf"
-"""Where everything of Kerf's stands inside a container."""
-LEDGER = f"{INSIDE}/ledger"
 LIBRARY = f"{INSIDE}/libkerf.so"
-PRELOAD = "/etc/ld.so.preload"
 DISABLE = "CUDA_DISABLE_CONTROL"
 POD = "kerf.dev/pod"
 UID = "kerf.dev/uid"
 _NEEDS_0_7 = "additionalGids"
 
 Json = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class NodeFiles:
-    """Host paths that containers are given. `limiter` and `preload` are empty where no limiter is installed."""
-
-    limiter: str = ""
-    """libkerf.so."""
-    preload: str = ""
-    """A file that holds the one line `/usr/local/kerf/libkerf.so`."""
-    arbiters: tuple[tuple[str, str], ...] = ()
-    """(card id, file) of the node-wide arbiters."""
-    specs: tuple[tuple[str, Json], ...] = field(default=())
-    """(card id, `containerEdits`) of the node's own CDI specs for whole cards."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How the limiter treats one container."""
-
-    policy: Policy = "cap"
-    priority: int = 1
-    limited: bool = True
-    """False: the ledger is there, the library is not loaded (`CUDA_DISABLE_CONTROL` on a node that allows it)."""
 
 
 def limits_of(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> LedgerSpec:
@@ -58,20 +31,22 @@ def limits_of(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> Ledg
     return LedgerSpec(cards, terms.policy, terms.priority)
 
 
-def edits_of(slices: tuple[Slice, ...], ledger: str, files: NodeFiles, terms: Terms) -> Edits:
-    """The container's edits; `ledger` is the host path of its ledger file."""
-    specs, arbiters = dict(files.specs), dict(files.arbiters)
-    merged = tuple(specs[s.card] for s in slices if s.card in specs)
-    env = [*_visible(slices, merged), *_hami_names(slices), ("KERF_LEDGER", LEDGER)]
-    mounts = [Mount(ledger, LEDGER, read_only=False)]
-    mounts += [
-        Mount(arbiters[s.card], f"{INSIDE}/arbiter-{i}", read_only=False)
-        for i, s in enumerate(slices)
-        if s.card in arbiters
+def edits_of(
+    slices: tuple[Slice, ...], ledger: str, files: NodeFiles, terms: Terms, vendors: tuple[Vendor, ...]
+) -> Edits:
+    """The container's edits, vendor by vendor; `ledger` is the host path of its ledger file."""
+    specs = dict(files.specs)
+    given = replace(files, ledger=ledger)
+    parts = [
+        vendor.inject(own, given, terms)
+        for vendor in vendors
+        if (own := tuple(s for s in slices if s.vendor == vendor.name))
     ]
-    if files.limiter and terms.limited:
-        mounts += [Mount(files.limiter, LIBRARY), Mount(files.preload, PRELOAD)]
-    return Edits(tuple(env), tuple(mounts), merged)
+    return Edits(
+        env=tuple(pair for part in parts for pair in part.env),
+        mounts=tuple(mount for part in parts for mount in part.mounts),
+        merged=tuple(specs[s.card] for s in slices if s.card in specs),
+    )
 
 
 def render_specs(pod: str, uid: str, devices: tuple[tuple[str, Edits], ...]) -> str:
@@ -101,20 +76,3 @@ def wants_no_limiter(container: Json) -> bool:
         isinstance(item, Mapping) and item.get("name") == DISABLE and str(item.get("value")).lower() == "true"
         for item in env
     )
-
-
-def _visible(slices: tuple[Slice, ...], merged: tuple[Json, ...]) -> list[tuple[str, str]]:
-    """The vendor runtime's variable, where the node's own CDI specs do not bring every card in."""
-    if len(merged) == len(slices):
-        return []
-    return [
-        (vendor.visible_devices, ",".join(s.card for s in slices if s.vendor == vendor.name))
-        for vendor in VENDORS
-        if any(s.vendor == vendor.name for s in slices)
-    ]
-
-
-def _hami_names(slices: tuple[Slice, ...]) -> list[tuple[str, str]]:
-    """Names that tools around HAMi read. Information only: the limiter obeys the ledger."""
-    memory = [(f"CUDA_DEVICE_MEMORY_LIMIT_{i}", f"{s.memory_mib}m") for i, s in enumerate(slices)]
-    return [*memory, ("CUDA_DEVICE_SM_LIMIT", str(slices[0].cores))]

@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Any
 
 from deviceplugin.core.check import Tenant, check_ask, check_start
-from deviceplugin.core.edits import NodeFiles, Terms, edits_of, limits_of, render_specs, wants_no_limiter
+from deviceplugin.core.edits import edits_of, limits_of, render_specs, wants_no_limiter
 from deviceplugin.core.identify import Start
 from deviceplugin.core.refusal import Refusal, Why
 from deviceplugin.kubelet.board import Board
@@ -28,6 +28,7 @@ from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError
 from kerf.values.grant import Grant, Holding
+from kerf.values.injection import NodeFiles, Terms
 from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.annotations import GRANT, parse_grant, render_grant
@@ -151,6 +152,7 @@ class Admission:
             self._files.ledger_path(holding.uid, container),
             self._node_files(holding, container),
             self._terms(pod, container),
+            VENDORS,
         )
 
     def clean(self) -> int:
@@ -184,7 +186,7 @@ class Admission:
             files, terms = self._node_files(holding, start.container), self._terms(pod, start.container)
             slices = holding.grant.of(start.container)
             self._files.write_ledger(holding.uid, start.container, render_ledger(limits_of(slices, files, terms)))
-            edits = edits_of(slices, self._files.ledger_path(holding.uid, start.container), files, terms)
+            edits = edits_of(slices, self._files.ledger_path(holding.uid, start.container), files, terms, VENDORS)
             devices += [(name, edits) for name in start.names]
         if devices:
             self._files.write_spec(stem, render_specs(holding.pod, holding.uid, tuple(devices)))

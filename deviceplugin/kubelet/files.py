@@ -20,8 +20,9 @@ from typing import Any
 
 import yaml
 
-from deviceplugin.core.edits import LIBRARY, NodeFiles, spec_uid
+from deviceplugin.core.edits import LIBRARY, spec_uid
 from kerf.values.device import Card
+from kerf.values.injection import NodeFiles
 from kerf.vendors.registry import VENDORS
 from kerf.wire.cdi import parse_spec_devices
 from kerf.wire.limiter import render_arbiter

@@ -6,6 +6,8 @@ from kerf.values.ask import ContainerAsk, PodAsk, Stage
 from kerf.values.device import Card
 from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.values.node import Node
+from kerf.values.vendor import with_slicing
+from kerf.vendors.registry import VENDORS
 from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.inventory import KEY as INVENTORY
 from kerf.wire.inventory import render_inventory
@@ -14,7 +16,7 @@ H100_MIB = 81_559
 
 
 def a_card(index: int = 0, **changes: Any) -> Card:
-    """A healthy, empty 80 GB card."""
+    """A healthy, empty 80 GB card, sliced as its vendor says."""
     fields: dict[str, Any] = {
         "id": f"GPU-{index}",
         "index": index,
@@ -22,7 +24,9 @@ def a_card(index: int = 0, **changes: Any) -> Card:
         "model": "NVIDIA H100 80GB HBM3",
         "memory_mib": H100_MIB,
     }
-    return Card(**{**fields, **changes})
+    card = Card(**{**fields, **changes})
+    known = card.vendor in {vendor.name for vendor in VENDORS} and "slicing" not in changes
+    return with_slicing((card,), VENDORS)[0] if known else card
 
 
 def cards_of(node: str, count: int, **changes: Any) -> tuple[Card, ...]:

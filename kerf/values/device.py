@@ -5,10 +5,11 @@ from enum import StrEnum
 from typing import Self
 
 from kerf.values.health import HEALTHY, Health
+from kerf.values.slicing import ANY_SIZE, Slicing
 
 
 class Mode(StrEnum):
-    """How a card is divided. `shared` is sliced by Kerf's limiter."""
+    """How a card is shared. Its vendor says which modes Kerf slices (`slicing`)."""
 
     SHARED = "shared"
     MIG = "mig"
@@ -38,6 +39,8 @@ class Card:
     """Ids of cards joined to this one by NVLink."""
     physical_mib: int = 0
     """Memory of the hardware where `memory_mib` is over-committed; 0 means the same."""
+    slicing: Slicing = ANY_SIZE
+    """Set by the card's vendor where the card is read; not part of the inventory."""
 
     @property
     def healthy(self) -> bool:
@@ -50,7 +53,12 @@ class Card:
         return self.physical_mib or self.memory_mib
 
     def overcommitted(self, memory: float, cores: float) -> Self:
-        """The same card with its grantable memory and cores multiplied (factors ≥ 1 over-commit)."""
+        """The same card with its grantable memory and cores multiplied (factors ≥ 1 over-commit).
+
+        Sizes that the hardware fixes cannot be over-committed.
+        """
+        if self.slicing.fixed:
+            return self
         return replace(
             self,
             memory_mib=int(self.factory_memory_mib * memory),

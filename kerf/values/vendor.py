@@ -1,14 +1,27 @@
-"""What a vendor is: words of the pod contract and of its container runtime, no code."""
+"""What a vendor is: its words in the pod contract, how its cards are sliced, what containers get, and its faults.
 
-from dataclasses import dataclass
+Everything here is data and pure functions. A vendor is one file in `kerf.vendors` and one line in its registry; each
+program's `main` passes the vendors in, and no decision imports the registry.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from kerf.values.ask import ContainerAsk
+from kerf.values.device import Card
+from kerf.values.grant import Slice
+from kerf.values.injection import Injection, NodeFiles, Terms
+from kerf.values.slicing import NotSliced, Slicing
 
 QUOTA_DOMAIN = "quota.kerf.dev"
 """Resources of this domain are written by the webhook alone."""
+INVENTORY = "kerf.dev/inventory"
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceNames:
-    """A vendor's words in the pod contract: extended resources, annotations and units."""
+    """A vendor's words in the pod contract: extended resources, annotations, environment variables and units."""
 
     vendor: str
     count: str
@@ -24,6 +37,10 @@ class ResourceNames:
     same_numa: str
     mode_words: tuple[tuple[str, str], ...] = ()
     """Words a user may write in the mode annotation and the card mode they mean."""
+    priority_env: str = ""
+    """Environment variable in which the vendor's tools find a container's task priority; empty where none do."""
+    opt_out_env: str = ""
+    """Environment variable by which a container asks to run without the limiter; empty where there is none."""
 
     @property
     def quota(self) -> tuple[str, str, str]:
@@ -50,17 +67,63 @@ class ResourceNames:
         return (self.use_ids, self.avoid_ids, self.use_types, self.avoid_types, self.modes, self.same_numa)
 
 
+class Effect(StrEnum):
+    """What a reported fault means for its card."""
+
+    HARMLESS = "harmless"
+    """A program's own error; the card is well."""
+    BROKEN = "broken"
+    """The card's results are not to be trusted before it is reset."""
+
+
+def _never_refuses(_ask: ContainerAsk) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """A vendor's words for the pod contract, the container runtime and the state that HAMi leaves behind."""
+    """One vendor of cards."""
 
     name: str
-    names: ResourceNames
+    words: ResourceNames
     cdi_kind: str
     """CDI kind of the node's own specs for whole cards; `<kind>=<card id>` names one."""
-    visible_devices: str
-    """Environment variable by which the vendor's container runtime brings cards in."""
     hami_register: str
     """Node annotation in which HAMi's device plugin registers cards."""
     hami_allocated: str
     """Pod annotation in which HAMi records what a pod holds."""
+    slicing_of: Callable[[Card], Slicing]
+    """How a card is divided, by its model and mode."""
+    inject: Callable[[tuple[Slice, ...], NodeFiles, Terms], Injection]
+    """Environment and mounts of one container for its slices of this vendor's cards, in the order of their indices."""
+    refuses: Callable[[ContainerAsk], str] = _never_refuses
+    """Why no card of this vendor can ever answer the ask, in a sentence with the fix; empty where one may."""
+    faults: Mapping[int, Effect] = field(default_factory=dict, hash=False)
+    """Codes of faults and what they mean; a code that is not listed breaks the card."""
+    probe: str = ""
+    """Name of the probe that reads this vendor's cards (`kerf.probes`); empty where there is none."""
+    inventory_key: str = ""
+    """Node annotation in which the device plugin publishes this vendor's cards."""
+
+    def __post_init__(self) -> None:
+        if not self.inventory_key:
+            object.__setattr__(self, "inventory_key", f"{INVENTORY}-{self.name}")
+
+    @property
+    def names(self) -> ResourceNames:
+        """The vendor's words, by their old name."""
+        return self.words
+
+    def effect_of(self, fault: int) -> Effect:
+        """What a reported fault means for its card."""
+        return self.faults.get(fault, Effect.BROKEN)
+
+
+def with_slicing(cards: Iterable[Card], vendors: Iterable[Vendor]) -> tuple[Card, ...]:
+    """The cards with their slicing as their vendors say. Cards of a vendor that is not listed are not sliced."""
+    by_name = {vendor.name: vendor for vendor in vendors}
+    return tuple(replace(card, slicing=_slicing(card, by_name.get(card.vendor))) for card in cards)
+
+
+def _slicing(card: Card, vendor: Vendor | None) -> Slicing:
+    return vendor.slicing_of(card) if vendor else NotSliced(f"Kerf knows no vendor {card.vendor}")

@@ -1,10 +1,50 @@
-"""NVIDIA: the words of HAMi's pod contract (its defaults) and of the container runtime."""
+"""NVIDIA: the words of HAMi's pod contract (its defaults), the limiter, the container runtime and XID errors."""
 
-from kerf.values.vendor import ResourceNames, Vendor
+from kerf.values.device import Card, Mode
+from kerf.values.grant import Slice
+from kerf.values.injection import INSIDE, Injection, Mount, NodeFiles, Terms
+from kerf.values.slicing import ANY_SIZE, NotSliced, Slicing
+from kerf.values.vendor import INVENTORY, Effect, ResourceNames, Vendor
+
+LIBRARY = f"{INSIDE}/libkerf.so"
+LEDGER = f"{INSIDE}/ledger"
+PRELOAD = "/etc/ld.so.preload"
+_UNSLICED = {
+    Mode.MIG: NotSliced(
+        "the card is in MIG mode, which Kerf does not divide: turn MIG off, or leave the card to others"
+    ),
+    Mode.MPS: NotSliced("the card is shared through MPS, which Kerf does not control: serve it with Kerf's limiter"),
+}
+_APPLICATION_XIDS = (13, 31, 43, 45, 68, 109)
+"""Errors that a program causes and the card survives: illegal access, a channel that was reset, a stopped context."""
+
+
+def slicing_of(card: Card) -> Slicing:
+    """Any size, kept by the limiter, on cards that Kerf shares."""
+    return _UNSLICED.get(card.mode, ANY_SIZE)
+
+
+def inject(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> Injection:
+    """The runtime's variable where the node's CDI specs do not cover every card, HAMi's names, and the limiter."""
+    arbiters, specs = dict(files.arbiters), dict(files.specs)
+    env = [("CUDA_DEVICE_MEMORY_LIMIT_" + str(i), f"{s.memory_mib}m") for i, s in enumerate(slices)]
+    env += [("CUDA_DEVICE_SM_LIMIT", str(slices[0].cores)), ("KERF_LEDGER", LEDGER)]
+    if any(s.card not in specs for s in slices):
+        env.insert(0, ("NVIDIA_VISIBLE_DEVICES", ",".join(s.card for s in slices)))
+    mounts = [Mount(files.ledger, LEDGER, read_only=False)]
+    mounts += [
+        Mount(arbiters[s.card], f"{INSIDE}/arbiter-{i}", read_only=False)
+        for i, s in enumerate(slices)
+        if s.card in arbiters
+    ]
+    if files.limiter and terms.limited:
+        mounts += [Mount(files.limiter, LIBRARY), Mount(files.preload, PRELOAD)]
+    return Injection(tuple(env), tuple(mounts))
+
 
 VENDOR = Vendor(
     name="nvidia",
-    names=ResourceNames(
+    words=ResourceNames(
         vendor="nvidia",
         count="nvidia.com/gpu",
         memory="nvidia.com/gpumem",
@@ -18,9 +58,15 @@ VENDOR = Vendor(
         modes="nvidia.com/vgpu-mode",
         same_numa="nvidia.com/numa-bind",
         mode_words=(("hami-core", "shared"), ("shared", "shared"), ("mig", "mig"), ("mps", "mps")),
+        priority_env="CUDA_TASK_PRIORITY",
+        opt_out_env="CUDA_DISABLE_CONTROL",
     ),
     cdi_kind="nvidia.com/gpu",
-    visible_devices="NVIDIA_VISIBLE_DEVICES",
     hami_register="hami.io/node-nvidia-register",
     hami_allocated="hami.io/vgpu-devices-allocated",
+    slicing_of=slicing_of,
+    inject=inject,
+    faults=dict.fromkeys(_APPLICATION_XIDS, Effect.HARMLESS),
+    probe="nvml",
+    inventory_key=INVENTORY,
 )

@@ -4,4 +4,4 @@ from kerf.values.vendor import ResourceNames, Vendor
 from kerf.vendors import nvidia
 
 VENDORS: tuple[Vendor, ...] = (nvidia.VENDOR,)
-NAMES: tuple[ResourceNames, ...] = tuple(vendor.names for vendor in VENDORS)
+NAMES: tuple[ResourceNames, ...] = tuple(vendor.words for vendor in VENDORS)

@@ -5,19 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kerf.values.injection import Mount
 from kerf.wire.errors import WireError
 
 VERSION = "0.6.0"
 KIND = "kerf.dev/grant"
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """A bind mount of a host path into the container."""
-
-    host: str
-    container: str
-    read_only: bool = True
 
 
 @dataclass(frozen=True, slots=True)

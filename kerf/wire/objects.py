@@ -8,7 +8,7 @@ from kerf.values.device import Card
 from kerf.values.grant import Grant, Holding
 from kerf.values.node import Node, Taint
 from kerf.values.units import milli, to_mib
-from kerf.values.vendor import Vendor
+from kerf.values.vendor import Vendor, with_slicing
 from kerf.wire import annotations as ours
 from kerf.wire import hami, inventory
 from kerf.wire.errors import WireError
@@ -28,7 +28,7 @@ def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
     problem = ""
     cpu = memory = 0
     try:
-        cards = _cards(notes, vendors)
+        cards = with_slicing(_cards(notes, vendors), vendors)
         cpu, memory = milli(allocatable.get("cpu", 0)), to_mib(allocatable.get("memory", 0)) if allocatable else 0
     except (ValueError, RecursionError) as error:
         problem, cards = str(error), ()

@@ -2,10 +2,12 @@
 
 import json
 
-from deviceplugin.core.edits import NodeFiles, Terms, edits_of, limits_of, render_specs, spec_uid, wants_no_limiter
+from deviceplugin.core.edits import edits_of, limits_of, render_specs, spec_uid, wants_no_limiter
 from kerf.values.grant import Slice
+from kerf.values.injection import Mount, NodeFiles, Terms
 from kerf.values.units import MIB
-from kerf.wire.cdi import Edits, Mount
+from kerf.vendors.registry import VENDORS
+from kerf.wire.cdi import Edits
 from kerf.wire.limiter import CardLimit, LedgerSpec
 
 SLICES = (Slice("GPU-b", "nvidia", 8000, 30), Slice("GPU-a", "nvidia", 8000, 30))
@@ -29,7 +31,7 @@ def test_the_vendor_runtime_brings_the_cards_in_the_grants_order_and_the_ledger_
             Mount("/run/kerf/preload", "/etc/ld.so.preload"),
         ),
     )
-    assert expected == edits_of(SLICES, "/run/kerf/ledgers/u/main", files, Terms())
+    assert expected == edits_of(SLICES, "/run/kerf/ledgers/u/main", files, Terms(), VENDORS)
     assert LedgerSpec(
         (CardLimit("GPU-b", 8000 * MIB, 30), CardLimit("GPU-a", 8000 * MIB, 30, "/usr/local/kerf/arbiter-1")),
         "weight",
@@ -41,7 +43,7 @@ def test_the_nodes_own_specs_replace_the_runtimes_variable_where_they_bring_ever
     own = {"deviceNodes": [{"path": "/dev/nvidia0"}], "env": ["NVIDIA_VISIBLE_DEVICES=void"], "additionalGids": [44]}
     files = NodeFiles(specs=(("GPU-a", own), ("GPU-b", own)))
 
-    spec = json.loads(render_specs("team/pod", "u1", (("kerf-1.0", edits_of(SLICES, "/l", files, Terms())),)))
+    spec = json.loads(render_specs("team/pod", "u1", (("kerf-1.0", edits_of(SLICES, "/l", files, Terms(), VENDORS)),)))
 
     edits = spec["devices"][0]["containerEdits"]
     assert [e for e in edits["env"] if e.startswith("NVIDIA")] == ["NVIDIA_VISIBLE_DEVICES=void"]

@@ -1,0 +1,187 @@
+"""Slicing: how a card is divided, and which slices answer an ask. The arithmetic asks here and knows no vendor."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, Protocol
+
+from kerf.values.ask import ContainerAsk
+
+WHOLE = 100
+"""Percent of a card's cores that make a slice the whole card."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Size:
+    """A slice that a card can give: MiB, percent of cores, and the vendor's name for it where it has one."""
+
+    memory_mib: int
+    cores: int
+    name: str = ""
+
+
+class Hardware(Protocol):
+    """What a slicing needs to know of a card; `kerf.values.device.Card` is one."""
+
+    @property
+    def memory_mib(self) -> int:
+        """MiB that may be granted."""
+
+    @property
+    def cores(self) -> int:
+        """Percent of cores that may be granted."""
+
+    @property
+    def factory_memory_mib(self) -> int:
+        """MiB of the hardware."""
+
+    @property
+    def slicing(self) -> "Slicing":
+        """How the card is divided."""
+
+
+class Slicing(Protocol):
+    """A frozen, hashable value that says how cards are divided.
+
+    `sizes` lists the slices by which a card can answer an ask, the smallest first; none means that it never can. Each
+    further size is larger than the one before it in both amounts, so a card without room for the first has none for
+    the others. `refusal` says in one sentence why a card takes no slice at all; it is empty for cards that Kerf slices.
+    Sizes that are `fixed` by the hardware cannot be over-committed.
+    """
+
+    @property
+    def refusal(self) -> str:
+        """Why the card takes no slice, or nothing."""
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the hardware fixes the sizes."""
+
+    def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
+        """The slices of the card that answer the ask."""
+
+    def largest(self, card: Hardware) -> Size:
+        """The largest slice that the card could ever give."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnySize:
+    """Any number of MiB and any percentage: software keeps the slice."""
+
+    refusal: ClassVar[str] = ""
+    fixed: ClassVar[bool] = False
+
+    def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
+        """Exactly what is asked, up to the size of the hardware."""
+        memory = ask.memory_on(card.factory_memory_mib)
+        return (Size(memory, ask.cores),) if memory <= min(card.factory_memory_mib, card.memory_mib) else ()
+
+    def largest(self, card: Hardware) -> Size:
+        """The hardware: over-commitment never makes one slice larger."""
+        return Size(min(card.factory_memory_mib, card.memory_mib), min(card.cores, WHOLE))
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """A list of sizes from which the driver makes slices. An ask gets the first template that holds it.
+
+    `templates` rise in both amounts. With `whole`, an ask that no template holds gets the whole card.
+    """
+
+    templates: tuple[Size, ...]
+    whole: bool = True
+    refusal: ClassVar[str] = ""
+    fixed: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if any(a.memory_mib > b.memory_mib or a.cores > b.cores for a, b in pairwise(self.templates)):
+            raise ValueError(f"templates must rise in memory and cores: {self.templates}")
+
+    def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
+        """Every template that has the ask's memory and cores, then the whole card."""
+        memory = ask.memory_on(card.factory_memory_mib)
+        return tuple(size for size in self._all(card) if size.memory_mib >= memory and size.cores >= ask.cores)
+
+    def largest(self, card: Hardware) -> Size:
+        """The whole card, or its largest template."""
+        return max(self._all(card), default=Size(0, 0))
+
+    def _all(self, card: Hardware) -> tuple[Size, ...]:
+        most = Size(card.memory_mib, min(card.cores, WHOLE))
+        fitting = tuple(t for t in self.templates if t.memory_mib <= most.memory_mib and t.cores <= most.cores)
+        return (*fitting, most) if self.whole else fitting
+
+
+@dataclass(frozen=True, slots=True)
+class Partitions:
+    """The card is cut into `count` equal parts; a slice is one of them."""
+
+    count: int
+    refusal: ClassVar[str] = ""
+    fixed: ClassVar[bool] = True
+
+    def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
+        """One part, if it holds the ask."""
+        part = self.largest(card)
+        enough = part.memory_mib >= ask.memory_on(card.factory_memory_mib) and part.cores >= ask.cores
+        return (part,) if enough else ()
+
+    def largest(self, card: Hardware) -> Size:
+        """One part."""
+        return Size(card.memory_mib // self.count, min(card.cores, WHOLE) // self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class WholeCard:
+    """The card is never divided: every ask gets all of it."""
+
+    refusal: ClassVar[str] = ""
+    fixed: ClassVar[bool] = True
+
+    def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
+        """The card, if it holds the ask."""
+        whole = self.largest(card)
+        return (whole,) if whole.memory_mib >= ask.memory_on(card.factory_memory_mib) else ()
+
+    def largest(self, card: Hardware) -> Size:
+        """The card."""
+        return Size(card.memory_mib, WHOLE)
+
+
+@dataclass(frozen=True, slots=True)
+class NotSliced:
+    """Kerf gives no slice of the card, for the reason in `refusal`."""
+
+    refusal: str
+    fixed: ClassVar[bool] = True
+
+    def sizes(self, _ask: ContainerAsk, _card: Hardware) -> tuple[Size, ...]:
+        """None."""
+        return ()
+
+    def largest(self, _card: Hardware) -> Size:
+        """Nothing."""
+        return Size(0, 0)
+
+
+ANY_SIZE = AnySize()
+
+
+def sizes(ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
+    """The slices by which the card can answer the ask, the best first. Empty: it never can."""
+    return card.slicing.sizes(ask, card)
+
+
+def size_on(ask: ContainerAsk, card: Hardware) -> Size | None:
+    """The slice that the card gives for the ask, None if it never can."""
+    found = card.slicing.sizes(ask, card)
+    return found[0] if found else None
+
+
+def sliceable(card: Hardware) -> bool:
+    """Whether Kerf gives slices of the card: the one answer for placement, slots, quota and diagnosis."""
+    return not card.slicing.refusal
+
+
+def alone_on(cores: int, card: Hardware, mutex: bool = False) -> bool:
+    """Whether a slice with so many cores shares the card with no other. Over-committed cores make 100 % shareable."""
+    return mutex or (cores >= WHOLE and card.cores == WHOLE)
