@@ -9,6 +9,7 @@ import yaml
 
 from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod
 from kerf.values.ask import Stage
+from kerf.values.health import SUSPECT
 from kerf.values.policy import Defaults
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.admission import parse_review
@@ -23,6 +24,7 @@ from kerf.wire.objects import parse_holding, parse_node
 from kerf.wire.policy import parse_policy
 from kerf.wire.quota import parse_tenant
 from kerf.wire.resources import parse_pod, stages_of
+from kerf.wire.top import NodeTop, TopCard, parse_top, render_top
 from webhook.core.mutate import mutate
 from webhook.core.settings import Settings
 
@@ -169,7 +171,12 @@ def _json(*documents: object) -> tuple[bytes, ...]:
 
 DECODERS: dict[str, Decoder] = {
     "inventory": Decoder(
-        _text(parse_inventory), (render_inventory((a_card(links=("GPU-1",), physical_mib=5),)).encode(),)
+        _text(parse_inventory),
+        (render_inventory((a_card(links=("GPU-1",), physical_mib=5, health=SUSPECT),)).encode(),),
+    ),
+    "top": Decoder(
+        _text(parse_top),
+        (render_top(NodeTop((TopCard("GPU-0", "H100", 9, 5, 1, True),), overuse=("too much",))).encode(),),
     ),
     "grant": Decoder(_text(lambda text: render_grant(parse_grant(text))), (render_grant(a_grant()).encode(),)),
     "hami-register": Decoder(
