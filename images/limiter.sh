@@ -13,4 +13,4 @@ make -C "$(dirname "$0")/../limiter" all CC="${tool}gcc" BUILD="$2"
 "${tool}strip" --strip-debug "$2/libkerf.so"
 newest=$("${tool}readelf" -V "$2/libkerf.so" | grep -oE 'GLIBC_2\.[0-9]+' | sort -uV | tail -1)
 [ "$(printf '%s\nGLIBC_2.28\n' "$newest" | sort -V | tail -1)" = GLIBC_2.28 ] || {
-    echo "limiter.sh: libkerf.so for $1 needs $newest: see limiter/src/compat.h" >&2; exit 1; }
+    echo "limiter.sh: libkerf.so for $1 needs $newest: see limiter/src/base/compat.h" >&2; exit 1; }

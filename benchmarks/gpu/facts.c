@@ -14,7 +14,7 @@ struct variant {
 #define NVML_HOOK(symbol, params)
 #define NVML_NEED(symbol, params)
 static const struct variant variants[] = {
-#include "hooks.def"
+#include "driver/hooks.def"
 };
 
 static void pointer_identity(void *cuda)

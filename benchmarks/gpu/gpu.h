@@ -15,7 +15,7 @@
 #define CUDA_NEED(symbol, params) extern CUresult symbol params;
 #define NVML_HOOK(symbol, params)
 #define NVML_NEED(symbol, params)
-#include "hooks.def"
+#include "driver/hooks.def"
 #undef CUDA_HOOK
 #undef CUDA_NEED
 #undef NVML_HOOK

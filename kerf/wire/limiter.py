@@ -241,7 +241,7 @@ def parse_ledger(data: bytes) -> LedgerView:
         raise WireError("ledger.abi", header.number(data, 0, "abi"), f"this program reads version {LEDGER_ABI}")
     count, policy = header.number(data, 0, "card_count"), header.number(data, 0, "policy")
     if count > CARDS_MAX or policy >= len(POLICIES):
-        raise WireError("ledger", f"{count} cards, policy {policy}", "the file is damaged: make it anew")
+        raise WireError("ledger", f"{count} cards, policy {policy}", "the file is damaged: create it again")
     cards = tuple(_card_use(data, i) for i in range(count))
     spec = LedgerSpec(
         cards=tuple(card.limit for card in cards),

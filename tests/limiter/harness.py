@@ -84,7 +84,7 @@ class Box:
 
     @contextmanager
     def probe(self, device: int = 0, init: bool = True) -> "Iterator[Probe]":
-        """A process in this box that does as it is told; it has a context on `device`."""
+        """A process in this box that obeys commands; it has a context on `device`."""
         process = subprocess.Popen(
             [*self.within, BUILD / "programs" / "probe"],
             env=self.environment,
@@ -118,7 +118,7 @@ class Probe:
         return self.process.stdout.readline().strip()
 
     def exec(self) -> str:
-        """The process starts its program anew, in the same process, and makes a context again."""
+        """The process executes its program again, under the same PID, and makes a context again."""
         assert self.process.stdin
         self.process.stdin.write("exec\n")
         self.process.stdin.flush()

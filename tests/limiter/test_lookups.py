@@ -8,8 +8,9 @@ import pytest
 
 from tests.limiter.harness import BUILD, LIMITER, Box, limits
 
-HOOKS = re.findall(r"^CUDA_HOOK\((\w+), (\w+), (\d+), (\d),", (LIMITER / "src" / "hooks.def").read_text(), re.MULTILINE)
-NVML = re.findall(r"^NVML_HOOK\((\w+)", (LIMITER / "src" / "hooks.def").read_text(), re.MULTILINE)
+LIST = (LIMITER / "src" / "driver" / "hooks.def").read_text()
+HOOKS = re.findall(r"^CUDA_HOOK\((\w+), (\w+), (\d+), (\d),", LIST, re.MULTILINE)
+NVML = re.findall(r"^NVML_HOOK\((\w+)", LIST, re.MULTILINE)
 OURS = {symbol for symbol, *_ in HOOKS}
 
 

@@ -120,7 +120,7 @@ def test_the_library_exports_its_hooks_and_nothing_else() -> None:
     import re
     import subprocess
 
-    hooks = (LIBRARY.parents[1] / "src" / "hooks.def").read_text()
+    hooks = (LIBRARY.parents[1] / "src" / "driver" / "hooks.def").read_text()
     listed = set(re.findall(r"^(?:CUDA|NVML)_HOOK\((\w+)", hooks, re.MULTILINE)) | {"dlsym", "dlvsym"}
     symbols = subprocess.run(["nm", "-D", "--defined-only", LIBRARY], check=True, capture_output=True, text=True)
 

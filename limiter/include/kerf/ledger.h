@@ -45,7 +45,7 @@
 
 enum kerf_policy {
     KERF_POLICY_CAP = 0,      /* never above `cores`, even alone on the card */
-    KERF_POLICY_WEIGHT = 1,   /* `cores` is a weight: idle time goes to whoever wants it */
+    KERF_POLICY_WEIGHT = 1,   /* `cores` is a weight: idle time goes to the containers that want it */
     KERF_POLICY_PRIORITY = 2, /* as weight, but a high priority tenant goes first */
 };
 
@@ -81,7 +81,7 @@ struct kerf_header {
     uint64_t magic;
     uint32_t abi;
     uint32_t bytes;
-    uint64_t generation; /* changes when the agent renders the file anew */
+    uint64_t generation; /* changes when the agent renders the file again */
     uint32_t card_count;
     uint32_t slot_count;
     uint32_t policy;   /* enum kerf_policy */
@@ -104,7 +104,7 @@ struct kerf_card {
     /* Container-wide, written by libkerf. */
     /* The one word every reserve goes through: bytes now charged in the low 44 bits; above them the
      * slot+1 (7 bits) and sequence (13 bits) of the last change, so that a change cut short by
-     * SIGKILL can be told from one that took effect (see ledger.c). */
+     * SIGKILL can be distinguished from one that took effect (see ledger.c). */
     uint64_t charged;
     uint64_t peak;    /* highest `charged` seen */
     uint64_t denied;  /* allocations refused for the limit */

@@ -9,7 +9,7 @@
 #define CUDA_NEED(symbol, params) EXPORT CUresult symbol params;
 #define NVML_HOOK(symbol, params)
 #define NVML_NEED(symbol, params)
-#include "hooks.def"
+#include "driver/hooks.def"
 #undef CUDA_HOOK
 #undef CUDA_NEED
 

@@ -220,7 +220,7 @@ CUresult cuStreamCreate(CUstream *out, unsigned int flags)
 
 CUresult cuStreamDestroy_v2(CUstream stream)
 {
-    memset(stream, 0xdd, sizeof *stream); /* whoever still uses it shall trip */
+    memset(stream, 0xdd, sizeof *stream); /* a later use must fail loudly */
     free(stream);
     return CUDA_SUCCESS;
 }

@@ -17,7 +17,7 @@ struct variant {
 #define NVML_HOOK(symbol, params)
 #define NVML_NEED(symbol, params)
 static const struct variant variants[] = {
-#include "hooks.def"
+#include "driver/hooks.def"
     { "cuCtxCreate", 3020, 1, (void *)cuCtxCreate_v2 },
     { "cuCtxSetCurrent", 4000, 1, (void *)cuCtxSetCurrent },
     { "cuCtxGetCurrent", 4000, 1, (void *)cuCtxGetCurrent },

@@ -12,7 +12,7 @@
 #define CUDA_NEED(symbol, params)
 #define NVML_HOOK(symbol, params) EXPORT nvmlReturn_t symbol params;
 #define NVML_NEED(symbol, params) EXPORT nvmlReturn_t symbol params;
-#include "hooks.def"
+#include "driver/hooks.def"
 EXPORT nvmlReturn_t nvmlShutdown(void);
 
 static int up;

@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "kerf.h"
+#include "cuda/cuda.h"
 
 #define THREADS 4
 #define ROUNDS 60
@@ -79,7 +79,7 @@ static void *worker(void *arg)
             launch(stream, 1000u << rand_r(&seed) % 8);
         allocate(&seed);
         capture_and_replay(stream);
-        must(kerf.real.cuStreamSynchronize(stream));
+        must(kerf_real.cuStreamSynchronize(stream));
         must(cuStreamDestroy_v2(stream));
     }
     return NULL;

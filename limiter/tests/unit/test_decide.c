@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "decide.h"
+#include "arbiter/decide.h"
 
 #define MS 1000000u
 #define ROUND (30u * MS)

@@ -1,10 +1,10 @@
-/* Changes to `charged` that are cut short at every possible place, finished by whoever finds them. */
+/* Changes to `charged` that are cut short at every possible place, finished by the process that finds them. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "check.h"
-#include "kerf.h"
+#include "ledger/ledger.h"
 
 static struct kerf_ledger *ledger;
 

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "kerf.h"
+#include "base/base.h"
 
 #define KEYS 4096
 #define STEPS 400000

@@ -1,5 +1,5 @@
 /* Arrays and mipmapped arrays: the driver does not say how big they are, so it is computed. */
-#include "kerf.h"
+#include "cuda/cuda.h"
 
 #define ARRAY_GRAIN 65536ull
 #define TOO_BIG (1ull << 62)
@@ -63,7 +63,7 @@ static CUresult create(void **out, const struct maker *maker, uint64_t bytes)
         kerf_charge_drop(&charge);
         return rc;
     }
-    if (!kerf_charge_keep(&charge, &kerf.arrays, (uint64_t)(uintptr_t)array)) {
+    if (!kerf_charge_keep(&charge, &kerf_cuda.arrays, (uint64_t)(uintptr_t)array)) {
         maker->unmake(array);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
@@ -73,37 +73,37 @@ static CUresult create(void **out, const struct maker *maker, uint64_t bytes)
 
 static CUresult unmake_array(void *array)
 {
-    return kerf.real.cuArrayDestroy(array);
+    return kerf_real.cuArrayDestroy(array);
 }
 
 static CUresult unmake_mipmap(void *array)
 {
-    return kerf.real.cuMipmappedArrayDestroy(array);
+    return kerf_real.cuMipmappedArrayDestroy(array);
 }
 
 static CUresult make_v1(const struct maker *maker, void **out)
 {
-    return kerf.real.cuArrayCreate((CUarray *)out, maker->desc);
+    return kerf_real.cuArrayCreate((CUarray *)out, maker->desc);
 }
 
 static CUresult make_v2(const struct maker *maker, void **out)
 {
-    return kerf.real.cuArrayCreate_v2((CUarray *)out, maker->desc);
+    return kerf_real.cuArrayCreate_v2((CUarray *)out, maker->desc);
 }
 
 static CUresult make_3d_v1(const struct maker *maker, void **out)
 {
-    return kerf.real.cuArray3DCreate((CUarray *)out, maker->desc);
+    return kerf_real.cuArray3DCreate((CUarray *)out, maker->desc);
 }
 
 static CUresult make_3d_v2(const struct maker *maker, void **out)
 {
-    return kerf.real.cuArray3DCreate_v2((CUarray *)out, maker->desc);
+    return kerf_real.cuArray3DCreate_v2((CUarray *)out, maker->desc);
 }
 
 static CUresult make_mipmap(const struct maker *maker, void **out)
 {
-    return kerf.real.cuMipmappedArrayCreate((CUmipmappedArray *)out, maker->desc, maker->levels);
+    return kerf_real.cuMipmappedArrayCreate((CUmipmappedArray *)out, maker->desc, maker->levels);
 }
 
 static bool straight(const void *out, const void *desc)
@@ -115,7 +115,7 @@ static bool straight(const void *out, const void *desc)
 CUresult cuArrayCreate(CUarray *out, const CUDA_ARRAY_DESCRIPTOR_v1 *desc)
 {
     if (straight(out, desc))
-        return kerf.real.cuArrayCreate(out, desc);
+        return kerf_real.cuArrayCreate(out, desc);
     CUDA_ARRAY3D_DESCRIPTOR wide = { .Width = desc->Width, .Height = desc->Height, .Format = desc->Format, .NumChannels = desc->NumChannels };
     return create((void **)out, &(struct maker){ .desc = desc, .make = make_v1, .unmake = unmake_array }, array_bytes(&wide, 1));
 }
@@ -123,7 +123,7 @@ CUresult cuArrayCreate(CUarray *out, const CUDA_ARRAY_DESCRIPTOR_v1 *desc)
 CUresult cuArrayCreate_v2(CUarray *out, const CUDA_ARRAY_DESCRIPTOR *desc)
 {
     if (straight(out, desc))
-        return kerf.real.cuArrayCreate_v2(out, desc);
+        return kerf_real.cuArrayCreate_v2(out, desc);
     CUDA_ARRAY3D_DESCRIPTOR wide = { .Width = desc->Width, .Height = desc->Height, .Format = desc->Format, .NumChannels = desc->NumChannels };
     return create((void **)out, &(struct maker){ .desc = desc, .make = make_v2, .unmake = unmake_array }, array_bytes(&wide, 1));
 }
@@ -131,7 +131,7 @@ CUresult cuArrayCreate_v2(CUarray *out, const CUDA_ARRAY_DESCRIPTOR *desc)
 CUresult cuArray3DCreate(CUarray *out, const CUDA_ARRAY3D_DESCRIPTOR_v1 *desc)
 {
     if (straight(out, desc))
-        return kerf.real.cuArray3DCreate(out, desc);
+        return kerf_real.cuArray3DCreate(out, desc);
     CUDA_ARRAY3D_DESCRIPTOR wide = { desc->Width, desc->Height, desc->Depth, desc->Format, desc->NumChannels, desc->Flags };
     return create((void **)out, &(struct maker){ .desc = desc, .make = make_3d_v1, .unmake = unmake_array }, array_bytes(&wide, 1));
 }
@@ -139,14 +139,14 @@ CUresult cuArray3DCreate(CUarray *out, const CUDA_ARRAY3D_DESCRIPTOR_v1 *desc)
 CUresult cuArray3DCreate_v2(CUarray *out, const CUDA_ARRAY3D_DESCRIPTOR *desc)
 {
     if (straight(out, desc))
-        return kerf.real.cuArray3DCreate_v2(out, desc);
+        return kerf_real.cuArray3DCreate_v2(out, desc);
     return create((void **)out, &(struct maker){ .desc = desc, .make = make_3d_v2, .unmake = unmake_array }, array_bytes(desc, 1));
 }
 
 CUresult cuMipmappedArrayCreate(CUmipmappedArray *out, const CUDA_ARRAY3D_DESCRIPTOR *desc, unsigned int levels)
 {
     if (straight(out, desc))
-        return kerf.real.cuMipmappedArrayCreate(out, desc, levels);
+        return kerf_real.cuMipmappedArrayCreate(out, desc, levels);
     const struct maker maker = { .desc = desc, .levels = levels, .make = make_mipmap, .unmake = unmake_mipmap };
     return create((void **)out, &maker, array_bytes(desc, levels));
 }
@@ -155,13 +155,13 @@ static CUresult destroy(void *array, CUresult (*unmake)(void *))
 {
     kerf_open();
     struct kerf_entry entry;
-    if (kerf.stage == KERF_STAGE_PASS || !kerf_table_take(&kerf.arrays, (uint64_t)(uintptr_t)array, &entry))
+    if (kerf.stage == KERF_STAGE_PASS || !kerf_table_take(&kerf_cuda.arrays, (uint64_t)(uintptr_t)array, &entry))
         return unmake(array);
     CUresult rc = unmake(array);
     if (rc == CUDA_SUCCESS)
         kerf_release(entry.card, entry.bytes, KERF_KIND_ARRAY);
     else
-        (void)!kerf_table_put(&kerf.arrays, &entry); /* the row just vacated is there */
+        (void)!kerf_table_put(&kerf_cuda.arrays, &entry); /* the row just vacated is there */
     return rc;
 }
 

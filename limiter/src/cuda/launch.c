@@ -1,5 +1,5 @@
 /* Everything that puts work on the GPU: straight through where nothing is limited, else past the gate. */
-#include "kerf.h"
+#include "cuda/cuda.h"
 
 static inline bool is_free(void)
 {
@@ -19,10 +19,10 @@ static CUstream own_stream(CUstream stream)
 CUresult cuLaunchKernel(CUfunction f, unsigned int gx, unsigned int gy, unsigned int gz, unsigned int bx, unsigned int by, unsigned int bz, unsigned int shared, CUstream stream, void **params, void **extra)
 {
     if (is_free())
-        return kerf.real.cuLaunchKernel(f, gx, gy, gz, bx, by, bz, shared, stream, params, extra);
+        return kerf_real.cuLaunchKernel(f, gx, gy, gz, bx, by, bz, shared, stream, params, extra);
     struct kerf_launch launch = { f, blocks(gx, gy, gz), stream };
     kerf_gate_enter(&launch);
-    CUresult rc = kerf.real.cuLaunchKernel(f, gx, gy, gz, bx, by, bz, shared, stream, params, extra);
+    CUresult rc = kerf_real.cuLaunchKernel(f, gx, gy, gz, bx, by, bz, shared, stream, params, extra);
     kerf_gate_leave(&launch);
     return rc;
 }
@@ -30,10 +30,10 @@ CUresult cuLaunchKernel(CUfunction f, unsigned int gx, unsigned int gy, unsigned
 CUresult cuLaunchKernel_ptsz(CUfunction f, unsigned int gx, unsigned int gy, unsigned int gz, unsigned int bx, unsigned int by, unsigned int bz, unsigned int shared, CUstream stream, void **params, void **extra)
 {
     if (is_free())
-        return kerf.real.cuLaunchKernel_ptsz(f, gx, gy, gz, bx, by, bz, shared, stream, params, extra);
+        return kerf_real.cuLaunchKernel_ptsz(f, gx, gy, gz, bx, by, bz, shared, stream, params, extra);
     struct kerf_launch launch = { f, blocks(gx, gy, gz), own_stream(stream) };
     kerf_gate_enter(&launch);
-    CUresult rc = kerf.real.cuLaunchKernel_ptsz(f, gx, gy, gz, bx, by, bz, shared, stream, params, extra);
+    CUresult rc = kerf_real.cuLaunchKernel_ptsz(f, gx, gy, gz, bx, by, bz, shared, stream, params, extra);
     kerf_gate_leave(&launch);
     return rc;
 }
@@ -41,13 +41,13 @@ CUresult cuLaunchKernel_ptsz(CUfunction f, unsigned int gx, unsigned int gy, uns
 CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **params, void **extra)
 {
     if (is_free())
-        return kerf.real.cuLaunchKernelEx(config, f, params, extra);
+        return kerf_real.cuLaunchKernelEx(config, f, params, extra);
     kerf_open();
     if (!config)
-        return kerf.real.cuLaunchKernelEx(config, f, params, extra);
+        return kerf_real.cuLaunchKernelEx(config, f, params, extra);
     struct kerf_launch launch = { f, blocks(config->gridDimX, config->gridDimY, config->gridDimZ), config->hStream };
     kerf_gate_enter(&launch);
-    CUresult rc = kerf.real.cuLaunchKernelEx(config, f, params, extra);
+    CUresult rc = kerf_real.cuLaunchKernelEx(config, f, params, extra);
     kerf_gate_leave(&launch);
     return rc;
 }
@@ -55,13 +55,13 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction f, void **par
 CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig *config, CUfunction f, void **params, void **extra)
 {
     if (is_free())
-        return kerf.real.cuLaunchKernelEx_ptsz(config, f, params, extra);
+        return kerf_real.cuLaunchKernelEx_ptsz(config, f, params, extra);
     kerf_open();
     if (!config)
-        return kerf.real.cuLaunchKernelEx_ptsz(config, f, params, extra);
+        return kerf_real.cuLaunchKernelEx_ptsz(config, f, params, extra);
     struct kerf_launch launch = { f, blocks(config->gridDimX, config->gridDimY, config->gridDimZ), own_stream(config->hStream) };
     kerf_gate_enter(&launch);
-    CUresult rc = kerf.real.cuLaunchKernelEx_ptsz(config, f, params, extra);
+    CUresult rc = kerf_real.cuLaunchKernelEx_ptsz(config, f, params, extra);
     kerf_gate_leave(&launch);
     return rc;
 }
@@ -69,10 +69,10 @@ CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig *config, CUfunction f, void 
 CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned int gx, unsigned int gy, unsigned int gz, unsigned int bx, unsigned int by, unsigned int bz, unsigned int shared, CUstream stream, void **params)
 {
     if (is_free())
-        return kerf.real.cuLaunchCooperativeKernel(f, gx, gy, gz, bx, by, bz, shared, stream, params);
+        return kerf_real.cuLaunchCooperativeKernel(f, gx, gy, gz, bx, by, bz, shared, stream, params);
     struct kerf_launch launch = { f, blocks(gx, gy, gz), stream };
     kerf_gate_enter(&launch);
-    CUresult rc = kerf.real.cuLaunchCooperativeKernel(f, gx, gy, gz, bx, by, bz, shared, stream, params);
+    CUresult rc = kerf_real.cuLaunchCooperativeKernel(f, gx, gy, gz, bx, by, bz, shared, stream, params);
     kerf_gate_leave(&launch);
     return rc;
 }
@@ -80,10 +80,10 @@ CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned int gx, unsigned int g
 CUresult cuLaunchCooperativeKernel_ptsz(CUfunction f, unsigned int gx, unsigned int gy, unsigned int gz, unsigned int bx, unsigned int by, unsigned int bz, unsigned int shared, CUstream stream, void **params)
 {
     if (is_free())
-        return kerf.real.cuLaunchCooperativeKernel_ptsz(f, gx, gy, gz, bx, by, bz, shared, stream, params);
+        return kerf_real.cuLaunchCooperativeKernel_ptsz(f, gx, gy, gz, bx, by, bz, shared, stream, params);
     struct kerf_launch launch = { f, blocks(gx, gy, gz), own_stream(stream) };
     kerf_gate_enter(&launch);
-    CUresult rc = kerf.real.cuLaunchCooperativeKernel_ptsz(f, gx, gy, gz, bx, by, bz, shared, stream, params);
+    CUresult rc = kerf_real.cuLaunchCooperativeKernel_ptsz(f, gx, gy, gz, bx, by, bz, shared, stream, params);
     kerf_gate_leave(&launch);
     return rc;
 }
@@ -92,14 +92,14 @@ CUresult cuLaunchCooperativeKernel_ptsz(CUfunction f, unsigned int gx, unsigned 
 CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS *list, unsigned int count, unsigned int flags)
 {
     if (is_free())
-        return kerf.real.cuLaunchCooperativeKernelMultiDevice(list, count, flags);
+        return kerf_real.cuLaunchCooperativeKernelMultiDevice(list, count, flags);
     kerf_open();
     if (!list || !count)
-        return kerf.real.cuLaunchCooperativeKernelMultiDevice(list, count, flags);
+        return kerf_real.cuLaunchCooperativeKernelMultiDevice(list, count, flags);
     struct kerf_launch launch = { list->function, blocks(list->gridDimX, list->gridDimY, list->gridDimZ), list->hStream };
     kerf_gate_enter(&launch);
     kerf_count(KERF_EVENT_UNCAPPED_WORK);
-    CUresult rc = kerf.real.cuLaunchCooperativeKernelMultiDevice(list, count, flags);
+    CUresult rc = kerf_real.cuLaunchCooperativeKernelMultiDevice(list, count, flags);
     kerf_gate_leave(&launch);
     return rc;
 }
@@ -107,10 +107,10 @@ CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS *list, unsigned
 CUresult cuLaunch(CUfunction f)
 {
     if (is_free())
-        return kerf.real.cuLaunch(f);
+        return kerf_real.cuLaunch(f);
     struct kerf_launch launch = { f, 1, NULL };
     kerf_gate_enter(&launch);
-    CUresult rc = kerf.real.cuLaunch(f);
+    CUresult rc = kerf_real.cuLaunch(f);
     kerf_gate_leave(&launch);
     return rc;
 }
@@ -118,10 +118,10 @@ CUresult cuLaunch(CUfunction f)
 CUresult cuLaunchGrid(CUfunction f, int width, int height)
 {
     if (is_free())
-        return kerf.real.cuLaunchGrid(f, width, height);
+        return kerf_real.cuLaunchGrid(f, width, height);
     struct kerf_launch launch = { f, blocks((unsigned)width, (unsigned)height, 1), NULL };
     kerf_gate_enter(&launch);
-    CUresult rc = kerf.real.cuLaunchGrid(f, width, height);
+    CUresult rc = kerf_real.cuLaunchGrid(f, width, height);
     kerf_gate_leave(&launch);
     return rc;
 }
@@ -129,10 +129,10 @@ CUresult cuLaunchGrid(CUfunction f, int width, int height)
 CUresult cuLaunchGridAsync(CUfunction f, int width, int height, CUstream stream)
 {
     if (is_free())
-        return kerf.real.cuLaunchGridAsync(f, width, height, stream);
+        return kerf_real.cuLaunchGridAsync(f, width, height, stream);
     struct kerf_launch launch = { f, blocks((unsigned)width, (unsigned)height, 1), stream };
     kerf_gate_enter(&launch);
-    CUresult rc = kerf.real.cuLaunchGridAsync(f, width, height, stream);
+    CUresult rc = kerf_real.cuLaunchGridAsync(f, width, height, stream);
     kerf_gate_leave(&launch);
     return rc;
 }
@@ -156,16 +156,16 @@ static CUresult launch_graph(CUgraphExec exec, CUstream stream, CUstream key, CU
 
 CUresult cuGraphLaunch(CUgraphExec exec, CUstream stream)
 {
-    if (is_free() && !__atomic_load_n(&kerf.graph_memory, __ATOMIC_RELAXED))
-        return kerf.real.cuGraphLaunch(exec, stream);
+    if (is_free() && !__atomic_load_n(&kerf_cuda.graph_memory, __ATOMIC_RELAXED))
+        return kerf_real.cuGraphLaunch(exec, stream);
     kerf_open();
-    return launch_graph(exec, stream, stream, kerf.real.cuGraphLaunch);
+    return launch_graph(exec, stream, stream, kerf_real.cuGraphLaunch);
 }
 
 CUresult cuGraphLaunch_ptsz(CUgraphExec exec, CUstream stream)
 {
-    if (is_free() && !__atomic_load_n(&kerf.graph_memory, __ATOMIC_RELAXED))
-        return kerf.real.cuGraphLaunch_ptsz(exec, stream);
+    if (is_free() && !__atomic_load_n(&kerf_cuda.graph_memory, __ATOMIC_RELAXED))
+        return kerf_real.cuGraphLaunch_ptsz(exec, stream);
     kerf_open();
-    return launch_graph(exec, stream, own_stream(stream), kerf.real.cuGraphLaunch_ptsz);
+    return launch_graph(exec, stream, own_stream(stream), kerf_real.cuGraphLaunch_ptsz);
 }

@@ -1,10 +1,10 @@
 /*
  * The ledger file: mapping it, living in a slot of it, and changing what is charged.
  *
- * Invariants, at every instant and whoever is killed:
+ * Invariants, at every instant and no matter which process is killed:
  *   charged(card) = sum of bytes[card] over all slots, but for changes under way;
- *   a change under way is described by its slot's intent, so whoever finds the slot's owner dead can
- *   tell whether it took effect, and finishes it.
+ *   a change under way is described by its slot's intent, so a process that finds the slot's owner dead
+ *   can see whether the change took effect, and finishes it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "kerf.h"
+#include "ledger/ledger.h"
 
 #define SEQ_BITS 13
 #define SEQ_MASK ((1u << SEQ_BITS) - 1)
@@ -69,7 +69,7 @@ static bool make_ready(struct kerf_ledger *ledger, int fd)
     return true;
 }
 
-/* Tells this container from others that share a card. */
+/* Distinguishes this container from others that share a card. */
 static uint64_t identity(const struct statx *st, uint64_t generation)
 {
     uint64_t id = (st->stx_ino * 0x9e3779b97f4a7c15ULL) ^ ((uint64_t)st->stx_dev_major << 52) ^ ((uint64_t)st->stx_dev_minor << 40) ^ generation;
@@ -113,7 +113,7 @@ static uint64_t tag_of(unsigned slot, unsigned seq)
     return ((uint64_t)(slot + 1) << (KERF_CHARGED_BITS + SEQ_BITS)) | ((uint64_t)seq << KERF_CHARGED_BITS);
 }
 
-/* Before the last change's tag is overwritten, its slot is told that the change took effect. */
+/* Before the last change's tag is overwritten, its slot gets the acknowledgement that the change took effect. */
 static void acknowledge(struct kerf_ledger *ledger, uint64_t word)
 {
     unsigned slot = (unsigned)(word >> (KERF_CHARGED_BITS + SEQ_BITS));

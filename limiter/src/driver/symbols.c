@@ -8,7 +8,7 @@
 #include <link.h>
 #include <string.h>
 
-#include "kerf.h"
+#include "driver/driver.h"
 
 void *kerf_real_dlsym;
 void *kerf_real_dlvsym;

@@ -5,7 +5,10 @@
 #include <dlfcn.h>
 #include <string.h>
 
-#include "kerf.h"
+#include "driver/driver.h"
+
+struct kerf_real kerf_real;
+static int cuda_bound, nvml_bound, bound_by_address;
 
 enum library { CUDA, NVML };
 
@@ -25,7 +28,7 @@ struct hook {
 #define NVML_HOOK(symbol, params) { #symbol, NULL, 0, 0, NVML, (void *)symbol, offsetof(struct kerf_real, symbol) },
 #define NVML_NEED(symbol, params) { #symbol, NULL, 0, 0, NVML, NULL, offsetof(struct kerf_real, symbol) },
 static const struct hook hooks[] = {
-#include "hooks.def"
+#include "driver/hooks.def"
 };
 #undef CUDA_HOOK
 #undef CUDA_NEED
@@ -138,7 +141,7 @@ void *kerf_wrapper_by_address(void *real)
 
 static void **slot_of(const struct hook *hook)
 {
-    return (void **)((char *)&kerf.real + hook->slot);
+    return (void **)((char *)&kerf_real + hook->slot);
 }
 
 void *kerf_wrapper_by_name(const char *name, void **real)
@@ -179,20 +182,20 @@ static bool bind_library(enum library library, const char *file, void *handle, b
 
 void kerf_bind_cuda(void *handle, bool load)
 {
-    if (!__atomic_load_n(&kerf.cuda_bound, __ATOMIC_ACQUIRE) && bind_library(CUDA, "libcuda.so.1", handle, load))
-        __atomic_store_n(&kerf.cuda_bound, 1, __ATOMIC_RELEASE);
+    if (!__atomic_load_n(&cuda_bound, __ATOMIC_ACQUIRE) && bind_library(CUDA, "libcuda.so.1", handle, load))
+        __atomic_store_n(&cuda_bound, 1, __ATOMIC_RELEASE);
 }
 
 void kerf_bind_nvml(void *handle, bool load)
 {
-    if (!__atomic_load_n(&kerf.nvml_bound, __ATOMIC_ACQUIRE) && bind_library(NVML, "libnvidia-ml.so.1", handle, load))
-        __atomic_store_n(&kerf.nvml_bound, 1, __ATOMIC_RELEASE);
+    if (!__atomic_load_n(&nvml_bound, __ATOMIC_ACQUIRE) && bind_library(NVML, "libnvidia-ml.so.1", handle, load))
+        __atomic_store_n(&nvml_bound, 1, __ATOMIC_RELEASE);
 }
 
 /* Some drivers answer look-ups with addresses that are not their exported ones: learn those too. */
 static void learn_addresses(void)
 {
-    if (__atomic_load_n(&kerf.bound_by_address, __ATOMIC_ACQUIRE))
+    if (__atomic_load_n(&bound_by_address, __ATOMIC_ACQUIRE))
         return;
     for (size_t i = 0; i < HOOKS; i++) {
         void *real = NULL;
@@ -200,13 +203,13 @@ static void learn_addresses(void)
             continue;
         uint64_t flags = (uint64_t)hooks[i].stream;
         int status;
-        bool v2 = kerf_has((const void *)kerf.real.cuGetProcAddress_v2);
-        CUresult rc = v2 ? kerf.real.cuGetProcAddress_v2(hooks[i].base, &real, hooks[i].version, flags, &status)
-                         : kerf.real.cuGetProcAddress(hooks[i].base, &real, hooks[i].version, flags);
+        bool v2 = kerf_has((const void *)kerf_real.cuGetProcAddress_v2);
+        CUresult rc = v2 ? kerf_real.cuGetProcAddress_v2(hooks[i].base, &real, hooks[i].version, flags, &status)
+                         : kerf_real.cuGetProcAddress(hooks[i].base, &real, hooks[i].version, flags);
         if (rc == CUDA_SUCCESS)
             remember(real, hooks[i].wrapper);
     }
-    __atomic_store_n(&kerf.bound_by_address, 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&bound_by_address, 1, __ATOMIC_RELEASE);
 }
 
 /* A variant newer than this list would slip past the limits: let it through, but never unseen. */
@@ -235,7 +238,7 @@ CUresult cuGetProcAddress(const char *name, void **out, int version, uint64_t fl
 {
     kerf_open();
     learn_addresses();
-    CUresult rc = kerf.real.cuGetProcAddress(name, out, version, flags);
+    CUresult rc = kerf_real.cuGetProcAddress(name, out, version, flags);
     if (rc == CUDA_SUCCESS && name && out)
         substitute(name, out);
     return rc;
@@ -245,7 +248,7 @@ CUresult cuGetProcAddress_v2(const char *name, void **out, int version, uint64_t
 {
     kerf_open();
     learn_addresses();
-    CUresult rc = kerf.real.cuGetProcAddress_v2(name, out, version, flags, status);
+    CUresult rc = kerf_real.cuGetProcAddress_v2(name, out, version, flags, status);
     if (rc == CUDA_SUCCESS && name && out)
         substitute(name, out);
     return rc;

@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "gate.h"
+#include "cuda/gate.h"
 
 #define REBASE_NS 2e9 /* cuEventElapsedTime answers in float milliseconds: keep the spans short */
 
@@ -20,7 +20,7 @@ struct kerf_space *kerf_space_of(struct kerf_gate *gate, CUcontext ctx)
     if (spare)
         spare->ctx = ctx;
     if (spare != gate->spaces)
-        __atomic_store_n(&kerf.only_card, KERF_NO_CARD, __ATOMIC_RELAXED); /* threads must look which context they are in */
+        __atomic_store_n(&kerf_cuda.only_card, KERF_NO_CARD, __ATOMIC_RELAXED); /* threads must look which context they are in */
     return spare;
 }
 
@@ -42,7 +42,7 @@ static CUevent take_event(struct kerf_space *space)
     CUevent event = NULL;
     if (space->spares)
         return space->spare[--space->spares];
-    return kerf.real.cuEventCreate(&event, 0) == CUDA_SUCCESS ? event : NULL;
+    return kerf_real.cuEventCreate(&event, 0) == CUDA_SUCCESS ? event : NULL;
 }
 
 static void give_event(struct kerf_space *space, CUevent event)
@@ -50,7 +50,7 @@ static void give_event(struct kerf_space *space, CUevent event)
     if (space->spares < (int)(sizeof space->spare / sizeof *space->spare))
         space->spare[space->spares++] = event;
     else
-        kerf.real.cuEventDestroy_v2(event);
+        kerf_real.cuEventDestroy_v2(event);
 }
 
 /* Work that cannot be marked counts as its estimate, at once. */
@@ -67,10 +67,10 @@ static CUresult record(struct kerf_lane *lane, CUevent event, bool by_pacer)
 {
     /* Another thread's default stream cannot be named; the legacy one waits for it. */
     CUstream stream = by_pacer && lane->thread ? CU_STREAM_LEGACY : lane->stream;
-    bool capturing = __atomic_load_n(&kerf.capturing, __ATOMIC_ACQUIRE) > 0;
+    bool capturing = __atomic_load_n(&kerf_cuda.capturing, __ATOMIC_ACQUIRE) > 0;
     if (capturing && (by_pacer || kerf_stream_captures(stream)))
         return CUDA_ERROR_NOT_READY; /* never touch streams while one may begin to be captured */
-    return kerf.real.cuEventRecord(event, stream);
+    return kerf_real.cuEventRecord(event, stream);
 }
 
 void kerf_marker_place(struct kerf_lane *lane, bool start, bool by_pacer)
@@ -79,7 +79,7 @@ void kerf_marker_place(struct kerf_lane *lane, bool start, bool by_pacer)
     if (lane->tail - lane->head == KERF_RING || (!start && submitted == lane->marked))
         return;
     int saved;
-    bool relaxed = __atomic_load_n(&kerf.capturing, __ATOMIC_ACQUIRE) > 0;
+    bool relaxed = __atomic_load_n(&kerf_cuda.capturing, __ATOMIC_ACQUIRE) > 0;
     if (relaxed)
         kerf_relaxed_begin(&saved);
     CUevent event = take_event(lane->space);
@@ -103,7 +103,7 @@ void kerf_marker_place(struct kerf_lane *lane, bool start, bool by_pacer)
     marker->key = __atomic_exchange_n(&lane->key, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&lane->marked, submitted, __ATOMIC_RELAXED);
     /* If the GPU is through with it already, it may have been for a while. */
-    marker->loose = by_pacer && kerf.real.cuEventQuery(event) == CUDA_SUCCESS;
+    marker->loose = by_pacer && kerf_real.cuEventQuery(event) == CUDA_SUCCESS;
 }
 
 /*
@@ -113,7 +113,7 @@ void kerf_marker_place(struct kerf_lane *lane, bool start, bool by_pacer)
  */
 void kerf_marker_place_tail(struct kerf_lane *lane)
 {
-    if (__atomic_load_n(&kerf.capturing, __ATOMIC_ACQUIRE) <= 0)
+    if (__atomic_load_n(&kerf_cuda.capturing, __ATOMIC_ACQUIRE) <= 0)
         kerf_marker_place(lane, false, true);
     else if (lane->head == lane->tail)
         complete_unmarked(lane, __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED));
@@ -127,7 +127,7 @@ static bool time_of(struct kerf_space *space, CUevent event, double *ns)
         *ns = space->base_ns;
         return true;
     }
-    if (kerf.real.cuEventElapsedTime(&ms, space->base, event) != CUDA_SUCCESS)
+    if (kerf_real.cuEventElapsedTime(&ms, space->base, event) != CUDA_SUCCESS)
         return false;
     *ns = space->base_ns + (double)ms * 1e6;
     return true;
@@ -185,7 +185,7 @@ static void poll_lane(struct kerf_lane *lane)
 {
     while (lane->head != lane->tail) {
         struct kerf_marker *marker = &lane->ring[lane->head % KERF_RING];
-        CUresult rc = kerf.real.cuEventQuery(marker->event);
+        CUresult rc = kerf_real.cuEventQuery(marker->event);
         double ns = 0;
         if (rc == CUDA_ERROR_NOT_READY)
             break;
@@ -223,9 +223,9 @@ static void poll_in_context(struct kerf_lane *lane, CUcontext current)
     CUcontext popped;
     if (lane->space->ctx == current) {
         poll_lane(lane);
-    } else if (kerf.real.cuCtxPushCurrent_v2(lane->space->ctx) == CUDA_SUCCESS) {
+    } else if (kerf_real.cuCtxPushCurrent_v2(lane->space->ctx) == CUDA_SUCCESS) {
         poll_lane(lane);
-        kerf.real.cuCtxPopCurrent_v2(&popped);
+        kerf_real.cuCtxPopCurrent_v2(&popped);
     }
 }
 
@@ -233,11 +233,11 @@ void kerf_marker_poll(struct kerf_gate *gate)
 {
     CUcontext current = NULL;
     int saved;
-    bool relaxed = __atomic_load_n(&kerf.capturing, __ATOMIC_ACQUIRE) > 0;
+    bool relaxed = __atomic_load_n(&kerf_cuda.capturing, __ATOMIC_ACQUIRE) > 0;
     uint64_t before = gate->busy_ns;
     if (relaxed)
         kerf_relaxed_begin(&saved);
-    kerf.real.cuCtxGetCurrent(&current);
+    kerf_real.cuCtxGetCurrent(&current);
     for (int i = gate->lane_count - 1; i >= 0; i--) {
         poll_in_context(gate->lanes[i], current);
         drop_closed(gate, i);

@@ -1,5 +1,5 @@
-/* What CUDA tells the application: a card the size of its slice. */
-#include "kerf.h"
+/* What CUDA reports to the application: a card the size of its slice. */
+#include "cuda/cuda.h"
 
 static size_t smaller(size_t a, size_t b)
 {
@@ -21,7 +21,7 @@ static void trim(size_t *free_bytes, size_t *total)
     if (card < 0)
         return;
     if (kerf_go_live())
-        kerf_overhead_context(device);
+        kerf_overhead_context(card);
     kerf_slot_sweep(kerf.ledger, kerf.slot);
     kerf_pools_refresh(false);
     *total = smaller(*total, kerf.ledger->cards[card].memory_limit);
@@ -32,8 +32,8 @@ CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
 {
     kerf_open();
     if (!free_bytes || !total || kerf.stage < KERF_STAGE_OPEN)
-        return kerf.real.cuMemGetInfo_v2(free_bytes, total);
-    CUresult rc = kerf.real.cuMemGetInfo_v2(free_bytes, total);
+        return kerf_real.cuMemGetInfo_v2(free_bytes, total);
+    CUresult rc = kerf_real.cuMemGetInfo_v2(free_bytes, total);
     if (rc == CUDA_SUCCESS)
         trim(free_bytes, total);
     return rc;
@@ -42,7 +42,7 @@ CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
 CUresult cuMemGetInfo(unsigned int *free_bytes, unsigned int *total)
 {
     kerf_open();
-    CUresult rc = kerf.real.cuMemGetInfo(free_bytes, total);
+    CUresult rc = kerf_real.cuMemGetInfo(free_bytes, total);
     if (rc != CUDA_SUCCESS || !free_bytes || !total || kerf.stage < KERF_STAGE_OPEN)
         return rc;
     size_t wide_free = *free_bytes, wide_total = *total;
@@ -61,7 +61,7 @@ static size_t slice_of(int device, size_t real)
 CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice device)
 {
     kerf_open();
-    CUresult rc = kerf.real.cuDeviceTotalMem_v2(bytes, device);
+    CUresult rc = kerf_real.cuDeviceTotalMem_v2(bytes, device);
     if (rc == CUDA_SUCCESS && bytes && kerf.stage >= KERF_STAGE_OPEN)
         *bytes = slice_of(device, *bytes);
     return rc;
@@ -70,7 +70,7 @@ CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice device)
 CUresult cuDeviceTotalMem(unsigned int *bytes, CUdevice device)
 {
     kerf_open();
-    CUresult rc = kerf.real.cuDeviceTotalMem(bytes, device);
+    CUresult rc = kerf_real.cuDeviceTotalMem(bytes, device);
     if (rc == CUDA_SUCCESS && bytes && kerf.stage >= KERF_STAGE_OPEN)
         *bytes = (unsigned int)slice_of(device, *bytes);
     return rc;

@@ -6,7 +6,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#include "gate.h"
+#include "cuda/gate.h"
 
 #define TICK_NS 100000u       /* between looks while the GPU works for us */
 #define DRAIN_TICK_NS 30000u  /* while we are about to pass the turn */
@@ -114,10 +114,10 @@ static void mark_tails(struct kerf_gate *gate)
         bool stale = (submitted == lane->seen || gate->hold == KERF_HOLD_DRAIN) && submitted != lane->marked && !lane->closed;
         lane->seen = submitted;
         CUcontext popped;
-        if (!stale || kerf.real.cuCtxPushCurrent_v2(lane->space->ctx) != CUDA_SUCCESS)
+        if (!stale || kerf_real.cuCtxPushCurrent_v2(lane->space->ctx) != CUDA_SUCCESS)
             continue;
         kerf_marker_place_tail(lane);
-        kerf.real.cuCtxPopCurrent_v2(&popped);
+        kerf_real.cuCtxPopCurrent_v2(&popped);
     }
 }
 
@@ -176,10 +176,9 @@ static uint64_t tick(struct kerf_gate *gate)
 /* Waits for our turn on the arbiter's bell where that is all there is to wait for. */
 static bool await_turn(int gates, uint64_t next)
 {
-    for (int card = 0; gates == 1 && card < (int)KERF_CARDS_MAX; card++) {
-        struct kerf_gate *gate = &kerf_pace.gates[card];
-        if (gate->card < 0)
-            continue;
+    if (gates != 1)
+        return false;
+    KERF_EACH_GATE(gate) {
         pthread_mutex_lock(&gate->lock);
         bool only_the_turn = gate->hold == KERF_HOLD_NONE && !gate->broke && gate->waiting && gate->seat.member >= 0;
         pthread_mutex_unlock(&gate->lock);
@@ -202,13 +201,10 @@ void kerf_pacer_kick(void)
 static bool anything_to_do(void)
 {
     bool any = false;
-    for (int card = 0; card < (int)KERF_CARDS_MAX && !any; card++) {
-        struct kerf_gate *gate = &kerf_pace.gates[card];
-        if (gate->card < 0)
-            continue;
-        /* Under the lock: who changes the gate after this look sees us asleep, and kicks. */
+    KERF_EACH_GATE(gate) {
+        /* Under the lock: a thread that changes the gate after this look sees us asleep, and kicks. */
         pthread_mutex_lock(&gate->lock);
-        any = gate->waiting || gate->hold == KERF_HOLD_TURN || gate->hold == KERF_HOLD_DRAIN;
+        any = any || gate->waiting || gate->hold == KERF_HOLD_TURN || gate->hold == KERF_HOLD_DRAIN;
         pthread_mutex_unlock(&gate->lock);
     }
     return any;
@@ -245,7 +241,7 @@ static void run_chores(void)
 {
     int relaxed = CU_STREAM_CAPTURE_MODE_RELAXED;
     uint64_t charged = 0;
-    kerf.real.cuThreadExchangeStreamCaptureMode(&relaxed); /* its queries must not break a capture */
+    kerf_real.cuThreadExchangeStreamCaptureMode(&relaxed); /* its queries must not break a capture */
     while (!__atomic_load_n(&kerf_pace.leaving, __ATOMIC_SEQ_CST)) {
         do_chores();
         kerf_futex_wait(&kerf_pace.leaving, 0, chores_pause(&charged), false);
@@ -265,10 +261,8 @@ static uint64_t tick_all(int *gates)
 {
     uint64_t soonest = 0;
     *gates = 0;
-    for (int card = 0; card < (int)KERF_CARDS_MAX; card++) {
-        if (kerf_pace.gates[card].card < 0)
-            continue;
-        uint64_t next = tick(&kerf_pace.gates[card]);
+    KERF_EACH_GATE(gate) {
+        uint64_t next = tick(gate);
         *gates += next > 0;
         soonest = next && (!soonest || next < soonest) ? next : soonest;
     }
@@ -279,7 +273,7 @@ static void run_ticks(void)
 {
     int relaxed = CU_STREAM_CAPTURE_MODE_RELAXED;
     prctl(PR_SET_TIMERSLACK, 1000); /* this thread's alone: its ticks are short */
-    kerf.real.cuThreadExchangeStreamCaptureMode(&relaxed);
+    kerf_real.cuThreadExchangeStreamCaptureMode(&relaxed);
     while (!__atomic_load_n(&kerf_pace.leaving, __ATOMIC_SEQ_CST)) {
         int gates;
         uint64_t next = tick_all(&gates);
@@ -319,7 +313,6 @@ void kerf_pacer_leave(void)
         kerf_pacer_kick();
         nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
     }
-    for (int card = 0; card < (int)KERF_CARDS_MAX; card++)
-        if (kerf_pace.gates[card].card >= 0)
-            kerf_turn_leave(&kerf_pace.gates[card].seat, kerf_now_ns());
+    KERF_EACH_GATE(gate)
+        kerf_turn_leave(&gate->seat, kerf_now_ns());
 }

@@ -5,30 +5,16 @@
  * holder that stops beating (dead, stopped, out of CPU) loses the turn to whoever waits.
  */
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "turn.h"
+#include "arbiter/arbiter.h"
 
 #define SILENT_NS 40000000u      /* a holder that has not beaten for so long has lost its turn */
 #define GONE_NS 2000000000ull    /* a member that has not for so long has left */
 #define FORGOTTEN_NS 60000000000ull /* a tenant: its history is dropped */
 #define BUSY (1ULL << 40)
 #define SEQ_MASK (BUSY - 1)
-
-void kerf_futex_wake(uint32_t *word, int count, bool shared)
-{
-    syscall(SYS_futex, word, shared ? FUTEX_WAKE : FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
-}
-
-void kerf_futex_wait(uint32_t *word, uint32_t value, uint64_t timeout_ns, bool shared)
-{
-    struct timespec timeout = { .tv_sec = (time_t)(timeout_ns / 1000000000u), .tv_nsec = (long)(timeout_ns % 1000000000u) };
-    syscall(SYS_futex, word, shared ? FUTEX_WAIT : FUTEX_WAIT_PRIVATE, value, &timeout, NULL, 0);
-}
 
 static int holder_of(uint64_t word)
 {

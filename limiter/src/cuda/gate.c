@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "gate.h"
+#include "cuda/gate.h"
 
 #define COSTS 8192 /* a power of two */
 #define WAIT_NS 5000000u
@@ -87,7 +87,7 @@ static struct kerf_lane *lane_for(struct kerf_gate *gate, CUstream stream, CUcon
 static struct kerf_lane *find_lane(CUstream stream)
 {
     CUcontext ctx = NULL;
-    kerf.real.cuCtxGetCurrent(&ctx);
+    kerf_real.cuCtxGetCurrent(&ctx);
     int device = ctx ? kerf_current_device() : -1, card = device < 0 ? KERF_NO_CARD : kerf_card_of(device);
     if (card < 0 || !kerf_go_live() || kerf_pace.gates[card].card < 0)
         return NULL;
@@ -110,10 +110,10 @@ static bool cached(CUstream stream)
 {
     if (unlikely(mine.stream != stream || !mine.lane || mine.generation != __atomic_load_n(&kerf_pace.generation, __ATOMIC_ACQUIRE)))
         return false;
-    if (likely(__atomic_load_n(&kerf.only_card, __ATOMIC_RELAXED) >= 0))
+    if (likely(__atomic_load_n(&kerf_cuda.only_card, __ATOMIC_RELAXED) >= 0))
         return true;
     CUcontext ctx = NULL;
-    kerf.real.cuCtxGetCurrent(&ctx);
+    kerf_real.cuCtxGetCurrent(&ctx);
     return ctx == mine.ctx;
 }
 
@@ -199,7 +199,7 @@ void kerf_gate_enter(const struct kerf_launch *launch)
     struct kerf_lane *lane = cached(launch->stream) ? mine.lane : find_lane(launch->stream);
     if (unlikely(!lane))
         return;
-    if (unlikely(__atomic_load_n(&kerf.capturing, __ATOMIC_RELAXED) > 0) && kerf_stream_captures(launch->stream))
+    if (unlikely(__atomic_load_n(&kerf_cuda.capturing, __ATOMIC_RELAXED) > 0) && kerf_stream_captures(launch->stream))
         return; /* recorded, not run */
     uint64_t key = key_of(launch), cost = kerf_cost_of(key);
     if (likely(__atomic_load_n(&lane->pass, __ATOMIC_ACQUIRE) && cost && ahead(lane) <= KERF_IN_FLIGHT_NS))
@@ -223,10 +223,7 @@ void kerf_gate_forget_stream(CUstream stream)
 {
     if (kerf.stage != KERF_STAGE_LIVE || (uintptr_t)stream <= 2)
         return;
-    for (int card = 0; card < (int)KERF_CARDS_MAX; card++) {
-        struct kerf_gate *gate = &kerf_pace.gates[card];
-        if (gate->card < 0)
-            continue;
+    KERF_EACH_GATE(gate) {
         pthread_mutex_lock(&gate->lock);
         for (int i = 0; i < gate->lane_count; i++) {
             struct kerf_lane *lane = gate->lanes[i];
@@ -246,10 +243,7 @@ void kerf_gate_forget_context(CUcontext ctx)
 {
     if (kerf.stage != KERF_STAGE_LIVE || !ctx)
         return;
-    for (int card = 0; card < (int)KERF_CARDS_MAX; card++) {
-        struct kerf_gate *gate = &kerf_pace.gates[card];
-        if (gate->card < 0)
-            continue;
+    KERF_EACH_GATE(gate) {
         pthread_mutex_lock(&gate->lock);
         for (int i = 0; i < gate->lane_count; i++) {
             struct kerf_lane *lane = gate->lanes[i];
@@ -269,7 +263,7 @@ void kerf_gate_forget_context(CUcontext ctx)
     }
 }
 
-void kerf_gate_init(void)
+static void live(void)
 {
     for (int card = 0; card < (int)KERF_CARDS_MAX; card++) {
         struct kerf_gate *gate = &kerf_pace.gates[card];
@@ -283,8 +277,10 @@ void kerf_gate_init(void)
     }
 }
 
-void kerf_gate_reset(void)
+static void open_room(void)
 {
     memset(&kerf_pace, 0, sizeof kerf_pace);
     mine.lane = NULL;
 }
+
+const struct kerf_room kerf_gate_room = { .open = open_room, .live = live, .run = kerf_pacer_run, .leave = kerf_pacer_leave };

@@ -1,4 +1,4 @@
-#include "decide.h"
+#include "arbiter/decide.h"
 
 #define LEAST_TURN_NS 2000000u /* shorter turns cost more in draining than they give in smoothness */
 #define BURST_NS 4000000u      /* budget an idle tenant may save up */

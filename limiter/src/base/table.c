@@ -2,7 +2,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "kerf.h"
+#include "base/base.h"
 
 #define FIRST_ROOM 64
 

@@ -5,7 +5,7 @@
  */
 #include <stdlib.h>
 
-#include "kerf.h"
+#include "cuda/cuda.h"
 
 #define MAP_GRAIN (2ull << 20) /* no mapping is smaller */
 #define LOOK_BACK 32768        /* x MAP_GRAIN: how far inside a mapping an address may lie */
@@ -16,6 +16,15 @@ struct physical {
     uint32_t handles;
     uint32_t maps;
 };
+
+static pthread_mutex_t vmm_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void open_room(void)
+{
+    pthread_mutex_init(&vmm_lock, NULL);
+}
+
+const struct kerf_room kerf_vmm_room = { .open = open_room };
 
 static void drop_if_gone(struct physical *memory)
 {
@@ -28,10 +37,10 @@ static void drop_if_gone(struct physical *memory)
 static bool add_handle(CUmemGenericAllocationHandle handle, struct physical *memory)
 {
     struct kerf_entry entry = { .key = handle };
-    (void)!kerf_table_find(&kerf.handles, handle, &entry);
+    (void)!kerf_table_find(&kerf_cuda.handles, handle, &entry);
     entry.object = memory;
     entry.count++;
-    if (!kerf_table_put(&kerf.handles, &entry))
+    if (!kerf_table_put(&kerf_cuda.handles, &entry))
         return false;
     memory->handles++;
     return true;
@@ -45,17 +54,17 @@ static CUresult create(CUmemGenericAllocationHandle *out, size_t bytes, const CU
         return rc;
     struct physical *memory = charge.card >= 0 ? calloc(1, sizeof *memory) : NULL;
     CUmemGenericAllocationHandle handle = 0;
-    pthread_mutex_lock(&kerf.vmm_lock);
-    rc = charge.card >= 0 && !memory ? CUDA_ERROR_OUT_OF_MEMORY : kerf.real.cuMemCreate(&handle, bytes, prop, flags);
+    pthread_mutex_lock(&vmm_lock);
+    rc = charge.card >= 0 && !memory ? CUDA_ERROR_OUT_OF_MEMORY : kerf_real.cuMemCreate(&handle, bytes, prop, flags);
     if (rc == CUDA_SUCCESS && memory) {
         *memory = (struct physical){ .bytes = charge.bytes, .card = charge.card };
         if (!add_handle(handle, memory)) {
             kerf_count(KERF_EVENT_TABLE_FULL);
-            kerf.real.cuMemRelease(handle);
+            kerf_real.cuMemRelease(handle);
             rc = CUDA_ERROR_OUT_OF_MEMORY;
         }
     }
-    pthread_mutex_unlock(&kerf.vmm_lock);
+    pthread_mutex_unlock(&vmm_lock);
     if (rc == CUDA_SUCCESS) {
         kerf_charge_done(&charge);
         *out = handle;
@@ -70,7 +79,7 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *out, size_t bytes, const CUme
 {
     kerf_open();
     if (!out || !prop || kerf.stage == KERF_STAGE_PASS || prop->location.type != CU_MEM_LOCATION_TYPE_DEVICE || prop->location.id < 0)
-        return kerf.real.cuMemCreate(out, bytes, prop, flags);
+        return kerf_real.cuMemCreate(out, bytes, prop, flags);
     return create(out, bytes, prop, flags);
 }
 
@@ -78,29 +87,29 @@ CUresult cuMemRelease(CUmemGenericAllocationHandle handle)
 {
     kerf_open();
     if (kerf.stage < KERF_STAGE_LIVE)
-        return kerf.real.cuMemRelease(handle);
-    pthread_mutex_lock(&kerf.vmm_lock);
+        return kerf_real.cuMemRelease(handle);
+    pthread_mutex_lock(&vmm_lock);
     struct kerf_entry entry;
-    CUresult rc = kerf.real.cuMemRelease(handle);
-    if (rc == CUDA_SUCCESS && kerf_table_take(&kerf.handles, handle, &entry)) {
+    CUresult rc = kerf_real.cuMemRelease(handle);
+    if (rc == CUDA_SUCCESS && kerf_table_take(&kerf_cuda.handles, handle, &entry)) {
         struct physical *memory = entry.object;
         memory->handles--;
         if (--entry.count)
-            (void)!kerf_table_put(&kerf.handles, &entry); /* the row just vacated is there */
+            (void)!kerf_table_put(&kerf_cuda.handles, &entry); /* the row just vacated is there */
         drop_if_gone(memory);
     }
-    pthread_mutex_unlock(&kerf.vmm_lock);
+    pthread_mutex_unlock(&vmm_lock);
     return rc;
 }
 
 /* The mapping that holds `address`, which is usually its first byte. */
 static bool mapping_at(uint64_t address, struct kerf_entry *out)
 {
-    if (kerf_table_find(&kerf.mappings, address, out))
+    if (kerf_table_find(&kerf_cuda.mappings, address, out))
         return true;
     uint64_t at = address / MAP_GRAIN * MAP_GRAIN;
     for (int i = 0; i < LOOK_BACK && at; i++, at -= MAP_GRAIN)
-        if (kerf_table_find(&kerf.mappings, at, out))
+        if (kerf_table_find(&kerf_cuda.mappings, at, out))
             return address - at < out->bytes;
     return false;
 }
@@ -109,16 +118,16 @@ CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *out, void *ad
 {
     kerf_open();
     if (kerf.stage < KERF_STAGE_LIVE)
-        return kerf.real.cuMemRetainAllocationHandle(out, address);
-    pthread_mutex_lock(&kerf.vmm_lock);
+        return kerf_real.cuMemRetainAllocationHandle(out, address);
+    pthread_mutex_lock(&vmm_lock);
     struct kerf_entry mapping;
-    CUresult rc = kerf.real.cuMemRetainAllocationHandle(out, address);
+    CUresult rc = kerf_real.cuMemRetainAllocationHandle(out, address);
     if (rc == CUDA_SUCCESS && mapping_at((uint64_t)(uintptr_t)address, &mapping) && !add_handle(*out, mapping.object)) {
         kerf_count(KERF_EVENT_TABLE_FULL);
-        kerf.real.cuMemRelease(*out);
+        kerf_real.cuMemRelease(*out);
         rc = CUDA_ERROR_OUT_OF_MEMORY;
     }
-    pthread_mutex_unlock(&kerf.vmm_lock);
+    pthread_mutex_unlock(&vmm_lock);
     return rc;
 }
 
@@ -126,21 +135,21 @@ CUresult cuMemMap(CUdeviceptr ptr, size_t bytes, size_t offset, CUmemGenericAllo
 {
     kerf_open();
     if (kerf.stage < KERF_STAGE_LIVE)
-        return kerf.real.cuMemMap(ptr, bytes, offset, handle, flags);
-    pthread_mutex_lock(&kerf.vmm_lock);
+        return kerf_real.cuMemMap(ptr, bytes, offset, handle, flags);
+    pthread_mutex_lock(&vmm_lock);
     struct kerf_entry entry;
-    CUresult rc = kerf.real.cuMemMap(ptr, bytes, offset, handle, flags);
-    if (rc == CUDA_SUCCESS && kerf_table_find(&kerf.handles, handle, &entry)) {
+    CUresult rc = kerf_real.cuMemMap(ptr, bytes, offset, handle, flags);
+    if (rc == CUDA_SUCCESS && kerf_table_find(&kerf_cuda.handles, handle, &entry)) {
         struct kerf_entry mapping = { .key = ptr, .bytes = bytes, .object = entry.object };
-        if (kerf_table_put(&kerf.mappings, &mapping)) {
+        if (kerf_table_put(&kerf_cuda.mappings, &mapping)) {
             ((struct physical *)entry.object)->maps++;
         } else {
             kerf_count(KERF_EVENT_TABLE_FULL);
-            kerf.real.cuMemUnmap(ptr, bytes);
+            kerf_real.cuMemUnmap(ptr, bytes);
             rc = CUDA_ERROR_OUT_OF_MEMORY;
         }
     }
-    pthread_mutex_unlock(&kerf.vmm_lock);
+    pthread_mutex_unlock(&vmm_lock);
     return rc;
 }
 
@@ -149,12 +158,12 @@ CUresult cuMemUnmap(CUdeviceptr ptr, size_t bytes)
 {
     kerf_open();
     if (kerf.stage < KERF_STAGE_LIVE)
-        return kerf.real.cuMemUnmap(ptr, bytes);
-    pthread_mutex_lock(&kerf.vmm_lock);
-    CUresult rc = kerf.real.cuMemUnmap(ptr, bytes);
+        return kerf_real.cuMemUnmap(ptr, bytes);
+    pthread_mutex_lock(&vmm_lock);
+    CUresult rc = kerf_real.cuMemUnmap(ptr, bytes);
     for (uint64_t at = ptr; rc == CUDA_SUCCESS && at < ptr + bytes;) {
         struct kerf_entry mapping;
-        if (!kerf_table_take(&kerf.mappings, at, &mapping)) {
+        if (!kerf_table_take(&kerf_cuda.mappings, at, &mapping)) {
             at += MAP_GRAIN;
             continue;
         }
@@ -163,6 +172,6 @@ CUresult cuMemUnmap(CUdeviceptr ptr, size_t bytes)
         drop_if_gone(memory);
         at += mapping.bytes ? mapping.bytes : MAP_GRAIN;
     }
-    pthread_mutex_unlock(&kerf.vmm_lock);
+    pthread_mutex_unlock(&vmm_lock);
     return rc;
 }

@@ -1,9 +1,9 @@
 /* Taking turns on a card with the other processes on its arbiter. No driver calls here. */
-#ifndef KERF_TURN_H
-#define KERF_TURN_H
+#ifndef KERF_ARBITER_LAYER_H
+#define KERF_ARBITER_LAYER_H
 
-#include "decide.h"
-#include "kerf.h"
+#include "arbiter/decide.h"
+#include "base/base.h"
 
 struct kerf_seat {
     struct kerf_arbiter *head;
@@ -32,8 +32,5 @@ void kerf_turn_spend(struct kerf_seat *seat, uint64_t busy_ns);
 int64_t kerf_turn_budget(struct kerf_seat *seat, uint32_t cap, uint32_t trim, uint64_t in_flight, uint64_t now);
 void kerf_turn_retrim(struct kerf_seat *seat, uint32_t cap, uint32_t trim, uint64_t now); /* before `trim` changes */
 void kerf_turn_await(struct kerf_seat *seat, uint64_t timeout_ns); /* until the turn moves */
-
-void kerf_futex_wake(uint32_t *word, int count, bool shared);
-void kerf_futex_wait(uint32_t *word, uint32_t value, uint64_t timeout_ns, bool shared);
 
 #endif

@@ -2,8 +2,7 @@
 #ifndef KERF_GATE_H
 #define KERF_GATE_H
 
-#include "kerf.h"
-#include "turn.h"
+#include "cuda/cuda.h"
 
 #define KERF_STREAMS 256    /* streams one process launches on at a time; more share the last record */
 #define KERF_SPACES 16      /* contexts */
@@ -92,6 +91,17 @@ struct kerf_pace {
 
 extern struct kerf_pace kerf_pace;
 
+/* The first gate from card `card` on that limits something; NULL: none. */
+static inline struct kerf_gate *kerf_gate_from(int card)
+{
+    while (card < (int)KERF_CARDS_MAX && kerf_pace.gates[card].card < 0)
+        card++;
+    return card < (int)KERF_CARDS_MAX ? &kerf_pace.gates[card] : NULL;
+}
+
+#define KERF_EACH_GATE(gate) \
+    for (struct kerf_gate *gate = kerf_gate_from(0); gate; gate = kerf_gate_from((int)(gate - kerf_pace.gates) + 1))
+
 #define KERF_KEY_MIXED 1u
 
 uint64_t kerf_cost_of(uint64_t key);
@@ -106,7 +116,10 @@ void kerf_marker_poll(struct kerf_gate *gate);
 bool kerf_lane_idle(const struct kerf_lane *lane);
 uint64_t kerf_gate_in_flight(const struct kerf_gate *gate);
 
-/* pacer.c; under the gate's lock */
+/* pacer.c */
+void kerf_pacer_run(void);   /* the pacer thread's life after it has the slot */
+void kerf_pacer_leave(void); /* atexit: no driver calls from here on */
+/* under the gate's lock */
 void kerf_gate_settle(struct kerf_gate *gate, uint64_t now); /* take, keep or pass the turn; open or close the lanes */
 void kerf_pacer_kick(void);
 

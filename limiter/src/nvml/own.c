@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "kerf.h"
+#include "nvml/nvml.h"
 
 #define LIST_MAX 256
 
@@ -18,7 +18,7 @@ static struct {
 static int start_nvml(void)
 {
     kerf_bind_nvml(NULL, true);
-    return kerf.real.nvmlInit_v2() == NVML_SUCCESS ? 1 : -1;
+    return kerf_real.nvmlInit_v2() == NVML_SUCCESS ? 1 : -1;
 }
 
 /* A record named by its number means the n-th visible CUDA device; without an UUID NVML cannot follow a mask. */
@@ -28,9 +28,9 @@ static nvmlDevice_t look_up(int card)
     const char *uuid = kerf.ledger->cards[card].uuid;
     if (uuid[0] >= '0' && uuid[0] <= '9' && !strchr(uuid, '-')) {
         unsigned index = (unsigned)(uuid[0] - '0');
-        return kerf.real.nvmlDeviceGetHandleByIndex_v2(index, &device) == NVML_SUCCESS ? device : NULL;
+        return kerf_real.nvmlDeviceGetHandleByIndex_v2(index, &device) == NVML_SUCCESS ? device : NULL;
     }
-    return kerf.real.nvmlDeviceGetHandleByUUID(uuid, &device) == NVML_SUCCESS ? device : NULL;
+    return kerf_real.nvmlDeviceGetHandleByUUID(uuid, &device) == NVML_SUCCESS ? device : NULL;
 }
 
 nvmlDevice_t kerf_nvml_device(int card)
@@ -48,14 +48,14 @@ nvmlDevice_t kerf_nvml_device(int card)
 int kerf_card_of_nvml(nvmlDevice_t device)
 {
     char uuid[96] = "";
-    if (kerf.stage < KERF_STAGE_OPEN || kerf.real.nvmlDeviceGetUUID(device, uuid, sizeof uuid) != NVML_SUCCESS)
+    if (kerf.stage < KERF_STAGE_OPEN || kerf_real.nvmlDeviceGetUUID(device, uuid, sizeof uuid) != NVML_SUCCESS)
         return KERF_NO_CARD;
     for (unsigned i = 0; i < kerf.ledger->header.card_count; i++) {
         const char *name = kerf.ledger->cards[i].uuid;
         nvmlDevice_t by_number = NULL;
         if (strcmp(name, uuid) == 0)
             return (int)i;
-        if (!strchr(name, '-') && kerf.real.nvmlDeviceGetHandleByIndex_v2((unsigned)(name[0] - '0'), &by_number) == NVML_SUCCESS && by_number == device)
+        if (!strchr(name, '-') && kerf_real.nvmlDeviceGetHandleByIndex_v2((unsigned)(name[0] - '0'), &by_number) == NVML_SUCCESS && by_number == device)
             return (int)i;
     }
     return KERF_NO_CARD;
@@ -99,8 +99,8 @@ bool kerf_own_memory(int card, uint64_t *bytes)
     nvmlDevice_t device = kerf.slot >= 0 ? kerf_nvml_device(card) : NULL;
     if (!device)
         return false;
-    return own_in(device, kerf.real.nvmlDeviceGetComputeRunningProcesses_v3, bytes) ||
-           own_in(device, kerf.real.nvmlDeviceGetComputeRunningProcesses_v2, bytes);
+    return own_in(device, kerf_real.nvmlDeviceGetComputeRunningProcesses_v3, bytes) ||
+           own_in(device, kerf_real.nvmlDeviceGetComputeRunningProcesses_v2, bytes);
 }
 
 /* Percent of the card's time this container's processes had it since `since_us`, by NVML's samples. */
@@ -109,8 +109,8 @@ bool kerf_own_busy(int card, uint64_t since_us, unsigned *percent)
     nvmlProcessUtilizationSample_t found[LIST_MAX];
     unsigned count = LIST_MAX, sum = 0, ours = 0;
     nvmlDevice_t device = kerf_nvml_device(card);
-    if (!device || !kerf_has((const void *)kerf.real.nvmlDeviceGetProcessUtilization) ||
-        kerf.real.nvmlDeviceGetProcessUtilization(device, found, &count, since_us) != NVML_SUCCESS)
+    if (!device || !kerf_has((const void *)kerf_real.nvmlDeviceGetProcessUtilization) ||
+        kerf_real.nvmlDeviceGetProcessUtilization(device, found, &count, since_us) != NVML_SUCCESS)
         return false;
     for (unsigned i = 0; i < count && i < LIST_MAX; i++) {
         if (!kerf_pid_is_ours(found[i].pid))

@@ -5,45 +5,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "kerf.h"
+#include "driver/driver.h"
+#include "ledger/ledger.h"
 
 #define DEFAULT_LEDGER "/usr/local/kerf/ledger" /* where the node agent mounts it; used when KERF_LEDGER is unset */
 
-struct kerf_state kerf = {
-    .slot = -1,
-    .only_card = KERF_NO_CARD,
-    .start_lock = PTHREAD_MUTEX_INITIALIZER,
-    .move_lock = PTHREAD_MUTEX_INITIALIZER,
-    .vmm_lock = PTHREAD_MUTEX_INITIALIZER,
-    .pool_lock = PTHREAD_MUTEX_INITIALIZER,
-};
-
+static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_t pacer;
+static int pacer_ready; /* 0 starting, 1 has a slot, -1 failed */
 static pthread_mutex_t ready_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t ready_signal = PTHREAD_COND_INITIALIZER;
-
-uint64_t kerf_now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-void kerf_count(enum kerf_event event)
-{
-    if (kerf.ledger)
-        __atomic_add_fetch(&kerf.ledger->header.events[event], 1, __ATOMIC_RELAXED);
-}
-
-void kerf_say(const char *text)
-{
-    char line[512];
-    int length = snprintf(line, sizeof line, "kerf: %s\n", text);
-    if (length > 0)
-        (void)!write(STDERR_FILENO, line, (size_t)(length < (int)sizeof line ? length : (int)sizeof line - 1));
-}
 
 static void refuse(const char *path, const char *why)
 {
@@ -52,38 +25,26 @@ static void refuse(const char *path, const char *why)
     kerf_say(text);
 }
 
-static void init_tables(void)
+static void open_rooms(void)
 {
-    kerf_table_init(&kerf.pointers);
-    kerf_table_init(&kerf.handles);
-    kerf_table_init(&kerf.mappings);
-    kerf_table_init(&kerf.arrays);
-    kerf_table_init(&kerf.graphs);
+    for (const struct kerf_room *const *room = kerf_rooms; *room; room++)
+        if ((*room)->open)
+            (*room)->open();
 }
 
-/* A child shares nothing with its parent: no slot, no bytes, no pacer. CUDA itself starts anew there. */
+/* A child shares nothing with its parent: no slot, no bytes, no pacer. CUDA itself starts over there. */
 static void in_child(void)
 {
-    pthread_mutex_init(&kerf.start_lock, NULL);
-    pthread_mutex_init(&kerf.move_lock, NULL);
-    pthread_mutex_init(&kerf.vmm_lock, NULL);
-    pthread_mutex_init(&kerf.pool_lock, NULL);
+    pthread_mutex_init(&start_lock, NULL);
     pthread_mutex_init(&ready_lock, NULL);
     pthread_cond_init(&ready_signal, NULL);
+    kerf_account_child();
     if (kerf.stage < KERF_STAGE_OPEN)
         return;
-    init_tables();
+    open_rooms();
     kerf.slot = -1;
-    kerf.pacer_ready = 0;
+    pacer_ready = 0;
     kerf.launch_free = kerf.open && !kerf.gated_cards;
-    kerf.pools = NULL;
-    kerf.graph_memory = kerf.capturing = 0;
-    kerf.overhead_seen = 0;
-    memset(kerf.graph_charged, 0, sizeof kerf.graph_charged);
-    memset(kerf.graph_pending, 0, sizeof kerf.graph_pending);
-    memset(kerf.pending, 0, sizeof kerf.pending);
-    memset(kerf.kinds, 0, sizeof kerf.kinds);
-    kerf_gate_reset();
     kerf.stage = KERF_STAGE_OPEN;
 }
 
@@ -109,15 +70,15 @@ void kerf_open_ledger(void)
     if (__atomic_load_n(&kerf.stage, __ATOMIC_ACQUIRE) != KERF_STAGE_NEW)
         return;
     int saved_errno = errno;
-    pthread_mutex_lock(&kerf.start_lock);
+    pthread_mutex_lock(&start_lock);
     if (kerf.stage == KERF_STAGE_NEW) {
-        init_tables();
+        open_rooms();
         int stage = open_ledger();
         if (stage >= KERF_STAGE_OPEN)
             pthread_atfork(NULL, NULL, in_child);
         __atomic_store_n(&kerf.stage, stage, __ATOMIC_RELEASE);
     }
-    pthread_mutex_unlock(&kerf.start_lock);
+    pthread_mutex_unlock(&start_lock);
     errno = saved_errno;
 }
 
@@ -136,11 +97,12 @@ static void *pacer_main(void *unused)
     int slot = kerf_slot_claim(kerf.ledger);
     pthread_mutex_lock(&ready_lock);
     kerf.slot = slot;
-    kerf.pacer_ready = slot >= 0 ? 1 : -1;
+    pacer_ready = slot >= 0 ? 1 : -1;
     pthread_cond_broadcast(&ready_signal);
     pthread_mutex_unlock(&ready_lock);
-    if (slot >= 0)
-        kerf_pacer_run();
+    for (const struct kerf_room *const *room = kerf_rooms; *room && slot >= 0; room++)
+        if ((*room)->run)
+            (*room)->run();
     return NULL;
 }
 
@@ -154,30 +116,39 @@ static bool start_pacer(void)
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, 256 << 10);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    int rc = pthread_create(&kerf.pacer, &attr, pacer_main, NULL);
+    int rc = pthread_create(&pacer, &attr, pacer_main, NULL);
     pthread_attr_destroy(&attr);
     pthread_sigmask(SIG_SETMASK, &saved, NULL);
     return rc == 0;
 }
 
+static void leave(void)
+{
+    for (const struct kerf_room *const *room = kerf_rooms; *room; room++)
+        if ((*room)->leave)
+            (*room)->leave();
+}
+
 static void take_slot(void)
 {
     kerf.pid = getpid();
-    kerf_gate_init();
+    for (const struct kerf_room *const *room = kerf_rooms; *room; room++)
+        if ((*room)->live)
+            (*room)->live();
     if (!start_pacer()) {
         kerf_say("no thread could be started for the ledger; this process gets no GPU memory");
         kerf.stage = KERF_STAGE_CLOSED;
         return;
     }
     pthread_mutex_lock(&ready_lock);
-    while (!kerf.pacer_ready)
+    while (!pacer_ready)
         pthread_cond_wait(&ready_signal, &ready_lock);
     pthread_mutex_unlock(&ready_lock);
     if (kerf.slot < 0) {
         kerf_count(KERF_EVENT_NO_SLOT);
         kerf_say("all process slots of the ledger are taken; this process gets no GPU memory");
     }
-    atexit(kerf_pacer_leave); /* after libcuda's own, so it runs before them */
+    atexit(leave); /* after libcuda's own, so it runs before them */
     __atomic_store_n(&kerf.stage, kerf.slot < 0 ? KERF_STAGE_CLOSED : KERF_STAGE_LIVE, __ATOMIC_RELEASE);
 }
 
@@ -189,9 +160,9 @@ bool kerf_go_live(void)
         return true;
     if (stage != KERF_STAGE_OPEN)
         return false;
-    pthread_mutex_lock(&kerf.start_lock);
+    pthread_mutex_lock(&start_lock);
     if (kerf.stage == KERF_STAGE_OPEN)
         take_slot();
-    pthread_mutex_unlock(&kerf.start_lock);
+    pthread_mutex_unlock(&start_lock);
     return __atomic_load_n(&kerf.stage, __ATOMIC_ACQUIRE) == KERF_STAGE_LIVE;
 }

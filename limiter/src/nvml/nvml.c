@@ -1,10 +1,10 @@
-/* What NVML (and so nvidia-smi) tells: the slice, and this container's processes alone. */
+/* What NVML (and so nvidia-smi) shows: the slice, and this container's processes alone. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "kerf.h"
+#include "nvml/nvml.h"
 
-#define LIST_MAX 1024 /* processes on one card */
+#define LIST_BYTES 32768 /* at least 1,024 rows of any list, and the 4,000 PIDs of the largest accounting buffer */
 #define LOOK_AGAIN_NS 200000000u
 
 /* NVML may be used by processes that never touch CUDA: map the ledger, take no slot. */
@@ -33,7 +33,7 @@ static void trim(int card, struct memory *memory)
 nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *out)
 {
     int card = card_of(device);
-    nvmlReturn_t rc = kerf.real.nvmlDeviceGetMemoryInfo(device, out);
+    nvmlReturn_t rc = kerf_real.nvmlDeviceGetMemoryInfo(device, out);
     if (rc != NVML_SUCCESS || card < 0)
         return rc;
     struct memory memory = { out->total, out->free, out->used };
@@ -45,7 +45,7 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *out)
 nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *out)
 {
     int card = card_of(device);
-    nvmlReturn_t rc = kerf.real.nvmlDeviceGetMemoryInfo_v2(device, out);
+    nvmlReturn_t rc = kerf_real.nvmlDeviceGetMemoryInfo_v2(device, out);
     if (rc != NVML_SUCCESS || card < 0)
         return rc;
     struct memory memory = { out->total, out->free, out->used };
@@ -98,109 +98,95 @@ static nvmlReturn_t hand_over(const struct list *list, unsigned *count, void *ou
     return NVML_SUCCESS;
 }
 
-typedef nvmlReturn_t (*list_v1)(nvmlDevice_t, unsigned int *, nvmlProcessInfo_v1_t *);
-typedef nvmlReturn_t (*list_v2)(nvmlDevice_t, unsigned int *, nvmlProcessInfo_v2_t *);
+/* A question that NVML answers with rows. `real` points to the driver's function, which is bound late. */
+struct question {
+    nvmlDevice_t device;
+    size_t row, pid_at;
+    nvmlReturn_t (*ask)(const struct question *question, unsigned int *count, void *rows);
+    const void *real;
+    unsigned long long since;
+};
 
-static nvmlReturn_t processes_v1(nvmlDevice_t device, unsigned int *count, nvmlProcessInfo_v1_t *out, const list_v1 *real)
+static nvmlReturn_t answer(const struct question *question, unsigned int *count, void *out)
 {
-    int card = card_of(device);
-    if (card < 0 || !count)
-        return (*real)(device, count, out);
-    nvmlProcessInfo_v1_t rows[LIST_MAX];
-    struct list list = { sizeof *rows, offsetof(nvmlProcessInfo_v1_t, pid), rows, LIST_MAX };
-    nvmlReturn_t rc = (*real)(device, &list.count, rows);
+    if (card_of(question->device) < 0 || !count)
+        return question->ask(question, count, out);
+    char rows[LIST_BYTES] __attribute__((aligned(8)));
+    struct list list = { question->row, question->pid_at, rows, (unsigned)(LIST_BYTES / question->row) };
+    nvmlReturn_t rc = question->ask(question, &list.count, rows);
     if (rc != NVML_SUCCESS)
         return rc;
     keep_ours(&list);
     return hand_over(&list, count, out);
 }
 
-static nvmlReturn_t processes_v2(nvmlDevice_t device, unsigned int *count, nvmlProcessInfo_v2_t *out, const list_v2 *real)
+typedef nvmlReturn_t (*ask_rows)(nvmlDevice_t, unsigned int *, void *);
+
+static nvmlReturn_t ask_plain(const struct question *question, unsigned int *count, void *rows)
 {
-    int card = card_of(device);
-    if (card < 0 || !count)
-        return (*real)(device, count, out);
-    nvmlProcessInfo_v2_t rows[LIST_MAX];
-    struct list list = { sizeof *rows, offsetof(nvmlProcessInfo_v2_t, pid), rows, LIST_MAX };
-    nvmlReturn_t rc = (*real)(device, &list.count, rows);
-    if (rc != NVML_SUCCESS)
-        return rc;
-    keep_ours(&list);
-    return hand_over(&list, count, out);
+    return (*(const ask_rows *)question->real)(question->device, count, rows);
 }
 
-#define PROCESS_LISTS(name)                                                                                   \
-    nvmlReturn_t name(nvmlDevice_t device, unsigned int *count, nvmlProcessInfo_v1_t *list)                   \
-    {                                                                                                         \
-        return processes_v1(device, count, list, &kerf.real.name);                                            \
-    }                                                                                                         \
-    nvmlReturn_t name##_v2(nvmlDevice_t device, unsigned int *count, nvmlProcessInfo_v2_t *list)              \
-    {                                                                                                         \
-        return processes_v2(device, count, list, &kerf.real.name##_v2);                                       \
-    }                                                                                                         \
-    nvmlReturn_t name##_v3(nvmlDevice_t device, unsigned int *count, nvmlProcessInfo_v2_t *list)              \
-    {                                                                                                         \
-        return processes_v2(device, count, list, &kerf.real.name##_v3);                                       \
+#define PROCESS_LIST(name, type)                                                                                \
+    nvmlReturn_t name(nvmlDevice_t device, unsigned int *count, type *list)                                     \
+    {                                                                                                           \
+        const struct question question = { device, sizeof(type), offsetof(type, pid), ask_plain, &kerf_real.name, 0 }; \
+        return answer(&question, count, list);                                                                  \
     }
+#define PROCESS_LISTS(name)                        \
+    PROCESS_LIST(name, nvmlProcessInfo_v1_t)       \
+    PROCESS_LIST(name##_v2, nvmlProcessInfo_v2_t)  \
+    PROCESS_LIST(name##_v3, nvmlProcessInfo_v2_t)
 
 PROCESS_LISTS(nvmlDeviceGetComputeRunningProcesses)
 PROCESS_LISTS(nvmlDeviceGetGraphicsRunningProcesses)
 PROCESS_LISTS(nvmlDeviceGetMPSComputeRunningProcesses)
 
-nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device, nvmlProcessDetailList_v1_t *out)
+nvmlReturn_t nvmlDeviceGetAccountingPids(nvmlDevice_t device, unsigned int *count, unsigned int *out)
 {
-    int card = card_of(device);
-    unsigned room = out ? out->numProcArrayEntries : 0;
-    nvmlReturn_t rc = kerf.real.nvmlDeviceGetRunningProcessDetailList(device, out);
-    if (rc != NVML_SUCCESS || card < 0 || !out->procArray)
-        return rc;
-    struct list list = { sizeof *out->procArray, offsetof(nvmlProcessDetail_v1_t, pid), out->procArray, out->numProcArrayEntries };
-    list.count = list.count < room ? list.count : room;
-    keep_ours(&list);
-    out->numProcArrayEntries = list.count;
-    return rc;
+    const struct question question = { device, sizeof *out, 0, ask_plain, &kerf_real.nvmlDeviceGetAccountingPids, 0 };
+    return answer(&question, count, out);
+}
+
+static nvmlReturn_t ask_utilization(const struct question *question, unsigned int *count, void *rows)
+{
+    return kerf_real.nvmlDeviceGetProcessUtilization(question->device, rows, count, question->since);
 }
 
 nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nvmlProcessUtilizationSample_t *out, unsigned int *count, unsigned long long since)
 {
-    int card = card_of(device);
-    if (card < 0 || !count)
-        return kerf.real.nvmlDeviceGetProcessUtilization(device, out, count, since);
-    nvmlProcessUtilizationSample_t rows[LIST_MAX];
-    struct list list = { sizeof *rows, offsetof(nvmlProcessUtilizationSample_t, pid), rows, LIST_MAX };
-    nvmlReturn_t rc = kerf.real.nvmlDeviceGetProcessUtilization(device, rows, &list.count, since);
-    if (rc != NVML_SUCCESS)
-        return rc;
+    const struct question question = { device, sizeof *out, offsetof(nvmlProcessUtilizationSample_t, pid), ask_utilization, NULL, since };
+    return answer(&question, count, out);
+}
+
+/* The same for lists that the driver writes into the caller's own rows; returns how many are left. */
+static unsigned keep_in_place(struct list list, unsigned room)
+{
+    list.count = list.count < room ? list.count : room;
     keep_ours(&list);
-    return hand_over(&list, count, out);
+    return list.count;
+}
+
+nvmlReturn_t nvmlDeviceGetRunningProcessDetailList(nvmlDevice_t device, nvmlProcessDetailList_v1_t *out)
+{
+    int card = card_of(device);
+    unsigned room = out ? out->numProcArrayEntries : 0;
+    nvmlReturn_t rc = kerf_real.nvmlDeviceGetRunningProcessDetailList(device, out);
+    if (rc == NVML_SUCCESS && card >= 0 && out->procArray)
+        out->numProcArrayEntries = keep_in_place(
+            (struct list){ sizeof *out->procArray, offsetof(nvmlProcessDetail_v1_t, pid), out->procArray, out->numProcArrayEntries }, room);
+    return rc;
 }
 
 nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device, nvmlProcessesUtilizationInfo_v1_t *out)
 {
     int card = card_of(device);
     unsigned room = out ? out->processSamplesCount : 0;
-    nvmlReturn_t rc = kerf.real.nvmlDeviceGetProcessesUtilizationInfo(device, out);
-    if (rc != NVML_SUCCESS || card < 0 || !out->procUtilArray)
-        return rc;
-    struct list list = { sizeof *out->procUtilArray, offsetof(nvmlProcessUtilizationInfo_v1_t, pid), out->procUtilArray, out->processSamplesCount };
-    list.count = list.count < room ? list.count : room;
-    keep_ours(&list);
-    out->processSamplesCount = list.count;
+    nvmlReturn_t rc = kerf_real.nvmlDeviceGetProcessesUtilizationInfo(device, out);
+    if (rc == NVML_SUCCESS && card >= 0 && out->procUtilArray)
+        out->processSamplesCount = keep_in_place(
+            (struct list){ sizeof *out->procUtilArray, offsetof(nvmlProcessUtilizationInfo_v1_t, pid), out->procUtilArray, out->processSamplesCount }, room);
     return rc;
-}
-
-nvmlReturn_t nvmlDeviceGetAccountingPids(nvmlDevice_t device, unsigned int *count, unsigned int *out)
-{
-    int card = card_of(device);
-    if (card < 0 || !count)
-        return kerf.real.nvmlDeviceGetAccountingPids(device, count, out);
-    unsigned rows[4000]; /* NVML's largest accounting buffer */
-    struct list list = { sizeof *rows, 0, rows, sizeof rows / sizeof *rows };
-    nvmlReturn_t rc = kerf.real.nvmlDeviceGetAccountingPids(device, &list.count, rows);
-    if (rc != NVML_SUCCESS)
-        return rc;
-    keep_ours(&list);
-    return hand_over(&list, count, out);
 }
 
 /* Without NVML's word on processes: the GPU time our own launches took since the last look. */
@@ -232,7 +218,7 @@ static unsigned scaled(int card, unsigned percent)
 nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *out)
 {
     int card = card_of(device);
-    nvmlReturn_t rc = kerf.real.nvmlDeviceGetUtilizationRates(device, out);
+    nvmlReturn_t rc = kerf_real.nvmlDeviceGetUtilizationRates(device, out);
     if (rc != NVML_SUCCESS || card < 0)
         return rc;
     unsigned own = 0, all = out->gpu;
@@ -248,5 +234,5 @@ nvmlReturn_t nvmlDeviceGetSamples(nvmlDevice_t device, int type, unsigned long l
 {
     if (card_of(device) >= 0)
         return NVML_ERROR_NOT_SUPPORTED;
-    return kerf.real.nvmlDeviceGetSamples(device, type, since, value, count, samples);
+    return kerf_real.nvmlDeviceGetSamples(device, type, since, value, count, samples);
 }
