@@ -1,1 +1,1 @@
-"""What Kerf claims about speed and packing, as programs. Each ends with one JSON object on its last line."""
+"""Programs that measure what Kerf claims about speed and packing. The last line of each is one JSON object."""

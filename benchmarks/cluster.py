@@ -1,7 +1,7 @@
 """`make bench-cluster`: real etcd, API server and kube-scheduler; kwok nodes; Kerf beside a do-nothing extender.
 
-All pods are created while no scheduler runs; the clock runs from the first to the last Binding that the API server
-wrote, so creating pods is not what is measured. Both extenders see the same nodes and pods in one run, Kerf second.
+The benchmark creates all pods before a scheduler starts. The clock runs from the first to the last Binding that the API
+server writes, so pod creation is not measured. Both extenders get the same nodes and pods in one run, Kerf second.
 The last line is one JSON object: {"kerf_pods_per_s", "empty_pods_per_s", "ratio", "writes_per_pod", "overcommitted"}.
 """
 
@@ -37,7 +37,7 @@ PODS = "/api/v1/namespaces/default/pods"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run both and print."""
+    """Measure both extenders and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--pods", type=int, default=2000)
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(cp: ControlPlane, kube: KubeClient, count: int, start: Callable[[ControlPlane], tuple[str, str]]) -> float:
-    """Pods per second with one extender; leaves the pods of the run behind only for the last one."""
+    """Pods per second with one extender. Only the last run keeps its pods."""
     remove_pods(kube)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: kube.create(PODS, pod(i)), range(count)))
@@ -79,7 +79,7 @@ def run(cp: ControlPlane, kube: KubeClient, count: int, start: Callable[[Control
 
 
 def bindings(kube: KubeClient, version: str, count: int) -> list[float]:
-    """The moments at which `count` pods became bound, as a watch of bound pods tells them."""
+    """The times at which `count` pods were bound, from a watch."""
     moments: list[float] = []
     deadline = time.monotonic() + 600
     while len(moments) < count:
@@ -95,7 +95,7 @@ def bindings(kube: KubeClient, version: str, count: int) -> list[float]:
 
 
 def start_empty(cp: ControlPlane) -> tuple[str, str]:
-    """The do-nothing extender, built on the spot (standard library only)."""
+    """Build and start the do-nothing extender (standard library only)."""
     binary = Path(tempfile.mkdtemp(dir=cp.run_dir)) / "empty-extender"
     subprocess.run(["go", "build", "-o", str(binary), "."], cwd=EMPTY, check=True)
     (port,) = free_ports(1)
@@ -106,7 +106,7 @@ def start_empty(cp: ControlPlane) -> tuple[str, str]:
 
 
 def start_kerf(cp: ControlPlane) -> tuple[str, str]:
-    """Kerf's extender."""
+    """Start Kerf's extender."""
     (port,) = free_ports(1)
     start_extender(cp, port, ("--log-level", "error"))
     return EXTENDER, f"http://127.0.0.1:{port}"
@@ -127,7 +127,7 @@ def fake_node(number: int) -> FakeNode:
 
 
 def pod(number: int) -> dict[str, Any]:
-    """A pod of one of a few shapes; the webhook is not part of this benchmark."""
+    """A pod of one of a few shapes. The webhook takes no part in this benchmark."""
     container = container_json(*SIZES[number % len(SIZES)])
     container["resources"]["requests"].update(cpu="100m", memory="128Mi")
     spec = {"schedulerName": "kerf-scheduler", "automountServiceAccountToken": False, "containers": [container]}
@@ -135,7 +135,7 @@ def pod(number: int) -> dict[str, Any]:
 
 
 def overcommitted(kube: KubeClient) -> int:
-    """Cards that hold more than they have, recomputed from the API server with nothing of the scheduler's."""
+    """Cards that are over-committed. Computed from the API server alone, without the scheduler's code."""
     return len(invariants.overcommitted(kube.list("/api/v1/nodes")[0], kube.list(PODS)[0]))
 
 

@@ -1,7 +1,7 @@
-"""`make bench-extender`: the real extender process over real HTTP, 8 cards a node, against a fleet that is in use.
+"""`make bench-extender`: the real extender process over real HTTP, 8 cards a node, with a fleet in use.
 
-For each size: start it, measure until the first answer; then schedule pods as kube-scheduler does (filter with every
-node's name, prioritize with what is left, bind to the best), so that a few nodes change between any two calls.
+For each size, start the extender and measure the time to its first answer. Then schedule pods as kube-scheduler does:
+filter with every node's name, prioritize the rest, bind to the best. So a few nodes change between any two calls.
 The last line is one JSON object: {"runs": [{"nodes", "pods", "p50_ms", "p99_ms", "rss_mb", "start_s"}]}.
 """
 
@@ -23,7 +23,7 @@ SHAPES = len(SIZES)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run every size and print."""
+    """Measure every size and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="1000x8000,5000x40000", help="NODESxPODS, comma-separated")
     parser.add_argument("--calls", type=int, default=500, help="scheduling cycles a size")
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(nodes: int, pods: int, calls: int) -> dict[str, float]:
-    """One size."""
+    """Measure one size."""
     api_port, port = free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder:
         api = spawn("benchmarks.fake_api_server", "--port", api_port, "--nodes", nodes, "--pods", pods)
@@ -73,7 +73,7 @@ def measure(nodes: int, pods: int, calls: int) -> dict[str, float]:
 
 
 def cycles(client: "Client", names: list[str], calls: int) -> list[float]:
-    """Seconds of filter + prioritize for each pod; binds are outside the clock."""
+    """Seconds of filter + prioritize for each pod, without the bind."""
     times = []
     for number in range(calls + 2 * SHAPES):
         pod = pending(number)
@@ -92,14 +92,14 @@ def cycles(client: "Client", names: list[str], calls: int) -> list[float]:
 
 
 class Client:
-    """Keep-alive HTTP, one write a request."""
+    """A keep-alive HTTP client that sends each request in one write."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def post(self, path: str, body: object) -> bytes:
-        """POST JSON; raises OSError while nobody answers, ValueError for an error status."""
+        """POST JSON. Raises OSError if the server does not answer, ValueError for an error status."""
         data = orjson.dumps(body)
         if self._connection.sock is None:
             self._connection.connect()
@@ -112,12 +112,12 @@ class Client:
         return answer
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Close the connection."""
         self._connection.close()
 
 
 def await_first_answer(client: Client, names: list[str]) -> None:
-    """Until filter answers."""
+    """Wait until filter answers."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
@@ -130,23 +130,23 @@ def await_first_answer(client: Client, names: list[str]) -> None:
 
 
 def spawn(module: str, *arguments: object) -> "subprocess.Popen[bytes]":
-    """A Python module as a process."""
+    """Start a Python module as a process."""
     return subprocess.Popen([sys.executable, "-m", module, *map(str, arguments)])
 
 
 def await_port(port: int) -> None:
-    """Until somebody listens."""
+    """Wait until the port accepts connections."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise SystemExit(f"nobody listens on port {port}")
+    raise SystemExit(f"port {port} accepts no connection")
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

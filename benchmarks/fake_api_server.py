@@ -1,7 +1,7 @@
-"""An API server that serves a fixed fleet over real HTTP: list, watch (silent), binding. For the extender's benchmark.
+"""An API server with a fixed fleet over real HTTP, for the extender's benchmark: list, watch (no events), binding.
 
-The extender under test is the real process with its real client; only what would need a cluster of thousands of nodes
-is replaced, at the HTTP boundary.
+The extender under test is the real process with its real client. This server replaces only the cluster of thousands of
+nodes, at the HTTP boundary.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def node_json(number: int) -> dict[str, Any]:
 
 
 def pod_json(number: int, nodes: int) -> dict[str, Any]:
-    """A running pod with a slice; pods are dealt to the cards in turn, so that cards differ."""
+    """A running pod with a slice. Pods go to the cards in turn, so that cards differ."""
     node, card = number % nodes, (number // nodes) % CARDS
     memory, cores = SIZES[(number * 7 + number // nodes) % len(SIZES)]
     name = f"pod-{number:06}"
@@ -71,7 +71,7 @@ def container_json(memory: int, cores: int) -> dict[str, Any]:
 
 
 def pending(number: int) -> dict[str, Any]:
-    """A waiting pod of one of a few shapes."""
+    """A pending pod of one of a few shapes."""
     memory, cores = SIZES[number % len(SIZES)]
     name = f"new-{number:06}"
     meta = {"name": name, "namespace": "default", "uid": f"uid-{name}", "resourceVersion": "1"}
@@ -79,7 +79,7 @@ def pending(number: int) -> dict[str, Any]:
 
 
 def build(nodes: int, pods: int) -> web.Application:
-    """The routes."""
+    """The HTTP routes."""
     lists = {
         "/api/v1/nodes": [orjson.dumps(node_json(i)) for i in range(nodes)],
         "/api/v1/pods": [orjson.dumps(pod_json(i, nodes)) for i in range(pods)],
@@ -114,7 +114,7 @@ def build(nodes: int, pods: int) -> web.Application:
 
 
 def main() -> None:
-    """Serve until killed."""
+    """Serve until the process is killed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--nodes", type=int, required=True)

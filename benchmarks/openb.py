@@ -1,8 +1,8 @@
-"""The production placement code behind the interface of openb replays: `Engine` drives Fleet and Engine as they are.
+"""The production placement code behind the interface of openb replays: `Engine` drives Fleet and Engine unchanged.
 
-A simulated GPU is a card of 1,000 MiB, so that thousandths of a GPU are MiB (`gpumem`), and a tenth of them, rounded
-down so that memory alone decides, is percent of the cores (`gpucores`); a whole GPU is 1,000 MiB and 100 %.
-`gpu_spec` becomes a `use-gputype` selection; models stand in brackets, so that no name matches inside another.
+A simulated GPU is a card of 1,000 MiB: one thousandth of a GPU is one MiB (`gpumem`). A tenth of that number is percent
+of the cores (`gpucores`), rounded down so that memory alone decides. A whole GPU is 1,000 MiB and 100 %. `gpu_spec`
+becomes a `use-gputype` selection; models are in brackets, so that no name matches inside another.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ class SimNode(Protocol):
 
     @property
     def index(self) -> int:
-        """Its place in the replay."""
+        """Its index in the replay."""
 
     @property
     def name(self) -> str:
@@ -83,7 +83,7 @@ class SimPod(Protocol):
 
 
 def node_of(node: SimNode) -> Node:
-    """A node of the replay as the scheduler sees it. Its name sorts by index: the replay permutes the nodes."""
+    """A node of the replay as the scheduler sees it. Names sort by index, because the replay permutes the nodes."""
     cards = tuple(
         Card(f"{node.index}-{i}", i, "nvidia", f"[{node.model}]", memory_mib=CARD_MIB, slots=100)
         for i in range(node.gpus)
@@ -148,11 +148,11 @@ class Engine:
         return best, self._charge(pod, best, grant)
 
     def release(self, pod: SimPod, node: int, gpus: Sequence[int]) -> None:
-        """Take a placement back."""
+        """Undo a placement."""
         self.fleet.release(self.names[node], uses_of(pod, node, gpus), pod.cpu, pod.mem)
 
     def place_batch(self, pods: Sequence[SimPod]) -> list[Answer | None]:
-        """Several pods, in the order of arrival."""
+        """Place several pods in the order of arrival."""
         return [self.place(pod) for pod in pods]
 
     def _charge(self, pod: SimPod, node: int, grant: Grant) -> list[int]:

@@ -1,11 +1,11 @@
-"""How full the production placement code packs a fleet: replays of openb traces (Alibaba's cluster-trace-gpu-v2023).
+"""How full the production placement code packs a fleet. Replays openb traces (Alibaba's cluster-trace-gpu-v2023).
 
     python -m benchmarks.packing --traces DIR [--names default,gpuspec20] [--seeds 42-44] [--churn 0.97] [--sim PATH]
 
 DIR holds openb_node_list_gpu_node.csv and openb_pod_list_NAME.csv files. The protocol is that of the FGD paper (USENIX
-ATC'23): nodes permuted, the trace's pods shuffled and then drawn again until 130 % of all GPUs were asked for; pods
-come one by one, never leave, and are dropped where they do not fit. Under churn, pods arrive at a given share of the
-capacity and live for a time that is distributed exponentially. Every answer is checked against this file's own books.
+ATC'23): permute the nodes, shuffle the trace's pods, and draw again until the pods ask for 130 % of all GPUs. Pods
+arrive one by one, never leave, and are dropped if they do not fit. Under churn, pods arrive at a given share of the
+capacity and have exponentially distributed lifetimes. This file checks every answer against its own accounts.
 The last line is one JSON object. `--sim` also runs the given fgdsim.py on the same engine and compares.
 """
 
@@ -59,18 +59,18 @@ class TracePod:
 
     @property
     def size(self) -> int:
-        """Thousandths of a GPU, all together."""
+        """Thousandths of a GPU, over all its GPUs."""
         return self.num_gpu * self.gpu_milli
 
     @property
     def kind(self) -> tuple[int, int, int, tuple[str, ...]]:
-        """What makes pods one class in the target workload."""
+        """The key of its class in the target workload."""
         return self.cpu, self.num_gpu, self.gpu_milli, self.spec
 
 
 @dataclass(slots=True)
 class Books:
-    """What the replay itself knows of the cluster; it believes no engine."""
+    """The replay's own accounts of the cluster, independent of any engine."""
 
     nodes: list[TraceNode]
     cpu: list[int] = field(init=False)
@@ -98,14 +98,14 @@ class Books:
         return room and (not pod.spec or self.nodes[n].model in pod.spec)
 
     def take(self, pod: TracePod, n: int, gpus: list[int]) -> None:
-        """Count a placement. Raises AssertionError where it breaks a rule."""
+        """Count a placement. Raises AssertionError if it breaks a rule."""
         assert self.fits(pod, n), ("does not fit", pod, n)
         assert len(set(gpus)) == len(gpus) == pod.num_gpu, ("number of GPUs", pod, gpus)
         assert all(self.gpu[n][i] >= pod.gpu_milli for i in gpus), ("GPU is full", pod, n, gpus)
         self._book(pod, n, gpus, 1)
 
     def give(self, pod: TracePod, n: int, gpus: list[int]) -> None:
-        """Count a placement no longer."""
+        """Stop counting a placement."""
         self._book(pod, n, gpus, -1)
 
     def _book(self, pod: TracePod, n: int, gpus: list[int], sign: int) -> None:
@@ -117,7 +117,7 @@ class Books:
 
 
 class Run:
-    """An engine, the books, and what became of the pods."""
+    """An engine, the accounts, and the outcome of every pod."""
 
     def __init__(self, engine: Engine, nodes: list[TraceNode], pods: list[TracePod], seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -131,7 +131,7 @@ class Run:
         self.latencies: list[float] = []
 
     def place(self, pod: TracePod) -> bool:
-        """Let the engine place a pod; whether it did."""
+        """Let the engine place a pod. Returns whether it did."""
         start = time.perf_counter()
         answer: Any = self.engine.place(pod)
         self.latencies.append(time.perf_counter() - start)
@@ -144,7 +144,7 @@ class Run:
         return True
 
     def leave(self, seq: int) -> None:
-        """A pod ends."""
+        """End a pod."""
         placed = self.live.pop(seq)
         self.books.give(*placed)
         self.engine.release(*placed)
@@ -163,7 +163,7 @@ class Run:
 
 
 def fill(engine: Engine, nodes: list[TraceNode], pods: list[TracePod], seed: int) -> dict[str, Any]:
-    """Pods arrive until 130 % of the GPUs were asked for. Allocated percent at 100 and 130 percent arrived."""
+    """Pods arrive until they ask for 130 % of the GPUs. Returns the percent allocated at 100 and 130 percent."""
     run = Run(engine, nodes, pods, seed)
     capacity = run.books.capacity
     arrived = 0
@@ -177,7 +177,7 @@ def fill(engine: Engine, nodes: list[TraceNode], pods: list[TracePod], seed: int
 
 
 def churn(engine: Engine, nodes: list[TraceNode], pods: list[TracePod], seed: int, load: float) -> dict[str, Any]:
-    """Pods come and go at an offered load; the share of GPUs asked for that was lost, after a third of the run."""
+    """Pods come and go at an offered load. Returns the share of GPUs that was refused after a third of the run."""
     run = Run(engine, nodes, pods, seed)
     rate = load * run.books.capacity / np.mean([pod.size for pod in pods])
     clock = 0.0

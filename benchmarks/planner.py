@@ -1,8 +1,8 @@
-"""`make bench-planner`: the planner against greedy on contended batches, and its repeatability.
+"""`make bench-planner`: the planner compared with greedy on contended batches, and its repeatability.
 
 Instances are synthetic: twelve classes of pods (MiB by percent of SMs, some of several cards) and four models of cards
-on nodes of four and eight, after churn: at a fill of 0.95 nine cards in ten are full and the others hold anything.
-One thread does everything. Times are wall time, the model's building included.
+on nodes of four and eight, after churn: at a fill of 0.95, nine cards in ten are full and the others hold anything.
+Everything runs in one thread. Times are wall time and include building the model.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def an_instance(case: Case, policy: SchedulingPolicy) -> Problem:
 
 
 def _node(name: str, most: int, fill: float, rng: random.Random) -> NodeState:
-    """A node after churn: most cards are full, the others hold anything; CPU went with the cards, more or less."""
+    """A node after churn: most cards are full, the others hold anything. Used CPU roughly follows used cards."""
     model, memory, count, cpu = rng.choice(MODELS)
     cards, free = [], 0.0
     for i in range(min(count, most)):
@@ -101,7 +101,7 @@ def _pod(i: int, rng: random.Random) -> PodAsk:
 
 @dataclass(frozen=True)
 class Row:
-    """What greedy and the planner made of a case."""
+    """The results of greedy and of the planner for one case."""
 
     case: Case
     greedy: Plan
@@ -123,7 +123,7 @@ class Row:
 
 
 def measure(case: Case) -> Row:
-    """Plan a case greedily and with the solver."""
+    """Plan a case greedily, then with the solver."""
     problem = an_instance(case, POLICY)
     start = time.perf_counter()
     greedy = plan_greedy(problem)
@@ -137,13 +137,13 @@ def _percent(before: int, after: int) -> float:
 
 
 def digest() -> str:
-    """A name for the plans of three contended instances."""
+    """A digest of the plans of three contended instances."""
     plans = [plan(an_instance(Case(100, 200, 0.95, seed), POLICY)) for seed in SEEDS]
     return hashlib.sha256(repr(plans).encode()).hexdigest()
 
 
 def repeatable() -> int:
-    """How many processes, each with its own hash seed, agree with the first."""
+    """How many processes, each with its own hash seed, get the same plans as the first."""
     answers = []
     for seed in range(REPEATS):
         command = [sys.executable, __file__, "--digest"]
@@ -156,7 +156,7 @@ def repeatable() -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--digest", action="store_true", help="print a name for some plans and stop")
+    parser.add_argument("--digest", action="store_true", help="print a digest of some plans and exit")
     if parser.parse_args().digest:
         print(digest())
         return

@@ -1,10 +1,10 @@
-"""`make bench-quota`: how fast the real Kueue admits waiting pods, with quota by hand and with quota by Kerf.
+"""`make bench-quota`: how fast the real Kueue admits pending pods, with quota written by hand and by Kerf.
 
-All runs see equal nodes, the same kube-scheduler and Kerf's extender; pods carry the totals that the webhook would
-write. By hand: a ClusterQueue whose quota is raised by one `apply`. By Kerf: a TenantQuota without cards, to which
-cards come (the nodes' inventories), so the controller raises the quota. Each once without and once with an admission
-check: by hand one that says Ready to everything, which is what Kueue's machinery for checks costs; by Kerf the fit
-check. The clock runs from the moment of the change to the last admission.
+All runs use equal nodes, the same kube-scheduler and Kerf's extender. Pods carry the totals that the webhook would
+write. By hand: one `apply` raises the quota of a ClusterQueue. By Kerf: a TenantQuota starts without cards, the nodes
+publish their inventories, and the controller raises the quota. Each runs once without and once with an admission
+check: by hand, a check that accepts everything, which measures the cost of Kueue's own checks; by Kerf, the fit check.
+The clock runs from the change to the last admission.
 The last line is one JSON object: workloads/s of the four, `ratio` = Kerf / by hand, `checked_ratio` = the same with
 checks, and `overcommitted` cards.
 """
@@ -47,7 +47,7 @@ Json = dict[str, Any]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run all four and print."""
+    """Measure all four and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pods", type=int, default=500)
     args = parser.parse_args(argv)
@@ -76,18 +76,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 class Manual:
-    """A ClusterQueue as people write it."""
+    """A ClusterQueue written by hand."""
 
     def __init__(self, cp: ControlPlane, kube: KubeClient, cards: int, *, checked: bool) -> None:
         self._cp, self._kube, self._cards, self._checked = cp, kube, cards, checked
         self.name = self.queue = "manual-checked" if checked else "manual"
-        self.what = "quota by hand, a check that agrees to everything" if checked else "quota by hand"
+        self.what = "quota by hand, a check that accepts everything" if checked else "quota by hand"
         labels = {f"class.kerf.dev/{SLUG}": "true"}
         self.nodes = [fake_node(f"{self.name}-{i:02}", labels) for i in range(cards // CARDS_A_NODE)]
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Cards, and a queue without quota."""
+        """Create cards, and a queue without quota."""
         self._cp.add_fake_nodes(self.nodes, seconds=120)
         apply(self._kube, "ResourceFlavor", "resourceflavors", "by-hand", {"nodeLabels": self.nodes[0].labels})
         with agreeing(self._kube) if self._checked else nullcontext():
@@ -98,7 +98,7 @@ class Manual:
             yield
 
     def change(self) -> None:
-        """Quota for every card."""
+        """Raise the quota to every card."""
         self._quota(self._cards)
 
     def _quota(self, cards: int) -> None:
@@ -111,7 +111,7 @@ class Manual:
 
 
 class ByKerf:
-    """A TenantQuota; the cards come when the clock starts."""
+    """A TenantQuota whose cards recover when the clock starts."""
 
     def __init__(self, cp: ControlPlane, kube: KubeClient, cards: int, policy: Path, *, checked: bool) -> None:
         self._cp, self._kube, self._policy, self._checked, self._cards = cp, kube, policy, checked, cards
@@ -121,7 +121,7 @@ class ByKerf:
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Nodes whose cards are sick, and a tenant that is promised all of them."""
+        """Create nodes with unhealthy cards, and a tenant that is guaranteed all of them."""
         write_policy(self._policy, fit_check=self._checked)
         self._cp.add_fake_nodes([fake_node(node.name, {}, healthy=False) for node in self.nodes], seconds=120)
         spec = {
@@ -140,14 +140,14 @@ class ByKerf:
         return bool(local) and all(("admissionChecksStrategy" in q["spec"]) == self._checked for q in queues)
 
     def change(self) -> None:
-        """The cards recover."""
+        """Let the cards recover."""
         for node in self.nodes:
             self._kube.patch(f"/api/v1/nodes/{node.name}", {"metadata": {"annotations": dict(node.annotations)}})
 
 
 @contextmanager
 def agreeing(kube: KubeClient) -> Iterator[None]:
-    """An admission check that says Ready to every workload that has its quota, eight at a time as Kerf's does."""
+    """An admission check that answers Ready to every workload with quota, eight at a time like Kerf's."""
     path = f"{ROOT}/admissionchecks/{AGREEING}"
     apply(kube, "AdmissionCheck", "admissionchecks", AGREEING, {"controllerName": "example.com/agreeing"})
     active = {"type": "Active", "status": "True", "reason": "Serving", "message": "", "lastTransitionTime": now()}
@@ -180,7 +180,7 @@ def agreeing(kube: KubeClient) -> Iterator[None]:
 
 
 def run(kube: KubeClient, count: int, way: Manual | ByKerf) -> float:
-    """Workloads admitted a second, from the change of quota to the last admission."""
+    """Workloads admitted per second, from the change of quota to the last admission."""
     kube.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": way.name}})
     pods = f"/api/v1/namespaces/{way.name}/pods"
     workloads = f"{ROOT}/namespaces/{way.name}/workloads"
@@ -198,7 +198,7 @@ def run(kube: KubeClient, count: int, way: Manual | ByKerf) -> float:
 
 
 def clean(kube: KubeClient, way: Manual | ByKerf) -> None:
-    """Leave room for the next run."""
+    """Clean up for the next run."""
     pods = f"/api/v1/namespaces/{way.name}/pods"
     while kube.list(pods)[0]:
         kube.delete(pods, {"gracePeriodSeconds": 0})
@@ -208,7 +208,7 @@ def clean(kube: KubeClient, way: Manual | ByKerf) -> None:
 
 
 def admissions(kube: KubeClient, path: str, version: str, count: int) -> float:
-    """The moment of the last of `count` admissions, as a watch tells it."""
+    """The time of the last of `count` admissions, from a watch."""
     admitted: set[str] = set()
     deadline = time.monotonic() + 600
     last = 0.0
@@ -227,7 +227,7 @@ def admissions(kube: KubeClient, path: str, version: str, count: int) -> float:
 
 
 def start_scheduling(cp: ControlPlane) -> Path:
-    """Kerf's extender with Kueue as its engine, and kube-scheduler; where the extender's policy lies."""
+    """Start kube-scheduler and Kerf's extender with Kueue as its engine. Returns the path of the extender's policy."""
     policy = Path(tempfile.mkdtemp(dir=cp.run_dir)) / "policy.yaml"
     write_policy(policy, fit_check=False)
     (port,) = free_ports(1)
@@ -237,13 +237,13 @@ def start_scheduling(cp: ControlPlane) -> Path:
 
 
 def write_policy(path: Path, *, fit_check: bool) -> None:
-    """Kueue holds the quota; the extender reads this anew when it changes."""
+    """The policy with Kueue as the engine. The extender reloads it when it changes."""
     settings = {"quota": {"engine": "kueue", "shrinkAfterSeconds": 0, "fitCheck": fit_check}}
     path.write_text(yaml.safe_dump({"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy", "spec": settings}))
 
 
 def now() -> str:
-    """As Kubernetes writes it."""
+    """The time as Kubernetes writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -257,7 +257,7 @@ def fake_node(name: str, labels: Json, *, healthy: bool = True) -> FakeNode:
 
 
 def pod(number: int, queue: str) -> Json:
-    """A fifth of a card, with its totals."""
+    """A pod with a fifth of a card, and its totals."""
     container = a_container(mem=MIB, cores=CORES)
     totals = dict(zip(NAMES[0].quota, (str(MIB), str(CORES), "1"), strict=True))
     limits = {**container["resources"]["limits"], **totals}
@@ -276,17 +276,17 @@ def pod(number: int, queue: str) -> Json:
 
 
 def apply(kube: KubeClient, kind: str, plural: str, name: str, spec: Json) -> None:
-    """Server-side apply of a cluster-wide Kueue object, as a person would."""
+    """Server-side apply of a cluster-wide Kueue object, as a user would do it."""
     body = {"apiVersion": VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
     kube.patch(f"{ROOT}/{plural}/{name}", body, "apply", {"fieldManager": "by-hand", "force": "true"})
 
 
 def wait(condition: Callable[[], bool], what: str, seconds: float = 180.0) -> None:
-    """Poll; SystemExit when time is up."""
+    """Poll until the condition holds. Raises SystemExit on timeout."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise SystemExit(f"waited {seconds:.0f} s in vain for {what}")
+            raise SystemExit(f"timed out after {seconds:.0f} s waiting for {what}")
         time.sleep(0.2)
 
 

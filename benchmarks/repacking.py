@@ -1,7 +1,7 @@
-"""Repack on failure, for replays: when a pod fits nowhere, a few running pods move so that it does.
+"""Repack on failure, for replays: if a pod fits nowhere, move a few running pods so that it does.
 
-Drives the production Fleet and Engine like `openb.Engine` does and adds nothing to their rules: the node that needs the
-fewest moves is chosen, its victims are placed anew by the engine, and all is undone where one of them finds no place.
+Drives the production Fleet and Engine like `openb.Engine` and adds nothing to their rules. It chooses the node that
+needs the fewest moves and lets the engine place the victims again. If one of them does not fit, it undoes everything.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from kerf.values.verdict import FOREVER, Misfit
 from scheduler.core.state import NodeState
 
 MOST_MOVES = 8
-"""Pods moved for one that failed."""
+"""Maximum pods moved for one that failed."""
 PLANS_TRIED = 40
 BUDGET_PERCENT = 1
 """Moves allowed, as a share of the pods placed so far."""
@@ -31,7 +31,7 @@ class _Tenant:
 
 
 class RepackEngine(Engine):
-    """`Engine` with repack on failure; `place` then has the moves as a third item."""
+    """`Engine` with repack on failure. `place` then returns the moves as a third item."""
 
     def reset(self, nodes: Sequence[SimNode], workload: Sequence[tuple[SimPod, float]], seed: int) -> None:
         """Start with empty nodes."""
@@ -41,7 +41,7 @@ class RepackEngine(Engine):
         self.count = self.moved = 0
 
     def place(self, pod: SimPod) -> Answer | tuple[int, list[int], list[tuple[int, int, list[int]]]] | None:  # type: ignore[override]
-        """The node and GPUs of a pod and, if others had to move for it, where they went."""
+        """The node and GPUs of a pod and, if others had to move for it, their new places."""
         found = super().place(pod)
         if found is not None:
             self._settle(pod, *found)
@@ -49,7 +49,7 @@ class RepackEngine(Engine):
         return self._make_room(pod) if pod.num_gpu else None
 
     def release(self, pod: SimPod, node: int, gpus: Sequence[int]) -> None:
-        """Take a placement back."""
+        """Undo a placement."""
         super().release(pod, node, gpus)
         self.on_node[node].pop(pod.seq)
         del self.tenants[pod.seq]
@@ -80,14 +80,14 @@ class RepackEngine(Engine):
         return np.flatnonzero(~np.isin(reasons, [int(reason) for reason in FOREVER])).tolist()
 
     def _placeable(self, tenant: _Tenant, known: dict[PodAsk, bool]) -> bool:
-        """Whether a pod like this one would fit somewhere as things stand."""
+        """Whether a pod like this one fits somewhere now."""
         ask = self._ask(tenant.pod)
         if ask not in known:
             known[ask] = bool(self.engine.query(ask, self.rows).feasible.any())
         return known[ask]
 
     def _victims(self, pod: SimPod, node: int) -> Iterator[list[_Tenant]]:
-        """Sets of pods whose leaving makes room: each single pod, or all of the emptiest cards and some without."""
+        """Sets of pods to move: each single pod, or all pods of the emptiest cards and some without cards."""
         tenants = sorted(self.on_node[node].values(), key=lambda t: (t.pod.num_gpu * t.pod.gpu_milli, t.pod.seq))
         state = self.fleet.state(self.names[node])
         yield from ([tenant] for tenant in tenants if _makes_room(pod, state, [tenant]))
@@ -133,7 +133,7 @@ class RepackEngine(Engine):
 
 
 def _makes_room(pod: SimPod, state: NodeState, gone: list[_Tenant]) -> bool:
-    """Whether the pod fits once these tenants are gone; the engine confirms it."""
+    """Whether the pod fits once these pods are gone. The engine confirms it."""
     if state.free_cpu_milli + sum(t.pod.cpu for t in gone) < pod.cpu:
         return False
     if state.free_memory_mib + sum(t.pod.mem for t in gone) < pod.mem:

@@ -1,7 +1,7 @@
-# The device plugin, and the limiter that it installs on the host.   docker build -f images/deviceplugin.Dockerfile .
-# Bases are pinned by full version. Their digests are to be added where a registry can be reached: here none could be.
+# The device plugin and the limiter that it installs on the host.   docker build -f images/deviceplugin.Dockerfile .
+# Base images are pinned by full version, not yet by digest: that needs a reachable registry.
 FROM debian:12.11-slim AS limiter
-# The compiler does not end up in the image, and Debian drops old versions from its mirrors.
+# The compiler is not in the final image, and Debian removes old versions from its mirrors.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev make \
     && rm -rf /var/lib/apt/lists/*
@@ -25,8 +25,7 @@ COPY --from=build /opt/kerf /opt/kerf
 COPY --from=limiter /opt/limiter/libkerf.so /opt/kerf/lib/libkerf.so
 COPY images/install-limiter /opt/kerf/bin/install-limiter
 ENV PYTHONDONTWRITEBYTECODE=1
-# Root, without capabilities (the chart drops all): the kubelet's sockets and the CDI directory belong to root, and
-# nobody else may write there.
+# Root, without capabilities (the chart drops all): only root may write to the kubelet's sockets and the CDI directory.
 # hadolint ignore=DL3002
 USER 0:0
 ENTRYPOINT ["/opt/kerf/bin/python", "-I", "-m", "deviceplugin"]

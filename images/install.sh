@@ -1,21 +1,21 @@
 #!/bin/sh
-# Installs one daemon with its locked dependencies into a virtual environment: the build stage of each Dockerfile, and
+# Installs one daemon with its locked dependencies into a virtual environment, for the build stage of each Dockerfile and
 # the root file systems of the cluster tests.   usage: images/install.sh DAEMON PREFIX [PYTHON]
 set -eu
 daemon=$1 prefix=$2 python=${3:-python3}
 here=$(dirname "$0")/..
 "$python" -m venv "$prefix"
 "$python" "$here/images/subset.py" "$here/requirements/runtime.lock" "$here/images/$daemon.txt" > "$prefix/locked.txt"
-# Only what the lock names, by its hash, and only wheels: nothing is built, no code of a package runs here.
+# Install only wheels from the lock, by hash. Nothing is built, and no package runs its own code.
 "$prefix/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
     --require-hashes --only-binary :all: --requirement "$prefix/locked.txt"
 site=$("$prefix/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 cp -R "$here/kerf" "$here/$daemon" "$site/"
-# The fakes stay at home.
+# Images do not need the test fakes.
 rm -rf "$site/kerf/testing"
-# Half of the client library is a second client that nobody imports (68 MB).
+# Half of the client library is an asynchronous client that Kerf never imports (68 MB).
 rm -rf "$site/kubernetes/aio"
 find "$site" -name '__pycache__' -prune -exec rm -rf {} +
-# A read-only root file system keeps no bytecode, so it is made now.
+# Compile now: a read-only root file system cannot store bytecode later.
 "$prefix/bin/python" -m compileall -q --invalidation-mode unchecked-hash "$site"
 "$prefix/bin/python" -m pip uninstall --quiet --yes --disable-pip-version-check pip setuptools

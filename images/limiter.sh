@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds libkerf.so for amd64 or arm64, cross-compiled where this machine is the other one. It fails where the result
-# would not load on glibc 2.28, the oldest that containers bring.   usage: images/limiter.sh amd64|arm64 OUT
+# Builds libkerf.so for amd64 or arm64, cross-compiling on the other one. Fails if the result would not load on
+# glibc 2.28, the oldest version that Kerf supports in containers.   usage: images/limiter.sh amd64|arm64 OUT
 set -eu
 case $1 in
     amd64) triple=x86_64-linux-gnu ;;

@@ -1,7 +1,7 @@
-"""The part of a lock that some packages need: ``subset.py LOCK NAMES`` prints it. Standard library only.
+"""``subset.py LOCK NAMES`` prints the part of a lock that some packages need. Standard library only.
 
-The lock (uv's, in pip's format) says under each package who asked for it (`# via`); what is needed by what is needed
-is needed. Should that miss one, pip refuses to install: with hashes required, every package must be in the file.
+The lock (uv's, in pip's format) lists under each package what requires it (`# via`); this script follows these lists.
+If it missed a package, pip would refuse to install: with `--require-hashes`, every package must be in the file.
 """
 
 import re
@@ -12,7 +12,7 @@ PINNED = re.compile(r"^([A-Za-z0-9._-]+)==")
 
 
 def parse_lock(text: str) -> dict[str, tuple[str, frozenset[str]]]:
-    """By package: its lines, and the packages that asked for it."""
+    """Map each package to its lines and the packages that require it."""
     found: dict[str, tuple[str, frozenset[str]]] = {}
     nothing = ("", frozenset[str]())
     for block in re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE):
@@ -20,17 +20,19 @@ def parse_lock(text: str) -> dict[str, tuple[str, frozenset[str]]]:
             _, _, via = block.partition("# via")
             parents = frozenset(re.findall(r"^[\s#]*([A-Za-z0-9._-]+)", via, flags=re.MULTILINE))
             name = pinned[1].lower()
-            before, known = found.get(name, nothing)  # a package stands twice where Pythons differ
+            before, known = found.get(
+                name, nothing
+            )  # a package is listed twice where Python versions need different ones
             found[name] = (before + block, known | parents)
     return found
 
 
 def subset(lock: str, names: list[str]) -> str:
-    """The lock of these packages and of what they need. Raises KeyError for one that is not locked."""
+    """The lock of these packages and of what they require. Raises KeyError for a package that is not locked."""
     packages = parse_lock(lock)
     needed = {name.lower() for name in names}
     for name in needed:
-        packages[name]  # one that is not locked is an error here, not in the image
+        packages[name]  # fail here for a package that is not locked, not in the image
     while more := {name for name, (_, parents) in packages.items() if parents & needed} - needed:
         needed |= more
     return "".join(packages[name][0] for name in sorted(needed))

@@ -1,5 +1,5 @@
 # The admission webhook.   docker build -f images/webhook.Dockerfile .
-# Bases are pinned by full version. Their digests are to be added where a registry can be reached: here none could be.
+# Base images are pinned by full version, not yet by digest: that needs a reachable registry.
 FROM python:3.13.7-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1
 WORKDIR /src

@@ -1,7 +1,7 @@
-"""`make audit`: asks the vulnerability database about every locked package, through pip-audit.
+"""`make audit`: look up every locked package in the vulnerability database, through pip-audit.
 
-pip-audit exits 0 when the database knows none of the packages, as behind a mirror that serves files alone. That is no
-clean bill: it is said as "not audited". Exit status: 0 clean or not audited, 1 findings, 2 pip-audit itself failed.
+pip-audit exits 0 when the database knows none of the packages, for example behind a mirror that serves only files. This
+script then prints "not audited". Exit status: 0 clean or not audited, 1 findings, 2 pip-audit failed.
 """
 
 import json
@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def verdict(report: Mapping[str, Any]) -> tuple[list[str], int]:
-    """What pip-audit's JSON says, in sentences, and the exit status."""
+    """Turn pip-audit's JSON into sentences and the exit status."""
     packages = report.get("dependencies") or []
     audited = [package for package in packages if "vulns" in package]
     found = [(package, vulnerability) for package in audited for vulnerability in package["vulns"]]
@@ -41,7 +41,7 @@ def verdict(report: Mapping[str, Any]) -> tuple[list[str], int]:
     ]
     skipped = len(packages) - len(audited)
     if skipped:
-        sentences.append(f"not audited: {skipped} of {len(packages)} packages, the database did not know them")
+        sentences.append(f"not audited: {skipped} of {len(packages)} packages that the database does not know")
     sentences.append(f"{len(audited)} packages audited, {len(found)} vulnerabilities")
     return sentences, int(bool(found))
 

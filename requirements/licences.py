@@ -1,7 +1,7 @@
-"""`make licences`: lists the licence of everything that is shipped, from the SBOM, and refuses what is not allowed.
+"""`make licences`: list the licence of every shipped component, from the SBOM, and fail if one is not allowed.
 
-The Go programs of `sandbox` (Kubernetes, containerd, kwok, …) are test tools: they are built on the developer's
-machine, are in no image and in no wheel, and are therefore in no SBOM of Kerf.
+The Go programs of `sandbox` (Kubernetes, containerd, kwok, …) are test tools. They are built on the developer's
+machine and are in no image, wheel or SBOM of Kerf.
 """
 
 import json
@@ -28,7 +28,7 @@ ALLOWED = frozenset(
         "Zlib",
     ]
 )
-"""Permissive ones, and MPL-2.0, which binds changed files alone; Kerf changes none."""
+"""Permissive licences, and MPL-2.0, which applies only to changed files; Kerf changes none."""
 CLASSIFIERS = {
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD-3-Clause",
@@ -38,11 +38,11 @@ CLASSIFIERS = {
     "Python Software Foundation License": "PSF-2.0",
 }
 UNDECLARED = {"protobuf": "BSD-3-Clause"}
-"""Packages whose metadata names no licence; read from the LICENSE file in the package."""
+"""Packages whose metadata names no licence. These come from the package's LICENSE file."""
 
 
 def main() -> int:
-    """Exit status 1 when something is shipped under a licence that is not allowed, or under none that is known."""
+    """Return 1 if a component's licence is unknown or not allowed."""
     components = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["components"]
     refused = 0
     for component in sorted(components, key=lambda each: str(each["name"]).lower()):
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def licences_of(component: Mapping[str, Any]) -> tuple[str, ...]:
-    """SPDX expressions of a CycloneDX component; trove classifiers are translated where they are exact enough."""
+    """SPDX expressions of a CycloneDX component. Exact trove classifiers are translated."""
     found: dict[str, None] = {}
     for entry in component.get("licenses") or ():
         licence = entry.get("license") or {}
@@ -69,7 +69,7 @@ def licences_of(component: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def allowed(expression: str) -> bool:
-    """Whether an SPDX expression can be kept with allowed licences alone: every one of AND, any one of OR."""
+    """Whether allowed licences satisfy an SPDX expression: all parts of AND, any part of OR."""
     inner = re.compile(r"\(([^()]*)\)")
     while match := inner.search(expression):
         verdict = "MIT" if allowed(match[1]) else "not-allowed"

@@ -1,5 +1,5 @@
-// A do-nothing scheduler extender: every node fits, all score alike, bind posts a plain Binding.
-// What it costs is what kube-scheduler's extender protocol costs; Kerf is measured against it.
+// A do-nothing scheduler extender: every node fits, all have the same score, bind posts a plain Binding.
+// It costs what kube-scheduler's extender protocol costs. The benchmark compares Kerf with it.
 package main
 
 import (
@@ -51,7 +51,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// The benchmark's own API server on loopback: its certificate is not what is measured.
+	// The benchmark's own API server on loopback; its certificate does not matter here.
 	transport := &http.Transport{
 		TLSClientConfig:     &tls.Config{Certificates: []tls.Certificate{pair}, InsecureSkipVerify: true},
 		MaxIdleConnsPerHost: 64,

@@ -1,7 +1,7 @@
-"""Bare against Kerf on one NVIDIA card: `bench.py PART`. run.sh builds what it needs and calls it.
+"""Compares bare programs with Kerf on one NVIDIA card: `bench.py PART`. run.sh builds what it needs and calls it.
 
 Part 1: facts of the machine, a smoke test that fails fast, memory limits, cost of calls.
-Part 2: caps for a lone tenant. Part 3: two and three tenants, waking up, many processes starting.
+Part 2: caps for one tenant alone. Part 3: two and three tenants, a tenant that wakes up, many processes that start.
 Prints a table `bare | ours`, writes OUT/partN.json. Protocol: median of repeated runs; first seconds dropped.
 """
 
@@ -39,7 +39,7 @@ from kerf.wire.limiter import parse_ledger
 
 
 def smoke(bench: Bench, report: Report) -> bool:
-    """Everything a user's first day needs, in a minute; false stops the part."""
+    """Everything a user needs on the first day, in a minute. Returns False to stop the part."""
     memory = 8192
     cases = [
         ("memory", {}, Slice(memory)),
@@ -79,7 +79,7 @@ def smoke(bench: Bench, report: Report) -> bool:
 
 
 def fill(bench: Bench, report: Report, kind: str, limit_mib: int, block_mib: int) -> None:
-    """One way to allocate, up to its refusal; the last blocks are small, so that what is missing is not their size."""
+    """Allocate in one way until refused. The last blocks are small, so that their size does not hide free memory."""
     running = bench.start([BIN / "memory", kind, str(block_mib), str(limit_mib * 2)], Slice(limit_mib))
     first = running.line()
     used = nvml_used(running.process.pid)
@@ -103,14 +103,14 @@ def memory(bench: Bench, report: Report) -> None:
     for limit_mib in (256, 1024) if DRY else (2048, 8192, 40960):
         for kind, block in kinds:
             if kind == "managed" and limit_mib > 8192:
-                continue  # never more managed memory than is surely free
+                continue  # never ask for more managed memory than is certainly free
             guarded(
                 report, f"memory {kind} {limit_mib}", lambda k=kind, b=block, m=limit_mib: fill(bench, report, k, m, b)
             )
 
 
 def killed(bench: Bench, report: Report) -> None:
-    """Kill -9 while holding the slice, then all of it at once by another process of the container."""
+    """Kill -9 a process that holds the slice; another process of the container then allocates all of it at once."""
     environment, ledger = bench.environment(Slice(2048))
     command = [str(BIN / "memory"), "alloc", "64"]
     again = []
@@ -125,7 +125,7 @@ def killed(bench: Bench, report: Report) -> None:
 
 
 def calls(bench: Bench, report: Report) -> None:
-    """Nanoseconds a call; three interleaved runs each, the median."""
+    """Nanoseconds per call: the median of three interleaved runs."""
     settings = {"bare": None, "ours, unlimited": Slice(), "ours, memory": Slice(40960 if not DRY else 4096)}
     settings |= {"ours, cores 100": Slice(cores=100), "ours, cores 99 (not reached)": Slice(cores=99)}
     results: dict[str, list[Json]] = {name: [] for name in settings}
@@ -141,7 +141,7 @@ def calls(bench: Bench, report: Report) -> None:
 
 
 def torch_rates(bench: Bench, report: Report) -> None:
-    """PyTorch's own launch path: steps a second, interleaved."""
+    """PyTorch's own launch path: steps per second, in interleaved runs."""
     for work in ("small", "decode"):
         rates: dict[str, list[float]] = {"bare": [], "ours": [], "ours, cores 100": []}
         for name in ("bare", "ours", "ours, cores 100") * 5:
@@ -155,7 +155,7 @@ def torch_rates(bench: Bench, report: Report) -> None:
 
 
 def _spread(rates: list[float], bare: float) -> str:
-    """Median and range against the bare median, in percent."""
+    """Median and range relative to the bare median, in percent."""
     middle, low, high = (f(rates) / bare * 100 - 100 for f in (statistics.median, min, max))
     return f"{middle:+.1f} % ({low:+.1f} to {high:+.1f})"
 
@@ -222,7 +222,7 @@ def capped(bench: Bench, report: Report, work: Tenant, cap: int, full: float, er
 def split(
     bench: Bench, report: Report, shares: Sequence[int], works: Sequence[Tenant], solos: dict[str, float]
 ) -> None:
-    """Tenants side by side, bare and in their slices: each one's part of what was done."""
+    """Tenants side by side, bare and in their slices: the share of the work that each did."""
     seconds = seconds_of(14)
     name = f"{'/'.join(map(str, shares))}: {' + '.join(work.name for work in works)}"
     cells = {}
@@ -241,7 +241,7 @@ def split(
 
 
 def wake(bench: Bench, report: Report) -> None:
-    """One tenant sleeps through the first half: how soon after waking it has its share."""
+    """One tenant sleeps during the first half. Measures how soon after waking it gets its share."""
     arbiter = bench.arbiter()
     works = [
         Tenant("stream", 1e6, slice=Slice(None, 50, "weight", arbiter)),
@@ -255,7 +255,7 @@ def wake(bench: Bench, report: Report) -> None:
 
 
 def storm(bench: Bench, report: Report) -> None:
-    """Many processes make a context at once."""
+    """Many processes create a context at once."""
     count, cells = (4 if DRY else 32), {}
     for label in ("bare", "ours"):
         environment, _ = bench.environment(Slice(65536 if not DRY else 4096) if label == "ours" else None)

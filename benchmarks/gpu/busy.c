@@ -1,13 +1,13 @@
 /*
  * busy MODE KERNEL_NS START SECONDS [ITERATIONS]: from START (CLOCK_MONOTONIC seconds, 0 = now) keeps the
- * card busy and counts what is done in each second.
+ * card busy and counts the work done in each second.
  *   {"bins": [n, ...], "done": n, "seconds": s, "iterations": i, "kernel_ns": t}
- * stream: launches as fast as they are taken; sync: waits after each; graph: graphs of 50 kernels;
- * late: stream, but silent for the first half.
+ * stream: launches as fast as possible; sync: waits after each; graph: graphs of 50 kernels;
+ * late: stream, but idle for the first half.
  */
 #include "gpu.h"
 
-#define WINDOW 64 /* units under way before we wait for the oldest */
+#define WINDOW 64 /* units in flight before we wait for the oldest */
 #define GRAPH_KERNELS 50
 
 static struct work work;
@@ -69,7 +69,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < WINDOW; i++)
         must(cuEventCreate(&events[i], 2 /* no timing */), "cuEventCreate");
     if (start == 0 && isatty(0) == 0 && argc > 6) {
-        char line[64]; /* calibrated: say so, and be told when to start */
+        char line[64]; /* calibrated: report it, then read when to start */
         printf("{\"ready\": %llu}\n", work.iterations);
         fflush(stdout);
         if (!fgets(line, sizeof line, stdin))
@@ -93,5 +93,5 @@ int main(int argc, char **argv)
     }
     say(bins, (int)seconds, kernels, done, now_s() - from);
     fflush(stdout);
-    _exit(0); /* what is still queued is of no interest */
+    _exit(0); /* what is still queued does not matter */
 }

@@ -1,6 +1,6 @@
 /*
- * facts: what must be known of this machine before its numbers are believed, one JSON object:
- * whether cuGetProcAddress answers with the exported addresses, and what NVML tells of processes.
+ * facts: what you must know about this machine before you trust its numbers, as one JSON object:
+ * whether cuGetProcAddress returns the exported addresses, and what NVML reports about processes.
  */
 #include "gpu.h"
 

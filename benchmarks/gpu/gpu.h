@@ -1,4 +1,4 @@
-/* What the benchmark programs share: a context, a kernel of a given length, a clock. Driver API only. */
+/* Shared by the benchmark programs: a context, a kernel of a given length, a clock. Driver API only. */
 #ifndef KERF_BENCH_GPU_H
 #define KERF_BENCH_GPU_H
 
@@ -26,7 +26,7 @@ extern CUresult cuStreamCreate(CUstream *out, unsigned int flags);
 extern CUresult cuGraphCreate(CUgraph *out, unsigned int flags);
 extern CUresult cuMemAddressReserve(CUdeviceptr *out, size_t bytes, size_t alignment, CUdeviceptr address, unsigned long long flags);
 
-/* A loop of dependent multiply-adds: real work, so that being switched out costs it nothing. */
+/* A loop of dependent multiply-adds: real work, so that time spent switched out does not count. */
 static const char *const PTX =
     ".version 7.0\n.target sm_70\n.address_size 64\n"
     ".visible .entry work(.param .u64 n, .param .u64 out)\n{\n"

@@ -1,4 +1,4 @@
-"""What the benchmark's parts share: slices, programs under way, tenants that run together, the report."""
+"""What the benchmark's parts share: slices, running programs, tenants that run together, the report."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 @dataclass
 class Slice:
-    """A container's slice; `memory` in MiB. None as a whole means bare."""
+    """A container's slice; `memory` is in MiB. None instead of a slice means bare."""
 
     memory: int | None = None
     cores: int | None = None
@@ -39,7 +39,7 @@ class Slice:
 
 @dataclass
 class Report:
-    """Rows of the table and everything behind them."""
+    """Rows of the table and their data."""
 
     part: str
     rows: list[tuple[str, str, str]] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Report:
 
 
 class Bench:
-    """Runs programs bare or in a slice."""
+    """Runs programs, bare or in a slice."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -76,7 +76,7 @@ class Bench:
     def environment(
         self, slice_: Slice | None, extra: dict[str, str] | None = None
     ) -> tuple[dict[str, str], Path | None]:
-        """The environment for one container, and its fresh ledger."""
+        """The environment for one container, with a new ledger."""
         environment = {**os.environ, **(extra or {})}
         if slice_ is None:
             return environment, None
@@ -89,7 +89,7 @@ class Bench:
         return environment, path
 
     def arbiter(self) -> Path:
-        """A fresh node-wide arbiter."""
+        """A new arbiter for the node."""
         self.count += 1
         path = self.folder / f"arbiter{self.count}"
         path.write_bytes(render_arbiter())
@@ -114,21 +114,21 @@ class Bench:
         return Running(process, log, ledger)
 
     def run(self, command: Sequence[str | Path], slice_: Slice | None = None, timeout: float = 120) -> Json:
-        """Run a program to its end: its last line as JSON, and the ledger's events."""
+        """Run a program to its end. Returns its last line as JSON, and the ledger's events."""
         running = self.start(command, slice_)
         return running.finish(timeout)
 
 
 @dataclass
 class Running:
-    """A program under way."""
+    """A running program."""
 
     process: "subprocess.Popen[str]"
     log: Path
     ledger: Path | None
 
     def line(self) -> Json:
-        """The next line it says."""
+        """The next line of its output."""
         assert self.process.stdout
         text = self.process.stdout.readline()
         if not text:
@@ -161,7 +161,7 @@ class Running:
 
 
 def guarded(report: Report, what: str, action: Callable[[], None]) -> None:
-    """One measurement that fails is a line in the report, not the end of it."""
+    """Report a failed measurement and continue with the next."""
     try:
         action()
     except (RuntimeError, OSError, ValueError, KeyError, AssertionError, subprocess.SubprocessError) as error:
@@ -169,7 +169,7 @@ def guarded(report: Report, what: str, action: Callable[[], None]) -> None:
 
 
 def nvml_used(pid: int) -> int | None:
-    """Bytes NVML says a process holds; None when it does not say."""
+    """Bytes that a process holds according to NVML; None if NVML does not report it."""
     if DRY:
         return None
     import pynvml
@@ -184,7 +184,7 @@ def nvml_used(pid: int) -> int | None:
 
 @dataclass
 class Tenant:
-    """A load: `torch` names a PyTorch work, else `mode` and `ns` a synthetic one."""
+    """A load: `torch` names a PyTorch load, `mode` and `ns` a synthetic one."""
 
     mode: str = "stream"
     ns: float = 1e6
@@ -220,7 +220,7 @@ def iterations_per_ms(bench: Bench) -> float:
 
 
 def together(bench: Bench, tenants: Sequence[Tenant], seconds: float) -> list[Json]:
-    """All at once, from the same instant."""
+    """Start all of them at the same instant."""
     per_ms = iterations_per_ms(bench)
     running = [bench.start(tenant.command(seconds, per_ms), tenant.slice) for tenant in tenants]
     for one in running:
@@ -231,11 +231,11 @@ def together(bench: Bench, tenants: Sequence[Tenant], seconds: float) -> list[Js
     return [one.finish(seconds + 60) for one in running]
 
 
-SETTLE = 2  # seconds dropped at the beginning
+SETTLE = 2  # seconds to drop at the beginning
 
 
 def rate(result: Json) -> float:
-    """Work a second, the first seconds dropped."""
+    """Work per second, without the first seconds."""
     bins = result["bins"][SETTLE if len(result["bins"]) > 2 * SETTLE else 1 :]
     return statistics.mean(bins)
 

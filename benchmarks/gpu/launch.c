@@ -1,6 +1,6 @@
 /*
- * launch COUNT: nanoseconds per call, one JSON object: empty kernels by each way to launch, a graph of
- * one, allocation and free with few and many blocks live.
+ * launch COUNT: nanoseconds per call as one JSON object: empty kernels by each way to launch, a graph of
+ * one kernel, allocate and free with few and many blocks live.
  */
 #include "gpu.h"
 
@@ -45,7 +45,7 @@ static void by_async(void)
     must(cuMemFreeAsync(ptr, stream), "cuMemFreeAsync");
 }
 
-/* Batches small enough not to fill the driver's queue; the median batch. */
+/* Batches are small enough not to fill the driver's queue. The result is the median batch. */
 static double time_calls(void (*call)(void), long count)
 {
     double batches[64];

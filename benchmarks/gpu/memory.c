@@ -1,7 +1,7 @@
 /*
- * memory KIND BLOCK_MIB [MOST_MIB]: takes blocks until refused, then blocks of 2 MiB until refused, says what
- * it got, waits for a line (so that the caller can look at NVML), frees everything, takes it all again, and
- * says that too.
+ * memory KIND BLOCK_MIB [MOST_MIB]: allocates blocks until refused, then blocks of 2 MiB until refused, prints
+ * the sum, waits for a line (so that the caller can read NVML), frees everything, allocates it all again, and
+ * prints that sum too.
  *   {"granted": bytes, "error": code}
  *   {"again": bytes}
  * Kinds: alloc managed pitch async pool vmm vmm_released array graph.
@@ -90,7 +90,7 @@ struct fill {
     const char *kind;
     size_t most;
     unsigned long long bytes;
-    int count, error; /* error: of the last refusal, or of the first that was not for want of memory */
+    int count, error; /* error: the last refusal, or the first one that was not out of memory */
 };
 
 static void fill_with(struct fill *fill, size_t block)

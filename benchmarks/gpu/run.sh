@@ -9,7 +9,7 @@ export OUT=${OUT:-$PWD/build/gpu-bench} PYTHONUNBUFFERED=1
 bin=limiter/build/gpu
 mkdir -p "$bin" "$OUT"
 
-# Build here; where that fails, use what was carried.
+# Build here; if that fails, use the carried build.
 if ! make -s -C limiter all; then
     [ -f limiter/build/libkerf.so ] || { echo "no compiler and no libkerf.so"; exit 2; }
     echo "using the libkerf.so that was carried"

@@ -1,4 +1,4 @@
-"""Cases of PyTorch under the limiter, in a process of their own: `smoke.py CASE,… LIMIT_MIB`. Exit 0: all is well."""
+"""Test cases of PyTorch under the limiter, in their own process: `smoke.py CASE,… LIMIT_MIB`. Exits 0 if all pass."""
 
 import gc
 import sys
@@ -11,7 +11,7 @@ GIB = 2**30
 
 
 def fill(step: int) -> tuple[list[torch.Tensor], int, str]:
-    """Blocks of `step` bytes until the limit: the blocks, the bytes, what was raised."""
+    """Allocate blocks of `step` bytes until the limit. Returns the blocks, the bytes and the exception."""
     blocks: list[torch.Tensor] = []
     try:
         while len(blocks) * step < 200 * GIB:
@@ -22,7 +22,7 @@ def fill(step: int) -> tuple[list[torch.Tensor], int, str]:
 
 
 def memory(limit: int) -> dict[str, object]:
-    """Fill the slice, be refused the right way, free, fill it again."""
+    """Fill the slice, get the right error, free, fill it again."""
     free, total = torch.cuda.mem_get_info()
     blocks, granted, raised = fill(64 << 20)
     del blocks
@@ -40,7 +40,7 @@ def memory(limit: int) -> dict[str, object]:
 
 
 def graph(_: int) -> dict[str, object]:
-    """Capture and replay, with the pacer at work."""
+    """Capture and replay a graph, with the pacer active."""
     x = torch.randn(2048, 2048, device="cuda", dtype=torch.bfloat16)
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
@@ -60,7 +60,7 @@ def graph(_: int) -> dict[str, object]:
 
 
 def triton_kernel(_: int) -> dict[str, object]:
-    """A Triton kernel, compiled and run."""
+    """Compile and run a Triton kernel."""
     sys.path.insert(0, str(Path(__file__).parent))
     from triton_add import add
 
@@ -73,7 +73,7 @@ def triton_kernel(_: int) -> dict[str, object]:
 
 
 def blas(_: int) -> dict[str, object]:
-    """The cuBLAS and cuDNN libraries start and work; the limited rate is reported."""
+    """The cuBLAS and cuDNN libraries start and work. Reports the limited rate."""
     x = torch.randn(4096, 4096, device="cuda", dtype=torch.bfloat16)
     image, kernel = torch.randn(8, 64, 64, 64, device="cuda"), torch.randn(64, 64, 3, 3, device="cuda")
     torch.nn.functional.conv2d(image, kernel)
@@ -91,7 +91,7 @@ def _child(rank: int, queue: "torch.multiprocessing.Queue[int]") -> None:
 
 
 def processes(_: int) -> dict[str, object]:
-    """Children by spawn share the slice; a DataLoader's forked workers do not disturb."""
+    """Spawned children share the slice, and a DataLoader's forked workers cause no error."""
     context = torch.multiprocessing.get_context("spawn")
     queue = context.Queue()
     children = [context.Process(target=_child, args=(rank, queue)) for rank in range(2)]

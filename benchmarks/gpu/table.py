@@ -1,7 +1,7 @@
 """The benchmark's results as Markdown: `table.py OUT [PAGE]`.
 
-Reads OUT/part*.json. With a page, replaces what stands between its lines `<!-- measured -->` and
-`<!-- /measured -->`; without one, prints.
+Reads OUT/part*.json. With a page, replaces the text between its lines `<!-- measured -->` and
+`<!-- /measured -->`. Without one, prints.
 """
 
 import json
@@ -23,12 +23,12 @@ MIB = 2**20
 
 
 def render_row(*cells: str) -> str:
-    """One line of a table; the first cell is its heading."""
+    """One line of a table. The first cell is its heading."""
     return f"| {' | '.join(cells)} |"
 
 
 def render_fill(kind: str, fill: Json, limit_mib: int) -> str:
-    """What one way to allocate came to: use by NVML against the limit, and the part that the program got."""
+    """The result of one way to allocate: use by NVML against the limit, and the share that the program got."""
     granted = f"{fill['granted'] / limit_mib / MIB * 100:.1f} % to the program"
     if kind == "managed":
         return granted
@@ -38,7 +38,7 @@ def render_fill(kind: str, fill: Json, limit_mib: int) -> str:
 
 
 def render_memory(data: Json) -> list[str]:
-    """One line per way to allocate, one column per limit; nothing when none was measured."""
+    """One line per way to allocate, one column per limit. Empty if none was measured."""
     fills: dict[tuple[str, str], dict[int, str]] = {}
     for key, fill in data.items():
         if found := MEMORY.fullmatch(key):
@@ -61,7 +61,7 @@ def render_memory(data: Json) -> list[str]:
 
 
 def render_part(result: Json) -> list[str]:
-    """One part under its heading; failures are named, not left out."""
+    """One part under its heading, failures included."""
     rows = [row for row in result["rows"] if not row[0].startswith("memory: ")]
     lines = [f"### {TITLES[result['part']]}", "", *render_memory(result["data"])]
     if rows:
@@ -74,7 +74,7 @@ def render_part(result: Json) -> list[str]:
 
 
 def render_results(folder: Path) -> str:
-    """All parts found in a folder, in order."""
+    """All parts in a folder, in order."""
     paths = sorted(folder.glob("part*.json"))
     if not paths:
         raise SystemExit(f"no part*.json in {folder}")
@@ -82,7 +82,7 @@ def render_results(folder: Path) -> str:
 
 
 def paste(page: Path, text: str) -> None:
-    """Replace what stands between the page's markers."""
+    """Replace the text between the page's markers."""
     before, found, rest = page.read_text().partition(f"{BEGIN}\n")
     _, ended, after = rest.partition(END)
     if not found or not ended:

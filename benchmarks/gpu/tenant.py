@@ -1,4 +1,4 @@
-"""A PyTorch tenant: `tenant.py WORK SECONDS`. Says {"ready": 1}, reads its start time, works, counts.
+"""A PyTorch tenant: `tenant.py WORK SECONDS`. Prints {"ready": 1}, reads its start time, works and counts.
 
 gemm: bf16 matrix products of 8192; small: elementwise operations of a few microseconds; decode: a tiny language
 model's loop, one token at a time; copy: device copies of 1 GiB.
@@ -59,7 +59,7 @@ WORKS = {"gemm": gemm, "small": small, "copy": copy, "decode": decode}
 
 
 def main(work: str, seconds: float) -> None:
-    """Count finished steps by the second."""
+    """Count finished steps per second."""
     step, pending, bins = WORKS[work](), collections.deque[torch.cuda.Event](), [0] * (int(seconds) + 2)
     for _ in range(20):
         step()

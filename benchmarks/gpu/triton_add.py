@@ -1,4 +1,4 @@
-"""A Triton kernel in a module of its own: the compiler wants to read its source."""
+"""A Triton kernel in its own module, because the compiler reads its source."""
 
 import torch
 import triton

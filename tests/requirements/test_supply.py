@@ -113,13 +113,13 @@ def test_a_database_that_knows_nothing_is_not_a_clean_bill() -> None:
 
     assert AUDIT.verdict({"dependencies": [clean]}) == (["1 packages audited, 0 vulnerabilities"], 0)
     assert AUDIT.verdict({"dependencies": [skipped]}) == (
-        ["not audited: 1 of 1 packages, the database did not know them", "0 packages audited, 0 vulnerabilities"],
+        ["not audited: 1 of 1 packages that the database does not know", "0 packages audited, 0 vulnerabilities"],
         0,
     )
     assert AUDIT.verdict({"dependencies": [clean, skipped, bad]}) == (
         [
             "c 2: CVE-1, fixed in 3",
-            "not audited: 1 of 3 packages, the database did not know them",
+            "not audited: 1 of 3 packages that the database does not know",
             "2 packages audited, 1 vulnerabilities",
         ],
         1,
