@@ -35,12 +35,11 @@ from kerf.wire.annotations import GRANT, parse_grant, render_grant
 from kerf.wire.cdi import Edits
 from kerf.wire.errors import WireError
 from kerf.wire.limiter import Policy, render_ledger
-from kerf.wire.objects import parse_holding
+from kerf.wire.objects import is_finished, parse_holding
 from kerf.wire.resources import containers_of, parse_pod, stages_of
 
 _LOG = logging.getLogger("kerf.deviceplugin.admission")
 Json = dict[str, Any]
-_FINISHED = frozenset({"Succeeded", "Failed"})
 MOST_RECENT = 512
 """Pods let in that a concurrent list may have missed; more than can start while one list is read."""
 
@@ -111,8 +110,7 @@ class Admission:
     def holding(self, pod: Json) -> Holding | Refusal:
         """What the pod's grant says, if it may run here at all."""
         name = f"{_meta(pod, 'namespace')}/{_meta(pod, 'name')}"
-        phase = str((pod.get("status") or {}).get("phase", ""))
-        if (pod.get("spec") or {}).get("nodeName") != self._rules.node or phase in _FINISHED:
+        if (pod.get("spec") or {}).get("nodeName") != self._rules.node or is_finished(pod):
             return Refusal(Why.NOT_HERE, f"pod {name} is not bound to node {self._rules.node}, or has finished")
         if GRANT not in _annotations(pod):
             message = f"pod {name} has no grant ({GRANT}): it was not placed by Kerf's scheduler"
@@ -158,7 +156,7 @@ class Admission:
     def clean(self) -> int:
         """Remove what belongs to pods that are gone or finished; how many things went. Raises KubeError."""
         listing = self.list_pods(fresh=True)
-        live = {_meta(pod, "uid") for pod in listing.pods if (pod.get("status") or {}).get("phase") not in _FINISHED}
+        live = {_meta(pod, "uid") for pod in listing.pods if not is_finished(pod)}
         with self._lock:
             live |= {tenant.holding.uid for at, tenant in self._recent if at > listing.moment}
             return self._files.remove_except(frozenset(live))
@@ -225,7 +223,7 @@ def _grant(text: str) -> Grant | None:
 
 def _tenant(pod: Json, let_in: dict[str, Grant]) -> Tenant | None:
     """What another pod holds: what it was let in with, whatever its annotation says now."""
-    if (pod.get("status") or {}).get("phase") in _FINISHED:
+    if is_finished(pod):
         return None
     uid, name = _meta(pod, "uid"), f"{_meta(pod, 'namespace')}/{_meta(pod, 'name')}"
     if uid in let_in:

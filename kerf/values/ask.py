@@ -12,6 +12,10 @@ class Stage(StrEnum):
     INIT = "init"  # runs alone, after the sidecars that were declared before it
 
 
+Stages = tuple[tuple[str, Stage], ...]
+"""A pod's containers by name, in the order in which they start, each with its stage."""
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerAsk:
     """What one container wants on each of `cards` distinct cards.

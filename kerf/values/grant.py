@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kerf.values.ask import Stage
+from kerf.values.ask import Stage, Stages
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -73,10 +73,10 @@ class Holding:
     uid: str
     node: str
     grant: Grant
-    stages: tuple[tuple[str, Stage], ...] = field(default=())
+    stages: Stages = field(default=())
 
 
-def card_uses(grant: Grant, stages: Mapping[str, Stage] | tuple[tuple[str, Stage], ...]) -> dict[str, CardUse]:
+def card_uses(grant: Grant, stages: Mapping[str, Stage] | Stages) -> dict[str, CardUse]:
     """What a pod holds of each card, by Kubernetes' effective-request rule applied card by card.
 
     max( apps + sidecars, each plain init container + the sidecars declared before it ). `stages` lists the pod's

@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Self
 
-from kerf.values.ask import ContainerAsk, PodAsk, Stage
+from kerf.values.ask import ContainerAsk, PodAsk, Stage, Stages
 from kerf.values.device import Card, Mode
 from kerf.values.grant import Grant
 
@@ -222,7 +222,7 @@ def effective(parts: Iterable[tuple[Stage, Mapping[str, Amount]]]) -> Usage:
     return Usage.build(peak)
 
 
-def usage_of_grant(grant: Grant, stages: tuple[tuple[str, Stage], ...], name_of: Mapping[str, str]) -> Usage:
+def usage_of_grant(grant: Grant, stages: Stages, name_of: Mapping[str, str]) -> Usage:
     """What a pod holds by the name (a class's slug) of each of its cards; unknown cards count under "?"."""
     order = [*stages, *((c.name, Stage.APP) for c in grant.containers if c.name not in dict(stages))]
     parts = []

@@ -127,3 +127,8 @@ def with_slicing(cards: Iterable[Card], vendors: Iterable[Vendor]) -> tuple[Card
 
 def _slicing(card: Card, vendor: Vendor | None) -> Slicing:
     return vendor.slicing_of(card) if vendor else NotSliced(f"Kerf knows no vendor {card.vendor}")
+
+
+def words_of(vendors: Iterable[Vendor]) -> tuple[ResourceNames, ...]:
+    """Every vendor's words, in the same order."""
+    return tuple(vendor.words for vendor in vendors)

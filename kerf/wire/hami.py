@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from kerf.values.ask import Stage
+from kerf.values.ask import Stages
 from kerf.values.device import Card, Mode
 from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.values.health import HEALTHY, SUSPECT
@@ -25,7 +25,7 @@ def parse_register(text: str, key: str, vendor: str) -> tuple[Card, ...]:
     return tuple(sorted(cards, key=lambda card: (card.index, card.id)))
 
 
-def parse_allocated(text: str, key: str, vendor: str, stages: tuple[tuple[str, Stage], ...]) -> Grant:
+def parse_allocated(text: str, key: str, vendor: str, stages: Stages) -> Grant:
     """The grant of `…-devices-allocated`: "UUID,NVIDIA,MiB,cores:" per device, ";" after each container.
 
     HAMi 2.10 leaves out the empty place of a container without devices, so when there are fewer places than

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kerf.values.ask import Stage
+from kerf.values.ask import Stages
 from kerf.values.device import Card
 from kerf.values.grant import Grant, Holding
 from kerf.values.node import Node, Taint
@@ -12,18 +12,19 @@ from kerf.values.vendor import Vendor, with_slicing
 from kerf.wire import annotations as ours
 from kerf.wire import hami, inventory
 from kerf.wire.errors import WireError
+from kerf.wire.json import Json, at, text_at
 from kerf.wire.resources import stages_of
 
-Json = Mapping[str, Any]
-_FINISHED = frozenset({"Succeeded", "Failed"})
+FINISHED = frozenset({"Succeeded", "Failed"})
+"""Phases of a pod that has given back what it held."""
 _BLOCKING = ("NoSchedule", "NoExecute")
 
 
 def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
     """A node with its cards. Never raises: what cannot be read becomes the node's `problem` and no cards."""
-    meta, spec, status = _part(node, "metadata"), _part(node, "spec"), _part(node, "status")
-    notes = _part(meta, "annotations")
-    allocatable = _part(status, "allocatable")
+    meta, spec, status = at(node, "metadata"), at(node, "spec"), at(node, "status")
+    notes = at(meta, "annotations")
+    allocatable = at(status, "allocatable")
     cards: tuple[Card, ...] = ()
     problem = ""
     cpu = memory = 0
@@ -38,7 +39,7 @@ def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
         cards=cards,
         cpu_milli=cpu,
         memory_mib=memory,
-        labels=tuple(sorted((str(k), str(v)) for k, v in _part(meta, "labels").items())),
+        labels=tuple(sorted((str(k), str(v)) for k, v in at(meta, "labels").items())),
         cordoned=tuple(
             sorted({word.strip() for key in ours.CORDON for word in str(notes.get(key) or "").split(",")} - {""})
         ),
@@ -47,6 +48,11 @@ def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
         taints=_taints(spec.get("taints")),
         problem=problem,
     )
+
+
+def is_finished(pod: Json) -> bool:
+    """Whether a pod has run to its end, so that it holds nothing any more."""
+    return text_at(pod, "status", "phase") in FINISHED
 
 
 def parse_holding(pod: Json, vendors: tuple[Vendor, ...]) -> Holding | None:
@@ -62,11 +68,11 @@ def parse_holding(pod: Json, vendors: tuple[Vendor, ...]) -> Holding | None:
 
 
 def _holding(pod: Json, vendors: tuple[Vendor, ...]) -> Holding | None:
-    meta, spec, status = _part(pod, "metadata"), _part(pod, "spec"), _part(pod, "status")
+    meta, spec = at(pod, "metadata"), at(pod, "spec")
     node = spec.get("nodeName")
-    if not node or str(status.get("phase")) in _FINISHED:
+    if not node or is_finished(pod):
         return None
-    notes = _part(meta, "annotations")
+    notes = at(meta, "annotations")
     stages = stages_of(spec)
     grant = _grant(notes, stages, str(node), vendors)
     if not grant:
@@ -85,7 +91,7 @@ def render_eviction(namespace: str, name: str, uid: str) -> dict[str, Any]:
     }
 
 
-def _grant(notes: Json, stages: tuple[tuple[str, Stage], ...], node: str, vendors: tuple[Vendor, ...]) -> Grant:
+def _grant(notes: Json, stages: Stages, node: str, vendors: tuple[Vendor, ...]) -> Grant:
     if ours.GRANT in notes:
         return ours.parse_grant(str(notes[ours.GRANT]))
     if notes.get(hami.NODE) != node:
@@ -131,8 +137,3 @@ def _ready(status: Json) -> bool:
         else []
     )
     return all(word == "True" for word in said)
-
-
-def _part(value: Json, key: str) -> Json:
-    part = value.get(key)
-    return part if isinstance(part, Mapping) else {}

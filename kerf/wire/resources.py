@@ -6,7 +6,7 @@ The same reading serves webhook, scheduler, device plugin and quota, so all of t
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Wishes
+from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Stages, Wishes
 from kerf.values.policy import Defaults
 from kerf.values.units import milli, parse_quantity, parse_whole, to_mib
 from kerf.values.vendor import ResourceNames
@@ -120,7 +120,7 @@ def containers_of(spec: Json) -> Iterator[tuple[Json, Stage]]:
         yield container, Stage.APP
 
 
-def stages_of(spec: Json) -> tuple[tuple[str, Stage], ...]:
+def stages_of(spec: Json) -> Stages:
     """The pod's containers with their stages, as `kerf.values.grant.card_uses` wants them."""
     return tuple((str(container.get("name", "")), stage) for container, stage in containers_of(spec))
 

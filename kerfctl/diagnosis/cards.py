@@ -11,13 +11,13 @@ from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.annotations import GRANT
 from kerf.wire.errors import WireError
 from kerf.wire.inventory import KEY as INVENTORY
-from kerf.wire.objects import parse_holding, parse_node
+from kerf.wire.json import at
+from kerf.wire.objects import is_finished, parse_holding, parse_node
 from kerf.wire.resources import parse_pod
 from kerfctl.diagnosis.dump import Dump, Finding, Json, Level, name_of, notes_of
 
 CARD_LABELS = ("nvidia.com/gpu.present", "feature.node.kubernetes.io/pci-10de.present")
 """Written by GPU feature discovery and node feature discovery."""
-_FINISHED = frozenset({"Succeeded", "Failed"})
 
 
 def inventories(dump: Dump) -> Iterator[Finding]:
@@ -113,9 +113,9 @@ def grants(dump: Dump) -> Iterator[Finding]:
     """Every bound pod that asks for cards holds a grant of cards that its node has."""
     cards = {node.name: {card.id for card in node.cards} for node in _nodes(dump)}
     for pod in dump.pods:
-        spec, phase = pod.get("spec") or {}, str((pod.get("status") or {}).get("phase"))
+        spec = at(pod, "spec")
         node = spec.get("nodeName")
-        if not node or phase in _FINISHED:
+        if not node or is_finished(pod):
             continue
         try:
             holding = parse_holding(pod, VENDORS)

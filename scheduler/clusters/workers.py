@@ -37,7 +37,7 @@ class Need:
 
 def need_of(workload: Dispatchable, store: Store) -> Need:
     """What the pods of a workload ask of a cluster. Raises WireError."""
-    names = tuple(vendor.names for vendor in store.vendors)
+    names = store.names
     asks: list[PodAsk] = []
     for group in workload.groups:
         ask = parse_pod(group.pod, names, store.policy.defaults)

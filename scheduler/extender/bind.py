@@ -15,7 +15,7 @@ from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import Busy, KubeError, NotFound, Unreachable, Unsent, Withheld
 from kerf.kube.leadership import ALONE, Tenure
-from kerf.values.ask import PodAsk
+from kerf.values.ask import PodAsk, Stages
 from kerf.values.grant import Grant
 from kerf.values.verdict import Misfit
 from kerf.wire.annotations import GRANT, render_grant
@@ -24,7 +24,6 @@ from kerf.wire.extender import BindQuery
 from kerf.wire.resources import parse_pod, stages_of
 from scheduler.core.explain import explain_misfit
 from scheduler.metrics import SchedulerMetrics
-from scheduler.state.pending import Stages
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.bind")
@@ -80,7 +79,7 @@ class Binder:
         pod = self._kube.get(paths.pod(query.namespace, query.name))
         if pod["metadata"].get("uid") != query.uid:
             raise NotFound(404, "NotFound", f"pod {query.namespace}/{query.name} was replaced by another of its name")
-        names = tuple(vendor.names for vendor in self._store.vendors)
+        names = self._store.names
         return parse_pod(pod, names, self._store.policy.defaults), stages_of(pod["spec"])
 
     def _post(self, query: BindQuery, grant: Grant, term: int) -> str:

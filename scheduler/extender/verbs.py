@@ -49,7 +49,7 @@ class Verbs:
     def __init__(self, store: Store, metrics: SchedulerMetrics) -> None:
         self._store = store
         self._metrics = metrics
-        self._names = tuple(vendor.names for vendor in store.vendors)
+        self._names = store.names
         self._asks: OrderedDict[tuple[str, str], PodAsk] = OrderedDict()
 
     def filter(self, body: bytes) -> bytes:

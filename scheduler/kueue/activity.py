@@ -25,7 +25,7 @@ def activity_by_tenant(store: Store, workloads: Iterable[Json] | None) -> dict[s
         waiting = [w for w in store.pending.pods.values() if not w.problem]
         used = {share.tenant.name: store.quotas.used(share) for share in store.quotas.shares.tenants}
         tenants = [share.tenant for share in store.quotas.shares.tenants]
-    names = tuple(vendor.names for vendor in store.vendors)
+    names = store.names
     found = {}
     for tenant in tenants:
         pods = [w for w in waiting if w.ask.namespace in tenant.namespaces]

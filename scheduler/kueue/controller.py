@@ -153,7 +153,7 @@ class QuotaController:
         live = self._managed.items()
         if not shares.tenants and not live:
             return
-        names = tuple(vendor.names for vendor in self._store.vendors)
+        names = self._store.names
         failed: KubeError | None = None
         for change in changes(desired(shares, self._store.policy.quota, names), live):
             try:

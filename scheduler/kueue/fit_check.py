@@ -187,7 +187,7 @@ class FitCheck:
 
     def _members(self, workload: Json) -> tuple[list[Member], list[str], NoPlace | None]:
         """The workload's pods that ask for cards, the names of their podsets, or why they cannot be read."""
-        names = tuple(vendor.names for vendor in self._store.vendors)
+        names = self._store.names
         members: list[Member] = []
         annotated = []
         for name, count, template, classes in kueue.podsets_of(workload, names):

@@ -100,7 +100,7 @@ class QuotaKeeper:
             listed, tenants = self._listed, dict(self._tenants)
             hard = list(self._hard.values())
         policy, now = self._store.policy, self._clock()
-        names = tuple(vendor.names for vendor in self._store.vendors)
+        names = self._store.names
         limits = parse_hard(hard, names)
         off = policy.quota.engine is QuotaEngine.OFF
         if not (listed or off):

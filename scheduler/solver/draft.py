@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from kerf.values.ask import ContainerAsk, PodAsk, Stage
+from kerf.values.ask import ContainerAsk, PodAsk, Stages
 from kerf.values.device import Card
 from kerf.values.grant import CardUse, Grant, card_uses
 from scheduler.core.fit import accepts, largest_slice
@@ -23,7 +23,7 @@ COST_STEP = 100  # costs closer than this are equal, so that nodes fill in the o
 EMPTY_COST = 8_000  # opening an empty card costs more than the worst fit on an opened one (4,000)
 
 
-def stages_of(ask: PodAsk) -> tuple[tuple[str, Stage], ...]:
+def stages_of(ask: PodAsk) -> Stages:
     """The asking containers with their stages, as `card_uses` wants them."""
     return tuple((container.name, container.stage) for container in ask.containers)
 

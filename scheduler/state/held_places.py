@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kerf.values.ask import ContainerAsk, PodAsk
+from kerf.values.ask import ContainerAsk, PodAsk, Stages
 from kerf.values.grant import Grant
 from kerf.values.node import Node
 from kerf.values.verdict import FOREVER, Misfit, Reason
 from scheduler.core.columns import Ints
 from scheduler.core.eligible import NOT_ELIGIBLE
 from scheduler.core.explain import explain_misfit
-from scheduler.state.pending import Stages
 
 if TYPE_CHECKING:
     from scheduler.state.store import Store

@@ -4,9 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from kerf.values.ask import PodAsk, Stage
-
-Stages = tuple[tuple[str, Stage], ...]
+from kerf.values.ask import PodAsk, Stages
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Nothing is counted while nobody has a quota, so that a cluster without tenants p
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from kerf.values.ask import PodAsk, Stage
+from kerf.values.ask import PodAsk, Stages
 from kerf.values.grant import Grant, Holding
 from kerf.values.node import Node
 from kerf.values.overdrawn import overdrawn, overdrawn_namespace
@@ -25,8 +25,6 @@ from kerf.wire.resourcequota import HardQuota
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares, TenantShare
 from scheduler.state.bookings import Booking
-
-Stages = tuple[tuple[str, Stage], ...]
 
 
 @dataclass(frozen=True, slots=True)

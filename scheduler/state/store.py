@@ -12,14 +12,14 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from kerf.values.ask import PodAsk
+from kerf.values.ask import PodAsk, Stages
 from kerf.values.grant import Grant, Holding, card_uses
 from kerf.values.node import Node
 from kerf.values.policy import SchedulingPolicy
-from kerf.values.vendor import Vendor
+from kerf.values.vendor import Vendor, words_of
 from kerf.values.verdict import Misfit, Reason
 from kerf.wire.errors import WireError
-from kerf.wire.objects import parse_node
+from kerf.wire.objects import is_finished, parse_node
 from kerf.wire.resourcequota import HardQuota
 from kerf.wire.resources import ADMISSION, parse_pod, stages_of
 from scheduler.quota.capacity import Capacity
@@ -29,14 +29,13 @@ from scheduler.state.engine import Engine
 from scheduler.state.fleet import Fleet
 from scheduler.state.held_places import HeldPlaces
 from scheduler.state.ledger import Ledger
-from scheduler.state.pending import Pending, Stages, Waiting
+from scheduler.state.pending import Pending, Waiting
 from scheduler.state.quotas import QuotaLedger
 
 _LOG = logging.getLogger("kerf.store")
 Json = Mapping[str, Any]
 CHUNK = 500
 """Pods applied in one hold of the lock after a relist, so that a filter never waits for 40,000 of them."""
-_FINISHED = frozenset({"Succeeded", "Failed"})
 
 
 class Store:
@@ -63,7 +62,7 @@ class Store:
         self.inventory = 0
         """Counts changes of nodes."""
         self._clock = clock
-        self._names = tuple(vendor.names for vendor in vendors)
+        self.names = words_of(vendors)
         self._nodes: dict[str, Node] = {}
         self._binding: set[str] = set()
 
@@ -139,7 +138,7 @@ class Store:
     def _apply_pod(self, kind: str, item: Json) -> None:
         meta, spec = item.get("metadata") or {}, item.get("spec") or {}
         uid = str(meta.get("uid", ""))
-        if kind == "DELETED" or (item.get("status") or {}).get("phase") in _FINISHED:
+        if kind == "DELETED" or is_finished(item):
             self._forget(uid)
         elif spec.get("nodeName"):
             self._bound(uid, item)
@@ -149,7 +148,7 @@ class Store:
     def _wait(self, uid: str, item: Json) -> None:
         meta = item["metadata"]
         try:
-            ask, problem = parse_pod(item, self._names, self.policy.defaults), ""
+            ask, problem = parse_pod(item, self.names, self.policy.defaults), ""
         except WireError as error:
             ask = PodAsk(str(meta.get("namespace") or "default"), str(meta.get("name", "")), uid)
             problem = str(error)
@@ -184,7 +183,7 @@ class Store:
         """A pod that Kueue admitted is bound: the place that was held for it is not held any longer."""
         if ADMISSION in (item["metadata"].get("annotations") or {}):
             with suppress(WireError):
-                self.held_places.pass_by(parse_pod(item, self._names, self.policy.defaults))
+                self.held_places.pass_by(parse_pod(item, self.names, self.policy.defaults))
 
     # ---- the ledger
     def begin_bind(self, uid: str) -> bool:

@@ -11,7 +11,7 @@ from kerf.testing.builders import a_grant, a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
 from kerf.values.grant import CardUse
 from kerf.values.policy import SchedulingPolicy
-from kerf.vendors.registry import VENDORS
+from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.resources import parse_pod, stages_of
 from scheduler import leader
 from scheduler.leader import CatchUp, LeaderLoops
@@ -72,7 +72,7 @@ def test_old_assumptions_end_with_the_api_servers_word():
     world = World()
     world.follow()
     pod = a_pod("early")
-    ask = parse_pod(pod, tuple(v.names for v in VENDORS), SchedulingPolicy().defaults)
+    ask = parse_pod(pod, NAMES, SchedulingPolicy().defaults)
     world.store.assume(ask, "node-1", stages_of(pod["spec"]))
     assert world.store.ledger.counts()[State.ASSUMED] == 1
 

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerf.values.ask import Stage
+from kerf.values.ask import Stage, Stages
 from kerf.values.grant import CardUse, ContainerGrant, Grant, Slice, card_uses
 
-Stages = tuple[tuple[str, Stage], ...]
 CARDS = ("GPU-0", "GPU-1", "GPU-2")
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerf.values.ask import Stage
+from kerf.values.ask import Stage, Stages
 from kerf.values.device import Card, Mode
 from kerf.values.grant import ContainerGrant, Grant, Slice, card_uses
 from kerf.values.health import HEALTHY, SUSPECT
@@ -124,7 +124,7 @@ STAGES = st.lists(st.sampled_from([Stage.INIT, Stage.SIDECAR]), max_size=3).flat
 
 
 @st.composite
-def allocations(draw: st.DrawFn) -> tuple[tuple[tuple[str, Stage], ...], Grant]:
+def allocations(draw: st.DrawFn) -> tuple[Stages, Grant]:
     stages = draw(STAGES)
     containers = []
     for name, _ in stages:
@@ -141,9 +141,7 @@ def as_places(grant: Grant, *, empty: bool = True) -> str:
 
 
 @given(allocations())
-def test_a_documented_record_is_read_container_by_container(
-    pod: tuple[tuple[tuple[str, Stage], ...], Grant],
-) -> None:
+def test_a_documented_record_is_read_container_by_container(pod: tuple[Stages, Grant]) -> None:
     stages, grant = pod
 
     assert parse_allocated(as_places(grant), ALLOCATED, "nvidia", stages) == Grant(
@@ -152,9 +150,7 @@ def test_a_documented_record_is_read_container_by_container(
 
 
 @given(allocations())
-def test_a_record_with_lost_places_never_counts_too_little(
-    pod: tuple[tuple[tuple[str, Stage], ...], Grant],
-) -> None:
+def test_a_record_with_lost_places_never_counts_too_little(pod: tuple[Stages, Grant]) -> None:
     stages, grant = pod
     counted = card_uses(parse_allocated(as_places(grant, empty=False), ALLOCATED, "nvidia", stages), stages)
 

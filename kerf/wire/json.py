@@ -1,0 +1,33 @@
+"""Reading JSON of which nothing is certain: typed access that never raises.
+
+For objects of the API server and of users, where a missing or odd part means "none". Where a wrong part is an error
+that a user must read, use `kerf.wire.fields`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+Json = Mapping[str, Any]
+"""A JSON object as it is read. Nobody changes it."""
+_EMPTY: Json = {}
+
+
+def at(value: object, *path: str) -> Json:
+    """The object at a path; an empty one if there is none."""
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else _EMPTY
+
+
+def text_at(value: object, *path: str) -> str:
+    """The text at a path; empty if there is none. Numbers and the like count as none."""
+    *above, key = path
+    found = at(value, *above).get(key)
+    return found if isinstance(found, str) else ""
+
+
+def items_at(value: object, *path: str) -> tuple[Json, ...]:
+    """The objects in the list at a path; none if there is no list. Items that are no objects are left out."""
+    *above, key = path
+    found = at(value, *above).get(key)
+    return tuple(item for item in found if isinstance(item, Mapping)) if isinstance(found, list) else ()
