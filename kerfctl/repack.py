@@ -61,9 +61,8 @@ def _as_text(repack: Any) -> str:
 
 def _apply(args: argparse.Namespace, repack: Any) -> int:
     """Evict one pod after another, each only while the live state is what the plan expects."""
-    from kerf.kube import paths
     from kerf.kube.errors import KubeError
-    from kerf.wire.objects import render_eviction
+    from kerf.kube.evict import AlreadyGone, NotEvicted, evict
     from kerfctl.cluster import connect_to
 
     kube = connect_to(args)
@@ -71,10 +70,13 @@ def _apply(args: argparse.Namespace, repack: Any) -> int:
         step = f"stopped before move {number} of {len(repack.moves)}, {move.pod}"
         if surprise := _surprise(kube, args.policy, move):
             raise FailureError(f"{step}: {surprise}")
-        namespace, _, name = move.pod.partition("/")
+        found = evict(kube, move.pod, move.uid)
+        if isinstance(found, NotEvicted):
+            raise FailureError(f"{step}: {found.reason}")
+        if isinstance(found, AlreadyGone):
+            raise FailureError(f"{step}: it does not exist any more")
         try:
-            kube.create(paths.eviction(namespace, name), render_eviction(namespace, name, move.uid))
-            _await_gone(kube, namespace, name, move.uid)
+            _await_gone(kube, move)
         except KubeError as error:
             raise FailureError(f"{step}: {error}") from error
         print(f"{number}. evicted {move.pod} from {move.from_node}")
@@ -98,16 +100,17 @@ def _surprise(kube: Any, policy: str | None, move: Any) -> str:
     return ""
 
 
-def _await_gone(kube: Any, namespace: str, name: str, uid: str) -> None:
+def _await_gone(kube: Any, move: Any) -> None:
     from kerf.kube import paths
     from kerf.kube.errors import NotFound
 
+    path = paths.pod(*move.pod.split("/"))
     deadline = time.monotonic() + GONE_SECONDS
     while time.monotonic() < deadline:
         try:
-            if kube.get(paths.pod(namespace, name))["metadata"]["uid"] != uid:
+            if kube.get(path)["metadata"]["uid"] != move.uid:
                 return
         except NotFound:
             return
         time.sleep(0.5)
-    raise FailureError(f"{namespace}/{name} is still ending after {GONE_SECONDS:.0f} s; nothing further was evicted")
+    raise FailureError(f"{move.pod} is still terminating after {GONE_SECONDS:.0f} s; nothing further was evicted")

@@ -15,13 +15,12 @@ from deviceplugin.kubelet.admission import Admission
 from deviceplugin.kubelet.board import Board
 from deviceplugin.kubelet.ledgers import Ledgers
 from deviceplugin.kubelet.processes import Processes
-from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError
+from kerf.kube.evict import AlreadyGone, Evicted, NotEvicted, evict
 from kerf.probes.base import Probe, ProcessUse
 from kerf.values.units import MIB
 from kerf.wire.limiter import LedgerView
-from kerf.wire.objects import render_eviction
 
 _LOG = logging.getLogger("kerf.deviceplugin.monitor")
 Json = dict[str, Any]
@@ -202,13 +201,14 @@ class Monitor(Collector):
                 self._evict(pod)
 
     def _evict(self, pod: Json) -> None:
-        meta = pod["metadata"]
-        body = render_eviction(meta["namespace"], meta["name"], meta["uid"])
-        try:
-            self._kube.create(paths.eviction(meta["namespace"], meta["name"]), body)
-            _LOG.warning("evicted pod %s/%s for use past the limiter", meta["namespace"], meta["name"])
-        except KubeError as error:
-            _LOG.warning("pod %s/%s is not evicted: %s", meta["namespace"], meta["name"], error)
+        key = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+        match evict(self._kube, key, pod["metadata"]["uid"]):
+            case Evicted():
+                _LOG.warning("evicted pod %s for use past the limiter", key)
+            case NotEvicted(reason):
+                _LOG.warning("pod %s is not evicted: %s", key, reason)
+            case AlreadyGone():
+                pass
 
 
 def _row(view: LedgerView, index: int, seen: Seen | None) -> Json:

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from kerf.kube import paths
 from kerf.kube.client import Kube
-from kerf.kube.errors import Busy, NotFound
+from kerf.kube.errors import NotFound
+from kerf.kube.evict import AlreadyGone, Evicted, NotEvicted, evict
 from kerf.wire import kueue
-from kerf.wire.objects import render_eviction
 from scheduler.quota.evict import Running, victims
 from scheduler.state.bookings import State
 from scheduler.state.store import Store
@@ -63,18 +62,19 @@ class Overdraft:
             ]
 
     def _evict(self, one: Running) -> None:
-        namespace, name, uid = one.name.split("/")
-        try:
-            self._kube.create(paths.eviction(namespace, name), render_eviction(namespace, name, uid))
-        except (NotFound, Busy) as error:  # gone already, or its budget forbids it for now
-            _LOG.info("%s/%s is not evicted for quota now: %s", namespace, name, error)
-            return
-        self._asked.add(one.name)
-        _LOG.info("evicted %s/%s: tenant %s borrows what the cards no longer give", namespace, name, one.tenant)
+        key, _, uid = one.name.rpartition("/")
+        match evict(self._kube, key, uid):
+            case Evicted():
+                self._asked.add(one.name)
+                _LOG.info("evicted %s: tenant %s is over its guarantee and capacity was lost", key, one.tenant)
+            case NotEvicted(reason):
+                _LOG.warning("%s is not evicted for quota now: %s", key, reason)
+            case AlreadyGone():
+                pass
 
     # ---- with Kueue
     def _admitted(self, workloads: Workloads) -> list[Running]:
-        names = tuple(vendor.names for vendor in self._store.vendors)
+        names = self._store.names
         with self._store.lock:
             shares = self._store.quotas.shares
         tenant_of = {name: share.tenant.name for share in shares.tenants for name in share.tenant.namespaces}

@@ -11,12 +11,10 @@ import threading
 import time
 from dataclasses import replace
 
-from kerf.kube import paths
 from kerf.kube.client import Kube
-from kerf.kube.errors import KubeError, NotFound
+from kerf.kube.evict import AlreadyGone, Evicted, NotEvicted, evict
 from kerf.values.ask import PodAsk
 from kerf.values.verdict import Misfit
-from kerf.wire.objects import render_eviction
 from scheduler.core.place import node_misfit
 from scheduler.core.victims import Evictable, choose_victims, without
 from scheduler.metrics import SchedulerMetrics
@@ -126,15 +124,14 @@ class Preemption:
                 return False
             self._store.reserve(ask, node, grant, waiting.stages, time.monotonic() + HOLD_S)
         for victim in victims:
-            namespace, _, name = victim.key.partition("/")
-            try:
-                self._kube.create(paths.eviction(namespace, name), render_eviction(namespace, name, victim.uid))
-            except NotFound:
-                continue
-            except KubeError as error:
-                _LOG.warning("%s cannot be evicted for %s: %s", victim.key, ask.key, error)
-                self._store.drop_reservation(ask.uid)
-                return False
-            self._metrics.preemptions.inc()
-            _LOG.info("evicted %s from %s for %s", victim.key, node, ask.key)
+            match evict(self._kube, victim.key, victim.uid):
+                case Evicted():
+                    self._metrics.preemptions.inc()
+                    _LOG.info("evicted %s from %s for %s", victim.key, node, ask.key)
+                case NotEvicted(reason):
+                    _LOG.warning("%s cannot be evicted for %s: %s", victim.key, ask.key, reason)
+                    self._store.drop_reservation(ask.uid)
+                    return False
+                case AlreadyGone():
+                    pass
         return True
