@@ -4,11 +4,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from kerf.values.ask import ContainerAsk, PodAsk
+from kerf.values.ask import ContainerAsk, PodAsk, Stage
 from kerf.values.device import Card
-from kerf.values.grant import NO_USE, CardUse, Holding, card_uses
+from kerf.values.grant import NO_USE, CardUse, Grant, Holding, card_uses
+from kerf.values.quota import DIMENSIONS, NOTHING, Amount, Bound, class_of, usage_of_grant
 from scheduler.core.state import NodeState
-from scheduler.solver.problem import Assignment, Problem, Repack
+from scheduler.solver.problem import Assignment, Problem, QuotaRoom, Repack
+
+Stages = tuple[tuple[str, Stage], ...]
 
 
 def broken_rules(problem: Problem, assignments: tuple[Assignment, ...]) -> tuple[str, ...]:
@@ -31,6 +34,7 @@ def broken_rules(problem: Problem, assignments: tuple[Assignment, ...]) -> tuple
         on_node[a.node].append(a)
     for name in sorted(on_node):
         found += [f"{name}: {text}" for text in _node(nodes[name], [(asks[a.pod_uid], a) for a in on_node[name]])]
+    found += _quotas(problem, [(asks[a.pod_uid], a) for a in assignments])
     return tuple(found + list(_gangs(problem, {a.pod_uid for a in assignments})))
 
 
@@ -42,18 +46,23 @@ def broken_moves(problem: Problem, repack: Repack, most: int) -> tuple[str, ...]
     if len({move.uid for move in repack.moves}) < len(repack.moves) or len(repack.moves) > most:
         return (f"{len(repack.moves)} moves, {most} allowed, each pod once",)
     found: list[str] = []
+    quotas = problem.quotas
     for move in repack.moves:
         if move.uid not in movable or move.to_node not in nodes or movable[move.uid].holding.node != move.from_node:
             return (*found, f"{move.pod}: unknown pod or node")
         each = movable[move.uid]
         left.subtract(each.pdb)
         nodes[move.from_node] = _count(nodes[move.from_node], each.ask, each.holding, -1)
-        alone = replace(problem, nodes=(nodes[move.to_node],), asks=(replace(each.ask, gang=None),))
+        quotas = _settle(problem, quotas, (each.ask, each.holding.grant, each.holding.stages), -1)
+        ask = replace(each.ask, gang=None)
+        # The card that the pod leaves and the one that it gets both belong to the problem: quotas need every card.
+        alone = replace(problem, nodes=tuple(nodes.values()), asks=(ask,), quotas=quotas)
         found += broken_rules(alone, (Assignment(each.ask.uid, move.pod, move.to_node, move.grant),))
         landed = replace(each.holding, grant=move.grant)
         nodes[move.to_node] = _count(nodes[move.to_node], each.ask, landed, 1)
+        quotas = _settle(problem, quotas, (each.ask, move.grant, each.holding.stages), 1)
     found += [f"budget {name} allows no more evictions" for name in sorted(left) if left[name] < 0]
-    found += broken_rules(replace(problem, nodes=tuple(nodes.values())), repack.placed)
+    found += broken_rules(replace(problem, nodes=tuple(nodes.values()), quotas=quotas), repack.placed)
     return tuple(found)
 
 
@@ -116,7 +125,46 @@ def _selected(card: Card, want: ContainerAsk, ask: PodAsk) -> bool:
     named = card.id in choice.use_ids if choice.use_ids else card.id not in choice.avoid_ids
     typed = any(word.lower() in model for word in choice.use_types) if choice.use_types else True
     banned = card.id in choice.avoid_ids or any(word.lower() in model for word in choice.avoid_types)
-    return card.vendor == want.vendor and named and typed and not banned and card.mode in (choice.modes or (card.mode,))
+    classes = [slug for slug in choice.classes if slug.startswith(f"{card.vendor}-")]
+    barred = banned or (bool(classes) and class_of(card).slug not in classes)
+    return card.vendor == want.vendor and named and typed and not barred and card.mode in (choice.modes or (card.mode,))
+
+
+def _quotas(problem: Problem, pods: list[tuple[PodAsk, Assignment]]) -> Iterator[str]:
+    for room in problem.quotas:
+        taken: dict[str, Amount] = {}
+        names = _names(problem, room)
+        for ask, a in pods:
+            usage = usage_of_grant(a.grant, tuple((c.name, c.stage) for c in ask.containers), names)
+            for name, amount in usage.by if ask.namespace in room.namespaces else ():
+                taken[name] = taken.get(name, NOTHING) + amount
+        for name, amount in sorted(taken.items()):
+            for dimension in DIMENSIONS:
+                left, more = room.bound(name).of(dimension), getattr(amount, dimension)
+                if left is not None and more and more > left:
+                    yield f"{room.owner} has {max(left, 0)} {dimension} of {name} left, {more} are taken"
+
+
+def _names(problem: Problem, room: QuotaRoom) -> dict[str, str]:
+    """What each card counts as: its vendor or its class."""
+    cards = (state.card for node in problem.nodes for state in node.cards)
+    return {card.id: card.vendor if room.by_vendor else class_of(card).slug for card in cards}
+
+
+def _settle(
+    problem: Problem, quotas: tuple[QuotaRoom, ...], pod: tuple[PodAsk, Grant, Stages], sign: int
+) -> tuple[QuotaRoom, ...]:
+    """The quotas once a pod has come, or gone (-1)."""
+    ask, grant, stages = pod
+    settled = []
+    for room in quotas:
+        left = dict(room.left)
+        mine = ask.namespace in room.namespaces
+        for name, amount in usage_of_grant(grant, stages, _names(problem, room)).by if mine else ():
+            bounds = ((room.bound(name).of(dimension), getattr(amount, dimension)) for dimension in DIMENSIONS)
+            left[name] = Bound(*(None if limit is None else limit - sign * taken for limit, taken in bounds))
+        settled.append(replace(room, left=tuple(left.items())))
+    return tuple(settled)
 
 
 def _node(node: NodeState, pods: list[tuple[PodAsk, Assignment]]) -> Iterator[str]:

@@ -14,7 +14,8 @@ from kerf.values.device import Card
 from kerf.values.grant import CardUse, Grant, card_uses
 from scheduler.core.fit import accepts, largest_slice
 from scheduler.core.state import CardState, NodeState
-from scheduler.solver.problem import Movable, PodClass
+from scheduler.solver.problem import Movable, PodClass, QuotaRoom
+from scheduler.solver.rooms import Drawn, Rooms
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -35,8 +36,9 @@ def _hardware(card: Card) -> tuple[object, ...]:
 class Draft:
     """Free capacity of every card and node. `take` and `give` keep arrays and `states` in step."""
 
-    def __init__(self, nodes: Iterable[NodeState]) -> None:
+    def __init__(self, nodes: Iterable[NodeState], quotas: tuple[QuotaRoom, ...] = ()) -> None:
         self.states = sorted(nodes, key=lambda node: node.name)
+        self.rooms = Rooms(quotas, (held.card for state in self.states for held in state.cards))
         self.index = {state.name: i for i, state in enumerate(self.states)}
         width = max((len(state.cards) for state in self.states), default=0)
         self.shape = (len(self.states), max(1, width))
@@ -74,20 +76,28 @@ class Draft:
     def take(self, n: int, ask: PodAsk, grant: Grant) -> None:
         """Count a pod on node `n`."""
         self._book(n, ask, card_uses(grant, stages_of(ask)), 1)
+        self.rooms.count(self.drawn(ask, grant), 1)
 
     def give(self, n: int, ask: PodAsk, grant: Grant) -> None:
         """Take a pod off node `n` that `take` counted there."""
         self._book(n, ask, card_uses(grant, stages_of(ask)), -1)
+        self.rooms.count(self.drawn(ask, grant), -1)
+
+    def drawn(self, ask: PodAsk, grant: Grant) -> Drawn:
+        """What the pod takes of its quotas with this grant."""
+        return self.rooms.drawn(ask, grant, stages_of(ask))
 
     def leave(self, movable: Movable) -> None:
         """Take a running pod off its node."""
         held = movable.holding
         self._book(self.index[held.node], movable.ask, card_uses(held.grant, held.stages), -1)
+        self.rooms.count(self.rooms.drawn(movable.ask, held.grant, held.stages), -1)
 
     def stay(self, movable: Movable) -> None:
         """Undo `leave`."""
         held = movable.holding
         self._book(self.index[held.node], movable.ask, card_uses(held.grant, held.stages), 1)
+        self.rooms.count(self.rooms.drawn(movable.ask, held.grant, held.stages), 1)
 
     def _book(self, n: int, ask: PodAsk, uses: Mapping[str, CardUse], sign: int) -> None:
         state = self.states[n]
@@ -111,8 +121,10 @@ class Draft:
         self._read(n, g, changed)
 
     def accepted(self, klass: PodClass, container: ContainerAsk) -> Flags:
-        """Cards that could ever hold a slice of the container."""
-        selection = klass.ask.selection
+        """Cards that could ever hold a slice of the container, as far as quotas leave room for the pod."""
+        selection = self.rooms.confined(klass.ask)
+        if selection is None:
+            return np.zeros(self.shape, np.bool_)
         key = (selection, container.vendor, container.memory_mib, container.memory_percent)
         if key not in self._accepted:
             words = replace(selection, use_ids=(), avoid_ids=())

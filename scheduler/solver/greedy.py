@@ -1,5 +1,7 @@
 """One pod after the other, each on its best fit: the planner's hint, its fallback and its yardstick."""
 
+from dataclasses import replace
+
 from kerf.values.ask import PodAsk
 from kerf.values.grant import Grant
 from kerf.values.policy import SchedulingPolicy
@@ -22,7 +24,7 @@ from scheduler.solver.problem import (
 
 def plan_greedy(problem: Problem) -> Plan:
     """Serve the asks in order of priority, then as given; a gang is served as a whole at its first member's turn."""
-    draft = Draft(problem.nodes)
+    draft = Draft(problem.nodes, problem.quotas)
     return rank_plan(problem, fill(problem, draft, ()), "greedy")
 
 
@@ -79,7 +81,12 @@ def best_spot(draft: Draft, klass: PodClass, policy: SchedulingPolicy) -> tuple[
 
 
 def place_on(draft: Draft, n: int, ask: PodAsk, policy: SchedulingPolicy) -> Grant | None:
-    """The grant that placement gives the pod on node `n` as it stands now."""
+    """The grant that placement gives the pod on node `n` as it stands now, within its quotas."""
+    selection = draft.rooms.confined(ask)
+    if selection is None:
+        return None
     chain, weights = wished(ask, policy)
-    found = place(ask, draft.states[n], chain, weights)
-    return None if isinstance(found, Misfit) else found
+    found = place(replace(ask, selection=selection), draft.states[n], chain, weights)
+    if isinstance(found, Misfit) or not draft.rooms.allow(draft.drawn(ask, found)):
+        return None
+    return found

@@ -14,10 +14,12 @@ from ortools.sat.python import cp_model
 from kerf.values.ask import ContainerAsk, PodAsk
 from kerf.values.grant import CardUse, ContainerGrant, Grant, Slice, card_uses
 from kerf.values.policy import SchedulingPolicy
+from kerf.values.quota import Amount
 from scheduler.core.fit import alone_on
 from scheduler.solver.draft import Draft, stages_of
 from scheduler.solver.greedy import place_on
-from scheduler.solver.problem import Movable, PodClass
+from scheduler.solver.problem import Movable, PodClass, QuotaRoom
+from scheduler.solver.rooms import Drawn, limits
 
 Var = cp_model.IntVar
 Expr = cp_model.LinearExpr
@@ -91,6 +93,9 @@ class Model:
         self.pieces: dict[Card, list[Piece]] = defaultdict(list)
         self.leaving: dict[Card, list[tuple[Var, CardUse]]] = defaultdict(list)
         self.load: dict[int, list[Load]] = defaultdict(list)
+        self.coming: dict[tuple[int, str], list[tuple[Expr, Amount]]] = defaultdict(list)
+        """What pods take of quotas, by room and class or vendor."""
+        self.going: dict[tuple[int, str], list[tuple[Expr, Amount]]] = defaultdict(list)
         self.opened: list[Var] = []
         self.hints: dict[int, tuple[Var, int]] = {}
         self.solution: dict[int, int] = {}
@@ -157,7 +162,15 @@ class Model:
         most = 1 if alone else min(len(spots.klass.members), most_of(use, spots.room, where))
         count = self.integer(most, f"slices {where}")
         self.pieces[where].append(Piece(count, use, alone, spots.late))
+        if self.draft.rooms.quotas:
+            piece = Slice(card.id, card.vendor, use.memory_mib, use.cores)
+            grant = Grant((ContainerGrant(container.name, (piece,)),))
+            self._draw(self.coming, count, self.draft.drawn(spots.klass.ask, grant))
         return count
+
+    def _draw(self, books: dict[tuple[int, str], list[tuple[Expr, Amount]]], count: Expr, drawn: Drawn) -> None:
+        for room, name, amount in drawn:
+            books[room, name].append((count, amount))
 
     def _add_ready(self, spots: Spots, n: int, seeds: list[Grant]) -> None:
         offers = dict.fromkeys([*seeds, *ready_grants(spots.room, n, spots.klass, self.policy)])
@@ -167,6 +180,7 @@ class Model:
             self.hint(count, seeds.count(grant))
             spots.ready[n].append((grant, count))
             self.load[n].append(Load(count, spots.klass.ask, spots.late))
+            self._draw(self.coming, count, self.draft.drawn(spots.klass.ask, grant))
             alone = {
                 piece.card
                 for container in spots.klass.ask.containers
@@ -185,10 +199,11 @@ class Model:
         for card_id, use in card_uses(held.grant, held.stages).items():
             self.leaving[self.draft.where[card_id]].append((gone, use))
         self.load[self.draft.index[held.node]].append(Load(-1 * gone, movable.ask, late=True))
+        self._draw(self.going, gone, self.draft.rooms.drawn(movable.ask, held.grant, held.stages))
         return gone
 
-    def seal(self, *, opening: bool = True) -> None:
-        """State what cards and nodes can hold; with `opening`, count the empty cards that get a first slice.
+    def seal(self, quotas: tuple[QuotaRoom, ...] = (), *, opening: bool = True) -> None:
+        """State what cards, nodes and quotas can hold; with `opening`, count the empty cards that get a first slice.
 
         What is not late must fit before anything has left.
         """
@@ -203,6 +218,18 @@ class Model:
             self._seal_node(n, self.load[n])
             if len(early) < len(self.load[n]):
                 self._seal_node(n, early)
+        for room, name in sorted(self.coming):
+            for dimension, left in limits(quotas, room, name).items():
+                self._seal_quota((room, name), dimension, left)
+
+    def _seal_quota(self, key: tuple[int, str], dimension: str, left: int) -> None:
+        """A tenant beyond its limit gets nothing more, but what it has may stay."""
+        come, go = (
+            [count * getattr(amount, dimension) for count, amount in books.get(key, ()) if getattr(amount, dimension)]
+            for books in (self.coming, self.going)
+        )
+        if come:
+            self.cp.add(total(come) <= (left + total(go) if left >= 0 else 0))
 
     def _seal_node(self, n: int, loads: list[Load]) -> None:
         cpu, ram = max(0, int(self.draft.cpu[n])), max(0, int(self.draft.ram[n]))

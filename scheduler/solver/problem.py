@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from kerf.values.ask import PodAsk
 from kerf.values.grant import Grant, Holding
 from kerf.values.policy import SchedulingPolicy
+from kerf.values.quota import Bound
 from scheduler.core.preference import prefer, wished
 from scheduler.core.state import NodeState
 
@@ -23,6 +24,25 @@ class Movable:
 
 
 @dataclass(frozen=True, slots=True)
+class QuotaRoom:
+    """What the pods of some namespaces may still take together, beside what they hold already.
+
+    `left` goes by class of cards (slug) for a tenant's quota: a class that is not listed has no room. For a
+    ResourceQuota it goes by vendor (`by_vendor`): a vendor that is not listed has no limit.
+    """
+
+    owner: str
+    """Whose limit it is, for sentences: "tenant team" or "namespace team"."""
+    namespaces: tuple[str, ...]
+    left: tuple[tuple[str, Bound], ...]
+    by_vendor: bool = False
+
+    def bound(self, name: str) -> Bound:
+        """What is left of a class or a vendor."""
+        return dict(self.left).get(name, Bound() if self.by_vendor else Bound(0, 0, 0))
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """A frozen picture of what waits and what is free.
 
@@ -30,7 +50,7 @@ class Problem:
     belong among them: they count towards its size.
     `running` counts the bound members of gangs; `offered` names, by pod uid, the nodes kube-scheduler allows
     (a pod that is not listed may go anywhere); `budgets` says how many evictions each PodDisruptionBudget allows now
-    (a budget that is not listed allows none).
+    (a budget that is not listed allows none). `quotas` limits what the pods of some namespaces take together.
     """
 
     nodes: tuple[NodeState, ...]
@@ -40,6 +60,7 @@ class Problem:
     running: tuple[tuple[str, int], ...] = ()
     offered: tuple[tuple[str, frozenset[str]], ...] = ()
     budgets: tuple[tuple[str, int], ...] = ()
+    quotas: tuple[QuotaRoom, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +142,7 @@ class GangNeed:
 
 @dataclass(frozen=True, slots=True)
 class PodClass:
-    """Pods that fit in the same places: equal shape, equal nodes on offer. `ask` stands for all of them."""
+    """Pods that fit in the same places: equal shape, nodes on offer and quotas. `ask` stands for all of them."""
 
     ask: PodAsk
     members: tuple[PodAsk, ...]
@@ -152,8 +173,14 @@ def pod_classes(problem: Problem) -> tuple[PodClass, ...]:
     offered = dict(problem.offered)
     members: dict[tuple[object, ...], list[PodAsk]] = {}
     for ask in in_order(problem):
-        members.setdefault((ask.shape, offered.get(ask.uid)), []).append(ask)
+        key = (ask.shape, offered.get(ask.uid), rooms_of(problem.quotas, ask))
+        members.setdefault(key, []).append(ask)
     return tuple(pod_class(tuple(asks), problem.policy, offered.get(asks[0].uid)) for asks in members.values())
+
+
+def rooms_of(quotas: tuple[QuotaRoom, ...], ask: PodAsk) -> tuple[int, ...]:
+    """The positions of the rooms that a pod draws on."""
+    return tuple(i for i, room in enumerate(quotas) if ask.namespace in room.namespaces)
 
 
 def pod_class(members: tuple[PodAsk, ...], policy: SchedulingPolicy, nodes: frozenset[str] | None = None) -> PodClass:

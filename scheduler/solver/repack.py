@@ -61,7 +61,7 @@ def _target(problem: Problem, target: PodAsk) -> tuple[PodAsk, ...]:
 
 
 def _empty_cards(problem: Problem, most: int) -> Repack:
-    draft = Draft(problem.nodes)
+    draft = Draft(problem.nodes, problem.quotas)
     tenants = _tenants(draft, problem.movable)
     before = draft.empty.copy()
     for n, g in zip(*before.nonzero(), strict=True):
@@ -149,7 +149,7 @@ def _cost(problem: Problem, moves: list[Move]) -> int:
 def _make_room(problem: Problem, most: int) -> Repack:
     if any(gang.hopeless for gang in gang_needs(problem)):
         return Repack(status="impossible")
-    placed = fill(problem, Draft(problem.nodes), ())
+    placed = fill(problem, Draft(problem.nodes, problem.quotas), ())
     if len(placed) == len(problem.asks):
         return Repack(placed=placed, status="fits")
     direct = _Room(problem, chained=False).make(most)
@@ -168,18 +168,20 @@ class _Room:
 
     def __init__(self, problem: Problem, *, chained: bool) -> None:
         self.problem = problem
-        self.draft = Draft(problem.nodes)
-        self.vacant = Draft(problem.nodes)
+        self.draft = Draft(problem.nodes, problem.quotas)
+        self.vacant = Draft(problem.nodes, problem.quotas)
         for each in problem.movable:
             self.vacant.leave(each)
-        self.model = Model(self.draft, problem.policy)
+        self.before = Draft(problem.nodes, self.vacant.rooms.quotas)
+        """Cards before anything has left. A pod that moves gives its quota back first, so quotas are as afterwards."""
+        self.model = Model(self.before, problem.policy)
         self.exact = True
         self.target = [self._offer_target(klass) for klass in pod_classes(problem)]
         near = {self.draft.states[n].name for spots in self.target for n in spots.nodes}
         self.movers = tuple(each for each in problem.movable if chained or each.holding.node in near)
         self.gone = [self.model.add_departure(each) for each in self.movers]
         self.landing = self._offer_movers(chained)
-        self.model.seal(opening=False)
+        self.model.seal(problem.quotas, opening=False)
 
     def _offer_target(self, klass: PodClass) -> Spots:
         lack = _lack(self.draft, self.vacant, klass)
@@ -190,8 +192,9 @@ class _Room:
 
     def _offer_movers(self, chained: bool) -> list[tuple[list[int], Spots]]:
         asks = tuple(each.ask for each in self.movers)
-        classes = pod_classes(Problem((), asks, self.problem.policy, offered=self.problem.offered))
-        books = self.vacant if chained else self.draft
+        asked = replace(self.problem, nodes=(), asks=asks, movable=())
+        classes = pod_classes(asked)
+        books = self.vacant if chained else self.before
         offers, exact = candidates(books, classes, [{} for _ in classes])
         self.exact = self.exact and exact and all(klass.exact for klass in classes)
         position = {each.ask.uid: i for i, each in enumerate(self.movers)}
@@ -259,7 +262,9 @@ class _Room:
         self.draft.leave(each)
         ask = replace(each.ask, gang=None)
         alone = Problem((self.draft.states[n],), (ask,), self.problem.policy)
-        fits = not broken_rules(alone, (Assignment(ask.uid, ask.key, self.draft.states[n].name, grant),))
+        fits = self.draft.rooms.allow(self.draft.drawn(ask, grant)) and not broken_rules(
+            alone, (Assignment(ask.uid, ask.key, self.draft.states[n].name, grant),)
+        )
         if fits:
             self.draft.take(n, each.ask, grant)
         else:

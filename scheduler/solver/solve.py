@@ -56,13 +56,13 @@ def _best_thinkable(problem: Problem) -> Score:
 
 
 def _solved(problem: Problem, greedy: Plan) -> Plan:
-    draft = Draft(problem.nodes)
+    draft = Draft(problem.nodes, problem.quotas)
     classes = pod_classes(problem)
     seeds = _seeds(draft, classes, greedy)
     offers, exact = candidates(draft, classes, seeds)
     model = Model(draft, problem.policy)
     spots = [model.add_spots(*each) for each in zip(classes, offers, seeds, strict=True)]
-    model.seal()
+    model.seal(problem.quotas)
     groups, gangs = _add_groups(model, problem, spots, greedy)
     exact = exact and all(klass.exact for klass in classes)
     *sizes, cards = tier_sizes(problem)

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from kerf.testing.builders import a_card, a_pod_ask, an_ask
 from kerf.values.ask import PodAsk, Selection, Stage
 from kerf.values.grant import CardUse, ContainerGrant, Grant, Slice
+from kerf.values.quota import Bound, class_of
 from scheduler.core.state import CardState, NodeState
-from scheduler.solver.problem import Assignment, Problem, Score, score_of
+from scheduler.solver.problem import Assignment, Problem, QuotaRoom, Score, score_of
 
 IDLE = CardUse()
+H100, T4 = (class_of(a_card(model=model)).slug for model in ("NVIDIA H100 80GB HBM3", "Tesla T4"))
 FULL = CardUse(80_000, 100, 10)
 
 
@@ -105,6 +107,22 @@ def pod_shapes(draw, most_cards=3, several=True):
     return tuple(asks), fields
 
 
+bounds = st.builds(
+    Bound,
+    memory_mib=st.sampled_from((None, None, 0, 24_000, 80_000, 160_000)),
+    cores=st.sampled_from((None, None, 60, 200)),
+    cards=st.sampled_from((None, None, 0, 1, 2)),
+)
+
+
+@st.composite
+def quota_rooms(draw):
+    """Mostly none; else a tenant that owns one namespace, a ResourceQuota on the other, or both."""
+    tenant = QuotaRoom("tenant team", ("default",), ((H100, draw(bounds)), *[(T4, draw(bounds))] * draw(st.booleans())))
+    hard = QuotaRoom("namespace other", ("other",), (("nvidia", draw(bounds)),), by_vendor=True)
+    return draw(st.sampled_from(((), (), (tenant,), (hard,), (tenant, hard))))
+
+
 @st.composite
 def problems(draw, most_nodes=3, most_pods=8, most_cards=4, several=True):
     """A handful of nodes, a handful of pods of few shapes, some of them in gangs, of up to three priorities."""
@@ -117,9 +135,11 @@ def problems(draw, most_nodes=3, most_pods=8, most_cards=4, several=True):
         gang = draw(st.sampled_from((None, None, *range(len(gangs)))))
         group = {} if gang is None else {"gang": f"default/g{gang}", "gang_size": gangs[gang]}
         priority = draw(st.sampled_from((0, 0, 100, -5)))
-        asks.append(a_pod_ask(f"pod-{i}", *containers, priority=priority, **fields, **group))
+        namespace = draw(st.sampled_from(("default", "default", "other")))
+        ask = a_pod_ask(f"pod-{i}", *containers, namespace=namespace, priority=priority, **fields, **group)
+        asks.append(ask)
     running = tuple((f"default/g{i}", draw(st.integers(0, 1))) for i in range(len(gangs)))
-    return Problem(tuple(nodes), tuple(asks), running=running)
+    return Problem(tuple(nodes), tuple(asks), running=running, quotas=draw(quota_rooms()))
 
 
 def best_score(problem: Problem) -> Score:
@@ -157,7 +177,21 @@ class _Books:
             started = sum(ask.uid in placed for ask in members)
             if 0 < started < members[0].gang_size - dict(self.problem.running).get(gang, 0):
                 return False
-        return True
+        return all(self._within(room, chosen) for room in self.problem.quotas)
+
+    def _within(self, room, chosen: tuple[Assignment, ...]) -> bool:
+        cards = {s.card.id: s.card for n in self.problem.nodes for s in n.cards}
+        taken: dict[str, list[int]] = {}
+        for a in chosen:
+            for piece in a.grant.of("main") if a.pod_key.split("/")[0] in room.namespaces else ():
+                name = "nvidia" if room.by_vendor else class_of(cards[piece.card]).slug
+                held = taken.setdefault(name, [0, 0, 0])
+                held[:] = held[0] + piece.memory_mib, held[1] + piece.cores, held[2] + 1
+        return not any(
+            limit is not None and amount > limit
+            for name, held in taken.items()
+            for limit, amount in zip(_limits(room, name), held, strict=True)
+        )
 
     def _take(self, ask, node, states) -> bool:
         if self.free[node.name][0] < ask.cpu_milli or self.free[node.name][1] < ask.memory_mib:
@@ -198,6 +232,11 @@ class _Books:
             self.guests[state.card.id] += sign
             if piece.cores == 100 and state.card.cores == 100:
                 (self.alone.add if sign > 0 else self.alone.discard)(state.card.id)
+
+
+def _limits(room: QuotaRoom, name: str) -> tuple[int | None, int | None, int | None]:
+    bound = room.bound(name)
+    return bound.memory_mib, bound.cores, bound.cards
 
 
 def _slice(ask: PodAsk, state: CardState) -> Slice:

@@ -7,9 +7,10 @@ import pytest
 from kerf.testing.builders import a_grant, a_pod_ask, an_ask
 from kerf.values.ask import Selection, Wishes
 from kerf.values.grant import CardUse, ContainerGrant, Grant, Slice
+from kerf.values.quota import Bound
 from scheduler.solver.check import broken_rules
-from scheduler.solver.problem import Assignment, Problem
-from tests.scheduler.solver.problems import FULL, a_gang, a_node_state, pods
+from scheduler.solver.problem import Assignment, Problem, QuotaRoom
+from tests.scheduler.solver.problems import FULL, H100, a_gang, a_node_state, pods
 
 
 def on(node, ask, *cards, memory_mib=8_000, cores=30, container="main"):
@@ -71,6 +72,7 @@ def test_a_grant_is_exactly_the_ask(ask, spoil, rule):
         Selection(use_types=("a100",)),
         Selection(avoid_types=("h100",)),
         Selection(modes=("mig",)),
+        Selection(classes=("nvidia-a100-shared",)),
     ],
 )
 def test_a_card_that_is_not_selected_is_not_granted(selection):
@@ -139,6 +141,36 @@ def test_a_gang_of_unknown_size_starts_with_every_waiting_member():
     first, _ = gang = a_gang("g", 2, size=0)
     problem = Problem((a_node_state(),), gang, running=(("default/g", 1),))
     assert broken_rules(problem, (on("n1", first, 0),)) == ("gang default/g: 1 of 2 placed",)
+
+
+@pytest.mark.parametrize(
+    ("room", "broken"),
+    [
+        (QuotaRoom("tenant team", ("default",), ((H100, Bound(cards=2)),)), ()),
+        (
+            QuotaRoom("tenant team", ("default",), ((H100, Bound(cards=1)),)),
+            (f"tenant team has 1 cards of {H100} left, 2 are taken",),
+        ),
+        (
+            QuotaRoom("tenant team", ("default",), ()),
+            tuple(
+                f"tenant team has 0 {name} of {H100} left, {taken} are taken"
+                for name, taken in (("memory_mib", 16_000), ("cores", 60), ("cards", 2))
+            ),
+        ),
+        (QuotaRoom("tenant team", ("other",), ()), ()),
+        (
+            QuotaRoom("namespace default", ("default",), (("nvidia", Bound(cores=50)),), by_vendor=True),
+            ("namespace default has 50 cores of nvidia left, 60 are taken",),
+        ),
+        (QuotaRoom("namespace default", ("default",), (("amd", Bound(0, 0, 0)),), by_vendor=True), ()),
+    ],
+)
+def test_pods_together_stay_within_what_is_left_of_their_quota(room, broken):
+    first, second = pods(2)
+    problem = Problem((a_node_state(),), (first, second), quotas=(room,))
+
+    assert broken_rules(problem, (on("n1", first, 0), on("n1", second, 1))) == broken
 
 
 def test_a_larger_slice_than_the_hardware_is_refused():

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from kerf.testing.builders import a_pod_ask, an_ask
 from kerf.values.grant import CardUse, ContainerGrant, Grant, Holding, Slice, card_uses
+from kerf.values.quota import Bound
 from scheduler.solver import repack
 from scheduler.solver.check import broken_moves
-from scheduler.solver.problem import Movable, Move, Problem, Repack
+from scheduler.solver.problem import Movable, Move, Problem, QuotaRoom, Repack
 from scheduler.solver.repack import plan_repack
 from tests.effort import examples
-from tests.scheduler.solver.problems import a_gang, a_node_state
+from tests.scheduler.solver.problems import H100, T4, a_gang, a_node_state
 
 WHOLE = an_ask(memory_percent=100, cores=100)
 
@@ -157,6 +158,25 @@ def test_pods_that_must_take_over_each_others_places_move_in_turn():
     pinned = a_problem(*pods, nodes=3, asks=(target,), offered=((target.uid, frozenset({"n1"})),))
     assert moved(plan_repack(pinned, target, 5)) == [("y", "n2", "n3"), ("x", "n1", "n2")]
     assert plan_repack(pinned, target, 1).status == "impossible"
+
+
+def test_moves_and_their_target_stay_within_quota():
+    target = a_pod_ask("target", WHOLE)
+    pods = (running("dear", "n1", 0, cost=5), running("cheap", "n2", 0, cost=2))
+    problem = a_problem(*pods, nodes=3, asks=(target,))
+    t4 = replace(problem.nodes[1], cards=a_node_state("n2", 1, model="Tesla T4", used=[CardUse(30_000, 30, 1)]).cards)
+    other = a_node_state("n3", 1, [CardUse(50_000, 70, 1)])
+    problem = replace(problem, nodes=(problem.nodes[0], t4, other))
+
+    def movers(h100, t4):
+        room = QuotaRoom("tenant team", ("default",), ((H100, Bound(cards=h100)), (T4, Bound(cards=t4))))
+        return [name for name, _, _ in moved(plan_repack(replace(problem, quotas=(room,)), target, 5))]
+
+    assert movers(1, 1) == ["cheap"]
+    assert movers(1, 0) == ["cheap"], "the target takes what the moved pod gave back"
+    assert movers(0, 1) == ["dear"], "only beside the cheap one is there room for a moved pod"
+    assert movers(0, 0) == [], "a moved pod needs room in the class of its new card"
+    assert movers(1, -1) == ["dear"], "a tenant beyond its limit gets nothing more of that class"
 
 
 def test_moves_that_break_a_rule_are_never_proposed(monkeypatch):

@@ -12,14 +12,15 @@ from kerf.testing.builders import a_pod_ask, an_ask
 from kerf.values.ask import Selection, Stage, Wishes
 from kerf.values.grant import CardUse
 from kerf.values.policy import PlannerSettings, SchedulingPolicy
+from kerf.values.quota import Bound
 from scheduler.solver import solve, tiers
 from scheduler.solver.check import broken_rules
 from scheduler.solver.greedy import plan_greedy
 from scheduler.solver.model import deal
-from scheduler.solver.problem import Problem, fold, score_of, tier_sizes, tier_weights
+from scheduler.solver.problem import Problem, QuotaRoom, fold, score_of, tier_sizes, tier_weights
 from scheduler.solver.solve import plan
 from tests.effort import examples
-from tests.scheduler.solver.problems import FULL, a_gang, a_node_state, best_score, pods, problems
+from tests.scheduler.solver.problems import FULL, H100, T4, a_gang, a_node_state, best_score, pods, problems
 
 
 def where(found):
@@ -72,6 +73,30 @@ def test_two_gangs_that_each_want_sixty_percent_get_one_whole_and_the_other_none
     found = plan(Problem(nodes, asks))
     assert {f"a-{i}" for i in range(6)} == set(where(found))
     assert found.score == (6, 1, -6)
+
+
+def test_a_gang_goes_where_its_tenants_quota_has_room_for_all_of_it():
+    # the node with the T4s is the better fit, and pod by pod the tenant has room for one slice there
+    nodes = (
+        a_node_state("n1", 2, [CardUse(40_000, 50, 1)] * 2, model="Tesla T4"),
+        a_node_state("n2", 2),
+    )
+    gang = a_gang("a", 2, an_ask(memory_mib=40_000, cores=50))
+    problem = Problem(nodes, gang)
+    assert where(plan(problem)) == {"a-0": "n1", "a-1": "n1"}
+
+    for cards in (0, 1):
+        room = QuotaRoom("tenant team", ("default",), ((H100, Bound(cards=4)), (T4, Bound(cards=cards))))
+        found = plan(replace(problem, quotas=(room,)))
+        assert sorted(where(found)) == ["a-0", "a-1"]
+        assert list(where(found).values()).count("n1") <= cards
+
+
+def test_a_gang_that_its_tenants_quota_cannot_hold_is_not_started():
+    room = QuotaRoom("tenant team", ("default",), ((H100, Bound(cards=2)),))
+    problem = Problem((a_node_state(cards=4),), a_gang("a", 3), quotas=(room,))
+
+    assert where(plan(problem)) == {}
 
 
 def test_running_members_count_towards_the_gang():
