@@ -10,7 +10,7 @@ never does: anything that runs in a user's cluster. Only `kerfctl` and the tests
             cp.start_scheduler(Extender("http://127.0.0.1:9999"))
 """
 
-from kerf.config.pki import Authority, KeyPair
+from kerf.http.pki import Authority, KeyPair
 from sandbox.api import Api, ApiError
 from sandbox.audit import Call, Write
 from sandbox.build import Progress, ensure, estimate, locate, module_dir

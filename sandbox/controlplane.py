@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from kerf.config.pki import Authority, generate_key
+from kerf.http.pki import Authority, generate_key
 from sandbox import commands
 from sandbox.api import Api
 from sandbox.audit import POLICY, Call, Write, read_calls, read_writes

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from kerf.config.pki import KeyPair
+from kerf.http.pki import KeyPair
 from sandbox.build import locate, module_dir
 from sandbox.commands import answers
 from sandbox.controlplane import ControlPlane

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 from kerf.config.load import PolicyFile, load_settings, setting
-from kerf.config.tls import peer_context, server_context
+from kerf.http.tls import peer_context, server_context
 from kerf.kube import paths
 from kerf.kube.client import Kube, connect, connect_to
 from kerf.kube.errors import KubeError

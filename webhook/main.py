@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import uvloop
 from aiohttp import web
 
-from kerf.config.door import parse_bind
 from kerf.config.load import PolicyFile, load_settings, required_setting, setting
-from kerf.config.tls import server_context
+from kerf.http.listener import parse_bind
+from kerf.http.tls import server_context
 from kerf.kube.client import connect
 from kerf.kube.errors import KubeError
 from kerf.obs.log import start_logging
@@ -163,7 +163,7 @@ async def serve(service: Service, address: tuple[str, int], tls: ssl.SSLContext 
     loop = asyncio.get_running_loop()
     assert runner.server is not None, "setup has made it"
     try:
-        server = await service.door.listen(runner.server, address, tls)
+        server = await service.listener.listen(runner.server, address, tls)
     except OSError as error:
         sys.stderr.write(f"webhook: cannot listen on {address[0]}:{address[1]}: {error.strerror or error}\n")
         await runner.cleanup()

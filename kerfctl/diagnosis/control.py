@@ -5,7 +5,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from kerf.config.pki import Certificate
+from kerf.http.pki import Certificate
 from kerfctl.diagnosis.dump import Dump, Finding, Json, Level, hooks_of, name_of, since
 
 DAY_S = 86_400.0

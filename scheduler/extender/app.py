@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
-from kerf.config.door import Door, DoorLimits, parse_bind
+from kerf.http.inflight import InFlightLimit
+from kerf.http.listener import Handler, Listener, ListenerLimits, parse_bind
 from kerf.wire.errors import WireError
 from kerf.wire.extender import parse_bind_query, render_bind, render_filter
 from scheduler.extender.bind import Binder
-from scheduler.extender.gate import Gate, Handler
 from scheduler.extender.peers import HEADER, Peers
 from scheduler.extender.verbs import Verbs
 from scheduler.metrics import SchedulerMetrics
@@ -48,14 +48,15 @@ class Extender:
         self._ready = ready
         self._scraped = scrape
         self._peers = peers
-        self._door = Door(DoorLimits())
-        self._gate = Gate(metrics, LARGEST_BODY)
+        self._listener = Listener(ListenerLimits())
+        self._inflight = InFlightLimit(lambda reason: metrics.turned_away.labels(reason).inc(), LARGEST_BODY)
         self._pool = ThreadPoolExecutor(BIND_THREADS, thread_name_prefix="bind")
 
     def app(self) -> web.Application:
         """The routes."""
         app = web.Application(
-            client_max_size=LARGEST_BODY, middlewares=[self._door.attend, self._gate.pass_through, _errors]
+            client_max_size=LARGEST_BODY,
+            middlewares=[self._listener.watch_requests, self._inflight.limit_inflight, _errors],
         )
         app.router.add_post("/filter", self._read_only("filter", self._verbs.filter))
         app.router.add_post("/prioritize", self._read_only("prioritize", self._verbs.prioritize))
@@ -72,13 +73,13 @@ class Extender:
         await runner.setup()
         try:
             assert runner.server is not None, "setup has made it"
-            server = await self._door.listen(runner.server, parse_bind(bind), tls)
+            server = await self._listener.listen(runner.server, parse_bind(bind), tls)
             _LOG.info("serving on %s", bind)
             await stop.wait()
             _LOG.info("stopping: nothing new is accepted, what is in flight is answered")
             server.close()
             # aiohttp's own shutdown drops bodies that are still arriving.
-            await self._gate.close(DRAIN_SECONDS)
+            await self._inflight.drain(DRAIN_SECONDS)
         finally:
             await runner.cleanup()
             self._pool.shutdown(wait=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kerf.config.pki import Certificate
+from kerf.http.pki import Certificate
 from kerf.testing.builders import a_pod
 from sandbox import Api, Command, ControlPlane, Webhook, await_until, free_ports
 from sandbox.documents import render_webhook

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import pytest
 
-from kerf.config.pki import Authority
+from kerf.http.pki import Authority
 from kerf.testing.builders import a_pod
 from sandbox.documents import render_kubeconfig
 from sandbox.processes import await_until

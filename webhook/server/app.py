@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from kerf.config.door import Door, DoorLimits, Handler
+from kerf.http.listener import Handler, Listener, ListenerLimits
 from kerf.obs.metrics import Metrics
 from kerf.wire.admission import Answer, Review, parse_review, render_answer
 from kerf.wire.errors import WireError
@@ -56,14 +56,14 @@ class Service:
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self.door = Door(DoorLimits(limits.connections, limits.seconds))
+        self.listener = Listener(ListenerLimits(limits.connections, limits.seconds))
         self.draining = False
         self._obstacle: Callable[[], str] = lambda: ""
 
     def app(self) -> web.Application:
         """The aiohttp application."""
         app = web.Application(
-            client_max_size=self._limits.body_bytes, middlewares=[self.door.attend, self._say_goodbye]
+            client_max_size=self._limits.body_bytes, middlewares=[self.listener.watch_requests, self._say_goodbye]
         )
         app.router.add_post("/mutate", self.mutate)
         app.router.add_get("/healthz", self.healthy)

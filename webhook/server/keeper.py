@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kerf.config.pki import Authority
-from kerf.config.tls import LiveContext
+from kerf.http.pki import Authority
+from kerf.http.tls import LiveContext
 from kerf.kube.client import Json, Kube
 from kerf.kube.errors import Conflict, KubeError, NotFound
 from kerf.wire.errors import WireError

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kerf.config.pki import BACKDATED_S, Authority, Certificate, KeyPair
+from kerf.http.pki import BACKDATED_S, Authority, Certificate, KeyPair
 from kerf.wire.errors import WireError
 from webhook.core.certificates import Held, Lifetimes, Span, Step
 

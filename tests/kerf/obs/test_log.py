@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from kerf.config.pki import Authority
+from kerf.http.pki import Authority
 from kerf.kube.errors import Forbidden, Invalid
 from kerf.obs.log import JsonLines, redact
 

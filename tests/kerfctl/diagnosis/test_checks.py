@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kerf.config.pki import Authority
+from kerf.http.pki import Authority
 from kerf.testing.builders import a_card, a_grant, a_node, a_pod, cards_of
 from kerf.values.health import SUSPECT
 from kerf.values.policy import Pool, QuotaEngine, QuotaSettings, SchedulingPolicy

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kerf.config.pki import Authority, Certificate
+from kerf.http.pki import Authority, Certificate
 from kerf.kube.errors import Forbidden, KubeError
 from kerf.testing.fake_kube import FakeKube
 from webhook.core.certificates import Lifetimes

@@ -26,7 +26,7 @@ class KeyPair:
     key: bytes
 
     def __repr__(self) -> str:
-        return "KeyPair(…)"  # whoever logs one must not log its key
+        return "KeyPair(…)"  # so that a log line never shows the key
 
     def write(self, directory: Path, name: str) -> tuple[Path, Path]:
         """Write NAME.crt and NAME.key (mode 0600); their paths."""

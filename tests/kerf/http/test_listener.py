@@ -1,4 +1,4 @@
-"""The door: who brings nothing is given up, who is one too many is turned away, and the others do not notice."""
+"""The listener: a silent connection and one over the limit are closed, and the others do not notice."""
 
 import asyncio
 import contextlib
@@ -7,25 +7,25 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 
-from kerf.config.door import Door, DoorLimits, parse_bind
+from kerf.http.listener import Listener, ListenerLimits, parse_bind
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @contextlib.asynccontextmanager
-async def a_service(door: Door) -> AsyncIterator[Callable[[], Awaitable[Streams]]]:
+async def a_service(listener: Listener) -> AsyncIterator[Callable[[], Awaitable[Streams]]]:
     """A service that says ok; what it yields opens a connection to it."""
 
     async def ok(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
-    app = web.Application(middlewares=[door.attend])
+    app = web.Application(middlewares=[listener.watch_requests])
     app.router.add_get("/", ok)
     runner = web.AppRunner(app, keepalive_timeout=0.3)
     await runner.setup()
     assert runner.server
-    server = await door.listen(runner.server, ("127.0.0.1", 0), None)
+    server = await listener.listen(runner.server, ("127.0.0.1", 0), None)
     port = server.sockets[0].getsockname()[1]
     opened: list[asyncio.StreamWriter] = []
 
@@ -57,7 +57,7 @@ async def is_closed(streams: Streams) -> bool:
 @pytest.mark.parametrize("brought", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n"], ids=["0", "line", "headers"])
 def test_a_connection_that_brings_no_request_is_closed_and_one_that_does_is_kept(brought: bytes) -> None:
     async def run() -> None:
-        async with a_service(Door(DoorLimits(silent_s=0.2))) as connect:
+        async with a_service(Listener(ListenerLimits(silent_s=0.2))) as connect:
             slow, quick = await connect(), await connect()
             slow[1].write(brought)
             assert (await ask(quick)).startswith(b"HTTP/1.1 200")
@@ -70,7 +70,7 @@ def test_a_connection_that_brings_no_request_is_closed_and_one_that_does_is_kept
 
 def test_one_that_dribbles_its_second_request_is_closed_too() -> None:
     async def run() -> None:
-        async with a_service(Door(DoorLimits())) as connect:
+        async with a_service(Listener(ListenerLimits())) as connect:
             slow = await connect()
             await ask(slow)
             slow[1].write(b"GET / HTTP/1.1\r\nHos")
@@ -82,7 +82,7 @@ def test_one_that_dribbles_its_second_request_is_closed_too() -> None:
 
 def test_a_connection_too_many_is_closed_and_the_others_are_served() -> None:
     async def run() -> None:
-        async with a_service(Door(DoorLimits(connections=3))) as connect:
+        async with a_service(Listener(ListenerLimits(connections=3))) as connect:
             inside = [await connect() for _ in range(3)]
             for each in inside:
                 await ask(each)

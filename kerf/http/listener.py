@@ -1,7 +1,6 @@
-"""The door of Kerf's aiohttp services: how many may come in, and how long one may stand in it without a word."""
+"""The listener of Kerf's aiohttp services: limits on connections, and on how long one may send no request."""
 
 import asyncio
-import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from aiohttp.web_protocol import RequestHandler
 
 from kerf.wire.errors import WireError
 
-log = logging.getLogger("kerf.door")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BACKLOG = 1024
 
@@ -26,7 +24,7 @@ def parse_bind(text: str) -> tuple[str, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class DoorLimits:
+class ListenerLimits:
     """Bounds of one server's connections."""
 
     connections: int = 1000
@@ -35,42 +33,45 @@ class DoorLimits:
     """For a TLS handshake, and then again for the first request's headers to arrive whole."""
 
 
-class Door:
-    """Gives up connections that never bring a request, which aiohttp would keep; `attend` is a middleware."""
+class Listener:
+    """Accepts connections and closes those that never send a request, which aiohttp would keep.
 
-    def __init__(self, limits: DoorLimits) -> None:
+    `watch_requests` is a middleware that the application must use.
+    """
+
+    def __init__(self, limits: ListenerLimits) -> None:
         self._limits = limits
         self._silent: dict[BaseProtocol, asyncio.TimerHandle] = {}
 
     async def listen(self, server: web.Server, address: tuple[str, int], tls: ssl.SSLContext | None) -> asyncio.Server:
         """Serve an application's server on an address. Raises OSError."""
 
-        def enter() -> asyncio.BaseProtocol:
+        def accept() -> asyncio.BaseProtocol:
             if len(server.connections) >= self._limits.connections:
                 return _Closed()
             connection = server()
             later = asyncio.get_running_loop().call_later
-            self._silent[connection] = later(self._limits.silent_s, self._give_up, connection)
+            self._silent[connection] = later(self._limits.silent_s, self._close, connection)
             return connection
 
         patience = self._limits.silent_s if tls else None
         loop = asyncio.get_running_loop()
-        return await loop.create_server(enter, *address, ssl=tls, ssl_handshake_timeout=patience, backlog=BACKLOG)
+        return await loop.create_server(accept, *address, ssl=tls, ssl_handshake_timeout=patience, backlog=BACKLOG)
 
     @web.middleware
-    async def attend(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Note that a connection is in use; aiohttp's own keep-alive watches it from here on."""
+    async def watch_requests(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Note that a connection has sent a request; aiohttp's own keep-alive watches it from here on."""
         if timer := self._silent.pop(request.protocol, None):
             timer.cancel()
         return await handler(request)
 
-    def _give_up(self, connection: RequestHandler) -> None:
+    def _close(self, connection: RequestHandler) -> None:
         del self._silent[connection]
         connection.force_close()  # close() alone ends aiohttp's task and leaves the socket open
 
 
 class _Closed(asyncio.Protocol):
-    """A connection that is not taken."""
+    """A connection over the limit; it is closed unread."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)

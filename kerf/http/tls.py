@@ -5,7 +5,7 @@ import os
 import ssl
 from pathlib import Path
 
-from kerf.config.pki import KeyPair
+from kerf.http.pki import KeyPair
 from kerf.wire.errors import WireError
 
 _LOG = logging.getLogger("kerf.tls")

@@ -7,7 +7,7 @@ import threading
 import pytest
 from cryptography import x509
 
-from kerf.config.pki import Authority, Certificate, KeyPair, generate_key
+from kerf.http.pki import Authority, Certificate, KeyPair, generate_key
 
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext, host: str = "127.0.0.1") -> dict:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kerf.config.pki import Authority
-from kerf.config.tls import server_context
+from kerf.http.pki import Authority
+from kerf.http.tls import server_context
 from kerf.wire.errors import WireError
 
 

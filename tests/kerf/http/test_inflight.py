@@ -1,18 +1,19 @@
-"""What is let in is bounded; on the way out nothing new is let in and what is inside is answered."""
+"""Requests in flight are limited; a server that stops accepts none and answers those in flight."""
 
 import asyncio
 
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from kerf.obs.metrics import Metrics
-from scheduler.extender.gate import Gate
-from scheduler.metrics import SchedulerMetrics
+from kerf.http.inflight import InFlightLimit
 
 
-def serve(check, **limits: int) -> None:
+def serve(check, **limits: int) -> list[str]:
+    """Run a check against a server with these limits; the reasons for which requests were refused."""
+    reasons: list[str] = []
+
     async def run() -> None:
-        gate = Gate(SchedulerMetrics.build(Metrics()), 1000, **limits)
+        limit = InFlightLimit(reasons.append, 1000, **limits)
         leave = asyncio.Event()
 
         async def slow(request: web.Request) -> web.Response:
@@ -22,24 +23,25 @@ def serve(check, **limits: int) -> None:
         async def probe(request: web.Request) -> web.Response:
             return web.Response(text="alive")
 
-        app = web.Application(middlewares=[gate.pass_through])
+        app = web.Application(middlewares=[limit.limit_inflight])
         app.router.add_post("/slow", slow)
         app.router.add_get("/healthz", probe)
         async with TestClient(TestServer(app)) as client:
-            await check(client, gate, leave)
+            await check(client, limit, leave)
 
     asyncio.run(run())
+    return reasons
 
 
-async def inside(gate: Gate, count: int) -> None:
-    while gate._in_flight < count:  # noqa: ASYNC110 (nothing tells it)
+async def inside(limit: InFlightLimit, count: int) -> None:
+    while limit._in_flight < count:  # noqa: ASYNC110 (nothing tells it)
         await asyncio.sleep(0.01)
 
 
 def test_beyond_the_limit_the_answer_is_503_with_retry_after_and_probes_pass():
-    async def check(client: TestClient, gate: Gate, leave: asyncio.Event) -> None:
+    async def check(client: TestClient, limit: InFlightLimit, leave: asyncio.Event) -> None:
         waiting = [asyncio.create_task(client.post("/slow", data=b"x")) for _ in range(3)]
-        await inside(gate, 3)
+        await inside(limit, 3)
 
         refused = await client.post("/slow", data=b"x")
         assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
@@ -48,26 +50,26 @@ def test_beyond_the_limit_the_answer_is_503_with_retry_after_and_probes_pass():
         assert [answer.status for answer in await asyncio.gather(*waiting)] == [200, 200, 200]
         assert (await client.post("/slow", data=b"x")).status == 200
 
-    serve(check, requests=3)
+    assert serve(check, requests=3) == ["full"]
 
 
 def test_bytes_in_flight_are_bounded_too():
-    async def check(client: TestClient, gate: Gate, leave: asyncio.Event) -> None:
+    async def check(client: TestClient, limit: InFlightLimit, leave: asyncio.Event) -> None:
         first = asyncio.create_task(client.post("/slow", data=b"x" * 90))
-        await inside(gate, 1)
+        await inside(limit, 1)
 
         assert (await client.post("/slow", data=b"x" * 20)).status == 503
         leave.set()
         assert (await first).status == 200
 
-    serve(check, size=100)
+    assert serve(check, size=100) == ["full"]
 
 
-def test_on_the_way_out_what_is_inside_is_answered_and_nothing_new_is_let_in():
-    async def check(client: TestClient, gate: Gate, leave: asyncio.Event) -> None:
+def test_a_draining_server_answers_what_is_in_flight_and_accepts_nothing_new():
+    async def check(client: TestClient, limit: InFlightLimit, leave: asyncio.Event) -> None:
         first = asyncio.create_task(client.post("/slow", data=b"x"))
-        await inside(gate, 1)
-        closing = asyncio.create_task(gate.close(30))
+        await inside(limit, 1)
+        closing = asyncio.create_task(limit.drain(30))
         await asyncio.sleep(0)
 
         assert (await client.post("/slow", data=b"x")).status == 503
@@ -76,4 +78,4 @@ def test_on_the_way_out_what_is_inside_is_answered_and_nothing_new_is_let_in():
         assert (await first).status == 200
         await closing
 
-    serve(check)
+    assert serve(check) == ["stopping"]
