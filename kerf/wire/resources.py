@@ -69,22 +69,27 @@ def parse_container(container: Json, stage: Stage, names: ResourceNames, default
 
 def parse_pod(pod: Json, vendors: tuple[ResourceNames, ...], defaults: Defaults) -> PodAsk:
     """A pod's ask over all vendors. Raises WireError that names the field, the value and the fix."""
+    return parse_pod_by_container(pod, vendors, defaults)[0]
+
+
+def parse_pod_by_container(
+    pod: Json, vendors: tuple[ResourceNames, ...], defaults: Defaults
+) -> tuple[PodAsk, tuple[tuple[ContainerAsk, ...], ...]]:
+    """A pod's ask, and what each of its containers asks of each vendor, in start order. Raises WireError."""
     try:
-        return _pod_ask(pod, vendors, defaults)
+        asks = tuple(
+            tuple(ask for names in vendors if (ask := parse_container(container, stage, names, defaults)))
+            for container, stage in containers_of(_mapping(pod.get("spec")))
+        )
+        return _pod_ask(pod, vendors, [ask for of_one in asks for ask in of_one]), asks
     except RecursionError as error:  # a text was expected and something too deep to print was sent
         raise WireError("pod", "…", "nest its values less deeply") from error
 
 
-def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], defaults: Defaults) -> PodAsk:
+def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], asks: list[ContainerAsk]) -> PodAsk:
     meta = _mapping(pod.get("metadata"))
     spec = _mapping(pod.get("spec"))
     annotations = _mapping(meta.get("annotations"))
-    asks = [
-        ask
-        for container, stage in containers_of(spec)
-        for names in vendors
-        if (ask := parse_container(container, stage, names, defaults)) is not None
-    ]
     used = next((names for names in vendors if asks and names.vendor == asks[0].vendor), vendors[0])
     cpu, memory = effective_requests(spec)
     gang, size = gang_of(meta, spec)
