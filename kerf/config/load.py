@@ -83,7 +83,7 @@ def read_policy(path: str | None) -> SchedulingPolicy:
 
 
 class PolicyFile:
-    """A policy file that is read again when it changes; a broken new version is reported once and the old policy stays."""
+    """A policy file that is read again when it changes; a broken version is reported once, and the old one stays."""
 
     def __init__(self, path: str | None) -> None:
         self.policy = read_policy(path)
