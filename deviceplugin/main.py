@@ -10,20 +10,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from deviceplugin.kubelet.admission import Admission, Rules
-from deviceplugin.kubelet.board import Board
+from deviceplugin.gate.pods import BoundPods
+from deviceplugin.gate.start import Rules, StartGate
+from deviceplugin.inventory.publisher import Publisher
+from deviceplugin.inventory.reader import CardReader
 from deviceplugin.kubelet.fallback import Fallback
-from deviceplugin.kubelet.files import Files
-from deviceplugin.kubelet.http import serve_http
-from deviceplugin.kubelet.ledgers import Ledgers
-from deviceplugin.kubelet.loops import HealthLoop, clean_up
-from deviceplugin.kubelet.metrics import PluginMetrics
-from deviceplugin.kubelet.monitor import Limits, Monitor
+from deviceplugin.kubelet.offer import Offer
 from deviceplugin.kubelet.podresources import PodResources
-from deviceplugin.kubelet.publisher import Publisher
 from deviceplugin.kubelet.registrar import Registrar
 from deviceplugin.kubelet.servicer import Servicer, Turns
 from deviceplugin.kubelet.starter import Starter
+from deviceplugin.metrics import PluginMetrics
+from deviceplugin.monitor.http import serve_http
+from deviceplugin.monitor.watch import Limits, Monitor
+from deviceplugin.state.allocations import Allocations
+from deviceplugin.state.files import Files
+from deviceplugin.state.ledgers import Ledgers
+from deviceplugin.state.node import LocalNode
+from deviceplugin.state.node_specs import NodeSpecs
 from kerf.config.load import PolicyFile, load_settings, required_setting, setting
 from kerf.kube.client import Kube, connect
 from kerf.kube.errors import KubeError
@@ -31,8 +35,10 @@ from kerf.kube.events import Events
 from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
 from kerf.probes.base import Probe
+from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from kerf.wire.limiter import POLICIES
+from kerf.wire.top import render_top
 
 _LOG = logging.getLogger("kerf.deviceplugin")
 WITHDRAW_S = 10.0
@@ -106,27 +112,30 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event) -> None:
     registry = Metrics()
     metrics = PluginMetrics.build(registry)
     events = Events(kube, "kerf-deviceplugin")
-    board = Board(settings.node_name)
+    node = LocalNode(settings.node_name)
     resources = PodResources(settings.pod_resources_socket, settings.device_plugin_dir, settings.resource)
-    files = Files(settings.state_dir, settings.cdi_dir, settings.limiter, settings.cdi_specs_from)
-    admission = Admission(kube, files, board, rules)
+    specs = NodeSpecs(settings.cdi_specs_from, VENDORS)
+    files = Files(settings.state_dir, settings.cdi_dir, settings.limiter, specs)
+    pods = BoundPods(kube, node, VENDORS)
+    gate = StartGate(pods, files, node, rules)
     probe = _probe(settings)
-    health = HealthLoop(probe, board, resources, metrics, _about_node(events, settings.node_name))
-    health.look()
+    reader = CardReader(probe, VENDORS, node, metrics, _about_node(events, settings.node_name))
+    reader.run_once()
+    offer = Offer(node, resources)
     if settings.fallback_env:
-        fallback = Fallback(admission, files, resources)
-        servicer = Servicer(board, fallback.allocate, fallback.start, metrics)
+        fallback = Fallback(gate, Allocations(files), resources)
+        servicer = Servicer(offer, fallback.allocate, fallback.start, metrics)
     else:
-        starter = Starter(admission, resources, lambda pod, no: _about_pod(events, pod, no.message, no.why.value))
-        servicer = Servicer(board, Turns().allocate, starter.start, metrics)
-    monitor = Monitor(kube, admission, board, Ledgers(files), _limits(settings))
+        starter = Starter(gate, resources, lambda pod, no: _about_pod(events, pod, no.message, no.why.value))
+        servicer = Servicer(offer, Turns().allocate, starter.start, metrics)
+    monitor = Monitor(kube, pods, node, Ledgers(files), _limits(settings))
     registry.registry.register(monitor)
     watched = servicer.watched
-    publisher = Publisher(kube, settings.node_name, board, watched, metrics)
-    pages = {"/top": monitor.top}
+    publisher = Publisher(kube, node, VENDORS, lambda _: watched(), metrics)
+    pages = {"/top": lambda: render_top(monitor.top())}
     http = serve_http(settings.metrics_bind, registry, watched, pages) if settings.metrics_bind else None
-    _start("health", partial(health.run, stop))
-    _start("clean", partial(clean_up, admission, stop))
+    _start("reader", partial(reader.run, stop))
+    _start("clean", partial(gate.run_clean_up, stop))
     over = partial(_about_pod, events, reason="Overuse")
     _start("monitor", partial(monitor.run, probe, over, stop))
     publishing = _start("publisher", partial(publisher.run, stop))
@@ -159,7 +168,7 @@ def _rules(settings: Settings) -> Rules:
     limiter = next((known for known in POLICIES if known == settings.limiter_policy), None)
     if limiter is None:
         raise WireError("--limiter-policy", settings.limiter_policy, f"use one of {', '.join(POLICIES)}")
-    return Rules(settings.node_name, lambda: policy_file.policy, limiter, settings.allow_disable)
+    return Rules(VENDORS, lambda: policy_file.policy, limiter, settings.allow_disable)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -1,1 +1,1 @@
-"""Pure decisions of the device plugin: slots, health, matching, start checks."""
+"""Pure decisions of the device plugin: slots, identification, start checks, edits, use against grant."""

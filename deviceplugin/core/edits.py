@@ -1,4 +1,4 @@
-"""What a container gets for its slices: environment, mounts and limits. Same grant and node, same text."""
+"""What a container gets for its slices: environment, mounts and limits. The same grant and node give the same text."""
 
 import json
 from collections.abc import Mapping
@@ -8,12 +8,10 @@ from typing import Any
 from kerf.values.grant import Slice
 from kerf.values.injection import INSIDE, NodeFiles, Terms
 from kerf.values.units import MIB
-from kerf.values.vendor import Vendor
+from kerf.values.vendor import ResourceNames, Vendor
 from kerf.wire.cdi import Edits, render_spec
 from kerf.wire.limiter import CardLimit, LedgerSpec
 
-LIBRARY = f"{INSIDE}/libkerf.so"
-DISABLE = "CUDA_DISABLE_CONTROL"
 POD = "kerf.dev/pod"
 UID = "kerf.dev/uid"
 _NEEDS_0_7 = "additionalGids"
@@ -50,7 +48,7 @@ def edits_of(
 
 
 def render_specs(pod: str, uid: str, devices: tuple[tuple[str, Edits], ...]) -> str:
-    """A CDI spec file with one device per name. The pod stands in its annotations, for the clean-up."""
+    """A CDI spec file with one device per name. Its annotations name the pod, for the clean-up."""
     documents = [json.loads(render_spec(name, edits)) for name, edits in devices]
     listed = [device for document in documents for device in document["devices"]]
     newer = any(_NEEDS_0_7 in device["containerEdits"] for device in listed)
@@ -60,7 +58,7 @@ def render_specs(pod: str, uid: str, devices: tuple[tuple[str, Edits], ...]) -> 
 
 
 def spec_uid(text: str) -> str:
-    """The uid of the pod a spec file was written for, "" if it is damaged or not Kerf's."""
+    """The uid of the pod that a spec file was written for, "" if the file is damaged or not Kerf's."""
     try:
         document = json.loads(text)
     except ValueError:
@@ -69,10 +67,10 @@ def spec_uid(text: str) -> str:
     return str(notes.get(UID, "")) if isinstance(notes, dict) else ""
 
 
-def wants_no_limiter(container: Json) -> bool:
+def opts_out(container: Json, names: tuple[ResourceNames, ...]) -> bool:
     """Whether the container's environment asks to run without the limiter (HAMi's `CUDA_DISABLE_CONTROL=true`)."""
-    env = container.get("env")
+    env, words = container.get("env"), {words.opt_out_env for words in names} - {""}
     return isinstance(env, list) and any(
-        isinstance(item, Mapping) and item.get("name") == DISABLE and str(item.get("value")).lower() == "true"
+        isinstance(item, Mapping) and item.get("name") in words and str(item.get("value")).lower() == "true"
         for item in env
     )

@@ -1,25 +1,26 @@
-"""Whose slots these are, and which container is about to start.
+"""Which pod holds these slots, and which of its containers is about to start.
 
-The kubelet gives PreStartContainer slot ids and nothing else. Facts of kubelet 1.36 this rests on:
+PreStartContainer receives slot ids and nothing else. This relies on these facts of kubelet 1.36:
 
-1. A slot belongs to at most one live pod. PodResources lists the slots of app and sidecar containers, and those are
-   disjoint within a pod as well: exact ids name exactly one of them.
-2. A plain init container is *not* listed. Its slots are lent to later containers of the same pod, so the same ids may
-   stand for several plain init containers and for at most one app or sidecar container.
-3. The kubelet keeps what Allocate answered per container, in its checkpoint too, and hands that answer to the
-   runtime at every start. Each Allocate of the same slots answers with another CDI name (`slots.turn_name`), so it
-   is enough to know which container holds which name: then the specs of *all* sharers are written at any start, and
-   the runtime picks the right one. Nobody needs to know which of them starts now.
+1. A slot belongs to at most one live pod. PodResources lists the slots of app and sidecar containers. They are
+   disjoint within a pod as well, so exact ids identify exactly one of them.
+2. A plain init container is *not* listed. Its slots are given to later containers of the same pod, so the same ids may
+   belong to several plain init containers and to at most one app or sidecar container.
+3. The kubelet keeps the answer of Allocate per container, in its checkpoint too, and passes it to the runtime at every
+   start. Each Allocate of the same slots returns another CDI name (`slots.turn_name`), so it is enough to know which
+   container holds which name: the specs of *all* sharers are written at any start, and the runtime picks the right
+   one. It does not matter which of them starts now.
 
-The checkpoint is the kubelet's own file, so it is asked only where the public API is silent: for pods with plain init
-containers that hold as many cards. Without it such a pod starts only if all sharers hold equal slices.
+The checkpoint is the kubelet's private file, so it is read only where the public API has no answer: for pods with
+plain init containers that hold as many cards. Without it such a pod starts only if all sharers hold equal slices.
 """
 
 from collections import Counter
 from dataclasses import dataclass
 
-from deviceplugin.core.refusal import Refusal, Why
+from deviceplugin.core.refusal import StartRefusal, Why
 from deviceplugin.core.slots import turn_names
+from deviceplugin.core.start import Start
 from kerf.values.ask import Stage
 from kerf.values.grant import Holding
 
@@ -38,7 +39,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Recorded:
-    """An entry of the kubelet's checkpoint: a container's slots, sorted, and the CDI names Allocate answered with."""
+    """An entry of the kubelet's checkpoint: a container's slots, sorted, and the CDI names that Allocate returned."""
 
     uid: str
     container: str
@@ -46,34 +47,26 @@ class Recorded:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
-    """A container whose spec must stand before the runtime creates it, under these CDI device names."""
-
-    container: str
-    names: tuple[str, ...]
-
-
-def owner(slots: Slots, held: tuple[Held, ...]) -> tuple[str, str] | Refusal | None:
-    """(namespace, name) of the pod that holds any of the slots; None if PodResources does not know one."""
+def owner_of(slots: Slots, held: tuple[Held, ...]) -> tuple[str, str] | StartRefusal | None:
+    """(namespace, name) of the pod that holds any of the slots. None if PodResources lists none."""
     wanted = set(slots)
     pods = sorted({(entry.namespace, entry.pod) for entry in held if wanted & set(entry.slots)})
     if len(pods) > 1:
         names = ", ".join("/".join(pod) for pod in pods)
         message = f"the kubelet reports slots {', '.join(slots)} for several pods: {names}"
-        return Refusal(Why.AMBIGUOUS, message, lasting=False)
+        return StartRefusal(Why.AMBIGUOUS, message, lasting=False)
     return pods[0] if pods else None
 
 
-def owner_uid(slots: Slots, recorded: tuple[Recorded, ...], live: frozenset[str]) -> str | None:
-    """The uid of the live pod whose containers hold exactly these slots by the kubelet's checkpoint, if one does."""
+def owner_uid_of(slots: Slots, recorded: tuple[Recorded, ...], live: frozenset[str]) -> str | None:
+    """The uid of the live pod whose containers hold exactly these slots in the kubelet's checkpoint, or None."""
     uids = {entry.uid for entry in recorded if entry.slots == slots and entry.uid in live}
     return uids.pop() if len(uids) == 1 else None
 
 
 def starts(
     slots: Slots, pod: Holding, held: tuple[Held, ...], recorded: tuple[Recorded, ...] | None
-) -> tuple[Start, ...] | Refusal:
+) -> tuple[Start, ...] | StartRefusal:
     """The containers of `pod` that these slots may start, with the CDI names of each.
 
     `recorded` is None where the kubelet's checkpoint cannot be read.
@@ -81,7 +74,7 @@ def starts(
     exact = [entry for entry in recorded or () if entry.slots == slots]
     if exact and all(entry.uid != pod.uid for entry in exact):
         message = f"slots {', '.join(slots)} belong to another pod than the {pod.pod} that is bound here now"
-        return Refusal(Why.UNKNOWN_POD, message, lasting=False)
+        return StartRefusal(Why.UNKNOWN_POD, message, lasting=False)
     namespace, _, name = pod.pod.partition("/")
     listed = [h.container for h in held if (h.namespace, h.pod, h.slots) == (namespace, name, slots)]
     inits = [n for n, stage in pod.stages if stage is Stage.INIT and len(pod.grant.of(n)) == len(slots)]
@@ -93,7 +86,7 @@ def starts(
     return _counted(slots, pod, _without_record(slots, pod, [*inits, *listed]))
 
 
-def _by_record(slots: Slots, pod: Holding, mine: list[Recorded]) -> tuple[Start, ...] | Refusal:
+def _by_record(slots: Slots, pod: Holding, mine: list[Recorded]) -> tuple[Start, ...] | StartRefusal:
     if len({pod.grant.of(entry.container) for entry in mine}) == 1:
         return (Start(mine[-1].container, turn_names(slots)),)
     names = Counter(name for entry in mine for name in entry.names)
@@ -102,25 +95,25 @@ def _by_record(slots: Slots, pod: Holding, mine: list[Recorded]) -> tuple[Start,
     return tuple(Start(entry.container, entry.names) for entry in sorted(mine))
 
 
-def _without_record(slots: Slots, pod: Holding, sharers: list[str]) -> tuple[Start, ...] | Refusal:
+def _without_record(slots: Slots, pod: Holding, sharers: list[str]) -> tuple[Start, ...] | StartRefusal:
     if not sharers:
-        message = f"the kubelet does not say which container of pod {pod.pod} holds slots {', '.join(slots)}"
-        return Refusal(Why.UNKNOWN_POD, message, lasting=False)
+        message = f"the kubelet does not report which container of pod {pod.pod} holds slots {', '.join(slots)}"
+        return StartRefusal(Why.UNKNOWN_POD, message, lasting=False)
     if len({pod.grant.of(name) for name in sharers}) > 1:
         return _ambiguous(slots, pod, sharers)
     return (Start(sharers[-1], turn_names(slots)),)
 
 
-def _ambiguous(slots: Slots, pod: Holding, sharers: list[str]) -> Refusal:
-    return Refusal(
+def _ambiguous(slots: Slots, pod: Holding, sharers: list[str]) -> StartRefusal:
+    return StartRefusal(
         Why.AMBIGUOUS,
         f"containers {', '.join(sharers)} of pod {pod.pod} share slots {', '.join(slots)} but hold different slices, "
-        "and the kubelet's checkpoint does not tell them apart: give them equal slices, or delete the pod",
+        "and the kubelet's checkpoint does not distinguish them: give them equal slices, or delete the pod",
     )
 
 
-def _counted(slots: Slots, pod: Holding, found: tuple[Start, ...] | Refusal) -> tuple[Start, ...] | Refusal:
-    if isinstance(found, Refusal):
+def _counted(slots: Slots, pod: Holding, found: tuple[Start, ...] | StartRefusal) -> tuple[Start, ...] | StartRefusal:
+    if isinstance(found, StartRefusal):
         return found
     for start in found:
         cards = len(pod.grant.of(start.container))
@@ -129,5 +122,5 @@ def _counted(slots: Slots, pod: Holding, found: tuple[Start, ...] | Refusal) -> 
                 f"container {start.container} of pod {pod.pod} was granted {cards} cards, the kubelet gave it "
                 f"{len(slots)} slots"
             )
-            return Refusal(Why.NO_GRANT if not cards else Why.BAD_GRANT, message)
+            return StartRefusal(Why.NO_GRANT if not cards else Why.BAD_GRANT, message)
     return found

@@ -1,13 +1,13 @@
-"""The fallback for runtimes without CDI: which container is this Allocate for? Refuses rather than guesses.
+"""The fallback for runtimes without CDI: which container is this Allocate for? It refuses rather than guesses.
 
-Without CDI everything must be in Allocate's answer, and Allocate names no pod. What is known: how many slots, and
-which pods are bound to this node with containers that have not been allocated. PreStartContainer then verifies the
-match against PodResources, so even a wrong world cannot start a container with a stranger's slices.
+Without CDI, Allocate must return everything, and its request names no pod. Known are the number of slots, and which
+pods are bound to this node with containers that have not been allocated yet. PreStartContainer then verifies the match
+against PodResources, so a container can never start with another pod's slices.
 """
 
 from dataclasses import dataclass
 
-from deviceplugin.core.refusal import Refusal, Why
+from deviceplugin.core.refusal import StartRefusal, Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,14 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The one container an Allocate can be for."""
+    """The only container that an Allocate can be for."""
 
     uid: str
     container: str
 
 
-def match(cards: int, pods: tuple[Waiting, ...]) -> Match | Refusal:
-    """The container that `cards` slots are for, or a refusal where none or more than one could be meant."""
+def match(cards: int, pods: tuple[Waiting, ...]) -> Match | StartRefusal:
+    """The container that `cards` slots are for, or a refusal where no container or more than one matches."""
     found = []
     for pod in sorted(pods, key=lambda pod: (pod.pod, pod.uid)):
         following = next((c for c in pod.containers if c[0] not in pod.allocated), None)
@@ -38,13 +38,13 @@ def match(cards: int, pods: tuple[Waiting, ...]) -> Match | Refusal:
             found.append((pod, following[0]))
     if not found:
         message = f"no pod bound to this node waits for {cards} cards"
-        return Refusal(Why.UNKNOWN_POD, message, lasting=False)
+        return StartRefusal(Why.UNKNOWN_POD, message, lasting=False)
     if len(found) > 1:
         names = ", ".join(f"{pod.pod} ({container})" for pod, container in found)
         message = (
-            f"{len(found)} containers wait for {cards} cards and without CDI the kubelet does not say which one this "
-            f"is: {names}; enable CDI in the container runtime"
+            f"{len(found)} containers wait for {cards} cards and without CDI the kubelet does not report which one "
+            f"this is: {names}; enable CDI in the container runtime"
         )
-        return Refusal(Why.AMBIGUOUS, message, lasting=False)
+        return StartRefusal(Why.AMBIGUOUS, message, lasting=False)
     pod, container = found[0]
     return Match(pod.uid, container)

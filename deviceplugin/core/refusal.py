@@ -1,4 +1,4 @@
-"""Why a container may not start: a closed list of reasons, each with one sentence that carries the numbers."""
+"""Why a container may not start: a closed list of reasons, and one sentence with the numbers."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,8 +7,8 @@ from enum import StrEnum
 class Why(StrEnum):
     """Reasons of a refused start, as events and metrics name them."""
 
-    UNKNOWN_POD = "UnknownPod"  # the kubelet does not (yet) say whose slots these are
-    AMBIGUOUS = "AmbiguousContainer"  # more than one container could be meant, and they hold different slices
+    UNKNOWN_POD = "UnknownPod"  # the kubelet has not reported the pod of these slots yet
+    AMBIGUOUS = "AmbiguousContainer"  # several containers match, and they hold different slices
     NOT_HERE = "NotBoundHere"  # the pod is not bound to this node, or has finished
     NO_GRANT = "NoGrant"
     BAD_GRANT = "BadGrant"  # unreadable, or more than the pod's containers ask for
@@ -18,8 +18,8 @@ class Why(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """A "no". `lasting` is false where asking again may help by itself."""
+class StartRefusal:
+    """A refused start. `lasting` is false where a retry may succeed without a change to the pod."""
 
     why: Why
     message: str

@@ -1,20 +1,21 @@
-"""Slots: the anonymous ids that the kubelet counts, and the CDI device names that stand for a set of them.
+"""Slots: the anonymous ids that the kubelet counts, and the CDI device names that represent a set of them.
 
-A slot belongs to no card. Ids depend on nothing but their number, so they survive every restart.
+A slot belongs to no card. An id depends on its number only, so ids survive every restart.
 """
 
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kerf.values.device import Card, Mode
+from kerf.values.device import Card
+from kerf.values.slicing import sliceable
 from kerf.wire.cdi import KIND, device_id
 
 PREFIX = "kerf-"
 LONGEST_STEM = 100
-"""Characters; the stem is part of a file name, which may have 255."""
+"""Characters. The stem is part of a file name, which may have 255."""
 TURNS = 4
-"""How many containers of one pod can hold the same slots and still be told apart."""
+"""How many containers of one pod can hold the same slots and still be distinguished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +27,26 @@ class Slot:
 
 
 def slots_of(cards: Iterable[Card], withdrawn: frozenset[str] = frozenset()) -> tuple[Slot, ...]:
-    """The slots of all cards that Kerf slices, sick ones included; the withdrawn ones are unhealthy."""
+    """The slots of all cards that Kerf slices, including unhealthy cards. Withdrawn slots are unhealthy."""
     total = sum(card.slots for card in _sliced(cards))
     names = (f"{PREFIX}{number}" for number in range(total))
     return tuple(Slot(name, name not in withdrawn) for name in names)
 
 
 def inherited(slots: Iterable[str]) -> bool:
-    """Whether another device plugin handed these out, before the node moved over: the kubelet keeps its word for them.
+    """Whether another device plugin handed out these slots before the node moved to Kerf.
 
-    Nobody can forge that: since Kerf's plugin registered, the kubelet hands out its ids alone.
+    The kubelet still honours them. This cannot be forged: since Kerf's plugin registered, the kubelet hands out
+    Kerf's ids only.
     """
     return all(not slot.startswith(PREFIX) for slot in slots)
 
 
 def withdraw(cards: Iterable[Card], held: frozenset[str], before: frozenset[str]) -> frozenset[str]:
-    """Which slots are unhealthy: as many as the sick cards had, but never one that a pod holds.
+    """Which slots are unhealthy: as many as the unhealthy cards have, but never a slot that a pod holds.
 
-    Slots are anonymous, so any free ones serve: those withdrawn before first, then from the highest number down. A
-    held slot stays healthy, or the kubelet would refuse to restart a container whose own card is well.
+    Slots are anonymous, so any free slot will do: first those withdrawn before, then from the highest number down. A
+    held slot stays healthy, because the kubelet would refuse to restart a container whose own card is healthy.
     """
     known = tuple(_sliced(cards))
     names = [slot.id for slot in slots_of(known)]
@@ -55,7 +57,7 @@ def withdraw(cards: Iterable[Card], held: frozenset[str], before: frozenset[str]
 
 
 def stem(slots: Iterable[str]) -> str:
-    """A name for a set of slots, fit for a CDI device and a file; many slots are named by their digest."""
+    """A name for a set of slots that is valid as a CDI device and as a file. Many slots are named by their digest."""
     text = device_id(tuple(slots))
     if len(text) <= LONGEST_STEM:
         return text
@@ -65,8 +67,8 @@ def stem(slots: Iterable[str]) -> str:
 def turn_name(slots: Iterable[str], turn: int) -> str:
     """The CDI device that the `turn`-th Allocate of these slots answers with.
 
-    The kubelet lends an init container's slots to a later container of the same pod. Each Allocate of the same
-    slots therefore names another device, and the kubelet remembers which container got which name.
+    The kubelet gives an init container's slots to a later container of the same pod. Each Allocate of the same
+    slots therefore returns another device name, and the kubelet remembers which container got which name.
     """
     return f"{stem(slots)}.{turn % TURNS}"
 
@@ -83,4 +85,4 @@ def qualified(name: str) -> str:
 
 
 def _sliced(cards: Iterable[Card]) -> Iterable[Card]:
-    return (card for card in cards if card.mode is Mode.SHARED)
+    return (card for card in cards if sliceable(card))

@@ -1,4 +1,4 @@
-"""Use against grant: whose a process is, and what was used past the limiter."""
+"""Use against grant: which container a process belongs to, and what was used past the limiter."""
 
 import re
 from collections import defaultdict
@@ -12,18 +12,18 @@ _CONTAINER = re.compile(r"([0-9a-f]{64})(?:\.scope)?$")
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """A container by its pod's uid and its own name; the name is "" while the kubelet has not reported it."""
+class ContainerRef:
+    """A container by its pod's uid and its own name. The name is "" until the kubelet has reported it."""
 
     uid: str
     container: str
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Seen:
-    """What the driver says a container uses of one card: bytes, and percent of the SMs."""
+class CardSample:
+    """What a container uses of one card by the driver's count: bytes, and percent of the SMs."""
 
-    place: Place
+    ref: ContainerRef
     card: str
     memory_bytes: int
     percent: int
@@ -31,21 +31,21 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Overuse:
-    """More of a card's memory than was granted, whatever the limiter says: bytes. `granted` 0 is "none of it"."""
+    """More of a card's memory than was granted, by the driver's count, in bytes. `granted` 0: nothing of this card."""
 
-    place: Place
+    ref: ContainerRef
     card: str
     used: int
     granted: int
 
     @property
     def sentence(self) -> str:
-        """The overuse for people."""
+        """The overuse as a sentence."""
         used = show_mib(self.used // MIB)
         if not self.granted:
-            return f"container {self.place.container} uses {used} of card {self.card}, which it was not granted"
+            return f"container {self.ref.container} uses {used} of card {self.card}, which it was not granted"
         granted = show_mib(self.granted // MIB)
-        return f"container {self.place.container} uses {used} of card {self.card} past the limiter: {granted} granted"
+        return f"container {self.ref.container} uses {used} of card {self.card} past the limiter: {granted} granted"
 
 
 def parse_cgroup(text: str) -> tuple[str, str] | None:
@@ -61,33 +61,33 @@ def parse_cgroup(text: str) -> tuple[str, str] | None:
     return None
 
 
-def sum_up(uses: Iterable[tuple[Place, str, int, int]]) -> tuple[Seen, ...]:
-    """(place, card, bytes, percent) per process to one value per container and card."""
-    totals: dict[tuple[Place, str], list[int]] = defaultdict(lambda: [0, 0])
-    for place, card, memory, percent in uses:
-        total = totals[place, card]
+def sum_up(uses: Iterable[tuple[ContainerRef, str, int, int]]) -> tuple[CardSample, ...]:
+    """(container, card, bytes, percent) per process to one value per container and card."""
+    totals: dict[tuple[ContainerRef, str], list[int]] = defaultdict(lambda: [0, 0])
+    for ref, card, memory, percent in uses:
+        total = totals[ref, card]
         total[0] += memory
         total[1] += percent
-    return tuple(sorted(Seen(place, card, memory, percent) for (place, card), (memory, percent) in totals.items()))
+    return tuple(sorted(CardSample(ref, card, memory, percent) for (ref, card), (memory, percent) in totals.items()))
 
 
 def overuses(
-    seen: Iterable[Seen], granted: Mapping[Place, Mapping[str, int | None]], tolerance_bytes: int
+    samples: Iterable[CardSample], granted: Mapping[ContainerRef, Mapping[str, int | None]], tolerance_bytes: int
 ) -> tuple[Overuse, ...]:
-    """Who uses more than granted. `granted` is bytes by card, None for a slice without a limit.
+    """Containers that use more than granted. `granted` is bytes by card, None for a slice without a limit.
 
-    The tolerance is for what the driver takes before the limiter can count it; a card that was not granted has none.
+    The tolerance covers what the driver takes before the limiter can count it. A card that was not granted has none.
     """
     found = []
-    for use in seen:
-        limit = granted.get(use.place, {}).get(use.card, 0)
+    for use in samples:
+        limit = granted.get(use.ref, {}).get(use.card, 0)
         if limit is not None and use.memory_bytes > limit + (tolerance_bytes if limit else 0):
-            found.append(Overuse(use.place, use.card, use.memory_bytes, limit))
+            found.append(Overuse(use.ref, use.card, use.memory_bytes, limit))
     return tuple(sorted(found))
 
 
 def lasting(
-    now: Iterable[Overuse], since: Mapping[tuple[Place, str], float], at: float
-) -> dict[tuple[Place, str], float]:
+    now: Iterable[Overuse], since: Mapping[tuple[ContainerRef, str], float], at: float
+) -> dict[tuple[ContainerRef, str], float]:
     """When each present overuse began, in the clock of `at`; one that has ended is forgotten."""
-    return {(use.place, use.card): since.get((use.place, use.card), at) for use in now}
+    return {(use.ref, use.card): since.get((use.ref, use.card), at) for use in now}

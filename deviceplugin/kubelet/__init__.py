@@ -1,1 +1,1 @@
-"""The kubelet side of the device plugin: gRPC, sockets, files."""
+"""Talking to the kubelet over gRPC, and finding out which container a call is about. Checks are made in the gate."""

@@ -1,4 +1,4 @@
-"""What the kubelet says about who holds which slots: its PodResources API, and its own checkpoint file."""
+"""Which containers hold which slots: the kubelet's PodResources API, and its checkpoint file."""
 
 import base64
 import binascii
@@ -38,7 +38,7 @@ class PodResources:
         return tuple(sorted(Held(*key, tuple(sorted(ids))) for key, ids in found.items()))
 
     def recorded(self) -> tuple[Recorded, ...] | None:
-        """The checkpoint's entries; None where it cannot be read, which is not an error: it is the kubelet's own."""
+        """The checkpoint's entries. None if it cannot be read, which is no error: the file is the kubelet's."""
         try:
             entries = json.loads(self._checkpoint.read_text(encoding="utf-8"))["Data"]["PodDeviceEntries"] or []
             return tuple(sorted(_entry(entry) for entry in entries if entry["ResourceName"] == self._resource))

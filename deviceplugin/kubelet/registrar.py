@@ -1,4 +1,4 @@
-"""Serving and registering, again and again: whenever the kubelet restarts, it forgets its plugins and their sockets."""
+"""Serve the plugin's socket, and register again after each kubelet restart, which removes all plugins and sockets."""
 
 import logging
 import threading
@@ -9,16 +9,16 @@ import grpc
 
 from deviceplugin._pb import kubelet_deviceplugin_v1beta1_pb2 as dp
 from deviceplugin.kubelet import rpc
-from deviceplugin.kubelet.metrics import PluginMetrics
 from deviceplugin.kubelet.servicer import Servicer
+from deviceplugin.metrics import PluginMetrics
 
 _LOG = logging.getLogger("kerf.deviceplugin.registrar")
 KUBELET = "kubelet.sock"
 SOCKET = "kerf.sock"
 LOOK_S = 0.5
-"""How often the sockets are looked at."""
+"""How often the sockets are checked."""
 IGNORED_S = 10.0
-"""After registering, the kubelet opens ListAndWatch at once; if it does not, register again."""
+"""The kubelet opens ListAndWatch right after a registration. If it does not, register again."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 MOST_CALLS = 128
 """Containers that may be starting at once; each may wait for the API server."""
@@ -46,14 +46,14 @@ class Registrar:
             try:
                 server = self._serve()
             except (OSError, RuntimeError) as error:
-                pause = self._again(stop, pause, f"cannot serve on {self._dir / SOCKET}: {error}")
+                pause = self._back_off(stop, pause, f"cannot serve on {self._dir / SOCKET}: {error}")
                 continue
             try:
                 self._register()
                 pause = FIRST_PAUSE_S
                 self._stay(stop, kubelet)
             except grpc.RpcError as error:
-                pause = self._again(stop, pause, f"the kubelet refuses the registration: {error}")
+                pause = self._back_off(stop, pause, f"the kubelet refuses the registration: {error}")
             finally:
                 server.stop(grace=1.0).wait()
 
@@ -91,8 +91,8 @@ class Registrar:
                 return
 
     @staticmethod
-    def _again(stop: threading.Event, pause: float, problem: str) -> float:
-        _LOG.warning("%s; again in %.1f s", problem, pause)
+    def _back_off(stop: threading.Event, pause: float, problem: str) -> float:
+        _LOG.warning("%s; retrying in %.1f s", problem, pause)
         stop.wait(pause)
         return min(pause * 2, LONGEST_PAUSE_S)
 

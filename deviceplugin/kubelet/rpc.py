@@ -1,4 +1,4 @@
-"""The kubelet's gRPC services by name, for servers and clients. The one place that spells method paths."""
+"""The kubelet's gRPC services by name, for servers and clients. The only place that spells method paths."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ DEVICE_PLUGIN = "v1beta1.DevicePlugin"
 REGISTRATION = "v1beta1.Registration"
 POD_RESOURCES = "v1.PodResourcesLister"
 LARGEST_MESSAGE = 16 << 20
-"""Bytes; a node with hundreds of pods fits, a runaway does not."""
+"""Bytes. The list of a node with hundreds of pods fits."""
 
 
 class DevicePlugin(Protocol):
@@ -56,13 +56,13 @@ def connect(socket: str) -> grpc.Channel:
 
 
 def register(channel: grpc.Channel, request: dp.RegisterRequest, timeout_s: float) -> None:
-    """Tell the kubelet about a plugin. Raises grpc.RpcError."""
+    """Register a plugin with the kubelet. Raises grpc.RpcError."""
     call = channel.unary_unary(f"/{REGISTRATION}/Register", dp.RegisterRequest.SerializeToString, dp.Empty.FromString)
     call(request, timeout=timeout_s)
 
 
 def list_pods(channel: grpc.Channel, timeout_s: float) -> pr.ListPodResourcesResponse:
-    """Who holds which devices. Raises grpc.RpcError."""
+    """Which containers hold which devices. Raises grpc.RpcError."""
     call = channel.unary_unary(
         f"/{POD_RESOURCES}/List",
         pr.ListPodResourcesRequest.SerializeToString,

@@ -1,4 +1,4 @@
-"""The device plugin service: gRPC in, decisions from elsewhere, gRPC out."""
+"""The device plugin service: it translates gRPC calls and leaves every decision to others."""
 
 import logging
 import threading
@@ -11,31 +11,31 @@ import grpc
 
 from deviceplugin._pb import kubelet_deviceplugin_v1beta1_pb2 as dp
 from deviceplugin.core.identify import Slots
-from deviceplugin.core.refusal import Refusal
+from deviceplugin.core.refusal import StartRefusal
 from deviceplugin.core.slots import qualified, stem, turn_name
-from deviceplugin.kubelet.board import Board
-from deviceplugin.kubelet.metrics import PluginMetrics
-from deviceplugin.kubelet.patience import Unavailable
+from deviceplugin.kubelet.offer import Offer
+from deviceplugin.kubelet.retry import Unavailable
+from deviceplugin.metrics import PluginMetrics
 
 _LOG = logging.getLogger("kerf.deviceplugin.servicer")
 WAKE_S = 1.0
 BUDGET_S = 25.0
 """The kubelet gives PreStartContainer 30 s."""
 MARGIN_S = 2.0
-"""Left of the kubelet's deadline for the answer to arrive."""
-Allocate = Callable[[Slots], dp.ContainerAllocateResponse | Refusal]
-Start = Callable[[Slots, float], Refusal | None]
+"""Seconds of the kubelet's deadline that are left for the answer to arrive."""
+Allocate = Callable[[Slots], dp.ContainerAllocateResponse | StartRefusal]
+Start = Callable[[Slots, float], StartRefusal | None]
 
 
 class Turns:
-    """Names for CDI devices: each Allocate of the same slots gets the next one, so sharers can be told apart."""
+    """Names for CDI devices: each Allocate of the same slots gets the next name, which distinguishes the sharers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._next: dict[str, int] = {}
 
     def allocate(self, slots: Slots) -> dp.ContainerAllocateResponse:
-        """Answers with a name and decides nothing."""
+        """The next device name. Nothing is decided here."""
         key = stem(slots)
         with self._lock:
             turn = self._next.get(key, 0)
@@ -47,7 +47,7 @@ class Turns:
 class Servicer:
     """Implements `rpc.DevicePlugin`; `watchers` counts open ListAndWatch streams."""
 
-    board: Board
+    offer: Offer
     allocate_one: Allocate
     start_one: Start
     metrics: PluginMetrics
@@ -55,7 +55,7 @@ class Servicer:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def watched(self) -> bool:
-        """Whether a kubelet watches the slots: pods that arrive now are served."""
+        """Whether a kubelet watches the slots, so that pods which arrive now are served."""
         return self.watchers > 0
 
     def options(self, _request: dp.Empty, _context: grpc.ServicerContext) -> dp.DevicePluginOptions:
@@ -67,8 +67,8 @@ class Servicer:
         try:
             version, sent = -1, None
             while context.is_active():
-                version = self.board.wait(version, WAKE_S)
-                slots = self.board.slots()
+                version = self.offer.wait(version, WAKE_S)
+                slots = self.offer.slots()
                 if slots != sent:
                     sent = slots
                     _LOG.info("%d slots, %d of them healthy", len(slots), sum(slot.healthy for slot in slots))
@@ -106,7 +106,7 @@ class Servicer:
             answer = self.allocate_one(slots)
         except Unavailable as error:
             self._abort(context, grpc.StatusCode.UNAVAILABLE, slots, str(error))
-        if isinstance(answer, Refusal):
+        if isinstance(answer, StartRefusal):
             self.metrics.starts.labels(answer.why.value).inc()
             self._abort(context, grpc.StatusCode.FAILED_PRECONDITION, slots, answer.message)
         return answer

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 INSIDE = "/usr/local/kerf"
 """Directory of all Kerf files inside a container."""
+LIBRARY = f"{INSIDE}/libkerf.so"
+"""The limiter inside a container."""
 LimiterPolicy = Literal["cap", "weight", "priority"]
 
 

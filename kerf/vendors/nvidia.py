@@ -2,11 +2,10 @@
 
 from kerf.values.device import Card, Mode
 from kerf.values.grant import Slice
-from kerf.values.injection import INSIDE, Injection, Mount, NodeFiles, Terms
+from kerf.values.injection import INSIDE, LIBRARY, Injection, Mount, NodeFiles, Terms
 from kerf.values.slicing import ANY_SIZE, NotSliced, Slicing
 from kerf.values.vendor import INVENTORY, Effect, ResourceNames, Vendor
 
-LIBRARY = f"{INSIDE}/libkerf.so"
 LEDGER = f"{INSIDE}/ledger"
 PRELOAD = "/etc/ld.so.preload"
 _UNSLICED = {

@@ -106,7 +106,7 @@ def _health(value: dict[str, Any], where: str) -> Health:
     if not isinstance(detail, dict):
         raise WireError(f"{where}.health", detail, "write an object")
     where, state, cause = f"{where}.health", detail.get("state"), detail.get("cause", "")
-    if state not in set(State):
+    if not isinstance(state, str) or state not in set(State):
         raise WireError(f"{where}.state", state, f"use one of {', '.join(State)}")
     if not isinstance(cause, str) or len(cause) > _LONGEST_CAUSE:
         raise WireError(f"{where}.cause", cause, f"write a text of at most {_LONGEST_CAUSE} characters")

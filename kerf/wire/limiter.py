@@ -141,7 +141,7 @@ class CardLimit:
 
 @dataclass(frozen=True, slots=True)
 class LedgerSpec:
-    """Everything the agent decides about one container. `priority` is 0 (high) or 1 (low)."""
+    """Everything that the device plugin decides about one container. `priority` is 0 (high) or 1 (low)."""
 
     cards: tuple[CardLimit, ...]
     policy: Policy = "cap"
@@ -150,7 +150,7 @@ class LedgerSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class CardUse:
+class CardReading:
     """What one container uses of one card now: bytes, and nanoseconds since the ledger was made."""
 
     limit: CardLimit
@@ -164,7 +164,7 @@ class CardUse:
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessUse:
+class ProcessReading:
     """One process in the container. `bytes_by_card` follows the spec's cards.
 
     `alive` is false after a crash that no other process has cleaned up yet.
@@ -184,8 +184,8 @@ class LedgerView:
     """A ledger as read: the spec it was made from, live use, and what could not be enforced (empty is healthy)."""
 
     spec: LedgerSpec
-    cards: tuple[CardUse, ...]
-    processes: tuple[ProcessUse, ...]
+    cards: tuple[CardReading, ...]
+    processes: tuple[ProcessReading, ...]
     events: dict[str, int]
 
 
@@ -259,7 +259,7 @@ def parse_ledger(data: bytes) -> LedgerView:
 
 
 def measured_patch(card: int, permille: int, at_ns: int) -> tuple[tuple[int, bytes], ...]:
-    """What the agent writes to tell a container its measured share of card record `card`: (offset, bytes), in order.
+    """The patch that writes a measured share into card record `card`: (offset, bytes), in order.
 
     `at_ns` is CLOCK_MONOTONIC; the time is written last, so a reader never pairs a new time with an old share.
     """
@@ -272,7 +272,7 @@ def measured_patch(card: int, permille: int, at_ns: int) -> tuple[tuple[int, byt
 
 
 def host_pid_patch(slot: int, host_pid: int) -> tuple[int, bytes]:
-    """What the agent writes to tell slot `slot` its PID on the host: (offset, bytes)."""
+    """The patch that writes a PID on the host into slot `slot`: (offset, bytes)."""
     record = RECORDS["slot"]
     return SLOTS_AT + slot * record.size + record.offsets["host_pid"], struct.pack("<i", host_pid)
 
@@ -317,14 +317,14 @@ def _text(raw: bytes) -> str:
     return raw.split(b"\0", 1)[0].decode(errors="replace")
 
 
-def _card_use(data: bytes, index: int) -> CardUse:
+def _card_use(data: bytes, index: int) -> CardReading:
     record, base = RECORDS["card"], CARDS_AT + index * RECORDS["card"].size
 
     def field(name: str) -> int:
         return record.number(data, base, name)
 
     limit = field("memory_limit")
-    return CardUse(
+    return CardReading(
         limit=CardLimit(
             uuid=_text(record.raw(data, base, "uuid")),
             memory_bytes=None if limit == UNLIMITED else limit,
@@ -341,7 +341,7 @@ def _card_use(data: bytes, index: int) -> CardUse:
     )
 
 
-def _processes(data: bytes, cards: int) -> Iterable[ProcessUse]:
+def _processes(data: bytes, cards: int) -> Iterable[ProcessReading]:
     record = RECORDS["slot"]
     for i in range(SLOTS):
         base = SLOTS_AT + i * record.size
@@ -351,7 +351,7 @@ def _processes(data: bytes, cards: int) -> Iterable[ProcessUse]:
         # The first word of the robust mutex: the holder's TID, and bit 30 once the kernel saw it die.
         owner = int.from_bytes(record.raw(data, base, "life")[:4], "little")
         kinds = zip(KINDS, record.numbers(data, base, "kinds"), strict=True)
-        yield ProcessUse(
+        yield ProcessReading(
             pid=pid,
             host_pid=record.number(data, base, "host_pid"),
             command=_text(record.raw(data, base, "comm")),

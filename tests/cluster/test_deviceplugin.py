@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deviceplugin.kubelet.processes import Processes
+from deviceplugin.monitor.processes import Processes
 from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.inventory import KEY, parse_inventory

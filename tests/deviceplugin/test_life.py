@@ -144,6 +144,15 @@ def test_a_refused_write_of_the_inventory_is_tried_again(world: World):
     await_published(world, [True] * 4)
 
 
+def test_cards_that_kerf_does_not_slice_are_published_and_have_no_slots(world: World):
+    fleet = {"cards": [{"model": "H100", "memory_mib": GIB_80, "mode": mode} for mode in ("shared", "mig", "mps")]}
+    Path(world.settings.probe.partition(":")[2]).write_text(yaml.safe_dump(fleet))
+
+    world.run(slots=10)
+
+    await_published(world, [True] * 3)
+
+
 def test_a_broken_fleet_file_makes_every_card_unhealthy_and_the_next_good_one_heals(world: World):
     world.run()
     path = Path(world.settings.probe.partition(":")[2])

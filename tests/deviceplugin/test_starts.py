@@ -196,7 +196,7 @@ def test_a_grant_that_was_edited_after_the_start_neither_frees_nor_restarts_anyt
     other["metadata"]["creationTimestamp"] = "2026-01-01T00:00:09Z"
 
     assert "60,000 of its 81,920 are held (default/shrunk)" in refused(world, world.bind(other))[1]
-    assert "was changed after the pod was let in" in refused(world, pod)[1]
+    assert "was changed after the pod was admitted" in refused(world, pod)[1]
 
 
 def test_a_container_that_asks_for_cards_but_is_missing_in_the_grant_is_refused(world: World):

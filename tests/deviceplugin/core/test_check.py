@@ -1,4 +1,4 @@
-"""The node's last word."""
+"""The start check: the node has the last word."""
 
 from dataclasses import replace
 
@@ -6,75 +6,79 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deviceplugin.core.check import Tenant, check_ask, check_start
-from deviceplugin.core.refusal import Refusal, Why
+from deviceplugin.core.check import LivePod, check_ask, check_start
+from deviceplugin.core.refusal import StartRefusal, Why
 from kerf.testing.builders import a_card, a_container, a_pod
 from kerf.values.ask import Stage
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, ContainerGrant, Grant, Holding, Slice, card_uses
 from kerf.values.health import SUSPECT
 from kerf.values.policy import Defaults
+from kerf.vendors.registry import NAMES
 
 CARDS = {"GPU-0": a_card(0, memory_mib=80_000), "GPU-1": a_card(1, memory_mib=80_000)}
 
 
-def a_tenant(
+def a_live_pod(
     name: str, mib: int, cores: int = 10, *, card: str = "GPU-0", started: bool = False, at: str = "1"
-) -> Tenant:
+) -> LivePod:
     grant = Grant((ContainerGrant("main", (Slice(card, "nvidia", mib, cores),)),))
-    return Tenant(Holding(f"team/{name}", name, "node-1", grant, (("main", Stage.APP),)), started, (at, at, name))
+    return LivePod(Holding(f"team/{name}", name, "node-1", grant, (("main", Stage.APP),)), started, (at, at, name))
 
 
 @pytest.mark.parametrize(
     ("pod", "others", "message"),
     [
-        pytest.param(a_tenant("p", 30_000), [a_tenant("q", 50_000, at="0")], None, id="exactly full"),
+        pytest.param(a_live_pod("p", 30_000), [a_live_pod("q", 50_000, at="0")], None, id="exactly full"),
         pytest.param(
-            a_tenant("p", 30_001),
-            [a_tenant("q", 50_000, at="0")],
+            a_live_pod("p", 30_001),
+            [a_live_pod("q", 50_000, at="0")],
             "pod team/p was granted 30,001 MiB of card GPU-0, but 50,000 of its 80,000 are held (team/q): "
             "30,000 are free",
             id="one MiB too much",
         ),
-        pytest.param(a_tenant("p", 30_001, at="0"), [a_tenant("q", 50_000)], None, id="bound before the other"),
+        pytest.param(a_live_pod("p", 30_001, at="0"), [a_live_pod("q", 50_000)], None, id="bound before the other"),
         pytest.param(
-            a_tenant("p", 30_001, at="0"),
-            [a_tenant("q", 50_000, started=True)],
+            a_live_pod("p", 30_001, at="0"),
+            [a_live_pod("q", 50_000, started=True)],
             "pod team/p was granted 30,001 MiB of card GPU-0, but 50,000 of its 80,000 are held (team/q): "
             "30,000 are free",
             id="bound before one that runs already",
         ),
         pytest.param(
-            a_tenant("p", 30_001, started=True), [a_tenant("q", 50_000, at="0")], None, id="runs already, the other not"
+            a_live_pod("p", 30_001, started=True),
+            [a_live_pod("q", 50_000, at="0")],
+            None,
+            id="runs already, the other not",
         ),
-        pytest.param(a_tenant("p", 80_000), [a_tenant("q", 80_000, card="GPU-1", at="0")], None, id="another card"),
+        pytest.param(a_live_pod("p", 80_000), [a_live_pod("q", 80_000, card="GPU-1", at="0")], None, id="another card"),
         pytest.param(
-            a_tenant("p", 1, 60),
-            [a_tenant("q", 1, 50, at="0")],
+            a_live_pod("p", 1, 60),
+            [a_live_pod("q", 1, 50, at="0")],
             "pod team/p was granted 60 % of its cores of card GPU-0, but 50 of its 100 are held (team/q): 50 are free",
             id="cores",
         ),
         pytest.param(
-            a_tenant("p", 1, 0),
-            [a_tenant("q", 1, 100, at="0")],
-            "pod team/p: card GPU-0 is granted to pod team/q for itself and to 1 more besides",
+            a_live_pod("p", 1, 0),
+            [a_live_pod("q", 1, 100, at="0")],
+            "pod team/p: card GPU-0 is granted to pod team/q alone and to 1 more pods",
             id="beside one that has the card for itself",
         ),
         pytest.param(
-            a_tenant("p", 1, card="GPU-9"),
+            a_live_pod("p", 1, card="GPU-9"),
             [],
             "pod team/p was granted card GPU-9, which this node lacks",
             id="a card the node lacks",
         ),
         pytest.param(
-            a_tenant("p", 80_001),
+            a_live_pod("p", 80_001),
             [],
             "pod team/p: a slice of 80,001 MiB is larger than card GPU-0 (80,000 MiB)",
             id="larger than the card",
         ),
     ],
 )
-def test_a_pod_starts_or_is_told_why_not(pod: Tenant, others: list[Tenant], message: str | None):
+def test_a_pod_starts_or_is_refused_with_the_numbers(pod: LivePod, others: list[LivePod], message: str | None):
     refusal = check_start(pod, tuple(others), CARDS)
 
     assert message == (refusal.message if refusal else None)
@@ -82,29 +86,32 @@ def test_a_pod_starts_or_is_told_why_not(pod: Tenant, others: list[Tenant], mess
 
 def test_slots_run_out_at_the_cards_number():
     cards = {"GPU-0": a_card(0, slots=2)}
-    others = (a_tenant("q", 1, 1, at="0"), a_tenant("r", 1, 1, at="0"))
+    others = (a_live_pod("q", 1, 1, at="0"), a_live_pod("r", 1, 1, at="0"))
 
-    refusal = check_start(a_tenant("p", 1, 1), others, cards)
+    refusal = check_start(a_live_pod("p", 1, 1), others, cards)
 
     message = "pod team/p was granted 1 slots of card GPU-0, but 2 of its 2 are held (team/q, team/r): 0 are free"
-    assert Refusal(Why.OVERCOMMIT, message, lasting=False) == refusal
+    assert StartRefusal(Why.OVERCOMMIT, message, lasting=False) == refusal
 
 
 def test_a_sick_card_takes_no_new_pod_but_lets_a_running_one_restart():
     cards = {"GPU-0": replace(CARDS["GPU-0"], health=SUSPECT)}
 
-    refusal = check_start(a_tenant("p", 1), (), cards)
-    assert Refusal(Why.UNHEALTHY, "card GPU-0, granted to pod team/p, is unhealthy", lasting=False) == refusal
-    assert check_start(a_tenant("p", 1, started=True), (), cards) is None
+    refusal = check_start(a_live_pod("p", 1), (), cards)
+    assert (
+        StartRefusal(Why.UNHEALTHY, "card GPU-0, granted to pod team/p, is unhealthy (suspect)", lasting=False)
+        == refusal
+    )
+    assert check_start(a_live_pod("p", 1, started=True), (), cards) is None
 
 
 def test_over_commitment_lets_pods_share_more_than_the_hardware_but_no_slice_beyond_it():
     cards = {"GPU-0": a_card(0, memory_mib=80_000).overcommitted(1.5, 2.0)}
-    others = (a_tenant("q", 80_000, 100, at="0"),)
+    others = (a_live_pod("q", 80_000, 100, at="0"),)
 
-    assert check_start(a_tenant("p", 40_000, 100), others, cards) is None
-    assert check_start(a_tenant("p", 40_001, 100), others, cards) is not None
-    assert check_start(a_tenant("p", 80_001, 1), (), cards) is not None
+    assert check_start(a_live_pod("p", 40_000, 100), others, cards) is None
+    assert check_start(a_live_pod("p", 40_001, 100), others, cards) is not None
+    assert check_start(a_live_pod("p", 80_001, 1), (), cards) is not None
 
 
 def test_init_containers_count_by_the_effective_rule():
@@ -116,10 +123,10 @@ def test_init_containers_count_by_the_effective_rule():
         )
     )
     stages = (("side", Stage.SIDECAR), ("init", Stage.INIT), ("main", Stage.APP))
-    pod = Tenant(Holding("team/p", "p", "n", grant, stages), False, ("1", "1", "p"))
+    pod = LivePod(Holding("team/p", "p", "n", grant, stages), False, ("1", "1", "p"))
 
-    assert check_start(pod, (a_tenant("q", 10_000, 0, at="0"),), CARDS) is None
-    assert check_start(pod, (a_tenant("q", 10_001, 0, at="0"),), CARDS) is not None
+    assert check_start(pod, (a_live_pod("q", 10_000, 0, at="0"),), CARDS) is None
+    assert check_start(pod, (a_live_pod("q", 10_001, 0, at="0"),), CARDS) is not None
 
 
 @pytest.mark.parametrize(
@@ -150,13 +157,13 @@ def test_a_grant_answers_the_pods_own_limits(slices: list[tuple[str, int, int]],
     pod = a_pod(containers=[a_container("main", mem=8000, cores=30), {"name": "plain", "image": "app"}])
     holding = Holding("default/pod-1", "u", "n", grant)
 
-    refusal = check_ask(pod["spec"], holding, CARDS, Defaults())
+    refusal = check_ask(pod["spec"], holding, CARDS, NAMES, Defaults())
 
     assert message == (refusal.message if refusal else None)
 
 
-tenants = st.builds(
-    lambda i, mib, cores, card, at: a_tenant(f"p{i}", mib, cores, card=f"GPU-{card}", at=str(at)),
+live_pods = st.builds(
+    lambda i, mib, cores, card, at: a_live_pod(f"p{i}", mib, cores, card=f"GPU-{card}", at=str(at)),
     st.integers(0, 10_000),
     st.integers(0, 80_000),
     st.integers(0, 100),
@@ -165,9 +172,9 @@ tenants = st.builds(
 )
 
 
-@given(st.lists(tenants, max_size=12, unique_by=lambda t: t.holding.uid), st.randoms(use_true_random=False))
-def test_in_any_order_of_starts_and_restarts_no_card_ever_holds_more_than_it_has(pods: list[Tenant], rng):
-    started: dict[str, Tenant] = {}
+@given(st.lists(live_pods, max_size=12, unique_by=lambda pod: pod.holding.uid), st.randoms(use_true_random=False))
+def test_in_any_order_of_starts_and_restarts_no_card_ever_holds_more_than_it_has(pods: list[LivePod], rng):
+    started: dict[str, LivePod] = {}
     for pod in [rng.choice(pods) for _ in range(3 * len(pods))]:
         now = [replace(p, started=p.holding.uid in started) for p in pods]
         own = next(p for p in now if p.holding.uid == pod.holding.uid)
@@ -179,14 +186,14 @@ def test_in_any_order_of_starts_and_restarts_no_card_ever_holds_more_than_it_has
         assert_fits(list(started.values()), CARDS)
 
 
-@given(st.lists(tenants, min_size=1, max_size=8, unique_by=lambda t: t.holding.uid))
-def test_the_first_bound_pod_that_fits_alone_is_let_in_whatever_the_others_are(pods: list[Tenant]):
+@given(st.lists(live_pods, min_size=1, max_size=8, unique_by=lambda pod: pod.holding.uid))
+def test_the_first_bound_pod_that_fits_alone_is_admitted_beside_any_others(pods: list[LivePod]):
     first = min(pods, key=lambda pod: pod.order)
 
     assert check_start(first, tuple(p for p in pods if p is not first), CARDS) is None
 
 
-def assert_fits(pods: list[Tenant], cards: dict[str, Card]) -> None:
+def assert_fits(pods: list[LivePod], cards: dict[str, Card]) -> None:
     for card_id, card in cards.items():
         uses = [card_uses(p.holding.grant, p.holding.stages).get(card_id, NO_USE) for p in pods]
         total = sum(uses, NO_USE)

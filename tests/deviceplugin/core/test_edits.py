@@ -2,11 +2,11 @@
 
 import json
 
-from deviceplugin.core.edits import edits_of, limits_of, render_specs, spec_uid, wants_no_limiter
+from deviceplugin.core.edits import edits_of, limits_of, opts_out, render_specs, spec_uid
 from kerf.values.grant import Slice
 from kerf.values.injection import Mount, NodeFiles, Terms
 from kerf.values.units import MIB
-from kerf.vendors.registry import VENDORS
+from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.cdi import Edits
 from kerf.wire.limiter import CardLimit, LedgerSpec
 
@@ -70,6 +70,6 @@ def test_a_spec_has_a_device_per_name_and_says_whose_it_is():
 
 
 def test_a_container_opts_out_with_hamis_variable():
-    assert wants_no_limiter({"env": [{"name": "CUDA_DISABLE_CONTROL", "value": "true"}]})
-    assert not wants_no_limiter({"env": [{"name": "CUDA_DISABLE_CONTROL", "value": "false"}]})
-    assert not wants_no_limiter({})
+    assert opts_out({"env": [{"name": "CUDA_DISABLE_CONTROL", "value": "true"}]}, NAMES)
+    assert not opts_out({"env": [{"name": "CUDA_DISABLE_CONTROL", "value": "false"}]}, NAMES)
+    assert not opts_out({}, NAMES)

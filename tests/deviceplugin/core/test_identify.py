@@ -6,9 +6,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deviceplugin.core.identify import Held, Recorded, Start, owner, owner_uid, starts
-from deviceplugin.core.refusal import Refusal, Why
+from deviceplugin.core.identify import Held, Recorded, owner_of, owner_uid_of, starts
+from deviceplugin.core.refusal import StartRefusal, Why
 from deviceplugin.core.slots import TURNS, turn_name, turn_names
+from deviceplugin.core.start import Start
 from kerf.values.ask import Stage
 from kerf.values.grant import ContainerGrant, Grant, Holding, Slice
 
@@ -29,15 +30,15 @@ def a_holding(*containers: tuple[str, Stage, int], cards: int = 1, pod: str = "t
 def test_the_owner_is_the_pod_that_holds_any_of_the_slots():
     held = (Held("team", "pod", "main", A), Held("team", "other", "main", B))
 
-    assert owner(A, held) == ("team", "pod")
-    assert owner(("kerf-9",), held) is None
+    assert owner_of(A, held) == ("team", "pod")
+    assert owner_of(("kerf-9",), held) is None
 
 
 def test_slots_that_are_reported_for_two_pods_are_nobodys():
-    refusal = owner(A, (Held("a", "one", "main", A), Held("b", "two", "main", A)))
+    refusal = owner_of(A, (Held("a", "one", "main", A), Held("b", "two", "main", A)))
 
     assert (
-        Refusal(Why.AMBIGUOUS, "the kubelet reports slots kerf-1 for several pods: a/one, b/two", lasting=False)
+        StartRefusal(Why.AMBIGUOUS, "the kubelet reports slots kerf-1 for several pods: a/one, b/two", lasting=False)
         == refusal
     )
 
@@ -68,7 +69,7 @@ def test_sharers_of_different_slices_are_refused_where_two_have_one_name():
 
     found = starts(A, pod, held, recorded)
 
-    assert isinstance(found, Refusal)
+    assert isinstance(found, StartRefusal)
     assert Why.AMBIGUOUS is found.why
 
 
@@ -87,7 +88,7 @@ def test_a_pod_of_the_same_name_does_not_inherit_its_predecessors_slots():
 
     found = starts(A, pod, held, (Recorded("old", "main", A, ("kerf-1.0",)),))
 
-    assert isinstance(found, Refusal)
+    assert isinstance(found, StartRefusal)
     assert Why.UNKNOWN_POD is found.why
 
 
@@ -97,14 +98,14 @@ def test_fewer_cards_granted_than_slots_given_is_refused():
     found = starts(A, pod, (Held("team", "pod", "main", A),), None)
 
     message = "container main of pod team/pod was granted 2 cards, the kubelet gave it 1 slots"
-    assert Refusal(Why.BAD_GRANT, message) == found
+    assert StartRefusal(Why.BAD_GRANT, message) == found
 
 
 def test_the_checkpoint_finds_a_live_pod_by_uid_and_ignores_those_that_are_gone():
     recorded = (Recorded("gone", "init", A, ()), Recorded("u1", "init", A, ()))
 
-    assert owner_uid(A, recorded, frozenset({"u1"})) == "u1"
-    assert owner_uid(A, recorded, frozenset({"u1", "gone"})) is None
+    assert owner_uid_of(A, recorded, frozenset({"u1"})) == "u1"
+    assert owner_uid_of(A, recorded, frozenset({"u1", "gone"})) is None
 
 
 @st.composite
@@ -151,7 +152,7 @@ def test_whatever_a_kubelet_hands_out_the_name_it_remembers_leads_to_the_contain
         for container, _, slots, name in containers:
             found = starts(slots, pod, world["held"], world["recorded"])
             sharers = [c for c, _, s, _ in containers if s == slots]
-            if isinstance(found, Refusal):
+            if isinstance(found, StartRefusal):
                 assert len(sharers) > TURNS
                 continue
             meant = [start.container for start in found if name in start.names]
@@ -163,7 +164,7 @@ def test_without_the_checkpoint_a_container_gets_its_own_slices_or_a_refusal(wor
     for pod, containers in world["pods"]:
         for container, stage, slots, name in containers:
             found = starts(slots, pod, world["held"], None)
-            if isinstance(found, Refusal):
+            if isinstance(found, StartRefusal):
                 assert any(s is Stage.INIT for _, s, _, _ in containers)
                 continue
             meant = {start.container for start in found if name in start.names}

@@ -3,7 +3,7 @@
 import pytest
 
 from deviceplugin.core.match import Match, Waiting, match
-from deviceplugin.core.refusal import Refusal, Why
+from deviceplugin.core.refusal import StartRefusal, Why
 
 
 def a_waiting(name: str, *containers: tuple[str, int], done: tuple[str, ...] = ()) -> Waiting:
@@ -27,15 +27,15 @@ def a_waiting(name: str, *containers: tuple[str, int], done: tuple[str, ...] = (
 def test_slots_are_matched_to_the_one_container_that_can_be_meant(cards: int, pods: list[Waiting], expected: object):
     found = match(cards, tuple(pods))
 
-    assert expected == (found.why if isinstance(found, Refusal) else found)
+    assert expected == (found.why if isinstance(found, StartRefusal) else found)
     assert found == match(cards, tuple(reversed(pods)))
 
 
 def test_the_refusal_names_everyone_who_could_be_meant_and_the_way_out():
     found = match(1, (a_waiting("b", ("main", 1)), a_waiting("a", ("main", 1))))
 
-    assert isinstance(found, Refusal)
+    assert isinstance(found, StartRefusal)
     assert found.message == (
-        "2 containers wait for 1 cards and without CDI the kubelet does not say which one this is: team/a (main), "
+        "2 containers wait for 1 cards and without CDI the kubelet does not report which one this is: team/a (main), "
         "team/b (main); enable CDI in the container runtime"
     )

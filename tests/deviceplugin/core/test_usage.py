@@ -2,12 +2,12 @@
 
 import pytest
 
-from deviceplugin.core.usage import Overuse, Place, Seen, lasting, overuses, parse_cgroup, sum_up
+from deviceplugin.core.usage import CardSample, ContainerRef, Overuse, lasting, overuses, parse_cgroup, sum_up
 from kerf.values.units import MIB
 
 UID = "0d2a6c1e-1111-2222-3333-444455556666"
 ID = "ab" * 32
-MAIN = Place(UID, "main")
+MAIN = ContainerRef(UID, "main")
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ MAIN = Place(UID, "main")
             id="systemd",
         ),
         pytest.param(f"0::/system.slice/docker-{ID}.scope", None, id="a container outside of pods"),
-        pytest.param("0::/user.slice/session-1.scope", None, id="somebody's shell"),
+        pytest.param("0::/user.slice/session-1.scope", None, id="a shell on the host"),
         pytest.param("", None, id="a process that is gone"),
     ],
 )
@@ -32,7 +32,7 @@ def test_a_process_belongs_to_the_container_its_cgroup_names(text: str, expected
 def test_processes_add_up_by_container_and_card():
     uses = [(MAIN, "a", 10, 5), (MAIN, "a", 20, 6), (MAIN, "b", 1, 0)]
 
-    assert sum_up(uses) == (Seen(MAIN, "a", 30, 11), Seen(MAIN, "b", 1, 0))
+    assert sum_up(uses) == (CardSample(MAIN, "a", 30, 11), CardSample(MAIN, "b", 1, 0))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_processes_add_up_by_container_and_card():
 def test_overuse_is_what_exceeds_the_grant_and_the_tolerance(used: int, granted: int | None, expected: str | None):
     limits = {MAIN: {"a": None if granted is None else granted * MIB}} if granted != 0 else {}
 
-    found = overuses([Seen(MAIN, "a", used * MIB, 0)], limits, 512 * MIB)
+    found = overuses([CardSample(MAIN, "a", used * MIB, 0)], limits, 512 * MIB)
 
     assert [f"container main {expected}"] * (expected is not None) == [overuse.sentence for overuse in found]
 

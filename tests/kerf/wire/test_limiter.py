@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from kerf.wire import limiter as wire
 from kerf.wire.errors import WireError
-from kerf.wire.limiter import CardLimit, CardUse, LedgerSpec, LedgerView, parse_ledger, render_arbiter, render_ledger
+from kerf.wire.limiter import (
+    CardLimit,
+    CardReading,
+    LedgerSpec,
+    LedgerView,
+    parse_ledger,
+    render_arbiter,
+    render_ledger,
+)
 
 HEADERS = Path(__file__).resolve().parents[3] / "limiter" / "include"
 MIB = 2**20
@@ -72,7 +80,7 @@ def test_every_offset_is_what_the_c_header_compiles_to(tmp_path: Path) -> None:
 
 @given(specs)
 def test_a_rendered_ledger_is_parsed_to_the_same_spec_and_no_use(spec: LedgerSpec) -> None:
-    unused = tuple(CardUse(card, 0, 0, 0, 0, 0, 0, 0) for card in spec.cards)
+    unused = tuple(CardReading(card, 0, 0, 0, 0, 0, 0, 0) for card in spec.cards)
 
     assert parse_ledger(render_ledger(spec)) == LedgerView(spec, cards=unused, processes=(), events={})
 

@@ -1,4 +1,4 @@
-"""The node agent's own pages under clients that mean no good."""
+"""The node agent's own pages under hostile clients."""
 
 import contextlib
 import socket
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deviceplugin.kubelet.http import Server, serve_http
+from deviceplugin.monitor.http import Server, serve_http
 from kerf.obs.metrics import Metrics
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"

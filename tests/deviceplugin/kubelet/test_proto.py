@@ -10,7 +10,7 @@ import pytest
 from deviceplugin._pb import kubelet_deviceplugin_v1beta1_pb2 as dp
 from deviceplugin._pb import kubelet_podresources_v1_pb2 as pr
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SOURCES = sorted((ROOT / "proto").glob("*.proto"))
 
 

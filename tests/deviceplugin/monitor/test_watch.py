@@ -1,4 +1,4 @@
-"""What the node monitor sees, says and tells the limiter."""
+"""What the node monitor shows, reports and writes into ledgers."""
 
 import socket
 import struct
@@ -10,21 +10,23 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
-from deviceplugin.core.usage import Place
-from deviceplugin.kubelet.admission import Admission, Rules
-from deviceplugin.kubelet.board import Board
-from deviceplugin.kubelet.files import Files
-from deviceplugin.kubelet.http import serve_http
-from deviceplugin.kubelet.ledgers import Ledgers
-from deviceplugin.kubelet.monitor import Limits, Monitor
-from deviceplugin.kubelet.processes import Processes
+from deviceplugin.core.usage import ContainerRef
+from deviceplugin.gate.pods import BoundPods
+from deviceplugin.monitor.http import serve_http
+from deviceplugin.monitor.processes import Processes
+from deviceplugin.monitor.watch import Limits, Monitor
+from deviceplugin.state.files import Files
+from deviceplugin.state.ledgers import Ledgers
+from deviceplugin.state.node import LocalNode
+from deviceplugin.state.node_specs import NodeSpecs
 from kerf.obs.metrics import Metrics
 from kerf.probes.base import ProcessUse
 from kerf.testing.builders import a_card, a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
-from kerf.values.policy import SchedulingPolicy
 from kerf.values.units import MIB
+from kerf.vendors.registry import VENDORS
 from kerf.wire.limiter import CARDS_AT, RECORDS, SLOTS_AT, CardLimit, LedgerSpec, parse_ledger, render_ledger
+from kerf.wire.top import render_top, top_object
 
 UID = "0d2a6c1e-1111-2222-3333-444455556666"
 ID = "ab" * 32
@@ -37,11 +39,11 @@ class World:
         pod = a_pod("pod", uid=UID, node="node-1", phase="Running")
         pod["status"]["containerStatuses"] = [{"name": "main", "containerID": f"containerd://{ID}"}]
         self.kube = FakeKube(a_node("node-1", cards=()), pod)
-        self.files = Files(str(root / "state"), str(root / "cdi"), None)
-        self.board = Board("node-1")
-        self.board.update((a_card(0, memory_mib=80_000),), frozenset())
-        admission = Admission(self.kube, self.files, self.board, Rules("node-1", SchedulingPolicy))
-        self.monitor = Monitor(self.kube, admission, self.board, Ledgers(self.files), Limits(**limits))
+        self.files = Files(str(root / "state"), str(root / "cdi"), None, NodeSpecs((), VENDORS))
+        node = LocalNode("node-1")
+        node.update_cards((a_card(0, memory_mib=80_000),))
+        pods = BoundPods(self.kube, node, VENDORS)
+        self.monitor = Monitor(self.kube, pods, node, Ledgers(self.files), Limits(**limits))
         self.proc = root / "proc"
         self.proc.mkdir()
         self.monitor.processes = Processes(str(self.proc))
@@ -65,7 +67,7 @@ class World:
             file.write(data)
 
     def look(self, *uses: ProcessUse) -> None:
-        self.monitor.look(uses, lambda pod, sentence: self.said.append(f"{pod['metadata']['name']}: {sentence}"))
+        self.monitor.run_once(uses, lambda pod, sentence: self.said.append(f"{pod['metadata']['name']}: {sentence}"))
 
     def metrics(self) -> list[str]:
         registry = CollectorRegistry()
@@ -99,14 +101,14 @@ def normal(line: str) -> str:
     return line if line.startswith("#") else f"{name} {float(number)}"
 
 
-def test_top_tells_use_against_grant_for_people(world: World):
+def test_top_shows_use_against_grant(world: World):
     world.patch_ledger(CARDS_AT, "card", charged=3000 * MIB, peak=4000 * MIB, denied=2, throttled_ns=7_000_000)
     world.look(
         ProcessUse("GPU-0", world.a_process(41), 3100 * MIB, 25),
         ProcessUse("GPU-0", world.a_process(42, pod=""), 500 * MIB, 0),
     )
 
-    assert world.monitor.top() == {
+    assert top_object(world.monitor.top()) == {
         "v": 1,
         "cards": [
             {
@@ -151,7 +153,7 @@ def test_memory_past_the_limiter_is_reported_once_while_it_lasts(world: World):
     assert world.said == ["pod: container main uses 9,000 MiB of card GPU-0 past the limiter: 8,000 MiB granted"]
     labels = '{card="GPU-0",container="main",namespace="default",pod="pod"}'
     assert f"kerf_container_overuse_bytes{labels} {float(1000 * MIB)}" in {normal(line) for line in world.metrics()}
-    assert world.monitor.top()["containers"][0]["bypassed"]
+    assert world.monitor.top().containers[0].bypassed
     assert world.kube.writes == []
 
 
@@ -194,7 +196,7 @@ def test_a_damaged_ledger_is_skipped_and_the_others_are_shown(world: World):
 
     world.look()
 
-    assert list(Ledgers(world.files).read()) == [Place(UID, "main")]
+    assert list(Ledgers(world.files).read()) == [ContainerRef(UID, "main")]
 
 
 @pytest.fixture
@@ -204,7 +206,7 @@ def served(world: World) -> Iterator[int]:
         port = probe.getsockname()[1]
     registry = Metrics()
     registry.registry.register(world.monitor)
-    server = serve_http(f"127.0.0.1:{port}", registry, lambda: False, {"/top": world.monitor.top})
+    server = serve_http(f"127.0.0.1:{port}", registry, lambda: False, {"/top": lambda: render_top(world.monitor.top())})
     yield port
     server.shutdown()
     server.server_close()

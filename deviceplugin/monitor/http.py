@@ -1,10 +1,10 @@
-"""A small read-only HTTP server: /metrics, /healthz, /readyz and what else it is given.
+"""A small read-only HTTP server: /metrics, /healthz, /readyz, and further pages of JSON text.
 
-One request a connection, no bodies: what a client may take is a thread, for `seconds`, and only `connections` may.
+One request per connection and no bodies. A client takes one thread for at most `seconds`, and only `connections`
+clients are served at a time.
 """
 
 import contextlib
-import json
 import logging
 import socket
 import threading
@@ -15,16 +15,16 @@ from typing import Any
 from kerf.obs.metrics import Metrics
 
 _LOG = logging.getLogger("kerf.deviceplugin.http")
-Page = Callable[[], object]
+Page = Callable[[], str]
 
 
 class Server(ThreadingHTTPServer):
-    """A server whose connections are few and short; one too many is closed unread."""
+    """A server with few, short connections. A connection beyond the limit is closed unread."""
 
     daemon_threads = True
     connections = 16
     seconds = 10.0
-    """From the connection's begin to the answer's end, however steadily a client dribbles."""
+    """From the start of the connection to the end of the answer, even if the client keeps sending."""
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self._free = threading.Semaphore(self.connections)
@@ -51,7 +51,7 @@ class Server(ThreadingHTTPServer):
 
 
 def serve_http(bind: str, metrics: Metrics, ready: Callable[[], bool], pages: Mapping[str, Page]) -> Server:
-    """Serve on HOST:PORT from a thread of its own; `pages` answer JSON. Raises OSError, ValueError."""
+    """Serve on HOST:PORT from its own thread; `pages` return JSON text. Raises OSError, ValueError."""
     host, _, port = bind.rpartition(":")
 
     class Handler(BaseHTTPRequestHandler):
@@ -67,7 +67,7 @@ def serve_http(bind: str, metrics: Metrics, ready: Callable[[], bool], pages: Ma
                 status, words = (200, b"ok\n") if ready() else (503, b"not registered with the kubelet\n")
                 self._answer(status, words, "text/plain")
             elif path in pages:
-                self._answer(200, json.dumps(pages[path]()).encode(), "application/json")
+                self._answer(200, pages[path]().encode(), "application/json")
             else:
                 self._answer(404, b"not found\n", "text/plain")
 

@@ -1,4 +1,4 @@
-"""Processes of the node, by PID as the host counts: whose they are and how their container calls them."""
+"""Processes of the node by their PID on the host: their container, and their PID inside it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,13 +7,13 @@ from deviceplugin.core.usage import parse_cgroup
 
 
 class Processes:
-    """Reads procfs of the host (the plugin runs with hostPID)."""
+    """Reads the host's procfs. The plugin runs with hostPID."""
 
     def __init__(self, root: str = "/proc") -> None:
         self._root = Path(root)
 
-    def place(self, pid: int) -> tuple[str, str] | None:
-        """(pod uid, container id) of a process; None outside of pods, or when it is gone."""
+    def owner_of(self, pid: int) -> tuple[str, str] | None:
+        """(pod uid, container id) of a process; None outside of pods or if the process is gone."""
         return parse_cgroup(self._read(pid, "cgroup"))
 
     def in_pod(self, uid: str) -> Iterator[tuple[int, int, int]]:

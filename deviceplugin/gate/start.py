@@ -1,0 +1,200 @@
+"""Admitting a pod: the check and the files, under one lock. The node has the last word here.
+
+A pod's states on this node, by what is on disk and in the API server:
+
+    bound ──(grant checked, ledgers and specs written, grant recorded)──▶ admitted ──(gone or finished)──▶ removed
+      │ refused: event, gRPC error, the kubelet retries                      ▲ │
+      └──────────────────────────────────────────────────────────────────────┘ container restart: same check and files
+
+SIGKILL at any point leaves at worst files without a recorded grant: the next start writes them again, and the clean-up
+removes them with the pod. Nothing else is remembered between calls.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from deviceplugin.core.check import LivePod, check_ask, check_start
+from deviceplugin.core.edits import edits_of, limits_of, opts_out, render_specs
+from deviceplugin.core.refusal import StartRefusal, Why
+from deviceplugin.core.start import Start
+from deviceplugin.gate.pods import BoundPods, PodList, meta
+from deviceplugin.state.files import Files
+from deviceplugin.state.node import LocalNode
+from kerf.kube.errors import KubeError
+from kerf.obs.loop import Loop, run_every
+from kerf.values.grant import Grant, Holding
+from kerf.values.injection import LimiterPolicy, NodeFiles, Terms
+from kerf.values.policy import SchedulingPolicy
+from kerf.values.vendor import ResourceNames, Vendor
+from kerf.wire.annotations import parse_grant, render_grant
+from kerf.wire.cdi import Edits
+from kerf.wire.errors import WireError
+from kerf.wire.limiter import render_ledger
+from kerf.wire.objects import is_finished, parse_holding
+from kerf.wire.resources import containers_of, parse_pod, stages_of
+
+_LOG = logging.getLogger("kerf.deviceplugin.gate")
+Json = dict[str, Any]
+CLEAN_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How this node treats its pods."""
+
+    vendors: tuple[Vendor, ...]
+    policy: Callable[[], SchedulingPolicy]
+    limiter_policy: LimiterPolicy = "cap"
+    allow_disable: bool = False
+    """Whether a container may opt out of the limiter with CUDA_DISABLE_CONTROL=true."""
+
+    @property
+    def names(self) -> tuple[ResourceNames, ...]:
+        """The vendors' resource names."""
+        return tuple(vendor.words for vendor in self.vendors)
+
+
+class StartGate:
+    """Checks grants against the cards and writes what containers need. Safe from several threads."""
+
+    def __init__(self, pods: BoundPods, files: Files, node: LocalNode, rules: Rules) -> None:
+        self.pods = pods
+        self._files = files
+        self._node = node
+        self._rules = rules
+        self._lock = threading.Lock()
+
+    def admit_pod(self, pod: Json, listing: PodList, spec: str, starts: tuple[Start, ...]) -> StartRefusal | None:
+        """Check the pod beside all others, then write the ledgers of `starts` and the CDI spec file called `spec`.
+
+        None if the containers may start.
+        """
+        holding = self.pods.holding(pod)
+        if isinstance(holding, StartRefusal):
+            return holding
+        policy = self._rules.policy()
+        with self._lock:
+            cards = self._node.grantable(policy)
+            refusal = check_ask(pod["spec"], holding, cards, self._rules.names, policy.defaults)
+            refusal = refusal or self._check(pod, holding, listing)
+            if refusal is None:
+                self._write(pod, holding, spec, starts)
+            return refusal
+
+    def edits(self, pod: Json, holding: Holding, container: str) -> Edits:
+        """One container's edits."""
+        return self._edits(pod, holding, container)[0]
+
+    def clean(self) -> int:
+        """Remove the files of pods that are gone or finished; the number of removed files. Raises KubeError."""
+        listing = self.pods.list(fresh=True)
+        live = {meta(pod, "uid") for pod in listing.pods if not is_finished(pod)}
+        with self._lock:
+            live |= {pod.holding.uid for pod in self.pods.admitted_since(listing)}
+            removed = self._files.remove_except(frozenset(live))
+        if removed:
+            _LOG.info("removed %d ledgers, specs and records of pods that are gone", removed)
+        return removed
+
+    def run_clean_up(self, stop: threading.Event) -> None:
+        """Clean up at once and then every half minute, until `stop`."""
+        loop = Loop("deviceplugin.cleanup", CLEAN_S, expected=(KubeError, OSError))
+        at_once = threading.Event()
+        at_once.set()
+        run_every(loop, self.clean, stop, at_once)
+
+    # ---- inside
+    def _check(self, pod: Json, holding: Holding, listing: PodList) -> StartRefusal | None:
+        admitted = _grants(self._files.grants())
+        before = admitted.get(holding.uid)
+        if before is not None and before.containers != holding.grant.containers:
+            message = f"the grant of pod {holding.pod} was changed after the pod was admitted: delete the pod"
+            return StartRefusal(Why.BAD_GRANT, message)
+        listed = {meta(other, "uid") for other in listing.pods} | {holding.uid}
+        others = [
+            live
+            for other in listing.pods
+            if meta(other, "uid") != holding.uid and (live := self._live_pod(other, admitted))
+        ]
+        others += [live for live in self.pods.admitted_since(listing) if live.holding.uid not in listed]
+        own = LivePod(holding, before is not None or _ran(pod, holding.grant), _order(pod))
+        return check_start(own, tuple(others), self._node.grantable(self._rules.policy()))
+
+    def _write(self, pod: Json, holding: Holding, spec: str, starts: tuple[Start, ...]) -> None:
+        devices = []
+        for start in starts:
+            edits, ledger = self._edits(pod, holding, start.container)
+            self._files.write_ledger(holding.uid, start.container, ledger)
+            devices += [(name, edits) for name in start.names]
+        if devices:
+            self._files.write_spec(spec, render_specs(holding.pod, holding.uid, tuple(devices)))
+        self._files.write_grant(holding.uid, render_grant(holding.grant))
+        self.pods.add_admitted(LivePod(holding, True, _order(pod)))
+
+    def _edits(self, pod: Json, holding: Holding, container: str) -> tuple[Edits, bytes]:
+        """A container's edits and its fresh ledger."""
+        slices, terms = holding.grant.of(container), self._terms(pod, container)
+        files = self._node_files(holding, container)
+        ledger = self._files.ledger_path(holding.uid, container)
+        edits = edits_of(slices, ledger, files, terms, self._rules.vendors)
+        return edits, render_ledger(limits_of(slices, files, terms))
+
+    def _node_files(self, holding: Holding, container: str) -> NodeFiles:
+        wanted = {piece.card for piece in holding.grant.of(container)}
+        return self._files.node_files(card for card in self._node.cards if card.id in wanted)
+
+    def _terms(self, pod: Json, container: str) -> Terms:
+        own = next((c for c, _ in containers_of(pod["spec"]) if c.get("name") == container), {})
+        try:
+            priority = parse_pod(pod, self._rules.names, self._rules.policy().defaults).task_priority
+        except WireError:
+            priority = 1
+        limited = not (self._rules.allow_disable and opts_out(own, self._rules.names))
+        return Terms(self._rules.limiter_policy, priority, limited)
+
+    def _live_pod(self, pod: Json, admitted: dict[str, Grant]) -> LivePod | None:
+        """What another pod holds. An admitted pod holds what it was admitted with, even if its annotation changed."""
+        if is_finished(pod):
+            return None
+        uid, name = meta(pod, "uid"), f"{meta(pod, 'namespace')}/{meta(pod, 'name')}"
+        if uid in admitted:
+            return LivePod(Holding(name, uid, "", admitted[uid], stages_of(pod.get("spec") or {})), True, _order(pod))
+        try:
+            holding = parse_holding(pod, self._rules.vendors)
+        except WireError as error:
+            _LOG.warning("pod %s cannot be counted: %s", name, error)
+            return None
+        return LivePod(holding, _ran(pod, holding.grant), _order(pod)) if holding else None
+
+
+def _grants(texts: dict[str, str]) -> dict[str, Grant]:
+    """Recorded grants by uid. A damaged record is left out; the pod's annotation is used instead."""
+    parsed = {uid: _grant(text) for uid, text in texts.items()}
+    return {uid: grant for uid, grant in parsed.items() if grant is not None}
+
+
+@lru_cache(maxsize=1024)
+def _grant(text: str) -> Grant | None:
+    try:
+        return parse_grant(text)
+    except WireError as error:
+        _LOG.warning("a recorded grant is damaged: %s", error)
+        return None
+
+
+def _ran(pod: Json, grant: Grant) -> bool:
+    """Whether a container that holds a slice was created, by the pod's status."""
+    status = pod.get("status") or {}
+    listed = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    return any(item.get("containerID") and grant.of(str(item.get("name"))) for item in listed)
+
+
+def _order(pod: Json) -> tuple[str, str, str]:
+    """When the pod was bound, when it was created, and its uid: a total order, the same for every observer."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    bound = next((c.get("lastTransitionTime") for c in conditions if c.get("type") == "PodScheduled"), "")
+    return (str(bound or ""), meta(pod, "creationTimestamp"), meta(pod, "uid"))

@@ -1,0 +1,160 @@
+"""The node's inventory in its annotations: written when the cards change, and when another writer changed it.
+
+A pod that arrives while no plugin is registered fails for good at the kubelet. Therefore a vendor's cards are offered
+only once the kubelet watches their slots, and are published as suspect before the plugin stops serving them.
+
+Each vendor has its own annotation. A publisher reads and writes those of its vendors only, so that the plugins of two
+vendors on one node do not overwrite each other.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from deviceplugin.metrics import PluginMetrics
+from deviceplugin.state.node import LocalNode
+from kerf.kube import paths
+from kerf.kube.client import Kube
+from kerf.kube.errors import KubeError
+from kerf.kube.watch import Follower
+from kerf.values.device import Card
+from kerf.values.health import Health, State
+from kerf.values.vendor import Vendor
+from kerf.wire.inventory import render_inventory
+
+_LOG = logging.getLogger("kerf.deviceplugin.publisher")
+Json = dict[str, Any]
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+LOOK_S = 0.2
+PLENTY = str(2**31 - 1)
+STOPPED = "the device plugin has stopped"
+BETWEEN_S = 0.2
+"""Least time between two writes, which bounds how fast two publishers of one vendor can overwrite each other."""
+
+
+class Publisher:
+    """Keeps the inventories of `vendors` on one node equal to its cards, each once `ready` is true for its vendor."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        node: LocalNode,
+        vendors: tuple[Vendor, ...],
+        ready: Callable[[Vendor], bool],
+        metrics: PluginMetrics,
+    ) -> None:
+        self._kube = kube
+        self._node = node
+        self._vendors = vendors
+        self._ready = ready
+        self._metrics = metrics
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._offered: set[str] = set()
+        self._published: dict[str, str] = {}
+        self._written = 0
+        self._allocatable: frozenset[str] = frozenset()
+        query = {"fieldSelector": f"metadata.name={node.name}"}
+        self._follower = Follower(kube, paths.NODES, self._replace, self._change, query=query)
+
+    def run(self, stop: threading.Event) -> None:
+        """Publish until `stop`, then withdraw the offer; never raises."""
+        self._follower.start()
+        threading.Thread(target=self._watch_cards, args=(stop,), name="publish", daemon=True).start()
+        pause = FIRST_PAUSE_S
+        while not stop.is_set():
+            self._wake.wait(LOOK_S)
+            self._wake.clear()
+            self._offered |= {vendor.name for vendor in self._vendors if self._ready(vendor)}
+            try:
+                self._advertise()
+                if self._publish():
+                    stop.wait(BETWEEN_S)
+                pause = FIRST_PAUSE_S
+            except KubeError as error:
+                _LOG.warning("cannot publish the inventory: %s; retrying in %.1f s", error, pause)
+                stop.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+                self._wake.set()
+        self._follower.stop()
+        self._withdraw()
+
+    def _publish(self) -> bool:
+        if not self._follower.synced.is_set():
+            return False
+        cards = self._node.cards
+        texts = {v.inventory_key: render_inventory(_of(v, cards)) for v in self._vendors if v.name in self._offered}
+        changed = {key: text for key, text in texts.items() if text != self._published.get(key)}
+        if not changed:
+            return False
+        node = self._kube.patch(paths.node(self._node.name), {"metadata": {"annotations": changed}})
+        with self._lock:
+            self._published = {**self._published, **changed}
+            self._written = _version(node)
+        self._metrics.publications.inc()
+        _LOG.info("published %d cards", len(cards))
+        return True
+
+    def _advertise(self) -> None:
+        """Give the node an endless amount of the resources that only Kerf understands.
+
+        kube-scheduler's filters ignore them, its queueing hints do not (seen in 1.36): without this, no node event
+        would wake a pod with `gpumem` that waits for CPU or a slot, because an empty node still seems to lack `gpumem`.
+        """
+        names = {name for v in self._vendors if v.name in self._offered for name in v.words.ignored}
+        if names <= self._allocatable or not self._follower.synced.is_set():
+            return
+        amounts = dict.fromkeys(sorted(names), PLENTY)
+        path = f"{paths.node(self._node.name)}/status"
+        self._kube.patch(path, {"status": {"capacity": amounts, "allocatable": amounts}})
+        self._allocatable |= names
+
+    def _withdraw(self) -> None:
+        """Publish the cards as suspect, so that no new pod comes here. Covers an offer of an earlier run too."""
+        health = Health(State.SUSPECT, STOPPED, int(time.time()))
+        cards = tuple(replace(card, health=health) for card in self._node.cards)
+        texts = {v.inventory_key: render_inventory(_of(v, cards)) for v in self._vendors}
+        offers = {key: text for key, text in texts.items() if self._published.get(key)}
+        if not offers:
+            return
+        try:
+            self._kube.patch(paths.node(self._node.name), {"metadata": {"annotations": offers}})
+        except KubeError as error:
+            _LOG.warning("cannot withdraw the offer of this node's cards: %s", error)
+
+    def _watch_cards(self, stop: threading.Event) -> None:
+        version = -1
+        while not stop.is_set():
+            seen = self._node.wait(version, 1.0)
+            if seen != version:
+                version = seen
+                self._wake.set()
+
+    def _replace(self, nodes: list[Json]) -> None:
+        for node in nodes:
+            self._change("MODIFIED", node)
+
+    def _change(self, kind: str, node: Json) -> None:
+        meta = node.get("metadata") or {}
+        if meta.get("name") != self._node.name or kind == "DELETED":
+            return
+        self._node.update_labels(meta.get("labels") or {})
+        self._allocatable = frozenset((node.get("status") or {}).get("allocatable") or {})
+        notes = meta.get("annotations") or {}
+        with self._lock:
+            if _version(node) >= self._written:  # an older event would make us write the same text again
+                keys = (vendor.inventory_key for vendor in self._vendors)
+                self._published = {key: str(notes[key]) for key in keys if key in notes}
+        self._wake.set()
+
+
+def _of(vendor: Vendor, cards: tuple[Card, ...]) -> tuple[Card, ...]:
+    return tuple(card for card in cards if card.vendor == vendor.name)
+
+
+def _version(node: Json) -> int:
+    text = str((node.get("metadata") or {}).get("resourceVersion", ""))
+    return int(text) if text.isdigit() else 0

@@ -1,0 +1,40 @@
+"""Records of Allocate calls, for runtimes without CDI only: which container got which slots."""
+
+import json
+import logging
+from dataclasses import dataclass
+
+from deviceplugin.state.files import Files
+
+_LOG = logging.getLogger("kerf.deviceplugin.allocations")
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """The pod and the containers that one set of slots was allocated to."""
+
+    uid: str
+    containers: tuple[str, ...]
+
+
+class Allocations:
+    """Records by the stem of their slots. A damaged record counts as none."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def write(self, stem: str, allocation: Allocation) -> None:
+        """Record an allocation."""
+        record = {"uid": allocation.uid, "containers": list(allocation.containers)}
+        self._files.write_allocated(stem, json.dumps(record))
+
+    def by_stem(self) -> dict[str, Allocation]:
+        """All records."""
+        found = {}
+        for name, text in self._files.allocated().items():
+            try:
+                record = json.loads(text)
+                found[name] = Allocation(str(record["uid"]), tuple(record["containers"]))
+            except (ValueError, KeyError, TypeError) as error:
+                _LOG.warning("the record of slots %s is damaged: %s", name, error)
+        return found
