@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from deviceplugin.kubelet.board import Board
-from deviceplugin.kubelet.metrics import PluginMetrics
-from deviceplugin.kubelet.monitor import Monitor
+from deviceplugin.metrics import PluginMetrics
+from deviceplugin.monitor.watch import Monitor
+from deviceplugin.state.node import LocalNode
 from kerf.obs.metrics import Metrics
 from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
@@ -33,7 +33,7 @@ def registries() -> list[Metrics]:
     Service(lambda review: Answer(allowed=True), webhook, Limits()).watch_certificates(lambda: "", lambda: 0.0)
     PluginMetrics.build(plugin)
     nothing = cast("Any", None)
-    plugin.registry.register(Monitor(nothing, nothing, Board("n"), nothing, nothing))
+    plugin.registry.register(Monitor(nothing, nothing, LocalNode("n"), nothing, nothing))
     return [scheduler, webhook, plugin]
 
 
