@@ -63,6 +63,11 @@ class Slicing(Protocol):
         """The largest slice that the card could ever give."""
 
 
+def _most(card: Hardware) -> int:
+    """MiB of the largest slice: over-commitment never makes one slice larger than the hardware."""
+    return min(card.factory_memory_mib, card.memory_mib)
+
+
 @dataclass(frozen=True, slots=True)
 class AnySize:
     """Any number of MiB and any percentage: software keeps the slice."""
@@ -73,11 +78,11 @@ class AnySize:
     def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
         """Exactly what is asked, up to the size of the hardware."""
         memory = ask.memory_on(card.factory_memory_mib)
-        return (Size(memory, ask.cores),) if memory <= min(card.factory_memory_mib, card.memory_mib) else ()
+        return (Size(memory, ask.cores),) if memory <= _most(card) else ()
 
     def largest(self, card: Hardware) -> Size:
-        """The hardware: over-commitment never makes one slice larger."""
-        return Size(min(card.factory_memory_mib, card.memory_mib), min(card.cores, WHOLE))
+        """The whole card."""
+        return Size(_most(card), min(card.cores, WHOLE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ class Templates:
         return max(self._all(card), default=Size(0, 0))
 
     def _all(self, card: Hardware) -> tuple[Size, ...]:
-        most = Size(card.memory_mib, min(card.cores, WHOLE))
+        most = Size(_most(card), min(card.cores, WHOLE))
         fitting = tuple(t for t in self.templates if t.memory_mib <= most.memory_mib and t.cores <= most.cores)
         return (*fitting, most) if self.whole else fitting
 
@@ -127,7 +132,7 @@ class Partitions:
 
     def largest(self, card: Hardware) -> Size:
         """One part."""
-        return Size(card.memory_mib // self.count, min(card.cores, WHOLE) // self.count)
+        return Size(_most(card) // self.count, min(card.cores, WHOLE) // self.count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +145,12 @@ class WholeCard:
     def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
         """The card, if it holds the ask."""
         whole = self.largest(card)
-        return (whole,) if whole.memory_mib >= ask.memory_on(card.factory_memory_mib) else ()
+        enough = whole.memory_mib >= ask.memory_on(card.factory_memory_mib) and whole.cores >= ask.cores
+        return (whole,) if enough else ()
 
     def largest(self, card: Hardware) -> Size:
         """The card."""
-        return Size(card.memory_mib, WHOLE)
+        return Size(_most(card), min(card.cores, WHOLE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,23 +10,24 @@ class Reason(IntEnum):
     FITS = 0
     NO_INVENTORY = 1  # the node has no (readable) cards
     TYPE = 2  # no card of an accepted model, id or mode
-    TOO_LARGE = 3  # the card's hardware is smaller than the ask: waiting will not help
-    TOO_FEW_CARDS = 4  # the node has fewer cards than asked: waiting will not help
-    UNHEALTHY = 5  # cards are unhealthy or cordoned
-    SLOTS = 6
-    MEMORY = 7
-    CORES = 8
-    EXCLUSIVE = 9  # wants the card for itself, others hold slices of it
-    TAKEN = 10  # another pod holds the card for itself
-    NUMA = 11
-    TOPOLOGY = 12
-    NODE = 13  # the node's CPU or memory
-    JOINT = 14  # each container fits alone, together they do not
-    RESERVED = 15  # held for a gang or an admitted workload
-    QUOTA = 16  # the tenant's quota
+    NO_SLICE = 3  # Kerf does not slice such cards, or never into such slices
+    TOO_LARGE = 4  # the card's hardware is smaller than the ask: waiting will not help
+    TOO_FEW_CARDS = 5  # the node has fewer cards than asked: waiting will not help
+    UNHEALTHY = 6  # cards are unhealthy or cordoned
+    SLOTS = 7
+    MEMORY = 8
+    CORES = 9
+    EXCLUSIVE = 10  # wants the card for itself, others hold slices of it
+    TAKEN = 11  # another pod holds the card for itself
+    NUMA = 12
+    TOPOLOGY = 13
+    NODE = 14  # the node's CPU or memory
+    JOINT = 15  # each container fits alone, together they do not
+    RESERVED = 16  # held for a gang or an admitted workload
+    QUOTA = 17  # the tenant's quota
 
 
-FOREVER = frozenset({Reason.NO_INVENTORY, Reason.TYPE, Reason.TOO_LARGE, Reason.TOO_FEW_CARDS})
+FOREVER = frozenset({Reason.NO_INVENTORY, Reason.TYPE, Reason.NO_SLICE, Reason.TOO_LARGE, Reason.TOO_FEW_CARDS})
 """Reasons that no waiting, preemption or eviction on the node can cure."""
 
 

@@ -9,48 +9,110 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kerf.values.ask import ContainerAsk, PodAsk, Stage
-from kerf.values.verdict import Reason
+from kerf.values.device import Card
+from kerf.values.slicing import WHOLE, Size
+from kerf.values.verdict import Misfit, Reason
 from scheduler.core.columns import Bools, Columns, Ints
+from scheduler.core.fit import slice_of
 from scheduler.core.preference import PERMILLE, Preference
+
+_NEVER = Size(2**40, 0)
+"""Stands for the slice that a card never gives: no card has that much memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """One container on many nodes: the reason per node, were it alone in its pod, and the cards that fit."""
+    """One container on many nodes: the reason per node if it were alone in its pod, and the cards that fit."""
 
     reasons: Ints
     fits: Bools
 
 
-def needed_memory(ask: ContainerAsk, columns: Columns) -> Ints:
-    """MiB that the container wants on each card."""
-    if ask.memory_mib is not None:
-        return np.full_like(columns.factory, ask.memory_mib)
-    return columns.factory * (ask.memory_percent or 0) // 100
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One container on the cards of some rows: which it accepts, and the slice that each would give it.
+
+    Amounts that are equal on every card are plain numbers. `sliced` marks the cards that give any slice, None: all.
+    """
+
+    cards: int
+    accepted: Bools
+    memory: Ints | int
+    cores: Ints | int
+    sliced: Bools | None = None
 
 
-def room(ask: ContainerAsk, columns: Columns, accepted: Bools, preference: Preference, same_numa: bool) -> Room:
-    """`fit_alone` on every row. `accepted` marks the cards that the pod's selection takes."""
-    need = needed_memory(ask, columns)
-    alone = preference.mutex | ((ask.cores >= 100) & (columns.cores == 100))
-    full = (columns.used_cores >= columns.cores) & (columns.cores > 0) if ask.cores == 0 else False
-    fits = columns.present & accepted
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """One container on each kind of card, by the fleet's number. `exact` kinds give just what is asked."""
+
+    ask: ContainerAsk
+    accepted: Bools
+    exact: bool
+    memory: Ints
+    cores: Ints
+    sliced: Bools
+
+    @classmethod
+    def of(cls, ask: ContainerAsk, accepted: Bools, kinds: Sequence[Card]) -> "Kinds":
+        """Ask every kind's slicing once. `accepted` marks the kinds that the pod takes."""
+        found = [slice_of(ask, card) if card.slicing.fixed else _asked(ask, card) for card in kinds]
+        sizes = [_NEVER if isinstance(size, Misfit) else size for size in found]
+        none = [isinstance(size, Misfit) and size.reason is Reason.NO_SLICE for size in found]
+        return cls(
+            ask=ask,
+            accepted=accepted,
+            exact=not any(card.slicing.fixed for card, takes in zip(kinds, accepted, strict=True) if takes),
+            memory=np.array([size.memory_mib for size in sizes], np.int64),
+            cores=np.array([size.cores for size in sizes], np.int64),
+            sliced=~np.array(none, bool),
+        )
+
+    def on(self, columns: Columns) -> Wanted:
+        """The container on the cards of some rows."""
+        if not len(self.accepted):
+            return Wanted(self.ask.cards, columns.present, 0, self.ask.cores)
+        accepted = self.accepted[columns.kind]
+        if not self.exact:
+            kind = columns.kind
+            return Wanted(self.ask.cards, accepted, self.memory[kind], self.cores[kind], self.sliced[kind])
+        return Wanted(self.ask.cards, accepted, asked_memory(self.ask, columns), self.ask.cores)
+
+
+def _asked(ask: ContainerAsk, card: Card) -> Size:
+    return Size(ask.memory_on(card.factory_memory_mib), ask.cores)
+
+
+def asked_memory(ask: ContainerAsk, columns: Columns) -> Ints | int:
+    """MiB that the container asks of each card."""
+    return ask.memory_mib if ask.memory_mib is not None else columns.factory * (ask.memory_percent or 0) // 100
+
+
+def room(want: Wanted, columns: Columns, preference: Preference, same_numa: bool) -> Room:
+    """`fit_alone` on every row."""
+    alone = preference.mutex | ((want.cores >= WHOLE) & (columns.cores == WHOLE))
+    idle = want.cores == 0
+    full = idle & (columns.used_cores >= columns.cores) & (columns.cores > 0) if np.any(idle) else False
+    fits = columns.present & want.accepted
     found = [(Reason.NO_INVENTORY, columns.present.any(1)), (Reason.TYPE, fits.any(1))]
-    fits = fits & (need <= np.minimum(columns.factory, columns.memory))
+    if want.sliced is not None:
+        fits = fits & want.sliced
+        found.append((Reason.NO_SLICE, fits.any(1)))
+    fits = fits & (want.memory <= np.minimum(columns.factory, columns.memory))
     count = fits.sum(1)
-    found += [(Reason.TOO_LARGE, count > 0), (Reason.TOO_FEW_CARDS, count >= ask.cards)]
+    found += [(Reason.TOO_LARGE, count > 0), (Reason.TOO_FEW_CARDS, count >= want.cards)]
     for reason, passes in (
         (Reason.UNHEALTHY, columns.usable),
         (Reason.SLOTS, columns.used_slots < columns.slots),
-        (Reason.MEMORY, need <= columns.memory - columns.used_memory),
-        (Reason.CORES, ask.cores <= columns.cores - columns.used_cores),
+        (Reason.MEMORY, want.memory <= columns.memory - columns.used_memory),
+        (Reason.CORES, want.cores <= columns.cores - columns.used_cores),
         (Reason.EXCLUSIVE, ~(alone & (columns.used_slots > 0))),
         (Reason.TAKEN, ~np.asarray(full)),
     ):
         fits = fits & passes
-        found.append((reason, fits.sum(1) >= ask.cards))
-    if same_numa and ask.cards > 1:
-        found.append((Reason.NUMA, (_numa_mates(fits, columns) >= ask.cards).any(1)))
+        found.append((reason, fits.sum(1) >= want.cards))
+    if same_numa and want.cards > 1:
+        found.append((Reason.NUMA, (_numa_mates(fits, columns) >= want.cards).any(1)))
     reasons = np.zeros(columns.rows, np.int64)
     for reason, passed in reversed(found):
         reasons[~passed] = reason
@@ -78,11 +140,11 @@ class Verdicts:
 
 
 def verdicts(
-    ask: PodAsk, columns: Columns, accepted: Sequence[Bools], preference: Preference, check_node: bool
+    ask: PodAsk, columns: Columns, wanted: Sequence[Wanted], preference: Preference, check_node: bool
 ) -> Verdicts:
-    """Decide the rows that arrays can decide; `accepted` has a mask per container."""
+    """Decide the rows that arrays can decide; `wanted` has an entry per container."""
     same_numa = ask.selection.same_numa
-    rooms = [room(c, columns, mask, preference, same_numa) for c, mask in zip(ask.containers, accepted, strict=True)]
+    rooms = [room(want, columns, preference, same_numa) for want in wanted]
     reasons = np.zeros(columns.rows, np.int64)
     for found in rooms:
         worse = (found.reasons > 0) & ((reasons == 0) | (found.reasons < reasons))
@@ -92,25 +154,24 @@ def verdicts(
     if check_node:
         reasons[(reasons == 0) & ~undecided & ~node_fits(ask, columns)] = Reason.NODE
     if len(ask.containers) > 1:
-        undecided |= (reasons == 0) & ~_surely_together(ask, columns, rooms, preference)
+        undecided |= (reasons == 0) & ~_surely_together(ask, columns, list(zip(wanted, rooms, strict=True)), preference)
     return Verdicts(reasons, undecided)
 
 
-def _surely_together(ask: PodAsk, columns: Columns, rooms: list[Room], preference: Preference) -> Bools:
+def _surely_together(ask: PodAsk, columns: Columns, rooms: list[tuple[Wanted, Room]], preference: Preference) -> Bools:
     """Rows where one of two simple arrangements holds: every slice on a card of its own, or all on one card."""
     containers = ask.containers
-    fits = np.logical_and.reduce([found.fits for found in rooms])
+    fits = np.logical_and.reduce([found.fits for _, found in rooms])
     several = any(container.cards > 1 for container in containers)
     apart: Bools = fits.sum(1) >= sum(container.cards for container in containers)
     if several and (ask.selection.same_numa or preference.topology):
         apart = np.zeros(columns.rows, bool)
-    if several or preference.mutex or any(container.exclusive for container in containers):
+    if several or preference.mutex or any(np.any(want.cores >= WHOLE) for want, _ in rooms):
         return apart
-    memory = np.sum([needed_memory(container, columns) for container in containers], 0)
     together = (
         fits
-        & (memory <= columns.memory - columns.used_memory)
-        & (sum(container.cores for container in containers) <= columns.cores - columns.used_cores)
+        & (sum(want.memory for want, _ in rooms) <= columns.memory - columns.used_memory)
+        & (sum(want.cores for want, _ in rooms) <= columns.cores - columns.used_cores)
         & (len(containers) <= columns.slots - columns.used_slots)
     )
     found: Bools = apart | together.any(1)
@@ -120,8 +181,8 @@ def _surely_together(ask: PodAsk, columns: Columns, rooms: list[Room], preferenc
 # ---- choice of cards
 
 
-def sort_keys(ask: ContainerAsk, columns: Columns, preference: Preference, price: Ints | None) -> list[Ints]:
-    """The keys of `Preference` on every card, the first key first. `price` stands where the chain says `binpack`."""
+def sort_keys(want: Wanted, columns: Columns, preference: Preference, price: Ints | None) -> list[Ints]:
+    """The keys of `Preference` on every card, the first key first. `price` replaces `binpack` in the chain."""
     keys: list[Ints] = []
     for name in preference.orders:
         if name == "binpack" and price is not None:
@@ -129,48 +190,49 @@ def sort_keys(ask: ContainerAsk, columns: Columns, preference: Preference, price
         if name == "numa":
             keys.append(columns.numa)
         else:
-            full = fullness(ask, columns, preference)
+            full = fullness(want, columns, preference)
             keys.append(-full if name == "binpack" else full)
     return keys
 
 
-def fullness(ask: ContainerAsk, columns: Columns, preference: Preference) -> Ints:
+def fullness(want: Wanted, columns: Columns, preference: Preference) -> Ints:
     """`preference.fullness` on every card."""
     slot, core, memory = preference.weights
-    held = columns.used_memory + needed_memory(ask, columns)
-    return (
+    held = columns.used_memory + want.memory
+    full: Ints = (
         slot * ((columns.used_slots + 1) * PERMILLE // np.maximum(columns.slots, 1))
-        + core * ((columns.used_cores + ask.cores) * PERMILLE // np.maximum(columns.cores, 1))
+        + core * ((columns.used_cores + want.cores) * PERMILLE // np.maximum(columns.cores, 1))
         + memory * (held * PERMILLE // np.maximum(columns.memory, 1))
     )
+    return full
 
 
-def choose(ask: ContainerAsk, columns: Columns, fits: Bools, keys: list[Ints], same_numa: bool) -> Bools:
-    """The cards taken on each row: the first `ask.cards` that fit, by the keys, then by column."""
+def choose(cards: int, columns: Columns, fits: Bools, keys: list[Ints], same_numa: bool) -> Bools:
+    """The cards taken on each row: the first `cards` that fit, by the keys, then by column."""
     order = np.lexsort([*reversed(keys), ~fits], axis=1)
     place_of = np.argsort(order, axis=1)
-    if same_numa and ask.cards > 1:
-        good = _numa_mates(fits, columns) >= ask.cards
+    if same_numa and cards > 1:
+        good = _numa_mates(fits, columns) >= cards
         first = np.where(good, place_of, place_of.shape[1]).argmin(1)
         numa = np.take_along_axis(columns.numa, first[:, None], 1)
         fits = good & (columns.numa == numa)
     rank = np.where(fits, place_of, place_of.shape[1])
-    taken = np.argsort(np.argsort(rank, axis=1, kind="stable"), axis=1) < ask.cards
+    taken = np.argsort(np.argsort(rank, axis=1, kind="stable"), axis=1) < cards
     return taken & fits
 
 
-def charged(ask: ContainerAsk, columns: Columns, taken: Bools) -> Columns:
+def charged(want: Wanted, columns: Columns, taken: Bools) -> Columns:
     """The rows once the container holds the taken cards."""
     return replace(
         columns,
-        used_memory=columns.used_memory + needed_memory(ask, columns) * taken,
-        used_cores=columns.used_cores + ask.cores * taken,
+        used_memory=columns.used_memory + want.memory * taken,
+        used_cores=columns.used_cores + want.cores * taken,
         used_slots=columns.used_slots + taken,
     )
 
 
 def after(
-    ask: PodAsk, columns: Columns, accepted: Sequence[Bools], preference: Preference, price: Ints | None
+    ask: PodAsk, columns: Columns, wanted: Sequence[Wanted], preference: Preference, price: Ints | None
 ) -> Columns:
     """The rows once the pod's running containers hold cards, hardest first, each by its own preference.
 
@@ -180,8 +242,8 @@ def after(
     running = [i for i, container in enumerate(ask.containers) if container.stage is not Stage.INIT]
     running.sort(key=lambda i: (-ask.containers[i].cards, -ask.containers[i].cores, i))
     for i in running or range(len(ask.containers)):
-        container = ask.containers[i]
-        fits = room(container, columns, accepted[i], preference, ask.selection.same_numa).fits
-        keys = sort_keys(container, columns, preference, price if len(ask.containers) == 1 else None)
-        columns = charged(container, columns, choose(container, columns, fits, keys, ask.selection.same_numa))
+        want, same_numa = wanted[i], ask.selection.same_numa
+        fits = room(want, columns, preference, same_numa).fits
+        keys = sort_keys(want, columns, preference, price if len(ask.containers) == 1 else None)
+        columns = charged(want, columns, choose(want.cards, columns, fits, keys, same_numa))
     return replace(columns, cpu=columns.cpu - ask.cpu_milli, node_memory=columns.node_memory - ask.memory_mib)

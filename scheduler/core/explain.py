@@ -19,6 +19,7 @@ _SHORT = {
     Reason.FITS: "fits",
     Reason.NO_INVENTORY: "no cards known to Kerf",
     Reason.TYPE: "no card of the wanted type",
+    Reason.NO_SLICE: "no card that Kerf slices so",
     Reason.TOO_LARGE: "asks for more memory than a card has",
     Reason.TOO_FEW_CARDS: "too few cards",
     Reason.UNHEALTHY: "cards are unhealthy or cordoned",
@@ -106,7 +107,7 @@ def _slice_text(ask: ContainerAsk) -> str:
 def _nearest(field: Field, position: int, miss: Misfit, node: str) -> str:
     """What the nearest node has."""
     columns, index = field.columns, blamed(field)
-    usable = field.accepted[index][position] & columns.usable[position] & columns.present[position]
+    usable = field.wanted[index].accepted[position] & columns.usable[position] & columns.present[position]
     memory = (columns.memory[position] - columns.used_memory[position])[usable].tolist()
     cores = (columns.cores[position] - columns.used_cores[position])[usable].tolist()
     texts = {
@@ -114,6 +115,7 @@ def _nearest(field: Field, position: int, miss: Misfit, node: str) -> str:
         Reason.CORES: f"best node {node} has {_amounts(cores)} % of cores free",
         Reason.TOO_LARGE: f"the largest such card, on {node}, has {show_mib(miss.free)}",
         Reason.TYPE: f"no card is of the vendor, type, id or mode that it selects ({_selected(field.ask)})",
+        Reason.NO_SLICE: f"best node {node}: {short_reason(miss.reason)} ({miss.detail})",
         Reason.TOO_FEW_CARDS: f"the largest node, {node}, has {show(miss.free)} such cards",
         Reason.NODE: f"best node {node}: {_node_text(miss)}",
         Reason.JOINT: f"together they exceed best node {node}, which has {_amounts(memory)} MiB free",

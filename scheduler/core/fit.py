@@ -4,6 +4,7 @@ from kerf.values.ask import ContainerAsk, Selection
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse
 from kerf.values.quota import class_of
+from kerf.values.slicing import Size, alone_on, size_on, sliceable
 from kerf.values.verdict import FIT, Misfit, Reason, Verdict
 from scheduler.core.state import CardState, NodeState
 
@@ -20,14 +21,17 @@ def accepts(selection: Selection, ask: ContainerAsk, card: Card) -> bool:
     return selection.takes(card.model, card.mode.value)
 
 
-def largest_slice(card: Card) -> int:
-    """MiB of the largest slice the card could ever hold: one slice never spans beyond the hardware."""
-    return min(card.factory_memory_mib, card.memory_mib)
-
-
-def alone_on(ask: ContainerAsk, card: Card, mutex: bool) -> bool:
-    """Whether the container shares the card with nobody. Over-committed cores make "100 %" shareable."""
-    return mutex or (ask.exclusive and card.cores == 100)
+def slice_of(ask: ContainerAsk, card: Card) -> Size | Misfit:
+    """The slice that the card gives for the ask, or why it never gives one."""
+    size = size_on(ask, card)
+    if size is not None:
+        return size
+    if not sliceable(card):
+        return Misfit(Reason.NO_SLICE, detail=card.slicing.refusal)
+    memory, largest = ask.memory_on(card.factory_memory_mib), card.slicing.largest(card)
+    if memory <= largest.memory_mib:
+        return Misfit(Reason.NO_SLICE, detail=f"{card.model} gives at most {largest.cores} % of its cores")
+    return Misfit(Reason.TOO_LARGE, memory, largest.memory_mib, card.model)
 
 
 def fit(
@@ -38,33 +42,33 @@ def fit(
     The checks run in the order of `Reason`; numbers are MiB, percent of SMs, slots or cards as the reason has it.
     """
     card = state.card
-    memory = ask.memory_on(card.factory_memory_mib)
     if not accepts(selection, ask, card):
         return Misfit(Reason.TYPE, 1, 0, card.model)
-    if memory > largest_slice(card):
-        return Misfit(Reason.TOO_LARGE, memory, largest_slice(card), card.model)
+    size = slice_of(ask, card)
+    if isinstance(size, Misfit):
+        return size
     if not state.usable:
         return Misfit(Reason.UNHEALTHY, 1, 0, card.id)
-    return _room(ask, state, memory, held, alone_on(ask, card, mutex))
+    return _room(size, state, held, alone_on(size.cores, card, mutex))
 
 
-def _room(ask: ContainerAsk, state: CardState, memory: int, held: CardUse, alone: bool) -> Verdict:
+def _room(size: Size, state: CardState, held: CardUse, alone: bool) -> Verdict:
     free = state.free - held
     if free.slots < 1:
         return Misfit(Reason.SLOTS, 1, max(free.slots, 0), state.card.id)
-    if memory > free.memory_mib:
-        return Misfit(Reason.MEMORY, memory, max(free.memory_mib, 0), state.card.id)
-    if ask.cores > free.cores:
-        return Misfit(Reason.CORES, ask.cores, max(free.cores, 0), state.card.id)
+    if size.memory_mib > free.memory_mib:
+        return Misfit(Reason.MEMORY, size.memory_mib, max(free.memory_mib, 0), state.card.id)
+    if size.cores > free.cores:
+        return Misfit(Reason.CORES, size.cores, max(free.cores, 0), state.card.id)
     if alone and state.used.slots + held.slots > 0:
         return Misfit(Reason.EXCLUSIVE, 1, 0, state.card.id)
-    if ask.cores == 0 and state.used.cores >= state.card.cores > 0:
+    if size.cores == 0 and state.used.cores >= state.card.cores > 0:
         return Misfit(Reason.TAKEN, 1, 0, state.card.id)
     return FIT
 
 
 def fit_alone(ask: ContainerAsk, selection: Selection, node: NodeState, *, mutex: bool = False) -> Verdict:
-    """Whether the container, were it the pod's only one, finds its distinct cards on the node.
+    """Whether the container finds its distinct cards on the node if it is the pod's only one.
 
     The reason is the first check, in the order of `Reason`, that leaves fewer cards than asked. For amounts (MiB,
     percent), `free` is what the ask would have to shrink to for that check to leave enough.
@@ -85,6 +89,8 @@ def fit_alone(ask: ContainerAsk, selection: Selection, node: NodeState, *, mutex
 
 def _blame(ask: ContainerAsk, failed: list[Misfit], left: int) -> Misfit:
     reason = failed[0].reason
+    if reason is Reason.NO_SLICE:
+        return failed[0]
     if reason not in {Reason.TOO_LARGE, Reason.MEMORY, Reason.CORES}:
         return Misfit(reason, ask.cards, left, ask.name)
     nearest = sorted(failed, key=lambda misfit: misfit.free - misfit.asked, reverse=True)

@@ -1,6 +1,6 @@
 """The nearest miss: on which node a refused pod almost fits, and which smaller ask would fit there.
 
-Arrays propose a handful of nodes and changes; `place` confirms each before it is told, so an advice is never wrong.
+Arrays propose a handful of nodes and changes; `place` confirms each before it is given, so advice is never wrong.
 The cost is bounded: a few rows per kind of change, whatever the size of the fleet.
 """
 
@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kerf.values.ask import ContainerAsk, PodAsk, Selection
+from kerf.values.device import Card
 from kerf.values.grant import Grant
+from kerf.values.slicing import Size, sizes
 from kerf.values.verdict import Misfit, Reason
-from scheduler.core.bulk import needed_memory, room
-from scheduler.core.columns import Bools, Columns, Ints
+from scheduler.core.bulk import Kinds, Room, Wanted, asked_memory, room
+from scheduler.core.columns import Columns, Ints
 from scheduler.core.preference import Preference
 
 TRIES = 3
@@ -36,15 +38,25 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One refused class of pods on some rows, with the rows' columns and the cards that its selection takes."""
+    """One refused class of pods on some rows, with the rows' columns and what each container gets of their cards.
+
+    `kinds` has an example of each kind of card, by the number in `columns.kind`.
+    """
 
     ask: PodAsk
     rows: Ints
     ranks: Ints
     columns: Columns
-    accepted: list[Bools]
+    wanted: list[Wanted]
+    kinds: tuple[Card, ...]
     reasons: Ints
     preference: Preference
+
+    def room(self, index: int, ask: ContainerAsk) -> Room:
+        """Where the container at `index` has room if it asks for something else, whatever the NUMA nodes."""
+        accepted = self.wanted[index].accepted
+        want = Kinds.of(ask, np.ones(len(self.kinds), bool), self.kinds).on(self.columns)
+        return room(replace(want, accepted=accepted), self.columns, self.preference, False)
 
     def best(self, values: Ints, count: int = TRIES) -> list[int]:
         """Positions of the highest positive values, ties in the order of names."""
@@ -82,8 +94,8 @@ def nearest_row(field: Field) -> int:
 def blamed(field: Field) -> int:
     """Index of the container that is hardest to place: the one that fits on the fewest rows."""
     fitting = [
-        int((room(c, field.columns, mask, field.preference, field.ask.selection.same_numa).reasons == 0).sum())
-        for c, mask in zip(field.ask.containers, field.accepted, strict=True)
+        int((room(want, field.columns, field.preference, field.ask.selection.same_numa).reasons == 0).sum())
+        for want in field.wanted
     ]
     return fitting.index(min(fitting)) if fitting else 0
 
@@ -127,7 +139,9 @@ def _most_memory(field: Field, row: int, ask: ContainerAsk, asked: int, attempt:
 
 
 def _asked_memory(field: Field, index: int) -> Ints:
-    return needed_memory(field.ask.containers[index], field.columns)
+    """MiB asked of each card, before a slicing rounds it up."""
+    shape = field.columns.present.shape
+    return np.broadcast_to(np.asarray(asked_memory(field.ask.containers[index], field.columns)), shape)
 
 
 def changed(ask: PodAsk, change: Change) -> PodAsk:
@@ -183,7 +197,7 @@ def _proposals(field: Field, index: int) -> Iterator[Change]:
     if field.preference.topology:
         yield from (Change("topology", 0, int(rows[i])) for i in field.best(cards))
     if selection != Selection(same_numa=selection.same_numa):
-        everything = replace(field, accepted=[field.columns.present] * len(field.accepted))
+        everything = replace(field, wanted=[replace(w, accepted=field.columns.present) for w in field.wanted])
         freed = _cards_that_fit(everything, index)
         yield from (Change("selection", 0, int(rows[i])) for i in field.best(np.where(freed >= ask.cards, freed, 0)))
 
@@ -201,23 +215,40 @@ def _kth_memory(field: Field, index: int, cores: int | None = None) -> Ints:
     ask = field.ask.containers[index]
     columns = field.columns
     relaxed = replace(ask, memory_mib=0, memory_percent=None, cores=ask.cores if cores is None else cores)
-    fits = _fits(field, index, relaxed)
+    fits = field.room(index, relaxed).fits
     free = np.minimum(columns.memory - columns.used_memory, np.minimum(columns.factory, columns.memory))
+    free, _ = _largest(field, relaxed, free, columns.cores - columns.used_cores)
     return _kth(np.where(fits, free, -1), ask.cards)
 
 
 def _kth_cores(field: Field, index: int) -> Ints:
     """Percent of SMs that the container could have on each of its cards, all else as asked."""
     ask = field.ask.containers[index]
-    fits = _fits(field, index, replace(ask, cores=1))
-    return _kth(np.where(fits, field.columns.cores - field.columns.used_cores, -1), ask.cards)
+    columns, relaxed = field.columns, replace(ask, cores=1)
+    fits = field.room(index, relaxed).fits
+    free = columns.memory - columns.used_memory, columns.cores - columns.used_cores
+    _, cores = _largest(field, relaxed, *free)
+    return _kth(np.where(fits, cores, -1), ask.cards)
 
 
 def _cards_that_fit(field: Field, index: int) -> Ints:
     """Cards that have what the container wants of each."""
-    found: Ints = _fits(field, index, field.ask.containers[index]).sum(1)
+    found: Ints = field.room(index, field.ask.containers[index]).fits.sum(1)
     return found
 
 
-def _fits(field: Field, index: int, ask: ContainerAsk) -> Bools:
-    return room(ask, field.columns, field.accepted[index], field.preference, False).fits
+def _largest(field: Field, ask: ContainerAsk, memory: Ints, cores: Ints) -> tuple[Ints, Ints]:
+    """What is free, where sizes are fixed rounded down to the largest size that still answers the ask; else -1."""
+    memory, cores = memory.copy(), cores.copy()
+    for number, card in enumerate(field.kinds):
+        here = field.columns.kind == number
+        if not card.slicing.fixed or not here.any():
+            continue
+        offered = [Size(-1, -1), *sizes(ask, card)]
+        ends = np.array([size.memory_mib for size in offered]), np.array([size.cores for size in offered])
+        found = np.minimum(
+            *(np.searchsorted(end, free[here], "right") for end, free in zip(ends, (memory, cores), strict=True))
+        )
+        best = np.maximum(found - 1, 0)
+        memory[here], cores[here] = ends[0][best], ends[1][best]
+    return memory, cores

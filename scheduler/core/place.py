@@ -11,13 +11,15 @@ from dataclasses import replace
 
 from kerf.values.ask import ContainerAsk, PodAsk, Stage
 from kerf.values.grant import NO_USE, CardUse, ContainerGrant, Grant, Slice
+from kerf.values.slicing import Size, alone_on, size_on
 from kerf.values.verdict import FIT, Misfit, Reason
-from scheduler.core.fit import alone_on, fit, fit_alone
+from scheduler.core.fit import fit, fit_alone
 from scheduler.core.preference import Preference, Weights, prefer
 from scheduler.core.state import CardState, NodeState
 
 STEPS = 5_000
 """Card choices tried before the search gives up with JOINT. Eight cards and four containers need far fewer."""
+_NOTHING = Size(0, 0)  # of a card that gives no slice: `fit` says so, and the card is never chosen
 PERCENT_MIB = 800
 """MiB that a percent counts in the order of the search: a card of about 80 GB. The order only speeds the search up."""
 
@@ -106,6 +108,9 @@ class _Search:
         self.ask, self.node, self.preference = ask, node, preference
         self.containers = ask.containers
         self.chosen: list[tuple[int, ...] | None] = [None] * len(self.containers)
+        self.sizes = [
+            [size_on(container, state.card) or _NOTHING for state in node.cards] for container in ask.containers
+        ]
         self.order = _hardest_first(self.containers)
         self.steps = STEPS
         self.deepest = 0
@@ -138,9 +143,9 @@ class _Search:
 
     def grant(self) -> Grant:
         held: dict[str, tuple[Slice, ...]] = {}
-        for ask, positions in zip(self.containers, self.chosen, strict=True):
-            cards = [self.node.cards[position].card for position in positions or ()]
-            slices = (Slice(c.id, c.vendor, ask.memory_on(c.factory_memory_mib), ask.cores) for c in cards)
+        for ask, sizes, positions in zip(self.containers, self.sizes, self.chosen, strict=True):
+            given = [(self.node.cards[position].card, sizes[position]) for position in positions or ()]
+            slices = (Slice(card.id, card.vendor, size.memory_mib, size.cores) for card, size in given)
             # A container that asks for two vendors' cards stands here twice, and holds all of them.
             held[ask.name] = (*held.get(ask.name, ()), *slices)
         return Grant(tuple(ContainerGrant(name, slices) for name, slices in held.items()))
@@ -184,7 +189,12 @@ class _Search:
             return position
         holders = tuple(c for c, chosen in enumerate(self.chosen) if chosen is not None and position in chosen)
         hardware = (card.vendor, card.memory_mib, card.factory_memory_mib, card.cores, card.slots, card.numa)
-        return hardware, state.used, holders
+        return hardware, tuple(sizes[position] for sizes in self.sizes), state.used, holders
+
+    def _use(self, container: int, position: int) -> CardUse:
+        """What one slice of the container takes of a card."""
+        size = self.sizes[container][position]
+        return CardUse(size.memory_mib, size.cores, 1)
 
     def _beside(self, container: int, position: int) -> tuple[CardUse, bool]:
         """What the pod's own containers hold of the card while this one runs; whether one of them wants it alone."""
@@ -197,8 +207,8 @@ class _Search:
                 continue
             if plain_init and (ask.stage is Stage.APP or other > container):
                 continue
-            use += CardUse(ask.memory_on(card.factory_memory_mib), ask.cores, 1)
-            alone = alone or alone_on(ask, card, self.preference.mutex)
+            use += self._use(other, position)
+            alone = alone or alone_on(self.sizes[other][position].cores, card, self.preference.mutex)
         return use, alone
 
     def _fits(self, container: int, position: int) -> bool:
@@ -213,10 +223,10 @@ class _Search:
         ask = self.containers[container]
         state = self.node.cards[position]
         held, _ = self._beside(container, position)
-        key = self.preference.key(ask, state.card, state.used + held)
+        key = self.preference.key(self.sizes[container][position], state.card, state.used + held)
         if ask.stage is not Stage.INIT:
             return key
-        mine = held + CardUse(ask.memory_on(state.card.factory_memory_mib), ask.cores, 1)
+        mine = held + self._use(container, position)
         more = mine.peak(self._peak(position)) - self._peak(position)
         return (more.slots, more.memory_mib, more.cores, *key)
 
@@ -226,7 +236,7 @@ class _Search:
             ask = self.containers[container]
             if chosen is None or position not in chosen:
                 continue
-            use = CardUse(ask.memory_on(self.node.cards[position].card.factory_memory_mib), ask.cores, 1)
+            use = self._use(container, position)
             if ask.stage is Stage.INIT:
                 peak = peak.peak(self._beside(container, position)[0] + use)
             else:

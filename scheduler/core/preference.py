@@ -3,40 +3,41 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from kerf.values.ask import ContainerAsk, PodAsk
+from kerf.values.ask import PodAsk
 from kerf.values.device import Card
 from kerf.values.grant import CardUse
 from kerf.values.policy import SchedulingPolicy
+from kerf.values.slicing import Size
 
 Weights = tuple[int, int, int]
 """Of slots, cores and memory."""
-Order = Callable[[ContainerAsk, Card, CardUse, Weights], int]
-"""(what is asked, the card, what is held of it, weights) to a sort key: the card with the lowest is taken first."""
+Order = Callable[[Size, Card, CardUse, Weights], int]
+"""(the slice, the card, what is held of it, weights) to a sort key: the card with the lowest key is taken first."""
 
 PERMILLE = 1000
 
 
-def fullness(ask: ContainerAsk, card: Card, used: CardUse, weights: Weights) -> int:
+def fullness(size: Size, card: Card, used: CardUse, weights: Weights) -> int:
     """Weighted sum of the shares of slots, cores and memory held once the slice is placed, in permille."""
     shares = (
         (used.slots + 1) * PERMILLE // max(card.slots, 1),
-        (used.cores + ask.cores) * PERMILLE // max(card.cores, 1),
-        (used.memory_mib + ask.memory_on(card.factory_memory_mib)) * PERMILLE // max(card.memory_mib, 1),
+        (used.cores + size.cores) * PERMILLE // max(card.cores, 1),
+        (used.memory_mib + size.memory_mib) * PERMILLE // max(card.memory_mib, 1),
     )
     return sum(weight * share for weight, share in zip(weights, shares, strict=True))
 
 
-def binpack(ask: ContainerAsk, card: Card, used: CardUse, weights: Weights) -> int:
+def binpack(size: Size, card: Card, used: CardUse, weights: Weights) -> int:
     """The fullest card first."""
-    return -fullness(ask, card, used, weights)
+    return -fullness(size, card, used, weights)
 
 
-def spread(ask: ContainerAsk, card: Card, used: CardUse, weights: Weights) -> int:
+def spread(size: Size, card: Card, used: CardUse, weights: Weights) -> int:
     """The emptiest card first."""
-    return fullness(ask, card, used, weights)
+    return fullness(size, card, used, weights)
 
 
-def numa(_ask: ContainerAsk, card: Card, _used: CardUse, _weights: Weights) -> int:
+def numa(_size: Size, card: Card, _used: CardUse, _weights: Weights) -> int:
     """Card by card along the NUMA nodes, so that several cards tend to share one."""
     return card.numa
 
@@ -58,9 +59,9 @@ class Preference:
     weights: Weights = (1, 1, 3)
     price: Mapping[str, int] = field(default_factory=dict)
 
-    def key(self, ask: ContainerAsk, card: Card, used: CardUse) -> tuple[int, ...]:
+    def key(self, size: Size, card: Card, used: CardUse) -> tuple[int, ...]:
         """Sort key of a card, lowest first. It ends in the card's index, so the order is total."""
-        keys = [ORDERS[name](ask, card, used, self.weights) for name in self.orders]
+        keys = [ORDERS[name](size, card, used, self.weights) for name in self.orders]
         if self.price and "binpack" in self.orders:
             keys.insert(self.orders.index("binpack"), self.price.get(card.id, 0))
         return (*keys, card.index)

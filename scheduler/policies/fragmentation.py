@@ -18,9 +18,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kerf.values.ask import ContainerAsk, PodAsk
+from kerf.values.ask import PodAsk
 from kerf.values.device import Card
-from scheduler.core.bulk import needed_memory
+from kerf.values.slicing import Size, size_on
+from scheduler.core.bulk import Wanted
 from scheduler.core.columns import Bools, Columns, Ints
 from scheduler.core.fit import accepts
 from scheduler.core.preference import PERMILLE
@@ -53,7 +54,7 @@ class Lens:
     """A target compiled for the kinds of cards of a fleet."""
 
     memory: Ints  # kinds by classes: MiB needed of each card, _NEVER where the class does not accept the kind
-    cores: Ints  # per class
+    cores: Ints  # per class, or kinds by classes where a kind's slices are larger than what is asked
     cpu: Ints  # per class, at least 1
     cards: NDArray[np.int32]  # per class
     size: Ints  # kinds by classes: thousandths of a card that one pod takes, over all its cards
@@ -70,17 +71,18 @@ _NO_CARD = Card("", 0, "", "", memory_mib=1)  # columns without a card are of ki
 def compile_lens(target: Target, kinds: tuple[Card, ...], supply: tuple[int, ...]) -> Lens:
     """Prepare a target for these kinds of cards, each given by an example and the number of such cards."""
     kinds, supply = (kinds, supply) if kinds else ((_NO_CARD,), (1,))
-    memory = np.array([[_memory(kind, card) for kind, _ in target.kinds] for card in kinds], np.int64)
-    memory = memory.reshape(len(kinds), len(target.kinds))
+    given = [[_given(kind, card) for kind, _ in target.kinds] for card in kinds]
+    shape = len(kinds), len(target.kinds)
+    memory = np.array([[size.memory_mib for size in row] for row in given], np.int64).reshape(shape)
+    cores = np.array([[size.cores for size in row] for row in given], np.int64).reshape(shape)
     tables = np.array([worth(_sizes(target, card)) for card in kinds], np.int64).reshape(len(kinds), UNITS + 1)
     cards = np.array([kind.cards for kind, _ in target.kinds], np.int32)
-    cores = np.array([kind.cores for kind, _ in target.kinds], np.int64)
     weight = np.array([weight for _, weight in target.kinds], np.float64)
     factory = np.array([[max(card.factory_memory_mib, 1)] for card in kinds])
     size = np.maximum(memory * PERMILLE // factory, cores * (PERMILLE // 100)).clip(1) * (memory < _NEVER)
     return Lens(
         memory=memory,
-        cores=cores,
+        cores=cores if (cores != cores[0]).any() else cores[0],
         cpu=np.maximum(np.array([kind.cpu_milli for kind, _ in target.kinds], np.int64), 1),
         cards=cards,
         size=size * cards,
@@ -91,19 +93,21 @@ def compile_lens(target: Target, kinds: tuple[Card, ...], supply: tuple[int, ...
     )
 
 
-def _memory(kind: Kind, card: Card) -> int:
-    accepted = accepts(kind.selection, replace(kind.ask, vendor=card.vendor), card)
-    needed = kind.ask.memory_on(card.factory_memory_mib)
-    return needed if accepted and needed <= card.factory_memory_mib else _NEVER
+def _given(kind: Kind, card: Card) -> Size:
+    """The slice that a card gives a pod of the class, of `_NEVER` MiB where it gives none."""
+    ask = replace(kind.ask, vendor=card.vendor)
+    whole = replace(card, memory_mib=card.factory_memory_mib, physical_mib=0)
+    size = size_on(ask, whole) if accepts(kind.selection, ask, card) else None
+    return size or Size(_NEVER, kind.cores)
 
 
 def _sizes(target: Target, card: Card) -> Sizes:
     """The share sizes, rounded up to the table's units, that the target brings to a kind of card."""
     found: dict[int, int] = {}
     for kind, weight in target.kinds:
-        memory = _memory(kind, card)
-        if memory < _NEVER:
-            share = max(-(-memory * UNITS // max(card.factory_memory_mib, 1)), min(kind.cores, UNITS), 1)
+        size = _given(kind, card)
+        if size.memory_mib < _NEVER:
+            share = max(-(-size.memory_mib * UNITS // max(card.factory_memory_mib, 1)), min(size.cores, UNITS), 1)
             found[share] = found.get(share, 0) + weight * kind.cards
     return tuple(sorted(found.items()))
 
@@ -138,7 +142,8 @@ class Free:
 
     def serves(self, kind: Ints, lens: Lens) -> Bools:
         """Which classes each card could serve: one more axis."""
-        found: Bools = (lens.memory[kind] <= self.memory[..., None]) & (lens.cores <= self.cores[..., None])
+        cores = lens.cores if lens.cores.ndim == 1 else lens.cores[kind]
+        found: Bools = (lens.memory[kind] <= self.memory[..., None]) & (cores <= self.cores[..., None])
         return found
 
 
@@ -201,7 +206,7 @@ def _thousandths(useful_lost: Reals, placed: Ints, lost: Ints) -> Ints:
     return exact // (2 * WHOLE)
 
 
-def price(ask: ContainerAsk, cpu_milli: int, columns: Columns, fits: Bools, before: Survey, lens: Lens) -> Ints:
+def price(want: Wanted, cpu_milli: int, columns: Columns, fits: Bools, before: Survey, lens: Lens) -> Ints:
     """Cost, in thousandths of a card, of one slice of the container on each card that fits; 0 on the others.
 
     `before` surveys the same rows.
@@ -212,8 +217,8 @@ def price(ask: ContainerAsk, cpu_milli: int, columns: Columns, fits: Bools, befo
     total = columns.memory[at], columns.cores[at]
     slots = (columns.slots - columns.used_slots)[at]
     was = Free.left(slots > 0, (free[0], total[0]), (free[1], total[1]))
-    need = needed_memory(ask, columns)[at]
-    left = Free.left(slots > 1, (free[0] - need, total[0]), (free[1] - ask.cores, total[1]))
+    memory, cores = (amount if isinstance(amount, int) else amount[at] for amount in (want.memory, want.cores))
+    left = Free.left(slots > 1, (free[0] - memory, total[0]), (free[1] - cores, total[1]))
     had, has = was.serves(kind, lens), left.serves(kind, lens)
     amount = before.amount[row]
     amount -= np.where(had, was.share[:, None].astype(np.float64), 0.0)

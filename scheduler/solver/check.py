@@ -8,6 +8,7 @@ from kerf.values.ask import ContainerAsk, PodAsk, Stage
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse, Grant, Holding, card_uses
 from kerf.values.quota import DIMENSIONS, NOTHING, Amount, Bound, class_of, usage_of_grant
+from kerf.values.slicing import alone_on, sizes
 from scheduler.core.state import NodeState
 from scheduler.solver.problem import Assignment, Problem, QuotaRoom, Repack
 
@@ -94,13 +95,11 @@ def _grant(ask: PodAsk, assignment: Assignment, node: NodeState) -> Iterator[str
         if ask.selection.same_numa and len({card.numa for card in known}) > 1:
             yield f"{want.name}: cards of several NUMA nodes"
         for piece, card in zip(slices, known, strict=False):
-            least = (
-                want.memory_mib if want.memory_percent is None else card.factory_memory_mib * want.memory_percent // 100
-            )
-            if (piece.memory_mib, piece.cores, piece.vendor) != (least, want.cores, want.vendor):
-                yield f"{want.name}: {piece} is not what was asked"
+            given = [(size.memory_mib, size.cores) for size in sizes(want, card)[:1]]
             if piece.memory_mib > min(card.factory_memory_mib, card.memory_mib):
                 yield f"{want.name}: {piece} is larger than the hardware"
+            elif piece.vendor != want.vendor or [(piece.memory_mib, piece.cores)] != given:
+                yield f"{want.name}: {piece} is not what was asked"
 
 
 def _filters(chain: tuple[str, ...], assignment: Assignment, node: NodeState) -> Iterator[str]:
@@ -174,21 +173,23 @@ def _node(node: NodeState, pods: list[tuple[PodAsk, Assignment]]) -> Iterator[st
         yield "more memory than is free"
     totals: dict[str, CardUse] = defaultdict(CardUse)
     pods_on: Counter[str] = Counter()
+    cards = {state.card.id: state.card for state in node.cards}
     alone: set[str] = set()
     idle: set[str] = set()
     for ask, a in pods:
         for card, use in card_uses(a.grant, tuple((c.name, c.stage) for c in ask.containers)).items():
             totals[card] += use
             pods_on[card] += 1
-        alone |= {piece.card for want in ask.containers if want.cores >= 100 for piece in a.grant.of(want.name)}
-        idle |= {piece.card for want in ask.containers if want.cores == 0 for piece in a.grant.of(want.name)}
+        pieces = [piece for container in a.grant.containers for piece in container.slices]
+        alone |= {piece.card for piece in pieces if piece.card in cards and alone_on(piece.cores, cards[piece.card])}
+        idle |= {piece.card for piece in pieces if piece.cores == 0}
     for state in node.cards:
         use, free = totals.get(state.card.id, NO_USE), state.free
         if use is NO_USE:
             continue
         if use.memory_mib > free.memory_mib or use.cores > free.cores or use.slots > free.slots:
             yield f"card {state.card.id} is over-committed: {use} of {free}"
-        if state.card.cores == 100 and state.card.id in alone and (pods_on[state.card.id] > 1 or state.used.slots):
+        if state.card.id in alone and (pods_on[state.card.id] > 1 or state.used.slots):
             yield f"card {state.card.id} is held exclusively and shared"
         if state.card.id in idle and state.used.cores >= state.card.cores > 0:
             yield f"card {state.card.id} has no cores left even for best effort"

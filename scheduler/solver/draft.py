@@ -12,7 +12,8 @@ import numpy.typing as npt
 from kerf.values.ask import ContainerAsk, PodAsk, Stages
 from kerf.values.device import Card
 from kerf.values.grant import CardUse, Grant, card_uses
-from scheduler.core.fit import accepts, largest_slice
+from kerf.values.slicing import WHOLE, Size, alone_on, size_on
+from scheduler.core.fit import accepts
 from scheduler.core.state import CardState, NodeState
 from scheduler.solver.problem import Movable, PodClass, QuotaRoom
 from scheduler.solver.rooms import Drawn, Rooms
@@ -29,8 +30,16 @@ def stages_of(ask: PodAsk) -> Stages:
     return tuple((container.name, container.stage) for container in ask.containers)
 
 
+_NO_SLICE = Size(0, 0)
+
+
+def _slice_key(container: ContainerAsk) -> tuple[object, ...]:
+    """Equal for containers that get equal slices of every card."""
+    return container.vendor, container.cards, container.memory_mib, container.memory_percent, container.cores
+
+
 def _hardware(card: Card) -> tuple[object, ...]:
-    return card.vendor, card.model, card.mode, card.factory_memory_mib, card.memory_mib
+    return card.vendor, card.model, card.mode, card.factory_memory_mib, card.memory_mib, card.cores, card.slicing
 
 
 class Draft:
@@ -53,6 +62,7 @@ class Draft:
         self.where: dict[str, tuple[int, int]] = {}
         self._kinds: list[Card] = []
         self._accepted: dict[tuple[object, ...], Flags] = {}
+        self._wanted: dict[tuple[object, ...], tuple[Ints, Ints]] = {}
         self._closed_to: dict[frozenset[str] | None, Flags] = {}
         kinds: dict[tuple[object, ...], int] = {}
         for n, state in enumerate(self.states):
@@ -61,10 +71,14 @@ class Draft:
                 self.kind[n, g] = kinds.setdefault(_hardware(held.card), len(kinds))
                 self._kinds += [held.card] * (len(kinds) - len(self._kinds))
                 self.where[held.card.id] = (n, g)
-                self.single[n, g] = held.card.cores == 100
+                self.single[n, g] = alone_on(WHOLE, held.card)
                 self.room[:, n, g] = max(1, held.card.memory_mib), max(1, held.card.cores)
                 self.numa[n, g] = held.card.numa
                 self._read(n, g, held)
+
+    def card(self, where: tuple[int, int]) -> Card:
+        """The card at a position."""
+        return self.states[where[0]].cards[where[1]].card
 
     def _read(self, n: int, g: int, held: CardState) -> None:
         free = held.free
@@ -125,13 +139,10 @@ class Draft:
         selection = self.rooms.confined(klass.ask)
         if selection is None:
             return np.zeros(self.shape, np.bool_)
-        key = (selection, container.vendor, container.memory_mib, container.memory_percent)
+        key = (selection, *_slice_key(container))
         if key not in self._accepted:
             words = replace(selection, use_ids=(), avoid_ids=())
-            of_kind = [
-                container.memory_on(card.factory_memory_mib) <= largest_slice(card) and accepts(words, container, card)
-                for card in self._kinds
-            ]
+            of_kind = [size_on(container, card) is not None and accepts(words, container, card) for card in self._kinds]
             flags: Flags = np.array([*of_kind, False])[self.kind]  # the padding is of kind -1, the last
             if selection.use_ids:
                 flags &= self._named(selection.use_ids)
@@ -145,29 +156,36 @@ class Draft:
                 flags[self.where[card_id]] = True
         return flags
 
-    def wanted(self, container: ContainerAsk) -> Ints:
-        """MiB the container wants on each card."""
-        if container.memory_mib is not None:
-            return np.full(self.shape, container.memory_mib, np.int64)
-        return self.factory * (container.memory_percent or 0) // 100
+    def wanted(self, container: ContainerAsk) -> tuple[Ints, Ints]:
+        """MiB and percent of cores of the slice that each card gives the container; 0 where it gives none."""
+        key = _slice_key(container)
+        if key not in self._wanted:
+            sizes = [*(size_on(container, card) or _NO_SLICE for card in self._kinds), _NO_SLICE]
+            memory, cores = ([size.memory_mib for size in sizes], [size.cores for size in sizes])
+            self._wanted[key] = np.array(memory, np.int64)[self.kind], np.array(cores, np.int64)[self.kind]
+        return self._wanted[key]
 
     def alone(self, klass: PodClass, container: ContainerAsk) -> Flags:
-        """Cards that the container would share with nobody."""
-        return self.single if container.exclusive and not klass.mutex else np.full(self.shape, klass.mutex)
+        """Cards on which the container would be alone."""
+        whole: Flags = self.single & (self.wanted(container)[1] >= WHOLE)
+        return np.full(self.shape, True) if klass.mutex else whole
 
     def fitting(self, klass: PodClass, container: ContainerAsk) -> Flags:
         """Cards that can take one slice of the container right now."""
-        fits = self.accepted(klass, container) & self.usable & (self.slots >= 1) & (self.cores >= container.cores)
-        fits &= (self.wanted(container) <= self.memory) & (self.empty | ~self.alone(klass, container))
-        return fits & ~self.spent if container.cores == 0 else fits
+        memory, cores = self.wanted(container)
+        fits = self.accepted(klass, container) & self.usable & (self.slots >= 1) & (cores <= self.cores)
+        fits &= (memory <= self.memory) & (self.empty | ~self.alone(klass, container))
+        fits &= ~(self.spent & (cores == 0))
+        return fits
 
     def card_costs(self, klass: PodClass, container: ContainerAsk) -> Ints:
         """What one slice of the container costs on each card, `FAR` where it does not fit.
 
         Permille of the card left over afterwards, memory thrice, plus `EMPTY_COST` on a card nobody uses.
         """
-        memory = (self.memory - self.wanted(container)) * 3_000 // self.room[0]
-        cores = (self.cores - container.cores) * 1_000 // self.room[1]
+        wanted = self.wanted(container)
+        memory = (self.memory - wanted[0]) * 3_000 // self.room[0]
+        cores = (self.cores - wanted[1]) * 1_000 // self.room[1]
         return np.where(self.fitting(klass, container), memory + cores + EMPTY_COST * self.empty, FAR)
 
     def node_costs(self, klass: PodClass) -> Ints:

@@ -15,7 +15,7 @@ from kerf.values.ask import ContainerAsk, PodAsk
 from kerf.values.grant import CardUse, ContainerGrant, Grant, Slice, card_uses
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.quota import Amount
-from scheduler.core.fit import alone_on
+from kerf.values.slicing import alone_on
 from scheduler.solver.draft import Draft, stages_of
 from scheduler.solver.greedy import place_on
 from scheduler.solver.problem import Movable, PodClass, QuotaRoom
@@ -156,9 +156,9 @@ class Model:
         self.load[n].append(Load(spots.pods[key], spots.klass.ask, spots.late))
 
     def _slices(self, spots: Spots, container: ContainerAsk, where: Card) -> Var:
-        card = self.draft.states[where[0]].cards[where[1]].card
-        use = CardUse(container.memory_on(card.factory_memory_mib), container.cores, 1)
-        alone = alone_on(container, card, spots.klass.mutex)
+        card = self.draft.card(where)
+        memory, cores = (int(amount[where]) for amount in self.draft.wanted(container))
+        use, alone = CardUse(memory, cores, 1), alone_on(cores, card, spots.klass.mutex)
         most = 1 if alone else min(len(spots.klass.members), most_of(use, spots.room, where))
         count = self.integer(most, f"slices {where}")
         self.pieces[where].append(Piece(count, use, alone, spots.late))
@@ -181,15 +181,12 @@ class Model:
             spots.ready[n].append((grant, count))
             self.load[n].append(Load(count, spots.klass.ask, spots.late))
             self._draw(self.coming, count, self.draft.drawn(spots.klass.ask, grant))
-            alone = {
-                piece.card
-                for container in spots.klass.ask.containers
-                if container.exclusive or spots.klass.mutex
-                for piece in grant.of(container.name)
-            }
+            most: dict[str, int] = {}
+            for piece in (piece for container in grant.containers for piece in container.slices):
+                most[piece.card] = max(most.get(piece.card, 0), piece.cores)
             for card_id, use in card_uses(grant, stages_of(spots.klass.ask)).items():
                 where = self.draft.where[card_id]
-                whole = card_id in alone and (spots.klass.mutex or bool(self.draft.single[where]))
+                whole = alone_on(most[card_id], self.draft.card(where), spots.klass.mutex)
                 self.pieces[where].append(Piece(count, use, whole, spots.late))
 
     def add_departure(self, movable: Movable) -> Var:
@@ -380,6 +377,7 @@ def deal(counts: Mapping[int, int], size: int) -> list[tuple[int, ...]]:
 
 
 def _sliced(container: ContainerAsk, draft: Draft, n: int, cards: tuple[int, ...]) -> Grant:
-    held = [draft.states[n].cards[g].card for g in cards]
-    slices = (Slice(c.id, c.vendor, container.memory_on(c.factory_memory_mib), container.cores) for c in held)
+    memory, cores = draft.wanted(container)
+    held = [(draft.card((n, g)), int(memory[n, g]), int(cores[n, g])) for g in cards]
+    slices = (Slice(card.id, card.vendor, mib, percent) for card, mib, percent in held)
     return Grant((ContainerGrant(container.name, tuple(slices)),))

@@ -45,8 +45,9 @@ def _room(draft: Draft, klass: PodClass) -> Ints:
     if not klass.ask.containers:
         return np.ones(draft.shape, np.int64)
     container = klass.ask.containers[0]
-    memory = draft.memory // draft.wanted(container).clip(1)
-    cores = draft.cores // max(1, container.cores) if container.cores else draft.slots
+    wanted = draft.wanted(container)
+    memory = draft.memory // wanted[0].clip(1)
+    cores = np.where(wanted[1] > 0, draft.cores // wanted[1].clip(1), draft.slots)
     most = memory.clip(max=cores).clip(max=draft.slots)
     most[draft.alone(klass, container)] = 1
     slices: Ints = most * draft.fitting(klass, container)
@@ -85,7 +86,7 @@ def _kind(draft: Draft, n: int, named: set[str]) -> tuple[object, ...]:
     cards = tuple(
         (
             *(held.card.vendor, held.card.model, held.card.mode, held.card.numa, held.used, held.usable),
-            *(held.card.memory_mib, held.card.factory_memory_mib, held.card.cores, held.card.slots),
+            *(held.card.memory_mib, held.card.factory_memory_mib, held.card.cores, held.card.slots, held.card.slicing),
             *(held.card.id if held.card.id in named else "", tuple(sorted(place.get(i, -1) for i in held.card.links))),
         )
         for held in state.cards

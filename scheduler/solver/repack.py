@@ -277,8 +277,9 @@ def _lack(draft: Draft, vacant: Draft, klass: PodClass) -> Ints:
     if not klass.sliced:
         return vacant.node_costs(klass)
     container = klass.ask.containers[0]
-    memory = (draft.wanted(container) - draft.memory).clip(0) * 1_000 // draft.room[0]
-    cores = (container.cores - draft.cores).clip(0) * 1_000 // draft.room[1]
+    wanted = draft.wanted(container)
+    memory = (wanted[0] - draft.memory).clip(0) * 1_000 // draft.room[0]
+    cores = (wanted[1] - draft.cores).clip(0) * 1_000 // draft.room[1]
     shared = (draft.alone(klass, container) & ~draft.empty) * 1_000
     per_card = np.where(vacant.fitting(klass, container), memory + cores + shared, FAR)
     lack = sum_of_least(per_card, min(container.cards, per_card.shape[1]))

@@ -109,7 +109,8 @@ class Engine:
             rows=few,
             ranks=self.fleet.ranks()[few],
             columns=columns,
-            accepted=self._lanes.accepted(lane, few, columns),
+            wanted=self._lanes.wanted(lane, few, columns),
+            kinds=tuple(self.fleet.kinds),
             reasons=lane.reasons[few].astype(np.int64),
             preference=lane.preference,
         )
@@ -140,29 +141,28 @@ class Engine:
 
     def _costs(self, lane: Lane, rows: Ints, view: WorkloadView | None) -> Ints:
         columns = self.fleet.columns.take(rows)
-        accepted = self._lanes.accepted(lane, rows, columns)
+        wanted = self._lanes.wanted(lane, rows, columns)
         if view is None:
-            after = bulk.after(lane.ask, columns, accepted, lane.preference, None)
+            after = bulk.after(lane.ask, columns, wanted, lane.preference, None)
             return POLICIES[self._node_policy(lane.ask)](after, lane.preference.weights)
-        fits, price = self._price(lane, rows, columns, accepted, view)
+        fits, price = self._price(lane, rows, columns, wanted, view)
         if price is not None and lane.ask.containers[0].cards == 1:
-            keys = bulk.sort_keys(lane.ask.containers[0], columns, lane.preference, price)
-            taken = bulk.choose(lane.ask.containers[0], columns, fits, keys, False)
+            keys = bulk.sort_keys(wanted[0], columns, lane.preference, price)
+            taken = bulk.choose(1, columns, fits, keys, False)
             chosen: Ints = (price * taken).sum(1)
             return chosen
-        after = bulk.after(lane.ask, columns, accepted, lane.preference, price)
+        after = bulk.after(lane.ask, columns, wanted, lane.preference, price)
         return fragmentation.cost(columns, after, view.survey.useful[rows], view.lens)
 
     def _price(
-        self, lane: Lane, rows: Ints, columns: Columns, accepted: list[Bools], view: WorkloadView
+        self, lane: Lane, rows: Ints, columns: Columns, wanted: list[bulk.Wanted], view: WorkloadView
     ) -> tuple[Bools, Ints | None]:
         """The cards that fit and what a slice costs on each; no price for several containers: they go by the chain."""
         if len(lane.ask.containers) != 1:
             return columns.present, None
-        container = lane.ask.containers[0]
-        fits = bulk.room(container, columns, accepted[0], lane.preference, lane.ask.selection.same_numa).fits
+        fits = bulk.room(wanted[0], columns, lane.preference, lane.ask.selection.same_numa).fits
         before = view.survey.take(rows)
-        return fits, fragmentation.price(container, lane.ask.cpu_milli, columns, fits, before, view.lens)
+        return fits, fragmentation.price(wanted[0], lane.ask.cpu_milli, columns, fits, before, view.lens)
 
     def _prices(self, ask: PodAsk, name: str) -> dict[str, int]:
         """What one slice costs on each card of a node, for a pod whose cards are chosen by fragmentation."""
@@ -172,7 +172,7 @@ class Engine:
         rows = np.array([row])
         columns = self.fleet.columns.take(rows)
         lane = self._lanes.get(ask)
-        _, price = self._price(lane, rows, columns, self._lanes.accepted(lane, rows, columns), self._views.current())
+        _, price = self._price(lane, rows, columns, self._lanes.wanted(lane, rows, columns), self._views.current())
         if price is None:
             return {}
         return {card_id: int(price[0, column]) for card_id, column in self.fleet.columns_of(row).items()}

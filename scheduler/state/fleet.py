@@ -11,15 +11,15 @@ from operator import itemgetter
 
 import numpy as np
 
-from kerf.values.device import Card, Mode
+from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse
 from kerf.values.node import Node
+from kerf.values.slicing import sliceable
 from scheduler.core.columns import Columns, Ints
 from scheduler.core.state import CardState, NodeState
 
 UNLIMITED = 2**40
 """Free CPU or memory of a node that does not report any: it limits nothing."""
-SLICEABLE = frozenset({Mode.SHARED, Mode.MPS})
 _FIRST_ROWS = 64
 _FIRST_WIDTH = 8
 
@@ -58,7 +58,8 @@ class Fleet:
         self.layout = 0
         """Grows when rows change their meaning: a node comes, goes or gets other cards."""
         self.kinds: list[Card] = []
-        """An example of each kind of card (vendor, model, mode, hardware memory), by the number in `columns.kind`."""
+        """An example of each kind of card (vendor, model, mode, hardware memory, fixed sizes), by the number in
+    `columns.kind`."""
         self.on_charge: Callable[[Mapping[str, CardUse], int], None] | None = None
         """Told what each charged pod holds of its cards, and its CPU."""
         self.charges = 0
@@ -80,7 +81,7 @@ class Fleet:
             card.overcommitted(*factors) if factors != (1.0, 1.0) else card
             for card in sorted(node.cards, key=lambda card: (card.index, card.id))
         )
-        usable = tuple(card.healthy and card.id not in node.cordoned and card.mode in SLICEABLE for card in cards)
+        usable = tuple(card.healthy and card.id not in node.cordoned and sliceable(card) for card in cards)
         known = self._entries.get(node.name)
         row = known.row if known else self._new_row(node.name)
         entry = _Entry(row, node, cards, usable, {card.id: i for i, card in enumerate(cards)})
@@ -246,7 +247,9 @@ class Fleet:
         self.versions[row] = self.version
 
     def _kind(self, card: Card) -> int:
-        key = (card.vendor, card.model, card.mode, card.factory_memory_mib)
+        key: tuple[object, ...] = (card.vendor, card.model, card.mode, card.factory_memory_mib)
+        if card.slicing.fixed:  # what such a card gives depends on all of it, and it is never over-committed
+            key = (*key, card.slicing, card.memory_mib, card.cores)
         if key not in self._kind_of:
             self._kind_of[key] = len(self.kinds)
             self.kinds.append(card)

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from kerf.values.ask import ContainerAsk, PodAsk, Selection
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.verdict import Misfit, Reason
 from scheduler.core import bulk
+from scheduler.core.bulk import Kinds, Wanted
 from scheduler.core.columns import Bools, Columns, Ints
 from scheduler.core.fit import accepts
 from scheduler.core.place import place
@@ -47,8 +48,8 @@ class Lane:
     """The fleet's version that `costs` reflects, for the view numbered `view`."""
     view: int = -1
     memo: dict[Hashable, int] = field(default_factory=dict)
-    kinds: tuple[Bools, ...] = ()
-    """Per container the kinds of cards it accepts, by the fleet's number."""
+    kinds: tuple[Kinds, ...] = ()
+    """Per container what it gets of each kind of card, by the fleet's number."""
 
     @classmethod
     def of(cls, ask: PodAsk, policy: SchedulingPolicy) -> "Lane":
@@ -86,22 +87,23 @@ class Lanes:
         self._decide(lane)
         return lane
 
-    def accepted(self, lane: Lane, rows: Ints, columns: Columns) -> list[Bools]:
-        """Per container, the cards of these rows that the pod's selection takes."""
-        if not lane.kinds or len(lane.kinds[0]) != len(self._fleet.kinds):
+    def wanted(self, lane: Lane, rows: Ints, columns: Columns) -> list[Wanted]:
+        """Per container, the cards of these rows that the pod's selection takes, and what each would give."""
+        if not lane.kinds or len(lane.kinds[0].accepted) != len(self._fleet.kinds):
             selection = Selection(
                 use_types=lane.ask.selection.use_types,
                 avoid_types=lane.ask.selection.avoid_types,
                 modes=lane.ask.selection.modes,
                 classes=lane.ask.selection.classes,
             )
-            lane.kinds = tuple(self._accepted_kinds(selection, ask) for ask in lane.ask.containers)
-        masks = [table[columns.kind] if len(table) else columns.present for table in lane.kinds]
+            lane.kinds = tuple(self._of_kinds(selection, ask) for ask in lane.ask.containers)
+        wanted = [kinds.on(columns) for kinds in lane.kinds]
         named = self._named(lane.ask.selection, rows, columns)
-        return masks if named is None else [mask & named for mask in masks]
+        return wanted if named is None else [replace(want, accepted=want.accepted & named) for want in wanted]
 
-    def _accepted_kinds(self, selection: Selection, ask: ContainerAsk) -> Bools:
-        return np.array([accepts(selection, ask, card) for card in self._fleet.kinds], bool)
+    def _of_kinds(self, selection: Selection, ask: ContainerAsk) -> Kinds:
+        kinds = self._fleet.kinds
+        return Kinds.of(ask, np.array([accepts(selection, ask, card) for card in kinds], bool), kinds)
 
     def _named(self, selection: Selection, rows: Ints, columns: Columns) -> Bools | None:
         """Cards that a selection by id leaves, None if there is none."""
@@ -122,8 +124,8 @@ class Lanes:
         for start in range(0, len(changed), CHUNK):
             rows = changed[start : start + CHUNK]
             columns = self._fleet.columns.take(rows)
-            masks = self.accepted(lane, rows, columns)
-            found = bulk.verdicts(lane.ask, columns, masks, lane.preference, self._check_node)
+            wanted = self.wanted(lane, rows, columns)
+            found = bulk.verdicts(lane.ask, columns, wanted, lane.preference, self._check_node)
             for i in np.flatnonzero(found.open).tolist():
                 found.reasons[i] = self._exact(lane, int(rows[i]), columns, i)
             lane.reasons[rows] = found.reasons

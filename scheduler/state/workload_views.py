@@ -63,7 +63,7 @@ class WorkloadViews:
             if self.turnover:
                 target = with_whole_cards(target, int(self._fleet.columns.present.sum(1).max()))
             lens = compile_lens(target, tuple(self._fleet.kinds), tuple(self._supply.tolist()))
-            self._view = WorkloadView(number, lens, Survey.empty(self._fleet.columns.rows, len(lens.cores)))
+            self._view = WorkloadView(number, lens, Survey.empty(self._fleet.columns.rows, len(lens.weight)))
         self._refresh(self._view)
         return self._view
 
@@ -92,7 +92,7 @@ class WorkloadViews:
     def _refresh(self, view: WorkloadView) -> None:
         columns = self._fleet.columns
         if len(view.survey.useful) < columns.rows:
-            view.survey, view.version = Survey.empty(columns.rows, len(view.lens.cores)), -1
+            view.survey, view.version = Survey.empty(columns.rows, len(view.lens.weight)), -1
         changed = np.flatnonzero(self._fleet.versions > view.version)
         for start in range(0, len(changed), CHUNK):
             rows = changed[start : start + CHUNK]

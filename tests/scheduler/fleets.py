@@ -10,8 +10,18 @@ from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Wishes
 from kerf.values.device import Card, Mode
 from kerf.values.grant import NO_USE, CardUse, Grant
 from kerf.values.health import HEALTHY, SUSPECT
+from kerf.values.slicing import ANY_SIZE, NotSliced, Partitions, Size, Templates, WholeCard
 from scheduler.core.state import CardState, NodeState
 
+SLICINGS = (
+    ANY_SIZE,
+    ANY_SIZE,
+    Templates((Size(4, 20), Size(8, 50))),
+    Templates((Size(4, 0), Size(6, 30)), whole=False),
+    Partitions(2),
+    WholeCard(),
+    NotSliced("it is not"),
+)
 MODELS = ("NVIDIA A100", "Tesla T4")
 STAGES = (Stage.INIT, Stage.SIDECAR, Stage.APP)
 
@@ -33,6 +43,7 @@ def cards(draw: st.DrawFn, node: str = "n", most: int = 4) -> tuple[Card, ...]:
             health=draw(st.sampled_from((HEALTHY, HEALTHY, HEALTHY, SUSPECT))),
             links=tuple(f"{node}-{j}" for j in range(count) if j != i and draw(st.booleans())),
             physical_mib=draw(st.sampled_from((0, 8))),
+            slicing=draw(st.sampled_from(SLICINGS)),
         )
         for i in range(count)
     )
@@ -45,7 +56,7 @@ def uses() -> st.SearchStrategy[CardUse]:
 
 @st.composite
 def node_states(draw: st.DrawFn) -> NodeState:
-    held = tuple(CardState(card, draw(uses()), card.healthy) for card in draw(cards()))
+    held = tuple(CardState(card, draw(uses()), card.healthy and not card.slicing.refusal) for card in draw(cards()))
     return NodeState("n", held, draw(st.integers(0, 8)), 64, schedulable=draw(st.sampled_from((True, True, False))))
 
 
@@ -129,18 +140,38 @@ def _phase_allowed(ask: PodAsk, choice: tuple[tuple[CardState, ...], ...], phase
     )
 
 
+def given(ask: ContainerAsk, card: Card) -> tuple[int, int] | None:
+    """MiB and cores that a card gives: the smallest of what it offers that holds the ask."""
+    memory, most = ask.memory_on(card.factory_memory_mib), min(card.memory_mib, card.factory_memory_mib)
+    whole = (most, min(card.cores, 100))
+    match card.slicing:
+        case Templates(templates, with_whole):
+            offered = [(t.memory_mib, t.cores) for t in templates] + [whole] * with_whole
+        case Partitions(count):
+            offered = [(most // count, min(card.cores, 100) // count)]
+        case WholeCard():
+            offered = [whole]
+        case NotSliced():
+            offered = []
+        case _:
+            offered = [(memory, ask.cores)]
+    return min((o for o in offered if memory <= o[0] <= most and ask.cores <= o[1] <= card.cores), default=None)
+
+
 def _card_allowed(ask: PodAsk, state: CardState, tenants: list[ContainerAsk]) -> bool:
     card, used = state.card, state.used
-    memory = [tenant.memory_on(card.factory_memory_mib) for tenant in tenants]
-    lonely = ["mutex" in ask.wishes.card_policies or (tenant.cores == 100 and card.cores == 100) for tenant in tenants]
+    slices = [given(tenant, card) for tenant in tenants]
+    if None in slices:
+        return False
+    memory, cores = [s[0] for s in slices if s], [s[1] for s in slices if s]
+    lonely = ["mutex" in ask.wishes.card_policies or (percent == 100 and card.cores == 100) for percent in cores]
     return (
-        max(memory) <= card.factory_memory_mib
-        and used.memory_mib + sum(memory) <= card.memory_mib
-        and used.cores + sum(tenant.cores for tenant in tenants) <= max(card.cores, used.cores)
-        and all(tenant.cores == 0 or used.cores + tenant.cores <= card.cores for tenant in tenants)
+        used.memory_mib + sum(memory) <= card.memory_mib
+        and used.cores + sum(cores) <= max(card.cores, used.cores)
+        and all(percent == 0 or used.cores + percent <= card.cores for percent in cores)
         and used.slots + len(tenants) <= card.slots
         and not (any(lonely) and used.slots + len(tenants) > 1)
-        and not (any(tenant.cores == 0 for tenant in tenants) and used.cores >= card.cores)
+        and not (0 in cores and used.cores >= card.cores)
     )
 
 

@@ -7,7 +7,7 @@ from kerf.testing.builders import a_pod_ask, an_ask
 from kerf.values.device import Card
 from kerf.values.grant import CardUse
 from kerf.values.node import Node
-from scheduler.core.bulk import charged
+from scheduler.core.bulk import Wanted, charged
 from scheduler.policies.fragmentation import Lens, compile_lens, cost, price, survey, window
 from scheduler.policies.workload import WHOLE, Kind, Target
 from scheduler.state.fleet import Fleet
@@ -33,9 +33,9 @@ def a_lens(*kinds: tuple[Kind, int]) -> Lens:
 
 def prices(fleet: Fleet, lens: Lens, memory_mib: int) -> list[int]:
     columns = fleet.columns.take(np.array([fleet.row("a")]))
-    ask = an_ask(memory_mib=memory_mib, cores=memory_mib // 10)
     fits = columns.present & (columns.memory - columns.used_memory >= memory_mib)
-    return price(ask, 0, columns, fits, survey(columns, lens), lens)[0, : int(columns.present.sum())].tolist()
+    want = Wanted(1, columns.present, memory_mib, memory_mib // 10)
+    return price(want, 0, columns, fits, survey(columns, lens), lens)[0, : int(columns.present.sum())].tolist()
 
 
 def test_breaking_a_whole_card_costs_the_rest_of_it():
@@ -67,7 +67,7 @@ def test_the_cost_of_a_change_is_the_price_of_its_slice():
     taken = np.zeros_like(before.present)
     taken[0, 1] = True
 
-    after = charged(an_ask(memory_mib=200, cores=20), before, taken)
+    after = charged(Wanted(1, taken, 200, 20), before, taken)
 
     useful = survey(before, lens).useful
     assert cost(before, after, useful, lens).tolist() == [prices(fleet, lens, 200)[1]]

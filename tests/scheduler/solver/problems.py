@@ -10,8 +10,10 @@ from kerf.testing.builders import a_card, a_pod_ask, an_ask
 from kerf.values.ask import PodAsk, Selection, Stage
 from kerf.values.grant import CardUse, ContainerGrant, Grant, Slice
 from kerf.values.quota import Bound, class_of
+from kerf.values.slicing import ANY_SIZE, Partitions, Size, Templates, WholeCard
 from scheduler.core.state import CardState, NodeState
 from scheduler.solver.problem import Assignment, Problem, QuotaRoom, Score, score_of
+from tests.scheduler.fleets import given
 
 IDLE = CardUse()
 H100, T4 = (class_of(a_card(model=model)).slug for model in ("NVIDIA H100 80GB HBM3", "Tesla T4"))
@@ -42,6 +44,7 @@ def a_gang(name, count, *asks, size=None, **changes) -> tuple[PodAsk, ...]:
     return pods(count, *asks, prefix=name, gang=f"default/{name}", gang_size=size, **changes)
 
 
+SLICINGS = (ANY_SIZE, ANY_SIZE, Templates((Size(16_000, 20), Size(40_000, 50))), Partitions(4), WholeCard())
 uses = st.one_of(
     st.just(IDLE),
     st.just(FULL),
@@ -61,6 +64,7 @@ def node_states(draw, name="n1", most=4):
         slots=draw(st.sampled_from((2, 10))),
         cores=draw(st.sampled_from((100, 100, 100, 200))),
         model=draw(st.sampled_from(("NVIDIA H100 80GB HBM3", "Tesla T4"))),
+        slicing=draw(st.sampled_from(SLICINGS)),
     )
     broken = draw(st.sampled_from((None, None, None, 0)))
     if broken is None:
@@ -205,17 +209,19 @@ class _Books:
         return True
 
     def _fits(self, ask, state) -> bool:
-        want, card, choice = ask.containers[0], state.card, ask.selection
+        card, choice = state.card, ask.selection
         mib, cores, slots = self.left[card.id]
-        alone = want.cores == 100 and card.cores == 100
+        size = given(ask.containers[0], card)
+        alone = size is not None and size[1] == 100 and card.cores == 100
         return (
-            state.usable
-            and want.memory_on(card.memory_mib) <= mib
-            and want.cores <= cores
+            size is not None
+            and state.usable
+            and size[0] <= mib
+            and size[1] <= cores
             and slots >= 1
             and not (alone and (self.shared[card.id] or self.guests[card.id]))
             and card.id not in self.alone
-            and not (want.cores == 0 and state.used.cores >= card.cores)
+            and not (size[1] == 0 and state.used.cores >= card.cores)
             and (not choice.use_ids or card.id in choice.use_ids)
             and card.id not in choice.avoid_ids
             and (not choice.use_types or "T4" in card.model)
@@ -240,5 +246,5 @@ def _limits(room: QuotaRoom, name: str) -> tuple[int | None, int | None, int | N
 
 
 def _slice(ask: PodAsk, state: CardState) -> Slice:
-    want = ask.containers[0]
-    return Slice(state.card.id, "nvidia", want.memory_on(state.card.memory_mib), want.cores)
+    memory, cores = given(ask.containers[0], state.card) or (0, 0)
+    return Slice(state.card.id, "nvidia", memory, cores)

@@ -79,7 +79,7 @@ def test_overcommitment_multiplies_what_may_be_granted():
         ({"health": SUSPECT}, (), False),
         ({}, ("GPU-0",), False),
         ({"mode": Mode.MIG}, (), False),
-        ({"mode": Mode.MPS}, (), True),
+        ({"mode": Mode.MPS}, (), False),
     ],
 )
 def test_usable_cards(card: dict[str, object], cordoned: tuple[str, ...], usable: bool) -> None:
