@@ -1,4 +1,4 @@
-"""The house stands as drawn: import contracts, budgets, packages, examples."""
+"""The architecture is as drawn: import contracts, budgets, packages, examples."""
 
 import ast
 import importlib

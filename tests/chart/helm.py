@@ -15,11 +15,11 @@ CASES = ROOT / "tests" / "chart" / "cases"
 GOLDEN = ROOT / "tests" / "chart" / "golden"
 NAMESPACE = "kerf-system"
 NEWEST = "1.36.3"
-"""What the golden renders are for: the version that the cluster tests run."""
+"""The Kubernetes version of the golden renders, the one that the cluster tests run."""
 
 
 class Refused(AssertionError):
-    """Helm did not render the chart; the message is what it said."""
+    """Helm did not render the chart; the message is helm's output."""
 
 
 @cache
@@ -28,7 +28,7 @@ def helm() -> str:
 
 
 def run(*arguments: str) -> str:
-    """What helm prints. Raises Refused with what it complains about."""
+    """Helm's output. Raises Refused with its error message."""
     done = subprocess.run((helm(), *arguments), capture_output=True, text=True, check=False)
     if done.returncode:
         raise Refused(done.stderr)

@@ -1,4 +1,4 @@
-"""The chart says what the daemons, the sandbox and the codecs say."""
+"""The chart agrees with the daemons, the sandbox and the codecs."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""A value does what its comment says, beside whatever other values are given."""
+"""A value does what its comment says, whatever the other values are."""
 
 import json
 from typing import Any

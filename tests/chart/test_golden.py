@@ -1,4 +1,4 @@
-"""What the chart renders changes only on purpose: `make chart-golden` writes it again, a review shows how."""
+"""The chart's renders change only on purpose: `make chart-golden` writes them, and the review shows the difference."""
 
 import pytest
 

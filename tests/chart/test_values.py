@@ -1,4 +1,4 @@
-"""A platform engineer can trust the values file: each value is explained, each mistake is refused by its name."""
+"""Platform engineers can trust the values file: it explains each value, and the schema refuses each mistake by name."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def test_every_value_is_documented_where_it_stands():
 KUBERNETES = frozenset(
     {"image", "resources", "podAnnotations", "nodeSelector", "affinity", "priorityClassName", "tolerations"}
 )
-"""Words of every pod and chart, explained in Kubernetes' own reference, with all that stands below them."""
+"""Fields of every pod and chart, which Kubernetes' own reference explains with all that is below them."""
 
 
 def is_value(line: str) -> bool:
@@ -66,7 +66,7 @@ def is_value(line: str) -> bool:
 
 
 def is_explained(lines: list[str], i: int) -> bool:
-    """A comment above it, above neighbours that stand directly before it, or above the block it belongs to."""
+    """A comment above it, above the neighbours directly before it, or above its block."""
     if lines[i].strip().partition(":")[0] in KUBERNETES:
         return True
     depth = indent(lines[i])
@@ -102,7 +102,7 @@ def _schema_paths(schema: dict[str, Any], values: dict[str, Any], above: str = "
     if "$ref" in schema:
         schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]]
     properties = schema.get("properties", {}) if values else {}
-    alternatives = {"maxUnavailable", "claims"}  # instead of, or beside, what stands in the file
+    alternatives = {"maxUnavailable", "claims"}  # instead of, or in addition to, what the file has
     found = []
     for key, below in (properties or {key: {} for key in values}).items():
         if key in alternatives and key not in values:

@@ -1,4 +1,4 @@
-"""Every object is valid for every Kubernetes that the chart is for, by that version's own schemas."""
+"""Every object is valid for every Kubernetes version that the chart supports, by that version's schemas."""
 
 from typing import Any
 

@@ -15,20 +15,20 @@ from sandbox.rootfs import build_image
 from tests.chart.helm import CHART, NAMESPACE, ROOT, Refused, run
 
 KEPT = ("/tenantquotas.kerf.dev", "/v1alpha1.kerf.dev")
-"""Helm never deletes a CustomResourceDefinition of `crds/`: with it every tenant's quota would go."""
+"""Helm never deletes a CustomResourceDefinition of `crds/`: that would delete every tenant's quota."""
 VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
 NAMESPACES = f"/api/v1/namespaces/{NAMESPACE}"
 
 
 @dataclass
 class Release:
-    """One release called kerf in kerf-system. `values` is what was given last."""
+    """One release called kerf in kerf-system. `values` are the last ones passed."""
 
     cp: ControlPlane
     values: dict[str, Any] = field(default_factory=dict)
 
     def install(self, values: dict[str, Any], *arguments: str) -> str:
-        """Install, and wait for what `arguments` say; what helm prints."""
+        """Install, and wait as `arguments` say. Returns helm's output."""
         return self._apply("install", values, "--create-namespace", *arguments)
 
     def upgrade(self, values: dict[str, Any], *arguments: str) -> str:
@@ -52,7 +52,7 @@ class Release:
         return found()[0]
 
     def start(self, module: str, account: str, *arguments: str, node: str = "") -> None:
-        """Run a daemon as a process called like its module, with the token that its pod (on a node) would be given."""
+        """Run a daemon as a process named after its module, with the token that its pod (on a node) would get."""
         kubeconfig = self.cp.service_account(NAMESPACE, f"kerf-{account}", self.pod_of(account, node))
         argv = (sys.executable, "-m", module, "--kubeconfig", str(kubeconfig), *arguments)
         self.cp.supervisor.launch(Command(module, argv))
@@ -78,7 +78,7 @@ def images() -> dict[str, Path]:
 
 @contextmanager
 def a_control_plane(run_dir: Path, parts: Any) -> Iterator[ControlPlane]:
-    """With service accounts, an audit log, kwok, and a kube-scheduler for everybody who names none."""
+    """With service accounts, an audit log, kwok, and a kube-scheduler for pods that name no scheduler."""
     with ControlPlane.start(run_dir, parts, audit=True, service_accounts=True) as cp:
         cp.start_kwok()
         kubeconfig = str(cp.kubeconfig_for("system:kube-scheduler"))
@@ -87,7 +87,7 @@ def a_control_plane(run_dir: Path, parts: Any) -> Iterator[ControlPlane]:
 
 
 def every_object(api: Api) -> set[str]:
-    """Every object of every kind that can be listed, but those that come and go by themselves."""
+    """Every object of every kind that can be listed, except those that come and go by themselves."""
     found = set()
     for group, resource in _listable(api):
         if resource in {"events", "leases", "endpointslices", "endpoints"} and group != "coordination.k8s.io/v1":
@@ -99,7 +99,7 @@ def every_object(api: Api) -> set[str]:
 
 
 def _items(api: Api, path: str) -> list[dict[str, Any]]:
-    """Of a resource that was just defined the API server says for a moment that it is not ready."""
+    """Right after a resource is defined, the API server reports for a moment that it is not ready."""
     answers: list[dict[str, Any]] = []
 
     def answered() -> bool:
@@ -115,7 +115,7 @@ def _items(api: Api, path: str) -> list[dict[str, Any]]:
 
 
 def await_gone(api: Api, before: set[str]) -> None:
-    """Wait until a release has left nothing; the error names what it has left."""
+    """Wait until nothing is left of a release. The error names what is left."""
 
     def left() -> list[str]:
         return sorted(each for each in every_object(api) - before if not each.endswith(KEPT))

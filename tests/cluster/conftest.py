@@ -1,4 +1,4 @@
-"""A control plane and a real node per module: what one leaves behind must not decide what the next finds."""
+"""A control plane and a real node per module, so that no module affects the next."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,13 +25,13 @@ FALLBACK_NODE = "fake-instead-of-real"
 
 @pytest.fixture(scope="session")
 def parts(request: pytest.FixtureRequest) -> Mapping[str, Path]:
-    """The programs; the first run builds them, and says for how long."""
+    """The programs. The first run builds them and reports how long that takes."""
     return _built(request, (*CONTROL_PLANE, *NODE, "kwok"))
 
 
 @pytest.fixture(scope="session")
 def kueue_program(request: pytest.FixtureRequest) -> Path:
-    """Kueue's manager, which takes ten minutes to build: for the tests that ask for it alone."""
+    """Kueue's manager. It takes ten minutes to build, so only tests that ask for it get it."""
     return _built(request, ("kueue",))["kueue"]
 
 
@@ -48,7 +48,7 @@ def _built(request: pytest.FixtureRequest, names: tuple[str, ...]) -> Mapping[st
 
 @pytest.fixture(scope="module")
 def control_plane(parts: Mapping[str, Path]) -> Iterator[ControlPlane]:
-    """Etcd, API server (with audit log), controller manager and kwok. Whoever needs kube-scheduler starts it."""
+    """Etcd, API server (with audit log), controller manager and kwok. A test that needs kube-scheduler starts it."""
     with run_directory() as run_dir, ControlPlane.start(run_dir, parts, audit=True) as cp:
         cp.start_kwok()
         yield cp
@@ -56,14 +56,14 @@ def control_plane(parts: Mapping[str, Path]) -> Iterator[ControlPlane]:
 
 @pytest.fixture(scope="module")
 def kueue(control_plane: ControlPlane, kueue_program: Path) -> Kueue:
-    """A Kueue manager for the module's control plane; JobSets and LeaderWorkerSets are served too."""
+    """A Kueue manager for the module's control plane, with JobSets and LeaderWorkerSets."""
     install_job_kinds(control_plane)
     return start_kueue(control_plane)
 
 
 @pytest.fixture(scope="module")
 def node(control_plane: ControlPlane) -> Iterator[Node]:
-    """A real kubelet with containerd; the test is skipped, with the reason, where none can run."""
+    """A real kubelet with containerd. If none can run here, the test is skipped with the reason."""
     if reason := node_obstacle():
         pytest.skip(f"no real node: {reason}")
     with Node.start(control_plane) as real:
@@ -72,7 +72,7 @@ def node(control_plane: ControlPlane) -> Iterator[Node]:
 
 
 def _forget(cp: ControlPlane, node: str) -> None:
-    """Remove a node and its pods, or the next module's node would start them again."""
+    """Remove a node and its pods; otherwise the next module's node would start them again."""
     for pod in cp.api.get(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}")["items"]:
         meta = pod["metadata"]
         cp.api.delete(f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}", grace_seconds=0)
@@ -81,12 +81,12 @@ def _forget(cp: ControlPlane, node: str) -> None:
 
 @pytest.fixture(scope="module")
 def node_name(control_plane: ControlPlane, request: pytest.FixtureRequest) -> str:
-    """A node that runs pods: the real one, or where none can run a kwok node, and the terminal says why."""
+    """A node that runs pods: the real one or, if none can run here, a kwok node. The terminal shows why."""
     if not (reason := node_obstacle()):
         real: Node = request.getfixturevalue("node")
         return real.name
     if terminal := request.config.pluginmanager.getplugin("terminalreporter"):
-        terminal.write_line(f"a kwok node stands in for the real one: {reason}")
+        terminal.write_line(f"a kwok node replaces the real one: {reason}")
     if FALLBACK_NODE not in control_plane.ready_nodes():
         control_plane.add_fake_nodes([FakeNode(FALLBACK_NODE)])
     return FALLBACK_NODE

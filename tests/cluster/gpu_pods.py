@@ -15,7 +15,7 @@ PODS = "/api/v1/namespaces/default/pods"
 
 
 def a_fake_node(name: str, cards: int = 2, **labels: str) -> FakeNode:
-    """A kwok node with 80 GB cards, as the device plugin would publish it."""
+    """A kwok node with 80 GB cards, as the device plugin publishes it."""
     notes = {"kerf.dev/inventory": render_inventory(cards_of(name, cards))}
     plenty = {resource: "2147483647" for names in NAMES for resource in names.ignored}
     return FakeNode(name, notes, labels, {"nvidia.com/gpu": str(10 * cards), **plenty})
@@ -40,7 +40,7 @@ def a_gpu_pod(name: str, mem: int = 8000, cores: int = 10, gpu: int = 1, **more:
 
 @contextmanager
 def a_fleet(cp: ControlPlane, nodes: Iterable[FakeNode], *arguments: str) -> Iterator[int]:
-    """Nodes, Kerf's extender and kube-scheduler for as long as the context lasts; the extender's port."""
+    """Nodes, Kerf's extender and kube-scheduler while the context lasts. Yields the extender's port."""
     names = [node.name for node in nodes]
     (port,) = free_ports(1)
     cp.add_fake_nodes(nodes)
@@ -63,7 +63,7 @@ def remove_pods(cp: ControlPlane) -> None:
         try:
             cp.api.delete(f"{PODS}/{pod['metadata']['name']}", 0)
         except ApiError as error:
-            if error.status != 404:  # its owner may have been quicker
+            if error.status != 404:  # its owner may have deleted it first
                 raise
     await_until(lambda: not pods(cp), "the pods to be gone", 60)
 
@@ -78,7 +78,7 @@ def create(cp: ControlPlane, *wanted: dict[str, Any]) -> None:
 
 
 def node_of(cp: ControlPlane, name: str) -> str:
-    """The node of a pod, empty while it waits."""
+    """The node of a pod; empty while it is pending."""
     return str(cp.api.get(f"{PODS}/{name}")["spec"].get("nodeName", ""))
 
 
@@ -87,7 +87,7 @@ def await_bound(cp: ControlPlane, *names: str, seconds: float = 30.0) -> None:
 
 
 def refusal(cp: ControlPlane, name: str) -> str:
-    """What the pod's own condition says of why it waits; empty while the scheduler has not tried."""
+    """The reason in the pod's own condition for why it is pending; empty until the scheduler has tried."""
     conditions = cp.api.get(f"{PODS}/{name}")["status"].get("conditions", [])
     return next(
         (c.get("message", "") for c in conditions if c["type"] == "PodScheduled" and c["status"] == "False"), ""
@@ -100,14 +100,14 @@ def await_refused(cp: ControlPlane, name: str) -> str:
 
 
 def seconds_until(condition: Callable[[], bool], what: str, limit: float = 30.0) -> float:
-    """How long a condition takes to hold."""
+    """The time until a condition holds."""
     start = time.monotonic()
     await_until(condition, what, limit)
     return time.monotonic() - start
 
 
 def overcommitted(cp: ControlPlane) -> list[str]:
-    """Cards that hold more than they have, recomputed from the API server alone."""
+    """Over-committed cards, computed from the API server alone."""
     return overcommitted_in(cp, "default")
 
 

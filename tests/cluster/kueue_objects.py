@@ -1,4 +1,4 @@
-"""Kueue's objects as short builders, and waiting for what Kueue says of a workload."""
+"""Short builders of Kueue's objects, and waiting for a workload's conditions."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 
 def create(api: Api, *objects: Json) -> None:
-    """Create each object where it belongs."""
+    """Create each object in its namespace."""
     for each in objects:
         group, space = each["apiVersion"], each["metadata"].get("namespace")
         root = f"/apis/{group}" if "/" in group else f"/api/{group}"
@@ -99,7 +99,7 @@ def is_true(api: Api, owner: str, kind: str) -> bool:
 
 
 def await_admitted(api: Api, owner: str, seconds: float = 20) -> Json:
-    """The workload, once it is admitted; the error tells its conditions otherwise."""
+    """The workload, once it is admitted. The error lists its conditions."""
     try:
         await_until(lambda: is_true(api, owner, "Admitted"), f"{owner} to be admitted", seconds)
     except Exception as error:
@@ -108,7 +108,7 @@ def await_admitted(api: Api, owner: str, seconds: float = 20) -> Json:
 
 
 def await_waiting(api: Api, owner: str) -> Json:
-    """The condition QuotaReserved of a workload that Kueue looked at and left waiting."""
+    """The condition QuotaReserved of a workload that Kueue tried and left pending."""
 
     def reason() -> Json:
         return condition(workload_of(api, owner), "QuotaReserved")
@@ -118,7 +118,7 @@ def await_waiting(api: Api, owner: str) -> Json:
 
 
 def used(api: Api, queue: str, counter: str = "flavorsReservation") -> dict[tuple[str, str], str]:
-    """A ClusterQueue's own books, by flavor and resource."""
+    """A ClusterQueue's own usage, by flavor and resource."""
     status = api.get(f"{KUEUE}/clusterqueues/{queue}").get("status", {})
     return {
         (flavor["name"], each["name"]): str(each["total"])

@@ -1,4 +1,4 @@
-"""Tenants, queued pods and what Kueue's and Kerf's books say of them, on the real API server."""
+"""Tenants, queued pods and their usage according to Kueue and Kerf, on the real API server."""
 
 from dataclasses import replace
 from typing import Any
@@ -23,14 +23,14 @@ Json = dict[str, Any]
 
 
 def a_tenant(name: str, guaranteed: Any, **more: Any) -> Json:
-    """A tenant of the namespace of its name; `more` is of the class (burst, lendable) or of the spec."""
+    """A tenant with the namespace of its name. `more` has fields of the class (burst, lendable) or of the spec."""
     entry = {"model": "H100", "guaranteed": guaranteed, **{k: more.pop(k) for k in ("burst", "lendable") if k in more}}
     spec = {"namespaces": [name], "classes": [entry], **more}
     return {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": name}, "spec": spec}
 
 
 def put_tenants(cp: ControlPlane, *tenants: Json) -> None:
-    """These tenants and no others, their queues usable."""
+    """Exactly these tenants, with usable queues."""
     wanted = {tenant["metadata"]["name"]: tenant for tenant in tenants}
     for item in cp.api.get(PATH)["items"]:
         if item["metadata"]["name"] not in wanted:
@@ -74,7 +74,7 @@ def runs(cp: ControlPlane, namespace: str, name: str) -> bool:
 
 
 def await_runs(cp: ControlPlane, namespace: str, *names: str, seconds: float = 40) -> None:
-    """Until pods are bound; the error tells what their workloads and they themselves say."""
+    """Wait until pods are bound. The error lists the conditions of the pods and of their workloads."""
     try:
         await_until(lambda: all(runs(cp, namespace, name) for name in names), f"{', '.join(names)} to run", seconds)
     except Exception as error:
@@ -88,7 +88,7 @@ def await_runs(cp: ControlPlane, namespace: str, *names: str, seconds: float = 4
 
 
 def remove(cp: ControlPlane, namespace: str, *names: str) -> None:
-    """Delete pods, or all of a namespace's, and wait until Kueue has forgotten them."""
+    """Delete pods, or all pods of a namespace, and wait until Kueue has dropped them."""
     gone = names or tuple(names_of(cp, pods_path(namespace)))
     for name in gone:
         try:
@@ -106,7 +106,7 @@ def _owned(workload: Json, names: tuple[str, ...]) -> bool:
 
 
 def workload_of_pod(cp: ControlPlane, namespace: str, name: str) -> Json:
-    """The pod's workload, empty while there is none."""
+    """The pod's workload; empty while there is none."""
     found = cp.api.get(f"{ROOT}/namespaces/{namespace}/workloads")["items"]
     return next((w for w in found if _owned(w, (name,))), {})
 
@@ -118,13 +118,13 @@ def kueue_says(cp: ControlPlane, queue: str) -> Amount:
 
 
 def kerf_says(cp: ControlPlane, tenant: str) -> Amount:
-    """What Kerf's ledger says the tenant's pods hold, as its TenantQuota's status tells."""
+    """What the tenant's pods hold by Kerf's ledger, from the TenantQuota's status."""
     book = parse_account(cp.api.get(f"{PATH}/{tenant}"))
     return next((entry.used for entry in book.classes if entry.slug == SLUG), Amount())
 
 
 def await_books(cp: ControlPlane, tenant: str, truth: Amount) -> None:
-    """Until both books, which are written a while after the fact, say the truth."""
+    """Wait until Kueue and Kerf both report the expected usage; both write it with a delay."""
     said: list[tuple[Amount, Amount]] = []
 
     def agree() -> bool:
@@ -146,7 +146,7 @@ def nominal(cp: ControlPlane, kind: str, name: str) -> tuple[int, ...]:
 
 
 def set_health(cp: ControlPlane, node: str, *healthy: bool) -> None:
-    """What the device plugin would publish once cards fall sick or recover."""
+    """The inventory that the device plugin publishes when cards become unhealthy or recover."""
     cards = cards_of(node, len(healthy))
     published = tuple(
         replace(card, health=HEALTHY if well else SUSPECT) for card, well in zip(cards, healthy, strict=True)

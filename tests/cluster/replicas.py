@@ -1,4 +1,4 @@
-"""Several replicas of Kerf's extender on one control plane, alone or each beside a kube-scheduler of its own."""
+"""Several replicas of Kerf's extender on one control plane, each alone or with its own kube-scheduler."""
 
 import http.client
 import json
@@ -21,7 +21,7 @@ ELECTION |= {"resourceNamespace": NAMESPACE, "resourceName": "kerf-kube-schedule
 
 @dataclass
 class Replicas:
-    """Extenders by name; the process of one is called like it, its kube-scheduler `kube-scheduler-NAME`."""
+    """Extenders by name. The process has the same name, its kube-scheduler is `kube-scheduler-NAME`."""
 
     cp: ControlPlane
     arguments: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Replicas:
         self.cp.supervisor.start(replace(command, name=process))
 
     def leader(self) -> str:
-        """The replica that the Lease names, empty for none."""
+        """The replica that the Lease names; empty if none."""
         try:
             lease = self.cp.api.get(f"{LEASES}/{LEASE}")
         except ApiError:
@@ -54,11 +54,11 @@ class Replicas:
         return str(lease["spec"].get("holderIdentity") or "").partition("_")[0]
 
     def leads(self, name: str) -> bool:
-        """Whether a replica says of itself that it leads and has caught up."""
+        """Whether a replica reports that it leads and has caught up."""
         return "kerf_scheduler_leader 1.0" in self.metrics(name)
 
     def metrics(self, name: str) -> str:
-        """What it counts; empty while it does not answer."""
+        """Its counters; empty while it does not answer."""
         try:
             return self.call(name, "GET", "/metrics", None, 1.0)[1].decode()
         except (OSError, http.client.HTTPException):
@@ -71,7 +71,7 @@ class Replicas:
         return next(name for name in names if self.leads(name))
 
     def bind(self, name: str, pod: dict, node: str, seconds: float = 10.0) -> str:
-        """What kube-scheduler does: bind a pod at one replica. The replica's error, or ours."""
+        """Bind a pod at one replica, as kube-scheduler does. Returns the replica's error, or ours."""
         meta = pod["metadata"]
         query = {"PodNamespace": meta["namespace"], "PodName": meta["name"], "PodUID": meta["uid"], "Node": node}
         try:
@@ -115,10 +115,10 @@ def replicas(
 
 
 def seconds_to(condition, what: str, limit: float) -> float:
-    """How long a condition takes, polled every few milliseconds."""
+    """The time until a condition holds, polled every few milliseconds."""
     start = time.monotonic()
     while not condition():
         if time.monotonic() - start > limit:
-            raise SandboxError(f"waited {limit:.0f} s in vain for {what}")
+            raise SandboxError(f"timed out after {limit:.0f} s waiting for {what}")
         time.sleep(0.005)
     return time.monotonic() - start

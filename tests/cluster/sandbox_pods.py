@@ -1,4 +1,4 @@
-"""Pods that tell what they were given, and waiting for them."""
+"""Pods that print what they got, and waiting for them."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def a_sleeper(name: str, *args: str, **spec: Any) -> dict[str, Any]:
 
 
 def await_running(cp: ControlPlane, name: str) -> dict[str, Any]:
-    """The pod, once it runs; the error tells its events otherwise."""
+    """The pod, once it runs. The error lists its events."""
     try:
         await_until(lambda: cp.api.get(f"{PODS}/{name}")["status"].get("phase") == "Running", f"{name} to run", 60)
     except Exception as error:
@@ -29,6 +29,6 @@ def await_running(cp: ControlPlane, name: str) -> dict[str, Any]:
 
 
 def await_report(node: Node, pod: str, container: str = "main") -> Report:
-    """What a sleeper printed, once it is complete."""
+    """A sleeper's output, once it is complete."""
     await_until(lambda: parse_report(node.output("default", pod, container)).complete, f"the report of {pod}", 60)
     return parse_report(node.output("default", pod, container))

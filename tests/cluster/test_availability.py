@@ -61,7 +61,7 @@ def bound(cp: ControlPlane) -> list[str]:
 
 
 def crowd(cp: ControlPlane, count: int, prefix: str = "crowd", **ask: int) -> list[dict]:
-    """Pods that nobody but the test binds."""
+    """Pods that only the test binds."""
     names = [f"{prefix}-{i}" for i in range(count)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: create(cp, a_gpu_pod(name, **(ask or {"mem": WHOLE, "cores": 100}))), names))
@@ -89,7 +89,7 @@ def test_a_body_that_comes_late_finds_a_binding_that_the_api_server_has_given_up
     with connection.sock.makefile("rb", buffering=0) as raw:
         assert raw.readline().split()[1] == b"100"
         raw.readline()
-    time.sleep(1.0)  # the pause itself is what is tested
+    time.sleep(1.0)  # the test is about the pause itself
 
     connection.send(body)
 
@@ -139,7 +139,7 @@ def test_a_follower_answers_and_passes_binds_on_to_the_leader(cp, pair):
 
 
 def test_under_split_brain_no_share_is_granted_twice(cp, pair):
-    """The leader is stopped in the middle of binds, the other takes over and fills every card, the first comes back."""
+    """The leader is stopped during binds, the other replica takes over and fills every card, the first continues."""
     chance = random.Random(7)
     for attempt in range(3):
         stopped = pair.await_leader()
@@ -148,7 +148,7 @@ def test_under_split_brain_no_share_is_granted_twice(cp, pair):
         over = threading.Event()
 
         def push(name: str, start: int, over: threading.Event = over) -> None:
-            """Try to bind every waiting pod at one replica, again and again."""
+            """Keep trying to bind every pending pod at one replica."""
             number = start
             while not over.is_set():
                 for pod in [p for p in pods(cp) if not p["spec"].get("nodeName")][start::4] or [None]:
@@ -166,7 +166,7 @@ def test_under_split_brain_no_share_is_granted_twice(cp, pair):
             pair.await_leader(other)
             await_until(lambda: len(bound(cp)) == len(NODES) * CARDS, "every card to be taken", 30)
             cp.kill(stopped, signal.SIGCONT)
-            time.sleep(2.0)  # time for the first to do harm
+            time.sleep(2.0)  # time for the first to cause harm
             over.set()
 
         assert pair.leader() == other
@@ -176,7 +176,7 @@ def test_under_split_brain_no_share_is_granted_twice(cp, pair):
 
 
 def test_a_rolling_upgrade_under_a_stream_of_pods_loses_and_doubles_nothing(cp):
-    """Two pods as a chart makes them: a kube-scheduler, leader-elected, beside its own extender. Both are replaced."""
+    """Two pods as the chart makes them: a leader-elected kube-scheduler with its own extender. Both are replaced."""
     with replicas(cp, "old-1", "old-2", schedulers=True) as shop:
         names: list[str] = []
         over = threading.Event()
@@ -223,7 +223,7 @@ def test_a_replica_whose_clocks_are_a_day_off_does_not_disturb_and_can_lead(cp, 
 
 
 def test_a_flood_of_bodies_is_turned_away_and_memory_stays(cp, pair):
-    """400 connections announce 1 MiB each and send half of it: 64 MiB are let in, the others are told to come back."""
+    """400 connections announce 1 MiB each and send half of it: 64 MiB are accepted, the others get 503."""
     pid = cp.supervisor.pid("one")
 
     def resident_mib() -> int:
@@ -251,7 +251,7 @@ def test_a_flood_of_bodies_is_turned_away_and_memory_stays(cp, pair):
 
 
 def test_a_gang_and_a_preemption_go_through_a_kube_scheduler_that_asks_the_follower(cp, pair):
-    """Reservations and refusals live at the leader; kube-scheduler gets both through the follower."""
+    """The leader has the reservations and refusals; kube-scheduler gets both through the follower."""
     path = "/apis/scheduling.k8s.io/v1/priorityclasses"
     document = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "ha-high"}}
     cp.api.post(path, {**document, "value": 1000})

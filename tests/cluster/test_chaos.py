@@ -1,4 +1,4 @@
-"""The bad days of `make chaos`, each as short as it can be and still be one."""
+"""The bad days of `make chaos`, each as short as possible."""
 
 from collections.abc import Iterator
 

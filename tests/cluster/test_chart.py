@@ -1,4 +1,4 @@
-"""Install, upgrade and uninstall with the real helm on the real API server; kwok calls the pods Running."""
+"""Install, upgrade and uninstall with the real helm on the real API server; kwok sets the pods to Running."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_a_bare_install_comes_up_is_upgraded_without_a_gap_and_leaves_nothing(pl
 
 
 def test_an_upgrade_keeps_what_the_webhook_and_the_leaders_wrote(plane: ControlPlane) -> None:
-    """The chart owns the Secret, the Leases and the webhook's configuration, but not what running daemons put there."""
+    """The chart owns the Secret, the Leases and the webhook's configuration, but not what the daemons write there."""
     configuration = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/kerf-webhook"
     lease = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/kerf-scheduler"
     release = Release(plane)
@@ -69,7 +69,7 @@ def test_an_upgrade_keeps_what_the_webhook_and_the_leaders_wrote(plane: ControlP
 
 
 def no_warnings(plane: ControlPlane) -> dict[str, object]:
-    """What the API server's type check says of Kerf's policies, by policy."""
+    """The API server's type check of Kerf's policies, by policy."""
     path = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 
     def kerfs() -> list[dict[str, object]]:

@@ -101,7 +101,7 @@ def await_slice(cp: ControlPlane, node: Node, name: str) -> int:
 
 
 def told(release: Release, act: str, wanted: dict[str, Any]) -> None:
-    """Do it; where it fails, with what the pods' events and logs say."""
+    """Add the pods' events and logs to the error if it fails."""
     try:
         (release.install if act == "install" else release.upgrade)(wanted, *WAIT)
     except Refused:

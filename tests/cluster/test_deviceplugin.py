@@ -45,7 +45,7 @@ class Plugin:
         return int(status.get("allocatable", {}).get("nvidia.com/gpu", 0))
 
     def published(self) -> bool:
-        """Whether the inventory stands on the node: the kubelet may count the slots before that."""
+        """Whether the node has the inventory: the kubelet may count the slots before that."""
         return KEY in self.cp.api.get(f"/api/v1/nodes/{self.node.name}")["metadata"].get("annotations", {})
 
     def log(self) -> str:
@@ -60,14 +60,14 @@ class Plugin:
         self.await_watch(seen)
 
     def watches(self) -> int:
-        """How often a kubelet has asked for the slots and was told that all are healthy."""
+        """How often a kubelet has listed the slots and all were healthy."""
         return self.log().count("40 slots, 40 of them healthy")
 
     def await_watch(self, seen: int) -> None:
         await_until(lambda: self.watches() > seen, "the kubelet to watch the slots again", 60)
 
     def admitted(self) -> str:
-        """What the kubelet has written down about its devices."""
+        """The kubelet's checkpoint of its devices."""
         return (Path(self.node.device_plugin_dir) / "kubelet_internal_checkpoint").read_text()
 
 
@@ -112,7 +112,7 @@ def plugin(control_plane: ControlPlane, node: Node) -> Iterator[Plugin]:
 
 @pytest.fixture(autouse=True)
 def no_pods_left(plugin: Plugin) -> Iterator[None]:
-    """Each test has the cards for itself."""
+    """Each test gets free cards."""
     yield
     names = [pod["metadata"]["name"] for pod in plugin.cp.api.get(PODS)["items"]]
     remove(plugin, *(name for name in names if name.startswith(PREFIX)))
@@ -123,7 +123,7 @@ Slices = list[tuple[int, int, int]]
 
 
 def submit(plugin: Plugin, name: str, *, args: dict[str, tuple[str, ...]] | None = None, **containers: Slices) -> str:
-    """Create a pod whose containers ask for (card, MiB, cores) each, and bind it with that grant; its name."""
+    """Create a pod whose containers ask for (card, MiB, cores) each, and bind it with that grant. Returns its name."""
     unbound(plugin, name, args or {}, containers)
     bind(plugin, name, containers)
     return name
@@ -180,7 +180,7 @@ def bind(plugin: Plugin, name: str, containers: dict[str, Slices]) -> None:
 
 
 def got(plugin: Plugin, pod: str, container: str = "main") -> Slices:
-    """What the container's own process saw: its environment and its ledger, which must agree."""
+    """What the container's own process saw. Its environment and its ledger must agree."""
 
     def complete() -> bool:
         return parse_report(plugin.node.output("default", pod, container)).complete

@@ -1,4 +1,4 @@
-"""`kerf doctor` on a real control plane: it is content, things are broken one by one, and it names each."""
+"""`kerf doctor` on a real control plane: it finds nothing, then things are broken one by one and it finds each."""
 
 import json
 import subprocess
@@ -86,7 +86,7 @@ def test_it_names_grants_that_are_missing_and_cards_that_are_granted_twice(
 ) -> None:
     target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
     twice = {name: {GRANT: render_grant(a_grant(CARDS[1].id, 81_000, 60))} for name in ("greedy", "greedier")}
-    control_plane.kill("kube-scheduler")  # somebody else binds here
+    control_plane.kill("kube-scheduler")  # another scheduler binds here
     for name, notes in {"bare": {}, **twice}.items():
         api.post(PODS, sent(name))
         api.post(f"{PODS}/{name}/binding", {"metadata": {"name": name, "annotations": notes}, "target": target})

@@ -1,4 +1,4 @@
-"""The limiter on a real kubelet: a slice to the last block, not a byte more, and the neighbour does not feel it.
+"""The limiter on a real kubelet: a container gets its slice to the last block and no byte more, beside its neighbour.
 
 The driver is the fake one of limiter/tests, the card one file that all containers share; everything else is real.
 """

@@ -146,7 +146,7 @@ def test_a_tenant_cannot_shrink_its_grant_afterwards(cluster):
 
 
 def test_scheduler_and_plugin_killed_in_the_middle_lose_nothing(cluster):
-    """The kubelet fails a pod that reaches it while no plugin answers; whoever owns the pod makes another."""
+    """The kubelet fails a pod that arrives while no plugin answers; the pod's owner creates another."""
     cp, node = cluster
     labels = {"app": "storm"}
     template = {"metadata": {"labels": labels}, "spec": a_pod("x", sleeper(mem=2000))["spec"]}

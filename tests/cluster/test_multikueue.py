@@ -206,7 +206,7 @@ def test_a_job_that_no_cluster_holds_waits_with_the_numbers_until_one_does(clust
 
 
 def test_without_the_pin_a_worker_assigns_what_its_queue_lists_first(clusters: Clusters, manager: Api):
-    """Why the dispatcher pins at all."""
+    """The reason why the dispatcher pins."""
     create(manager, a_gpu_job("loose"))
     await_until(lambda: "admission" in workload_of(manager, "loose").get("status", {}), "its quota", 20)
     name = workload_of(manager, "loose")["metadata"]["name"]

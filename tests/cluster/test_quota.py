@@ -1,4 +1,4 @@
-"""Tenant quota with the real Kueue: one number in all books, borrowing, lost cards, nothing that no card can hold."""
+"""Tenant quota with the real Kueue: one number everywhere, borrowing, lost cards, only what a card can hold."""
 
 import threading
 import time
@@ -110,7 +110,7 @@ SHAPES: list[tuple[str, list[Json], list[Json], Amount]] = [
     ),
     # gpumem without gpu is one card
     ("memory alone", [a_container(gpu=0, mem=4096, cores=None)], [], Amount(4096, 0, 1)),
-    # "4k" is 4,000, however the API server writes it
+    # "4k" is 4,000, whichever way the API server writes it
     ("thousands", [a_container(mem="4k", cores=10)], [], Amount(4000, 10, 1)),
 ]
 
@@ -196,7 +196,7 @@ def test_when_a_card_dies_the_cohort_shrinks_first_and_the_newest_borrower_leave
     for name in ("old", "mid", "new"):  # one guaranteed, two borrowed
         add(cp, "team-a", a_gpu_pod(name, mem=WHOLE, cores=100))
         await_runs(cp, "team-a", name)
-        time.sleep(1.1)  # Kueue's times have whole seconds: the order of age has to be in them
+        time.sleep(1.1)  # Kueue's times have whole seconds, so the ages must differ by seconds
 
     set_health(cp, "gpu-1", False, True)
     await_until(lambda: nominal(cp, "cohorts", "kerf") == (WHOLE, 100, 10), "the cohort to shrink", 20)

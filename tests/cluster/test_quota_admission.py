@@ -1,4 +1,4 @@
-"""Quota at the door of the real API server: templates, totals, refusals, and no rollout for nothing."""
+"""Quota at the admission of the real API server: templates, totals, refusals, and no unnecessary rollout."""
 
 import ssl
 import sys
@@ -43,7 +43,7 @@ def a_quota(name: str, **spec: Any) -> dict[str, Any]:
 
 
 def a_status(**entry: Any) -> dict[str, Any]:
-    """What the quota controller would write."""
+    """The status that the quota controller would write."""
     one = {"name": "nvidia-h100", "vendor": "nvidia", "model": "NVIDIA H100 80GB HBM3", "mode": "shared"}
     one |= {"cardMiB": {"smallest": H100_MIB, "largest": H100_MIB}, "limit": {"memoryMiB": H100_MIB}}
     return {"status": {"enforced": True, "classes": [{**one, **entry}]}}
@@ -51,7 +51,7 @@ def a_status(**entry: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def api(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """A cluster with one tenant, whose API server asks the webhook about pods, what makes them, and tenants."""
+    """A cluster with one tenant, whose API server calls the webhook for pods, for their owners, and for tenants."""
     api, (port,) = control_plane.api, free_ports(1)
     api.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", a_definition())
     api.post("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})

@@ -1,4 +1,4 @@
-"""Rights: every rule of the chart is used and none is missing; the API server refuses what RBAC cannot tell apart."""
+"""RBAC: every rule of the chart is used and none is missing; the API server refuses what RBAC cannot distinguish."""
 
 import json
 import urllib.request
@@ -92,7 +92,7 @@ def values(extender: int, webhook: int) -> dict[str, Any]:
 
 
 def start_daemons(release: Release, kubelet: FakeKubelet, extender: int, webhook: int) -> None:
-    """What the chart's containers would be told, with addresses of this machine."""
+    """The arguments of the chart's containers, with addresses of this machine."""
     cp = release.cp
     certificates = ("--manage-certs", "--namespace", NAMESPACE, "--webhook-configuration", "kerf-webhook")
     where = ("--bind", f"127.0.0.1:{webhook}", "--cert-host", "127.0.0.1")
@@ -111,7 +111,7 @@ def start_daemons(release: Release, kubelet: FakeKubelet, extender: int, webhook
     await_until(lambda: answers(f"http://127.0.0.1:{extender}/readyz"), "the extender", 60)
     await_until(lambda: not needs_the_webhook(cp.api, a_gpu_pod("probe")), "the webhook to be trusted", 60)
     kubelet.wait_devices(20)
-    status = {"nvidia.com/gpu": "20"}  # what a kubelet would say of the plugin's slots
+    status = {"nvidia.com/gpu": "20"}  # as a kubelet reports the plugin's slots
     cp.api.patch(f"{NODES}/{NODE}/status", {"status": {"capacity": status, "allocatable": status}})
     await_until(lambda: "kerf.dev/inventory" in notes(cp.api.get(f"{NODES}/{NODE}")), "the inventory", 60)
     cp.supervisor.stop("kube-scheduler")
@@ -170,7 +170,7 @@ def exercise(world: World) -> None:
     gang = {"annotations": {"kerf.dev/gang-size": "2"}, "labels": {"kerf.dev/gang": "two"}}
     create(cp, a_gpu_pod("gang-0", mem=1000, **gang), a_gpu_pod("gang-1", mem=1000, **gang))
     await_bound(cp, "gang-0", "gang-1")
-    # A tenant, whose standing is told in its status.
+    # A tenant, whose usage is in its status.
     share = {"namespaces": ["team"], "classes": [{"model": "H100", "guaranteed": "1 card"}]}
     tenant = {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": "team"}, "spec": share}
     cp.api.post(TENANTS, tenant)
@@ -180,7 +180,7 @@ def exercise(world: World) -> None:
     await_bound(cp, "low-0", "low-1")
     create(cp, a_gpu_pod("high", mem=75_000, cores=60, priorityClassName="high"))
     await_until(lambda: bool(node_of(cp, "high")), "the higher priority to get its place", 60)
-    # A bind of a pod that the watch has not brought yet: it is asked for.
+    # A bind of a pod that the watch has not delivered yet: the scheduler gets it.
     query = {"PodNamespace": "default", "PodName": "fresh", "PodUID": "1", "Node": NODE}
     port = world.release.values["scheduler"]["extender"]["port"]
     url = f"http://127.0.0.1:{port}/bind"
@@ -204,7 +204,7 @@ def used(world: World, account: str) -> set[tuple[str, str, str]]:
 
 
 def refused(api: Api, path: str, body: dict[str, Any]) -> str:
-    """What the API server says to a patch that it must refuse."""
+    """The API server's message for a patch that it must refuse."""
     with pytest.raises(ApiError) as caught:
         api.patch(path, body)
     assert caught.value.status in {403, 422}, str(caught.value)
@@ -244,7 +244,7 @@ def test_a_device_plugin_writes_to_its_own_node_and_there_only_what_is_its(world
 
 
 def test_a_token_of_no_pod_writes_to_no_node(world: World) -> None:
-    """A token that was asked for by hand names no node."""
+    """A token requested by hand names no node."""
     said = refused(world.client("deviceplugin"), f"{NODES}/{NODE}", annotate("kerf.dev/inventory", "x"))
 
     assert "may write to the node it runs on" in said
@@ -308,7 +308,7 @@ def test_a_grant_comes_in_a_binding_of_the_scheduler_and_in_nothing_else_of_anyb
 
 
 def changed(api: Api, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The pod after a patch, or as it is where the patch is refused."""
+    """The pod after a patch, unchanged if the patch is refused."""
     with suppress(ApiError):
         return api.patch(path, body)
     return api.get(path.rpartition("/")[0])
@@ -331,7 +331,7 @@ def a_cpu_pod(name: str, **meta: Any) -> dict[str, Any]:
 
 
 def needs_the_webhook(api: Api, pod: dict[str, Any]) -> bool:
-    """Whether the API server calls the webhook, which is away, for a new pod."""
+    """Whether the API server calls the webhook, which is down, for a new pod."""
     try:
         api.post(f"{PODS}?dryRun=All", pod)
     except ApiError as error:

@@ -1,4 +1,4 @@
-"""Nothing outlives the process that started a sandbox, not even when that process is killed."""
+"""Nothing outlives the process that started a sandbox, even if that process is killed."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""TenantQuota on a real API server: what it takes, what it refuses by which field, and `kerf quota` against it."""
+"""TenantQuota on a real API server: what it accepts, what it refuses by which field, and `kerf quota` against it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -112,7 +112,7 @@ def test_the_status_is_written_apart_from_the_spec(cp: ControlPlane) -> None:
 
 
 def test_plan_apply_and_status(cp: ControlPlane, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """From nothing to books: a plan, its writes, nothing left to write, a pod that counts, a tenant that is dropped."""
+    """The whole cycle: a plan, its writes, nothing left to write, a pod that counts, a tenant that is removed."""
     here = ["--kubeconfig", str(cp.kubeconfig)]
     cp.api.post("/api/v1/nodes", a_node("gpu-1"))
     for name in ("serving", "research"):
@@ -147,7 +147,7 @@ def told(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
 
 
 def bind_a_pod(cp: ControlPlane, namespace: str, memory_mib: int) -> None:
-    """A pod on the node with its grant, as the scheduler would leave it."""
+    """A pod on the node with its grant, as the scheduler leaves it."""
     limits = {"nvidia.com/gpu": "1", "nvidia.com/gpumem": str(memory_mib), "nvidia.com/gpucores": "100"}
     spec = {
         "nodeName": "gpu-1",

@@ -54,7 +54,7 @@ def served(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def api(control_plane: ControlPlane, served: Served) -> Iterator[Api]:
-    """A cluster whose API server asks the webhook about the pods of one namespace."""
+    """A cluster whose API server calls the webhook for the pods of one namespace."""
     api = control_plane.api
     control_plane.add_fake_nodes([FakeNode(NODE, allocatable={"nvidia.com/gpu": "80"})])
     api.post("/api/v1/namespaces", {"metadata": {"name": NAMESPACE, "labels": {"kerf": "on"}}})
@@ -95,7 +95,7 @@ def notes(pod: dict[str, Any]) -> dict[str, str]:
 
 
 def bind(api: Api, name: str) -> None:
-    """What the scheduler does: one call that binds and writes the grant."""
+    """Bind and write the grant in one call, as the scheduler does."""
     target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
     api.post(f"{PODS}/{name}/binding", {"metadata": {"name": name, "annotations": {GRANT: HELD}}, "target": target})
 

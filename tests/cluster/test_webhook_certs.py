@@ -36,7 +36,7 @@ def api(control_plane: ControlPlane) -> Iterator[Api]:
     (hook,) = document["webhooks"]
     hook["namespaceSelector"] = {"matchLabels": {"certs": "on"}}
     del hook["clientConfig"]["caBundle"]
-    # The API server asks both replicas about every pod, so that neither can be wrong unnoticed.
+    # The API server calls both replicas for every pod, so that the test notices an error in either.
     other = {**hook, "name": "other.kerf.dev", "clientConfig": {"url": f"https://127.0.0.1:{ports[1]}/mutate"}}
     document["webhooks"] = [hook, other]
     api.post(CONFIGURATIONS, document)
@@ -70,7 +70,7 @@ def start(cp: ControlPlane, name: str, port: int) -> None:
 
 
 def is_ready(port: int) -> bool:
-    """As a kubelet's probe asks: over TLS, whoever has signed."""
+    """Like a kubelet's probe: over TLS, without checking the issuer."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=2, context=context)
@@ -90,7 +90,7 @@ def bundles(api: Api) -> list[bytes]:
 
 
 def admitted(api: Api) -> str:
-    """The scheduler of a pod with cards, sent and not kept: both replicas were asked."""
+    """The scheduler name that a pod with cards gets, in a dry run that calls both replicas."""
     pod = a_pod("x", namespace=NAMESPACE)
     body = {"metadata": {"generateName": "x-"}, "spec": pod["spec"]}
     return str(api.post(f"{PODS}?dryRun=All", body)["spec"]["schedulerName"])

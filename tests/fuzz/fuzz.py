@@ -1,7 +1,7 @@
 """`make fuzz`: libFuzzer (through Atheris) against every decoder, a bounded time each.
 
-`python tests/fuzz/fuzz.py [--seconds 20] [NAME …]` runs decoders of `tests/kerf/decoders.py`, each in a process of its
-own: only WireError may come out, an input may take 5 s and the process 1 GiB. The last line is one JSON object.
+`python tests/fuzz/fuzz.py [--seconds 20] [NAME …]` runs decoders of `tests/kerf/decoders.py`, each in its own process.
+A decoder may raise only WireError; an input may take 5 s and the process 1 GiB. The last line is one JSON object.
 """
 
 import argparse
@@ -17,7 +17,7 @@ SLOWEST_S, MEMORY_MIB, LARGEST = 5, 1024, 16_384
 
 
 def main() -> int:
-    """Exit status 0 when nothing was found, 1 when something was, 2 when Atheris is not there."""
+    """Exit status 0 if it finds nothing, 1 if it finds something, 2 if Atheris is not installed."""
     parser = argparse.ArgumentParser(description="Fuzz Kerf's decoders.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="decoders to try; default: all")
     parser.add_argument("--seconds", type=int, default=20, help="for each decoder")
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def run(name: str, seconds: int, seeds: tuple[bytes, ...]) -> dict:
-    """Fuzz one decoder in a process; what it found is printed."""
+    """Fuzz one decoder in a process and print what it finds."""
     with tempfile.TemporaryDirectory() as corpus:
         for number, seed in enumerate(seeds):
             (Path(corpus) / f"seed-{number}").write_bytes(seed)

@@ -22,7 +22,7 @@ DISTRIBUTIONS = {
     "pynvml": "nvidia-ml-py",
     "yaml": "pyyaml",
 }
-"""Where the name to import is not the name to install."""
+"""Packages whose import name differs from the name to install."""
 
 
 def stages(daemon: str) -> list[Stage]:
@@ -68,10 +68,10 @@ def test_only_the_device_plugin_is_root():
 
 @pytest.mark.parametrize("daemon", DAEMONS)
 def test_a_daemon_finds_everything_it_imports(daemon):
-    """What is reached from the daemon through Kerf's own modules, however late it is imported."""
+    """Modules reachable from the daemon through Kerf's own modules, late imports included."""
     wanted = {DISTRIBUTIONS.get(name, name) for name in reached(daemon)}
 
-    assert wanted - {"urllib3"} == names(daemon)  # that comes with kubernetes, whose pool it is
+    assert wanted - {"urllib3"} == names(daemon)  # installed with kubernetes, which uses it
 
 
 def reached(daemon: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""What is shipped is locked with hashes, is what pyproject asks for, and is under licences that are allowed."""
+"""Shipped packages are locked with hashes, match pyproject, and have allowed licences."""
 
 import importlib.util
 import re

@@ -24,7 +24,7 @@ NODE_DAY_S = 400
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the days; the exit status is 1 when one went badly."""
+    """Run the days. The exit status is 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", default="", help=f"some of {', '.join((*DAYS, *NODE_DAYS))}")
     parser.add_argument("--short", action="store_true")
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def node_day(name: str) -> Verdict:
-    """A day on a real kubelet. Where none can run it counts as bad, and says why."""
+    """A day on a real kubelet. If none can run here, the day fails with the reason."""
     start = time.monotonic()
     if reason := node_obstacle():
         return Verdict(name, 0.0, {}, 0, 0, (f"no real node: {reason}",), 0)

@@ -1,4 +1,4 @@
-"""Bad days. Each is a function of the world that does harm and returns what it measured; the verdict is not its job."""
+"""Bad days. Each is a function of the world that causes failures and returns what it measured, not the verdict."""
 
 import random
 import signal
@@ -28,7 +28,7 @@ Day = Callable[[World], Facts]
 
 
 def api_server_away(world: World) -> Facts:
-    """The API server is gone for a while and comes back, then hangs for as long and goes on."""
+    """The API server is down for a while and comes back, then hangs for as long and continues."""
     with world.load("away"):
         time.sleep(3)
         world.cp.kill("kube-apiserver")
@@ -88,7 +88,7 @@ def etcd_slow(world: World) -> Facts:
 
 
 def clock_skew(world: World) -> Facts:
-    """A replica whose clocks stand elsewhere, and a Lease whose timestamps lie; then the leader is killed."""
+    """A replica with other clocks, and a Lease with wrong timestamps; then the leader is killed."""
     supervisor = world.cp.supervisor
     skewed = "b"
     supervisor.stop(skewed)
@@ -116,7 +116,7 @@ def clock_skew(world: World) -> Facts:
 
 
 def deleted_while_binding(world: World) -> Facts:
-    """Pods are deleted at the very moment at which they are bound; a few that stay must be bound all the same."""
+    """Pods are deleted at the moment of their bind; a few pods stay and must still be bound."""
     names = [f"brief-{i}" for i in range(world.size.deleted)]
 
     def come_and_go(name: str) -> None:
@@ -138,7 +138,7 @@ def node_returns(world: World) -> Facts:
         time.sleep(4)
         world.cp.api.delete(f"/api/v1/nodes/{node}")
         for pod in world.cp.api.get(f"{PODS}?fieldSelector=spec.nodeName%3D{node}")["items"]:
-            world.delete(pod["metadata"]["name"])  # what the pod garbage collector does after a while
+            world.delete(pod["metadata"]["name"])  # the pod garbage collector does this after a while
         time.sleep(2)
         fresh = render_fake_node(a_fake_node(node, CARDS))
         notes = fresh["metadata"]["annotations"]
@@ -189,7 +189,7 @@ def certificate_rotated(world: World) -> Facts:
 
 
 def webhook_down(world: World) -> Facts:
-    """Without its webhook a pod that names a card waits at the door, and one that names none passes at once."""
+    """Without the webhook a pod that asks for cards is not created, and a pod that asks for none is created at once."""
     world.cp.kill(WEBHOOK)
     plain = a_gpu_pod("plain")
     plain["spec"]["schedulerName"] = "default-scheduler"
@@ -208,10 +208,10 @@ def webhook_down(world: World) -> Facts:
 
 
 def malformed(world: World) -> Facts:
-    """A tenant creates pods that nobody can read, then some past the webhook; others go on being scheduled."""
+    """A tenant creates malformed pods, then some that bypass the webhook; other pods are still scheduled."""
     with world.load("good", every_s=0.2):
         refused = world.size.malformed - _push_malformed(world, "bad", world.size.malformed)
-        # Where the webhook is missing the scheduler meets them; it says no to each, again and again.
+        # Without the webhook the scheduler gets them; it refuses each one, each time.
         configuration = world.cp.api.get(f"{CONFIGURATION}/{WEBHOOK}")
         world.cp.api.delete(f"{CONFIGURATION}/{WEBHOOK}")
         try:
@@ -245,7 +245,7 @@ def _push_malformed(world: World, prefix: str, count: int) -> int:
 
 
 def killed_at_random(world: World) -> Facts:
-    """Every process is killed at random, and started again a moment later, while pods come and go."""
+    """Every process is killed at random and restarted a moment later, while pods come and go."""
     chance = random.Random(11)
     kills = dict.fromkeys(world.processes(), 0)
     until = time.monotonic() + world.size.killing_s

@@ -1,4 +1,4 @@
-"""One day and what is said of it."""
+"""One day and its verdict."""
 
 import time
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.cluster.chaos.world import Size, Watcher, World
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a day did: invariants that broke, pods that were lost, and facts."""
+    """The result of a day: broken invariants, lost pods, and facts."""
 
     name: str
     seconds: float
@@ -29,7 +29,7 @@ class Verdict:
 
 
 def live_through(world: World, name: str, day: Day) -> Verdict:
-    """Let a day happen and judge it; the world is whole again afterwards."""
+    """Run a day and judge it, then repair the world."""
     watcher = Watcher(world.cp)
     start = time.monotonic()
     problems: list[str] = []

@@ -1,7 +1,7 @@
 """The cluster that bad days happen to: two kube-schedulers, each beside its own extender, a webhook, fake nodes.
 
-A watcher recomputes all along, from the API server alone, that no card holds more than it has and that no grant
-changes. Every pod that the API server said it stored must be bound when the day is over.
+A watcher checks all the time, from the API server alone, that no card is over-committed and that no grant changes.
+Every pod that the API server reported as stored must be bound when the day is over.
 """
 
 import signal
@@ -44,7 +44,7 @@ FULL = Size()
 
 
 class Watcher:
-    """Looks twice a second; what it saw is in `wrong`. The API server's absence is no answer, and is not counted."""
+    """Checks twice a second and records violations in `wrong`. Checks without the API server's answer do not count."""
 
     def __init__(self, cp: ControlPlane) -> None:
         self._api = cp.api
@@ -87,7 +87,7 @@ class Watcher:
 
 @dataclass
 class World:
-    """One cluster; days come one after another."""
+    """One cluster for all days, one after another."""
 
     cp: ControlPlane
     size: Size
@@ -95,10 +95,10 @@ class World:
     url: str = ""
     tls: tuple[Any, Any] = ("", "")
     stored: set[str] = field(default_factory=set)
-    """Pods that the API server said it stored and nobody deleted since."""
+    """Pods that the API server reported as stored and that were not deleted since."""
 
     def build(self) -> None:
-        """Start everything that belongs to it."""
+        """Start all its processes."""
         cp = self.cp
         cp.add_fake_nodes([a_fake_node(name, CARDS) for name in NODES])
         self.shop = Replicas(cp)
@@ -120,7 +120,7 @@ class World:
 
     # ---- pods
     def create(self, name: str, **ask: Any) -> bool:
-        """Create one pod; whether the API server said that it is stored."""
+        """Create one pod. Returns whether the API server reported it as stored."""
         try:
             self.cp.api.post(PODS, a_gpu_pod(name, **{"mem": 3000, "cores": 4, **ask}))
         except ApiError:
@@ -129,7 +129,7 @@ class World:
         return True
 
     def delete(self, name: str) -> None:
-        """Delete one pod, which may be gone already."""
+        """Delete one pod. No-op if it is already gone."""
         self.stored.discard(name)
         try:
             self.cp.api.delete(f"{PODS}/{name}", 0)
@@ -139,7 +139,7 @@ class World:
 
     @contextmanager
     def load(self, prefix: str, every_s: float = 0.1, most: int = 220) -> Iterator[None]:
-        """A stream of pods while the context lasts; at most so many live at once, the oldest leave."""
+        """A stream of pods while the context lasts. At most so many live at once; the oldest are deleted."""
         over = threading.Event()
         live: list[str] = []
 
@@ -170,7 +170,7 @@ class World:
         return sorted(name for name in tuple(self.stored) if not found.get(name))
 
     def settle(self, seconds: float = SETTLE_S) -> float:
-        """Wait until every stored pod is bound; how long it took. Raises SandboxError that names those that are not."""
+        """Wait until every stored pod is bound. Returns the time taken. Raises SandboxError with the pods that are not."""
         start = time.monotonic()
         try:
             await_until(lambda: not self.waiting(), "every pod to be bound", seconds)
@@ -180,14 +180,14 @@ class World:
 
     # ---- processes
     def processes(self) -> tuple[str, ...]:
-        """Everything that a bad day may kill."""
+        """All processes that a bad day may kill."""
         return ("etcd", "kube-apiserver", "kube-controller-manager", WEBHOOK, *self.kerfs())
 
     def kerfs(self) -> tuple[str, ...]:
         return tuple(process for name in REPLICAS for process in (f"kube-scheduler-{name}", name))
 
     def revive(self, seconds: float = 120.0) -> None:
-        """Let everything that stopped or died run again, in the order in which it was first started."""
+        """Restart or resume every process, in the order in which it was first started."""
         supervisor = self.cp.supervisor
         deadline = time.monotonic() + seconds
         for name in supervisor.names():
@@ -203,7 +203,7 @@ class World:
                     continue  # it needs another one that is still dead
 
     def clear(self) -> None:
-        """Nothing is left of a day."""
+        """Remove everything that a day left."""
         self.revive()
         await_until(self.cp.api.is_ready, "the API server", 60)
         self.stored.clear()
