@@ -170,7 +170,7 @@ class World:
         return sorted(name for name in tuple(self.stored) if not found.get(name))
 
     def settle(self, seconds: float = SETTLE_S) -> float:
-        """Wait until every stored pod is bound. Returns the time taken. Raises SandboxError with the pods that are not."""
+        """Wait until every stored pod is bound. Returns the time taken. Raises SandboxError with the unbound pods."""
         start = time.monotonic()
         try:
             await_until(lambda: not self.waiting(), "every pod to be bound", seconds)
