@@ -2,15 +2,20 @@
 
 import argparse
 import copy
+import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kerfctl.failure import FailureError
-from kerfctl.report import PodLine, RefusedLine, print_cards, print_pods, print_refused, render_json, slice_lines
+from kerf.views.lines import PodLine, RefusedLine, json_of, slice_lines
+from kerf.wire.json import Json
+from kerfctl.errors import CliError
+
+if TYPE_CHECKING:
+    from kerfctl.arguments import Verbs
 
 ABOUT = """Bring up etcd, kube-apiserver, kube-scheduler, kubelet and containerd on loopback with simulated cards, run
 Kerf's webhook, scheduler extender and device plugin against them, create the example pods, and show who holds what.
@@ -18,7 +23,7 @@ The first run builds the control plane from source; later ones start in under a 
 SETTLE_SECONDS = 120.0
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: "Verbs") -> None:
     """`demo`."""
     parser = verbs.add_parser("demo", help="the main job, end to end, on this machine", description=ABOUT)
     parser.add_argument(
@@ -37,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     for name in (args.pods, args.nodes, args.fleet):
         if not Path(name).exists():
-            raise FailureError(f"{name} does not exist; run from a checkout, or name the files")
+            raise CliError(f"{name} does not exist; run from a checkout, or name the files")
     say = _Speaker(quiet=args.json)
     obstacle = node_obstacle()
     wanted = (*CONTROL_PLANE, *(("kwok",) if obstacle else NODE))
@@ -50,25 +55,26 @@ def run(args: argparse.Namespace) -> int:
         with run_directory() as run_dir:
             return _demo(args, say, run_dir, dict(parts), bool(obstacle))
     except SandboxError as error:
-        raise FailureError(str(error)) from error
+        raise CliError(str(error)) from error
 
 
 def _preview(args: argparse.Namespace, say: "_Speaker") -> None:
     """While the first build runs, what the scheduler will say of the same pods."""
-    from kerfctl.cluster import card_lines
+    from kerfctl.report import print_cards, print_pods, print_refused
     from kerfctl.simulate import simulate
 
     say("The control plane is built from source first. Meanwhile, `kerf simulate` says of the same pods:")
     outcome = simulate([args.nodes, args.pods], None)
     if not args.json:
         print_pods(outcome.pods)
-        print_cards(card_lines(outcome.store), "Cards, simulated")
+        print_cards(outcome.cards, "Cards, simulated")
         print_refused(outcome.refused)
 
 
 def _demo(args: argparse.Namespace, say: "_Speaker", run_dir: Path, parts: dict[str, Path], fake: bool) -> int:
     from kerf.kube.client import connect
-    from kerfctl.cluster import card_lines, live_store
+    from kerfctl.report import print_cards, print_pods, print_refused
+    from kerfctl.world import world_of_cluster
 
     started = time.monotonic()
     with _cluster(args, say, run_dir, parts, fake) as cp:
@@ -76,10 +82,11 @@ def _demo(args: argparse.Namespace, say: "_Speaker", run_dir: Path, parts: dict[
         names = _create(cp.api, args.pods)
         say(f"{len(names)} pods created")
         pods, refused = _settled(cp.api, names)
-        cards = card_lines(live_store(kube, None))
+        cards = world_of_cluster(kube, None).seen().cards()
         seconds = round(time.monotonic() - started, 1)
         if args.json:
-            print(render_json(pods, refused, cards, seconds=seconds, node="kwok" if fake else "kubelet"))
+            how = {"seconds": seconds, "node": "kwok" if fake else "kubelet"}
+            print(json.dumps(json_of(pods, refused, cards) | how, indent=2))
         else:
             print_pods(pods)
             print_cards(cards, "Cards")
@@ -138,11 +145,11 @@ def _create(api: Any, path: str) -> list[tuple[str, str]]:
     return names
 
 
-def runnable(pod: dict[str, Any]) -> dict[str, Any]:
+def runnable(pod: Json) -> dict[str, Any]:
     """The pod with the sandbox's own image in every container: there is no registry here, the asks are what counts."""
     from sandbox import SLEEPER
 
-    out = copy.deepcopy(pod)
+    out: dict[str, Any] = copy.deepcopy(dict(pod))
     out["metadata"].pop("uid", None)
     spec = out["spec"]
     spec["automountServiceAccountToken"] = False
@@ -195,7 +202,7 @@ def _until_interrupted() -> None:
 
 
 class _Speaker:
-    """Tells a person what happens, on standard error, so that standard output is the answer alone."""
+    """Reports progress on standard error, so that standard output holds the answer alone."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet

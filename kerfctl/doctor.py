@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from kerfctl.failure import FailureError
+from kerfctl.errors import CliError
 
 
 def add_parser(verbs: Any) -> None:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         dump = gather(kube, read_policy(args.policy), args.scheduler_name, args.cert_secret, args.namespace)
     except KubeError as error:
-        raise FailureError(f"the API server cannot be asked: {error}; see --kubeconfig and the network") from error
+        raise CliError(f"the API server cannot be asked: {error}; see --kubeconfig and the network") from error
     checks = {**control.CHECKS, **cards.CHECKS}
     found: dict[str, list[Finding]] = {name: list(check(dump)) for name, check in checks.items()}
     wrong = sum(finding.level is Level.WRONG for findings in found.values() for finding in findings)

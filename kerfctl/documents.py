@@ -6,13 +6,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from kerfctl.failure import FailureError
+from kerf.wire.json import Json
+from kerfctl.errors import CliError
 
-Json = dict[str, Any]
 MOST_REPLICAS = 10_000
 _TEMPLATES = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "Job", "DaemonSet", "ReplicationController"})
 
@@ -32,7 +31,7 @@ class Documents:
 
 
 def read_documents(paths: Iterable[str]) -> Documents:
-    """Read files or folders (their *.yaml, *.yml and *.json by name); `-` is standard input. Raises FailureError."""
+    """Read files or folders (their *.yaml, *.yml and *.json by name); `-` is standard input. Raises CliError."""
     nodes: list[Json] = []
     pods: list[Json] = []
     others: list[Json] = []
@@ -52,7 +51,7 @@ def read_documents(paths: Iterable[str]) -> Documents:
 
 
 def read_objects(path: str) -> Iterator[tuple[str, Json]]:
-    """Every object of a file or folder with the name of its file. Raises FailureError."""
+    """Every object of a file or folder with the name of its file. Raises CliError."""
     folder = Path(path)
     if folder.is_dir():
         for file in sorted(folder.iterdir()):
@@ -63,9 +62,9 @@ def read_objects(path: str) -> Iterator[tuple[str, Json]]:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
         documents = [json.loads(text)] if text.lstrip()[:1] in {"{", "["} else list(yaml.load_all(text, _LOADER))
     except (OSError, UnicodeDecodeError) as error:
-        raise FailureError(f"{path}: {error.strerror if isinstance(error, OSError) else error}") from error
+        raise CliError(f"{path}: {error.strerror if isinstance(error, OSError) else error}") from error
     except (yaml.YAMLError, json.JSONDecodeError, RecursionError) as error:
-        raise FailureError(f"{path}: not YAML or JSON: {' '.join(str(error).split())}") from error
+        raise CliError(f"{path}: not YAML or JSON: {' '.join(str(error).split())}") from error
     for document in documents:
         for item in _flatten(document, path):
             yield path, item
@@ -79,16 +78,14 @@ def _flatten(document: object, path: str) -> Iterator[Json]:
             yield from _flatten(item, path)
         return
     if not isinstance(document, dict):
-        raise FailureError(
-            f"{path}: holds {type(document).__name__} {str(document)[:40]!r} where an object is expected"
-        )
+        raise CliError(f"{path}: holds {type(document).__name__} {str(document)[:40]!r} where an object is expected")
     if isinstance(document.get("items"), list):
         kind = str(document.get("kind", "List")).removesuffix("List")
         for item in document["items"]:
             yield from _flatten({"kind": kind, **item} if isinstance(item, dict) and kind else item, path)
         return
     if not isinstance(document.get("metadata"), dict):
-        raise FailureError(f"{path}: {document.get('kind', 'an object')} without metadata: write metadata with a name")
+        raise CliError(f"{path}: {document.get('kind', 'an object')} without metadata: write metadata with a name")
     yield document
 
 
@@ -96,10 +93,10 @@ def _replicas(workload: Json, kind: str, path: str) -> Iterator[Json]:
     spec = workload.get("spec") or {}
     template = spec.get("template")
     if not isinstance(template, dict):
-        raise FailureError(f"{path}: {kind} {workload['metadata'].get('name')}: spec.template is missing")
+        raise CliError(f"{path}: {kind} {workload['metadata'].get('name')}: spec.template is missing")
     count = spec.get("parallelism" if kind == "Job" else "replicas", 1)
     if not isinstance(count, int) or not 0 <= count <= MOST_REPLICAS:
-        raise FailureError(f"{path}: {kind}: replicas {count!r}: write a number from 0 to {MOST_REPLICAS}")
+        raise CliError(f"{path}: {kind}: replicas {count!r}: write a number from 0 to {MOST_REPLICAS}")
     for i in range(count):
         pod = copy.deepcopy(template)
         meta = pod.setdefault("metadata", {})

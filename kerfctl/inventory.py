@@ -1,15 +1,17 @@
-"""`kerf inventory`: the cards of a cluster and who holds them."""
+"""`kerf inventory`: the cards of a cluster and the pods that hold them."""
 
 import argparse
-from typing import Any
+import json
+from typing import TYPE_CHECKING
 
-from kerfctl.report import print_cards, render_json
+from kerfctl.arguments import add_cluster_arguments
+
+if TYPE_CHECKING:
+    from kerfctl.arguments import Verbs
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: "Verbs") -> None:
     """`inventory`."""
-    from kerfctl.arguments import add_cluster_arguments
-
     parser = verbs.add_parser("inventory", help="the cards of the cluster and who holds what")
     add_cluster_arguments(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
@@ -18,16 +20,16 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read and print."""
-    from kerfctl.cluster import card_lines, connect_to, live_store
+    from kerf.views.lines import json_of
+    from kerfctl.report import print_cards
+    from kerfctl.world import read_world
 
-    store = live_store(connect_to(args), args.policy)
-    cards = card_lines(store)
+    seen = read_world(args).seen()
     if args.json:
-        print(render_json((), (), cards))
+        print(json.dumps(json_of((), (), seen.cards()), indent=2))
         return 0
-    print_cards(cards, "Cards")
-    for name in store.node_names():
-        node = store.node(name)
-        if node is not None and node.problem:
-            print(f"{name}: {node.problem}")
+    print_cards(seen.cards(), "Cards")
+    for node in sorted(seen.store.node_values(), key=lambda node: node.name):
+        if node.problem:
+            print(f"{node.name}: {node.problem}")
     return 0

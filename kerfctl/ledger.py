@@ -8,7 +8,7 @@ from typing import Any
 
 from kerf.wire.errors import WireError
 from kerf.wire.limiter import POLICIES, CardLimit, LedgerSpec, LedgerView
-from kerfctl.failure import FailureError
+from kerfctl.errors import CliError
 
 _MIB = 2**20
 
@@ -105,7 +105,7 @@ def with_failure(action: Any, file: Path) -> Any:
     try:
         return action()
     except OSError as error:
-        raise FailureError(f"{file}: {error.strerror}") from error
+        raise CliError(f"{file}: {error.strerror}") from error
 
 
 def _mib(count: int | None) -> str:

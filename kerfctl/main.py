@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from kerf.wire.errors import WireError
-from kerfctl import demo, doctor, explain, inventory, ledger, quota, repack, simulate, snapshot, top
-from kerfctl.failure import FailureError
+from kerfctl import demo, doctor, explain, inventory, ledger, repack, simulate, snapshot, top
+from kerfctl.errors import CliError
+from kerfctl.quota import command as quota
 
 VERBS = (demo, simulate, explain, inventory, snapshot, quota, repack, top, doctor, ledger)
 
@@ -21,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         return int(args.run(args))
-    except (WireError, FailureError) as error:
+    except (WireError, CliError) as error:
         print(f"kerf: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

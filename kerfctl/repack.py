@@ -3,17 +3,22 @@
 import argparse
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kerfctl.failure import FailureError
+from kerfctl.arguments import add_cluster_arguments
+from kerfctl.errors import CliError
+
+if TYPE_CHECKING:
+    from kerf.kube.client import Kube
+    from kerfctl.arguments import Verbs
+    from kerfctl.world import World
+    from scheduler.solver.problem import Move, Repack
 
 GONE_SECONDS = 120.0
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: "Verbs") -> None:
     """`repack`."""
-    from kerfctl.arguments import add_cluster_arguments
-
     parser = verbs.add_parser("repack", help="plan (and apply) moves that free whole cards or make room for a pod")
     add_cluster_arguments(parser)
     parser.add_argument("--for", dest="target", metavar="NAMESPACE/POD", help="make room for this waiting pod")
@@ -28,28 +33,30 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Plan, print, and apply if asked to."""
     from kerfctl.moves import plan_moves
+    from kerfctl.world import Also, read_world
 
     if args.max_moves < 1:
-        raise FailureError(f"--max-moves {args.max_moves}: write a number from 1")
+        raise CliError(f"--max-moves {args.max_moves}: write a number from 1")
     if args.apply and args.file:
-        raise FailureError("--apply works on a cluster, not on --file")
-    repack = plan_moves(args)
+        raise CliError("--apply works on a cluster, not on --file")
+    world = read_world(args, Also.BUDGETS)
+    repack = plan_moves(world, args.target, args.max_moves)
     if args.json:
         print(json.dumps(_as_json(repack), indent=2))
     else:
         print(_as_text(repack))
     if args.apply and repack.moves:
-        return _apply(args, repack)
+        return _apply(world, args.policy, repack)
     return 0
 
 
-def _as_json(repack: Any) -> dict[str, Any]:
+def _as_json(repack: "Repack") -> dict[str, Any]:
     moves = [{"pod": m.pod, "from": m.from_node, "to": m.to_node} for m in repack.moves]
     placed = [{"pod": p.pod_key, "node": p.node} for p in repack.placed]
     return {"moves": moves, "frees": list(repack.frees), "placed": placed, "status": repack.status}
 
 
-def _as_text(repack: Any) -> str:
+def _as_text(repack: "Repack") -> str:
     if repack.rejected:
         return f"no plan: the checker refused it ({repack.rejected})"
     lines = [f"{i}. move {m.pod} from {m.from_node} to {m.to_node}" for i, m in enumerate(repack.moves, 1)]
@@ -59,36 +66,36 @@ def _as_text(repack: Any) -> str:
     return "\n".join(lines) or f"nothing to move ({repack.status})"
 
 
-def _apply(args: argparse.Namespace, repack: Any) -> int:
+def _apply(world: "World", policy: str | None, repack: "Repack") -> int:
     """Evict one pod after another, each only while the live state is what the plan expects."""
     from kerf.kube.errors import KubeError
     from kerf.kube.evict import AlreadyGone, NotEvicted, evict
-    from kerfctl.cluster import connect_to
 
-    kube = connect_to(args)
+    assert world.kube is not None, "--apply is refused for files"
+    kube = world.kube
     for number, move in enumerate(repack.moves, 1):
         step = f"stopped before move {number} of {len(repack.moves)}, {move.pod}"
-        if surprise := _surprise(kube, args.policy, move):
-            raise FailureError(f"{step}: {surprise}")
+        if surprise := _surprise(kube, policy, move):
+            raise CliError(f"{step}: {surprise}")
         found = evict(kube, move.pod, move.uid)
         if isinstance(found, NotEvicted):
-            raise FailureError(f"{step}: {found.reason}")
+            raise CliError(f"{step}: {found.reason}")
         if isinstance(found, AlreadyGone):
-            raise FailureError(f"{step}: it does not exist any more")
+            raise CliError(f"{step}: it does not exist any more")
         try:
             _await_gone(kube, move)
         except KubeError as error:
-            raise FailureError(f"{step}: {error}") from error
+            raise CliError(f"{step}: {error}") from error
         print(f"{number}. evicted {move.pod} from {move.from_node}")
     return 0
 
 
-def _surprise(kube: Any, policy: str | None, move: Any) -> str:
+def _surprise(kube: "Kube", policy: str | None, move: "Move") -> str:
     """What is not as the plan has it: the pod has left, or its new place is taken."""
     from kerf.values.grant import card_uses
-    from kerfctl.cluster import live_store
+    from kerfctl.world import world_of_cluster
 
-    store = live_store(kube, policy)
+    store = world_of_cluster(kube, policy).seen().store
     tenant = store.bookings.get(move.uid)
     if tenant is None or tenant.node != move.from_node:
         return f"it is no longer on {move.from_node}"
@@ -100,7 +107,7 @@ def _surprise(kube: Any, policy: str | None, move: Any) -> str:
     return ""
 
 
-def _await_gone(kube: Any, move: Any) -> None:
+def _await_gone(kube: "Kube", move: "Move") -> None:
     from kerf.kube import paths
     from kerf.kube.errors import NotFound
 
@@ -113,4 +120,4 @@ def _await_gone(kube: Any, move: Any) -> None:
         except NotFound:
             return
         time.sleep(0.5)
-    raise FailureError(f"{move.pod} is still terminating after {GONE_SECONDS:.0f} s; nothing further was evicted")
+    raise CliError(f"{move.pod} is still terminating after {GONE_SECONDS:.0f} s; nothing further was evicted")

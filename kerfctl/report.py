@@ -1,84 +1,10 @@
-"""What simulate, demo and explain print: the same tables and the same JSON."""
+"""The tables that simulate, demo and inventory print. What they show are the values of `kerf.views`."""
 
-import json
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
-from kerf.values.grant import Grant
 from kerf.values.units import show, show_mib
-
-
-@dataclass(frozen=True, slots=True)
-class SliceLine:
-    """A slice as the JSON output has it."""
-
-    card: str
-    vendor: str
-    memory_mib: int
-    cores: int
-
-
-@dataclass(frozen=True, slots=True)
-class PodLine:
-    """A pod that has its place."""
-
-    namespace: str
-    name: str
-    phase: str
-    node: str
-    slices: tuple[SliceLine, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedLine:
-    """A pod that has none, and why."""
-
-    namespace: str
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class CardLine:
-    """A card and who holds what of it."""
-
-    node: str
-    index: int
-    card: str
-    model: str
-    memory_mib: int
-    used_mib: int
-    cores: int
-    used_cores: int
-    slices: int
-    state: str
-    pods: tuple[str, ...]
-
-
-def slice_lines(grant: Grant) -> tuple[SliceLine, ...]:
-    """Every slice of a grant, container by container."""
-    return tuple(
-        SliceLine(s.card, s.vendor, s.memory_mib, s.cores) for container in grant.containers for s in container.slices
-    )
-
-
-def render_json(
-    pods: Sequence[PodLine],
-    refused: Sequence[RefusedLine],
-    cards: Sequence[CardLine],
-    **more: Any,
-) -> str:
-    """One JSON object: pods, refused, cards."""
-    return json.dumps(
-        {
-            "pods": [asdict(p) for p in pods],
-            "refused": [asdict(r) for r in refused],
-            "cards": [asdict(c) for c in cards],
-        }
-        | more,
-        indent=2,
-    )
+from kerf.views.lines import CardLine, PodLine, RefusedLine
 
 
 def print_cards(cards: Sequence[CardLine], title: str) -> None:
@@ -129,6 +55,4 @@ def print_refused(refused: Sequence[RefusedLine]) -> None:
 
 def width() -> int | None:
     """The terminal's width; a pipe or a log gets wide lines, so that nothing is cut."""
-    import sys
-
     return None if sys.stdout.isatty() else 150

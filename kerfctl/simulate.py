@@ -1,20 +1,20 @@
 """`kerf simulate FILE…`: what Kerf would do with these pods on these nodes. Needs no cluster."""
 
 import argparse
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from kerfctl.documents import Documents, read_documents
-from kerfctl.failure import FailureError
-from kerfctl.report import (
-    PodLine,
-    RefusedLine,
-    print_cards,
-    print_pods,
-    print_refused,
-    render_json,
-    slice_lines,
-)
+from kerf.values.node import Node
+from kerf.values.verdict import Misfit
+from kerf.views.lines import CardLine, PodLine, RefusedLine, json_of, pod_line
+from kerf.wire.json import Json, at
+from kerfctl.errors import CliError
+
+if TYPE_CHECKING:
+    from kerfctl.arguments import Verbs
+    from scheduler.state.store import Store
 
 ABOUT = """Read Kubernetes YAML or JSON (nodes with an inventory, pods and workloads, in order; also the output of
 `kubectl get nodes,pods -A -o json` and of `kerf snapshot`), place the waiting pods with the scheduler's own code, and
@@ -25,15 +25,14 @@ are kube-scheduler's and are left out."""
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a simulation found."""
+    """What a simulation found; `cards` as they are used at its end."""
 
     pods: tuple[PodLine, ...]
     refused: tuple[RefusedLine, ...]
-    store: Any
-    """The scheduler's store as it stands at the end."""
+    cards: tuple[CardLine, ...]
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: "Verbs") -> None:
     """`simulate`."""
     parser = verbs.add_parser("simulate", help="place pods on nodes from files, without a cluster", description=ABOUT)
     parser.add_argument(
@@ -46,90 +45,71 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Simulate and print. Exit status 0 also when pods are refused: that is an answer."""
-    from kerfctl.cluster import card_lines
+    from kerfctl.report import print_cards, print_pods, print_refused
 
-    outcome = simulate(args.files, args.policy)
-    cards = card_lines(outcome.store)
+    found = simulate(args.files, args.policy)
     if args.json:
-        print(render_json(outcome.pods, outcome.refused, cards))
+        print(json.dumps(json_of(found.pods, found.refused, found.cards), indent=2))
         return 0
-    print_pods(outcome.pods)
-    print_cards(cards, "Cards")
-    print_refused(outcome.refused)
+    print_pods(found.pods)
+    print_cards(found.cards, "Cards")
+    print_refused(found.refused)
     return 0
 
 
-def simulate(files: list[str], policy_file: str | None) -> Outcome:
-    """Place every waiting pod of the files in order."""
-    from kerf.config.load import read_policy
-    from kerf.vendors.registry import VENDORS
-    from scheduler.state.store import Store
+def simulate(files: Sequence[str], policy_file: str | None) -> Outcome:
+    """Place every waiting pod of the files in order. Raises CliError."""
+    from kerfctl.world import world_of_files
 
-    documents = read_documents(files)
-    if not documents.nodes:
-        raise FailureError(f"{', '.join(files)}: no node; give nodes with a kerf.dev/inventory annotation")
-    store = Store(read_policy(policy_file), VENDORS, check_node=True)
-    for node in documents.nodes:
-        store.apply_node("ADDED", node)
-    _hold_to_quotas(store, documents)
-    waiting = [pod for pod in documents.pods if not (pod.get("spec") or {}).get("nodeName")]
-    for pod in documents.pods:
-        store.apply_pod("ADDED", pod)
-    running = _running(store)
+    world = world_of_files(files, policy_file)
+    seen = world.seen()
+    for name, sentence in seen.unreadable.items():  # a mistake in a file, not something to work around
+        raise CliError(f"TenantQuota {name}: {sentence}")
+    running = [pod_line(held.pod, "Running", held.node, held.grant) for held in seen.store.holdings()]
+    nodes = [seen.store.node(node["metadata"]["name"]) for node in world.nodes]
+    known = [node for node in nodes if node is not None]
     placed: list[PodLine] = []
     refused: list[RefusedLine] = []
-    for pod in waiting:
-        line = _place(store, pod, documents.nodes)
-        (placed if isinstance(line, PodLine) else refused).append(line)  # type: ignore[arg-type]
-    return Outcome((*running, *placed), tuple(refused), store)
+    for pod in world.pods:
+        if at(pod, "spec").get("nodeName"):
+            continue
+        line = _place(seen.store, pod, known)
+        if isinstance(line, PodLine):
+            placed.append(line)
+        else:
+            refused.append(line)
+    return Outcome((*running, *placed), tuple(refused), seen.cards())
 
 
-def _hold_to_quotas(store: Any, documents: Documents) -> None:
-    """A quota file that cannot be read is a mistake here, not something to work around."""
-    from kerfctl.cluster import load_quotas
-
-    keeper = load_quotas(store, documents.of("TenantQuota"), documents.of("ResourceQuota"))
-    for name, sentence in keeper.unreadable.items():
-        raise FailureError(f"TenantQuota {name}: {sentence}")
-
-
-def _running(store: Any) -> list[PodLine]:
-    lines = []
-    for holding in store.holdings():
-        namespace, _, name = holding.pod.partition("/")
-        lines.append(PodLine(namespace, name, "Running", holding.node, slice_lines(holding.grant)))
-    return lines
-
-
-def _place(store: Any, pod: dict[str, Any], nodes: tuple[dict[str, Any], ...]) -> PodLine | RefusedLine:
-    import numpy as np
-
-    from kerf.values.verdict import Misfit
-    from scheduler.core.eligible import NOT_ELIGIBLE, eligible_nodes
-    from scheduler.core.explain import explain_misfit
-
+def _place(store: "Store", pod: Json, nodes: Sequence[Node]) -> PodLine | RefusedLine:
     meta = pod["metadata"]
     namespace, name = str(meta["namespace"]), str(meta.get("name", ""))
     waiting = store.pending.pods.get(meta["uid"])
     if waiting is None:
         return PodLine(namespace, name, "Pending", "", ())
-    if waiting.problem:
-        return RefusedLine(namespace, name, waiting.problem)
-    known = [store.node(node["metadata"]["name"]) for node in nodes]
-    names = eligible_nodes(pod.get("spec") or {}, known)
+    found = waiting.problem or _assume(store, pod, nodes)
+    return RefusedLine(namespace, name, found) if isinstance(found, str) else found
+
+
+def _assume(store: "Store", pod: Json, nodes: Sequence[Node]) -> PodLine | str:
+    """Place a waiting pod on the best node that may take it, or say why none does."""
+    import numpy as np
+
+    from scheduler.core.eligible import NOT_ELIGIBLE, eligible_nodes
+    from scheduler.core.explain import explain_misfit
+
+    waiting = store.pending.pods[pod["metadata"]["uid"]]
+    names = eligible_nodes(at(pod, "spec"), nodes)
     if not names:
-        return RefusedLine(namespace, name, NOT_ELIGIBLE)
+        return NOT_ELIGIBLE
     ask = store.quotas.narrow(waiting.ask)
     if isinstance(ask, Misfit):
-        return RefusedLine(namespace, name, ask.detail)
+        return ask.detail
     rows = store.fleet.rows(names)
     answer = store.engine.query(ask, rows)
     if not answer.feasible.any():
-        return RefusedLine(namespace, name, store.engine.explain(ask, rows).sentence)
+        return store.engine.explain(ask, rows).sentence
     fits = np.flatnonzero(answer.feasible)
-    scores = store.engine.scores(ask, rows[fits])
-    node = names[int(fits[int(scores.argmax())])]
+    node = names[int(fits[int(store.engine.scores(ask, rows[fits]).argmax())])]
     grant = store.assume(waiting.ask, node, waiting.stages)
-    if isinstance(grant, Misfit):
-        return RefusedLine(namespace, name, explain_misfit(grant))
-    return PodLine(namespace, name, "Placed", node, slice_lines(grant))
+    return explain_misfit(grant) if isinstance(grant, Misfit) else pod_line(waiting.ask.key, "Placed", node, grant)

@@ -3,7 +3,13 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from kerf.wire.json import Json, at, items_at
+from kerfctl.arguments import add_cluster_arguments
+
+if TYPE_CHECKING:
+    from kerfctl.arguments import Verbs
 
 _POD_SPEC = (
     "nodeName",
@@ -24,10 +30,8 @@ _OWNER = ("kind", "controller")
 _CONTAINER = ("name", "resources", "restartPolicy")
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: "Verbs") -> None:
     """`snapshot`."""
-    from kerfctl.arguments import add_cluster_arguments
-
     parser = verbs.add_parser("snapshot", help="dump the live state for simulate, explain and repack")
     add_cluster_arguments(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
@@ -36,15 +40,13 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, reduce and write."""
-    from kerfctl.cluster import connect_to, read_budgets, read_cluster, read_quotas
+    from kerfctl.world import Also, read_world
 
-    kube = connect_to(args)
-    nodes, pods = read_cluster(kube)
-    tenants, hard = read_quotas(kube)
-    items = [reduce_node(node) for node in nodes] + [reduce_pod(pod) for pod in pods]
-    items += [reduce_quota(item, "kerf.dev/v1alpha1", "TenantQuota") for item in tenants]
-    items += [reduce_quota(item, "v1", "ResourceQuota") for item in hard]
-    items += [reduce_budget(item) for item in read_budgets(kube)]
+    world = read_world(args, Also.BUDGETS)
+    items = [reduce_node(node) for node in world.nodes] + [reduce_pod(pod) for pod in world.pods]
+    items += [reduce_quota(item, "kerf.dev/v1alpha1", "TenantQuota") for item in world.tenants or ()]
+    items += [reduce_quota(item, "v1", "ResourceQuota") for item in world.hard]
+    items += [reduce_budget(item) for item in world.budgets]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=1)
     if args.output:
         Path(args.output).write_text(text + "\n", encoding="utf-8")
@@ -53,28 +55,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def reduce_node(node: dict[str, Any]) -> dict[str, Any]:
+def reduce_node(node: Json) -> dict[str, Any]:
     """What placement reads of a node."""
-    meta, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
-    ready = [{"type": c["type"], "status": c["status"]} for c in status.get("conditions") or [] if c["type"] == "Ready"]
+    meta, spec, status = node["metadata"], at(node, "spec"), at(node, "status")
+    ready = [{"type": c["type"], "status": c["status"]} for c in items_at(status, "conditions") if c["type"] == "Ready"]
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {
             "name": meta["name"],
-            "labels": meta.get("labels") or {},
-            "annotations": _ours(meta.get("annotations") or {}),
+            "labels": at(meta, "labels"),
+            "annotations": _ours(at(meta, "annotations")),
         },
         "spec": _of(spec, _NODE_SPEC),
         "status": {**_of(status, _NODE_STATUS), **({"conditions": ready} if ready else {})},
     }
 
 
-def reduce_pod(pod: dict[str, Any]) -> dict[str, Any]:
+def reduce_pod(pod: Json) -> dict[str, Any]:
     """What placement and repacking read of a pod: no environment, no commands, no volumes."""
-    meta, spec = pod["metadata"], pod.get("spec") or {}
+    meta, spec = pod["metadata"], at(pod, "spec")
     kept = _of(spec, _POD_SPEC)
-    owners = [_of(owner, _OWNER) for owner in meta.get("ownerReferences") or []]
+    owners = [_of(owner, _OWNER) for owner in items_at(meta, "ownerReferences")]
     for group in ("initContainers", "containers"):
         if spec.get(group):
             kept[group] = [_of(container, _CONTAINER) for container in spec[group]]
@@ -88,30 +90,30 @@ def reduce_pod(pod: dict[str, Any]) -> dict[str, Any]:
             "creationTimestamp": meta.get("creationTimestamp", ""),
             **_of(meta, ("deletionTimestamp",)),
             **({"ownerReferences": owners} if owners else {}),
-            "labels": meta.get("labels") or {},
-            "annotations": _ours(meta.get("annotations") or {}),
+            "labels": at(meta, "labels"),
+            "annotations": _ours(at(meta, "annotations")),
         },
         "spec": kept,
-        "status": {"phase": (pod.get("status") or {}).get("phase", "Pending")},
+        "status": {"phase": at(pod, "status").get("phase", "Pending")},
     }
 
 
-def reduce_quota(item: dict[str, Any], version: str, kind: str) -> dict[str, Any]:
-    """What a quota says; what it counts is counted anew."""
+def reduce_quota(item: Json, version: str, kind: str) -> dict[str, Any]:
+    """What a quota says. Use is not kept: readers count it from the pods."""
     meta = _of(item["metadata"], ("name", "namespace"))
-    return {"apiVersion": version, "kind": kind, "metadata": meta, "spec": item.get("spec") or {}}
+    return {"apiVersion": version, "kind": kind, "metadata": meta, "spec": at(item, "spec")}
 
 
-def reduce_budget(item: dict[str, Any]) -> dict[str, Any]:
+def reduce_budget(item: Json) -> dict[str, Any]:
     """What a PodDisruptionBudget covers, and how many evictions it allows now."""
-    status = _of(item.get("status") or {}, ("disruptionsAllowed",))
+    status = _of(at(item, "status"), ("disruptionsAllowed",))
     return {**reduce_quota(item, "policy/v1", "PodDisruptionBudget"), "status": status}
 
 
-def _of(part: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+def _of(part: Json, keys: tuple[str, ...]) -> dict[str, Any]:
     return {key: part[key] for key in keys if key in part}
 
 
-def _ours(annotations: dict[str, str]) -> dict[str, str]:
+def _ours(annotations: Json) -> dict[str, Any]:
     prefixes = ("kerf.dev/", "hami.io/", "nvidia.com/")
     return {key: value for key, value in sorted(annotations.items()) if key.startswith(prefixes)}

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from kerf.values.units import show
-from kerfctl.failure import FailureError
+from kerfctl.errors import CliError
 
 LARGEST_ANSWER = 16 << 20
 """Bytes; a node's answer is a few kilobytes."""
@@ -40,14 +40,14 @@ def _ask(url: str) -> dict[str, Any]:
 
     address = url if "://" in url else f"http://{url}"
     if not address.startswith(("http://", "https://")):
-        raise FailureError(f"{url}: write http://HOST:PORT")
+        raise CliError(f"{url}: write http://HOST:PORT")
     try:
         with urlopen(f"{address.rstrip('/')}/top", timeout=10) as answer:  # noqa: S310 (http and https only, above)
             found = json.loads(answer.read(LARGEST_ANSWER))
     except (URLError, OSError, ValueError) as error:
-        raise FailureError(f"{url}: no node monitor answers ({error})") from error
+        raise CliError(f"{url}: no node monitor answers ({error})") from error
     if not isinstance(found, dict) or found.get("v") != 1:
-        raise FailureError(f"{url}: answers in a format that this kerf does not know; use the same version")
+        raise CliError(f"{url}: answers in a format that this kerf does not know; use the same version")
     return found
 
 

@@ -1,5 +1,6 @@
 """Links, commands, targets and files that README and the pages name exist."""
 
+import argparse
 import re
 from pathlib import Path
 
@@ -31,10 +32,12 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
 
 @each_page
 def test_every_verb_and_target_that_is_named_exists(page: Path) -> None:
-    verbs = {module.__name__.rpartition(".")[2] for module in VERBS}
+    verbs = argparse.ArgumentParser().add_subparsers()
+    for module in VERBS:
+        module.add_parser(verbs)
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
-    assert set(re.findall(r"(?:`|^|[&;] )kerf ([a-z]+)\b", page.read_text(), re.MULTILINE)) <= verbs
+    assert set(re.findall(r"(?:`|^|[&;] )kerf ([a-z]+)\b", page.read_text(), re.MULTILINE)) <= set(verbs.choices)
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)\b", page.read_text(), re.MULTILINE)) <= targets
 
 

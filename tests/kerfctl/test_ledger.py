@@ -10,7 +10,7 @@ from kerf.probes.ledger import read_ledger
 from kerf.wire.errors import WireError
 from kerf.wire.limiter import CardLimit, LedgerSpec
 from kerfctl import ledger
-from kerfctl.failure import FailureError
+from kerfctl.errors import CliError
 
 MIB = 2**20
 
@@ -57,7 +57,7 @@ def test_show_prints_use_and_slice(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_file_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(FailureError, match="No such file"):
+    with pytest.raises(CliError, match="No such file"):
         kerf("show", str(tmp_path / "none"))
 
 

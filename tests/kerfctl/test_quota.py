@@ -12,7 +12,6 @@ from kerf.testing.builders import H100_MIB, a_grant, a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
 from kerf.vendors.registry import NAMES
 from kerf.wire.quota import PATH
-from kerfctl import quotaworld
 from kerfctl.main import main
 from tests.scheduler.quota.tenants import SLUG
 
@@ -52,7 +51,6 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
                 raise NotFound(404, "NotFound", "the server could not find the requested resource")
 
         kube.fail = fail
-        monkeypatch.setattr(quotaworld, "connect_to", lambda args: kube)
         monkeypatch.setattr("kerfctl.cluster.connect_to", lambda args: kube)
         return kube
 
@@ -183,7 +181,7 @@ def test_an_engine_that_is_off_is_planned_and_said(tmp_path, capsys):
     plan = answer(capsys, "plan", "-f", TENANTS, "--file", NODES, "--policy", str(policy))
 
     assert [tenant["enforced"] for tenant in plan["tenants"]] == [False, False, False]
-    assert plan["notes"] == ["the policy says engine: off: nobody is held to what this shows"]
+    assert plan["notes"] == ["the policy says engine: off: these limits are not enforced"]
 
 
 # ---- apply
@@ -296,7 +294,7 @@ def test_status_says_why_pods_wait_and_which_files_cannot_be_read(cluster, capsy
 def test_status_without_quota_says_so(cluster, capsys):
     cluster()
     assert main(["quota", "status"]) == 0
-    assert "nobody is limited" in capsys.readouterr().out
+    assert "no tenant is limited" in capsys.readouterr().out
 
 
 def test_status_shows_drift_and_kueues_own_reasons(cluster, capsys, kueue_policy):

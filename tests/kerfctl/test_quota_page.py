@@ -17,8 +17,8 @@ from kerf.wire.policy import parse_policy
 from kerf.wire.quota import parse_tenant
 from kerf.wire.resourcequota import parse_hard
 from kerf.wire.resources import parse_pod
-from kerfctl import quota
 from kerfctl.main import main
+from kerfctl.quota import command as quota
 from sandbox.kueuedocs import FRAMEWORKS, FRAMEWORKS_OF_CRDS, NOT_COUNTED, UNMANAGED
 from scheduler.metrics import QuotaMetrics
 

@@ -1,19 +1,17 @@
 """Tenant files: every TenantQuota of files and folders, checked one by one and against each other."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from kerf.values.quota import TenantQuota
 from kerf.wire.errors import WireError
+from kerf.wire.json import Json
 from kerf.wire.quota import KIND, conflicts, parse_tenant
 from kerfctl.documents import read_objects
-from kerfctl.failure import FailureError
-
-Json = dict[str, Any]
+from kerfctl.errors import CliError
 
 
 def read_tenants(paths: Iterable[str]) -> dict[str, Json]:
-    """By name, the TenantQuota documents. Raises FailureError with a line for each mistake: file, field and fix."""
+    """By name, the TenantQuota documents. Raises CliError with a line for each mistake: file, field and fix."""
     found: dict[str, tuple[str, Json, TenantQuota]] = {}
     mistakes = []
     names = list(paths)
@@ -33,9 +31,9 @@ def read_tenants(paths: Iterable[str]) -> dict[str, Json]:
     for name, sentence in conflicts(tenant for _, _, tenant in found.values()).items():
         mistakes.append(f"{found[name][0]}: spec.namespaces: {sentence}")
     if mistakes:
-        raise FailureError("\n".join(mistakes))
+        raise CliError("\n".join(mistakes))
     if not found:
-        raise FailureError(f"{', '.join(names)}: no TenantQuota; see examples/tenants")
+        raise CliError(f"{', '.join(names)}: no TenantQuota; see examples/tenants")
     return {name: document for name, (_, document, _) in sorted(found.items())}
 
 

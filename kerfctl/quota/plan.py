@@ -9,16 +9,16 @@ from typing import Any
 from kerf.values.accounts import TenantAccount
 from kerf.vendors.registry import NAMES
 from kerf.wire.accounts import shrunk
+from kerf.wire.json import Json, at
 from kerf.wire.quota import KIND, with_defaults
-from kerfctl.quotatables import book_json, cards_json, print_books, print_cards
-from kerfctl.quotaworld import World, read_world
-from kerfctl.tenantfiles import read_tenants
+from kerfctl.quota.tables import book_json, cards_json, print_books, print_cards
+from kerfctl.quota.tenant_files import read_tenants
+from kerfctl.world import Also, World, read_world
 from scheduler.quota.accounts import TenantActivity, tenant_accounts
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.objects import Change, changes, desired
 from scheduler.quota.shares import Shares
 
-Json = Mapping[str, Any]
 COLUMNS = ("promised", "guaranteed", "limit", "used")
 
 
@@ -37,7 +37,7 @@ class QuotaPlan:
 def run_plan(args: argparse.Namespace) -> int:
     """Plan and print. Exit status 0: a plan is an answer; mistakes in files raise."""
     files = read_tenants(args.tenants)
-    plan = make_plan(files, read_world(args), prune=args.prune)
+    plan = make_plan(files, read_world(args, Also.KUEUE), prune=args.prune)
     if args.json:
         print(json.dumps(_as_json(plan), indent=2))
         return 0
@@ -53,11 +53,11 @@ def make_plan(files: Mapping[str, Json], world: World, *, prune: bool) -> QuotaP
     """The plan for the files beside what is there. Tenants that are in the cluster alone stay unless pruned."""
     live = {str(item["metadata"]["name"]): item for item in world.tenants or ()}
     others = {name: item for name, item in live.items() if name not in files}
-    store, keeper = world.store([*files.values(), *(() if prune else others.values())])
-    shares, capacity = store.quotas.shares, store.quotas.capacity
-    seen = {share.tenant.name: TenantActivity(store.quotas.used(share)) for share in shares.tenants}
+    seen = world.held_to([*files.values(), *(() if prune else others.values())]).seen()
+    shares, capacity = seen.store.quotas.shares, seen.store.quotas.capacity
+    activity = {share.tenant.name: TenantActivity(seen.store.quotas.used(share)) for share in shares.tenants}
     wanted = desired(shares, world.policy.quota, NAMES) if world.kueue and world.managed is not None else ()
-    notes = [f"tenant {name} cannot be read: {sentence}" for name, sentence in keeper.unreadable.items()]
+    notes = [f"tenant {name} cannot be read: {sentence}" for name, sentence in seen.unreadable.items()]
     if not prune:
         notes += [
             f"tenant {name} is in the cluster and not in the files: it stays (--prune deletes it)" for name in others
@@ -65,7 +65,7 @@ def make_plan(files: Mapping[str, Json], world: World, *, prune: bool) -> QuotaP
     return QuotaPlan(
         capacity=capacity,
         shares=shares,
-        books=tenant_accounts(shares, capacity, seen, enforced=world.enforced),
+        books=tenant_accounts(shares, capacity, activity, enforced=world.enforced),
         tenants=(*tenant_changes(files, live), *(_deletion(name, item) for name, item in others.items() if prune)),
         kueue=changes(wanted, world.managed or ()),
         notes=(*world.notes, *notes),
@@ -123,28 +123,27 @@ def _deletion(name: str, item: Json) -> Change:
 def _differences(wanted: Json, found: Json) -> Iterable[str]:
     """Of the specs both ways, of labels and annotations what the file says."""
     for key in ("labels", "annotations"):
-        have = found["metadata"].get(key) or {}
-        for name, value in (wanted["metadata"].get(key) or {}).items():
+        have = at(found, "metadata", key)
+        for name, value in at(wanted, "metadata", key).items():
             yield from _unequal(value, have.get(name), f"metadata.{key}[{name}]")
-    stored = {"namespaces": [], "classes": [], **(found.get("spec") or {})}
+    stored = {"namespaces": [], "classes": [], **at(found, "spec")}
     yield from _unequal(wanted["spec"], with_defaults({"spec": stored})["spec"], "spec")
 
 
-def _unequal(wanted: Any, found: Any, path: str) -> Iterable[str]:
+def _unequal(wanted: object, found: object, path: str) -> Iterable[str]:
     if isinstance(wanted, Mapping) and isinstance(found, Mapping):
         for key in sorted({*wanted, *found}):
             yield from _unequal(wanted.get(key), found.get(key), f"{path}.{key}")
-    elif _are_lists_of_objects(wanted, found):
+    elif isinstance(wanted, list) and isinstance(found, list) and _are_objects(wanted, found):
         for i, (one, other) in enumerate(zip(wanted, found, strict=True)):
             yield from _unequal(one, other, f"{path}[{i}]")
     elif wanted != found:
         yield f"{path}: {_text(found)} → {_text(wanted)}"
 
 
-def _are_lists_of_objects(one: Any, other: Any) -> bool:
-    lists = isinstance(one, list) and isinstance(other, list) and len(one) == len(other)
-    return lists and all(isinstance(item, Mapping) for item in (*one, *other))
+def _are_objects(one: list[object], other: list[object]) -> bool:
+    return len(one) == len(other) and all(isinstance(item, Mapping) for item in (*one, *other))
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return "nothing" if value is None else value if isinstance(value, str) else json.dumps(value)

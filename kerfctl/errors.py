@@ -1,5 +1,5 @@
 """The error that ends a verb with one sentence."""
 
 
-class FailureError(Exception):
+class CliError(Exception):
     """What went wrong and what to do, for a person."""

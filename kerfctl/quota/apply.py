@@ -5,10 +5,10 @@ import argparse
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError, NotFound
 from kerf.wire.quota import KIND, PATH
-from kerfctl.failure import FailureError
-from kerfctl.quotaplan import QuotaPlan, make_plan, print_plan
-from kerfctl.quotaworld import NO_CRD, NO_KUEUE, read_world
-from kerfctl.tenantfiles import read_tenants
+from kerfctl.errors import CliError
+from kerfctl.quota.plan import QuotaPlan, make_plan, print_plan
+from kerfctl.quota.tenant_files import read_tenants
+from kerfctl.world import NO_CRD, NO_KUEUE, Also, read_world
 from scheduler.kueue.controller import apply_change
 from scheduler.quota.objects import Change
 
@@ -19,15 +19,15 @@ def run_apply(args: argparse.Namespace) -> int:
     """Plan, apply change by change, stop at the first error with what was applied so far."""
     files = read_tenants(args.tenants)
     args.file = None
-    world = read_world(args)
+    world = read_world(args, Also.KUEUE)
     if world.tenants is None:
-        raise FailureError(NO_CRD)
+        raise CliError(NO_CRD)
     plan = make_plan(files, world, prune=args.prune)
     print_plan(plan)
     assert world.kube is not None
     _apply(world.kube, plan)
     if world.managed is None:
-        raise FailureError(f"the tenants' objects are applied, Kueue's are not: {NO_KUEUE}")
+        raise CliError(f"the tenants' objects are applied, Kueue's are not: {NO_KUEUE}")
     return 0
 
 
@@ -39,7 +39,7 @@ def _apply(kube: Kube, plan: QuotaPlan) -> None:
         except KubeError as error:
             kind, _, name = change.key
             done = f"{number - 1} of {len(writes)} changes are applied, the rest is not; run it again"
-            raise FailureError(f"stopped at {change.action} {kind} {name}: {error}; {done}") from error
+            raise CliError(f"stopped at {change.action} {kind} {name}: {error}; {done}") from error
         print(f"applied: {change}", flush=True)
     if not writes:
         print("nothing to apply")

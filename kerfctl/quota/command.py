@@ -1,12 +1,18 @@
 """`kerf quota plan|apply|status`: what tenants get of the cards, made so, and how it stands."""
 
 import argparse
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kerfctl.arguments import add_cluster_arguments
+
+if TYPE_CHECKING:
+    from kerfctl.arguments import Verbs
 
 ABOUT = "Tenant quota from live cards: one TenantQuota file a tenant. docs/quota.md explains the files."
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: "Verbs") -> None:
     """`quota` and its three verbs."""
     parser = verbs.add_parser("quota", help="what tenants are promised, get, and hold of the cards", description=ABOUT)
     inner = parser.add_subparsers(metavar="plan|apply|status", required=True)
@@ -23,9 +29,7 @@ def add_parser(verbs: Any) -> None:
         each.add_argument("--json", action="store_true", help="one JSON object instead of tables")
 
 
-def _verb(verbs: Any, name: str, words: str, run: Any) -> argparse.ArgumentParser:
-    from kerfctl.arguments import add_cluster_arguments
-
+def _verb(verbs: "Verbs", name: str, words: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words)
     add_cluster_arguments(parser)
     parser.set_defaults(run=run)
@@ -33,18 +37,18 @@ def _verb(verbs: Any, name: str, words: str, run: Any) -> argparse.ArgumentParse
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from kerfctl.quotaplan import run_plan
+    from kerfctl.quota.plan import run_plan
 
     return run_plan(args)
 
 
 def _apply(args: argparse.Namespace) -> int:
-    from kerfctl.quotaapply import run_apply
+    from kerfctl.quota.apply import run_apply
 
     return run_apply(args)
 
 
 def _status(args: argparse.Namespace) -> int:
-    from kerfctl.quotastatus import run_status
+    from kerfctl.quota.status import run_status
 
     return run_status(args)

@@ -3,7 +3,6 @@
 import argparse
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.quota import DIMENSIONS, NOTHING, Amount, Bound
@@ -12,34 +11,35 @@ from kerf.vendors.registry import NAMES
 from kerf.wire import kueue
 from kerf.wire.accounts import parse_account, shrunk
 from kerf.wire.errors import WireError
-from kerfctl.quotatables import UNITS, amount_text, book_json, print_books
-from kerfctl.quotaworld import World, read_world
+from kerf.wire.json import Json, at
+from kerfctl.quota.tables import UNITS, amount_text, book_json, print_books
+from kerfctl.world import Also, World, read_world
 from scheduler.kueue.activity import activity_by_tenant
 from scheduler.quota.accounts import tenant_accounts
 
-Json = Mapping[str, Any]
 COLUMNS = ("guaranteed", "borrowed", "used", "pending", "limit")
 WITH_KUEUE = (*COLUMNS, "reserved", "drift")
 COMPARED = ("guaranteed", "limit", "used", "pending")
 
 
 def run_status(args: argparse.Namespace) -> int:
-    """Read, count and print. Exit status 0: what is wrong is told, not a failure of this command."""
-    world = read_world(args)
+    """Read, count and print. Exit status 0 also when something is wrong: that is an answer."""
+    world = read_world(args, Also.KUEUE)
     items = {str(item["metadata"]["name"]): item for item in world.tenants or ()}
-    store, keeper = world.store(items.values())
-    seen = activity_by_tenant(store, world.workloads if world.kueue else None)
-    books = tenant_accounts(store.quotas.shares, store.quotas.capacity, seen, enforced=world.enforced)
+    seen = world.held_to(items.values()).seen()
+    quotas = seen.store.quotas
+    activity = activity_by_tenant(seen.store, world.workloads if world.kueue else None)
+    books = tenant_accounts(quotas.shares, quotas.capacity, activity, enforced=world.enforced)
     live = world.kube is not None  # snapshots hold no status
     stale = {book.name: list(staleness(items[book.name], book)) if live else [] for book in books}
     amiss = queue_problems(world, books)
     if args.json:
         tenants = [{**book_json(book), "stale": stale[book.name]} for book in books]
-        unreadable = [{"name": name, "problems": [sentence]} for name, sentence in sorted(keeper.unreadable.items())]
+        unreadable = [{"name": name, "problems": [sentence]} for name, sentence in sorted(seen.unreadable.items())]
         print(json.dumps({"tenants": [*tenants, *unreadable], "kueue": amiss, "notes": list(world.notes)}, indent=2))
         return 0
     print_books(books, WITH_KUEUE if world.kueue else COLUMNS, "Tenants")
-    for line in (*_sentences(books, keeper.unreadable), *_drifts(books)):
+    for line in (*_sentences(books, seen.unreadable), *_drifts(books)):
         print(line)
     for name, sentences in stale.items():
         for sentence in sentences:
@@ -47,13 +47,13 @@ def run_status(args: argparse.Namespace) -> int:
     for sentence in (*amiss, *world.notes):
         print(f"! {sentence}")
     if not items and not world.notes:
-        print("no TenantQuota: nobody is limited")
+        print("no TenantQuota: no tenant is limited")
     return 0
 
 
 def staleness(item: Json, book: TenantAccount) -> Iterable[str]:
-    """Where the object's own status is not what is so: its controller is late, or not running."""
-    status = item.get("status") or {}
+    """Where the object's own status differs from what was counted now: its controller is late, or not running."""
+    status = at(item, "status")
     if not status:
         yield "its status was never written; is the scheduler running, and does it lead?"
         return
@@ -61,16 +61,16 @@ def staleness(item: Json, book: TenantAccount) -> Iterable[str]:
     if observed != generation:
         yield f"its status is of generation {observed}, the object of {generation}"
     try:
-        told = {entry.slug: entry for entry in parse_account(item).classes}
+        written = {entry.slug: entry for entry in parse_account(item).classes}
     except WireError:
         return
     for entry in book.classes:
-        said = told.pop(entry.slug, None)
+        said = written.pop(entry.slug, None)
         if said is None:
             yield f"its status does not know {entry.model}"
         else:
             yield from _stale_class(said, entry)
-    for gone in told.values():
+    for gone in written.values():
         yield f"its status still has {gone.model}"
 
 
@@ -85,7 +85,7 @@ def queue_problems(world: World, books: tuple[TenantAccount, ...]) -> list[str]:
         if queue is None:
             found.append(f"tenant {book.name} has no ClusterQueue: apply it, or let the controller do so")
             continue
-        active = kueue.conditions_of(queue).get("Active") or {}
+        active = at(kueue.conditions_of(queue), "Active")
         if active.get("status") == "False":
             found.append(f"ClusterQueue {book.name} is not active: {active.get('message', '')}")
         found += _unlike_workloads(queue, book)
@@ -93,9 +93,9 @@ def queue_problems(world: World, books: tuple[TenantAccount, ...]) -> list[str]:
 
 
 def _unlike_workloads(queue: Json, book: TenantAccount) -> Iterable[str]:
-    told = kueue.parse_flavor_usage(queue.get("status") or {}, "flavorsReservation", NAMES)
+    reported = kueue.parse_flavor_usage(at(queue, "status"), "flavorsReservation", NAMES)
     for entry in book.classes:
-        said, reserved = told.get(entry.slug, (NOTHING, NOTHING))[0], entry.reserved or NOTHING
+        said, reserved = reported.get(entry.slug, (NOTHING, NOTHING))[0], entry.reserved or NOTHING
         if said != reserved:
             yield (
                 f"ClusterQueue {book.name} says {amount_text(said)} of {entry.slug}, its workloads reserve "

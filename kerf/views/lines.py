@@ -1,0 +1,106 @@
+"""Cards and pods, one line each."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kerf.values.device import Card
+from kerf.values.grant import NO_USE, CardUse, Grant
+
+
+@dataclass(frozen=True, slots=True)
+class SliceLine:
+    """A slice of a card."""
+
+    card: str
+    vendor: str
+    memory_mib: int
+    cores: int
+
+
+@dataclass(frozen=True, slots=True)
+class PodLine:
+    """A pod that is placed, or that needs no card."""
+
+    namespace: str
+    name: str
+    phase: str
+    node: str
+    slices: tuple[SliceLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedLine:
+    """A pod that cannot be placed, and why."""
+
+    namespace: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CardLine:
+    """A card, what is used of it, and which pods hold it."""
+
+    node: str
+    index: int
+    card: str
+    model: str
+    memory_mib: int
+    used_mib: int
+    cores: int
+    used_cores: int
+    slices: int
+    state: str
+    """Empty for a card that takes pods, else `cordoned` or `unhealthy`."""
+    pods: tuple[str, ...]
+
+
+def slice_lines(grant: Grant) -> tuple[SliceLine, ...]:
+    """Every slice of a grant, container by container."""
+    return tuple(
+        SliceLine(s.card, s.vendor, s.memory_mib, s.cores) for container in grant.containers for s in container.slices
+    )
+
+
+def pod_line(pod_key: str, phase: str, node: str, grant: Grant) -> PodLine:
+    """A pod `namespace/name` with what it holds."""
+    namespace, _, name = pod_key.partition("/")
+    return PodLine(namespace, name, phase, node, slice_lines(grant))
+
+
+Held = Sequence[tuple[str, Mapping[str, CardUse]]]
+"""Pods by `namespace/name`, each with what it uses of which card."""
+
+
+def card_lines(node: str, cards: Iterable[Card], cordoned: Collection[str], held: Held) -> tuple[CardLine, ...]:
+    """A node's cards. `cordoned` are ids of cards, `held` the pods on the node."""
+    lines = []
+    for card in cards:
+        uses = [(pod, by_card[card.id]) for pod, by_card in held if card.id in by_card]
+        used = sum((use for _, use in uses), NO_USE)
+        lines.append(
+            CardLine(
+                node=node,
+                index=card.index,
+                card=card.id,
+                model=card.model,
+                memory_mib=card.memory_mib,
+                used_mib=used.memory_mib,
+                cores=card.cores,
+                used_cores=used.cores,
+                slices=used.slots,
+                state="cordoned" if card.id in cordoned else "" if card.healthy else "unhealthy",
+                pods=tuple(sorted(pod.removeprefix("default/") for pod, _ in uses)),
+            )
+        )
+    return tuple(lines)
+
+
+def json_of(pods: Sequence[PodLine], refused: Sequence[RefusedLine], cards: Sequence[CardLine]) -> dict[str, Any]:
+    """The JSON form of all lines."""
+    return {
+        "pods": [asdict(line) for line in pods],
+        "refused": [asdict(line) for line in refused],
+        "cards": [asdict(line) for line in cards],
+    }

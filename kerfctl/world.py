@@ -1,0 +1,179 @@
+"""A cluster, or files that stand for one, read once.
+
+simulate, explain, inventory, snapshot, repack and quota all see the same: the policy with its defaults, nodes, pods,
+and the quotas of tenants and namespaces, as the scheduler's own state.
+"""
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Flag, auto
+
+from kerf.config.load import read_policy
+from kerf.kube import paths
+from kerf.kube.client import Kube
+from kerf.values.policy import QuotaEngine, SchedulingPolicy
+from kerf.vendors.registry import VENDORS
+from kerf.views.lines import CardLine, card_lines
+from kerf.wire import kueue
+from kerf.wire.json import Json, at
+from kerf.wire.quota import KIND as TENANT_QUOTA
+from kerf.wire.quota import PATH as TENANT_QUOTAS
+from kerf.wire.resourcequota import PATH as RESOURCE_QUOTAS
+from kerfctl import cluster
+from kerfctl.documents import Documents, read_documents
+from kerfctl.errors import CliError
+from scheduler.kueue.keeper import QuotaKeeper
+from scheduler.state.store import Store, load
+
+BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
+NO_CRD = (
+    "the TenantQuota CRD is not installed: install the chart, or kubectl apply -f charts/kerf/crds/tenantquotas.yaml"
+)
+NO_KUEUE = f"the policy says engine: kueue and {kueue.VERSION} is not served: install Kueue 0.19.2 or newer"
+OFF = "the policy says engine: off: these limits are not enforced"
+
+
+class Also(Flag):
+    """What a verb needs beside nodes, pods and quotas, and may therefore need a right to list."""
+
+    NOTHING = 0
+    BUDGETS = auto()
+    KUEUE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The state of a cluster, or of files that stand for one."""
+
+    policy: SchedulingPolicy
+    nodes: Sequence[Json]
+    pods: Sequence[Json]
+    tenants: Sequence[Json] | None = ()
+    """TenantQuotas; None where the kind is not served."""
+    hard: Sequence[Json] = ()
+    """ResourceQuotas."""
+    budgets: Sequence[Json] = ()
+    """PodDisruptionBudgets, where the verb asked for them."""
+    managed: Sequence[Json] | None = ()
+    """Kueue's objects that Kerf manages; None where Kueue is not served, empty unless the policy says engine: kueue."""
+    workloads: Sequence[Json] = ()
+    """Kueue's Workloads; empty unless the policy says engine: kueue."""
+    kube: Kube | None = None
+    """The cluster; None for files."""
+
+    @property
+    def kueue(self) -> bool:
+        """Whether Kueue keeps the quota."""
+        return self.policy.quota.engine is QuotaEngine.KUEUE
+
+    @property
+    def enforced(self) -> bool:
+        """Whether Kerf itself refuses what exceeds a limit."""
+        return self.policy.quota.engine is QuotaEngine.KERF
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of quotas has to know about this world."""
+        found = [NO_CRD] if self.tenants is None else []
+        found += [NO_KUEUE] if self.managed is None else []
+        return tuple(found + ([OFF] if self.policy.quota.engine is QuotaEngine.OFF else []))
+
+    def held_to(self, tenants: Iterable[Json]) -> "World":
+        """The same world with other TenantQuotas; an engine that is off is shown as if it were on."""
+        quota = self.policy.quota
+        if quota.engine is QuotaEngine.OFF:
+            quota = replace(quota, engine=QuotaEngine.KERF)
+        return replace(self, tenants=tuple(tenants), policy=replace(self.policy, quota=quota))
+
+    def seen(self) -> "Seen":
+        """The world as the scheduler sees it."""
+        store = Store(self.policy, VENDORS, check_node=True)
+        load(store, self.nodes, self.pods)
+        keeper = QuotaKeeper(store)
+        keeper.replace_tenants([dict(item) for item in self.tenants or ()])
+        keeper.replace_hard([dict(item) for item in self.hard])
+        keeper.refresh()
+        return Seen(store, dict(keeper.unreadable))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The scheduler's state of a world, and by name what is wrong with the TenantQuotas that it cannot read."""
+
+    store: Store
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+    def cards(self) -> tuple[CardLine, ...]:
+        """Every card with the pods that hold it, by node and index."""
+        return tuple(line for name in self.store.node_names() for line in self._cards_of(name))
+
+    def _cards_of(self, name: str) -> tuple[CardLine, ...]:
+        node = self.store.node(name)
+        cards = [state.card for state in self.store.fleet.state(name).cards]
+        held = [(booking.key, booking.uses) for booking in self.store.ledger.on_node(name)]
+        return card_lines(name, cards, node.cordoned if node else (), held)
+
+
+def read_world(args: argparse.Namespace, also: Also = Also.NOTHING) -> World:
+    """Read the files of `--file`, else the cluster. Raises CliError."""
+    files: list[str] | None = getattr(args, "file", None)
+    if files:
+        return world_of_files(files, args.policy)
+    return world_of_cluster(cluster.connect_to(args), args.policy, also)
+
+
+def world_of_files(files: Sequence[str], policy_file: str | None) -> World:
+    """Read files and folders; `-` is standard input. Raises CliError."""
+    documents = read_documents(files)
+    if not documents.nodes:
+        raise CliError(f"{', '.join(files)}: no node; give nodes with a kerf.dev/inventory annotation")
+    policy = read_policy(policy_file)
+    kueue_keeps = policy.quota.engine is QuotaEngine.KUEUE
+    return World(
+        policy=policy,
+        nodes=documents.nodes,
+        pods=documents.pods,
+        tenants=documents.of(TENANT_QUOTA),
+        hard=documents.of("ResourceQuota"),
+        budgets=documents.of("PodDisruptionBudget"),
+        managed=_managed_in(documents) if kueue_keeps else (),
+        workloads=documents.of("Workload") if kueue_keeps else (),
+    )
+
+
+def world_of_cluster(kube: Kube, policy_file: str | None, also: Also = Also.NOTHING) -> World:
+    """Read a cluster. Raises CliError."""
+    policy = read_policy(policy_file)
+    with_kueue = Also.KUEUE in also and policy.quota.engine is QuotaEngine.KUEUE
+    managed = _managed(kube) if with_kueue else ()
+    return World(
+        policy=policy,
+        nodes=cluster.list_all(kube, paths.NODES, "Node"),
+        pods=cluster.list_all(kube, paths.PODS, "Pod"),
+        tenants=cluster.list_or_none(kube, TENANT_QUOTAS, TENANT_QUOTA),
+        hard=cluster.list_all(kube, RESOURCE_QUOTAS, "ResourceQuota"),
+        budgets=(cluster.list_or_none(kube, BUDGETS, "PodDisruptionBudget") or ()) if Also.BUDGETS in also else (),
+        managed=managed,
+        workloads=(cluster.list_or_none(kube, f"{kueue.ROOT}/workloads", "Workload") or ()) if with_kueue else (),
+        kube=kube,
+    )
+
+
+def _managed(kube: Kube) -> tuple[Json, ...] | None:
+    found: list[Json] = []
+    for kind in kueue.PLURALS:
+        items = cluster.list_or_none(kube, kueue.path_of(kind), kind, labelSelector=kueue.MANAGED_SELECTOR)
+        if items is None:
+            return None
+        found += items
+    return tuple(found)
+
+
+def _managed_in(documents: Documents) -> tuple[Json, ...]:
+    return tuple(item for kind in kueue.PLURALS for item in documents.of(kind) if _is_managed(item))
+
+
+def _is_managed(item: Json) -> bool:
+    labels = at(item, "metadata", "labels")
+    return all(labels.get(key) == value for key, value in kueue.MANAGED.items())
