@@ -184,7 +184,7 @@ def _probe(settings: Settings) -> Probe:
     if settings.probe == "nvml":
         from kerf.probes.nvml import NvmlProbe
 
-        return NvmlProbe(settings.slots)
+        return NvmlProbe(VENDORS[0].effect_of, settings.slots)
     raise WireError("--probe", settings.probe, "use nvml or simulated:FILE")
 
 

@@ -1,1 +1,1 @@
-"""Hardware and files seen as the model's values: NVML, simulated fleets, limiter ledgers."""
+"""Hardware and files as values: NVML, simulated fleets, limiter ledgers, and the rule by which cards recover."""

@@ -1,4 +1,4 @@
-"""What a probe is: the hardware of one node as values."""
+"""The protocol of probes: the hardware of one node as values."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,18 +17,20 @@ class ProcessUse:
 
 
 class Probe(Protocol):
-    """Reads cards. No method raises: a card that cannot be read is unhealthy, a failure is counted in `errors`."""
+    """Reads cards. No method raises: a card that cannot be read is not healthy, and failures are counted."""
 
-    errors: int
+    @property
+    def errors(self) -> int:
+        """Failed readings since the start."""
 
     def cards(self) -> tuple[Card, ...]:
-        """Every card by index, sick ones included."""
+        """Every card by index, in any health."""
 
     def wait_change(self, timeout_s: float) -> bool:
         """Block until something may have changed; False after `timeout_s` without a sign."""
 
     def uses(self) -> tuple[ProcessUse, ...]:
-        """Who uses what right now; empty where the driver does not tell."""
+        """What processes use right now. Empty if the driver does not report it."""
 
     def close(self) -> None:
-        """Let go of the hardware."""
+        """Release the hardware."""

@@ -1,4 +1,4 @@
-"""Cards from a fleet file instead of hardware, read again whenever the file changes, so that a test can break one.
+"""Cards from a fleet file instead of hardware, read again when the file changes, so that a test can break one.
 
     cards:                          # of every node that `nodes` does not name
       - model: NVIDIA H100 80GB HBM3
@@ -6,7 +6,9 @@
         count: 4                    # 1 if left out; indices run through all entries
         numa: [0, 0, 1, 1]          # a number for all, or one per card
         links: true                 # the entry's cards are joined by NVLink
-        unhealthy: [2]              # which of the entry's cards are sick, counted from 0
+        unhealthy: [2]              # which of the entry's cards are suspect, counted from 0
+        health:                     # the same in detail; `cause` and `since` (seconds since 1970) may be left out
+          - {card: 3, state: cordoned, cause: XID 79, since: 1764250000}
         # ids: [GPU-a, …]  cores: 100  slots: 10  mode: shared  vendor: nvidia
     nodes:                          # optional: one file for a fleet
       gpu-1: {cards: […], uses: [{card: GPU-…, pid: 4711, memory_mib: 9000, percent: 40}]}
@@ -25,16 +27,18 @@ import yaml
 
 from kerf.probes.base import ProcessUse
 from kerf.values.device import Card, Mode
-from kerf.values.health import HEALTHY, SUSPECT
+from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.values.units import MIB
 from kerf.wire.errors import WireError
 from kerf.wire.fields import flag, known, list_at, object_at, one_of, text, whole
 
 _LOG = logging.getLogger("kerf.probes.simulated")
 _CARD_KEYS = (
-    "model", "memory_mib", "count", "numa", "links", "unhealthy", "ids", "cores", "slots", "mode", "vendor",
+    "model", "memory_mib", "count", "numa", "links", "unhealthy", "health", "ids", "cores", "slots", "mode", "vendor",
 )  # fmt: skip
 _USE_KEYS = ("card", "pid", "memory_mib", "percent")
+UNREADABLE = Health(State.SUSPECT, "the fleet file cannot be read")
+_HEALTH_KEYS = ("card", "state", "cause", "since")
 _LARGEST = 1 << 20
 _LOOK_S = 0.2
 
@@ -42,7 +46,7 @@ Json = Mapping[str, Any]
 
 
 class SimulatedProbe:
-    """A `kerf.probes.base.Probe` over a file. A broken new version makes every card unhealthy and is logged once."""
+    """A `kerf.probes.base.Probe` over a file. An unreadable new version makes every card suspect and is logged once."""
 
     def __init__(self, path: str, node: str, slots: int = 10) -> None:
         self._path = Path(path)
@@ -82,7 +86,7 @@ class SimulatedProbe:
         except WireError as error:
             self.errors += 1
             _LOG.error("%s", error)
-            self._cards = tuple(replace(card, health=SUSPECT) for card in self._cards)
+            self._cards = tuple(replace(card, health=UNREADABLE) for card in self._cards)
 
     def _read(self) -> tuple[tuple[Card, ...], tuple[ProcessUse, ...]]:
         try:
@@ -119,7 +123,7 @@ def parse_fleet(document: object, node: str, slots: int = 10) -> tuple[Card, ...
 
 
 def parse_uses(document: object, node: str) -> tuple[ProcessUse, ...]:
-    """The pretended processes of `node`. Raises WireError."""
+    """The simulated processes of `node`. Raises WireError."""
     part, where = _part(document, node)
     uses = list_at(part.get("uses"), f"{where}uses")
     return tuple(_use(item, f"{where}uses[{i}]") for i, item in enumerate(uses))
@@ -141,7 +145,7 @@ def _entry(value: object, where: str, node: str, first: int, slots: int) -> list
     known(entry, where, _CARD_KEYS)
     count = whole(entry, "count", where, 1, (1, 64))
     ids = _ids(entry, where, [f"GPU-{node}-{first + i}" for i in range(count)])
-    sick = _list(entry, "unhealthy", where, count)
+    health = _health(entry, where, count)
     mode, linked = one_of(entry, "mode", where, "shared", Mode), flag(entry, "links", where, False)
     numas = _numas(entry, where, count)
     return [
@@ -155,7 +159,7 @@ def _entry(value: object, where: str, node: str, first: int, slots: int) -> list
             slots=whole(entry, "slots", where, slots, (1, 1000)),
             numa=numas[i],
             mode=Mode(mode),
-            health=SUSPECT if i in sick else HEALTHY,
+            health=health.get(i, HEALTHY),
             links=tuple(other for other in ids if other != ids[i]) if linked else (),
         )
         for i in range(count)
@@ -179,6 +183,20 @@ def _numas(entry: Json, where: str, count: int) -> list[int]:
     if len(numas) != count or not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= 1024 for n in numas):
         raise WireError(f"{where}.numa", numa, f"write one number, or {count} of them")
     return numas
+
+
+def _health(entry: Json, where: str, count: int) -> dict[int, Health]:
+    """Health by card of those that are not healthy."""
+    found = dict.fromkeys(_list(entry, "unhealthy", where, count), SUSPECT)
+    for position, value in enumerate(list_at(entry.get("health"), f"{where}.health")):
+        at = f"{where}.health[{position}]"
+        item = object_at(value, at)
+        known(item, at, _HEALTH_KEYS)
+        state = State(one_of(item, "state", at, None, State))
+        cause = text(item, "cause", at, None) if "cause" in item else ""
+        since = whole(item, "since", at, 0, (0, 2**53))
+        found[whole(item, "card", at, None, (0, count - 1))] = Health(state, cause, since)
+    return found
 
 
 def _list(entry: Json, key: str, where: str, count: int) -> list[int]:

@@ -1,15 +1,21 @@
 # ruff: noqa: N802, N815 -- these are the names of pynvml
 """Cards through NVML, with a driver made of Python."""
 
+import itertools
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 from kerf.probes.base import ProcessUse
 from kerf.probes.nvml import NvmlProbe
+from kerf.probes.recovery import CLEAN_READS
 from kerf.values.device import Card, Mode
-from kerf.values.health import SUSPECT
+from kerf.values.health import HEALTHY, Health, State
 from kerf.values.units import MIB
+from kerf.vendors.registry import VENDORS
+
+(VENDOR,) = (vendor for vendor in VENDORS if vendor.probe == "nvml")
+START = 1_764_000_000
 
 
 class NVMLError(Exception):
@@ -27,6 +33,11 @@ class FakeNvml:
     events: list[tuple[int, int]] = field(default_factory=list)
     links: dict[int, list[int | str]] = field(default_factory=dict)
     mig: tuple[int, ...] = ()
+    actions: dict[int, int] | None = None
+    """Recovery actions by card index; None is a driver that does not have them."""
+    code: int = 999
+    starts: int = 0
+    heard: list[int] = field(default_factory=list)
 
     NVMLError = NVMLError
     NVML_ERROR_TIMEOUT = 10
@@ -39,19 +50,28 @@ class FakeNvml:
 
         def call(*args: Any) -> Any:
             if name in self.broken and self.broken[name] in (None, *args[:1]):
-                raise NVMLError(999)
+                raise NVMLError(self.code)
             return getattr(self, f"_{name}")(*args)
 
         return call
 
-    def _nvmlInit(self) -> None: ...
+    NVML_FI_DEV_GET_GPU_RECOVERY_ACTION = 230
+
+    def _nvmlInit(self) -> None:
+        self.starts += 1
+
+    def _nvmlDeviceGetFieldValues(self, handle: int, _fields: list[int]) -> list[Any]:
+        known = self.actions is not None
+        action = self.actions.get(handle, 0) if self.actions is not None else 0
+        return [SimpleNamespace(nvmlReturn=0 if known else 3, value=SimpleNamespace(uiVal=action))]
 
     def _nvmlShutdown(self) -> None: ...
 
     def _nvmlEventSetCreate(self) -> str:
         return "events"
 
-    def _nvmlDeviceRegisterEvents(self, *_: Any) -> None: ...
+    def _nvmlDeviceRegisterEvents(self, handle: int, *_: Any) -> None:
+        self.heard.append(handle)
 
     def _nvmlDeviceGetCount(self) -> int:
         return self.count
@@ -103,7 +123,13 @@ class FakeNvml:
 
 def a_probe(**changes: Any) -> tuple[NvmlProbe, FakeNvml]:
     fake = FakeNvml(**changes)
-    return NvmlProbe(slots=4, nvml=fake), fake  # type: ignore[arg-type]
+    clock = itertools.count(START, 5)  # a reading every five seconds
+    return NvmlProbe(VENDOR.effect_of, 4, fake, clock=lambda: next(clock)), fake  # type: ignore[arg-type]
+
+
+def read(probe: NvmlProbe, times: int = CLEAN_READS) -> list[Health]:
+    """The cards' health after so many readings."""
+    return [[card.health for card in probe.cards()] for _ in range(times)][-1]
 
 
 def an_h100(index: int, **changes: Any) -> Card:
@@ -136,26 +162,75 @@ def test_without_a_driver_there_are_no_cards_and_one_error_a_reading():
     assert healthy(probe) == [True, True]
 
 
-def test_a_card_that_cannot_be_read_is_unhealthy_with_what_was_known_of_it_and_recovers():
+def test_a_card_that_cannot_be_read_is_suspect_with_what_was_known_of_it_and_recovers():
     probe, fake = a_probe()
     probe.cards()
 
     fake.broken = {"nvmlDeviceGetMemoryInfo": 1}
-    assert probe.cards() == (an_h100(0), an_h100(1, health=SUSPECT))
+    lost = Health(State.SUSPECT, "cannot be read: NVML error 999", START + 5)
+    assert probe.cards() == (an_h100(0), an_h100(1, health=lost))
+    fake.broken = {}
+    assert read(probe, 1) == [HEALTHY, Health(State.RECOVERING, lost.cause, START + 10)]
+
+    assert read(probe) == [HEALTHY, HEALTHY]
+    assert probe.errors == 1
+
+
+def test_a_driver_that_is_reloaded_is_started_again_and_its_cards_recover():
+    probe, fake = a_probe()
+    probe.cards()
     fake.broken = {"nvmlDeviceGetCount": None}
-    assert healthy(probe) == [False, False]
+    assert read(probe, 10) == [Health(State.SUSPECT, "not found by the driver", START + 5)] * 2
+
     fake.broken = {}
 
-    assert (healthy(probe), probe.errors) == ([True, True], 2)
+    assert read(probe) == [HEALTHY, HEALTHY]
+    assert fake.starts == 3  # the first start, and one every thirty seconds in fifty
+    assert fake.heard == [0, 1, 0, 1]
 
 
-def test_a_critical_xid_breaks_its_card_for_good_and_a_programs_own_error_does_not():
+def test_a_lost_card_is_cordoned_and_its_neighbour_is_not():
+    probe, fake = a_probe(code=15)
+    probe.cards()
+    fake.broken = {"nvmlDeviceGetMemoryInfo": 1}
+
+    assert read(probe, 3) == [HEALTHY, Health(State.CORDONED, "cannot be read: NVML error 15", START + 5)]
+    fake.broken = {}
+    assert read(probe) == [HEALTHY, HEALTHY]
+
+
+def test_a_critical_xid_breaks_its_card_and_a_programs_own_error_does_not():
     probe, fake = a_probe()
     probe.cards()
     fake.events = [(0, 31), (1, 79)]
 
     assert [probe.wait_change(1.0) for _ in range(3)] == [False, True, False]
-    assert healthy(probe) == [True, False]
+    assert read(probe, 100) == [HEALTHY, Health(State.CORDONED, "XID 79", START + 5)]  # no sign of a reset
+
+
+def test_a_broken_card_recovers_without_a_restart_of_the_plugin_once_it_has_been_away():
+    probe, fake = a_probe()
+    probe.cards()
+    fake.events = [(1, 79)]
+    probe.wait_change(1.0)
+    fake.broken = {"nvmlDeviceGetHandleByIndex": 1}
+    assert read(probe, 1) == [HEALTHY, Health(State.CORDONED, "XID 79", START + 5)]
+
+    fake.broken = {}
+
+    assert read(probe) == [HEALTHY, HEALTHY]
+
+
+def test_a_broken_card_recovers_once_the_driver_no_longer_asks_for_a_reset():
+    probe, fake = a_probe(actions={1: 4})
+    probe.cards()
+    fake.events = [(1, 48)]
+    probe.wait_change(1.0)
+    assert read(probe, 100) == [HEALTHY, Health(State.CORDONED, "XID 48", START + 5)]
+
+    fake.actions = {}
+
+    assert read(probe) == [HEALTHY, HEALTHY]
 
 
 def test_an_event_that_names_no_card_breaks_all_of_them():
@@ -176,7 +251,7 @@ def test_uses_join_memory_and_utilisation_by_process():
     assert probe.uses() == (ProcessUse("GPU-0", 9, 0), ProcessUse("GPU-0", 100, 5 * MIB, 40))
 
 
-def test_uses_are_empty_where_the_driver_does_not_tell():
+def test_uses_are_empty_if_the_driver_does_not_report_them():
     probe, fake = a_probe(count=1)
     probe.cards()
     fake.broken = dict.fromkeys(

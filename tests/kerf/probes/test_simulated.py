@@ -9,7 +9,7 @@ import yaml
 from kerf.probes.base import ProcessUse
 from kerf.probes.simulated import SimulatedProbe, parse_fleet, parse_uses
 from kerf.values.device import Card
-from kerf.values.health import SUSPECT
+from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.values.units import MIB
 from kerf.wire.errors import WireError
 
@@ -67,16 +67,38 @@ def test_the_examples_are_fleets(path: Path):
             {"cards": [{"model": "A", "memory_mib": 1, "ids": ["x"]}] * 2}, "give every card its own id", id="equal ids"
         ),
         pytest.param({"cards": [{"model": "A", "memory_mib": 1, "unhealthy": [1]}]}, "from 0 to 0", id="no such card"),
+        pytest.param(
+            {"cards": [{"model": "A", "memory_mib": 1, "health": [{"card": 0, "state": "ill"}]}]},
+            "cards[0].health[0].state: 'ill': use one of healthy, suspect",
+            id="no such state",
+        ),
+        pytest.param(
+            {"cards": [{"model": "A", "memory_mib": 1, "health": [{"card": 1, "state": "suspect"}]}]},
+            "cards[0].health[0].card: '1': write a whole number from 0 to 0",
+            id="no such card's health",
+        ),
         pytest.param({"cards": [{"model": "A", "memory_mib": 1, "numa": "x"}]}, "write one number, or 1", id="numa"),
         pytest.param({"cards": [{"model": "A", "memory_mib": 1, "mode": "x"}]}, "use one of shared, mig", id="mode"),
         pytest.param({"nodes": {"n": {"gpus": []}}}, "nodes.n.gpus: '[]': unknown key", id="misspelt below a node"),
     ],
 )
-def test_a_broken_fleet_is_told_the_field_and_the_fix(fleet: Any, message: str):
+def test_an_error_in_a_fleet_names_the_field_and_the_fix(fleet: Any, message: str):
     with pytest.raises(WireError) as caught:
         parse_fleet(fleet, "n")
 
     assert message in str(caught.value)
+
+
+def test_a_cards_health_can_be_given_in_detail():
+    health = [{"card": 1, "state": "cordoned", "cause": "XID 79", "since": 7}, {"card": 2, "state": "recovering"}]
+    fleet = {"cards": [{"model": "A", "memory_mib": 1, "count": 4, "unhealthy": [2, 3], "health": health}]}
+
+    assert [card.health for card in parse_fleet(fleet, "n")] == [
+        HEALTHY,
+        Health(State.CORDONED, "XID 79", 7),
+        Health(State.RECOVERING),
+        SUSPECT,
+    ]
 
 
 def test_the_probe_reads_again_what_changed_and_survives_what_is_broken(tmp_path: Path):
