@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 RUN    := $(BIN)/python -m
+# Compiled modules and rewritten assertions are kept between runs: without them every test process makes its own.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
@@ -41,7 +43,7 @@ arch: venv
 	$(BIN)/lint-imports
 
 unit: venv
-	$(BIN)/pytest -n 4 -m "not chart and not cluster and not limiter and not gpu"
+	$(BIN)/pytest -n auto --maxprocesses 4 -m "not chart and not cluster and not limiter and not gpu"
 
 chart: venv  ## the Helm chart and the Dockerfiles: lint, schema, golden renders, every Kubernetes version's schemas
 	$(BIN)/pytest -n 2 -m chart tests/chart tests/images

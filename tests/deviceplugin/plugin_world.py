@@ -116,8 +116,8 @@ def a_world(root: Path, **settings: Any) -> Iterator[World]:
     try:
         yield world
     finally:
+        kubelet.stop()  # first: a plugin that stops waits a second for streams that are open
         world.stop_plugin()
-        kubelet.stop()
 
 
 def card(index: int) -> str:

@@ -45,7 +45,7 @@ def node() -> Iterator[tuple[str, dict]]:
             return
 
     server = HTTPServer(("127.0.0.1", 0), Monitor)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", answer
     server.shutdown()
     server.server_close()

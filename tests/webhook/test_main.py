@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +22,7 @@ from kerf.http.pki import Authority
 from kerf.testing.builders import a_pod
 from sandbox.documents import render_kubeconfig
 from sandbox.processes import await_until
+from webhook.main import main
 
 
 @dataclass
@@ -137,12 +138,18 @@ def test_flags_and_policy_reach_the_rules(tmp_path: Path) -> None:
     }
 
 
-def test_an_address_that_cannot_be_used_is_told_at_the_start() -> None:
-    flags = ["--bind", "127.0.0.1:0", "--kubeconfig", "/nowhere"]
-    done = subprocess.run([sys.executable, "-m", "webhook", *flags], capture_output=True, text=True, check=False)
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Starts a webhook that cannot serve, in this process: its exit status and what it wrote to standard error."""
+    monkeypatch.setattr("webhook.main.start_logging", lambda level: None)  # pytest's own handlers stay
+    return lambda *flags: (main(flags), capsys.readouterr().err)
 
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "/nowhere cannot be used" in done.stderr
+
+def test_a_cluster_that_cannot_be_used_is_reported_at_the_start(start: Callable[..., tuple[int, str]]) -> None:
+    status, said = start("--bind", "127.0.0.1:0", "--kubeconfig", "/nowhere")
+
+    assert (status, said.count("\n")) == (1, 1)
+    assert "/nowhere cannot be used" in said
 
 
 def a_kubeconfig(path: Path, port: int) -> Path:
@@ -220,17 +227,20 @@ def test_tls_1_1_is_refused(tmp_path: Path) -> None:
     ],
     ids=["no port", "half a pair", "no such policy", "no such certificate"],
 )
-def test_a_users_mistake_is_one_line_and_a_status(flags: list[str], sentence: str | None) -> None:
-    done = subprocess.run([sys.executable, "-m", "webhook", *flags], capture_output=True, text=True, check=False)
+def test_a_users_mistake_is_one_line_and_a_status(
+    start: Callable[..., tuple[int, str]], flags: list[str], sentence: str | None
+) -> None:
+    status, said = start(*flags)
 
-    assert done.returncode == 1
-    assert sentence in {None, done.stderr}
-    assert done.stderr.count("\n") == 1
+    assert (status, said.count("\n")) == (1, 1)
+    assert sentence in {None, said}
 
 
-def test_a_taken_port_is_one_line_and_a_status() -> None:
-    with a_webhook() as webhook:
-        flags = ["--bind", f"127.0.0.1:{webhook.port}"]
-        done = subprocess.run([sys.executable, "-m", "webhook", *flags], capture_output=True, text=True, check=False)
+def test_a_taken_port_is_one_line_and_a_status(start: Callable[..., tuple[int, str]]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
 
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        status, said = start("--bind", f"127.0.0.1:{port}")
+
+    assert (status, said.count("\n")) == (1, 1)
+    assert said.startswith(f"webhook: cannot listen on 127.0.0.1:{port}: ")

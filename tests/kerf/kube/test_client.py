@@ -53,7 +53,7 @@ class Server(BaseHTTPRequestHandler):
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[KubeClient]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield connect(str(kubeconfig(tmp_path, server.server_port)))
     server.shutdown()
     server.server_close()

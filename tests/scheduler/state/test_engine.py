@@ -290,15 +290,7 @@ def test_the_order_in_which_nodes_arrive_does_not_matter() -> None:
 
 def test_the_hash_seed_does_not_matter() -> None:
     program = "from tests.scheduler.state.test_engine import decide; print(decide([f'node-{i}' for i in range(9)]))"
-    answers = [
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": "."},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        for seed in ("1", "2")
-    ]
+    env = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": "."}
+    there = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True).stdout
 
-    assert answers == [decide([f"node-{i}" for i in range(9)])] * 2
+    assert there.strip() == decide([f"node-{i}" for i in range(9)])  # this process's seed is another one every time
