@@ -43,11 +43,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _explain(world: "World", key: str) -> Answer:
     store = world.seen().store
-    for booking in store.bookings.values():
+    for booking in store.ledger.bookings():
         if booking.key == key:
             uses = {card: [use.memory_mib, use.cores] for card, use in sorted(booking.uses.items())}
             return {"pod": key, "fits": True, "node": booking.node, "holds": uses}
-    waiting = next((w for w in store.pending.pods.values() if w.ask.key == key), None)
+    waiting = next((w for w in store.desk.waiting() if w.ask.key == key), None)
     if waiting is None:
         raise CliError(f"pod {key} does not exist, has finished, or asks for no card")
     if waiting.problem:
@@ -56,25 +56,22 @@ def _explain(world: "World", key: str) -> Answer:
     return {"pod": key, **_where(store, waiting.ask, spec)}
 
 
-def _where(store: "Store", whole: PodAsk, spec: Json) -> Answer:
+def _where(store: "Store", ask: PodAsk, spec: Json) -> Answer:
     """The nodes that have room for a pod, or why none has."""
     from scheduler.core.eligible import NOT_ELIGIBLE, eligible_nodes
 
-    known = sorted(store.node_values(), key=lambda node: node.name)
+    known = store.desk.nodes()
     names = eligible_nodes(spec, known)
     barred = {"not_eligible": len(known) - len(names)} if len(names) < len(known) else {}
     if not names:
         return {"fits": False, "sentence": NOT_ELIGIBLE, "reasons": barred}
-    ask = store.quotas.narrow(whole)
-    if isinstance(ask, Misfit):
-        return {"fits": False, "sentence": ask.detail, "reasons": {"quota": len(names), **barred}}
-    rows = store.fleet.rows(names)
-    feasible = store.engine.query(ask, rows).feasible
-    if feasible.any():
-        return {"fits": True, "nodes": [names[i] for i in feasible.nonzero()[0][:10]], "count": int(feasible.sum())}
-    found = store.engine.explain(ask, rows)
-    reasons = {reason.name.lower(): count for reason, count in found.counts}
-    return {"fits": False, "sentence": found.sentence, "reasons": {**reasons, **barred}, "nearest": found.node}
+    where = store.desk.fits(ask, names)
+    if isinstance(where, Misfit):
+        return {"fits": False, "sentence": where.detail, "reasons": {"quota": len(names), **barred}}
+    if where.why is None:
+        return {"fits": True, "nodes": where.fits[:10], "count": len(where.fits)}
+    reasons = {reason.name.lower(): count for reason, count in where.why.counts}
+    return {"fits": False, "sentence": where.why.sentence, "reasons": {**reasons, **barred}, "nearest": where.why.node}
 
 
 def _text(answer: Answer) -> str:

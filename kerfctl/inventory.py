@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(json_of((), (), seen.cards()), indent=2))
         return 0
     print_cards(seen.cards(), "Cards")
-    for node in sorted(seen.store.node_values(), key=lambda node: node.name):
+    for node in seen.store.desk.nodes():
         if node.problem:
             print(f"{node.name}: {node.problem}")
     return 0

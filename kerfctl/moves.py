@@ -28,15 +28,10 @@ def plan_moves(world: World, target: str | None, most: int) -> Repack:
 
 def problem_of(world: World, store: Store) -> Problem:
     """What may be moved, and where to."""
-    states = tuple(store.fleet.state(name) for name in store.node_names())
-    known = sorted(store.node_values(), key=lambda node: node.name)
-    defaults = store.policy.defaults
-    return Problem(
-        nodes=tuple(state for state in states if state.cards),
-        asks=tuple(w.ask for w in store.pending.pods.values() if not w.problem and not w.gates),
-        policy=store.policy,
+    known, defaults = store.desk.nodes(), store.desk.policy.defaults
+    return store.planning.problem(
+        (w.ask for w in store.desk.waiting() if not w.problem and not w.gates),
         movable=tuple(m for pod in world.pods if (m := movable(pod, world.budgets, defaults)) is not None),
-        running=tuple(sorted(store.ledger.gang_members().items())),
         offered=tuple(
             (pod["metadata"].get("uid", ""), frozenset(eligible_nodes(at(pod, "spec"), known))) for pod in world.pods
         ),
@@ -80,12 +75,12 @@ def _target(store: Store, name: str | None) -> PodAsk | None:
     if name is None:
         return None
     key = name if "/" in name else f"default/{name}"
-    found = next((w for w in store.pending.pods.values() if w.ask.key == key), None)
+    found = next((w for w in store.desk.waiting() if w.ask.key == key), None)
     if found is None:
         raise CliError(f"pod {key} does not wait for cards")
     if found.problem:
         raise CliError(f"pod {key}: {found.problem}")
-    return store.pending.sized(found.ask)
+    return found.ask
 
 
 def _key(budget: Json) -> str:

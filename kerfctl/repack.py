@@ -96,10 +96,10 @@ def _surprise(kube: "Kube", policy: str | None, move: "Move") -> str:
     from kerfctl.world import world_of_cluster
 
     store = world_of_cluster(kube, policy).seen().store
-    tenant = store.bookings.get(move.uid)
+    tenant = store.ledger.get(move.uid)
     if tenant is None or tenant.node != move.from_node:
         return f"it is no longer on {move.from_node}"
-    free = {state.card.id: state.free for state in store.fleet.state(move.to_node).cards if state.usable}
+    free = {state.card.id: state.free for state in store.desk.state(move.to_node).cards if state.usable}
     for card, use in card_uses(move.grant, tenant.holding.stages if tenant.holding else ()).items():
         here = free.get(card)
         if here is None or use.memory_mib > here.memory_mib or use.cores > here.cores or use.slots > here.slots:

@@ -14,6 +14,7 @@ from kerfctl.errors import CliError
 
 if TYPE_CHECKING:
     from kerfctl.arguments import Verbs
+    from scheduler.state.pending import Waiting
     from scheduler.state.store import Store
 
 ABOUT = """Read Kubernetes YAML or JSON (nodes with an inventory, pods and workloads, in order; also the output of
@@ -65,8 +66,8 @@ def simulate(files: Sequence[str], policy_file: str | None) -> Outcome:
     seen = world.seen()
     for name, sentence in seen.unreadable.items():  # a mistake in a file, not something to work around
         raise CliError(f"TenantQuota {name}: {sentence}")
-    running = [pod_line(held.pod, "Running", held.node, held.grant) for held in seen.store.holdings()]
-    nodes = [seen.store.node(node["metadata"]["name"]) for node in world.nodes]
+    running = [pod_line(held.pod, "Running", held.node, held.grant) for held in seen.store.ledger.holdings()]
+    nodes = [seen.store.desk.node(node["metadata"]["name"]) for node in world.nodes]
     known = [node for node in nodes if node is not None]
     placed: list[PodLine] = []
     refused: list[RefusedLine] = []
@@ -82,34 +83,29 @@ def simulate(files: Sequence[str], policy_file: str | None) -> Outcome:
 
 
 def _place(store: "Store", pod: Json, nodes: Sequence[Node]) -> PodLine | RefusedLine:
+    from scheduler.core.eligible import eligible_nodes
+
     meta = pod["metadata"]
     namespace, name = str(meta["namespace"]), str(meta.get("name", ""))
-    waiting = store.pending.pods.get(meta["uid"])
+    waiting = store.desk.waiting_pod(meta["uid"])
     if waiting is None:
         return PodLine(namespace, name, "Pending", "", ())
-    found = waiting.problem or _assume(store, pod, nodes)
+    found = waiting.problem or _assume(store, waiting, eligible_nodes(at(pod, "spec"), nodes))
     return RefusedLine(namespace, name, found) if isinstance(found, str) else found
 
 
-def _assume(store: "Store", pod: Json, nodes: Sequence[Node]) -> PodLine | str:
-    """Place a waiting pod on the best node that may take it, or say why none does."""
-    import numpy as np
-
-    from scheduler.core.eligible import NOT_ELIGIBLE, eligible_nodes
+def _assume(store: "Store", waiting: "Waiting", names: list[str]) -> PodLine | str:
+    """Place a waiting pod on the best of the nodes that its spec allows, or say why none takes it."""
+    from scheduler.core.eligible import NOT_ELIGIBLE
     from scheduler.core.explain import explain_misfit
 
-    waiting = store.pending.pods[pod["metadata"]["uid"]]
-    names = eligible_nodes(at(pod, "spec"), nodes)
     if not names:
         return NOT_ELIGIBLE
-    ask = store.quotas.narrow(waiting.ask)
-    if isinstance(ask, Misfit):
-        return ask.detail
-    rows = store.fleet.rows(names)
-    answer = store.engine.query(ask, rows)
-    if not answer.feasible.any():
-        return store.engine.explain(ask, rows).sentence
-    fits = np.flatnonzero(answer.feasible)
-    node = names[int(fits[int(store.engine.scores(ask, rows[fits]).argmax())])]
-    grant = store.assume(waiting.ask, node, waiting.stages)
+    where = store.desk.fits(waiting.ask, names)
+    if isinstance(where, Misfit):
+        return where.detail
+    if where.why is not None:
+        return where.why.sentence
+    node = where.fits[int(store.desk.order(waiting.ask, where.fits).argmax())]
+    grant = store.desk.assume(waiting.ask, node, waiting.stages)
     return explain_misfit(grant) if isinstance(grant, Misfit) else pod_line(waiting.ask.key, "Placed", node, grant)

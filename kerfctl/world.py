@@ -106,11 +106,11 @@ class Seen:
 
     def cards(self) -> tuple[CardLine, ...]:
         """Every card with the pods that hold it, by node and index."""
-        return tuple(line for name in self.store.node_names() for line in self._cards_of(name))
+        return tuple(line for name in self.store.desk.node_names() for line in self._cards_of(name))
 
     def _cards_of(self, name: str) -> tuple[CardLine, ...]:
-        node = self.store.node(name)
-        cards = [state.card for state in self.store.fleet.state(name).cards]
+        node = self.store.desk.node(name)
+        cards = [state.card for state in self.store.desk.state(name).cards]
         held = [(booking.key, booking.uses) for booking in self.store.ledger.on_node(name)]
         return card_lines(name, cards, node.cordoned if node else (), held)
 

@@ -62,11 +62,11 @@ class CatchUp:
             _LOG.warning("the new leader cannot read the pods yet: %s", error)
             return False
         self._expiry.run_once()
-        return not self._store.assumed_before(time.monotonic() + 1.0)
+        return not self._store.ledger.assumed_before(time.monotonic() + 1.0)
 
     def _see_all(self, stop: threading.Event) -> None:
         """Lists without a resourceVersion are as new as etcd."""
-        if len(self._store.bookings) + len(self._store.pending.pods) > FEW_PODS:
+        if self._store.desk.size > FEW_PODS:
             newest = str(self._kube.get(paths.PODS, {"limit": 1})["metadata"]["resourceVersion"])
             deadline = time.monotonic() + WATCH_S
             while not self._pods.reached(newest) and time.monotonic() < deadline:
@@ -121,10 +121,10 @@ class LeaderLoops:
             pass
         self._metrics.leads.set(0)
         over.set()
-        self._store.pending.changed.set()  # the planner waits for it
+        self._store.desk.changed.set()  # the planner waits for it
         for thread in threads:
             thread.join(END_S)
-        self._store.drop_reservations()
+        self._store.planning.drop()
         _LOG.info("term %d is over", term)
 
 

@@ -106,12 +106,12 @@ async def _serve(settings: Settings) -> int:
     store = Store(policy_file.policy, VENDORS)
     leadership = _leadership(settings)
     seat = leadership or ALONE
-    nodes = Follower(kube, paths.NODES, store.replace_nodes, store.apply_node)
-    pods = Follower(kube, paths.PODS, store.replace_pods, store.apply_pod)
+    nodes = Follower(kube, paths.NODES, store.feed.replace_nodes, store.feed.apply_node)
+    pods = Follower(kube, paths.PODS, store.feed.replace_pods, store.feed.apply_pod)
     keeper = QuotaKeeper(store)
     followers = [nodes, pods, *_other_followers(kube, store, keeper)]
     extender = Extender(
-        Verbs(store, metrics),
+        Verbs(store.desk, metrics),
         Binder(store, connect(settings.kubeconfig, timeout_s=BIND_CALL_S), metrics, seat),
         metrics,
         ready=lambda: nodes.synced.is_set() and pods.synced.is_set(),
@@ -139,7 +139,7 @@ async def _serve(settings: Settings) -> int:
     running = [start_loop(each, done) for each in everywhere]
     if leadership:
         leadership.start()
-    policy_file.start(store.set_policy, _LOG.error)
+    policy_file.start(store.feed.set_policy, _LOG.error)
     try:
         await extender.serve(settings.bind, tls, stop)
     finally:
@@ -170,7 +170,7 @@ def _dispatchers(settings: Settings, kube: Kube, store: Store) -> list[Loop]:
     return [
         Dispatcher(
             kube,
-            lambda _: Store(store.policy, VENDORS),
+            lambda _: Store(store.desk.policy, VENDORS),
             connect_to,
             namespace=settings.multikueue_namespace,
             honours_pin=settings.multikueue_pins,

@@ -73,6 +73,11 @@ class Bound:
                 return dimension, max(left, 0)
         return None
 
+    def less(self, held: Amount) -> "Bound":
+        """What is left beside what is held; below zero where more is held."""
+        limits = ((self.of(name), getattr(held, name)) for name in DIMENSIONS)
+        return Bound(*(None if limit is None else limit - taken for limit, taken in limits))
+
     def __add__(self, other: "Bound") -> "Bound":
         return Bound(*(_plus(self.of(name), other.of(name)) for name in DIMENSIONS))
 

@@ -54,8 +54,9 @@ def make_plan(files: Mapping[str, Json], world: World, *, prune: bool) -> QuotaP
     live = {str(item["metadata"]["name"]): item for item in world.tenants or ()}
     others = {name: item for name, item in live.items() if name not in files}
     seen = world.held_to([*files.values(), *(() if prune else others.values())]).seen()
-    shares, capacity = seen.store.quotas.shares, seen.store.quotas.capacity
-    activity = {share.tenant.name: TenantActivity(seen.store.quotas.used(share)) for share in shares.tenants}
+    limits, used = seen.store.desk.limits(), seen.store.desk.used()
+    shares, capacity = limits.shares, limits.capacity
+    activity = {share.tenant.name: TenantActivity(used[share.tenant.name]) for share in shares.tenants}
     wanted = desired(shares, world.policy.quota, NAMES) if world.kueue and world.managed is not None else ()
     notes = [f"tenant {name} cannot be read: {sentence}" for name, sentence in seen.unreadable.items()]
     if not prune:

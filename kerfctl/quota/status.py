@@ -27,9 +27,9 @@ def run_status(args: argparse.Namespace) -> int:
     world = read_world(args, Also.KUEUE)
     items = {str(item["metadata"]["name"]): item for item in world.tenants or ()}
     seen = world.held_to(items.values()).seen()
-    quotas = seen.store.quotas
-    activity = activity_by_tenant(seen.store, world.workloads if world.kueue else None)
-    books = tenant_accounts(quotas.shares, quotas.capacity, activity, enforced=world.enforced)
+    limits = seen.store.desk.limits()
+    activity = activity_by_tenant(seen.store.desk, world.workloads if world.kueue else None)
+    books = tenant_accounts(limits.shares, limits.capacity, activity, enforced=world.enforced)
     live = world.kube is not None  # snapshots hold no status
     stale = {book.name: list(staleness(items[book.name], book)) if live else [] for book in books}
     amiss = queue_problems(world, books)

@@ -127,7 +127,7 @@ class Dispatcher:
             try:
                 for cluster in self._dispatch(one, before):
                     if cluster in self._workers:
-                        need = need_of(one, self._workers[cluster].worker.store)
+                        need = need_of(one, self._workers[cluster].worker.desk)
                         before.setdefault(cluster, []).append(need)
             except Conflict:
                 _LOG.debug("workload %s changed meanwhile; its change starts another round", one.key)
@@ -191,7 +191,7 @@ class Dispatcher:
         known = self._workers.get(cluster)
         if known is None:
             return Offer(cluster, "there is no connection to it")
-        return known.worker.offer(need_of(one, known.worker.store), before)
+        return known.worker.offer(need_of(one, known.worker.desk), before)
 
     def _candidates(self, check: str) -> list[str]:
         """The clusters of a check that Kueue is connected to, in its configuration's order."""

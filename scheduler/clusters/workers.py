@@ -22,6 +22,7 @@ from scheduler.core.explain import explain_misfit
 from scheduler.core.state import NodeState
 from scheduler.solver.problem import Problem
 from scheduler.solver.solve import plan
+from scheduler.state.desk import Desk
 from scheduler.state.store import Store
 
 Json = Mapping[str, Any]
@@ -35,12 +36,11 @@ class Need:
     asks: tuple[PodAsk, ...]
 
 
-def need_of(workload: Dispatchable, store: Store) -> Need:
+def need_of(workload: Dispatchable, desk: Desk) -> Need:
     """What the pods of a workload ask of a cluster. Raises WireError."""
-    names = store.names
     asks: list[PodAsk] = []
     for group in workload.groups:
-        ask = parse_pod(group.pod, names, store.policy.defaults)
+        ask = parse_pod(group.pod, desk.names, desk.policy.defaults)
         if ask.containers:
             # A worker places each pod by itself or by its own gang rules; here only room for all of them counts.
             alike = replace(ask, gang=None, gang_size=0, name=f"{workload.name}/{group.name}")
@@ -58,14 +58,14 @@ class Worker:
         self, name: str, kube: Kube, store: Store, changed: threading.Event, *, honours_pin: bool = False
     ) -> None:
         self.name = name
-        self.store = store
+        self.desk, feed = store.desk, store.feed
         self._honours_pin = honours_pin
         self._answers: dict[str, tuple[tuple[object, ...], Offer]] = {}
         kinds = ("LocalQueue", "ClusterQueue", "ResourceFlavor")
         self._kueue = Mirror(kube, {kind: path_of(kind) for kind in kinds}, changed=changed)
         self._followers = (
-            Follower(kube, paths.NODES, _then(store.replace_nodes, changed.set), _then2(store.apply_node, changed.set)),
-            Follower(kube, paths.PODS, _then(store.replace_pods, changed.set), _then2(store.apply_pod, changed.set)),
+            Follower(kube, paths.NODES, _then(feed.replace_nodes, changed.set), _then2(feed.apply_node, changed.set)),
+            Follower(kube, paths.PODS, _then(feed.replace_pods, changed.set), _then2(feed.apply_pod, changed.set)),
         )
 
     def start(self) -> None:
@@ -95,7 +95,7 @@ class Worker:
         if not need.asks:
             return Offer(self.name, flavors=flavors)
         earlier = tuple(other.workload.uid for other in before)
-        stamp = (need.workload.version, self.store.fleet.version, self.store.inventory, flavors, earlier)
+        stamp = (need.workload.version, self.desk.version, self.desk.inventory, flavors, earlier)
         known = self._answers.get(need.workload.uid)
         if known is None or known[0] != stamp:
             known = self._answers[need.workload.uid] = (stamp, self._placed(need, before, flavors))
@@ -106,12 +106,12 @@ class Worker:
         self._answers = {uid: answer for uid, answer in self._answers.items() if uid in uids}
 
     def _placed(self, need: Need, before: Sequence[Need], flavors: tuple[str, ...]) -> Offer:
-        states = self._states()
+        states = self.desk.states()
         promised = tuple(ask for other in before for ask in other.asks)
-        missing = set(plan(Problem(states, (*promised, *need.asks), self.store.policy)).unplaced)
+        missing = set(plan(Problem(states, (*promised, *need.asks), self.desk.policy)).unplaced)
         if not missing:
             return Offer(self.name, "", self._free(need.workload.classes, states), flavors)
-        if before and not plan(Problem(states, need.asks, self.store.policy)).unplaced:
+        if before and not plan(Problem(states, need.asks, self.desk.policy)).unplaced:
             names = ", ".join(other.workload.key for other in before)
             return Offer(self.name, f"its free cards are promised to {names}")
         fit = sum(ask.uid not in missing for ask in need.asks)
@@ -119,7 +119,7 @@ class Worker:
 
     def _why(self, ask: PodAsk, states: tuple[NodeState, ...]) -> str:
         """What stands in the way of a pod that fits on no node, commonest first."""
-        answers = [self.store.engine.place_on(ask, state) for state in states]
+        answers = [self.desk.place_on(ask, state) for state in states]
         misses = [answer for answer in answers if isinstance(answer, Misfit)]
         if not states:
             return "; no node of it has cards"
@@ -160,12 +160,6 @@ class Worker:
     def _classes(self, flavor: str) -> tuple[str, ...]:
         found = self._kueue.get("ResourceFlavor", flavor) or {}
         return selected_classes((found.get("spec") or {}).get("nodeLabels") or {})
-
-    def _states(self) -> tuple[NodeState, ...]:
-        names = self.store.node_names()
-        with self.store.lock:
-            states = [self.store.fleet.state(name) for name in names]
-        return tuple(state for state in states if state.cards)
 
     def _free(self, classes: tuple[str, ...], states: tuple[NodeState, ...]) -> int:
         return sum(

@@ -1,8 +1,8 @@
 """Bind, the only verb with effects: assume under the lock, post the Binding with the grant, confirm or undo.
 
-One API write binds the pod and records its grant. A refusal by the API server is undone at once. An answer that got
-lost is asked for again, and until the API server's word is known the grant stays charged: at worst capacity is held
-for a while, never given away twice.
+One API write binds the pod and records its grant. A refusal by the API server is undone at once. If the answer is
+lost, the pod is read again, and the grant stays charged until the API server confirms or rejects it: at worst capacity
+is held for a while, never given away twice.
 
 Only the leader binds. A bind belongs to the term in which it assumed: its Binding takes effect within `BIND_S` of a
 moment at which the term surely lasts that long, or never (`kerf.kube.fenced`), so the next leader can know all of it.
@@ -21,9 +21,9 @@ from kerf.values.verdict import Misfit
 from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.errors import WireError
 from kerf.wire.extender import BindQuery
-from kerf.wire.resources import parse_pod, stages_of
 from scheduler.core.explain import explain_misfit
 from scheduler.metrics import SchedulerMetrics
+from scheduler.state.binding import Assumption, Claim
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.bind")
@@ -52,71 +52,67 @@ class Binder:
         term = self._tenure.term()
         if not term:
             return self._outcome("not leading", NOT_LEADING)
-        if not self._store.begin_bind(query.uid):
+        claim = self._store.desk.claim(query.uid)
+        if claim is None:
             return self._outcome("under way", f"pod {query.namespace}/{query.name} is being bound; try again")
-        try:
-            return self._bind(query, term)
-        finally:
-            self._store.end_bind(query.uid)
+        with claim:
+            return self._bind(query, claim, term)
 
-    def _bind(self, query: BindQuery, term: int) -> str:
+    def _bind(self, query: BindQuery, claim: Claim, term: int) -> str:
         try:
-            ask, stages = self._ask(query)
+            ask, stages = self._ask(query, claim)
         except WireError as error:
             return self._outcome("invalid", str(error))
         except KubeError as error:
             return self._outcome("gone" if isinstance(error, NotFound) else "unreachable", str(error))
-        grant = self._store.assume(ask, query.node, stages)
-        if isinstance(grant, Misfit):
-            return self._outcome("conflict", f"node {query.node} filled up meanwhile: {explain_misfit(grant)}")
-        return self._post(query, grant, term)
+        assumption = claim.assume(ask, query.node, stages)
+        if isinstance(assumption, Misfit):
+            return self._outcome("conflict", f"node {query.node} filled up meanwhile: {explain_misfit(assumption)}")
+        return self._post(query, assumption, term)
 
-    def _ask(self, query: BindQuery) -> tuple[PodAsk, Stages]:
-        waiting = self._store.pending.pods.get(query.uid)
-        if waiting is not None and not waiting.problem and not waiting.gates:
-            return waiting.ask, waiting.stages
-        # Nobody binds a gated pod: the watch lags, and whoever opened the gate may have written into the pod.
+    def _ask(self, query: BindQuery, claim: Claim) -> tuple[PodAsk, Stages]:
+        if claim.known is not None:
+            return claim.known.ask, claim.known.stages
         pod = self._kube.get(paths.pod(query.namespace, query.name))
         if pod["metadata"].get("uid") != query.uid:
             raise NotFound(404, "NotFound", f"pod {query.namespace}/{query.name} was replaced by another of its name")
-        names = self._store.names
-        return parse_pod(pod, names, self._store.policy.defaults), stages_of(pod["spec"])
+        return self._store.desk.read(pod)
 
-    def _post(self, query: BindQuery, grant: Grant, term: int) -> str:
+    def _post(self, query: BindQuery, assumption: Assumption, term: int) -> str:
         def holds() -> bool:
-            return self._tenure.holds(term, BIND_S * DRIFT) and self._store.assumed(query.uid, query.node)
+            return self._tenure.holds(term, BIND_S * DRIFT) and assumption.still_held()
 
         try:
             path = paths.binding(query.namespace, query.name)
-            self._kube.create_while(path, _binding(query, grant), holds, BIND_S)
+            self._kube.create_while(path, _binding(query, assumption.grant), holds, BIND_S)
         except (Unsent, Withheld) as error:
-            return self._undo(query, error)
+            return self._undo(assumption, error)
         except (Unreachable, Busy) as error:
-            return self._ask_again(query, grant, error)
+            return self._ask_again(query, assumption, error)
         except KubeError as error:
-            return self._ask_again(query, grant, error) if error.status == 409 else self._undo(query, error)
+            return self._ask_again(query, assumption, error) if error.status == 409 else self._undo(assumption, error)
         return self._outcome("bound", "")
 
-    def _ask_again(self, query: BindQuery, grant: Grant, error: KubeError) -> str:
+    def _ask_again(self, query: BindQuery, assumption: Assumption, error: KubeError) -> str:
         """The pod may be bound or not: read it."""
         try:
             pod = self._kube.get(paths.pod(query.namespace, query.name))
         except NotFound:
-            return self._undo(query, error)
+            return self._undo(assumption, error)
         except KubeError:
             return self._unknown(error)
-        if _is_ours(pod, query, grant):
+        if _is_ours(pod, query, assumption.grant):
             return self._outcome("bound", "")
         if isinstance(error, (Unreachable, Busy)) and not pod["spec"].get("nodeName"):
             return self._unknown(error)  # the server may still be at it
-        return self._undo(query, error)
+        return self._undo(assumption, error)
 
     def _unknown(self, error: KubeError) -> str:
-        """Still charged; `placing.expire` asks until the API server's word is final."""
+        """Still charged; `placing.expire` asks until the API server confirms or rejects it."""
         return self._outcome("unknown", f"the API server did not say whether the pod is bound: {error}")
 
-    def _undo(self, query: BindQuery, error: KubeError) -> str:
-        self._store.undo(query.uid)
+    def _undo(self, assumption: Assumption, error: KubeError) -> str:
+        assumption.undo()
         if isinstance(error, (Unsent, Withheld)):
             return self._outcome("unsent", f"the binding was not sent: {error}")
         return self._outcome("refused", f"the API server refused the binding: {error}")

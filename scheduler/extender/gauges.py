@@ -1,4 +1,4 @@
-"""Gauges that are read off the store when somebody scrapes, HAMi's names among them on demand."""
+"""Gauges that are read from the store at each scrape; on demand under HAMi's names too."""
 
 from kerf.obs.metrics import Metrics
 from scheduler.metrics import SchedulerMetrics
@@ -28,7 +28,7 @@ class Gauges:
         """Set every gauge to the present."""
         for state, count in self._store.ledger.counts().items():
             self._metrics.tenants.labels(state.value).set(count)
-        self._metrics.waiting.set(len(self._store.pending.pods))
+        self._metrics.waiting.set(len(self._store.desk.waiting()))
         if self._hami:
             self._hami.refresh(self._store)
 
@@ -57,14 +57,12 @@ class _HamiGauges:
     def refresh(self, store: Store) -> None:
         for gauge in self._all:
             gauge.clear()
-        for name in store.node_names():
+        for name in store.desk.node_names():
             self._cards(store, name)
             self._pods(store, name)
 
     def _cards(self, store: Store, name: str) -> None:
-        with store.lock:
-            cards = store.fleet.state(name).cards
-        for state in cards:
+        for state in store.desk.state(name).cards:
             card, used = state.card, state.used
             labels = (_ZONE, name, card.id, str(card.index), card.model)
             self._limit.labels(*labels).set(card.memory_mib * _MIB)
@@ -75,9 +73,9 @@ class _HamiGauges:
             self._mem_ratio.labels(*labels).set(used.memory_mib / card.memory_mib if card.memory_mib else 0)
 
     def _pods(self, store: Store, name: str) -> None:
-        for tenant in store.ledger.on_node(name):
-            namespace, _, pod = tenant.key.partition("/")
-            for card, use in tenant.uses.items():
+        for booking in store.ledger.on_node(name):
+            namespace, _, pod = booking.key.partition("/")
+            for card, use in booking.uses.items():
                 labels = (_ZONE, namespace, name, pod, "0", card)
                 self._pod_mem.labels(*labels).set(use.memory_mib * _MIB)
                 self._pod_core.labels(*labels).set(use.cores)

@@ -1,8 +1,8 @@
-"""The quota controller: the leader's loop that makes the cluster say what the shares are.
+"""The quota controller: the leader's loop that writes the shares into the cluster.
 
 Observe (the keeper's shares, Kueue's objects, workloads), decide (`scheduler.quota`, pure), apply: labels of classes
 on nodes, Kueue's objects by server-side apply, the status of every TenantQuota, evictions where a file asks for them.
-Whatever fails (Kueue's webhooks are down for every restart of its manager) is tried again with a growing pause.
+What fails (Kueue's webhooks are down for every restart of its manager) is retried with a growing pause.
 """
 
 import logging
@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError, NotFound
 from kerf.kube.mirror import Mirror
+from kerf.obs.loop import Loop, run_every
 from kerf.values.node import Node
 from kerf.values.policy import QuotaEngine
 from kerf.wire import kueue
@@ -28,16 +30,15 @@ from scheduler.kueue.status import StatusWriter
 from scheduler.metrics import QuotaMetrics
 from scheduler.placing.wake import wake_scheduler
 from scheduler.quota.accounts import tenant_accounts
-from scheduler.quota.capacity import Capacity
 from scheduler.quota.objects import Change, changes, desired
 from scheduler.quota.shares import Shares
+from scheduler.state.answers import Limits
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.quota")
-LOOK_S = 0.25
-BOOKS_S = 1.0
-"""Between two looks at all workloads and pods."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
+LOOP = Loop("quota", every_s=0.25, longest_pause_s=15.0, expected=(KubeError,))
+ACCOUNTS_S = 1.0
+"""Between two comparisons with all workloads and pods."""
 WRITERS = 8
 """Nodes labelled at once: the first round labels the whole fleet."""
 WORKLOADS = f"{kueue.ROOT}/workloads"
@@ -55,7 +56,7 @@ class QuotaController:
         metrics: QuotaMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
+        self._desk = store.desk
         self._kube = kube
         self._keeper = keeper
         self._metrics = metrics
@@ -66,79 +67,65 @@ class QuotaController:
         self._workloads = Mirror(kube, {"Workload": WORKLOADS})
         self._status = StatusWriter(kube, keeper, clock)
         self._overdraft = Overdraft(store, kube)
-        self._pause, self._not_before = FIRST_PAUSE_S, 0.0
+        self._following = False
         self._labelled = -1
-        self._books_due = 0.0
+        self._accounts_due = 0.0
         self._limits: object = None
 
     def run(self, stop: threading.Event) -> None:
-        """Act until told to stop."""
+        """Act until stopped."""
         mirrors = (self._managed, self._workloads)
-        following = False
-        while not stop.wait(LOOK_S):
-            if self._engine is QuotaEngine.KUEUE and not following:
-                following = True
-                for mirror in mirrors:
-                    mirror.start()
-            try:
-                self.run_once()
-            except KubeError as error:
-                self._wait_after(error)
-            except Exception as error:  # noqa: BLE001 (a defect in one round must not end quota)
-                _LOG.exception("quota round failed")
-                self._wait_after(error)
+        loop = replace(LOOP, failures=self._metrics.failures)
+        run_every(loop, self._round, stop)
         for mirror in mirrors:
             mirror.stop()
 
     def run_once(self) -> None:
         """One round. Raises KubeError for what could not be written."""
-        if not self._keeper.ready or self._clock() < self._not_before:
+        if not self._keeper.ready:
             return
-        with self._store.lock:
-            shares, capacity = self._store.quotas.shares, self._store.quotas.capacity
-        self._label_nodes()
+        limits = self._desk.limits()
+        self._label_nodes(limits)
         if self._engine is QuotaEngine.KUEUE and not (self._managed.synced and self._workloads.synced):
             return
         try:
             if self._engine is QuotaEngine.KUEUE:
-                self._apply(shares)
+                self._apply(limits.shares)
         finally:
-            self._keep_books(shares, capacity)
-        self._wake()
-        self._pause = FIRST_PAUSE_S
+            self._keep_accounts(limits)
+        self._wake(limits)
 
     # ---- inside
-    def _keep_books(self, shares: Shares, capacity: Capacity) -> None:
-        """Compare what tenants may have with what they hold, tell them, and take back what is too much."""
-        if self._clock() < self._books_due:
+    def _round(self) -> None:
+        if self._engine is QuotaEngine.KUEUE and not self._following:
+            self._following = True
+            for mirror in (self._managed, self._workloads):
+                mirror.start()
+        self.run_once()
+
+    def _keep_accounts(self, limits: Limits) -> None:
+        """Compare what tenants may have with what they hold, report it, and evict what is too much."""
+        if self._clock() < self._accounts_due:
             return
-        self._books_due = self._clock() + BOOKS_S
+        self._accounts_due = self._clock() + ACCOUNTS_S
         workloads = self._workloads.items() if self._engine is QuotaEngine.KUEUE else None
-        seen = activity_by_tenant(self._store, workloads)
-        books = tenant_accounts(shares, capacity, seen, enforced=self._engine is QuotaEngine.KERF)
-        self._metrics.show(books)
-        self._status.write(books, self._keeper.unreadable)
+        activity = activity_by_tenant(self._desk, workloads)
+        accounts = tenant_accounts(limits.shares, limits.capacity, activity, enforced=self._engine is QuotaEngine.KERF)
+        self._metrics.show(accounts)
+        self._status.write(accounts, self._keeper.unreadable)
         self._overdraft.run_once(workloads)
 
     @property
     def _engine(self) -> QuotaEngine:
-        return self._store.policy.quota.engine
+        return self._desk.policy.quota.engine
 
-    def _wait_after(self, error: Exception) -> None:
-        _LOG.warning("quota: %s; again in %.1f s", error, self._pause)
-        self._metrics.failures.inc()
-        self._not_before = self._clock() + self._pause
-        self._pause = min(self._pause * 2, LONGEST_PAUSE_S)
-
-    def _label_nodes(self) -> None:
-        """Every node says its classes, so that flavors and selectors find it. Not while nobody has a quota."""
-        inventory = self._store.inventory
-        with self._store.lock:
-            active = self._store.quotas.active
-        if not active or inventory == self._labelled:
+    def _label_nodes(self, limits: Limits) -> None:
+        """Label every node with its classes, for flavors and selectors. Not as long as there is no quota."""
+        inventory = self._desk.inventory
+        if not limits.active or inventory == self._labelled:
             return
         with ThreadPoolExecutor(WRITERS, "class-labels") as pool:
-            list(pool.map(self._label, self._store.node_values()))
+            list(pool.map(self._label, self._desk.nodes()))
         self._labelled = inventory
 
     def _label(self, node: Node) -> None:
@@ -153,14 +140,14 @@ class QuotaController:
         live = self._managed.items()
         if not shares.tenants and not live:
             return
-        names = self._store.names
+        names = self._desk.names
         failed: KubeError | None = None
-        for change in changes(desired(shares, self._store.policy.quota, names), live):
+        for change in changes(desired(shares, self._desk.policy.quota, names), live):
             try:
                 apply_change(self._kube, change)
             except KubeError as error:
                 if change.key[0] == "LocalQueue" and isinstance(error, NotFound):
-                    continue  # its namespace is not there yet: no reason to wait with anything else
+                    continue  # its namespace does not exist yet; everything else goes on
                 failed = failed or error
             else:
                 self._metrics.writes.labels(change.action).inc()
@@ -168,15 +155,13 @@ class QuotaController:
         if failed is not None:
             raise failed
 
-    def _wake(self) -> None:
+    def _wake(self, limits: Limits) -> None:
         """Limits have changed: what kube-scheduler holds back may fit now."""
-        with self._store.lock:
-            book = self._store.quotas
-            limits = (book.shares, tuple(sorted(book.hard.items())), book.enforced)
-            waits, names = bool(self._store.pending.pods), self._store.node_names()
-        if self._limits is not None and limits != self._limits and waits and names:
+        now = (limits.shares, tuple(sorted(limits.hard.items())), limits.enforced)
+        names = self._desk.node_names()
+        if self._limits is not None and now != self._limits and names and self._desk.waiting():
             wake_scheduler(self._kube, names[0], f"quota-{self._clock():.3f}")
-        self._limits = limits
+        self._limits = now
 
 
 def apply_change(kube: Kube, change: Change) -> None:

@@ -1,7 +1,7 @@
 """The AdmissionCheck `kerf-gpu-fit`: Kueue admits nothing that no card can hold.
 
 For every workload that has its quota, the placement engine looks for places on the live cards and holds them for a
-while. Ready: the places are held and the pods are told whose they are (annotation `kerf.dev/admission`). Pending: not
+while. Ready: the places are held and the pods get their workload's uid (annotation `kerf.dev/admission`). Pending: not
 now, with the scheduler's explanation; Ready follows as soon as there is room. Retry: it has waited so long that Kueue
 should give its quota to others. Rejected: no card here ever could.
 """
@@ -19,21 +19,21 @@ from typing import Any
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError, NotFound
 from kerf.kube.mirror import Mirror
+from kerf.obs.loop import Loop, run_every
 from kerf.values.policy import QuotaEngine
 from kerf.wire import kueue
 from kerf.wire.classes import PRESENT, class_label
 from kerf.wire.errors import WireError
-from kerf.wire.resources import ADMISSION, parse_pod, stages_of
+from kerf.wire.resources import ADMISSION
 from scheduler.core.eligible import is_eligible
 from scheduler.core.place import hardness
 from scheduler.metrics import QuotaMetrics
-from scheduler.state.held_places import Member, NoPlace
+from scheduler.state.answers import Member, NoPlace
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.fit")
-EVERY_S = 0.5
-BREATH_S = 0.1
-"""Between two rounds: every answer stirs the workloads, and each round goes through all of them."""
+LOOP = Loop("fit", every_s=0.5, rest_s=0.1, first_pause_s=0.5, longest_pause_s=2.0, expected=(KubeError,))
+"""It rests, because every answer changes the workloads and each round goes through all of them."""
 HOLD_S = 60.0
 """How long places are held for pods that do not come; by then they compete like any other pod."""
 LONGEST_PATIENCE_S = 8.0
@@ -64,7 +64,7 @@ class FitCheck:
     def __init__(
         self, store: Store, kube: Kube, metrics: QuotaMetrics, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._store = store
+        self._desk = store.desk
         self._kube = kube
         self._metrics = metrics
         self._clock = clock
@@ -72,32 +72,14 @@ class FitCheck:
         self._checks = Mirror(kube, {"AdmissionCheck": kueue.path_of("AdmissionCheck")})
         self._answers: dict[str, _Answer] = {}
         self._refused: dict[str, tuple[float, str]] = {}
-        """Since when a workload is told why it waits, and in which words."""
+        """Since when a workload waits, and the reason that was last written."""
         self._holding: set[str] = set()
+        self._following = False
         self._writers = ThreadPoolExecutor(WRITERS, "fit-check")
 
     def run(self, stop: threading.Event) -> None:
-        """Answer until told to stop."""
-        following = False
-        while not stop.is_set():
-            self._workloads.changed.wait(EVERY_S)
-            self._workloads.changed.clear()
-            if self._store.policy.quota.engine is not QuotaEngine.KUEUE:
-                stop.wait(EVERY_S)
-                continue
-            if not following:
-                following = True
-                self._workloads.start()
-                self._checks.start()
-            try:
-                self.run_once()
-                stop.wait(BREATH_S)
-            except KubeError as error:
-                _LOG.warning("fit check: %s", error)
-                stop.wait(EVERY_S)
-            except Exception:  # noqa: BLE001 (one workload's defect must not stop admission)
-                _LOG.exception("fit check failed")
-                stop.wait(EVERY_S)
+        """Answer until stopped."""
+        run_every(LOOP, self._round, stop, self._workloads.changed)
         self._workloads.stop()
         self._checks.stop()
         self._writers.shutdown(cancel_futures=True)
@@ -120,6 +102,15 @@ class FitCheck:
             write.result()
 
     # ---- inside
+    def _round(self) -> None:
+        if self._desk.policy.quota.engine is not QuotaEngine.KUEUE:
+            return
+        if not self._following:
+            self._following = True
+            self._workloads.start()
+            self._checks.start()
+        self.run_once()
+
     def _activate(self) -> None:
         """Kueue uses a check only once its controller says that it is there."""
         for check in self._checks.items():
@@ -142,14 +133,13 @@ class FitCheck:
         alive = {str(w["metadata"]["uid"]) for w in workloads if kueue.is_true(w, "QuotaReserved")}
         alive -= {str(w["metadata"]["uid"]) for w in workloads if kueue.is_over(w)}
         for uid in self._holding - alive:
-            with self._store.lock:
-                self._store.held_places.drop(uid)
+            self._desk.drop_places(uid)
         self._holding &= alive
         self._answers = {uid: answer for uid, answer in self._answers.items() if uid in alive}
         self._refused = {uid: entry for uid, entry in self._refused.items() if uid in alive}
 
     def _asks_now(self, uid: str, workload: Json) -> bool:
-        """Not answered yet, asking anew with another quota, or answered and Kueue still does not show it."""
+        """Not answered yet, asking again with another quota, or answered and Kueue still does not show it."""
         known = self._answers.get(uid)
         if known is None or known.reserved != kueue.admitted_at(workload):
             return True
@@ -159,11 +149,10 @@ class FitCheck:
         """What to write, None when all is said."""
         known = self._answers.get(uid)
         if known is not None and known.state == "Ready" and known.reserved == kueue.admitted_at(workload):
-            return known  # its pods may have taken their places: others would be nobody's
+            return known  # its pods may have taken their places: new reservations would have no owner
         members, annotated, problem = self._members(workload)
         if problem is None and members:
-            with self._store.lock:
-                problem = self._store.held_places.hold(uid, members, self._clock() + HOLD_S)
+            problem = self._desk.hold_places(uid, members, self._clock() + HOLD_S)
         if problem is None:
             self._holding.add(uid)
             updates = [{"name": name, "annotations": {ADMISSION: uid}} for name in annotated]
@@ -177,24 +166,23 @@ class FitCheck:
 
         Retry carries no `requeueAfterSeconds`: Kueue (0.19) would keep the quota for that long.
         """
-        since, told = self._refused.get(uid, (self._clock(), ""))
+        since, before = self._refused.get(uid, (self._clock(), ""))
         patience = min(2.0 ** min(kueue.retries(workload), 10), LONGEST_PATIENCE_S)
         if self._clock() - since >= patience:
             self._refused.pop(uid, None)
             return _Answer("Retry", sentence)
         self._refused[uid] = (since, sentence)
-        return _Answer("Pending", sentence) if told != sentence else None
+        return _Answer("Pending", sentence) if before != sentence else None
 
     def _members(self, workload: Json) -> tuple[list[Member], list[str], NoPlace | None]:
         """The workload's pods that ask for cards, the names of their podsets, or why they cannot be read."""
-        names = self._store.names
+        names = self._desk.names
         members: list[Member] = []
         annotated = []
         for name, count, template, classes in kueue.podsets_of(workload, names):
             pod = _pod(workload, name, template, classes)
             try:
-                ask = parse_pod(pod, names, self._store.policy.defaults)
-                stages = stages_of(pod["spec"])
+                ask, stages = self._desk.read(pod)
             except WireError as error:
                 return [], [], NoPlace(str(error), final=True)
             if not ask.containers:

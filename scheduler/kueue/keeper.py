@@ -1,4 +1,4 @@
-"""Keeps the store's quota book true: TenantQuotas, ResourceQuotas and live cards in, limits out.
+"""Keeps the store's limits up to date: TenantQuotas, ResourceQuotas and live cards in, limits out.
 
 Every replica has one, because every replica answers filter; writing to the cluster is the quota controller's part.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from kerf.obs.loop import Loop, run_every
 from kerf.values.policy import QuotaEngine
 from kerf.values.quota import TenantQuota
 from kerf.wire.errors import WireError
@@ -22,20 +23,22 @@ from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.quota")
 Json = dict[str, Any]
-LOOK_S = 0.25
+LOOP = Loop("quota", every_s=0.25)
+"""A round that fails leaves the limits in force: they are better than none."""
 
 
 class QuotaKeeper:
     """Follows the objects (`replace_…`, `change_…` are a Follower's callbacks) and installs what they mean."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store = store
+        self._desk = store.desk
+        self._feed = store.feed
         self._clock = clock
         self._lock = threading.Lock()
         self._changed = threading.Event()
         self._tenants: dict[str, TenantQuota] = {}
         self._hard: dict[tuple[str, str], Json] = {}
-        self._window = PeakWindow(store.policy.quota.shrink_after_s)
+        self._window = PeakWindow(store.desk.policy.quota.shrink_after_s)
         self._seen: object = None
         self._listed = False
         self.generations: dict[str, int] = {}
@@ -85,22 +88,16 @@ class QuotaKeeper:
 
     # ---- the loop
     def run(self, stop: threading.Event) -> None:
-        """Refresh whenever something changed, until told to stop."""
-        while not stop.is_set():
-            self._changed.wait(LOOK_S)
-            self._changed.clear()
-            try:
-                self.refresh()
-            except Exception:  # noqa: BLE001 (yesterday's limits are better than none)
-                _LOG.exception("quota was not refreshed; the limits in force stay")
+        """Refresh whenever something changed, until stopped."""
+        run_every(LOOP, self.refresh, stop, self._changed)
 
     def refresh(self) -> None:
         """Install the limits that the objects and the cards mean now, if any of them changed."""
         with self._lock:
             listed, tenants = self._listed, dict(self._tenants)
             hard = list(self._hard.values())
-        policy, now = self._store.policy, self._clock()
-        names = self._store.names
+        policy, now = self._desk.policy, self._clock()
+        names = self._desk.names
         limits = parse_hard(hard, names)
         off = policy.quota.engine is QuotaEngine.OFF
         if not (listed or off):
@@ -109,15 +106,15 @@ class QuotaKeeper:
             tenants = {}
         self._window = replace(self._window, seconds=policy.quota.shrink_after_s)
         settles = self._window.settles_at(now)
-        seen = (tenants, limits, policy, self._store.inventory, settles)
+        seen = (tenants, limits, policy, self._desk.inventory, settles)
         if seen == self._seen:
             return
         self._seen = seen
-        found = capacity(self._store.node_values(), policy) if tenants or limits else {}
+        found = capacity(self._desk.nodes(), policy) if tenants or limits else {}
         self._window = self._window.after(now, found)
         shares = divide(tenants.values(), self._window.capacity, conflicts(tenants.values()))
         enforced = policy.quota.engine is QuotaEngine.KERF
-        self._store.set_quota(shares, self._window.capacity, limits, enforced=enforced)
+        self._feed.set_quota(shares, self._window.capacity, limits, enforced=enforced)
 
     def _read(self, item: Mapping[str, Any]) -> None:
         meta = item.get("metadata") or {}

@@ -14,29 +14,28 @@ from kerf.kube.errors import NotFound
 from kerf.kube.evict import AlreadyGone, Evicted, NotEvicted, evict
 from kerf.wire import kueue
 from scheduler.quota.evict import Running, victims
-from scheduler.state.bookings import State
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.quota")
 Json = Mapping[str, Any]
 Workloads = Sequence[Json]
 TAKEN = "kerf.dev/quota-evicted"
-"""Annotation of a workload that Kerf deactivated: whoever leads activates it again."""
+"""Annotation of a workload that Kerf deactivated: the leader activates it again."""
 
 
 class Overdraft:
     """One decision a round, so that the next round sees what it did."""
 
     def __init__(self, store: Store, kube: Kube) -> None:
-        self._store = store
+        self._desk = store.desk
         self._kube = kube
         self._asked: set[str] = set()
-        """Pods that were told to go and are still ending."""
+        """Pods that were evicted and are still terminating."""
 
     def run_once(self, workloads: Workloads | None) -> None:
-        """Evict who has to go; `workloads` are Kueue's, None without Kueue. Raises KubeError."""
+        """One round of evictions; `workloads` are Kueue's, None without Kueue. Raises KubeError."""
         if workloads is None:
-            running = self._pods()
+            running = self._desk.running()
             self._asked &= {one.name for one in running}
             for one in self._victims(running):
                 if one.name not in self._asked:
@@ -47,20 +46,10 @@ class Overdraft:
             self._deactivate(one)
 
     def _victims(self, running: Iterable[Running]) -> tuple[Running, ...]:
-        with self._store.lock:
-            shares, capacity = self._store.quotas.shares, self._store.quotas.capacity
-        return victims(capacity, shares, running) if shares.tenants else ()
+        limits = self._desk.limits()
+        return victims(limits.capacity, limits.shares, running) if limits.shares.tenants else ()
 
     # ---- without Kueue
-    def _pods(self) -> list[Running]:
-        with self._store.lock:
-            book = self._store.quotas
-            return [
-                Running(f"{t.key}/{t.uid}", owner, book.usage_of(t.uid).by, t.created, t.priority)
-                for t in self._store.bookings.values()
-                if t.state is State.CONFIRMED and (owner := book.owner(t.key.partition("/")[0]))
-            ]
-
     def _evict(self, one: Running) -> None:
         key, _, uid = one.name.rpartition("/")
         match evict(self._kube, key, uid):
@@ -74,9 +63,7 @@ class Overdraft:
 
     # ---- with Kueue
     def _admitted(self, workloads: Workloads) -> list[Running]:
-        names = self._store.names
-        with self._store.lock:
-            shares = self._store.quotas.shares
+        names, shares = self._desk.names, self._desk.limits().shares
         tenant_of = {name: share.tenant.name for share in shares.tenants for name in share.tenant.namespaces}
         found = []
         for workload in workloads:
@@ -89,7 +76,11 @@ class Overdraft:
 
     def _deactivate(self, one: Running) -> None:
         self._patch(one.name, {"metadata": {"annotations": {TAKEN: "true"}}, "spec": {"active": False}})
-        _LOG.info("workload %s goes back to its queue: %s borrows what the cards no longer give", one.name, one.tenant)
+        _LOG.info(
+            "workload %s goes back to its queue: tenant %s is over its guarantee and capacity was lost",
+            one.name,
+            one.tenant,
+        )
 
     def _reactivate(self, workloads: Workloads) -> None:
         """Activate what Kueue has taken back."""

@@ -1,9 +1,9 @@
 """The planner's loop: when pods were refused or a gang waits, plan the pending set jointly and let filter follow.
 
-A plan is advice: its node gets the top score. A gang's plan is more: every member's place is reserved at once, or none
-is, so two gangs can never hold half of what the other needs. Every place is checked again on the live state under the
-lock before it is adopted. kube-scheduler does not know that a reservation was made, so one annotation on one node
-(`kerf.dev/plan`) tells it that the world has changed; that is one write a plan, not one a pod.
+A plan is advice: its node gets the top score. A gang's plan is more: every member's place is reserved, or none is, so
+two gangs can never hold half of what the other needs. Every place is checked again on the live state before it is
+reserved; a plan that cannot be adopted is made again. kube-scheduler does not know of reservations, so one annotation
+on one node (`kerf.dev/plan`) wakes it: one write a plan, not one a pod.
 """
 
 import hashlib
@@ -11,108 +11,71 @@ import logging
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass
 
 from kerf.kube.client import Kube
+from kerf.obs.loop import Loop, run_every
 from kerf.values.ask import PodAsk
-from kerf.values.verdict import Misfit
-from scheduler.core.state import NodeState
 from scheduler.metrics import SchedulerMetrics
 from scheduler.placing.wake import wake_scheduler
-from scheduler.solver.problem import Assignment, Plan, Problem
+from scheduler.solver.problem import Assignment, Plan, Problem, rooms_of
 from scheduler.solver.solve import plan
-from scheduler.state.pending import Waiting
+from scheduler.state.answers import Candidate
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.planner")
-DEBOUNCE_S = 0.1
+LOOP = Loop("planner", every_s=5.0, settle_s=0.1)
 """Arrivals and departures come in bursts; one plan serves a burst."""
-LONGEST_WAIT_S = 5.0
-NODES_A_HOLD = 200
-"""Nodes read in one hold of the lock, so that a filter never waits for 5,000."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+"""Before the same problem is planned again, after its plan could not be adopted."""
 
 
 class Planner:
     """Plans in a thread of its own; CP-SAT releases the interpreter while it searches."""
 
-    def __init__(self, store: Store, kube: Kube, metrics: SchedulerMetrics) -> None:
-        self._store = store
+    def __init__(
+        self, store: Store, kube: Kube, metrics: SchedulerMetrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._desk = store.desk
+        self._planning = store.planning
+        self._ledger = store.ledger
         self._kube = kube
         self._metrics = metrics
+        self._clock = clock
         self._last = ""
+        """The problem that was planned last."""
+        self._plans = 0
+        self._failed = ""
+        """The problem whose plan could not be adopted, which is planned again at `_retry_at`."""
+        self._retry_at = 0.0
+        self._pause = FIRST_PAUSE_S
 
     def run(self, stop: threading.Event) -> None:
-        """Plan whenever something changed and pods wait, until told to stop."""
-        while not stop.is_set():
-            self._store.pending.changed.wait(LONGEST_WAIT_S)
-            if stop.wait(DEBOUNCE_S):
-                return
-            self._store.pending.changed.clear()
-            try:
-                self.run_once()
-            except Exception:  # noqa: BLE001 (a plan is advice; placement goes on without)
-                _LOG.exception("planning failed; greedy placement goes on")
+        """Plan whenever something changed and pods wait, until stopped."""
+        run_every(LOOP, self.run_once, stop, self._desk.changed)
 
     def run_once(self) -> None:
         """One round: read, plan, adopt."""
-        settings = self._store.policy.planner
+        settings = self._desk.policy.planner
         if not settings.enabled:
             return
-        asks = self._candidates(settings.max_pods)
-        if not asks:
-            self._store.pending.set_plan({}, {})
+        chosen = choose(self._planning.candidates(), self._ledger.gang_members(), settings.max_pods)
+        if not chosen.asks:
+            self._last = ""  # what is reserved now may expire, and is planned again then
+            self._planning.set_plan({}, chosen.notes)
             return
-        problem = Problem(
-            nodes=self._states(),
-            asks=tuple(asks),
-            policy=self._store.policy,
-            running=tuple(sorted(self._store.ledger.gang_members().items())),
-            offered=self._store.pending.offered({ask.uid for ask in asks}),
-        )
+        problem = self._planning.problem(chosen.asks)
         digest = _digest(problem)
-        if digest == self._last:
+        if digest == self._last or (digest == self._failed and self._clock() < self._retry_at):
             return
         self._last = digest
-        self._adopt(asks, plan(problem))
+        self._adopt(problem, plan(problem), chosen.notes)
 
-    def _candidates(self, most: int) -> list[PodAsk]:
-        """Refused pods and complete gangs, most important and oldest first."""
-        with self._store.lock:
-            waiting = [
-                w
-                for w in self._store.pending.pods.values()
-                if not w.problem and not w.gates and not isinstance(self._store.quotas.narrow(w.ask), Misfit)
-            ]
-            refused = set(self._store.pending.refused)
-            running = self._store.ledger.gang_members()
-        gangs: dict[str, list[Waiting]] = defaultdict(list)
-        chosen: list[Waiting] = []
-        for one in waiting:
-            ask = self._store.pending.sized(one.ask)
-            if self._store.reservation(ask.uid):
-                continue
-            if ask.gang and ask.gang_size > 1:
-                gangs[ask.gang].append(one)
-            elif ask.uid in refused:
-                chosen.append(one)
-        for gang, members in sorted(gangs.items()):
-            size = self._store.pending.sized(members[0].ask).gang_size
-            if len(members) + running.get(gang, 0) >= size:
-                chosen.extend(members)
-        chosen.sort(key=lambda w: (-w.ask.priority, w.created, w.ask.key, w.ask.uid))
-        return [self._store.pending.sized(w.ask) for w in _cut(chosen, most)]
-
-    def _states(self) -> tuple[NodeState, ...]:
-        names = self._store.node_names()
-        states: list[NodeState] = []
-        for start in range(0, len(names), NODES_A_HOLD):
-            with self._store.lock:
-                found = (self._store.fleet.state(name) for name in names[start : start + NODES_A_HOLD])
-                states.extend(state for state in found if state.cards)
-        return tuple(states)
-
-    def _adopt(self, asks: list[PodAsk], answer: Plan) -> None:
+    # ---- inside
+    def _adopt(self, problem: Problem, answer: Plan, notes: dict[str, str]) -> None:
         gangs: dict[str, list[tuple[PodAsk, Assignment]]] = defaultdict(list)
-        by_uid = {ask.uid: ask for ask in asks}
+        by_uid = {ask.uid: ask for ask in problem.asks}
         planned: dict[str, str] = {}
         for assignment in answer.assignments:
             ask = by_uid[assignment.pod_uid]
@@ -120,33 +83,37 @@ class Planner:
                 gangs[ask.gang].append((ask, assignment))
             else:
                 planned[ask.uid] = assignment.node
-        notes = {
-            ask.gang: f"gang {ask.gang} waits: its {ask.gang_size} pods do not fit together now"
-            for ask in asks
-            if ask.gang and ask.gang not in gangs
-        }
-        until = time.monotonic() + self._store.policy.planner.gang_timeout_s
-        held = [gang for gang, members in sorted(gangs.items()) if self._reserve(members, until)]
-        self._store.pending.set_plan(planned, notes)
+        until = self._clock() + problem.policy.planner.gang_timeout_s
+        refused = {gang: self._reserve(members, until) for gang, members in sorted(gangs.items())}
+        not_adopted = {gang: why for gang, why in refused.items() if why}
+        notes = {**_notes(problem, gangs), **notes}
+        notes |= {gang: f"gang {gang} waits: its plan was not adopted: {why}" for gang, why in not_adopted.items()}
+        self._planning.set_plan(planned, notes)
         self._count(answer)
-        if held or planned:
-            wake_scheduler(self._kube, next(iter(answer.assignments)).node, self._last)
+        if planned or len(not_adopted) < len(gangs):
+            self._plans += 1
+            wake_scheduler(self._kube, next(iter(answer.assignments)).node, f"{self._last}-{self._plans}")
+        if not_adopted:
+            self._plan_again()
+        else:
+            self._failed, self._pause = "", FIRST_PAUSE_S
 
-    def _reserve(self, members: list[tuple[PodAsk, Assignment]], until: float) -> bool:
-        """Hold every member's place, or none."""
-        held: list[str] = []
-        with self._store.lock:
-            for ask, assignment in members:
-                waiting = self._store.pending.pods.get(ask.uid)
-                grant = self._store.place(ask, assignment.node, waiting.stages if waiting else ())
-                if waiting is None or isinstance(grant, Misfit):
-                    for uid in held:
-                        self._store.drop_reservation(uid)
-                    return False
-                self._store.reserve(ask, assignment.node, grant, waiting.stages, until)
-                held.append(ask.uid)
-        _LOG.info("gang %s: %d places are held", members[0][0].gang, len(held))
-        return True
+    def _reserve(self, members: list[tuple[PodAsk, Assignment]], until: float) -> str:
+        """Reserve every member's place, or none and say why."""
+        gang = members[0][0].gang
+        why = self._planning.reserve_all(members, until)
+        if why:
+            _LOG.warning("gang %s: the plan was not adopted: %s", gang, why)
+        else:
+            _LOG.info("gang %s: reserved %d places", gang, len(members))
+        return why
+
+    def _plan_again(self) -> None:
+        """Forget the problem, so that it is planned again: at once if it changes, else after a growing pause."""
+        if self._failed == self._last:
+            self._pause = min(self._pause * 2, LONGEST_PAUSE_S)
+        self._failed, self._last = self._last, ""
+        self._retry_at = self._clock() + self._pause
 
     def _count(self, answer: Plan) -> None:
         self._metrics.plans.labels(answer.adopted).inc()
@@ -158,10 +125,51 @@ class Planner:
             _LOG.error("the checker refused the solver's answer (%s); greedy's was taken", answer.rejected)
 
 
-def _cut(chosen: list[Waiting], most: int) -> list[Waiting]:
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The pods to plan, most important and oldest first, and why complete gangs are not among them."""
+
+    asks: tuple[PodAsk, ...]
+    notes: dict[str, str]
+
+
+def choose(candidates: Iterable[Candidate], running: Mapping[str, int], most: int) -> Chosen:
+    """Refused pods and complete gangs. A gang with a member that quota refuses waits whole."""
+    gangs: dict[str, list[Candidate]] = defaultdict(list)
+    chosen: list[Candidate] = []
+    for one in candidates:
+        if one.ask.gang and one.ask.gang_size > 1:
+            gangs[one.ask.gang].append(one)
+        elif one.refused and not one.over_quota:
+            chosen.append(one)
+    notes: dict[str, str] = {}
+    for gang, members in sorted(gangs.items()):
+        if len(members) + running.get(gang, 0) < members[0].ask.gang_size:
+            continue
+        over = next((one.over_quota for one in members if one.over_quota), "")
+        if over:
+            notes[gang] = f"gang {gang} waits: {over}"
+        else:
+            chosen.extend(members)
+    chosen.sort(key=lambda one: (-one.ask.priority, one.waiting.created, one.ask.key, one.ask.uid))
+    return Chosen(tuple(one.ask for one in _cut(chosen, most)), notes)
+
+
+def _notes(problem: Problem, placed: Container[str]) -> dict[str, str]:
+    """Why the gangs that the plan does not place have to wait."""
+    notes = {}
+    for ask in problem.asks:
+        if ask.gang and ask.gang not in placed:
+            rooms = [problem.quotas[i].owner for i in rooms_of(problem.quotas, ask)]
+            within = f" within what is left of the quota of {' and '.join(rooms)}" if rooms else ""
+            notes[ask.gang] = f"gang {ask.gang} waits: its {ask.gang_size} pods do not fit together now{within}"
+    return notes
+
+
+def _cut(chosen: list[Candidate], most: int) -> list[Candidate]:
     """The first pods, never half a gang. The first gang is planned whatever its size."""
-    kept: list[Waiting] = []
-    gangs: dict[str, list[Waiting]] = defaultdict(list)
+    kept: list[Candidate] = []
+    gangs: dict[str, list[Candidate]] = defaultdict(list)
     for one in chosen:
         gangs[one.ask.gang or one.ask.uid].append(one)
     for members in gangs.values():
@@ -172,5 +180,5 @@ def _cut(chosen: list[Waiting], most: int) -> list[Waiting]:
 
 def _digest(problem: Problem) -> str:
     offered = [(uid, sorted(names)) for uid, names in problem.offered]
-    text = repr((problem.nodes, problem.asks, problem.policy, problem.running, offered))
+    text = repr((problem.nodes, problem.asks, problem.policy, problem.running, offered, problem.quotas))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

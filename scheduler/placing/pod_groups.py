@@ -1,4 +1,4 @@
-"""What the cluster's PodGroups say of gang sizes, for pods that name a group without its size."""
+"""Gang sizes from the cluster's PodGroups, for pods that name a group without its size."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,18 +18,18 @@ def group_size(item: Mapping[str, Any]) -> tuple[str, int] | None:
 
 
 class PodGroups:
-    """Keeps the store's gang sizes true to the PodGroup objects."""
+    """Feeds the sizes of PodGroup objects to the store."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._feed = store.feed
 
     def replace(self, items: list[dict[str, Any]]) -> None:
         """The whole list."""
         found = [group for item in items if (group := group_size(item)) is not None]
-        self._store.pending.set_gang_sizes(dict(found))
+        self._feed.set_gang_sizes(dict(found))
 
     def change(self, kind: str, item: dict[str, Any]) -> None:
         """One event."""
         group = group_size(item)
         if group is not None:
-            self._store.pending.set_gang_size(group[0], 0 if kind == "DELETED" else group[1])
+            self._feed.set_gang_size(group[0], 0 if kind == "DELETED" else group[1])

@@ -1,4 +1,4 @@
-"""Tell kube-scheduler that something changed: it tries refused pods again on any event of a node."""
+"""Wake kube-scheduler when something changed: it retries refused pods on any event of a node."""
 
 import logging
 import threading
@@ -24,16 +24,16 @@ def wake_scheduler(kube: Kube, node: str, token: str) -> None:
 class WakeOnElection:
     """Wakes kube-scheduler once, when a term begins.
 
-    Planner and preemption look after refused pods, and a new leader knows of no refusals before these pods are tried
-    again, which kube-scheduler on its own does after minutes.
+    Planner and preemption work on refused pods, and a new leader knows of no refusals before kube-scheduler retries
+    these pods, which on its own it does after minutes.
     """
 
     def __init__(self, store: Store, kube: Kube) -> None:
-        self._store = store
+        self._desk = store.desk
         self._kube = kube
 
     def run(self, stop: threading.Event) -> None:  # noqa: ARG002
-        """One write if somebody waits."""
-        names = self._store.node_names()
-        if names and self._store.pending.pods:
+        """One write if any pod waits."""
+        names = self._desk.node_names()
+        if names and self._desk.waiting():
             wake_scheduler(self._kube, names[0], uuid.uuid4().hex[:12])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from kerf.values.ask import ContainerAsk, PodAsk, Stage
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse, Grant, Holding, card_uses
-from kerf.values.quota import DIMENSIONS, NOTHING, Amount, Bound, class_of, usage_of_grant
+from kerf.values.quota import DIMENSIONS, NOTHING, Amount, class_of, usage_of_grant
 from kerf.values.slicing import alone_on, sizes
 from scheduler.core.state import NodeState
 from scheduler.solver.problem import Assignment, Problem, QuotaRoom, Repack
@@ -160,8 +160,7 @@ def _settle(
         left = dict(room.left)
         mine = ask.namespace in room.namespaces
         for name, amount in usage_of_grant(grant, stages, _names(problem, room)).by if mine else ():
-            bounds = ((room.bound(name).of(dimension), getattr(amount, dimension)) for dimension in DIMENSIONS)
-            left[name] = Bound(*(None if limit is None else limit - sign * taken for limit, taken in bounds))
+            left[name] = room.bound(name).less(amount * sign)
         settled.append(replace(room, left=tuple(left.items())))
     return tuple(settled)
 

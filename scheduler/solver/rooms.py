@@ -6,7 +6,7 @@ from dataclasses import replace
 from kerf.values.ask import PodAsk, Selection, Stage
 from kerf.values.device import Card
 from kerf.values.grant import Grant
-from kerf.values.quota import DIMENSIONS, Amount, Bound, Usage, class_of, usage_of_ask, usage_of_grant
+from kerf.values.quota import DIMENSIONS, Amount, Usage, class_of, usage_of_ask, usage_of_grant
 from scheduler.solver.problem import QuotaRoom, rooms_of
 
 Drawn = tuple[tuple[int, str, Amount], ...]
@@ -42,7 +42,7 @@ class Rooms:
             return
         rooms = list(self.quotas)
         for i, name, amount in drawn:
-            left = {**dict(rooms[i].left), name: _minus(rooms[i].bound(name), amount * sign)}
+            left = {**dict(rooms[i].left), name: rooms[i].bound(name).less(amount * sign)}
             rooms[i] = replace(rooms[i], left=tuple(sorted(left.items())))
         self.quotas = tuple(rooms)
         self._confined.clear()
@@ -93,8 +93,3 @@ def limits(quotas: tuple[QuotaRoom, ...], room: int, name: str) -> Mapping[str, 
     """What is left of a class or vendor, dimension by dimension; those without a limit are left out."""
     bound = quotas[room].bound(name)
     return {dimension: left for dimension in DIMENSIONS if (left := bound.of(dimension)) is not None}
-
-
-def _minus(bound: Bound, amount: Amount) -> Bound:
-    left = ((bound.of(name), getattr(amount, name)) for name in DIMENSIONS)
-    return Bound(*(None if limit is None else limit - taken for limit, taken in left))

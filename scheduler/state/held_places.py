@@ -1,42 +1,24 @@
 """Places held for workloads that Kueue has admitted, until their pods take them.
 
-A place is a reservation in the ledger, so nobody else can be given it: neither another workload nor a pod that Kueue
-does not know. The caller holds the store's lock.
+A place is a reservation in the ledger, so nothing else can get it: neither another workload nor a pod that Kueue does
+not know. A large workload is placed in slices of the lock.
 """
 
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from kerf.values.ask import ContainerAsk, PodAsk, Stages
 from kerf.values.grant import Grant
 from kerf.values.node import Node
-from kerf.values.verdict import FOREVER, Misfit, Reason
-from scheduler.core.columns import Ints
-from scheduler.core.eligible import NOT_ELIGIBLE
-from scheduler.core.explain import explain_misfit
+from scheduler.state.answers import Member, NoPlace
+from scheduler.state.ledger import Ledger
 
-if TYPE_CHECKING:
-    from scheduler.state.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One pod of a workload: what it asks, its containers' stages, and which nodes its own words allow."""
-
-    ask: PodAsk
-    stages: Stages
-    allows: Callable[[Node], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class NoPlace:
-    """Why a workload's pods do not fit. `final`: no waiting helps, the hardware is not there."""
-
-    sentence: str
-    final: bool = False
+PODS_A_HOLD = 8
+"""Places sought in one hold of the lock: about as long as one filter takes."""
+Seek = Callable[[PodAsk, Sequence[str], Stages], tuple[str, Grant] | NoPlace]
+"""The best of some nodes for a pod; called under the lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +31,10 @@ class _Place:
 class HeldPlaces:
     """The places by the uid of their workload."""
 
-    def __init__(self, store: "Store") -> None:
-        self._store = store
+    def __init__(self, lock: threading.RLock, ledger: Ledger, seek: Seek) -> None:
+        self._lock = lock
+        self._ledger = ledger
+        self._seek = seek
         self._places: dict[str, list[_Place]] = {}
         self._seated: set[str] = set()
         """Pods that took a place or gave one back."""
@@ -58,38 +42,39 @@ class HeldPlaces:
     def __contains__(self, workload: str) -> bool:
         return workload in self._places
 
-    def hold(self, workload: str, members: Sequence[Member], until: float) -> NoPlace | None:
-        """Hold a place for every pod of a workload, or for none and say why. `until` is monotonic seconds."""
+    def hold(self, workload: str, members: Sequence[Member], nodes: Sequence[Node], until: float) -> NoPlace | None:
+        """Hold a place on the nodes for every pod of a workload, or for none and say why. `until` is monotonic."""
         self.drop(workload)
-        held = self._places.setdefault(workload, [])
-        nodes, names = sorted(self._store.node_values(), key=lambda node: node.name), []
-        for number, member in enumerate(members):
-            if not number or member is not members[number - 1]:  # those of a podset come together
-                names = [node.name for node in nodes if member.allows(node)]
-            uid = f"{workload}/{number}"
-            ask = replace(member.ask, uid=uid)
-            node, grant = self._best(ask, member, names)
-            if not isinstance(grant, Grant):
-                self.drop(workload)
-                return self._say(grant, number, len(members))
-            held.append(_Place(uid, ask.namespace, ask.containers))
-            self._store.hold(ask, node, grant, member.stages, until)
+        names: list[str] = []
+        for start in range(0, len(members), PODS_A_HOLD):
+            with self._lock:
+                for number in range(start, min(start + PODS_A_HOLD, len(members))):
+                    member = members[number]
+                    if not number or member is not members[number - 1]:  # those of a podset come together
+                        names = [node.name for node in nodes if member.allows(node)]
+                    missing = self._hold_one(workload, number, member, (names, until))
+                    if missing is not None:
+                        self.drop(workload)
+                        return _of_several(missing, number, len(members))
+            time.sleep(0)  # a filter that waits for the lock gets it now
         return None
 
     def drop(self, workload: str) -> None:
         """Give back what is still held for a workload."""
-        for place in self._places.pop(workload, ()):
-            self._store.drop_reservation(place.uid)
+        with self._lock:
+            for place in self._places.pop(workload, ()):
+                self._ledger.drop_reservation(place.uid)
 
+    # ---- under the lock
     def nodes(self, ask: PodAsk) -> list[str]:
         """Where places are held that this pod may take."""
-        found = (self._store.reservation(place.uid) for place in self._for(ask))
+        found = (self._ledger.reservation(place.uid) for place in self._for(ask))
         return sorted({booking.node for booking in found if booking is not None})
 
     def take(self, ask: PodAsk, node: str) -> Grant | None:
         """The grant of a place on this node that the pod takes, None if there is none."""
         for place in self._for(ask):
-            held = self._store.reservation(place.uid)
+            held = self._ledger.reservation(place.uid)
             if held is not None and held.node == node and held.holding is not None:
                 self._give(ask.admission, place)
                 self._seated.add(ask.uid)
@@ -97,9 +82,9 @@ class HeldPlaces:
         return None
 
     def pass_by(self, ask: PodAsk) -> None:
-        """The pod got its grant past its workload's places: one of them is given back, once a pod.
+        """The pod was placed without using its workload's reservation: give one place back, once a pod.
 
-        Also called when a bound pod is seen: the bind may have known the pod from before it was told its workload.
+        Also called when a bound pod is seen: it may have been bound before its annotation was known.
         """
         if ask.uid in self._seated:
             return
@@ -112,9 +97,22 @@ class HeldPlaces:
         self._seated.discard(uid)
 
     # ---- inside
+    def _hold_one(
+        self, workload: str, number: int, member: Member, where: tuple[Sequence[str], float]
+    ) -> NoPlace | None:
+        names, until = where
+        ask = replace(member.ask, uid=f"{workload}/{number}")
+        found = self._seek(ask, names, member.stages)
+        if isinstance(found, NoPlace):
+            return found
+        node, grant = found
+        self._places.setdefault(workload, []).append(_Place(ask.uid, ask.namespace, ask.containers))
+        self._ledger.reserve(ask, node, grant, member.stages, until)
+        return None
+
     def _give(self, workload: str, place: _Place) -> None:
         self._places[workload].remove(place)
-        self._store.drop_reservation(place.uid)
+        self._ledger.drop_reservation(place.uid)
 
     def _for(self, ask: PodAsk) -> list[_Place]:
         if not ask.admission:
@@ -122,34 +120,8 @@ class HeldPlaces:
         places = self._places.get(ask.admission, ())
         return [place for place in places if (place.namespace, place.containers) == (ask.namespace, ask.containers)]
 
-    def _best(self, ask: PodAsk, member: Member, names: list[str]) -> tuple[str, Grant | NoPlace]:
-        """The best of the nodes that the member's own words allow, and the grant there."""
-        if not names:
-            return "", NoPlace(NOT_ELIGIBLE)
-        store = self._store
-        rows = store.fleet.rows(names)
-        good = np.flatnonzero(store.engine.room(ask, rows))
-        if not len(good):
-            return "", self._why_not(ask, rows)
-        best_first = good[np.argsort(store.engine.scores(ask, rows)[good], kind="stable")[::-1]]
-        misfit = Misfit(Reason.MEMORY)
-        for position in best_first.tolist():
-            found = store.place(ask, names[position], member.stages)
-            if isinstance(found, Grant):
-                return names[position], found
-            misfit = found
-        return "", NoPlace(explain_misfit(misfit))
 
-    def _why_not(self, ask: PodAsk, rows: Ints) -> NoPlace:
-        answer = self._store.engine.query(ask, rows)
-        if answer.feasible.any():
-            return NoPlace(f"needs {ask.cpu_milli:,} thousandths of a core and {ask.memory_mib:,} MiB beside its cards")
-        final = {Reason(code) for code in np.unique(answer.reasons).tolist()} <= FOREVER
-        return NoPlace(self._store.engine.explain(ask, rows).sentence, final)
-
-    def _say(self, miss: NoPlace | Misfit, number: int, count: int) -> NoPlace:
-        sentence = miss.sentence if isinstance(miss, NoPlace) else miss.detail
-        final = isinstance(miss, NoPlace) and miss.final
-        if count == 1:
-            return NoPlace(sentence, final)
-        return NoPlace(f"{number} of its {count} pods fit beside each other; the next one {sentence}", final)
+def _of_several(missing: NoPlace, number: int, count: int) -> NoPlace:
+    if count == 1:
+        return missing
+    return NoPlace(f"{number} of {count} pods fit together; pod {number + 1}: {missing.sentence}", missing.final)

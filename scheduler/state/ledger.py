@@ -1,9 +1,12 @@
-"""The ledger: what each pod holds or what is held for it, on which node. Whoever charges and releases is the store."""
+"""The ledger: what each pod holds, or has reserved, on which node. Only this package charges and releases."""
 
 import threading
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 
-from kerf.values.ask import PodAsk
+from kerf.values.ask import PodAsk, Stages
+from kerf.values.grant import Grant, Holding, card_uses
 from scheduler.core.victims import Evictable
 from scheduler.state.bookings import Booking, State
 from scheduler.state.fleet import Fleet
@@ -11,77 +14,205 @@ from scheduler.state.quotas import QuotaLedger
 
 
 class Ledger:
-    """Bookings by uid, and by node. Shares the store's lock; `changed` is set when capacity comes back."""
+    """Bookings by uid and by node. `changed` is set when capacity comes back."""
 
-    def __init__(self, lock: threading.RLock, fleet: Fleet, quotas: QuotaLedger, changed: threading.Event) -> None:
-        self.bookings: dict[str, Booking] = {}
-        self.lock = lock
-        self.fleet = fleet
-        self.quotas = quotas
+    def __init__(
+        self,
+        lock: threading.RLock,
+        fleet: Fleet,
+        quotas: QuotaLedger,
+        changed: threading.Event,
+        clock: Callable[[], float],
+    ) -> None:
+        self._lock = lock
+        self._fleet = fleet
+        self._quotas = quotas
         self._changed = changed
+        self._clock = clock
+        self._bookings: dict[str, Booking] = {}
         self._on_node: dict[str, set[str]] = {}
+        self._binding: set[str] = set()
 
-    def charge(self, booking: Booking) -> None:
-        """Write down what a pod holds."""
-        self.bookings[booking.uid] = booking
-        self._on_node.setdefault(booking.node, set()).add(booking.uid)
-        self.fleet.charge(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib)
-        self.quotas.charge(booking)
+    # ---- questions
+    def __len__(self) -> int:
+        return len(self._bookings)
 
-    def release(self, uid: str) -> None:
-        """Strike a pod out; does nothing for one that holds nothing."""
-        booking = self.bookings.pop(uid, None)
-        if booking is None:
-            return
-        on_node = self._on_node[booking.node]
-        on_node.discard(uid)
-        if not on_node:
-            del self._on_node[booking.node]
-        self.fleet.release(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib)
-        self.quotas.release(uid)
-        self._changed.set()
+    def get(self, uid: str) -> Booking | None:
+        """What a pod holds or has reserved."""
+        return self._bookings.get(uid)
+
+    def reservation(self, uid: str) -> Booking | None:
+        """What is reserved for a pending pod."""
+        booking = self._bookings.get(uid)
+        return booking if booking is not None and booking.state is State.RESERVED else None
+
+    def holds(self, uid: str, node: str) -> bool:
+        """Whether the pod is charged on the node, assumed or confirmed."""
+        booking = self._bookings.get(uid)
+        return booking is not None and booking.node == node and booking.state is not State.RESERVED
+
+    def bookings(self, *states: State) -> list[Booking]:
+        """Every booking in one of these states, in no order; without states, every booking."""
+        with self._lock:
+            return [booking for booking in self._bookings.values() if not states or booking.state in states]
 
     def on_node(self, name: str) -> list[Booking]:
         """The bookings of a node, by uid."""
-        with self.lock:
-            return [self.bookings[uid] for uid in sorted(self._on_node.get(name, ()))]
+        with self._lock:
+            return [self._bookings[uid] for uid in sorted(self._on_node.get(name, ()))]
+
+    def holdings(self) -> list[Holding]:
+        """What bound and assumed pods hold, by name."""
+        live = self.bookings(State.ASSUMED, State.CONFIRMED)
+        found = [booking.holding for booking in live if booking.holding is not None]
+        return sorted(found, key=lambda holding: (holding.pod, holding.uid))
 
     def counts(self) -> dict[State, int]:
         """Bookings by state."""
-        with self.lock:
+        with self._lock:
             found = dict.fromkeys(State, 0)
-            for booking in self.bookings.values():
+            for booking in self._bookings.values():
                 found[booking.state] += 1
             return found
 
     def gang_members(self) -> dict[str, int]:
         """How many pods of each gang are bound, assumed or have a place reserved."""
-        with self.lock:
-            return dict(Counter(booking.gang for booking in self.bookings.values() if booking.gang))
+        with self._lock:
+            return dict(Counter(booking.gang for booking in self._bookings.values() if booking.gang))
+
+    def members_of(self, gang: str | None) -> int:
+        """How many pods of one gang are bound, assumed or have a place reserved."""
+        with self._lock:
+            return sum(1 for booking in self._bookings.values() if booking.gang == gang)
 
     def nodes_below(self, priority: int) -> list[str]:
         """Nodes with pods less important than `priority`, those with the most first."""
-        with self.lock:
-            found = Counter(t.node for t in self.bookings.values() if t.uses and t.priority < priority)
+        with self._lock:
+            found = Counter(b.node for b in self._bookings.values() if b.uses and b.priority < priority)
         return [name for name, _ in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
 
     def evictable(self, node: str, ask: PodAsk) -> list[Evictable]:
         """The node's pods that are less important than the asking one."""
         return [
-            Evictable(t.uid, t.key, t.priority, t.uses, t.cpu_milli, t.memory_mib)
-            for t in self.on_node(node)
-            if t.priority < ask.priority and t.state is State.CONFIRMED
+            Evictable(b.uid, b.key, b.priority, b.uses, b.cpu_milli, b.memory_mib)
+            for b in self.on_node(node)
+            if b.priority < ask.priority and b.state is State.CONFIRMED
         ]
+
+    def assumed_before(self, moment: float) -> list[Booking]:
+        """Assumptions older than a monotonic time whose bind is over: the watch never confirmed them."""
+        with self._lock:
+            old = [b for b in self._bookings.values() if b.state is State.ASSUMED and b.since < moment]
+            return [booking for booking in old if booking.uid not in self._binding]
 
     def reservations_before(self, moment: float) -> list[Booking]:
         """Reservations that ended before a monotonic time."""
-        with self.lock:
-            return [t for t in self.bookings.values() if t.state is State.RESERVED and t.until < moment]
+        with self._lock:
+            return [b for b in self._bookings.values() if b.state is State.RESERVED and b.until < moment]
 
     def ready(self, booking: Booking) -> bool:
-        """Whether what is reserved is really free by now: victims may still be ending."""
-        cards = {state.card.id: state.free for state in self.fleet.state(booking.node).cards}
+        """Whether what is reserved is really free by now: victims may still be terminating."""
+        with self._lock:
+            cards = {state.card.id: state.free for state in self._fleet.state(booking.node).cards}
         return all(
             card in cards and min(cards[card].memory_mib, cards[card].cores, cards[card].slots) >= 0
             for card in booking.uses
+        )
+
+    # ---- one bind a pod
+    def begin_bind(self, uid: str) -> bool:
+        """Claim a pod for one bind; False if another bind has it. Nothing else undoes its assumption meanwhile."""
+        with self._lock:
+            if uid in self._binding:
+                return False
+            self._binding.add(uid)
+            return True
+
+    def end_bind(self, uid: str) -> None:
+        """The bind is over, whatever came of it."""
+        with self._lock:
+            self._binding.discard(uid)
+
+    # ---- changes
+    def charge(self, booking: Booking) -> None:
+        """Write down what a pod holds."""
+        with self._lock:
+            self._bookings[booking.uid] = booking
+            self._on_node.setdefault(booking.node, set()).add(booking.uid)
+            self._fleet.charge(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib)
+            self._quotas.charge(booking)
+
+    def release(self, uid: str) -> None:
+        """Release a pod's booking. No-op if it has none."""
+        with self._lock:
+            booking = self._bookings.pop(uid, None)
+            if booking is None:
+                return
+            on_node = self._on_node[booking.node]
+            on_node.discard(uid)
+            if not on_node:
+                del self._on_node[booking.node]
+            self._fleet.release(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib)
+            self._quotas.release(uid)
+        self._changed.set()
+
+    def confirm(self, booking: Booking) -> None:
+        """The watch shows the pod bound. What was assumed is kept if it is what the pod holds."""
+        with self._lock:
+            known = self._bookings.get(booking.uid)
+            if known is not None and known.state is State.ASSUMED and known.holding == booking.holding:
+                self._bookings[booking.uid] = replace(known, state=State.CONFIRMED)
+                return
+            self.release(booking.uid)
+            self.charge(booking)
+
+    def assume(self, ask: PodAsk, node: str, grant: Grant, stages: Stages) -> None:
+        """Charge a pod that is about to be bound, until `undo` or the watch."""
+        self.charge(self._booking(ask, node, grant, stages, State.ASSUMED))
+
+    def assume_reserved(self, reserved: Booking) -> None:
+        """Turn a reservation into an assumption."""
+        with self._lock:
+            self.release(reserved.uid)
+            self.charge(replace(reserved, state=State.ASSUMED, since=self._clock()))
+
+    def undo(self, uid: str) -> None:
+        """Take an assumption back. The one undo path; no-op unless the pod is assumed."""
+        self._release_if(uid, State.ASSUMED)
+
+    def reserve(self, ask: PodAsk, node: str, grant: Grant, stages: Stages, until: float) -> None:
+        """Reserve capacity under the ask's uid until a monotonic time. No-op if the uid has a booking."""
+        with self._lock:
+            if ask.uid not in self._bookings:
+                self.charge(replace(self._booking(ask, node, grant, stages, State.RESERVED), until=until))
+
+    def drop_reservation(self, uid: str) -> None:
+        """Give a reservation back. No-op unless there is one."""
+        self._release_if(uid, State.RESERVED)
+
+    def drop_reservations(self) -> None:
+        """Give every reservation back."""
+        for booking in self.bookings(State.RESERVED):
+            self.drop_reservation(booking.uid)
+
+    # ---- inside
+    def _release_if(self, uid: str, state: State) -> None:
+        with self._lock:
+            booking = self._bookings.get(uid)
+            if booking is not None and booking.state is state:
+                self.release(uid)
+
+    def _booking(self, ask: PodAsk, node: str, grant: Grant, stages: Stages, state: State) -> Booking:
+        return Booking(
+            key=ask.key,
+            uid=ask.uid,
+            node=node,
+            state=state,
+            uses=card_uses(grant, stages),
+            cpu_milli=ask.cpu_milli,
+            memory_mib=ask.memory_mib,
+            holding=Holding(ask.key, ask.uid, node, grant, stages),
+            priority=ask.priority,
+            gang=ask.gang,
+            since=self._clock(),
         )

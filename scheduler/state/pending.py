@@ -1,4 +1,7 @@
-"""Pods that wait: what they ask for, since when they are refused, and what the planner has in mind for them."""
+"""Pods that wait: what they ask for, since when they are refused, and what the planner has in mind for them.
+
+The caller holds the lock.
+"""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -16,90 +19,81 @@ class Waiting:
     created: str
     problem: str = ""
     gates: bool = False
-    """Held back by scheduling gates: nobody may plan for it."""
+    """Held back by scheduling gates: no plan may include it."""
     preempts: bool = True
-    """Its PriorityClass lets it push out less important pods."""
+    """Its PriorityClass lets it preempt less important pods."""
 
 
 class Pending:
-    """The waiting pods by uid. Shares the store's lock; `changed` is set whenever a new plan may help somebody."""
+    """The waiting pods by uid. `changed` is set whenever a new plan may help one of them."""
 
-    def __init__(self, lock: threading.RLock, clock: Callable[[], float]) -> None:
-        self._lock = lock
+    def __init__(self, clock: Callable[[], float], changed: threading.Event) -> None:
         self._clock = clock
+        self._changed = changed
         self.pods: dict[str, Waiting] = {}
         self.refused: dict[str, float] = {}
         """When a pod was first refused everywhere (monotonic seconds)."""
         self.planned: dict[str, str] = {}
         """Node per pod, as the last adopted plan has it: the top score, not a reservation."""
-        self.changed = threading.Event()
         self._gang_notes: dict[str, str] = {}
         self._gang_sizes: dict[str, int] = {}
         self._offered: dict[str, frozenset[str]] = {}
 
     def put(self, uid: str, waiting: Waiting) -> None:
         """A pod waits, or its ask has changed."""
-        with self._lock:
-            fresh = uid not in self.pods
-            self.pods[uid] = waiting
+        fresh = uid not in self.pods
+        self.pods[uid] = waiting
         if fresh and waiting.ask.gang:
-            self.changed.set()
+            self._changed.set()
 
     def forget(self, uid: str) -> None:
         """The pod is bound, finished or gone."""
-        with self._lock:
-            for memory in (self.pods, self.refused, self.planned, self._offered):
-                memory.pop(uid, None)
+        for memory in (self.pods, self.refused, self.planned, self._offered):
+            memory.pop(uid, None)
 
     def refuse(self, uid: str, names: Sequence[str], *, all_nodes: int) -> None:
-        """Remember that a pod fits on none of these nodes: the planner and preemption look after it."""
-        with self._lock:
-            if uid not in self.pods:
-                return
-            if len(names) < all_nodes:
-                self._offered[uid] = frozenset(names)
-            else:
-                self._offered.pop(uid, None)
-            if uid not in self.refused:
-                self.refused[uid] = self._clock()
-                self.changed.set()
+        """Remember that a pod fits on none of these nodes, for the planner and preemption."""
+        if uid not in self.pods:
+            return
+        if len(names) < all_nodes:
+            self._offered[uid] = frozenset(names)
+        else:
+            self._offered.pop(uid, None)
+        if uid not in self.refused:
+            self.refused[uid] = self._clock()
+            self._changed.set()
 
-    def offered(self, uids: set[str]) -> tuple[tuple[str, frozenset[str]], ...]:
-        """The nodes that kube-scheduler's own filters left to these pods, where they left fewer than all."""
-        with self._lock:
-            return tuple(sorted((uid, names) for uid, names in self._offered.items() if uid in uids))
+    def offered(self, uid: str) -> frozenset[str] | None:
+        """The nodes that kube-scheduler's own filters left to a pod; None where they left all."""
+        return self._offered.get(uid)
 
     def refused_before(self, moment: float) -> list[Waiting]:
         """Pods that have been refused since before a monotonic time."""
-        with self._lock:
-            return [self.pods[uid] for uid, since in self.refused.items() if since < moment and uid in self.pods]
+        return [self.pods[uid] for uid, since in self.refused.items() if since < moment and uid in self.pods]
 
     def set_plan(self, planned: dict[str, str], notes: dict[str, str]) -> None:
         """What the planner adopted: a node per pod's uid, and why complete gangs wait."""
-        with self._lock:
-            self.planned = planned
-            self._gang_notes = notes
+        self.planned = planned
+        self._gang_notes = notes
 
     # ---- gangs
     def set_gang_sizes(self, sizes: dict[str, int]) -> None:
         """Sizes by `namespace/name` of the group, for pods that do not say theirs."""
-        with self._lock:
-            self._gang_sizes = sizes
-        self.changed.set()
+        self._gang_sizes = sizes
+        self._changed.set()
 
     def set_gang_size(self, gang: str, size: int) -> None:
         """The size of one group; 0 forgets it."""
-        with self._lock:
-            self._gang_sizes[gang] = size
-        self.changed.set()
+        self._gang_sizes[gang] = size
+        self._changed.set()
 
     def sized(self, ask: PodAsk) -> PodAsk:
-        """The ask with its gang's size, where a PodGroup tells it."""
+        """The ask with its gang's size, where a PodGroup has it."""
         if ask.gang and not ask.gang_size:
             return replace(ask, gang_size=self._gang_sizes.get(ask.gang, 0))
         return ask
 
-    def gang_note(self, ask: PodAsk, running: int) -> str:
+    def gang_note(self, ask: PodAsk, running: Callable[[], int]) -> str:
         """Why a gang's pod has to wait for the planner; empty for a pod that may be placed alone.
 
         `running` counts the gang's members that are bound, assumed or have a place.
@@ -107,7 +101,7 @@ class Pending:
         ask = self.sized(ask)
         if not ask.gang or ask.gang_size < 2:
             return ""
-        present = running + sum(1 for one in self.pods.values() if one.ask.gang == ask.gang)
+        present = running() + sum(1 for one in self.pods.values() if one.ask.gang == ask.gang)
         if present < ask.gang_size:
             return f"gang {ask.gang} waits for its pods: {present} of {ask.gang_size} are there"
         return self._gang_notes.get(ask.gang, f"gang {ask.gang} waits for a place for all {ask.gang_size} pods")

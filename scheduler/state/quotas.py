@@ -3,7 +3,7 @@
 Nothing is counted while nobody has a quota, so that a cluster without tenants pays nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from kerf.values.ask import PodAsk, Stages
@@ -24,6 +24,7 @@ from kerf.values.verdict import Misfit, Reason
 from kerf.wire.resourcequota import HardQuota
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares, TenantShare
+from scheduler.solver.problem import QuotaRoom
 from scheduler.state.bookings import Booking
 
 
@@ -152,7 +153,38 @@ class QuotaLedger:
                     return misfit
         return self._over_hard(ask.namespace, counted.by_vendor)
 
+    def rooms(self, namespaces: Iterable[str]) -> tuple[QuotaRoom, ...]:
+        """What the pods of these namespaces may still take: by tenant and class, and by ResourceQuota and vendor."""
+        asked = sorted(set(namespaces))
+        shares = {share.tenant.name: share for name in asked if (share := self._tenant_of.get(name)) is not None}
+        tenants = [
+            QuotaRoom(f"tenant {name}", share.tenant.namespaces, tuple(self._left(share)))
+            for name, share in sorted(shares.items())
+            if self.enforced
+        ]
+        hard = [
+            QuotaRoom(f"namespace {name}", (name,), tuple(self._hard_left(name, self.hard[name])), by_vendor=True)
+            for name in asked
+            if name in self.hard
+        ]
+        return (*tenants, *hard)
+
+    def classes_of(self, node: str, grant: Grant) -> tuple[str, ...]:
+        """The classes of the cards of a grant on a node."""
+        classes = self._class_of.get(node, {})
+        cards = (piece.card for part in grant.containers for piece in part.slices)
+        return tuple(sorted({classes[card] for card in cards if card in classes}))
+
     # ---- inside
+    def _left(self, share: TenantShare) -> Iterator[tuple[str, Bound]]:
+        for part in share.parts:
+            slug = part.card_class.slug
+            yield slug, part.limit.less(self._held(share, slug))
+
+    def _hard_left(self, namespace: str, hard: HardQuota) -> Iterator[tuple[str, Bound]]:
+        for vendor, bound in hard.bounds:
+            yield vendor, bound.less(self._sums.get((namespace, f"vendor {vendor}"), NOTHING))
+
     def _over_hard(self, namespace: str, more: Usage) -> Misfit | None:
         """Whether a namespace's ResourceQuota has no room for more, by vendor."""
         hard = self.hard.get(namespace)

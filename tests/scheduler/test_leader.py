@@ -34,8 +34,8 @@ class World:
     def __init__(self) -> None:
         self.kube = DeafKube(a_node(), a_pod("early"))
         self.store = Store(SchedulingPolicy(), VENDORS)
-        self.nodes = Follower(self.kube, paths.NODES, self.store.replace_nodes, self.store.apply_node)
-        self.pods = Follower(self.kube, paths.PODS, self.store.replace_pods, self.store.apply_pod)
+        self.nodes = Follower(self.kube, paths.NODES, self.store.feed.replace_nodes, self.store.feed.apply_node)
+        self.pods = Follower(self.kube, paths.PODS, self.store.feed.replace_pods, self.store.feed.apply_pod)
         self.catch_up = CatchUp(self.store, self.kube, self.nodes, self.pods)
         self.stop = threading.Event()
 
@@ -45,7 +45,7 @@ class World:
             assert follower.synced.wait(30)
 
     def used(self) -> list[CardUse]:
-        return [s.used for s in self.store.fleet.state("node-1").cards if s.used != CardUse()]
+        return [s.used for s in self.store.desk.state("node-1").cards if s.used != CardUse()]
 
 
 def test_before_the_first_list_nobody_has_caught_up():
@@ -73,7 +73,7 @@ def test_old_assumptions_end_with_the_api_servers_word():
     world.follow()
     pod = a_pod("early")
     ask = parse_pod(pod, NAMES, SchedulingPolicy().defaults)
-    world.store.assume(ask, "node-1", stages_of(pod["spec"]))
+    world.store.desk.assume(ask, "node-1", stages_of(pod["spec"]))
     assert world.store.ledger.counts()[State.ASSUMED] == 1
 
     assert world.catch_up.run_once(world.stop)

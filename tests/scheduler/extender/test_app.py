@@ -25,7 +25,7 @@ def serve(check, *, ready: bool = True) -> None:
         registry = Metrics()
         metrics = SchedulerMetrics.build(registry)
         binder = Binder(store, FakeKube(a_node("a"), a_pod()), metrics)
-        extender = Extender(Verbs(store, metrics), binder, metrics, lambda: ready, registry.render)
+        extender = Extender(Verbs(store.desk, metrics), binder, metrics, lambda: ready, registry.render)
         async with TestClient(TestServer(extender.app())) as client:
             await check(client)
 

@@ -45,7 +45,7 @@ class World:
         self.binder = Binder(self.store, self.kube, SchedulerMetrics.build(Metrics()), self.office)
 
     def used(self) -> list[CardUse]:
-        return [s.used for s in self.store.fleet.state("node-1").cards if s.used != CardUse()]
+        return [s.used for s in self.store.desk.state("node-1").cards if s.used != CardUse()]
 
 
 def raising(error: Exception, times: int = 1, method: str = "POST"):
@@ -167,7 +167,7 @@ def test_a_node_that_filled_up_meanwhile_is_refused_with_numbers():
 def test_a_pod_that_is_deleted_while_it_is_bound_gives_everything_back():
     world = World(a_pod())
     world.kube.fail = lambda method, path: (
-        world.store.apply_pod("DELETED", a_pod()) if path.endswith("binding") else None
+        world.store.feed.apply_pod("DELETED", a_pod()) if path.endswith("binding") else None
     )
 
     world.binder.bind(QUERY)
@@ -185,14 +185,13 @@ def test_a_replica_that_does_not_lead_binds_nothing():
 
 def test_a_bind_that_began_in_an_earlier_term_is_not_sent():
     world = World(a_pod())
-    placed = world.store.assume
+    claimed = world.store.desk.claim
 
-    def assume(*args):
-        found = placed(*args)
+    def claim(uid):
         world.office.now = 2
-        return found
+        return claimed(uid)
 
-    world.store.assume = assume
+    world.store.desk.claim = claim
 
     assert "not sent" in world.binder.bind(QUERY)
     assert world.kube.writes == []
@@ -202,7 +201,7 @@ def test_a_bind_that_began_in_an_earlier_term_is_not_sent():
 def test_a_bind_whose_assumption_was_taken_back_meanwhile_is_not_sent():
     world = World(a_pod())
     world.kube.create_while = lambda path, body, holds, timeout_s: (
-        world.store.undo(QUERY.uid) or FakeKube.create_while(world.kube, path, body, holds, timeout_s)
+        world.store.ledger.undo(QUERY.uid) or FakeKube.create_while(world.kube, path, body, holds, timeout_s)
     )
 
     assert "not sent" in world.binder.bind(QUERY)

@@ -47,7 +47,7 @@ class Replica:
         load(store, [a_node(name) for name in nodes], [a_pod()])
         self.peers = Peers(self.view, "here:1", metrics, None)
         binder = Binder(store, kube, metrics, self.view)
-        extender = Extender(Verbs(store, metrics), binder, metrics, lambda: True, self.registry.render, self.peers)
+        extender = Extender(Verbs(store.desk, metrics), binder, metrics, lambda: True, self.registry.render, self.peers)
         self.client = TestClient(TestServer(extender.app()))
 
     def counted(self, line: str) -> bool:

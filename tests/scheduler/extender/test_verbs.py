@@ -16,7 +16,7 @@ from scheduler.state.store import Store, load
 def verbs(*objects: dict) -> Verbs:
     store = Store(SchedulingPolicy(), VENDORS)
     load(store, [o for o in objects if o["kind"] == "Node"], [o for o in objects if o["kind"] == "Pod"])
-    return Verbs(store, SchedulerMetrics.build(Metrics()))
+    return Verbs(store.desk, SchedulerMetrics.build(Metrics()))
 
 
 def ask(pod: dict, *names: str) -> bytes:

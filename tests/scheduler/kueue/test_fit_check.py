@@ -30,7 +30,7 @@ class World:
         node["metadata"]["labels"][f"class.kerf.dev/{SLUG}"] = "true"
         self.kube = FakeKube(*objects)
         self.store = Store(SchedulingPolicy(quota=QuotaSettings(QuotaEngine.KUEUE)), VENDORS)
-        self.store.apply_node("ADDED", node)
+        self.store.feed.apply_node("ADDED", node)
         self.now = 0.0
         self.check = FitCheck(self.store, self.kube, QuotaMetrics.build(Metrics()), clock=lambda: self.now)
         self.check._workloads.start()
@@ -54,7 +54,7 @@ class World:
         return {key: value for key, value in checks[0].items() if key != "lastTransitionTime"}
 
     def used_mib(self) -> int:
-        return sum(use.memory_mib for tenant in self.store.bookings.values() for use in tenant.uses.values())
+        return sum(use.memory_mib for tenant in self.store.ledger.bookings() for use in tenant.uses.values())
 
     def state(self, name: str) -> str:
         return str(self.answer(name)["state"])
@@ -101,7 +101,7 @@ def test_a_workload_that_fits_is_ready_and_its_pods_are_told_whose_they_are() ->
         "message": "1 place is held",
         "podSetUpdates": [{"name": "main", "annotations": {"kerf.dev/admission": "uid-w1"}}],
     }
-    assert "uid-w1" in world.store.held_places
+    assert world.used_mib() == 60_000
 
 
 def test_whole_cards_are_placed_before_slices_that_fit_beside_others() -> None:
@@ -133,12 +133,12 @@ def test_an_answer_that_kueue_does_not_show_is_given_again_without_a_second_plac
     world = World(a_workload("w1"))
     world.until(lambda: world.state("w1") == "Ready")
     ask = a_pod_ask("pod", an_ask(memory_mib=60_000, cores=0), namespace="team", admission="uid-w1")
-    assert isinstance(world.store.assume(ask, "node-1", ()), Grant)
+    assert isinstance(world.store.desk.assume(ask, "node-1", ()), Grant)
 
     world.kube.put(a_workload("w1"))
     world.until(lambda: world.state("w1") == "Ready")
 
-    assert world.store.held_places.nodes(ask) == []
+    assert world.store.desk.places_for(ask) == []
     assert world.used_mib() == 60_000
 
 
@@ -195,7 +195,7 @@ def test_workloads_that_are_over_give_their_places_back() -> None:
     done["status"]["conditions"].append({"type": "Finished", "status": "True"})
     world.kube.put(done)
 
-    world.until(lambda: "uid-w1" not in world.store.held_places)
+    world.until(lambda: world.used_mib() == 0)
 
 
 def test_a_workload_without_cards_is_ready_at_once() -> None:

@@ -1,13 +1,19 @@
 """The planner's loop: gangs whole or not at all, plans as advice, one wake-up a plan."""
 
+import pytest
+
 from kerf.obs.metrics import Metrics
-from kerf.testing.builders import a_container, a_grant, a_node, a_pod
+from kerf.testing.builders import a_container, a_grant, a_node, a_pod, cards_of
 from kerf.testing.fake_kube import FakeKube
 from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
+from scheduler.kueue.keeper import QuotaKeeper
 from scheduler.metrics import SchedulerMetrics
+from scheduler.placing import planner
 from scheduler.placing.planner import Planner
 from scheduler.placing.pod_groups import PodGroups
+from scheduler.solver import solve
+from scheduler.state.answers import Decided
 from scheduler.state.bookings import State
 from scheduler.state.store import Store, load
 
@@ -19,10 +25,31 @@ class World:
         self.kube = FakeKube(*[o for o in objects if o["kind"] == "Node"])
         self.store = Store(SchedulingPolicy(), VENDORS)
         load(self.store, [o for o in objects if o["kind"] == "Node"], [o for o in objects if o["kind"] == "Pod"])
-        self.planner = Planner(self.store, self.kube, SchedulerMetrics.build(Metrics()))
+        self.now = 0.0
+        self.planner = Planner(self.store, self.kube, SchedulerMetrics.build(Metrics()), lambda: self.now)
+
+    def hold_to(self, *classes: dict, name: str = "default") -> None:
+        """Give the namespace a TenantQuota."""
+        keeper = QuotaKeeper(self.store, clock=lambda: 0.0)
+        none = {"burst": {"memory": 0, "cores": 0, "cards": 0}}
+        spec = {"namespaces": [name], "classes": [{**none, **entry} for entry in classes]}
+        kind = {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota"}
+        keeper.replace_tenants([{**kind, "metadata": {"name": "team"}, "spec": spec}])
+        keeper.replace_hard([])
+        keeper.refresh()
 
     def reserved(self) -> list[str]:
-        return sorted(t.key for t in self.store.bookings.values() if t.state is State.RESERVED)
+        return sorted(booking.key for booking in self.store.ledger.bookings(State.RESERVED))
+
+    def nodes(self) -> list[str]:
+        return sorted(booking.node for booking in self.store.ledger.bookings(State.RESERVED))
+
+    def note(self, pod: dict) -> str:
+        """What kube-scheduler gets to read about a pod that waits."""
+        ask, _ = self.store.desk.read(pod)
+        where = self.store.desk.where(ask, self.store.desk.node_names())
+        assert isinstance(where, Decided)
+        return where.note
 
 
 def member(gang: str, number: int, size: int = 3, **more: object) -> dict:
@@ -87,14 +114,116 @@ def test_a_pod_group_tells_the_size_of_a_gang_that_does_not_say_it():
     assert world.reserved() == ["default/red-0", "default/red-1"]
 
 
-def test_refused_pods_are_planned_jointly_as_advice_and_nothing_is_reserved():
-    world = World(a_node("node-1", 1), a_pod("a", mem=40_000), a_pod("b", mem=30_000))
-    for name in ("a", "b"):
-        world.store.pending.refuse(f"uid-default-{name}", ["node-1"], all_nodes=1)
+A100 = "NVIDIA A100-SXM4-80GB"
+
+
+def two_models() -> list[dict]:
+    """The A100s are the better fit for slices of half a card: they are half full."""
+    half = [
+        a_pod(f"old-{i}", namespace="other", node="a100", grant=a_grant(f"GPU-a100-{i}", 40_000, 50)) for i in range(2)
+    ]
+    return [a_node("a100", cards_of("a100", 2, model=A100)), a_node("h100", 4), *half]
+
+
+def half(number: int, size: int = 2) -> dict:
+    pod = member("red", number, size)
+    pod["spec"]["containers"] = [a_container(mem=40_000, cores=50)]
+    return pod
+
+
+@pytest.mark.parametrize("cards", [0, 1])
+def test_a_gang_is_planned_where_its_tenants_quota_has_room_for_all_of_it(cards: int):
+    world = World(*two_models(), half(0), half(1))
+    world.hold_to({"model": "A100", "guaranteed": {"cards": cards}}, {"model": "H100", "guaranteed": {"cards": 4}})
 
     world.planner.run_once()
 
-    assert world.store.pending.planned == {"uid-default-a": "node-1", "uid-default-b": "node-1"}
+    assert world.reserved() == ["default/red-0", "default/red-1"]
+    assert world.nodes().count("a100") <= cards
+
+
+def test_without_quota_the_same_gang_takes_the_better_fit():
+    world = World(*two_models(), half(0), half(1))
+
+    world.planner.run_once()
+
+    assert world.nodes() == ["a100", "a100"]
+
+
+def test_a_gang_beyond_its_tenants_quota_reads_why_it_waits():
+    world = World(a_node(cards=4), *[member("red", i) for i in range(3)])
+    world.hold_to({"model": "H100", "guaranteed": "2 cards"})
+
+    world.planner.run_once()
+
+    assert world.reserved() == []
+    assert world.note(member("red", 0)) == (
+        "gang default/red waits: its 3 pods do not fit together now within what is left of the quota of tenant team"
+    )
+
+
+def test_a_gang_with_a_pod_that_quota_refuses_reads_why_it_waits():
+    world = World(a_node(cards=4), member("red", 0, 2), member("red", 1, 2))
+    world.hold_to({"model": "H100", "guaranteed": {"memory": "1000Mi"}})
+
+    world.planner.run_once()
+
+    assert world.note(member("red", 0, 2)).startswith(
+        "gang default/red waits: quota: tenant team holds 0 MiB of at most"
+    )
+
+
+def test_a_plan_that_is_not_adopted_is_made_again_after_a_pause_and_its_pods_read_why(monkeypatch):
+    world = World(a_node(cards=4), member("red", 0, 2), member("red", 1, 2))
+    plans = []
+
+    def plan(problem):
+        plans.append(problem)
+        found = solve.plan(problem)
+        if len(plans) < 3:  # the node goes between plan and adoption
+            world.store.feed.apply_node("DELETED", a_node(cards=4))
+        return found
+
+    monkeypatch.setattr(planner, "plan", plan)
+    world.planner.run_once()
+    world.store.feed.apply_node("ADDED", a_node(cards=4))
+
+    assert world.reserved() == []
+    assert world.note(member("red", 0, 2)) == (
+        "gang default/red waits: its plan was not adopted: pod default/red-0: "
+        "node-1: no cards known to Kerf: 1 asked, 0 free (the scheduler does not know this node)"
+    )
+    world.planner.run_once()
+    assert len(plans) == 1, "not at once"
+    for _ in range(2):
+        world.now += 2.0
+        world.planner.run_once()
+        world.store.feed.apply_node("ADDED", a_node(cards=4))
+        world.planner.run_once()
+    assert len(plans) == 3
+    assert world.reserved() == ["default/red-0", "default/red-1"]
+
+
+def test_a_gang_whose_reservation_has_expired_is_planned_again():
+    world = World(a_node(cards=4), member("red", 0, 2), member("red", 1, 2))
+    world.planner.run_once()
+    world.planner.run_once()
+
+    world.store.ledger.drop_reservations()
+    world.planner.run_once()
+
+    assert world.reserved() == ["default/red-0", "default/red-1"]
+    assert len(world.kube.writes) == 2
+
+
+def test_refused_pods_are_planned_jointly_as_advice_and_nothing_is_reserved():
+    world = World(a_node("node-1", 1), a_pod("a", mem=40_000), a_pod("b", mem=30_000))
+    for name in ("a", "b"):
+        world.store.desk._live.pending.refuse(f"uid-default-{name}", ["node-1"], all_nodes=1)
+
+    world.planner.run_once()
+
+    assert world.store.planning.planned() == {"uid-default-a": "node-1", "uid-default-b": "node-1"}
     assert world.reserved() == []
 
 
@@ -112,5 +241,5 @@ def test_without_refused_pods_and_gangs_there_is_nothing_to_plan():
 
     world.planner.run_once()
 
-    assert world.store.pending.planned == {}
+    assert world.store.planning.planned() == {}
     assert world.kube.writes == []

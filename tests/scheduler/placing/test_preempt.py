@@ -20,7 +20,7 @@ class World:
         self.loop = Preemption(self.store, self.kube, SchedulerMetrics.build(Metrics()))
 
     def refuse(self, pod: dict) -> None:
-        self.store.pending.refuse(pod["metadata"]["uid"], ["n"], all_nodes=2)
+        self.store.desk._live.pending.refuse(pod["metadata"]["uid"], ["n"], all_nodes=2)
 
     def evicted(self) -> list[str]:
         return [path.split("/")[-2] for verb, path in self.kube.writes if path.endswith("/eviction")]
@@ -42,7 +42,7 @@ def test_the_one_pod_whose_card_makes_room_is_evicted_and_its_room_is_kept():
     world.loop.run_once()
 
     assert world.evicted() == ["big"]
-    assert [t.key for t in world.store.bookings.values() if t.state is State.RESERVED] == ["default/important"]
+    assert [t.key for t in world.store.ledger.bookings() if t.state is State.RESERVED] == ["default/important"]
 
 
 def test_until_the_victim_is_gone_the_reservation_is_not_ready():
@@ -51,11 +51,11 @@ def test_until_the_victim_is_gone_the_reservation_is_not_ready():
     world = World(victim, running("dear", 1, 81_559, 200), pod)
     world.refuse(pod)
     world.loop.run_once()
-    held = world.store.reservation("uid-default-important")
+    held = world.store.ledger.reservation("uid-default-important")
 
     assert held is not None
     assert not world.store.ledger.ready(held)
-    world.store.apply_pod("DELETED", victim)
+    world.store.feed.apply_pod("DELETED", victim)
     assert world.store.ledger.ready(held)
 
 
@@ -82,7 +82,7 @@ def test_nobody_is_evicted_for_a_pod_that_may_not_preempt():
 def test_nobody_is_evicted_on_a_node_that_kube_scheduler_did_not_offer():
     pod = waiting()
     world = World(running("a", 0, 81_559), running("b", 1, 81_559), pod)
-    world.store.pending.refuse("uid-default-important", ["other"], all_nodes=2)
+    world.store.desk._live.pending.refuse("uid-default-important", ["other"], all_nodes=2)
 
     world.loop.run_once()
 
@@ -121,7 +121,7 @@ def test_a_disruption_budget_that_says_no_ends_the_attempt_and_nothing_stays_res
     world.kube.fail = budget
     world.loop.run_once()
 
-    assert [t for t in world.store.bookings.values() if t.state is State.RESERVED] == []
+    assert [t for t in world.store.ledger.bookings() if t.state is State.RESERVED] == []
 
 
 def test_kube_scheduler_is_woken_once_when_the_room_is_free_and_the_pod_still_waits():
@@ -135,7 +135,7 @@ def test_kube_scheduler_is_woken_once_when_the_room_is_free_and_the_pod_still_wa
     for _ in range(3):
         world.loop.run_once()
     assert calls() == [], "the victim has not left yet"
-    world.store.apply_pod("DELETED", victim)
+    world.store.feed.apply_pod("DELETED", victim)
     world.loop.run_once()
     assert calls() == [], "kube-scheduler may come by itself"
     for _ in range(3):

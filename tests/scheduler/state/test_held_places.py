@@ -12,7 +12,7 @@ from kerf.values.policy import SchedulingPolicy
 from kerf.values.verdict import Misfit
 from kerf.vendors.registry import VENDORS
 from kerf.wire.annotations import GRANT, render_grant
-from scheduler.state.held_places import Member, NoPlace
+from scheduler.state.answers import Member, NoPlace
 from scheduler.state.store import Store
 
 
@@ -23,7 +23,7 @@ def everywhere(_: Node) -> bool:
 def a_store(*cards: int) -> Store:
     store = Store(SchedulingPolicy(), VENDORS, clock=lambda: 0.0)
     for i, count in enumerate(cards):
-        store.apply_node("ADDED", a_node(f"n{i}", count))
+        store.feed.apply_node("ADDED", a_node(f"n{i}", count))
     return store
 
 
@@ -39,49 +39,47 @@ def pod_of(workload: str, mib: int, name: str, namespace: str = "default") -> ob
 def test_a_workload_gets_a_place_for_each_of_its_pods_or_none() -> None:
     store = a_store(2)  # two cards of 81,559 MiB
 
-    assert store.held_places.hold("w", [member(60_000)] * 2, 60.0) is None
-    assert store.held_places.nodes(pod_of("w", 60_000, "p")) == ["n0"]
+    assert store.desk.hold_places("w", [member(60_000)] * 2, 60.0) is None
+    assert store.desk.places_for(pod_of("w", 60_000, "p")) == ["n0"]
 
-    store.held_places.drop("w")
-    refused = store.held_places.hold("w", [member(60_000)] * 3, 60.0)
+    store.desk.drop_places("w")
+    refused = store.desk.hold_places("w", [member(60_000)] * 3, 60.0)
     assert isinstance(refused, NoPlace)
-    assert refused.sentence.startswith(
-        "2 of its 3 pods fit beside each other; the next one needs 60,000 MiB on one card"
-    )
+    assert refused.sentence.startswith("2 of 3 pods fit together; pod 3: needs 60,000 MiB on one card")
     assert not refused.final
-    assert not store.bookings
+    assert not store.ledger.bookings()
 
 
 def test_two_workloads_never_count_the_same_hole() -> None:
     store = a_store(1)
 
-    assert store.held_places.hold("a", [member(50_000)], 60.0) is None
-    assert isinstance(store.held_places.hold("b", [member(50_000)], 60.0), NoPlace)
-    store.held_places.drop("a")
-    assert store.held_places.hold("b", [member(50_000)], 60.0) is None
+    assert store.desk.hold_places("a", [member(50_000)], 60.0) is None
+    assert isinstance(store.desk.hold_places("b", [member(50_000)], 60.0), NoPlace)
+    store.desk.drop_places("a")
+    assert store.desk.hold_places("b", [member(50_000)], 60.0) is None
 
 
 def test_places_are_found_on_every_node_while_there_is_room() -> None:
     store = a_store(2, 1, 1)
 
     for name in "abcd":
-        assert store.held_places.hold(name, [member(50_000)], 60.0) is None
-    assert isinstance(store.held_places.hold("e", [member(50_000)], 60.0), NoPlace)
+        assert store.desk.hold_places(name, [member(50_000)], 60.0) is None
+    assert isinstance(store.desk.hold_places("e", [member(50_000)], 60.0), NoPlace)
 
 
 def test_free_memory_that_no_card_has_in_one_piece_is_no_place() -> None:
     store = a_store(2)
     for name in ("x", "y"):
-        assert isinstance(store.assume(a_pod_ask(name, an_ask(memory_mib=50_000, cores=0)), "n0", ()), Grant)
+        assert isinstance(store.desk.assume(a_pod_ask(name, an_ask(memory_mib=50_000, cores=0)), "n0", ()), Grant)
 
-    refused = store.held_places.hold("w", [member(60_000)], 60.0)  # 2 x 31,559 MiB are free
+    refused = store.desk.hold_places("w", [member(60_000)], 60.0)  # 2 x 31,559 MiB are free
 
     assert isinstance(refused, NoPlace)
     assert "has 31,559 and 31,559 MiB free" in refused.sentence
 
 
 def test_what_no_card_here_could_ever_hold_is_final() -> None:
-    refused = a_store(1).held_places.hold("w", [member(100_000)], 60.0)
+    refused = a_store(1).desk.hold_places("w", [member(100_000)], 60.0)
 
     assert isinstance(refused, NoPlace)
     assert refused.final
@@ -89,47 +87,47 @@ def test_what_no_card_here_could_ever_hold_is_final() -> None:
 
 def test_a_pod_of_the_workload_takes_its_place_and_a_stranger_does_not() -> None:
     store = a_store(1)
-    store.held_places.hold("w", [member(60_000)], 60.0)
+    store.desk.hold_places("w", [member(60_000)], 60.0)
 
     for stranger in (pod_of("", 60_000, "s1"), pod_of("w", 60_000, "s2", "other"), pod_of("v", 60_000, "s3")):
-        assert isinstance(store.assume(stranger, "n0", ()), Misfit)
-    assert isinstance(store.assume(pod_of("w", 60_000, "p"), "n0", ()), Grant)
-    assert store.held_places.nodes(pod_of("w", 60_000, "q")) == []
-    assert sum(t.uses["GPU-n0-0"].memory_mib for t in store.bookings.values()) == 60_000
+        assert isinstance(store.desk.assume(stranger, "n0", ()), Misfit)
+    assert isinstance(store.desk.assume(pod_of("w", 60_000, "p"), "n0", ()), Grant)
+    assert store.desk.places_for(pod_of("w", 60_000, "q")) == []
+    assert sum(t.uses["GPU-n0-0"].memory_mib for t in store.ledger.bookings()) == 60_000
 
 
 def test_a_pod_that_goes_elsewhere_gives_its_place_back() -> None:
     store = a_store(1, 1)
-    store.held_places.hold("w", [member(60_000)], 60.0)
-    (held,) = store.held_places.nodes(pod_of("w", 60_000, "p"))
+    store.desk.hold_places("w", [member(60_000)], 60.0)
+    (held,) = store.desk.places_for(pod_of("w", 60_000, "p"))
     other = "n1" if held == "n0" else "n0"
 
-    assert isinstance(store.assume(pod_of("w", 60_000, "p"), other, ()), Grant)
-    assert isinstance(store.assume(pod_of("", 60_000, "q"), held, ()), Grant)
+    assert isinstance(store.desk.assume(pod_of("w", 60_000, "p"), other, ()), Grant)
+    assert isinstance(store.desk.assume(pod_of("", 60_000, "q"), held, ()), Grant)
 
 
 def test_a_pod_bound_before_the_scheduler_saw_whose_it_is_leaves_no_place_behind() -> None:
     store = a_store(2)
-    store.held_places.hold("w", [member(60_000)], 60.0)
-    assert isinstance(store.assume(pod_of("", 60_000, "p"), "n0", ()), Grant)  # known from before it was annotated
+    store.desk.hold_places("w", [member(60_000)], 60.0)
+    assert isinstance(store.desk.assume(pod_of("", 60_000, "p"), "n0", ()), Grant)  # known from before it was annotated
     pod = a_pod("p", uid="p", mem=60_000, cores=0, node="n0", annotations={"kerf.dev/admission": "w"})
-    pod["metadata"]["annotations"][GRANT] = render_grant(store.bookings["p"].holding.grant)
+    pod["metadata"]["annotations"][GRANT] = render_grant(store.ledger.get("p").holding.grant)
 
-    store.apply_pod("MODIFIED", pod)
-    store.apply_pod("MODIFIED", pod)
+    store.feed.apply_pod("MODIFIED", pod)
+    store.feed.apply_pod("MODIFIED", pod)
 
-    assert sum(use.memory_mib for tenant in store.bookings.values() for use in tenant.uses.values()) == 60_000
+    assert sum(use.memory_mib for tenant in store.ledger.bookings() for use in tenant.uses.values()) == 60_000
 
 
 def test_a_place_whose_time_is_over_is_gone() -> None:
     store = a_store(1)
-    store.held_places.hold("w", [member(60_000)], 60.0)
+    store.desk.hold_places("w", [member(60_000)], 60.0)
 
     for tenant in store.ledger.reservations_before(61.0):
-        store.drop_reservation(tenant.uid)
+        store.ledger.drop_reservation(tenant.uid)
 
-    assert store.held_places.nodes(pod_of("w", 60_000, "p")) == []
-    assert isinstance(store.assume(pod_of("", 60_000, "s"), "n0", ()), Grant)
+    assert store.desk.places_for(pod_of("w", 60_000, "p")) == []
+    assert isinstance(store.desk.assume(pod_of("", 60_000, "s"), "n0", ()), Grant)
 
 
 @given(
@@ -150,17 +148,17 @@ def test_whatever_happens_no_card_holds_more_than_it_has(steps: list[tuple[str, 
         workload = f"w{number}"
         match action:
             case "hold":
-                store.held_places.hold(workload, [member(mib)] * count, 60.0)
+                store.desk.hold_places(workload, [member(mib)] * count, 60.0)
             case "drop":
-                store.held_places.drop(workload)
+                store.desk.drop_places(workload)
             case "pod":
-                store.assume(pod_of(workload, mib, f"p{i}"), f"n{number % 2}", ())
+                store.desk.assume(pod_of(workload, mib, f"p{i}"), f"n{number % 2}", ())
             case "stranger":
-                store.assume(pod_of("", mib, f"p{i}"), f"n{number % 2}", ())
+                store.desk.assume(pod_of("", mib, f"p{i}"), f"n{number % 2}", ())
             case _:
-                store.undo(f"p{number}")
+                store.ledger.undo(f"p{number}")
         held: dict[str, int] = {}
-        for tenant in store.bookings.values():
+        for tenant in store.ledger.bookings():
             for card, use in tenant.uses.items():
                 held[card] = held.get(card, 0) + use.memory_mib
         assert all(value <= 81_559 for value in held.values())

@@ -36,7 +36,7 @@ def a_store(
     store = Store(policy, VENDORS)
     keeper = QuotaKeeper(store, clock=lambda: 0.0)
     for node in nodes or [a_node()]:
-        store.apply_node("ADDED", node)
+        store.feed.apply_node("ADDED", node)
     keeper.replace_tenants(list(tenants))
     keeper.replace_hard(list(quotas))
     keeper.refresh()
@@ -45,8 +45,8 @@ def a_store(
 
 def assume(store: Store, name: str, node: str = "node-1", **changes: Any) -> Grant | Misfit:
     pod = a_pod(name, namespace=changes.pop("namespace", "team"), **changes)
-    store.apply_pod("ADDED", pod)
-    return store.assume(parse_pod(pod, NAMES, store.policy.defaults), node, stages_of(pod["spec"]))
+    store.feed.apply_pod("ADDED", pod)
+    return store.desk.assume(parse_pod(pod, NAMES, store.desk.policy.defaults), node, stages_of(pod["spec"]))
 
 
 def test_a_tenant_holds_no_more_than_its_limit_and_is_told_the_numbers() -> None:
@@ -69,7 +69,7 @@ def test_others_are_not_disturbed_and_what_ends_is_given_back() -> None:
 
     assert isinstance(assume(store, "b", namespace="default", mem=60_000), Grant)
     assert isinstance(assume(store, "c", mem=1), Misfit)
-    store.undo("uid-team-a")
+    store.ledger.undo("uid-team-a")
     assert isinstance(assume(store, "d", mem=81_559, cores=100), Grant)
 
 
@@ -85,11 +85,10 @@ def test_the_namespaces_of_a_tenant_share_one_quota() -> None:
 def test_a_tenant_gets_cards_of_its_classes_alone() -> None:
     l4 = a_node("l-1", cards_of("l-1", 2, model="NVIDIA L4", memory_mib=23_034))
     store, _ = a_store(a_tenant(), nodes=[a_node(), l4])
-    ask = parse_pod(a_pod("a", namespace="team", mem=1000), NAMES, POLICY.defaults)
+    store.feed.apply_pod("ADDED", a_pod("waits", namespace="team", mem=1000))
 
-    narrowed = store.quotas.narrow(ask)
-    assert not isinstance(narrowed, Misfit)
-    assert narrowed.selection.classes == (SLUG,)
+    (candidate,) = store.planning.candidates()
+    assert candidate.ask.selection.classes == (SLUG,)
     assert assume(store, "a", "l-1", mem=1000) == Misfit(Reason.TYPE, 1, 0, "main")
     assert isinstance(assume(store, "b", "node-1", mem=1000), Grant)
 
@@ -99,7 +98,7 @@ def test_init_containers_count_by_kubernetes_own_rule() -> None:
     init, app = a_container("i", mem=8000, cores=0), a_container("a", gpu=2, mem=1000, cores=0)
 
     assert isinstance(assume(store, "a", containers=[app], init=[init]), Grant)  # max(8000, 2 x 1000)
-    assert store.quotas.used(store.quotas.shares.tenants[0]) == {SLUG: Amount(8000, 0, 2)}
+    assert store.desk.used()["team"] == {SLUG: Amount(8000, 0, 2)}
 
 
 def test_with_kueue_the_scheduler_counts_and_refuses_nothing() -> None:
@@ -107,7 +106,7 @@ def test_with_kueue_the_scheduler_counts_and_refuses_nothing() -> None:
     store, _ = a_store(a_tenant(guaranteed={"memory": 1}), policy=policy)
 
     assert isinstance(assume(store, "a", mem=50_000, cores=7), Grant)
-    assert store.quotas.used(store.quotas.shares.tenants[0]) == {SLUG: Amount(50_000, 7, 1)}
+    assert store.desk.used()["team"] == {SLUG: Amount(50_000, 7, 1)}
 
 
 def test_the_least_of_all_resource_quotas_holds() -> None:
@@ -143,15 +142,15 @@ def test_pods_seen_before_their_node_are_counted_in_its_class() -> None:
     store = Store(POLICY, VENDORS)
     keeper = QuotaKeeper(store, clock=lambda: 0.0)
     keeper.replace_tenants([a_tenant()])
-    store.apply_node("ADDED", a_node("n", (a_card(id="GPU-x"),)))
+    store.feed.apply_node("ADDED", a_node("n", (a_card(id="GPU-x"),)))
     keeper.refresh()
-    store.apply_node("DELETED", {"metadata": {"name": "n"}})
+    store.feed.apply_node("DELETED", {"metadata": {"name": "n"}})
 
     grant = a_grant("GPU-y", 5000)
-    store.apply_pod("ADDED", a_pod("p", namespace="team", node="m", grant=grant))
-    store.apply_node("ADDED", a_node("m", (a_card(id="GPU-y"),)))
+    store.feed.apply_pod("ADDED", a_pod("p", namespace="team", node="m", grant=grant))
+    store.feed.apply_node("ADDED", a_node("m", (a_card(id="GPU-y"),)))
 
-    assert store.quotas.used(store.quotas.shares.tenants[0])[SLUG].memory_mib == 5000
+    assert store.desk.used()["team"][SLUG].memory_mib == 5000
 
 
 def test_a_file_that_cannot_be_read_is_named_and_limits_nothing_else() -> None:
@@ -175,6 +174,6 @@ def test_whatever_comes_and_goes_no_tenant_is_ever_beyond_its_limit(steps: list[
         if action == "assume":
             assume(store, f"p{number}", mem=mem, cores=cores)
         else:
-            store.undo(f"uid-team-p{number}")
-        held = [Usage(tuple(store.quotas.used(share).items())).total for share in store.quotas.shares.tenants]
+            store.ledger.undo(f"uid-team-p{number}")
+        held = [Usage(tuple(used.items())).total for used in store.desk.used().values()]
         assert all(h.memory_mib <= 81_559 and h.cores <= 100 and h.cards <= 10 for h in held)

@@ -25,12 +25,12 @@ def a_store(*objects: dict, policy: SchedulingPolicy | None = None) -> Store:
 
 
 def used(store: Store, node: str = "node-1") -> dict[str, CardUse]:
-    return {s.card.id: s.used for s in store.fleet.state(node).cards if s.used != CardUse()}
+    return {s.card.id: s.used for s in store.desk.state(node).cards if s.used != CardUse()}
 
 
 def assume(store: Store, pod: dict, node: str = "node-1") -> Grant | Misfit:
-    ask = parse_pod(pod, NAMES, store.policy.defaults)
-    return store.assume(ask, node, stages_of(pod["spec"]))
+    ask = parse_pod(pod, NAMES, store.desk.policy.defaults)
+    return store.desk.assume(ask, node, stages_of(pod["spec"]))
 
 
 def bound(pod: dict, node: str, grant: Grant) -> dict:
@@ -76,10 +76,10 @@ def test_a_finished_pod_gives_its_slice_back():
     pod = a_pod(node="node-1", grant=a_grant("GPU-node-1-2"))
     store = a_store(a_node(), pod)
 
-    store.apply_pod("MODIFIED", {**pod, "status": {"phase": "Succeeded"}})
+    store.feed.apply_pod("MODIFIED", {**pod, "status": {"phase": "Succeeded"}})
 
     assert used(store) == {}
-    assert store.pending.changed.is_set()
+    assert store.desk.changed.is_set()
 
 
 def test_a_terminating_pod_still_counts():
@@ -93,7 +93,7 @@ def test_a_grant_that_is_changed_on_a_running_pod_changes_nothing():
     pod = a_pod(node="node-1", grant=a_grant("GPU-node-1-2", 8000, 30))
     store = a_store(a_node(), pod)
 
-    store.apply_pod("MODIFIED", a_pod(node="node-1", grant=a_grant("GPU-node-1-2", 1, 0)))
+    store.feed.apply_pod("MODIFIED", a_pod(node="node-1", grant=a_grant("GPU-node-1-2", 1, 0)))
 
     assert used(store) == {"GPU-node-1-2": CardUse(8000, 30, 1)}
 
@@ -103,7 +103,7 @@ def test_assume_then_the_watch_charges_once():
     store = a_store(a_node(), pod)
 
     grant = assume(store, pod)
-    store.apply_pod("MODIFIED", bound(pod, "node-1", grant))
+    store.feed.apply_pod("MODIFIED", bound(pod, "node-1", grant))
 
     assert list(used(store).values()) == [CardUse(8000, 30, 1)]
     assert store.ledger.counts() == {State.ASSUMED: 0, State.CONFIRMED: 1, State.RESERVED: 0}
@@ -114,8 +114,8 @@ def test_undo_gives_an_assumption_back_but_never_a_bound_pod():
     store = a_store(a_node(), pod)
     grant = assume(store, pod)
 
-    store.apply_pod("MODIFIED", bound(pod, "node-1", grant))
-    store.undo(pod["metadata"]["uid"])
+    store.feed.apply_pod("MODIFIED", bound(pod, "node-1", grant))
+    store.ledger.undo(pod["metadata"]["uid"])
 
     assert list(used(store).values()) == [CardUse(8000, 30, 1)]
 
@@ -142,7 +142,7 @@ def test_a_relist_forgets_pods_that_are_gone_and_keeps_assumptions():
     store = a_store(a_node(), old, new)
     assume(store, new)
 
-    store.replace_pods([new])
+    store.feed.replace_pods([new])
 
     assert store.ledger.counts() == {State.ASSUMED: 1, State.CONFIRMED: 0, State.RESERVED: 0}
 
@@ -150,8 +150,8 @@ def test_a_relist_forgets_pods_that_are_gone_and_keeps_assumptions():
 def test_a_node_that_vanishes_and_returns_finds_its_tenants():
     store = a_store(a_node(), a_pod(node="node-1", grant=a_grant("GPU-node-1-2")))
 
-    store.apply_node("DELETED", a_node())
-    store.apply_node("ADDED", a_node())
+    store.feed.apply_node("DELETED", a_node())
+    store.feed.apply_node("ADDED", a_node())
 
     assert used(store) == {"GPU-node-1-2": CardUse(8000, 30, 1)}
 
@@ -159,8 +159,8 @@ def test_a_node_that_vanishes_and_returns_finds_its_tenants():
 def test_a_node_whose_inventory_is_no_json_has_no_cards_and_says_why():
     store = a_store(a_node(**{"kerf.dev/inventory": "not json"}))
 
-    assert store.fleet.state("node-1").cards == ()
-    assert "kerf.dev/inventory" in store.node("node-1").problem
+    assert store.desk.state("node-1").cards == ()
+    assert "kerf.dev/inventory" in store.desk.node("node-1").problem
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -177,7 +177,7 @@ class Interleavings(RuleBasedStateMachine):
         self.number += 1
         pod = a_pod(f"pod-{self.number}", containers=[a_container(mem=memory, cores=cores)])
         self.world[pod["metadata"]["uid"]] = pod
-        self.store.apply_pod("ADDED", pod)
+        self.store.feed.apply_pod("ADDED", pod)
 
     @rule(pick=st.integers(0, 10**6), node=st.sampled_from(NODES), fate=st.sampled_from(["ok", "refused", "lost"]))
     def bind(self, pick: int, node: str, fate: str) -> None:
@@ -189,12 +189,12 @@ class Interleavings(RuleBasedStateMachine):
         if isinstance(grant, Misfit):
             return
         if fate == "refused":
-            self.store.undo(pod["metadata"]["uid"])
+            self.store.ledger.undo(pod["metadata"]["uid"])
             return
         done = bound(pod, node, grant)
         self.world[pod["metadata"]["uid"]] = done
         if fate == "ok":
-            self.store.apply_pod("MODIFIED", done)
+            self.store.feed.apply_pod("MODIFIED", done)
 
     @rule(pick=st.integers(0, 10**6), seen=st.booleans())
     def delete(self, pick: int, seen: bool) -> None:
@@ -202,12 +202,12 @@ class Interleavings(RuleBasedStateMachine):
             uid = sorted(self.world)[pick % len(self.world)]
             pod = self.world.pop(uid)
             if seen:
-                self.store.apply_pod("DELETED", pod)
+                self.store.feed.apply_pod("DELETED", pod)
 
     @rule()
     def relist(self) -> None:
-        self.store.replace_nodes([a_node(name, 2) for name in NODES])
-        self.store.replace_pods(list(self.world.values()))
+        self.store.feed.replace_nodes([a_node(name, 2) for name in NODES])
+        self.store.feed.replace_pods(list(self.world.values()))
 
     @rule()
     def restart(self) -> None:
@@ -216,14 +216,14 @@ class Interleavings(RuleBasedStateMachine):
     @rule(node=st.sampled_from(NODES), gone=st.booleans())
     def node_flaps(self, node: str, gone: bool) -> None:
         if gone:
-            self.store.apply_node("DELETED", a_node(node, 2))
-        self.store.apply_node("ADDED", a_node(node, 2))
+            self.store.feed.apply_node("DELETED", a_node(node, 2))
+        self.store.feed.apply_node("ADDED", a_node(node, 2))
 
     @invariant()
     def no_card_holds_more_than_it_has(self) -> None:
         truth = a_store(*[a_node(name, 2) for name in NODES], *self.world.values())
         for name in NODES:
-            for state in truth.fleet.state(name).cards:
+            for state in truth.desk.state(name).cards:
                 free = state.free
                 assert min(free.memory_mib, free.cores, free.slots) >= 0, (name, state)
 
@@ -232,12 +232,12 @@ def test_a_pod_that_asks_for_more_cpu_than_numbers_have_keeps_nobody_from_being_
     greedy = a_pod("greedy", containers=[{"name": "main", "resources": {"requests": {"cpu": "9E", "memory": "9E"}}}])
     greedy["spec"]["nodeName"] = "node-1"
     store = Store(SchedulingPolicy(), VENDORS)
-    store.apply_node("ADDED", a_node("node-1"))
+    store.feed.apply_node("ADDED", a_node("node-1"))
 
-    store.replace_pods([greedy, a_pod("p")])
+    store.feed.replace_pods([greedy, a_pod("p")])
 
-    assert "uid-default-p" in store.pending.pods
-    assert store.fleet.state("node-1").free_cpu_milli < 0
+    assert store.desk.waiting_pod("uid-default-p") is not None
+    assert store.desk.state("node-1").free_cpu_milli < 0
 
 
 Interleavings.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)

@@ -1,0 +1,56 @@
+"""One bind of one pod: claim it, assume its grant, and take the assumption back if the API server refuses."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from kerf.values.ask import PodAsk, Stages
+from kerf.values.grant import Grant
+from kerf.values.verdict import Misfit
+from scheduler.state.ledger import Ledger
+from scheduler.state.pending import Waiting
+
+Assume = Callable[[PodAsk, str, Stages], Grant | Misfit]
+
+
+@dataclass(frozen=True, slots=True)
+class Assumption:
+    """A grant that is charged before the API server knows of it."""
+
+    grant: Grant
+    _uid: str
+    _node: str
+    _ledger: Ledger
+
+    def still_held(self) -> bool:
+        """Whether the pod is still charged on the node, by this assumption or because the watch shows it bound."""
+        return self._ledger.holds(self._uid, self._node)
+
+    def undo(self) -> None:
+        """Take it back. No-op once the watch shows the pod bound."""
+        self._ledger.undo(self._uid)
+
+
+class Claim:
+    """A pod that one bind has to itself until the claim ends (it is a context manager)."""
+
+    def __init__(self, uid: str, known: Waiting | None, ledger: Ledger, assume: Assume) -> None:
+        self._uid = uid
+        self.known = known
+        """The pod as it was last seen waiting; None where its ask cannot be relied on."""
+        self._ledger = ledger
+        self._assume = assume
+
+    def assume(self, ask: PodAsk, node: str, stages: Stages) -> Assumption | Misfit:
+        """Place the pod on the node and charge it, or say why not."""
+        grant = self._assume(ask, node, stages)
+        return grant if isinstance(grant, Misfit) else Assumption(grant, self._uid, node, self._ledger)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ledger.end_bind(self._uid)

@@ -1,0 +1,280 @@
+"""The desk: every question about the live state, and every reservation, with the lock inside.
+
+Filter and prioritize are answered from what is kept up to date; nothing is copied on their path. Every other answer is
+a value, so that what decides sees no state. Quota is part of each question about places (`within_quota`).
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+
+from kerf.values.ask import PodAsk, Stages
+from kerf.values.grant import Grant
+from kerf.values.node import Node
+from kerf.values.policy import SchedulingPolicy
+from kerf.values.quota import Amount
+from kerf.values.vendor import ResourceNames
+from kerf.values.verdict import Misfit, Reason
+from kerf.wire.json import Json
+from kerf.wire.resources import parse_pod, stages_of
+from scheduler.core.columns import Ints
+from scheduler.core.explain import short_reason
+from scheduler.core.state import NodeState
+from scheduler.core.victims import choose_victims
+from scheduler.quota.evict import Running
+from scheduler.state.answers import ByCards, Decided, Limits, Member, NoPlace, Where
+from scheduler.state.binding import Claim
+from scheduler.state.bookings import Booking, State
+from scheduler.state.live import Live
+from scheduler.state.pending import Waiting
+
+NODES_A_HOLD = 200
+"""Nodes read in one hold of the lock, so that a filter never waits for 5,000."""
+PODS_A_HOLD = 500
+MAKING_ROOM = "less important pods are ending to make room on the cards"
+
+
+class Desk:
+    """Safe from several threads."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    # ---- what holds for all
+    @property
+    def policy(self) -> SchedulingPolicy:
+        """The policy in force."""
+        return self._live.policy
+
+    @property
+    def names(self) -> tuple[ResourceNames, ...]:
+        """The vendors' words."""
+        return self._live.names
+
+    @property
+    def changed(self) -> threading.Event:
+        """Set whenever a new plan may help a waiting pod."""
+        return self._live.changed
+
+    @property
+    def inventory(self) -> int:
+        """Grows with every change of any node."""
+        return self._live.inventory
+
+    @property
+    def version(self) -> int:
+        """Grows with every change of what any node has or holds."""
+        return self._live.fleet.version
+
+    @property
+    def size(self) -> int:
+        """How many pods wait or hold something."""
+        return len(self._live.ledger) + len(self._live.pending.pods)
+
+    def read(self, pod: Json) -> tuple[PodAsk, Stages]:
+        """A pod's ask with the policy's defaults, and its containers' stages. Raises WireError."""
+        return parse_pod(pod, self._live.names, self._live.policy.defaults), stages_of(pod.get("spec") or {})
+
+    # ---- one pod
+    def where(self, ask: PodAsk, names: Sequence[str]) -> Where:
+        """Which of the nodes kube-scheduler may choose. A pod that fits on none of them is remembered as refused."""
+        live = self._live
+        with live.lock:
+            decided = self._reserved(ask, names) or self._gang(ask, names) or self._held(ask, names)
+            if decided is not None:
+                return decided
+            found = live.within.fits(ask, names)
+            if isinstance(found, Misfit):  # no plan and no eviction helps, so neither needs to know
+                return Decided([], found.detail, over_quota=True)
+            if found.why is not None:
+                live.pending.refuse(ask.uid, names, all_nodes=len(live.fleet))
+            return found
+
+    def fits(self, ask: PodAsk, names: Sequence[str]) -> ByCards | Misfit:
+        """On which of the nodes the pod fits by its cards and its quota, reservations and gangs apart."""
+        with self._live.lock:
+            return self._live.within.fits(ask, names)
+
+    def order(self, ask: PodAsk, names: list[str]) -> Ints:
+        """A total order of the nodes, best highest; the node that a plan has for the pod comes first."""
+        with self._live.lock:
+            scores = self._live.within.scores(ask, names)
+            planned = self._live.pending.planned.get(ask.uid)
+        if planned in names:
+            scores[names.index(planned)] = scores.max() + 1
+        return scores
+
+    def victims(self, ask: PodAsk, names: Iterable[str]) -> dict[str, tuple[str, ...] | None]:
+        """By node, the fewest, least important pods whose cards make room; None where no eviction does.
+
+        Nothing for a pod that quota refuses: no eviction helps it.
+        """
+        live = self._live
+        with live.lock:
+            narrowed = live.within.narrow(ask)
+        if isinstance(narrowed, Misfit):
+            return {}
+        found = {}
+        for name in sorted(names):
+            with live.lock:
+                state, evictable = live.fleet.state(name), live.ledger.evictable(name, ask)
+            found[name] = choose_victims(narrowed, state, evictable, self.place_on)
+        return found
+
+    def place_on(self, ask: PodAsk, state: NodeState) -> Grant | Misfit:
+        """The grant on a node as it might be, by the card policies alone. Reads no live state."""
+        return self._live.engine.place_on(ask, state)
+
+    def refusals(self, asks: Iterable[PodAsk]) -> tuple[str, ...]:
+        """What quota says of waiting pods that it refuses."""
+        found = []
+        for ask in asks:
+            with self._live.lock:
+                narrowed = self._live.within.narrow(ask)
+            if isinstance(narrowed, Misfit):
+                found.append(f"{ask.key}: {narrowed.detail}")
+        return tuple(found)
+
+    # ---- binding
+    def claim(self, uid: str) -> Claim | None:
+        """The pod for one bind; None while another bind has it."""
+        live = self._live
+        if not live.ledger.begin_bind(uid):
+            return None
+        known = live.pending.pods.get(uid)
+        # No bind is asked for a gated pod: the watch lags, and what opened the gate may have written into the pod.
+        sure = known is not None and not known.problem and not known.gates
+        return Claim(uid, known if sure else None, live.ledger, self.assume)
+
+    def assume(self, ask: PodAsk, node: str, stages: Stages) -> Grant | Misfit:
+        """Place the pod on the node and charge it, or say why not. Charged until it is undone or the watch shows it."""
+        live = self._live
+        with live.lock:
+            known = live.ledger.get(ask.uid)
+            if known is not None and known.state is not State.RESERVED:
+                return _again(known, node)
+            if known is not None and known.node == node:
+                if not live.ledger.ready(known):
+                    return Misfit(Reason.RESERVED, detail="the pods that make room are still ending")
+                if known.holding is not None:
+                    live.ledger.assume_reserved(known)
+                    return known.holding.grant
+            live.ledger.drop_reservation(ask.uid)
+            grant = live.places.take(ask, node) or live.within.place(ask, node, stages)
+            if isinstance(grant, Misfit):
+                return grant
+            live.places.pass_by(ask)  # no-op for a pod that has just taken a place
+            live.ledger.assume(ask, node, grant, stages)
+            return grant
+
+    # ---- places of workloads
+    def hold_places(self, workload: str, members: Sequence[Member], until: float) -> NoPlace | None:
+        """Hold a place for every pod of a workload, or for none and say why. Takes the lock in slices."""
+        return self._live.places.hold(workload, members, self.nodes(), until)
+
+    def drop_places(self, workload: str) -> None:
+        """Give back what is still held for a workload."""
+        self._live.places.drop(workload)
+
+    def places_for(self, ask: PodAsk) -> list[str]:
+        """The nodes on which places are held that the pod may take."""
+        with self._live.lock:
+            return self._live.places.nodes(ask)
+
+    # ---- nodes
+    def node(self, name: str) -> Node | None:
+        """A node as last seen."""
+        return self._live.nodes.get(name)
+
+    def nodes(self) -> list[Node]:
+        """Every node, by name."""
+        with self._live.lock:
+            found = list(self._live.nodes.values())
+        return sorted(found, key=lambda node: node.name)
+
+    def node_names(self) -> list[str]:
+        """Every node, sorted."""
+        with self._live.lock:
+            return sorted(self._live.nodes)
+
+    def state(self, name: str) -> NodeState:
+        """What is free on a node."""
+        with self._live.lock:
+            return self._live.fleet.state(name)
+
+    def states(self) -> tuple[NodeState, ...]:
+        """What is free on every node that has cards, by name. Takes the lock in slices."""
+        names = self.node_names()
+        found: list[NodeState] = []
+        for start in range(0, len(names), NODES_A_HOLD):
+            with self._live.lock:
+                found += [self._live.fleet.state(name) for name in names[start : start + NODES_A_HOLD]]
+            time.sleep(0)  # a filter that waits for the lock gets it now
+        return tuple(state for state in found if state.cards)
+
+    # ---- pods
+    def waiting(self) -> list[Waiting]:
+        """The pods that wait, in no order."""
+        with self._live.lock:
+            return list(self._live.pending.pods.values())
+
+    def waiting_pod(self, uid: str) -> Waiting | None:
+        """A pod that waits."""
+        return self._live.pending.pods.get(uid)
+
+    # ---- quota
+    def limits(self) -> Limits:
+        """What tenants and namespaces may hold."""
+        with self._live.lock:
+            quotas = self._live.quotas
+            return Limits(quotas.shares, quotas.capacity, quotas.hard, quotas.enforced)
+
+    def used(self) -> dict[str, dict[str, Amount]]:
+        """What every tenant holds, by class."""
+        with self._live.lock:
+            quotas = self._live.quotas
+            return {share.tenant.name: quotas.used(share) for share in quotas.shares.tenants}
+
+    def running(self) -> list[Running]:
+        """The confirmed pods of tenants, with what they hold by class."""
+        with self._live.lock:
+            quotas = self._live.quotas
+            return [
+                Running(f"{b.key}/{b.uid}", owner, quotas.usage_of(b.uid).by, b.created, b.priority)
+                for b in self._live.ledger.bookings(State.CONFIRMED)
+                if (owner := quotas.owner(b.key.partition("/")[0]))
+            ]
+
+    # ---- inside: what decides before the cards do
+    def _reserved(self, ask: PodAsk, names: Sequence[str]) -> Decided | None:
+        ledger = self._live.ledger
+        held = ledger.reservation(ask.uid)
+        if held is None:
+            return None
+        if held.node not in names:
+            ledger.drop_reservation(ask.uid)
+            return None
+        if not ledger.ready(held):
+            return Decided([], MAKING_ROOM)
+        return Decided([held.node], short_reason(Reason.RESERVED))
+
+    def _gang(self, ask: PodAsk, names: Sequence[str]) -> Decided | None:
+        live = self._live
+        if not ask.gang or not live.policy.planner.enabled:
+            return None
+        note = live.pending.gang_note(ask, lambda: live.ledger.members_of(ask.gang))
+        if not note:
+            return None
+        live.pending.refuse(ask.uid, names, all_nodes=len(live.fleet))
+        return Decided([], note)
+
+    def _held(self, ask: PodAsk, names: Sequence[str]) -> Decided | None:
+        places = [name for name in self._live.places.nodes(ask) if name in names]
+        return Decided(places, short_reason(Reason.RESERVED)) if places else None
+
+
+def _again(known: Booking, node: str) -> Grant | Misfit:
+    """A second bind of a pod that is assumed or bound: the same answer for the same node, else a refusal."""
+    if known.node == node and known.holding is not None:
+        return known.holding.grant
+    return Misfit(Reason.RESERVED, detail=f"the pod is already {known.state} on {known.node}")

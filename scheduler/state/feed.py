@@ -1,0 +1,207 @@
+"""The feed: what the watches, the policy file and the quota keeper say becomes values, and then state.
+
+Objects are read outside the lock and applied under it, many of them in slices.
+"""
+
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from kerf.values.ask import PodAsk
+from kerf.values.policy import SchedulingPolicy
+from kerf.wire.errors import WireError
+from kerf.wire.json import Json
+from kerf.wire.objects import is_finished, parse_node
+from kerf.wire.resourcequota import HardQuota
+from kerf.wire.resources import ADMISSION, parse_pod, stages_of
+from scheduler.quota.capacity import Capacity
+from scheduler.quota.shares import Shares
+from scheduler.state.bookings import Booking, State, booking_of
+from scheduler.state.live import Live
+from scheduler.state.pending import Waiting
+
+_LOG = logging.getLogger("kerf.store")
+PODS_A_HOLD = 500
+"""Pods applied in one hold of the lock after a relist, so that a filter never waits for 40,000 of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    """A pod that holds nothing and waits for nothing: deleted, finished, or without asks."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A pod on a node. Without a booking: the ledger has it confirmed already. `admitted`: Kueue let it in."""
+
+    uid: str
+    booking: Booking | None = None
+    admitted: PodAsk | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    """A pod that waits for a node."""
+
+    uid: str
+    waiting: Waiting
+
+
+_Seen = _Gone | _Bound | _Waits | None
+
+
+class Feed:
+    """Writes what was seen. Safe from several threads."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    # ---- watches
+    def apply_node(self, kind: str, item: Json) -> None:
+        """One node event."""
+        live = self._live
+        node = parse_node(item, live.vendors)
+        with live.lock:
+            if kind == "DELETED":
+                live.nodes.pop(node.name, None)
+                live.fleet.remove_node(node.name)
+            elif live.nodes.get(node.name) != node:
+                if node.problem:
+                    _LOG.warning("node %s: %s", node.name, node.problem)
+                live.nodes[node.name] = node
+                if live.quotas.put_node(node):
+                    live.quotas.recount(live.ledger.on_node(node.name))
+                live.fleet.put_node(node, live.policy.factors(node))
+            else:
+                return
+            live.inventory += 1
+        live.changed.set()
+
+    def replace_nodes(self, items: list[dict[str, Any]]) -> None:
+        """The whole list of nodes."""
+        for item in items:
+            self.apply_node("MODIFIED", item)
+        names = {item["metadata"]["name"] for item in items}
+        with self._live.lock:
+            gone = [name for name in self._live.nodes if name not in names]
+        for name in gone:
+            self.apply_node("DELETED", {"metadata": {"name": name}})
+
+    def apply_pod(self, kind: str, item: Json) -> None:
+        """One pod event."""
+        seen = self._read(kind, item)
+        with self._live.lock:
+            self._apply(seen)
+
+    def replace_pods(self, items: list[dict[str, Any]]) -> None:
+        """The whole list of pods; confirmed pods that are not in it are gone."""
+        for start in range(0, len(items), PODS_A_HOLD):
+            seen = [self._read("MODIFIED", item) for item in items[start : start + PODS_A_HOLD]]
+            with self._live.lock:
+                for one in seen:
+                    self._apply(one)
+        uids = {item["metadata"].get("uid") for item in items}
+        live = self._live
+        with live.lock:
+            for booking in live.ledger.bookings(State.CONFIRMED):
+                if booking.uid not in uids:
+                    live.ledger.release(booking.uid)
+            for uid in [uid for uid in live.pending.pods if uid not in uids]:
+                self._forget(uid)
+
+    def set_gang_sizes(self, sizes: dict[str, int]) -> None:
+        """Sizes by `namespace/name` of the group, for pods that do not say theirs."""
+        with self._live.lock:
+            self._live.pending.set_gang_sizes(sizes)
+
+    def set_gang_size(self, gang: str, size: int) -> None:
+        """The size of one group; 0 forgets it."""
+        with self._live.lock:
+            self._live.pending.set_gang_size(gang, size)
+
+    # ---- settings
+    def set_policy(self, policy: SchedulingPolicy) -> None:
+        """Use another policy from the next request on. Over-commitment changes what is free, not what pods hold."""
+        live = self._live
+        with live.lock:
+            live.policy = policy
+            live.engine.set_policy(policy)
+            for node in live.nodes.values():
+                live.fleet.put_node(node, policy.factors(node))
+        live.changed.set()
+
+    def set_quota(self, shares: Shares, capacity: Capacity, hard: Mapping[str, HardQuota], *, enforced: bool) -> None:
+        """Hold tenants and namespaces to other limits from the next request on. What they hold already stays."""
+        live = self._live
+        with live.lock:
+            counted = live.quotas.active
+            live.quotas.set_shares(shares, capacity, enforced=enforced)
+            live.quotas.set_hard(hard)
+            if not counted:
+                live.quotas.recount(live.ledger.bookings())
+        live.changed.set()
+
+    # ---- pods as values
+    def _read(self, kind: str, item: Json) -> _Seen:
+        meta, spec = item.get("metadata") or {}, item.get("spec") or {}
+        uid = str(meta.get("uid", ""))
+        if kind == "DELETED" or is_finished(item):
+            return _Gone(uid)
+        if spec.get("nodeName"):
+            return self._bound(uid, item)
+        waiting = self._waiting(uid, item)
+        return _Waits(uid, waiting) if waiting is not None else None
+
+    def _bound(self, uid: str, item: Json) -> _Bound:
+        known = self._live.ledger.get(uid)
+        if known is not None and known.state is State.CONFIRMED and known.node == item["spec"]["nodeName"]:
+            return _Bound(uid)
+        admitted = None
+        if ADMISSION in (item["metadata"].get("annotations") or {}):
+            with suppress(WireError):
+                admitted = parse_pod(item, self._live.names, self._live.policy.defaults)
+        return _Bound(uid, booking_of(item, self._live.vendors), admitted)
+
+    def _waiting(self, uid: str, item: Json) -> Waiting | None:
+        meta = item["metadata"]
+        try:
+            ask, problem = parse_pod(item, self._live.names, self._live.policy.defaults), ""
+        except WireError as error:
+            ask = PodAsk(str(meta.get("namespace") or "default"), str(meta.get("name", "")), uid)
+            problem = str(error)
+        if not ask.containers and not ask.gang and not problem:
+            return None
+        return Waiting(
+            ask,
+            () if problem else stages_of(item["spec"]),
+            str(meta.get("creationTimestamp", "")),
+            problem,
+            gates=bool(item["spec"].get("schedulingGates")),
+            preempts=item["spec"].get("preemptionPolicy") != "Never",
+        )
+
+    # ---- under the lock
+    def _apply(self, seen: _Seen) -> None:
+        live = self._live
+        match seen:
+            case _Gone(uid):
+                self._forget(uid)
+            case _Waits(uid, waiting):
+                live.pending.put(uid, waiting)
+            case _Bound(uid, booking, admitted):
+                live.pending.forget(uid)
+                known = live.ledger.get(uid)
+                if booking is None or (known and known.state is State.CONFIRMED and known.node == booking.node):
+                    return
+                if admitted is not None:
+                    live.places.pass_by(admitted)
+                live.ledger.confirm(booking)
+
+    def _forget(self, uid: str) -> None:
+        self._live.places.forget(uid)
+        self._live.pending.forget(uid)
+        self._live.ledger.release(uid)

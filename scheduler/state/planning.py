@@ -1,0 +1,176 @@
+"""What the planner and preemption ask of the live state, and what they reserve. The lock is inside."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from kerf.values.ask import PodAsk
+from kerf.values.grant import Grant
+from kerf.values.verdict import Misfit, Reason
+from scheduler.core.explain import explain_misfit
+from scheduler.core.state import NodeState
+from scheduler.core.victims import Evictable, without
+from scheduler.solver.problem import Assignment, Movable, Problem
+from scheduler.state.answers import Candidate
+from scheduler.state.desk import PODS_A_HOLD, Desk
+from scheduler.state.live import Live
+from scheduler.state.pending import Waiting
+
+PLACES_A_HOLD = 8
+"""Places checked again and reserved in one hold of the lock."""
+Offered = tuple[tuple[str, frozenset[str]], ...]
+
+
+class Planning:
+    """Safe from several threads."""
+
+    def __init__(self, live: Live, desk: Desk) -> None:
+        self._live = live
+        self._desk = desk
+
+    # ---- plans
+    def candidates(self) -> list[Candidate]:
+        """The waiting pods that hold and have reserved nothing, each with its ask within quota, in no order."""
+        live = self._live
+        waiting = self._desk.waiting()
+        found: list[Candidate] = []
+        for start in range(0, len(waiting), PODS_A_HOLD):
+            with live.lock:
+                free = (w for w in waiting[start : start + PODS_A_HOLD] if live.ledger.get(w.ask.uid) is None)
+                found += [self._candidate(one) for one in free if not one.problem and not one.gates]
+            time.sleep(0)  # a filter that waits for the lock gets it now
+        return found
+
+    def problem(
+        self,
+        asks: Iterable[PodAsk],
+        movable: tuple[Movable, ...] = (),
+        budgets: tuple[tuple[str, int], ...] = (),
+        offered: Offered | None = None,
+    ) -> Problem:
+        """The live state as a planner's problem, with what quota leaves to these pods.
+
+        `offered` names the nodes that pods may use; without it, those that kube-scheduler offered.
+        """
+        live, asked = self._live, tuple(asks)
+        nodes = self._desk.states()
+        with live.lock:
+            left = ((ask.uid, names) for ask in asked if (names := live.pending.offered(ask.uid)) is not None)
+            return Problem(
+                nodes=nodes,
+                asks=asked,
+                policy=live.policy,
+                movable=movable,
+                running=tuple(sorted(live.ledger.gang_members().items())),
+                offered=tuple(sorted(left)) if offered is None else offered,
+                budgets=budgets,
+                quotas=live.quotas.rooms(ask.namespace for ask in (*asked, *(each.ask for each in movable))),
+            )
+
+    def reserve_all(self, members: Sequence[tuple[PodAsk, Assignment]], until: float) -> str:
+        """Reserve the planned place of every pod, each checked again on the live state; or none, and say why."""
+        for start in range(0, len(members), PLACES_A_HOLD):
+            with self._live.lock:
+                for number in range(start, min(start + PLACES_A_HOLD, len(members))):
+                    if why := self._reserve(*members[number], until):
+                        for ask, _ in members[:number]:
+                            self._live.ledger.drop_reservation(ask.uid)
+                        return why
+            time.sleep(0)
+        return ""
+
+    def set_plan(self, planned: dict[str, str], notes: dict[str, str]) -> None:
+        """Adopt a plan: a node per pod's uid, and why complete gangs wait."""
+        with self._live.lock:
+            self._live.pending.set_plan(planned, notes)
+
+    def planned(self) -> dict[str, str]:
+        """The plan in force: a node per pod's uid."""
+        with self._live.lock:
+            return dict(self._live.pending.planned)
+
+    def drop(self) -> None:
+        """Give every reservation and plan back: the next leader plans again."""
+        with self._live.lock:
+            self._live.ledger.drop_reservations()
+            self._live.pending.set_plan({}, {})
+
+    # ---- preemption
+    def preemptors(self, moment: float) -> list[Waiting]:
+        """Pods refused since before a monotonic time that evictions may help, each with its ask within quota."""
+        live = self._live
+        found = []
+        with live.lock:
+            for one in live.pending.refused_before(moment):
+                uid, ask = one.ask.uid, one.ask
+                if not one.preempts or ask.gang or uid in live.pending.planned or live.ledger.reservation(uid):
+                    continue
+                narrowed = live.within.narrow(ask)
+                if not isinstance(narrowed, Misfit):  # no eviction helps a pod that quota refuses
+                    found.append(replace(one, ask=narrowed))
+        return found
+
+    def freed(self, moment: float) -> dict[str, str]:
+        """By uid of a pod refused since before a monotonic time, the node on which its reserved room is free by now."""
+        live = self._live
+        with live.lock:
+            refused = [one.ask for one in live.pending.refused_before(moment) if not one.ask.gang]
+            held = {ask.uid: live.ledger.reservation(ask.uid) for ask in refused}
+            return {uid: place.node for uid, place in held.items() if place and live.ledger.ready(place)}
+
+    def has_room(self, ask: PodAsk) -> bool:
+        """Whether the pod fits, as things are, on a node that kube-scheduler offered it."""
+        with self._live.lock:
+            offered = self._live.pending.offered(ask.uid)
+            names = sorted(self._live.nodes if offered is None else offered)
+            return self._live.within.has_room(ask, names)
+
+    def nodes_to_free(self, ask: PodAsk) -> list[str]:
+        """Nodes on offer with pods less important than the asking one, those with the most first."""
+        with self._live.lock:
+            offered = self._live.pending.offered(ask.uid)
+        found = self._live.ledger.nodes_below(ask.priority)
+        return [name for name in found if offered is None or name in offered]
+
+    def node_with_pods(self, name: str, ask: PodAsk) -> tuple[NodeState, list[Evictable]]:
+        """What is free on a node, and its pods that are less important than the asking one."""
+        with self._live.lock:
+            return self._live.fleet.state(name), self._live.ledger.evictable(name, ask)
+
+    def reserve_after(self, waiting: Waiting, node: str, victims: Sequence[Evictable], until: float) -> bool:
+        """Reserve what the victims will free, if it is enough by now."""
+        live, ask = self._live, waiting.ask
+        with live.lock:
+            state = without(live.fleet.state(node), victims)
+            grant = live.within.place_on(ask, state, waiting.stages)
+            if isinstance(grant, Misfit) or ask.uid not in live.pending.pods:
+                return False
+            live.ledger.reserve(ask, node, grant, waiting.stages, until)
+            return True
+
+    # ---- inside
+    def _candidate(self, one: Waiting) -> Candidate:
+        ask = self._live.pending.sized(one.ask)
+        narrowed = self._live.within.narrow(ask)
+        refused = ask.uid in self._live.pending.refused
+        if isinstance(narrowed, Misfit):
+            return Candidate(replace(one, ask=ask), refused, narrowed.detail)
+        return Candidate(replace(one, ask=narrowed), refused)
+
+    def _reserve(self, ask: PodAsk, planned: Assignment, until: float) -> str:
+        """Why the place cannot be reserved; empty where it is."""
+        live = self._live
+        waiting = live.pending.pods.get(ask.uid)
+        if waiting is None:
+            return f"pod {ask.key} does not wait any longer"
+        grant = live.within.place(self._as_planned(ask, planned), planned.node, waiting.stages)
+        if isinstance(grant, Grant):
+            live.ledger.reserve(ask, planned.node, grant, waiting.stages, until)
+            return ""
+        why = grant.detail if grant.reason is Reason.QUOTA else f"{planned.node}: {explain_misfit(grant)}"
+        return f"pod {ask.key}: {why}"
+
+    def _as_planned(self, ask: PodAsk, planned: Assignment) -> PodAsk:
+        """The ask on the classes of cards that the plan has for it: the gang's quota was shared out by class."""
+        classes = self._live.quotas.classes_of(planned.node, planned.grant) if self._live.quotas.active else ()
+        return replace(ask, selection=replace(ask.selection, classes=classes)) if classes else ask

@@ -1,0 +1,104 @@
+"""Every question about places, asked within quota. The only module that narrows an ask and the only door to the engine.
+
+The caller holds the lock.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kerf.values.ask import PodAsk, Stages
+from kerf.values.grant import Grant
+from kerf.values.verdict import FOREVER, Misfit, Reason
+from scheduler.core.columns import Bools, Ints
+from scheduler.core.eligible import NOT_ELIGIBLE
+from scheduler.core.explain import explain_misfit
+from scheduler.core.state import NodeState
+from scheduler.state.answers import ByCards, NoPlace
+from scheduler.state.engine import Engine
+from scheduler.state.quotas import QuotaLedger
+
+
+class WithinQuota:
+    """The engine's answers for what quota leaves to a pod."""
+
+    def __init__(self, engine: Engine, quotas: QuotaLedger) -> None:
+        self._engine = engine
+        self._fleet = engine.fleet
+        self._quotas = quotas
+
+    def narrow(self, ask: PodAsk) -> PodAsk | Misfit:
+        """The ask, confined to the classes in which its tenant has room, or why there is none."""
+        return self._quotas.narrow(ask)
+
+    def fits(self, ask: PodAsk, names: Sequence[str]) -> ByCards | Misfit:
+        """On which of the nodes the pod fits; a misfit where quota leaves nothing."""
+        narrowed = self._quotas.narrow(ask)
+        if isinstance(narrowed, Misfit):
+            return narrowed
+        rows = self._fleet.rows(names)
+        answer = self._engine.query(narrowed, rows)
+        fits = [names[i] for i in np.flatnonzero(answer.feasible).tolist()]
+        why = self._engine.explain(narrowed, rows) if not fits and len(rows) else None
+        return ByCards(fits, answer.reasons, why)
+
+    def scores(self, ask: PodAsk, names: Sequence[str]) -> Ints:
+        """A total order of the nodes, best highest. A pod that quota refuses is ordered by its whole ask."""
+        narrowed = self._quotas.narrow(ask)
+        return self._engine.scores(ask if isinstance(narrowed, Misfit) else narrowed, self._fleet.rows(names))
+
+    def has_room(self, ask: PodAsk, names: Sequence[str]) -> bool:
+        """Whether the pod fits on one of the nodes with its CPU, its memory and the nodes' cordons."""
+        narrowed = self._quotas.narrow(ask)
+        return not isinstance(narrowed, Misfit) and bool(self._room(narrowed, self._fleet.rows(names)).any())
+
+    def place(self, ask: PodAsk, node: str, stages: Stages) -> Grant | Misfit:
+        """The grant that the pod would get on the node."""
+        narrowed = self._quotas.narrow(ask)
+        if isinstance(narrowed, Misfit):
+            return narrowed
+        grant = self._engine.place(narrowed, node)
+        if isinstance(grant, Misfit):
+            return grant
+        return self._quotas.refuses(ask, node, grant, stages) or grant
+
+    def place_on(self, ask: PodAsk, state: NodeState, stages: Stages) -> Grant | Misfit:
+        """The grant on a node as it might be, by the card policies alone."""
+        narrowed = self._quotas.narrow(ask)
+        if isinstance(narrowed, Misfit):
+            return narrowed
+        grant = self._engine.place_on(narrowed, state)
+        if isinstance(grant, Misfit):
+            return grant
+        return self._quotas.refuses(ask, state.name, grant, stages) or grant
+
+    def best(self, ask: PodAsk, names: Sequence[str], stages: Stages) -> tuple[str, Grant] | NoPlace:
+        """The best of the nodes and the grant there."""
+        if not names:
+            return NoPlace(NOT_ELIGIBLE)
+        narrowed = self._quotas.narrow(ask)
+        if isinstance(narrowed, Misfit):
+            return NoPlace(narrowed.detail)
+        rows = self._fleet.rows(names)
+        good = np.flatnonzero(self._room(narrowed, rows))
+        if not len(good):
+            return self._why_not(narrowed, rows)
+        best_first = good[np.argsort(self._engine.scores(narrowed, rows)[good], kind="stable")[::-1]]
+        misfit = Misfit(Reason.MEMORY)
+        for position in best_first.tolist():
+            found = self.place(ask, names[position], stages)
+            if isinstance(found, Grant):
+                return names[position], found
+            misfit = found
+        return NoPlace(explain_misfit(misfit))
+
+    # ---- inside
+    def _room(self, narrowed: PodAsk, rows: Ints) -> Bools:
+        return self._engine.room(narrowed, rows)
+
+    def _why_not(self, narrowed: PodAsk, rows: Ints) -> NoPlace:
+        answer = self._engine.query(narrowed, rows)
+        if answer.feasible.any():
+            return NoPlace(f"needs {narrowed.cpu_milli:,}m CPU and {narrowed.memory_mib:,} MiB beside its cards")
+        final = {Reason(code) for code in np.unique(answer.reasons).tolist()} <= FOREVER
+        return NoPlace(self._engine.explain(narrowed, rows).sentence, final)
