@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from deviceplugin.core.refusal import StartRefusal
+from deviceplugin.core.slots import Resource
 from deviceplugin.gate.pods import BoundPods
 from deviceplugin.gate.start import Rules, StartGate
 from deviceplugin.inventory.publisher import Publisher
@@ -21,7 +23,7 @@ from deviceplugin.kubelet.registrar import Registrar
 from deviceplugin.kubelet.servicer import Servicer, Turns
 from deviceplugin.kubelet.starter import Starter
 from deviceplugin.metrics import PluginMetrics
-from deviceplugin.monitor.http import serve_http
+from deviceplugin.monitor.http import Server, serve_http
 from deviceplugin.monitor.watch import Limits, Monitor
 from deviceplugin.state.allocations import Allocations
 from deviceplugin.state.files import Files
@@ -35,6 +37,7 @@ from kerf.kube.events import Events
 from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
 from kerf.probes.base import Probe
+from kerf.values.vendor import INVENTORY, Vendor
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from kerf.wire.limiter import POLICIES
@@ -42,9 +45,9 @@ from kerf.wire.top import render_top
 
 _LOG = logging.getLogger("kerf.deviceplugin")
 WITHDRAW_S = 10.0
-"""How long a silent API server may delay the end."""
+"""How long an API server that does not answer may delay the end."""
 SWITCH_SECONDS = 0.0005
-"""A loop may keep the interpreter for this long while a container waits to start (Python's default is 5 ms)."""
+"""How long a loop may keep the interpreter while a container waits to start (Python's default is 5 ms)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +55,29 @@ class Settings:
     """How the device plugin runs."""
 
     node_name: str = required_setting("the node's name in Kubernetes")
-    probe: str = setting("nvml", "where cards come from: nvml, or simulated:FILE (a fleet file)")
+    probe: str = setting("", "where cards come from: nvml, or simulated:FILE (a fleet file); default: by vendor")
     kubeconfig: str | None = setting(None, "kubeconfig file; without it, the pod's service account")
     pod_resources_socket: str = setting(
         "/var/lib/kubelet/pod-resources/kubelet.sock", "the kubelet's PodResources socket"
     )
-    device_plugin_dir: str = setting("/var/lib/kubelet/device-plugins", "where the kubelet's plugin sockets stand")
-    cdi_dir: str = setting("/var/run/cdi", "where this plugin's CDI specs are written")
+    device_plugin_dir: str = setting("/var/lib/kubelet/device-plugins", "directory of the kubelet's plugin sockets")
+    cdi_dir: str = setting("/var/run/cdi", "directory for this plugin's CDI specs")
     cdi_specs_from: tuple[str, ...] = setting(
-        ("/etc/cdi", "/var/run/cdi"), "where the node's own CDI specs for whole cards stand"
+        ("/etc/cdi", "/var/run/cdi"), "directory of the node's own CDI specs for whole cards; repeats"
     )
     state_dir: str = setting("/var/run/kerf", "ledgers and records, as a path on the host; need not survive a reboot")
-    resource: str = setting("nvidia.com/gpu", "the extended resource that the kubelet counts")
-    slots: int = setting(10, "slices one card may hold at once, where the probe does not say")
+    resource: tuple[str, ...] = setting(
+        (VENDORS[0].words.count,), "an extended resource that the kubelet counts, NAME or VENDOR=NAME; one per vendor"
+    )
+    slots: int = setting(10, "slices that one card may hold at once, unless the probe knows")
     limiter: str | None = setting(
         None, "libkerf.so on the host; without it, ledgers are written but nothing is limited"
     )
     limiter_policy: str = setting("cap", "cap (never above the share), weight (idle time is shared) or priority")
     allow_disable: bool = setting(False, "let a container opt out of the limiter with CUDA_DISABLE_CONTROL=true")
-    fallback_env: bool = setting(False, "for runtimes without CDI: answer in Allocate, refusing what is ambiguous")
-    config: str | None = setting(None, "SchedulingPolicy file, for over-commitment and defaults; read again on change")
-    leave_seconds: float = setting(1.5, "how long to serve pods on their way here after the cards were withdrawn")
+    fallback_env: bool = setting(False, "for runtimes without CDI: answer in Allocate, and refuse what is ambiguous")
+    config: str | None = setting(None, "SchedulingPolicy file, for over-commitment and defaults; reloaded on change")
+    leave_seconds: float = setting(1.5, "how long to serve pods that are already bound after the cards were withdrawn")
     metrics_bind: str | None = setting(None, "HOST:PORT for /metrics, /healthz, /readyz and /top")
     overuse_tolerance_mib: int = setting(512, "MiB beyond a slice that the driver may take before it is an overuse")
     overuse_report_after: float = setting(5.0, "seconds an overuse must last to become an event")
@@ -92,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     crashed = threading.Event()
 
     def crash(died: threading.ExceptHookArgs) -> None:
-        # Half a plugin must not go on: without its health loop it would call sick cards well.
+        # Half a plugin must not continue: without its reader it would offer broken cards.
         _LOG.critical("a thread died", exc_info=died.exc_value)
         crashed.set()
         stop.set()
@@ -106,46 +111,98 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(crashed.is_set())
 
 
-def serve(settings: Settings, kube: Kube, stop: threading.Event) -> None:
-    """Run the device plugin until `stop`. Raises WireError where the settings or the policy cannot be used."""
-    rules = _rules(settings)
+def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[Vendor, ...] = VENDORS) -> None:
+    """Run the device plugin until `stop`. Raises WireError if the settings or the policy cannot be used."""
+    resources = parse_resources(settings.resource, vendors)
+    served = tuple(vendor for vendor in vendors if vendor.name in {resource.vendor for resource in resources})
+    rules, probes = _rules(settings, served), _probes(settings, served)
     registry = Metrics()
     metrics = PluginMetrics.build(registry)
     events = Events(kube, "kerf-deviceplugin")
     node = LocalNode(settings.node_name)
-    resources = PodResources(settings.pod_resources_socket, settings.device_plugin_dir, settings.resource)
-    specs = NodeSpecs(settings.cdi_specs_from, VENDORS)
-    files = Files(settings.state_dir, settings.cdi_dir, settings.limiter, specs)
-    pods = BoundPods(kube, node, VENDORS)
+    files = _files(settings, served)
+    pods = BoundPods(kube, node, vendors)
     gate = StartGate(pods, files, node, rules)
-    probe = _probe(settings)
-    reader = CardReader(probe, VENDORS, node, metrics, _about_node(events, settings.node_name))
-    reader.run_once()
-    offer = Offer(node, resources)
-    if settings.fallback_env:
-        fallback = Fallback(gate, Allocations(files), resources)
-        servicer = Servicer(offer, fallback.allocate, fallback.start, metrics)
-    else:
-        starter = Starter(gate, resources, lambda pod, no: _about_pod(events, pod, no.message, no.why.value))
-        servicer = Servicer(offer, Turns().allocate, starter.start, metrics)
+    about_node = _about_node(events, settings.node_name)
+    readers = [CardReader(probe, read, node, metrics, about_node) for probe, read in probes]
+    for reader in readers:
+        reader.run_once()
+    shared = _Shared(settings, gate, files, node, metrics, events)
+    kubelet = [_serve_resource(resource, shared) for resource in resources]
     monitor = Monitor(kube, pods, node, Ledgers(files), _limits(settings))
     registry.registry.register(monitor)
-    watched = servicer.watched
-    publisher = Publisher(kube, node, VENDORS, lambda _: watched(), metrics)
-    pages = {"/top": lambda: render_top(monitor.top())}
-    http = serve_http(settings.metrics_bind, registry, watched, pages) if settings.metrics_bind else None
-    _start("reader", partial(reader.run, stop))
+    watched = {each.resource.vendor: each.servicer.watched for each in kubelet}
+    publisher = Publisher(kube, node, served, lambda vendor: watched[vendor.name](), metrics)
+    http = _pages(settings, registry, lambda: all(ready() for ready in watched.values()), monitor)
+    for reader in readers:
+        _start("reader", partial(reader.run, stop))
     _start("clean", partial(gate.run_clean_up, stop))
     over = partial(_about_pod, events, reason="Overuse")
-    _start("monitor", partial(monitor.run, probe, over, stop))
+    _start("monitor", partial(monitor.run, tuple(probe for probe, _ in probes), over, stop))
     publishing = _start("publisher", partial(publisher.run, stop))
     done = threading.Event()
     _start("leave", partial(_leave, stop, publishing, settings.leave_seconds, done))
-    Registrar(settings.device_plugin_dir, settings.resource, servicer, metrics).run(done)
+    registrars = [_start("registrar", partial(each.registrar.run, done)) for each in kubelet]
+    for registrar in registrars:
+        registrar.join()
     if http:
         http.shutdown()
     events.close()
-    resources.close()
+    for each in kubelet:
+        each.held.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What the resources of one plugin share."""
+
+    settings: Settings
+    gate: StartGate
+    files: Files
+    node: LocalNode
+    metrics: PluginMetrics
+    events: Events
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """What talks to the kubelet about one resource."""
+
+    resource: Resource
+    held: PodResources
+    servicer: Servicer
+    registrar: Registrar
+
+
+def _serve_resource(resource: Resource, shared: _Shared) -> _Served:
+    settings, metrics = shared.settings, shared.metrics
+    held = PodResources(settings.pod_resources_socket, settings.device_plugin_dir, resource.name)
+    offer = Offer(resource, shared.node, held)
+    if settings.fallback_env:
+        fallback = Fallback(resource.vendor, shared.gate, Allocations(shared.files), held)
+        servicer = Servicer(offer, fallback.allocate, fallback.start, metrics)
+    else:
+        starter = Starter(resource.vendor, shared.gate, held, partial(_about_refusal, shared.events))
+        servicer = Servicer(offer, Turns().allocate, starter.start, metrics)
+    return _Served(resource, held, servicer, Registrar(settings.device_plugin_dir, resource, servicer, metrics))
+
+
+def parse_resources(given: tuple[str, ...], vendors: tuple[Vendor, ...]) -> tuple[Resource, ...]:
+    """The resources of `--resource`: a vendor's own name, or VENDOR=NAME for another one. Raises WireError."""
+    by_name = {vendor.name: vendor for vendor in vendors}
+    by_count = {vendor.words.count: vendor for vendor in vendors}
+    found = []
+    for item in given:
+        owner, equals, name = item.partition("=")
+        vendor = by_name.get(owner) if equals else by_count.get(item)
+        if vendor is None:
+            known = ", ".join(sorted(by_count))
+            raise WireError("--resource", item, f"use {known}, or VENDOR=NAME with one of {', '.join(sorted(by_name))}")
+        suffix = vendor.inventory_key.removeprefix(INVENTORY)
+        found.append(Resource(name if equals else item, vendor.name, suffix))
+    if len({resource.vendor for resource in found}) != len(found):
+        raise WireError("--resource", ", ".join(given), "name one resource per vendor")
+    return tuple(found)
 
 
 def _start(name: str, loop: Callable[[], None]) -> threading.Thread:
@@ -155,43 +212,64 @@ def _start(name: str, loop: Callable[[], None]) -> threading.Thread:
 
 
 def _leave(stop: threading.Event, publishing: threading.Thread, seconds: float, done: threading.Event) -> None:
-    """Once told to stop, go on serving until the cards are withdrawn and those on their way here have arrived."""
+    """After `stop`, continue to serve until the cards are withdrawn and the pods bound before have arrived."""
     stop.wait()
     publishing.join(WITHDRAW_S)
     done.wait(seconds)
     done.set()
 
 
-def _rules(settings: Settings) -> Rules:
+def _rules(settings: Settings, served: tuple[Vendor, ...]) -> Rules:
     policy_file = PolicyFile(settings.config)
     policy_file.start(lambda _: None, _LOG.error)
     limiter = next((known for known in POLICIES if known == settings.limiter_policy), None)
     if limiter is None:
         raise WireError("--limiter-policy", settings.limiter_policy, f"use one of {', '.join(POLICIES)}")
-    return Rules(VENDORS, lambda: policy_file.policy, limiter, settings.allow_disable)
+    return Rules(served, lambda: policy_file.policy, limiter, settings.allow_disable)
 
 
 def _limits(settings: Settings) -> Limits:
     return Limits(settings.overuse_tolerance_mib, settings.overuse_report_after, settings.overuse_evict_after)
 
 
-def _probe(settings: Settings) -> Probe:
+def _files(settings: Settings, served: tuple[Vendor, ...]) -> Files:
+    specs = NodeSpecs(settings.cdi_specs_from, served)
+    return Files(settings.state_dir, settings.cdi_dir, settings.limiter, specs)
+
+
+def _pages(settings: Settings, metrics: Metrics, ready: Callable[[], bool], monitor: Monitor) -> Server | None:
+    if not settings.metrics_bind:
+        return None
+    return serve_http(settings.metrics_bind, metrics, ready, {"/top": lambda: render_top(monitor.top())})
+
+
+def _probes(settings: Settings, served: tuple[Vendor, ...]) -> list[tuple[Probe, tuple[Vendor, ...]]]:
+    """Each probe with the vendors whose cards it reads."""
     kind, _, path = settings.probe.partition(":")
     if kind == "simulated" and path:
         from kerf.probes.simulated import SimulatedProbe
 
-        return SimulatedProbe(path, settings.node_name, settings.slots)
-    if settings.probe == "nvml":
+        return [(SimulatedProbe(path, settings.node_name, settings.slots), served)]
+    return [(_hardware_probe(settings, vendor), (vendor,)) for vendor in served]
+
+
+def _hardware_probe(settings: Settings, vendor: Vendor) -> Probe:
+    if vendor.probe == "nvml" and settings.probe in {"", "nvml"}:
         from kerf.probes.nvml import NvmlProbe
 
-        return NvmlProbe(VENDORS[0].effect_of, settings.slots)
-    raise WireError("--probe", settings.probe, "use nvml or simulated:FILE")
+        return NvmlProbe(vendor.effect_of, settings.slots)
+    fix = f"use {vendor.probe} or simulated:FILE" if vendor.probe else "use simulated:FILE"
+    raise WireError("--probe", settings.probe, f"{fix} for the cards of {vendor.name}")
 
 
 def _about_pod(events: Events, pod: dict[str, Any], message: str, reason: str) -> None:
     meta = pod["metadata"]
     about = {"kind": "Pod", "namespace": meta.get("namespace"), "name": meta.get("name"), "uid": meta.get("uid")}
     events.emit(about, reason, message)
+
+
+def _about_refusal(events: Events, pod: dict[str, Any], refusal: StartRefusal) -> None:
+    _about_pod(events, pod, refusal.message, refusal.why.value)
 
 
 def _about_node(events: Events, node: str) -> Callable[[str], None]:

@@ -1,13 +1,13 @@
 """The start check: whether a pod may hold what its grant says, beside what the cards hold already."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deviceplugin.core.refusal import StartRefusal, Why
 from kerf.values.ask import ContainerAsk
 from kerf.values.device import Card
-from kerf.values.grant import NO_USE, CardUse, Holding, Slice, card_uses
+from kerf.values.grant import NO_USE, CardUse, ContainerGrant, Grant, Holding, Slice, card_uses
 from kerf.values.policy import Defaults
 from kerf.values.slicing import alone_on, sizes
 from kerf.values.units import show, show_mib
@@ -36,6 +36,15 @@ class _Room:
     want: CardUse
     used: CardUse
     holders: tuple[str, ...]
+
+
+def part_of(holding: Holding, vendors: Collection[str]) -> Holding:
+    """The holding without slices of other vendors' cards."""
+    containers = (
+        ContainerGrant(container.name, tuple(piece for piece in container.slices if piece.vendor in vendors))
+        for container in holding.grant.containers
+    )
+    return replace(holding, grant=Grant(tuple(container for container in containers if container.slices)))
 
 
 def check_ask(

@@ -22,11 +22,15 @@ Json = Mapping[str, Any]
 def limits_of(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> LedgerSpec:
     """The limiter's ledger for these slices, in the order of the container's device indices."""
     arbiters = dict(files.arbiters)
-    cards = tuple(
-        CardLimit(s.card, s.memory_mib * MIB, s.cores or None, f"{INSIDE}/arbiter-{i}" if s.card in arbiters else "")
-        for i, s in enumerate(slices)
+    by_vendor: dict[str, list[str]] = {}
+    for s in slices:
+        by_vendor.setdefault(s.vendor, []).append(s.card)
+    inside = {card: f"{INSIDE}/arbiter-{i}" for cards in by_vendor.values() for i, card in enumerate(cards)}
+    limits = (
+        CardLimit(s.card, s.memory_mib * MIB, s.cores or None, inside[s.card] if s.card in arbiters else "")
+        for s in slices
     )
-    return LedgerSpec(cards, terms.policy, terms.priority)
+    return LedgerSpec(tuple(limits), terms.policy, terms.priority)
 
 
 def edits_of(

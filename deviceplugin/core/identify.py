@@ -67,7 +67,7 @@ def owner_uid_of(slots: Slots, recorded: tuple[Recorded, ...], live: frozenset[s
 def starts(
     slots: Slots, pod: Holding, held: tuple[Held, ...], recorded: tuple[Recorded, ...] | None
 ) -> tuple[Start, ...] | StartRefusal:
-    """The containers of `pod` that these slots may start, with the CDI names of each.
+    """The containers of `pod`, which holds cards of these slots' vendor only, that may start with them.
 
     `recorded` is None where the kubelet's checkpoint cannot be read.
     """

@@ -11,11 +11,25 @@ from kerf.values.device import Card
 from kerf.values.slicing import sliceable
 from kerf.wire.cdi import KIND, device_id
 
-PREFIX = "kerf-"
 LONGEST_STEM = 100
 """Characters. The stem is part of a file name, which may have 255."""
 TURNS = 4
 """How many containers of one pod can hold the same slots and still be distinguished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """An extended resource by which the kubelet counts the slots of one vendor's cards."""
+
+    name: str
+    vendor: str
+    suffix: str = ""
+    """Distinguishes the slots and the socket from those of other vendors on the node."""
+
+    @property
+    def prefix(self) -> str:
+        """What the resource's slot ids start with."""
+        return f"kerf{self.suffix}-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +40,10 @@ class Slot:
     healthy: bool = True
 
 
-def slots_of(cards: Iterable[Card], withdrawn: frozenset[str] = frozenset()) -> tuple[Slot, ...]:
-    """The slots of all cards that Kerf slices, including unhealthy cards. Withdrawn slots are unhealthy."""
-    total = sum(card.slots for card in _sliced(cards))
-    names = (f"{PREFIX}{number}" for number in range(total))
+def slots_of(resource: Resource, cards: Iterable[Card], withdrawn: frozenset[str] = frozenset()) -> tuple[Slot, ...]:
+    """The slots of all cards of the resource that Kerf slices, in any health. Withdrawn slots are unhealthy."""
+    total = sum(card.slots for card in _sliced(resource, cards))
+    names = (f"{resource.prefix}{number}" for number in range(total))
     return tuple(Slot(name, name not in withdrawn) for name in names)
 
 
@@ -39,17 +53,17 @@ def inherited(slots: Iterable[str]) -> bool:
     The kubelet still honours them. This cannot be forged: since Kerf's plugin registered, the kubelet hands out
     Kerf's ids only.
     """
-    return all(not slot.startswith(PREFIX) for slot in slots)
+    return all(not slot.startswith("kerf-") for slot in slots)
 
 
-def withdraw(cards: Iterable[Card], held: frozenset[str], before: frozenset[str]) -> frozenset[str]:
+def withdraw(resource: Resource, cards: Iterable[Card], held: frozenset[str], before: frozenset[str]) -> frozenset[str]:
     """Which slots are unhealthy: as many as the unhealthy cards have, but never a slot that a pod holds.
 
     Slots are anonymous, so any free slot will do: first those withdrawn before, then from the highest number down. A
     held slot stays healthy, because the kubelet would refuse to restart a container whose own card is healthy.
     """
-    known = tuple(_sliced(cards))
-    names = [slot.id for slot in slots_of(known)]
+    known = tuple(_sliced(resource, cards))
+    names = [slot.id for slot in slots_of(resource, known)]
     sick = sum(card.slots for card in known if not card.healthy)
     free = [name for name in reversed(names) if name not in held]
     ranked = sorted(free, key=lambda name: name not in before)
@@ -61,7 +75,7 @@ def stem(slots: Iterable[str]) -> str:
     text = device_id(tuple(slots))
     if len(text) <= LONGEST_STEM:
         return text
-    return f"{PREFIX}many-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    return f"kerf-many-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 def turn_name(slots: Iterable[str], turn: int) -> str:
@@ -84,5 +98,5 @@ def qualified(name: str) -> str:
     return f"{KIND}={name}"
 
 
-def _sliced(cards: Iterable[Card]) -> Iterable[Card]:
-    return (card for card in cards if sliceable(card))
+def _sliced(resource: Resource, cards: Iterable[Card]) -> Iterable[Card]:
+    return (card for card in cards if card.vendor == resource.vendor and sliceable(card))

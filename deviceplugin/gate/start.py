@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from deviceplugin.core.check import LivePod, check_ask, check_start
+from deviceplugin.core.check import LivePod, check_ask, check_start, part_of
 from deviceplugin.core.edits import edits_of, limits_of, opts_out, render_specs
 from deviceplugin.core.refusal import StartRefusal, Why
 from deviceplugin.core.start import Start
@@ -57,6 +57,11 @@ class Rules:
         """The vendors' resource names."""
         return tuple(vendor.words for vendor in self.vendors)
 
+    @property
+    def served(self) -> frozenset[str]:
+        """The vendors' names."""
+        return frozenset(vendor.name for vendor in self.vendors)
+
 
 class StartGate:
     """Checks grants against the cards and writes what containers need. Safe from several threads."""
@@ -68,10 +73,12 @@ class StartGate:
         self._rules = rules
         self._lock = threading.Lock()
 
-    def admit_pod(self, pod: Json, listing: PodList, spec: str, starts: tuple[Start, ...]) -> StartRefusal | None:
+    def admit_pod(
+        self, pod: Json, listing: PodList, spec: str, starts: tuple[Start, ...], vendor: str
+    ) -> StartRefusal | None:
         """Check the pod beside all others, then write the ledgers of `starts` and the CDI spec file called `spec`.
 
-        None if the containers may start.
+        The spec is about the containers' slices of one vendor's cards. None if the containers may start.
         """
         holding = self.pods.holding(pod)
         if isinstance(holding, StartRefusal):
@@ -79,15 +86,15 @@ class StartGate:
         policy = self._rules.policy()
         with self._lock:
             cards = self._node.grantable(policy)
-            refusal = check_ask(pod["spec"], holding, cards, self._rules.names, policy.defaults)
+            refusal = check_ask(pod["spec"], self._part_of(holding), cards, self._rules.names, policy.defaults)
             refusal = refusal or self._check(pod, holding, listing)
             if refusal is None:
-                self._write(pod, holding, spec, starts)
+                self._write(pod, holding, (spec, vendor), starts)
             return refusal
 
-    def edits(self, pod: Json, holding: Holding, container: str) -> Edits:
-        """One container's edits."""
-        return self._edits(pod, holding, container)[0]
+    def edits(self, pod: Json, holding: Holding, container: str, vendor: str) -> Edits:
+        """One container's edits for its slices of one vendor's cards."""
+        return self._edits(pod, holding, container, vendor)[0]
 
     def clean(self) -> int:
         """Remove the files of pods that are gone or finished; the number of removed files. Raises KubeError."""
@@ -121,27 +128,32 @@ class StartGate:
             if meta(other, "uid") != holding.uid and (live := self._live_pod(other, admitted))
         ]
         others += [live for live in self.pods.admitted_since(listing) if live.holding.uid not in listed]
-        own = LivePod(holding, before is not None or _ran(pod, holding.grant), _order(pod))
+        own = LivePod(self._part_of(holding), before is not None or _ran(pod, holding.grant), _order(pod))
         return check_start(own, tuple(others), self._node.grantable(self._rules.policy()))
 
-    def _write(self, pod: Json, holding: Holding, spec: str, starts: tuple[Start, ...]) -> None:
-        devices = []
+    def _write(self, pod: Json, holding: Holding, spec: tuple[str, str], starts: tuple[Start, ...]) -> None:
+        (file, vendor), devices = spec, []
         for start in starts:
-            edits, ledger = self._edits(pod, holding, start.container)
+            edits, ledger = self._edits(pod, holding, start.container, vendor)
             self._files.write_ledger(holding.uid, start.container, ledger)
             devices += [(name, edits) for name in start.names]
         if devices:
-            self._files.write_spec(spec, render_specs(holding.pod, holding.uid, tuple(devices)))
+            self._files.write_spec(file, render_specs(holding.pod, holding.uid, tuple(devices)))
         self._files.write_grant(holding.uid, render_grant(holding.grant))
-        self.pods.add_admitted(LivePod(holding, True, _order(pod)))
+        self.pods.add_admitted(LivePod(self._part_of(holding), True, _order(pod)))
 
-    def _edits(self, pod: Json, holding: Holding, container: str) -> tuple[Edits, bytes]:
-        """A container's edits and its fresh ledger."""
+    def _edits(self, pod: Json, holding: Holding, container: str, vendor: str) -> tuple[Edits, bytes]:
+        """A container's edits for one vendor's cards, and its fresh ledger for all of its slices."""
         slices, terms = holding.grant.of(container), self._terms(pod, container)
         files = self._node_files(holding, container)
         ledger = self._files.ledger_path(holding.uid, container)
-        edits = edits_of(slices, ledger, files, terms, self._rules.vendors)
+        own = tuple(piece for piece in slices if piece.vendor == vendor)
+        edits = edits_of(own, ledger, files, terms, self._rules.vendors)
         return edits, render_ledger(limits_of(slices, files, terms))
+
+    def _part_of(self, holding: Holding) -> Holding:
+        """What is held of this plugin's cards. Another vendor's plugin checks the rest."""
+        return part_of(holding, self._rules.served)
 
     def _node_files(self, holding: Holding, container: str) -> NodeFiles:
         wanted = {piece.card for piece in holding.grant.of(container)}
@@ -162,13 +174,14 @@ class StartGate:
             return None
         uid, name = meta(pod, "uid"), f"{meta(pod, 'namespace')}/{meta(pod, 'name')}"
         if uid in admitted:
-            return LivePod(Holding(name, uid, "", admitted[uid], stages_of(pod.get("spec") or {})), True, _order(pod))
+            holding = Holding(name, uid, "", admitted[uid], stages_of(pod.get("spec") or {}))
+            return LivePod(self._part_of(holding), True, _order(pod))
         try:
-            holding = parse_holding(pod, self._rules.vendors)
+            parsed = parse_holding(pod, self._rules.vendors)
         except WireError as error:
             _LOG.warning("pod %s cannot be counted: %s", name, error)
             return None
-        return LivePod(holding, _ran(pod, holding.grant), _order(pod)) if holding else None
+        return LivePod(self._part_of(parsed), _ran(pod, parsed.grant), _order(pod)) if parsed else None
 
 
 def _grants(texts: dict[str, str]) -> dict[str, Grant]:

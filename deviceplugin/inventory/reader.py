@@ -15,7 +15,7 @@ PROBE_S = 5.0
 
 
 class CardReader:
-    """Reads the probe. `report` gets one sentence per card that changed."""
+    """Reads one probe's cards of `vendors`. `report` gets one sentence per card that changed."""
 
     def __init__(
         self,
@@ -26,6 +26,9 @@ class CardReader:
         report: Callable[[str], None],
     ) -> None:
         self._probe = probe
+        self._name = vendors[0].name
+        self._first = True
+        self._errors = 0
         self._vendors = vendors
         self._node = node
         self._metrics = metrics
@@ -33,15 +36,18 @@ class CardReader:
 
     def run_once(self) -> None:
         """Read the cards once."""
-        cards = with_slicing(self._probe.cards(), self._vendors)
-        self._metrics.probe_errors.set(self._probe.errors)
+        served = {vendor.name for vendor in self._vendors}
+        cards = with_slicing((card for card in self._probe.cards() if card.vendor in served), self._vendors)
+        errors = self._probe.errors
+        self._metrics.probe_errors.inc(errors - self._errors)
+        self._errors = errors
         for card in cards:
             self._metrics.card_healthy.labels(card.id, card.model).set(int(card.healthy))
-        first = not self._node.cards
-        for sentence in self._node.update_cards(cards):
-            _LOG.log(logging.INFO if first else logging.WARNING, "%s", sentence)
-            if not first:
+        for sentence in self._node.update_cards(cards, self._name):
+            _LOG.log(logging.INFO if self._first else logging.WARNING, "%s", sentence)
+            if not self._first:
                 self._report(sentence)
+        self._first = self._first and not cards
 
     def run(self, stop: threading.Event) -> None:
         """Read until `stop`."""

@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 from deviceplugin._pb import kubelet_deviceplugin_v1beta1_pb2 as dp
+from deviceplugin.core.check import part_of
 from deviceplugin.core.identify import Slots, owner_of
 from deviceplugin.core.match import Match, Waiting, match
 from deviceplugin.core.refusal import StartRefusal, Why
@@ -24,7 +25,8 @@ ALLOCATE_S = 10.0
 class Fallback:
     """Allocates by match; PreStartContainer verifies the match. One allocation at a time, like the kubelet."""
 
-    def __init__(self, gate: StartGate, allocations: Allocations, resources: PodResources) -> None:
+    def __init__(self, vendor: str, gate: StartGate, allocations: Allocations, resources: PodResources) -> None:
+        self._vendor = vendor
         self._gate = gate
         self._allocations = allocations
         self._resources = resources
@@ -66,22 +68,24 @@ class Fallback:
     def _hand_out(
         self, pod: Json, listing: PodList, slots: Slots, found: Match
     ) -> dp.ContainerAllocateResponse | StartRefusal:
-        refusal = self._gate.admit_pod(pod, listing, stem(slots), (Start(found.container, ()),))
+        refusal = self._gate.admit_pod(pod, listing, stem(slots), (Start(found.container, ()),), self._vendor)
         if refusal is not None:
             return refusal
         holding = self._gate.pods.holding(pod)
         assert not isinstance(holding, StartRefusal), "admit_pod has parsed it"
         before = self._allocations.by_stem().get(stem(slots))
         earlier = before.containers if before and before.uid == found.uid else ()
-        self._allocations.write(stem(slots), Allocation(found.uid, (*earlier, found.container)))
-        return _answer(self._gate.edits(pod, holding, found.container))
+        self._allocations.write(stem(slots), Allocation(found.uid, (*earlier, found.container), self._vendor))
+        return _answer(self._gate.edits(pod, holding, found.container, self._vendor))
 
     def _waiting(self, pod: Json, given: dict[str, Allocation]) -> Waiting | None:
         holding = self._gate.pods.holding(pod)
         if isinstance(holding, StartRefusal):
             return None
-        done = tuple(name for entry in given.values() if entry.uid == holding.uid for name in entry.containers)
-        cards = tuple((name, len(holding.grant.of(name))) for name, _ in holding.stages if holding.grant.of(name))
+        mine = (entry for entry in given.values() if entry.uid == holding.uid and entry.vendor in {"", self._vendor})
+        done = tuple(name for entry in mine for name in entry.containers)
+        grant = part_of(holding, (self._vendor,)).grant
+        cards = tuple((name, len(grant.of(name))) for name, _ in holding.stages if grant.of(name))
         return Waiting(holding.pod, holding.uid, cards, done)
 
 

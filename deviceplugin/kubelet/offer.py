@@ -4,7 +4,7 @@ import threading
 
 import grpc
 
-from deviceplugin.core.slots import Slot, slots_of, withdraw
+from deviceplugin.core.slots import Resource, Slot, slots_of, withdraw
 from deviceplugin.kubelet.podresources import PodResources
 from deviceplugin.state.node import LocalNode
 
@@ -15,7 +15,8 @@ HELD_S = 2.0
 class Offer:
     """Derives slots from cards. A slot that is in use stays healthy; see `core.slots.withdraw`."""
 
-    def __init__(self, node: LocalNode, resources: PodResources) -> None:
+    def __init__(self, resource: Resource, node: LocalNode, resources: PodResources) -> None:
+        self._resource = resource
         self._node = node
         self._resources = resources
         self._lock = threading.Lock()
@@ -33,9 +34,9 @@ class Offer:
             cards = self._node.cards
             if version != self._version:
                 held = frozenset[str]() if all(card.healthy for card in cards) else self._held()
-                self._withdrawn = withdraw(cards, held, self._withdrawn)
+                self._withdrawn = withdraw(self._resource, cards, held, self._withdrawn)
                 self._version = version
-            return slots_of(cards, self._withdrawn)
+            return slots_of(self._resource, cards, self._withdrawn)
 
     def _held(self) -> frozenset[str]:
         try:

@@ -8,13 +8,13 @@ from pathlib import Path
 import grpc
 
 from deviceplugin._pb import kubelet_deviceplugin_v1beta1_pb2 as dp
+from deviceplugin.core.slots import Resource
 from deviceplugin.kubelet import rpc
 from deviceplugin.kubelet.servicer import Servicer
 from deviceplugin.metrics import PluginMetrics
 
 _LOG = logging.getLogger("kerf.deviceplugin.registrar")
 KUBELET = "kubelet.sock"
-SOCKET = "kerf.sock"
 LOOK_S = 0.5
 """How often the sockets are checked."""
 IGNORED_S = 10.0
@@ -29,9 +29,10 @@ Stamp = tuple[int, int] | None
 class Registrar:
     """Keeps the plugin registered for `resource` until stopped."""
 
-    def __init__(self, plugin_dir: str, resource: str, servicer: Servicer, metrics: PluginMetrics) -> None:
+    def __init__(self, plugin_dir: str, resource: Resource, servicer: Servicer, metrics: PluginMetrics) -> None:
         self._dir = Path(plugin_dir)
         self._resource = resource
+        self._socket = f"kerf{resource.suffix}.sock"
         self._servicer = servicer
         self._metrics = metrics
 
@@ -46,7 +47,7 @@ class Registrar:
             try:
                 server = self._serve()
             except (OSError, RuntimeError) as error:
-                pause = self._back_off(stop, pause, f"cannot serve on {self._dir / SOCKET}: {error}")
+                pause = self._back_off(stop, pause, f"cannot serve on {self._dir / self._socket}: {error}")
                 continue
             try:
                 self._register()
@@ -58,7 +59,7 @@ class Registrar:
                 server.stop(grace=1.0).wait()
 
     def _serve(self) -> grpc.Server:
-        path = self._dir / SOCKET
+        path = self._dir / self._socket
         path.unlink(missing_ok=True)
         server = grpc.server(ThreadPoolExecutor(MOST_CALLS, thread_name_prefix="kubelet"))
         server.add_generic_rpc_handlers((rpc.device_plugin_handlers(self._servicer),))
@@ -69,20 +70,20 @@ class Registrar:
     def _register(self) -> None:
         request = dp.RegisterRequest(
             version=rpc.API_VERSION,
-            endpoint=SOCKET,
-            resource_name=self._resource,
+            endpoint=self._socket,
+            resource_name=self._resource.name,
             options=dp.DevicePluginOptions(pre_start_required=True),
         )
         with rpc.connect(str(self._dir / KUBELET)) as channel:
             rpc.register(channel, request, timeout_s=5.0)
         self._metrics.registrations.inc()
-        _LOG.info("registered %s with the kubelet", self._resource)
+        _LOG.info("registered %s with the kubelet", self._resource.name)
 
     def _stay(self, stop: threading.Event, kubelet: Stamp) -> None:
-        own = _stamp(self._dir / SOCKET)
+        own = _stamp(self._dir / self._socket)
         alone_s = 0.0
         while not stop.wait(LOOK_S):
-            if _stamp(self._dir / KUBELET) != kubelet or _stamp(self._dir / SOCKET) != own:
+            if _stamp(self._dir / KUBELET) != kubelet or _stamp(self._dir / self._socket) != own:
                 _LOG.info("the kubelet has restarted: registering again")
                 return
             alone_s = 0.0 if self._servicer.watchers else alone_s + LOOK_S

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from deviceplugin.core.check import part_of
 from deviceplugin.core.identify import Held, Recorded, Slots, owner_of, owner_uid_of, starts
 from deviceplugin.core.refusal import StartRefusal, Why
 from deviceplugin.core.slots import inherited, stem
@@ -16,9 +17,10 @@ Report = Callable[[Json, StartRefusal], None]
 
 
 class Starter:
-    """Whether the container with these slots may start now. Writes the files that it needs."""
+    """Whether the container with these slots of one vendor may start now. Writes the files that it needs."""
 
-    def __init__(self, gate: StartGate, resources: PodResources, report: Report) -> None:
+    def __init__(self, vendor: str, gate: StartGate, resources: PodResources, report: Report) -> None:
+        self._vendor = vendor
         self._gate = gate
         self._resources = resources
         self._report = report
@@ -62,10 +64,10 @@ class Starter:
         holding = self._gate.pods.holding(pod)
         if isinstance(holding, StartRefusal):
             return holding
-        found = starts(slots, holding, *kubelet)
+        found = starts(slots, part_of(holding, (self._vendor,)), *kubelet)
         if isinstance(found, StartRefusal):
             return found
-        return self._gate.admit_pod(pod, listing, stem(slots), found)
+        return self._gate.admit_pod(pod, listing, stem(slots), found, self._vendor)
 
 
 def _not_found(slots: Slots, found: tuple[str, str] | None) -> StartRefusal:

@@ -65,10 +65,10 @@ class Monitor(Collector):
         self._reported: set[tuple[ContainerRef, str]] = set()
         self._picture = NOTHING
 
-    def run(self, probe: Probe, report: Report, stop: threading.Event) -> None:
+    def run(self, probes: tuple[Probe, ...], report: Report, stop: threading.Event) -> None:
         """Look until `stop`; never raises."""
         loop = Loop("deviceplugin.monitor", LOOK_S, expected=(OSError,))
-        run_every(loop, lambda: self.run_once(probe.uses(), report), stop)
+        run_every(loop, lambda: self.run_once(tuple(use for probe in probes for use in probe.uses()), report), stop)
 
     def run_once(self, uses: tuple[ProcessUse, ...], report: Report) -> None:
         """Look once: write measured shares and host PIDs into the ledgers, report what bypassed the limiter."""

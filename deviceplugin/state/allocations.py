@@ -15,6 +15,8 @@ class Allocation:
 
     uid: str
     containers: tuple[str, ...]
+    vendor: str = ""
+    """"" in records of versions that served one vendor only."""
 
 
 class Allocations:
@@ -25,7 +27,7 @@ class Allocations:
 
     def write(self, stem: str, allocation: Allocation) -> None:
         """Record an allocation."""
-        record = {"uid": allocation.uid, "containers": list(allocation.containers)}
+        record = {"uid": allocation.uid, "containers": list(allocation.containers), "vendor": allocation.vendor}
         self._files.write_allocated(stem, json.dumps(record))
 
     def by_stem(self) -> dict[str, Allocation]:
@@ -34,7 +36,7 @@ class Allocations:
         for name, text in self._files.allocated().items():
             try:
                 record = json.loads(text)
-                found[name] = Allocation(str(record["uid"]), tuple(record["containers"]))
-            except (ValueError, KeyError, TypeError) as error:
+                found[name] = Allocation(str(record["uid"]), tuple(record["containers"]), str(record.get("vendor", "")))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 _LOG.warning("the record of slots %s is damaged: %s", name, error)
         return found

@@ -16,12 +16,13 @@ class LocalNode:
         self.name = name
         self._changed = threading.Condition()
         self._version = 0
+        self._by_probe: dict[str, tuple[Card, ...]] = {}
         self._cards: tuple[Card, ...] = ()
         self._labels: tuple[tuple[str, str], ...] | None = None
 
     @property
     def cards(self) -> tuple[Card, ...]:
-        """The cards by index, as the hardware has them."""
+        """The cards of all probes by index, as the hardware has them."""
         return self._cards
 
     @property
@@ -29,13 +30,15 @@ class LocalNode:
         """Whether the node object has been read."""
         return self._labels is not None
 
-    def update_cards(self, cards: tuple[Card, ...]) -> tuple[str, ...]:
-        """Store a reading of the cards. Returns a sentence per card that changed."""
+    def update_cards(self, cards: tuple[Card, ...], probe: str = "") -> tuple[str, ...]:
+        """Store one probe's reading of its cards. Returns a sentence per card that changed."""
         with self._changed:
-            if cards == self._cards:
+            before = self._by_probe.get(probe, ())
+            if cards == before:
                 return ()
-            found = changes(self._cards, cards)
-            self._cards = cards
+            found = changes(before, cards)
+            self._by_probe[probe] = cards
+            self._cards = tuple(card for name in sorted(self._by_probe) for card in self._by_probe[name])
             self._version += 1
             self._changed.notify_all()
             return found

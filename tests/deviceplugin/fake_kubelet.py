@@ -1,6 +1,6 @@
 """A kubelet in this process: registration, PodResources, its checkpoint, and its way of lending slots.
 
-It stands under tests, not in `kerf.testing`, because it speaks the device plugin's own generated messages.
+It is not in `kerf.testing`, because it uses the device plugin's own generated messages.
 """
 
 import base64
@@ -18,14 +18,22 @@ from deviceplugin._pb import kubelet_deviceplugin_v1beta1_pb2 as dp
 from deviceplugin._pb import kubelet_podresources_v1_pb2 as pr
 from deviceplugin.kubelet import rpc
 
-RESOURCE = "nvidia.com/gpu"
+
+@dataclass
+class Registered:
+    """A plugin that has registered: its channel, its stream, and the health of its slots by id."""
+
+    channel: grpc.Channel
+    stream: Any
+    devices: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
 class Admitted:
-    """A pod with the slots and Allocate answers of its containers."""
+    """A pod with the slots and Allocate answers of its containers, each of which holds slots of one resource."""
 
     pod: dict[str, Any]
+    resources: dict[str, str] = field(default_factory=dict)
     slots: dict[str, tuple[str, ...]] = field(default_factory=dict)
     answers: dict[str, dp.ContainerAllocateResponse] = field(default_factory=dict)
 
@@ -44,12 +52,11 @@ class FakeKubelet:
         self.random = random.Random(seed)
         self.pods: dict[str, Admitted] = {}
         self.checkpoint = True
-        self.devices: dict[str, str] = {}
+        self.plugins: dict[str, Registered] = {}
+        """By resource."""
         self.requests: list[dp.RegisterRequest] = []
         self._news = threading.Condition()
         self._servers: list[grpc.Server] = []
-        self._channel: grpc.Channel | None = None
-        self._stream: Any = None
 
     # ---- life
     def start(self) -> "FakeKubelet":
@@ -83,18 +90,20 @@ class FakeKubelet:
 
     def stop(self) -> None:
         """Go away, sockets and all; pods and the checkpoint stay."""
-        if self._stream is not None:
-            self._stream.cancel()
-            self._stream = None
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
+        with self._news:
+            plugins, self.plugins = self.plugins, {}
+        for plugin in plugins.values():
+            plugin.stream.cancel()
+            plugin.channel.close()
         for server in self._servers:
             server.stop(grace=0).wait()
         self._servers.clear()
         (self.plugin_dir / "kubelet.sock").unlink(missing_ok=True)
-        with self._news:
-            self.devices = {}
+
+    @property
+    def devices(self) -> dict[str, str]:
+        """The health of every slot by id."""
+        return {slot: health for plugin in self.plugins.values() for slot, health in plugin.devices.items()}
 
     def wait_devices(self, healthy: int, timeout_s: float = 10.0) -> None:
         """Until the plugin has reported this many healthy slots."""
@@ -118,12 +127,14 @@ class FakeKubelet:
         listed = [(c, c.get("restartPolicy") != "Always") for c in spec.get("initContainers", [])]
         listed += [(c, False) for c in spec["containers"]]
         for container, plain_init in listed:
-            count = int(container.get("resources", {}).get("limits", {}).get(RESOURCE, 0))
-            if not count:
+            limits = container.get("resources", {}).get("limits", {})
+            resource = next((name for name in self.plugins if int(limits.get(name, 0))), None)
+            if resource is None:
                 continue
-            slots = self._pick(count, reusable)
+            slots = self._pick(resource, int(limits[resource]), reusable)
             answer = self.allocate(slots)
             reusable = reusable | set(slots) if plain_init else reusable - set(slots)
+            admitted.resources[container["name"]] = resource
             admitted.slots[container["name"]] = slots
             admitted.answers[container["name"]] = answer
             self.pods[admitted.uid] = admitted
@@ -132,7 +143,7 @@ class FakeKubelet:
 
     def allocate(self, slots: tuple[str, ...]) -> dp.ContainerAllocateResponse:
         request = dp.AllocateRequest(container_requests=[dp.ContainerAllocateRequest(devices_ids=slots)])
-        answer = self._call("Allocate", request, dp.AllocateResponse)
+        answer = self._call("Allocate", slots, request, dp.AllocateResponse)
         return answer.container_responses[0]
 
     def pre_start(self, slots: tuple[str, ...], timeout_s: float = 30.0) -> None:
@@ -140,6 +151,7 @@ class FakeKubelet:
         shuffled = self.random.sample(slots, len(slots))
         self._call(
             "PreStartContainer",
+            slots,
             dp.PreStartContainerRequest(devices_ids=shuffled),
             dp.PreStartContainerResponse,
             timeout_s,
@@ -155,15 +167,17 @@ class FakeKubelet:
         del self.pods[uid]
 
     # ---- inside
-    def _pick(self, count: int, reusable: set[str]) -> tuple[str, ...]:
+    def _pick(self, resource: str, count: int, reusable: set[str]) -> tuple[str, ...]:
         used = {slot for pod in self.pods.values() for slots in pod.slots.values() for slot in slots}
         lent = self.random.sample(sorted(reusable), min(count, len(reusable)))
-        free = sorted(name for name, health in self.devices.items() if health == "Healthy" and name not in used)
+        devices = self.plugins[resource].devices
+        free = sorted(name for name, health in devices.items() if health == "Healthy" and name not in used)
         return (*lent, *self.random.sample(free, count - len(lent)))
 
-    def _call(self, method: str, request: Any, answer: Any, timeout_s: float = 30.0) -> Any:
-        assert self._channel is not None, "no plugin has registered"
-        call = self._channel.unary_unary(
+    def _call(self, method: str, slots: tuple[str, ...], request: Any, answer: Any, timeout_s: float = 30.0) -> Any:
+        owners = [plugin for plugin in self.plugins.values() if set(slots) & plugin.devices.keys()]
+        (plugin, *_) = owners or self.plugins.values()  # HAMi's slots are known to no plugin
+        call = plugin.channel.unary_unary(
             f"/{rpc.DEVICE_PLUGIN}/{method}", lambda message: message.SerializeToString(), answer.FromString
         )
         return call(request, timeout=timeout_s)
@@ -177,15 +191,16 @@ class FakeKubelet:
         stream = channel.unary_stream(
             f"/{rpc.DEVICE_PLUGIN}/ListAndWatch", dp.Empty.SerializeToString, dp.ListAndWatchResponse.FromString
         )(dp.Empty())
+        plugin = Registered(channel, stream)
         with self._news:
-            self._channel, self._stream = channel, stream
+            self.plugins[request.resource_name] = plugin
             self.requests.append(request)
             self._news.notify_all()
         try:
             for answer in stream:
                 with self._news:
-                    if self._stream is stream:
-                        self.devices = {device.ID: device.health for device in answer.devices}
+                    if self.plugins.get(request.resource_name) is plugin:
+                        plugin.devices = {device.ID: device.health for device in answer.devices}
                         self._news.notify_all()
         except grpc.RpcError:
             pass
@@ -202,7 +217,10 @@ class FakeKubelet:
                     name=name,
                     devices=[
                         pr.ContainerDevices(resource_name="example.com/nic", device_ids=["kerf-0"]),
-                        *(pr.ContainerDevices(resource_name=RESOURCE, device_ids=[slot]) for slot in slots),
+                        *(
+                            pr.ContainerDevices(resource_name=admitted.resources[name], device_ids=[slot])
+                            for slot in slots
+                        ),
                     ],
                 )
                 for name, slots in admitted.slots.items()
@@ -222,7 +240,7 @@ class FakeKubelet:
             {
                 "PodUID": admitted.uid,
                 "ContainerName": name,
-                "ResourceName": RESOURCE,
+                "ResourceName": admitted.resources[name],
                 "DeviceIDs": {"-1": list(slots)},
                 "AllocResp": base64.b64encode(admitted.answers[name].SerializeToString()).decode(),
             }

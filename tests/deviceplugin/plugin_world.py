@@ -1,4 +1,4 @@
-"""A node in this process: a fake kubelet, a fake API server and the real device plugin between them."""
+"""A node in this process: a fake kubelet, a fake API server, and the real device plugin between them."""
 
 import json
 import threading
@@ -14,6 +14,8 @@ from deviceplugin.main import Settings, serve
 from kerf.testing.builders import a_container, a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
 from kerf.values.grant import ContainerGrant, Grant, Slice
+from kerf.values.vendor import Vendor
+from kerf.vendors.registry import VENDORS
 from kerf.wire.limiter import LedgerView, parse_ledger
 from tests.deviceplugin.fake_kubelet import Admitted, FakeKubelet
 
@@ -23,17 +25,18 @@ GIB_80 = 81_920
 
 @dataclass
 class World:
-    """What a test holds: the kubelet, the API server, the plugin's directories, and the plugin's life."""
+    """The kubelet, the API server, and the plugin with its directories."""
 
     root: Path
     kubelet: FakeKubelet
     kube: FakeKube
     settings: Settings
+    vendors: tuple[Vendor, ...] = VENDORS
     _running: "tuple[threading.Thread, threading.Event] | None" = None
 
     def start_plugin(self) -> None:
         stop = threading.Event()
-        thread = threading.Thread(target=serve, args=(self.settings, self.kube, stop), daemon=True)
+        thread = threading.Thread(target=serve, args=(self.settings, self.kube, stop, self.vendors), daemon=True)
         self._running = (thread, stop)
         thread.start()
 
