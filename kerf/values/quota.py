@@ -11,6 +11,7 @@ from typing import Self
 from kerf.values.ask import ContainerAsk, PodAsk, Stage, Stages
 from kerf.values.device import Card, Mode
 from kerf.values.grant import Grant
+from kerf.values.slicing import ANY_SIZE, Slicing, size_on
 
 LONGEST_SLUG = 63
 """Kubernetes' limit for the name part of a label key and for a label's value."""
@@ -240,15 +241,23 @@ def usage_of_grant(grant: Grant, stages: Stages, name_of: Mapping[str, str]) -> 
     return effective(parts)
 
 
-def usage_of_ask(ask: PodAsk, card_mib: int) -> Usage:
-    """What a pod asks by vendor, on cards of `card_mib` each."""
-    parts = ((container.stage, {container.vendor: amount_of(container, card_mib)}) for container in ask.containers)
+def a_card_of(card_class: CardClass, card_mib: int, slicing: Slicing = ANY_SIZE) -> Card:
+    """A card that stands for a class. Without a slicing it gives just what is asked, the least that any card gives."""
+    return Card("", 0, card_class.vendor, card_class.model, card_mib, mode=card_class.mode, slicing=slicing)
+
+
+def usage_of_ask(ask: PodAsk, card: Card) -> Usage:
+    """What a pod asks by vendor, on cards such as this one."""
+    parts = ((container.stage, {container.vendor: amount_of(container, card)}) for container in ask.containers)
     return effective(parts)
 
 
-def amount_of(ask: ContainerAsk, card_mib: int) -> Amount:
-    """What one container asks in all, on cards of `card_mib` each."""
-    return Amount(ask.memory_on(card_mib), ask.cores, 1) * ask.cards
+def amount_of(ask: ContainerAsk, card: Card) -> Amount:
+    """What one container gets in all of cards such as this one; what it asks, where such a card gives no slice."""
+    size = size_on(ask, card) if ask.vendor == card.vendor else None
+    if size is None:
+        return Amount(ask.memory_on(card.factory_memory_mib), ask.cores, 1) * ask.cards
+    return Amount(size.memory_mib, size.cores, 1) * ask.cards
 
 
 def _plus(one: int | None, other: int | None) -> int | None:

@@ -79,7 +79,7 @@ def _pending(share: TenantShare, capacity: Capacity, asks: Iterable[PodAsk]) -> 
             slug, vendor = part.card_class.slug, part.card_class.vendor
             if ask.selection.classes and slug not in ask.selection.classes:
                 continue
-            amount = usage_of_ask(ask, capacity[part.card_class].smallest_mib).of(vendor)
+            amount = usage_of_ask(ask, capacity[part.card_class].sample(part.card_class)).of(vendor)
             if amount:
                 found[slug] = found.get(slug, NOTHING) + amount
                 break

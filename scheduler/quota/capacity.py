@@ -6,10 +6,11 @@ It knows neither tenants nor Kueue, so that it could as well feed a CapacityProv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kerf.values.device import Card, Mode
+from kerf.values.device import Card
 from kerf.values.node import Node
 from kerf.values.policy import SchedulingPolicy
-from kerf.values.quota import NOTHING, Amount, CardClass, class_of
+from kerf.values.quota import NOTHING, Amount, CardClass, a_card_of, class_of
+from kerf.values.slicing import ANY_SIZE, Slicing, sliceable
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,12 @@ class ClassCapacity:
     largest_mib: int
     cards: int = 0
     """How many cards give something."""
+    slicing: Slicing = ANY_SIZE
+    """How the smallest card is divided."""
+
+    def sample(self, card_class: CardClass) -> Card:
+        """The smallest card of the class: what an ask takes of it is the least that the ask takes."""
+        return a_card_of(card_class, self.smallest_mib, self.slicing)
 
 
 Capacity = Mapping[CardClass, ClassCapacity]
@@ -34,13 +41,13 @@ Capacity = Mapping[CardClass, ClassCapacity]
 def capacity(nodes: Iterable[Node], policy: SchedulingPolicy) -> Capacity:
     """Healthy, un-cordoned cards of nodes that take pods, times over-commitment, minus the reserve.
 
-    Classes come sorted. MIG cards are not sliced by Kerf and give nothing.
+    Classes come sorted. Cards that Kerf does not slice give nothing.
     """
     found: dict[CardClass, ClassCapacity] = {}
     for node in sorted(nodes, key=lambda node: node.name):
         factors = policy.factors(node)
         for card in node.cards:
-            if card.mode is Mode.MIG:
+            if not sliceable(card):
                 continue
             gives = _gives(card.overcommitted(*factors), policy.quota.reserve_percent)
             live = card.healthy and card.id not in node.cordoned and node.schedulable and node.ready
@@ -58,11 +65,12 @@ def _with(known: ClassCapacity | None, card: Card, gives: Amount, *, live: bool)
     part = gives if live else NOTHING
     size = card.factory_memory_mib
     if known is None:
-        return ClassCapacity(part, gives, size, size, int(live))
+        return ClassCapacity(part, gives, size, size, int(live), card.slicing)
     return ClassCapacity(
         total=known.total + part,
         card=min(known.card, gives),
         smallest_mib=min(known.smallest_mib, size),
         largest_mib=max(known.largest_mib, size),
         cards=known.cards + live,
+        slicing=card.slicing if size < known.smallest_mib else known.slicing,
     )

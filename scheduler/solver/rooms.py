@@ -6,7 +6,16 @@ from dataclasses import replace
 from kerf.values.ask import PodAsk, Selection, Stage
 from kerf.values.device import Card
 from kerf.values.grant import Grant
-from kerf.values.quota import DIMENSIONS, Amount, Usage, class_of, usage_of_ask, usage_of_grant
+from kerf.values.quota import (
+    DIMENSIONS,
+    Amount,
+    CardClass,
+    Usage,
+    a_card_of,
+    class_of,
+    usage_of_ask,
+    usage_of_grant,
+)
 from scheduler.solver.problem import QuotaRoom, rooms_of
 
 Drawn = tuple[tuple[int, str, Amount], ...]
@@ -20,13 +29,15 @@ class Rooms:
         self.quotas = quotas
         self._slug_of: dict[str, str] = {}
         self._vendor_of: dict[str, str] = {}
-        self._classes: dict[str, tuple[str, int]] = {}
+        self._classes: dict[str, Card] = {}
+        """The smallest card of each class."""
         self._confined: dict[tuple[object, ...], Selection | None] = {}
         for card in cards if quotas else ():
             slug = class_of(card).slug
             self._slug_of[card.id], self._vendor_of[card.id] = slug, card.vendor
-            size = min(card.factory_memory_mib, self._classes.get(slug, ("", card.factory_memory_mib))[1])
-            self._classes[slug] = card.vendor, size
+            known = self._classes.get(slug)
+            if known is None or card.factory_memory_mib < known.factory_memory_mib:
+                self._classes[slug] = card
 
     def drawn(self, ask: PodAsk, grant: Grant, stages: tuple[tuple[str, Stage], ...]) -> Drawn:
         """What a pod takes of the rooms with this grant."""
@@ -78,14 +89,14 @@ class Rooms:
         return selection
 
     def _open(self, ask: PodAsk, selection: Selection, slug: str, room: QuotaRoom) -> bool:
-        vendor, size = self._classes[slug]
-        known = selection.classes_of(vendor)
-        asked = usage_of_ask(ask, size).of(vendor)
+        card = self._classes[slug]
+        known = selection.classes_of(card.vendor)
+        asked = usage_of_ask(ask, card).of(card.vendor)
         return (not known or slug in known) and room.bound(slug).first_broken(Amount(), asked) is None
 
     def _vendor_open(self, ask: PodAsk, room: QuotaRoom) -> bool:
-        smallest = min((size for _, size in self._classes.values()), default=0)
-        asked: Usage = usage_of_ask(ask, smallest)
+        smallest = min((card.factory_memory_mib for card in self._classes.values()), default=0)
+        asked: Usage = usage_of_ask(ask, a_card_of(CardClass("", ""), smallest))
         return all(room.bound(vendor).first_broken(Amount(), amount) is None for vendor, amount in asked.by)
 
 

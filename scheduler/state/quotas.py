@@ -14,7 +14,9 @@ from kerf.values.quota import (
     NOTHING,
     Amount,
     Bound,
+    CardClass,
     Usage,
+    a_card_of,
     class_of,
     total,
     usage_of_ask,
@@ -26,6 +28,8 @@ from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares, TenantShare
 from scheduler.solver.problem import QuotaRoom
 from scheduler.state.bookings import Booking
+
+_ANY = CardClass("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,8 @@ class QuotaLedger:
         self.capacity: Capacity = {}
         self.enforced = False
         """Whether Kerf itself holds tenants to their limits; Kueue does it otherwise."""
-        self._smallest = 0
-        """MiB of the smallest card: what a percentage asks for at least."""
+        self._smallest = a_card_of(_ANY, 0)
+        """A card of the smallest size: what a percentage asks for at least."""
         self._tenant_of: dict[str, TenantShare] = {}
         self.hard: Mapping[str, HardQuota] = {}
         self._class_of: dict[str, dict[str, str]] = {}
@@ -62,7 +66,7 @@ class QuotaLedger:
     def set_shares(self, shares: Shares, capacity: Capacity, *, enforced: bool) -> None:
         """Another division among tenants."""
         self.shares, self.capacity, self.enforced = shares, capacity, enforced
-        self._smallest = min((gives.smallest_mib for gives in capacity.values()), default=0)
+        self._smallest = a_card_of(_ANY, min((gives.smallest_mib for gives in capacity.values()), default=0))
         self._tenant_of = {
             namespace: share for share in shares.tenants if share.parts for namespace in share.tenant.namespaces
         }
@@ -130,8 +134,8 @@ class QuotaLedger:
             slug = part.card_class.slug
             if ask.selection.classes and slug not in ask.selection.classes:
                 continue
-            size = self.capacity[part.card_class].smallest_mib
-            asked = usage_of_ask(ask, size).of(part.card_class.vendor)
+            card = self.capacity[part.card_class].sample(part.card_class)
+            asked = usage_of_ask(ask, card).of(part.card_class.vendor)
             found = self._broken(share, slug, asked)
             broken = broken or found
             if found is None:

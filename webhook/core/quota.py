@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.ask import PodAsk
 from kerf.values.overdrawn import beyond, overdrawn
-from kerf.values.quota import NOTHING, Amount, usage_of_ask
+from kerf.values.quota import NOTHING, Amount, CardClass, a_card_of, usage_of_ask
 from kerf.values.verdict import Misfit
 from webhook.core.classes import Cards
 from webhook.core.recent import Admission, Recent
@@ -59,7 +59,7 @@ def room_for(
 
 
 def _asked(ask: PodAsk, entry: ClassAccount, vendor: str) -> Amount:
-    return usage_of_ask(ask, entry.smallest_mib).of(vendor)
+    return usage_of_ask(ask, a_card_of(CardClass(vendor, entry.model), entry.smallest_mib)).of(vendor)
 
 
 def _beyond(entry: ClassAccount, asked: Amount, tenant: str) -> Misfit | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kerf.values.ask import ContainerAsk
-from kerf.values.quota import DIMENSIONS, amount_of
+from kerf.values.quota import DIMENSIONS, CardClass, a_card_of, amount_of
 from kerf.values.units import show_mib
 from kerf.values.vendor import QUOTA_DOMAIN, ResourceNames
 from kerf.wire.errors import WireError
@@ -54,7 +54,7 @@ def settle(ask: ContainerAsk, cards: Cards, given: Mapping[str, Any], names: Res
 
 def render_totals(ask: ContainerAsk, cards: Cards, names: ResourceNames) -> dict[str, str]:
     """The totals of a settled ask by resource name: cards x what it wants of each. Zeros are left out."""
-    amount = amount_of(ask, cards.smallest_mib)
+    amount = amount_of(ask, a_card_of(CardClass(ask.vendor, ""), cards.smallest_mib))
     values = ((name, getattr(amount, dimension)) for name, dimension in zip(names.quota, DIMENSIONS, strict=True))
     return {name: str(value) for name, value in values if value}
 

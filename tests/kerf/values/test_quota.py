@@ -99,7 +99,7 @@ def test_an_ask_and_its_grant_are_charged_the_same_truth(containers: list[tuple]
     ]
     stages = tuple((n, s) for n, s, *_ in containers)
 
-    asked = usage_of_ask(a_pod_ask("p", *asks), card_mib=81_559)
+    asked = usage_of_ask(a_pod_ask("p", *asks), a_card())
     granted = usage_of_grant(Grant(tuple(held)), stages, {f"GPU-{i}": "h100" for i in range(9)})
 
     assert asked == Usage((("nvidia", truth),))
@@ -109,7 +109,7 @@ def test_an_ask_and_its_grant_are_charged_the_same_truth(containers: list[tuple]
 def test_percent_and_whole_cards_are_charged_by_the_card() -> None:
     half, whole = an_ask(name="a", memory_percent=50, cores=0), an_ask(name="b", memory_percent=100, cores=100)
 
-    assert usage_of_ask(a_pod_ask("p", half, whole), card_mib=81_559).total == Amount(40_779 + 81_559, 100, 2)
+    assert usage_of_ask(a_pod_ask("p", half, whole), a_card()).total == Amount(40_779 + 81_559, 100, 2)
 
 
 def test_slices_of_two_classes_are_counted_apart_and_of_unknown_cards_too() -> None:
