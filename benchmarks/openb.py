@@ -96,7 +96,9 @@ def ask_of(pod: SimPod) -> PodAsk:
     selection = Selection(use_types=tuple(f"[{model.lower()}]" for model in sorted(pod.spec)))
     containers: tuple[ContainerAsk, ...] = ()
     if pod.num_gpu:
-        containers = (ContainerAsk("main", pod.num_gpu, memory_mib=pod.gpu_milli, cores=pod.gpu_milli // 10),)
+        containers = (
+            ContainerAsk("main", pod.num_gpu, memory_mib=pod.gpu_milli, cores=pod.gpu_milli // 10, vendor="nvidia"),
+        )
     return PodAsk(
         "openb",
         pod.name,

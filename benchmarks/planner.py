@@ -95,7 +95,7 @@ def _draw(rng: random.Random) -> tuple[int, int, int, int, int]:
 
 def _pod(i: int, rng: random.Random) -> PodAsk:
     memory, cores, cards, cpu, _ = _draw(rng)
-    ask = ContainerAsk("main", cards, memory_mib=memory, cores=cores)
+    ask = ContainerAsk("main", cards, memory_mib=memory, cores=cores, vendor="nvidia")
     return PodAsk("default", f"pod-{i:04}", f"uid-{i:04}", (ask,), cpu_milli=cpu, memory_mib=2 * memory // 10)
 
 

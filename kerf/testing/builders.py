@@ -100,7 +100,7 @@ def a_pod(name: str = "pod-1", *, namespace: str = "default", **changes: Any) ->
 
 def an_ask(**changes: Any) -> ContainerAsk:
     """One container that wants 8,000 MiB and 30 % of one card."""
-    fields: dict[str, Any] = {"name": "main", "cards": 1, "cores": 30, "stage": Stage.APP}
+    fields: dict[str, Any] = {"name": "main", "cards": 1, "cores": 30, "stage": Stage.APP, "vendor": "nvidia"}
     if "memory_percent" not in changes:
         fields["memory_mib"] = 8000
     return ContainerAsk(**{**fields, **changes})

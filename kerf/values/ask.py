@@ -30,7 +30,7 @@ class ContainerAsk:
     memory_percent: int | None = None
     cores: int = 0
     stage: Stage = Stage.APP
-    vendor: str = "nvidia"
+    vendor: str = ""
 
     def __post_init__(self) -> None:
         if (self.memory_mib is None) == (self.memory_percent is None):

@@ -19,7 +19,7 @@ LONGEST_SLUG = 63
 
 @dataclass(frozen=True, slots=True, order=True)
 class Amount:
-    """MiB, percent of SMs, and cards (one per card of each container, as `nvidia.com/gpu` counts them)."""
+    """MiB, percent of SMs, and cards (one per card of each container)."""
 
     memory_mib: int = 0
     cores: int = 0
@@ -135,13 +135,14 @@ UNBOUNDED = Share()
 class ClassQuota:
     """A tenant's part of one class of cards.
 
-    `model` matches as a case-insensitive substring, as `use-gputype` does, and has to match one class only.
+    `model` matches as a case-insensitive substring, as `use-gputype` does, and has to match one class only; an empty
+    `vendor` is any.
     A dimension that `guaranteed` does not name is not limited.
     """
 
     model: str
     mode: Mode = Mode.SHARED
-    vendor: str = "nvidia"
+    vendor: str = ""
     guaranteed: Share = field(default_factory=lambda: Share(0, 0, 0))
     burst: Share = UNBOUNDED
     """How far beyond `guaranteed` the tenant may borrow what others leave idle; not said: all of it."""
@@ -150,7 +151,7 @@ class ClassQuota:
 
     def matches(self, card_class: CardClass) -> bool:
         """Whether the class is meant."""
-        same = self.vendor == card_class.vendor and self.mode is card_class.mode
+        same = self.vendor in ("", card_class.vendor) and self.mode is card_class.mode
         return same and self.model.lower() in card_class.model.lower()
 
 

@@ -62,13 +62,16 @@ def render_grant(grant: Grant) -> str:
     return json.dumps(document, separators=(",", ":"))
 
 
-def parse_grant(text: str) -> Grant:
-    """The grant of an annotation. Unknown keys are kept, a higher version is refused. Raises WireError."""
+def parse_grant(text: str, vendor: str | None = None) -> Grant:
+    """The grant of an annotation; `vendor` is that of slices that name none. Raises WireError.
+
+    Unknown keys are kept, a higher version is refused.
+    """
     document = parse_versioned(text, GRANT, VERSION)
     containers = document.get("containers")
     if not isinstance(containers, list):
         raise WireError(f"{GRANT}.containers", containers, "write a list of containers")
-    parsed = tuple(_container(item, f"{GRANT}.containers[{i}]") for i, item in enumerate(containers))
+    parsed = tuple(_container(item, f"{GRANT}.containers[{i}]", vendor) for i, item in enumerate(containers))
     if sum(len(container.slices) for container in parsed) > MOST_SLICES:
         raise WireError(f"{GRANT}.containers", len(parsed), f"hold at most {MOST_SLICES} slices")
     if len({container.name for container in parsed}) != len(parsed):
@@ -81,22 +84,22 @@ def parse_grant(text: str) -> Grant:
     return Grant(parsed, extra)
 
 
-def _container(value: object, where: str) -> ContainerGrant:
+def _container(value: object, where: str, vendor: str | None) -> ContainerGrant:
     if not isinstance(value, dict) or not isinstance(value.get("name"), str) or not value["name"]:
         raise WireError(where, value, "write an object with the container's name")
     slices = value.get("slices")
     if not isinstance(slices, list):
         raise WireError(f"{where}.slices", slices, "write a list of slices")
-    parsed = tuple(_slice(item, f"{where}.slices[{i}]") for i, item in enumerate(slices))
+    parsed = tuple(_slice(item, f"{where}.slices[{i}]", vendor) for i, item in enumerate(slices))
     if len({slice_.card for slice_ in parsed}) != len(parsed):
         raise WireError(f"{where}.slices", [s.card for s in parsed], "hold distinct cards")
     return ContainerGrant(value["name"], parsed)
 
 
-def _slice(value: object, where: str) -> Slice:
+def _slice(value: object, where: str, default: str | None) -> Slice:
     if not isinstance(value, dict):
         raise WireError(where, value, "write an object")
-    card, vendor = value.get("card"), value.get("vendor", "nvidia")
+    card, vendor = value.get("card"), value.get("vendor", default)
     memory, cores = value.get("memory_mib"), value.get("cores", 0)
     if not isinstance(card, str) or not card:
         raise WireError(f"{where}.card", card, "write the card's id")

@@ -1,4 +1,4 @@
-"""`kerf.dev/inventory` on a node: its cards as versioned JSON, written by the device plugin."""
+"""A vendor's inventory on a node: its cards as versioned JSON, in the vendor's own annotation."""
 
 import json
 from typing import Any
@@ -19,15 +19,18 @@ def render_inventory(cards: tuple[Card, ...]) -> str:
     return json.dumps({"v": VERSION, "cards": [_card_json(card) for card in ordered]}, separators=(",", ":"))
 
 
-def parse_inventory(text: str) -> tuple[Card, ...]:
-    """The cards of an annotation. Unknown keys are ignored, a higher version is refused. Raises WireError."""
-    document = parse_versioned(text, KEY, VERSION)
+def parse_inventory(text: str, key: str = KEY, vendor: str | None = None) -> tuple[Card, ...]:
+    """The cards of the annotation `key`; `vendor` is that of cards that name none. Raises WireError.
+
+    Unknown keys are ignored, a higher version is refused.
+    """
+    document = parse_versioned(text, key, VERSION)
     cards = document.get("cards")
     if not isinstance(cards, list):
-        raise WireError(f"{KEY}.cards", cards, "write a list of cards")
-    parsed = tuple(_card(card, f"{KEY}.cards[{i}]") for i, card in enumerate(cards))
+        raise WireError(f"{key}.cards", cards, "write a list of cards")
+    parsed = tuple(_card(card, f"{key}.cards[{i}]", vendor) for i, card in enumerate(cards))
     if len({card.id for card in parsed}) != len(parsed):
-        raise WireError(f"{KEY}.cards", [card.id for card in parsed], "give every card its own id")
+        raise WireError(f"{key}.cards", [card.id for card in parsed], "give every card its own id")
     return tuple(sorted(parsed, key=lambda card: (card.index, card.id)))
 
 
@@ -71,7 +74,7 @@ def _card_json(card: Card) -> dict[str, Any]:
     return out
 
 
-def _card(value: object, where: str) -> Card:
+def _card(value: object, where: str, vendor: str | None) -> Card:
     if not isinstance(value, dict):
         raise WireError(where, value, "write an object")
     mode = _text(value, "mode", where, "shared")
@@ -83,7 +86,7 @@ def _card(value: object, where: str) -> Card:
     return Card(
         id=_text(value, "id", where, None),
         index=_number(value, "index", where, 0),
-        vendor=_text(value, "vendor", where, "nvidia"),
+        vendor=_text(value, "vendor", where, vendor),
         model=_text(value, "model", where, None),
         memory_mib=_number(value, "memory_mib", where, None),
         cores=_number(value, "cores", where, 100),

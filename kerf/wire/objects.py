@@ -93,7 +93,7 @@ def render_eviction(namespace: str, name: str, uid: str) -> dict[str, Any]:
 
 def _grant(notes: Json, stages: Stages, node: str, vendors: tuple[Vendor, ...]) -> Grant:
     if ours.GRANT in notes:
-        return ours.parse_grant(str(notes[ours.GRANT]))
+        return ours.parse_grant(str(notes[ours.GRANT]), vendors[0].name)
     if notes.get(hami.NODE) != node:
         return Grant()
     held = tuple(
@@ -108,14 +108,21 @@ def _grant(notes: Json, stages: Stages, node: str, vendors: tuple[Vendor, ...]) 
 
 
 def _cards(notes: Json, vendors: tuple[Vendor, ...]) -> tuple[Card, ...]:
-    if inventory.KEY in notes:
-        return inventory.parse_inventory(str(notes[inventory.KEY]))
-    return tuple(
-        card
-        for vendor in vendors
-        if vendor.hami_register in notes
-        for card in hami.parse_register(str(notes[vendor.hami_register]), vendor.hami_register, vendor.name)
-    )
+    """The cards of every vendor: from its own annotation, else from HAMi's. Raises WireError."""
+    found: list[Card] = []
+    for vendor in vendors:
+        key, register = vendor.inventory_key, vendor.hami_register
+        if key in notes:
+            cards = inventory.parse_inventory(str(notes[key]), key, vendor.name)
+        elif register in notes:
+            key, cards = register, hami.parse_register(str(notes[register]), register, vendor.name)
+        else:
+            continue
+        twice = {card.id for card in cards} & {card.id for card in found}
+        if twice:
+            raise WireError(key, min(twice), "give every card its own id: another vendor's inventory has this one too")
+        found += cards
+    return tuple(sorted(found, key=lambda card: (card.index, card.id)) if len(vendors) > 1 else found)
 
 
 def _taints(value: object) -> tuple[Taint, ...]:

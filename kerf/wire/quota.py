@@ -24,8 +24,11 @@ _SHARE_FIX = 'write "8 cards", "8 cards of H100" or an object of memory, cores a
 Json = Mapping[str, Any]
 
 
-def parse_tenant(document: object) -> TenantQuota:
-    """Read one TenantQuota. `status` is not read. Raises WireError that names the field, the value and the fix."""
+def parse_tenant(document: object, vendor: str = "") -> TenantQuota:
+    """Read one TenantQuota; `vendor` is that of classes that name none. `status` is not read.
+
+    Raises WireError that names the field, the value and the fix.
+    """
     top = object_at(document, "TenantQuota")
     known(top, "", ("apiVersion", "kind", "metadata", "spec", "status"))
     if top.get("apiVersion") != API_VERSION or top.get("kind") != KIND:
@@ -35,7 +38,7 @@ def parse_tenant(document: object) -> TenantQuota:
     spec = object_at(top.get("spec") or {}, "spec")
     known(spec, "spec", ("namespaces", "classes", "weight", "priority", "whenOver"))
     namespaces = [_name(item, f"spec.namespaces[{i}]") for i, item in enumerate(_some(spec, "namespaces"))]
-    classes = [_class(item, f"spec.classes[{i}]") for i, item in enumerate(_some(spec, "classes"))]
+    classes = [_class(item, f"spec.classes[{i}]", vendor) for i, item in enumerate(_some(spec, "classes"))]
     return TenantQuota(
         name=name,
         namespaces=_each_once(namespaces, "spec.namespaces", MOST_NAMESPACES),
@@ -46,10 +49,10 @@ def parse_tenant(document: object) -> TenantQuota:
     )
 
 
-def with_defaults(document: Json) -> dict[str, Any]:
-    """A readable document as the API server stores it: every default of the CRD is written out."""
+def with_defaults(document: Json, vendor: str) -> dict[str, Any]:
+    """A readable document as the API server stores it: every default of the CRD is written out, `vendor` too."""
     spec = document["spec"]
-    classes = [{"mode": Mode.SHARED.value, "vendor": "nvidia", **entry} for entry in spec["classes"]]
+    classes = [{"mode": Mode.SHARED.value, "vendor": vendor, **entry} for entry in spec["classes"]]
     defaults = {"weight": 1, "priority": "normal", "whenOver": WhenOver.KEEP.value}
     return {**document, "spec": {**defaults, **spec, "classes": classes}}
 
@@ -67,7 +70,7 @@ def conflicts(tenants: Iterable[TenantQuota]) -> dict[str, str]:
     return found
 
 
-def _class(value: object, where: str) -> ClassQuota:
+def _class(value: object, where: str, vendor: str) -> ClassQuota:
     part = object_at(value, where)
     known(part, where, ("model", "mode", "vendor", "guaranteed", "burst", "lendable"))
     if "guaranteed" not in part:
@@ -82,7 +85,7 @@ def _class(value: object, where: str) -> ClassQuota:
     return ClassQuota(
         model=model,
         mode=Mode(one_of(part, "mode", where, Mode.SHARED, list(Mode))),
-        vendor=text(part, "vendor", where, "nvidia"),
+        vendor=text(part, "vendor", where, None) if "vendor" in part else vendor,
         guaranteed=guaranteed,
         burst=burst,
         lendable=lendable,
@@ -106,7 +109,7 @@ def _share(value: object, where: str) -> tuple[Share, str]:
         cores=_count(value["cores"], f"{where}.cores", "percent of SMs: 100 is one card's")
         if "cores" in value
         else None,
-        cards=_count(value["cards"], f"{where}.cards", "as nvidia.com/gpu counts them") if "cards" in value else None,
+        cards=_count(value["cards"], f"{where}.cards", "one a card of each container") if "cards" in value else None,
     ), ""
 
 

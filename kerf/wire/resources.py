@@ -3,7 +3,8 @@
 The same reading serves webhook, scheduler, device plugin and quota, so all of them count the same number.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Stages, Wishes
@@ -90,7 +91,7 @@ def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], asks: list[Container
     meta = _mapping(pod.get("metadata"))
     spec = _mapping(pod.get("spec"))
     annotations = _mapping(meta.get("annotations"))
-    used = next((names for names in vendors if asks and names.vendor == asks[0].vendor), vendors[0])
+    used = [names for names in vendors if any(ask.vendor == names.vendor for ask in asks)]
     cpu, memory = effective_requests(spec)
     gang, size = gang_of(meta, spec)
     return PodAsk(
@@ -98,7 +99,7 @@ def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], asks: list[Container
         name=str(meta.get("name") or meta.get("generateName") or ""),
         uid=str(meta.get("uid") or ""),
         containers=tuple(asks),
-        selection=_selection(annotations, spec, used) if asks else Selection(),
+        selection=_selection(annotations, spec, used),
         wishes=_wishes(annotations) if asks else Wishes(),
         cpu_milli=cpu,
         memory_mib=memory,
@@ -182,7 +183,24 @@ def _hint(value: object) -> str:
     return f"the unit is MiB, so {to_mib(value)}; " if amount > MOST_MEMORY_MIB else ""
 
 
-def _selection(annotations: Json, spec: Json, names: ResourceNames) -> Selection:
+def _selection(annotations: Json, spec: Json, vendors: list[ResourceNames]) -> Selection:
+    """What the pod selects, each vendor's cards by the vendor's own words.
+
+    With cards of several vendors a pod can only avoid cards by id: every other word would bar the others' cards.
+    """
+    found = [_selection_of(annotations, spec, names) for names in vendors]
+    if len(found) < 2:
+        return found[0] if found else Selection()
+    for names, selection in zip(vendors, found, strict=True):
+        if replace(selection, avoid_ids=(), classes=()) != Selection():
+            said = next(key for key in names.selection if key != names.avoid_ids and annotations.get(key))
+            fix = "a pod with cards of several vendors cannot choose among them: drop it, or use one vendor a pod"
+            raise WireError(f"metadata.annotations[{said}]", annotations[said], fix)
+    avoided = {card for selection in found for card in selection.avoid_ids}
+    return Selection(avoid_ids=tuple(sorted(avoided)), classes=found[0].classes)
+
+
+def _selection_of(annotations: Json, spec: Json, names: ResourceNames) -> Selection:
     modes = _csv(annotations, names.modes)
     words = dict(names.mode_words)
     unknown = [mode for mode in modes if mode not in words]
@@ -244,10 +262,11 @@ def _priority(spec: Json) -> int:
     return value
 
 
-def _task_priority(spec: Json, names: ResourceNames) -> int:
+def _task_priority(spec: Json, vendors: Iterable[ResourceNames]) -> int:
     found = [
         _whole(_resources(container), names.priority, resources_field(container, stage), most=1)
         for container, stage in containers_of(spec)
+        for names in vendors
     ]
     return min((value for value in found if value is not None), default=1)
 

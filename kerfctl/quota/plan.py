@@ -76,7 +76,7 @@ def make_plan(files: Mapping[str, Json], world: World, *, prune: bool) -> QuotaP
 def tenant_changes(files: Mapping[str, Json], live: Mapping[str, Json]) -> Iterable[Change]:
     """What has to be written for the cluster to say what the files say, by name."""
     for name, document in sorted(files.items()):
-        wanted = with_defaults(document)
+        wanted = with_defaults(document, NAMES[0].vendor)
         before = live.get(name)
         details = () if before is None else tuple(_differences(wanted, before))
         if before is None or details:
@@ -128,7 +128,7 @@ def _differences(wanted: Json, found: Json) -> Iterable[str]:
         for name, value in at(wanted, "metadata", key).items():
             yield from _unequal(value, have.get(name), f"metadata.{key}[{name}]")
     stored = {"namespaces": [], "classes": [], **at(found, "spec")}
-    yield from _unequal(wanted["spec"], with_defaults({"spec": stored})["spec"], "spec")
+    yield from _unequal(wanted["spec"], with_defaults({"spec": stored}, NAMES[0].vendor)["spec"], "spec")
 
 
 def _unequal(wanted: object, found: object, path: str) -> Iterable[str]:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from kerf.obs.metrics import Metrics
-from kerf.testing.builders import H100_MIB
+from kerf.testing.builders import a_card
 from kerf.values.policy import Defaults, SchedulingPolicy
 from kerf.values.quota import Amount, usage_of_ask
 from kerf.vendors.registry import NAMES
@@ -60,7 +60,7 @@ def test_a_row_of_the_table_is_what_kerf_counts(row: tuple[str, ...]) -> None:
     ask = parse_pod({"metadata": {"name": "p"}, "spec": groups}, NAMES, Defaults())
 
     truth = Amount(int(mib.replace(",", "")), int(cores or 0), int(cards))
-    assert usage_of_ask(ask, H100_MIB).of("nvidia") == truth
+    assert usage_of_ask(ask, a_card()).of("nvidia") == truth
 
 
 def test_the_table_has_its_rows() -> None:

@@ -63,7 +63,7 @@ def node_states(draw: st.DrawFn) -> NodeState:
 def container_asks(name: str) -> st.SearchStrategy[ContainerAsk]:
     sizes = st.one_of(st.tuples(st.integers(0, 12), st.none()), st.tuples(st.none(), st.sampled_from((25, 50, 100))))
     return st.builds(
-        lambda size, count, cores, stage: ContainerAsk(name, count, size[0], size[1], cores, stage),
+        lambda size, count, cores, stage: ContainerAsk(name, count, size[0], size[1], cores, stage, "nvidia"),
         sizes,
         st.integers(1, 3),
         st.sampled_from((0, 20, 50, 100)),

@@ -36,7 +36,7 @@ def test_the_text_is_the_documented_one() -> None:
 def test_what_is_left_out_has_a_default_and_unknown_keys_are_ignored() -> None:
     text = '{"v":1,"future":[],"cards":[{"id":"a","model":"m","memory_mib":5,"numa":-1,"speed":9}]}'
 
-    assert parse_inventory(text) == (Card("a", 0, "nvidia", "m", 5, 100, 10, 0, Mode.SHARED),)
+    assert parse_inventory(text, vendor="nvidia") == (Card("a", 0, "nvidia", "m", 5, 100, 10, 0, Mode.SHARED),)
 
 
 def test_a_card_that_is_not_healthy_says_why_and_since_when_and_older_readers_still_see_that_it_is_not() -> None:
@@ -103,7 +103,7 @@ def card_with(**changes: object) -> str:
 )
 def test_a_malformed_inventory_names_the_field_and_the_fix(text: str, message: str | None) -> None:
     with pytest.raises(WireError) as caught:
-        parse_inventory(text)
+        parse_inventory(text, vendor="nvidia")
 
     assert message in {None, str(caught.value)}
 

@@ -23,11 +23,11 @@ def read(limits: dict[str, Any], defaults: Defaults | None = None, **parts: Any)
 
 
 def mib(cards: int, memory: int, cores: int) -> ContainerAsk:
-    return ContainerAsk("main", cards, memory_mib=memory, cores=cores)
+    return ContainerAsk("main", cards, memory_mib=memory, cores=cores, vendor="nvidia")
 
 
 def percent(cards: int, share: int, cores: int) -> ContainerAsk:
-    return ContainerAsk("main", cards, memory_percent=share, cores=cores)
+    return ContainerAsk("main", cards, memory_percent=share, cores=cores, vendor="nvidia")
 
 
 @pytest.mark.parametrize(
@@ -145,9 +145,9 @@ def test_a_pod_is_read_whole() -> None:
         name="pod-1",
         uid="u-1",
         containers=(
-            ContainerAsk("fetch", 1, memory_mib=100, stage=Stage.INIT),
-            ContainerAsk("proxy", 1, memory_mib=200, stage=Stage.SIDECAR),
-            ContainerAsk("main", 1, memory_mib=1000),
+            ContainerAsk("fetch", 1, memory_mib=100, stage=Stage.INIT, vendor="nvidia"),
+            ContainerAsk("proxy", 1, memory_mib=200, stage=Stage.SIDECAR, vendor="nvidia"),
+            ContainerAsk("main", 1, memory_mib=1000, vendor="nvidia"),
         ),
         selection=Selection(
             use_ids=("GPU-a", "GPU-b"),

@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from kerf.testing.builders import a_card
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, Grant
 from kerf.values.policy import Defaults
@@ -91,7 +92,7 @@ def test_kueues_sum_is_the_asks(spec: dict[str, Any], sizes: tuple[int, int], de
     truth = {
         name: value
         for names, size in zip(BOTH, sizes, strict=True)
-        for name, value in by_vendor(usage_of_ask(sent, size)).items()
+        for name, value in by_vendor(usage_of_ask(sent, a_card(memory_mib=size))).items()
         if name in names.quota
     }
     assert pod_requests(stored["spec"], QUOTA) == truth
