@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kerf.vendors.registry import NAMES
 from kerf.wire.json import Json, at, items_at
 from kerfctl.arguments import add_cluster_arguments
 
@@ -115,5 +116,5 @@ def _of(part: Json, keys: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _ours(annotations: Json) -> dict[str, Any]:
-    prefixes = ("kerf.dev/", "hami.io/", "nvidia.com/")
+    prefixes = ("kerf.dev/", "hami.io/", *(f"{names.domain}/" for names in NAMES))
     return {key: value for key, value in sorted(annotations.items()) if key.startswith(prefixes)}

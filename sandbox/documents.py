@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kerf.vendors.registry import NAMES
+
 _OURS = " || ".join(
-    f"key.startsWith('{prefix}')" for prefix in ("kerf.dev/", "quota.kerf.dev/", "hami.io/", "nvidia.com/")
+    f"key.startsWith('{domain}/')"
+    for domain in ("kerf.dev", "quota.kerf.dev", "hami.io", *(names.domain for names in NAMES))
 )
 
 

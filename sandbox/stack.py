@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from kerf.vendors.registry import VENDORS
 from sandbox.commands import answers
 from sandbox.controlplane import ControlPlane
 from sandbox.documents import MAKERS, TENANTS, Webhook
@@ -70,8 +71,8 @@ def start_plugin(cp: ControlPlane, node: Node, fleet: Path, arguments: tuple[str
 
     def published() -> bool:
         found = cp.api.get(inventory)
-        slots = int(found["status"].get("allocatable", {}).get("nvidia.com/gpu", "0"))
-        return slots > 0 and "kerf.dev/inventory" in found["metadata"].get("annotations", {})
+        offered, notes = found["status"].get("allocatable", {}), found["metadata"].get("annotations", {})
+        return any(int(offered.get(v.words.count, "0")) > 0 and v.inventory_key in notes for v in VENDORS)
 
     cp.supervisor.start(
         Command(

@@ -43,6 +43,11 @@ class ResourceNames:
     """Environment variable by which a container asks to run without the limiter; empty where there is none."""
 
     @property
+    def domain(self) -> str:
+        """The vendor's domain: what its resources and annotations begin with."""
+        return self.count.partition("/")[0]
+
+    @property
     def quota(self) -> tuple[str, str, str]:
         """What the webhook writes for quota: a container's MiB, percent of SMs and cards in all."""
         return (
@@ -100,6 +105,8 @@ class Vendor:
     """Why no card of this vendor can ever answer the ask, in a sentence with the fix; empty where one may."""
     faults: Mapping[int, Effect] = field(default_factory=dict, hash=False)
     """Codes of faults and what they mean; a code that is not listed breaks the card."""
+    card_labels: tuple[str, ...] = ()
+    """Labels that discovery tools set to "true" on nodes with this vendor's cards."""
     probe: str = ""
     """Name of the probe that reads this vendor's cards (`kerf.probes`); empty where there is none."""
     inventory_key: str = ""

@@ -66,6 +66,7 @@ VENDOR = Vendor(
     slicing_of=slicing_of,
     inject=inject,
     faults=dict.fromkeys(_APPLICATION_XIDS, Effect.HARMLESS),
+    card_labels=("nvidia.com/gpu.present", "feature.node.kubernetes.io/pci-10de.present"),
     probe="nvml",
     inventory_key=INVENTORY,
 )

@@ -3,39 +3,35 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from kerf.values.device import Mode
 from kerf.values.grant import NO_USE, CardUse, card_uses
 from kerf.values.node import Node
+from kerf.values.slicing import sliceable
 from kerf.values.units import show, show_mib
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.annotations import GRANT
 from kerf.wire.errors import WireError
-from kerf.wire.inventory import KEY as INVENTORY
 from kerf.wire.json import at
 from kerf.wire.objects import is_finished, parse_holding, parse_node
 from kerf.wire.resources import parse_pod
 from kerfctl.diagnosis.dump import Dump, Finding, Json, Level, name_of, notes_of
 
-CARD_LABELS = ("nvidia.com/gpu.present", "feature.node.kubernetes.io/pci-10de.present")
-"""Written by GPU feature discovery and node feature discovery."""
-
 
 def inventories(dump: Dump) -> Iterator[Finding]:
-    """Every node with cards has told what they are, in words that can be read."""
-    registers = [vendor.hami_register for vendor in VENDORS]
-    counts = [names.count for names in NAMES]
+    """Every node with a vendor's cards has that vendor's inventory, and it can be read."""
     for node in dump.nodes:
         name, notes = name_of(node), notes_of(node)
         problem = parse_node(node, VENDORS).problem
         labels, capacity = (node.get("metadata") or {}).get("labels") or {}, (node.get("status") or {}).get("capacity")
-        has_cards = any(labels.get(label) == "true" for label in CARD_LABELS)
-        has_cards = has_cards or any(_number(capacity, count) for count in counts)
         if problem:
-            fix = f"restart the device plugin there, it writes {INVENTORY} anew; nobody else should"
+            fix = "restart the device plugin there: it rewrites the annotation; no other writer may"
             yield Finding(f"node {name}: its inventory cannot be read: {problem}", fix)
-        elif has_cards and INVENTORY not in notes and not any(key in notes for key in registers):
-            fix = "see that a device plugin runs there: its DaemonSet selects nodes, and taints keep pods away"
-            yield Finding(f"node {name} has cards and no {INVENTORY}: nothing is placed there", fix)
+            continue
+        for vendor in VENDORS:
+            has_cards = any(labels.get(label) == "true" for label in vendor.card_labels)
+            has_cards = has_cards or _number(capacity, vendor.words.count) > 0
+            if has_cards and vendor.inventory_key not in notes and vendor.hami_register not in notes:
+                fix = "check that a device plugin runs there: its DaemonSet selects nodes, and taints keep pods away"
+                yield Finding(f"node {name} has cards and no {vendor.inventory_key}: nothing is placed there", fix)
 
 
 def health(dump: Dump) -> Iterator[Finding]:
@@ -43,7 +39,10 @@ def health(dump: Dump) -> Iterator[Finding]:
     for node in _nodes(dump):
         for card in node.cards:
             where = f"node {node.name}, card {card.index} ({card.id})"
-            if card.id in node.cordoned:
+            if not sliceable(card):
+                fix = "no fix is needed if another plugin serves the card"
+                yield Finding(f"{where} takes no slices: {card.slicing.refusal}", fix, Level.WARNING)
+            elif card.id in node.cordoned:
                 yield Finding(
                     f"{where} is cordoned", "remove it from the cordon annotation when it is well", Level.WARNING
                 )
@@ -62,17 +61,15 @@ def allocatable(dump: Dump) -> Iterator[Finding]:
     """The kubelet counts what the inventory says."""
     for raw in dump.nodes:
         node = parse_node(raw, VENDORS)
-        if INVENTORY not in notes_of(raw) or not node.ready:
-            continue
-        for names in NAMES:
-            sliced = [card for card in node.cards if card.vendor == names.vendor and card.mode is Mode.SHARED]
-            told, counted = (
-                sum(card.slots for card in sliced),
-                _number((raw.get("status") or {}).get("capacity"), names.count),
-            )
-            if told != counted:
+        for vendor in VENDORS if node.ready else ():
+            if vendor.inventory_key not in notes_of(raw):
+                continue
+            count = vendor.words.count
+            slots = sum(card.slots for card in node.cards if card.vendor == vendor.name and sliceable(card))
+            counted = _number((raw.get("status") or {}).get("capacity"), count)
+            if slots != counted:
                 yield Finding(
-                    f"node {node.name}: the kubelet counts {counted} {names.count}, the inventory has {told} slots",
+                    f"node {node.name}: the kubelet counts {counted} {count}, the inventory has {slots} slots",
                     "see that Kerf's device plugin, and no other for that resource, is registered there",
                 )
 
@@ -140,7 +137,8 @@ def grants(dump: Dump) -> Iterator[Finding]:
 
 def hami(dump: Dump) -> Iterator[Finding]:
     """One device plugin a node, and nobody waits for a scheduler that is gone."""
-    ours = {name_of(node) for node in dump.nodes if INVENTORY in notes_of(node)}
+    keys = {vendor.inventory_key for vendor in VENDORS}
+    ours = {name_of(node) for node in dump.nodes if keys & set(notes_of(node))}
     waiting: Counter[str] = Counter()
     for pod in dump.pods:
         spec, labels = pod.get("spec") or {}, (pod.get("metadata") or {}).get("labels") or {}

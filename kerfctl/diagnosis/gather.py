@@ -10,6 +10,7 @@ from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import Forbidden, KubeError, NotFound
 from kerf.values.policy import SchedulingPolicy
+from kerf.vendors.registry import NAMES
 from kerfctl.diagnosis.dump import Dump, Json, hooks_of
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
@@ -83,7 +84,7 @@ def gather(kube: Kube, policy: SchedulingPolicy, scheduler: str, secret: str, na
 
 def admit(kube: Kube) -> str | None:
     """Send a pod with cards, not to be kept; the scheduler that it got, `error: …`, or None where that is forbidden."""
-    limits = {"nvidia.com/gpu": "1", "nvidia.com/gpumem": "1"}
+    limits = {NAMES[0].count: "1", NAMES[0].memory: "1"}
     container = {"name": "main", "image": "none", "resources": {"limits": limits}}
     body = {
         "apiVersion": "v1",

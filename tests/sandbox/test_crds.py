@@ -9,6 +9,7 @@ import yaml
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.device import Mode
 from kerf.values.quota import Amount, Bound, WhenOver
+from kerf.vendors.registry import NAMES
 from kerf.wire.accounts import render_status
 from kerf.wire.errors import WireError
 from kerf.wire.policy import API_VERSION
@@ -84,11 +85,11 @@ def test_words_bounds_and_defaults_are_the_codecs() -> None:
     assert set(CLASS["mode"]["enum"]) == {mode.value for mode in Mode}
     assert (SPEC["namespaces"]["maxItems"], SPEC["classes"]["maxItems"]) == (MOST_NAMESPACES, MOST_CLASSES)
     bare = {"namespaces": ["a"], "classes": [{"model": "H100", "guaranteed": "1 card"}]}
-    spec = with_defaults({"spec": bare})["spec"]
+    spec = with_defaults({"spec": bare}, NAMES[0].vendor)["spec"]
     defaults = {key: value["default"] for key, value in SPEC.items() if "default" in value}
     class_defaults = {key: value["default"] for key, value in CLASS.items() if "default" in value}
     assert spec == {**bare, **defaults, "classes": [{**bare["classes"][0], **class_defaults}]}
-    assert parse_tenant(tenant() | {"spec": spec}) == parse_tenant(tenant() | {"spec": bare})
+    assert parse_tenant(tenant() | {"spec": spec}) == parse_tenant(tenant() | {"spec": bare}, NAMES[0].vendor)
 
 
 def test_the_status_that_is_written_is_the_one_that_is_kept() -> None:
