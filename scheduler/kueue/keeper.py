@@ -121,7 +121,7 @@ class QuotaKeeper:
         name = str(meta.get("name", ""))
         self.generations[name] = int(meta.get("generation") or 0)
         try:
-            self._tenants[name] = parse_tenant(item, self._store.vendors[0].name)
+            self._tenants[name] = parse_tenant(item, self._desk.names[0].vendor)
         except WireError as error:
             self.unreadable[name] = str(error)
             _LOG.warning("TenantQuota %s: %s", name, error)
