@@ -41,7 +41,7 @@ def test_every_verb_and_target_that_is_named_exists(page: Path) -> None:
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)\b", page.read_text(), re.MULTILINE)) <= targets
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "architecture.md"], ids=lambda page: page.name)
+@each_page
 def test_every_path_that_is_named_exists(page: Path) -> None:
     tops = "|".join(path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
     named = re.findall(rf"`((?:{tops})(?:/[\w.*-]+)*/?)[` ]", page.read_text())
