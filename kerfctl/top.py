@@ -1,17 +1,23 @@
-"""`kerf top`: what containers use of their slices now, as the node monitors see it."""
+"""`kerf top`: what containers use of their slices now, as the node monitors measure it."""
 
 import argparse
 import json
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from kerf.values.units import show
+from kerf.wire.errors import WireError
+from kerf.wire.top import NodeTop, TopContainer, parse_top, top_object
 from kerfctl.errors import CliError
+
+if TYPE_CHECKING:
+    from kerfctl.arguments import Verbs
 
 LARGEST_ANSWER = 16 << 20
 """Bytes; a node's answer is a few kilobytes."""
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: "Verbs") -> None:
     """`top`."""
     parser = verbs.add_parser("top", help="use against grant per container, from the nodes' monitors")
     parser.add_argument(
@@ -25,16 +31,16 @@ def add_parser(verbs: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask every node and print. Exit status 1 when some container used its card past the limiter."""
-    nodes = {url: _ask(url) for url in args.urls}
+    """Read every node and print. Exit status 1 when some container uses its card past the limiter."""
+    nodes = {url: _read(url) for url in args.urls}
     if args.json:
-        print(json.dumps(nodes, indent=2))
+        print(json.dumps({url: top_object(node) for url, node in nodes.items()}, indent=2))
     else:
-        _print(nodes)
-    return 1 if any(node["overuse"] for node in nodes.values()) else 0
+        _print(nodes.values())
+    return 1 if any(node.overuse for node in nodes.values()) else 0
 
 
-def _ask(url: str) -> dict[str, Any]:
+def _read(url: str) -> NodeTop:
     from urllib.error import URLError
     from urllib.request import urlopen
 
@@ -43,37 +49,42 @@ def _ask(url: str) -> dict[str, Any]:
         raise CliError(f"{url}: write http://HOST:PORT")
     try:
         with urlopen(f"{address.rstrip('/')}/top", timeout=10) as answer:  # noqa: S310 (http and https only, above)
-            found = json.loads(answer.read(LARGEST_ANSWER))
+            text = answer.read(LARGEST_ANSWER).decode()
     except (URLError, OSError, ValueError) as error:
         raise CliError(f"{url}: no node monitor answers ({error})") from error
-    if not isinstance(found, dict) or found.get("v") != 1:
-        raise CliError(f"{url}: answers in a format that this kerf does not know; use the same version")
-    return found
+    try:
+        return parse_top(text)
+    except WireError as error:
+        raise CliError(f"{url}: the answer is not a node monitor's, or of another version of kerf ({error})") from error
 
 
-def _print(nodes: dict[str, dict[str, Any]]) -> None:
+def _print(nodes: Iterable[NodeTop]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    found = list(nodes)
     table = Table(title="Slices", title_justify="left", header_style="bold", pad_edge=False)
     for name in ("pod", "container", "card", "used / limit MiB", "peak", "refused", "busy / cores %", "processes"):
         table.add_column(name, overflow="fold")
-    for node in nodes.values():
-        for row in node["containers"]:
-            limit = show(row["limit_mib"]) if row["limit_mib"] is not None else "no limit"
-            mark = " [red]bypassed[/red]" if row["bypassed"] else ""
-            table.add_row(
-                f"{row.get('namespace', '')}/{row.get('pod', '')}",
-                str(row.get("container", "")),
-                str(row["card"]),
-                f"{show(row['used_mib'])} / {limit}{mark}",
-                show(row["peak_mib"]),
-                show(row["denied"]),
-                f"{row['busy_percent']} / {row['cores'] or 'any'}",
-                ", ".join(f"{p['command']} ({p['pid']})" for p in row["processes"]) or "-",
-            )
+    for node in found:
+        for container in node.containers:
+            table.add_row(*_cells(container))
     console = Console()
     console.print(table)
-    for node in nodes.values():
-        for sentence in node["overuse"]:
+    for node in found:
+        for sentence in node.overuse:
             console.print(f"[yellow]✗[/yellow] {sentence}", highlight=False, soft_wrap=True)
+
+
+def _cells(row: TopContainer) -> tuple[str, ...]:
+    limit = "no limit" if row.limit_mib is None else show(row.limit_mib)
+    return (
+        f"{row.namespace}/{row.pod}",
+        row.container,
+        row.card,
+        f"{show(row.used_mib)} / {limit}" + (" [red]bypassed[/red]" if row.bypassed else ""),
+        show(row.peak_mib),
+        show(row.denied),
+        f"{row.busy_percent} / {row.cores or 'any'}",
+        ", ".join(f"{process.command} ({process.pid})" for process in row.processes) or "-",
+    )

@@ -58,6 +58,18 @@ def test_compilers_and_pip_stay_behind(daemon):
     assert last.entrypoint == ("/opt/kerf/bin/python", "-I", "-m", daemon)
 
 
+@pytest.mark.parametrize("daemon", DAEMONS)
+def test_of_kerf_an_image_holds_the_kernel_and_its_daemon_alone(daemon):
+    """No command line, no sandbox: neither reaches the build, and the script copies what it is given by name."""
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    sources = {source for stage in stages(daemon) for copy in stage.copies if not copy.stage for source in copy.sources}
+    script = re.findall(r'^cp -R (.*) "\$site/"$', (IMAGES / "install.sh").read_text(), re.MULTILINE)
+
+    assert {"kerfctl", "sandbox"} <= packages
+    assert sources & packages == {"kerf", daemon}
+    assert script == ['"$here/kerf" "$here/$daemon"']
+
+
 def test_only_the_device_plugin_is_root():
     assert {daemon: stages(daemon)[-1].user for daemon in DAEMONS} == {
         "scheduler": "65532:65532",

@@ -1,4 +1,4 @@
-"""`kerf top`: the nodes' answers as a table, as JSON, and a clear error where nobody answers."""
+"""`kerf top`: the nodes' answers as a table, as JSON, and one line where no monitor answers."""
 
 import json
 import threading
@@ -61,7 +61,7 @@ def test_a_table_shows_use_against_the_slice(node, capsys, monkeypatch):
     assert "python (7)" in out
 
 
-def test_use_past_the_limiter_is_told_and_is_a_non_zero_exit(node, capsys):
+def test_use_past_the_limiter_is_shown_and_is_a_non_zero_exit(node, capsys):
     node[1]["overuse"] = ["default/chat holds 9,000 MiB of GPU-0, granted 8,000 MiB"]
 
     assert main(["top", node[0]]) == 1
@@ -71,6 +71,13 @@ def test_use_past_the_limiter_is_told_and_is_a_non_zero_exit(node, capsys):
 def test_json_is_what_the_nodes_said(node, capsys):
     assert main(["top", node[0], "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {node[0]: node[1]}
+
+
+def test_another_version_is_one_line(node, capsys):
+    node[1]["v"] = 2
+
+    assert main(["top", node[0]]) == 1
+    assert "of another version of kerf" in capsys.readouterr().err
 
 
 def test_nobody_there_is_one_line(capsys):
