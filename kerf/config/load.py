@@ -5,11 +5,13 @@ import dataclasses
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import yaml
 
+from kerf.obs.loop import Loop, run_every
 from kerf.values.policy import SchedulingPolicy
 from kerf.wire.errors import WireError
 from kerf.wire.policy import parse_policy
@@ -95,13 +97,10 @@ class PolicyFile:
         self, changed: Callable[[SchedulingPolicy], None], broken: Callable[[str], None], every_s: float = 2.0
     ) -> None:
         """Look for changes from a thread of its own."""
-
-        def run() -> None:
-            while not self._stop.wait(every_s):
-                self.look(changed, broken)
-
         if self._path:
-            threading.Thread(target=run, name="policy", daemon=True).start()
+            look = partial(self.look, changed, broken)
+            args = (Loop("policy", every_s), look, self._stop)
+            threading.Thread(target=run_every, args=args, name="policy", daemon=True).start()
 
     def stop(self) -> None:
         """End the thread."""

@@ -15,6 +15,7 @@ from typing import Protocol
 from kerf.kube.client import Json, Kube, PatchKind, Query
 from kerf.kube.errors import KubeError, NotFound, Withheld
 from kerf.kube.lease import Claim, Election, Times, lease_path, parse_lease, render_lease
+from kerf.obs.loop import Loop, run_every
 
 _LOG = logging.getLogger("kerf.leadership")
 CALL_S = 1.0
@@ -140,9 +141,8 @@ class Leadership:
 
     # ---- inside
     def _run(self) -> None:
-        while not self._stop.is_set():
-            self.look()
-            self._stop.wait(self._times.every_s)
+        every = self._times.every_s  # also after a failed round: a pause that grows would lose the Lease
+        run_every(Loop("lease", every, at_once=True, first_pause_s=every, longest_pause_s=every), self.look, self._stop)
 
     def _observe(self) -> None:
         try:

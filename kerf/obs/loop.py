@@ -24,6 +24,8 @@ class Loop:
     """How long to wait after a wake-up, so that a burst of changes makes one round."""
     rest_s: float = 0.0
     """Shortest time between two rounds."""
+    at_once: bool = False
+    """Whether the first round comes without waiting."""
     first_pause_s: float = 0.5
     longest_pause_s: float = 30.0
     """Pauses after failed rounds: the first one, then twice as long each time, up to the longest."""
@@ -40,8 +42,9 @@ def run_every(
     `wake` is cleared before each round, so a change during a round starts another one.
     """
     log = logging.getLogger(f"kerf.{loop.name}")
-    pause = 0.0
-    while not (stop.wait(pause) if pause else _waited(loop, stop, wake)):
+    pause, first = 0.0, loop.at_once
+    while not (stop.wait(pause) if pause or first else _waited(loop, stop, wake)):
+        first = False
         if wake is not None:
             wake.clear()
         try:

@@ -6,11 +6,10 @@ from typing import Any
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.quota import DIMENSIONS, NOTHING, Amount, Bound, total, total_bound
 from kerf.values.units import show, show_mib
+from kerf.wire.json import Json, at
 from kerf.wire.quota import parse_tenant
 
 _KEYS = {"memory_mib": "memoryMiB", "cores": "cores", "cards": "cards"}
-
-Json = Mapping[str, Any]
 
 
 def render_status(book: TenantAccount, generation: int) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def shrunk(book: TenantAccount) -> tuple[str, ...]:
 def parse_account(item: Json) -> TenantAccount:
     """The books of a TenantQuota object. Raises WireError for a spec that cannot be read; a missing status is empty."""
     tenant = parse_tenant(item)
-    status = _part(item, "status")
+    status = at(item, "status")
     classes = [_read(entry) for entry in status.get("classes") or () if isinstance(entry, Mapping)]
     return TenantAccount(
         name=tenant.name,
@@ -75,7 +74,7 @@ def _class(entry: ClassAccount) -> dict[str, Any]:
 
 
 def _read(entry: Json) -> ClassAccount:
-    size = _part(entry, "cardMiB")
+    size = at(entry, "cardMiB")
     return ClassAccount(
         slug=str(entry.get("name", "")),
         vendor=str(entry.get("vendor", "")),
@@ -83,13 +82,13 @@ def _read(entry: Json) -> ClassAccount:
         mode=str(entry.get("mode", "")),
         smallest_mib=_int(size.get("smallest")) or 0,
         largest_mib=_int(size.get("largest")) or 0,
-        promised=_read_bound(_part(entry, "promised")),
-        guaranteed=_read_bound(_part(entry, "guaranteed")),
-        limit=_read_bound(_part(entry, "limit")),
-        used=_read_amount(_part(entry, "used")),
-        pending=_read_amount(_part(entry, "pending")),
-        reserved=_read_amount(_part(entry, "reserved")) if "reserved" in entry else None,
-        drift=_read_amount(_part(entry, "drift")) if "drift" in entry else None,
+        promised=_read_bound(at(entry, "promised")),
+        guaranteed=_read_bound(at(entry, "guaranteed")),
+        limit=_read_bound(at(entry, "limit")),
+        used=_read_amount(at(entry, "used")),
+        pending=_read_amount(at(entry, "pending")),
+        reserved=_read_amount(at(entry, "reserved")) if "reserved" in entry else None,
+        drift=_read_amount(at(entry, "drift")) if "drift" in entry else None,
     )
 
 
@@ -137,8 +136,3 @@ def _read_amount(value: Json) -> Amount:
 
 def _int(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _part(value: Json, key: str) -> Json:
-    part = value.get(key)
-    return part if isinstance(part, Mapping) else {}

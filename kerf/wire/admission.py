@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from kerf.wire.errors import WireError
+from kerf.wire.json import at
 
 API_VERSION = "admission.k8s.io/v1"
 
@@ -70,20 +71,15 @@ def parse_review(body: bytes) -> Review:
     return Review(
         uid=request["uid"],
         operation=str(request.get("operation", "")),
-        kind=str(_part(request, "kind").get("kind", "")),
-        group=str(_part(request, "kind").get("group") or ""),
+        kind=str(at(request, "kind").get("kind", "")),
+        group=str(at(request, "kind").get("group") or ""),
         namespace=str(request.get("namespace") or ""),
-        user=str(_part(request, "userInfo").get("username", "")),
-        object=_part(request, "object"),
-        old=_part(request, "oldObject"),
+        user=str(at(request, "userInfo").get("username", "")),
+        object=at(request, "object"),
+        old=at(request, "oldObject"),
         subresource=str(request.get("subResource") or ""),
         dry_run=request.get("dryRun") is True,
     )
-
-
-def _part(request: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = request.get(key)
-    return value if isinstance(value, dict) else {}
 
 
 def render_answer(uid: str, answer: Answer) -> bytes:

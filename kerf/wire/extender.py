@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from kerf.wire.errors import WireError
+from kerf.wire.json import at
 
 MOST_NODES = 100_000
 
@@ -43,10 +44,10 @@ def parse_nodes_query(body: bytes) -> NodesQuery:
     pod = _mapping(document, "Pod")
     names = document.get("NodeNames")
     if names is None:
-        items = _object(document.get("Nodes")).get("items") or []
+        items = at(document, "Nodes").get("items") or []
         names = items
         if isinstance(items, list):
-            names = [_object(_object(item).get("metadata")).get("name") for item in items]
+            names = [at(item, "metadata").get("name") for item in items]
     if not isinstance(names, list) or len(names) > MOST_NODES or not {str}.issuperset(map(type, names)):
         raise WireError("NodeNames", names, f"send a list of at most {MOST_NODES} names")
     return NodesQuery(pod, names)
@@ -76,14 +77,14 @@ def parse_preempt_query(body: bytes) -> PreemptQuery:
 
 
 def _victims(entry: object, node: str) -> tuple[tuple[str, ...], int]:
-    pods, violations = _object(entry).get("Pods") or [], _object(entry).get("NumPDBViolations") or 0
+    pods, violations = at(entry).get("Pods") or [], at(entry).get("NumPDBViolations") or 0
     if not isinstance(pods, list) or isinstance(violations, bool) or not isinstance(violations, int):
         raise WireError(f"victims of {node}", entry, "send Pods as a list and NumPDBViolations as a number")
     return tuple(_uid(pod, node) for pod in pods), violations
 
 
 def _uid(pod: object, node: str) -> str:
-    uid = _object(pod).get("UID") or _object(_object(pod).get("metadata")).get("uid")
+    uid = at(pod).get("UID") or at(pod, "metadata").get("uid")
     if not isinstance(uid, str):
         raise WireError(f"victims of {node}", pod, "send every pod with its uid")
     return uid
@@ -138,7 +139,3 @@ def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise WireError(key, value, "send an object")
     return value
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

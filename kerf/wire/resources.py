@@ -5,7 +5,6 @@ The same reading serves webhook, scheduler, device plugin and quota, so all of t
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Stages, Wishes
 from kerf.values.policy import Defaults
@@ -13,10 +12,10 @@ from kerf.values.units import milli, parse_quantity, parse_whole, to_mib
 from kerf.values.vendor import ResourceNames
 from kerf.wire.classes import selected_classes
 from kerf.wire.errors import WireError
+from kerf.wire.json import Json, at
 
 MOST_ASKED = 2**40
 """Thousandths of a core, or MiB: more than any node has, so a larger ask ("9E") fits as little and still fits a sum."""
-Json = Mapping[str, Any]
 
 
 NODE_POLICY = "hami.io/node-scheduler-policy"
@@ -80,7 +79,7 @@ def parse_pod_by_container(
     try:
         asks = tuple(
             tuple(ask for names in vendors if (ask := parse_container(container, stage, names, defaults)))
-            for container, stage in containers_of(_mapping(pod.get("spec")))
+            for container, stage in containers_of(at(pod, "spec"))
         )
         return _pod_ask(pod, vendors, [ask for of_one in asks for ask in of_one]), asks
     except RecursionError as error:  # a text was expected and something too deep to print was sent
@@ -88,9 +87,9 @@ def parse_pod_by_container(
 
 
 def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], asks: list[ContainerAsk]) -> PodAsk:
-    meta = _mapping(pod.get("metadata"))
-    spec = _mapping(pod.get("spec"))
-    annotations = _mapping(meta.get("annotations"))
+    meta = at(pod, "metadata")
+    spec = at(pod, "spec")
+    annotations = at(meta, "annotations")
     used = [names for names in vendors if any(ask.vendor == names.vendor for ask in asks)]
     cpu, memory = effective_requests(spec)
     gang, size = gang_of(meta, spec)
@@ -136,12 +135,12 @@ def effective_requests(spec: Json) -> tuple[int, int]:
     running = [0, 0]
     peak = [0, 0]
     for container, stage in containers_of(spec):
-        asked = _cpu_memory(_mapping(container.get("resources")))
+        asked = _cpu_memory(at(container, "resources"))
         for i in (0, 1):
             peak[i] = max(peak[i], running[i] + asked[i])
             if stage is not Stage.INIT:
                 running[i] += asked[i]
-    whole_pod = _mapping(_mapping(spec.get("resources")).get("requests"))
+    whole_pod = at(spec, "resources", "requests")
     if whole_pod:  # pod-level resources (Kubernetes 1.34) replace the sum of the containers
         asked = _cpu_memory({"requests": whole_pod})
         peak = [asked[0] if "cpu" in whole_pod else peak[0], asked[1] if "memory" in whole_pod else peak[1]]
@@ -150,7 +149,7 @@ def effective_requests(spec: Json) -> tuple[int, int]:
 
 
 def _cpu_memory(resources: Json) -> tuple[int, int]:
-    amounts = {**_mapping(resources.get("limits")), **_mapping(resources.get("requests"))}
+    amounts = {**at(resources, "limits"), **at(resources, "requests")}
     try:
         asked = milli(amounts.get("cpu", 0)), to_mib(amounts.get("memory", 0))
     except ValueError as error:
@@ -159,8 +158,8 @@ def _cpu_memory(resources: Json) -> tuple[int, int]:
 
 
 def _resources(container: Json) -> Json:
-    resources = _mapping(container.get("resources"))
-    return {**_mapping(resources.get("requests")), **_mapping(resources.get("limits"))}
+    resources = at(container, "resources")
+    return {**at(resources, "requests"), **at(resources, "limits")}
 
 
 def _whole(given: Json, name: str, where: str, *, most: int = 2**31 - 1) -> int | None:
@@ -215,7 +214,7 @@ def _selection_of(annotations: Json, spec: Json, names: ResourceNames) -> Select
         use_types=tuple(sorted({word.lower() for word in _csv(annotations, names.use_types)})),
         avoid_types=tuple(sorted({word.lower() for word in _csv(annotations, names.avoid_types)})),
         modes=tuple(sorted({words[mode] for mode in modes})),
-        classes=selected_classes(_mapping(spec.get("nodeSelector"))),
+        classes=selected_classes(at(spec, "nodeSelector")),
         same_numa=numa == "true",
     )
 
@@ -243,9 +242,9 @@ def _weights(annotations: Json) -> tuple[int, int, int] | None:
 
 def gang_of(meta: Json, spec: Json) -> tuple[str | None, int]:
     """The pod's group as `namespace/name` or None, and its size, 0 where the pod does not say. Raises WireError."""
-    labels = _mapping(meta.get("labels"))
-    annotations = _mapping(meta.get("annotations"))
-    group = _mapping(spec.get("schedulingGroup")).get("podGroupName")
+    labels = at(meta, "labels")
+    annotations = at(meta, "annotations")
+    group = at(spec, "schedulingGroup").get("podGroupName")
     name = group or next((labels[label] for label in GANG_LABELS if labels.get(label)), None)
     text = annotations.get(GANG_SIZE, labels.get(GANG_SIZE, 0))
     try:
@@ -273,10 +272,6 @@ def _task_priority(spec: Json, vendors: Iterable[ResourceNames]) -> int:
 
 def _csv(annotations: Json, key: str) -> tuple[str, ...]:
     return tuple(sorted({word.strip() for word in str(annotations.get(key) or "").split(",") if word.strip()}))
-
-
-def _mapping(value: object) -> Json:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _items(value: object, where: str) -> Iterator[Json]:

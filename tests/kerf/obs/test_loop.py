@@ -84,3 +84,11 @@ def test_an_expected_failure_is_one_line_and_any_other_comes_with_its_traceback(
         ("kerf.x", logging.WARNING, "no route; retrying in 0.0 s", False),
         ("kerf.x", logging.WARNING, "the round failed; retrying in 0.0 s", True),
     ]
+
+
+def test_a_loop_may_begin_at_once():
+    stop = threading.Event()
+
+    run_every(Loop("x", every_s=LONG_S, at_once=True), stop.set, stop)
+
+    assert stop.is_set()
