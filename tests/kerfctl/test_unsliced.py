@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deviceplugin.core.slots import slots_of
+from deviceplugin.core.slots import Resource, slots_of
 from kerf.probes.simulated import parse_fleet
 from kerf.testing.builders import a_card, a_node, a_pod, a_pod_ask
 from kerf.values.device import Card, Mode
@@ -82,4 +82,4 @@ def test_a_card_of_a_fleet_file_has_slots_only_if_kerf_slices_it(mode: str):
     entries = [{"model": "H100", "memory_mib": 80_000, "mode": m} for m in ("shared", mode)]
     cards: tuple[Card, ...] = with_slicing(parse_fleet({"cards": entries}, "n", slots=3), VENDORS)
 
-    assert len(slots_of(cards)) == 3
+    assert len(slots_of(Resource("nvidia.com/gpu", "nvidia"), cards)) == 3
