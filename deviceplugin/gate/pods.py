@@ -99,17 +99,21 @@ class BoundPods:
             message = f"pod {name} has no grant ({GRANT}): it was not placed by Kerf's scheduler"
             return StartRefusal(Why.NO_GRANT, message)
         try:
-            found = parse_holding(pod, self._vendors)
+            found = self.parse(pod)
         except WireError as error:
             return StartRefusal(Why.BAD_GRANT, f"pod {name}: {error}")
         return found or StartRefusal(Why.NO_GRANT, f"the grant of pod {name} holds nothing")
+
+    def parse(self, pod: Json) -> Holding | None:
+        """What a pod holds of any vendor's cards, on any node. Raises WireError."""
+        return parse_holding(pod, self._vendors)
 
     def placed_by_hami(self, pod: Json) -> bool:
         """Whether HAMi placed the pod here. Its record is counted, and its containers keep what HAMi gave them."""
         if not self._is_bound_here(pod) or GRANT in _annotations(pod):
             return False
         try:
-            return parse_holding(pod, self._vendors) is not None
+            return self.parse(pod) is not None
         except WireError:
             return False
 

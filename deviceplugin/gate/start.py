@@ -34,7 +34,7 @@ from kerf.wire.annotations import parse_grant, render_grant
 from kerf.wire.cdi import Edits
 from kerf.wire.errors import WireError
 from kerf.wire.limiter import render_ledger
-from kerf.wire.objects import is_finished, parse_holding
+from kerf.wire.objects import is_finished
 from kerf.wire.resources import containers_of, parse_pod, stages_of
 
 _LOG = logging.getLogger("kerf.deviceplugin.gate")
@@ -44,7 +44,7 @@ CLEAN_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How this node treats its pods."""
+    """How this node treats its pods. `vendors` are those whose cards this plugin serves."""
 
     vendors: tuple[Vendor, ...]
     policy: Callable[[], SchedulingPolicy]
@@ -177,7 +177,7 @@ class StartGate:
             holding = Holding(name, uid, "", admitted[uid], stages_of(pod.get("spec") or {}))
             return LivePod(self._part_of(holding), True, _order(pod))
         try:
-            parsed = parse_holding(pod, self._rules.vendors)
+            parsed = self.pods.parse(pod)
         except WireError as error:
             _LOG.warning("pod %s cannot be counted: %s", name, error)
             return None

@@ -20,6 +20,7 @@ from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError
 from kerf.kube.watch import Follower
+from kerf.obs.loop import Loop, run_every
 from kerf.values.device import Card
 from kerf.values.health import Health, State
 from kerf.values.vendor import Vendor
@@ -27,7 +28,6 @@ from kerf.wire.inventory import render_inventory
 
 _LOG = logging.getLogger("kerf.deviceplugin.publisher")
 Json = dict[str, Any]
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 LOOK_S = 0.2
 PLENTY = str(2**31 - 1)
 STOPPED = "the device plugin has stopped"
@@ -64,39 +64,29 @@ class Publisher:
         """Publish until `stop`, then withdraw the offer; never raises."""
         self._follower.start()
         threading.Thread(target=self._watch_cards, args=(stop,), name="publish", daemon=True).start()
-        pause = FIRST_PAUSE_S
-        while not stop.is_set():
-            self._wake.wait(LOOK_S)
-            self._wake.clear()
-            self._offered |= {vendor.name for vendor in self._vendors if self._ready(vendor)}
-            try:
-                self._advertise()
-                if self._publish():
-                    stop.wait(BETWEEN_S)
-                pause = FIRST_PAUSE_S
-            except KubeError as error:
-                _LOG.warning("cannot publish the inventory: %s; retrying in %.1f s", error, pause)
-                stop.wait(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_S)
-                self._wake.set()
+        loop = Loop("deviceplugin.publisher", every_s=LOOK_S, rest_s=BETWEEN_S, expected=(KubeError,))
+        run_every(loop, self._run_once, stop, self._wake)
         self._follower.stop()
         self._withdraw()
 
-    def _publish(self) -> bool:
-        if not self._follower.synced.is_set():
-            return False
+    def _run_once(self) -> None:
+        self._offered |= {vendor.name for vendor in self._vendors if self._ready(vendor)}
+        if self._follower.synced.is_set():
+            self._advertise()
+            self._publish()
+
+    def _publish(self) -> None:
         cards = self._node.cards
         texts = {v.inventory_key: render_inventory(_of(v, cards)) for v in self._vendors if v.name in self._offered}
         changed = {key: text for key, text in texts.items() if text != self._published.get(key)}
         if not changed:
-            return False
+            return
         node = self._kube.patch(paths.node(self._node.name), {"metadata": {"annotations": changed}})
         with self._lock:
             self._published = {**self._published, **changed}
             self._written = _version(node)
         self._metrics.publications.inc()
         _LOG.info("published %d cards", len(cards))
-        return True
 
     def _advertise(self) -> None:
         """Give the node an endless amount of the resources that only Kerf understands.
@@ -105,7 +95,7 @@ class Publisher:
         would wake a pod with `gpumem` that waits for CPU or a slot, because an empty node still seems to lack `gpumem`.
         """
         names = {name for v in self._vendors if v.name in self._offered for name in v.words.ignored}
-        if names <= self._allocatable or not self._follower.synced.is_set():
+        if names <= self._allocatable:
             return
         amounts = dict.fromkeys(sorted(names), PLENTY)
         path = f"{paths.node(self._node.name)}/status"

@@ -69,7 +69,7 @@ def test_a_plugin_that_is_up_first_waits_for_its_kubelet_and_offers_no_card_befo
     assert registered == [1, 1]  # the resources that only Kerf understands, then the cards
 
 
-def test_a_plugin_that_is_told_to_stop_takes_its_offer_back_and_makes_it_again_when_it_returns(world: World):
+def test_a_plugin_withdraws_its_offer_when_it_stops_and_offers_again_when_it_returns(world: World):
     world.run()
     await_published(world, [True] * 4)
 
@@ -80,7 +80,7 @@ def test_a_plugin_that_is_told_to_stop_takes_its_offer_back_and_makes_it_again_w
     await_published(world, [True] * 4)
 
 
-def test_a_card_that_falls_sick_takes_free_slots_away_and_is_published_at_once(world: World):
+def test_a_card_that_becomes_unhealthy_takes_free_slots_away_and_is_published_at_once(world: World):
     world.run()
     pod = world.bind(one_slice("pod", 1000, on=2))
     await_published(world, [True] * 4)
@@ -107,7 +107,7 @@ def test_a_running_pod_may_restart_on_a_sick_card_and_a_new_one_may_not_start(wo
         world.kubelet.start_container(new, "main")
 
 
-def test_an_inventory_that_somebody_changes_is_put_back(world: World):
+def test_an_inventory_that_another_writer_changes_is_put_back(world: World):
     world.run()
     await_published(world, [True] * 4)
 

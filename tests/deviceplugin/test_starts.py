@@ -253,7 +253,7 @@ def test_slots_pass_to_the_next_pod_with_the_next_pods_slices(world: World):
             world.kube.remove(f"/api/v1/namespaces/default/pods/{pod.pod['metadata']['name']}")
 
 
-def test_a_cached_list_that_is_behind_refuses_nobody(world: World):
+def test_a_cached_list_that_is_behind_refuses_no_pod(world: World):
     gone = world.bind(one_slice("gone", 50_000))
     world.kubelet.start_container(gone, "main")
     behind = world.kube.list("/api/v1/pods", {"fieldSelector": f"spec.nodeName={NODE}"})

@@ -1,5 +1,6 @@
 """One plugin for the cards of several vendors."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,12 +57,18 @@ def test_each_vendor_has_its_resource_its_slots_and_its_inventory(world: World):
     assert sorted(world.kubelet.devices) == sorted(
         [f"kerf-{i}" for i in range(20)] + [f"kerf-acme-{i}" for i in range(4)]
     )
-    world.stop_plugin()
-    notes = world.kube.get(f"/api/v1/nodes/{NODE}")["metadata"]["annotations"]
-    assert {key: [c.id for c in parse_inventory(text)] for key, text in notes.items() if "inventory" in key} == {
-        "kerf.dev/inventory": [card(0), card(1)],
-        "kerf.dev/inventory-acme": ["NPU-0"],
-    }
+    await_inventories(world, {"kerf.dev/inventory": [card(0), card(1)], "kerf.dev/inventory-acme": ["NPU-0"]})
+
+
+def await_inventories(world: World, expected: dict[str, list[str]]) -> None:
+    found: dict[str, list[str]] = {}
+    for _ in range(200):
+        notes = world.kube.get(f"/api/v1/nodes/{NODE}")["metadata"]["annotations"]
+        found = {key: [c.id for c in parse_inventory(text)] for key, text in notes.items() if "inventory" in key}
+        if found == expected:
+            return
+        threading.Event().wait(0.05)
+    assert found == expected
 
 
 def test_the_containers_of_one_pod_hold_cards_of_two_vendors(world: World):

@@ -34,7 +34,7 @@ def test_the_owner_is_the_pod_that_holds_any_of_the_slots():
     assert owner_of(("kerf-9",), held) is None
 
 
-def test_slots_that_are_reported_for_two_pods_are_nobodys():
+def test_slots_that_are_reported_for_two_pods_have_no_owner():
     refusal = owner_of(A, (Held("a", "one", "main", A), Held("b", "two", "main", A)))
 
     assert (
@@ -50,7 +50,7 @@ def test_exact_slots_name_the_container_under_every_name_it_may_have():
     assert (Start("second", turn_names(B)),) == starts(B, pod, held, None)
 
 
-def test_sharers_are_told_apart_by_the_names_the_kubelet_recorded():
+def test_sharers_are_distinguished_by_the_names_the_kubelet_recorded():
     pod = a_holding(("init", Stage.INIT, 100), ("main", Stage.APP, 200))
     held = (Held("team", "pod", "main", A),)
     recorded = (

@@ -20,7 +20,7 @@ def a_waiting(name: str, *containers: tuple[str, int], done: tuple[str, ...] = (
         ),
         pytest.param(1, [a_waiting("a", ("init", 2), ("main", 1))], Why.UNKNOWN_POD, id="not before its turn"),
         pytest.param(1, [a_waiting("a", ("main", 1), done=("main",))], Why.UNKNOWN_POD, id="everything allocated"),
-        pytest.param(1, [], Why.UNKNOWN_POD, id="nobody waits"),
+        pytest.param(1, [], Why.UNKNOWN_POD, id="no pod waits"),
         pytest.param(1, [a_waiting("a", ("main", 1)), a_waiting("b", ("main", 1))], Why.AMBIGUOUS, id="two alike"),
     ],
 )

@@ -52,7 +52,7 @@ def test_overuse_is_what_exceeds_the_grant_and_the_tolerance(used: int, granted:
     assert [f"container main {expected}"] * (expected is not None) == [overuse.sentence for overuse in found]
 
 
-def test_an_overuse_that_ends_begins_anew():
+def test_an_overuse_that_ends_starts_over():
     use = Overuse(MAIN, "a", 2, 1)
 
     first = lasting([use], {}, 10.0)

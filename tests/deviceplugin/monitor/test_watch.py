@@ -173,7 +173,7 @@ def test_eviction_only_where_it_is_asked_for(tmp_path: Path):
     assert ("POST", "/api/v1/namespaces/default/pods/pod/eviction") in world.kube.writes
 
 
-def test_a_container_is_told_its_measured_share_and_its_processes_their_pid_on_the_host(world: World):
+def test_the_ledger_gets_the_measured_share_and_the_pids_on_the_host(world: World):
     world.patch_ledger(SLOTS_AT, "slot", pid=7, start=99)
     # a living process holds its slot's mutex: the first word of `life` is its thread's id
     life = SLOTS_AT + RECORDS["slot"].offsets["life"]
