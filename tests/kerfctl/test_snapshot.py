@@ -153,23 +153,3 @@ def test_a_snapshot_without_the_budgets_is_none_unless_there_can_be_none(monkeyp
 
     assert main(["snapshot"]) == status
     assert ("PodDisruptionBudgets cannot be read" in capsys.readouterr().err) == bool(status)
-
-
-def test_a_pod_is_moved_with_the_memory_that_the_policys_defaults_give_it(tmp_path, capsys):
-    """Its spec names no memory. The policy, not the built-in default, says what it must find at its new place."""
-    policy = tmp_path / "policy.yaml"
-    policy.write_text("apiVersion: kerf.dev/v1alpha1\nkind: SchedulingPolicy\nspec: {defaults: {memoryMiB: 30000}}\n")
-    pods = [small(number) for number in (1, 2)]
-    for pod in pods:
-        del pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpumem"]
-    path = tmp_path / "state.json"
-    path.write_text(json.dumps([a_node("node-1", 1), a_node("node-2", 1), *pods]))
-
-    assert main(["repack", "--file", str(path), "--policy", str(policy), "--json"]) == 0
-
-    assert json.loads(capsys.readouterr().out) == {
-        "moves": [{"pod": "default/small-1", "from": "node-1", "to": "node-2"}],
-        "frees": ["GPU-node-1-0"],
-        "placed": [],
-        "status": "greedy",
-    }
