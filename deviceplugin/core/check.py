@@ -9,7 +9,7 @@ from kerf.values.ask import ContainerAsk
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse, ContainerGrant, Grant, Holding, Slice, card_uses
 from kerf.values.policy import Defaults
-from kerf.values.slicing import alone_on, sizes
+from kerf.values.slicing import Size, alone_on, sizes
 from kerf.values.units import show, show_mib
 from kerf.values.vendor import ResourceNames
 from kerf.wire.errors import WireError
@@ -81,11 +81,18 @@ def _answers(holding: Holding, name: str, asks: list[ContainerAsk], cards: Mappi
             return _bad(holding, f"container {name} asks for no {piece.vendor} card and was granted {piece.card}")
         if card is None:
             continue  # check_start refuses it by name
-        if not any(piece.memory_mib <= size.memory_mib and piece.cores <= size.cores for size in sizes(ask, card)):
+        if not any(_is_of(piece, size, card) for size in sizes(ask, card)):
             asked = _amount(ask.memory_on(card.factory_memory_mib), ask.cores)
             granted = _amount(piece.memory_mib, piece.cores)
             return _bad(holding, f"container {name} asks for {asked} a card and was granted {granted} of {card.id}")
     return None
+
+
+def _is_of(piece: Slice, size: Size, card: Card) -> bool:
+    """Whether a slice is of this size, or smaller where the hardware does not fix sizes."""
+    if card.slicing.fixed:
+        return (piece.memory_mib, piece.cores) == (size.memory_mib, size.cores)
+    return piece.memory_mib <= size.memory_mib and piece.cores <= size.cores
 
 
 def check_start(pod: LivePod, others: tuple[LivePod, ...], cards: Mapping[str, Card]) -> StartRefusal | None:

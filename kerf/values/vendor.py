@@ -19,6 +19,10 @@ QUOTA_DOMAIN = "quota.kerf.dev"
 INVENTORY = "kerf.dev/inventory"
 
 
+def _refuses_nothing(_ask: ContainerAsk) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class ResourceNames:
     """A vendor's words in the pod contract: extended resources, annotations, environment variables and units."""
@@ -41,6 +45,8 @@ class ResourceNames:
     """Environment variable in which the vendor's tools find a container's task priority; empty where none do."""
     opt_out_env: str = ""
     """Environment variable by which a container asks to run without the limiter; empty where there is none."""
+    refuses: Callable[[ContainerAsk], str] = _refuses_nothing
+    """Why no card of this vendor can ever answer an ask, and what to write instead; empty where some card may."""
 
     @property
     def domain(self) -> str:
@@ -81,10 +87,6 @@ class Effect(StrEnum):
     """The card's results are not to be trusted before it is reset."""
 
 
-def _never_refuses(_ask: ContainerAsk) -> str:
-    return ""
-
-
 @dataclass(frozen=True, slots=True)
 class Vendor:
     """One vendor of cards."""
@@ -101,8 +103,6 @@ class Vendor:
     """How a card is divided, by its model and mode."""
     inject: Callable[[tuple[Slice, ...], NodeFiles, Terms], Injection]
     """Environment and mounts of one container for its slices of this vendor's cards, in the order of their indices."""
-    refuses: Callable[[ContainerAsk], str] = _never_refuses
-    """Why no card of this vendor can ever answer the ask, in a sentence with the fix; empty where one may."""
     faults: Mapping[int, Effect] = field(default_factory=dict, hash=False)
     """Codes of faults and what they mean; a code that is not listed breaks the card."""
     card_labels: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from typing import Any
 
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse, Grant
+from kerf.values.slicing import sliceable
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class CardLine:
     used_cores: int
     slices: int
     state: str
-    """Empty for a card that takes pods, else `cordoned` or `unhealthy`."""
+    """Empty for a card that takes pods, else `not sliced`, `cordoned` or `unhealthy`."""
     pods: tuple[str, ...]
 
 
@@ -90,11 +91,17 @@ def card_lines(node: str, cards: Iterable[Card], cordoned: Collection[str], held
                 cores=card.cores,
                 used_cores=used.cores,
                 slices=used.slots,
-                state="cordoned" if card.id in cordoned else "" if card.healthy else "unhealthy",
+                state=_state(card, card.id in cordoned),
                 pods=tuple(sorted(pod.removeprefix("default/") for pod, _ in uses)),
             )
         )
     return tuple(lines)
+
+
+def _state(card: Card, cordoned: bool) -> str:
+    if not sliceable(card):
+        return "not sliced"
+    return "cordoned" if cordoned else "" if card.healthy else "unhealthy"
 
 
 def json_of(pods: Sequence[PodLine], refused: Sequence[RefusedLine], cards: Sequence[CardLine]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def parse_container(container: Json, stage: Stage, names: ResourceNames, default
     if names.cores not in given:
         whole = percent == 100 and defaults.whole_card_cores
         cores = 100 if whole else defaults.cores
-    return ContainerAsk(
+    ask = ContainerAsk(
         name=str(container.get("name", "")),
         cards=count or defaults.cards,
         memory_mib=memory,
@@ -65,6 +65,10 @@ def parse_container(container: Json, stage: Stage, names: ResourceNames, default
         stage=stage,
         vendor=names.vendor,
     )
+    if refusal := names.refuses(ask):
+        said = names.memory if names.memory in given else next(iter(given))
+        raise WireError(f"{where}[{said}]", given[said], refusal)
+    return ask
 
 
 def parse_pod(pod: Json, vendors: tuple[ResourceNames, ...], defaults: Defaults) -> PodAsk:

@@ -11,6 +11,7 @@ import yaml
 from deviceplugin.core.slots import Resource, slots_of
 from kerf.probes.simulated import parse_fleet
 from kerf.testing.builders import a_card, a_node, a_pod, a_pod_ask
+from kerf.testing.fake_kube import FakeKube
 from kerf.values.device import Card, Mode
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.vendor import with_slicing
@@ -75,6 +76,14 @@ def test_explain_says_why(node: dict[str, Any], tmp_path: Path, capsys: pytest.C
     main(["explain", "waits", "--file", str(state)])
 
     assert "the card is shared through MPS, which Kerf does not control" in capsys.readouterr().out
+
+
+def test_the_inventory_shows_it(node: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    monkeypatch.setattr("kerfctl.cluster.connect_to", lambda _: FakeKube(node))
+
+    main(["inventory", "--json"])
+
+    assert [card["state"] for card in json.loads(capsys.readouterr().out)["cards"]] == ["not sliced"]
 
 
 @pytest.mark.parametrize("mode", ["mps", "mig"])
