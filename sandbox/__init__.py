@@ -1,7 +1,7 @@
 """A real Kubernetes on loopback, for demo and cluster tests: built from source, run without a container engine.
 
-What lives here: the parts and their build, the processes, a control plane, one real node, fake nodes, images. What
-never does: anything that runs in a user's cluster. Only `kerfctl` and the tests may import it. All of it listens on
+Belongs here: the parts and their build, the processes, a control plane, one real node, fake nodes, images. Never:
+anything that runs in a user's cluster. Only `kerfctl` and the tests may import this package. Everything listens on
 127.0.0.1 or on the node's own bridge, and nothing outlives the process that started it.
 
     with run_directory() as run_dir:

@@ -1,4 +1,4 @@
-"""The few REST calls that the sandbox itself makes: an admin's client on the standard library."""
+"""An administrator's client for the few REST calls of the sandbox itself. Standard library only."""
 
 import http.client
 import json
@@ -17,7 +17,7 @@ FIELD_MANAGER = "kerf-sandbox"
 
 
 class ApiError(SandboxError):
-    """The API server said no, or could not be reached (status 0)."""
+    """The API server refused the call, or could not be reached (status 0)."""
 
     def __init__(self, method: str, path: str, status: int, message: str) -> None:
         """`status` is the HTTP status code."""
@@ -43,7 +43,7 @@ class Api:
         return self._json("GET", path)
 
     def text(self, path: str) -> str:
-        """Read what is not JSON: ``/readyz``, ``…/pods/NAME/log``."""
+        """Read text: ``/readyz``, ``…/pods/NAME/log``."""
         return self._call("GET", path, None, "application/json").decode(errors="replace")
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -55,24 +55,24 @@ class Api:
         return self._json("PATCH", path, body, MERGE_PATCH)
 
     def apply(self, path: str, body: dict[str, Any], manager: str = FIELD_MANAGER) -> dict[str, Any]:
-        """Create an object or make it so, by server-side apply that takes over what others own."""
+        """Create or update an object by server-side apply that takes over fields of other managers."""
         return self._json("PATCH", f"{path}?fieldManager={manager}&force=true", body, APPLY_PATCH)
 
     def delete(self, path: str, grace_seconds: int | None = None) -> dict[str, Any]:
-        """Delete an object; the garbage collector takes what it owned (left unsaid, a Job's pods would stay)."""
+        """Delete an object with everything it owns. By default the API server would keep a Job's pods."""
         options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         grace = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
         return self._json("DELETE", path, options | grace)
 
     def is_ready(self) -> bool:
-        """Whether the API server answers and calls itself ready."""
+        """Whether the API server answers that it is ready."""
         try:
             return self.text("/readyz") == "ok"
         except ApiError:
             return False
 
     def close(self) -> None:
-        """Close the connections of all threads; the next call opens a new one."""
+        """Close the connections of all threads. The next call opens a new one."""
         for connection in self._open:
             connection.close()  # http.client opens it again on demand
 
@@ -93,7 +93,7 @@ class Api:
                 connection.request(method, path, payload, headers)
                 answer = connection.getresponse()
             except (http.client.RemoteDisconnected, ssl.SSLEOFError):
-                # The server closed the kept connection between two calls: nothing was read, so ask again on a new one.
+                # The server closed the idle connection between two calls. Nothing was read, so retry on a new one.
                 connection.close()
                 connection.request(method, path, payload, headers)
                 answer = connection.getresponse()

@@ -1,4 +1,4 @@
-"""Who wrote and who asked for what, from the API server's audit log."""
+"""Who read and wrote what, from the API server's audit log."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ POLICY: dict[str, Any] = {
         {"level": "None"},
     ],
 }
-"""Metadata of every write; of reads only those of service accounts, whose rights are compared with their use."""
+"""Metadata of every write, and of reads by service accounts: tests compare their rights with their use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Call:
 
 
 def parse_audit_log(lines: Iterator[str]) -> Iterator[Write]:
-    """The writes of an audit log. A last line that is still being written is left out."""
+    """The writes of an audit log, without a last line that is incomplete."""
     for line in lines:
         if line.endswith("\n"):
             event = json.loads(line)

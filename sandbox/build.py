@@ -20,12 +20,12 @@ from sandbox.processes import spawn, tail
 
 PACKAGE = Path(__file__).parent
 WARM = 0.5
-"""A build that took less than this share of its estimate came out of Go's own cache and teaches nothing."""
+"""A build that takes less than this share of its estimate came from Go's own cache and is not measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a build stands: the parts now being built, seconds so far, estimated seconds left for these and for all."""
+    """Progress of a build: the parts being built, seconds so far, estimated seconds left for these and for all."""
 
     parts: tuple[str, ...]
     elapsed: float
@@ -34,7 +34,7 @@ class Progress:
 
 
 def cache_dir() -> Path:
-    """Where built parts are kept: ``$KERF_CACHE``, else ``kerf`` in the user's cache directory."""
+    """The directory of built parts: ``$KERF_CACHE``, or ``kerf`` in the user's cache directory."""
     if chosen := os.environ.get("KERF_CACHE"):
         return Path(chosen).expanduser().absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kerf"
@@ -56,15 +56,15 @@ def locate(name: str) -> Path | None:
 
 
 def estimate(names: Iterable[str]) -> float:
-    """Seconds that `ensure` will probably need for these parts; 0 when all of them are there."""
+    """Estimated seconds that `ensure` needs for these parts; 0 if all of them exist."""
     missing = [name for name in names if locate(name) is None]
     return sum(_seconds(group, parts) for group, parts in _by_group(missing).items())
 
 
 def ensure(names: Iterable[str], progress: Callable[[Progress], None] = lambda _: None) -> Mapping[str, Path]:
-    """The programs of these parts; what is missing is built first, one group after another.
+    """The programs of these parts. Builds missing parts first, one group after another.
 
-    `progress` is called about once a second while something is built. Raises SandboxError when a build fails.
+    Calls `progress` about once a second during a build. Raises SandboxError if a build fails.
     """
     wanted = tuple(dict.fromkeys(names))
     missing = [name for name in wanted if locate(name) is None]
@@ -78,7 +78,7 @@ def ensure(names: Iterable[str], progress: Callable[[Progress], None] = lambda _
 
 
 def module_dir(group: str, module: str) -> Path:
-    """Where Go keeps the source of a module that a group of parts requires; downloaded if need be."""
+    """The directory with the source of a module that a group of parts requires. Downloads it if necessary."""
     _go(GROUPS[group], "mod", "download", module)
     return Path(_go(GROUPS[group], "list", "-m", "-f", "{{.Dir}}", module))
 
@@ -100,7 +100,7 @@ def _build(group: Group, parts: tuple[str, ...], clock: _Clock) -> None:
     home.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with _locked(home / "lock", lambda: clock.tick(time.monotonic() - started)):
-        todo = tuple(part for part in parts if not (home / part).exists())  # another builder may have been first
+        todo = tuple(part for part in parts if not (home / part).exists())  # another process may have built it first
         with tempfile.TemporaryDirectory(dir=home) as scratch:
             if todo:
                 _run(group, todo, Path(scratch), lambda: clock.tick(time.monotonic() - started))
@@ -122,17 +122,17 @@ def _vendored(group: Group, patch: Patch, scratch: Path) -> Path:
 
 
 def _built(group: Group, part: str, scratch: Path) -> Path:
-    """What Go called the program: the last element of its package's path that is no version."""
+    """Go's name for the program: the last element of its package's path that is not a version."""
     elements = [element for element in PARTS[part].package.split("/") if not re.fullmatch(r"v\d+", element)]
     built = scratch / elements[-1]
     if not built.exists():
         made = sorted(entry.name for entry in scratch.iterdir())
-        raise SandboxError(f"go build of {group.name} made no {built.name}; it made {made}")
+        raise SandboxError(f"go build of {group.name} did not produce {built.name}; it produced {made}")
     return built
 
 
 def _run(group: Group, parts: tuple[str, ...], scratch: Path, tick: Callable[[], None]) -> None:
-    """One ``go build`` for all parts of a group: they share most of their packages, and Go links them side by side."""
+    """One ``go build`` for all parts of a group: they share most packages, and Go links them in parallel."""
     tick()
     log = _home(group) / "build.log"
     source = _vendored(group, group.patch, scratch) if group.patch else PACKAGE / group.directory
@@ -178,7 +178,7 @@ def _go(group: Group, *arguments: str, directory: Path | None = None) -> str:
 
 
 def _home(group: Group) -> Path:
-    """The group's place in the cache; its key covers the sources, the flags and the compiler."""
+    """The group's directory in the cache. Its key covers the sources, the flags and the compiler."""
     digest = hashlib.sha256(repr((_flags(group), group.cgo, _go(group, "env", "GOVERSION", "GOARCH"))).encode())
     for source in sorted(path for path in (PACKAGE / group.directory).rglob("*") if path.is_file()):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
@@ -225,7 +225,7 @@ def _seconds(group: str, parts: Iterable[str]) -> float:
 
 
 def _paces() -> dict[str, float]:
-    """By group: how much slower than the table this machine was the last time."""
+    """By group: how much slower than the table this machine was last time."""
     try:
         paces = json.loads((cache_dir() / "paces.json").read_text())
     except (OSError, ValueError):

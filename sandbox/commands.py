@@ -1,4 +1,4 @@
-"""The command lines of the control plane's parts. Pure, but for the readiness probes they carry."""
+"""The command lines of the control plane's parts. Pure, except for their readiness probes."""
 
 import ssl
 import urllib.error
@@ -14,7 +14,7 @@ SERVICE_RANGE = "10.0.0.0/24"
 
 
 def etcd_command(layout: Layout, program: Path) -> Command:
-    """One etcd member. It skips fsync: a killed process loses nothing, only a lost machine would."""
+    """One etcd member, without fsync: killing the process loses nothing; only losing the machine would."""
     client, peer = (f"https://127.0.0.1:{port}" for port in (layout.ports.etcd, layout.ports.etcd_peer))
     health = f"http://127.0.0.1:{layout.ports.etcd_health}"
     tls: dict[str, object] = {"cert-file": layout.pki / "server.crt", "key-file": layout.pki / "server.key"}
@@ -43,7 +43,7 @@ def apiserver_command(layout: Layout, program: Path, api: Api, *, audit: bool, w
         **_client_of_etcd(layout),
         "bind-address": "127.0.0.1",
         "secure-port": layout.ports.apiserver,
-        "advertise-address": "127.0.0.1",  # else it looks for a default route
+        "advertise-address": "127.0.0.1",  # otherwise it looks for a default route
         "cert-dir": pki,
         "tls-cert-file": pki / "server.crt",
         "tls-private-key-file": pki / "server.key",
@@ -103,7 +103,7 @@ def kwok_command(layout: Layout, program: Path, kubeconfig: Path, stages: Path) 
 
 
 def answers(url: str, tls: ssl.SSLContext | None = None) -> bool:
-    """Whether a GET is answered with 200."""
+    """Whether a GET returns 200."""
     try:
         with _direct(tls).open(url, timeout=2) as answer:
             return bool(answer.status == 200)
@@ -112,7 +112,7 @@ def answers(url: str, tls: ssl.SSLContext | None = None) -> bool:
 
 
 def _direct(tls: ssl.SSLContext | None) -> urllib.request.OpenerDirector:
-    """A client that goes through no proxy."""
+    """A client that uses no proxy."""
     return urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
 
 
@@ -129,7 +129,7 @@ def _audited(layout: Layout) -> dict[str, object]:
     return {
         "audit-policy-file": layout.config / "audit-policy.json",
         "audit-log-path": layout.audit_log,
-        "audit-log-mode": "blocking",  # a write is in the log about when its answer is on the wire
+        "audit-log-mode": "blocking",  # a write appears in the log at about the time of its response
     }
 
 

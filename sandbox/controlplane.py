@@ -1,4 +1,4 @@
-"""A real control plane on loopback: etcd, the API server and, as asked, what belongs to it."""
+"""A real control plane on loopback: etcd, the API server and, on request, the other components."""
 
 import json
 import secrets
@@ -26,15 +26,15 @@ ADMINS = ("system:masters",)
 
 
 class ControlPlane:
-    """A running control plane; leaving the context stops it.
+    """A running control plane. Leaving the context stops it.
 
-    Its processes are called ``etcd``, ``kube-apiserver``, ``kube-controller-manager``, ``kube-scheduler`` and
-    ``kwok``; `supervisor` kills and restarts each of them, and runs whatever else belongs to the sandbox.
-    `kubeconfig` and `token` are an administrator's; `ca` is the PEM file to trust; `api` is a client for tests.
+    Its processes are named ``etcd``, ``kube-apiserver``, ``kube-controller-manager``, ``kube-scheduler`` and
+    ``kwok``. `supervisor` kills and restarts each of them, and runs everything else of the sandbox. `kubeconfig` and
+    `token` belong to an administrator, `ca` is the PEM file to trust, `api` is a client for tests.
     """
 
     def __init__(self, run_dir: Path, parts: Mapping[str, Path]) -> None:
-        """Prepare keys and files below `run_dir`; `start` is what starts it."""
+        """Prepare keys and files below `run_dir`. `start` starts the processes."""
         self.run_dir = run_dir
         self.parts = parts
         self.layout = Layout(run_dir, Ports.free())
@@ -59,16 +59,18 @@ class ControlPlane:
         audit: bool = False,
         service_accounts: bool = False,
     ) -> Self:
-        """Start etcd and the API server, and the controller manager unless told otherwise.
+        """Start etcd, the API server and, by default, the controller manager.
 
-        With `service_accounts` every pod must have one and is given its token, as in any cluster of users.
-        `run_dir` is a fresh directory, `parts` what `sandbox.ensure` returned. Raises SandboxError.
+        With `service_accounts` every pod must have one and gets its token, as in any user's cluster.
+        `run_dir` is a new directory, `parts` is the result of `sandbox.ensure`. Raises SandboxError.
         """
         plane = cls(run_dir, parts)
         try:
             left_out = (
                 *(() if service_accounts else ("ServiceAccount",)),
-                *(() if controller_manager else ("TaintNodesByCondition",)),  # which only a controller manager undoes
+                *(
+                    () if controller_manager else ("TaintNodesByCondition",)
+                ),  # only a controller manager removes this taint
             )
             plane._start(audit=audit, controller_manager=controller_manager, without=left_out)
         except BaseException:
@@ -79,14 +81,14 @@ class ControlPlane:
     def start_scheduler(
         self, extender: Extender | None = None, *, configuration: Mapping[str, Any] | None = None
     ) -> None:
-        """Start kube-scheduler with Kerf's own configuration and this extender, or with a `configuration` given."""
+        """Start kube-scheduler with Kerf's own configuration and this extender, or with the given `configuration`."""
         kubeconfig = self.kubeconfig_for("system:kube-scheduler")
         chosen = configuration or render_scheduler_configuration(str(kubeconfig), extender)
         path = self._write("scheduler.json", chosen)
         self.supervisor.start(commands.scheduler_command(self.layout, self._program("kube-scheduler"), path))
 
     def start_kwok(self) -> None:
-        """Start kwok, which keeps fake nodes Ready and their pods Running. Reads its stages from Go's module cache."""
+        """Start kwok, which keeps fake nodes Ready and their pods Running. Its stages come from Go's module cache."""
         stages = self.layout.config / "kwok.yaml"
         stages.write_text(read_stages(module_dir("kwok", "sigs.k8s.io/kwok")))
         kubeconfig = self.kubeconfig_for("kwok")
@@ -102,14 +104,14 @@ class ControlPlane:
         return {node["metadata"]["name"] for node in self.api.get("/api/v1/nodes")["items"] if _is_ready(node)}
 
     def kubeconfig_for(self, user: str, groups: tuple[str, ...] = ADMINS) -> Path:
-        """A kubeconfig for a user with a client certificate of its own; `groups` decide what RBAC lets it do."""
+        """A kubeconfig for a user with its own client certificate. `groups` decide what RBAC allows."""
         name = _file_name(user)
         certificate, key = self._issue(user, groups)
         identity = {"client-certificate": str(certificate), "client-key": str(key)}
         return self._write(f"{name}.kubeconfig", render_kubeconfig(self.url, self.ca, identity))
 
     def api_as(self, user: str, groups: tuple[str, ...] = ADMINS) -> Api:
-        """A client for a user with a client certificate of its own."""
+        """A client for a user with its own client certificate."""
         tls = ssl.create_default_context(cafile=self.ca)
         tls.load_cert_chain(*self._issue(user, groups))
         api = Api(self.url, "", tls)
@@ -117,7 +119,7 @@ class ControlPlane:
         return api
 
     def service_account(self, namespace: str, name: str, pod: str | None = None) -> Path:
-        """A kubeconfig with a service account's token, bound to one of its pods if named, as kubelets ask for it."""
+        """A kubeconfig with a service account's token, bound to the named pod if any, like the tokens of kubelets."""
         spec: dict[str, Any] = {"expirationSeconds": 3600}
         if pod:
             meta = self.api.get(f"/api/v1/namespaces/{namespace}/pods/{pod}")["metadata"]
@@ -128,23 +130,23 @@ class ControlPlane:
         return self._write(f"{namespace}-{name}-{pod}.kubeconfig", render_kubeconfig(self.url, self.ca, token))
 
     def register_webhook(self, webhook: Webhook) -> None:
-        """Let the API server call a mutating webhook for every pod that is created."""
+        """Register a mutating webhook for every new pod."""
         self.api.post("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations", render_webhook(webhook))
 
     def writes_by(self, user: str | None = None) -> tuple[Write, ...]:
-        """What a user (or everybody) wrote so far, oldest first. Needs ``audit=True``."""
+        """The writes of a user (or of all) so far, oldest first. Needs ``audit=True``."""
         return read_writes(self.layout.audit_log, user)
 
     def calls_by(self, user: str) -> frozenset[Call]:
-        """What a user asked for so far, reads included, and was given. Needs ``audit=True``."""
+        """The allowed requests of a user so far, reads included. Needs ``audit=True``."""
         return read_calls(self.layout.audit_log, user)
 
     def kill(self, name: str, signum: int = signal.SIGKILL) -> None:
-        """Signal one process by name; SIGKILL waits for its end."""
+        """Send a signal to one process by name. After SIGKILL, wait until it is gone."""
         self.supervisor.kill(name, signum)
 
     def restart(self, name: str) -> None:
-        """Start one process again, killed or not, on its old port and data, and wait until it is ready."""
+        """Restart one process, killed or not, with its old port and data, and wait until it is ready."""
         self.supervisor.restart(name)
 
     def stop(self) -> None:
@@ -188,7 +190,7 @@ class ControlPlane:
             path.write_text(content)
 
     def _write(self, name: str, document: Mapping[str, Any]) -> Path:
-        """Every document is written as JSON, which is YAML, readable by its owner alone."""
+        """Write each document as JSON, which is also YAML, readable only by its owner."""
         self.layout.config.mkdir(exist_ok=True)
         path = self.layout.config / name
         path.touch(mode=0o600)
@@ -199,7 +201,7 @@ class ControlPlane:
         try:
             return self.parts[name]
         except KeyError:
-            raise SandboxError(f"{name} is not among the parts given: ensure(({name!r}, …)) first") from None
+            raise SandboxError(f"{name} is not among the given parts: ensure(({name!r}, …)) first") from None
 
 
 def _file_name(user: str) -> str:

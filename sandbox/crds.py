@@ -1,4 +1,4 @@
-"""Kerf's own CustomResourceDefinitions, for a control plane that no chart installs them into."""
+"""Kerf's own CustomResourceDefinitions, for a control plane without the chart."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +16,12 @@ _EXISTS = 409
 
 
 def read_crds() -> tuple[dict[str, Any], ...]:
-    """Every CustomResourceDefinition that Kerf ships, by file name. They come with the installed package."""
+    """Every CustomResourceDefinition of Kerf, by file name. The installed package contains them."""
     return tuple(yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(_FOLDER.glob("*.yaml")))
 
 
 def install_crds(cp: ControlPlane) -> None:
-    """Create what is not there yet and wait until the API server serves it. Raises SandboxError."""
+    """Create missing ones and wait until the API server serves them. Raises SandboxError."""
     for crd in read_crds():
         try:
             cp.api.post(CRDS, crd)

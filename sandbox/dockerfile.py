@@ -1,4 +1,4 @@
-"""Dockerfiles, as far as Kerf's own go. Pure."""
+"""Dockerfiles, with the instructions that Kerf's own use. Pure."""
 
 import json
 import re
@@ -32,7 +32,7 @@ class Stage:
 
 
 def parse_dockerfile(text: str) -> list[Stage]:
-    """The stages. Raises SandboxError for an instruction that is not understood here."""
+    """The stages. Raises SandboxError for an unsupported instruction."""
     stages: list[Stage] = []
     for word, rest in _instructions(text):
         if word == "FROM":
@@ -58,9 +58,9 @@ def _add(stage: Stage, word: str, rest: str) -> None:
         case "ENTRYPOINT":
             stage.entrypoint = tuple(json.loads(rest))
         case "WORKDIR":
-            pass  # always where the checkout is
+            pass  # always the checkout
         case _:
-            raise SandboxError(f"{word} {rest}: not understood: build this image with an engine")
+            raise SandboxError(f"{word} {rest}: not supported: build this image with an engine")
 
 
 def _copy(rest: str) -> Copy:

@@ -24,12 +24,12 @@ _CONTAINERS = " || ".join(
     for kind in ("containers", "initContainers")
 )
 CONCERNS_KERF = f"[object, oldObject].exists(pod, pod != null && ({_MAPS} || {_CONTAINERS}))"
-"""CEL: whether a pod names a card or carries a key of ours. Others never reach the webhook, nor wait for it."""
+"""CEL: whether a pod asks for cards or has one of our keys. The API server calls the webhook for no other pod."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Resources of one API group that a webhook is asked about when they are created or changed."""
+    """Resources of one API group; the API server calls the webhook when they are created or updated."""
 
     group: str
     version: str
@@ -43,15 +43,15 @@ MAKERS = (
     Rule("jobset.x-k8s.io", "*", ("jobsets",)),
     Rule("leaderworkerset.x-k8s.io", "*", ("leaderworkersets",)),
 )
-"""What makes pods from templates that Kueue counts."""
+"""Kinds that create pods from templates that Kueue counts."""
 TENANTS = (Rule("kerf.dev", "v1alpha1", ("tenantquotas",)),)
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A mutating webhook on pods: where it listens and which pods it sees.
+    """A mutating webhook on pods: its address and its pods.
 
-    `url` is https and reaches the service itself; `ca` is the PEM that signed its certificate.
+    `url` is https and leads to the service itself; `ca` is the PEM of its certificate's issuer.
     """
 
     name: str
@@ -62,9 +62,9 @@ class Webhook:
     namespace_selector: dict[str, Any] = field(default_factory=dict)
     object_selector: dict[str, Any] = field(default_factory=dict)
     condition: str = CONCERNS_KERF
-    """CEL; pods for which it is false pass unseen."""
+    """CEL; the API server does not call the webhook for pods for which it is false."""
     more: tuple[Rule, ...] = ()
-    """What it is asked about beside pods."""
+    """Resources other than pods."""
 
 
 def render_kubeconfig(server: str, ca: Path, user: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def render_kubeconfig(server: str, ca: Path, user: dict[str, Any]) -> dict[str, 
 
 
 def render_webhook(webhook: Webhook) -> dict[str, Any]:
-    """A MutatingWebhookConfiguration for what is created, and what changes: grants and totals are not for users."""
+    """A MutatingWebhookConfiguration for CREATE and UPDATE: users must not change grants and totals."""
     pods = {
         **_hook(webhook, webhook.name, PODS),
         "matchConditions": [{"name": "concerns-kerf", "expression": webhook.condition}],

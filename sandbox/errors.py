@@ -1,9 +1,9 @@
-"""What can go wrong in the sandbox."""
+"""Errors of the sandbox."""
 
 
 class SandboxError(Exception):
-    """A part could not be built, started or reached; the message says which, and shows the end of its log."""
+    """A part could not be built, started or reached. The message names it and shows the end of its log."""
 
 
 class NodeUnavailableError(SandboxError):
-    """A real kubelet cannot run on this machine; the message is one sentence that says why."""
+    """A real kubelet cannot run on this machine. The message is one sentence with the reason."""

@@ -1,8 +1,8 @@
 """Run one program with a directory of ours as its /etc: a script on the standard library alone, run by path.
 
-``python -I -S etc.py DIRECTORY PROGRAM [ARGUMENT…]`` binds DIRECTORY over /etc in a mount namespace of its own, then
-becomes PROGRAM: same pid, nothing in between. The machine's own /etc stays as it is, and several such programs, each
-with other files at the same path, run side by side. Without root it takes a user namespace too.
+``python -I -S etc.py DIRECTORY PROGRAM [ARGUMENT…]`` binds DIRECTORY over /etc in its own mount namespace, then becomes
+PROGRAM with the same pid. The machine's own /etc does not change, so several such programs, each with other files at
+the same path, run side by side. Without root it also creates a user namespace.
 """
 
 import ctypes

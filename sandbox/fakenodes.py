@@ -1,4 +1,4 @@
-"""Nodes that kwok keeps Ready, and on which it calls every pod Running. Pure."""
+"""Nodes that kwok keeps Ready, with pods that it keeps Running. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ STAGES = (
 class FakeNode:
     """A node without a kubelet.
 
-    `allocatable` is what it offers beside 64 cores, 512 GiB and 250 pods, ``{"nvidia.com/gpu": "80"}``.
+    `allocatable` adds to its 64 cores, 512 GiB and 250 pods, ``{"nvidia.com/gpu": "80"}``.
     """
 
     name: str

@@ -10,7 +10,7 @@ from typing import Any
 PAUSE = "kerf.dev/sandbox/pause:1"
 SLEEPER = "kerf.dev/sandbox/sleeper:1"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-"""What Python's `platform.machine` calls them, and what an image does."""
+"""Architectures by the names of Python's `platform.machine`, with their names in images."""
 
 _MEDIA = "application/vnd.oci.image"
 
@@ -20,7 +20,7 @@ def render_image(
 ) -> bytes:
     """An OCI archive with one layer: `files` by path (leading slash or not), all executable, owned by root.
 
-    Same input, same bytes.
+    The same input gives the same bytes.
     """
     layer = _tar({path.lstrip("/"): content for path, content in files.items()}, mode=0o755)
     digest = _digest(layer)
@@ -29,7 +29,7 @@ def render_image(
 
 
 def render_layout(name: str, layer: str, size: int, settings: Mapping[str, Any], architecture: str) -> dict[str, bytes]:
-    """The files of an OCI archive beside its one layer (digest and bytes); `settings` is the image's ``config``."""
+    """The files of an OCI archive other than its one layer (digest and bytes). `settings` is the image's ``config``."""
     config = _json(
         {
             "architecture": architecture,

@@ -1,4 +1,4 @@
-"""What must hold in a cluster, from the API server's objects alone: nothing of the scheduler is used. Pure."""
+"""Invariants of a cluster, from the API server's objects alone, without the scheduler's code. Pure."""
 
 import json
 from collections import defaultdict
@@ -11,9 +11,9 @@ _FINISHED = frozenset({"Succeeded", "Failed"})
 
 
 def overcommitted(nodes: Iterable[Json], pods: Iterable[Json]) -> list[str]:
-    """One sentence for each card that holds more memory (MiB), cores (%) or slots than it has.
+    """One sentence for each card that is over-committed in memory (MiB), cores (%) or slots.
 
-    Containers of one pod are added up: right for pods whose init containers hold nothing.
+    Sums all containers of a pod, which is right for pods whose init containers hold nothing.
     """
     have: dict[str, tuple[int, int, int]] = {}
     for node in nodes:
@@ -32,7 +32,7 @@ def overcommitted(nodes: Iterable[Json], pods: Iterable[Json]) -> list[str]:
 
 
 def ungranted(pods: Iterable[Json], scheduler: str = "kerf-scheduler") -> list[str]:
-    """Pods of Kerf's scheduler that are bound and ask for cards, but hold no grant."""
+    """Pods of Kerf's scheduler that are bound and ask for cards but have no grant."""
     return [
         pod["metadata"]["name"]
         for pod in pods

@@ -1,8 +1,8 @@
 """A real Kueue manager beside a control plane of the sandbox.
 
-The manager runs as its own service account with nothing but the RBAC that Kueue ships. Its webhooks answer on
-loopback, and it keeps the certificate that it wants at a fixed path below /etc in a mount namespace of its own, so
-several Kueues, each with its own control plane, run on one machine.
+The manager runs as its own service account with only the RBAC that Kueue ships. Its webhooks listen on loopback. It
+requires a certificate at a fixed path below /etc, which it finds in its own mount namespace. So several Kueues, each
+with its own control plane, run on one machine.
 """
 
 import socket
@@ -36,13 +36,13 @@ from sandbox.layout import free_ports
 from sandbox.processes import Command, await_until
 
 KUEUE = "kueue"
-"""The name of its process."""
+"""The name of Kueue's process."""
 GARBAGE_COLLECTOR = "kube-controller-manager"
-"""It looks for new kinds every 30 s; until then the workload of a deleted Job would keep its quota."""
+"""Kueue looks for new kinds every 30 s; until then the workload of a deleted Job would keep its quota."""
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 COMPONENTS = "config/components"
 METRICS_CERTS = "kueue/metrics/certs"
-"""Below /etc; written into Kueue."""
+"""Below /etc; fixed in Kueue's code."""
 JOB_KINDS = {
     "sigs.k8s.io/jobset": "config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml",
     "sigs.k8s.io/lws": "config/crd/bases/leaderworkerset.x-k8s.io_leaderworkersets.yaml",
@@ -55,10 +55,10 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # Workloads alone are 1
 
 @dataclass(frozen=True, slots=True)
 class Kueue:
-    """A running manager: its process is called ``kueue`` under the control plane's supervisor.
+    """A running manager. Its process is named ``kueue`` in the control plane's supervisor.
 
-    `configuration` is what it read when it started (a change needs a restart), `metrics_url` is https and asks for a
-    token or a client certificate of the cluster.
+    It read `configuration` when it started (a change needs a restart). `metrics_url` is https and requires a token or
+    a client certificate of the cluster.
     """
 
     configuration: Mapping[str, Any]
@@ -69,8 +69,8 @@ class Kueue:
 def start_kueue(cp: ControlPlane, *, configuration: Mapping[str, Any] | None = None) -> Kueue:
     """Install Kueue's API, start its manager, and register its webhooks once they answer.
 
-    `configuration` is laid over Kerf's own (see `render_configuration`), ``{"multiKueue": {"dispatcherName": …}}``.
-    The program is the control plane's part ``kueue``, or one built before. Raises SandboxError.
+    `configuration` is merged into Kerf's own (see `render_configuration`), ``{"multiKueue": {"dispatcherName": …}}``.
+    The program is the control plane's part ``kueue``, or an earlier build. Raises SandboxError.
     """
     program = cp.parts.get(KUEUE) or locate(KUEUE)
     if program is None:
@@ -102,7 +102,7 @@ def start_kueue(cp: ControlPlane, *, configuration: Mapping[str, Any] | None = N
 def install_job_kinds(cp: ControlPlane) -> None:
     """Serve JobSets and LeaderWorkerSets, so that a Kueue started afterwards manages them.
 
-    No controller acts on them here: Kueue counts and admits them, but nothing makes their pods.
+    No controller acts on them here: Kueue counts and admits them, but nothing creates their pods.
     """
     documents = [module_dir(KUEUE, module) / file for module, file in JOB_KINDS.items()]
     _apply(cp, (document for file in documents for document in _documents(file)))
@@ -134,7 +134,7 @@ def _apply(cp: ControlPlane, documents: Iterable[dict[str, Any]]) -> None:
 
 
 def _await_established(cp: ControlPlane) -> None:
-    """The manager exits when a kind that it looks for is not served yet."""
+    """The manager exits if a kind that it needs is not served yet."""
 
     def served() -> bool:
         return all(
@@ -150,7 +150,7 @@ def _crd_names(cp: ControlPlane) -> Iterator[str]:
 
 
 def _listed(directory: Path, key: str) -> list[dict[str, Any]]:
-    """What the files hold that a kustomization lists under `key`, in its order."""
+    """The contents of the files that a kustomization lists under `key`, in its order."""
     (kustomization,) = _documents(directory / "kustomization.yaml")
     files = (each if isinstance(each, str) else each["path"] for each in kustomization[key])
     return [document for file in files for document in _documents(directory / file)]

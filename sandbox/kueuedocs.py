@@ -1,8 +1,8 @@
-"""What Kueue ships for inside a cluster, rendered for a manager that runs beside one. Pure.
+"""Kueue's own manifests, rendered for a manager that runs outside the cluster. Pure.
 
 Kueue's module holds its manifests as a kustomize base: names without their prefix, a namespace called ``system``,
-webhooks behind a Service. These functions do what its ``config/default`` does to them, and point every webhook at a
-URL on loopback instead, because no Service reaches this machine.
+webhooks behind a Service. These functions apply its ``config/default``, and point every webhook at a URL on loopback,
+because no Service reaches this machine.
 """
 
 import base64
@@ -21,7 +21,7 @@ NAMESPACE = "kueue-system"
 PREFIX = "kueue-"
 USER = f"system:serviceaccount:{NAMESPACE}:kueue-controller-manager"
 GROUPS = ("system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}")
-"""What the API server would call a pod of the manager's service account."""
+"""The user name of the manager's service account."""
 
 UNMANAGED = {
     "matchExpressions": [
@@ -33,10 +33,10 @@ FRAMEWORKS_OF_CRDS = {
     "jobsets.jobset.x-k8s.io": "jobset.x-k8s.io/jobset",
     "leaderworkersets.leaderworkerset.x-k8s.io": "leaderworkerset.x-k8s.io/leaderworkerset",
 }
-"""Kinds that Kueue manages where their CustomResourceDefinition is installed."""
+"""Kinds that Kueue manages if their CustomResourceDefinition is installed."""
 
 NOT_COUNTED = ("cpu", "memory", "ephemeral-storage", "hugepages-", "nvidia.com/")
-"""Resources that Kueue forgets before it counts: what Kerf's own names say of cards is all that quota is about."""
+"""Resources that Kueue excludes before it counts: quota is only about Kerf's own resource names."""
 
 _PLURALS = {"MutatingAdmissionPolicy": "mutatingadmissionpolicies"}
 _NAMESPACED = frozenset({"Role", "RoleBinding", "ServiceAccount"})
@@ -44,7 +44,7 @@ _NAMESPACED = frozenset({"Role", "RoleBinding", "ServiceAccount"})
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the API server reaches the manager's webhooks: ``https://127.0.0.1:PORT``, and the PEM to trust."""
+    """The address of the manager's webhooks, ``https://127.0.0.1:PORT``, and the PEM to trust."""
 
     url: str
     ca: bytes
@@ -65,7 +65,7 @@ class Binds:
 
 
 def path_of(document: Mapping[str, Any]) -> str:
-    """Where the API server keeps one of Kueue's manifests."""
+    """The path of one of Kueue's manifests at the API server."""
     group, _, version = str(document["apiVersion"]).rpartition("/")
     kind = str(document["kind"])
     plural = _PLURALS.get(kind, f"{kind.lower()}s")
@@ -85,7 +85,7 @@ def render_crd(crd: Mapping[str, Any], converted: frozenset[str], endpoint: Endp
 
 
 def render_rbac(document: Mapping[str, Any]) -> Json:
-    """A role, a binding or a service account under the names it has in a cluster; its rules stay as shipped."""
+    """A role, a binding or a service account with its names in a cluster and its shipped rules."""
     rendered: Json = deepcopy(dict(document))
     rendered["metadata"]["name"] = PREFIX + rendered["metadata"]["name"]
     if rendered["kind"] in _NAMESPACED:
@@ -131,16 +131,16 @@ WORKERS = {
     "ClusterQueue.kueue.x-k8s.io": 5,
     "ResourceFlavor.kueue.x-k8s.io": 1,
 }
-"""As many for each kind as in the configuration that Kueue ships."""
+"""Workers for each kind, as in the configuration that Kueue ships."""
 
 
 def render_configuration(binds: Binds, crds: Iterable[str], overlay: Mapping[str, Any] | None = None) -> Json:
     """The manager's Configuration for one replica on loopback, with the resources section that Kerf recommends.
 
-    `crds` are the names of the CustomResourceDefinitions in the cluster. `overlay` is laid over the result, mapping by
-    mapping; a list or a value replaces what stood there. ``quotaCheckStrategy: IgnoreUndeclared`` is not for us: Kueue
-    0.19.2 refuses it together with ``excludeResourcePrefixes``, and alone it leaves a workload without any word for
-    ever when its first pod set asks for nothing that the queue declares, such as a JobSet's CPU-only driver.
+    `crds` are the names of the CustomResourceDefinitions in the cluster. `overlay` is merged into the result, mapping
+    by mapping; its lists and values replace others. It does not set ``quotaCheckStrategy: IgnoreUndeclared``: Kueue
+    0.19.2 refuses it together with ``excludeResourcePrefixes``. Alone, it leaves a workload Pending for ever, without
+    a message, if its first pod set asks for nothing that the queue declares, such as a JobSet's CPU-only driver.
     """
     present = set(crds)
     ours: Json = {
@@ -154,7 +154,7 @@ def render_configuration(binds: Binds, crds: Iterable[str], overlay: Mapping[str
         "leaderElection": {"leaderElect": False},
         "clientConnection": {"qps": 300, "burst": 500},
         "controller": {"groupKindConcurrency": dict(WORKERS)},
-        "featureGates": {"VisibilityOnDemand": False},  # it would serve on every address of the machine
+        "featureGates": {"VisibilityOnDemand": False},  # it would listen on every address of the machine
         "manageJobsWithoutQueueName": False,
         "managedJobsNamespaceSelector": UNMANAGED,
         "integrations": {

@@ -1,7 +1,7 @@
 """Start one process that dies with its parent: a script on the standard library alone, run by path.
 
 ``python -I -S launch.py PARENT_PID CGROUP_PROCS_FILE|- PROGRAM [ARGUMENT…]`` asks the kernel for SIGKILL on the death
-of the parent, joins the control group, then becomes PROGRAM: same pid, nothing in between.
+of the parent, joins the control group, then becomes PROGRAM with the same pid.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ PR_SET_PDEATHSIG = 1
 def main(parent: int, group_file: str, argv: list[str]) -> None:
     """Become `argv`, or exit with 127 and one line on standard error."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # the parent died before the kernel knew what to do about it
+    if os.getppid() != parent:  # the parent died before the kernel had the request
         sys.exit(0)
     if group_file != "-":
         with open(group_file, "w") as group:  # noqa: PTH123 (pathlib doubles the start-up time)

@@ -1,4 +1,4 @@
-"""Where one run keeps its files and on which loopback ports its parts listen."""
+"""The files of one run and the loopback ports of its parts."""
 
 import shutil
 import socket
@@ -24,7 +24,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> Self:
-        """Ports that nobody listened on a moment ago, all different."""
+        """Different ports, all free a moment ago."""
         return cls(*free_ports(len(fields(cls))))
 
 
@@ -57,7 +57,7 @@ class Layout:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """TCP ports on 127.0.0.1 that nobody listened on a moment ago, all different."""
+    """Different TCP ports on 127.0.0.1, all free a moment ago."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -67,7 +67,7 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 @contextmanager
 def run_directory() -> Iterator[Path]:
-    """A fresh directory for one run, with a short path (sockets live in it). Kept for reading when the body fails."""
+    """A new directory for one run, with a short path because it holds sockets. Kept for reading if the body fails."""
     directory = Path(tempfile.mkdtemp(prefix="kerf-"))
     yield directory
     shutil.rmtree(directory, ignore_errors=True)

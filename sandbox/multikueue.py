@@ -16,9 +16,9 @@ USER = "multikueue"
 
 
 def join_workers(manager: ControlPlane, workers: Mapping[str, ControlPlane]) -> None:
-    """Tell the manager's Kueue of its workers, by name, and wait until it is connected to each.
+    """Register the workers at the manager's Kueue, by name, and wait until it is connected to each.
 
-    Both sides run a Kueue already. Namespaces and LocalQueues must exist on both under the same names.
+    Both sides must already run Kueue. Namespaces and LocalQueues must exist on both under the same names.
     """
     for name, worker in workers.items():
         secret = render_kubeconfig_secret(name, kubeconfig(worker))
@@ -36,7 +36,7 @@ def join_workers(manager: ControlPlane, workers: Mapping[str, ControlPlane]) -> 
 
 
 def kubeconfig(cp: ControlPlane, user: str = USER) -> dict[str, Any]:
-    """A kubeconfig that holds its certificates itself, as MultiKueue demands; the user is an administrator."""
+    """An administrator's kubeconfig that contains its certificates, as MultiKueue requires."""
     config: dict[str, Any] = json.loads(cp.kubeconfig_for(user).read_text())
     for entry in (*(each["cluster"] for each in config["clusters"]), *(each["user"] for each in config["users"])):
         for key in ("certificate-authority", "client-certificate", "client-key"):

@@ -1,4 +1,4 @@
-"""Try what every pod needs, mount and network namespaces and a bridge: a script, run by path.
+"""Try to create what every pod needs: mount and network namespaces and a bridge. A script, run by path.
 
 Standard library only. Exits with 0, or with the kernel's error number.
 """
@@ -13,7 +13,7 @@ SIOCBRADDBR = 0x89A0
 
 
 def main() -> int:
-    """Leave this process in namespaces of its own, so that the bridge vanishes with it."""
+    """Move this process into its own namespaces, so that the bridge disappears with it."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNS | CLONE_NEWNET):
         return ctypes.get_errno()

@@ -36,15 +36,15 @@ CTR_SECONDS = 60
 
 
 class Node:
-    """A running node; leaving the context stops it and removes every trace: processes, mounts, control groups, bridge.
+    """A running node. Leaving the context stops it and removes its processes, mounts, control groups and bridge.
 
-    Its processes are ``containerd`` and ``kubelet`` in the control plane's supervisor. `pod_resources_socket` and
-    `device_plugin_dir` are where a device plugin finds the kubelet, `cdi_dirs` where containerd looks for CDI specs.
-    The images `sandbox.images.PAUSE` and ``SLEEPER`` are there; use ``imagePullPolicy: Never``.
+    Its processes are ``containerd`` and ``kubelet`` in the control plane's supervisor. A device plugin finds the
+    kubelet at `pod_resources_socket` and `device_plugin_dir`; containerd reads CDI specs from `cdi_dirs`. The node has
+    the images `sandbox.images.PAUSE` and ``SLEEPER``; use ``imagePullPolicy: Never``.
     """
 
     def __init__(self, cp: ControlPlane, name: str) -> None:
-        """Nothing is started yet; `start` does."""
+        """Prepare the node. `start` starts it."""
         self.name = name
         run_id = secrets.token_hex(4)
         self._cp = cp
@@ -59,7 +59,7 @@ class Node:
     def start(cls, cp: ControlPlane, name: str = "node-1", labels: Mapping[str, str] | None = None) -> Self:
         """Start the node and wait until it is Ready.
 
-        Raises NodeUnavailableError where a kubelet cannot run (then kwok nodes can), SandboxError when a part fails.
+        Raises NodeUnavailableError if a kubelet cannot run here (kwok nodes can), SandboxError if a part fails.
         """
         node = cls(cp, name)
         try:
@@ -70,11 +70,11 @@ class Node:
         return node
 
     def stop(self) -> None:
-        """Stop the kubelet, containerd and every container, and clean up. Twice is fine."""
+        """Stop the kubelet, containerd and every container, and clean up. A second call is a no-op."""
         self._closing.close()
 
     def restart_kubelet(self) -> None:
-        """Stop the kubelet and start it again; containers go on."""
+        """Restart the kubelet. Containers keep running."""
         self._cp.restart("kubelet")
 
     def import_image(self, name: str, files: Mapping[str, bytes], entrypoint: Sequence[str]) -> None:
@@ -90,14 +90,14 @@ class Node:
         self._ctr("images", "import", str(archive))
 
     def output(self, namespace: str, pod: str, container: str) -> str:
-        """What the latest run of a container has printed so far; empty before it started."""
+        """The output of a container's latest run so far; empty before it starts."""
         uid = self._pod(namespace, pod)["metadata"]["uid"]
         runs = (self._files.pod_logs / f"{namespace}_{pod}_{uid}" / container).glob("*.log")
         latest = max(runs, key=lambda log: int(log.stem), default=None)
         return parse_cri_log(latest.read_text()) if latest else ""
 
     def execute(self, namespace: str, pod: str, container: str, *argv: str) -> str:
-        """Run a program inside a running container; what it printed. The sleeper image holds ``/sleeper`` alone."""
+        """Run a program inside a running container. Returns its output. The sleeper image has only ``/sleeper``."""
         status = self._pod(namespace, pod)["status"]
         statuses = (*status.get("containerStatuses", ()), *status.get("initContainerStatuses", ()))
         ids = {each["name"]: each.get("containerID", "").removeprefix("containerd://") for each in statuses}
@@ -126,7 +126,7 @@ class Node:
         self._cp.supervisor.await_until(self._is_ready, f"node {self.name} to become Ready", "kubelet")
 
     def _keep(self, lock: int) -> None:
-        """Start the keeper, which cleans up and holds the claim even when this process is killed."""
+        """Start the keeper, which cleans up and holds the claim even if this process is killed."""
         script = (sys.executable, "-I", "-S", str(Path(reap.__file__)))
         footprint = (str(self._footprint.run_dir), self._footprint.group, self._footprint.bridge)
         keeper = subprocess.Popen(
@@ -155,7 +155,7 @@ class Node:
         (files.root / "kubelet.json").write_text(json.dumps(render_kubelet_config(files, pki, port, healthz_port)))
 
     def _gather_plugins(self) -> Path:
-        """One directory with the network plugins, wherever each was found."""
+        """One directory with all network plugins."""
         directory = self._files.root / "cni-bin"
         directory.mkdir(exist_ok=True)
         for plugin in ("bridge", "loopback", "host-local"):

@@ -8,15 +8,15 @@ from typing import Any
 from sandbox.images import PAUSE
 
 SUBNET, GATEWAY, NETMASK = "198.18.77.0/24", "198.18.77.1", "255.255.255.0"
-"""Pods' addresses: from the range reserved for benchmarks, which nobody routes."""
+"""Pods' addresses: from the range reserved for benchmarks, which is not routed."""
 
 DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")
-"""The kubelet knows no other place."""
+"""The kubelet supports no other directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFiles:
-    """Where one node keeps what, below `root`. `run_id` names its control group and its bridge.
+    """The files of one node below `root`. `run_id` names its control group and its bridge.
 
     Socket paths must stay under 108 bytes, so `root` must be short.
     """
@@ -41,7 +41,7 @@ class NodeFiles:
 
     @property
     def cdi(self) -> Path:
-        """Where containerd looks for CDI specs."""
+        """The directory from which containerd reads CDI specs."""
         return self.root / "cdi"
 
     @property
@@ -76,7 +76,7 @@ class NodePrograms:
 
 
 def render_containerd_config(files: NodeFiles, programs: NodePrograms) -> str:
-    """The TOML of containerd, version 3. Every path lies in the node's own directory."""
+    """The TOML of containerd, version 3. Every path is in the node's own directory."""
     quoted = {
         "root": files.root / "containerd",
         "state": files.root / "containerd-state",
@@ -92,7 +92,7 @@ def render_containerd_config(files: NodeFiles, programs: NodePrograms) -> str:
     return CONTAINERD_CONFIG.format_map({name: json.dumps(str(value)) for name, value in quoted.items()})
 
 
-# A JSON string is a TOML string. Without CAP_SYS_RESOURCE (a CI machine) runc may not lower an OOM score.
+# A JSON string is a TOML string. Without CAP_SYS_RESOURCE (on a CI machine) runc must not lower an OOM score.
 CONTAINERD_CONFIG = """\
 version = 3
 root = {root}
@@ -169,7 +169,7 @@ def render_kubelet_config(files: NodeFiles, pki: Path, port: int, healthz_port: 
         "maxPods": 250,
         "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%"},
         "imageGCHighThresholdPercent": 100,
-        "nodeStatusUpdateFrequency": "1s",  # only a change is written; new devices show within a second
+        "nodeStatusUpdateFrequency": "1s",  # only changes are written; new devices appear within a second
         "crashLoopBackOff": {"maxContainerRestartPeriod": "2s"},
         "registryPullQPS": 0,
         "kubeAPIQPS": 200,

@@ -1,4 +1,4 @@
-"""Whether this machine can carry a real kubelet, and the claim that only one sandbox holds."""
+"""Whether this machine can run a real kubelet, and the claim to it, which one sandbox holds at a time."""
 
 import fcntl
 import os
@@ -19,15 +19,15 @@ LOCK = DEVICE_PLUGINS.parent / "kerf-sandbox.lock"
 
 
 def node_obstacle() -> str | None:
-    """Why a real kubelet cannot run here, in one clause; None when it can."""
+    """Why a real kubelet cannot run here, in one clause; None if it can."""
     checks = (_not_linux, _not_root, _no_kmsg, _no_cgroups, _no_namespaces, _foreign_kubelet)
     return next((reason for check in checks if (reason := check())), None)
 
 
 def claim_node(holder: str) -> IO[str]:
-    """Take the machine's one kubelet directory for `holder`, until the file returned is closed.
+    """Claim the machine's one kubelet directory for `holder`, until the returned file is closed.
 
-    Raises NodeUnavailableError when something stands in the way or another sandbox has it.
+    Raises NodeUnavailableError if a kubelet cannot run here or another sandbox has the directory.
     """
     if reason := node_obstacle():
         raise NodeUnavailableError(f"a real node cannot run here: {reason}")
@@ -49,7 +49,7 @@ def claim_node(holder: str) -> IO[str]:
 
 
 def clear_device_plugins() -> None:
-    """Forget the devices that an earlier node's kubelet had handed out. Only under the claim."""
+    """Remove the device checkpoint of an earlier node's kubelet. Only under the claim."""
     DEVICE_PLUGINS.mkdir(parents=True, exist_ok=True)
     for entry in DEVICE_PLUGINS.iterdir():
         if entry.is_socket() or entry.name == "kubelet_internal_checkpoint":
@@ -78,7 +78,7 @@ def _no_cgroups() -> str | None:
             (root / PROBE_GROUP).mkdir(exist_ok=True)
             (root / PROBE_GROUP).rmdir()
         except OSError as error:
-            return f"{root} takes no new control group ({error.strerror})"
+            return f"cannot create a control group in {root} ({error.strerror})"
     return None
 
 
@@ -90,7 +90,7 @@ def _no_namespaces() -> str | None:
 
 
 def _foreign_kubelet() -> str | None:
-    """A kubelet that listens, and no sandbox that owns up to it."""
+    """A kubelet listens that belongs to no sandbox."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(DEVICE_PLUGINS / "kubelet.sock"))
@@ -100,5 +100,5 @@ def _foreign_kubelet() -> str | None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return None  # a sandbox: claim_node says which
+            return None  # a sandbox: claim_node names it
     return "this machine already runs a kubelet of its own"

@@ -1,4 +1,4 @@
-"""The table of parts: what they are called, which Go package builds them, which installed versions will do."""
+"""The table of parts: their names, the Go packages that build them, and the installed versions that are accepted."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ _COMPONENT_VERSION = "k8s.io/component-base/version"
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """One source file of a required module, by import path, and the file of ours that is compiled instead."""
+    """One source file of a required module, by import path, and our file that replaces it."""
 
     theirs: str
     ours: str
@@ -28,7 +28,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """Which versions found on PATH are as good as our own: ``at_least <= version < below``."""
+    """The versions on PATH that are accepted: ``at_least <= version < below``."""
 
     at_least: tuple[int, int]
     below: tuple[int, int]
@@ -39,9 +39,9 @@ class Installed:
 class Part:
     """One program.
 
-    `seconds` is what its build adds, in a cold Go cache on two cores, to those of its group that stand above it.
-    `installed` is None where the name on PATH may be another program altogether. `variable` names an environment
-    variable that points straight at the program.
+    `seconds` is what its build adds, with a cold Go cache on two cores, to the builds above it in its group.
+    `installed` is None if the name on PATH may be a different program. `variable` names an environment variable with
+    the program's path.
     """
 
     name: str

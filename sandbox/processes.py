@@ -1,4 +1,4 @@
-"""Processes on this machine: started with a log and a death signal, awaited by condition, stopped in reverse order."""
+"""Processes on this machine: started with a log and a death signal, stopped in reverse order."""
 
 import os
 import signal
@@ -18,16 +18,16 @@ LOG_LINES = 20
 READY_SECONDS = 90.0
 GRACE_SECONDS = 10.0
 
-# The kernel ties a death signal to the thread that forked. This one lives as long as the interpreter; callers' may not.
+# The kernel ties a death signal to the thread that forked. This one lives as long as the interpreter.
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-spawn")
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program to run, and how to tell that it serves.
+    """A program to run, and a check that it is ready.
 
-    `env` is added to this process's own; `group_file` is a ``cgroup.procs`` file to join, if any; `ready` is asked
-    again and again and must not raise.
+    `env` is added to this process's own. `group_file` is a ``cgroup.procs`` file to join, if any. `ready` is polled and
+    must not raise.
     """
 
     name: str
@@ -38,16 +38,16 @@ class Command:
 
 
 def await_until(condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
-    """Return as soon as `condition` holds; raise SandboxError when `seconds` have passed."""
+    """Wait until `condition` holds. Raises SandboxError after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise SandboxError(f"waited {seconds:.0f} s in vain for {what}")
+            raise SandboxError(f"timed out after {seconds:.0f} s waiting for {what}")
         time.sleep(0.05)
 
 
 def tail(path: Path, lines: int = LOG_LINES) -> str:
-    """The last lines of a text file, or a remark that there is none."""
+    """The last lines of a text file, or a note that there is none."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - 64 * 1024))
@@ -60,8 +60,8 @@ def tail(path: Path, lines: int = LOG_LINES) -> str:
 class Supervisor:
     """The processes of one sandbox, by name, in the order in which they were first started.
 
-    Every one logs to ``logs/NAME.log`` under the run directory and dies with this process. Only processes that were
-    started here are ever signalled.
+    Each one logs to ``logs/NAME.log`` below the run directory and dies with this process. Only processes started here
+    are ever signalled.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -72,9 +72,9 @@ class Supervisor:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, command: Command, seconds: float = READY_SECONDS) -> int:
-        """Start a command under its name and wait until it is ready; its pid.
+        """Start a command under its name and wait until it is ready. Returns its pid.
 
-        Raises SandboxError with the end of the log when it dies first or is not ready within `seconds`.
+        Raises SandboxError with the end of the log if it exits first or is not ready within `seconds`.
         """
         self.launch(command)
         self.await_ready(command.name, seconds)
@@ -95,7 +95,7 @@ class Supervisor:
         self.await_until(ready, f"{name} to become ready", name, seconds)
 
     def await_until(self, condition: Callable[[], bool], what: str, name: str, seconds: float = READY_SECONDS) -> None:
-        """Wait for a condition that the process `name` brings about; SandboxError shows the end of its log."""
+        """Wait for a condition that the process `name` causes. SandboxError shows the end of its log."""
         try:
             await_until(lambda: self._require_alive(name) and condition(), what, seconds)
         except SandboxError as error:
@@ -103,12 +103,12 @@ class Supervisor:
             raise SandboxError(f"{error}; the end of {log}:\n{tail(log)}") from None
 
     def restart(self, name: str, seconds: float = READY_SECONDS) -> int:
-        """Start again, with the same command, what was stopped or killed; stop it first if it still runs. Its pid."""
+        """Restart a process with the same command; stop it first if it still runs. Returns its pid."""
         self.stop(name)
         return self.start(self._commands[name], seconds)
 
     def kill(self, name: str, signum: int = signal.SIGKILL) -> None:
-        """Send a signal; after SIGKILL wait until the process is gone."""
+        """Send a signal. After SIGKILL, wait until the process is gone."""
         process = self._process(name)
         with suppress(ProcessLookupError):
             process.send_signal(signum)
@@ -116,7 +116,7 @@ class Supervisor:
             process.wait()
 
     def stop(self, name: str, grace: float = GRACE_SECONDS) -> None:
-        """SIGTERM, then SIGKILL after `grace` seconds. Does nothing for a process that is gone."""
+        """SIGTERM, then SIGKILL after `grace` seconds. No-op for a process that is gone."""
         process = self._process(name)
         process.terminate()
         try:
@@ -144,7 +144,7 @@ class Supervisor:
         return tuple(self._running)
 
     def log(self, name: str) -> Path:
-        """Where a process logs, restarts included."""
+        """The log of a process, restarts included."""
         return self._logs / f"{name}.log"
 
     def _process(self, name: str) -> subprocess.Popen[bytes]:
@@ -186,5 +186,5 @@ def _spawn(
 
 
 def _own_environment() -> dict[str, str]:
-    """Everything here talks to this machine alone, so no proxy has a part in it."""
+    """The sandbox talks only to this machine, so it uses no proxy."""
     return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}

@@ -1,10 +1,10 @@
-"""What one node leaves behind on the machine, and its removal: a module and a script, standard library only.
+"""What one node leaves on the machine, and its removal: a module and a script, standard library only.
 
-Containers and their shims are not children of ours and outlive containerd by design. What identifies them as ours is
-the control group they run in, named after the run, and nothing else is ever signalled.
+Containers and their shims are not our children and outlive containerd by design. We identify them by their control
+group, named after the run, and signal nothing else.
 
 As a script (``python -I -S reap.py RUN_DIR GROUP BRIDGE``) it waits until its standard input ends. A word before that
-means an orderly stop. Without one, whoever held the other end was killed, and the footprint is removed for them.
+means an orderly stop. Without one, the process at the other end was killed, and the script removes its footprint.
 """
 
 import ctypes
@@ -63,7 +63,7 @@ def create_groups(group: str) -> None:
 
 
 def enable_controllers(root: Path) -> None:
-    """With version 2, let groups below `root` have every controller that it has; the kubelet insists on that."""
+    """With version 2, give groups below `root` every controller of `root`; the kubelet requires that."""
     controllers, delegated = root / "cgroup.controllers", root / "cgroup.subtree_control"
     if controllers.exists() and (missing := set(controllers.read_text().split()) - set(delegated.read_text().split())):
         delegated.write_text(" ".join(f"+{name}" for name in sorted(missing)))
@@ -79,14 +79,14 @@ def create_bridge(name: str, address: str, netmask: str) -> None:
 
 
 def delete_bridge(name: str) -> None:
-    """Remove a bridge; one that does not exist is fine."""
+    """Remove a bridge. No-op if it does not exist."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control, suppress(OSError):
         _set_up(control, name, up=False)
         fcntl.ioctl(control, SIOCBRDELBR, name.encode() + b"\0")
 
 
 def remove(footprint: Footprint, seconds: float = 20.0) -> None:
-    """Kill what still runs in the control group, unmount what is left, remove the groups and the bridge."""
+    """Kill the control group's processes, unmount the rest, remove the groups and the bridge."""
     deadline = time.monotonic() + seconds
     while (pids := _pids(footprint.group)) and time.monotonic() < deadline:
         for pid in pids:
@@ -106,13 +106,13 @@ def _pids(group: str) -> set[int]:
     found: set[int] = set()
     for root in hierarchies():
         for procs in (root / group).rglob("cgroup.procs"):
-            with suppress(OSError):  # a group that vanishes under us is an empty group
+            with suppress(OSError):  # a group that disappears meanwhile is an empty group
                 found.update(int(pid) for pid in procs.read_text().split())
     return found - {0, os.getpid()}
 
 
 def _remove_group(path: Path) -> None:
-    for _ in range(40):  # the kernel takes a moment to let go of the dead
+    for _ in range(40):  # the kernel takes a moment to release killed processes
         try:
             path.rmdir()
         except FileNotFoundError:
@@ -126,7 +126,7 @@ def _remove_group(path: Path) -> None:
 def _unmount_below(directory: Path) -> None:
     libc = ctypes.CDLL(None)
     points = [line.split()[4].encode().decode("unicode_escape") for line in _mountinfo()]
-    for point in reversed(points):  # mountinfo is in mount order: the last one lies on top
+    for point in reversed(points):  # mountinfo is in mount order: the last one is on top
         if Path(point).is_relative_to(directory):
             libc.umount2(os.fsencode(point), MNT_DETACH)
 

@@ -1,4 +1,4 @@
-"""What a container prints about itself (images/sleeper), and how the kubelet keeps it. Pure."""
+"""What a container prints about itself (images/sleeper), and the kubelet's log of it. Pure."""
 
 import base64
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A container's environment, the files and directories it was told to read, and why it could not read others."""
+    """A container's environment, the files and directories that it read, and why it could not read others."""
 
     environment: Mapping[str, str]
     files: Mapping[str, bytes]
@@ -18,7 +18,7 @@ class Report:
 
 
 def parse_report(text: str) -> Report:
-    """The report in a container's output; lines of others are taken for environment."""
+    """The report in a container's output. Other lines count as environment."""
     environment: dict[str, str] = {}
     files: dict[str, bytes] = {}
     listings: dict[str, tuple[str, ...]] = {}

@@ -1,8 +1,8 @@
 """Images from the checkout's Dockerfiles, on a machine without a container engine.
 
-The instructions are the Dockerfile's own: what it runs is run, what it copies is copied, its user and entry point are
-the image's. Only the base images cannot be had here. This machine's Python, shell and C library stand in for them, and
-its compilers for what a build stage would install.
+The module executes the Dockerfile's own instructions: RUN, COPY, user and entry point. Only the base images are not
+available here. This machine's Python, shell and C library replace them, and its compilers replace what a build stage
+would install.
 """
 
 import hashlib
@@ -25,17 +25,17 @@ from sandbox.errors import SandboxError
 from sandbox.images import ARCHITECTURES, render_layout
 
 BUILT = Path("/opt")
-"""Build stages put their results below it. They see an empty one of their own; this machine's is left alone."""
+"""Build stages put their results below it. Each sees its own empty one; this machine's does not change."""
 TOOLS = ("/bin/sh", "/bin/cp", "/bin/mv", "/bin/chmod")
 RUN_SECONDS = 600
 STAND_IN = frozenset({"site-packages", "test", "idlelib", "tkinter", "turtledemo", "ensurepip", "include", "share"})
-"""Parts of this machine's Python that an image has no use for."""
+"""Parts of this machine's Python that an image does not need."""
 
 
 def build_image(checkout: Path, dockerfile: Path, name: str) -> Path:
-    """An OCI archive of the image, from the cache where nothing that goes into it has changed.
+    """An OCI archive of the image, from the cache if its inputs have not changed.
 
-    `dockerfile` stands below `checkout`. Needs root (for a mount namespace). Raises SandboxError.
+    `dockerfile` is below `checkout`. Needs root (for a mount namespace). Raises SandboxError.
     """
     stages = parse_dockerfile(dockerfile.read_text())
     kept = cache_dir() / "images" / f"{dockerfile.stem}-{_digest(checkout, dockerfile, stages, name)}.tar"
@@ -60,14 +60,14 @@ def build_image(checkout: Path, dockerfile: Path, name: str) -> Path:
 
 
 def _forget_older(kept: Path, daemon: str) -> None:
-    """Sources change often and an archive is large: the newest and those of two other checkouts stay."""
+    """Sources change often and an archive is large, so keep only the newest and those of two other checkouts."""
     archives = sorted(kept.parent.glob(f"{daemon}-*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
     for archive in archives[3:]:
         archive.unlink(missing_ok=True)
 
 
 def _run(checkout: Path, built: Path, stage: Stage) -> None:
-    """Run the stage's own scripts; what it would install stands on this machine already."""
+    """Run the stage's own scripts. This machine already has what it would install."""
     built.mkdir(exist_ok=True)
     arch = ARCHITECTURES.get(platform.machine(), platform.machine())
     path = f"{sys.base_prefix}/bin:{os.environ['PATH']}"
@@ -92,7 +92,7 @@ def _copy(checkout: Path, built: Path, root: Path, copy: Copy) -> None:
 
 
 def _stand_in_for_the_base(root: Path) -> None:
-    """Python where the virtual environment expects it, a shell, and the libraries that all of it needs."""
+    """Python where the virtual environment expects it, a shell, and the libraries that they need."""
     prefix = Path(sys.base_prefix)
 
     def unwanted(_: str, names: list[str]) -> set[str]:
@@ -109,7 +109,7 @@ def _stand_in_for_the_base(root: Path) -> None:
 
 
 def _libraries(programs: Iterable[Path]) -> set[Path]:
-    """This machine's libraries that programs and libraries are linked with."""
+    """The libraries of this machine that programs and libraries are linked with."""
     listed = subprocess.run(("ldd", *map(str, programs)), capture_output=True, text=True, check=False).stdout
     words = {word for line in listed.splitlines() for word in line.split() if word.startswith("/")}
     found = {Path(word) for word in words if not word.endswith(":")}
@@ -158,7 +158,7 @@ def _add(tar: tarfile.TarFile, path: str, content: bytes) -> None:
 
 
 def _digest(checkout: Path, dockerfile: Path, stages: list[Stage], name: str) -> str:
-    """What decides the image: its name, its Dockerfile, every file that is copied, this module and this Python."""
+    """The image's inputs: its name, its Dockerfile, every copied file, this module and this Python."""
     sources = {source for stage in stages for copy in stage.copies if not copy.stage for source in copy.sources}
     hashed = hashlib.sha256(f"{name} {sys.version}".encode())
     for path in (dockerfile, Path(__file__), *_files(checkout / source for source in sorted(sources))):

@@ -6,16 +6,16 @@ from typing import Any
 from kerf.vendors.registry import NAMES
 
 EXPLICIT_WISH_WEIGHT = 100_000
-"""What a user wrote into the pod outweighs every score of the extender (at most 10 * 10 * its weight)."""
+"""User preferences in the pod outweigh every score of the extender (at most 10 * 10 * its weight)."""
 
 WISHES = ("NodeAffinity", "PodTopologySpread", "InterPodAffinity", "TaintToleration")
 OVERRULED = ("NodeResourcesFit", "NodeResourcesBalancedAllocation", "ImageLocality")
-"""Scores that would blur the extender's order of the nodes. Their filters stay."""
+"""Scores that would blur the extender's order of the nodes. Their filters remain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extender:
-    """Where and how kube-scheduler reaches Kerf's extender.
+    """How kube-scheduler reaches Kerf's extender.
 
     `url` has no trailing slash; `ca_file` is set for https; `timeout_seconds` is per call.
     """
@@ -31,7 +31,7 @@ def render_scheduler_configuration(
 ) -> dict[str, Any]:
     """A KubeSchedulerConfiguration for one replica with `profile` as its only scheduler name.
 
-    `max_backoff_seconds` bounds how long a refused pod waits after capacity was freed (Kubernetes' default: 10).
+    `max_backoff_seconds` limits how long a refused pod waits after capacity is freed (Kubernetes' default: 10).
     """
     return {
         "apiVersion": "kubescheduler.config.k8s.io/v1",

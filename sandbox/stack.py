@@ -1,4 +1,4 @@
-"""Kerf's own daemons as processes of a sandbox: what a chart would install, with simulated cards."""
+"""Kerf's own daemons as processes of a sandbox, as the chart installs them, with simulated cards."""
 
 import ssl
 import sys
@@ -19,7 +19,7 @@ EXTENDER, WEBHOOK, PLUGIN = "kerf-scheduler", "kerf-webhook", "kerf-deviceplugin
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Where Kerf's daemons listen. Their processes are called kerf-scheduler, kerf-webhook and kerf-deviceplugin."""
+    """The addresses of Kerf's daemons. Their processes are kerf-scheduler, kerf-webhook and kerf-deviceplugin."""
 
     extender_url: str
     webhook_url: str

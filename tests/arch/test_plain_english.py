@@ -21,18 +21,16 @@ MANNERED = re.compile(
 )
 F_STRING, FIELD = re.compile(r"r?fr?['\"]", re.IGNORECASE), re.compile(r"\{[^{}]*\}")
 """Before Python 3.12 an f-string is one token, with its fields."""
-SUFFIXES = frozenset([".py", ".c", ".h", ".def", ".go", ".sh", ".md", ".yaml", ".tpl", ".txt", ".toml", ".Dockerfile"])
+SUFFIXES = frozenset([".py", ".c", ".h", ".def", ".sh", ".md", ".yaml", ".tpl", ".txt", ".toml", ".Dockerfile"])
 NAMES = frozenset(["Makefile", "Dockerfile", "install-limiter"])
 ELSEWHERE = ("docs/adr/", "tests/chart/golden/", "deviceplugin/_pb/", "tests/arch/test_plain_english.py")
 """History, renders of sources that are read here too, generated code, and this list."""
 LATER = (
     "charts/",
     "docs/limits.md",
-    "deviceplugin/",
     "kerf/",
     "kerfctl/",
     "limiter/",
-    "sandbox/",
     "scheduler/",
     "tests/",
     "webhook/",
@@ -59,7 +57,7 @@ def prose(text: str, suffix: str) -> Iterator[tuple[int, str]]:
                 yield token.start[0], FIELD.sub("", token.string)
             elif tokenize.tok_name[token.type] in {"COMMENT", "STRING", "FSTRING_MIDDLE"}:
                 yield token.start[0], token.string
-    elif suffix in {".c", ".h", ".def", ".go"}:
+    elif suffix in {".c", ".h", ".def"}:
         for found in re.finditer(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', text, re.DOTALL):
             yield text.count("\n", 0, found.start()) + 1, found[0]
     else:

@@ -37,5 +37,5 @@ def test_stages_with_their_instructions():
 
 
 def test_what_is_not_understood_is_an_error_and_no_other_image():
-    with pytest.raises(SandboxError, match="ADD x y: not understood"):
+    with pytest.raises(SandboxError, match="ADD x y: not supported"):
         parse_dockerfile("FROM a\nADD x y\n")

@@ -10,7 +10,7 @@ from sandbox.errors import NodeUnavailableError
 
 @pytest.fixture
 def able(monkeypatch, tmp_path):
-    """A machine on which nothing stands in the way."""
+    """A machine that can run a kubelet."""
     for check in ("_not_linux", "_not_root", "_no_kmsg", "_no_cgroups", "_no_namespaces"):
         monkeypatch.setattr(nodehost, check, lambda: None)
     monkeypatch.setattr(nodehost, "DEVICE_PLUGINS", tmp_path / "device-plugins")
@@ -34,7 +34,7 @@ def test_a_machine_without_cgroups_is_told_so(monkeypatch):
 def test_a_hierarchy_that_takes_no_group_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(nodehost, "hierarchies", lambda: (tmp_path / "none",))
 
-    assert nodehost._no_cgroups() == f"{tmp_path}/none takes no new control group (No such file or directory)"
+    assert nodehost._no_cgroups() == f"cannot create a control group in {tmp_path}/none (No such file or directory)"
 
 
 def test_version_two_passes_its_controllers_on(tmp_path):

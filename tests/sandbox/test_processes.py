@@ -47,7 +47,7 @@ def test_a_process_that_dies_first_is_an_error_with_the_end_of_its_log(superviso
 def test_a_process_that_never_gets_ready_is_an_error_with_its_log(supervisor, tmp_path):
     command = Command("server", (sys.executable, "-c", SERVE, str(tmp_path / "up")), ready=lambda: False)
 
-    with pytest.raises(SandboxError, match="waited 0 s in vain for server to become ready"):
+    with pytest.raises(SandboxError, match="timed out after 0 s waiting for server to become ready"):
         supervisor.start(command, seconds=0.2)
 
 
