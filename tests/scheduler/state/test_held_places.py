@@ -1,6 +1,8 @@
 """Places for admitted workloads: all or none, nobody else's, taken by their own pods alone."""
 
+import threading
 from dataclasses import replace
+from threading import RLock
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from kerf.values.verdict import Misfit
 from kerf.vendors.registry import VENDORS
 from kerf.wire.annotations import GRANT, render_grant
 from scheduler.state.answers import Member, NoPlace
+from scheduler.state.held_places import PODS_A_HOLD
 from scheduler.state.store import Store
 
 
@@ -48,6 +51,39 @@ def test_a_workload_gets_a_place_for_each_of_its_pods_or_none() -> None:
     assert refused.sentence.startswith("2 of 3 pods fit together; pod 3: needs 60,000 MiB on one card")
     assert not refused.final
     assert not store.ledger.bookings()
+
+
+class SpyLock:
+    """A lock that remembers how many reservations were made in each hold."""
+
+    def __init__(self) -> None:
+        self.lock, self.depth, self.store, self.made = RLock(), 0, None, []
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+        self.depth += 1
+        if self.depth == 1 and self.store is not None:
+            self.before = len(self.store.ledger)
+
+    def __exit__(self, *_: object) -> None:
+        if self.depth == 1 and self.store is not None:
+            self.made.append(len(self.store.ledger) - self.before)
+        self.depth -= 1
+        self.lock.release()
+
+
+def test_a_large_workload_is_placed_in_slices_of_the_lock_and_all_of_it_is_undone(monkeypatch) -> None:
+    lock = SpyLock()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "RLock", lambda: lock)
+        store = a_store(8)
+    lock.store = store
+
+    assert store.desk.hold_places("w", [member(20_000)] * 30, 60.0) is None
+    assert (max(lock.made), len(store.ledger)) == (PODS_A_HOLD, 30)
+
+    assert isinstance(store.desk.hold_places("w", [member(20_000)] * 40, 60.0), NoPlace)
+    assert len(store.ledger) == 0
 
 
 def test_two_workloads_never_count_the_same_hole() -> None:
