@@ -1,0 +1,66 @@
+"""The scheduler's state is reached through its doors alone, and quota is narrowed in one module."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from kerf.values.policy import SchedulingPolicy
+from kerf.vendors.registry import VENDORS
+from scheduler.state.desk import Desk
+from scheduler.state.feed import Feed
+from scheduler.state.ledger import Ledger
+from scheduler.state.planning import Planning
+from scheduler.state.store import Store
+
+ROOT = Path(__file__).parents[2]
+STATE = ROOT / "scheduler" / "state"
+DOORS = {"feed": Feed, "ledger": Ledger, "desk": Desk, "planning": Planning}
+GUARDED = ("Live", "Fleet", "Engine", "Lanes", "QuotaLedger", "Pending", "HeldPlaces", "WithinQuota", "RLock")
+LEDGER_ENTRIES = {"charge", "release", "confirm", "assume", "assume_reserved", "reserve", "begin_bind", "end_bind"}
+ENGINE_QUESTIONS = {"query", "room", "scores", "place", "explain"}
+
+
+def calls(*folders: Path) -> Iterator[tuple[str, str, str]]:
+    """File, receiver's last name and method of every call of a method."""
+    for folder in folders:
+        for path in sorted(folder.rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                    receiver = ast.unparse(node.func.value).rpartition(".")[2].lstrip("_")
+                    yield path.relative_to(ROOT).as_posix(), receiver, node.func.attr
+
+
+def test_a_store_is_its_doors_and_a_door_shows_nothing_but_methods() -> None:
+    store = Store(SchedulingPolicy(), VENDORS)
+
+    assert {name: type(door) for name, door in vars(store).items()} == DOORS
+    assert [name for door in vars(store).values() for name in vars(door) if not name.startswith("_")] == []
+
+
+@pytest.mark.parametrize("door", DOORS.values())
+def test_a_door_hands_out_values_and_never_what_it_guards(door: type) -> None:
+    public = {name: member for name, member in vars(door).items() if not name.startswith("_")}
+    functions = {name: member.fget if isinstance(member, property) else member for name, member in public.items()}
+    returned = {name: str(get_type_hints(function)["return"]) for name, function in functions.items()}
+
+    assert {name: text for name, text in returned.items() if any(f".{guarded}" in text for guarded in GUARDED)} == {}
+
+
+def test_only_the_state_writes_into_the_ledger() -> None:
+    writes = {
+        (file, method)
+        for file, receiver, method in calls(ROOT / "scheduler", ROOT / "kerfctl")
+        if receiver == "ledger" and method in LEDGER_ENTRIES and not file.startswith("scheduler/state/")
+    }
+
+    assert writes == set()
+
+
+def test_quota_is_narrowed_and_the_engine_asked_in_one_module() -> None:
+    asked = {file for file, receiver, method in calls(STATE) if receiver == "engine" and method in ENGINE_QUESTIONS}
+    narrowed = {file for file, receiver, method in calls(STATE) if receiver == "quotas" and method == "narrow"}
+
+    assert asked == narrowed == {"scheduler/state/within_quota.py"}

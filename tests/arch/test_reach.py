@@ -1,0 +1,67 @@
+"""Nothing is unreached: every module of the product is imported, at once or late, from a program's main module."""
+
+import ast
+import subprocess
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = ("kerf", "scheduler", "deviceplugin", "webhook", "kerfctl")
+PROGRAMS = ("scheduler.__main__", "deviceplugin.__main__", "webhook.__main__", "kerfctl.main")
+EXCEPTIONS = {"kerf.testing": "builders and fakes, shipped for those who test against Kerf"}
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph(*PRODUCT, "sandbox", cache_dir=None)
+
+
+def unreached(graph: grimp.ImportGraph, roots: set[str], *packages: str) -> list[str]:
+    """Modules of the packages, packages themselves apart, that no root reaches. Late imports in functions count."""
+    found = set(roots)
+    for root in roots:
+        found |= graph.find_upstream_modules(root)
+    leaves = {module for module in graph.modules if module.startswith(packages) and not graph.find_children(module)}
+    return sorted(leaves - found)
+
+
+def test_every_module_of_the_product_is_reached_from_a_main(graph: grimp.ImportGraph) -> None:
+    left = unreached(graph, set(PROGRAMS), *(f"{package}." for package in PRODUCT))
+
+    assert [module for module in left if not module.startswith(tuple(EXCEPTIONS))] == []
+
+
+def test_every_module_of_the_sandbox_is_reached_from_its_main_or_by_the_tests_and_benchmarks_it_is_for(
+    graph: grimp.ImportGraph,
+) -> None:
+    files = subprocess.run(
+        ["git", "ls-files", "tests/*.py", "benchmarks/*.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    users = {name for file in files.stdout.split() for name in imported(ROOT / file) if name in graph.modules}
+    scripts = {f"sandbox.{path.stem}" for path in (ROOT / "sandbox").glob("*.py") if runs_as_a_file(path)}
+
+    assert unreached(graph, {"sandbox.__main__", *users, *scripts, *PROGRAMS}, "sandbox.") == []
+
+
+def test_a_module_that_nothing_imports_is_found(graph: grimp.ImportGraph) -> None:
+    assert "scheduler.solver.check" in unreached(graph, {"scheduler.core.fit"}, "scheduler.")
+
+
+def imported(path: Path) -> set[str]:
+    """Modules that a file imports, and names that it imports from packages."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def runs_as_a_file(path: Path) -> bool:
+    """Whether the module is a program of its own, started by its path."""
+    return any(
+        isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in ast.parse(path.read_text()).body
+    )
