@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from deviceplugin.core.refusal import StartRefusal
+from deviceplugin.core.resources import parse_resources
 from deviceplugin.core.slots import Resource
 from deviceplugin.gate.pods import BoundPods
 from deviceplugin.gate.start import Rules, StartGate
@@ -37,7 +38,7 @@ from kerf.kube.events import Events
 from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
 from kerf.probes.base import Probe
-from kerf.values.vendor import INVENTORY, Vendor
+from kerf.values.vendor import Vendor
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from kerf.wire.limiter import POLICIES
@@ -185,24 +186,6 @@ def _serve_resource(resource: Resource, shared: _Shared) -> _Served:
         starter = Starter(resource.vendor, shared.gate, held, partial(_about_refusal, shared.events))
         servicer = Servicer(offer, Turns().allocate, starter.start, metrics)
     return _Served(resource, held, servicer, Registrar(settings.device_plugin_dir, resource, servicer, metrics))
-
-
-def parse_resources(given: tuple[str, ...], vendors: tuple[Vendor, ...]) -> tuple[Resource, ...]:
-    """The resources of `--resource`: a vendor's own name, or VENDOR=NAME for another one. Raises WireError."""
-    by_name = {vendor.name: vendor for vendor in vendors}
-    by_count = {vendor.words.count: vendor for vendor in vendors}
-    found = []
-    for item in given:
-        owner, equals, name = item.partition("=")
-        vendor = by_name.get(owner) if equals else by_count.get(item)
-        if vendor is None:
-            known = ", ".join(sorted(by_count))
-            raise WireError("--resource", item, f"use {known}, or VENDOR=NAME with one of {', '.join(sorted(by_name))}")
-        suffix = vendor.inventory_key.removeprefix(INVENTORY)
-        found.append(Resource(name if equals else item, vendor.name, suffix))
-    if len({resource.vendor for resource in found}) != len(found):
-        raise WireError("--resource", ", ".join(given), "name one resource per vendor")
-    return tuple(found)
 
 
 def _start(name: str, loop: Callable[[], None]) -> threading.Thread:

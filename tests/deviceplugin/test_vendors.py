@@ -7,11 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deviceplugin.core.slots import Resource
-from deviceplugin.main import parse_resources
 from kerf.testing.builders import a_pod
 from kerf.values.grant import ContainerGrant, Grant, Slice
-from kerf.wire.errors import WireError
 from kerf.wire.inventory import parse_inventory
 from tests.deviceplugin.acme import BOTH
 from tests.deviceplugin.plugin_world import GIB_80, NODE, World, a_world, card, read_ledger
@@ -92,38 +89,3 @@ def test_a_plugin_of_one_vendor_starts_the_pod_that_holds_anothers_cards_too(tmp
             limit.uuid
             for limit in read_ledger(world.runtime_edits(name)["mounts"]["/usr/local/kerf/ledger"]).spec.cards
         ] == [card(1)]
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (("nvidia.com/gpu",), (Resource("nvidia.com/gpu", "nvidia"),)),
-        (("nvidia=example.com/gpu",), (Resource("example.com/gpu", "nvidia"),)),
-        (
-            ("acme.example/npu", "nvidia.com/gpu"),
-            (Resource("acme.example/npu", "acme", "-acme"), Resource("nvidia.com/gpu", "nvidia")),
-        ),
-    ],
-)
-def test_resources_are_a_vendors_own_or_named_with_their_vendor(given: tuple[str, ...], expected: tuple[Resource, ...]):
-    assert parse_resources(given, BOTH) == expected
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (
-            ("x.com/y",),
-            "--resource: 'x.com/y': use acme.example/npu, nvidia.com/gpu, or VENDOR=NAME with one of acme, nvidia",
-        ),
-        (
-            ("nvidia.com/gpu", "nvidia=x.com/y"),
-            "--resource: 'nvidia.com/gpu, nvidia=x.com/y': name one resource per vendor",
-        ),
-    ],
-)
-def test_a_resource_of_no_vendor_is_refused(given: tuple[str, ...], message: str):
-    with pytest.raises(WireError) as caught:
-        parse_resources(given, BOTH)
-
-    assert str(caught.value) == message
