@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerf.views.lines import PodLine, RefusedLine, json_of, slice_lines
-from kerf.wire.json import Json
+from kerf.wire.json import Json, at, items_at
 from kerfctl.errors import CliError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     obstacle = node_obstacle()
     wanted = (*CONTROL_PLANE, *(("kwok",) if obstacle else NODE))
     if obstacle:
-        say(f"No real node can run here: {obstacle}. A kwok node stands in: pods are placed, not started.")
+        say(f"No real node can run here: {obstacle}. A kwok node is used instead: pods are placed, not started.")
     try:
         if estimate(wanted):
             _preview(args, say)
@@ -127,7 +127,7 @@ def _fake_nodes(cp: Any, file: str) -> None:
     cp.add_fake_nodes(
         FakeNode(
             item["metadata"]["name"],
-            item["metadata"].get("annotations") or {},
+            dict(at(item, "metadata", "annotations")),
             allocatable={k: v for k, v in item["status"]["allocatable"].items() if "/" in k},
         )
         for item in read_documents([file]).nodes
@@ -178,13 +178,13 @@ def _done(line: PodLine | RefusedLine) -> bool:
     return isinstance(line, RefusedLine) or line.phase in {"Running", "Succeeded", "Failed"}
 
 
-def _line(pod: dict[str, Any]) -> PodLine | RefusedLine:
+def _line(pod: Json) -> PodLine | RefusedLine:
     from kerf.vendors.registry import VENDORS
     from kerf.wire.objects import parse_holding
 
-    meta, status = pod["metadata"], pod.get("status") or {}
+    meta, status = pod["metadata"], at(pod, "status")
     if not pod["spec"].get("nodeName"):
-        scheduled: dict[str, Any] = next((c for c in status.get("conditions") or [] if c["type"] == "PodScheduled"), {})
+        scheduled = next((c for c in items_at(status, "conditions") if c.get("type") == "PodScheduled"), at(None))
         if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
             return RefusedLine(meta["namespace"], meta["name"], str(scheduled.get("message", "")))
     holding = parse_holding(pod, VENDORS)

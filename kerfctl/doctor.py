@@ -2,15 +2,18 @@
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
+from kerfctl.arguments import add_cluster_arguments
 from kerfctl.errors import CliError
 
+if TYPE_CHECKING:
+    from kerfctl.arguments import Verbs
+    from kerfctl.diagnosis.dump import Finding
 
-def add_parser(verbs: Any) -> None:
+
+def add_parser(verbs: "Verbs") -> None:
     """`doctor`."""
-    from kerfctl.arguments import add_cluster_arguments
-
     parser = verbs.add_parser("doctor", help="check a cluster and say what is wrong, and what to do")
     add_cluster_arguments(parser)
     parser.add_argument("-n", "--namespace", help="where Kerf is installed; default: where its webhook's Service is")
@@ -48,5 +51,5 @@ def run(args: argparse.Namespace) -> int:
     return int(wrong > 0)
 
 
-def _json(finding: Any) -> dict[str, str]:
+def _json(finding: "Finding") -> dict[str, str]:
     return {"level": finding.level.value, "what": finding.what, "fix": finding.fix}

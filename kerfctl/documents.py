@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from kerf.wire.json import Json
+from kerf.wire.json import Json, at
 from kerfctl.errors import CliError
 
 MOST_REPLICAS = 10_000
@@ -90,7 +90,7 @@ def _flatten(document: object, path: str) -> Iterator[Json]:
 
 
 def _replicas(workload: Json, kind: str, path: str) -> Iterator[Json]:
-    spec = workload.get("spec") or {}
+    spec = at(workload, "spec")
     template = spec.get("template")
     if not isinstance(template, dict):
         raise CliError(f"{path}: {kind} {workload['metadata'].get('name')}: spec.template is missing")

@@ -2,18 +2,23 @@
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from kerf.wire.errors import WireError
 from kerf.wire.limiter import POLICIES, CardLimit, LedgerSpec, LedgerView
 from kerfctl.errors import CliError
 
+if TYPE_CHECKING:
+    from kerfctl.arguments import Verbs
+
 _MIB = 2**20
+T = TypeVar("T")
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: "Verbs") -> None:
     """`ledger create`, `ledger arbiter` and `ledger show`."""
     parser = verbs.add_parser("ledger", help="make or read a limiter's ledger (no Kubernetes needed)")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
@@ -100,7 +105,7 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
-def with_failure(action: Any, file: Path) -> Any:
+def with_failure(action: Callable[[], T], file: Path) -> T:
     """What `action` returns; a file that cannot be used ends the verb with one sentence."""
     try:
         return action()

@@ -59,7 +59,7 @@ def _add_flag(parser: argparse.ArgumentParser, field: "dataclasses.Field[Any]", 
     parser.add_argument(flag, type=convert, default=default, required=required and default is None, help=words)
 
 
-def setting(default: Any, words: str) -> Any:  # noqa: ANN401 (stands where a dataclass field's default stands)
+def setting(default: Any, words: str) -> Any:  # noqa: ANN401 (in the place of a dataclass field's default)
     """A settings field with its help text."""
     return dataclasses.field(default=default, metadata={"help": words})
 

@@ -59,7 +59,7 @@ class Unsent(Unreachable):
 
 
 class Withheld(KubeError):
-    """The request was not made, because whoever wanted it may no longer act: nothing took effect."""
+    """The request was not made, because the caller may no longer act: nothing took effect."""
 
     def __init__(self, message: str) -> None:
         super().__init__(0, "Withheld", message)

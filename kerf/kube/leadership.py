@@ -93,7 +93,7 @@ class Leadership:
             return term == self._term and self._election.leads(self._clock(), for_s)
 
     def leader(self) -> Claim | None:
-        """Whoever leads as far as this replica knows, itself included."""
+        """The leader as far as this replica knows, itself included."""
         with self._lock:
             return self._election.leader(self._clock())
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from kerf.wire.json import at
+
 LEASES = "/apis/coordination.k8s.io/v1"
 ADDRESS = "kerf.dev/leader-address"
 """Annotation of the Lease: HOST:PORT at which the leader takes binds."""
@@ -114,11 +116,11 @@ class Election:
 
 def parse_lease(document: Mapping[str, Any]) -> Claim:
     """A Lease object. Timestamps are for people and are not read."""
-    meta, spec = document.get("metadata") or {}, document.get("spec") or {}
+    meta, spec = at(document, "metadata"), at(document, "spec")
     transitions = spec.get("leaseTransitions")
     return Claim(
         holder=str(spec.get("holderIdentity") or NOBODY),
-        address=str((meta.get("annotations") or {}).get(ADDRESS) or ""),
+        address=str(at(meta, "annotations").get(ADDRESS) or ""),
         transitions=transitions if isinstance(transitions, int) else 0,
         version=str(meta.get("resourceVersion") or ""),
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from kerf.kube.client import Kube, Query
 from kerf.kube.watch import Follower
+from kerf.wire.json import at
 
 Json = dict[str, Any]
 Key = tuple[str, str, str]
@@ -79,5 +80,5 @@ class Mirror:
 
 
 def _key(kind: str, item: Json) -> Key:
-    meta = item.get("metadata") or {}
+    meta = at(item, "metadata")
     return kind, str(meta.get("namespace") or ""), str(meta.get("name", ""))

@@ -7,6 +7,7 @@ from typing import Any
 
 from kerf.kube.client import Kube, Query
 from kerf.kube.errors import Gone, KubeError, NotFound
+from kerf.wire.json import at
 
 _LOG = logging.getLogger("kerf.watch")
 Json = dict[str, Any]
@@ -110,7 +111,7 @@ class Follower:
         for kind, item in self._kube.watch(self._path, version, self._query):
             if self._stop.is_set():
                 break
-            version = str((item.get("metadata") or {}).get("resourceVersion") or version)
+            version = str(at(item, "metadata").get("resourceVersion") or version)
             with self._mutex:
                 if kind != "BOOKMARK":
                     self._change(kind, item)

@@ -175,7 +175,7 @@ class FakeKube:
 
 
 def path_of(item: Json) -> str:
-    """Where an object of the core group (or `apiVersion: group/version`) stands."""
+    """The path of an object of the core group, or of its `apiVersion: group/version`."""
     meta, kind, version = item["metadata"], item["kind"], item.get("apiVersion", "v1")
     root = f"/api/{version}" if "/" not in version else f"/apis/{version}"
     plural = kind.lower() + "s"

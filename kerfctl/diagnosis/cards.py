@@ -10,10 +10,10 @@ from kerf.values.units import show, show_mib
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.annotations import GRANT
 from kerf.wire.errors import WireError
-from kerf.wire.json import at
+from kerf.wire.json import Json, at
 from kerf.wire.objects import is_finished, parse_holding, parse_node
 from kerf.wire.resources import parse_pod
-from kerfctl.diagnosis.dump import Dump, Finding, Json, Level, name_of, notes_of
+from kerfctl.diagnosis.dump import Dump, Finding, Level, name_of, notes_of
 
 
 def inventories(dump: Dump) -> Iterator[Finding]:
@@ -21,7 +21,7 @@ def inventories(dump: Dump) -> Iterator[Finding]:
     for node in dump.nodes:
         name, notes = name_of(node), notes_of(node)
         problem = parse_node(node, VENDORS).problem
-        labels, capacity = (node.get("metadata") or {}).get("labels") or {}, (node.get("status") or {}).get("capacity")
+        labels, capacity = at(node, "metadata", "labels"), at(node, "status").get("capacity")
         if problem:
             fix = "restart the device plugin there: it rewrites the annotation; no other writer may"
             yield Finding(f"node {name}: its inventory cannot be read: {problem}", fix)
@@ -66,7 +66,7 @@ def allocatable(dump: Dump) -> Iterator[Finding]:
                 continue
             count = vendor.words.count
             slots = sum(card.slots for card in node.cards if card.vendor == vendor.name and sliceable(card))
-            counted = _number((raw.get("status") or {}).get("capacity"), count)
+            counted = _number(at(raw, "status").get("capacity"), count)
             if slots != counted:
                 yield Finding(
                     f"node {node.name}: the kubelet counts {counted} {count}, the inventory has {slots} slots",
@@ -75,7 +75,7 @@ def allocatable(dump: Dump) -> Iterator[Finding]:
 
 
 def overcommitment(dump: Dump) -> Iterator[Finding]:
-    """What the grants say, added up anew, is within every card."""
+    """The sum of all grants is within every card."""
     used = _used(dump)
     for node in _nodes(dump):
         factors = dump.policy.factors(node)
@@ -141,7 +141,7 @@ def hami(dump: Dump) -> Iterator[Finding]:
     ours = {name_of(node) for node in dump.nodes if keys & set(notes_of(node))}
     waiting: Counter[str] = Counter()
     for pod in dump.pods:
-        spec, labels = pod.get("spec") or {}, (pod.get("metadata") or {}).get("labels") or {}
+        spec, labels = at(pod, "spec"), at(pod, "metadata", "labels")
         if labels.get("app.kubernetes.io/component") == "hami-device-plugin" and spec.get("nodeName") in ours:
             yield Finding(
                 f"node {spec['nodeName']}: HAMi's device plugin ({name_of(pod)}) runs beside Kerf's",
@@ -158,8 +158,8 @@ def hami(dump: Dump) -> Iterator[Finding]:
 
 def _runs(pods: tuple[Json, ...], component: str) -> bool:
     return any(
-        ((pod.get("metadata") or {}).get("labels") or {}).get("app.kubernetes.io/component") == component
-        and (pod.get("status") or {}).get("phase") == "Running"
+        at(pod, "metadata", "labels").get("app.kubernetes.io/component") == component
+        and at(pod, "status").get("phase") == "Running"
         for pod in pods
     )
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from kerf.http.pki import Certificate
-from kerfctl.diagnosis.dump import Dump, Finding, Json, Level, hooks_of, name_of, since
+from kerf.wire.json import Json, at, items_at
+from kerfctl.diagnosis.dump import Dump, Finding, Level, hooks_of, name_of, since
 
 DAY_S = 86_400.0
 OLDEST = (1, 29)
@@ -63,7 +64,7 @@ def certificates(dump: Dump) -> Iterator[Finding]:
         yield Finding(f"the webhook's certificate ends in {days:.0f} days", "look why it is not renewed", Level.WARNING)
     for configuration in dump.kerf_webhooks():
         for hook in hooks_of(configuration):
-            yield from _bundle(f"{name_of(configuration)}, {hook.get('name')}", hook.get("clientConfig") or {}, leaf)
+            yield from _bundle(f"{name_of(configuration)}, {hook.get('name')}", at(hook, "clientConfig"), leaf)
 
 
 def _bundle(where: str, client: Json, leaf: Certificate | None) -> Iterator[Finding]:
@@ -75,7 +76,7 @@ def _bundle(where: str, client: Json, leaf: Certificate | None) -> Iterator[Find
         return
     if leaf and not any(leaf.issued_by(each) for each in authorities):
         yield Finding(f"{where}: caBundle does not match the certificate that is served", again)
-    service = client.get("service") or {}
+    service = at(client, "service")
     host = f"{service.get('name')}.{service.get('namespace')}.svc"
     if leaf and service and host not in leaf.hosts:
         yield Finding(
@@ -97,16 +98,16 @@ def other_webhooks(dump: Dump) -> Iterator[Finding]:
 
 
 def scheduling(dump: Dump) -> Iterator[Finding]:
-    """Whoever waits has been looked at by kube-scheduler with Kerf's profile."""
-    heard_of = {(event.get("involvedObject") or event.get("regarding") or {}).get("uid") for event in dump.events}
+    """Waiting pods were seen by kube-scheduler, with Kerf's profile."""
+    heard_of = {(at(event, "involvedObject") or at(event, "regarding")).get("uid") for event in dump.events}
     for pod in dump.pods:
-        spec, status, meta = pod.get("spec") or {}, pod.get("status") or {}, pod.get("metadata") or {}
+        spec, status, meta = at(pod, "spec"), at(pod, "status"), at(pod, "metadata")
         waits = not spec.get("nodeName") and status.get("phase") == "Pending" and not spec.get("schedulingGates")
         if not waits or spec.get("schedulerName") != dump.scheduler or "events" in dump.unread:
             continue
-        told = any(condition.get("type") == "PodScheduled" for condition in status.get("conditions") or [])
+        seen = any(condition.get("type") == "PodScheduled" for condition in items_at(status, "conditions"))
         if (
-            not told
+            not seen
             and meta.get("uid") not in heard_of
             and since(meta.get("creationTimestamp")) < dump.now - PATIENCE_S
         ):
@@ -119,7 +120,7 @@ def scheduling(dump: Dump) -> Iterator[Finding]:
 def lease(dump: Dump) -> Iterator[Finding]:
     """A leader renews its Lease."""
     for found in dump.leases:
-        spec = found.get("spec") or {}
+        spec = at(found, "spec")
         age = dump.now - since(spec.get("renewTime"))
         if age > max(LEASE_S, 3 * float(spec.get("leaseDurationSeconds") or 0)):
             yield Finding(
@@ -129,7 +130,7 @@ def lease(dump: Dump) -> Iterator[Finding]:
 
 
 def quota(dump: Dump) -> Iterator[Finding]:
-    """Whoever keeps quota has the objects to keep it with."""
+    """The kinds that the policy's quota engine needs are served."""
     if "customresourcedefinitions" in dump.unread:
         return
     engine = dump.policy.quota.engine.value

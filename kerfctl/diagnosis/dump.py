@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from kerf.values.policy import SchedulingPolicy
-
-Json = dict[str, Any]
+from kerf.wire.json import Json, at, items_at
 
 
 class Level(StrEnum):
@@ -65,18 +63,18 @@ class Dump:
 
 def hooks_of(configuration: Json) -> list[Json]:
     """The webhooks of one configuration."""
-    return [hook for hook in configuration.get("webhooks") or [] if isinstance(hook, dict)]
+    return list(items_at(configuration, "webhooks"))
 
 
 def name_of(item: Json) -> str:
     """`namespace/name`, or the name of what has no namespace."""
-    meta = item.get("metadata") or {}
+    meta = at(item, "metadata")
     return "/".join(filter(None, (meta.get("namespace"), str(meta.get("name", "")))))
 
 
 def notes_of(item: Json) -> Json:
     """The annotations."""
-    return (item.get("metadata") or {}).get("annotations") or {}
+    return at(item, "metadata", "annotations")
 
 
 def since(moment: object) -> float:

@@ -11,7 +11,8 @@ from kerf.kube.client import Kube
 from kerf.kube.errors import Forbidden, KubeError, NotFound
 from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import NAMES
-from kerfctl.diagnosis.dump import Dump, Json, hooks_of
+from kerf.wire.json import Json, at
+from kerfctl.diagnosis.dump import Dump, hooks_of
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -97,7 +98,7 @@ def admit(kube: Kube) -> str | None:
     except KubeError as error:
         no_right = isinstance(error, Forbidden) and "cannot create resource" in error.message
         return None if no_right else f"error: {error.message}"
-    return str((pod.get("spec") or {}).get("schedulerName", ""))
+    return str(at(pod, "spec").get("schedulerName", ""))
 
 
 def denied(kube: Kube) -> list[str]:
@@ -110,16 +111,14 @@ def denied(kube: Kube) -> list[str]:
             "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": attributes},
         }
-        if not (kube.create(REVIEWS, body).get("status") or {}).get("allowed"):
+        if not at(kube.create(REVIEWS, body), "status").get("allowed"):
             found.append(f"{verb} {resource}{'.' if group else ''}{group}")
     return found
 
 
 def _namespace(configurations: list[Json]) -> str | None:
     """Where the webhook's Service is."""
-    services = [
-        (hook.get("clientConfig") or {}).get("service") or {} for each in configurations for hook in hooks_of(each)
-    ]
+    services = [at(hook, "clientConfig", "service") for each in configurations for hook in hooks_of(each)]
     return next((str(service["namespace"]) for service in services if service.get("namespace")), None)
 
 
@@ -128,6 +127,6 @@ def _certificate(secret: Json | None) -> Json | None:
     if secret is None:
         return None
     try:
-        return {"tls.crt": base64.b64decode((secret.get("data") or {}).get("tls.crt") or "").decode()}
+        return {"tls.crt": base64.b64decode(at(secret, "data").get("tls.crt") or "").decode()}
     except (binascii.Error, UnicodeDecodeError):
         return {"tls.crt": ""}

@@ -1,1 +1,1 @@
-"""`kerf quota`: tenant files, what tenants would get, and how their quota stands."""
+"""`kerf quota`: tenant files, what tenants would get, and what they hold and wait for."""

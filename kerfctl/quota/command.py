@@ -1,4 +1,4 @@
-"""`kerf quota plan|apply|status`: what tenants get of the cards, made so, and how it stands."""
+"""`kerf quota plan|apply|status`: plan what tenants get of the cards, write it, and compare it with what they hold."""
 
 import argparse
 from collections.abc import Callable

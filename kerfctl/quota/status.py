@@ -1,4 +1,4 @@
-"""`kerf quota status`: every tenant's books, worked out afresh, beside what the objects and Kueue say."""
+"""`kerf quota status`: every tenant's accounts, counted now, beside what the objects and Kueue say."""
 
 import argparse
 import json

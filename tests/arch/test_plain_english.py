@@ -29,7 +29,6 @@ LATER = (
     "charts/",
     "docs/limits.md",
     "kerf/",
-    "kerfctl/",
     "limiter/",
     "scheduler/",
     "tests/",

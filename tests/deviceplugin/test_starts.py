@@ -244,7 +244,7 @@ def test_what_belongs_to_pods_that_are_gone_is_removed_at_the_next_start(world: 
 
 
 def test_slots_pass_to_the_next_pod_with_the_next_pods_slices(world: World):
-    for round_ in range(3):
+    for round_ in range(2):
         pods = [world.bind(one_slice(f"pod-{round_}-{i}", 100 * round_ + i + 1, on=i % 4)) for i in range(40)]
         for i, pod in enumerate(pods):
             assert ((card(i % 4), 100 * round_ + i + 1, 5),) == world.got(world.kubelet.start_container(pod, "main"))

@@ -81,7 +81,7 @@ def test_simulate_expands_a_deployment(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "sentence"),
     [
         ("{not yaml", "not YAML or JSON"),
         ("just text", "where an object is expected"),
@@ -89,14 +89,14 @@ def test_simulate_expands_a_deployment(tmp_path, capsys):
         ("kind: Pod\nmetadata: {name: x}\nspec: {containers: []}", "no node"),
     ],
 )
-def test_a_users_mistake_is_one_line_and_a_non_zero_exit(tmp_path, capsys, content, told):
+def test_a_users_mistake_is_one_line_and_a_non_zero_exit(tmp_path, capsys, content, sentence):
     path = tmp_path / "bad.yaml"
     path.write_text(content)
 
     assert main(["simulate", str(path)]) == 1
 
     error = capsys.readouterr().err
-    assert told in error
+    assert sentence in error
     assert error.count("\n") == 1
 
 

@@ -34,7 +34,7 @@ def serve(check, **limits: int) -> list[str]:
 
 
 async def inside(limit: InFlightLimit, count: int) -> None:
-    while limit._in_flight < count:  # noqa: ASYNC110 (nothing tells it)
+    while limit._in_flight < count:  # noqa: ASYNC110 (there is no event for it)
         await asyncio.sleep(0.01)
 
 

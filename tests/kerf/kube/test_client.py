@@ -31,7 +31,7 @@ class Server(BaseHTTPRequestHandler):
             )
         else:
             status = int(path.strip("/"))
-            self.answer(status, json.dumps({"reason": "Because", "message": "told"}).encode())
+            self.answer(status, json.dumps({"reason": "Because", "message": "the words"}).encode())
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -108,7 +108,7 @@ def test_a_watch_that_is_too_old_is_gone(client):
     ],
 )
 def test_every_refusal_is_an_exception_of_ours_with_the_servers_words(client, status, error):
-    with pytest.raises(error, match="told") as raised:
+    with pytest.raises(error, match="the words") as raised:
         client.get(f"/{status}")
 
     assert raised.value.status == status

@@ -35,7 +35,7 @@ def item(name: str) -> dict:
 
 
 def follow(lists: list, watches: list, **options: bool) -> list:
-    """What the callbacks were told, in order."""
+    """What the callbacks got, in order."""
     told: list = []
     script = Script(lists, watches)
     follower = Follower(
