@@ -11,12 +11,16 @@ from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError
 from kerf.kube.leadership import Tenure
 from kerf.kube.watch import Follower
+from kerf.obs.loop import Loop as Rounds
+from kerf.obs.loop import run_every
 from scheduler.metrics import SchedulerMetrics
 from scheduler.placing.expire import Expiry
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.leader")
 EVERY_S = 0.05
+LOOP = Rounds("leader", every_s=EVERY_S, first_pause_s=EVERY_S, longest_pause_s=1.0)
+"""Short pauses: a replica that keeps the Lease and serves no term blocks every bind."""
 LAST_WRITES_S = 0.2
 """Time for writes that the API server let pass just before the last leader's end to be seen in etcd."""
 FEW_PODS = 2_000
@@ -26,7 +30,7 @@ END_S = 5.0
 
 
 class Loop(Protocol):
-    """Something that runs in a thread of its own until told to stop."""
+    """Something that runs in a thread of its own until it is stopped."""
 
     def run(self, stop: threading.Event) -> None:
         """Work; return soon after `stop` is set."""
@@ -77,7 +81,7 @@ class CatchUp:
 
 
 class LeaderLoops:
-    """Starts the loops of each term anew and ends them with it.
+    """Starts new loops in each term and stops them when it ends.
 
     `loops` makes them, so that no plan of an earlier term survives; add what only one replica may do there.
     """
@@ -97,14 +101,13 @@ class LeaderLoops:
         self._metrics = metrics
 
     def run(self, stop: threading.Event) -> None:
-        """Serve one term after another until told to stop."""
-        while not stop.wait(EVERY_S):
-            term = self._seat.elected()
-            if term:
-                try:
-                    self._serve(term, stop)
-                except Exception:  # noqa: BLE001 (the Lease would be kept and nobody lead)
-                    _LOG.exception("term %d could not be served", term)
+        """Serve one term after another until stopped."""
+        run_every(LOOP, lambda: self._serve_elected(stop), stop)
+
+    def _serve_elected(self, stop: threading.Event) -> None:
+        term = self._seat.elected()
+        if term:
+            self._serve(term, stop)
 
     def _serve(self, term: int, stop: threading.Event) -> None:
         started = time.monotonic()

@@ -3,7 +3,7 @@
 Kueue on the manager reserves the quota and so picks the class of cards; this loop picks the cluster. It follows the
 workloads of the manager and the cards of every worker, and writes two things: which flavors the worker may assign
 (an annotation that MultiKueue copies with the workload) and then ``status.nominatedClusterNames``. It holds no state
-that matters: what is nominated stands in the workload.
+that matters: nominations are in the workload itself.
 """
 
 import logging
@@ -17,6 +17,7 @@ from kerf.kube.client import Kube
 from kerf.kube.errors import Conflict, KubeError
 from kerf.kube.events import Events
 from kerf.kube.mirror import Mirror
+from kerf.obs.loop import Loop, run_every
 from kerf.wire.errors import WireError
 from kerf.wire.kueue import ROOT, VERSION
 from kerf.wire.multikueue import (
@@ -37,8 +38,7 @@ DISPATCHER = "kerf.dev/fit"
 """What `multiKueue.dispatcherName` of the manager's Kueue has to say."""
 PATIENCE_S = 30.0
 """How long the nominated clusters may take to admit a workload before the next best is nominated too."""
-LONGEST_WAIT_S = 5.0
-DEBOUNCE_S = 0.1
+LOOP = Loop("dispatch", every_s=5.0, settle_s=0.1, expected=(KubeError,))
 SETTLE_S = 10.0
 """How long a new worker may take to be read before others are nominated without it."""
 _FOLLOWED = {
@@ -49,7 +49,7 @@ _FOLLOWED = {
     "ResourceFlavor": "resourceflavors",
 }
 REREAD_S = 30.0
-"""How long a kubeconfig that was read is taken for true."""
+"""A kubeconfig is read again after this long."""
 
 
 @dataclass(slots=True)
@@ -96,21 +96,17 @@ class Dispatcher:
         self._since: dict[str, tuple[tuple[str, ...], float]] = {}
 
     def run(self, stop: threading.Event) -> None:
-        """Nominate whenever a workload, a node or a pod changed, until told to stop."""
+        """Nominate whenever a workload, a node or a pod changed, until stopped."""
         self._seen.start()
-        try:
-            while not stop.is_set():
-                self._changed.wait(LONGEST_WAIT_S)
-                if stop.wait(DEBOUNCE_S):
-                    return
-                self._changed.clear()
-                if self._seen.synced:
-                    self.run_once()
-        finally:
-            self._seen.stop()
-            for known in self._workers.values():
-                known.worker.stop()
-            self._workers.clear()
+        run_every(LOOP, self._round, stop, self._changed)
+        self._seen.stop()
+        for known in self._workers.values():
+            known.worker.stop()
+        self._workers.clear()
+
+    def _round(self) -> None:
+        if self._seen.synced:
+            self.run_once()
 
     def run_once(self) -> None:
         """One round: connect to new workers, then nominate for each waiting workload, oldest first."""
@@ -159,7 +155,7 @@ class Dispatcher:
         offers = [self._offer(cluster, one, before.get(cluster, [])) for cluster in candidates]
         chosen = nominate(offers, one.nominated, more=more)
         if not chosen.clusters:
-            self._tell(one, chosen)
+            self._report(one, chosen)
         if chosen.clusters != one.nominated:
             self._write(one, chosen)
         return chosen.clusters
@@ -181,7 +177,7 @@ class Dispatcher:
             return False
         return time.monotonic() - since > self._patience_s
 
-    def _tell(self, one: Dispatchable, chosen: Nomination) -> None:
+    def _report(self, one: Dispatchable, chosen: Nomination) -> None:
         about = {"apiVersion": VERSION, "kind": "Workload", "namespace": one.namespace, "name": one.name}
         text = "; ".join(chosen.refused) or f"admission check {one.check} names no cluster"
         self._events.emit({**about, "uid": one.uid}, "NoClusterFits", f"no worker cluster fits: {text}")

@@ -118,7 +118,7 @@ class Worker:
         return Offer(self.name, f"{fit} of {len(need.asks)} pods fit now{self._why(need.asks[0], states)}")
 
     def _why(self, ask: PodAsk, states: tuple[NodeState, ...]) -> str:
-        """What stands in the way of a pod that fits on no node, commonest first."""
+        """Why a pod fits on no node: the most frequent reason."""
         answers = [self.desk.place_on(ask, state) for state in states]
         misses = [answer for answer in answers if isinstance(answer, Misfit)]
         if not states:

@@ -146,7 +146,7 @@ class _Search:
         for ask, sizes, positions in zip(self.containers, self.sizes, self.chosen, strict=True):
             given = [(self.node.cards[position].card, sizes[position]) for position in positions or ()]
             slices = (Slice(card.id, card.vendor, size.memory_mib, size.cores) for card, size in given)
-            # A container that asks for two vendors' cards stands here twice, and holds all of them.
+            # A container that asks for two vendors' cards is here twice, and holds all of them.
             held[ask.name] = (*held.get(ask.name, ()), *slices)
         return Grant(tuple(ContainerGrant(name, slices) for name, slices in held.items()))
 

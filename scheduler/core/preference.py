@@ -50,7 +50,7 @@ class Preference:
     """A resolved chain of card policies.
 
     `mutex`: only cards that nobody holds. `topology`: several cards only where NVLink joins them. `price` is an
-    order computed by the caller (card id to a key, lowest first); it stands where the chain says `binpack`.
+    order computed by the caller (card id to a key, lowest first); it is used where the chain says `binpack`.
     """
 
     orders: tuple[str, ...] = ("binpack",)

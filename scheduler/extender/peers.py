@@ -35,7 +35,7 @@ class Leaders(Tenure, Protocol):
     """A tenure that knows who leads elsewhere."""
 
     def leader(self) -> Claim | None:
-        """Whoever leads, None for nobody."""
+        """The replica that leads, None if there is none."""
 
 
 class Peers:

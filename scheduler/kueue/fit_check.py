@@ -53,7 +53,7 @@ class _Answer:
     state: str
     message: str
     updates: Sequence[Json] = ()
-    """What Kueue shall write into the pods of each podset."""
+    """What Kueue is to write into the pods of each podset."""
     reserved: str = ""
     at: float = 0.0
 

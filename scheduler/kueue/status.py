@@ -28,22 +28,22 @@ class StatusWriter:
         self._clock = clock
         self._written: dict[str, tuple[float, Json]] = {}
 
-    def write(self, books: tuple[TenantAccount, ...], unreadable: dict[str, str]) -> None:
-        """Write what changed; a file that cannot be read is told so in its own status. Raises KubeError."""
-        known = {book.name: book for book in books}
+    def write(self, accounts: tuple[TenantAccount, ...], unreadable: dict[str, str]) -> None:
+        """Write what changed. A TenantQuota that cannot be read gets the reason in its own status. Raises KubeError."""
+        known = {account.name: account for account in accounts}
         for name, sentence in unreadable.items():
             known[name] = TenantAccount(name, problems=(sentence,))
-        for name, book in sorted(known.items()):
-            self._write(name, render_status(book, self._keeper.generations.get(name, 0)))
+        for name, account in sorted(known.items()):
+            self._write(name, render_status(account, self._keeper.generations.get(name, 0)))
         for name in [name for name in self._written if name not in known]:
             del self._written[name]
 
     def _write(self, name: str, status: Json) -> None:
         at, before = self._written.get(name, (0.0, None))
         if before is not None:
-            told = _without_times(before)
+            written = _without_times(before)
             soon = self._clock() < at + EVERY_S
-            if told == status or (soon and told["conditions"] == status["conditions"]):
+            if written == status or (soon and written["conditions"] == status["conditions"]):
                 return
         fresh = {**status, "conditions": [_timed(c, before) for c in status["conditions"]]}
         try:

@@ -1,4 +1,4 @@
-"""Tenants' books from shares, the ledger, waiting pods and Kueue's word."""
+"""Tenants' accounts from shares, the ledger, waiting pods and Kueue's reservations."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,11 +30,13 @@ NO_ACTIVITY = TenantActivity()
 def tenant_accounts(
     shares: Shares, capacity: Capacity, seen: Mapping[str, TenantActivity], *, enforced: bool
 ) -> tuple[TenantAccount, ...]:
-    """The books of every tenant, by name."""
-    return tuple(_book(share, capacity, seen.get(share.tenant.name, NO_ACTIVITY), enforced) for share in shares.tenants)
+    """The account of every tenant, by name."""
+    return tuple(
+        _account(share, capacity, seen.get(share.tenant.name, NO_ACTIVITY), enforced) for share in shares.tenants
+    )
 
 
-def _book(share: TenantShare, capacity: Capacity, seen: TenantActivity, enforced: bool) -> TenantAccount:
+def _account(share: TenantShare, capacity: Capacity, seen: TenantActivity, enforced: bool) -> TenantAccount:
     pending, passed = (_pending(share, capacity, asks) for asks in (seen.waiting, seen.ungated))
     return TenantAccount(
         name=share.tenant.name,

@@ -81,7 +81,7 @@ def key_of(item: Json) -> Key:
 
 
 def differences(wanted: Any, found: Any, path: str = "") -> Iterable[str]:  # noqa: ANN401 (raw JSON)
-    """What of `wanted` stands otherwise in `found`, which may say more. Equal quantities are equal, "8k" and 8000."""
+    """What differs between `wanted` and `found`, which may have more. Equal quantities are equal, "8k" and 8000."""
     if isinstance(wanted, Mapping):
         below = found if isinstance(found, Mapping) else {}
         for key, value in wanted.items():

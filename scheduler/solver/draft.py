@@ -1,6 +1,6 @@
 """Scratch books of a fleet as arrays of nodes by cards: what still fits while a plan is being made.
 
-Mutable, made anew for every plan. Nodes stand in the order of their names, so the index of a node breaks ties.
+Mutable, and new for every plan. Nodes are in the order of their names, so the index of a node breaks ties.
 """
 
 from collections.abc import Iterable, Mapping

@@ -81,7 +81,7 @@ def best_spot(draft: Draft, klass: PodClass, policy: SchedulingPolicy) -> tuple[
 
 
 def place_on(draft: Draft, n: int, ask: PodAsk, policy: SchedulingPolicy) -> Grant | None:
-    """The grant that placement gives the pod on node `n` as it stands now, within its quotas."""
+    """The grant that placement gives the pod on node `n` as it is now, within the pod's quotas."""
     selection = draft.rooms.confined(ask)
     if selection is None:
         return None

@@ -82,7 +82,7 @@ class Plan:
     """Where pods should go. `unplaced` lists the uids of the others, in the order of the asks.
 
     `objective` and `bound` are the score and the best score that was not excluded, folded into one integer each;
-    `gap` is (bound - objective) / objective. `status` is the solver's word: `optimal` is proven, `feasible` is not.
+    `gap` is (bound - objective) / objective. `status` is what the solver says: `optimal` is proven, `feasible` is not.
     `rejected` says which rule the solver's answer broke, where the checker threw it away.
     """
 
@@ -99,7 +99,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A running pod that is deleted and created anew at another place, which is free at that moment."""
+    """A running pod that is deleted and created again at another place, which is free at that moment."""
 
     pod: str
     """`namespace/name`."""

@@ -1,6 +1,6 @@
 """Which running pods to move, in which order, and what that frees.
 
-A move deletes the pod and creates it anew, so its new place must be free at that moment. Without a target, cards are
+A move deletes the pod and creates it again, so its new place must be free at that moment. Without a target, cards are
 emptied one after the other, the least used first: for counts greedy is as good as the solver. For a named pod or gang
 CP-SAT chooses the cheapest set of moves that makes room.
 """

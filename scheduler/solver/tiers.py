@@ -28,8 +28,8 @@ def maximise(model: Model, tiers: list[Tier], limit: float, corners: Corners = (
     """Maximise the tiers, first one first, within `limit` deterministic time units; the solution stays in the model.
 
     `corners` are variables that, held fixed, leave an easy problem: where the whole is not solved at once, one corner
-    after the other is. Returns the solver's word and the folded bound; any word but `optimal` and `feasible` means
-    that there is no solution.
+    after the other is. Returns the solver's status and the folded bound; any status but `optimal` and `feasible`
+    means that there is no solution.
     """
     weights = weights_of(tuple(tier.size for tier in tiers))
     most = sum(tier.top * weight for tier, weight in zip(tiers, weights, strict=True))

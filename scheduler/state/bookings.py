@@ -7,7 +7,7 @@
                           └──┴── undo (bind refused) ▶ absent │
     absent ──────────── watch shows it bound ─────────────────┘
 
-An assumed pod stays charged until the API server's word is known: a lost answer is asked again, never guessed.
+An assumed pod stays charged until the API server confirms or rejects it: after a lost answer the pod is read again.
 The first grant seen on a bound pod is the one that counts; a later change of the annotation is ignored.
 """
 

@@ -66,7 +66,7 @@ class Engine:
         return Answer(reasons == 0, reasons)
 
     def room(self, ask: PodAsk, rows: Ints) -> Bools:
-        """Where the pod fits with its CPU, its memory and the nodes' cordons, whoever checks those otherwise."""
+        """Where the pod fits with its CPU, its memory and the nodes' cordons, even if `check_node` is off."""
         columns = self.fleet.columns.take(np.maximum(rows, 0))
         found: Bools = self.query(ask, rows).feasible & bulk.node_fits(ask, columns)
         return found

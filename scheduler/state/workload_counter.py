@@ -26,7 +26,7 @@ class WorkloadCounter:
         self._announced: PodAsk | None = None
 
     def announce(self, ask: PodAsk) -> None:
-        """The pod that was placed and will be charged next: what it selects cannot be told from what it holds."""
+        """The pod that was placed and will be charged next: what it selects cannot be seen from what it holds."""
         self._announced = ask
 
     def observe(self, uses: Mapping[str, CardUse], cpu_milli: int) -> None:

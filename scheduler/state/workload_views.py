@@ -13,8 +13,8 @@ from scheduler.state.workload_counter import WorkloadCounter
 
 CHUNK = 128  # rows surveyed at once: small enough for the processor's cache
 TURNOVER = 512
-"""Charges between two looks at how often pods leave."""
-_DRIFT = 20  # the supply of a kind may change by one in so many before the lens is made anew
+"""Charges between two counts of how often pods leave."""
+_DRIFT = 20  # the supply of a kind may change by one in so many before the lens is made again
 
 
 @dataclass(slots=True)

@@ -30,7 +30,6 @@ LATER = (
     "docs/limits.md",
     "kerf/",
     "limiter/",
-    "scheduler/",
     "tests/",
     "webhook/",
 )

@@ -99,7 +99,7 @@ class Seat:
 
 
 class Recorder:
-    """A loop that tells when it runs and when it ends."""
+    """A loop that records when it runs and when it ends."""
 
     def __init__(self, told: list) -> None:
         self._told = told

@@ -21,8 +21,8 @@ BIND = {"PodNamespace": "default", "PodName": "pod-1", "PodUID": "uid-default-po
 FILTER = {"Pod": a_pod(), "NodeNames": ["a", "b"]}
 
 
-class WorkloadView:
-    """Whether one replica leads, and whom it takes for the leader."""
+class View:
+    """Whether one replica leads, and which one it takes for the leader."""
 
     def __init__(self, own: int = 0) -> None:
         self.own = own
@@ -40,7 +40,7 @@ class WorkloadView:
 
 class Replica:
     def __init__(self, kube: FakeKube, nodes: list[str], own: int = 0) -> None:
-        self.view = WorkloadView(own)
+        self.view = View(own)
         self.registry = Metrics()
         metrics = SchedulerMetrics.build(self.registry)
         store = Store(SchedulingPolicy(), VENDORS)

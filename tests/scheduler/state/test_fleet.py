@@ -1,4 +1,4 @@
-"""The fleet index: what is free is what was announced less what is held, in whatever order both were told."""
+"""The fleet index: what is free is what was announced less what is held, in whatever order both were seen."""
 
 from dataclasses import replace
 
