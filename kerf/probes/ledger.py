@@ -1,4 +1,4 @@
-"""Ledger and arbiter files: made whole or not at all, read while processes charge them."""
+"""Ledger and arbiter files: written atomically, read while processes charge them."""
 
 import contextlib
 import os
@@ -12,19 +12,19 @@ MODE = 0o666
 
 
 def create_ledger(path: Path, spec: LedgerSpec) -> None:
-    """Write a fresh ledger, replacing whatever was there in one step. Raises WireError, OSError."""
+    """Write a fresh ledger, replacing an existing one atomically. Raises WireError, OSError."""
     _write_whole(path, render_ledger(spec))
 
 
 def create_arbiter(path: Path) -> None:
-    """Write a fresh node-wide arbiter for one card unless one is there: containers may be using it. Raises OSError."""
+    """Write a fresh node-wide arbiter for one card unless it exists: containers may be using it. Raises OSError."""
     if path.exists():
         return
     _write_whole(path, render_arbiter(), replace=False)
 
 
 def read_ledger(path: Path) -> LedgerView:
-    """A ledger as it stands now. Raises WireError, OSError."""
+    """A ledger as it is now. Raises WireError, OSError."""
     return parse_ledger(path.read_bytes())
 
 
@@ -38,7 +38,7 @@ def _write_whole(path: Path, data: bytes, replace: bool = True) -> None:
         if replace:
             temporary.replace(path)
             return
-        with contextlib.suppress(FileExistsError):  # another made it first: theirs is as good
+        with contextlib.suppress(FileExistsError):  # another process created it first
             path.hardlink_to(temporary)
         temporary.unlink()
     except BaseException:

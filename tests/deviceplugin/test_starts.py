@@ -29,7 +29,7 @@ def refused(world: World, admitted: Admitted, container: str = "main") -> tuple[
     return caught.value.code(), caught.value.details()
 
 
-def test_twenty_pods_of_one_card_each_get_their_own_memory_in_whatever_order_the_kubelet_asks(world: World):
+def test_twenty_pods_of_one_card_each_get_their_own_memory_in_any_order_of_the_kubelets_calls(world: World):
     pods = [world.bind(one_slice(f"pod-{i:02}", 1000 + i, on=i % 4)) for i in range(20)]
     world.kubelet.random.shuffle(pods)
 
@@ -81,7 +81,7 @@ def test_without_the_checkpoint_sharers_with_different_slices_are_refused_and_eq
     assert "containers init, main of pod default/differs share slots" in message
 
 
-def test_several_cards_stand_in_the_grants_order(world: World):
+def test_several_cards_keep_the_grants_order(world: World):
     pod = world.bind(a_sliced_pod("wide", main=[(3, 9000, 50), (0, 9000, 50), (2, 9000, 50)]))
 
     assert ((card(3), 9000, 50), (card(0), 9000, 50), (card(2), 9000, 50)) == world.got(
@@ -89,7 +89,7 @@ def test_several_cards_stand_in_the_grants_order(world: World):
     )
 
 
-def test_a_plugin_that_was_restarted_half_way_goes_on_where_the_kubelet_stands(world: World):
+def test_a_plugin_that_was_restarted_half_way_continues(world: World):
     pods = [world.bind(one_slice(f"pod-{i}", 1000 + i, on=2)) for i in range(10)]
     shared = world.bind(a_sliced_pod("shared", init=[(0, 5000, 10)], main=[(1, 7000, 20)]))
     for pod in pods[:5]:
@@ -267,7 +267,7 @@ def test_a_cached_list_that_is_behind_refuses_no_pod(world: World):
     assert ((card(0), 50_000, 5),) == world.got(world.kubelet.start_container(pod, "main"))
 
 
-def test_of_pods_that_start_in_the_same_instant_no_more_are_let_in_than_fit(world: World):
+def test_of_pods_that_start_in_the_same_instant_no_more_are_admitted_than_fit(world: World):
     pods = [world.bind(one_slice(f"pod-{i}", 30_000)) for i in range(6)]
     all_listed = threading.Barrier(len(pods), timeout=10.0)
     fresh_list, first = world.kube.list, set(range(len(pods)))
@@ -287,7 +287,7 @@ def test_of_pods_that_start_in_the_same_instant_no_more_are_let_in_than_fit(worl
     assert sum(started) == 2  # 2 x 30,000 of 81,920 MiB
 
 
-def test_a_pod_that_was_let_in_while_another_was_looking_is_counted(world: World):
+def test_a_pod_that_was_admitted_while_another_listed_is_counted(world: World):
     slow = world.bind(one_slice("slow", 50_000))
     looked, go_on = threading.Event(), threading.Event()
     fresh_list = world.kube.list

@@ -147,7 +147,7 @@ def kubelets(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(kubelets())
-def test_whatever_a_kubelet_hands_out_the_name_it_remembers_leads_to_the_containers_own_slices(world: dict[str, Any]):
+def test_for_all_slots_of_a_kubelet_the_name_it_remembers_leads_to_the_containers_own_slices(world: dict[str, Any]):
     for pod, containers in world["pods"]:
         for container, _, slots, name in containers:
             found = starts(slots, pod, world["held"], world["recorded"])

@@ -24,14 +24,14 @@ def a_waiting(name: str, *containers: tuple[str, int], done: tuple[str, ...] = (
         pytest.param(1, [a_waiting("a", ("main", 1)), a_waiting("b", ("main", 1))], Why.AMBIGUOUS, id="two alike"),
     ],
 )
-def test_slots_are_matched_to_the_one_container_that_can_be_meant(cards: int, pods: list[Waiting], expected: object):
+def test_slots_are_matched_to_the_only_container_that_matches(cards: int, pods: list[Waiting], expected: object):
     found = match(cards, tuple(pods))
 
     assert expected == (found.why if isinstance(found, StartRefusal) else found)
     assert found == match(cards, tuple(reversed(pods)))
 
 
-def test_the_refusal_names_everyone_who_could_be_meant_and_the_way_out():
+def test_the_refusal_names_every_candidate_and_the_fix():
     found = match(1, (a_waiting("b", ("main", 1)), a_waiting("a", ("main", 1))))
 
     assert isinstance(found, StartRefusal)

@@ -50,7 +50,7 @@ def test_fields_of_podresources_that_kerf_does_not_know_are_skipped():
     assert [(d.resource_name, list(d.device_ids)) for d in read.containers[0].devices] == [("r", ["d"])]
 
 
-def test_the_services_stand_under_the_kubelets_names():
+def test_the_services_have_the_kubelets_names():
     assert sorted(dp.DESCRIPTOR.services_by_name["DevicePlugin"].methods_by_name) == [
         "Allocate",
         "GetDevicePluginOptions",
