@@ -8,10 +8,11 @@ from typing import Any
 
 from kerf.values.accounts import TenantAccount
 from kerf.vendors.registry import NAMES
+from kerf.views.tenants import ClassLine, account_json, class_json
 from kerf.wire.accounts import shrunk
 from kerf.wire.json import Json, at
 from kerf.wire.quota import KIND, with_defaults
-from kerfctl.quota.tables import book_json, cards_json, print_books, print_cards
+from kerfctl.quota.tables import print_accounts, print_classes
 from kerfctl.quota.tenant_files import read_tenants
 from kerfctl.world import Also, World, read_world
 from scheduler.quota.accounts import TenantActivity, tenant_accounts
@@ -26,9 +27,8 @@ COLUMNS = ("promised", "guaranteed", "limit", "used")
 class QuotaPlan:
     """What would be so, and the writes in their order: the tenants' own objects, then Kueue's."""
 
-    capacity: Capacity
-    shares: Shares
-    books: tuple[TenantAccount, ...]
+    classes: tuple[ClassLine, ...]
+    accounts: tuple[TenantAccount, ...]
     tenants: tuple[Change, ...]
     kueue: tuple[Change, ...]
     notes: tuple[str, ...]
@@ -64,13 +64,18 @@ def make_plan(files: Mapping[str, Json], world: World, *, prune: bool) -> QuotaP
             f"tenant {name} is in the cluster and not in the files: it stays (--prune deletes it)" for name in others
         ]
     return QuotaPlan(
-        capacity=capacity,
-        shares=shares,
-        books=tenant_accounts(shares, capacity, activity, enforced=world.enforced),
+        classes=tuple(class_lines(capacity, shares)),
+        accounts=tenant_accounts(shares, capacity, activity, enforced=world.enforced),
         tenants=(*tenant_changes(files, live), *(_deletion(name, item) for name, item in others.items() if prune)),
         kueue=changes(wanted, world.managed or ()),
         notes=(*world.notes, *notes),
     )
+
+
+def class_lines(capacity: Capacity, shares: Shares) -> Iterable[ClassLine]:
+    """Every class of cards with what is left of it."""
+    rest = dict(shares.rest)
+    return (ClassLine(key, gives.cards, gives.total, rest.get(key, gives.total)) for key, gives in capacity.items())
 
 
 def tenant_changes(files: Mapping[str, Json], live: Mapping[str, Json]) -> Iterable[Change]:
@@ -91,21 +96,21 @@ def tenant_changes(files: Mapping[str, Json], live: Mapping[str, Json]) -> Itera
 
 def print_plan(plan: QuotaPlan) -> None:
     """Tables, and a line for everything that is not as the files say."""
-    print_books(plan.books, COLUMNS, "Tenants")
-    print_cards(plan.capacity, plan.shares)
-    for book in plan.books:
-        for sentence in book.problems:
-            print(f"✗ {book.name}: {sentence}")
-        for sentence in shrunk(book):
-            print(f"! {book.name}: {sentence}: all promises together exceed the cards")
+    print_accounts(plan.accounts, COLUMNS, "Tenants")
+    print_classes(plan.classes)
+    for account in plan.accounts:
+        for sentence in account.problems:
+            print(f"✗ {account.name}: {sentence}")
+        for sentence in shrunk(account):
+            print(f"! {account.name}: {sentence}: all promises together exceed the cards")
     for note in plan.notes:
         print(f"! {note}")
 
 
 def _as_json(plan: QuotaPlan) -> dict[str, Any]:
     return {
-        "tenants": [book_json(book) for book in plan.books],
-        "cards": cards_json(plan.capacity, plan.shares),
+        "tenants": [account_json(account) for account in plan.accounts],
+        "cards": [class_json(line) for line in plan.classes],
         "changes": [_change_json(change) for change in (*plan.tenants, *plan.kueue)],
         "notes": list(plan.notes),
     }

@@ -8,11 +8,12 @@ from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.quota import DIMENSIONS, NOTHING, Amount, Bound
 from kerf.values.units import show
 from kerf.vendors.registry import NAMES
+from kerf.views.tenants import account_json
 from kerf.wire import kueue
 from kerf.wire.accounts import parse_account, shrunk
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
-from kerfctl.quota.tables import UNITS, amount_text, book_json, print_books
+from kerfctl.quota.tables import UNITS, amount_text, print_accounts
 from kerfctl.world import Also, World, read_world
 from scheduler.kueue.activity import activity_by_tenant
 from scheduler.quota.accounts import tenant_accounts
@@ -29,17 +30,17 @@ def run_status(args: argparse.Namespace) -> int:
     seen = world.held_to(items.values()).seen()
     limits = seen.store.desk.limits()
     activity = activity_by_tenant(seen.store.desk, world.workloads if world.kueue else None)
-    books = tenant_accounts(limits.shares, limits.capacity, activity, enforced=world.enforced)
+    accounts = tenant_accounts(limits.shares, limits.capacity, activity, enforced=world.enforced)
     live = world.kube is not None  # snapshots hold no status
-    stale = {book.name: list(staleness(items[book.name], book)) if live else [] for book in books}
-    amiss = queue_problems(world, books)
+    stale = {account.name: list(staleness(items[account.name], account)) if live else [] for account in accounts}
+    amiss = queue_problems(world, accounts)
     if args.json:
-        tenants = [{**book_json(book), "stale": stale[book.name]} for book in books]
+        tenants = [{**account_json(account), "stale": stale[account.name]} for account in accounts]
         unreadable = [{"name": name, "problems": [sentence]} for name, sentence in sorted(seen.unreadable.items())]
         print(json.dumps({"tenants": [*tenants, *unreadable], "kueue": amiss, "notes": list(world.notes)}, indent=2))
         return 0
-    print_books(books, WITH_KUEUE if world.kueue else COLUMNS, "Tenants")
-    for line in (*_sentences(books, seen.unreadable), *_drifts(books)):
+    print_accounts(accounts, WITH_KUEUE if world.kueue else COLUMNS, "Tenants")
+    for line in (*_sentences(accounts, seen.unreadable), *_drifts(accounts)):
         print(line)
     for name, sentences in stale.items():
         for sentence in sentences:
@@ -51,7 +52,7 @@ def run_status(args: argparse.Namespace) -> int:
     return 0
 
 
-def staleness(item: Json, book: TenantAccount) -> Iterable[str]:
+def staleness(item: Json, account: TenantAccount) -> Iterable[str]:
     """Where the object's own status differs from what was counted now: its controller is late, or not running."""
     status = at(item, "status")
     if not status:
@@ -64,7 +65,7 @@ def staleness(item: Json, book: TenantAccount) -> Iterable[str]:
         written = {entry.slug: entry for entry in parse_account(item).classes}
     except WireError:
         return
-    for entry in book.classes:
+    for entry in account.classes:
         said = written.pop(entry.slug, None)
         if said is None:
             yield f"its status does not know {entry.model}"
@@ -74,50 +75,50 @@ def staleness(item: Json, book: TenantAccount) -> Iterable[str]:
         yield f"its status still has {gone.model}"
 
 
-def queue_problems(world: World, books: tuple[TenantAccount, ...]) -> list[str]:
+def queue_problems(world: World, accounts: tuple[TenantAccount, ...]) -> list[str]:
     """Queues that Kueue does not use, and queues whose own status says other numbers than their workloads."""
     queues = {str(q["metadata"]["name"]): q for q in world.managed or () if q["kind"] == "ClusterQueue"}
     found = []
-    for book in books:
-        queue = queues.get(book.name)
-        if not world.kueue or world.managed is None or not book.classes:
+    for account in accounts:
+        queue = queues.get(account.name)
+        if not world.kueue or world.managed is None or not account.classes:
             continue
         if queue is None:
-            found.append(f"tenant {book.name} has no ClusterQueue: apply it, or let the controller do so")
+            found.append(f"tenant {account.name} has no ClusterQueue: apply it, or let the controller do so")
             continue
         active = at(kueue.conditions_of(queue), "Active")
         if active.get("status") == "False":
-            found.append(f"ClusterQueue {book.name} is not active: {active.get('message', '')}")
-        found += _unlike_workloads(queue, book)
+            found.append(f"ClusterQueue {account.name} is not active: {active.get('message', '')}")
+        found += _unlike_workloads(queue, account)
     return found
 
 
-def _unlike_workloads(queue: Json, book: TenantAccount) -> Iterable[str]:
+def _unlike_workloads(queue: Json, account: TenantAccount) -> Iterable[str]:
     reported = kueue.parse_flavor_usage(at(queue, "status"), "flavorsReservation", NAMES)
-    for entry in book.classes:
+    for entry in account.classes:
         said, reserved = reported.get(entry.slug, (NOTHING, NOTHING))[0], entry.reserved or NOTHING
         if said != reserved:
             yield (
-                f"ClusterQueue {book.name} says {amount_text(said)} of {entry.slug}, its workloads reserve "
+                f"ClusterQueue {account.name} says {amount_text(said)} of {entry.slug}, its workloads reserve "
                 f"{amount_text(reserved)}: Kueue's status lags a second or two; longer is a fault"
             )
 
 
-def _sentences(books: tuple[TenantAccount, ...], unreadable: Mapping[str, str]) -> Iterable[str]:
-    for book in books:
-        yield from (f"✗ {book.name}: {sentence}" for sentence in book.problems)
-        yield from (f"! {book.name}: {text}: all promises together exceed the cards" for text in shrunk(book))
-        yield from (f"… {sentence}" for sentence in book.waiting)
+def _sentences(accounts: tuple[TenantAccount, ...], unreadable: Mapping[str, str]) -> Iterable[str]:
+    for account in accounts:
+        yield from (f"✗ {account.name}: {sentence}" for sentence in account.problems)
+        yield from (f"! {account.name}: {text}: all promises together exceed the cards" for text in shrunk(account))
+        yield from (f"… {sentence}" for sentence in account.waiting)
     yield from (f"✗ {name}: {sentence}" for name, sentence in sorted(unreadable.items()))
 
 
-def _drifts(books: tuple[TenantAccount, ...]) -> Iterable[str]:
-    for book in books:
-        for entry in book.classes:
+def _drifts(accounts: tuple[TenantAccount, ...]) -> Iterable[str]:
+    for account in accounts:
+        for entry in account.classes:
             if entry.drift:
                 yield (
-                    f"✗ {book.name}: Kueue's books and the grants differ by {amount_text(entry.drift)} of {entry.slug} "
-                    "(more than 0: admitted and not held; less: held and not admitted)"
+                    f"✗ {account.name}: Kueue's use and the grants differ by {amount_text(entry.drift)} of {entry.slug}"
+                    " (more than 0: admitted and not held; less: held and not admitted)"
                 )
 
 
