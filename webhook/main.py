@@ -20,11 +20,13 @@ from kerf.kube.errors import KubeError
 from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
 from kerf.values.policy import QuotaEngine, SchedulingPolicy
+from kerf.values.vendor import words_of
+from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from webhook.core.certificates import Lifetimes
 from webhook.core.settings import Settings
 from webhook.server.app import Limits, Service
-from webhook.server.keeper import Keeper, Places
+from webhook.server.keeper import CertificateTargets, Keeper
 from webhook.server.rules import Rules
 from webhook.server.tenants import TenantFollower
 
@@ -130,6 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _settings(flags: Flags) -> Settings:
     return Settings(
+        words_of(VENDORS),
         scheduler_name=flags.scheduler_name,
         runtime_class=flags.runtime_class,
         allowed_schedulers=frozenset(flags.allowed_scheduler),
@@ -148,12 +151,12 @@ def keeper_of(flags: Flags) -> Keeper | None:
         raise WireError("--manage-certs", "", "give --namespace and --webhook-configuration too")
     if min(flags.cert_hours, flags.authority_hours, flags.cert_check_seconds) <= 0:
         raise WireError("--cert-hours, --authority-hours, --cert-check-seconds", "", "write numbers above 0")
-    places = Places(
+    targets = CertificateTargets(
         flags.namespace, flags.cert_secret, flags.service_name, flags.webhook_configuration, flags.cert_host
     )
     spread = SPREAD_ROUNDS * flags.cert_check_seconds
     lifetimes = Lifetimes(flags.cert_hours * 3600, flags.authority_hours * 3600, spread)
-    return Keeper(connect(flags.kubeconfig), places, lifetimes, flags.cert_check_seconds)
+    return Keeper(connect(flags.kubeconfig), targets, lifetimes, flags.cert_check_seconds)
 
 
 async def serve(service: Service, address: tuple[str, int], tls: ssl.SSLContext | None, drain_s: float) -> int:

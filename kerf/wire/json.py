@@ -15,8 +15,8 @@ _EMPTY: Json = {}
 def at(value: object, *path: str) -> Json:
     """The object at a path; an empty one if there is none."""
     for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else _EMPTY
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else _EMPTY
 
 
 def text_at(value: object, *path: str) -> str:

@@ -3,7 +3,7 @@
 The same reading serves webhook, scheduler, device plugin and quota, so all of them count the same number.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Stages, Wishes
@@ -281,6 +281,6 @@ def _csv(annotations: Json, key: str) -> tuple[str, ...]:
 def _items(value: object, where: str) -> Iterator[Json]:
     if value is None:
         return
-    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise WireError(where, value, "write a list of containers")
     yield from value

@@ -152,7 +152,7 @@ def _node(node: dict[str, object]) -> object:
 
 
 def _admit(body: bytes) -> object:
-    return mutate(parse_review(body), Settings())
+    return mutate(parse_review(body), Settings(NAMES))
 
 
 def _owned(text: str) -> object:

@@ -61,7 +61,8 @@ def a_book(*classes: ClassAccount, **changes: Any) -> TenantAccount:
 
 def settings_of(books: Iterable[TenantAccount], engine: QuotaEngine = QuotaEngine.KERF, **changes: Any) -> Settings:
     """Settings that know these tenants."""
-    return Settings(quota=QuotaSettings(engine=engine), tenants=by_namespace(books), **changes)
+    vendors = changes.pop("vendors", NAMES)
+    return Settings(vendors, quota=QuotaSettings(engine=engine), tenants=by_namespace(books), **changes)
 
 
 def a_review(item: dict[str, Any], old: dict[str, Any] | None = None, **changes: Any) -> Review:

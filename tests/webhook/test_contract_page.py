@@ -28,7 +28,7 @@ RESOURCES = {name.removeprefix("nvidia.com/") for name in NAMES[0].all}
 
 
 def create(pod: dict[str, Any]) -> Answer:
-    return mutate(Review("u", "CREATE", "Pod", "default", "joe", pod, {}), Settings())
+    return mutate(Review("u", "CREATE", "Pod", "default", "joe", pod, {}), Settings(NAMES))
 
 
 def stored(pod: dict[str, Any]) -> Any:

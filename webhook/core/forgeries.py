@@ -1,50 +1,41 @@
-"""What only Kerf or HAMi's components write on a pod is taken from nobody else.
+"""What only Kerf or HAMi's components may write on a pod: removed from new pods, restored on live ones.
 
-On a new pod it is stripped; on a live pod a user's change to it is undone. Both are silent to the program that
-sent the pod, apart from a warning: refusing would break tools that copy a running pod's metadata.
+Users get a warning, not a refusal: refusing would break tools that copy a running pod's metadata.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 from kerf.wire.annotations import owned_annotation, owned_label
-from webhook.core.edits import Edits, child, edit_map
-
-Json = Mapping[str, Any]
-_PARTS: tuple[tuple[str, Callable[[str], bool]], ...] = (
-    ("annotations", owned_annotation),
-    ("labels", owned_label),
-)
+from kerf.wire.json import Json, at
+from webhook.core.draft import Draft, changed
 
 
-def strip(pod: Json) -> Edits:
+def strip(draft: Draft) -> Draft:
     """Remove every owned annotation and label of a new pod."""
-    return _restore(pod, {}, "it was removed")
+    return _restore(draft, {}, "it was removed")
 
 
-def revert(new: Json, old: Json) -> Edits:
+def revert(draft: Draft, old: Json) -> Draft:
     """Give every owned annotation and label the value it had before the update."""
-    return _restore(new, old, "your change was undone")
+    return _restore(draft, at(old, "metadata"), "your change was undone")
 
 
-def _restore(pod: Json, before: Json, done: str) -> Edits:
-    edits = Edits()
-    meta = child(pod, "metadata")
-    if not meta:
-        return edits
-    for part, owned in _PARTS:
-        current, wanted = child(meta, part), child(child(before, "metadata"), part)
-        changes: dict[str, Any] = {
-            key: wanted.get(key)
-            for key in sorted({*_matching(current, owned), *_matching(wanted, owned)})
-            if current.get(key) != wanted.get(key) or (key in current and key not in wanted)
-        }
-        edits += Edits(
-            edit_map(("metadata", part), meta.get(part), changes),
-            tuple(f"metadata.{part}[{key[:80]!r}] is written by the scheduler alone; {done}" for key in changes),
-        )
-    return edits
+def _restore(draft: Draft, before: Json, done: str) -> Draft:
+    annotations = _forged(draft.annotations, at(before, "annotations"), owned_annotation)
+    labels = _forged(draft.labels, at(before, "labels"), owned_label)
+    if not annotations and not labels:
+        return draft
+    fields = [f"metadata.annotations[{key[:80]!r}]" for key in annotations]
+    fields += [f"metadata.labels[{key[:80]!r}]" for key in labels]
+    restored = replace(draft, annotations=changed(draft.annotations, annotations), labels=changed(draft.labels, labels))
+    return restored.warn(f"{name} is written by the scheduler alone; {done}" for name in fields)
 
 
-def _matching(values: Json, owned: Callable[[str], bool]) -> Iterator[str]:
-    return (key for key in values if owned(key))
+def _forged(values: Json, before: Json, owned: Callable[[str], bool]) -> Json:
+    """The owned keys whose values differ from those before, with the values before; None where there was none."""
+    return {
+        key: before.get(key)
+        for key in sorted({key for key in (*values, *before) if owned(key)})
+        if values.get(key) != before.get(key) or (key in values and key not in before)
+    }

@@ -2,20 +2,23 @@
 
 from dataclasses import dataclass
 
+from kerf.values.accounts import TenantAccount
 from kerf.values.verdict import Misfit
 from kerf.wire.admission import Answer, Review
 from kerf.wire.errors import WireError
-from webhook.core.edits import Edits
+from kerf.wire.json import Json
+from kerf.wire.resources import parse_pod
+from webhook.core.defaults import fill, refuse_foreign_scheduler, set_runtime_class, set_scheduler
+from webhook.core.draft import Draft, draft_of, patch, read_containers, within
 from webhook.core.forgeries import revert, strip
-from webhook.core.makers import edit_maker
-from webhook.core.pods import normalise, take_out
-from webhook.core.queue import enqueue
-from webhook.core.quota import OverQuota, room_for
+from webhook.core.pod_owners import IMMUTABLE, KINDS, owned_by_template, restore_amounts, same_words, templates_of
+from webhook.core.queue import enqueue, keep_queue
+from webhook.core.quota import OverQuota, never_fits, room_for
 from webhook.core.recent import NOTHING_RECENT, Recent
-from webhook.core.rules import opted_out
+from webhook.core.rules import opted_out, read, refuse_opted_out_cards
 from webhook.core.settings import Settings
-from webhook.core.templates import KINDS
 from webhook.core.tenants import GROUP_KIND, check_tenant
+from webhook.core.totals import select_cards, settle, write_totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,42 +37,128 @@ def mutate(review: Review, settings: Settings) -> Answer:
 def decide(review: Review, settings: Settings, recent: Recent, now: float) -> Decision:
     """Answer one review at `now` (monotonic seconds).
 
-    Looked at are pods, what makes pods from templates, and TenantQuotas; subresources and other kinds pass untouched.
+    The webhook looks at pods, owners of pods, and TenantQuotas. Subresources and other kinds pass untouched.
     """
     recent = recent.at(now)
     if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
         return Decision(Answer(allowed=True), recent)
     try:
-        edits, recent = _edits(review, settings, recent, now)
+        drafts, recent = _drafts(review, settings, recent, now)
     except (WireError, OverQuota) as error:
         return Decision(Answer(allowed=False, message=str(error)), recent)
-    return Decision(Answer(allowed=True, patch=edits.operations, warnings=edits.warnings), recent)
+    warnings = tuple(warning for draft in drafts for warning in draft.warnings)
+    return Decision(Answer(allowed=True, patch=patch(drafts), warnings=warnings), recent)
 
 
-def _edits(review: Review, settings: Settings, recent: Recent, now: float) -> tuple[Edits, Recent]:
+def _drafts(review: Review, settings: Settings, recent: Recent, now: float) -> tuple[list[Draft], Recent]:
+    """What Kerf would store. Raises WireError and OverQuota."""
     kind = (review.group, review.kind)
     if kind == ("", "Pod") and review.operation == "CREATE":
-        return _create_pod(review, settings, recent, now)
+        draft, recent = _create_pod(review, settings, recent, now)
+        return [draft], recent
     if kind == ("", "Pod") and review.user not in settings.trusted:
-        return revert(review.object, review.old), recent
-    if kind in KINDS:
-        return edit_maker(review, settings), recent
+        return [revert(draft_of(review.object), review.old)], recent
+    if kind in KINDS and not owned_by_template(review.object):
+        return (_create_owner if review.operation == "CREATE" else _update_owner)(review, settings), recent
     if kind == GROUP_KIND:
         check_tenant(review, settings.tenants)
-    return Edits(), recent
+    return [], recent
 
 
-def _create_pod(review: Review, settings: Settings, recent: Recent, now: float) -> tuple[Edits, Recent]:
-    pod, tenant = review.object, settings.tenant(review.namespace)
-    stripped = strip(pod)
-    if opted_out(pod, settings, tenant):
-        return stripped + take_out(pod, settings), recent
-    normal = normalise(pod, settings, tenant)
-    edits = stripped + normal.edits
-    if tenant is None or not normal.ask.containers:
-        return edits, recent
-    room = room_for(normal.ask, tenant, normal.cards, recent, now)
+def _create_pod(review: Review, settings: Settings, recent: Recent, now: float) -> tuple[Draft, Recent]:
+    tenant = settings.tenant(review.namespace)
+    draft = _complete(strip(draft_of(review.object)), settings, tenant)
+    if tenant is None or not draft.ask.containers:
+        return draft, recent
+    room = room_for(draft, tenant, recent, now)
     if isinstance(room, Misfit):
         raise OverQuota(room.detail)
-    edits += enqueue(pod, tenant, settings.quota)
-    return edits, recent if review.dry_run else recent.plus(room)
+    return enqueue(draft, tenant, settings.quota), recent if review.dry_run else recent.plus(room)
+
+
+def _create_owner(review: Review, settings: Settings) -> list[Draft]:
+    tenant = settings.tenant(review.namespace)
+    templates = templates_of((review.group, review.kind), review.object)
+    drafts = [_complete_template(template, settings, tenant) for template in templates]
+    owner = draft_of(review.object)
+    if any(draft.ask.containers for draft in drafts):
+        owner = enqueue(owner, tenant, settings.quota)
+    return [*drafts, owner]
+
+
+def _update_owner(review: Review, settings: Settings) -> list[Draft]:
+    kind, tenant = (review.group, review.kind), settings.tenant(review.namespace)
+    owner = keep_queue(draft_of(review.object), review.old, settings.quota)
+    if kind in IMMUTABLE:
+        return [owner]
+    before = {template.path: template for template in templates_of(kind, review.old)}
+    templates = templates_of(kind, review.object)
+    return [owner, *(_update_template(each, before.get(each.path), settings, tenant) for each in templates)]
+
+
+def _update_template(draft: Draft, old: Draft | None, settings: Settings, tenant: TenantAccount | None) -> Draft:
+    """Complete a template only if the update changes what it asks: any other change of Kerf's is a needless rollout."""
+    if old is None:
+        return _complete_template(draft, settings, tenant)
+    if draft.sent == old.sent:
+        return draft
+    with within(draft):
+        read_draft, before = read_containers(draft), _readable(old)
+        if before and same_words(read_draft, before, settings):
+            return draft
+        if before and _same_ask(draft.sent, old.sent, settings):
+            return _keep_template(read_draft, before, settings)
+    return _complete_template(draft, settings, tenant)
+
+
+def _keep_template(draft: Draft, old: Draft, settings: Settings) -> Draft:
+    """Keep what Kerf wrote into a template that asks for the same as before."""
+    draft = restore_amounts(draft, old, settings)
+    if old.scheduler_name == settings.scheduler_name:
+        draft = set_scheduler(draft, settings)
+        return set_runtime_class(draft, settings) if old.runtime_class == settings.runtime_class else draft
+    if old.scheduler_name != draft.scheduler_name:
+        refuse_foreign_scheduler(draft, settings)
+    return draft
+
+
+def _readable(draft: Draft) -> Draft | None:
+    try:
+        return read_containers(draft)
+    except WireError:
+        return None
+
+
+def _same_ask(new: Json, old: Json, settings: Settings) -> bool:
+    """Whether two templates ask for the same. Raises WireError where the new one cannot be read."""
+    ask = parse_pod(new, settings.vendors, settings.defaults)
+    try:
+        before = parse_pod(old, settings.vendors, settings.defaults)
+    except WireError:
+        return False
+    return (ask.containers, ask.selection, ask.wishes) == (before.containers, before.selection, before.wishes)
+
+
+def _complete_template(draft: Draft, settings: Settings, tenant: TenantAccount | None) -> Draft:
+    with within(draft):
+        draft = _complete(draft, settings, tenant)
+    if tenant and (misfit := never_fits(draft, tenant)):
+        raise OverQuota(f"{draft.where}: {misfit.detail}")
+    return draft
+
+
+def _complete(draft: Draft, settings: Settings, tenant: TenantAccount | None) -> Draft:
+    """Every rule and default, in order. Fields in errors are named from the pod on. Raises WireError.
+
+    A step that decides what is asked belongs before `mentioned`, a step that depends on what is asked behind `read`.
+    """
+    draft = read_containers(draft)
+    if opted_out(draft, settings, tenant):
+        refuse_opted_out_cards(draft, settings)
+    elif draft.mentioned(settings.resources):
+        draft = read(draft, settings)
+    if draft.ask.containers:
+        draft = select_cards(draft, settings, tenant)
+        draft = set_runtime_class(set_scheduler(draft, settings), settings)
+        draft = fill(settle(draft, settings), settings)
+    return write_totals(draft, settings)

@@ -4,15 +4,13 @@ The scheduler is the arbiter: it counts under its lock, whatever passed here. Th
 user, or the controller that makes the pod, reads it.
 """
 
-from collections.abc import Mapping
-
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.ask import PodAsk
 from kerf.values.overdrawn import beyond, overdrawn
 from kerf.values.quota import NOTHING, Amount, CardClass, a_card_of, usage_of_ask
 from kerf.values.verdict import Misfit
-from webhook.core.classes import Cards
-from webhook.core.recent import Admission, Recent
+from webhook.core.draft import Draft
+from webhook.core.recent import Recent, RecentReview
 
 HOLDS = "holds or waits for"
 
@@ -21,35 +19,33 @@ class OverQuota(ValueError):
     """A tenant has no room; the message is the sentence for the user."""
 
 
-def never_fits(ask: PodAsk, tenant: TenantAccount, cards: Mapping[str, Cards]) -> Misfit | None:
+def never_fits(draft: Draft, tenant: TenantAccount) -> Misfit | None:
     """Why a pod could not be admitted if its tenant held nothing; None where it could, or where others decide."""
     if not tenant.enforced:
         return None
-    for vendor, found in cards.items():
-        broken = [_beyond(entry, _asked(ask, entry, vendor), tenant.name) for entry in found.classes]
+    for vendor, found in draft.cards.items():
+        broken = [_beyond(entry, _asked(draft.ask, entry, vendor), tenant.name) for entry in found.classes]
         if broken and all(broken):
             return broken[0]
     return None
 
 
-def room_for(
-    ask: PodAsk, tenant: TenantAccount, cards: Mapping[str, Cards], recent: Recent, now: float
-) -> tuple[Admission, ...] | Misfit:
+def room_for(draft: Draft, tenant: TenantAccount, recent: Recent, now: float) -> tuple[RecentReview, ...] | Misfit:
     """What to remember of a pod that is admitted now, or why its tenant has no room for it."""
     if not tenant.enforced:
         return ()
-    if misfit := never_fits(ask, tenant, cards):
+    if misfit := never_fits(draft, tenant):
         return misfit
     admitted = []
-    for vendor, found in cards.items():
+    for vendor, found in draft.cards.items():
         refused: Misfit | None = None
         for entry in found.classes:
-            asked = _asked(ask, entry, vendor)
+            asked = _asked(draft.ask, entry, vendor)
             said = entry.used + entry.pending
             held = recent.held(tenant.name, entry.slug, said)
             broken = entry.limit.first_broken(held, asked)
             if broken is None:
-                admitted.append(Admission(tenant.name, entry.slug, asked, said, now))
+                admitted.append(RecentReview(tenant.name, entry.slug, asked, said, now))
                 break
             refused = refused or overdrawn(tenant.name, entry.model, (entry.limit, held, asked), broken, holds=HOLDS)
         else:

@@ -9,7 +9,7 @@ SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class RecentReview:
     """One admitted pod's part of one class of a tenant's cards.
 
     `before` is what the books said was held and waited for when it was admitted; `at` is monotonic seconds.
@@ -26,13 +26,13 @@ class Admission:
 class Recent:
     """Admissions of the last few seconds, the oldest first."""
 
-    entries: tuple[Admission, ...] = ()
+    entries: tuple[RecentReview, ...] = ()
 
     def at(self, now: float) -> "Recent":
         """Those that still count."""
         return Recent(tuple(entry for entry in self.entries if now - entry.at < SECONDS))
 
-    def plus(self, entries: tuple[Admission, ...]) -> "Recent":
+    def plus(self, entries: tuple[RecentReview, ...]) -> "Recent":
         """With these, the newest."""
         return Recent(self.entries + entries)
 

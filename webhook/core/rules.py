@@ -1,92 +1,67 @@
 """Rules: what a pod that asks for cards may not say, each refusal with the field, the value and the fix."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 from kerf.values.accounts import TenantAccount
-from kerf.values.ask import PodAsk
-from kerf.values.vendor import ResourceNames
 from kerf.wire.errors import WireError
+from kerf.wire.json import at
 from kerf.wire.policy import parse_card_policies, parse_node_policy
-from kerf.wire.resources import CARD_POLICY, NODE_POLICY, containers_of, parse_pod
-from webhook.core.edits import child
+from kerf.wire.resources import CARD_POLICY, NODE_POLICY, parse_pod_by_container
+from webhook.core.draft import Draft
 from webhook.core.settings import Settings
 
-Json = Mapping[str, Any]
-
-
 OPT_OUT = ("kerf.dev/webhook", "hami.io/webhook")
-"""Labels whose value "ignore" keeps defaults, rules and the scheduler's name off a pod; forgeries still go.
+"""Labels that with the value "ignore" exempt a pod from defaults, rules and the scheduler's name, not from `strip`.
 
-In a tenant's namespace they do so only for pods that name another scheduler, or opting out would lead past the quota.
+In a tenant's namespace they exempt only pods that name another scheduler; otherwise opting out would evade the quota.
 """
-DEFAULT_SCHEDULERS = frozenset({"", "default-scheduler"})
 
 
-def mentioned_card(spec: Json, vendors: tuple[ResourceNames, ...]) -> str:
-    """A vendor's resource that any part of the spec names, however malformed its amount; "" if none is."""
-    words = {name for names in vendors for name in names.all}
-    holders = [spec, *(container for container, _ in containers_of(spec))]
-    return next((name for holder in holders for name in sorted(words & _amounts(holder).keys())), "")
-
-
-def read_ask(pod: Json, settings: Settings) -> PodAsk:
-    """The pod's ask, as the scheduler will read it, with every rule applied. Raises WireError."""
-    spec = child(pod, "spec")
-    _no_pod_level_cards(spec, settings.vendors)
-    ask = parse_pod(pod, settings.vendors, settings.defaults)
-    if not ask.containers:
-        return ask
-    if ask.wishes.node_policy is not None:
-        parse_node_policy(ask.wishes.node_policy, f"metadata.annotations[{NODE_POLICY}]")
-    if ask.wishes.card_policies:
-        parse_card_policies(",".join(ask.wishes.card_policies), f"metadata.annotations[{CARD_POLICY}]")
-    _no_preset_node(spec)
-    return ask
-
-
-def refuse_foreign_scheduler(spec: Json, settings: Settings) -> None:
-    """Only Kerf's scheduler divides cards: elsewhere the pod is bound without a grant and never starts."""
-    scheduler = str(spec.get("schedulerName") or "")
-    if scheduler not in {*DEFAULT_SCHEDULERS, settings.scheduler_name, *settings.allowed_schedulers}:
-        raise WireError(
-            "spec.schedulerName", scheduler[:63], f"it cannot divide cards: drop it, or write {settings.scheduler_name}"
-        )
-
-
-def opted_out(pod: Json, settings: Settings, tenant: TenantAccount | None) -> bool:
-    """Whether a pod, or the template of pods, is left as it is."""
-    labels = child(child(pod, "metadata"), "labels")
-    if tenant is not None and child(pod, "spec").get("schedulerName") == settings.scheduler_name:
+def opted_out(draft: Draft, settings: Settings, tenant: TenantAccount | None) -> bool:
+    """Whether a pod or a template is left as it is."""
+    if tenant is not None and draft.scheduler_name == settings.scheduler_name:
         return False
-    return any(labels.get(label) == "ignore" for label in OPT_OUT)
+    return any(draft.labels.get(label) == "ignore" for label in OPT_OUT)
 
 
-def refuse_opted_out_cards(spec: Json, settings: Settings) -> None:
+def refuse_opted_out_cards(draft: Draft, settings: Settings) -> None:
     """Another scheduler gives no grant: the pod could never start, and would hold slots that others were granted."""
-    name = mentioned_card(spec, settings.vendors)
+    name = draft.mentioned(settings.resources)
     if settings.opted_out_cards or not name:
         return
-    if spec.get("schedulerName") == settings.scheduler_name:
-        _no_preset_node(spec)
+    if draft.scheduler_name == settings.scheduler_name:
+        _refuse_preset_node(draft)
         return
     fix = f"drop the label, or {name}, or write spec.schedulerName: {settings.scheduler_name}; no other gives a card"
     raise WireError(f"metadata.labels[{' or '.join(OPT_OUT)}]", "ignore", fix)
 
 
-def _no_preset_node(spec: Json) -> None:
-    if node := spec.get("nodeName"):
+def read(draft: Draft, settings: Settings) -> Draft:
+    """Read what a pod and each of its containers ask, as the scheduler will, and apply every rule. Raises WireError."""
+    _refuse_pod_level_cards(draft, settings)
+    ask, by_container = parse_pod_by_container(draft.stored(), settings.vendors, settings.defaults)
+    if not ask.containers:
+        return draft
+    if ask.wishes.node_policy is not None:
+        parse_node_policy(ask.wishes.node_policy, f"metadata.annotations[{NODE_POLICY}]")
+    if ask.wishes.card_policies:
+        parse_card_policies(",".join(ask.wishes.card_policies), f"metadata.annotations[{CARD_POLICY}]")
+    _refuse_preset_node(draft)
+    containers = [
+        replace(container, asks=asks) if asks else container
+        for container, asks in zip(draft.containers, by_container, strict=True)
+    ]
+    return replace(draft, ask=ask, containers=tuple(containers))
+
+
+def _refuse_preset_node(draft: Draft) -> None:
+    if node := draft.spec.get("nodeName"):
         fix = "drop it, it bypasses the scheduler that divides the cards; select the node by kubernetes.io/hostname"
         raise WireError("spec.nodeName", node, fix)
 
 
-def _no_pod_level_cards(spec: Json, vendors: tuple[ResourceNames, ...]) -> None:
-    amounts = _amounts(spec)
-    for name in (name for names in vendors for name in names.all):
-        if name in amounts:
-            raise WireError(f"spec.resources.limits[{name}]", amounts[name], "write it on the container that uses it")
-
-
-def _amounts(holder: Json) -> Json:
-    resources = child(holder, "resources")
-    return {**child(resources, "requests"), **child(resources, "limits")}
+def _refuse_pod_level_cards(draft: Draft, settings: Settings) -> None:
+    whole = at(draft.spec, "resources")
+    amounts = {**at(whole, "requests"), **at(whole, "limits")}
+    for name in (name for names in settings.vendors for name in names.all if name in amounts):
+        raise WireError(f"spec.resources.limits[{name}]", amounts[name], "write it on the container that uses it")

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from kerf.values.accounts import TenantAccount
 from kerf.values.policy import Defaults, QuotaEngine, QuotaSettings
 from kerf.values.vendor import ResourceNames
-from kerf.vendors.registry import NAMES
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings of the rules; a changed policy or another state of the tenants makes a new value."""
+    """Settings of the rules. A changed policy, or a change among the tenants, makes a new value."""
 
-    vendors: tuple[ResourceNames, ...] = NAMES
+    vendors: tuple[ResourceNames, ...]
+    """Every vendor's words in the pod contract."""
     defaults: Defaults = field(default_factory=Defaults)
     scheduler_name: str = "kerf-scheduler"
     runtime_class: str = ""
@@ -26,17 +26,25 @@ class Settings:
     """Users who may change on a live pod what only Kerf or HAMi's components write."""
     quota: QuotaSettings = field(default_factory=QuotaSettings)
     tenants: Mapping[str, TenantAccount] = field(default_factory=dict)
-    """The tenants' books by namespace."""
+    """The tenants' accounts by namespace."""
+    by_vendor: Mapping[str, ResourceNames] = field(init=False)
+    """The same words by the vendor's name."""
+    resources: frozenset[str] = field(init=False)
+    """Every resource in which users ask for cards."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_vendor", {names.vendor: names for names in self.vendors})
+        object.__setattr__(self, "resources", frozenset(name for names in self.vendors for name in names.all))
 
     def tenant(self, namespace: str) -> TenantAccount | None:
-        """The tenant of a namespace; nobody where quota is off."""
+        """The tenant of a namespace; None where there is none or quota is off."""
         return None if self.quota.engine is QuotaEngine.OFF else self.tenants.get(namespace)
 
 
-def by_namespace(books: Iterable[TenantAccount]) -> dict[str, TenantAccount]:
-    """Tenants by namespace. Of two that name one namespace the first by name has it, as the scheduler sees it."""
+def by_namespace(accounts: Iterable[TenantAccount]) -> dict[str, TenantAccount]:
+    """Tenants by namespace. If two claim one namespace, the first by name has it, as in the scheduler."""
     found: dict[str, TenantAccount] = {}
-    for book in sorted(books, key=lambda book: book.name):
-        for namespace in book.namespaces:
-            found.setdefault(namespace, book)
+    for account in sorted(accounts, key=lambda account: account.name):
+        for namespace in account.namespaces:
+            found.setdefault(namespace, account)
     return found

@@ -22,7 +22,7 @@ RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class CertificateTargets:
     """Where certificates are kept and trusted, and the names they are for."""
 
     namespace: str
@@ -50,10 +50,15 @@ class Keeper:
     """
 
     def __init__(
-        self, kube: Kube, places: Places, lifetimes: Lifetimes, every_s: float, clock: Callable[[], float] = time.time
+        self,
+        kube: Kube,
+        targets: CertificateTargets,
+        lifetimes: Lifetimes,
+        every_s: float,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._kube = kube
-        self._places = places
+        self._targets = targets
         self._lifetimes = lifetimes
         self._every_s = every_s
         self._clock = clock
@@ -102,11 +107,11 @@ class Keeper:
         secret, stored = self._read()
         material = stored or self._material
         problem = self._serve_trusted(material) if stored and material else ""
-        scene = Scene(frozenset(self._places.hosts), injected=bool(stored) and not problem, stored=stored is not None)
+        scene = Scene(frozenset(self._targets.hosts), injected=bool(stored) and not problem, stored=stored is not None)
         step = decide(material.held() if material else None, self._clock(), self._lifetimes, scene)
         if step is Step.KEEP:
             return problem
-        fresh = take(step, material, self._lifetimes, self._places.hosts)
+        fresh = take(step, material, self._lifetimes, self._targets.hosts)
         try:
             self._write(secret, fresh)
         except Conflict:
@@ -116,7 +121,9 @@ class Keeper:
 
     def _serve_trusted(self, material: Material) -> str:
         """Inject the bundle, serve the certificate; what could not be injected."""
-        problem = "; ".join(filter(None, [self._inject(name, material.bundle) for name in self._places.configurations]))
+        problem = "; ".join(
+            filter(None, [self._inject(name, material.bundle) for name in self._targets.configurations])
+        )
         if material != self._material:
             self.tls.adopt(material.served)
             self._material = material
@@ -145,25 +152,25 @@ class Keeper:
     def _read(self) -> tuple[Json | None, Material | None]:
         """The Secret as it is, and what it holds if that can be used."""
         try:
-            secret = self._kube.get(f"{self._places.secrets}/{self._places.secret}")
+            secret = self._kube.get(f"{self._targets.secrets}/{self._targets.secret}")
         except NotFound:
             return None, None
         if is_foreign(secret):
             fix = "somebody else keeps it: drop --manage-certs, or name another --cert-secret"
-            raise WireError(f"Secret {self._places.namespace}/{self._places.secret}", "no ca.key", fix)
+            raise WireError(f"Secret {self._targets.namespace}/{self._targets.secret}", "no ca.key", fix)
         try:
             return secret, parse_secret(secret)
         except WireError as error:
-            log.warning("the Secret %s is written anew: %s", self._places.secret, error)
+            log.warning("the Secret %s is written anew: %s", self._targets.secret, error)
             return secret, None
 
     def _write(self, secret: Json | None, material: Material) -> None:
         """Raises Conflict when another replica was quicker."""
         data = render_data(material)
         if secret is not None:
-            self._kube.replace(f"{self._places.secrets}/{self._places.secret}", {**secret, "data": data})
+            self._kube.replace(f"{self._targets.secrets}/{self._targets.secret}", {**secret, "data": data})
             return
-        meta = {"name": self._places.secret, "namespace": self._places.namespace}
+        meta = {"name": self._targets.secret, "namespace": self._targets.namespace}
         labels = {"app.kubernetes.io/name": "kerf", "app.kubernetes.io/component": "webhook"}
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": {**meta, "labels": labels}, "type": "Opaque"}
-        self._kube.create(self._places.secrets, {**body, "data": data})
+        self._kube.create(self._targets.secrets, {**body, "data": data})

@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerf.values.quota import NOTHING, Amount
-from webhook.core.recent import NOTHING_RECENT, SECONDS, Admission, Recent
+from webhook.core.recent import NOTHING_RECENT, SECONDS, Recent, RecentReview
 
 
-def admitted(mib: int, at: float, before: int = 0, tenant: str = "a", slug: str = "h100") -> Admission:
-    return Admission(tenant, slug, Amount(mib), Amount(before), at)
+def admitted(mib: int, at: float, before: int = 0, tenant: str = "a", slug: str = "h100") -> RecentReview:
+    return RecentReview(tenant, slug, Amount(mib), Amount(before), at)
 
 
 def test_admissions_add_up_while_the_books_do_not_show_them() -> None:

@@ -12,12 +12,12 @@ from kerf.http.pki import Authority, Certificate
 from kerf.kube.errors import Forbidden, KubeError
 from kerf.testing.fake_kube import FakeKube
 from webhook.core.certificates import Lifetimes
-from webhook.server.keeper import CONFIGURATIONS, Keeper, Places
+from webhook.server.keeper import CONFIGURATIONS, CertificateTargets, Keeper
 from webhook.server.material import parse_secret, render_data
 
 SECRETS = "/api/v1/namespaces/kerf/secrets"
 SECRET, CONFIGURATION = f"{SECRETS}/kerf-webhook-cert", f"{CONFIGURATIONS}/kerf"
-PLACES = Places("kerf", "kerf-webhook-cert", "kerf-webhook", ("kerf",))
+PLACES = CertificateTargets("kerf", "kerf-webhook-cert", "kerf-webhook", ("kerf",))
 DAY = 86_400.0
 
 
@@ -49,7 +49,7 @@ class Clock:
         return self.now
 
 
-def a_keeper(kube: FakeKube, places: Places = PLACES, **lives: float) -> tuple[Keeper, Clock]:
+def a_keeper(kube: FakeKube, places: CertificateTargets = PLACES, **lives: float) -> tuple[Keeper, Clock]:
     clock = Clock()
     return Keeper(kube, places, Lifetimes(**lives), 60.0, clock), clock
 
@@ -165,7 +165,7 @@ def test_a_secret_that_cert_manager_keeps_is_left_alone() -> None:
 
 def test_it_is_unready_until_every_configuration_carries_the_bundle() -> None:
     kube = FakeKube(a_configuration())
-    keeper, _ = a_keeper(kube, Places("kerf", "kerf-webhook-cert", "kerf-webhook", ("kerf", "late")))
+    keeper, _ = a_keeper(kube, CertificateTargets("kerf", "kerf-webhook-cert", "kerf-webhook", ("kerf", "late")))
 
     assert not keeper.look()
     assert keeper.obstacle() == "certificates: there is no MutatingWebhookConfiguration 'late'"

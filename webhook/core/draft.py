@@ -1,0 +1,241 @@
+"""A draft: an object under review as Kerf would store it. Steps take a draft and return another, or raise WireError.
+
+The object is read once, into values. No step writes JSON: `patch` compares at the end what was sent with what the
+last draft would store.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from operator import is_
+from typing import Any
+
+from kerf.values.accounts import ClassAccount
+from kerf.values.ask import ContainerAsk, PodAsk, Stage
+from kerf.values.units import parse_quantity
+from kerf.wire.admission import PatchOp, pointer
+from kerf.wire.errors import WireError
+from kerf.wire.json import Json, at
+from kerf.wire.resources import containers_of, resources_field
+
+Path = tuple[str | int, ...]
+NO_ASK = PodAsk("", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """The cards of one vendor that a tenant's pod may get, with `smallest_mib` 0 while none is known."""
+
+    tenant: str
+    classes: tuple[ClassAccount, ...] = ()
+
+    @property
+    def smallest_mib(self) -> int:
+        """MiB of the smallest card. Percentages are counted against it."""
+        return min((entry.smallest_mib for entry in self.classes), default=0)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Every size of card in MiB, ascending."""
+        return tuple(sorted({size for entry in self.classes for size in (entry.smallest_mib, entry.largest_mib)}))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models, each once."""
+        return tuple(dict.fromkeys(entry.model for entry in self.classes))
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container of a draft. `limits`, `requests` and `env` are what Kerf would store."""
+
+    sent: Json
+    part: str
+    """`containers` or `initContainers`."""
+    stage: Stage
+    amounts: Json
+    """Limits and requests as they were sent; where both name a resource, the limit."""
+    limits: Json
+    requests: Json
+    env: tuple[Any, ...]
+    asks: tuple[ContainerAsk, ...] = ()
+    """What the container asks, at most one ask for each vendor."""
+
+    @property
+    def name(self) -> str:
+        """The container's name."""
+        return str(self.sent.get("name", ""))
+
+    @property
+    def limits_field(self) -> str:
+        """The path of the limits as people write it, from the pod on."""
+        return resources_field(self.sent, self.stage)
+
+    def with_amounts(self, wanted: Json) -> "Container":
+        """The container with these amounts as limits and requests; None removes a resource.
+
+        "8k" and 8000 are one amount: what already says the same stays as the user wrote it.
+        """
+        limits, requests = (
+            changed(held, {k: v for k, v in wanted.items() if v is None or not same_amount(held.get(k, ""), v)})
+            for held in (self.limits, self.requests)
+        )
+        if limits is self.limits and requests is self.requests:
+            return self
+        return replace(self, limits=limits, requests=requests)
+
+    def env_value(self, name: str) -> str | None:
+        """The value of an environment variable; None where there is no such variable."""
+        found = (entry for entry in self.env if isinstance(entry, Mapping) and entry.get("name") == name)
+        return next((str(entry.get("value")) for entry in found), None)
+
+    def with_env(self, name: str, value: str) -> "Container":
+        """The container with this environment variable, in place of a variable of the same name."""
+        entry = {"name": name, "value": value}
+        env = tuple(entry if isinstance(other, Mapping) and other.get("name") == name else other for other in self.env)
+        return replace(self, env=env if entry in env else (*env, entry))
+
+    def stored(self) -> Json:
+        """The container as Kerf would store it."""
+        stored = _with_parts(self.sent, "resources", limits=self.limits, requests=self.requests)
+        return {**stored, "env": list(self.env)} if self.env != _items(self.sent.get("env")) else stored
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An object under review: a pod, an object that makes pods, or a template at a path of such an object.
+
+    `containers` are those of a pod or a template once `read_containers` has read them. `ask` and `cards` are known
+    once the rules have read the pod.
+    """
+
+    sent: Json
+    path: Path
+    where: str
+    """The path as people write it."""
+    spec: Json
+    """The `spec` as it was sent."""
+    annotations: Json
+    labels: Json
+    scheduler_name: Any = None
+    runtime_class: Any = None
+    containers: tuple[Container, ...] = ()
+    ask: PodAsk = NO_ASK
+    cards: Mapping[str, Cards] = field(default_factory=dict)
+    """By vendor, the cards of the tenant that may serve the pod; empty in a namespace without a tenant."""
+    warnings: tuple[str, ...] = ()
+
+    def warn(self, warnings: Iterable[str]) -> "Draft":
+        """The draft with further sentences for the user, each of which begins with a field."""
+        prefix = f"{self.where}." if self.where else ""
+        more = tuple(prefix + warning for warning in warnings)
+        return replace(self, warnings=self.warnings + more) if more else self
+
+    def with_containers(self, containers: Iterable[Container]) -> "Draft":
+        """The draft with these containers; the very same draft if none of them changed."""
+        found = tuple(containers)
+        return self if all(map(is_, found, self.containers)) else replace(self, containers=found)
+
+    def mentioned(self, resources: frozenset[str]) -> str:
+        """The first of these resources that the pod or a container names, whatever the amount; "" for none."""
+        whole = at(self.spec, "resources")
+        holders = ({**at(whole, "requests"), **at(whole, "limits")}, *(each.amounts for each in self.containers))
+        return next((min(found) for amounts in holders if (found := resources & amounts.keys())), "")
+
+    def stored(self) -> Json:
+        """The object as Kerf would store it. What no step changed is the very value that was sent."""
+        stored = _with_parts(self.sent, "metadata", annotations=self.annotations, labels=self.labels)
+        fields = {"schedulerName": self.scheduler_name, "runtimeClassName": self.runtime_class}
+        changes = {key: value for key, value in fields.items() if value is not self.spec.get(key)}
+        containers = [(each, each.stored()) for each in self.containers]
+        for part in {each.part for each, container in containers if container is not each.sent}:
+            changes[part] = [container for each, container in containers if each.part == part]
+        return {**stored, "spec": {**self.spec, **changes}} if changes else stored
+
+
+def draft_of(sent: Json, path: Path = (), where: str = "") -> Draft:
+    """An object, without its containers: in objects of other kinds, and in live pods, they are of no concern."""
+    meta, spec = at(sent, "metadata"), at(sent, "spec")
+    return Draft(
+        sent,
+        path,
+        where,
+        spec,
+        annotations=at(meta, "annotations"),
+        labels=at(meta, "labels"),
+        scheduler_name=spec.get("schedulerName"),
+        runtime_class=spec.get("runtimeClassName"),
+    )
+
+
+def read_containers(draft: Draft) -> Draft:
+    """The draft with its containers, in start order. Raises WireError."""
+    return replace(draft, containers=tuple(_container(sent, stage) for sent, stage in containers_of(draft.spec)))
+
+
+def _container(sent: Json, stage: Stage) -> Container:
+    resources = at(sent, "resources")
+    limits, requests = at(resources, "limits"), at(resources, "requests")
+    part = "containers" if stage is Stage.APP else "initContainers"
+    return Container(sent, part, stage, {**requests, **limits}, limits, requests, _items(sent.get("env")))
+
+
+@contextmanager
+def within(draft: Draft) -> Iterator[None]:
+    """Name the fields of errors from the object on, not from the template."""
+    try:
+        yield
+    except WireError as error:
+        raise (WireError(f"{draft.where}.{error.field}", error.value, error.fix) if draft.where else error) from error
+
+
+def changed(values: Json, changes: Json) -> Json:
+    """The map with these values, None removing a key. The very same map if nothing changes."""
+    if all(values.get(key) == value and (value is not None or key not in values) for key, value in changes.items()):
+        return values
+    merged = {**values, **changes}
+    return {key: value for key, value in merged.items() if value is not None or key not in changes}
+
+
+def same_amount(one: object, other: object) -> bool:
+    """Whether two values are the same amount, in whatever notation."""
+    try:
+        return parse_quantity(one) == parse_quantity(other)
+    except ValueError:
+        return one == other
+
+
+def patch(drafts: Iterable[Draft]) -> tuple[PatchOp, ...]:
+    """What turns the objects that were sent into the drafts."""
+    return tuple(op for draft in drafts for op in difference(draft.path, draft.sent, draft.stored()))
+
+
+def difference(path: Path, before: Any, after: Any) -> Iterator[PatchOp]:  # noqa: ANN401
+    """The operations that turn one JSON value into another, in place wherever both are maps or lists."""
+    if before is after or before == after:
+        return
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted(before.keys() | after.keys()):
+            if key not in after:
+                yield PatchOp("remove", pointer(*path, key))
+            elif key not in before:
+                yield PatchOp("add", pointer(*path, key), after[key])
+            elif before[key] is not after[key]:
+                yield from difference((*path, key), before[key], after[key])
+    elif isinstance(before, list) and isinstance(after, list) and len(before) <= len(after):
+        for i, value in enumerate(before):
+            yield from difference((*path, i), value, after[i])
+        yield from (PatchOp("add", pointer(*path, "-"), value) for value in after[len(before) :])
+    else:
+        yield PatchOp("replace", pointer(*path), after)
+
+
+def _with_parts(holder: Json, key: str, **parts: Json) -> Json:
+    """The object with these maps in the map at `key`. A part that is missing stays away while it would be empty."""
+    held = at(holder, key)
+    changes = {part: values for part, values in parts.items() if values is not at(held, part)}
+    return {**holder, key: {**held, **changes}} if changes else holder
+
+
+def _items(value: object) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list) else ()
