@@ -107,8 +107,8 @@ def test_the_policy_of_every_value_is_one_that_the_daemons_read():
 def test_the_words_of_the_contract_are_the_vendors():
     (nvidia,) = NAMES
 
-    words = tuple(VALUES[f"resource{word}"] for word in ("Mem", "MemPercentage", "Cores", "Priority"))
-    assert (VALUES["resourceName"], *words) == nvidia.all
+    words = VALUES["vendors"]["nvidia"]
+    assert tuple(words[f"resource{w}"] for w in ("Name", "Mem", "MemPercentage", "Cores", "Priority")) == nvidia.all
 
 
 def test_what_the_schema_lets_through_the_policy_does_too():

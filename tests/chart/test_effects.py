@@ -76,3 +76,34 @@ def test_the_api_server_can_judge_a_job_set_without_jobs():
     (condition,) = job_sets["matchConditions"]
 
     assert condition["expression"].startswith("has(object.spec.replicatedJobs) && object.spec.replicatedJobs.exists(")
+
+
+TOY = (
+    *(
+        f"vendors.toy.resource{word}=toy.example/{name}"
+        for word, name in (
+            ("Name", "npu"),
+            ("Mem", "mem"),
+            ("MemPercentage", "mem-percentage"),
+            ("Cores", "cores"),
+            ("Priority", "priority"),
+        )
+    ),
+    "vendors.toy.pluginEnv.TOY_DRIVER=/opt/toy",
+    "devicePlugin.toyNodeSelector.toy=on",
+)
+
+
+def test_a_further_vendor_is_values_alone():
+    objects = render(*TOY)
+
+    (plugin,) = [o for o in objects if o["kind"] == "DaemonSet" and o["metadata"]["name"] == "kerf-deviceplugin-toy"]
+    (container,) = plugin["spec"]["template"]["spec"]["containers"]
+    assert "--resource=toy.example/npu" in container["args"]
+    assert {"name": "TOY_DRIVER", "value": "/opt/toy"} in container["env"]
+    assert not any(entry["name"].startswith("NVIDIA") for entry in container["env"])
+    assert plugin["spec"]["template"]["spec"]["nodeSelector"] == {"toy": "on"}
+    configuration = str(one(objects, "ConfigMap", "kerf-kube-scheduler"))
+    assert "{name: toy.example/npu, ignoredByScheduler: false}" in configuration
+    assert "{name: quota.kerf.dev/toy-mib, ignoredByScheduler: true}" in configuration
+    assert "toy.example/npu" in str(one(objects, "MutatingWebhookConfiguration", "kerf-webhook"))

@@ -23,9 +23,15 @@ def test_helm_finds_nothing_to_complain_about():
         ("scheduler.replicas=two", "/scheduler/replicas", "got string, want integer"),
         ("scheduler.replicaCount=2", "/scheduler", "additional properties 'replicaCount' not allowed"),
         ("webhook.failurePolicy=Maybe", "/webhook/failurePolicy", "value must be one of 'Fail', 'Ignore'"),
-        ("resourceName=example.com/gpu", "/resourceName", "value must be 'nvidia.com/gpu'"),
+        ("vendors.nvidia.resourceName=gpu", "/vendors/nvidia/resourceName", "'gpu' does not match pattern"),
+        ("vendors.toy.resourceName=toy.example/npu", "/vendors/toy", "missing properties 'resourceMem'"),
+        (
+            "devicePlugin.vendor=toy,devicePlugin.pools[0].name=p,devicePlugin.pools[0].nodeSelector.a=b",
+            "pool p",
+            "toy",
+        ),
         ("schedulerName=default-scheduler", "/schedulerName", "'not' failed"),
-        ("devicePlugin.probe=guess", "/devicePlugin/probe", "'guess' does not match pattern"),
+        ("devicePlugin.probe=simulated:f", "/devicePlugin/probe", "'simulated:f' does not match pattern"),
         ("devicePlugin.deviceMemoryScaling=50", "/devicePlugin/deviceMemoryScaling", "maximum: got 50, want 10"),
         ("devicePlugin.libPath=lib", "/devicePlugin/libPath", "'lib' does not match pattern"),
         ("policy.defaults.memory=1", "/policy/defaults", "additional properties 'memory' not allowed"),
@@ -101,7 +107,9 @@ def _schema_paths(schema: dict[str, Any], values: dict[str, Any], above: str = "
     """Paths of the schema, as deep as the values file goes: an empty map there leaves the rest to its comment."""
     if "$ref" in schema:
         schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]]
-    properties = schema.get("properties", {}) if values else {}
+    properties = dict(schema.get("properties", {})) if values else {}
+    for pattern, below in schema.get("patternProperties", {}).items():
+        properties |= {key: below for key in values if re.search(pattern, key)}
     alternatives = {"maxUnavailable", "claims"}  # instead of, or in addition to, what the file has
     found = []
     for key, below in (properties or {key: {} for key in values}).items():

@@ -3,7 +3,7 @@
 
 {{/* Every resource that is Kerf's, as a CEL list. */}}
 {{- define "kerf.cel.resources" -}}
-{{ include "kerf.cel.list" (prepend (include "kerf.ignored" . | fromJsonArray) .Values.resourceName) }}
+{{ include "kerf.cel.list" (concat (include "kerf.counted" . | fromJsonArray) (include "kerf.ignored" . | fromJsonArray)) }}
 {{- end }}
 
 {{/* Whether something with `resources` names a card's resource; give root, of (a CEL term). */}}

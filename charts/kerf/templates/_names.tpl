@@ -127,5 +127,18 @@ admissionregistration.k8s.io/v1beta1
 
 {{/* Resources that only Kerf understands, as JSON: the words of the contract and what the webhook writes for quota. */}}
 {{- define "kerf.ignored" -}}
-{{ list .Values.resourceMem .Values.resourceMemPercentage .Values.resourceCores .Values.resourcePriority "quota.kerf.dev/nvidia-mib" "quota.kerf.dev/nvidia-cores" "quota.kerf.dev/nvidia-cards" | toJson }}
+{{- $all := list }}
+{{- range $vendor, $v := .Values.vendors }}
+{{- $quota := list "mib" "cores" "cards" }}
+{{- $all = concat $all (list $v.resourceMem $v.resourceMemPercentage $v.resourceCores $v.resourcePriority) }}
+{{- range $quota }}{{ $all = append $all (printf "quota.kerf.dev/%s-%s" $vendor .) }}{{ end }}
+{{- end }}
+{{- $all | toJson }}
+{{- end }}
+
+{{/* Resources that the kubelet counts, one a vendor, as JSON. */}}
+{{- define "kerf.counted" -}}
+{{- $all := list }}
+{{- range .Values.vendors }}{{ $all = append $all .resourceName }}{{ end }}
+{{- $all | toJson }}
 {{- end }}

@@ -57,7 +57,9 @@ extenders:
   nodeCacheCapable: true
   httpTimeout: {{ $values.scheduler.extender.httpTimeout }}s
   managedResources:
-    - {name: {{ $values.resourceName }}, ignoredByScheduler: false}
+    {{- range include "kerf.counted" .root | fromJsonArray }}
+    - {name: {{ . }}, ignoredByScheduler: false}
+    {{- end }}
     {{- range include "kerf.ignored" .root | fromJsonArray }}
     - {name: {{ . }}, ignoredByScheduler: true}
     {{- end }}
