@@ -96,17 +96,17 @@ class PolicyFile:
     def start(
         self, changed: Callable[[SchedulingPolicy], None], broken: Callable[[str], None], every_s: float = 2.0
     ) -> None:
-        """Look for changes from a thread of its own."""
+        """Check for changes from a thread of its own."""
         if self._path:
-            look = partial(self.look, changed, broken)
-            args = (Loop("policy", every_s), look, self._stop)
+            once = partial(self.reload, changed, broken)
+            args = (Loop("policy", every_s), once, self._stop)
             threading.Thread(target=run_every, args=args, name="policy", daemon=True).start()
 
     def stop(self) -> None:
         """End the thread."""
         self._stop.set()
 
-    def look(self, changed: Callable[[SchedulingPolicy], None], broken: Callable[[str], None]) -> None:
+    def reload(self, changed: Callable[[SchedulingPolicy], None], broken: Callable[[str], None]) -> None:
         """Read the file again if it has changed."""
         stamp = self._state()
         if stamp == self._stamp:

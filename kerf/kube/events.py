@@ -1,4 +1,4 @@
-"""Kubernetes events: best effort, bounded, never in anybody's way."""
+"""Kubernetes events: best effort, bounded, never blocking."""
 
 import contextlib
 import hashlib
@@ -30,7 +30,7 @@ class Events:
     def emit(
         self, about: dict[str, Any], reason: str, message: str, kind: Literal["Normal", "Warning"] = "Warning"
     ) -> None:
-        """Tell about an object (`kind`, `namespace`, `name`, `uid`). Never raises, never blocks."""
+        """Queue an event about an object (`kind`, `namespace`, `name`, `uid`). Never raises, never blocks."""
         text = message if len(message) <= 1000 else f"{message[:999]}…"
         key = hashlib.sha256(f"{about} {reason} {text}".encode()).hexdigest()[:16]
         if key in self._seen:
@@ -57,7 +57,7 @@ class Events:
             self._queue.put_nowait((f"/api/v1/namespaces/{namespace}/events", body))
 
     def close(self) -> None:
-        """Send what waits (at most a few seconds) and stop."""
+        """Send queued events (at most a few seconds) and stop."""
         self._queue.put(None)
         self._thread.join(5.0)
 

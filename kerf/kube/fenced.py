@@ -1,9 +1,9 @@
-"""A POST that cannot take effect late: sent only while its sender still may, given up by the server soon after.
+"""A POST that cannot take effect late: sent only while its sender may act, and dropped by the server soon after.
 
-A check before sending is not enough: a process can be stopped between the two for as long as one likes. So the headers
-go first, with `Expect: 100-continue`. The API server's clock for this request (`timeout` in the query) runs from their
-arrival, and its `100 Continue` proves that they have arrived. Only then the sender asks itself whether it still may for
-that long, and sends the body. A body that comes later than the timeout finds a request that the server has given up.
+A check before sending is not enough: a process can be paused between the two for any time. So the headers go first,
+with `Expect: 100-continue`. The API server's timeout for this request (`timeout` in the query) starts when they
+arrive, and its `100 Continue` proves that they have. Only then does the sender check that it may act for that long,
+and sends the body. If the body arrives after the timeout, the server has already dropped the request.
 """
 
 import http.client

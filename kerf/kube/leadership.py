@@ -1,4 +1,4 @@
-"""Leadership of one replica: the thread that keeps the Lease, and the question whether this replica may act.
+"""Leadership of one replica: the thread that renews the Lease, and whether this replica may act.
 
 A *term* is one uninterrupted stretch of holding the Lease, numbered from 1 in each process. A term is *open* once its
 owner has seen all that the last leader can have written; only then does `term()` answer with it. What was decided in
@@ -19,7 +19,7 @@ from kerf.obs.loop import Loop, run_every
 
 _LOG = logging.getLogger("kerf.leadership")
 CALL_S = 1.0
-"""The Lease's own calls; a `Kube` for them is best made with this timeout."""
+"""Timeout for calls about the Lease; use it for their `Kube`."""
 
 
 def steady() -> float:
@@ -34,7 +34,7 @@ class Tenure(Protocol):
         """The open term, 0 while this replica does not lead or has not caught up."""
 
     def holds(self, term: int, for_s: float = 0.0) -> bool:
-        """Whether nobody else can lead before `for_s` seconds from now have passed, and the term is the same."""
+        """Whether the term is the same and no other replica can lead within the next `for_s` seconds."""
 
 
 class Alone:
@@ -47,11 +47,11 @@ class Alone:
         return True
 
     def elected(self) -> int:
-        """The same term for ever."""
+        """The term never ends."""
         return 1
 
     def open(self, term: int) -> None:
-        """Nobody was there before: there is nothing to catch up with."""
+        """No leader came before, so there is nothing to catch up with."""
 
 
 ALONE = Alone()
@@ -108,7 +108,7 @@ class Leadership:
         self._thread.start()
 
     def release(self) -> None:
-        """Stop leading at once and give the Lease up, so that the next one need not wait for its end."""
+        """Stop leading at once and release the Lease, so that the next leader need not wait for it to expire."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(3 * CALL_S)
@@ -121,8 +121,8 @@ class Leadership:
         except KubeError as error:
             _LOG.warning("the lease was not released, the next leader waits for its end: %s", error)
 
-    def look(self) -> None:
-        """One round: read the Lease if somebody else holds it, write it if it is ours or free."""
+    def run_once(self) -> None:
+        """One round: read the Lease if another replica holds it, write it if it is ours or free."""
         with self._lock:
             now = self._clock()
             mine, claim = self._election.leads(now), self._election.wish(now)
@@ -142,7 +142,9 @@ class Leadership:
     # ---- inside
     def _run(self) -> None:
         every = self._times.every_s  # also after a failed round: a pause that grows would lose the Lease
-        run_every(Loop("lease", every, at_once=True, first_pause_s=every, longest_pause_s=every), self.look, self._stop)
+        run_every(
+            Loop("lease", every, at_once=True, first_pause_s=every, longest_pause_s=every), self.run_once, self._stop
+        )
 
     def _observe(self) -> None:
         try:
@@ -153,7 +155,7 @@ class Leadership:
             self._election.observe(claim, self._clock())
 
     def _observe_quietly(self) -> None:
-        """A write failed: perhaps it took effect and only its answer was lost, perhaps somebody was quicker."""
+        """Read the Lease after a failed write, which may have taken effect, or lost to another replica's."""
         try:
             self._observe()
         except KubeError as error:
@@ -178,7 +180,7 @@ class Leadership:
 
 
 class GuardedKube:
-    """A `Kube` for loops with effects: it reads for everybody and writes while this replica leads.
+    """A `Kube` for loops with effects: it always reads, and writes only while this replica leads.
 
     Every write raises Withheld otherwise, so a loop that has not noticed the end of its term does no harm.
     """
@@ -210,5 +212,5 @@ class GuardedKube:
 
 
 def unique_identity(name: str) -> str:
-    """A name for this process that no earlier or other one has, however it is called."""
+    """A unique name for this process, even where several are called the same."""
     return f"{name}_{uuid.uuid4().hex[:8]}"

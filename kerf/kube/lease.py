@@ -1,13 +1,13 @@
-"""Who leads, by one Lease: the state machine alone. Times come in as arguments, nothing here waits or calls.
+"""Leader election by one Lease: the state machine alone. Times are arguments; nothing here waits or makes calls.
 
-Three rules keep two replicas from leading at once, whatever is delayed or lost:
+Three rules keep two replicas from leading at the same time, whatever is delayed or lost:
 
 - a holder counts from the moment *before* it asked for the renewal, and counts on less than it asked for (`hold_s`);
-- everybody else counts from the moment *after* a renewal was first seen, and waits for all of it (`duration_s`);
-- every write carries the resourceVersion that was read, so of two takers one is refused.
+- every other replica counts from the moment *after* it first saw a renewal, and waits for all of it (`duration_s`);
+- every write carries the resourceVersion that was read, so that of two writers one is refused.
 
-Only differences of one's own clock are compared, never somebody else's timestamps: clocks may be set to anything, they
-must only run at about the same pace. `hold_s / duration_s` is the drift that is tolerated (10 %).
+A replica compares only differences of its own clock, never another replica's timestamps: clocks may be set to anything,
+they must only run at about the same pace. `hold_s / duration_s` is the drift that is tolerated (10 %).
 """
 
 import math
@@ -51,7 +51,7 @@ class Claim:
 
 
 class Election:
-    """One replica's view of the Lease. `identity` is unique to the process: a restarted one is somebody else."""
+    """One replica's view of the Lease. `identity` is unique to the process: a restarted one gets another."""
 
     def __init__(self, identity: str, address: str, times: Times) -> None:
         self.identity = identity
@@ -65,7 +65,7 @@ class Election:
 
     def observe(self, claim: Claim, now: float) -> None:
         """A read was answered; `now` is after the answer came. An absent Lease is a `Claim()`."""
-        # Absence has no version: after a gap nobody knows what was there meanwhile.
+        # Absence has no version: after a gap, another replica may have held the Lease meanwhile.
         gap = not claim.version and now > self._looked_at + self._times.renew_s
         self._looked_at = now
         if self._seen is None or gap or claim.version != self._seen.version:
@@ -81,7 +81,7 @@ class Election:
         if seen.holder == self.identity:
             due = now >= self._renewed_at + self._times.renew_s
             return Claim(self.identity, self._address, seen.transitions, seen.version) if due else None
-        # A Lease that is absent may have been deleted under a leader: it is waited for like any other.
+        # A Lease that is absent may have been deleted while a replica led: wait as for any other.
         released = seen.holder == NOBODY and seen.version != ""
         if released or self.leads(now) or now >= self._seen_at + self._times.duration_s:
             return Claim(self.identity, self._address, seen.transitions + 1, seen.version)
@@ -95,7 +95,7 @@ class Election:
             self._renewed_at = sent_at
 
     def release(self) -> Claim | None:
-        """The claim that gives the Lease up; None unless it is held. The replica stops leading at once."""
+        """The claim that releases the Lease; None unless it is held. The replica stops leading at once."""
         self._until = -math.inf
         seen = self._seen
         if seen is None or seen.holder != self.identity:
@@ -103,11 +103,11 @@ class Election:
         return Claim(NOBODY, "", seen.transitions, seen.version)
 
     def leads(self, now: float, for_s: float = 0.0) -> bool:
-        """Whether nobody else can lead before `for_s` seconds from now have passed."""
+        """Whether no other replica can lead within the next `for_s` seconds."""
         return now + for_s < self._until
 
     def leader(self, now: float) -> Claim | None:
-        """Who leads as far as this replica knows; None when nobody does, or its claim has run out."""
+        """The leader as far as this replica knows; None if there is none, or its claim has expired."""
         seen = self._seen
         if seen is None or seen.holder == NOBODY or now >= self._seen_at + self._times.duration_s:
             return None

@@ -1,4 +1,4 @@
-"""A few kinds of objects followed together and kept by what names them."""
+"""Local copies of a few kinds of objects, kept up to date by watches."""
 
 import threading
 from collections.abc import Callable, Mapping

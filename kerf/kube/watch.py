@@ -1,4 +1,4 @@
-"""A resource followed for ever: list, watch, list again when the watch is too old; one thread each."""
+"""Follows a resource: list, watch, and list again when the watch is too old; one thread each."""
 
 import logging
 import threading
@@ -16,7 +16,7 @@ LONGEST_PAUSE_S = 5.0
 
 
 class Follower:
-    """Follows one path and hands every state to two callbacks, in order, from one thread.
+    """Follows one path and passes every state to two callbacks, in order, from one thread.
 
     `replace(items)` gets the whole list after each (re)list; `change(type, object)` gets single events. A resource
     that does not exist (`optional`) counts as an empty list and is asked for again every few seconds.
@@ -42,7 +42,7 @@ class Follower:
         self._mutex = threading.Lock()
         self._version = ""
         self.synced = threading.Event()
-        """Set once the first list was handed over."""
+        """Set once the first list was passed on."""
         self._thread = threading.Thread(target=self._run, name=f"watch {path}", daemon=True)
 
     def start(self) -> None:
@@ -54,14 +54,14 @@ class Follower:
         self._stop.set()
 
     def reached(self, version: str) -> bool:
-        """Whether everything up to a resourceVersion was handed over. Versions of one etcd grow."""
+        """Whether everything up to a resourceVersion was passed on. Versions of one etcd grow."""
         with self._mutex:
             return bool(self._version) and int(self._version) >= int(version)
 
     def merge(self, items: list[Json], version: str) -> None:
-        """Hand over now what a list at `version` shows and the watch has not: it will bring the same again later."""
+        """Pass on now what a list at `version` shows and the watch has not yet; the watch will pass it on again."""
         if not self.synced.is_set():
-            raise ValueError("a list can be merged once the first one was handed over")
+            raise ValueError("a list can be merged once the first one was passed on")
         with self._mutex:
             seen = int(self._version)
             if seen < int(version):

@@ -72,7 +72,7 @@ def test_a_changed_policy_is_taken_and_a_broken_one_is_told_once_and_ignored(tmp
     watched = PolicyFile(str(path))
 
     def look() -> None:
-        watched.look(lambda new: taken.append(new.nodes), told.append)
+        watched.reload(lambda new: taken.append(new.nodes), told.append)
 
     look()
     policy(tmp_path, "spread # changed")

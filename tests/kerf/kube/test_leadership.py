@@ -27,7 +27,7 @@ class World:
         """Let time pass for these replicas; the others stand still."""
         for _ in range(round(seconds / 0.25)):
             for name in names or self.replicas:
-                self.replicas[name].look()
+                self.replicas[name].run_once()
             self.now += 0.25
 
     def leaders(self) -> list[str]:
