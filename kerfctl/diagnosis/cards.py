@@ -35,7 +35,7 @@ def inventories(dump: Dump) -> Iterator[Finding]:
 
 
 def health(dump: Dump) -> Iterator[Finding]:
-    """Cards that take nothing new."""
+    """Cards that take no new pods."""
     for node in _nodes(dump):
         for card in node.cards:
             where = f"node {node.name}, card {card.index} ({card.id})"
@@ -44,7 +44,7 @@ def health(dump: Dump) -> Iterator[Finding]:
                 yield Finding(f"{where} takes no slices: {card.slicing.refusal}", fix, Level.WARNING)
             elif card.id in node.cordoned:
                 yield Finding(
-                    f"{where} is cordoned", "remove it from the cordon annotation when it is well", Level.WARNING
+                    f"{where} is cordoned", "remove it from the cordon annotation once it works", Level.WARNING
                 )
             elif not card.healthy:
                 fix = "look for Xid errors in the node's kernel log; it comes back by itself when NVML answers"
@@ -53,7 +53,9 @@ def health(dump: Dump) -> Iterator[Finding]:
         if unknown and node.cards:
             words = ", ".join(unknown)
             yield Finding(
-                f"node {node.name}: no such card is there to be cordoned: {words}", "mend the annotation", Level.WARNING
+                f"node {node.name}: the cordon names cards that the node does not have: {words}",
+                "correct the annotation",
+                Level.WARNING,
             )
 
 
@@ -120,23 +122,23 @@ def grants(dump: Dump) -> Iterator[Finding]:
                 parse_pod(pod, NAMES, dump.policy.defaults).containers
             )
         except WireError as error:
-            again = "delete the pod, its owner makes another; only the scheduler may write grants"
+            again = "delete the pod: its controller creates another; only the scheduler may write grants"
             yield Finding(f"pod {name_of(pod)}: what it holds cannot be read: {error}", again)
             continue
         if asks and not holding:
-            fix = "delete it, so that the scheduler places another; it was bound by somebody else"
+            fix = "delete it, so that Kerf's scheduler places another: another scheduler bound it"
             yield Finding(
                 f"pod {name_of(pod)} is on {node} and asks for cards, but has no {GRANT}: it cannot start", fix
             )
         held = {each.card for container in holding.grant.containers for each in container.slices} if holding else set()
         strange = sorted(held - cards[node]) if cards.get(node) else []
         if strange:
-            fix = "the card was exchanged or the node renamed: delete the pod"
+            fix = "delete the pod: the card was replaced or the node renamed"
             yield Finding(f"pod {name_of(pod)} holds cards that {node} does not have: {', '.join(strange)}", fix)
 
 
 def hami(dump: Dump) -> Iterator[Finding]:
-    """One device plugin a node, and nobody waits for a scheduler that is gone."""
+    """One device plugin per node, and no pod waits for a scheduler that does not run."""
     keys = {vendor.inventory_key for vendor in VENDORS}
     ours = {name_of(node) for node in dump.nodes if keys & set(notes_of(node))}
     waiting: Counter[str] = Counter()
@@ -145,14 +147,14 @@ def hami(dump: Dump) -> Iterator[Finding]:
         if labels.get("app.kubernetes.io/component") == "hami-device-plugin" and spec.get("nodeName") in ours:
             yield Finding(
                 f"node {spec['nodeName']}: HAMi's device plugin ({name_of(pod)}) runs beside Kerf's",
-                "take the node's label away that HAMi's DaemonSet selects (docs/migrate-from-hami.md, step 4)",
+                "remove the node label that HAMi's DaemonSet selects (docs/migrate-from-hami.md, step 4)",
             )
         if spec.get("schedulerName") == "hami-scheduler" and not spec.get("nodeName"):
             waiting["hami-scheduler"] += 1
     if waiting and not _runs(dump.pods, "hami-scheduler"):
         yield Finding(
             f"{show(waiting['hami-scheduler'])} pods wait for hami-scheduler, which does not run",
-            "delete them; their owners make others, which Kerf's webhook takes",
+            "delete them: their controllers create others, which Kerf's webhook takes",
         )
 
 

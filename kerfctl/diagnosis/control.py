@@ -19,7 +19,7 @@ KUEUE = ("clusterqueues", "cohorts", "localqueues", "resourceflavors", "workload
 
 
 def version(dump: Dump) -> Iterator[Finding]:
-    """The API server is one that Kerf is tried on."""
+    """Kerf is tested on this version of the API server."""
     found = re.match(r"v?(\d+)\.(\d+)", dump.version)
     if not found:
         yield Finding(f"the API server's version {dump.version!r} cannot be read", "upgrade kerf", Level.WARNING)
@@ -28,7 +28,7 @@ def version(dump: Dump) -> Iterator[Finding]:
 
 
 def webhook(dump: Dump) -> Iterator[Finding]:
-    """There is a webhook, it is one, and it answers."""
+    """Kerf's webhook is configured and answers."""
     if "mutatingwebhookconfigurations" in dump.unread:
         return
     if not dump.kerf_webhooks():
@@ -49,7 +49,7 @@ def webhook(dump: Dump) -> Iterator[Finding]:
 
 
 def certificates(dump: Dump) -> Iterator[Finding]:
-    """API servers trust the certificate that is served, and will tomorrow."""
+    """API servers trust the certificate that is served, and it does not expire soon."""
     leaf: Certificate | None = None
     try:
         leaf = Certificate.parse(dump.secret["tls.crt"].encode()) if dump.secret else None
@@ -57,11 +57,15 @@ def certificates(dump: Dump) -> Iterator[Finding]:
         yield Finding(f"the webhook's Secret holds no certificate ({error})", "delete it: the webhook makes another")
     if leaf and leaf.until <= dump.now:
         yield Finding(
-            "the webhook's certificate has ended", "restart the webhook; its log says why it did not renew it"
+            "the webhook's certificate has expired", "restart the webhook; its log says why it did not renew it"
         )
     elif leaf and leaf.until <= dump.now + SOON_S and leaf.until - leaf.since > 2 * SOON_S:
         days = (leaf.until - dump.now) / DAY_S
-        yield Finding(f"the webhook's certificate ends in {days:.0f} days", "look why it is not renewed", Level.WARNING)
+        yield Finding(
+            f"the webhook's certificate expires in {days:.0f} days",
+            "see in its log why it is not renewed",
+            Level.WARNING,
+        )
     for configuration in dump.kerf_webhooks():
         for hook in hooks_of(configuration):
             yield from _bundle(f"{name_of(configuration)}, {hook.get('name')}", at(hook, "clientConfig"), leaf)
@@ -124,8 +128,8 @@ def lease(dump: Dump) -> Iterator[Finding]:
         age = dump.now - since(spec.get("renewTime"))
         if age > max(LEASE_S, 3 * float(spec.get("leaseDurationSeconds") or 0)):
             yield Finding(
-                f"Lease {name_of(found)} of {spec.get('holderIdentity')!r} was renewed {age:.0f} s ago: nobody binds",
-                "look at the scheduler's pods; none of them can renew the Lease",
+                f"Lease {name_of(found)} of {spec.get('holderIdentity')!r} was renewed {age:.0f} s ago",
+                "look at the scheduler's pods: none of them can renew the Lease, so none binds pods",
             )
 
 
@@ -137,7 +141,7 @@ def quota(dump: Dump) -> Iterator[Finding]:
     missing = [each for each in KUEUE if f"{each}.kueue.x-k8s.io" not in dump.crds]
     if engine != "off" and "tenantquotas.kerf.dev" not in dump.crds:
         yield Finding(
-            "there is no CRD tenantquotas.kerf.dev: nobody is held to a quota",
+            "there is no CRD tenantquotas.kerf.dev: no tenant is limited",
             "install the chart's CRDs",
             Level.WARNING,
         )
@@ -149,11 +153,11 @@ def quota(dump: Dump) -> Iterator[Finding]:
 
 
 def rights(dump: Dump) -> Iterator[Finding]:
-    """What the caller could not look at."""
+    """What was not checked, for lack of rights."""
     for what in dump.denied:
         yield Finding(f"you may not {what}: what needs it was not checked", "ask for that right", Level.WARNING)
     for what, words in dump.unread.items():
-        yield Finding(f"{what} could not be read: {words}", "see the API server's words", Level.WARNING)
+        yield Finding(f"{what} could not be read: {words}", "see the API server's message", Level.WARNING)
 
 
 CHECKS: Mapping[str, Callable[[Dump], Iterator[Finding]]] = {
