@@ -221,13 +221,14 @@ def test_a_device_plugin_writes_to_its_own_node_and_there_only_what_is_its(world
     plenty = {"nvidia.com/gpumem": "2147483647"}
 
     plugin.patch(f"{NODES}/{NODE}", annotate("kerf.dev/inventory", inventory))
+    plugin.patch(f"{NODES}/{NODE}", annotate("kerf.dev/inventory-acme", '{"v":1,"cards":[]}'))
     plugin.patch(f"{NODES}/{NODE}/status", {"status": {"capacity": plenty, "allocatable": plenty}})
 
     own = "may write to the node it runs on, and to no other"
     assert own in refused(plugin, f"{NODES}/{OTHER}", annotate("kerf.dev/inventory", inventory))
     assert own in refused(plugin, f"{NODES}/{OTHER}/status", {"status": {"capacity": plenty}})
     for body, words in (
-        (annotate("kerf.dev/cordon", "x"), "may write kerf.dev/inventory alone"),
+        (annotate("kerf.dev/cordon", "x"), "may write inventories (kerf.dev/inventory) alone"),
         ({"metadata": {"labels": {"a": "b"}}}, "may not change a node's labels"),
         ({"metadata": {"labels": {"gpu": None}}}, "may not change a node's labels"),
         ({"spec": {"unschedulable": True}}, "may not change a node's spec"),
@@ -252,14 +253,16 @@ def test_a_token_of_no_pod_writes_to_no_node(world: World) -> None:
 
 def test_nobody_else_writes_an_inventory_or_a_plan(world: World) -> None:
     for user in (world.cp.api, world.as_daemon("scheduler")):
-        for value in ("{}", None):
-            said = refused(user, f"{NODES}/{NODE}", annotate("kerf.dev/inventory", value))
+        inventory, another = "kerf.dev/inventory", "kerf.dev/inventory-acme"
+        for body in (annotate(inventory, "{}"), annotate(inventory, None), annotate(another, "{}")):
+            said = refused(user, f"{NODES}/{NODE}", body)
             assert "denied request" in said  # by one or both of two policies
     assert "written by Kerf's scheduler alone" in refused(
         world.cp.api, f"{NODES}/{NODE}", annotate("kerf.dev/plan", "x")
     )
-    with pytest.raises(ApiError, match="written by Kerf's device plugin alone"):
-        world.cp.api.post(NODES, {"metadata": {"name": "fake", "annotations": {"kerf.dev/inventory": "{}"}}})
+    for key in ("kerf.dev/inventory", "kerf.dev/inventory-acme"):
+        with pytest.raises(ApiError, match="written by Kerf's device plugin alone"):
+            world.cp.api.post(NODES, {"metadata": {"name": "fake", "annotations": {key: "{}"}}})
 
     cordoned = world.cp.api.patch(f"{NODES}/{NODE}", annotate("kerf.dev/cordon", "GPU-9"))
     assert notes(cordoned)["kerf.dev/cordon"] == "GPU-9"

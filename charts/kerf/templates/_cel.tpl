@@ -92,12 +92,18 @@ has({{ .of }}.resources) && {{ include "kerf.cel.resources" .root }}.exists(r,
 {{ join " && " $has }}
 {{- end }}
 
-{{/* Whether an annotation stays as it was, or one of the users writes it. */}}
+{{/* Whether k is an inventory: each vendor has its own. */}}
+{{- define "kerf.cel.inventory" -}}
+(k == 'kerf.dev/inventory' || k.startsWith('kerf.dev/inventory-'))
+{{- end }}
+
+{{/* Whether the annotations of which `key` (a term over k) is true do not change, or one of the users writes them. */}}
 {{- define "kerf.cel.writtenBy" -}}
 {{- $new := include "kerf.cel.map" (dict "of" "object" "part" "annotations") -}}
 {{- $old := include "kerf.cel.map" (dict "of" "oldObject" "part" "annotations") -}}
 request.userInfo.username in {{ include "kerf.cel.list" .users }} ||
-('{{ .key }}' in {{ $new }} ? '{{ .key }}' in {{ $old }} && {{ $old }}['{{ .key }}'] == {{ $new }}['{{ .key }}'] : !('{{ .key }}' in {{ $old }}))
+{{ $new }}.all(k, !{{ .key }} || (k in {{ $old }} && {{ $old }}[k] == {{ $new }}[k])) &&
+{{ $old }}.all(k, !{{ .key }} || k in {{ $new }})
 {{- end }}
 
 {{/* Whether k is a resource that only Kerf understands. */}}
