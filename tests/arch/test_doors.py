@@ -29,8 +29,9 @@ def calls(*folders: Path) -> Iterator[tuple[str, str, str]]:
         for path in sorted(folder.rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                    receiver = ast.unparse(node.func.value).rpartition(".")[2].lstrip("_")
-                    yield path.relative_to(ROOT).as_posix(), receiver, node.func.attr
+                    of = node.func.value
+                    receiver = of.attr if isinstance(of, ast.Attribute) else of.id if isinstance(of, ast.Name) else ""
+                    yield path.relative_to(ROOT).as_posix(), receiver.lstrip("_"), node.func.attr
 
 
 def test_a_store_is_its_doors_and_a_door_shows_nothing_but_methods() -> None:
