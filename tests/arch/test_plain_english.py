@@ -28,9 +28,11 @@ ELSEWHERE = ("docs/adr/", "tests/chart/golden/", "deviceplugin/_pb/", "tests/arc
 LATER = (
     "charts/",
     "docs/limits.md",
-    "kerf/",
+    "kerf/values/",
+    "kerf/wire/",
     "limiter/",
-    "tests/",
+    "tests/limiter/",
+    "tests/webhook/",
     "webhook/",
 )
 """Folders that are still being rewritten."""

@@ -220,13 +220,13 @@ def test_promises_beyond_the_cards_shrink_and_the_tenant_is_told(cp: ControlPlan
     for team in ("team-a", "team-b"):  # 4 cards for 8 promised
         await_until(lambda team=team: nominal(cp, "clusterqueues", team) == (2 * WHOLE, 200, 20), f"{team}'s half", 20)
 
-    def told() -> Any:
+    def overcommitted() -> Any:
         return {c["type"]: c for c in cp.api.get(f"{PATH}/team-a").get("status", {}).get("conditions", ())}.get(
             "Overcommitted", {}
         )
 
-    await_until(lambda: told().get("status") == "True", "the tenant to be told", 10)
-    assert "promised 326,236 MiB" in told()["message"]
+    await_until(lambda: overcommitted().get("status") == "True", "the condition Overcommitted", 10)
+    assert "promised 326,236 MiB" in overcommitted()["message"]
 
 
 def test_memory_that_no_single_card_has_is_sent_back_with_that_explanation_until_a_pod_leaves(cp: ControlPlane) -> None:

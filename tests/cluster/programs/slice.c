@@ -1,6 +1,6 @@
 /*
- * What a container sees of its card: the size it is told, how much it gets before the first refusal, the refusal's
- * code, and one byte more. Says KEY=VALUE lines, then `ready`, then stays with its memory until SIGTERM.
+ * What a container sees of its card: the reported size, how much it gets before the first refusal, the refusal's
+ * code, and one byte more. Prints KEY=VALUE lines, then `ready`, then holds its memory until SIGTERM.
  */
 #include <signal.h>
 #include <stddef.h>

@@ -49,7 +49,7 @@ def test_a_good_document_is_read(decoder: Decoder) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 2**32), st.integers(0, 255)), max_size=40))
 def test_a_ledger_that_a_tenant_has_written_into(changes: list[tuple[int, int]]) -> None:
-    """Ledgers are writable from within the container: the agent must survive whatever stands there."""
+    """Ledgers are writable from within the container: the agent must survive any content."""
     with contextlib.suppress(WireError):
         DECODERS["ledger"].parse(changed_ledger(changes))
 
