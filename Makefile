@@ -81,6 +81,16 @@ bench-packing: venv  ## openb traces through the production placement code; TRAC
 bench-planner: venv  ## CP-SAT plans against greedy ones
 	$(RUN) benchmarks.planner
 
+# The engines' packages take 10 GB, so they live apart and CI checks the tables instead.
+ORACLE := build/oracle
+oracle:  ## run transformers and vLLM, and write the tables that the tests of kerf model check (a quarter of an hour)
+	$(PYTHON) -m venv $(ORACLE)
+	$(ORACLE)/bin/pip install --quiet --disable-pip-version-check 'vllm==0.33.0' 'transformers==5.20.0'
+	cd tests/oracle && $(abspath $(ORACLE))/bin/python parameters.py $(abspath kerfctl/model/catalogue) \
+	    $(abspath tests/kerf/sizing/oracle)/parameters.json
+	cd tests/oracle && $(abspath $(ORACLE))/bin/python planner.py $(abspath kerfctl/model/catalogue) \
+	    $(abspath tests/kerf/sizing/oracle)/planner.json
+
 fuzz: venv  ## libFuzzer against every decoder, SECONDS (20) each
 	$(BIN)/pip install --quiet 'atheris>=3,<4'
 	$(BIN)/python tests/fuzz/fuzz.py --seconds $(or $(SECONDS),20)

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from kerf.wire.errors import WireError
 from kerfctl import demo, doctor, explain, inventory, ledger, repack, simulate, snapshot, top
 from kerfctl.errors import CliError
+from kerfctl.model import command as model
 from kerfctl.quota import command as quota
 
-VERBS = (demo, simulate, explain, inventory, snapshot, quota, repack, top, doctor, ledger)
+VERBS = (demo, simulate, explain, inventory, snapshot, quota, repack, top, doctor, ledger, model)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

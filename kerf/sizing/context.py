@@ -1,0 +1,86 @@
+"""How long a context a config allows, by the rule of vLLM 0.33.0, which SGLang 0.5.23 shares for the cases here."""
+
+from dataclasses import dataclass
+
+from kerf.sizing.config import Config
+from kerf.sizing.encoders import ENCODERS
+from kerf.sizing.families import FAMILIES
+from kerf.sizing.read import family_of, text_part
+from kerf.wire.errors import WireError
+
+LENGTH_KEYS = (
+    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_target_positions",
+    "max_sequence_length", "max_seq_length", "seq_len",
+)  # fmt: skip
+UNSCALED = {
+    "su",
+    "longrope",
+    "llama3",
+    "yarn",
+    "deepseek_yarn",
+    "deepseek_llama_scaling",
+    "default",
+    "mrope",
+    "proportional",
+}
+"""Rope types whose factor does not lengthen the context: max_position_embeddings has it already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`most` can be asked for; `default` is what an engine takes on its own. `rotary` is the width of its table."""
+
+    most: int
+    default: int
+    rotary: int
+
+
+def read_context(top: Config) -> Context:
+    """The context lengths of a model. Raises WireError."""
+    text = text_part(top) if top.text("model_type") not in ENCODERS else top
+    found = next((n for key in LENGTH_KEYS if (n := text.maybe(key, least=1)) is not None), None)
+    if found is None:
+        found = _class_default(top, text)
+    longest, original = found, found
+    for rope in _ropes(text):
+        kind = rope.text("rope_type", "type", default="default")
+        if kind not in UNSCALED and "gemma3" not in text.text("model_type"):
+            longest = int(found * max(1.0, rope.real("factor", 1.0)))
+            original = longest
+        if kind in {"longrope", "su"}:
+            original = text.maybe("original_max_position_embeddings", least=1) or found
+    return Context(longest, min(original, longest), _rotary(text))
+
+
+def check_length(context: Context, asked: int) -> None:
+    """Raises WireError where more is asked than the model can read."""
+    if asked > context.most:
+        fix = f"use at most {context.most}: vLLM refuses more than max_position_embeddings gives"
+        raise WireError("max-len", asked, fix)
+
+
+def _class_default(top: Config, text: Config) -> int:
+    if top.text("model_type") in ENCODERS:
+        return 512
+    name, _ = family_of(top, text)
+    return FAMILIES[name].max_len
+
+
+def _ropes(text: Config) -> list[Config]:
+    """rope_scaling (transformers 4), rope_parameters (5), or one table for each kind of layer."""
+    part = text.part("rope_parameters") or text.part("rope_scaling")
+    if part is None:
+        return []
+    tables = [
+        inner for key in part.values if isinstance(part.values[key], dict) and (inner := part.part(key)) is not None
+    ]
+    return tables or [part]
+
+
+def _rotary(text: Config) -> int:
+    heads = text.maybe("num_attention_heads", "n_head", least=1) or 1
+    hidden = text.maybe("hidden_size", "n_embd", "d_model", least=1) or 0
+    dim = text.maybe("qk_rope_head_dim", "head_dim", least=1) or hidden // heads
+    ropes = _ropes(text)
+    factor = text.real("partial_rotary_factor", ropes[0].real("partial_rotary_factor", 1.0) if ropes else 1.0)
+    return int(dim * min(1.0, max(0.0, factor)))

@@ -1,0 +1,224 @@
+"""The sum: weights, cache and overheads of one card, the slice that holds them, and the engine's arguments for it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kerf.sizing import arguments
+from kerf.sizing.cache import NOTHING, Load, Plan, pool_of
+from kerf.sizing.cards import card_named
+from kerf.sizing.config import Config, parse_config
+from kerf.sizing.context import Context, check_length, read_context
+from kerf.sizing.overheads import Term, exact, overheads
+from kerf.sizing.pools import plan_pool
+from kerf.sizing.quant import AT_LOAD, PLAIN, Quant, parse_quant
+from kerf.sizing.read import read_shape, text_part
+from kerf.sizing.request import SGLANG, TP_CHOICES, Ask, checked
+from kerf.sizing.shape import Shape
+from kerf.sizing.weights import Laid, Ranks, Stage, check_blocks, check_ranks, lay_out, stages
+from kerf.wire.errors import WireError
+
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What is known of a model: its shape, how it is stored, and how long it can read."""
+
+    config: Config
+    shape: Shape
+    quant: Quant
+    context: Context
+    laid: Laid
+    stored: int | None = None
+    """Bytes of all weights where the files themselves say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What one server needs. Sizes are per card; `terms` add up to the slice."""
+
+    model: Model
+    ask: Ask
+    ranks: Ranks
+    max_len: int
+    stage: Stage
+    plan: Plan
+    terms: tuple[Term, ...]
+    slice_mib: int
+    kv_bytes: int
+    args: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def weights_bytes(self) -> int:
+        """On the fullest card."""
+        return self.terms[0].high
+
+    @property
+    def weights_mib(self) -> int:
+        """The same in MiB, rounded up."""
+        return -(-self.weights_bytes // MIB)
+
+    @property
+    def cores(self) -> int:
+        """Percent of each card's SMs: its share of the card's memory in steps of 5. 0, best effort, without a card."""
+        limit = limit_of(self.ask)
+        if limit is None:
+            return 0
+        share = -(-self.slice_mib * 20 // limit) * 5
+        return 100 if self.slice_mib * 10 > limit * 9 else min(95, max(10, share))
+
+    @property
+    def kv_tokens(self) -> int:
+        """Tokens of all requests at full length."""
+        return self.max_len * self.ask.concurrency if self.plan.block_bytes else 0
+
+
+def read_model(document: object, stored: int | None = None) -> Model:
+    """A model from its config.json and, where known, the bytes of its files. Raises WireError."""
+    config = parse_config(document)
+    shape, quant = read_shape(document), parse_quant(config)
+    return Model(config, shape, quant, read_context(config), lay_out(shape, quant), stored)
+
+
+def estimate(model: Model, ask: Ask) -> Estimate:
+    """The estimate for an ask. Where it names no tensor parallelism, the smallest that fits. Raises WireError."""
+    ask = checked(ask)
+    limit = limit_of(ask)
+    quant = _stored_as(model, ask)
+    laid = model.laid if quant is model.quant else lay_out(model.shape, quant)
+    refusal: WireError | None = None
+    nearest: Estimate | None = None
+    for tp in (ask.tp,) if ask.tp is not None else TP_CHOICES if limit is not None else (1,):
+        try:
+            found = _sum(model, laid, ask, Ranks(tp, ask.pp, tp if ask.ep > 1 else 1))
+        except WireError as error:
+            refusal = refusal or error
+            continue
+        if limit is None or found.slice_mib <= limit:
+            return found
+        nearest = found
+    if nearest is not None:
+        raise _too_large(nearest, limit or 0)
+    assert refusal is not None
+    raise refusal
+
+
+def limit_of(ask: Ask) -> int | None:
+    """MiB that a slice may have at most, None where no card is named. Raises WireError."""
+    if ask.card_mib is not None:
+        return ask.card_mib
+    return card_named(ask.card).usable if ask.card else None
+
+
+def _too_large(found: Estimate, limit: int) -> WireError:
+    """The refusal of the split that came nearest, with what would run."""
+    longest = longest_context(found, limit)
+    hint = f"--max-len {longest} would fit; " if longest else ""
+    more = "use more or larger cards, or fewer requests at once"
+    fix = f"the card has {limit:,} MiB at --tp {found.ranks.tp}: {hint}{more}"
+    return WireError("slice", f"{found.slice_mib:,} MiB", fix)
+
+
+def longest_context(found: Estimate, limit: int) -> int:
+    """The longest context, in steps of 1,024, whose slice a card of `limit` MiB holds; 0 where none does."""
+    others = found.slice_mib - found.kv_bytes // MIB
+    plan_for = _planner(found.model, found.ask, found.ranks)
+    low, high = 0, found.max_len // 1024
+    while low < high:
+        middle = (low + high + 1) // 2
+        plan = plan_for(_load(found.model, found.ask, found.ranks, middle * 1024))
+        fits = others + 1 + plan.pool_bytes(found.ask.concurrency) // MIB <= limit
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low * 1024
+
+
+def _load(model: Model, ask: Ask, ranks: Ranks, max_len: int) -> Load:
+    return Load(max_len, ask.concurrency, (ranks.pp + 1) * ask.batched_tokens, _kv_dtype(model, ask))
+
+
+def _planner(model: Model, ask: Ask, ranks: Ranks) -> Callable[[Load], Plan]:
+    if ask.runtime == SGLANG:
+        return lambda load: plan_pool(model.shape, ranks, load)
+    if not model.shape.generates:
+        return lambda _: NOTHING
+    return pool_of(model.shape, ranks, _kv_dtype(model, ask)).plan
+
+
+def _sum(model: Model, laid: Laid, ask: Ask, ranks: Ranks) -> Estimate:
+    shape = model.shape
+    check_ranks(shape, ranks)
+    check_blocks(laid, ranks)
+    max_len = ask.max_len if ask.max_len is not None else model.context.default
+    check_length(model.context, max_len)
+    stage = max(stages(shape, laid, 2, ranks), key=lambda one: one.total)
+    load = _load(model, ask, ranks, max_len)
+    plan = _planner(model, ask, ranks)(load)
+    kv = plan.pool_bytes(ask.concurrency)
+    terms = [_weights(model, ask, stage, ranks), _rope(model.context), *_cache(plan, ask, kv)]
+    terms += overheads(shape, ask, ranks, load, model_top_k(model))
+    slice_mib = -(-sum(term.high for term in terms) // MIB)
+    served = arguments.Served(ask, ranks, max_len, load.kv_dtype, kv, slice_mib, shape.generates, sum_fixed(terms))
+    args = arguments.render(served)
+    return Estimate(model, ask, ranks, max_len, stage, plan, tuple(terms), slice_mib, kv, args, _notes(model))
+
+
+def sum_fixed(terms: list[Term]) -> int:
+    """Bytes that SGLang counts as static: weights, tables and cache."""
+    return sum(term.high for term in terms if term.name in {"weights", "position table", "KV cache"})
+
+
+def _stored_as(model: Model, ask: Ask) -> Quant:
+    if not ask.quantization:
+        return model.quant
+    if model.quant is not PLAIN and ask.quantization != "none":
+        fix = f"leave it out: the checkpoint is stored as {model.quant.name} already"
+        raise WireError("quantization", ask.quantization, fix)
+    return model.quant if ask.quantization == "none" else AT_LOAD[ask.quantization]
+
+
+def _kv_dtype(model: Model, ask: Ask) -> str:
+    if ask.kv_dtype != "auto":
+        return ask.kv_dtype
+    return model.quant.kv_dtype or "auto"
+
+
+def _weights(model: Model, ask: Ask, stage: Stage, ranks: Ranks) -> Term:
+    if model.stored is not None and ranks.cards == 1 and not ask.quantization:
+        return exact("weights", model.stored, "sum of the files' tensors", "safetensors or GGUF headers")
+    parts = ", ".join(f"{name} {size / MIB:,.0f}" for name, size in stage.terms)
+    return exact(
+        "weights", stage.total, f"{parts} MiB", f"{model.shape.family} of transformers 5.20.0, {model.quant.name}"
+    )
+
+
+def _rope(context: Context) -> Term:
+    size = 2 * context.most * context.rotary
+    return exact("position table", size, f"2 B x {context.most:,} x {context.rotary}", "vLLM's rotary cache")
+
+
+def _cache(plan: Plan, ask: Ask, size: int) -> list[Term]:
+    if plan == NOTHING:
+        return []
+    each = f"{plan.request_blocks:,} blocks x {plan.block_bytes:,} B"
+    return [
+        exact(
+            "KV cache",
+            size,
+            f"{ask.concurrency} requests x {each} + 1 block",
+            f"planner of {ask.runtime} {ask.version}",
+        )
+    ]
+
+
+def model_top_k(model: Model) -> int:
+    """Experts per token."""
+    text = text_part(model.config)
+    return text.maybe("num_experts_per_tok", "moe_topk", "moe_k", "top_k_experts", "num_experts_per_token") or 0
+
+
+def _notes(model: Model) -> tuple[str, ...]:
+    notes = ["The slice is the upper end: every range counts with its largest value."]
+    if model.shape.towers:
+        notes.append("Towers are charged whole to every card.")
+    return tuple(notes)

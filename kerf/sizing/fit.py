@@ -1,0 +1,73 @@
+"""Which cards of a fleet hold a model, in what split, the least wasteful first. Prices are to come; waste stands in."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from kerf.sizing.estimate import Estimate, Model, estimate
+from kerf.sizing.request import TP_CHOICES, Ask
+from kerf.values.device import Card
+from kerf.wire.errors import WireError
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One way to run a model on cards of one kind. `nodes`: how many nodes have enough such cards."""
+
+    card: str
+    card_mib: int
+    found: Estimate
+    nodes: int
+    wasted_mib: int
+    """Of all its cards, what no whole slice of the same size can use."""
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Best first. A price per hour will come before the waste."""
+        return (self.wasted_mib, self.found.ranks.cards, self.card_mib, self.card)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Cards that cannot hold the model, with the reason."""
+
+    card: str
+    card_mib: int
+    reason: str
+
+
+def offers(model: Model, ask: Ask, nodes: Iterable[tuple[Card, ...]]) -> tuple[list[Offer], list[Refused]]:
+    """Every split on every kind of card that fits, and what does not fit at all."""
+    kinds: dict[tuple[str, int], list[int]] = {}
+    for cards in nodes:
+        counts: dict[tuple[str, int], int] = {}
+        for card in cards:
+            key = (card.model, card.factory_memory_mib)
+            counts[key] = counts.get(key, 0) + 1
+        for key, count in counts.items():
+            kinds.setdefault(key, []).append(count)
+    found: list[Offer] = []
+    refused: list[Refused] = []
+    for (name, mib), counts_of in sorted(kinds.items()):
+        made, reason = _on(model, replace(ask, card="", card_mib=mib), name, counts_of)
+        found += made
+        if not made:
+            refused.append(Refused(name, mib, reason))
+    return sorted(found, key=lambda offer: offer.order), refused
+
+
+def _on(model: Model, ask: Ask, name: str, counts: list[int]) -> tuple[list[Offer], str]:
+    made, reason = [], ""
+    mib = ask.card_mib or 0
+    for tp in (ask.tp,) if ask.tp is not None else TP_CHOICES:
+        cards = tp * ask.pp
+        nodes = sum(1 for count in counts if count >= cards)
+        if not nodes:
+            reason = reason or f"no node has {cards} such cards"
+            continue
+        try:
+            found = estimate(model, replace(ask, tp=tp))
+        except WireError as error:
+            reason = str(error)
+            continue
+        made.append(Offer(name, mib, found, nodes, cards * (mib % found.slice_mib)))
+    return made, reason

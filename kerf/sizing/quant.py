@@ -1,0 +1,298 @@
+"""How a checkpoint stores its weights: bytes of a matrix with what is stored beside it (scales, zero points, tables).
+
+Sizes were counted on tensors that compressed-tensors 0.17.0 and gguf 0.19.0 made (docs/models.md has the table).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kerf.sizing.config import Config
+from kerf.sizing.names import Names, bare
+from kerf.sizing.shape import Split, Tensor
+from kerf.wire.errors import WireError
+
+MOST_PATTERNS = 20_000
+WORD_BYTES = {"bfloat16": 2, "float16": 2, "half": 2, "float32": 2, "float": 2, "auto": 2}
+"""Bytes of a number that is not quantised. vLLM 0.33.0 and SGLang 0.5.23 load 32-bit files as 16-bit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How one kind of matrix is stored. `group` 0 is one scale per row, -1 one per matrix."""
+
+    bits: int
+    group: int = -1
+    scale_bytes: int = 2
+    zeros: bool = False
+    block: tuple[int, int] | None = None
+    """Rows and columns that share one scale."""
+    extra: int = 0
+    """Bytes beside each matrix: a shape pair, a global scale."""
+    order: bool = False
+    """A 4-byte table entry per column (GPTQ's g_idx)."""
+    packed: bool = True
+    """Rows padded to whole 32-bit words."""
+
+    def stored(self, rows: int, cols: int) -> int:
+        """Bytes of one matrix."""
+        if self.bits in {4, 2, 3} and self.packed:
+            per_word = 32 // self.bits
+            body = rows * -(-cols // per_word) * 4
+        else:
+            body = -(-rows * cols * self.bits // 8)
+        if self.block:
+            scales = -(-rows // self.block[0]) * -(-cols // self.block[1])
+        elif self.group < 0:
+            scales = 1
+        else:
+            scales = rows * (-(-cols // self.group) if self.group else 1)
+        zeros = -(-rows * self.bits // 32) * 4 * (scales // rows or 1) if self.zeros and self.group >= 0 else 0
+        return body + scales * self.scale_bytes + zeros + self.extra + (4 * cols if self.order else 0)
+
+
+FP8 = Format(8, -1, 4)
+FP8_ROWS = Format(8, 0, 4)
+INT8_ROWS = Format(8, 0, 4)
+MXFP4 = Format(4, 32, 1)
+MXFP8 = Format(8, 32, 1)
+NVFP4 = Format(4, 16, 1, extra=8)
+NF4 = Format(4, 64, 4, packed=False)
+"""bitsandbytes 4-bit: a 32-bit scale to 64 values; nested scales are smaller, so this is the upper end."""
+
+
+class Quant:
+    """A model's storage. `kept` names matrices that stay at 16 bits; `rules` give single ones a format of their own."""
+
+    def __init__(
+        self,
+        name: str,
+        default: Format | None,
+        kept: tuple[str, ...] = (),
+        rules: Mapping[str, Format | None] | None = None,
+        *,
+        experts_only: bool = False,
+        kv_dtype: str = "",
+    ) -> None:
+        self.name = name
+        self.kv_dtype = kv_dtype
+        """What the checkpoint says of the KV cache."""
+        self._default, self._experts_only = default, experts_only
+        self._kept, self._rules = Names(kept), dict(rules or {})
+        self._ruled = Names(self._rules)
+
+    def format_of(self, name: str, tensor: Tensor) -> Format | None:
+        """The format of one matrix by its full name, None at 16 bits."""
+        if not tensor.linear or tensor.split is Split.VOCAB or (self._default is None and not self._rules):
+            return None
+        if self._experts_only and tensor.split not in {Split.EXPERT_COLUMN, Split.EXPERT_ROW}:
+            return None
+        if self._kept.find(name) is not None:
+            return None
+        rule = self._ruled.find(name)
+        return self._rules.get(rule, self._default) if rule is not None else self._default
+
+
+PLAIN = Quant("none", None)
+
+
+def parse_quant(top: Config) -> Quant:
+    """A config's quantization_config. Raises WireError where the method is not known."""
+    part = top.part("quantization_config") or top.part("compression_config")
+    if part is None:
+        text = next((inner for key in ("text_config", "llm_config") if (inner := top.part(key)) is not None), None)
+        part = text.part("quantization_config") if text is not None else None
+    return PLAIN if part is None else parse_method(part)
+
+
+def parse_method(part: Config) -> Quant:
+    """One quantization_config. Raises WireError."""
+    inner = part.part("quantization") or part
+    method = part.text("quant_method") or ("modelopt" if inner.has("quant_algo") else "")
+    parse = METHODS.get(method.lower())
+    if parse is None:
+        fix = f"this quantisation is not known, so its weights would be a guess; known are {', '.join(METHODS)}"
+        raise WireError(part.field("quant_method"), method or None, fix)
+    return parse(inner)
+
+
+def _patterns(part: Config, *keys: str) -> tuple[str, ...]:
+    found: tuple[str, ...] = ()
+    for key in keys:
+        found += part.words(key) or ()
+    if len(found) > MOST_PATTERNS:
+        raise WireError(part.field(keys[0]), len(found), f"list at most {MOST_PATTERNS} names")
+    return found
+
+
+def _fp8(part: Config) -> Quant:
+    kept = _patterns(part, "modules_to_not_convert", "ignored_layers", "ignore")
+    block = part.wholes("weight_block_size")
+    if part.text("quant_algo") == "MIXED_PRECISION":
+        return _modelopt(part)
+    if block is None:
+        return Quant("fp8", FP8, kept)
+    if len(block) != 2 or min(block) < 1:
+        raise WireError(part.field("weight_block_size"), list(block), "write two positive whole numbers")
+    width = 1 if part.text("scale_fmt") == "ue8m0" else 4
+    return Quant("fp8 block", Format(8, scale_bytes=width, block=(block[0], block[1])), kept)
+
+
+def _fbgemm(part: Config) -> Quant:
+    return Quant("fbgemm_fp8", FP8_ROWS, _patterns(part, "modules_to_not_convert"))
+
+
+def _awq(part: Config) -> Quant:
+    bits, group = (
+        part.whole("bits", "w_bit", default=4, most=8),
+        part.maybe("group_size", "q_group_size", least=1) or 128,
+    )
+    kept = _patterns(part, "modules_to_not_convert")
+    return Quant(f"awq int{bits}", Format(_bits(part, "bits", bits), group, zeros=True), kept)
+
+
+def _gptq(part: Config) -> Quant:
+    bits = _bits(part, "bits", part.whole("bits", default=4, most=8))
+    raw = part.values.get("group_size", 128)
+    group = 0 if raw == -1 else part.whole("group_size", default=128)
+    kept = _patterns(part, "modules_to_not_convert", "modules_in_block_to_quantize_not")
+    return Quant(f"gptq int{bits}", Format(bits, group, zeros=True, order=True), kept)
+
+
+def _bits(part: Config, key: str, bits: int) -> int:
+    if bits not in {2, 3, 4, 8}:
+        raise WireError(part.field(key), bits, "use 2, 3, 4 or 8 bits")
+    return bits
+
+
+def _mxfp4(part: Config) -> Quant:
+    return Quant("mxfp4", MXFP4, _patterns(part, "modules_to_not_convert"), experts_only=True)
+
+
+def _bitsandbytes(part: Config) -> Quant:
+    kept = (*_patterns(part, "llm_int8_skip_modules"), "lm_head")
+    if part.flag("load_in_4bit"):
+        return Quant("bitsandbytes 4-bit", NF4, kept)
+    if part.flag("load_in_8bit"):
+        return Quant("bitsandbytes 8-bit", INT8_ROWS, kept)
+    raise WireError(part.field("load_in_4bit"), None, "write load_in_4bit or load_in_8bit: true")
+
+
+ALGORITHMS: dict[str, Format | None] = {
+    "FP8": FP8,
+    "FP8_PER_CHANNEL_PER_TOKEN": FP8_ROWS,
+    "FP8_PB_WO": Format(8, scale_bytes=4, block=(128, 128)),
+    "NVFP4": NVFP4,
+    "NVFP4_AWQ": NVFP4,
+    "W4A16_NVFP4": NVFP4,
+    "MXFP8": MXFP8,
+    "MXFP4": MXFP4,
+    "W4A16_AWQ": Format(4, 128),
+    "INT4_AWQ": Format(4, 128),
+    "W4A8_AWQ": Format(4, 128),
+    "W8A8_SQ_PER_CHANNEL": INT8_ROWS,
+}
+
+
+def _modelopt(part: Config) -> Quant:
+    algo = part.text("quant_algo") or "none"
+    kept = _patterns(part, "exclude_modules", "ignore", "modules_to_not_convert")
+    layers = part.part("quantized_layers")
+    kv = _kv_dtype(part)
+    if layers is None:
+        return Quant(f"modelopt {algo}", _algorithm(part, "quant_algo", algo), kept, kv_dtype=kv)
+    rules: list[tuple[str, Format | None]] = []
+    for name in layers.values:
+        one = layers.part(str(name))
+        if one is not None:
+            rules.append((str(name), _algorithm(one, "quant_algo", one.text("quant_algo"))))
+    base = _algorithm(part, "moe_quant_algo", part.text("moe_quant_algo")) if part.has("moe_quant_algo") else None
+    block = part.wholes("weight_block_size")
+    if block and len(block) == 2 and min(block) > 0:
+        base = Format(8, scale_bytes=4, block=(block[0], block[1]))
+    return Quant("modelopt mixed", base, kept, _collapsed(rules), kv_dtype=kv)
+
+
+def _collapsed(rules: list[tuple[str, Format | None]]) -> dict[str, Format | None]:
+    """Thousands of expert names fold into one rule per layer."""
+    found: dict[str, Format | None] = {}
+    for name, form in rules:
+        found.setdefault(re.sub(r"experts\.\d+\..*", "experts", bare(name)), form)
+    return found
+
+
+def _algorithm(part: Config, key: str, algo: str) -> Format | None:
+    if algo in {"", "none", "NO_QUANT"}:
+        return None
+    if algo not in ALGORITHMS:
+        raise WireError(part.field(key), algo, f"this algorithm is not known; known are {', '.join(ALGORITHMS)}")
+    return ALGORITHMS[algo]
+
+
+def _kv_dtype(part: Config) -> str:
+    """What vLLM 0.33.0 makes of a modelopt checkpoint's word on the cache."""
+    scheme = part.values.get("kv_cache_scheme") or part.values.get("kv_cache_quant_algo")
+    if isinstance(scheme, Mapping):
+        return "fp8" if scheme.get("num_bits") == 8 and scheme.get("type") == "float" else ""
+    return "fp8" if isinstance(scheme, str) and scheme.upper() == "FP8" else ""
+
+
+def _compressed(part: Config) -> Quant:
+    groups = part.part("config_groups")
+    kept = _patterns(part, "ignore")
+    if groups is None or not groups.values:
+        raise WireError(part.field("config_groups"), None, "write the groups and how each is stored")
+    formats: list[tuple[tuple[str, ...], Format]] = []
+    for name in groups.values:
+        group = groups.part(str(name))
+        weights = group.part("weights") if group is not None else None
+        if group is not None and weights is not None:
+            formats.append((group.words("targets") or ("Linear",), _scheme(weights, part, group)))
+    if not formats:
+        raise WireError(part.field("config_groups"), None, "write the weights of at least one group")
+    rules: list[tuple[str, Format | None]] = [
+        (target, form) for targets, form in formats for target in targets if target != "Linear"
+    ]
+    whole = next((form for targets, form in formats if "Linear" in targets), None)
+    return Quant("compressed-tensors", whole, kept, _collapsed(rules))
+
+
+def _scheme(weights: Config, part: Config, group: Config) -> Format:
+    bits = weights.whole("num_bits", default=8, most=16)
+    kind, strategy = weights.text("type", default="int"), weights.text("strategy", default="tensor")
+    size = weights.maybe("group_size", least=1) or 0
+    word = group.text("format") or part.text("format")
+    block = weights.wholes("block_structure")
+    if strategy == "block" and block and len(block) == 2 and min(block) > 0:
+        return Format(bits, scale_bytes=4, block=(block[0], block[1]))
+    if kind == "float" and bits == 4:
+        return MXFP4 if word.startswith("mxfp4") or size == 32 else NVFP4
+    if bits not in {4, 8}:
+        raise WireError(weights.field("num_bits"), bits, "this width is not known; known are 4 and 8")
+    by = {"tensor": -1, "channel": 0, "group": size, "tensor_group": size, "token": 0}
+    if strategy not in by:
+        raise WireError(weights.field("strategy"), strategy, f"use one of {', '.join([*by, 'block'])}")
+    zeros = not weights.flag("symmetric", default=True)
+    return Format(bits, by[strategy], zeros=zeros, extra=16 if bits == 4 else 0)
+
+
+METHODS = {
+    "fp8": _fp8,
+    "fbgemm_fp8": _fbgemm,
+    "awq": _awq,
+    "awq_marlin": _awq,
+    "gptq": _gptq,
+    "gptq_marlin": _gptq,
+    "compressed-tensors": _compressed,
+    "modelopt": _modelopt,
+    "modelopt_fp4": _modelopt,
+    "modelopt_mixed": _modelopt,
+    "mxfp4": _mxfp4,
+    "bitsandbytes": _bitsandbytes,
+}
+AT_LOAD: dict[str, Quant] = {
+    "none": PLAIN,
+    "fp8": Quant("fp8 at load", FP8_ROWS, ("lm_head",)),
+    "bitsandbytes": Quant("bitsandbytes 4-bit at load", NF4, ("lm_head",)),
+}
+"""What `--quantization` makes of a 16-bit checkpoint."""

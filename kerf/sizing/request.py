@@ -1,0 +1,73 @@
+"""What somebody asks for, and the two engines whose rules are known."""
+
+import re
+from dataclasses import dataclass, replace
+
+from kerf.sizing.quant import AT_LOAD
+from kerf.wire.errors import WireError
+
+VLLM, SGLANG = "vllm", "sglang"
+VERSIONS = {VLLM: "0.33.0", SGLANG: "0.5.23"}
+"""The version of each engine whose code the rules were read from and run against."""
+BATCHED_TOKENS = 2048
+"""Tokens of one step that `render` asks for: the engines' own smallest default, whatever card they see."""
+MOST_CARDS = 64
+TP_CHOICES = (1, 2, 4, 8)
+"""What is tried where nobody named a tensor parallelism."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A model's server. None: what the model or the engine takes on its own."""
+
+    runtime: str = VLLM
+    version: str = ""
+    max_len: int | None = None
+    concurrency: int = 1
+    tp: int | None = None
+    pp: int = 1
+    ep: int = 1
+    kv_dtype: str = "auto"
+    quantization: str = ""
+    batched_tokens: int = BATCHED_TOKENS
+    card: str = ""
+    card_mib: int | None = None
+
+
+def checked(ask: Ask) -> Ask:
+    """The same ask with every number in bounds and a known engine. Raises WireError."""
+    if ask.runtime not in VERSIONS:
+        raise WireError("runtime", ask.runtime, f"use one of {', '.join(VERSIONS)}")
+    bounds = (
+        ("max-len", ask.max_len, 2**31 - 1),
+        ("concurrency", ask.concurrency, 2**16),
+        ("tp", ask.tp, MOST_CARDS),
+        ("pp", ask.pp, MOST_CARDS),
+        ("ep", ask.ep, MOST_CARDS),
+        ("batched-tokens", ask.batched_tokens, 2**20),
+        ("card-mib", ask.card_mib, 2**24),
+    )
+    for field, value, most in bounds:
+        if value is not None and not 1 <= value <= most:
+            raise WireError(field, value, f"write a whole number from 1 to {most}")
+    if ask.quantization and ask.quantization not in AT_LOAD:
+        raise WireError("quantization", ask.quantization, f"use one of {', '.join(AT_LOAD)}")
+    if ask.ep > 1 and ask.tp is not None and ask.ep != ask.tp:
+        raise WireError(
+            "ep", ask.ep, f"use {ask.tp}, as --tp: one host's experts are spread over its tensor-parallel ranks"
+        )
+    return replace(ask, version=known_version(ask.runtime, ask.version))
+
+
+def known_version(runtime: str, version: str) -> str:
+    """The version whose rules apply: the same minor release as the one that was read. Raises WireError."""
+    read = VERSIONS[runtime]
+    if not version:
+        return read
+    found = re.fullmatch(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,6}))?(?:[.+-]?[a-z0-9.+-]{0,32})?", version)
+    parts = read.split(".")
+    depth = 2 if runtime == VLLM else 3
+    if not found or [part or "0" for part in found.groups()[:depth]] != parts[:depth]:
+        fix = f"the rules of {runtime} {read} are known; sizes and arguments differ between releases"
+        raise WireError("runtime-version", version, fix)
+    return version.removeprefix("v")

@@ -1,0 +1,152 @@
+"""Whether a catalogue's entry can run as it is written, why not, and what would."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from kerf.sizing.cards import card_named
+from kerf.sizing.estimate import MIB, Estimate, Model, estimate, longest_context
+from kerf.sizing.modelhub import Deployment, ModelSpec, options, parse_spec
+from kerf.sizing.overheads import CONTEXT_MIB
+from kerf.sizing.request import SGLANG, VERSIONS, VLLM, Ask
+from kerf.sizing.semver import parse_version, satisfies
+from kerf.wire.errors import WireError
+
+UTILIZATION = 0.92
+"""vLLM 0.33.0's default share of the slice."""
+SUFFIXES = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
+"""vLLM's own reading: lower case counts in tens, upper case in twos."""
+Finder = Callable[[str], Model | None]
+"""A model by its repository's name, None where its shape is not at hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An answer on one entry."""
+
+    name: str
+    ok: bool
+    reason: str = ""
+
+
+def judge(document: object, name: str, find: Finder, card: str = "", version: str = "") -> Verdict:
+    """Whether one entry can run. Never raises for what the entry says."""
+    try:
+        spec = parse_spec(document)
+        model = find(spec.repository)
+    except WireError as error:
+        return Verdict(name, ok=False, reason=str(error))
+    problems, remarks = [], []
+    for one in spec.deployments:
+        try:
+            remark = _deployment(one, spec, model, card, version)
+        except WireError as error:
+            problems.append(f"{one.where}: {error}")
+        else:
+            remarks += [remark] if remark else []
+    found = problems or list(dict.fromkeys(remarks))
+    return Verdict(spec.name, ok=not problems, reason="; ".join(found))
+
+
+def _deployment(one: Deployment, spec: ModelSpec, model: Model | None, card: str, version: str) -> str:
+    """A remark on a deployment that can run. Raises WireError for one that cannot."""
+    if one.runtime not in {VLLM, SGLANG}:
+        return f"runtime {one.runtime} is not sized: only the form was checked"
+    have = version or VERSIONS[one.runtime]
+    if not satisfies(parse_version(have, "runtime-version"), one.version, "versionRequired"):
+        raise WireError(
+            "versionRequired", one.version, f"{one.runtime} is {have}; use a version that the entry accepts"
+        )
+    if not one.on_nvidia:
+        return f"{one.card or 'cpu'} is not sized: only the form was checked"
+    if card and one.card_mib > card_named(card).usable:
+        fix = f"{card} has {card_named(card).usable:,} MiB; ask for at most {card_named(card).usable * MIB // 10**9} GB"
+        raise WireError("perGPUMemoryGB", f"{one.card_gb} ({one.card_mib:,} MiB)", fix)
+    if model is None:
+        return f"the shape of {spec.repository} is not in the catalogue: only the form was checked"
+    return _sized(one, model, version)
+
+
+def _sized(one: Deployment, model: Model, version: str) -> str:
+    given = options(one.args)
+    ask = _ask(one, given, version)
+    try:
+        found = estimate(model, replace(ask, card_mib=None))
+    except WireError as error:
+        raise WireError(error.field, error.value, f"{error.fix}{_would_run(model, ask, one)}") from error
+    share = _share(given, one.runtime)
+    room = int(one.card_mib * share)
+    needed = -(-sum(term.low for term in found.terms if term.name != "CUDA context") // MIB)
+    if needed > room:
+        raise WireError("perGPUMemoryGB", one.card_gb, _too_small(found, one, room, needed))
+    if found.slice_mib > one.card_mib:
+        return f"tight: {found.slice_mib:,} MiB per card at the upper end of the ranges, {one.card_mib:,} asked for"
+    return ""
+
+
+def _ask(one: Deployment, given: dict[str, str], version: str) -> Ask:
+    tp = _number(given, ("tensor-parallel-size", "tp-size", "tp"))
+    pp = _number(given, ("pipeline-parallel-size", "pp-size", "pp")) or 1
+    tp = tp or max(1, one.cards // pp)
+    if tp * pp != one.cards:
+        fix = f"tp {tp} x pp {pp} takes {tp * pp} cards; make them equal"
+        raise WireError("gpuCount", one.cards, fix)
+    experts = "enable-expert-parallel" in given or (_number(given, ("ep-size",)) or 1) > 1
+    return Ask(
+        runtime=one.runtime,
+        version=version,
+        max_len=_number(given, ("max-model-len", "context-length")),
+        tp=tp,
+        pp=pp,
+        ep=tp if experts else 1,
+        kv_dtype=given.get("kv-cache-dtype", "auto"),
+    )
+
+
+def _number(given: dict[str, str], keys: tuple[str, ...]) -> int | None:
+    key = next((one for one in keys if one in given), None)
+    if key is None:
+        return None
+    text = given[key]
+    scale = SUFFIXES.get(text[-1:], 1)
+    digits = text[:-1] if scale > 1 else text
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 12 or not 1 <= int(digits) * scale < 2**31:
+        raise WireError(f"--{key}", text, "write a plain whole number")
+    return int(digits) * scale
+
+
+def _share(given: dict[str, str], runtime: str) -> float:
+    key = "mem-fraction-static" if runtime == SGLANG else "gpu-memory-utilization"
+    if key not in given:
+        return 1.0 if runtime == SGLANG else UTILIZATION
+    try:
+        share = float(given[key])
+    except ValueError as error:
+        raise WireError(f"--{key}", given[key], "write a number from 0 to 1") from error
+    if not 0 < share <= 1:
+        raise WireError(f"--{key}", given[key], "write a number above 0 and at most 1")
+    return share
+
+
+def _too_small(found: Estimate, one: Deployment, room: int, needed: int) -> str:
+    fix = f"needs {needed:,} MiB of {room:,} per card for {found.max_len:,} tokens"
+    longest = longest_context(found, room + CONTEXT_MIB[0])
+    if longest:
+        return f"{fix}; --max-model-len {longest} would run"
+    return f"{fix}{_would_run(found.model, found.ask, one)}"
+
+
+def _would_run(model: Model, ask: Ask, one: Deployment) -> str:
+    """The fewest cards of this size on which the model runs at all."""
+    for tp, pp in ((1, 1), (2, 1), (4, 1), (8, 1), (8, 2), (8, 4)):
+        for ep in (1, tp) if model.shape.experts and tp > 1 else (1,):
+            try:
+                found = estimate(model, replace(ask, tp=tp, pp=pp, ep=ep, max_len=None, card_mib=None))
+            except WireError:
+                continue
+            how = f"; {tp * pp} cards (tp {tp}, pp {pp}{', expert parallel' if ep > 1 else ''}) would run"
+            if found.slice_mib <= one.card_mib:
+                return how
+            longest = longest_context(found, one.card_mib)
+            if longest:
+                return f"{how} with --max-model-len {longest}"
+    return "; no split over 32 such cards would run"

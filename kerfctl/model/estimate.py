@@ -1,0 +1,99 @@
+"""`kerf model estimate`: the slice that a model needs, as a sum that adds up."""
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from kerf.wire.errors import WireError
+from kerfctl.model.arguments import add_ask, add_card, ask_of
+
+if TYPE_CHECKING:
+    from kerfctl.arguments import Verbs
+
+
+def add_parser(verbs: "Verbs") -> None:
+    """`estimate`."""
+    parser = verbs.add_parser("estimate", help="MiB per card, with every term of the sum")
+    add_ask(parser)
+    add_card(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Estimate and print. A refusal is an answer under --json, and exits 1."""
+    from kerf.sizing.estimate import estimate
+    from kerfctl.model.sources import load_model
+
+    try:
+        model = load_model(args.model)
+    except WireError as error:
+        return _refused(args, str(error), None, error)
+    try:
+        found = estimate(model, ask_of(args))
+    except WireError as error:
+        return _refused(args, str(error), model, error)
+    if args.json:
+        print(json.dumps(_json(found)))
+    else:
+        _print(found, args.model)
+    return 0
+
+
+def _refused(args: argparse.Namespace, reason: str, model: Any, error: WireError) -> int:
+    if not args.json:
+        raise error
+    print(json.dumps({
+        "params": None if model is None else model.shape.params,
+        "weights_mib_per_card": None,
+        "kv_bytes_per_token": None,
+        "slice_mib": None,
+        "cards": None,
+        "args": None,
+        "refused": reason,
+    }))  # fmt: skip
+    return 1
+
+
+def _json(found: Any) -> dict[str, Any]:
+    return {
+        "params": found.model.shape.params,
+        "weights_mib_per_card": found.weights_mib,
+        "kv_bytes_per_token": found.plan.token_bytes,
+        "slice_mib": found.slice_mib,
+        "cards": found.ranks.cards,
+        "args": list(found.args),
+        "refused": None,
+    }
+
+
+def _print(found: Any, name: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from kerf.values.units import show
+    from kerfctl.report import width
+
+    shape, ranks = found.model.shape, found.ranks
+    title = f"{name}: {shape.family}, {show(shape.params)} parameters, {found.model.quant.name} weights"
+    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+    table.add_column("MiB per card", overflow="fold")
+    table.add_column("at least", justify="right")
+    table.add_column("counted", justify="right")
+    table.add_column("formula", overflow="fold")
+    table.add_column("source", overflow="fold")
+    mib = 2**20
+    for term in found.terms:
+        table.add_row(term.name, f"{term.low / mib:,.1f}", f"{term.high / mib:,.1f}", term.formula, term.source)
+    table.add_section()
+    low = sum(term.low for term in found.terms) / mib
+    table.add_row("slice", f"{low:,.1f}", f"{found.slice_mib:,}", "sum, rounded up", "")
+    console = Console(width=width())
+    console.print(table)
+    cards = f"{ranks.cards} card{'s' if ranks.cards > 1 else ''} (tp {ranks.tp}, pp {ranks.pp})"
+    load = f"{found.max_len:,} tokens a request, {found.ask.concurrency} at once: {found.kv_tokens:,} tokens of KV"
+    cores = f"{found.cores} % of each card" if found.cores else "best effort"
+    print(f"{cards}, {load}, {found.plan.token_bytes:,} B for each token more. Cores: {cores}.")
+    print(f"{found.ask.runtime} {found.ask.version}: {' '.join(found.args)}")
+    for note in found.notes:
+        print(note)

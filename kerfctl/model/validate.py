@@ -1,0 +1,42 @@
+"""`kerf model validate`: whether the entries of a model catalogue can run as they are written."""
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kerfctl.arguments import Verbs
+
+
+def add_parser(verbs: "Verbs") -> None:
+    """`validate`."""
+    parser = verbs.add_parser("validate", help="whether ModelHub's entries can run as they are, and what would")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="metadata.yaml files, folders of them, a merged index.yaml"
+    )
+    parser.add_argument("--card", default="", metavar="NAME", help="also: does each fit this card")
+    parser.add_argument("--runtime-version", default="", metavar="V", help="default: the version whose rules are known")
+    parser.add_argument("--json", action="store_true", help="a JSON list instead of lines")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge every entry. Exits 1 where one cannot run."""
+    from kerf.sizing.cards import card_named
+    from kerf.sizing.modelhub import name_of
+    from kerf.sizing.verdicts import judge
+    from kerfctl.model.sources import Finder, spec_documents
+
+    if args.card:
+        card_named(args.card)
+    finder = Finder()
+    found = [
+        judge(item, name_of(item, i), finder.find, args.card, args.runtime_version)
+        for i, item in enumerate(spec_documents(args.files))
+    ]
+    if args.json:
+        print(json.dumps([{"name": one.name, "ok": one.ok, "reason": one.reason or None} for one in found]))
+    else:
+        for one in found:
+            print(f"{'✓' if one.ok else '✗'} {one.name}{': ' if one.reason else ''}{one.reason}")
+    return 0 if all(one.ok for one in found) else 1

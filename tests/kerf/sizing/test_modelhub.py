@@ -1,0 +1,250 @@
+"""ModelHub's entries: read as they are, judged with a reason, and told what would run."""
+
+import copy
+
+import pytest
+import yaml
+
+from kerf.sizing.modelhub import options, parse_spec, specs_of
+from kerf.sizing.semver import parse_version, satisfies
+from kerf.sizing.verdicts import Verdict, judge
+from kerf.wire.errors import WireError
+from tests.kerf.sizing.models import model
+
+KNOWN = {
+    "Qwen/Qwen3-8B": "qwen3-8b",
+    "Qwen/Qwen3-235B-A22B-FP8": "qwen3-235b-a22b-fp8",
+    "Qwen/QwQ-32B": "qwq-32b",
+    "deepseek-ai/DeepSeek-R1": "deepseek-r1",
+    "microsoft/phi-4": "phi-4",
+}
+
+
+def find(repository):
+    return model(KNOWN[repository]) if repository in KNOWN else None
+
+
+def an_entry(repository="Qwen/Qwen3-8B", args=(), version=">=0.8.5", runtime="vllm", **needs):
+    """An entry of the catalogue, in its own shape."""
+    needs = {"cpu": 8, "memory": 32, "gpuCount": 1, "gpuType": "vgpu", "perGPUMemoryGB": 80, **needs}
+    return {
+        "apiVersion": "model.hydra.io/v1alpha1",
+        "kind": "ModelSpec",
+        "metadata": {"name": repository.split("/")[1].lower(), "labels": {"team": "x"}},
+        "spec": {
+            "source": {"huggingface": {"name": repository}, "modelscope": {"name": repository}},
+            "deployments": [
+                {
+                    "runtime": runtime,
+                    "versionRequired": version,
+                    "resourceRequirements": needs,
+                    "customRuntimeArgs": list(args),
+                    "env": [],
+                    "note": "kept",
+                }
+            ],
+            "descriptor": {"display": "x", "tags": ["TEXT_GENERATION"]},
+            "config": {"maxTokens": 4096},
+        },
+    }
+
+
+def verdict(*args, **needs):
+    entry = an_entry(*args, **needs)
+    return judge(entry, "entry", find)
+
+
+def test_an_entry_that_runs_is_ok():
+    assert verdict(args=["--max-model-len=32768"]) == Verdict("qwen3-8b", ok=True)
+
+
+def test_unknown_keys_stay():
+    entry = an_entry()
+    entry["spec"]["future"] = {"a": [1]}
+
+    assert parse_spec(copy.deepcopy(entry)).document == entry
+
+
+def test_a_gigabyte_is_ten_to_the_ninth():
+    """80 GB as GiB would be 81,920 MiB, more than an 80 GB H100 has (81,559)."""
+    (deployment,) = parse_spec(an_entry()).deployments
+
+    assert deployment.card_mib == 76_293
+    assert judge(an_entry(args=["--max-model-len 8192"]), "x", find, card="H100").ok
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (
+            an_entry("Qwen/Qwen3-235B-A22B-FP8", gpuCount=8, gpuType="nvidia-vgpu"),
+            "does not divide into blocks of 128; use a smaller one, or expert parallelism",
+        ),
+        (
+            an_entry("deepseek-ai/DeepSeek-R1", gpuCount=12, gpuType="gpu"),
+            "tp: '12': use a number that divides the 128",
+        ),
+        (an_entry("Qwen/QwQ-32B", ["--gpu-memory-utilization=1"]), "needs 95,"),
+        (an_entry("Qwen/QwQ-32B", ["--gpu-memory-utilization=1"]), "; --max-model-len 49152 would run"),
+        (an_entry("deepseek-ai/DeepSeek-R1", gpuCount=2), "16 cards (tp 8, pp 2) would run"),
+        (an_entry(args=["--max-model-len=99999"]), "max-len: '99999': use at most 40960"),
+        (an_entry(args=["--max-model-len=lots"]), "--max-model-len: 'lots': write a plain whole number"),
+        (an_entry(args=["--tensor-parallel-size=4"], gpuCount=2), "gpuCount: '2': tp 4 x pp 1 takes 4 cards"),
+        (an_entry(args=["--gpu-memory-utilization=2"]), "--gpu-memory-utilization: '2': write a number above 0"),
+        (an_entry(version=">=0.40"), "versionRequired: '>=0.40': vllm is 0.33.0"),
+        (an_entry("microsoft/phi-4", gpuCount=4), "tp: '4': use a number that divides the 10 KV heads"),
+    ],
+    ids=range(11),
+)
+def test_what_cannot_run_is_refused_with_the_reason(entry, words):
+    found = judge(entry, "entry", find)
+
+    assert not found.ok
+    assert words in found.reason
+
+
+def test_a_refusal_says_what_would_run():
+    found = verdict("Qwen/Qwen3-235B-A22B-FP8", gpuCount=8)
+
+    assert found.reason.endswith("; 4 cards (tp 4, pp 1) would run")
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        (an_entry("unknown/model"), "the shape of unknown/model is not in the catalogue: only the form was checked"),
+        (an_entry(gpuType="metax-gpu"), "metax-gpu is not sized: only the form was checked"),
+        (an_entry(gpuType="cpu"), "cpu is not sized: only the form was checked"),
+        (an_entry(runtime="image-gen"), "runtime image-gen is not sized: only the form was checked"),
+        (an_entry(args=["--max-model-len", "4096", "--gpu-memory-utilization=0.98"], perGPUMemoryGB=18), "tight: "),
+    ],
+    ids=["unknown", "metax", "cpu", "image", "tight"],
+)
+def test_what_is_not_sized_says_so(entry, reason):
+    found = judge(entry, "entry", find)
+
+    assert found.ok
+    assert found.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("apiVersion",), "v1", "apiVersion: 'v1': write model.hydra.io/v1alpha1"),
+        (("kind",), None, "kind: 'None': write ModelSpec"),
+        (("metadata", "name"), "", "metadata.name: '': write a text"),
+        (("spec", "source", "modelscope"), None, "spec.source.modelscope: 'None': write an object"),
+        (("spec", "deployments"), [], "spec.deployments: '0 entries': list from 1"),
+        (("spec", "deployments"), "vllm", "spec.deployments: 'vllm': write a list"),
+        (("spec", "deployments", 0, "runtime"), 7, "spec.deployments[0].runtime: '7': write a text"),
+        (
+            ("spec", "deployments", 0, "versionRequired"),
+            "new",
+            "spec.deployments[0]: versionRequired: 'new': write a comp",
+        ),
+        (
+            ("spec", "deployments", 0, "resourceRequirements", "perGPUMemoryGB"),
+            "80Gi",
+            "spec.deployments[0].resourceRequirements.perGPUMemoryGB: '80Gi': write a whole number",
+        ),
+        (
+            ("spec", "deployments", 0, "resourceRequirements", "gpuCount"),
+            True,
+            "spec.deployments[0].resourceRequirements.gpuCount: 'True': write a whole number",
+        ),
+        (("spec", "deployments", 0, "customRuntimeArgs"), [{}], "spec.deployments[0].customRuntimeArgs"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_wrong_entry_is_refused_by_field_value_and_fix(path, value, words):
+    entry = an_entry()
+    at = entry
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+
+    found = judge(entry, "entry", find)
+    assert not found.ok
+    assert found.reason.startswith(words)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda one: [one, one],
+        lambda one: [[one, one]],
+        lambda one: [{"items": [one, one]}],
+        lambda one: [{"models": [one, one]}],
+        lambda one: [{"a": one, "b": one}],
+        lambda one: [None, one, one],
+    ],
+    ids=["documents", "list", "items", "models", "by-name", "empty-document"],
+)
+def test_a_merged_index_has_many_shapes(wrap):
+    entry = an_entry()
+
+    assert specs_of(wrap(entry)) == [entry, entry]
+
+
+def test_arguments_are_read_as_people_write_them():
+    text = ["--max-model-len=4096", "--tensor-parallel-size 2", "--gpu_memory_utilization", "0.9", "--enforce-eager"]
+
+    assert options(text) == {
+        "max-model-len": "4096",
+        "tensor-parallel-size": "2",
+        "gpu-memory-utilization": "0.9",
+        "enforce-eager": "true",
+    }
+
+
+def test_lower_case_counts_in_tens():
+    """To vLLM 0.33.0 32k is 32,000 and 32K is 32,768."""
+    found = [judge(an_entry(args=[f"--max-model-len={text}"]), "x", find) for text in ("40k", "41k", "40K", "41K")]
+
+    assert [one.ok for one in found] == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("requirement", "met"),
+    [
+        (">=v0.6.5", True),
+        (">=0.8.5", True),
+        (">=0.34", False),
+        ("<0.33.0", False),
+        ("<=0.33", True),
+        (">0.33", False),
+        ("0.33.x", True),
+        ("=0.33.0", True),
+        ("^0.33.0", True),
+        ("^0.8", False),
+        ("~0.33", True),
+        ("~0.33.1", False),
+        (">=0.8.5,<0.9 || >=0.30", True),
+        (">=0.8.5 <0.9", False),
+        ("!=0.33.0", False),
+        ("", True),
+        ("*", True),
+    ],
+)
+def test_version_requirements(requirement, met):
+    assert satisfies(parse_version("0.33.0", "v"), requirement, "versionRequired") is met
+
+
+@pytest.mark.parametrize("requirement", ["new", ">=", "0..1", ">=0.8;", "=>0.8", "1" * 300])
+def test_a_requirement_that_cannot_be_read_is_refused(requirement):
+    with pytest.raises(WireError, match="versionRequired"):
+        satisfies((0, 33, 0), requirement, "versionRequired")
+
+
+def test_a_thousand_entries_are_judged_in_seconds():
+    """The bound is generous; docs/models.md has the measured number."""
+    import time
+
+    text = yaml.safe_dump([an_entry(name) for name in KNOWN] * 200)
+    documents = specs_of(yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    models = {name: model(row) for name, row in KNOWN.items()}
+    start = time.process_time()
+    found = [judge(one, "x", models.get) for one in documents]
+
+    assert len(found) == 1000
+    assert time.process_time() - start < 5

@@ -1,0 +1,129 @@
+"""Bytes of stored weights. Bits per weight were counted on tensors of compressed-tensors 0.17.0 and gguf 0.19.0."""
+
+import pytest
+
+from kerf.sizing.config import parse_config
+from kerf.sizing.estimate import read_model
+from kerf.sizing.names import Names
+from kerf.sizing.quant import MXFP4, NVFP4, Format, parse_quant
+from kerf.sizing.request import Ask
+from kerf.sizing.weights import Ranks, lay_out, stages
+from kerf.wire.errors import WireError
+from tests.kerf.sizing.models import a_config, model, row
+
+MIB = 2**20
+
+
+def compressed(**weights):
+    group = {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int", "symmetric": True, **weights}}
+    return {
+        "quant_method": "compressed-tensors",
+        "format": "pack-quantized",
+        "config_groups": {"g": group},
+        "ignore": [],
+    }
+
+
+def bits(quantization, rows=4096, cols=4096):
+    """Bits per weight of one matrix."""
+    quant = parse_quant(parse_config({"quantization_config": quantization}))
+    tensor = read_model(a_config()).shape.layers[0].tensors[0]
+    form = quant.format_of("layers.0.self_attn.q_proj", tensor)
+    assert form is not None
+    return form.stored(rows, cols) * 8 / (rows * cols)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "expected"),
+    [
+        (compressed(strategy="group", group_size=128), 4.125),
+        (compressed(strategy="group", group_size=128, symmetric=False), 4.156),
+        (compressed(strategy="group", group_size=32), 4.500),
+        (compressed(strategy="group", group_size=32, symmetric=False), 4.625),
+        (compressed(strategy="channel"), 4.004),
+        (compressed(num_bits=8, strategy="channel"), 8.004),
+        (compressed(num_bits=8, type="float", strategy="tensor"), 8.000),
+        (compressed(num_bits=4, type="float", group_size=16), 4.500),
+        ({"quant_method": "fp8", "activation_scheme": "dynamic"}, 8.000),
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, 8.002),
+        ({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}, 4.156),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True}, 4.164),
+        ({"quant_method": "gptq", "bits": 8, "group_size": -1}, 8.014),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4", "group_size": 16}, 4.500),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, 4.500),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, 8.008),
+        ({"quant_method": "fbgemm_fp8"}, 8.008),
+    ],
+    ids=lambda value: value["quant_method"] if isinstance(value, dict) else "",
+)
+def test_bits_per_weight_with_all_that_is_stored_beside(quantization, expected):
+    assert bits(quantization) == pytest.approx(expected, abs=0.002)
+
+
+def test_a_row_is_padded_to_whole_words():
+    """compressed-tensors 0.17.0 packs 4,100 columns into 513 words."""
+    assert Format(4, 0).stored(1, 4100) == 513 * 4 + 2
+
+
+@pytest.mark.parametrize(("form", "expected"), [(MXFP4, 4.25), (NVFP4, 4.5)])
+def test_four_bit_floats_have_a_scale_to_a_few_values(form, expected):
+    assert form.stored(4096, 4096) * 8 / 4096**2 == pytest.approx(expected, abs=0.001)
+
+
+@pytest.mark.parametrize("method", ["hqq", "quark", "aqlm", ""])
+def test_an_unknown_method_is_refused_by_name(method):
+    with pytest.raises(WireError, match=r"quantization_config\.quant_method: .*known are fp8"):
+        parse_quant(parse_config({"quantization_config": {"quant_method": method}}))
+
+
+def test_gpt_oss_stores_its_experts_alone_in_four_bits():
+    """The indexes of openai/gpt-oss-20b and 120b say 13,761,264,768 and 65,248,815,744 bytes."""
+    for name, expected in (("gpt-oss-20b", 13_761_264_768), ("gpt-oss-120b", 65_248_815_744)):
+        found = model(name)
+        size = stages(found.shape, lay_out(found.shape, found.quant), 2, Ranks())[0].total
+        assert size == pytest.approx(expected, rel=0.01)
+
+
+def test_ignored_layers_stay_wide():
+    config = a_config(quantization_config={"quant_method": "fp8", "modules_to_not_convert": ["model.layers.0"]})
+    found = read_model(config)
+    laid = lay_out(found.shape, found.quant)
+
+    assert all(form is None for form in laid.layers[0][1])
+    assert any(form is not None for form in laid.layers[1][1])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hit"),
+    [
+        ("lm_head", False),
+        ("model.layers.3.self_attn.q_proj", True),
+        ("model.language_model.layers.3.self_attn", True),
+        ("model.layers.*.self_attn", True),
+        ("model.layers.3*", True),
+        ("model.layers.30*", False),
+        ("q_proj", True),
+        ("re:.*self_attn.*", True),
+        (r"re:model\.layers\.3\..*", True),
+        ("re:.*mlp.*", False),
+        ("*.self_attn.*", True),
+    ],
+)
+def test_quantisers_name_matrices_in_many_ways(pattern, hit):
+    assert (Names([pattern]).find("layers.3.self_attn.q_proj") is not None) is hit
+
+
+@pytest.mark.parametrize("pattern", ["re:(a+)+$", "re:(x|xx)*y", "re:.*.*.*.*.*z", "re:[", "re:" + "a" * 400])
+def test_an_expression_that_could_run_for_ever_is_refused(pattern):
+    with pytest.raises(WireError, match=r"quantization_config\.ignore"):
+        Names([pattern])
+
+
+def test_blocks_of_128_cannot_be_cut():
+    """Qwen3-235B-A22B-FP8 on eight ranks: 1,536 / 8 = 192 is not a multiple of 128. vLLM 0.33.0 refuses it too."""
+    from kerf.sizing.estimate import estimate
+
+    found = read_model(row("qwen3-235b-a22b-fp8")["config"])
+    with pytest.raises(WireError, match=r"tp: '8': mlp\.experts\.down .* does not divide into blocks of 128"):
+        estimate(found, Ask(tp=8, max_len=4096))
+    assert estimate(found, Ask(tp=8, ep=8, max_len=4096)).ranks.ep == 8
