@@ -68,6 +68,7 @@ class Planner:
         problem = self._planning.problem(chosen.asks)
         digest = _digest(problem)
         if digest == self._last or (digest == self._failed and self._clock() < self._retry_at):
+            self._planning.add_notes(chosen.notes)
             return
         self._last = digest
         self._adopt(problem, plan(problem), chosen.notes)

@@ -176,11 +176,6 @@ class Desk:
         """Give back what is still held for a workload."""
         self._live.places.drop(workload)
 
-    def places_for(self, ask: PodAsk) -> list[str]:
-        """The nodes on which places are held that the pod may take."""
-        with self._live.lock:
-            return self._live.places.nodes(ask)
-
     # ---- nodes
     def node(self, name: str) -> Node | None:
         """A node as last seen."""

@@ -39,9 +39,6 @@ class HeldPlaces:
         self._seated: set[str] = set()
         """Pods that took a place or gave one back."""
 
-    def __contains__(self, workload: str) -> bool:
-        return workload in self._places
-
     def hold(self, workload: str, members: Sequence[Member], nodes: Sequence[Node], until: float) -> NoPlace | None:
         """Hold a place on the nodes for every pod of a workload, or for none and say why. `until` is monotonic."""
         self.drop(workload)

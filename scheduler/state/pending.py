@@ -76,6 +76,10 @@ class Pending:
         self.planned = planned
         self._gang_notes = notes
 
+    def add_notes(self, notes: dict[str, str]) -> None:
+        """Why further gangs wait, beside what the last plan says."""
+        self._gang_notes |= notes
+
     # ---- gangs
     def set_gang_sizes(self, sizes: dict[str, int]) -> None:
         """Sizes by `namespace/name` of the group, for pods that do not say theirs."""

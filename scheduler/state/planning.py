@@ -84,10 +84,10 @@ class Planning:
         with self._live.lock:
             self._live.pending.set_plan(planned, notes)
 
-    def planned(self) -> dict[str, str]:
-        """The plan in force: a node per pod's uid."""
+    def add_notes(self, notes: dict[str, str]) -> None:
+        """Say why further gangs wait, beside what the last plan says."""
         with self._live.lock:
-            return dict(self._live.pending.planned)
+            self._live.pending.add_notes(notes)
 
     def drop(self) -> None:
         """Give every reservation and plan back: the next leader plans again."""

@@ -138,7 +138,7 @@ def test_an_answer_that_kueue_does_not_show_is_given_again_without_a_second_plac
     world.kube.put(a_workload("w1"))
     world.until(lambda: world.state("w1") == "Ready")
 
-    assert world.store.desk.places_for(ask) == []
+    assert world.store.desk._live.places.nodes(ask) == []
     assert world.used_mib() == 60_000
 
 

@@ -173,6 +173,21 @@ def test_a_gang_with_a_pod_that_quota_refuses_reads_why_it_waits():
     )
 
 
+def test_a_gang_that_quota_refuses_reads_why_also_while_another_gang_waits_unchanged():
+    others = [member("red", i, 2) for i in range(2)]
+    world = World(a_node(cards=1), *others)
+    world.planner.run_once()
+    assert "do not fit together" in world.note(others[0])
+
+    for pod in (blue := [member("blue", i, 2, namespace="team") for i in range(2)]):
+        world.store.feed.apply_pod("ADDED", pod)
+    world.hold_to({"model": "H100", "guaranteed": {"memory": "1000Mi"}}, name="team")
+    world.planner.run_once()
+
+    assert "quota: tenant team" in world.note(blue[0])
+    assert "do not fit together" in world.note(others[0])
+
+
 def test_a_plan_that_is_not_adopted_is_made_again_after_a_pause_and_its_pods_read_why(monkeypatch):
     world = World(a_node(cards=4), member("red", 0, 2), member("red", 1, 2))
     plans = []
@@ -223,7 +238,7 @@ def test_refused_pods_are_planned_jointly_as_advice_and_nothing_is_reserved():
 
     world.planner.run_once()
 
-    assert world.store.planning.planned() == {"uid-default-a": "node-1", "uid-default-b": "node-1"}
+    assert world.store.desk._live.pending.planned == {"uid-default-a": "node-1", "uid-default-b": "node-1"}
     assert world.reserved() == []
 
 
@@ -241,5 +256,5 @@ def test_without_refused_pods_and_gangs_there_is_nothing_to_plan():
 
     world.planner.run_once()
 
-    assert world.store.planning.planned() == {}
+    assert world.store.desk._live.pending.planned == {}
     assert world.kube.writes == []

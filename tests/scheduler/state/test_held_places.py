@@ -43,7 +43,7 @@ def test_a_workload_gets_a_place_for_each_of_its_pods_or_none() -> None:
     store = a_store(2)  # two cards of 81,559 MiB
 
     assert store.desk.hold_places("w", [member(60_000)] * 2, 60.0) is None
-    assert store.desk.places_for(pod_of("w", 60_000, "p")) == ["n0"]
+    assert store.desk._live.places.nodes(pod_of("w", 60_000, "p")) == ["n0"]
 
     store.desk.drop_places("w")
     refused = store.desk.hold_places("w", [member(60_000)] * 3, 60.0)
@@ -128,14 +128,14 @@ def test_a_pod_of_the_workload_takes_its_place_and_a_stranger_does_not() -> None
     for stranger in (pod_of("", 60_000, "s1"), pod_of("w", 60_000, "s2", "other"), pod_of("v", 60_000, "s3")):
         assert isinstance(store.desk.assume(stranger, "n0", ()), Misfit)
     assert isinstance(store.desk.assume(pod_of("w", 60_000, "p"), "n0", ()), Grant)
-    assert store.desk.places_for(pod_of("w", 60_000, "q")) == []
+    assert store.desk._live.places.nodes(pod_of("w", 60_000, "q")) == []
     assert sum(t.uses["GPU-n0-0"].memory_mib for t in store.ledger.bookings()) == 60_000
 
 
 def test_a_pod_that_goes_elsewhere_gives_its_place_back() -> None:
     store = a_store(1, 1)
     store.desk.hold_places("w", [member(60_000)], 60.0)
-    (held,) = store.desk.places_for(pod_of("w", 60_000, "p"))
+    (held,) = store.desk._live.places.nodes(pod_of("w", 60_000, "p"))
     other = "n1" if held == "n0" else "n0"
 
     assert isinstance(store.desk.assume(pod_of("w", 60_000, "p"), other, ()), Grant)
@@ -162,7 +162,7 @@ def test_a_place_whose_time_is_over_is_gone() -> None:
     for tenant in store.ledger.reservations_before(61.0):
         store.ledger.drop_reservation(tenant.uid)
 
-    assert store.desk.places_for(pod_of("w", 60_000, "p")) == []
+    assert store.desk._live.places.nodes(pod_of("w", 60_000, "p")) == []
     assert isinstance(store.desk.assume(pod_of("", 60_000, "s"), "n0", ()), Grant)
 
 
