@@ -65,7 +65,7 @@ class Selection:
     same_numa: bool = False
 
     def takes(self, model: str, mode: str) -> bool:
-        """Whether cards of this model, divided in this way, are accepted, were it for nothing else."""
+        """Whether cards of this model, divided in this way, are accepted, ignoring everything else."""
         if self.modes and mode not in self.modes:
             return False
         lower = model.lower()

@@ -31,7 +31,7 @@ class Node:
     cordoned: tuple[str, ...] = ()
     schedulable: bool = True
     ready: bool = True
-    """Whether its kubelet is heard of: capacity of a lost node is nobody's quota."""
+    """Whether its kubelet reports: the capacity of a lost node counts for no quota."""
     problem: str = ""
     taints: tuple[Taint, ...] = ()
 

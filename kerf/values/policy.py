@@ -67,7 +67,7 @@ class QuotaSettings:
 
     engine: QuotaEngine = QuotaEngine.KERF
     reserve_percent: int = 0
-    """Part of every card's memory that is nobody's quota."""
+    """Part of every card's memory that no quota hands out."""
     shrink_after_s: float = 15.0
     """Capacity that is lost counts until it has been gone for so long; capacity that comes counts at once."""
     cohort: str = "kerf"

@@ -50,7 +50,7 @@ class FlavorQuota:
 
 
 def path_of(kind: str, name: str = "", namespace: str = "") -> str:
-    """Where an object, or with an empty name all of its kind, stands."""
+    """Path of an object, or with an empty name of all of its kind."""
     within = f"/namespaces/{namespace}" if namespace else ""
     return f"{ROOT}{within}/{PLURALS[kind]}" + (f"/{name}" if name else "")
 
@@ -156,7 +156,7 @@ def parse_reserved(workload: Json, vendors: Iterable[ResourceNames]) -> dict[str
 
 
 def needs_answer(workload: Json) -> bool:
-    """Whether the workload has its quota and waits for the fit check's word."""
+    """Whether the workload has its quota and waits for the fit check's answer."""
     return is_true(workload, "QuotaReserved") and not is_over(workload) and _fit_state(workload) == "Pending"
 
 

@@ -31,7 +31,7 @@ class PodGroup:
 
 @dataclass(frozen=True, slots=True)
 class Dispatchable:
-    """A workload that has its quota on the manager and waits for a worker cluster. `nominated` is as it stands now."""
+    """A workload that has its quota on the manager and waits for a worker cluster. `nominated` is the current value."""
 
     namespace: str
     name: str

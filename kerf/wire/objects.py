@@ -1,4 +1,4 @@
-"""Kubernetes nodes and pods, as raw JSON, to the model. The one place that knows where each fact stands."""
+"""Kubernetes nodes and pods, as raw JSON, to values. The only place that knows which field has which fact."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -59,7 +59,7 @@ def parse_holding(pod: Json, vendors: tuple[Vendor, ...]) -> Holding | None:
     """What a live pod holds, None if it holds nothing or is finished.
 
     A grant counts only on a pod that is bound (`spec.nodeName`): the Binding writes both at once, so a grant
-    without a node is a forgery. HAMi's record counts only where no Kerf grant stands. Raises WireError.
+    without a node is a forgery. HAMi's record counts only where there is no Kerf grant. Raises WireError.
     """
     try:
         return _holding(pod, vendors)

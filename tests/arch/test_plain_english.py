@@ -26,10 +26,7 @@ NAMES = frozenset(["Makefile", "Dockerfile", "install-limiter"])
 ELSEWHERE = ("docs/adr/", "tests/chart/golden/", "deviceplugin/_pb/", "tests/arch/test_plain_english.py")
 """History, renders of sources that are read here too, generated code, and this list."""
 LATER = (
-    "charts/",
     "docs/limits.md",
-    "kerf/values/",
-    "kerf/wire/",
     "limiter/",
     "tests/limiter/",
     "tests/webhook/",

@@ -49,7 +49,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* Environment of every container: who it is, and where the API server is if the kubelet's word will not do. */}}
+{{/* Environment of every container: its pod, and the API server's address where the kubelet's does not work. */}}
 {{- define "kerf.env" -}}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
