@@ -133,6 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _settings(flags: Flags) -> Settings:
     return Settings(
         words_of(VENDORS),
+        card_vendors=VENDORS,
         scheduler_name=flags.scheduler_name,
         runtime_class=flags.runtime_class,
         allowed_schedulers=frozenset(flags.allowed_scheduler),

@@ -116,11 +116,6 @@ class Vendor:
         if not self.inventory_key:
             object.__setattr__(self, "inventory_key", f"{INVENTORY}-{self.name}")
 
-    @property
-    def names(self) -> ResourceNames:
-        """The vendor's words, by their old name."""
-        return self.words
-
     def effect_of(self, fault: int) -> Effect:
         """What a reported fault means for its card."""
         return self.faults.get(fault, Effect.BROKEN)

@@ -15,7 +15,7 @@ from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
 
 MOST_ASKED = 2**40
-"""Thousandths of a core, or MiB: more than any node has, so larger asks ("9E") are capped to it and sums cannot overflow."""
+"""Thousandths of a core, or MiB: more than any node has. Larger asks ("9E") are capped so that sums cannot overflow."""
 
 
 NODE_POLICY = "hami.io/node-scheduler-policy"

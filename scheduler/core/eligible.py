@@ -1,4 +1,4 @@
-"""Which nodes a pod's own words allow: node selector, required node affinity, taints; kube-scheduler's first checks."""
+"""Nodes allowed by a pod's selector, required node affinity and tolerations: kube-scheduler's first checks."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -39,7 +39,7 @@ def fit(
 ) -> Verdict:
     """Whether one more slice fits on the card, `held` being what the pod's own containers hold there meanwhile.
 
-    The checks run in the order of `Reason`; numbers are MiB, percent of SMs, slots or cards as the reason has it.
+    The checks run in the order of `Reason`; numbers are MiB, percent of SMs, slots or cards depending on the reason.
     """
     card = state.card
     if not accepts(selection, ask, card):

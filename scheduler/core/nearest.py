@@ -65,7 +65,7 @@ class Field:
 
 
 def shortlist(ask: PodAsk, columns: Columns, reasons: Ints) -> Ints:
-    """Positions of the rows worth a close look: those that came furthest, and those with most free on enough cards."""
+    """Positions of the rows worth a close look: those that passed most checks or have most free on enough cards."""
     if columns.rows <= SHORTLIST:
         return np.arange(columns.rows)
     count = min(max((container.cards for container in ask.containers), default=1), columns.present.shape[1])
@@ -76,7 +76,7 @@ def shortlist(ask: PodAsk, columns: Columns, reasons: Ints) -> Ints:
 
 
 def nearest_row(field: Field) -> int:
-    """Position of the row that came furthest through the checks and is shortest of what the last one wants."""
+    """Position of the row that passed most checks and is closest on the one that failed."""
     reasons = field.reasons
     last = int(reasons[reasons != Reason.RESERVED].max(initial=0))
     if last == 0 or not len(reasons):

@@ -68,7 +68,7 @@ class Preference:
 
 
 def prefer(cards: tuple[str, ...], weights: Weights, price: Mapping[str, int] | None = None) -> Preference:
-    """Resolve a chain. Words that are no card policy are passed over: a pod's typo must not stop it."""
+    """Resolve a chain. Unknown words are ignored: a pod's typo must not stop it."""
     orders = tuple(dict.fromkeys(word for word in cards if word in ORDERS))
     return Preference(
         orders=orders or ("binpack",),

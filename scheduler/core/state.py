@@ -8,7 +8,7 @@ from kerf.values.grant import CardUse
 
 @dataclass(frozen=True, slots=True)
 class CardState:
-    """A card and what its tenants hold. `free` may be negative where hardware shrank under running pods."""
+    """A card and what pods hold of it. `free` may be negative where hardware shrank under running pods."""
 
     card: Card
     used: CardUse

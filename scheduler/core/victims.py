@@ -17,7 +17,7 @@ Place = Callable[[PodAsk, NodeState], Grant | Misfit]
 
 @dataclass(frozen=True, slots=True)
 class Evictable:
-    """A pod that a more important one may push out."""
+    """A pod that a more important one may evict."""
 
     uid: str
     key: str

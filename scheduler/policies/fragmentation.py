@@ -95,7 +95,7 @@ def compile_lens(target: Target, kinds: tuple[Card, ...], supply: tuple[int, ...
 
 def _given(kind: Kind, card: Card) -> Size:
     """The slice that a card gives a pod of the class, of `_NEVER` MiB where it gives none."""
-    ask = replace(kind.ask, vendor=card.vendor)
+    ask = replace(kind.ask, vendor=kind.vendor or card.vendor)
     whole = replace(card, memory_mib=card.factory_memory_mib, physical_mib=0)
     size = size_on(ask, whole) if accepts(kind.selection, ask, card) else None
     return size or Size(_NEVER, kind.cores)

@@ -25,13 +25,17 @@ class Kind:
     cores: int
     use_types: tuple[str, ...] = ()
     avoid_types: tuple[str, ...] = ()
+    vendor: str = ""
+    """Vendor of the cards; empty: any."""
 
     @property
     def ask(self) -> ContainerAsk:
         """One container of this class."""
         if self.memory_mib < 0:
-            return ContainerAsk("", self.cards, memory_percent=self.memory_percent, cores=self.cores)
-        return ContainerAsk("", self.cards, memory_mib=self.memory_mib, cores=self.cores)
+            return ContainerAsk(
+                "", self.cards, memory_percent=self.memory_percent, cores=self.cores, vendor=self.vendor
+            )
+        return ContainerAsk("", self.cards, memory_mib=self.memory_mib, cores=self.cores, vendor=self.vendor)
 
     @property
     def selection(self) -> Selection:
@@ -59,6 +63,7 @@ def kind_of(ask: PodAsk) -> Kind | None:
         cores=hardest.cores,
         use_types=ask.selection.use_types,
         avoid_types=ask.selection.avoid_types,
+        vendor=hardest.vendor,
     )
 
 

@@ -60,7 +60,7 @@ class Fleet:
         self.kinds: list[Card] = []
         """An example of each kind of card (vendor, model, mode, hardware memory, fixed sizes), by the number in
     `columns.kind`."""
-        self.on_charge: Callable[[Mapping[str, CardUse], int], None] | None = None
+        self.on_charge: Callable[[Mapping[str, CardUse], int, str], None] | None = None
         """Called with what each charged pod holds of its cards, and its CPU."""
         self.charges = 0
         self.releases = 0
@@ -113,7 +113,7 @@ class Fleet:
             held.cards[card_id] = held.cards.get(card_id, NO_USE) + use
         self._book(node_name, held, uses, (cpu_milli, memory_mib))
         if self.on_charge is not None:
-            self.on_charge(uses, cpu_milli)
+            self.on_charge(uses, cpu_milli, self._vendor_of(node_name, uses))
 
     def release(self, node_name: str, uses: Mapping[str, CardUse], cpu_milli: int, memory_mib: int) -> None:
         """Take back what `charge` counted, called with the same arguments."""
@@ -238,6 +238,12 @@ class Fleet:
     def _clear(self, row: int) -> None:
         for array in self._arrays():
             array[row] = 0
+
+    def _vendor_of(self, node_name: str, uses: Mapping[str, CardUse]) -> str:
+        """The vendor of the cards that a pod holds; empty where the node or the card is not known."""
+        entry, card_id = self._entries.get(node_name), next(iter(uses), "")
+        column = entry.column.get(card_id) if entry else None
+        return entry.cards[column].vendor if entry and column is not None else ""
 
     def _arrays(self) -> Iterator[Ints]:
         return (getattr(self.columns, name) for name in Columns.__slots__)

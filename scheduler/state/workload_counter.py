@@ -29,8 +29,8 @@ class WorkloadCounter:
         """The pod that was placed and will be charged next: what it selects cannot be seen from what it holds."""
         self._announced = ask
 
-    def observe(self, uses: Mapping[str, CardUse], cpu_milli: int) -> None:
-        """Count a pod by what it holds of its cards."""
+    def observe(self, uses: Mapping[str, CardUse], cpu_milli: int, vendor: str = "") -> None:
+        """Count a pod by what it holds of its cards, which are of this vendor."""
         announced, self._announced = self._announced, None
         selection = announced.selection if announced and announced.cpu_milli == cpu_milli else Selection()
         largest = max(uses.values(), key=lambda use: (use.cores, use.memory_mib), default=None)
@@ -38,7 +38,8 @@ class WorkloadCounter:
         if largest is not None:
             memory = largest.memory_mib // _MIB_STEP * _MIB_STEP or largest.memory_mib
             cpu = -(-cpu_milli // _CPU_STEP) * _CPU_STEP
-            kind = Kind(cpu, len(uses), memory, 0, min(largest.cores, 100), selection.use_types, selection.avoid_types)
+            types = selection.use_types, selection.avoid_types
+            kind = Kind(cpu, len(uses), memory, 0, min(largest.cores, 100), *types, vendor)
         self._counts[kind] = self._counts.get(kind, 0.0) + 1
         self._seen += 1
         if self._seen % HALVING == 0:

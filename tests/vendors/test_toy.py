@@ -37,7 +37,7 @@ from tests.effort import examples
 from tests.scheduler.extender.test_bind import Office
 from tests.vendors.toy import LARGEST_MIB, MODEL, SIZES, TOY
 from tests.webhook.json_patch import apply
-from tests.webhook.tenants import a_review
+from tests.webhook.tenants import a_book, a_class_book, a_review, settings_of
 from webhook.core.mutate import mutate
 from webhook.core.settings import Settings
 
@@ -72,7 +72,7 @@ def a_store(*objects: dict[str, Any]) -> Store:
 
 # ---- webhook
 def admit(pod: dict[str, Any]) -> Any:
-    return mutate(a_review(pod), Settings(vendors=words_of(BOTH)))
+    return mutate(a_review(pod), Settings(words_of(BOTH), card_vendors=BOTH))
 
 
 def test_the_webhook_writes_defaults_in_the_vendors_words():
@@ -95,6 +95,16 @@ def test_the_webhook_refuses_what_no_template_and_no_card_holds():
         "containers[main].resources.limits[toy.example/npu-memory]: '32769': "
         "no template and no card holds that much: write at most 32768"
     )
+
+
+def test_quota_counts_the_template_that_the_pod_will_hold():
+    settings = settings_of([a_book(a_class_book(MODEL, LARGEST_MIB, "toy"))], vendors=words_of(BOTH), card_vendors=BOTH)
+    pod = a_toy_pod(memory=5_000)
+
+    (container,) = apply(pod, mutate(a_review(pod), settings).patch)["spec"]["containers"]
+
+    limits = container["resources"]["limits"]
+    assert [limits[f"quota.kerf.dev/toy-{what}"] for what in ("mib", "cores", "cards")] == ["8192", "25", "1"]
 
 
 # ---- scheduler

@@ -12,6 +12,7 @@ from typing import Any
 
 from kerf.values.accounts import ClassAccount
 from kerf.values.ask import ContainerAsk, PodAsk, Stage
+from kerf.values.device import Card
 from kerf.values.units import parse_quantity
 from kerf.wire.admission import PatchOp, pointer
 from kerf.wire.errors import WireError
@@ -20,6 +21,7 @@ from kerf.wire.resources import containers_of, resources_field
 
 Path = tuple[str | int, ...]
 NO_ASK = PodAsk("", "", "")
+_UNKNOWN = Card("", 0, "", "", memory_mib=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,13 @@ class Cards:
 
     tenant: str
     classes: tuple[ClassAccount, ...] = ()
+    samples: tuple[Card, ...] = ()
+    """The smallest card of each class."""
+
+    @property
+    def smallest(self) -> Card:
+        """The smallest card: what an ask takes of it is counted. Of no vendor while no card is known."""
+        return min(self.samples, key=lambda card: card.factory_memory_mib, default=_UNKNOWN)
 
     @property
     def smallest_mib(self) -> int:

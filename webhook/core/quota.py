@@ -5,9 +5,8 @@ user, or the controller that makes the pod, reads it.
 """
 
 from kerf.values.accounts import ClassAccount, TenantAccount
-from kerf.values.ask import PodAsk
 from kerf.values.overdrawn import beyond, overdrawn
-from kerf.values.quota import NOTHING, Amount, CardClass, a_card_of, usage_of_ask
+from kerf.values.quota import NOTHING, Amount, usage_of_ask
 from kerf.values.verdict import Misfit
 from webhook.core.draft import Draft
 from webhook.core.recent import Recent, RecentReview
@@ -24,7 +23,10 @@ def never_fits(draft: Draft, tenant: TenantAccount) -> Misfit | None:
     if not tenant.enforced:
         return None
     for vendor, found in draft.cards.items():
-        broken = [_beyond(entry, _asked(draft.ask, entry, vendor), tenant.name) for entry in found.classes]
+        broken = [
+            _beyond(entry, usage_of_ask(draft.ask, sample).of(vendor), tenant.name)
+            for entry, sample in zip(found.classes, found.samples, strict=True)
+        ]
         if broken and all(broken):
             return broken[0]
     return None
@@ -39,8 +41,8 @@ def room_for(draft: Draft, tenant: TenantAccount, recent: Recent, now: float) ->
     admitted = []
     for vendor, found in draft.cards.items():
         refused: Misfit | None = None
-        for entry in found.classes:
-            asked = _asked(draft.ask, entry, vendor)
+        for entry, sample in zip(found.classes, found.samples, strict=True):
+            asked = usage_of_ask(draft.ask, sample).of(vendor)
             said = entry.used + entry.pending
             held = recent.held(tenant.name, entry.slug, said)
             broken = entry.limit.first_broken(held, asked)
@@ -52,10 +54,6 @@ def room_for(draft: Draft, tenant: TenantAccount, recent: Recent, now: float) ->
             if refused:
                 return refused
     return tuple(admitted)
-
-
-def _asked(ask: PodAsk, entry: ClassAccount, vendor: str) -> Amount:
-    return usage_of_ask(ask, a_card_of(CardClass(vendor, entry.model), entry.smallest_mib)).of(vendor)
 
 
 def _beyond(entry: ClassAccount, asked: Amount, tenant: str) -> Misfit | None:

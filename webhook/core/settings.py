@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from kerf.values.accounts import TenantAccount
+from kerf.values.accounts import ClassAccount, TenantAccount
+from kerf.values.device import Card, Mode
 from kerf.values.policy import Defaults, QuotaEngine, QuotaSettings
-from kerf.values.vendor import ResourceNames
+from kerf.values.quota import CardClass, a_card_of
+from kerf.values.vendor import ResourceNames, Vendor, with_slicing
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class Settings:
     quota: QuotaSettings = field(default_factory=QuotaSettings)
     tenants: Mapping[str, TenantAccount] = field(default_factory=dict)
     """The tenants' accounts by namespace."""
+    card_vendors: tuple[Vendor, ...] = ()
+    """The vendors themselves: their slicing says how much of a card an ask takes."""
     by_vendor: Mapping[str, ResourceNames] = field(init=False)
     """The same words by the vendor's name."""
     resources: frozenset[str] = field(init=False)
@@ -35,6 +39,11 @@ class Settings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_vendor", {names.vendor: names for names in self.vendors})
         object.__setattr__(self, "resources", frozenset(name for names in self.vendors for name in names.all))
+
+    def sample(self, entry: ClassAccount) -> Card:
+        """The smallest card of a class."""
+        card = a_card_of(CardClass(entry.vendor, entry.model, Mode(entry.mode)), entry.smallest_mib)
+        return with_slicing((card,), self.card_vendors)[0]
 
     def tenant(self, namespace: str) -> TenantAccount | None:
         """The tenant of a namespace; None where there is none or quota is off."""

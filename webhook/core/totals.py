@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.ask import ContainerAsk, PodAsk, Selection
-from kerf.values.quota import DIMENSIONS, CardClass, a_card_of, amount_of
+from kerf.values.quota import DIMENSIONS, amount_of
 from kerf.values.units import show_mib
 from kerf.values.vendor import QUOTA_DOMAIN, ResourceNames
 from kerf.wire.classes import class_label
@@ -38,7 +38,7 @@ def select_cards(draft: Draft, settings: Settings, tenant: TenantAccount | None)
         if known and not left:
             theirs = [entry for entry in known if entry.vendor == names.vendor]
             raise _nothing_left(draft.ask, tenant.name, theirs, names)
-        cards[names.vendor] = Cards(tenant.name, left)
+        cards[names.vendor] = Cards(tenant.name, left, tuple(settings.sample(entry) for entry in left))
     return replace(draft, cards=cards)
 
 
@@ -92,7 +92,7 @@ def _written(container: Container) -> Iterator[str]:
 
 def _totals(ask: ContainerAsk, cards: Cards, names: ResourceNames) -> dict[str, str]:
     """The totals of a settled ask by resource: cards x what it wants of each. Zeros are left out."""
-    amount = amount_of(ask, a_card_of(CardClass(ask.vendor, ""), cards.smallest_mib))
+    amount = amount_of(ask, cards.smallest)
     values = ((name, getattr(amount, dimension)) for name, dimension in zip(names.quota, DIMENSIONS, strict=True))
     return {name: str(value) for name, value in values if value}
 

@@ -28,8 +28,8 @@ def test_the_class_of_a_pod_is_that_of_its_hardest_container():
         cpu_milli=500, selection=Selection(use_types=("h100",)),
     )  # fmt: skip
 
-    assert kind_of(ask) == Kind(500, 2, -1, 50, 50, ("h100",))
-    assert kind_of(a_pod_ask("p", an_ask())) == Kind(0, 1, 8000, 0, 30)
+    assert kind_of(ask) == Kind(500, 2, -1, 50, 50, ("h100",), vendor="nvidia")
+    assert kind_of(a_pod_ask("p", an_ask())) == Kind(0, 1, 8000, 0, 30, vendor="nvidia")
 
 
 def test_whole_cards_join_the_target_up_to_the_widest_node():
