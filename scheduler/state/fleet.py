@@ -61,7 +61,7 @@ class Fleet:
         """An example of each kind of card (vendor, model, mode, hardware memory, fixed sizes), by the number in
     `columns.kind`."""
         self.on_charge: Callable[[Mapping[str, CardUse], int, str], None] | None = None
-        """Called with what each charged pod holds of its cards, and its CPU."""
+        """Called with what each charged pod holds of its cards, its CPU, and the vendor of the cards."""
         self.charges = 0
         self.releases = 0
         """How many pods with cards were charged and released so far."""
