@@ -27,6 +27,8 @@ ELSEWHERE = ("docs/adr/", "tests/chart/golden/", "deviceplugin/_pb/", "tests/arc
 """History, renders of sources that are read here too, generated code, and this list."""
 LATER = (
     "docs/limits.md",
+    "kerf/sizing/",
+    "tests/kerf/sizing/",
     "limiter/",
     "tests/limiter/",
     "tests/webhook/",
