@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from deviceplugin.core.refusal import StartRefusal, Why
 from kerf.values.ask import ContainerAsk
@@ -13,9 +12,8 @@ from kerf.values.slicing import Size, alone_on, sizes
 from kerf.values.units import show, show_mib
 from kerf.values.vendor import ResourceNames
 from kerf.wire.errors import WireError
+from kerf.wire.json import Json
 from kerf.wire.resources import containers_of, parse_container
-
-Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,20 +3,18 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from kerf.values.grant import Slice
 from kerf.values.injection import INSIDE, NodeFiles, Terms
 from kerf.values.units import MIB
 from kerf.values.vendor import ResourceNames, Vendor
 from kerf.wire.cdi import Edits, render_spec
+from kerf.wire.json import Json
 from kerf.wire.limiter import CardLimit, LedgerSpec
 
 POD = "kerf.dev/pod"
 UID = "kerf.dev/uid"
 _NEEDS_0_7 = "additionalGids"
-
-Json = Mapping[str, Any]
 
 
 def limits_of(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> LedgerSpec:

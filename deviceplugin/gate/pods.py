@@ -16,6 +16,7 @@ from kerf.values.grant import Holding
 from kerf.values.vendor import Vendor
 from kerf.wire.annotations import GRANT
 from kerf.wire.errors import WireError
+from kerf.wire.json import at
 from kerf.wire.objects import is_finished, parse_holding
 
 Json = dict[str, Any]
@@ -75,7 +76,7 @@ class BoundPods:
             self._floor = max(self._floor, int(version) if version.isdigit() else 0)
         if not self._node.labels_known:
             node = self._kube.get(paths.node(self._node.name))
-            self._node.update_labels((node.get("metadata") or {}).get("labels") or {})
+            self._node.update_labels(dict(at(node, "metadata", "labels")))
         return PodList(tuple(pods), moment)
 
     def add_admitted(self, pod: LivePod) -> None:
@@ -118,13 +119,13 @@ class BoundPods:
             return False
 
     def _is_bound_here(self, pod: Json) -> bool:
-        return bool((pod.get("spec") or {}).get("nodeName") == self._node.name)
+        return bool(at(pod, "spec").get("nodeName") == self._node.name)
 
 
 def meta(pod: Json, key: str) -> str:
     """A text of the pod's metadata, "" if it is missing."""
-    return str((pod.get("metadata") or {}).get(key) or "")
+    return str(at(pod, "metadata").get(key) or "")
 
 
 def _annotations(pod: Json) -> Mapping[str, Any]:
-    return (pod.get("metadata") or {}).get("annotations") or {}
+    return at(pod, "metadata", "annotations")

@@ -33,6 +33,7 @@ from kerf.values.vendor import ResourceNames, Vendor
 from kerf.wire.annotations import parse_grant, render_grant
 from kerf.wire.cdi import Edits
 from kerf.wire.errors import WireError
+from kerf.wire.json import at
 from kerf.wire.limiter import render_ledger
 from kerf.wire.objects import is_finished
 from kerf.wire.resources import containers_of, parse_pod, stages_of
@@ -174,7 +175,7 @@ class StartGate:
             return None
         uid, name = meta(pod, "uid"), f"{meta(pod, 'namespace')}/{meta(pod, 'name')}"
         if uid in admitted:
-            holding = Holding(name, uid, "", admitted[uid], stages_of(pod.get("spec") or {}))
+            holding = Holding(name, uid, "", admitted[uid], stages_of(at(pod, "spec")))
             return LivePod(self._part_of(holding), True, _order(pod))
         try:
             parsed = self.pods.parse(pod)
@@ -201,13 +202,13 @@ def _grant(text: str) -> Grant | None:
 
 def _ran(pod: Json, grant: Grant) -> bool:
     """Whether a container that holds a slice was created, by the pod's status."""
-    status = pod.get("status") or {}
+    status = at(pod, "status")
     listed = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     return any(item.get("containerID") and grant.of(str(item.get("name"))) for item in listed)
 
 
 def _order(pod: Json) -> tuple[str, str, str]:
     """When the pod was bound, when it was created, and its uid: a total order, the same for every observer."""
-    conditions = (pod.get("status") or {}).get("conditions") or []
+    conditions = at(pod, "status").get("conditions") or []
     bound = next((c.get("lastTransitionTime") for c in conditions if c.get("type") == "PodScheduled"), "")
     return (str(bound or ""), meta(pod, "creationTimestamp"), meta(pod, "uid"))

@@ -25,6 +25,7 @@ from kerf.values.device import Card
 from kerf.values.health import Health, State
 from kerf.values.vendor import Vendor
 from kerf.wire.inventory import render_inventory
+from kerf.wire.json import at
 
 _LOG = logging.getLogger("kerf.deviceplugin.publisher")
 Json = dict[str, Any]
@@ -128,12 +129,12 @@ class Publisher:
             self._change("MODIFIED", node)
 
     def _change(self, kind: str, node: Json) -> None:
-        meta = node.get("metadata") or {}
+        meta = at(node, "metadata")
         if meta.get("name") != self._node.name or kind == "DELETED":
             return
-        self._node.update_labels(meta.get("labels") or {})
-        self._allocatable = frozenset((node.get("status") or {}).get("allocatable") or {})
-        notes = meta.get("annotations") or {}
+        self._node.update_labels(dict(at(meta, "labels")))
+        self._allocatable = frozenset(at(node, "status", "allocatable"))
+        notes = at(meta, "annotations")
         with self._lock:
             if _version(node) >= self._written:  # an older event would make us write the same text again
                 keys = (vendor.inventory_key for vendor in self._vendors)
@@ -146,5 +147,5 @@ def _of(vendor: Vendor, cards: tuple[Card, ...]) -> tuple[Card, ...]:
 
 
 def _version(node: Json) -> int:
-    text = str((node.get("metadata") or {}).get("resourceVersion", ""))
+    text = str(at(node, "metadata").get("resourceVersion", ""))
     return int(text) if text.isdigit() else 0

@@ -22,6 +22,7 @@ from kerf.kube.evict import AlreadyGone, Evicted, NotEvicted, evict
 from kerf.obs.loop import Loop, run_every
 from kerf.probes.base import Probe, ProcessUse
 from kerf.values.units import MIB
+from kerf.wire.json import at
 from kerf.wire.limiter import LedgerView
 from kerf.wire.top import NodeTop
 
@@ -161,7 +162,7 @@ class Monitor(Collector):
 
 
 def _container_ids(pod: Json) -> Iterator[tuple[str, str]]:
-    status = pod.get("status") or {}
+    status = at(pod, "status")
     for key in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
         for item in status.get(key) or ():
             yield str(item.get("containerID", "")).rpartition("/")[2], str(item.get("name", ""))

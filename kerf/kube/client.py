@@ -11,6 +11,7 @@ import orjson
 
 from kerf.kube.errors import Gone, KubeError, Unreachable, error_of
 from kerf.kube.fenced import FencedPoster
+from kerf.wire.json import at
 
 Json = dict[str, Any]
 Query = Mapping[str, str | int]
@@ -103,7 +104,7 @@ class KubeClient:
         while True:
             answer = self.get(path, page)
             items.extend(answer.get("items") or [])
-            meta = answer.get("metadata") or {}
+            meta = at(answer, "metadata")
             if not meta.get("continue"):
                 return items, str(meta.get("resourceVersion", ""))
             page["continue"] = meta["continue"]
@@ -125,7 +126,7 @@ class KubeClient:
             for line in self._lines(response):
                 event = orjson.loads(line)
                 if event.get("type") == "ERROR":
-                    status = event.get("object") or {}
+                    status = at(event, "object")
                     code = int(status.get("code") or 500)
                     raise error_of(code, str(status.get("reason", "")), str(status.get("message", "")))
                 yield str(event["type"]), event["object"]

@@ -18,10 +18,8 @@ Ids default to `GPU-<node>-<index>`.
 
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -31,6 +29,7 @@ from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.values.units import MIB
 from kerf.wire.errors import WireError
 from kerf.wire.fields import flag, known, list_at, object_at, one_of, text, whole
+from kerf.wire.json import Json
 
 _LOG = logging.getLogger("kerf.probes.simulated")
 _CARD_KEYS = (
@@ -41,8 +40,6 @@ UNREADABLE = Health(State.SUSPECT, "the fleet file cannot be read")
 _HEALTH_KEYS = ("card", "state", "cause", "since")
 _LARGEST = 1 << 20
 _LOOK_S = 0.2
-
-Json = Mapping[str, Any]
 
 
 class SimulatedProbe:

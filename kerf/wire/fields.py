@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kerf.wire.errors import WireError
+from kerf.wire.json import Json
 
-Json = Mapping[str, Any]
 LONGEST_TEXT = 253
 
 

@@ -8,6 +8,7 @@ from kerf.values.quota import DIMENSIONS, NOTHING, Amount, Bound
 from kerf.values.units import parse_quantity
 from kerf.values.vendor import ResourceNames
 from kerf.wire.classes import PRESENT, class_label
+from kerf.wire.json import Json, at
 from kerf.wire.quota import PRIORITIES
 
 VERSION = "kueue.x-k8s.io/v1beta2"
@@ -34,8 +35,6 @@ PLURALS: Mapping[str, str] = {
     "LocalQueue": "localqueues",
 }
 """What Kerf writes, in the order in which one needs the other."""
-
-Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +144,9 @@ def parse_flavor_usage(status: Json, key: str, vendors: Iterable[ResourceNames])
 def parse_reserved(workload: Json, vendors: Iterable[ResourceNames]) -> dict[str, Amount]:
     """By flavor, what an admitted workload has reserved (`status.admission`), empty for one that waits."""
     found: dict[str, Amount] = {}
-    admission = (workload.get("status") or {}).get("admission") or {}
+    admission = at(workload, "status", "admission")
     for assignment in admission.get("podSetAssignments") or ():
-        flavors, usage = assignment.get("flavors") or {}, assignment.get("resourceUsage") or {}
+        flavors, usage = at(assignment, "flavors"), at(assignment, "resourceUsage")
         for names in vendors:
             flavor = flavors.get(names.quota[0])
             if flavor:
@@ -172,16 +171,16 @@ def retries(workload: Json) -> int:
 
 def podsets_of(workload: Json, vendors: Iterable[ResourceNames]) -> list[tuple[str, int, Json, tuple[str, ...]]]:
     """Of each podset: its name, how many pods were admitted, the pod template, and the classes of cards assigned."""
-    admission = (workload.get("status") or {}).get("admission") or {}
+    admission = at(workload, "status", "admission")
     assigned = {a.get("name"): a for a in admission.get("podSetAssignments") or ()}
     names = tuple(vendors)
     found = []
-    for podset in (workload.get("spec") or {}).get("podSets") or ():
+    for podset in at(workload, "spec").get("podSets") or ():
         assignment = assigned.get(podset.get("name"), {})
-        flavors = assignment.get("flavors") or {}
+        flavors = at(assignment, "flavors")
         classes = {flavors[each.quota[0]] for each in names if each.quota[0] in flavors}
         count = int(assignment.get("count") or podset.get("count") or 1)
-        found.append((str(podset.get("name")), count, podset.get("template") or {}, tuple(sorted(classes))))
+        found.append((str(podset.get("name")), count, at(podset, "template"), tuple(sorted(classes))))
     return found
 
 
@@ -198,7 +197,7 @@ def render_fit_answer(workload: Json, state: str, message: str, when: str, **mor
 
 
 def _fit_check(workload: Json) -> Json:
-    checks = (workload.get("status") or {}).get("admissionChecks") or ()
+    checks = at(workload, "status").get("admissionChecks") or ()
     return next((check for check in checks if check.get("name") == FIT_CHECK), {})
 
 
@@ -208,18 +207,18 @@ def _fit_state(workload: Json) -> str:
 
 def conditions_of(workload: Json) -> dict[str, Json]:
     """The conditions of an object by type."""
-    return {str(c.get("type")): c for c in (workload.get("status") or {}).get("conditions") or ()}
+    return {str(c.get("type")): c for c in at(workload, "status").get("conditions") or ()}
 
 
 def is_true(workload: Json, condition: str) -> bool:
     """Whether a condition holds."""
-    conditions = (workload.get("status") or {}).get("conditions") or ()
+    conditions = at(workload, "status").get("conditions") or ()
     return any(c.get("type") == condition and c.get("status") == "True" for c in conditions)
 
 
 def is_active(workload: Json) -> bool:
     """Whether anybody wants the workload to run."""
-    return (workload.get("spec") or {}).get("active", True) is not False
+    return at(workload, "spec").get("active", True) is not False
 
 
 def is_taken_back(workload: Json) -> bool:
@@ -234,7 +233,7 @@ def admitted_at(workload: Json) -> str:
 
 def priority_of(workload: Json) -> int:
     """The workload's priority in Kueue's eyes."""
-    priority = (workload.get("spec") or {}).get("priority")
+    priority = at(workload, "spec").get("priority")
     return priority if isinstance(priority, int) and not isinstance(priority, bool) else 0
 
 
@@ -242,7 +241,7 @@ def waiting_reason(workload: Json) -> str:
     """Why a workload waits, in Kueue's or a check's own words; empty for one that runs or is over."""
     if is_true(workload, "Finished") or is_true(workload, "Admitted"):
         return ""
-    for check in (workload.get("status") or {}).get("admissionChecks") or ():
+    for check in at(workload, "status").get("admissionChecks") or ():
         if check.get("state") != "Ready" and check.get("message"):
             return str(check["message"])
     found = conditions_of(workload)

@@ -10,8 +10,8 @@ import yaml
 
 from kerf.wire.classes import selected_classes
 from kerf.wire.errors import WireError
+from kerf.wire.json import Json, at
 
-Json = Mapping[str, Any]
 CONTROLLER = "kueue.x-k8s.io/multikueue"
 ALLOWED_FLAVORS = "kueue.x-k8s.io/workload-allowed-resource-flavors"
 """Annotation of a Workload. MultiKueue copies it to the worker, whose Kueue assigns no other flavor when its feature
@@ -62,7 +62,7 @@ def parse_dispatchable(workload: Json, checks: Iterable[str], flavors: Mapping[s
     workload is not to be placed without a reservation, once it is finished, evicted or placed, or while another check
     of it is not ready: Kueue ignores nominations then. Raises WireError.
     """
-    meta, spec, status = workload["metadata"], workload.get("spec") or {}, workload.get("status") or {}
+    meta, spec, status = workload["metadata"], at(workload, "spec"), at(workload, "status")
     states = {str(check["name"]): str(check["state"]) for check in status.get("admissionChecks") or ()}
     ours = [name for name in states if name in set(checks)]
     if not ours or states.pop(ours[0]) != "Pending" or any(state != "Ready" for state in states.values()):
@@ -81,7 +81,7 @@ def parse_dispatchable(workload: Json, checks: Iterable[str], flavors: Mapping[s
         check=ours[0],
         groups=tuple(_groups(workload, flavors)),
         nominated=tuple(status.get("nominatedClusterNames") or ()),
-        allowed=str((meta.get("annotations") or {}).get(ALLOWED_FLAVORS, "")),
+        allowed=str(at(meta, "annotations").get(ALLOWED_FLAVORS, "")),
     )
 
 
@@ -97,8 +97,8 @@ def render_pin(flavors: Iterable[str]) -> dict[str, Any]:
 
 def secret_of(cluster: Json) -> str:
     """The name of the Secret with a MultiKueueCluster's kubeconfig. Raises WireError."""
-    source = (cluster.get("spec") or {}).get("clusterSource") or {}
-    config = source.get("kubeConfig") or {}
+    source = at(cluster, "spec", "clusterSource")
+    config = at(source, "kubeConfig")
     if not config or config.get("locationType", "Secret") != "Secret":
         fix = "name a kubeConfig of locationType Secret: Kerf reads no files and no ClusterProfiles"
         raise WireError("spec.clusterSource", dict(source), fix)
@@ -111,7 +111,7 @@ def parse_kubeconfig(secret: Json) -> dict[str, Any]:
     Raises WireError.
     """
     try:
-        text = base64.b64decode((secret.get("data") or {})["kubeconfig"], validate=True)
+        text = base64.b64decode(at(secret, "data")["kubeconfig"], validate=True)
         config = yaml.safe_load(text)
     except (KeyError, binascii.Error, yaml.YAMLError, UnicodeDecodeError):
         raise WireError("data.kubeconfig", "…", "write a kubeconfig there, base64") from None
@@ -119,30 +119,30 @@ def parse_kubeconfig(secret: Json) -> dict[str, Any]:
         raise WireError("data.kubeconfig", "…", "write a kubeconfig there, base64")
     for entry in config.get("users") or ():
         for key in ("exec", "auth-provider", "tokenFile", "client-certificate", "client-key"):
-            if key in (entry.get("user") or {}):
+            if key in at(entry, "user"):
                 raise WireError(f"data.kubeconfig.users.user.{key}", "…", "use a token or inline certificate data")
     for entry in config.get("clusters") or ():
-        cluster = entry.get("cluster") or {}
+        cluster = at(entry, "cluster")
         if cluster.get("insecure-skip-tls-verify") or "certificate-authority" in cluster:
             raise WireError("data.kubeconfig.clusters.cluster", "…", "use certificate-authority-data")
     return config
 
 
 def _groups(workload: Json, flavors: Mapping[str, Json]) -> Iterable[PodGroup]:
-    admission = (workload.get("status") or {}).get("admission") or {}
+    admission = at(workload, "status", "admission")
     assigned = {each["name"]: each for each in admission.get("podSetAssignments") or ()}
     meta = workload["metadata"]
-    for pod_set in (workload.get("spec") or {}).get("podSets") or ():
+    for pod_set in at(workload, "spec").get("podSets") or ():
         name = str(pod_set.get("name", "main"))
         assignment = assigned.get(name) or {}
         labels: dict[str, str] = {}
-        for flavor in sorted(set((assignment.get("flavors") or {}).values())):
+        for flavor in sorted(set(at(assignment, "flavors").values())):
             labels |= {str(key): str(value) for key, value in flavors.get(flavor, {}).items()}
-        template = pod_set.get("template") or {}
-        spec = template.get("spec") or {}
+        template = at(pod_set, "template")
+        spec = at(template, "spec")
         pod = {
-            "metadata": {**(template.get("metadata") or {}), "namespace": meta["namespace"], "name": f"{name} of it"},
-            "spec": {**spec, "nodeSelector": {**(spec.get("nodeSelector") or {}), **labels}},
+            "metadata": {**at(template, "metadata"), "namespace": meta["namespace"], "name": f"{name} of it"},
+            "spec": {**spec, "nodeSelector": {**at(spec, "nodeSelector"), **labels}},
         }
         count = int(assignment.get("count") or pod_set.get("count") or 1)
         if count > MOST_PODS:

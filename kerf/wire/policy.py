@@ -1,11 +1,9 @@
 """`kind: SchedulingPolicy` (kerf.dev/v1alpha1): a parsed YAML document to the model's policy."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from kerf.values.policy import Defaults, PlannerSettings, Pool, QuotaEngine, QuotaSettings, SchedulingPolicy
 from kerf.wire.errors import WireError
 from kerf.wire.fields import flag, known, list_at, object_at, one_of, real, text, whole
+from kerf.wire.json import Json
 
 API_VERSION = "kerf.dev/v1alpha1"
 KIND = "SchedulingPolicy"
@@ -13,8 +11,6 @@ NODE_POLICIES = ("binpack", "spread", "fragmentation")
 CARD_ORDERS = ("binpack", "spread", "numa")
 CARD_FILTERS = ("mutex", "topology", "topology-aware")
 """`topology-aware` is HAMi's name for `topology`."""
-
-Json = Mapping[str, Any]
 
 
 def parse_policy(document: object) -> SchedulingPolicy:

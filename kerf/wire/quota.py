@@ -9,6 +9,7 @@ from kerf.values.quota import UNBOUNDED, ClassQuota, Share, TenantQuota, WhenOve
 from kerf.values.units import parse_whole, to_mib
 from kerf.wire.errors import WireError
 from kerf.wire.fields import known, list_at, object_at, one_of, text, whole
+from kerf.wire.json import Json
 from kerf.wire.policy import API_VERSION
 
 KIND = "TenantQuota"
@@ -20,8 +21,6 @@ _WHOLE_CARDS = re.compile(r"(\d{1,6}) cards?(?: of (.{1,128}))?")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _MOST_MIB = 2**40
 _SHARE_FIX = 'write "8 cards", "8 cards of H100" or an object of memory, cores and cards'
-
-Json = Mapping[str, Any]
 
 
 def parse_tenant(document: object, vendor: str = "") -> TenantQuota:

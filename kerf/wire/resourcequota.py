@@ -1,17 +1,15 @@
 """Kubernetes ResourceQuota objects with HAMi's keys: `limits.nvidia.com/gpumem`, `limits.nvidia.com/gpucores`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from kerf.values.quota import Bound
 from kerf.values.units import parse_whole
 from kerf.values.vendor import ResourceNames
+from kerf.wire.json import Json, at
 
 PATH = "/api/v1/resourcequotas"
 _PREFIXES = ("limits.", "requests.")
-
-Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ def parse_hard(items: Iterable[Json], vendors: tuple[ResourceNames, ...]) -> dic
     """
     found: dict[str, HardQuota] = {}
     for item in items:
-        meta, hard = item.get("metadata") or {}, (item.get("spec") or {}).get("hard") or {}
+        meta, hard = at(item, "metadata"), at(item, "spec", "hard")
         bounds = [(names.vendor, bound) for names in vendors if (bound := _bound(hard, names)) != Bound()]
         if not bounds:
             continue

@@ -1,17 +1,16 @@
 """`/top` of a node's monitor: use against grant per container, as versioned JSON."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from kerf.wire.errors import WireError
 from kerf.wire.fields import flag, list_at, object_at, whole
 from kerf.wire.inventory import parse_versioned
+from kerf.wire.json import Json
 
 WHERE = "/top"
 VERSION = 1
-Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from kerf.kube.events import Events
 from kerf.kube.mirror import Mirror
 from kerf.obs.loop import Loop, run_every
 from kerf.wire.errors import WireError
+from kerf.wire.json import at
 from kerf.wire.kueue import ROOT, VERSION
 from kerf.wire.multikueue import (
     CONTROLLER,
@@ -133,8 +134,7 @@ class Dispatcher:
     def _waiting(self) -> list[Dispatchable]:
         checks = [check["metadata"]["name"] for check in self._seen.items("AdmissionCheck") if _ours(check)]
         flavors = {
-            each["metadata"]["name"]: (each.get("spec") or {}).get("nodeLabels") or {}
-            for each in self._seen.items("ResourceFlavor")
+            each["metadata"]["name"]: at(each, "spec", "nodeLabels") for each in self._seen.items("ResourceFlavor")
         }
         found = []
         for item in self._seen.items("Workload"):
@@ -193,7 +193,7 @@ class Dispatcher:
         """The clusters of a check that Kueue is connected to, in its configuration's order."""
         parameters = ((self._seen.get("AdmissionCheck", check) or {}).get("spec") or {}).get("parameters") or {}
         config = self._seen.get("MultiKueueConfig", str(parameters.get("name", ""))) or {}
-        listed = (config.get("spec") or {}).get("clusters") or ()
+        listed = at(config, "spec").get("clusters") or ()
         return [name for name in listed if _active(self._seen.get("MultiKueueCluster", name) or {})]
 
     def _settled(self) -> bool:
@@ -231,9 +231,9 @@ class Dispatcher:
 
 
 def _ours(check: Mapping[str, Any]) -> bool:
-    return (check.get("spec") or {}).get("controllerName") == CONTROLLER
+    return at(check, "spec").get("controllerName") == CONTROLLER
 
 
 def _active(cluster: Mapping[str, Any]) -> bool:
-    conditions = (cluster.get("status") or {}).get("conditions") or ()
+    conditions = at(cluster, "status").get("conditions") or ()
     return any((each["type"], each["status"]) == ("Active", "True") for each in conditions)

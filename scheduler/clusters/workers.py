@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from kerf.values.ask import PodAsk
 from kerf.values.quota import class_of
 from kerf.values.verdict import Misfit
 from kerf.wire.classes import class_label, selected_classes
+from kerf.wire.json import Json, at
 from kerf.wire.kueue import path_of
 from kerf.wire.multikueue import Dispatchable
 from kerf.wire.resources import parse_pod
@@ -24,8 +25,6 @@ from scheduler.solver.problem import Problem
 from scheduler.solver.solve import plan
 from scheduler.state.desk import Desk
 from scheduler.state.store import Store
-
-Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,7 @@ class Worker:
 
     def _classes(self, flavor: str) -> tuple[str, ...]:
         found = self._kueue.get("ResourceFlavor", flavor) or {}
-        return selected_classes((found.get("spec") or {}).get("nodeLabels") or {})
+        return selected_classes(at(found, "spec", "nodeLabels"))
 
     def _free(self, classes: tuple[str, ...], states: tuple[NodeState, ...]) -> int:
         return sum(

@@ -1,12 +1,11 @@
 """Nodes allowed by a pod's selector, required node affinity and tolerations: kube-scheduler's first checks."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from kerf.values.node import Node, Taint
+from kerf.wire.json import Json, at
 
 NOT_ELIGIBLE = "no node has what its node selector, node affinity and tolerations demand"
-Json = Mapping[str, Any]
 
 
 def eligible_nodes(spec: Json, nodes: Iterable[Node]) -> list[str]:
@@ -19,12 +18,12 @@ def is_eligible(spec: Json, node: Node) -> bool:
     labels = dict(node.labels)
     if not node.schedulable:
         return False
-    if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
+    if any(labels.get(key) != value for key, value in at(spec, "nodeSelector").items()):
         return False
     tolerations = spec.get("tolerations") or []
     if not all(any(_tolerates(toleration, taint) for toleration in tolerations) for taint in node.taints):
         return False
-    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    affinity = at(spec, "affinity", "nodeAffinity")
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
     if not required:
         return True

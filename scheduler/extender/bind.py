@@ -21,6 +21,7 @@ from kerf.values.verdict import Misfit
 from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.errors import WireError
 from kerf.wire.extender import BindQuery
+from kerf.wire.json import at
 from scheduler.core.explain import explain_misfit
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.binding import Assumption, Claim
@@ -136,6 +137,6 @@ def _binding(query: BindQuery, grant: Grant) -> dict[str, Any]:
 
 def _is_ours(pod: dict[str, Any], query: BindQuery, grant: Grant) -> bool:
     meta, spec = pod["metadata"], pod["spec"]
-    text = (meta.get("annotations") or {}).get(GRANT)
+    text = at(meta, "annotations").get(GRANT)
     same = meta.get("uid") == query.uid and spec.get("nodeName") == query.node
     return same and (text == render_grant(grant) or not grant)

@@ -18,6 +18,7 @@ from kerf.wire.extender import (
     render_scores,
     render_victims,
 )
+from kerf.wire.json import at
 from kerf.wire.resources import parse_pod
 from scheduler.core.explain import short_reason
 from scheduler.metrics import SchedulerMetrics
@@ -107,7 +108,7 @@ class Verbs:
             where.update((names[i], text) for i in refused[reasons[refused] == code].tolist())
 
     def _ask(self, pod: Any) -> PodAsk:  # noqa: ANN401 (raw JSON)
-        meta = pod.get("metadata") or {}
+        meta = at(pod, "metadata")
         key = (str(meta.get("uid", "")), str(meta.get("resourceVersion", "")))
         ask = self._asks.get(key)
         if ask is None or not key[1]:

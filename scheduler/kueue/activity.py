@@ -2,16 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from kerf.values.quota import NOTHING, Amount
 from kerf.values.vendor import ResourceNames
 from kerf.wire import kueue
+from kerf.wire.json import Json
 from scheduler.quota.accounts import TenantActivity
 from scheduler.state.desk import Desk
 from scheduler.state.pending import Waiting
-
-Json = Mapping[str, Any]
 
 
 def activity_by_tenant(desk: Desk, workloads: Iterable[Json] | None) -> dict[str, TenantActivity]:

@@ -8,11 +8,10 @@ What fails (Kueue's webhooks are down for every restart of its manager) is retri
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from kerf.kube import paths
 from kerf.kube.client import Kube
@@ -42,7 +41,6 @@ ACCOUNTS_S = 1.0
 WRITERS = 8
 """Nodes labelled at once: the first round labels the whole fleet."""
 WORKLOADS = f"{kueue.ROOT}/workloads"
-Json = Mapping[str, Any]
 
 
 class QuotaController:

@@ -9,7 +9,7 @@ should give its quota to others. Rejected: no card here ever could.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from kerf.values.policy import QuotaEngine
 from kerf.wire import kueue
 from kerf.wire.classes import PRESENT, class_label
 from kerf.wire.errors import WireError
+from kerf.wire.json import Json, at
 from kerf.wire.resources import ADMISSION
 from scheduler.core.eligible import is_eligible
 from scheduler.core.place import hardness
@@ -43,7 +44,6 @@ SETTLE_S = 5.0
 MOST_PODS = 2_000
 WRITERS = 8
 """Answers under way at once: the API server takes longer to store one than the engine to find it."""
-Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class FitCheck:
     def _activate(self) -> None:
         """Kueue uses a check only once its controller says that it is there."""
         for check in self._checks.items():
-            ours = (check.get("spec") or {}).get("controllerName") == kueue.FIT_CONTROLLER
+            ours = at(check, "spec").get("controllerName") == kueue.FIT_CONTROLLER
             if ours and not kueue.is_true(check, "Active"):
                 active = {
                     "type": "Active",
@@ -212,11 +212,11 @@ class FitCheck:
 
 def _pod(workload: Json, podset: str, template: Json, classes: tuple[str, ...]) -> dict[str, Any]:
     """A pod of the podset as the scheduler would see it, on nodes of the classes that Kueue has assigned."""
-    meta = {**(template.get("metadata") or {}), "namespace": workload["metadata"]["namespace"]}
+    meta = {**at(template, "metadata"), "namespace": workload["metadata"]["namespace"]}
     meta["name"] = f"{workload['metadata']['name']}-{podset}"
-    spec = dict(template.get("spec") or {})
+    spec = dict(at(template, "spec"))
     selector = {class_label(slug): PRESENT for slug in classes}
-    spec["nodeSelector"] = {**(spec.get("nodeSelector") or {}), **selector}
+    spec["nodeSelector"] = {**at(spec, "nodeSelector"), **selector}
     return {"metadata": meta, "spec": spec}
 
 

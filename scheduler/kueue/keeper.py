@@ -14,6 +14,7 @@ from kerf.obs.loop import Loop, run_every
 from kerf.values.policy import QuotaEngine
 from kerf.values.quota import TenantQuota
 from kerf.wire.errors import WireError
+from kerf.wire.json import at
 from kerf.wire.quota import conflicts, parse_tenant
 from kerf.wire.resourcequota import parse_hard
 from scheduler.quota.capacity import capacity
@@ -60,7 +61,7 @@ class QuotaKeeper:
     def change_tenant(self, kind: str, item: Json) -> None:
         """One event of a TenantQuota."""
         with self._lock:
-            name = str((item.get("metadata") or {}).get("name", ""))
+            name = str(at(item, "metadata").get("name", ""))
             self._tenants.pop(name, None)
             self.unreadable.pop(name, None)
             if kind != "DELETED":
@@ -117,7 +118,7 @@ class QuotaKeeper:
         self._feed.set_quota(shares, self._window.capacity, limits, enforced=enforced)
 
     def _read(self, item: Mapping[str, Any]) -> None:
-        meta = item.get("metadata") or {}
+        meta = at(item, "metadata")
         name = str(meta.get("name", ""))
         self.generations[name] = int(meta.get("generation") or 0)
         try:
@@ -128,5 +129,5 @@ class QuotaKeeper:
 
 
 def _key(item: Json) -> tuple[str, str]:
-    meta = item.get("metadata") or {}
+    meta = at(item, "metadata")
     return str(meta.get("namespace", "")), str(meta.get("name", ""))

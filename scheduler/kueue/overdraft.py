@@ -5,19 +5,18 @@ queue. Without Kueue the pod is evicted through the Eviction API, so budgets hol
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any
 
 from kerf.kube.client import Kube
 from kerf.kube.errors import NotFound
 from kerf.kube.evict import AlreadyGone, Evicted, NotEvicted, evict
 from kerf.wire import kueue
+from kerf.wire.json import Json, at
 from scheduler.quota.evict import Running, victims
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.quota")
-Json = Mapping[str, Any]
 Workloads = Sequence[Json]
 TAKEN = "kerf.dev/quota-evicted"
 """Annotation of a workload that Kerf deactivated: the leader activates it again."""
@@ -85,7 +84,7 @@ class Overdraft:
     def _reactivate(self, workloads: Workloads) -> None:
         """Activate what Kueue has taken back."""
         for workload in workloads:
-            marked = TAKEN in (workload["metadata"].get("annotations") or {})
+            marked = TAKEN in at(workload["metadata"], "annotations")
             if marked and not kueue.is_active(workload) and kueue.is_taken_back(workload):
                 self._patch(_path(workload), {"metadata": {"annotations": {TAKEN: None}}, "spec": {"active": True}})
 

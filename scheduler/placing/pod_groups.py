@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kerf.wire.json import at
 from scheduler.state.store import Store
 
 POD_GROUPS = "/apis/scheduling.x-k8s.io/v1alpha1/podgroups"
@@ -10,7 +11,7 @@ POD_GROUPS = "/apis/scheduling.x-k8s.io/v1alpha1/podgroups"
 
 def group_size(item: Mapping[str, Any]) -> tuple[str, int] | None:
     """`namespace/name` and the least number of pods of a scheduler-plugins PodGroup."""
-    meta, spec = item.get("metadata") or {}, item.get("spec") or {}
+    meta, spec = at(item, "metadata"), at(item, "spec")
     least = spec.get("minMember")
     if not isinstance(least, int) or not meta.get("name"):
         return None

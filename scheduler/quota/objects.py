@@ -10,10 +10,10 @@ from kerf.values.quota import DIMENSIONS, Bound
 from kerf.values.units import parse_quantity
 from kerf.values.vendor import ResourceNames
 from kerf.wire import kueue
+from kerf.wire.json import Json, at
 from kerf.wire.kueue import FlavorQuota
 from scheduler.quota.shares import Shares, TenantShare
 
-Json = Mapping[str, Any]
 Key = tuple[str, str, str]
 """Kind, namespace (empty for cluster-wide kinds) and name."""
 OPTIONAL = ("borrowingLimit", "lendingLimit", "admissionChecksStrategy", "resourceGroups")
@@ -122,7 +122,7 @@ def _growth(change: Change, have: Mapping[Key, Json]) -> Fraction:
 
 def _nominal(item: Json) -> Fraction:
     """The sum of all nominal quota of an object."""
-    groups = (item.get("spec") or {}).get("resourceGroups") or ()
+    groups = at(item, "spec").get("resourceGroups") or ()
     amounts = (
         resource.get("nominalQuota", 0)
         for group in groups

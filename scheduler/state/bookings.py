@@ -15,16 +15,15 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from kerf.values.grant import CardUse, Holding, card_uses
 from kerf.values.vendor import Vendor
 from kerf.wire.errors import WireError
+from kerf.wire.json import Json
 from kerf.wire.objects import parse_holding
 from kerf.wire.resources import effective_requests, gang_of
 
 _LOG = logging.getLogger("kerf.store")
-Json = Mapping[str, Any]
 
 
 class State(StrEnum):

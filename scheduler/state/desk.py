@@ -15,7 +15,7 @@ from kerf.values.policy import SchedulingPolicy
 from kerf.values.quota import Amount
 from kerf.values.vendor import ResourceNames
 from kerf.values.verdict import Misfit, Reason
-from kerf.wire.json import Json
+from kerf.wire.json import Json, at
 from kerf.wire.resources import parse_pod, stages_of
 from scheduler.core.columns import Ints
 from scheduler.core.explain import short_reason
@@ -73,7 +73,7 @@ class Desk:
 
     def read(self, pod: Json) -> tuple[PodAsk, Stages]:
         """A pod's ask with the policy's defaults, and its containers' stages. Raises WireError."""
-        return parse_pod(pod, self._live.names, self._live.policy.defaults), stages_of(pod.get("spec") or {})
+        return parse_pod(pod, self._live.names, self._live.policy.defaults), stages_of(at(pod, "spec"))
 
     # ---- one pod
     def where(self, ask: PodAsk, names: Sequence[str]) -> Where:

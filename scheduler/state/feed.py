@@ -12,7 +12,7 @@ from typing import Any
 from kerf.values.ask import PodAsk
 from kerf.values.policy import SchedulingPolicy
 from kerf.wire.errors import WireError
-from kerf.wire.json import Json
+from kerf.wire.json import Json, at
 from kerf.wire.objects import is_finished, parse_node
 from kerf.wire.resourcequota import HardQuota
 from kerf.wire.resources import ADMISSION, parse_pod, stages_of
@@ -147,7 +147,7 @@ class Feed:
 
     # ---- pods as values
     def _read(self, kind: str, item: Json) -> _Seen:
-        meta, spec = item.get("metadata") or {}, item.get("spec") or {}
+        meta, spec = at(item, "metadata"), at(item, "spec")
         uid = str(meta.get("uid", ""))
         if kind == "DELETED" or is_finished(item):
             return _Gone(uid)
@@ -161,7 +161,7 @@ class Feed:
         if known is not None and known.state is State.CONFIRMED and known.node == item["spec"]["nodeName"]:
             return _Bound(uid)
         admitted = None
-        if ADMISSION in (item["metadata"].get("annotations") or {}):
+        if ADMISSION in at(item["metadata"], "annotations"):
             with suppress(WireError):
                 admitted = parse_pod(item, self._live.names, self._live.policy.defaults)
         return _Bound(uid, booking_of(item, self._live.vendors), admitted)

@@ -4,13 +4,12 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from kerf.http.pki import BACKDATED_S, Authority, Certificate, KeyPair
 from kerf.wire.errors import WireError
+from kerf.wire.json import Json
 from webhook.core.certificates import Held, Lifetimes, Span, Step
 
-Json = Mapping[str, Any]
 NAME = "kerf-webhook"
 BUNDLE, AUTHORITY_KEY, CERTIFICATE, KEY = "ca.crt", "ca.key", "tls.crt", "tls.key"
 KEYS = (BUNDLE, AUTHORITY_KEY, CERTIFICATE, KEY)

@@ -9,6 +9,7 @@ from kerf.kube.watch import Follower
 from kerf.values.accounts import TenantAccount
 from kerf.wire.accounts import parse_account
 from kerf.wire.errors import WireError
+from kerf.wire.json import at
 from kerf.wire.quota import PATH
 
 log = logging.getLogger("webhook")
@@ -67,4 +68,4 @@ class TenantFollower:
 
 
 def _name(item: Json) -> str:
-    return str((item.get("metadata") or {}).get("name", ""))
+    return str(at(item, "metadata").get("name", ""))
