@@ -127,7 +127,7 @@ def latent(config: Config, family: Family, heads: Heads) -> Parts:
 
 
 def mixer(config: Config, family: Family, hidden: int) -> Parts:
-    """What stands where attention does not: a state instead of keys and values."""
+    """The layer without attention: a state instead of keys and values."""
     return MIXERS[family.mixer](config, hidden)
 
 

@@ -170,7 +170,7 @@ def _spec(cache: Cache, token: int, block: int, state_page: int) -> Spec:
 
 
 def latent_dtype(shape: Shape, kv_dtype: str) -> str:
-    """Sparse latent attention keeps packed 8-bit latents unless it is told otherwise (vLLM 0.33.0)."""
+    """Sparse latent attention keeps packed 8-bit latents by default (vLLM 0.33.0)."""
     sparse = any(cache.kind is Kind.INDEX for layer in shape.layers for cache in layer.caches)
     return "fp8_ds_mla" if sparse and kv_dtype in {"auto", "fp8", "fp8_e4m3"} else kv_dtype
 

@@ -14,7 +14,7 @@ MOST_LAYERS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """One object of a config.json and where it stands in it."""
+    """One object of a config.json and its path."""
 
     values: Mapping[str, Any]
     where: str = ""

@@ -1,4 +1,4 @@
-"""A decoder's config as a shape: which layer is of which kind, and what stands in it."""
+"""A decoder's config as a shape: which layer is of which kind, and what it holds."""
 
 from dataclasses import replace
 

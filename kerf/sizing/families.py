@@ -43,7 +43,7 @@ class Family:
     window_if: str = ""
     """A flag that must be true for the window to count."""
     mixer: str = ""
-    """What stands in the layers that are not attention: gdn, mamba2, kda, conv."""
+    """What the layers without attention hold: gdn, mamba2, kda, conv."""
     parallel_mixer: bool = False
     """Attention and mixer in every layer (falcon_h1)."""
     experts: str = ""

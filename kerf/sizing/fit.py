@@ -1,4 +1,4 @@
-"""Which cards of a fleet hold a model, in what split, the least wasteful first. Prices are to come; waste stands in."""
+"""Which cards of a fleet hold a model, in what split, the least wasteful first. Prices are to come; until then waste decides."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

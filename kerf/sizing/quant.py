@@ -230,7 +230,7 @@ def _algorithm(part: Config, key: str, algo: str) -> Format | None:
 
 
 def _kv_dtype(part: Config) -> str:
-    """What vLLM 0.33.0 makes of a modelopt checkpoint's word on the cache."""
+    """The cache type that vLLM 0.33.0 reads from a modelopt checkpoint."""
     scheme = part.values.get("kv_cache_scheme") or part.values.get("kv_cache_quant_algo")
     if isinstance(scheme, Mapping):
         return "fp8" if scheme.get("num_bits") == 8 and scheme.get("type") == "float" else ""

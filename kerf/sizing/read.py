@@ -11,7 +11,7 @@ from kerf.sizing.towers import TOWERS
 from kerf.wire.errors import WireError
 
 TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
-"""Where the text part of a multi-modal config stands."""
+"""Keys of the text part of a multi-modal config."""
 
 
 def read_shape(document: object) -> Shape:

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 import orjson
 import yaml
 
+from kerf.sizing.estimate import estimate, read_model
+from kerf.sizing.headers import parse_header, parse_index
+from kerf.sizing.modelhub import name_of, specs_of
+from kerf.sizing.request import VERSIONS, Ask
+from kerf.sizing.verdicts import judge
 from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod
 from kerf.values.ask import Stage
 from kerf.values.health import SUSPECT
@@ -91,6 +96,58 @@ TENANT = {
 }
 LEDGER = render_ledger(LedgerSpec((CardLimit("GPU-0", 1 << 30, 30), CardLimit("GPU-1", None, None)), generation=7))
 
+MODELS = (
+    {
+        "model_type": "qwen3_moe",
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "intermediate_size": 128,
+        "vocab_size": 512,
+        "max_position_embeddings": 4096,
+        "num_experts": 4,
+        "moe_intermediate_size": 32,
+        "rope_scaling": {"rope_type": "yarn", "factor": 2.0},
+        "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128], "ignore": ["re:.*gate"]},
+    },
+    {
+        "model_type": "gemma3",
+        "text_config": {
+            "model_type": "gemma3_text",
+            "hidden_size": 64,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 4,
+            "intermediate_size": 128,
+            "vocab_size": 512,
+            "sliding_window": 64,
+            "layer_types": ["sliding_attention"] * 5 + ["full_attention"],
+        },
+        "vision_config": {"hidden_size": 32, "num_hidden_layers": 1},
+    },
+    {"model_type": "bert", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128,
+     "vocab_size": 512},
+)  # fmt: skip
+MODELHUB = {
+    "apiVersion": "model.hydra.io/v1alpha1",
+    "kind": "ModelSpec",
+    "metadata": {"name": "m"},
+    "spec": {
+        "source": {"huggingface": {"name": "o/m"}, "modelscope": {"name": "o/m"}},
+        "deployments": [
+            {
+                "runtime": "vllm",
+                "versionRequired": ">=v0.6.5",
+                "resourceRequirements": {"gpuCount": 2, "gpuType": "vgpu", "perGPUMemoryGB": 1},
+                "customRuntimeArgs": ["--max-model-len=1k", "--gpu-memory-utilization 0.9"],
+            }
+        ],
+    },
+}
+INDEX = {"metadata": {"total_size": 1}}
+SAFETENSORS = {"__metadata__": {"format": "pt"}, "a": {"dtype": "F4", "shape": [4, 16], "data_offsets": [0, 32]}}
+
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
@@ -155,6 +212,18 @@ def _admit(body: bytes) -> object:
     return mutate(parse_review(body), Settings(NAMES))
 
 
+def _model(config: dict[str, object]) -> object:
+    """A config is read and, where it can be, estimated for both engines."""
+    model = read_model(config)
+    return [estimate(model, Ask(runtime=runtime, concurrency=2, card_mib=2**24)) for runtime in VERSIONS]
+
+
+def _entries(document: object) -> object:
+    """Entries of a catalogue are judged one by one, and a wrong one is no error."""
+    model = read_model(MODELS[0])
+    return [judge(item, name_of(item, i), lambda _: model) for i, item in enumerate(specs_of([document]))]
+
+
 def _owned(text: str) -> object:
     return owned_annotation(text), owned_label(text), selected_classes({text: "true"})
 
@@ -201,6 +270,12 @@ DECODERS: dict[str, Decoder] = {
     "node": Decoder(_object(_node), _json(NODE), deep=True),
     "policy": Decoder(_yaml(parse_policy), _json(POLICY)),
     "tenant": Decoder(_yaml(parse_tenant), _json(TENANT)),
+    "model": Decoder(_object(_model), _json(*MODELS)),
+    "modelhub": Decoder(_yaml(_entries), _json(MODELHUB)),
+    "safetensors": Decoder(lambda body: parse_header(body, "x.safetensors"), _json(SAFETENSORS)),
+    "safetensors-index": Decoder(
+        _object(lambda found: parse_index(found, "x.json")), _json({"metadata": {"total_size": 1}})
+    ),
     "ledger": Decoder(parse_ledger, (LEDGER,), binary=True),
     "ledger-bytes": Decoder(_patches, (b"", b"\x00\x02\x00\x01"), binary=True),
 }

@@ -1,4 +1,4 @@
-"""ModelHub's entries: read as they are, judged with a reason, and told what would run."""
+"""ModelHub's entries: read as they are, judged with a reason and with what would run."""
 
 import copy
 
