@@ -99,15 +99,18 @@ class Planning:
     def preemptors(self, moment: float) -> list[Waiting]:
         """Pods refused since before a monotonic time that evictions may help, each with its ask within quota."""
         live = self._live
-        found = []
         with live.lock:
-            for one in live.pending.refused_before(moment):
-                uid, ask = one.ask.uid, one.ask
-                if not one.preempts or ask.gang or uid in live.pending.planned or live.ledger.reservation(uid):
-                    continue
-                narrowed = live.within.narrow(ask)
-                if not isinstance(narrowed, Misfit):  # no eviction helps a pod that quota refuses
-                    found.append(replace(one, ask=narrowed))
+            alone = [one for one in live.pending.refused_before(moment) if one.preempts and not one.ask.gang]
+        found = []
+        for start in range(0, len(alone), PODS_A_HOLD):
+            with live.lock:
+                for one in alone[start : start + PODS_A_HOLD]:
+                    uid = one.ask.uid
+                    narrowed = live.within.narrow(one.ask)
+                    settled = uid in live.pending.planned or live.ledger.get(uid) is not None
+                    if not settled and not isinstance(narrowed, Misfit):  # no eviction helps a pod that quota refuses
+                        found.append(replace(one, ask=narrowed))
+            time.sleep(0)
         return found
 
     def freed(self, moment: float) -> dict[str, str]:

@@ -86,6 +86,31 @@ def test_a_large_workload_is_placed_in_slices_of_the_lock_and_all_of_it_is_undon
     assert len(store.ledger) == 0
 
 
+def test_workloads_and_binds_that_run_at_once_leave_every_card_within_its_size_and_nothing_behind() -> None:
+    store = a_store(4, 4)
+    crowded: list[int] = []
+
+    def workloads() -> None:
+        for number in range(6):
+            store.desk.hold_places(f"w{number}", [member(20_000)] * 20, 60.0)
+            store.desk.drop_places(f"w{number}")
+
+    def binds() -> None:
+        for number in range(60):
+            store.desk.assume(pod_of("", 41_000, f"p{number}"), f"n{number % 2}", ())
+            free = [state.free.memory_mib for name in ("n0", "n1") for state in store.desk.state(name).cards]
+            crowded.extend(mib for mib in free if mib < 0)
+            store.ledger.undo(f"p{number}")
+
+    threads = [threading.Thread(target=work) for work in (workloads, binds)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert (crowded, len(store.ledger)) == ([], 0)
+
+
 def test_two_workloads_never_count_the_same_hole() -> None:
     store = a_store(1)
 
