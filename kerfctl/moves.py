@@ -12,7 +12,8 @@ from kerf.wire.resources import parse_pod
 from kerfctl.errors import CliError
 from kerfctl.world import World
 from scheduler.core.eligible import eligible_nodes, matches
-from scheduler.solver.problem import Movable, Problem, Repack
+from scheduler.solver.check import broken_moves
+from scheduler.solver.problem import Movable, Move, Problem, Repack
 from scheduler.solver.repack import plan_repack
 from scheduler.state.store import Store
 
@@ -37,6 +38,14 @@ def problem_of(world: World, store: Store) -> Problem:
         ),
         budgets=tuple(sorted((_key(budget), _allowed(budget)) for budget in world.budgets)),
     )
+
+
+def why_not_now(world: World, move: Move) -> str:
+    """Which rule a planned move would break in this world, quotas and budgets included; empty if it still holds."""
+    problem = problem_of(world, world.seen().store)
+    if not any((each.holding.uid, each.holding.node) == (move.uid, move.from_node) for each in problem.movable):
+        return f"it is no longer on {move.from_node}, or may not be moved any more"
+    return next(iter(broken_moves(problem, Repack(moves=(move,)), 1)), "")
 
 
 def movable(pod: Json, budgets: Sequence[Json], defaults: Defaults) -> Movable | None:

@@ -70,13 +70,15 @@ def _apply(world: "World", policy: str | None, repack: "Repack") -> int:
     """Evict one pod after another, each only while the live state is what the plan expects."""
     from kerf.kube.errors import KubeError
     from kerf.kube.evict import AlreadyGone, NotEvicted, evict
+    from kerfctl.moves import why_not_now
+    from kerfctl.world import Also, world_of_cluster
 
     assert world.kube is not None, "--apply is refused for files"
     kube = world.kube
     for number, move in enumerate(repack.moves, 1):
         step = f"stopped before move {number} of {len(repack.moves)}, {move.pod}"
-        if surprise := _surprise(kube, policy, move):
-            raise CliError(f"{step}: {surprise}")
+        if reason := why_not_now(world_of_cluster(kube, policy, Also.BUDGETS), move):
+            raise CliError(f"{step}: {reason}")
         found = evict(kube, move.pod, move.uid)
         if isinstance(found, NotEvicted):
             raise CliError(f"{step}: {found.reason}")
@@ -88,23 +90,6 @@ def _apply(world: "World", policy: str | None, repack: "Repack") -> int:
             raise CliError(f"{step}: {error}") from error
         print(f"{number}. evicted {move.pod} from {move.from_node}")
     return 0
-
-
-def _surprise(kube: "Kube", policy: str | None, move: "Move") -> str:
-    """What is not as the plan has it: the pod has left, or its new place is taken."""
-    from kerf.values.grant import card_uses
-    from kerfctl.world import world_of_cluster
-
-    store = world_of_cluster(kube, policy).seen().store
-    tenant = store.ledger.get(move.uid)
-    if tenant is None or tenant.node != move.from_node:
-        return f"it is no longer on {move.from_node}"
-    free = {state.card.id: state.free for state in store.desk.state(move.to_node).cards if state.usable}
-    for card, use in card_uses(move.grant, tenant.holding.stages if tenant.holding else ()).items():
-        here = free.get(card)
-        if here is None or use.memory_mib > here.memory_mib or use.cores > here.cores or use.slots > here.slots:
-            return f"its new place on {move.to_node} is taken"
-    return ""
 
 
 def _await_gone(kube: "Kube", move: "Move") -> None:

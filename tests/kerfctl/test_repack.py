@@ -1,12 +1,16 @@
 """`kerf repack` plans in the scheduler's own world: with its policy's defaults, and within every quota."""
 
 import json
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kerf.kube import paths
+from kerf.kube.errors import Busy
 from kerf.testing.builders import H100_MIB, a_card, a_grant, a_node, a_pod
+from kerf.testing.fake_kube import FakeKube
 from kerfctl.main import main
 
 OWNER = [{"kind": "ReplicaSet", "name": "rs", "controller": True}]
@@ -88,3 +92,73 @@ def test_a_tenant_at_its_limit_is_moved_within_its_class(moves: Any) -> None:
     pods = (running("a", 30_000), running("b", 40_000, namespace="other"))
 
     assert moves(*nodes, *pods, BIG, a_tenant(H100="1 card"), words=FOR_BIG) == [("team/on-a", "a", "b")]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A cluster in which evicted pods are gone at once. `before(kube)` happens between the plan and its first move."""
+
+    def start(*objects: dict[str, Any], before: Any = None) -> FakeKube:
+        kube = FakeKube(*objects)
+        lists = count()
+
+        def change(method: str, path: str) -> None:
+            if path == paths.NODES and next(lists) == 1 and before is not None:  # the plan has been made
+                before(kube)
+
+        def gone(method: str, path: str) -> None:
+            if path.endswith("/eviction"):
+                kube.remove(path.removesuffix("/eviction"))
+
+        kube.fail, kube.after = change, gone
+        monkeypatch.setattr("kerfctl.cluster.connect_to", lambda args: kube)
+        return kube
+
+    return start
+
+
+TWO_NODES = (a_node_of("a", "H100"), a_node_of("b", "A100"))
+APPLY = ["repack", "--for", "other/big", "--apply"]
+EVICTION = ("POST", paths.eviction("team", "on-a"))
+
+
+def test_a_plan_is_applied_by_evictions(cluster: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    kube = cluster(*TWO_NODES, running("a", 30_000), BIG)
+
+    assert main(APPLY) == 0
+    assert kube.writes == [EVICTION]
+    assert "1. evicted team/on-a from a" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("before", "sentence"),
+    [
+        (lambda kube: kube.put(a_tenant(H100="1 card")), "tenant team has 0 memory_mib of nvidia-a100"),
+        (lambda kube: kube.put(running("b", 60_000)), "card GPU-b is over-committed"),
+        (lambda kube: kube.remove("/api/v1/namespaces/team/pods/on-a"), "it is no longer on a"),
+    ],
+    ids=["quota", "place", "pod"],
+)
+def test_nothing_is_evicted_once_a_move_breaks_a_rule(
+    cluster: Any, capsys: pytest.CaptureFixture[str], before: Any, sentence: str
+) -> None:
+    """Something changes between the plan and its first move."""
+    kube = cluster(*TWO_NODES, running("a", 30_000), BIG, before=before)
+
+    assert main(APPLY) == 1
+    assert kube.writes == []
+    assert "stopped before move 1 of 1, team/on-a: " in (said := capsys.readouterr().err)
+    assert sentence in said
+
+
+def test_a_budget_that_forbids_an_eviction_ends_the_plan(cluster: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    kube = cluster(*TWO_NODES, running("a", 30_000), BIG)
+
+    def refuse(method: str, path: str) -> None:
+        if method == "POST":
+            raise Busy(429, "TooManyRequests", "the disruption budget web needs 2 healthy pods")
+
+    kube.fail = refuse
+
+    assert main(APPLY) == 1
+    assert "needs 2 healthy pods" in capsys.readouterr().err
