@@ -69,6 +69,8 @@ class Container:
     env: tuple[Any, ...]
     asks: tuple[ContainerAsk, ...] = ()
     """What the container asks, at most one ask for each vendor."""
+    changed: bool = False
+    """Whether it would be stored otherwise than it was sent."""
 
     @property
     def name(self) -> str:
@@ -86,12 +88,18 @@ class Container:
         "8k" and 8000 are one amount: what already says the same stays as the user wrote it.
         """
         limits, requests = (
-            changed(held, {k: v for k, v in wanted.items() if v is None or not same_amount(held.get(k, ""), v)})
+            changed(
+                held, {k: v for k, v in wanted.items() if v is None or k not in held or not same_amount(held[k], v)}
+            )
             for held in (self.limits, self.requests)
         )
+        return self.with_parts(limits, requests)
+
+    def with_parts(self, limits: Json, requests: Json) -> "Container":
+        """The container with these maps as limits and requests."""
         if limits is self.limits and requests is self.requests:
             return self
-        return replace(self, limits=limits, requests=requests)
+        return replace(self, limits=limits, requests=requests, changed=True)
 
     def env_value(self, name: str) -> str | None:
         """The value of an environment variable; None where there is no such variable."""
@@ -102,10 +110,12 @@ class Container:
         """The container with this environment variable, in place of a variable of the same name."""
         entry = {"name": name, "value": value}
         env = tuple(entry if isinstance(other, Mapping) and other.get("name") == name else other for other in self.env)
-        return replace(self, env=env if entry in env else (*env, entry))
+        return replace(self, env=env if entry in env else (*env, entry), changed=True)
 
     def stored(self) -> Json:
         """The container as Kerf would store it."""
+        if not self.changed:
+            return self.sent
         stored = _with_parts(self.sent, "resources", limits=self.limits, requests=self.requests)
         return {**stored, "env": list(self.env)} if self.env != _items(self.sent.get("env")) else stored
 
@@ -145,6 +155,14 @@ class Draft:
         found = tuple(containers)
         return self if all(map(is_, found, self.containers)) else replace(self, containers=found)
 
+    def with_asks(self, ask: PodAsk, by_container: Iterable[tuple[ContainerAsk, ...]]) -> "Draft":
+        """The draft that asks this, container by container."""
+        containers = tuple(
+            replace(container, asks=asks) if asks else container
+            for container, asks in zip(self.containers, by_container, strict=True)
+        )
+        return replace(self, ask=ask, containers=containers)
+
     def mentioned(self, resources: frozenset[str]) -> str:
         """The first of these resources that the pod or a container names, whatever the amount; "" for none."""
         whole = at(self.spec, "resources")
@@ -156,9 +174,8 @@ class Draft:
         stored = _with_parts(self.sent, "metadata", annotations=self.annotations, labels=self.labels)
         fields = {"schedulerName": self.scheduler_name, "runtimeClassName": self.runtime_class}
         changes = {key: value for key, value in fields.items() if value is not self.spec.get(key)}
-        containers = [(each, each.stored()) for each in self.containers]
-        for part in {each.part for each, container in containers if container is not each.sent}:
-            changes[part] = [container for each, container in containers if each.part == part]
+        for part in {each.part for each in self.containers if each.changed}:
+            changes[part] = [each.stored() for each in self.containers if each.part == part]
         return {**stored, "spec": {**self.spec, **changes}} if changes else stored
 
 
@@ -208,35 +225,48 @@ def changed(values: Json, changes: Json) -> Json:
 
 def same_amount(one: object, other: object) -> bool:
     """Whether two values are the same amount, in whatever notation."""
+    if one == other:
+        return True
     try:
         return parse_quantity(one) == parse_quantity(other)
     except ValueError:
-        return one == other
+        return False
 
 
 def patch(drafts: Iterable[Draft]) -> tuple[PatchOp, ...]:
     """What turns the objects that were sent into the drafts."""
-    return tuple(op for draft in drafts for op in difference(draft.path, draft.sent, draft.stored()))
+    operations: list[PatchOp] = []
+    for draft in drafts:
+        if (stored := draft.stored()) is not draft.sent:
+            _compare(draft.path, draft.sent, stored, operations)
+    return tuple(operations)
 
 
-def difference(path: Path, before: Any, after: Any) -> Iterator[PatchOp]:  # noqa: ANN401
+def difference(before: Any, after: Any) -> tuple[PatchOp, ...]:  # noqa: ANN401
     """The operations that turn one JSON value into another, in place wherever both are maps or lists."""
-    if before is after or before == after:
-        return
+    operations: list[PatchOp] = []
+    _compare((), before, after, operations)
+    return tuple(operations)
+
+
+def _compare(path: Path, before: Any, after: Any, out: list[PatchOp]) -> None:  # noqa: ANN401
     if isinstance(before, dict) and isinstance(after, dict):
-        for key in sorted(before.keys() | after.keys()):
+        for key in sorted(
+            key for key in before.keys() | after.keys() if before.get(key, out) is not after.get(key, out)
+        ):
             if key not in after:
-                yield PatchOp("remove", pointer(*path, key))
+                out.append(PatchOp("remove", pointer(*path, key)))
             elif key not in before:
-                yield PatchOp("add", pointer(*path, key), after[key])
-            elif before[key] is not after[key]:
-                yield from difference((*path, key), before[key], after[key])
+                out.append(PatchOp("add", pointer(*path, key), after[key]))
+            else:
+                _compare((*path, key), before[key], after[key], out)
     elif isinstance(before, list) and isinstance(after, list) and len(before) <= len(after):
         for i, value in enumerate(before):
-            yield from difference((*path, i), value, after[i])
-        yield from (PatchOp("add", pointer(*path, "-"), value) for value in after[len(before) :])
-    else:
-        yield PatchOp("replace", pointer(*path), after)
+            if value is not after[i]:
+                _compare((*path, i), value, after[i], out)
+        out += (PatchOp("add", pointer(*path, "-"), value) for value in after[len(before) :])
+    elif before != after:
+        out.append(PatchOp("replace", pointer(*path), after))
 
 
 def _with_parts(holder: Json, key: str, **parts: Json) -> Json:

@@ -6,7 +6,6 @@ user's change of what is asked may lead to a rollout, never Kerf.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from kerf.values.vendor import QUOTA_DOMAIN
@@ -80,7 +79,7 @@ def restore_amounts(draft: Draft, old: Draft, settings: Settings) -> Draft:
 def _restored(container: Container, before: Container | None, settings: Settings) -> Container:
     limits = _restored_part(container.limits, before.limits if before else {}, settings)
     requests = _restored_part(container.requests, before.requests if before else {}, settings)
-    restored = replace(container, limits=limits, requests=requests)
+    restored = container.with_parts(limits, requests)
     for name in dict.fromkeys(names.priority_env for names in settings.vendors if names.priority_env):
         value = before.env_value(name) if before else None
         if value is not None:

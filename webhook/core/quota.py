@@ -20,29 +20,20 @@ class OverQuota(ValueError):
 
 def never_fits(draft: Draft, tenant: TenantAccount) -> Misfit | None:
     """Why a pod could not be admitted if its tenant held nothing; None where it could, or where others decide."""
-    if not tenant.enforced:
-        return None
-    for vendor, found in draft.cards.items():
-        broken = [
-            _beyond(entry, usage_of_ask(draft.ask, sample).of(vendor), tenant.name)
-            for entry, sample in zip(found.classes, found.samples, strict=True)
-        ]
-        if broken and all(broken):
-            return broken[0]
-    return None
+    return _never_fits(_asked(draft), tenant) if tenant.enforced else None
 
 
 def room_for(draft: Draft, tenant: TenantAccount, recent: Recent, now: float) -> tuple[RecentReview, ...] | Misfit:
     """What to remember of a pod that is admitted now, or why its tenant has no room for it."""
     if not tenant.enforced:
         return ()
-    if misfit := never_fits(draft, tenant):
+    by_vendor = _asked(draft)
+    if misfit := _never_fits(by_vendor, tenant):
         return misfit
     admitted = []
-    for vendor, found in draft.cards.items():
+    for classes in by_vendor:
         refused: Misfit | None = None
-        for entry, sample in zip(found.classes, found.samples, strict=True):
-            asked = usage_of_ask(draft.ask, sample).of(vendor)
+        for entry, asked in classes:
             said = entry.used + entry.pending
             held = recent.held(tenant.name, entry.slug, said)
             broken = entry.limit.first_broken(held, asked)
@@ -54,6 +45,25 @@ def room_for(draft: Draft, tenant: TenantAccount, recent: Recent, now: float) ->
             if refused:
                 return refused
     return tuple(admitted)
+
+
+def _asked(draft: Draft) -> list[list[tuple[ClassAccount, Amount]]]:
+    """For each vendor, the classes that may serve the pod and what it asks of each."""
+    return [
+        [
+            (entry, usage_of_ask(draft.ask, sample).of(vendor))
+            for entry, sample in zip(cards.classes, cards.samples, strict=True)
+        ]
+        for vendor, cards in draft.cards.items()
+    ]
+
+
+def _never_fits(by_vendor: list[list[tuple[ClassAccount, Amount]]], tenant: TenantAccount) -> Misfit | None:
+    for classes in by_vendor:
+        broken = [_beyond(entry, asked, tenant.name) for entry, asked in classes]
+        if broken and all(broken):
+            return broken[0]
+    return None
 
 
 def _beyond(entry: ClassAccount, asked: Amount, tenant: str) -> Misfit | None:

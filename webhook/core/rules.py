@@ -1,7 +1,5 @@
 """Rules: what a pod that asks for cards may not say, each refusal with the field, the value and the fix."""
 
-from dataclasses import replace
-
 from kerf.values.accounts import TenantAccount
 from kerf.wire.errors import WireError
 from kerf.wire.json import at
@@ -47,11 +45,7 @@ def read(draft: Draft, settings: Settings) -> Draft:
     if ask.wishes.card_policies:
         parse_card_policies(",".join(ask.wishes.card_policies), f"metadata.annotations[{CARD_POLICY}]")
     _refuse_preset_node(draft)
-    containers = [
-        replace(container, asks=asks) if asks else container
-        for container, asks in zip(draft.containers, by_container, strict=True)
-    ]
-    return replace(draft, ask=ask, containers=tuple(containers))
+    return draft.with_asks(ask, by_container)
 
 
 def _refuse_preset_node(draft: Draft) -> None:

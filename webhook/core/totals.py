@@ -6,6 +6,7 @@ resolved here, against the smallest card that the pod may get.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.ask import ContainerAsk, PodAsk, Selection
@@ -49,7 +50,7 @@ def settle(draft: Draft, settings: Settings) -> Draft:
     matters where quota counts them.
     """
     warnings: list[str] = []
-    containers = []
+    by_container = []
     for container in draft.containers:
         asks = []
         for ask in container.asks:
@@ -59,11 +60,11 @@ def settle(draft: Draft, settings: Settings) -> Draft:
             if cards and settled is not ask:
                 warnings.append(_settled_warning(container, ask, settled, cards, names))
             asks.append(settled)
-        containers.append(replace(container, asks=tuple(asks)))
+        by_container.append(tuple(asks))
     if not warnings:
         return draft
-    asks_of_all = tuple(ask for container in containers for ask in container.asks)
-    return replace(draft, containers=tuple(containers), ask=replace(draft.ask, containers=asks_of_all)).warn(warnings)
+    of_pod = replace(draft.ask, containers=tuple(chain.from_iterable(by_container)))
+    return draft.with_asks(of_pod, by_container).warn(warnings)
 
 
 def write_totals(draft: Draft, settings: Settings) -> Draft:
