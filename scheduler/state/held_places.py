@@ -1,7 +1,7 @@
 """Places held for workloads that Kueue has admitted, until their pods take them.
 
 A place is a reservation in the ledger, so nothing else can get it: neither another workload nor a pod that Kueue does
-not know. A large workload is placed in slices of the lock.
+not know. The lock is taken once for each place.
 """
 
 import threading
@@ -15,8 +15,6 @@ from kerf.values.node import Node
 from scheduler.state.answers import Member, NoPlace
 from scheduler.state.ledger import Ledger
 
-PODS_A_HOLD = 8
-"""Places sought in one hold of the lock: about as long as one filter takes."""
 Seek = Callable[[PodAsk, Sequence[str], Stages], tuple[str, Grant] | NoPlace]
 """The best of some nodes for a pod; called under the lock."""
 
@@ -43,16 +41,14 @@ class HeldPlaces:
         """Hold a place on the nodes for every pod of a workload, or for none and say why. `until` is monotonic."""
         self.drop(workload)
         names: list[str] = []
-        for start in range(0, len(members), PODS_A_HOLD):
-            with self._lock:
-                for number in range(start, min(start + PODS_A_HOLD, len(members))):
-                    member = members[number]
-                    if not number or member is not members[number - 1]:  # those of a podset come together
-                        names = [node.name for node in nodes if member.allows(node)]
-                    missing = self._hold_one(workload, number, member, (names, until))
-                    if missing is not None:
-                        self.drop(workload)
-                        return _of_several(missing, number, len(members))
+        for number, member in enumerate(members):
+            if not number or member is not members[number - 1]:  # those of a podset come together
+                names = [node.name for node in nodes if member.allows(node)]
+            with self._lock:  # one place costs more than one filter
+                missing = self._hold_one(workload, number, member, (names, until))
+            if missing is not None:
+                self.drop(workload)
+                return _of_several(missing, number, len(members))
             time.sleep(0)  # a filter that waits for the lock gets it now
         return None
 
