@@ -1,4 +1,4 @@
-"""Which cards of a fleet hold a model, in what split, the least wasteful first. Prices are to come; until then waste decides."""
+"""Which cards of a fleet hold a model, in what split, the least wasteful first (there are no prices yet)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

@@ -126,8 +126,8 @@ MODELS = (
         },
         "vision_config": {"hidden_size": 32, "num_hidden_layers": 1},
     },
-    {"model_type": "bert", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128,
-     "vocab_size": 512},
+    {"model_type": "bert", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+     "intermediate_size": 128, "vocab_size": 512},
 )  # fmt: skip
 MODELHUB = {
     "apiVersion": "model.hydra.io/v1alpha1",
