@@ -2,13 +2,11 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from kerf.kube.client import Kube, Query
+from kerf.kube.client import Json, Kube, Query
 from kerf.kube.watch import Follower
 from kerf.wire.json import at
 
-Json = dict[str, Any]
 Key = tuple[str, str, str]
 """Kind, namespace (empty for cluster-wide kinds) and name."""
 

@@ -3,14 +3,12 @@
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
 
-from kerf.kube.client import Kube, Query
+from kerf.kube.client import Json, Kube, Query
 from kerf.kube.errors import Gone, KubeError, NotFound
 from kerf.wire.json import at
 
 _LOG = logging.getLogger("kerf.watch")
-Json = dict[str, Any]
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 
