@@ -8,7 +8,7 @@ import time
 
 _SECRETS = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), "<key>"),
-    # Base64 of "-----BEGIN ", as in a Secret's data: a key or a certificate, and nobody needs either in a log.
+    # Base64 of "-----BEGIN ", as in a Secret's data: a key or a certificate, and neither belongs in a log.
     (re.compile(r"LS0tLS1CRUdJTi[A-Za-z0-9+/=\\n]*"), "<pem>"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), r"\1 <token>"),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"), "<token>"),

@@ -1,4 +1,4 @@
-"""Cards by name: how much memory the driver's NVML reports, and how much of it nobody can have."""
+"""Cards by name: how much memory the driver's NVML reports, and how much of it no program can use."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from kerf.wire.errors import WireError
 
 @dataclass(frozen=True, slots=True)
 class CardType:
-    """One model of card. `reserved`: MiB that the driver keeps with nobody on the card, where it was measured."""
+    """One model of card. `reserved`: MiB that the driver keeps on an idle card, where it was measured."""
 
     name: str
     mib: int
@@ -45,7 +45,7 @@ CARDS = tuple(
 
 
 def card_named(name: str) -> CardType:
-    """The card that somebody names: H100, h100, "NVIDIA H100 80GB HBM3". Raises WireError."""
+    """The card of a name: H100, h100, "NVIDIA H100 80GB HBM3". Raises WireError."""
     wanted = _plain(name)
     exact = next((card for card in CARDS if _plain(card.name) == wanted), None)
     if exact is not None:

@@ -1,4 +1,4 @@
-"""What somebody asks for, and the two engines whose rules are known."""
+"""What a user asks for, and the two engines whose rules are known."""
 
 import re
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ BATCHED_TOKENS = 2048
 """Tokens of one step that `render` asks for: the engines' own smallest default, whatever card they see."""
 MOST_CARDS = 64
 TP_CHOICES = (1, 2, 4, 8)
-"""What is tried where nobody named a tensor parallelism."""
+"""What is tried if the request names no tensor parallelism."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,4 +39,4 @@ class Health:
 
 HEALTHY = Health()
 SUSPECT = Health(State.SUSPECT)
-"""What is known of a card that somebody calls unhealthy without a cause."""
+"""The health of a card that is reported unhealthy without a cause."""

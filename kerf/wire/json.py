@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 Json = Mapping[str, Any]
-"""A JSON object as it is read. Nobody changes it."""
+"""A decoded JSON object. Treat it as read-only."""
 _EMPTY: Json = {}
 
 

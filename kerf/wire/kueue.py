@@ -77,7 +77,7 @@ def render_fit_check() -> dict[str, Any]:
 
 
 def render_cohort(name: str, quotas: Iterable[FlavorQuota], vendors: Iterable[ResourceNames]) -> dict[str, Any]:
-    """The Cohort of all tenants, with what nobody is guaranteed."""
+    """The Cohort of all tenants, with the capacity that no tenant is guaranteed."""
     groups = _groups(quotas, vendors, limits=False)
     return _object("Cohort", name, {"resourceGroups": groups} if groups else {})
 
@@ -217,7 +217,7 @@ def is_true(workload: Json, condition: str) -> bool:
 
 
 def is_active(workload: Json) -> bool:
-    """Whether anybody wants the workload to run."""
+    """Whether the workload may run: `spec.active` is not false."""
     return at(workload, "spec").get("active", True) is not False
 
 

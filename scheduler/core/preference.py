@@ -49,7 +49,7 @@ ORDERS: dict[str, Order] = {"binpack": binpack, "spread": spread, "numa": numa}
 class Preference:
     """A resolved chain of card policies.
 
-    `mutex`: only cards that nobody holds. `topology`: several cards only where NVLink joins them. `price` is an
+    `mutex`: only cards that no pod holds. `topology`: several cards only where NVLink joins them. `price` is an
     order computed by the caller (card id to a key, lowest first); it is used where the chain says `binpack`.
     """
 

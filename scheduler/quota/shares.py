@@ -43,7 +43,7 @@ class TenantShare:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """The whole division: tenants by name, and per class what nobody is guaranteed."""
+    """The whole division: tenants by name, and per class what no tenant is guaranteed."""
 
     tenants: tuple[TenantShare, ...] = ()
     rest: tuple[tuple[CardClass, Amount], ...] = ()

@@ -181,7 +181,7 @@ class Draft:
     def card_costs(self, klass: PodClass, container: ContainerAsk) -> Ints:
         """What one slice of the container costs on each card, `FAR` where it does not fit.
 
-        Permille of the card left over afterwards, memory thrice, plus `EMPTY_COST` on a card nobody uses.
+        Permille of the card left over afterwards, memory thrice, plus `EMPTY_COST` on an unused card.
         """
         wanted = self.wanted(container)
         memory = (self.memory - wanted[0]) * 3_000 // self.room[0]

@@ -32,7 +32,7 @@ READY_MADE = 8
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A variable that counts slices on a card: what one of them uses, and whether it shares the card with nobody.
+    """A variable that counts slices on a card: what one of them uses, and whether it has the card to itself.
 
     `late` ones come after everything that leaves has left.
     """

@@ -148,7 +148,7 @@ class PodClass:
     members: tuple[PodAsk, ...]
     nodes: frozenset[str] | None = None
     mutex: bool = False
-    """Whether its slices share a card with nobody."""
+    """Whether its slices share no card."""
     joined: bool = False
     """Whether its cards must be linked."""
 

@@ -1,6 +1,6 @@
 """What tenants and namespaces may hold, and hold: counted pod by pod beside the ledger, under the store's lock.
 
-Nothing is counted while nobody has a quota, so that a cluster without tenants pays nothing.
+Nothing is counted while there is no quota, so that a cluster without tenants pays nothing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -59,7 +59,7 @@ class QuotaLedger:
 
     @property
     def active(self) -> bool:
-        """Whether anybody has a quota."""
+        """Whether there is any quota."""
         return bool(self._tenant_of or self.hard)
 
     # ---- what limits
@@ -84,7 +84,7 @@ class QuotaLedger:
         return changed
 
     def recount(self, bookings: Iterable[Booking]) -> None:
-        """Count pods again: somebody got the first quota, or their cards changed their class."""
+        """Count pods again, after the first quota appears or cards change their class."""
         for booking in bookings:
             self.release(booking.uid)
             self.charge(booking)

@@ -31,10 +31,10 @@ POD_GROUPS = "/apis/scheduling.x-k8s.io/v1alpha1/namespaces/default/podgroups"
 
 UNUSED_HERE = {
     "scheduler": {
-        ("create", "coordination.k8s.io", "leases"): "only after somebody has deleted a Lease",
+        ("create", "coordination.k8s.io", "leases"): "only after a Lease was deleted",
     },
     "webhook": {
-        ("create", "", "secrets"): "only after somebody has deleted the Secret",
+        ("create", "", "secrets"): "only after the Secret was deleted",
     },
 }
 """Rules that this test does not exercise, with the reason."""

@@ -1,4 +1,4 @@
-"""Values of the model, and text and JSON that nobody should send, for property tests."""
+"""Values of the kernel, and malformed text and JSON, for property tests."""
 
 import json
 from typing import Any

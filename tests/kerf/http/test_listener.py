@@ -97,7 +97,7 @@ def test_a_connection_too_many_is_closed_and_the_others_are_served() -> None:
                 with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                     assert (await ask(await connect())).startswith(b"HTTP/1.1 200")
                     return
-            pytest.fail("nobody was let in after somebody had left")
+            pytest.fail("no client got in after another had left")
 
     asyncio.run(run())
 

@@ -1,4 +1,4 @@
-"""`kerf.dev/grant`, and which annotations nobody else may write."""
+"""`kerf.dev/grant`, and which annotations only Kerf may write."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Eviction for quota: borrowers that said so, the newest first, nobody below its guarantee."""
+"""Eviction for quota: borrowers that allow it, the newest first, no tenant below its guarantee."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Places for admitted workloads: all or none, nobody else's, taken by their own pods alone."""
+"""Places for admitted workloads: all or none, exclusive, taken only by their own pods."""
 
 import threading
 from dataclasses import replace
