@@ -48,6 +48,9 @@ class Slicing(Protocol):
     Sizes that are `fixed` by the hardware cannot be over-committed.
     """
 
+    def __hash__(self) -> int:
+        """Slicings are keys of caches."""
+
     @property
     def refusal(self) -> str:
         """Why the card takes no slice, or nothing."""
