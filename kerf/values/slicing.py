@@ -80,8 +80,9 @@ class AnySize:
 
     def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
         """Exactly what is asked, up to the size of the hardware."""
-        memory = ask.memory_on(card.factory_memory_mib)
-        return (Size(memory, ask.cores),) if memory <= _most(card) else ()
+        factory = card.factory_memory_mib
+        memory = ask.memory_on(factory)
+        return (Size(memory, ask.cores),) if memory <= factory and memory <= card.memory_mib else ()
 
     def largest(self, card: Hardware) -> Size:
         """The whole card."""

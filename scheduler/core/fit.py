@@ -35,21 +35,28 @@ def slice_of(ask: ContainerAsk, card: Card) -> Size | Misfit:
 
 
 def fit(
-    ask: ContainerAsk, selection: Selection, state: CardState, *, mutex: bool = False, held: CardUse = NO_USE
+    ask: ContainerAsk,
+    selection: Selection,
+    state: CardState,
+    *,
+    mutex: bool = False,
+    held: CardUse = NO_USE,
+    size: Size | None = None,
 ) -> Verdict:
     """Whether one more slice fits on the card, `held` being what the pod's own containers hold there meanwhile.
 
-    The checks run in the order of `Reason`; numbers are MiB, percent of SMs, slots or cards depending on the reason.
+    `size` is the slice that the card gives, where the caller knows it. The checks run in the order of `Reason`; numbers
+    are MiB, percent of SMs, slots or cards depending on the reason.
     """
     card = state.card
     if not accepts(selection, ask, card):
         return Misfit(Reason.TYPE, 1, 0, card.model)
-    size = slice_of(ask, card)
-    if isinstance(size, Misfit):
-        return size
+    given = size or slice_of(ask, card)
+    if isinstance(given, Misfit):
+        return given
     if not state.usable:
         return Misfit(Reason.UNHEALTHY, 1, 0, card.id)
-    return _room(size, state, held, alone_on(size.cores, card, mutex))
+    return _room(given, state, held, alone_on(given.cores, card, mutex))
 
 
 def _room(size: Size, state: CardState, held: CardUse, alone: bool) -> Verdict:

@@ -19,7 +19,7 @@ from scheduler.core.state import CardState, NodeState
 
 STEPS = 5_000
 """Card choices tried before the search gives up with JOINT. Eight cards and four containers need far fewer."""
-_NOTHING = Size(0, 0)  # of a card that gives no slice: `fit` says so, and the card is never chosen
+_NOTHING = Size(0, 0)  # of a card that gives no slice: it is never chosen
 PERCENT_MIB = 800
 """MiB that a percent counts in the order of the search: a card of about 80 GB. The order only speeds the search up."""
 
@@ -215,8 +215,10 @@ class _Search:
         held, taken = self._beside(container, position)
         state = self.node.cards[position]
         mutex = self.preference.mutex
-        ask = self.containers[container]
-        return not taken and fit(ask, self.ask.selection, state, mutex=mutex, held=held) is FIT
+        size = self.sizes[container][position]
+        if taken or size is _NOTHING:
+            return False
+        return fit(self.containers[container], self.ask.selection, state, mutex=mutex, held=held, size=size) is FIT
 
     def _key(self, container: int, position: int) -> tuple[int, ...]:
         """Preference among cards; for an init container first of all what it adds to the pod's peak on the card."""
