@@ -20,7 +20,6 @@ from kerf.kube.errors import KubeError
 from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
 from kerf.values.policy import QuotaEngine, SchedulingPolicy
-from kerf.values.vendor import words_of
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from webhook.core.certificates import Lifetimes
@@ -132,8 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _settings(flags: Flags) -> Settings:
     return Settings(
-        words_of(VENDORS),
-        card_vendors=VENDORS,
+        VENDORS,
         scheduler_name=flags.scheduler_name,
         runtime_class=flags.runtime_class,
         allowed_schedulers=frozenset(flags.allowed_scheduler),

@@ -242,7 +242,6 @@ def usage_of_grant(grant: Grant, stages: Stages, name_of: Mapping[str, str]) -> 
     return effective(parts)
 
 
-@lru_cache(maxsize=256)
 def a_card_of(card_class: CardClass, card_mib: int, slicing: Slicing = ANY_SIZE) -> Card:
     """A card that stands for a class. Without a slicing it gives just what is asked, the least that any card gives."""
     return Card("", 0, card_class.vendor, card_class.model, card_mib, mode=card_class.mode, slicing=slicing)

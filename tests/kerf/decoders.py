@@ -209,7 +209,7 @@ def _node(node: dict[str, object]) -> object:
 
 
 def _admit(body: bytes) -> object:
-    return mutate(parse_review(body), Settings(NAMES))
+    return mutate(parse_review(body), Settings(VENDORS))
 
 
 def _model(config: dict[str, object]) -> object:

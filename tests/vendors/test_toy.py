@@ -18,7 +18,6 @@ from kerf.testing.fake_kube import FakeKube
 from kerf.values.device import Card
 from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.values.policy import SchedulingPolicy
-from kerf.values.vendor import words_of
 from kerf.vendors.registry import VENDORS
 from kerf.wire.annotations import parse_grant
 from kerf.wire.extender import BindQuery
@@ -72,7 +71,7 @@ def a_store(*objects: dict[str, Any]) -> Store:
 
 # ---- webhook
 def admit(pod: dict[str, Any]) -> Any:
-    return mutate(a_review(pod), Settings(words_of(BOTH), card_vendors=BOTH))
+    return mutate(a_review(pod), Settings(BOTH))
 
 
 def test_the_webhook_writes_defaults_in_the_vendors_words():
@@ -98,7 +97,7 @@ def test_the_webhook_refuses_what_no_template_and_no_card_holds():
 
 
 def test_quota_counts_the_template_that_the_pod_will_hold():
-    settings = settings_of([a_book(a_class_book(MODEL, LARGEST_MIB, "toy"))], vendors=words_of(BOTH), card_vendors=BOTH)
+    settings = settings_of([a_book(a_class_book(MODEL, LARGEST_MIB, "toy"))], vendors=BOTH)
     pod = a_toy_pod(memory=5_000)
 
     (container,) = apply(pod, mutate(a_review(pod), settings).patch)["spec"]["containers"]

@@ -1,6 +1,7 @@
 """Tenants for the webhook's tests: boring books, so that a test shows only what it is about."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from kerf.testing.builders import H100_MIB
@@ -9,7 +10,7 @@ from kerf.values.device import Mode
 from kerf.values.policy import QuotaEngine, QuotaSettings
 from kerf.values.quota import Bound, CardClass
 from kerf.values.vendor import ResourceNames
-from kerf.vendors.registry import NAMES
+from kerf.vendors.registry import VENDORS
 from kerf.wire.admission import Answer, Review
 from webhook.core.mutate import mutate
 from webhook.core.settings import Settings, by_namespace
@@ -18,22 +19,26 @@ NAMESPACE = "team-a"
 H100, A100, A100_40 = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB", "NVIDIA A100-SXM4-40GB"
 A100_40_MIB = 40_960
 
-OTHER = ResourceNames(
-    vendor="acme",
-    count="acme.com/card",
-    memory="acme.com/mem",
-    memory_percent="acme.com/mem-percent",
-    cores="acme.com/cores",
-    priority="acme.com/priority",
-    use_ids="acme.com/use-id",
-    avoid_ids="acme.com/nouse-id",
-    use_types="acme.com/use-type",
-    avoid_types="acme.com/nouse-type",
-    modes="acme.com/mode",
-    same_numa="acme.com/numa",
+OTHER = replace(
+    VENDORS[0],
+    name="acme",
+    words=ResourceNames(
+        vendor="acme",
+        count="acme.com/card",
+        memory="acme.com/mem",
+        memory_percent="acme.com/mem-percent",
+        cores="acme.com/cores",
+        priority="acme.com/priority",
+        use_ids="acme.com/use-id",
+        avoid_ids="acme.com/nouse-id",
+        use_types="acme.com/use-type",
+        avoid_types="acme.com/nouse-type",
+        modes="acme.com/mode",
+        same_numa="acme.com/numa",
+    ),
 )
 """A second vendor."""
-BOTH = (*NAMES, OTHER)
+BOTH = (*VENDORS, OTHER)
 
 
 def a_class_book(model: str = H100, mib: int = H100_MIB, vendor: str = "nvidia", **changes: Any) -> ClassAccount:
@@ -61,7 +66,7 @@ def a_book(*classes: ClassAccount, **changes: Any) -> TenantAccount:
 
 def settings_of(books: Iterable[TenantAccount], engine: QuotaEngine = QuotaEngine.KERF, **changes: Any) -> Settings:
     """Settings that know these tenants."""
-    vendors = changes.pop("vendors", NAMES)
+    vendors = changes.pop("vendors", VENDORS)
     return Settings(vendors, quota=QuotaSettings(engine=engine), tenants=by_namespace(books), **changes)
 
 

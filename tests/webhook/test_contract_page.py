@@ -13,7 +13,7 @@ from kerf.values.accounts import ClassAccount
 from kerf.values.grant import CardUse, ContainerGrant, Grant, Slice, card_uses
 from kerf.values.policy import Defaults
 from kerf.values.quota import Amount, Bound
-from kerf.vendors.registry import NAMES
+from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.admission import Answer, Review
 from kerf.wire.annotations import parse_grant, render_grant
 from kerf.wire.inventory import parse_inventory, render_inventory
@@ -28,7 +28,7 @@ RESOURCES = {name.removeprefix("nvidia.com/") for name in NAMES[0].all}
 
 
 def create(pod: dict[str, Any]) -> Answer:
-    return mutate(Review("u", "CREATE", "Pod", "default", "joe", pod, {}), Settings(NAMES))
+    return mutate(Review("u", "CREATE", "Pod", "default", "joe", pod, {}), Settings(VENDORS))
 
 
 def stored(pod: dict[str, Any]) -> Any:

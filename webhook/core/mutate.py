@@ -131,9 +131,9 @@ def _readable(draft: Draft) -> Draft | None:
 
 def _same_ask(new: Json, old: Json, settings: Settings) -> bool:
     """Whether two templates ask for the same. Raises WireError where the new one cannot be read."""
-    ask = parse_pod(new, settings.vendors, settings.defaults)
+    ask = parse_pod(new, settings.words, settings.defaults)
     try:
-        before = parse_pod(old, settings.vendors, settings.defaults)
+        before = parse_pod(old, settings.words, settings.defaults)
     except WireError:
         return False
     return (ask.containers, ask.selection, ask.wishes) == (before.containers, before.selection, before.wishes)

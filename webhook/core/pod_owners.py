@@ -80,7 +80,7 @@ def _restored(container: Container, before: Container | None, settings: Settings
     limits = _restored_part(container.limits, before.limits if before else {}, settings)
     requests = _restored_part(container.requests, before.requests if before else {}, settings)
     restored = container.with_parts(limits, requests)
-    for name in dict.fromkeys(names.priority_env for names in settings.vendors if names.priority_env):
+    for name in dict.fromkeys(names.priority_env for names in settings.words if names.priority_env):
         value = before.env_value(name) if before else None
         if value is not None:
             restored = restored.with_env(name, value)
@@ -100,7 +100,7 @@ def _words(draft: Draft, settings: Settings) -> object:
     ]
     if not draft.mentioned(settings.resources):
         return amounts, None
-    keys = (*_WISHES, *(key for names in settings.vendors for key in names.selection))
+    keys = (*_WISHES, *(key for names in settings.words for key in names.selection))
     notes = [draft.annotations.get(key) for key in keys]
     return amounts, (notes, [draft.spec.get(key) for key in ("nodeSelector", "nodeName", "schedulerName")])
 

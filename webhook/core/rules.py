@@ -37,7 +37,7 @@ def refuse_opted_out_cards(draft: Draft, settings: Settings) -> None:
 def read(draft: Draft, settings: Settings) -> Draft:
     """Read what a pod and each of its containers ask, as the scheduler will, and apply every rule. Raises WireError."""
     _refuse_pod_level_cards(draft, settings)
-    ask, by_container = parse_pod_by_container(draft.stored(), settings.vendors, settings.defaults)
+    ask, by_container = parse_pod_by_container(draft.stored(), settings.words, settings.defaults)
     if not ask.containers:
         return draft
     if ask.wishes.node_policy is not None:
@@ -57,5 +57,5 @@ def _refuse_preset_node(draft: Draft) -> None:
 def _refuse_pod_level_cards(draft: Draft, settings: Settings) -> None:
     whole = at(draft.spec, "resources")
     amounts = {**at(whole, "requests"), **at(whole, "limits")}
-    for name in (name for names in settings.vendors for name in names.all if name in amounts):
+    for name in (name for names in settings.words for name in names.all if name in amounts):
         raise WireError(f"spec.resources.limits[{name}]", amounts[name], "write it on the container that uses it")

@@ -7,15 +7,14 @@ from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.device import Card, Mode
 from kerf.values.policy import Defaults, QuotaEngine, QuotaSettings
 from kerf.values.quota import CardClass, a_card_of
-from kerf.values.vendor import ResourceNames, Vendor, with_slicing
+from kerf.values.vendor import ResourceNames, Vendor, with_slicing, words_of
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Settings of the rules. A changed policy, or a change among the tenants, makes a new value."""
 
-    vendors: tuple[ResourceNames, ...]
-    """Every vendor's words in the pod contract."""
+    vendors: tuple[Vendor, ...]
     defaults: Defaults = field(default_factory=Defaults)
     scheduler_name: str = "kerf-scheduler"
     runtime_class: str = ""
@@ -29,21 +28,23 @@ class Settings:
     quota: QuotaSettings = field(default_factory=QuotaSettings)
     tenants: Mapping[str, TenantAccount] = field(default_factory=dict)
     """The tenants' accounts by namespace."""
-    card_vendors: tuple[Vendor, ...] = ()
-    """The vendors themselves: their slicing says how much of a card an ask takes."""
+    words: tuple[ResourceNames, ...] = field(init=False)
+    """Every vendor's words in the pod contract."""
     by_vendor: Mapping[str, ResourceNames] = field(init=False)
     """The same words by the vendor's name."""
     resources: frozenset[str] = field(init=False)
     """Every resource in which users ask for cards."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "by_vendor", {names.vendor: names for names in self.vendors})
-        object.__setattr__(self, "resources", frozenset(name for names in self.vendors for name in names.all))
+        words = words_of(self.vendors)
+        object.__setattr__(self, "words", words)
+        object.__setattr__(self, "by_vendor", {names.vendor: names for names in words})
+        object.__setattr__(self, "resources", frozenset(name for names in words for name in names.all))
 
     def sample(self, entry: ClassAccount) -> Card:
-        """The smallest card of a class."""
+        """The smallest card of a class, divided as its vendor says."""
         card = a_card_of(CardClass(entry.vendor, entry.model, Mode(entry.mode)), entry.smallest_mib)
-        return with_slicing((card,), self.card_vendors)[0]
+        return with_slicing((card,), self.vendors)[0]
 
     def tenant(self, namespace: str) -> TenantAccount | None:
         """The tenant of a namespace; None where there is none or quota is off."""

@@ -32,7 +32,7 @@ def select_cards(draft: Draft, settings: Settings, tenant: TenantAccount | None)
     known = [entry for entry in tenant.classes if entry.smallest_mib > 0]
     asked = {ask.vendor for ask in draft.ask.containers}
     cards = {}
-    for names in settings.vendors:
+    for names in settings.words:
         if names.vendor not in asked:
             continue
         left = tuple(entry for entry in known if _takes(draft.ask.selection, entry, names.vendor))

@@ -6,14 +6,14 @@ import pytest
 
 from kerf.testing.builders import a_pod
 from kerf.values.policy import Defaults
-from kerf.vendors.registry import NAMES
+from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.admission import Review
 from kerf.wire.resources import parse_pod
 from tests.webhook.json_patch import apply
 from webhook.core.mutate import mutate
 from webhook.core.settings import Settings
 
-PLAIN = Settings(NAMES)
+PLAIN = Settings(VENDORS)
 
 
 def created(pod: dict[str, Any], settings: Settings = PLAIN) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def test_two_notations_of_one_amount_are_left_alone() -> None:
 
 
 def test_the_policys_defaults_are_written_down() -> None:
-    settings = Settings(NAMES, defaults=Defaults(memory_mib=4000, cores=10, cards=2))
+    settings = Settings(VENDORS, defaults=Defaults(memory_mib=4000, cores=10, cards=2))
 
     stored = {GPU: "2", MEM: "4000", CORES: "10"}
     assert resources(created(with_resources(limits={PERCENT: "0"}), settings)) == {
@@ -87,7 +87,7 @@ def test_the_policys_defaults_are_written_down() -> None:
 
 
 def test_a_policy_may_leave_cores_of_whole_cards_shared() -> None:
-    settings = Settings(NAMES, defaults=Defaults(whole_card_cores=False))
+    settings = Settings(VENDORS, defaults=Defaults(whole_card_cores=False))
 
     assert resources(created(with_resources(limits={GPU: "1"}), settings))["limits"] == {GPU: "1"}
 

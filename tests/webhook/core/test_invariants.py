@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerf.values.policy import Defaults
-from kerf.vendors.registry import NAMES
+from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.admission import Review
 from kerf.wire.annotations import GRANT, HAMI_STATE, owned_annotation, owned_label
 from kerf.wire.resources import parse_pod
@@ -17,7 +17,7 @@ from webhook.core.settings import Settings
 
 SETTINGS = st.builds(
     Settings,
-    st.just(NAMES),
+    st.just(VENDORS),
     defaults=st.builds(
         Defaults,
         memory_mib=st.sampled_from([0, 4000]),
@@ -75,7 +75,7 @@ def create(pod: Any, settings: Settings) -> Any:
 
 
 def update(new: Any, old: Any) -> Any:
-    return mutate(Review("u", "UPDATE", "Pod", "default", "joe", new, old), Settings(NAMES))
+    return mutate(Review("u", "UPDATE", "Pod", "default", "joe", new, old), Settings(VENDORS))
 
 
 @given(PODS, SETTINGS)
@@ -139,4 +139,4 @@ def test_an_update_keeps_what_stood_and_takes_the_rest(old: dict[str, Any], new:
 
 @given(st.dictionaries(st.sampled_from(["metadata", "spec"]), JSON), st.sampled_from(["CREATE", "UPDATE"]))
 def test_no_pod_is_strange_enough_to_raise(pod: dict[str, Any], operation: str) -> None:
-    mutate(Review("u", operation, "Pod", "default", "joe", pod, pod), Settings(NAMES))
+    mutate(Review("u", operation, "Pod", "default", "joe", pod, pod), Settings(VENDORS))

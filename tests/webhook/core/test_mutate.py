@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kerf.testing.builders import a_container, a_grant, a_pod
-from kerf.vendors.registry import NAMES
+from kerf.vendors.registry import VENDORS
 from kerf.wire.admission import Answer, PatchOp, Review
 from kerf.wire.annotations import GRANT, HAMI_STATE, render_grant
 from tests.webhook.json_patch import apply
@@ -15,7 +15,7 @@ from webhook.core.settings import Settings
 SCHEDULER = "system:serviceaccount:kerf:scheduler"
 MINE, THEIRS = render_grant(a_grant(memory_mib=8000)), render_grant(a_grant(memory_mib=1))
 
-PLAIN = Settings(NAMES)
+PLAIN = Settings(VENDORS)
 
 
 def create(pod: dict[str, Any], settings: Settings = PLAIN) -> Answer:
@@ -24,7 +24,7 @@ def create(pod: dict[str, Any], settings: Settings = PLAIN) -> Answer:
 
 def update(new: dict[str, Any], old: dict[str, Any], user: str = "joe") -> Answer:
     return mutate(
-        Review("u", "UPDATE", "Pod", "default", user, new, old), Settings(NAMES, trusted=frozenset({SCHEDULER}))
+        Review("u", "UPDATE", "Pod", "default", user, new, old), Settings(VENDORS, trusted=frozenset({SCHEDULER}))
     )
 
 
@@ -80,7 +80,7 @@ def test_a_foreign_scheduler_is_refused() -> None:
 
 
 def test_a_scheduler_that_was_allowed_is_left() -> None:
-    settings = Settings(NAMES, allowed_schedulers=frozenset({"hami-scheduler"}))
+    settings = Settings(VENDORS, allowed_schedulers=frozenset({"hami-scheduler"}))
 
     assert create(a_complete_pod(spec={"schedulerName": "hami-scheduler"}), settings) == Answer(allowed=True)
     assert create(a_complete_pod(spec={"schedulerName": "volcano"}), settings).allowed is False
@@ -98,7 +98,7 @@ def test_a_pod_without_cards_may_have_any_scheduler() -> None:
 def test_a_runtime_class_is_set_where_one_is_configured_and_none_is_named(spec: dict[str, Any], stored: str) -> None:
     pod = a_complete_pod(spec=spec)
 
-    answer = create(pod, Settings(NAMES, runtime_class="kerf"))
+    answer = create(pod, Settings(VENDORS, runtime_class="kerf"))
 
     assert apply(pod, answer.patch)["spec"]["runtimeClassName"] == stored
 
@@ -267,7 +267,7 @@ STRIPPED = Answer(
     [
         (a_cpu_pod(node="node-1", spec={"schedulerName": "volcano"}), PLAIN),
         (a_pod(mem="3Gi", spec={"schedulerName": "kerf-scheduler"}), PLAIN),
-        (a_pod(mem="3Gi", node="node-1"), Settings(NAMES, opted_out_cards=True)),
+        (a_pod(mem="3Gi", node="node-1"), Settings(VENDORS, opted_out_cards=True)),
     ],
     ids=["no cards", "Kerf's own scheduler", "where others offer cards too"],
 )
@@ -338,7 +338,7 @@ def test_a_trusted_user_may_change_them() -> None:
 def test_trust_does_not_extend_to_new_pods() -> None:
     answer = mutate(
         Review("u", "CREATE", "Pod", "default", SCHEDULER, a_cpu_pod(annotations={GRANT: MINE}), {}),
-        Settings(NAMES, trusted=frozenset({SCHEDULER})),
+        Settings(VENDORS, trusted=frozenset({SCHEDULER})),
     )
 
     assert answer.patch == (PatchOp("remove", "/metadata/annotations/kerf.dev~1grant"),)
@@ -361,7 +361,7 @@ def test_an_update_is_never_refused_and_fills_nothing() -> None:
     ids=["another kind", "a binding", "a status", "a deletion"],
 )
 def test_what_is_not_a_pod_itself_passes(review: Review) -> None:
-    assert mutate(review, Settings(NAMES)) == Answer(allowed=True)
+    assert mutate(review, Settings(VENDORS)) == Answer(allowed=True)
 
 
 def test_unknown_fields_of_newer_pods_are_not_mentioned_by_the_patch() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from kerf.testing.builders import a_pod
 from kerf.values.policy import QuotaEngine
-from kerf.vendors.registry import NAMES
+from kerf.vendors.registry import VENDORS
 from tests.webhook.json_patch import apply
 from tests.webhook.tenants import a_book, answer_to, settings_of
 from webhook.core.settings import Settings
@@ -34,7 +34,7 @@ def test_what_asks_for_cards_is_queued_with_its_tenants_priority(item: dict[str,
 
 
 @pytest.mark.parametrize("item", [a_pod(), a_deployment()], ids=["a pod", "a deployment"])
-@pytest.mark.parametrize("settings", [Settings(NAMES), settings_of([a_book()])], ids=["no tenant", "no Kueue"])
+@pytest.mark.parametrize("settings", [Settings(VENDORS), settings_of([a_book()])], ids=["no tenant", "no Kueue"])
 def test_nobody_else_is_queued(item: dict[str, Any], settings: Settings) -> None:
     assert labels_of(item, settings) == {}
 

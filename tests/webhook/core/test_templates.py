@@ -8,7 +8,7 @@ import pytest
 from kerf.testing.builders import a_container, a_pod
 from kerf.values.policy import QuotaEngine
 from kerf.values.quota import Bound
-from kerf.vendors.registry import NAMES
+from kerf.vendors.registry import VENDORS
 from kerf.wire.admission import Answer
 from tests.webhook.json_patch import apply
 from tests.webhook.tenants import (
@@ -104,7 +104,7 @@ def limits(item: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("make", "path", "field"), MAKERS)
-@pytest.mark.parametrize("settings", [ONE_KIND, Settings(NAMES)], ids=["a tenant's", "nobody's"])
+@pytest.mark.parametrize("settings", [ONE_KIND, Settings(VENDORS)], ids=["a tenant's", "nobody's"])
 def test_a_template_is_stored_as_its_pods_will_be(make: Any, path: Any, field: str, settings: Settings) -> None:
     template = a_template(containers=[HALF, a_container("side", gpu=0, mem=None, cores=None)])
     pod = {"metadata": {"name": "p"}, "spec": copy.deepcopy(template["spec"])}
@@ -115,7 +115,7 @@ def test_a_template_is_stored_as_its_pods_will_be(make: Any, path: Any, field: s
 @pytest.mark.parametrize(("make", "path", "field"), MAKERS)
 def test_a_template_that_could_never_make_a_pod_is_refused_at_once(make: Any, path: Any, field: str) -> None:
     container = f"{field}.spec.containers[main].resources.limits"
-    bytes_meant = answer_to(make(a_template(mem="3Gi")), Settings(NAMES))
+    bytes_meant = answer_to(make(a_template(mem="3Gi")), Settings(VENDORS))
     which = answer_to(make(a_template(annotations={"nvidia.com/use-gputype": "B200"})), ONE_KIND)
 
     assert bytes_meant.message.startswith(f"{container}[nvidia.com/gpumem]: '3Gi': write a whole number")
@@ -145,7 +145,7 @@ def test_a_template_that_opted_out_is_left_alone_outside_tenants() -> None:
     template = a_template(mem="3Gi", spec={"schedulerName": "kerf-scheduler"})
     template["metadata"]["labels"] = {"kerf.dev/webhook": "ignore"}
 
-    assert answer_to(a_deployment(template), Settings(NAMES)) == Answer(allowed=True)
+    assert answer_to(a_deployment(template), Settings(VENDORS)) == Answer(allowed=True)
     assert answer_to(a_deployment(template), ONE_KIND).allowed is False
 
 
@@ -175,7 +175,7 @@ def test_another_group_s_job_is_not_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [ONE_KIND, SMALLER, Settings(NAMES)], ids=["the same", "smaller cards", "no tenant"]
+    "settings", [ONE_KIND, SMALLER, Settings(VENDORS)], ids=["the same", "smaller cards", "no tenant"]
 )
 def test_scaling_changes_no_template_whatever_the_cards_are_now(settings: Settings) -> None:
     old = stored(a_deployment(a_template(containers=[HALF])))

@@ -6,7 +6,7 @@ import pytest
 
 from kerf.testing.builders import H100_MIB, a_pod
 from kerf.values.policy import QuotaEngine
-from kerf.vendors.registry import NAMES
+from kerf.vendors.registry import VENDORS
 from kerf.wire.admission import Answer
 from tests.webhook.json_patch import apply
 from tests.webhook.kubernetes_sums import pod_requests
@@ -167,7 +167,7 @@ def test_without_a_tenant_nothing_is_written_and_nothing_forged_stays(settings: 
 
 
 @pytest.mark.parametrize("labels", [{}, {"kerf.dev/webhook": "ignore"}], ids=["a pod", "a pod that opted out"])
-@pytest.mark.parametrize("settings", [Settings(NAMES), ONE_KIND], ids=["nobody's", "a tenant's"])
+@pytest.mark.parametrize("settings", [Settings(VENDORS), ONE_KIND], ids=["nobody's", "a tenant's"])
 def test_a_container_without_cards_keeps_no_totals(settings: Settings, labels: dict[str, str]) -> None:
     forged = {"limits": {"cpu": "1", f"{QUOTA}/nvidia-mib": "1"}, "requests": {f"{QUOTA}/anything": "1"}}
     pod = a_pod(containers=[{"name": "main", "resources": forged}], labels=labels)

@@ -10,6 +10,7 @@ from kerf.values.device import Card
 from kerf.values.grant import NO_USE, Grant
 from kerf.values.policy import Defaults
 from kerf.values.quota import DIMENSIONS, Usage, usage_of_ask, usage_of_grant
+from kerf.values.vendor import words_of
 from kerf.wire.resources import parse_pod, stages_of
 from scheduler.core.place import place
 from scheduler.core.state import CardState, NodeState
@@ -18,6 +19,7 @@ from tests.webhook.kubernetes_sums import pod_requests
 from tests.webhook.tenants import BOTH, a_book, a_class_book, answer_to, settings_of
 from webhook.core.settings import Settings
 
+BOTH_WORDS = words_of(BOTH)
 QUOTA = "quota.kerf.dev"
 SIZES = st.sampled_from([16_384, 40_960, 81_559, 97_871])
 DEFAULTS = st.builds(
@@ -44,7 +46,7 @@ def amounts(prefix: tuple[str, str, str, str]) -> st.SearchStrategy[dict[str, st
     )
 
 
-WORDS = [(names.count, names.memory, names.memory_percent, names.cores) for names in BOTH]
+WORDS = [(names.count, names.memory, names.memory_percent, names.cores) for names in BOTH_WORDS]
 RESOURCES = st.lists(st.sampled_from(WORDS).flatmap(amounts), min_size=1, max_size=2).map(
     lambda parts: {key: value for part in parts for key, value in part.items()}
 )
@@ -75,7 +77,7 @@ def normalised(spec: dict[str, Any], settings: Settings) -> Any:
 
 def by_vendor(usage: Usage) -> dict[str, int]:
     """A usage in the words of the quota resources."""
-    words = {names.vendor: names.quota for names in BOTH}
+    words = {names.vendor: names.quota for names in BOTH_WORDS}
     return {
         name: value
         for vendor, amount in usage.by
@@ -88,10 +90,10 @@ def by_vendor(usage: Usage) -> dict[str, int]:
 def test_kueues_sum_is_the_asks(spec: dict[str, Any], sizes: tuple[int, int], defaults: Defaults) -> None:
     stored = normalised(spec, a_tenant(sizes, defaults))
 
-    sent, kept = (parse_pod(pod, BOTH, defaults) for pod in ({"spec": spec}, stored))
+    sent, kept = (parse_pod(pod, BOTH_WORDS, defaults) for pod in ({"spec": spec}, stored))
     truth = {
         name: value
-        for names, size in zip(BOTH, sizes, strict=True)
+        for names, size in zip(BOTH_WORDS, sizes, strict=True)
         for name, value in by_vendor(usage_of_ask(sent, a_card(memory_mib=size))).items()
         if name in names.quota
     }
@@ -106,12 +108,12 @@ def test_kueues_sum_is_what_the_grant_is_charged(
     stored = normalised(spec, a_tenant(sizes, defaults))
     cards = [
         Card(f"{names.vendor}-{i}", i, names.vendor, "m", size, slots=100)
-        for names, size in zip(BOTH, sizes, strict=True)
+        for names, size in zip(BOTH_WORDS, sizes, strict=True)
         for i in range(12)
     ]
     node = NodeState("n", tuple(CardState(card, NO_USE) for card in cards), 10**6, 10**6)
 
-    grant = place(parse_pod(stored, BOTH, defaults), node, ("binpack",), (1, 1, 1))
+    grant = place(parse_pod(stored, BOTH_WORDS, defaults), node, ("binpack",), (1, 1, 1))
 
     assume(isinstance(grant, Grant))
     assert isinstance(grant, Grant)

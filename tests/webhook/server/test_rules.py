@@ -3,7 +3,7 @@
 from kerf.testing.builders import a_pod
 from kerf.values.policy import Defaults, QuotaEngine, QuotaSettings, SchedulingPolicy
 from kerf.values.quota import Bound
-from kerf.vendors.registry import NAMES
+from kerf.vendors.registry import VENDORS
 from tests.webhook.json_patch import apply
 from tests.webhook.tenants import a_book, a_class_book, a_review
 from webhook.core.settings import Settings
@@ -13,7 +13,7 @@ LIMITED = a_book(a_class_book(limit=Bound(10_000)), enforced=True)
 
 
 def test_a_policy_and_books_count_from_the_next_review_on() -> None:
-    rules = Rules(Settings(NAMES, scheduler_name="mine"))
+    rules = Rules(Settings(VENDORS, scheduler_name="mine"))
     pod = a_pod(mem=None, cores=None)
     rules.adopt(SchedulingPolicy(defaults=Defaults(memory_mib=4000)))
     rules.know((LIMITED,))
@@ -29,7 +29,7 @@ def test_a_policy_and_books_count_from_the_next_review_on() -> None:
 
 def test_it_remembers_what_it_admitted_for_three_seconds() -> None:
     now = [100.0]
-    rules = Rules(Settings(NAMES), clock=lambda: now[0])
+    rules = Rules(Settings(VENDORS), clock=lambda: now[0])
     rules.know((LIMITED,))
     allowed = []
     for at in (100.0, 101.0, 102.9, 103.0):
