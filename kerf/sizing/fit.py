@@ -1,4 +1,4 @@
-"""Which cards of a fleet hold a model, in what split, the least wasteful first (there are no prices yet)."""
+"""Which cards of a fleet hold a model, in what split, the least wasteful first. Prices come later."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

@@ -110,7 +110,7 @@ MODELS = (
         "num_experts": 4,
         "moe_intermediate_size": 32,
         "rope_scaling": {"rope_type": "yarn", "factor": 2.0},
-        "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128], "ignore": ["re:.*gate"]},
+        "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128], "ignore": ["re:.*x"]},
     },
     {
         "model_type": "gemma3",
@@ -126,9 +126,15 @@ MODELS = (
         },
         "vision_config": {"hidden_size": 32, "num_hidden_layers": 1},
     },
-    {"model_type": "bert", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-     "intermediate_size": 128, "vocab_size": 512},
-)  # fmt: skip
+    {
+        "model_type": "bert",
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 128,
+        "vocab_size": 512,
+    },
+)
 MODELHUB = {
     "apiVersion": "model.hydra.io/v1alpha1",
     "kind": "ModelSpec",
