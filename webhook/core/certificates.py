@@ -1,6 +1,6 @@
 """What to do about the webhook's own certificates: a pure decision over what is held. Times are Unix seconds.
 
-An authority is replaced in three steps, so that an API server trusts whatever any replica serves at any moment:
+An authority is replaced in three steps, so that an API server trusts what any replica serves at any moment:
 
     ADD_AUTHORITY   the new one joins the bundle; the old one's certificate is still served
     ISSUE           once every API server must have seen the bundle, a certificate of the new one is served
@@ -12,7 +12,7 @@ from enum import Enum
 
 
 class Step(Enum):
-    """What one look at the certificates asks for."""
+    """What one round over the certificates has to do."""
 
     KEEP = "keep"
     CREATE = "create"
@@ -58,14 +58,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What else a decision looks at."""
+    """What else a decision depends on."""
 
     hosts: frozenset[str]
     """Names and addresses that the certificate must be good for."""
     injected: bool
     """Every webhook configuration carries the whole bundle that is held."""
     stored: bool = True
-    """What is held stands in the Secret; otherwise the Secret was lost and only this process still knows it."""
+    """The Secret holds it; otherwise the Secret was lost and only this process still has it."""
 
 
 def decide(held: Held | None, now: float, lifetimes: Lifetimes, scene: Scene) -> Step:
@@ -73,9 +73,8 @@ def decide(held: Held | None, now: float, lifetimes: Lifetimes, scene: Scene) ->
     if held is None or held.authority.until <= now:
         return Step.CREATE
     if not scene.stored:
-        return (
-            Step.ADD_AUTHORITY
-        )  # whoever deletes the Secret wants another key; the one in use stays trusted meanwhile
+        # Deleting the Secret asks for another key. The one in use stays trusted meanwhile.
+        return Step.ADD_AUTHORITY
     if not held.issued_by_newest:
         trusted = scene.injected and now >= held.authority.made + lifetimes.spread
         return Step.ISSUE if trusted or held.certificate.until <= now else Step.KEEP

@@ -1,4 +1,4 @@
-"""TenantQuota objects: refused at the door where they cannot be read, or claim what is another's."""
+"""TenantQuota objects: refused if they cannot be read, or if they claim another tenant's namespace."""
 
 from collections.abc import Mapping
 

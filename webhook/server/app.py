@@ -29,13 +29,13 @@ class Limits:
     """Reviews at once; the next is answered 503, so memory stays below this many bodies."""
     connections: int = 1000
     seconds: float = 10.0
-    """For a review to arrive whole and be answered; API servers wait 10 s unless told otherwise."""
+    """For a review to arrive whole and be answered; API servers wait 10 s by default."""
 
 
 class Service:
-    """The handlers. `decide` is asked anew for every review, so that settings can change under it.
+    """The handlers. Every review calls `decide`, so a change of settings takes effect at once.
 
-    Until `ready` says so reviews are answered 503: what quota would say of them is not known yet.
+    Until `ready` returns true, reviews are answered 503, because the tenants' quota is not known yet.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Service:
         return web.Response(text="ok\n")
 
     async def ready(self, _request: web.Request) -> web.Response:
-        """The process takes requests; not before it is trusted and has read what it needs, and not once it drains."""
+        """The process takes requests: it is trusted, has read what it needs, and does not drain."""
         missing = self._obstacle() or ("" if self._ready() else UNREADY)
         if reason := "draining" if self.draining else missing:
             return _refusal(503, reason)
@@ -148,7 +148,7 @@ class Service:
 
     @web.middleware
     async def _say_goodbye(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """While draining, tell a client to go to another replica."""
+        """While draining, close connections so that clients go to another replica."""
         response = await handler(request)
         if self.draining:
             response.force_close()

@@ -23,7 +23,7 @@ RETRY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class CertificateTargets:
-    """Where certificates are kept and trusted, and the names they are for."""
+    """Where certificates are stored and injected, and the names they are for."""
 
     namespace: str
     secret: str
@@ -90,7 +90,7 @@ class Keeper:
             problem = self._round()
         except (KubeError, WireError) as error:
             problem = str(error)
-        except Exception:  # the thread must outlive a defect: without it certificates end
+        except Exception:  # the thread must outlive a defect: without it certificates expire
             log.exception("the certificates could not be kept")
             problem = "a defect; the log has the trace"
         if problem and problem != self._problem:
@@ -132,7 +132,7 @@ class Keeper:
         return problem
 
     def _inject(self, name: str, bundle: bytes) -> str:
-        """Make one configuration carry the bundle; the problem, if any."""
+        """Write the bundle into one configuration; returns the problem, if any."""
         path, wanted = f"{CONFIGURATIONS}/{name}", base64.b64encode(bundle).decode()
         try:
             document = self._kube.get(path)
@@ -156,16 +156,16 @@ class Keeper:
         except NotFound:
             return None, None
         if is_foreign(secret):
-            fix = "somebody else keeps it: drop --manage-certs, or name another --cert-secret"
+            fix = "another program manages it: drop --manage-certs, or name another --cert-secret"
             raise WireError(f"Secret {self._targets.namespace}/{self._targets.secret}", "no ca.key", fix)
         try:
             return secret, parse_secret(secret)
         except WireError as error:
-            log.warning("the Secret %s is written anew: %s", self._targets.secret, error)
+            log.warning("the Secret %s is replaced: %s", self._targets.secret, error)
             return secret, None
 
     def _write(self, secret: Json | None, material: Material) -> None:
-        """Raises Conflict when another replica was quicker."""
+        """Raises Conflict if another replica wrote first."""
         data = render_data(material)
         if secret is not None:
             self._kube.replace(f"{self._targets.secrets}/{self._targets.secret}", {**secret, "data": data})

@@ -56,7 +56,7 @@ def take(step: Step, material: Material | None, lifetimes: Lifetimes, hosts: tup
 
 
 def parse_secret(secret: Json) -> Material | None:
-    """What a Secret holds, None for an empty one. Raises WireError for one that is broken or somebody else's."""
+    """What a Secret holds, None if it is empty. Raises WireError if it is broken or another program's."""
     data = secret.get("data")
     if not isinstance(data, Mapping) or not any(data.get(key) for key in KEYS):
         return None
@@ -75,7 +75,7 @@ def parse_secret(secret: Json) -> Material | None:
 
 
 def is_foreign(secret: Json) -> bool:
-    """Whether a Secret holds a certificate without its authority's key: somebody else made it and renews it."""
+    """Whether a Secret holds a certificate without its authority's key: another program made it and renews it."""
     data = secret.get("data")
     return isinstance(data, Mapping) and bool(data.get(CERTIFICATE)) and not data.get(AUTHORITY_KEY)
 

@@ -1,4 +1,4 @@
-"""The rules with the newest policy and the newest books, and what was admitted a moment ago."""
+"""The rules with the newest policy and accounts, and what was admitted a moment ago."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from webhook.core.settings import Settings, by_namespace
 
 
 class Rules:
-    """Answers reviews. `decide` is called from one thread; the others may come from any."""
+    """Answers reviews. Call `decide` from one thread; the other methods are safe from any."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings

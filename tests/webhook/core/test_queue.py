@@ -1,4 +1,4 @@
-"""Kueue's labels: whoever asks for a tenant's cards stands in the tenant's queue."""
+"""Kueue's labels: what asks for a tenant's cards waits in the tenant's queue."""
 
 import copy
 from typing import Any

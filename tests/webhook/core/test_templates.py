@@ -104,7 +104,7 @@ def limits(item: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("make", "path", "field"), MAKERS)
-@pytest.mark.parametrize("settings", [ONE_KIND, Settings(VENDORS)], ids=["a tenant's", "nobody's"])
+@pytest.mark.parametrize("settings", [ONE_KIND, Settings(VENDORS)], ids=["a tenant's", "without a tenant"])
 def test_a_template_is_stored_as_its_pods_will_be(make: Any, path: Any, field: str, settings: Settings) -> None:
     template = a_template(containers=[HALF, a_container("side", gpu=0, mem=None, cores=None)])
     pod = {"metadata": {"name": "p"}, "spec": copy.deepcopy(template["spec"])}
@@ -171,7 +171,7 @@ def test_another_group_s_job_is_not_ours() -> None:
     assert answer_to(job, ONE_KIND) == Answer(allowed=True)
 
 
-# ---- updates: a rollout is the user's word alone
+# ---- updates: only the user's changes lead to a rollout
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_totals_are_written_whoever_keeps_the_quota(engine: QuotaEngine) -> None
 @pytest.mark.parametrize(
     "settings",
     [settings_of([a_book()], QuotaEngine.OFF), settings_of([a_book(namespaces=("elsewhere",))])],
-    ids=["quota is off", "nobody's namespace"],
+    ids=["quota is off", "no tenant's namespace"],
 )
 def test_without_a_tenant_nothing_is_written_and_nothing_forged_stays(settings: Settings) -> None:
     pod = a_pod()
@@ -167,7 +167,7 @@ def test_without_a_tenant_nothing_is_written_and_nothing_forged_stays(settings: 
 
 
 @pytest.mark.parametrize("labels", [{}, {"kerf.dev/webhook": "ignore"}], ids=["a pod", "a pod that opted out"])
-@pytest.mark.parametrize("settings", [Settings(VENDORS), ONE_KIND], ids=["nobody's", "a tenant's"])
+@pytest.mark.parametrize("settings", [Settings(VENDORS), ONE_KIND], ids=["without a tenant", "a tenant's"])
 def test_a_container_without_cards_keeps_no_totals(settings: Settings, labels: dict[str, str]) -> None:
     forged = {"limits": {"cpu": "1", f"{QUOTA}/nvidia-mib": "1"}, "requests": {f"{QUOTA}/anything": "1"}}
     pod = a_pod(containers=[{"name": "main", "resources": forged}], labels=labels)

@@ -159,7 +159,7 @@ def test_a_secret_that_cert_manager_keeps_is_left_alone() -> None:
     assert kube.writes == []
     assert keeper.obstacle() == (
         "certificates: Secret kerf/kerf-webhook-cert: 'no ca.key': "
-        "somebody else keeps it: drop --manage-certs, or name another --cert-secret"
+        "another program manages it: drop --manage-certs, or name another --cert-secret"
     )
 
 
