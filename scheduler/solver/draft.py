@@ -63,6 +63,7 @@ class Draft:
         self._kinds: list[Card] = []
         self._accepted: dict[tuple[object, ...], Flags] = {}
         self._wanted: dict[tuple[object, ...], tuple[Ints, Ints]] = {}
+        self._alone: dict[tuple[object, ...], Flags] = {}
         self._closed_to: dict[frozenset[str] | None, Flags] = {}
         kinds: dict[tuple[object, ...], int] = {}
         for n, state in enumerate(self.states):
@@ -167,16 +168,21 @@ class Draft:
 
     def alone(self, klass: PodClass, container: ContainerAsk) -> Flags:
         """Cards on which the container would be alone."""
-        whole: Flags = self.single & (self.wanted(container)[1] >= WHOLE)
-        return np.full(self.shape, True) if klass.mutex else whole
+        key = (klass.mutex, *_slice_key(container))
+        if key not in self._alone:
+            whole: Flags = self.single & (self.wanted(container)[1] >= WHOLE)
+            self._alone[key] = np.full(self.shape, True) if klass.mutex else whole
+        return self._alone[key]
 
     def fitting(self, klass: PodClass, container: ContainerAsk) -> Flags:
         """Cards that can take one slice of the container right now."""
         memory, cores = self.wanted(container)
         fits = self.accepted(klass, container) & self.usable & (self.slots >= 1) & (cores <= self.cores)
-        fits &= (memory <= self.memory) & (self.empty | ~self.alone(klass, container))
-        fits &= ~(self.spent & (cores == 0))
-        return fits
+        fits &= memory <= self.memory
+        alone = self.alone(klass, container)
+        if alone.any():
+            fits &= self.empty | ~alone
+        return fits if container.cores else fits & ~(self.spent & (cores == 0))
 
     def card_costs(self, klass: PodClass, container: ContainerAsk) -> Ints:
         """What one slice of the container costs on each card, `FAR` where it does not fit.
