@@ -107,7 +107,7 @@ def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], asks: list[Container
         cpu_milli=cpu,
         memory_mib=memory,
         priority=_priority(spec),
-        task_priority=_task_priority(spec, used),
+        task_priority=_task_priority(spec, used or vendors),
         gang=gang,
         gang_size=size,
         admission=str(annotations.get(ADMISSION) or "")[:64],

@@ -210,6 +210,11 @@ def test_a_malformed_annotation_is_refused_by_its_key(annotation: str, value: st
     assert caught.value.field == f"metadata.annotations[{annotation}]"
 
 
+def test_an_impossible_task_priority_is_refused_though_the_pod_asks_for_no_card() -> None:
+    with pytest.raises(WireError, match=r"nvidia\.com/priority\]: '9E': write a whole number from 0 to 1"):
+        parse_pod(a_pod(containers=[{"name": "main", "resources": {"limits": {PRIORITY: "9E"}}}]), NAMES, Defaults())
+
+
 @pytest.mark.parametrize("priority", ["high", True, 1.5])
 def test_a_priority_is_a_whole_number(priority: object) -> None:
     with pytest.raises(WireError, match=r"spec\.priority: .*: write a whole number"):
