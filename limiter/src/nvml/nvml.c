@@ -53,13 +53,13 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *ou
     out->total = memory.total;
     out->free = memory.free;
     out->used = memory.used;
-    out->reserved = 0; /* the driver's own part lies outside the slice */
+    out->reserved = 0; /* the driver's own part is outside the slice */
     return rc;
 }
 
 /*
- * Every list works alike: ask the driver for all of it, keep what is ours, answer by the caller's
- * room. `row` bytes each; the PID stands `pid_at` bytes into a row.
+ * Every list works alike: get all rows from the driver, keep ours, answer within the caller's room.
+ * A row has `row` bytes, with the PID at offset `pid_at`.
  */
 struct list {
     size_t row, pid_at;
@@ -189,7 +189,7 @@ nvmlReturn_t nvmlDeviceGetProcessesUtilizationInfo(nvmlDevice_t device, nvmlProc
     return rc;
 }
 
-/* Without NVML's word on processes: the GPU time our own launches took since the last look. */
+/* If NVML does not report processes: the GPU time of our own launches since the last call. */
 static unsigned measured_busy(int card, unsigned all)
 {
     static uint64_t last_ns[KERF_CARDS_MAX], last_busy[KERF_CARDS_MAX];
