@@ -65,7 +65,7 @@ class Family:
 
 BIAS: Flag = ("attention_bias", False)
 LLAMA = Family(qkv_bias=BIAS, o_bias=BIAS, mlp_bias=("mlp_bias", False))
-QWEN3 = Family(qkv_bias=BIAS, o_bias=BIAS, qk_norm="head", head_dim=128, window_if="use_sliding_window",
+QWEN3 = Family(qkv_bias=BIAS, o_bias=BIAS, qk_norm="head", head_dim=128, kv_heads=32, window_if="use_sliding_window",
                max_len=32768)  # fmt: skip
 DEEPSEEK = Family(latent=True, experts="n_routed_experts", shared="count", max_len=4096)
 GDN = Family(qk_norm="head", head_dim=256, gate=True, mixer="gdn", pattern=("linear_attention", 4), max_len=32768)
@@ -79,8 +79,8 @@ FAMILIES: dict[str, Family] = {
     "ministral": Family(kv_heads=8, window=("sliding_window", 4096), max_len=131072),
     "ministral3": Family(kv_heads=8, head_dim=128, max_len=262144),
     "mixtral": Family(kv_heads=8, experts="num_local_experts", expert_dim=("intermediate_size",), max_len=131072),
-    "qwen2": Family(qkv_bias=True, window_if="use_sliding_window", max_len=32768),
-    "qwen2_moe": Family(qkv_bias=("qkv_bias", True), window_if="use_sliding_window", experts="num_experts",
+    "qwen2": Family(qkv_bias=True, kv_heads=32, window_if="use_sliding_window", max_len=32768),
+    "qwen2_moe": Family(qkv_bias=("qkv_bias", True), kv_heads=16, window_if="use_sliding_window", experts="num_experts",
                         shared="size",
                         shared_gate=True, max_len=32768),
     "qwen3": QWEN3,
@@ -107,7 +107,7 @@ FAMILIES: dict[str, Family] = {
                     window=("sliding_window", 4096)),
     "olmoe": Family(qkv_bias=BIAS, o_bias=BIAS, qk_norm="full", experts="num_experts",
                     expert_dim=("intermediate_size",), max_len=4096),
-    "exaone4": Family(qk_norm="head", pattern=("sliding_attention", 4), window=("sliding_window", 4096)),
+    "exaone4": Family(qk_norm="head", kv_heads=32, pattern=("sliding_attention", 4), window=("sliding_window", 4096)),
     "cohere": Family(qkv_bias=BIAS, o_bias=BIAS, norms=1, tied=True, qk_norm="heads",
                      qk_norm_if=("use_qk_norm", False), max_len=8192),
     "cohere2": Family(qkv_bias=BIAS, o_bias=BIAS, norms=1, tied=True, pattern=("sliding_attention", 4),

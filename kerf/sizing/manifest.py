@@ -5,6 +5,7 @@ from typing import Any
 
 from kerf.sizing.estimate import Estimate
 from kerf.sizing.request import SGLANG
+from kerf.wire.errors import WireError
 
 Json = dict[str, Any]
 PORTS = {"vllm": 8000, "sglang": 30000}
@@ -33,7 +34,10 @@ class Wanted:
 
 
 def workload(found: Estimate, wanted: Wanted) -> Json:
-    """A Deployment, or a LeaderWorkerSet where one node's cards are not enough."""
+    """A Deployment, or a LeaderWorkerSet where one node's cards are not enough. Raises WireError."""
+    if found.ranks.tp > LARGEST_NODE:
+        fix = f"use at most {LARGEST_NODE}, the cards of one node, and --pp for more"
+        raise WireError("tp", found.ranks.tp, fix)
     labels = {"app.kubernetes.io/name": wanted.name, "app.kubernetes.io/component": "model-server"}
     meta = {"name": wanted.name, "namespace": wanted.namespace, "labels": labels}
     if found.ranks.cards <= LARGEST_NODE:

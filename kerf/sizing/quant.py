@@ -93,7 +93,7 @@ class Quant:
         return self._rules.get(rule, self._default) if rule is not None else self._default
 
 
-PLAIN = Quant("none", None)
+PLAIN = Quant("16-bit", None)
 
 
 def parse_quant(top: Config) -> Quant:

@@ -9,7 +9,7 @@ import yaml
 
 from kerf.sizing.estimate import Model, read_model
 from kerf.sizing.headers import Stored, header_length, parse_header, parse_index, total
-from kerf.sizing.modelhub import specs_of
+from kerf.sizing.modelhub import parse_spec, specs_of
 from kerfctl.errors import CliError
 
 CATALOGUE = Path(__file__).parent / "catalogue"
@@ -18,22 +18,30 @@ Json = dict[str, Any]
 
 
 def load_model(source: str) -> Model:
-    """A model from a folder, a config.json or a name. Raises CliError or WireError."""
+    """A model from a folder, a config.json, a ModelSpec file or a name. Raises CliError or WireError."""
     path = Path(source)
     if path.is_dir():
         return _from_folder(path)
+    if path.suffix in {".yaml", ".yml"}:
+        return _from_spec(path)
     if path.is_file():
         document = _json(path)
         return read_model(document.get("config") if _is_row(document) else document)
     row = CATALOGUE / f"{source}.json"
     if "/" not in source and row.is_file():
         return read_model(_json(row)["config"])
-    raise CliError(f"{source}: no such folder, file or name of the catalogue (kerf model estimate --list)")
+    raise CliError(f"{source}: no such folder, file or name of the catalogue, which docs/models.md lists")
 
 
-def catalogue_rows() -> list[Json]:
-    """Every row of the catalogue by name."""
-    return [_json(path) for path in sorted(CATALOGUE.glob("*.json"))]
+def _from_spec(path: Path) -> Model:
+    specs = specs_of(_yaml(path))
+    if len(specs) != 1:
+        raise CliError(f"{path}: holds {len(specs)} entries; give a file with one")
+    repository = parse_spec(specs[0]).repository
+    found = Finder().find(repository)
+    if found is None:
+        raise CliError(f"{path}: the shape of {repository} is not in the catalogue; give the model's folder")
+    return found
 
 
 def _is_row(document: Json) -> bool:

@@ -84,6 +84,15 @@ def test_an_index_without_its_files_will_do(folder, capsys):
     assert answer(capsys, "estimate", folder)[1]["weights_mib_per_card"] == 500
 
 
+def test_a_catalogues_entry_is_the_model_that_it_names(tmp_path, capsys):
+    path = tmp_path / "metadata.yaml"
+    path.write_text(yaml.safe_dump(an_entry()))
+
+    assert answer(capsys, "estimate", path, "--max-len", 4096) == answer(
+        capsys, "estimate", "qwen3-8b", "--max-len", 4096
+    )
+
+
 def test_nvidias_quantisation_file_beside_the_config_counts(folder, capsys):
     quant = {"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8", "exclude_modules": ["lm_head"]}}
     wide = answer(capsys, "estimate", folder)[1]
@@ -99,6 +108,9 @@ def test_nvidias_quantisation_file_beside_the_config_counts(folder, capsys):
     [
         (["estimate", "no-such-model"], "no-such-model: no such folder, file or name"),
         (["estimate", "FOLDER/empty"], "has no config.json"),
+        (["estimate", "FOLDER/none.yaml"], "No such file"),
+        (["estimate", "FOLDER/two.yaml"], "holds 2 entries; give a file with one"),
+        (["estimate", "FOLDER/other.yaml"], "the shape of o/other is not in the catalogue; give the model's folder"),
         (["estimate", "FOLDER/broken.json"], "not JSON"),
         (["estimate", "FOLDER/list.json"], "holds list where an object is expected"),
         (["estimate", "qwen3-8b", "--tp", "3"], "tp: '3': use a number that divides the 32 attention heads"),
@@ -110,12 +122,14 @@ def test_nvidias_quantisation_file_beside_the_config_counts(folder, capsys):
         (["fit", "qwen3-8b", "--fleet", "FOLDER/none.yaml"], "No such file"),
         (["fit", "qwen3-8b", "--fleet", "FOLDER/list.json"], "fleet: "),
     ],
-    ids=range(12),
+    ids=range(15),
 )
 def test_a_mistake_is_one_line(folder, capsys, words, message):
     (folder / "empty").mkdir()
     (folder / "broken.json").write_text('{"a": ')
     (folder / "list.json").write_text("[]")
+    (folder / "two.yaml").write_text(yaml.safe_dump([an_entry(), an_entry()]))
+    (folder / "other.yaml").write_text(yaml.safe_dump(an_entry("o/other")))
 
     assert main(["model", *(word.replace("FOLDER", str(folder)) for word in words)]) == 1
     err = capsys.readouterr().err

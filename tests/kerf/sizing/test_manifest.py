@@ -7,6 +7,7 @@ from kerf.sizing.manifest import Wanted, workload
 from kerf.sizing.request import Ask
 from kerf.values.policy import Defaults
 from kerf.vendors.registry import NAMES as VENDORS
+from kerf.wire.errors import WireError
 from kerf.wire.resources import parse_pod
 from tests.kerf.sizing.models import NAMES, model
 
@@ -110,6 +111,11 @@ def test_more_cards_than_a_node_has_are_a_group_of_one_pod_per_stage():
     ]  # fmt: skip
     assert "startupProbe" in leader["spec"]["containers"][0]
     assert "startupProbe" not in container
+
+
+def test_one_pod_has_at_most_the_cards_of_a_node():
+    with pytest.raises(WireError, match="tp: '16': use at most 8, the cards of one node, and --pp for more"):
+        rendered("deepseek-r1", Ask(tp=16, max_len=8192))
 
 
 def test_sglang_listens_beyond_the_pod():

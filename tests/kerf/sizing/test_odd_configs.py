@@ -41,14 +41,17 @@ def test_a_nested_text_config_is_the_model():
 
 
 def test_missing_kv_heads_are_the_classs_own_and_null_ones_are_all_heads():
-    """By transformers 5.20.0: MistralConfig has 8 where the key is missing; null becomes as many as attention heads."""
+    """By transformers 5.20.0 a mistral has 8 and a qwen2 has 32 where the key is missing; null is all heads."""
     heads = {
         "missing": read_model(a_config(model_type="mistral", num_key_value_heads=...)).shape.kv_heads,
         "null": read_model(a_config(model_type="mistral", num_key_value_heads=None)).shape.kv_heads,
         "llama": read_model(a_config(num_key_value_heads=...)).shape.kv_heads,
+        "qwen2": read_model(
+            a_config(model_type="qwen2", num_attention_heads=64, num_key_value_heads=...)
+        ).shape.kv_heads,
     }
 
-    assert heads == {"missing": 8, "null": 16, "llama": 16}
+    assert heads == {"missing": 8, "null": 16, "llama": 16, "qwen2": 32}
 
 
 def test_tied_embeddings_are_the_classs_own_where_the_file_does_not_say():
