@@ -92,7 +92,7 @@ def _wants(ask: PodAsk) -> str:
         return _slice_text(containers[0])
     named = [f"{_slice_text(container)} for {container.name}" for container in containers[:_MOST_NAMED]]
     more = len(containers) - len(named)
-    return ", ".join(named) + (f" and more for {more} further containers" if more else "")
+    return ", ".join(named) + (f" and more for {more} further containers" if more else "") or "no card"
 
 
 def _slice_text(ask: ContainerAsk) -> str:
@@ -106,6 +106,8 @@ def _slice_text(ask: ContainerAsk) -> str:
 
 def _nearest(field: Field, position: int, miss: Misfit, node: str) -> str:
     """What the nearest node has."""
+    if not field.wanted:  # no card is asked for, so only the node itself refuses
+        return f"best node {node}: {_node_text(miss)}"
     columns, index = field.columns, blamed(field)
     usable = field.wanted[index].accepted[position] & columns.usable[position] & columns.present[position]
     memory = (columns.memory[position] - columns.used_memory[position])[usable].tolist()

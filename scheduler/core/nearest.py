@@ -81,6 +81,8 @@ def nearest_row(field: Field) -> int:
     last = int(reasons[reasons != Reason.RESERVED].max(initial=0))
     if last == 0 or not len(reasons):
         return 0
+    if not field.ask.containers:  # a member of a gang that asks for no card: only CPU and memory refuse it
+        return int(np.flatnonzero(reasons == last)[0])
     index = blamed(field)
     values = {
         Reason.MEMORY: _kth_memory,

@@ -123,6 +123,14 @@ def test_the_node_itself() -> None:
     )
 
 
+def test_the_node_itself_for_a_pod_that_asks_for_no_card() -> None:
+    ask = a_pod_ask("p", containers=(), cpu_milli=100_000)
+
+    assert told(a_fleet({"a": (40_000,)}), ask, check_node=True) == Explanation(
+        ((Reason.NODE, 1),), "a", "needs no card; best node a: 100,000 thousandths of a core asked, 96,000 free"
+    )
+
+
 def test_no_node_at_all() -> None:
     assert told(Fleet(), a_pod_ask("p")) == Explanation(
         (), "", "needs 8,000 MiB and 30 % of the cores on one card; no node was offered that has cards"
