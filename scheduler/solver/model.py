@@ -190,11 +190,12 @@ class Model:
                 self.pieces[where].append(Piece(count, use, whole, spots.late))
 
     def add_departure(self, movable: Movable) -> Var:
-        """A running pod that may leave: 1 where it does."""
+        """A running pod that may leave: 1 where it does. It may hold a card that its node does not list any more."""
         held = movable.holding
         gone = self.integer(1, f"gone {held.uid}")
         for card_id, use in card_uses(held.grant, held.stages).items():
-            self.leaving[self.draft.where[card_id]].append((gone, use))
+            if card_id in self.draft.where:
+                self.leaving[self.draft.where[card_id]].append((gone, use))
         self.load[self.draft.index[held.node]].append(Load(-1 * gone, movable.ask, late=True))
         self._draw(self.going, gone, self.draft.rooms.drawn(movable.ask, held.grant, held.stages))
         return gone

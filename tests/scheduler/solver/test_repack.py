@@ -119,6 +119,17 @@ def test_room_is_made_where_it_costs_least():
     assert (found.frees, found.cost, found.status, found.placed[0].node) == (("GPU-n2-0",), 2, "optimal", "n2")
 
 
+def test_a_pod_may_leave_even_if_its_node_does_not_list_one_of_its_cards_any_more():
+    target = a_pod_ask("target", replace(WHOLE, cards=2))
+    problem = a_problem(running("old", "n1", 0, 7), cards=2, asks=(target,))
+    shared = a_node_state("n2", 2, (CardUse(10_000, 10, 1),) * 2)
+
+    found = plan_repack(replace(problem, nodes=(problem.nodes[0], shared)), target, 5)
+
+    assert moved(found) == [("old", "n1", "n2")]
+    assert (found.status, found.placed[0].node) == ("optimal", "n1")
+
+
 def test_a_budget_sends_the_move_elsewhere():
     target = a_pod_ask("target", WHOLE)
     pods = (running("dear", "n1", 0, cost=5), running("cheap", "n2", 0, cost=2, pdb=("default/web",)))
