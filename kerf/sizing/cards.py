@@ -59,5 +59,13 @@ def card_named(name: str) -> CardType:
     raise WireError("card", name, f"use one of {', '.join(card.name for card in CARDS)}, or --card-mib")
 
 
+def reserved_on(name: str) -> int:
+    """MiB that the driver keeps on a card of this name, 0 where it was not measured."""
+    try:
+        return card_named(name).reserved
+    except WireError:
+        return 0
+
+
 def _plain(name: str) -> str:
     return "".join(char for char in name.lower() if char.isalnum()).replace("nvidia", "")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from kerf.sizing.cards import reserved_on
 from kerf.sizing.estimate import Estimate, Model, estimate
 from kerf.sizing.request import TP_CHOICES, Ask
 from kerf.values.device import Card
@@ -48,7 +49,7 @@ def offers(model: Model, ask: Ask, nodes: Iterable[tuple[Card, ...]]) -> tuple[l
     found: list[Offer] = []
     refused: list[Refused] = []
     for (name, mib), counts_of in sorted(kinds.items()):
-        made, reason = _on(model, replace(ask, card="", card_mib=mib), name, counts_of)
+        made, reason = _on(model, replace(ask, card="", card_mib=mib - reserved_on(name)), name, counts_of)
         found += made
         if not made:
             refused.append(Refused(name, mib, reason))
@@ -57,7 +58,7 @@ def offers(model: Model, ask: Ask, nodes: Iterable[tuple[Card, ...]]) -> tuple[l
 
 def _on(model: Model, ask: Ask, name: str, counts: list[int]) -> tuple[list[Offer], str]:
     made, reason = [], ""
-    mib = ask.card_mib or 0
+    mib = ask.card_mib or 0  # what the driver keeps for itself is off already
     for tp in (ask.tp,) if ask.tp is not None else TP_CHOICES:
         cards = tp * ask.pp
         nodes = sum(1 for count in counts if count >= cards)
@@ -69,5 +70,5 @@ def _on(model: Model, ask: Ask, name: str, counts: list[int]) -> tuple[list[Offe
         except WireError as error:
             reason = str(error)
             continue
-        made.append(Offer(name, mib, found, nodes, cards * (mib % found.slice_mib)))
+        made.append(Offer(name, mib + reserved_on(name), found, nodes, cards * (mib % found.slice_mib)))
     return made, reason

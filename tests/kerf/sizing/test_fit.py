@@ -1,0 +1,37 @@
+"""Which cards hold a model, and in what order they are offered."""
+
+from kerf.sizing.estimate import estimate
+from kerf.sizing.fit import offers
+from kerf.sizing.request import Ask
+from kerf.testing.builders import a_card
+from tests.kerf.sizing.models import model
+
+
+def cards(name, mib, count):
+    return tuple(a_card(i, model=name, memory_mib=mib) for i in range(count))
+
+
+def test_the_least_wasteful_offer_comes_first():
+    found, refused = offers(
+        model("qwen3-8b"), Ask(max_len=8192), [cards("NVIDIA L4", 23_034, 2), cards("NVIDIA T4", 15_360, 1)]
+    )
+
+    assert [(offer.card, offer.found.ranks.tp) for offer in found] == [("NVIDIA L4", 1), ("NVIDIA L4", 2)]
+    assert found[0].wasted_mib == 23_034 - found[0].found.slice_mib
+    assert [one.card for one in refused] == ["NVIDIA T4"]
+
+
+def test_the_memory_that_the_driver_keeps_is_not_offered():
+    """An H100 of 81,559 MiB gives 81,079 with nobody on it (driver 580.159.04)."""
+    slice_mib = estimate(model("qwen3-8b"), Ask(max_len=8192, tp=1)).slice_mib
+    nodes = [cards("NVIDIA H100 80GB HBM3", slice_mib + spare, 1) for spare in (479, 480)]
+    found, refused = offers(model("qwen3-8b"), Ask(max_len=8192, tp=1), nodes)
+
+    assert [offer.card_mib for offer in found] == [slice_mib + 480]
+    assert [one.card_mib for one in refused] == [slice_mib + 479]
+
+
+def test_ranks_of_one_server_are_on_one_node():
+    found, _ = offers(model("llama-3.1-70b"), Ask(max_len=8192), [cards("NVIDIA L40S", 46_068, 2)] * 4)
+
+    assert found == []
