@@ -45,6 +45,7 @@ EVENTS: Final = (
     "table_full",
     "free_mismatch",
     "uncapped_work",
+    "untimed_work",
 )
 
 HEADER: Final[_Fields] = (
@@ -62,15 +63,15 @@ CARD: Final[_Fields] = (
 )  # fmt: skip
 ARBITER: Final[_Fields] = (
     ("magic", "Q"), ("abi", "I"), ("tenant_count", "I"), ("member_count", "I"), ("period_us", "I"), ("turn", "Q"),
-    ("since_ns", "Q"), ("vclock", "Q"), ("bell", "I"), ("reserved0", "I"), ("reserved1", "Q"),
+    ("since_ns", "Q"), ("vclock", "Q"), ("bell", "I"), ("reserved0", "I"), ("gang", "Q"),
 )  # fmt: skip
 TENANT: Final[_Fields] = (
-    ("id", "Q"), ("weight", "I"), ("priority", "I"), ("vtime", "Q"), ("spent_ns", "Q"), ("epoch_ns", "Q"),
-    ("held_ns", "Q"), ("seen_ns", "Q"), ("reserved0", "Q"),
+    ("id", "Q"), ("weight", "I"), ("priority", "I"), ("vtime", "Q"), ("balance_ns", "q"), ("epoch_ns", "Q"),
+    ("moved_ns", "Q"), ("seen_ns", "Q"), ("active_ns", "Q"),
 )  # fmt: skip
 MEMBER: Final[_Fields] = (
-    ("token", "Q"), ("heartbeat_ns", "Q"), ("tenant", "I"), ("want", "I"), ("pid", "i"), ("reserved0", "I"),
-    ("held_ns", "Q"), ("reserved1", "24s"),
+    ("token", "Q"), ("heartbeat_ns", "Q"), ("tenant", "I"), ("want", "I"), ("pid", "i"), ("waits", "I"),
+    ("launches", "Q"), ("in_flight_ns", "Q"), ("synced_ns", "Q"), ("step_ns", "Q"),
 )  # fmt: skip
 SLOT: Final[_Fields] = (
     ("pid", "i"), ("host_pid", "i"), ("start", "Q"), ("busy_ns", "Q"), ("stays", "I"), ("seq", "H"), ("ack", "H"),

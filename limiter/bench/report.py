@@ -9,7 +9,7 @@ from pathlib import Path
 from kerf.wire.limiter import CardLimit, LedgerSpec, render_ledger
 
 LIBRARY, FOLDER = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
-TARGETS = {"launch_unlimited": 5, "launch_limited": 20, "pair_10": 300, "pair_10000": 300, "pair_1000000": 300}
+TARGETS = {"launch_unlimited": 5, "launch_limited": 25, "pair_10": 300, "pair_10000": 300, "pair_1000000": 300}
 SLICES = {
     "memory": CardLimit("0", 2**40, None),
     "cores": CardLimit("0", 2**40, 99),

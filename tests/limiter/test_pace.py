@@ -71,7 +71,7 @@ def test_a_cap_holds_even_alone(tmp_path: Path, cap: int, kernel_ns: int, mode: 
     [
         [Tenant(30), Tenant(70)],
         [Tenant(30, 5_000), Tenant(70, 1_400_000)],
-        [Tenant(20), Tenant(30, 5_000), Tenant(50, 100_000, "graph")],
+        [Tenant(20), Tenant(30, 5_000), Tenant(50, 50_000, "graph")],
     ],
     ids=["30/70", "30/70 short and long kernels", "20/30/50"],
 )

@@ -7,7 +7,7 @@
  *
  *   0       header     256 B
  *   256     cards      16 x 512 B    what was granted, what is charged
- *   8448    arbiters   16 x 1408 B   who may feed the card now (processes of this container only)
+ *   8448    arbiters   16 x 1408 B   who feeds the card now (processes of this container only)
  *   30976   slots      108 x 320 B   one per live process, never moved
  *   65536
  *
@@ -65,9 +65,9 @@ enum kerf_kind {
 enum kerf_event {
     KERF_EVENT_UNKNOWN_ABI = 0,    /* the driver offered a version of a hooked call we have no wrapper for */
     KERF_EVENT_NO_SLOT = 1,        /* all process slots taken: this process may not allocate */
-    KERF_EVENT_NO_ARBITER = 2,     /* arbiter missing, broken or full: own GPU time limited, turns not taken */
+    KERF_EVENT_NO_ARBITER = 2,     /* arbiter missing, broken or full: own GPU time limited, neighbours not seen */
     KERF_EVENT_NO_MARKER = 3,      /* the driver refused a timing marker */
-    KERF_EVENT_TURN_TAKEN = 4,     /* a silent holder's turn was taken from it */
+    KERF_EVENT_TURN_TAKEN = 4,     /* a container that made no progress was no longer waited for */
     KERF_EVENT_PROCESS_LOST = 5,   /* a process died holding bytes; they were given back */
     KERF_EVENT_OVERHEAD_OVER = 6,  /* driver overhead alone lifted use above the limit */
     KERF_EVENT_NO_OVERHEAD = 7,    /* NVML does not tell this process's memory: overhead is not counted */
@@ -75,6 +75,7 @@ enum kerf_event {
     KERF_EVENT_TABLE_FULL = 9,     /* no memory for bookkeeping: the allocation was refused */
     KERF_EVENT_FREE_MISMATCH = 10, /* less was charged than is being given back: someone wrote to the ledger */
     KERF_EVENT_UNCAPPED_WORK = 11, /* GPU work on a path that cannot be gated */
+    KERF_EVENT_UNTIMED_WORK = 12,  /* a second in which most GPU time was charged by figures that are upper bounds */
 };
 
 struct kerf_header {
@@ -126,16 +127,26 @@ struct kerf_card {
     char arbiter[192]; /* path, inside the container, of the card's node-wide arbiter; "" = none */
 };
 
-/* One process that wants to feed the card. */
+/* kerf_member.want, bits */
+enum kerf_want {
+    KERF_WANT_CARD = 1,   /* has work in flight, or a thread at the gate */
+    KERF_WANT_MORE = 2,   /* hungry: would submit more, or has a long queue */
+    KERF_WANT_GANG = 4,   /* its container spans cards and orders itself by the gang slot */
+    KERF_WANT_SLOT = 8,   /* waits for that slot */
+};
+
+/* One process that feeds the card. */
 struct kerf_member {
     uint64_t token;        /* 0 = free; otherwise unique to a process's stay */
     uint64_t heartbeat_ns; /* CLOCK_MONOTONIC; silence means dead, stopped or throttled */
     uint32_t tenant;       /* index into tenants */
-    uint32_t want;         /* 1 = asks for the turn */
+    uint32_t want;         /* enum kerf_want */
     int32_t pid;           /* as that process sees itself; for people */
-    uint32_t reserved0;
-    uint64_t held_ns; /* turn time used by this member */
-    uint64_t reserved1[3];
+    uint32_t waits;        /* threads inside a synchronise call */
+    uint64_t launches;     /* since its gate last opened for its gang */
+    uint64_t in_flight_ns; /* learned GPU time of work submitted and not done */
+    uint64_t synced_ns;    /* CLOCK_MONOTONIC of the last return from a synchronise call */
+    uint64_t step_ns;      /* how long its host works between such calls */
 };
 
 /* One container on this card. */
@@ -143,12 +154,12 @@ struct kerf_tenant {
     uint64_t id; /* 0 = free; hash of the ledger's inode and generation */
     uint32_t weight;
     uint32_t priority;
-    uint64_t vtime;     /* turn time used / weight: who is lowest goes next; ns x 1000 / weight */
-    uint64_t spent_ns;  /* GPU time charged against the cap since epoch_ns */
+    uint64_t vtime;     /* GPU time charged / weight: the lowest is furthest behind; ns x 1000 / weight */
+    int64_t balance_ns; /* share x time - GPU time charged, as of epoch_ns; bounded */
     uint64_t epoch_ns;  /* CLOCK_MONOTONIC */
-    uint64_t held_ns;   /* turn time used in all */
+    uint64_t moved_ns;  /* when vtime last moved, or the container woke */
     uint64_t seen_ns;   /* last heartbeat of any member; old and without members = free to take */
-    uint64_t reserved0;
+    uint64_t active_ns; /* when it last had work in flight */
 };
 
 struct kerf_arbiter {
@@ -156,13 +167,13 @@ struct kerf_arbiter {
     uint32_t abi;
     uint32_t tenant_count;
     uint32_t member_count;
-    uint32_t period_us; /* one round of turns under contention */
-    uint64_t turn;      /* member+1 << 48 | busy << 40 | sequence; 0 member = free */
-    uint64_t since_ns;  /* when the turn was taken */
-    uint64_t vclock;    /* vtime of the tenant that got the last turn */
-    uint32_t bell;      /* futex: moves whenever the turn does */
+    uint32_t period_us; /* one round of turns of containers that span cards */
+    uint64_t turn;      /* not used any more */
+    uint64_t since_ns;  /* not used any more */
+    uint64_t vclock;    /* the highest vtime of a container with work */
+    uint32_t bell;      /* not used any more */
     uint32_t reserved0;
-    uint64_t reserved1;
+    uint64_t gang;      /* the slot of containers that span cards: tenant+1 << 48 | deadline in us; past its deadline it is free */
     /* struct kerf_tenant tenants[tenant_count]; struct kerf_member members[member_count]; */
 };
 

@@ -1,55 +1,96 @@
-/* The decisions of compute limiting: pure functions of numbers, no clock, no memory, no driver. */
+/* The decisions of compute limiting: pure functions of numbers, no clock, no memory, no driver. Times in nanoseconds. */
 #ifndef KERF_DECIDE_H
 #define KERF_DECIDE_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#define KERF_UNIT 1000u /* vtime moves by held_ns x KERF_UNIT / weight */
+#define KERF_UNIT 1000u            /* vtime moves by GPU time x KERF_UNIT / weight */
+#define KERF_NO_BOUND UINT64_MAX   /* a depth: launch as far ahead as you like */
+#define KERF_DEPTH_NS 4000000u     /* work that a container may have in flight while others share its card */
+#define KERF_HUNGRY_NS 1000000u    /* work in flight from which a container counts as hungry */
+#define KERF_STALL_NS 50000000u    /* without progress for so long, a container keeps nobody waiting */
 
-/* A member that asks for the turn. */
+/* Another container on the card, as its processes publish it. */
+struct kerf_peer {
+    uint32_t weight, priority; /* priority: 0 goes first */
+    bool gang;                 /* it spans several cards: the gang slot orders it, not vtime */
+    bool hungry;               /* it has more work than it may submit, or a long queue */
+    bool blocked;              /* one of its threads waits for the card in a synchronise call */
+    uint64_t vtime;            /* GPU time charged / weight */
+    uint64_t moved_ns;         /* when vtime last moved, or it woke */
+    uint64_t in_flight_ns;
+    uint64_t active_ns;        /* when it last had work in flight */
+    uint64_t synced_ns;        /* when a synchronise call last returned; 0 = never */
+    uint64_t step_ns;          /* how long its host works between such calls; 0 = unknown */
+    int64_t balance_ns;        /* share x time - GPU time charged; negative: over its share */
+};
+
+/* The container that decides. */
+struct kerf_self {
+    uint64_t now;
+    uint32_t weight, priority;
+    bool gang;
+    bool capped;         /* `balance_ns` is a hard limit */
+    bool hungry;         /* as in kerf_peer */
+    bool held;           /* the last verdict kept it waiting */
+    uint64_t vtime;
+    uint64_t in_flight_ns;
+    uint64_t launch_ns;  /* what one launch of it costs, typically */
+    int64_t balance_ns;  /* as in kerf_peer */
+};
+
+enum kerf_why {
+    KERF_WHY_OPEN = 0,
+    KERF_WHY_CAP = 1,      /* the cap's budget is used up */
+    KERF_WHY_AHEAD = 2,    /* ahead of a container that wants the card */
+    KERF_WHY_STEP = 3,     /* over its share, and a container in the middle of a step would be delayed */
+    KERF_WHY_PRIORITY = 4, /* the same for a container of higher priority */
+    KERF_WHY_GANG = 5,     /* another container has the cards' gang slot */
+};
+
+struct kerf_verdict {
+    uint64_t depth_ns; /* launch while less than this is in flight; 0: wait */
+    int peer;          /* the one it waits for, -1 = none */
+    enum kerf_why why;
+};
+
+/* How far ahead of the card the container may launch now. Every wait ends: by time (cap), or because the peer moves or stalls. */
+struct kerf_verdict kerf_decide_gate(const struct kerf_self *self, const struct kerf_peer *peers, int count);
+
+/* A share's account after `elapsed`: grows by share x elapsed up to `most`; debts below `least` are forgotten. */
+int64_t kerf_decide_refill(int64_t balance, uint64_t elapsed, uint32_t share_permille, int64_t most, int64_t least);
+
+/* vtime of a container that was served less than it could have been: it keeps a bounded claim. */
+uint64_t kerf_decide_claim(uint64_t vtime, uint64_t vclock, uint32_t weight);
+
+/*
+ * A fresh estimate of one launch's solo duration from a sample; 0 = unknown. It follows the lower end of
+ * the samples, because a neighbour's time slices only ever make them longer. A sample that was not
+ * trusted (the host, not the card, may have set its pace) is an upper bound.
+ */
+uint64_t kerf_decide_cost(uint64_t known, uint64_t sample, bool trusted);
+
+/* The slow correction: what charged work must be multiplied by (permille) so that it agrees with NVML's figure. */
+uint32_t kerf_decide_scale(uint32_t scale, uint32_t charged_permille, uint32_t measured_permille);
+
+/* The step of a host between two synchronise calls: follows the lower end, so that a long pause does not stretch it. */
+uint64_t kerf_decide_step(uint64_t known, uint64_t sample);
+
+/* The weight of a container that asked for no share: what the others leave. */
+uint32_t kerf_decide_weight(uint32_t own, uint32_t others);
+
+/* A container that spans cards and asks for the slot of one of them. */
 struct kerf_candidate {
-    int member;
-    uint32_t priority; /* 0 goes first under the priority policy; equal otherwise */
+    int tenant;
+    uint32_t priority;
     uint64_t vtime;
 };
 
-/* Who gets the turn: high priority, then the least served for its weight, then the lowest index; -1 = nobody. */
+/* Who gets the slot: high priority, then the least served for its weight, then the lowest index; -1 = none asks. */
 int kerf_decide_next(const struct kerf_candidate *candidates, int count);
 
-/* How long a turn lasts: the tenant's part of a round, at least the least. All in nanoseconds. */
-uint64_t kerf_decide_quantum(uint64_t round_ns, uint32_t weight, uint32_t total_weight);
-
-struct kerf_turn {
-    uint64_t held_ns;
-    uint64_t quantum_ns;
-    uint64_t round_ns;
-    uint64_t vtime; /* the holder's, up to now */
-    uint32_t priority;
-    uint32_t total_weight;
-    bool out_of_budget;
-    bool idle; /* nothing to run and nobody waiting in the holder */
-};
-
-/* Whether the holder must pass the turn to the best other candidate. */
-bool kerf_decide_yield(const struct kerf_turn *turn, const struct kerf_candidate *other);
-
-/* GPU time a cap leaves now: cap x elapsed, trimmed, minus what was spent. May be negative. */
-int64_t kerf_decide_budget(uint32_t cap_percent, uint32_t trim_permille, uint64_t elapsed_ns, uint64_t spent_ns);
-
-/* The elapsed time that corresponds to `spent` plus a full burst: older credit is forgotten. */
-uint64_t kerf_decide_elapsed(uint32_t cap_percent, uint32_t trim_permille, uint64_t spent_ns);
-
-/* A fresh estimate of one launch's time. All in nanoseconds; 0 = unknown. */
-uint64_t kerf_decide_cost(uint64_t known, uint64_t sample);
-
-/* The outer loop: how much more or less than its nominal share the inner loop must aim for. */
-uint32_t kerf_decide_trim(uint32_t trim_permille, uint32_t target_permille, uint32_t measured_permille);
-
-/* vtime of a tenant that comes back after a pause: it keeps a little credit, not all the time it slept. */
-uint64_t kerf_decide_wake(uint64_t vtime, uint64_t vclock, uint64_t round_ns, uint32_t total_weight);
-
-/* The weight of a tenant that asked for no share: what the others leave. */
-uint32_t kerf_decide_weight(uint32_t own, uint32_t others);
+/* How long a gang may keep the slot while another one waits: its part of a round. */
+uint64_t kerf_decide_lease(uint64_t round_ns, uint32_t weight, uint32_t total_weight);
 
 #endif

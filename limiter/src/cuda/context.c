@@ -95,3 +95,47 @@ CUresult cuStreamDestroy_v2(CUstream stream)
     kerf_gate_forget_stream(stream);
     return kerf_real.cuStreamDestroy_v2(stream);
 }
+
+/* A launch that nobody limits needs no record of who waits for it. */
+static struct kerf_gate *before_wait(void)
+{
+    kerf_open();
+    return __atomic_load_n(&kerf.launch_free, __ATOMIC_RELAXED) ? NULL : kerf_gate_sync_begin();
+}
+
+static CUresult waited(CUresult rc, struct kerf_gate *gate)
+{
+    if (gate)
+        kerf_gate_sync_end(gate);
+    return rc;
+}
+
+CUresult cuStreamSynchronize(CUstream stream)
+{
+    struct kerf_gate *gate = before_wait();
+    return waited(kerf_real.cuStreamSynchronize(stream), gate);
+}
+
+CUresult cuStreamSynchronize_ptsz(CUstream stream)
+{
+    struct kerf_gate *gate = before_wait();
+    return waited(kerf_real.cuStreamSynchronize_ptsz(stream), gate);
+}
+
+CUresult cuEventSynchronize(CUevent event)
+{
+    struct kerf_gate *gate = before_wait();
+    return waited(kerf_real.cuEventSynchronize(event), gate);
+}
+
+CUresult cuCtxSynchronize(void)
+{
+    struct kerf_gate *gate = before_wait();
+    return waited(kerf_real.cuCtxSynchronize(), gate);
+}
+
+CUresult cuCtxSynchronize_v2(CUcontext ctx)
+{
+    struct kerf_gate *gate = before_wait();
+    return waited(kerf_real.cuCtxSynchronize_v2(ctx), gate);
+}

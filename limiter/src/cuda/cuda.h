@@ -75,6 +75,9 @@ struct kerf_launch {
 };
 void kerf_gate_enter(const struct kerf_launch *launch);
 void kerf_gate_leave(const struct kerf_launch *launch);
+struct kerf_gate;
+struct kerf_gate *kerf_gate_sync_begin(void); /* NULL: nothing to wait for, or not limited */
+void kerf_gate_sync_end(struct kerf_gate *gate);
 void kerf_gate_forget_stream(CUstream stream);
 void kerf_gate_forget_context(CUcontext ctx);
 extern const struct kerf_room kerf_gate_room;

@@ -11,7 +11,9 @@
 #include "cuda/gate.h"
 
 #define COSTS 8192 /* a power of two */
+#define LONE_UNKNOWN 4u
 #define WAIT_NS 5000000u
+#define FRESH_NS 50000u /* a decision so old is as good as a new one */
 
 struct kerf_pace kerf_pace;
 
@@ -41,11 +43,11 @@ uint64_t kerf_cost_of(uint64_t key)
     return likely(__atomic_load_n(&costs[at].key, __ATOMIC_RELAXED) == key) ? __atomic_load_n(&costs[at].ns, __ATOMIC_RELAXED) : 0;
 }
 
-void kerf_cost_learn(uint64_t key, uint64_t ns)
+void kerf_cost_learn(uint64_t key, uint64_t ns, bool trusted)
 {
     unsigned at = (unsigned)(key >> 51) & (COSTS - 1);
     uint64_t known = kerf_cost_of(key);
-    __atomic_store_n(&costs[at].ns, kerf_decide_cost(known, ns ? ns : 1), __ATOMIC_RELAXED);
+    __atomic_store_n(&costs[at].ns, kerf_decide_cost(known, ns ? ns : 1, trusted), __ATOMIC_RELAXED);
     __atomic_store_n(&costs[at].key, key, __ATOMIC_RELAXED);
 }
 
@@ -129,19 +131,19 @@ static void note(struct kerf_lane *lane, uint64_t key, uint64_t cost)
         __atomic_store_n(&lane->key, before ? KERF_KEY_MIXED : key, __ATOMIC_RELAXED);
     __atomic_store_n(&lane->launches, __atomic_load_n(&lane->launches, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
     uint64_t now = __atomic_add_fetch(&lane->submitted, cost, __ATOMIC_RELAXED);
-    if (unlikely(now - __atomic_load_n(&lane->marked, __ATOMIC_RELAXED) >= KERF_MARK_NS))
+    if (unlikely((int64_t)(now - __atomic_load_n(&lane->due, __ATOMIC_RELAXED)) >= 0))
         mine.mark = 1;
 }
 
-/* What was never measured goes one by one: a queue of it could be of any length. */
+/* What was never measured goes one by one beside others, and a few at a time alone: a queue of it could be of any length. */
 static bool may_launch(const struct kerf_gate *gate, const struct kerf_lane *lane, bool unknown)
 {
     unsigned under_way = lane->tail - lane->head;
-    if (gate->hold != KERF_HOLD_TURN || gate->broke)
+    if (gate->quota)
+        return true;
+    if (unknown && under_way > (gate->lone ? LONE_UNKNOWN : 1))
         return false;
-    if (unknown)
-        return under_way <= 1;
-    return ahead(lane) <= KERF_IN_FLIGHT_NS || under_way <= 1;
+    return ahead(lane) < gate->depth || (gate->lone && gate->depth && under_way <= 2);
 }
 
 /* pre: locked. Waits, lock released, until the pacer has seen something change. */
@@ -159,13 +161,16 @@ static void wait_a_little(struct kerf_gate *gate)
 /* Returns the cost, which may have become known meanwhile. */
 static uint64_t hold_back(struct kerf_gate *gate, struct kerf_lane *lane, uint64_t key)
 {
-    uint64_t from = 0;
-    gate->waiting++; /* so that settling asks for the turn */
-    kerf_marker_poll(gate);
-    kerf_gate_settle(gate, kerf_now_ns());
-    gate->waiting--;
+    uint64_t now = kerf_now_ns(), from = 0;
+    gate->active_at = now;
+    if (gate->settled_at + FRESH_NS < now || !may_launch(gate, lane, !kerf_cost_of(key))) {
+        gate->waiting++; /* so that this process is seen to want the card */
+        kerf_marker_poll(gate);
+        kerf_gate_settle(gate, now);
+        gate->waiting--;
+    }
     while (!may_launch(gate, lane, !kerf_cost_of(key))) {
-        from = from ? from : kerf_now_ns();
+        from = from ? from : now;
         wait_a_little(gate);
     }
     if (from)
@@ -183,9 +188,10 @@ static void enter_slowly(struct kerf_lane *lane, uint64_t key)
         kerf_marker_place(lane, true, false);
     else if (unknown && __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED) != lane->marked)
         kerf_marker_place(lane, false, false); /* so that what comes next is measured alone */
-    gate->idle_since = 0;
-    __atomic_store_n(&lane->pass, gate->hold == KERF_HOLD_TURN && !gate->broke, __ATOMIC_RELEASE);
+    __atomic_store_n(&lane->depth, gate->depth, __ATOMIC_RELEASE);
     note(lane, key, cost ? cost : KERF_GUESS_NS);
+    gate->quota -= gate->quota > 0;
+    gate->launch_ns = gate->launch_ns ? (gate->launch_ns * 7 + cost) / 8 : cost;
     mine.mark |= unknown || idle; /* work that starts from rest is often all there is: see its end */
     pthread_mutex_unlock(&gate->lock);
     if (idle)
@@ -202,7 +208,7 @@ void kerf_gate_enter(const struct kerf_launch *launch)
     if (unlikely(__atomic_load_n(&kerf_cuda.capturing, __ATOMIC_RELAXED) > 0) && kerf_stream_captures(launch->stream))
         return; /* recorded, not run */
     uint64_t key = key_of(launch), cost = kerf_cost_of(key);
-    if (likely(__atomic_load_n(&lane->pass, __ATOMIC_ACQUIRE) && cost && ahead(lane) <= KERF_IN_FLIGHT_NS))
+    if (likely(cost && ahead(lane) < __atomic_load_n(&lane->depth, __ATOMIC_ACQUIRE)))
         note(lane, key, cost);
     else
         enter_slowly(lane, key);
@@ -252,6 +258,7 @@ void kerf_gate_forget_context(CUcontext ctx)
             lane->head = lane->tail;
             uint64_t submitted = __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED);
             __atomic_store_n(&lane->marked, submitted, __ATOMIC_RELAXED);
+            lane->marked_launches = __atomic_load_n(&lane->launches, __ATOMIC_RELAXED);
             __atomic_store_n(&lane->completed, submitted, __ATOMIC_RELAXED);
             lane->closed = true;
         }
@@ -263,6 +270,67 @@ void kerf_gate_forget_context(CUcontext ctx)
     }
 }
 
+/* The gate of the current context's card; NULL: not limited. */
+static struct kerf_gate *current_gate(void)
+{
+    int card = __atomic_load_n(&kerf_cuda.only_card, __ATOMIC_RELAXED);
+    if (card < 0) {
+        int device = kerf_current_device();
+        card = device < 0 ? KERF_NO_CARD : kerf_card_of(device);
+    }
+    return card >= 0 && kerf.stage == KERF_STAGE_LIVE && kerf_pace.gates[card].card >= 0 ? &kerf_pace.gates[card] : NULL;
+}
+
+/*
+ * A thread is about to wait for the card, so its container would notice a delay from here on, and its
+ * step, the host's part of it, is over. A call with nothing in flight is not a step's end.
+ */
+struct kerf_gate *kerf_gate_sync_begin(void)
+{
+    struct kerf_gate *gate = current_gate();
+    if (!gate)
+        return NULL;
+    pthread_mutex_lock(&gate->lock);
+    bool waits = kerf_gate_in_flight(gate) > 0;
+    if (waits) {
+        if (!gate->syncs++ && gate->synced_at)
+            gate->step_ns = kerf_decide_step(gate->step_ns, kerf_now_ns() - gate->synced_at);
+        kerf_seat_sync_begin(&gate->seat);
+    }
+    pthread_mutex_unlock(&gate->lock);
+    return waits ? gate : NULL;
+}
+
+void kerf_gate_sync_end(struct kerf_gate *gate)
+{
+    pthread_mutex_lock(&gate->lock);
+    gate->syncs--;
+    gate->synced_at = kerf_now_ns();
+    kerf_seat_sync_end(&gate->seat, gate->step_ns, gate->synced_at);
+    pthread_mutex_unlock(&gate->lock);
+}
+
+/* A container that spans cards is one on every card: its gates are gated together, in one order. */
+static void form_gang(void)
+{
+    struct kerf_gang *gang = &kerf_pace.gang;
+    gang->count = 0;
+    KERF_EACH_GATE(gate) {
+        if (!gate->seat.node_wide)
+            continue;
+        const char *uuid = kerf.ledger->cards[gate->card].uuid;
+        int at = gang->count++;
+        for (; at > 0 && strcmp(kerf.ledger->cards[kerf_pace.gang_card[at - 1]].uuid, uuid) > 0; at--) {
+            gang->seats[at] = gang->seats[at - 1];
+            kerf_pace.gang_card[at] = kerf_pace.gang_card[at - 1];
+        }
+        gang->seats[at] = &gate->seat;
+        kerf_pace.gang_card[at] = gate->card;
+    }
+    KERF_EACH_GATE(gate)
+        gate->in_gang = gate->seat.node_wide && gang->count > 1;
+}
+
 static void live(void)
 {
     for (int card = 0; card < (int)KERF_CARDS_MAX; card++) {
@@ -271,10 +339,11 @@ static void live(void)
         bool gated = card < (int)kerf.ledger->header.card_count && (record->cores || record->arbiter[0]);
         pthread_mutex_init(&gate->lock, NULL);
         gate->card = gated ? card : -1;
-        gate->trim = 1000;
+        gate->scale = 1000;
         if (gated)
-            kerf_turn_open(&gate->seat, (unsigned)card);
+            kerf_seat_open(&gate->seat, (unsigned)card);
     }
+    form_gang();
 }
 
 static void open_room(void)

@@ -8,16 +8,18 @@
 #define KERF_SPACES 16      /* contexts */
 #define KERF_RING 32        /* markers under way per stream */
 #define KERF_MARK_NS 500000u     /* a marker for every half millisecond of estimated work */
-#define KERF_IN_FLIGHT_NS 2000000u /* estimated work a stream may have ahead of the GPU */
+#define KERF_LONE_NS 64000000u   /* work that a lone container may have ahead of the GPU: more would only hide it from a newcomer */
 #define KERF_GUESS_NS 20000u /* one launch of something never measured */
 
 /* A timing event behind some launches, or before the first of them. */
 struct kerf_marker {
     CUevent event;
     uint64_t estimate_ns; /* of the launches since the marker before */
+    uint64_t launches;    /* how many */
     uint64_t key;         /* what they launched, if all the same; else MIXED */
     bool start;
-    bool loose; /* recorded when the work may long have been over: trust the estimate, not the time */
+    bool clean;  /* nothing but its launches lies between it and the marker before: fit to learn from */
+    bool queued; /* all of it was submitted before the GPU reached it: the GPU set its pace, not the host */
 };
 
 /* A context: its clock, and events to reuse. */
@@ -25,7 +27,8 @@ struct kerf_space {
     CUcontext ctx;
     CUevent base;
     double base_ns;    /* of the base on this context's time line */
-    double busy_until; /* GPU time up to here is counted */
+    double counted_to; /* GPU time up to here is counted */
+    double room;       /* of the time before, what no work has claimed yet */
     CUevent spare[64];
     int spares;
 };
@@ -37,9 +40,11 @@ struct kerf_lane {
     uint64_t key;
     uint64_t launches;
     /* Read by launching threads, written under the gate's lock. */
-    int pass; /* 1: launches may go straight through */
+    uint64_t depth; /* launches go straight through while less than this is in flight; 0: the slow path */
     uint64_t completed;
     uint64_t marked; /* `submitted` up to the last marker */
+    uint64_t marked_launches;
+    uint64_t due;    /* `submitted` at which the next marker is due */
     CUstream stream;
     uint64_t thread; /* of a per-thread default stream, else 0 */
     struct kerf_gate *gate;
@@ -48,32 +53,38 @@ struct kerf_lane {
     unsigned head, tail;
     double cursor; /* end of the last measured work */
     bool cursor_known;
+    double owed;   /* charged with the next marker */
+    bool late_marker; /* the last marker is the pacer's */
     bool closed;        /* the stream is gone; the record goes when its markers are done */
     uint64_t seen;      /* `submitted` at the pacer's last look */
     uint64_t folded;    /* launches already in the ledger */
 } __attribute__((aligned(64)));
 
-enum kerf_hold {
-    KERF_HOLD_NONE = 0,  /* someone else may have the turn */
-    KERF_HOLD_TURN = 1,  /* ours: launches pass, budget permitting */
-    KERF_HOLD_DRAIN = 2, /* ours, but to be passed on once the GPU is through with our work */
-    KERF_HOLD_REST = 3,  /* ours while nobody else wants it */
-};
-
 /* One card with a compute limit. */
 struct kerf_gate {
     pthread_mutex_t lock;
     int card;
-    int hold;  /* enum kerf_hold */
-    int broke; /* 1: the cap's budget is used up */
-    int waiting;   /* threads held back */
-    uint32_t bell; /* futex of those threads */
+    uint64_t depth;  /* as decided: how far launches may run ahead of the GPU */
+    uint64_t quota;  /* launches that may pass although it is 0 */
+    bool lone;       /* no other container was here lately */
+    bool held;       /* 0 because of another container, or of the cap */
+    enum kerf_why why;
+    uint64_t gone_launches; /* of streams that are gone */
+    bool in_gang;    /* this container spans cards with arbiters */
+    int waiting;     /* threads held back */
+    uint32_t bell;   /* futex of those threads */
     struct kerf_seat seat;
-    uint64_t busy_ns;
-    uint64_t idle_since; /* 0 = at work */
-    uint64_t turn_since;
-    uint32_t trim;
-    uint64_t trim_at;
+    uint64_t settled_at, active_at, hungry_until;
+    uint64_t gang_in_at;   /* when the gang slot last admitted us */
+    uint64_t gang_base;    /* launches up to a moment when the whole gang was drained */
+    bool gang_counted;     /* there was such a moment */
+    uint64_t launch_ns;    /* what one launch costs, typically */
+    uint64_t busy_ns;      /* GPU time charged, not yet scaled */
+    uint64_t untimed_ns;   /* of that, by figures that are upper bounds */
+    uint32_t scale;        /* permille: the slow correction by NVML */
+    uint64_t scale_at, scale_busy; /* when it was last looked at, and the container's charged time then */
+    int syncs;             /* threads inside synchronise calls */
+    uint64_t synced_at, step_ns;
     struct kerf_lane *lanes[KERF_STREAMS];
     int lane_count;
     struct kerf_space spaces[KERF_SPACES];
@@ -81,6 +92,8 @@ struct kerf_gate {
 
 struct kerf_pace {
     struct kerf_gate gates[KERF_CARDS_MAX];
+    struct kerf_gang gang;             /* all gates with an arbiter, if there are several */
+    int gang_card[KERF_CARDS_MAX];
     uint32_t generation; /* moves when cached lanes may be stale */
     uint32_t kick;       /* futex: the pacer sleeps on it while there is nothing to do */
     int asleep;
@@ -105,7 +118,7 @@ static inline struct kerf_gate *kerf_gate_from(int card)
 #define KERF_KEY_MIXED 1u
 
 uint64_t kerf_cost_of(uint64_t key);
-void kerf_cost_learn(uint64_t key, uint64_t ns);
+void kerf_cost_learn(uint64_t key, uint64_t ns, bool trusted);
 void kerf_cost_forget_all(void);
 
 /* marker.c; all under the gate's lock */
@@ -120,7 +133,8 @@ uint64_t kerf_gate_in_flight(const struct kerf_gate *gate);
 void kerf_pacer_run(void);   /* the pacer thread's life after it has the slot */
 void kerf_pacer_leave(void); /* atexit: no driver calls from here on */
 /* under the gate's lock */
-void kerf_gate_settle(struct kerf_gate *gate, uint64_t now); /* take, keep or pass the turn; open or close the lanes */
+void kerf_gate_settle(struct kerf_gate *gate, uint64_t now); /* decides how far launches may go now */
+uint64_t kerf_gate_launches(const struct kerf_gate *gate);
 void kerf_pacer_kick(void);
 
 #endif

@@ -1,11 +1,13 @@
 /*
- * GPU time, measured: timing events put behind every half millisecond of estimated work, and in front
- * of work that starts on an idle stream. What was busy on several streams at once counts once.
+ * GPU time: timing events behind every half millisecond of learned work, and in front of work that
+ * starts on an idle stream. They say when work is over and teach what launches cost; what is charged is
+ * the learned cost. What was busy on several streams at once counts once.
  */
 #include <string.h>
 
 #include "cuda/gate.h"
 
+#define TRUSTED_NS 20000.0 /* the host launches faster than this */
 #define REBASE_NS 2e9 /* cuEventElapsedTime answers in float milliseconds: keep the spans short */
 
 struct kerf_space *kerf_space_of(struct kerf_gate *gate, CUcontext ctx)
@@ -53,13 +55,28 @@ static void give_event(struct kerf_space *space, CUevent event)
         kerf_real.cuEventDestroy_v2(event);
 }
 
+/*
+ * The next marker is due half a millisecond of work later, or behind the very next launch when the
+ * stretch that ends here was a mixed one: then a single launch is sampled.
+ */
+static void set_marked(struct kerf_lane *lane, uint64_t submitted)
+{
+    uint64_t gap = (submitted - lane->completed) / (KERF_RING / 2); /* the ring must reach to the end of a long queue */
+    bool sample = gap < KERF_MARK_NS && submitted - lane->marked >= KERF_MARK_NS;
+    gap = sample ? 1 : gap > KERF_MARK_NS ? gap : KERF_MARK_NS;
+    __atomic_store_n(&lane->marked, submitted, __ATOMIC_RELAXED);
+    __atomic_store_n(&lane->due, submitted + gap, __ATOMIC_RELAXED);
+}
+
 /* Work that cannot be marked counts as its estimate, at once. */
 static void complete_unmarked(struct kerf_lane *lane, uint64_t submitted)
 {
     uint64_t estimate = submitted - lane->marked;
-    __atomic_store_n(&lane->marked, submitted, __ATOMIC_RELAXED);
+    set_marked(lane, submitted);
     __atomic_store_n(&lane->completed, lane->completed + estimate, __ATOMIC_RELAXED);
     lane->gate->busy_ns += estimate;
+    lane->gate->untimed_ns += estimate;
+    lane->marked_launches = __atomic_load_n(&lane->launches, __ATOMIC_RELAXED);
     lane->cursor_known = false;
 }
 
@@ -95,15 +112,24 @@ void kerf_marker_place(struct kerf_lane *lane, bool start, bool by_pacer)
             complete_unmarked(lane, submitted);
         return;
     }
+    bool follows = lane->tail != lane->head;
+    CUevent before = follows ? lane->ring[(lane->tail - 1) % KERF_RING].event : NULL;
     struct kerf_marker *marker = &lane->ring[lane->tail++ % KERF_RING];
     *marker = (struct kerf_marker){ .event = event, .start = start };
-    if (start)
+    if (start) {
+        lane->late_marker = false;
+        __atomic_store_n(&lane->due, lane->marked + KERF_MARK_NS, __ATOMIC_RELAXED);
         return;
+    }
+    uint64_t launches = __atomic_load_n(&lane->launches, __ATOMIC_RELAXED);
     marker->estimate_ns = submitted - lane->marked;
+    marker->launches = launches - lane->marked_launches;
+    lane->marked_launches = launches;
     marker->key = __atomic_exchange_n(&lane->key, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&lane->marked, submitted, __ATOMIC_RELAXED);
-    /* If the GPU is through with it already, it may have been for a while. */
-    marker->loose = by_pacer && kerf_real.cuEventQuery(event) == CUDA_SUCCESS;
+    marker->clean = !by_pacer && !lane->late_marker; /* the pacer's may fall between a launch's record and the launch */
+    lane->late_marker = by_pacer;
+    marker->queued = follows && !by_pacer && kerf_real.cuEventQuery(before) == CUDA_ERROR_NOT_READY;
+    set_marked(lane, submitted);
 }
 
 /*
@@ -146,38 +172,45 @@ static void retire(struct kerf_space *space, CUevent event, double ns)
     space->base_ns = ns;
 }
 
-static double count_busy(struct kerf_space *space, double from, double to)
+/*
+ * `used` of the `measured` time up to `now`, but no more than passed on this context's time line since
+ * what was counted before: work of several streams that ran at once counts once.
+ */
+static double count_busy(struct kerf_space *space, double used, double measured, double now)
 {
-    if (from < space->busy_until)
-        from = space->busy_until;
-    if (to <= from)
-        return 0;
-    space->busy_until = to;
-    return to - from;
+    space->room += now > space->counted_to ? now - space->counted_to : 0;
+    space->counted_to = now > space->counted_to ? now : space->counted_to;
+    space->room = space->room < measured ? space->room : measured;
+    double counted = used < space->room ? used : space->room;
+    space->room -= counted;
+    return counted;
 }
 
 /*
- * Learns what one launch costs from a stretch of equal ones: its estimate was off by counted / estimated.
- * What other streams did meanwhile is not counted twice, so the estimates of all add up to the clock.
+ * Learns what one launch costs from a stretch of equal ones. Where the GPU waited for the host the
+ * stretch took longer than its work, so short launches are trusted only when they were queued.
  */
-static void learn(const struct kerf_marker *marker, double counted)
+static void learn(const struct kerf_marker *marker, double measured)
 {
-    if (marker->key <= KERF_KEY_MIXED || marker->loose || !marker->estimate_ns || counted <= 0)
+    if (marker->key <= KERF_KEY_MIXED || !marker->clean || !marker->launches || measured <= 0)
         return;
-    uint64_t known = kerf_cost_of(marker->key);
-    double each = (double)(known ? known : KERF_GUESS_NS) * counted / (double)marker->estimate_ns;
-    kerf_cost_learn(marker->key, (uint64_t)each);
+    double each = measured / (double)marker->launches;
+    kerf_cost_learn(marker->key, (uint64_t)each, marker->queued || each >= TRUSTED_NS);
 }
 
+/* Charges the learned solo duration, never more than the time it took, and overlapping streams once. */
 static void complete(struct kerf_lane *lane, const struct kerf_marker *marker, double now_ns)
 {
-    double measured = now_ns - lane->cursor;
-    bool trusted = lane->cursor_known && !(marker->loose && measured > (double)marker->estimate_ns);
-    double from = trusted ? lane->cursor : now_ns - (double)marker->estimate_ns;
-    double counted = count_busy(lane->space, from, now_ns);
+    double used = (double)marker->estimate_ns, measured = lane->cursor_known ? now_ns - lane->cursor : used;
+    if (lane->cursor_known)
+        learn(marker, measured);
+    /* The pacer's marker may come before a launch that it counts: what does not fit now is counted with what follows. */
+    used += lane->owed;
+    double counted = count_busy(lane->space, used, measured, now_ns);
+    lane->owed = marker->clean ? 0 : used - counted;
     lane->gate->busy_ns += (uint64_t)counted;
-    if (trusted)
-        learn(marker, counted);
+    bool timed = marker->queued || (marker->key > KERF_KEY_MIXED && (double)kerf_cost_of(marker->key) >= TRUSTED_NS);
+    lane->gate->untimed_ns += timed ? 0 : (uint64_t)counted;
     __atomic_store_n(&lane->completed, lane->completed + marker->estimate_ns, __ATOMIC_RELAXED);
 }
 
@@ -203,7 +236,7 @@ static void poll_lane(struct kerf_lane *lane)
         retire(lane->space, marker->event, ns);
     }
     if (kerf_lane_idle(lane)) {
-        __atomic_store_n(&lane->pass, 0, __ATOMIC_RELEASE); /* the next launch puts a marker in front */
+        __atomic_store_n(&lane->depth, 0, __ATOMIC_RELEASE); /* the next launch puts a marker in front */
         lane->cursor_known = false;
     }
 }
@@ -213,6 +246,7 @@ static void drop_closed(struct kerf_gate *gate, int i)
     struct kerf_lane *lane = gate->lanes[i];
     if (!lane->closed || !kerf_lane_idle(lane))
         return;
+    gate->gone_launches += __atomic_load_n(&lane->launches, __ATOMIC_RELAXED);
     /* Kept, not freed: another thread may still be looking at it. */
     gate->lanes[i] = gate->lanes[--gate->lane_count];
 }
@@ -244,10 +278,10 @@ void kerf_marker_poll(struct kerf_gate *gate)
     }
     if (relaxed)
         kerf_relaxed_end(&saved);
-    uint64_t busy = gate->busy_ns - before;
+    uint64_t busy = (gate->busy_ns - before) * gate->scale / 1000;
     if (!busy)
         return;
-    kerf_turn_spend(&gate->seat, busy);
+    kerf_seat_charge(&gate->seat, busy, kerf_now_ns());
     __atomic_add_fetch(&kerf.ledger->cards[gate->card].busy_ns, busy, __ATOMIC_RELAXED);
     __atomic_add_fetch(&kerf.ledger->slots[kerf.slot].busy_ns, busy, __ATOMIC_RELAXED);
 }

@@ -1,7 +1,7 @@
 /*
- * The pacer: one thread per process. It looks at the markers, asks for the turn, keeps it, passes it
- * on, opens and closes the lanes; now and then it looks after the ledger. It sleeps while the process
- * launches nothing.
+ * The pacer: one thread per process. It looks at the markers, publishes what this process has in flight,
+ * decides how far launches may run ahead, and wakes threads at the gate; a second thread looks after the
+ * ledger. Both sleep while the process launches nothing.
  */
 #include <sys/prctl.h>
 #include <time.h>
@@ -9,22 +9,23 @@
 #include "cuda/gate.h"
 
 #define TICK_NS 100000u       /* between looks while the GPU works for us */
-#define DRAIN_TICK_NS 30000u  /* while we are about to pass the turn */
+#define HELD_TICK_NS 40000u   /* while threads wait at the gate */
 #define IDLE_TICK_NS 500000u  /* while it does not, but did a moment ago */
-#define IDLE_PASS_NS 300000u  /* nothing to run for so long: others may have the turn */
-#define IDLE_REST_NS 20000000u /* for so long: sleep */
-#define BUDGET_LEAST_NS 300000 /* a cap's budget opens the lanes again from here on */
+#define IDLE_REST_NS 3000000u /* for so long: sleep */
+#define HUNGRY_FOR_NS 2000000u /* a process stays hungry for so long after it was seen to be */
+#define GANG_DEPTH_NS 1000000u /* of work in flight when containers that span cards take turns: it drains at each end */
+#define GANG_ALONE_NS 8000000u /* the same before another one comes */
+#define GANG_REST_NS 2000000u
 #define CHORES_NS 1000000000ull
 #define BRISK_CHORES_NS 100000000ull
 #define LEAVE_TRIES 1000 /* x 100 us */
 #define FRESH_NS 3000000000ull
 
-static void set_passes(struct kerf_gate *gate)
+static void set_depths(struct kerf_gate *gate)
 {
-    bool open = gate->hold == KERF_HOLD_TURN && !gate->broke;
     for (int i = 0; i < gate->lane_count; i++) {
         struct kerf_lane *lane = gate->lanes[i];
-        __atomic_store_n(&lane->pass, open && !kerf_lane_idle(lane), __ATOMIC_RELEASE);
+        __atomic_store_n(&lane->depth, kerf_lane_idle(lane) ? 0 : gate->depth, __ATOMIC_RELEASE);
     }
 }
 
@@ -41,68 +42,83 @@ static uint32_t cap_of(const struct kerf_gate *gate)
     return capped ? kerf.ledger->cards[gate->card].cores : 0;
 }
 
-static void settle_budget(struct kerf_gate *gate, uint64_t in_flight, uint64_t now)
+uint64_t kerf_gate_launches(const struct kerf_gate *gate)
 {
-    uint32_t cap = cap_of(gate);
-    if (!cap || cap >= 100) {
-        gate->broke = 0;
-        return;
-    }
-    int64_t left = kerf_turn_budget(&gate->seat, cap, gate->trim, in_flight, now);
-    if (gate->broke)
-        gate->broke = left < BUDGET_LEAST_NS;
-    else
-        gate->broke = left <= 0;
+    uint64_t sum = 0;
+    for (int i = 0; i < gate->lane_count; i++)
+        sum += __atomic_load_n(&gate->lanes[i]->launches, __ATOMIC_RELAXED);
+    return sum + gate->gone_launches;
 }
 
-static void settle_none(struct kerf_gate *gate, uint64_t now)
+/* Hungry: it would use more of the card than it may. The cap's own waiting does not count. */
+static bool is_hungry(struct kerf_gate *gate, uint64_t in_flight, bool capped_out, uint64_t now)
 {
-    bool want = gate->waiting > 0 && !gate->broke;
-    kerf_turn_join(&gate->seat, (unsigned)gate->card, now);
-    kerf_turn_beat(&gate->seat, want, now);
-    if (!want)
-        kerf_turn_decline(&gate->seat, now);
-    if (!want || !kerf_turn_take(&gate->seat, now))
-        return;
-    gate->hold = KERF_HOLD_TURN;
-    gate->idle_since = 0;
+    if ((gate->waiting && !capped_out) || in_flight >= KERF_HUNGRY_NS)
+        gate->hungry_until = now + HUNGRY_FOR_NS;
+    return now < gate->hungry_until;
 }
 
-static void settle_turn(struct kerf_gate *gate, uint64_t in_flight, uint64_t now)
+/* Applies the turns of containers that span cards to what this card alone would allow. */
+static void settle_gang(struct kerf_gate *gate, struct kerf_pulse *pulse, uint64_t now)
 {
-    bool working = in_flight || (gate->waiting && !gate->broke);
-    gate->idle_since = working ? 0 : gate->idle_since ? gate->idle_since : now;
-    bool idle = gate->idle_since && now - gate->idle_since >= IDLE_PASS_NS;
-    kerf_turn_beat(&gate->seat, true, now);
-    if (!kerf_turn_is_ours(&gate->seat)) {
-        gate->hold = KERF_HOLD_NONE; /* we were silent for too long */
+    struct kerf_rank rank = {
+        .wants = pulse->want & KERF_WANT_CARD, .counted = gate->gang_counted, .launches = pulse->launches, .in_flight_ns = pulse->in_flight_ns, .last_in = gate->gang_in_at,
+    };
+    switch (kerf_gang_admit(&kerf_pace.gang, &rank, now)) {
+    case KERF_GANG_ALONE:
+        gate->gang_counted = false;
+        gate->gang_in_at = now;
+        gate->depth = kerf_within(gate->depth, 0, GANG_ALONE_NS);
         return;
-    }
-    kerf_turn_charge(&gate->seat, now);
-    if (gate->hold == KERF_HOLD_TURN && kerf_turn_must_yield(&gate->seat, gate->broke, idle, now))
-        gate->hold = KERF_HOLD_DRAIN;
-    if (gate->hold == KERF_HOLD_DRAIN && !in_flight) {
-        kerf_turn_beat(&gate->seat, false, now);
-        kerf_turn_pass(&gate->seat, now);
-        gate->hold = KERF_HOLD_NONE;
-    } else if (gate->hold == KERF_HOLD_TURN && gate->idle_since && now - gate->idle_since >= IDLE_REST_NS) {
-        kerf_turn_beat(&gate->seat, false, now);
-        kerf_turn_rest(&gate->seat, now);
-        gate->hold = KERF_HOLD_REST;
+    case KERF_GANG_IN:
+        gate->gang_in_at = now;
+        gate->depth = kerf_within(gate->depth, 0, GANG_DEPTH_NS);
+        return;
+    case KERF_GANG_CATCH_UP:
+        gate->depth = 0;
+        gate->quota = rank.lag;
+        return;
+    case KERF_GANG_OUT:
+        gate->depth = 0;
+        pulse->want = (pulse->want & ~(uint32_t)KERF_WANT_MORE) | (rank.wants ? KERF_WANT_SLOT : 0);
+        /* Well after the turn: both ranks see the same, and neither launches. */
+        if (gate->gang_in_at + GANG_REST_NS < now && kerf_gang_drained(&kerf_pace.gang, now)) {
+            gate->gang_base = kerf_gate_launches(gate);
+            gate->gang_counted = true;
+            pulse->launches = 0;
+        }
+        kerf_seat_publish(&gate->seat, pulse, now);
     }
 }
 
 void kerf_gate_settle(struct kerf_gate *gate, uint64_t now)
 {
+    struct kerf_peer peers[KERF_NODE_TENANTS];
     uint64_t in_flight = kerf_gate_in_flight(gate);
-    settle_budget(gate, in_flight, now);
-    if (gate->hold == KERF_HOLD_REST && gate->waiting)
-        gate->hold = KERF_HOLD_NONE;
-    if (gate->hold == KERF_HOLD_TURN || gate->hold == KERF_HOLD_DRAIN)
-        settle_turn(gate, in_flight, now);
-    if (gate->hold == KERF_HOLD_NONE)
-        settle_none(gate, now);
-    set_passes(gate);
+    uint32_t cap = cap_of(gate);
+    gate->active_at = in_flight || gate->waiting ? now : gate->active_at;
+    bool hungry = is_hungry(gate, in_flight, gate->why == KERF_WHY_CAP, now);
+    struct kerf_pulse pulse = {
+        .want = (in_flight || gate->waiting ? KERF_WANT_CARD : 0) | (hungry ? KERF_WANT_MORE : 0) | (gate->in_gang ? KERF_WANT_GANG : 0),
+        .in_flight_ns = in_flight,
+        .launches = gate->gang_counted ? kerf_gate_launches(gate) - gate->gang_base : 0,
+    };
+    kerf_seat_join(&gate->seat, (unsigned)gate->card, now);
+    kerf_seat_publish(&gate->seat, &pulse, now);
+    struct kerf_self self = {
+        .now = now, .weight = 1, .gang = gate->in_gang, .hungry = hungry, .held = gate->held, .in_flight_ns = in_flight, .launch_ns = gate->launch_ns,
+    };
+    int others = kerf_seat_look(&gate->seat, cap < 100 ? cap : 0, &self, peers);
+    struct kerf_verdict verdict = kerf_decide_gate(&self, peers, others);
+    gate->depth = kerf_within(verdict.depth_ns, 0, KERF_LONE_NS);
+    gate->lone = !others;
+    gate->quota = 0;
+    gate->held = verdict.depth_ns == 0;
+    gate->why = verdict.why;
+    gate->settled_at = now;
+    if (gate->in_gang)
+        settle_gang(gate, &pulse, now);
+    set_depths(gate);
 }
 
 /* Work behind the last marker that nobody adds to, or may: mark its end, so that it is seen to end. */
@@ -111,7 +127,7 @@ static void mark_tails(struct kerf_gate *gate)
     for (int i = 0; i < gate->lane_count; i++) {
         struct kerf_lane *lane = gate->lanes[i];
         uint64_t submitted = __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED);
-        bool stale = (submitted == lane->seen || gate->hold == KERF_HOLD_DRAIN) && submitted != lane->marked && !lane->closed;
+        bool stale = submitted == lane->seen && submitted != lane->marked && !lane->closed;
         lane->seen = submitted;
         CUcontext popped;
         if (!stale || kerf_real.cuCtxPushCurrent_v2(lane->space->ctx) != CUDA_SUCCESS)
@@ -130,64 +146,26 @@ static void fold_launches(struct kerf_gate *gate)
     }
 }
 
-/* The outer loop: the agent's measurement of our true share corrects what our own events cannot see. */
-static void trim(struct kerf_gate *gate, uint64_t now)
-{
-    const struct kerf_card *record = &kerf.ledger->cards[gate->card];
-    uint64_t at = __atomic_load_n(&record->measured_at_ns, __ATOMIC_ACQUIRE);
-    uint32_t measured = __atomic_load_n(&record->measured_permille, __ATOMIC_ACQUIRE);
-    if (!at || at == gate->trim_at || at + FRESH_NS < now || !cap_of(gate))
-        return;
-    gate->trim_at = at;
-    bool wanted_more = gate->broke || gate->waiting;
-    if (!wanted_more && measured <= record->cores * 10)
-        return; /* below its share because it asked for no more */
-    kerf_turn_retrim(&gate->seat, record->cores, gate->trim, now);
-    gate->trim = kerf_decide_trim(gate->trim, record->cores * 10, measured);
-}
-
 /* One look at one gate. Returns how long until the next, 0 = nothing to look after. */
 static uint64_t tick(struct kerf_gate *gate)
 {
     pthread_mutex_lock(&gate->lock);
-    uint64_t completed = 0, after = 0;
+    uint64_t completed = 0, after = 0, depth = gate->depth, now = kerf_now_ns();
     for (int i = 0; i < gate->lane_count; i++)
         completed += gate->lanes[i]->completed;
     kerf_marker_poll(gate);
     mark_tails(gate);
-    int hold = gate->hold, broke = gate->broke;
-    uint64_t now = kerf_now_ns();
-    trim(gate, now);
     kerf_gate_settle(gate, now);
     for (int i = 0; i < gate->lane_count; i++)
         after += gate->lanes[i]->completed;
-    if (after != completed || hold != gate->hold || broke != gate->broke)
+    if (after != completed || depth != gate->depth)
         wake_waiting(gate);
     fold_launches(gate);
-    uint64_t in_flight = kerf_gate_in_flight(gate), next = TICK_NS;
-    if (gate->hold == KERF_HOLD_DRAIN)
-        next = DRAIN_TICK_NS;
-    else if (!in_flight && !gate->waiting)
-        next = gate->hold == KERF_HOLD_TURN ? IDLE_TICK_NS : 0;
+    uint64_t next = gate->waiting ? HELD_TICK_NS : TICK_NS;
+    if (!kerf_gate_in_flight(gate) && !gate->waiting)
+        next = gate->active_at + IDLE_REST_NS > now ? IDLE_TICK_NS : 0;
     pthread_mutex_unlock(&gate->lock);
     return next;
-}
-
-/* Waits for our turn on the arbiter's bell where that is all there is to wait for. */
-static bool await_turn(int gates, uint64_t next)
-{
-    if (gates != 1)
-        return false;
-    KERF_EACH_GATE(gate) {
-        pthread_mutex_lock(&gate->lock);
-        bool only_the_turn = gate->hold == KERF_HOLD_NONE && !gate->broke && gate->waiting && gate->seat.member >= 0;
-        pthread_mutex_unlock(&gate->lock);
-        if (!only_the_turn)
-            continue;
-        kerf_turn_await(&gate->seat, 10 * next);
-        return true;
-    }
-    return false;
 }
 
 void kerf_pacer_kick(void)
@@ -204,7 +182,7 @@ static bool anything_to_do(void)
     KERF_EACH_GATE(gate) {
         /* Under the lock: a thread that changes the gate after this look sees us asleep, and kicks. */
         pthread_mutex_lock(&gate->lock);
-        any = any || gate->waiting || gate->hold == KERF_HOLD_TURN || gate->hold == KERF_HOLD_DRAIN;
+        any = any || gate->waiting || kerf_gate_in_flight(gate);
         pthread_mutex_unlock(&gate->lock);
     }
     return any;
@@ -219,8 +197,55 @@ static void sleep_until_kicked(uint64_t timeout_ns)
     __atomic_store_n(&kerf_pace.asleep, 0, __ATOMIC_SEQ_CST);
 }
 
+/*
+ * The slow correction: NVML says what part of the card's time the container had. The agent's figure,
+ * written into the ledger, goes before our own question. NVML may take milliseconds: no lock is held.
+ * Beside a neighbour NVML's figure is of no use: a card that slices its time splits it about evenly.
+ */
+static bool measured_permille(const struct kerf_gate *gate, uint64_t since_ns, uint64_t now, uint32_t *permille)
+{
+    const struct kerf_card *record = &kerf.ledger->cards[gate->card];
+    uint64_t at = __atomic_load_n(&record->measured_at_ns, __ATOMIC_ACQUIRE);
+    unsigned percent;
+    if (at && at + FRESH_NS > now) {
+        *permille = __atomic_load_n(&record->measured_permille, __ATOMIC_ACQUIRE);
+        return true;
+    }
+    if (!kerf_own_busy(gate->card, (now - since_ns) / 1000, &percent))
+        return false;
+    *permille = percent * 10;
+    return true;
+}
+
+static void correct_scale(struct kerf_gate *gate)
+{
+    uint64_t now = kerf_now_ns(), busy = __atomic_load_n(&kerf.ledger->cards[gate->card].busy_ns, __ATOMIC_RELAXED);
+    pthread_mutex_lock(&gate->lock);
+    uint64_t span = now - gate->scale_at, untimed = gate->untimed_ns;
+    uint32_t charged = (uint32_t)((busy - gate->scale_busy) / (span / 1000 + 1)), measured = 0;
+    bool due = span >= CHORES_NS, steady = gate->scale_at && gate->lone && gate->active_at + CHORES_NS / 10 > now && charged >= 100;
+    if (due) {
+        gate->untimed_ns = 0;
+        gate->scale_at = now;
+        gate->scale_busy = busy;
+    }
+    pthread_mutex_unlock(&gate->lock);
+    if (!due || !steady)
+        return;
+    if (!measured_permille(gate, span, now, &measured)) {
+        if (untimed > span / 10)
+            kerf_count(KERF_EVENT_UNTIMED_WORK);
+        return;
+    }
+    pthread_mutex_lock(&gate->lock);
+    gate->scale = kerf_decide_scale(gate->scale, charged, measured);
+    pthread_mutex_unlock(&gate->lock);
+}
+
 static void do_chores(void)
 {
+    KERF_EACH_GATE(gate)
+        correct_scale(gate);
     kerf_overhead_refresh();
     kerf_pools_refresh(false);
     kerf_slot_sweep(kerf.ledger, kerf.slot);
@@ -257,13 +282,11 @@ static void *chores_main(void *unused)
     return NULL;
 }
 
-static uint64_t tick_all(int *gates)
+static uint64_t tick_all(void)
 {
     uint64_t soonest = 0;
-    *gates = 0;
     KERF_EACH_GATE(gate) {
         uint64_t next = tick(gate);
-        *gates += next > 0;
         soonest = next && (!soonest || next < soonest) ? next : soonest;
     }
     return soonest;
@@ -275,11 +298,10 @@ static void run_ticks(void)
     prctl(PR_SET_TIMERSLACK, 1000); /* this thread's alone: its ticks are short */
     kerf_real.cuThreadExchangeStreamCaptureMode(&relaxed);
     while (!__atomic_load_n(&kerf_pace.leaving, __ATOMIC_SEQ_CST)) {
-        int gates;
-        uint64_t next = tick_all(&gates);
+        uint64_t next = tick_all();
         if (!next)
             sleep_until_kicked(CHORES_NS);
-        else if (!await_turn(gates, next))
+        else
             nanosleep(&(struct timespec){ .tv_nsec = (long)next }, NULL);
     }
     __atomic_add_fetch(&kerf_pace.left, 1, __ATOMIC_SEQ_CST);
@@ -314,5 +336,5 @@ void kerf_pacer_leave(void)
         nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
     }
     KERF_EACH_GATE(gate)
-        kerf_turn_leave(&gate->seat, kerf_now_ns());
+        kerf_seat_leave(&gate->seat);
 }

@@ -239,6 +239,17 @@ CUresult cuStreamSynchronize(CUstream stream)
     return CUDA_SUCCESS;
 }
 
+CUresult cuStreamSynchronize_ptsz(CUstream stream)
+{
+    return cuStreamSynchronize(stream);
+}
+
+CUresult cuCtxSynchronize_v2(CUcontext ctx)
+{
+    fake_wait_all(ctx ? ctx->card : current->card);
+    return CUDA_SUCCESS;
+}
+
 CUresult cuThreadExchangeStreamCaptureMode(int *mode)
 {
     int before = capture_mode;

@@ -12,7 +12,8 @@
  * FAKE_NO_NVML_PIDS  NVML does not tell processes
  * CUDA_VISIBLE_DEVICES: indices, as the real driver reads them
  *
- * A kernel is a CUfunction whose address is its run time in nanoseconds. Kernels of one process run
+ * A kernel is a CUfunction whose address is its run time in nanoseconds. With FAKE_PEERS(group, ns) it is one
+ * rank's half of a collective: it holds the card until the other rank's half has started too. Kernels of one process run
  * one after the other; processes take turns on a card by slices of 2 ms, as real cards do.
  */
 #ifndef KERF_FAKE_H
@@ -38,8 +39,18 @@ struct fake_process {
     uint64_t used[FAKE_CARDS];
 };
 
+#define FAKE_GROUPS 8
+#define FAKE_PEERS(group, ns) ((uint64_t)(ns) | (uint64_t)(group) << 40) /* group: 1 to FAKE_GROUPS - 1 */
+
+/* Two ranks whose collectives wait for each other. */
+struct fake_group {
+    int ranks;
+    uint64_t reached[2]; /* collectives that each rank has started */
+};
+
 struct fake_item {
     uint64_t left_ns;
+    uint64_t number; /* of its rank's collectives; 0 = it waits for nothing */
     uint64_t done_at; /* nanoseconds, CLOCK_MONOTONIC */
 };
 
@@ -48,6 +59,8 @@ struct fake_queue {
     int pid, card;
     uint64_t space; /* as above */
     uint64_t done, sent;
+    int group, rank;      /* 0 = no collective yet */
+    uint64_t collectives; /* sent */
     uint64_t busy_ns;
     uint64_t window[FAKE_WINDOWS]; /* busy per tenth of a second, newest at (now / 100 ms) % 10 */
     uint64_t window_at;
@@ -68,6 +81,8 @@ struct fake_world {
     struct fake_card card[FAKE_CARDS];
     struct fake_process processes[FAKE_PROCESSES];
     struct fake_queue queues[FAKE_QUEUES];
+    struct fake_group groups[FAKE_GROUPS];
+    uint32_t peers; /* 1 once a kernel waits for a peer: all cards then advance together */
 };
 
 extern struct fake_world *fake_world;

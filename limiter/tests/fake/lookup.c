@@ -22,7 +22,6 @@ static const struct variant variants[] = {
     { "cuCtxSetCurrent", 4000, 1, (void *)cuCtxSetCurrent },
     { "cuCtxGetCurrent", 4000, 1, (void *)cuCtxGetCurrent },
     { "cuCtxGetDevice", 2000, 1, (void *)cuCtxGetDevice },
-    { "cuCtxSynchronize", 2000, 1, (void *)cuCtxSynchronize },
     { "cuDeviceGet", 2000, 1, (void *)cuDeviceGet },
     { "cuDeviceGetCount", 2000, 1, (void *)cuDeviceGetCount },
     { "cuDeviceGetUuid", 11040, 1, (void *)cuDeviceGetUuid_v2 },

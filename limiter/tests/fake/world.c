@@ -299,7 +299,18 @@ static void note_busy(struct fake_queue *queue, uint64_t from, uint64_t ns)
     }
 }
 
-void fake_advance(int card, uint64_t now)
+/* Whether the item that runs is a collective whose other rank has not come yet: it spins. */
+static bool waits_for_peer(struct fake_queue *queue, const struct fake_item *item)
+{
+    if (!item->number)
+        return false;
+    struct fake_group *group = &fake_world->groups[queue->group];
+    if (group->reached[queue->rank] < item->number)
+        group->reached[queue->rank] = item->number;
+    return group->reached[!queue->rank] < item->number;
+}
+
+static void advance_one(int card, uint64_t now)
 {
     struct fake_card *c = &fake_world->card[card];
     while (c->now_ns < now) {
@@ -316,14 +327,38 @@ void fake_advance(int card, uint64_t now)
         uint64_t step = now - c->now_ns;
         step = step < c->slice_left ? step : c->slice_left;
         step = step < item->left_ns ? step : item->left_ns;
-        note_busy(queue, c->now_ns, step);
-        item->left_ns -= step;
+        bool spins = waits_for_peer(queue, item);
+        if (spins)
+            step = c->slice_left < now - c->now_ns ? c->slice_left : now - c->now_ns;
+        else
+            item->left_ns -= step;
         c->slice_left -= step;
+        note_busy(queue, c->now_ns, step);
         c->now_ns += step;
-        if (!item->left_ns) {
+        if (!spins && !item->left_ns) {
             item->done_at = c->now_ns;
             queue->done++;
         }
+    }
+}
+
+#define TOGETHER_NS 20000u
+
+void fake_advance(int card, uint64_t now)
+{
+    if (!fake_world->peers) {
+        advance_one(card, now);
+        return;
+    }
+    for (uint64_t at = now;; at = now) {
+        for (uint32_t i = 0; i < fake_world->cards; i++)
+            at = fake_world->card[i].now_ns < at ? fake_world->card[i].now_ns : at;
+        if (at >= now)
+            return;
+        at = at + TOGETHER_NS < now ? at + TOGETHER_NS : now;
+        for (uint32_t i = 0; i < fake_world->cards; i++)
+            if (fake_world->card[i].now_ns < at)
+                advance_one((int)i, at);
     }
 }
 
@@ -349,6 +384,19 @@ static struct fake_queue *own_queue(int card)
     abort();
 }
 
+/* The number of this collective among its rank's; 0 when the kernel is none. */
+static uint64_t join_group(struct fake_queue *queue, int group)
+{
+    if (!group)
+        return 0;
+    if (!queue->group) {
+        fake_world->peers = 1;
+        queue->group = group;
+        queue->rank = fake_world->groups[group].ranks++ % 2;
+    }
+    return ++queue->collectives;
+}
+
 uint64_t fake_submit(int card, uint64_t duration_ns)
 {
     for (;; usleep(20)) {
@@ -356,7 +404,7 @@ uint64_t fake_submit(int card, uint64_t duration_ns)
         fake_advance(card, fake_now());
         struct fake_queue *queue = own_queue(card);
         if (queue->sent - queue->done < 1024) { /* a real driver's queue is as long, and blocks as well */
-            queue->ring[queue->sent % FAKE_RING] = (struct fake_item){ .left_ns = duration_ns };
+            queue->ring[queue->sent % FAKE_RING] = (struct fake_item){ .left_ns = duration_ns & ((1ull << 40) - 1), .number = join_group(queue, (int)(duration_ns >> 40)) };
             uint64_t number = queue->sent++;
             if (!duration_ns && queue->done == number) {
                 queue->ring[number % FAKE_RING].done_at = fake_world->card[card].now_ns;

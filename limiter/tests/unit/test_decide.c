@@ -1,100 +1,202 @@
-/* The decisions, by themselves and as a controller against a simulated clock. */
-#include <stdlib.h>
-
-#include "check.h"
+/* The decisions, by themselves. tests/unit/test_shares.c plays them against a simulated card. */
 #include "arbiter/decide.h"
+#include "check.h"
 
-#define MS 1000000u
-#define ROUND (30u * MS)
+#define MS 1000000ll
+#define NOW (1000ull * 1000000)
 
-static void picks_the_least_served(void)
+/* A container with half of the card and a bit of everything; tests change what they are about. */
+static struct kerf_self a_self(void)
 {
-    struct kerf_candidate some[] = { { 3, 0, 50 }, { 1, 0, 20 }, { 2, 0, 20 }, { 0, 1, 0 } };
-    CHECK(kerf_decide_next(some, 0) == -1);
-    CHECK(kerf_decide_next(some, 1) == 0);
-    CHECK(kerf_decide_next(some, 4) == 1); /* lowest vtime among the high priority, then lowest index */
-    CHECK(kerf_decide_next(some + 3, 1) == 0);
+    return (struct kerf_self){ .now = NOW, .weight = 50, .vtime = 1000 * MS, .launch_ns = 100000, .balance_ns = 0 };
 }
 
-static void turns_are_parts_of_a_round(void)
+static struct kerf_peer a_peer(void)
 {
-    CHECK(kerf_decide_quantum(ROUND, 30, 100) == 9 * MS);
-    CHECK(kerf_decide_quantum(ROUND, 70, 100) == 21 * MS);
-    CHECK(kerf_decide_quantum(ROUND, 1, 100) == 2 * MS); /* never shorter */
-    CHECK(kerf_decide_quantum(ROUND, 5, 0) >= 2 * MS);
+    return (struct kerf_peer){ .weight = 50, .vtime = 1000 * MS, .moved_ns = NOW - MS, .active_ns = NOW };
 }
 
-static struct kerf_turn a_turn(uint64_t held, uint64_t vtime)
+static struct kerf_verdict decide(struct kerf_self self, struct kerf_peer peer)
 {
-    return (struct kerf_turn){ .held_ns = held, .quantum_ns = 15 * MS, .round_ns = ROUND, .vtime = vtime, .total_weight = 100 };
+    return kerf_decide_gate(&self, &peer, 1);
 }
 
-static void yields_when_it_is_time(void)
+static void alone_nothing_waits(void)
 {
-    struct kerf_candidate equal = { 1, 0, 1000 * MS }, behind = { 1, 0, 0 }, ahead = { 1, 0, 3000ull * MS }, high = { 1, 0, 5000ull * MS };
-    struct kerf_turn turn = a_turn(16 * MS, 1001 * MS);
-    CHECK(kerf_decide_yield(&turn, &equal));
-    CHECK(!kerf_decide_yield(&turn, &ahead)); /* the other has had more than its part */
-    turn = a_turn(5 * MS, 1001 * MS);
-    CHECK(!kerf_decide_yield(&turn, &equal)); /* too early */
-    CHECK(kerf_decide_yield(&turn, &behind)); /* but not for one who is a round behind */
-    turn = a_turn(1 * MS, 1001 * MS);
-    CHECK(!kerf_decide_yield(&turn, &behind)); /* and not at once */
-    turn.idle = true;
-    CHECK(kerf_decide_yield(&turn, &ahead));
-    turn.idle = false;
-    turn.out_of_budget = true;
-    CHECK(kerf_decide_yield(&turn, &ahead));
-    turn = a_turn(0, 0);
-    turn.priority = 1;
-    CHECK(kerf_decide_yield(&turn, &high)); /* high priority waits for nobody */
-    turn.priority = 0;
-    high.priority = 1;
-    turn = a_turn(100 * MS, 9000ull * MS);
-    CHECK(!kerf_decide_yield(&turn, &high)); /* and low priority for everybody */
+    struct kerf_self self = a_self();
+    self.balance_ns = -100 * MS;
+    CHECK(kerf_decide_gate(&self, NULL, 0).depth_ns == KERF_NO_BOUND);
 }
 
-static void budget_is_share_of_time(void)
+static void a_cap_is_its_account(void)
 {
-    CHECK(kerf_decide_budget(30, 1000, 100 * MS, 0) == 30 * (int64_t)MS);
-    CHECK(kerf_decide_budget(30, 1000, 100 * MS, 50 * MS) == -20 * (int64_t)MS);
-    CHECK(kerf_decide_budget(30, 1500, 100 * MS, 0) == 45 * (int64_t)MS);
-    /* The elapsed time that is remembered leaves a burst of 4 ms, whatever was spent before. */
-    for (uint64_t spent = 0; spent < 10000ull * MS; spent += 777 * MS) {
-        int64_t left = kerf_decide_budget(30, 1000, kerf_decide_elapsed(30, 1000, spent), spent);
-        CHECK(left > 3 * (int64_t)MS && left <= 4 * (int64_t)MS);
-    }
+    struct kerf_self self = a_self();
+    self.capped = true;
+    CHECK(kerf_decide_gate(&self, NULL, 0).why == KERF_WHY_CAP);
+    self.balance_ns = 5 * MS;
+    CHECK(kerf_decide_gate(&self, NULL, 0).depth_ns == 5u * MS);
+    self.in_flight_ns = 5 * MS;
+    CHECK(kerf_decide_gate(&self, NULL, 0).depth_ns == 0);
+    self.in_flight_ns = 0;
+    self.balance_ns = MS / 10;
+    self.held = true; /* opens again with a little more, so that it does not flutter */
+    CHECK(kerf_decide_gate(&self, NULL, 0).depth_ns == 0);
 }
 
-static void costs_follow_samples(void)
+static void beside_others_the_queue_is_short(void)
 {
-    CHECK(kerf_decide_cost(0, 500) == 500);
-    CHECK(kerf_decide_cost(400, 0) == 400);
-    CHECK(kerf_decide_cost(400, 800) == 500);
-    uint64_t cost = 1000000;
-    for (int i = 0; i < 60; i++)
-        cost = kerf_decide_cost(cost, 5000);
-    CHECK(cost >= 4990 && cost < 5030);
+    CHECK(decide(a_self(), a_peer()).depth_ns == KERF_DEPTH_NS);
 }
 
-static void trim_finds_the_true_share(void)
+static void only_who_is_ahead_of_a_hungry_one_waits(void)
 {
-    /* Half of what our events show as ours was a neighbour's: aiming twice as high gives the share. */
-    uint32_t trim = 1000;
+    struct kerf_self self = a_self();
+    struct kerf_peer peer = a_peer();
+    peer.hungry = self.hungry = true;
+    self.vtime = 2000 * MS;
+    CHECK(decide(self, peer).why == KERF_WHY_AHEAD);
+    self.hungry = false; /* under its share, and asks for little: it does not wait */
+    CHECK(decide(self, peer).depth_ns == KERF_DEPTH_NS);
+    self.balance_ns = -MS;
+    CHECK(decide(self, peer).why == KERF_WHY_AHEAD);
+    self.vtime = 1000 * MS + 70 * MS; /* a little ahead: 3.5 ms of its weight */
+    CHECK(decide(self, peer).depth_ns == KERF_DEPTH_NS);
+    self.held = true; /* but once it waits, it waits until they are level */
+    CHECK(decide(self, peer).why == KERF_WHY_AHEAD);
+    self.vtime = 900 * MS;
+    CHECK(decide(self, peer).depth_ns == KERF_DEPTH_NS);
+}
+
+static void a_step_is_not_disturbed_by_one_over_its_share(void)
+{
+    struct kerf_self self = a_self();
+    struct kerf_peer peer = a_peer();
+    peer.in_flight_ns = 100000;
+    peer.balance_ns = MS;
+    peer.synced_ns = NOW - MS;
+    peer.step_ns = 4 * MS;
+    CHECK(decide(self, peer).depth_ns == KERF_DEPTH_NS); /* within its share */
+    self.balance_ns = -MS;
+    CHECK(decide(self, peer).depth_ns == 4u * MS * 8 / 10 - MS - 100000); /* what ends before the step does */
+    peer.synced_ns = NOW - 3500000;
+    CHECK(decide(self, peer).why == KERF_WHY_STEP);
+    peer.synced_ns = NOW - MS;
+    peer.blocked = true;
+    CHECK(decide(self, peer).depth_ns == 0);
+    peer.blocked = false;
+    self.launch_ns = 50 * MS; /* longer than the step: only at its beginning */
+    CHECK(decide(self, peer).depth_ns == 0);
+    peer.synced_ns = NOW - MS / 10;
+    CHECK(decide(self, peer).depth_ns == 1);
+    peer.balance_ns = -MS; /* two over their shares do not protect each other's steps */
+    CHECK(decide(self, peer).depth_ns == KERF_DEPTH_NS);
+}
+
+static void between_requests_there_is_no_step(void)
+{
+    struct kerf_self self = a_self();
+    struct kerf_peer peer = a_peer();
+    self.balance_ns = -MS;
+    peer.active_ns = NOW - 10 * MS;
+    CHECK(decide(self, peer).depth_ns == KERF_DEPTH_NS);
+    peer.active_ns = NOW;
+    peer.in_flight_ns = 1000; /* no step known: one launch whenever the card is free of the other's work */
+    CHECK(decide(self, peer).depth_ns == 0);
+    peer.in_flight_ns = 0;
+    CHECK(decide(self, peer).depth_ns == 1);
+}
+
+static void priority_goes_first(void)
+{
+    struct kerf_self low = a_self(), high = a_self();
+    struct kerf_peer other = a_peer();
+    low.priority = 1;
+    other.hungry = true;
+    low.vtime = 0;
+    CHECK(decide(low, other).why == KERF_WHY_PRIORITY);
+    other.hungry = false;
+    other.blocked = true;
+    low.balance_ns = 100 * MS;
+    CHECK(decide(low, other).depth_ns == 0);
+    other.priority = 1;
+    other.hungry = true;
+    high.vtime = 9000 * MS;
+    high.hungry = true;
+    CHECK(decide(high, other).depth_ns == KERF_DEPTH_NS);
+}
+
+static void one_without_progress_is_not_waited_for(void)
+{
+    struct kerf_self self = a_self();
+    struct kerf_peer peer = a_peer();
+    self.hungry = peer.hungry = true;
+    self.vtime = 2000 * MS;
+    peer.moved_ns = NOW - KERF_STALL_NS - 1;
+    CHECK(decide(self, peer).depth_ns == KERF_DEPTH_NS);
+    self.priority = 1;
+    CHECK(decide(self, peer).depth_ns == KERF_DEPTH_NS);
+}
+
+static void gangs_are_ordered_by_their_slot_alone(void)
+{
+    struct kerf_self self = a_self();
+    struct kerf_peer peer = a_peer();
+    self.hungry = peer.hungry = self.gang = peer.gang = true;
+    self.vtime = 9000 * MS;
+    CHECK(decide(self, peer).depth_ns == KERF_DEPTH_NS);
+}
+
+static void accounts_grow_by_the_share_and_are_bounded(void)
+{
+    CHECK(kerf_decide_refill(0, 100 * MS, 300, 1000 * MS, -100 * MS) == 30 * MS);
+    CHECK(kerf_decide_refill(-50 * MS, 100 * MS, 300, 1000 * MS, -100 * MS) == -20 * MS);
+    CHECK(kerf_decide_refill(290 * MS, 100 * MS, 300, 300 * MS, -100 * MS) == 300 * MS);
+    CHECK(kerf_decide_refill(-900 * MS, 0, 300, 300 * MS, -100 * MS) == -100 * MS);
+    CHECK(kerf_decide_refill(400 * MS, 0, 300, 300 * MS, -100 * MS) == 400 * MS); /* a smaller bound takes nothing away */
+}
+
+static void a_claim_is_bounded(void)
+{
+    CHECK(kerf_decide_claim(5000, 4000, 50) == 5000);
+    CHECK(kerf_decide_claim(0, 10000 * MS, 50) == 10000u * MS - 30u * MS * KERF_UNIT / 50);
+    CHECK(kerf_decide_claim(0, 10, 50) == 0);
+}
+
+static void costs_follow_the_lower_end(void)
+{
+    CHECK(kerf_decide_cost(0, 500, true) == 500);
+    CHECK(kerf_decide_cost(400, 0, true) == 400);
+    CHECK(kerf_decide_cost(400, 800, false) == 400); /* the host set that pace */
+    uint64_t cost = 32 * MS;
     for (int i = 0; i < 40; i++)
-        trim = kerf_decide_trim(trim, 300, trim * 300 / 2000);
-    CHECK(trim > 1900 && trim < 2100);
-    CHECK(kerf_decide_trim(1000, 300, 0) == 1000);
-    CHECK(kerf_decide_trim(2900, 300, 1) == 3000);
-    CHECK(kerf_decide_trim(600, 300, 1000) == 500);
+        cost = kerf_decide_cost(cost, i % 3 ? MS : 3 * MS, true); /* a neighbour lengthens every third sample */
+    CHECK(cost > MS * 95 / 100 && cost < MS * 110 / 100);
+    for (int i = 0; i < 400; i++)
+        cost = kerf_decide_cost(cost, 2 * MS, true);
+    CHECK(cost > MS * 18 / 10 && cost <= 2 * MS); /* and it follows work that grows */
 }
 
-static void sleepers_get_a_round_of_credit_no_more(void)
+static void the_scale_finds_nvmls_figure(void)
 {
-    uint64_t round = (uint64_t)ROUND * KERF_UNIT / 100;
-    CHECK(kerf_decide_wake(0, 10 * round, ROUND, 100) == 9 * round);
-    CHECK(kerf_decide_wake(11 * round, 10 * round, ROUND, 100) == 11 * round);
-    CHECK(kerf_decide_wake(0, 0, ROUND, 100) == 0);
+    uint32_t scale = 1000;
+    for (int i = 0; i < 40; i++)
+        scale = kerf_decide_scale(scale, scale * 900 / 1000, 450);
+    CHECK(scale > 480 && scale < 530);
+    CHECK(kerf_decide_scale(1000, 50, 10) == 1000);   /* too little to compare */
+    CHECK(kerf_decide_scale(1000, 300, 310) == 1000); /* NVML is no finer */
+    CHECK(kerf_decide_scale(1000, 300, 0) == 1000);
+    CHECK(kerf_decide_scale(1490, 200, 1000) == 1500);
+}
+
+static void steps_follow_the_usual(void)
+{
+    uint64_t step = kerf_decide_step(0, 4 * MS);
+    CHECK(step == 4u * MS);
+    step = kerf_decide_step(step, 500 * MS); /* a pause between requests */
+    CHECK(step <= 4u * MS * 9 / 8);
+    for (int i = 0; i < 30; i++)
+        step = kerf_decide_step(step, 2 * MS);
+    CHECK(step < 2u * MS * 11 / 10);
 }
 
 static void what_nobody_asked_for_goes_to_those_without_a_share(void)
@@ -105,84 +207,33 @@ static void what_nobody_asked_for_goes_to_those_without_a_share(void)
     CHECK(kerf_decide_weight(0, 0) == 100);
 }
 
-/* A cap in a simulation: kernels of one length queue ahead of the card; the gate looks every 100 us. Permille of the time. */
-static unsigned simulate_cap(unsigned cap, uint64_t kernel_ns, uint64_t run_ns)
+static void the_slot_goes_to_the_least_served(void)
 {
-    uint64_t spent = 0, in_flight = 0, epoch = 0, free_at = 0;
-    for (uint64_t now = 0; now < run_ns; now += 100000) {
-        uint64_t left = free_at > now ? (free_at - now + kernel_ns - 1) / kernel_ns * kernel_ns : 0; /* of what is queued */
-        spent += in_flight - left;
-        in_flight = left;
-        uint64_t most = kerf_decide_elapsed(cap, 1000, spent + in_flight);
-        if (now - epoch > most)
-            epoch = now - most;
-        while (in_flight < 2 * (kernel_ns > MS ? kernel_ns : MS) && kerf_decide_budget(cap, 1000, now - epoch, spent + in_flight) > 0) {
-            free_at = (free_at > now ? free_at : now) + kernel_ns;
-            in_flight += kernel_ns;
-        }
-    }
-    return (unsigned)(spent * 1000 / run_ns);
-}
-
-static void a_cap_holds_for_kernels_of_any_length(void)
-{
-    static const uint64_t lengths[] = { 5000, 20000, 200000, 1400000, 5000000, 50000000 };
-    for (unsigned cap = 10; cap <= 90; cap += 10) {
-        for (unsigned i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-            unsigned got = simulate_cap(cap, lengths[i], 20000ull * MS);
-            CHECK(got + 10 >= cap * 10 && got <= cap * 10 + 10);
-        }
-    }
-}
-
-/* Tenants on one card, each turn running over by up to one kernel: their parts of the time, by weight. */
-static void simulate_turns(const uint32_t *weights, const uint64_t *kernels, int count, unsigned *permille)
-{
-    struct kerf_candidate all[8];
-    uint64_t had[8] = { 0 }, total = 0;
-    uint32_t sum = 0;
-    for (int i = 0; i < count; i++)
-        sum += weights[i], all[i] = (struct kerf_candidate){ i, 0, 0 };
-    while (total < 20000ull * MS) {
-        int next = kerf_decide_next(all, count);
-        uint64_t quantum = kerf_decide_quantum(ROUND, weights[next], sum);
-        uint64_t held = (quantum + kernels[next] - 1) / kernels[next] * kernels[next];
-        all[next].vtime += held * KERF_UNIT / weights[next];
-        had[next] += held;
-        total += held;
-    }
-    for (int i = 0; i < count; i++)
-        permille[i] = (unsigned)(had[i] * 1000 / total);
-}
-
-static bool about(unsigned got, unsigned wanted)
-{
-    return got + 10 >= wanted && got <= wanted + 10;
-}
-
-static void shares_hold_for_two_to_seven_tenants(void)
-{
-    unsigned got[8];
-    simulate_turns((uint32_t[]){ 30, 70 }, (uint64_t[]){ 5 * MS, 5000 }, 2, got);
-    CHECK(about(got[0], 300) && about(got[1], 700));
-    simulate_turns((uint32_t[]){ 20, 30, 50 }, (uint64_t[]){ 50 * MS, 1400000, 5000 }, 3, got);
-    CHECK(about(got[0], 200) && about(got[1], 300) && about(got[2], 500));
-    simulate_turns((uint32_t[]){ 10, 10, 10, 10, 20, 20, 20 }, (uint64_t[]){ MS, MS, 5000, MS, 5 * MS, MS, MS }, 7, got);
-    for (int i = 0; i < 7; i++)
-        CHECK(about(got[i], i < 4 ? 100 : 200));
+    struct kerf_candidate some[] = { { 3, 0, 50 }, { 1, 0, 20 }, { 2, 0, 20 }, { 0, 1, 0 } };
+    CHECK(kerf_decide_next(some, 0) == -1);
+    CHECK(kerf_decide_next(some, 1) == 0);
+    CHECK(kerf_decide_next(some, 4) == 1); /* lowest vtime among the high priority, then lowest index */
+    CHECK(kerf_decide_lease(30 * MS, 30, 100) == 9u * MS);
+    CHECK(kerf_decide_lease(30 * MS, 1, 100) == 5u * MS); /* never shorter */
 }
 
 int main(void)
 {
-    picks_the_least_served();
-    turns_are_parts_of_a_round();
-    yields_when_it_is_time();
-    budget_is_share_of_time();
-    costs_follow_samples();
-    trim_finds_the_true_share();
-    sleepers_get_a_round_of_credit_no_more();
+    alone_nothing_waits();
+    a_cap_is_its_account();
+    beside_others_the_queue_is_short();
+    only_who_is_ahead_of_a_hungry_one_waits();
+    a_step_is_not_disturbed_by_one_over_its_share();
+    between_requests_there_is_no_step();
+    priority_goes_first();
+    one_without_progress_is_not_waited_for();
+    gangs_are_ordered_by_their_slot_alone();
+    accounts_grow_by_the_share_and_are_bounded();
+    a_claim_is_bounded();
+    costs_follow_the_lower_end();
+    the_scale_finds_nvmls_figure();
+    steps_follow_the_usual();
     what_nobody_asked_for_goes_to_those_without_a_share();
-    a_cap_holds_for_kernels_of_any_length();
-    shares_hold_for_two_to_seven_tenants();
+    the_slot_goes_to_the_least_served();
     FINISH();
 }

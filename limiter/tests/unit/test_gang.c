@@ -1,0 +1,255 @@
+/*
+ * Freedom from dead-lock, by a model: containers with a rank on each of two cards run the library's own
+ * decisions on arbiters in memory, in every order of their first looks and in thousands of random ones.
+ * A collective is over when both ranks have launched it; a card runs what it has, whoever launched it.
+ * Whatever the order, every container whose ranks live must get on, also beside one that lost a rank.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "arbiter/arbiter.h"
+#include "check.h"
+
+#define US 1000ull
+#define MS 1000000ull
+#define CONTAINERS 3
+#define KERNEL_NS (60 * US)
+#define AHEAD_NS MS
+#define PATIENCE_NS (250 * MS) /* every container must get on within this */
+#define ORDERS 10
+#define LOOKS 4000
+#define FIRST 5 /* looks whose every order is tried */
+
+struct process {
+    struct kerf_seat seats[2];
+    struct kerf_gang gang;
+    int card;              /* where its rank works; single-card containers too */
+    bool alive, counted, held;
+    uint64_t launched, base; /* kernels; every second one is a collective */
+    uint64_t last_in, hungry_until, charged;
+};
+
+struct container {
+    int ranks; /* 2: a gang over both cards; 1: alone on card 0 */
+    uint32_t weight[2];
+    struct process process[2];
+    uint64_t done, done_at;
+};
+
+static struct container container[CONTAINERS];
+static int containers;
+static uint64_t now;
+static char path[2][32];
+static struct kerf_ledger ledger;
+static unsigned seed;
+
+static void fresh_arbiters(void)
+{
+    struct kerf_arbiter head = { KERF_ARBITER_MAGIC, KERF_ARBITER_ABI, KERF_NODE_TENANTS, KERF_NODE_MEMBERS, 30000, 0, 0, 0, 0, 0, 0 };
+    for (int card = 0; card < 2; card++) {
+        int fd = open(path[card], O_RDWR | O_TRUNC);
+        if (fd < 0 || write(fd, &head, sizeof head) < 0 || ftruncate(fd, KERF_NODE_ARBITER_BYTES))
+            abort();
+        close(fd);
+    }
+}
+
+static void seat(struct container *c, struct process *p)
+{
+    p->gang.count = c->ranks;
+    for (int card = 0; card < c->ranks; card++) {
+        ledger.cards[card].weight = c->weight[card];
+        strcpy(ledger.cards[card].arbiter, path[card]);
+        kerf_seat_open(&p->seats[card], (unsigned)card);
+        p->gang.seats[card] = &p->seats[card];
+    }
+}
+
+static void set_up(const int *ranks, const uint32_t (*weights)[2], int count)
+{
+    fresh_arbiters();
+    memset(container, 0, sizeof container);
+    containers = count;
+    now = kerf_now_ns();
+    for (int i = 0; i < count; i++) {
+        struct container *c = &container[i];
+        c->ranks = ranks[i];
+        c->done_at = now;
+        memcpy(c->weight, weights[i], sizeof c->weight);
+        kerf.tenant_id = 100 + (uint64_t)i;
+        for (int r = 0; r < c->ranks; r++) {
+            c->process[r].card = r;
+            c->process[r].alive = true;
+            kerf.pid = 10 * i + r + 1;
+            seat(c, &c->process[r]);
+        }
+    }
+}
+
+static void tear_down(void)
+{
+    for (int i = 0; i < containers; i++)
+        for (int r = 0; r < container[i].ranks; r++)
+            for (int s = 0; s < container[i].ranks; s++)
+                munmap(container[i].process[r].seats[s].head, KERF_NODE_ARBITER_BYTES);
+}
+
+/* Kernels of a rank that are over: collectives need the other rank to have launched as many. */
+static uint64_t finished(const struct container *c, int r)
+{
+    if (c->ranks == 1)
+        return c->process[r].launched;
+    uint64_t mine = c->process[r].launched, other = c->process[!r].launched;
+    uint64_t reached = mine < other ? mine : other;
+    return mine > reached ? (reached | 1) < mine ? (reached | 1) : mine : mine; /* the plain kernel before it is over too */
+}
+
+static void look(struct container *c, int r)
+{
+    struct process *p = &c->process[r];
+    if (!p->alive)
+        return;
+    struct kerf_seat *own = &p->seats[p->card];
+    uint64_t over = finished(c, r), in_flight = (p->launched - over) * KERNEL_NS;
+    kerf_seat_charge(own, (over - p->charged) * KERNEL_NS, now);
+    p->charged = over;
+    for (int s = 0; s < c->ranks; s++) {
+        struct kerf_pulse pulse = { .want = c->ranks > 1 ? KERF_WANT_GANG : 0 };
+        if (s == p->card)
+            pulse = (struct kerf_pulse){ pulse.want | KERF_WANT_CARD | KERF_WANT_MORE, in_flight, p->counted ? p->launched - p->base : 0 };
+        kerf_seat_publish(&p->seats[s], &pulse, now);
+    }
+    struct kerf_peer peers[KERF_NODE_TENANTS];
+    struct kerf_self self = { .now = now, .gang = c->ranks > 1, .hungry = true, .held = p->held, .in_flight_ns = in_flight, .launch_ns = KERNEL_NS };
+    int others = kerf_seat_look(own, 0, &self, peers);
+    uint64_t depth = kerf_decide_gate(&self, peers, others).depth_ns;
+    p->held = depth == 0;
+    depth = depth < AHEAD_NS ? depth : AHEAD_NS;
+    uint64_t quota = 0;
+    if (c->ranks > 1) {
+        struct kerf_rank rank = { true, p->counted, p->counted ? p->launched - p->base : 0, in_flight, p->last_in, 0 };
+        enum kerf_admission admission = kerf_gang_admit(&p->gang, &rank, now);
+        if (admission == KERF_GANG_IN || admission == KERF_GANG_ALONE)
+            p->last_in = now;
+        if (admission == KERF_GANG_OUT && p->last_in + 2 * MS < now && kerf_gang_drained(&p->gang, now))
+            p->base = p->launched, p->counted = true;
+        if (admission == KERF_GANG_OUT) {
+            struct kerf_pulse pulse = { KERF_WANT_GANG | KERF_WANT_CARD | KERF_WANT_SLOT, in_flight, p->counted ? p->launched - p->base : 0 };
+            kerf_seat_publish(own, &pulse, now);
+        }
+        quota = admission == KERF_GANG_CATCH_UP ? rank.lag : 0;
+        depth = admission == KERF_GANG_OUT || admission == KERF_GANG_CATCH_UP ? 0 : depth;
+    }
+    for (; in_flight < depth || quota; in_flight += KERNEL_NS, quota -= quota > 0)
+        p->launched++;
+    uint64_t done = finished(c, 0);
+    if (done > c->done)
+        c->done = done, c->done_at = now;
+}
+
+static bool complete(const struct container *c)
+{
+    return c->process[0].alive && (c->ranks == 1 || c->process[1].alive);
+}
+
+static bool all_get_on(void)
+{
+    for (int i = 0; i < containers; i++)
+        if (complete(&container[i]) && container[i].done_at + PATIENCE_NS < now)
+            return false;
+    return true;
+}
+
+static void pick_and_look(int choice)
+{
+    for (int i = 0;; i = (i + 1) % containers)
+        for (int r = 0; r < container[i].ranks; r++)
+            if (choice-- == 0) {
+                look(&container[i], r);
+                return;
+            }
+}
+
+/* Looks in random order and at random times, now and then after a long pause; `kill_at` looks in, a rank dies. */
+static bool plays_well(int looks, int kill_at)
+{
+    for (int i = 0; i < looks; i++) {
+        pick_and_look(rand_r(&seed) % 6);
+        now += (uint64_t)(rand_r(&seed) % (rand_r(&seed) % 50 ? 40 : 2000)) * US;
+        if (i == kill_at)
+            container[0].process[rand_r(&seed) % 2].alive = false;
+        if (!all_get_on())
+            return false;
+    }
+    return true;
+}
+
+static const int two_gangs[] = { 2, 2 }, gangs_and_one[] = { 2, 2, 1 }, one_gang[] = { 2 }, three_gangs[] = { 2, 2, 2 };
+static const uint32_t even[][2] = { { 50, 50 }, { 50, 50 }, { 50, 50 } }, crossed[][2] = { { 30, 70 }, { 70, 30 }, { 20, 20 } };
+
+static void random_orders(const int *ranks, const uint32_t (*weights)[2], int count, bool kill)
+{
+    for (seed = 1; seed <= ORDERS; seed++) {
+        unsigned keep = seed;
+        set_up(ranks, weights, count);
+        CHECK(plays_well(LOOKS, kill ? 500 + rand_r(&seed) % 1000 : -1));
+        tear_down();
+        seed = keep;
+    }
+}
+
+/* Every order of the first looks of four ranks, then each in turn. */
+static void every_order_of_the_first_looks(void)
+{
+    for (int order = 0; order < 1 << 2 * FIRST; order++) {
+        set_up(two_gangs, crossed, 2);
+        for (int i = 0; i < FIRST; i++, now += 50 * US)
+            pick_and_look(order >> 2 * i & 3);
+        bool fine = true;
+        for (int i = 0; i < 800 && fine; i++, now += 400 * US) {
+            pick_and_look(i % 4);
+            fine = all_get_on();
+        }
+        if (!fine)
+            CHECK(!"a container does not get on");
+        tear_down();
+    }
+    CHECK(true);
+}
+
+/* Two gangs share what they share: neither gets much more than its weights say, and most of the time is used. */
+static void turns_are_shared(void)
+{
+    static const uint32_t weights[][2] = { { 30, 30 }, { 70, 70 } };
+    set_up(two_gangs, weights, 2);
+    uint64_t from = now;
+    for (int i = 0; now < from + 2000 * MS; i++, now += 20 * US)
+        pick_and_look(i % 4);
+    double part = (double)container[0].done / (double)(container[0].done + container[1].done);
+    CHECK(part > 0.2 && part < 0.4);
+    tear_down();
+}
+
+int main(void)
+{
+    kerf.ledger = &ledger;
+    for (int card = 0; card < 2; card++) {
+        strcpy(path[card], "/tmp/kerf-arbiter-XXXXXX");
+        close(mkstemp(path[card]));
+    }
+    random_orders(one_gang, even, 1, false);
+    random_orders(two_gangs, even, 2, false);
+    random_orders(two_gangs, crossed, 2, false);
+    random_orders(two_gangs, crossed, 2, true);
+    random_orders(gangs_and_one, crossed, 3, false);
+    random_orders(gangs_and_one, crossed, 3, true);
+    random_orders(three_gangs, even, 3, false);
+    every_order_of_the_first_looks();
+    turns_are_shared();
+    unlink(path[0]);
+    unlink(path[1]);
+    FINISH();
+}
