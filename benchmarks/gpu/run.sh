@@ -2,9 +2,10 @@
 # benchmarks/gpu/run.sh 1|2|3 [--dry-run]: one part of the GPU benchmark (bench.py says what each measures),
 # each under nine minutes. Needs one NVIDIA card, gcc, Python >= 3.12 with PyTorch, Triton and pynvml.
 # Writes OUT/partN.json and prints a table. --dry-run: on the fake driver, no card and no PyTorch needed.
+# benchmarks/gpu/run.sh 4|5: inference tenants (inference.py) on one card, on two; prints JSON lines.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-part=${1:?part 1, 2 or 3} dry=${2:-}
+part=${1:?part 1 to 5} dry=${2:-}
 export OUT=${OUT:-$PWD/build/gpu-bench} PYTHONUNBUFFERED=1
 bin=limiter/build/gpu
 mkdir -p "$bin" "$OUT"
@@ -15,6 +16,11 @@ if ! make -s -C limiter all; then
     echo "using the libkerf.so that was carried"
 fi
 export KERF_LIBRARY=$PWD/limiter/build/libkerf.so KERF_BENCH_BIN=$PWD/$bin
+
+if [ "$part" -ge 4 ]; then
+    nvidia-smi --query-gpu=name,driver_version,clocks.sm --format=csv || true
+    exec python3 benchmarks/gpu/inference.py "$part"
+fi
 
 flags="-std=gnu11 -D_GNU_SOURCE -O2 -Ilimiter/include -Ilimiter/src -Ilimiter/tests/fake"
 if [ "$dry" = --dry-run ]; then

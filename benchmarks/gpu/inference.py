@@ -1,0 +1,252 @@
+"""Tenants as inference knows them, bare, under MPS and in Kerf slices, interleaved: `inference.py 4|5`.
+
+Part 4 needs one card, part 5 two. One JSON row per mix, mode and policy:
+{"mix": [...], "mode", "policy", "work": [...], "p50_ms": [...], "p99_ms": [...]}; work is in percent of what the same
+tenant does alone and bare in this run. The last line is a JSON summary.
+Environment: KERF_BENCH_SECONDS (24) a run, KERF_BENCH_RUNS (3) of each, KERF_BENCH_MIXES to choose by number.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1]))
+
+from kerf.wire.limiter import CardLimit, LedgerSpec, Policy, parse_ledger, render_arbiter, render_ledger  # noqa: E402
+
+SECONDS = float(os.environ.get("KERF_BENCH_SECONDS", "24"))
+RUNS = int(os.environ.get("KERF_BENCH_RUNS", "3"))
+LIBRARY = os.environ["KERF_LIBRARY"]
+OUT = Path(os.environ.get("OUT") or "bench-out")
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Works with their shares, and the ways to run them beside each other."""
+
+    works: tuple[str, ...]
+    shares: tuple[int, ...]
+    ways: tuple[str, ...]
+
+
+MIXES = {
+    "4": (
+        Mix(("chat",) * 4, (25,) * 4, ("bare", "weight", "cap", "mps")),
+        Mix(("decode", "decode"), (50, 50), ("bare", "weight", "cap", "mps")),
+        Mix(("decode", "gemm"), (50, 50), ("bare", "weight", "priority", "mps")),
+        Mix(("chat", "gemm"), (50, 50), ("bare", "weight", "priority", "mps")),
+        Mix(("gemm", "gemm"), (30, 70), ("bare", "weight", "cap")),
+        Mix(("gemm", "tiny", "graph"), (20, 30, 50), ("bare", "weight")),
+        Mix(("graph", "gemm"), (50, 50), ("bare", "weight", "mps")),
+        Mix(("paged", "spec"), (50, 50), ("bare", "weight", "mps")),
+        Mix(("spec", "gemm"), (50, 50), ("bare", "weight", "priority")),
+        Mix(("chat",), (50,), ("bare", "cap")),
+        Mix(("decode",), (50,), ("bare", "cap")),
+        Mix(("tiny",), (50,), ("bare", "cap")),
+        Mix(("gemm",), (50,), ("bare", "cap")),
+    ),
+    "5": (
+        Mix(("tp",), (50,), ("bare", "weight")),
+        Mix(("tp", "tp"), (50, 50), ("bare", "weight", "cap", "mps")),
+        Mix(("tp", "tp"), (30, 70), ("weight",)),
+    ),
+}
+
+
+class Mps:
+    """A control daemon of our own in a private pipe directory; no setting of a card changes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.environment = {
+            "CUDA_MPS_PIPE_DIRECTORY": str(folder / "mps"),
+            "CUDA_MPS_LOG_DIRECTORY": str(folder / "mps-log"),
+        }
+        for path in self.environment.values():
+            Path(path).mkdir()
+
+    def control(self, *options: str, text: str = "") -> bool:
+        command = ["nvidia-cuda-mps-control", *options]
+        with suppress(OSError, subprocess.SubprocessError):
+            done = subprocess.run(
+                command,
+                env={**os.environ, **self.environment},
+                input=text,
+                text=True,
+                capture_output=True,
+                timeout=20,
+                check=False,
+            )
+            return done.returncode == 0
+        return False
+
+    def __enter__(self) -> bool:
+        return self.control("-d")
+
+    def __exit__(self, *_: object) -> None:
+        self.control(text="quit\n")
+
+
+def uuids() -> list[str]:
+    query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
+
+
+class Lab:
+    """Runs tenants beside each other."""
+
+    def __init__(self, folder: Path, cards: Sequence[str]) -> None:
+        self.folder, self.cards, self.count = folder, cards, 0
+
+    def _slices(self, mix: Mix, policy: Policy) -> list[dict[str, str]]:
+        arbiters = []
+        for i in range(len(self.cards)):
+            arbiters.append(self.folder / f"arbiter{self.count}-{i}")
+            arbiters[-1].write_bytes(render_arbiter())
+        environments = []
+        for i, share in enumerate(mix.shares):
+            path = self.folder / f"ledger{self.count}-{i}"
+            wide = "tp" in mix.works[i]
+            limits = tuple(
+                CardLimit(uuid, None, share, str(arbiter))
+                for uuid, arbiter in list(zip(self.cards, arbiters, strict=True))[: None if wide else 1]
+            )
+            path.write_bytes(render_ledger(LedgerSpec(limits, policy=policy, priority=int(i > 0))))
+            environments.append({"LD_PRELOAD": LIBRARY, "KERF_LEDGER": str(path)})
+        return environments
+
+    def run(self, mix: Mix, way: str, mps: dict[str, str] | None = None) -> list[Json]:
+        """All tenants at once, from the same instant."""
+        self.count += 1
+        extra: list[dict[str, str]] = [{} for _ in mix.works]
+        if way in ("cap", "weight", "priority"):
+            extra = self._slices(mix, way)  # type: ignore[arg-type]
+        elif way == "mps":
+            extra = [{**(mps or {}), "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(share)} for share in mix.shares]
+        running = []
+        for i, (work, more) in enumerate(zip(mix.works, extra, strict=True)):
+            command = [sys.executable, str(HERE / "works.py"), work, str(SECONDS), str(self.count * 10 + i)]
+            with (self.folder / f"log{self.count}-{i}").open("w") as log:
+                running.append(
+                    subprocess.Popen(
+                        command,
+                        env={**os.environ, **more},
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        stderr=log,
+                        text=True,
+                    )
+                )
+        try:
+            return self._together(running, extra)
+        finally:
+            for process in running:
+                process.kill()
+
+    def _together(self, running: "list[subprocess.Popen[str]]", extra: list[dict[str, str]]) -> list[Json]:
+        for process in running:
+            assert process.stdout
+            if not process.stdout.readline():
+                raise RuntimeError("a tenant ended before it was ready")
+        start = f"{time.monotonic() + 0.5:.6f}\n"
+        results = []
+        for process in running:
+            assert process.stdin
+            process.stdin.write(start)
+            process.stdin.flush()
+        for process, more in zip(running, extra, strict=True):
+            out, _ = process.communicate(timeout=SECONDS + 45)
+            result = dict(json.loads(out.strip().splitlines()[-1]))
+            if "KERF_LEDGER" in more:
+                view = parse_ledger(Path(more["KERF_LEDGER"]).read_bytes())
+                result |= {"events": view.events, "busy": view.cards[0].busy_ns / 1e9 / result["seconds"]}
+            results.append(result)
+        return results
+
+
+def percentile(values: Sequence[float], part: float) -> float | None:
+    """None where there is nothing to sort."""
+    ordered = sorted(values)
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * part))], 2) if ordered else None
+
+
+def row(mix: Mix, way: str, runs: list[list[Json]], alone: dict[str, float]) -> Json:
+    """One row over all runs: work is the median run's, latencies are pooled."""
+    policy = way if way in ("cap", "weight", "priority") else ""
+    works, p50, p99, worst = [], [], [], []
+    for i, work in enumerate(mix.works):
+        rates = [run[i]["work"] / run[i]["seconds"] for run in runs]
+        pooled = [one for run in runs for one in run[i]["latencies_ms"]]
+        works.append(round(statistics.median(rates) / alone[work] * 100, 1) if work in alone else round(rates[0], 1))
+        p50.append(percentile(pooled, 0.5))
+        p99.append(percentile(pooled, 0.99))
+        worst.append(round(max(pooled), 1) if pooled else None)
+    return {
+        "mix": [f"{work} {share}" for work, share in zip(mix.works, mix.shares, strict=True)],
+        "mode": "preload" if policy else way,
+        "policy": policy,
+        "work": works,
+        "p50_ms": p50,
+        "p99_ms": p99,
+        "worst_ms": worst,
+        "busy": [round(one.get("busy", 0), 3) for one in runs[-1]],
+        "events": [one.get("events", {}) for one in runs[-1]],
+    }
+
+
+def measure(lab: Lab, mixes: Sequence[Mix], mps: dict[str, str] | None) -> list[Json]:
+    """Alone first, then every way of every mix, interleaved run by run."""
+    rows, alone = list[Json](), dict[str, float]()
+    for work in dict.fromkeys(work for mix in mixes for work in mix.works):
+        single = Mix((work,), (100,), ("bare",))
+        runs = [lab.run(single, "bare")]
+        alone[work] = runs[0][0]["work"] / runs[0][0]["seconds"]
+        rows.append({**row(single, "bare", runs, alone), "per_second": round(alone[work], 2)})
+        print(json.dumps(rows[-1]), flush=True)
+    for mix in mixes:
+        found: dict[str, list[list[Json]]] = {way: [] for way in mix.ways if way != "mps" or mps}
+        for _ in range(RUNS):
+            for way, runs in found.items():
+                try:
+                    runs.append(lab.run(mix, way, mps))
+                except (RuntimeError, subprocess.SubprocessError, ValueError, IndexError) as error:
+                    print(json.dumps({"mix": list(mix.works), "way": way, "failed": str(error)}), flush=True)
+        for way, runs in found.items():
+            if runs:
+                rows.append(row(mix, way, runs, alone))
+                print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def main(part: str) -> int:
+    chosen = [int(one) for one in os.environ.get("KERF_BENCH_MIXES", "").split(",") if one]
+    mixes = [mix for i, mix in enumerate(MIXES[part]) if not chosen or i in chosen]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        daemon = Mps(folder)
+        wanted = any("mps" in mix.ways for mix in mixes) and os.environ.get("KERF_BENCH_MPS", "1") == "1"
+        lab = Lab(folder, uuids()[: 2 if part == "5" else 1])
+        started = wanted and daemon.__enter__()
+        try:
+            rows = measure(lab, mixes, daemon.environment if started else None)
+        finally:
+            if started:
+                daemon.__exit__()
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / f"part{part}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    print(json.dumps({"part": part, "rows": len(rows), "mps": bool(started), "runs": RUNS, "seconds": SECONDS}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
