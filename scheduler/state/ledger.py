@@ -2,7 +2,8 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from kerf.values.ask import PodAsk, Stages
@@ -32,6 +33,7 @@ class Ledger:
         self._bookings: dict[str, Booking] = {}
         self._on_node: dict[str, set[str]] = {}
         self._binding: set[str] = set()
+        self._unsettled: frozenset[str] = frozenset()
 
     # ---- questions
     def __len__(self) -> int:
@@ -111,8 +113,10 @@ class Ledger:
             return [b for b in self._bookings.values() if b.state is State.RESERVED and b.until < moment]
 
     def ready(self, booking: Booking) -> bool:
-        """Whether what is reserved is really free by now: victims may still be terminating."""
+        """Whether the place may be taken: victims may still be terminating, or other members may still lack a place."""
         with self._lock:
+            if booking.uid in self._unsettled:
+                return False
             cards = {state.card.id: state.free for state in self._fleet.state(booking.node).cards}
         return all(
             card in cards and min(cards[card].memory_mib, cards[card].cores, cards[card].slots) >= 0
@@ -185,6 +189,15 @@ class Ledger:
         with self._lock:
             if ask.uid not in self._bookings:
                 self.charge(replace(self._booking(ask, node, grant, stages, State.RESERVED), until=until))
+
+    @contextmanager
+    def unsettled(self, uids: frozenset[str]) -> Iterator[None]:
+        """While their places are reserved in several holds of the lock, none of these pods may take its place."""
+        self._unsettled = uids
+        try:
+            yield
+        finally:
+            self._unsettled = frozenset()
 
     def drop_reservation(self, uid: str) -> None:
         """Give a reservation back. No-op unless there is one."""

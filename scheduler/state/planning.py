@@ -68,16 +68,19 @@ class Planning:
             )
 
     def reserve_all(self, members: Sequence[tuple[PodAsk, Assignment]], until: float) -> str:
-        """Reserve the planned place of every pod, each checked again on the live state; or none, and say why."""
-        for start in range(0, len(members), PLACES_A_HOLD):
+        """Reserve the planned place of every pod, each checked again on the live state; or none, and say why.
+
+        The lock is taken in slices. No pod may take its place before every pod has one.
+        """
+        ledger = self._live.ledger
+        with ledger.unsettled(frozenset(ask.uid for ask, _ in members)):
+            why = self._reserve_in_slices(members, until)
             with self._live.lock:
-                for number in range(start, min(start + PLACES_A_HOLD, len(members))):
-                    if why := self._reserve(*members[number], until):
-                        for ask, _ in members[:number]:
-                            self._live.ledger.drop_reservation(ask.uid)
-                        return why
-            time.sleep(0)
-        return ""
+                lost = (ask.key for ask, _ in members if ledger.get(ask.uid) is None)
+                why = why or next((f"pod {key}: its place was given back" for key in lost), "")
+                for ask, _ in members if why else ():
+                    ledger.drop_reservation(ask.uid)
+        return why
 
     def set_plan(self, planned: dict[str, str], notes: dict[str, str]) -> None:
         """Adopt a plan: a node per pod's uid, and why complete gangs wait."""
@@ -152,6 +155,16 @@ class Planning:
             return True
 
     # ---- inside
+    def _reserve_in_slices(self, members: Sequence[tuple[PodAsk, Assignment]], until: float) -> str:
+        """Why a place cannot be reserved; those before it are reserved. Empty where all are."""
+        for start in range(0, len(members), PLACES_A_HOLD):
+            with self._live.lock:
+                for member in members[start : start + PLACES_A_HOLD]:
+                    if why := self._reserve(*member, until):
+                        return why
+            time.sleep(0)  # a filter that waits for the lock gets it now
+        return ""
+
     def _candidate(self, one: Waiting) -> Candidate:
         ask = self._live.pending.sized(one.ask)
         narrowed = self._live.within.narrow(ask)

@@ -6,6 +6,7 @@ from kerf.obs.metrics import Metrics
 from kerf.testing.builders import a_container, a_grant, a_node, a_pod, cards_of
 from kerf.testing.fake_kube import FakeKube
 from kerf.values.policy import SchedulingPolicy
+from kerf.values.verdict import Misfit
 from kerf.vendors.registry import VENDORS
 from scheduler.kueue.keeper import QuotaKeeper
 from scheduler.metrics import SchedulerMetrics
@@ -13,6 +14,7 @@ from scheduler.placing import planner
 from scheduler.placing.planner import Planner
 from scheduler.placing.pod_groups import PodGroups
 from scheduler.solver import solve
+from scheduler.state import planning
 from scheduler.state.answers import Decided
 from scheduler.state.bookings import State
 from scheduler.state.store import Store, load
@@ -70,6 +72,40 @@ def test_a_complete_gang_that_fits_is_reserved_whole_and_kube_scheduler_is_woken
 
     assert world.reserved() == ["default/red-0", "default/red-1", "default/red-2"]
     assert world.kube.writes == [("PATCH", "/api/v1/nodes/node-1")]
+
+
+def test_no_member_takes_its_place_before_every_member_has_one(monkeypatch: pytest.MonkeyPatch):
+    gang = [member("red", i, size=9) for i in range(9)]
+    world = World(a_node(cards=9), *gang)
+    tried: list[object] = []
+
+    def others_get_the_lock(_: float) -> None:
+        if tried or not world.reserved():
+            return
+        ask, stages = world.store.desk.read(gang[0])
+        tried.append(world.store.desk.assume(ask, "node-1", stages))
+        taken = a_grant("GPU-node-1-8", 81_559, 100)
+        world.store.feed.apply_pod("ADDED", a_pod("quick", node="node-1", grant=taken))
+
+    monkeypatch.setattr(planning.time, "sleep", others_get_the_lock)
+    world.planner.run_once()
+
+    assert [type(answer) for answer in tried] == [Misfit]
+    assert [booking.key for booking in world.store.ledger.bookings()] == ["default/quick"]
+
+
+def test_a_gang_loses_every_place_if_one_is_given_back_meanwhile(monkeypatch: pytest.MonkeyPatch):
+    gang = [member("red", i, size=9) for i in range(9)]
+    world = World(a_node(cards=9), *gang)
+
+    def a_member_is_deleted(_: float) -> None:
+        if world.reserved():
+            world.store.feed.apply_pod("DELETED", gang[0])
+
+    monkeypatch.setattr(planning.time, "sleep", a_member_is_deleted)
+    world.planner.run_once()
+
+    assert world.reserved() == []
 
 
 def test_an_incomplete_gang_holds_nothing():
