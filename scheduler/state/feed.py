@@ -109,7 +109,7 @@ class Feed:
         with live.lock:
             for booking in live.ledger.bookings(State.CONFIRMED):
                 if booking.uid not in uids:
-                    live.ledger.release(booking.uid)
+                    self._forget(booking.uid)
             for uid in [uid for uid in live.pending.pods if uid not in uids]:
                 self._forget(uid)
 

@@ -178,6 +178,9 @@ def test_a_pod_bound_before_the_scheduler_saw_whose_it_is_leaves_no_place_behind
 
     assert sum(use.memory_mib for tenant in store.ledger.bookings() for use in tenant.uses.values()) == 60_000
 
+    store.feed.replace_pods([])
+    assert not store.desk._live.places._seated  # nothing is remembered of a pod that a relist shows to be gone
+
 
 def test_a_place_whose_time_is_over_is_gone() -> None:
     store = a_store(1)
