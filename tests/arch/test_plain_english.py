@@ -1,6 +1,7 @@
 """Pages, comments, docstrings and messages use plain English: no word of the list below occurs in them."""
 
 import io
+import os
 import re
 import tokenize
 from collections.abc import Iterator
@@ -25,18 +26,18 @@ SUFFIXES = frozenset([".py", ".c", ".h", ".def", ".sh", ".md", ".yaml", ".tpl", 
 NAMES = frozenset(["Makefile", "Dockerfile", "install-limiter"])
 ELSEWHERE = ("docs/adr/", "tests/chart/golden/", "deviceplugin/_pb/", "tests/arch/test_plain_english.py")
 """History, renders of sources that are read here too, generated code, and this list."""
+LEFT_BEHIND = re.compile(r"^(build|dist|shared|__pycache__|.*\.egg-info)$")
 LATER = ("docs/limits.md", "limiter/")
 """Folders that are still being rewritten."""
 
 
 def sources() -> Iterator[Path]:
     """The files that people wrote, without what builds and tools leave behind."""
-    for top in sorted(ROOT.iterdir()):
-        if top.name.startswith(".") or top.name in {"build", "dist", "shared"} or top.suffix == ".egg-info":
-            continue
-        for path in sorted(top.rglob("*")) if top.is_dir() else (top,):
-            name = path.relative_to(ROOT).as_posix()
-            if (path.suffix in SUFFIXES or path.name in NAMES) and not name.startswith((*ELSEWHERE, *LATER)):
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [name for name in folders if not name.startswith(".") and not LEFT_BEHIND.search(name)]
+        for path in (Path(folder, name) for name in files):
+            ours = not path.relative_to(ROOT).as_posix().startswith((*ELSEWHERE, *LATER))
+            if ours and (path.suffix in SUFFIXES or path.name in NAMES):
                 yield path
 
 
