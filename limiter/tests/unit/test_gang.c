@@ -1,8 +1,8 @@
 /*
  * Freedom from dead-lock, by a model: containers with a rank on each of two cards run the library's own
  * decisions on arbiters in memory, in every order of their first looks and in thousands of random ones.
- * A collective is over when both ranks have launched it; a card runs what it has, whoever launched it.
- * Whatever the order, every container whose ranks live must get on, also beside one that lost a rank.
+ * A collective is over when both ranks have launched it; a card runs what it has, in any order of launches.
+ * In any order, every container whose ranks live must continue, also beside one that lost a rank.
  */
 #include <fcntl.h>
 #include <stdlib.h>
