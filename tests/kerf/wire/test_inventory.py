@@ -108,6 +108,12 @@ def test_a_malformed_inventory_names_the_field_and_the_fix(text: str, message: s
     assert message in {None, str(caught.value)}
 
 
+def test_a_long_cause_is_cut_so_that_readers_take_the_node() -> None:
+    text = render_inventory((a_card(health=Health(State.CORDONED, "x" * 300, 1)),))
+
+    assert parse_inventory(text)[0].health == Health(State.CORDONED, "x" * 253, 1)
+
+
 def test_a_card_that_is_listed_twice_is_refused() -> None:
     with pytest.raises(WireError, match="give every card its own id"):
         parse_inventory(render_inventory((a_card(), a_card())))
