@@ -66,7 +66,11 @@ def _card_json(card: Card) -> dict[str, Any]:
         "healthy": card.healthy,
     }
     if card.health != HEALTHY:
-        out["health"] = {"state": card.health.state.value, "cause": card.health.cause[:_LONGEST_CAUSE], "since": card.health.since}
+        out["health"] = {
+            "state": card.health.state.value,
+            "cause": card.health.cause[:_LONGEST_CAUSE],
+            "since": card.health.since,
+        }
     if card.links:
         out["links"] = list(card.links)
     if card.physical_mib:
