@@ -64,13 +64,21 @@ def _stored(folder: Path) -> Stored | None:
     """Bytes of the weights: the files' own headers, else what their index says."""
     files = sorted(folder.glob("*.safetensors"))
     index = folder / "model.safetensors.index.json"
-    wanted = set(_json(index).get("weight_map", {}).values()) if index.is_file() else {path.name for path in files}
+    wanted = _files_of(index) if index.is_file() else {path.name for path in files}
     if wanted and wanted <= {path.name for path in files}:
         return total(_header(folder / name) for name in sorted(wanted))
     if not index.is_file():
         return None
     size = parse_index(_json(index), str(index))
     return Stored(size, 0) if size is not None else None
+
+
+def _files_of(index: Path) -> set[str]:
+    """The files that an index names."""
+    files = _json(index).get("weight_map", {})
+    if not isinstance(files, dict) or not all(isinstance(name, str) for name in files.values()):
+        raise CliError(f"{index}: weight_map: write an object with the name of a file for each tensor")
+    return set(files.values())
 
 
 def _header(path: Path) -> Stored:

@@ -84,6 +84,14 @@ def test_an_index_without_its_files_will_do(folder, capsys):
     assert answer(capsys, "estimate", folder)[1]["weights_mib_per_card"] == 500
 
 
+@pytest.mark.parametrize("files", [None, [], {"a": {"b": "model-1.safetensors"}}])
+def test_an_index_that_names_no_files_is_one_line(folder, capsys, files):
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+
+    assert main(["model", "estimate", str(folder)]) == 1
+    assert "weight_map: write an object with the name of a file for each tensor" in capsys.readouterr().err
+
+
 def test_a_catalogues_entry_is_the_model_that_it_names(tmp_path, capsys):
     path = tmp_path / "metadata.yaml"
     path.write_text(yaml.safe_dump(an_entry()))
