@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from kerf.testing.builders import H100_MIB, a_grant, a_node
+from kerf.vendors.registry import NAMES
 from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.quota import PATH, parse_tenant, with_defaults
 from kerfctl.main import main
@@ -18,6 +19,7 @@ from sandbox.crds import install_crds
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "tenants"
+VENDOR = NAMES[0].vendor
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +52,8 @@ def test_an_example_is_stored_with_its_defaults(cp: ControlPlane, file: Path) ->
 
     stored = cp.api.post(f"{PATH}?fieldValidation=Strict", document)
 
-    assert stored["spec"] == with_defaults(document)["spec"]
-    assert parse_tenant(stored) == parse_tenant(document)
+    assert stored["spec"] == with_defaults(document, VENDOR)["spec"]
+    assert parse_tenant(stored) == parse_tenant(document, VENDOR)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def test_an_example_is_stored_with_its_defaults(cp: ControlPlane, file: Path) ->
     ],
 )
 def test_every_way_to_write_a_share_is_taken(cp: ControlPlane, document: dict[str, Any]) -> None:
-    assert parse_tenant(cp.api.post(f"{PATH}?fieldValidation=Strict", document)) == parse_tenant(document)
+    assert parse_tenant(cp.api.post(f"{PATH}?fieldValidation=Strict", document)) == parse_tenant(document, VENDOR)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_plan_apply_and_status(cp: ControlPlane, tmp_path: Path, capsys: pytest.
     one.write_text(yaml.safe_dump(less))
     assert main(["quota", "apply", "-f", str(one), "--prune", *here]) == 0
     (left,) = cp.api.get(PATH)["items"]
-    assert left["spec"] == with_defaults(less)["spec"]
+    assert left["spec"] == with_defaults(less, VENDOR)["spec"]
 
 
 def told(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
