@@ -10,7 +10,7 @@ from deviceplugin.core.check import LivePod
 from deviceplugin.core.refusal import StartRefusal, Why
 from deviceplugin.state.node import LocalNode
 from kerf.kube import paths
-from kerf.kube.client import Kube
+from kerf.kube.client import Json, Kube
 from kerf.kube.errors import KubeError
 from kerf.values.grant import Holding
 from kerf.values.vendor import Vendor
@@ -19,7 +19,6 @@ from kerf.wire.errors import WireError
 from kerf.wire.json import at
 from kerf.wire.objects import is_finished, parse_holding
 
-Json = dict[str, Any]
 MOST_RECENT = 512
 """Admitted pods that a list in progress may have missed; more than can start while one list is read."""
 

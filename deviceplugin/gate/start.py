@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from deviceplugin.core.check import LivePod, check_ask, check_start, part_of
 from deviceplugin.core.edits import edits_of, limits_of, opts_out, render_specs
@@ -24,6 +23,7 @@ from deviceplugin.core.start import Start
 from deviceplugin.gate.pods import BoundPods, PodList, meta
 from deviceplugin.state.files import Files
 from deviceplugin.state.node import LocalNode
+from kerf.kube.client import Json
 from kerf.kube.errors import KubeError
 from kerf.obs.loop import Loop, run_every
 from kerf.values.grant import Grant, Holding
@@ -39,7 +39,6 @@ from kerf.wire.objects import is_finished
 from kerf.wire.resources import containers_of, parse_pod, stages_of
 
 _LOG = logging.getLogger("kerf.deviceplugin.gate")
-Json = dict[str, Any]
 CLEAN_S = 30.0
 
 

@@ -12,12 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from deviceplugin.metrics import PluginMetrics
 from deviceplugin.state.node import LocalNode
 from kerf.kube import paths
-from kerf.kube.client import Kube
+from kerf.kube.client import Json, Kube
 from kerf.kube.errors import KubeError
 from kerf.kube.watch import Follower
 from kerf.obs.loop import Loop, run_every
@@ -28,7 +27,6 @@ from kerf.wire.inventory import render_inventory
 from kerf.wire.json import at
 
 _LOG = logging.getLogger("kerf.deviceplugin.publisher")
-Json = dict[str, Any]
 LOOK_S = 0.2
 PLENTY = str(2**31 - 1)
 STOPPED = "the device plugin has stopped"

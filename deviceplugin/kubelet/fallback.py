@@ -1,7 +1,6 @@
 """Runtimes without CDI: Allocate must return everything, so the pod must be known. It matches or refuses."""
 
 import threading
-from typing import Any
 
 from deviceplugin._pb import kubelet_deviceplugin_v1beta1_pb2 as dp
 from deviceplugin.core.check import part_of
@@ -15,9 +14,9 @@ from deviceplugin.gate.start import StartGate
 from deviceplugin.kubelet.podresources import PodResources
 from deviceplugin.kubelet.retry import CALL_S, until_deadline
 from deviceplugin.state.allocations import Allocation, Allocations
+from kerf.kube.client import Json
 from kerf.wire.cdi import Edits
 
-Json = dict[str, Any]
 ALLOCATE_S = 10.0
 """Allocate has no deadline, but the kubelet admits no other pod until it answers."""
 

@@ -1,7 +1,6 @@
 """PreStartContainer: identify the pod and container by slots, then ask the gate, within the kubelet's deadline."""
 
 from collections.abc import Callable
-from typing import Any
 
 from deviceplugin.core.check import part_of
 from deviceplugin.core.identify import Held, Recorded, Slots, owner_of, owner_uid_of, starts
@@ -11,8 +10,8 @@ from deviceplugin.gate.pods import PodList
 from deviceplugin.gate.start import StartGate
 from deviceplugin.kubelet.podresources import PodResources
 from deviceplugin.kubelet.retry import CALL_S, until_deadline
+from kerf.kube.client import Json
 
-Json = dict[str, Any]
 Report = Callable[[Json, StartRefusal], None]
 
 

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
@@ -16,7 +15,7 @@ from deviceplugin.monitor.picture import NOTHING, Picture, families, top
 from deviceplugin.monitor.processes import Processes
 from deviceplugin.state.ledgers import Ledgers
 from deviceplugin.state.node import LocalNode
-from kerf.kube.client import Kube
+from kerf.kube.client import Json, Kube
 from kerf.kube.errors import KubeError
 from kerf.kube.evict import AlreadyGone, Evicted, NotEvicted, evict
 from kerf.obs.loop import Loop, run_every
@@ -27,7 +26,6 @@ from kerf.wire.limiter import LedgerView
 from kerf.wire.top import NodeTop
 
 _LOG = logging.getLogger("kerf.deviceplugin.monitor")
-Json = dict[str, Any]
 Report = Callable[[Json, str], None]
 LOOK_S = 1.0
 """The limiter ignores a measured share that is older than three seconds."""

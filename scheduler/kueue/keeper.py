@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from kerf.kube.client import Json
 from kerf.obs.loop import Loop, run_every
 from kerf.values.policy import QuotaEngine
 from kerf.values.quota import TenantQuota
@@ -23,7 +24,6 @@ from scheduler.quota.shares import divide
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.quota")
-Json = dict[str, Any]
 LOOP = Loop("quota", every_s=0.25)
 """A round that fails leaves the limits in force: they are better than none."""
 

@@ -4,9 +4,8 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
-from kerf.kube.client import Kube
+from kerf.kube.client import Json, Kube
 from kerf.kube.errors import NotFound
 from kerf.values.accounts import TenantAccount
 from kerf.wire.accounts import render_status
@@ -16,7 +15,6 @@ from scheduler.kueue.keeper import QuotaKeeper
 _LOG = logging.getLogger("kerf.quota")
 EVERY_S = 2.0
 """Between two writes that differ in numbers only: a burst of pods is not a burst of writes."""
-Json = dict[str, Any]
 
 
 class StatusWriter:

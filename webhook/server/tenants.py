@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
-from kerf.kube.client import Kube
+from kerf.kube.client import Json, Kube
 from kerf.kube.watch import Follower
 from kerf.values.accounts import TenantAccount
 from kerf.wire.accounts import parse_account
@@ -13,7 +12,6 @@ from kerf.wire.json import at
 from kerf.wire.quota import PATH
 
 log = logging.getLogger("webhook")
-Json = dict[str, Any]
 
 
 class TenantFollower:
