@@ -104,7 +104,10 @@ def _card(value: object, where: str, vendor: str | None) -> Card:
 
 
 def _health(value: dict[str, Any], where: str) -> Health:
-    """A card is healthy only if both keys say so; writers before `health` write `healthy` alone."""
+    """A card is healthy only if both keys say so; writers before `health` write `healthy` alone.
+
+    A state of a newer writer is suspect: that card takes no new slices, and the node's other cards stay readable.
+    """
     healthy, detail = value.get("healthy", True), value.get("health")
     if not isinstance(healthy, bool):
         raise WireError(f"{where}.healthy", healthy, "write true or false")
@@ -113,11 +116,12 @@ def _health(value: dict[str, Any], where: str) -> Health:
     if not isinstance(detail, dict):
         raise WireError(f"{where}.health", detail, "write an object")
     where, state, cause = f"{where}.health", detail.get("state"), detail.get("cause", "")
-    if not isinstance(state, str) or state not in set(State):
+    if not isinstance(state, str):
         raise WireError(f"{where}.state", state, f"use one of {', '.join(State)}")
     if not isinstance(cause, str) or len(cause) > _LONGEST_CAUSE:
         raise WireError(f"{where}.cause", cause, f"write a text of at most {_LONGEST_CAUSE} characters")
-    found = Health(State(state), cause, _number(detail, "since", where, 0))
+    known = State(state) if state in set(State) else State.SUSPECT
+    found = Health(known, cause, _number(detail, "since", where, 0))
     return found if healthy or not found.takes_slices else SUSPECT
 
 

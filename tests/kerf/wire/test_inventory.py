@@ -56,6 +56,7 @@ def test_a_card_that_is_not_healthy_says_why_and_since_when_and_older_readers_st
         pytest.param({"healthy": False}, SUSPECT, id="an older writer's sick card: no cause, so only suspect"),
         pytest.param({"healthy": True, "health": {"state": "recovering"}}, Health(State.RECOVERING), id="one objects"),
         pytest.param({"healthy": False, "health": {"state": "healthy"}}, SUSPECT, id="the other objects"),
+        pytest.param({"healthy": True, "health": {"state": "resting"}}, SUSPECT, id="a newer writer's state"),
     ],
 )
 def test_a_card_is_healthy_only_if_every_key_that_is_written_says_so(keys: dict[str, object], health: Health) -> None:
@@ -87,8 +88,8 @@ def card_with(**changes: object) -> str:
         (card_with(healthy="yes"), f"{KEY}.cards[0].healthy: 'yes': write true or false"),
         (card_with(health="ill"), f"{KEY}.cards[0].health: 'ill': write an object"),
         (
-            card_with(health={"state": "ill"}),
-            f"{KEY}.cards[0].health.state: 'ill': use one of healthy, suspect, cordoned, recovering",
+            card_with(health={"state": 3}),
+            f"{KEY}.cards[0].health.state: '3': use one of healthy, suspect, cordoned, recovering",
         ),
         (
             card_with(health={"state": "suspect", "cause": "x" * 254}),
