@@ -1,7 +1,9 @@
 """Asks: what the containers of a pod want, with every default already resolved."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from kerf.values.card_names import match, meant
 
 
 class Stage(StrEnum):
@@ -52,7 +54,7 @@ class ContainerAsk:
 class Selection:
     """Which cards a pod accepts. Empty means "any", values are sorted.
 
-    Types match as case-insensitive substrings of the model.
+    Types are names of models as people write them (`kerf.values.card_names`).
     """
 
     use_ids: tuple[str, ...] = ()
@@ -63,19 +65,27 @@ class Selection:
     classes: tuple[str, ...] = ()
     """Slugs of `kerf.values.quota.CardClass`: the classes that the pod's quota covers."""
     same_numa: bool = False
+    known: tuple[str, ...] = ()
+    """The models among which a type finds what it names best; empty: each card is looked at by itself."""
 
     def takes(self, model: str, mode: str) -> bool:
         """Whether cards of this model, divided in this way, are accepted, ignoring everything else."""
         if self.modes and mode not in self.modes:
             return False
-        lower = model.lower()
-        if any(word.lower() in lower for word in self.avoid_types):
+        if any(self._means(written, model) for written in self.avoid_types):
             return False
-        return not self.use_types or any(word.lower() in lower for word in self.use_types)
+        return not self.use_types or any(self._means(written, model) for written in self.use_types)
+
+    def among(self, models: tuple[str, ...]) -> "Selection":
+        """The selection where these models are known; the very same one if it names no type."""
+        return replace(self, known=models) if (self.use_types or self.avoid_types) and self.known != models else self
 
     def classes_of(self, vendor: str) -> tuple[str, ...]:
         """The classes of one vendor's cards that are accepted; empty is any."""
         return tuple(slug for slug in self.classes if slug.startswith(f"{vendor}-"))
+
+    def _means(self, written: str, model: str) -> bool:
+        return model in meant(written, (*self.known, model)) if self.known else bool(match(written, model))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Self
 
 from kerf.values.ask import ContainerAsk, PodAsk, Stage, Stages
+from kerf.values.card_names import meant
 from kerf.values.device import Card, Mode
 from kerf.values.grant import Grant
 from kerf.values.slicing import ANY_SIZE, Slicing, size_on
@@ -135,8 +136,8 @@ UNBOUNDED = Share()
 class ClassQuota:
     """A tenant's part of one class of cards.
 
-    `model` matches as a case-insensitive substring, as `use-gputype` does, and has to match one class only; an empty
-    `vendor` is any.
+    `model` is a name as people write it (`kerf.values.card_names`) and has to mean one class only; an empty `vendor` is
+    any.
     A dimension that `guaranteed` does not name is not limited.
     """
 
@@ -149,10 +150,11 @@ class ClassQuota:
     lendable: Share = UNBOUNDED
     """How much of `guaranteed` others may borrow while it is idle; not said: all of it."""
 
-    def matches(self, card_class: CardClass) -> bool:
-        """Whether the class is meant."""
-        same = self.vendor in ("", card_class.vendor) and self.mode is card_class.mode
-        return same and self.model.lower() in card_class.model.lower()
+    def among(self, classes: Iterable[CardClass]) -> tuple[CardClass, ...]:
+        """The classes that are meant."""
+        able = [one for one in classes if self.vendor in ("", one.vendor) and self.mode is one.mode]
+        models = meant(self.model, (one.model for one in able))
+        return tuple(one for one in able if one.model in models)
 
 
 class WhenOver(StrEnum):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kerf.values.card_names import canonical
 from kerf.values.device import Mode
 from kerf.values.quota import UNBOUNDED, ClassQuota, Share, TenantQuota, WhenOver
 from kerf.values.units import parse_whole, to_mib
@@ -41,7 +42,7 @@ def parse_tenant(document: object, vendor: str = "") -> TenantQuota:
     return TenantQuota(
         name=name,
         namespaces=_each_once(namespaces, "spec.namespaces", MOST_NAMESPACES),
-        classes=_each_once(classes, "spec.classes", MOST_CLASSES, key=lambda c: (c.vendor, c.mode, c.model.lower())),
+        classes=_each_once(classes, "spec.classes", MOST_CLASSES, key=lambda c: (c.vendor, c.mode, canonical(c.model))),
         weight=whole(spec, "weight", "spec", 1, (1, 1000)),
         priority=one_of(spec, "priority", "spec", "normal", PRIORITIES),
         when_over=WhenOver(one_of(spec, "whenOver", "spec", WhenOver.KEEP, list(WhenOver))),
@@ -79,7 +80,7 @@ def _class(value: object, where: str, vendor: str) -> ClassQuota:
     lendable, lent_of = _share(part["lendable"], f"{where}.lendable") if "lendable" in part else (UNBOUNDED, "")
     model = text(part, "model", where, meant or None)
     for key, other in (("guaranteed", meant), ("burst", burst_of), ("lendable", lent_of)):
-        if other and other.lower() != model.lower():
+        if other and canonical(other) != canonical(model):
             raise WireError(f"{where}.{key}", part[key], f"this entry is about {model}; write another for {other}")
     return ClassQuota(
         model=model,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kerf.values.ask import ContainerAsk, PodAsk
+from kerf.values.card_names import listed
 from kerf.values.units import show, show_mib
 from kerf.values.verdict import Misfit, Reason
 from scheduler.core.nearest import Change, Field, Try, blamed, nearest_row, smallest_change
@@ -116,7 +117,7 @@ def _nearest(field: Field, position: int, miss: Misfit, node: str) -> str:
         Reason.MEMORY: f"best node {node} has {_amounts(memory)} MiB free",
         Reason.CORES: f"best node {node} has {_amounts(cores)} % of cores free",
         Reason.TOO_LARGE: f"the largest such card, on {node}, has {show_mib(miss.free)}",
-        Reason.TYPE: f"no card is of the vendor, type, id or mode that it selects ({_selected(field.ask)})",
+        Reason.TYPE: f"no card is of the vendor, type, id or mode that it selects ({_chosen(field)})",
         Reason.NO_SLICE: f"best node {node}: {short_reason(miss.reason)} ({miss.detail})",
         Reason.TOO_FEW_CARDS: f"the largest node, {node}, has {show(miss.free)} such cards",
         Reason.NODE: f"best node {node}: {_node_text(miss)}",
@@ -145,6 +146,15 @@ def _selected(ask: PodAsk) -> str:
     }
     named = [f"{rule} {' or '.join(values[:_MOST_NAMED])}" for rule, values in rules.items() if values]
     return ", ".join(named) or f"vendor {ask.containers[0].vendor}"
+
+
+def _chosen(field: Field) -> str:
+    """What the pod selects and, where it names a type, the models that it could have named."""
+    if not field.ask.selection.use_types:
+        return _selected(field.ask)
+    vendors = {container.vendor for container in field.ask.containers}
+    known = listed(card.model for card in field.kinds if card.vendor in vendors)
+    return f"{_selected(field.ask)}; known models: {known}"
 
 
 def _node_text(miss: Misfit) -> str:

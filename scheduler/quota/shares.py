@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from kerf.values.card_names import listed
 from kerf.values.quota import DIMENSIONS, Amount, Bound, CardClass, ClassQuota, TenantQuota, total
 from scheduler.quota.capacity import Capacity, ClassCapacity
 
@@ -65,12 +66,14 @@ def _draft(tenant: TenantQuota, found: Capacity, conflict: str | None) -> Tenant
     parts: dict[CardClass, Part] = {}
     problems = []
     for quota in tenant.classes:
-        matches = [card_class for card_class in found if quota.matches(card_class)]
+        matches = quota.among(found)
         if len(matches) > 1:
             models = ", ".join(card_class.model for card_class in matches)
             problems.append(f"model {quota.model} means several classes of cards ({models}): write one of them")
         elif not matches:
-            problems.append(f"no card of model {quota.model} in mode {quota.mode.value} is known: it counts as none")
+            known = listed(one.model for one in found if one.mode is quota.mode)
+            missing = f"no card of model {quota.model} in mode {quota.mode.value} is known"
+            problems.append(f"{missing} (known models: {known}): it counts as none")
         elif matches[0] in parts:
             problems.append(f"model {quota.model} means {matches[0].model}, as an entry before it does: merge the two")
         else:

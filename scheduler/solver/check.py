@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from kerf.values.ask import ContainerAsk, PodAsk, Stage
+from kerf.values.card_names import meant
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse, Grant, Holding, card_uses
 from kerf.values.quota import DIMENSIONS, NOTHING, Amount, class_of, usage_of_grant
@@ -120,10 +121,12 @@ def _linked(cards: list[Card]) -> bool:
 
 
 def _selected(card: Card, want: ContainerAsk, ask: PodAsk) -> bool:
-    choice, model = ask.selection, card.model.lower()
+    choice = ask.selection
     named = card.id in choice.use_ids if choice.use_ids else card.id not in choice.avoid_ids
-    typed = any(word.lower() in model for word in choice.use_types) if choice.use_types else True
-    banned = card.id in choice.avoid_ids or any(word.lower() in model for word in choice.avoid_types)
+    models = (*choice.known, card.model)
+    typed = not choice.use_types or any(card.model in meant(written, models) for written in choice.use_types)
+    avoided = any(card.model in meant(written, models) for written in choice.avoid_types)
+    banned = card.id in choice.avoid_ids or avoided
     classes = [slug for slug in choice.classes if slug.startswith(f"{card.vendor}-")]
     barred = banned or (bool(classes) and class_of(card).slug not in classes)
     return card.vendor == want.vendor and named and typed and not barred and card.mode in (choice.modes or (card.mode,))

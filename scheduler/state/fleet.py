@@ -65,6 +65,8 @@ class Fleet:
         self.charges = 0
         self.releases = 0
         """How many pods with cards were charged and released so far."""
+        self.models: tuple[str, ...] = ()
+        """Every model that was ever seen, sorted."""
         self._kind_of: dict[tuple[object, ...], int] = {}
         self._hardware_of: dict[object, int] = {}
         self._entries: dict[str, _Entry] = {}
@@ -259,6 +261,7 @@ class Fleet:
         if key not in self._kind_of:
             self._kind_of[key] = len(self.kinds)
             self.kinds.append(card)
+            self.models = tuple(sorted({*self.models, card.model}))
         return self._kind_of[key]
 
     def _new_row(self, name: str) -> int:

@@ -93,6 +93,7 @@ class Lanes:
             selection = Selection(
                 use_types=lane.ask.selection.use_types,
                 avoid_types=lane.ask.selection.avoid_types,
+                known=lane.ask.selection.known,
                 modes=lane.ask.selection.modes,
                 classes=lane.ask.selection.classes,
             )

@@ -4,6 +4,7 @@ The caller holds the lock.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,12 +29,16 @@ class WithinQuota:
         self._quotas = quotas
 
     def narrow(self, ask: PodAsk) -> PodAsk | Misfit:
-        """The ask, confined to the classes in which its tenant has room, or why there is none."""
-        return self._quotas.narrow(ask)
+        """The ask, its types among the models of the fleet and confined to the classes in which its tenant has room.
+
+        Otherwise why there is none.
+        """
+        selection = ask.selection.among(self._fleet.models)
+        return self._quotas.narrow(ask if selection is ask.selection else replace(ask, selection=selection))
 
     def fits(self, ask: PodAsk, names: Sequence[str]) -> ByCards | Misfit:
         """On which of the nodes the pod fits; a misfit where quota leaves nothing."""
-        narrowed = self._quotas.narrow(ask)
+        narrowed = self.narrow(ask)
         if isinstance(narrowed, Misfit):
             return narrowed
         rows = self._fleet.rows(names)
@@ -44,17 +49,17 @@ class WithinQuota:
 
     def scores(self, ask: PodAsk, names: Sequence[str]) -> Ints:
         """A total order of the nodes, best highest. A pod that quota refuses is ordered by its whole ask."""
-        narrowed = self._quotas.narrow(ask)
+        narrowed = self.narrow(ask)
         return self._engine.scores(ask if isinstance(narrowed, Misfit) else narrowed, self._fleet.rows(names))
 
     def has_room(self, ask: PodAsk, names: Sequence[str]) -> bool:
         """Whether the pod fits on one of the nodes with its CPU, its memory and the nodes' cordons."""
-        narrowed = self._quotas.narrow(ask)
+        narrowed = self.narrow(ask)
         return not isinstance(narrowed, Misfit) and bool(self._room(narrowed, self._fleet.rows(names)).any())
 
     def place(self, ask: PodAsk, node: str, stages: Stages) -> Grant | Misfit:
         """The grant that the pod would get on the node."""
-        narrowed = self._quotas.narrow(ask)
+        narrowed = self.narrow(ask)
         if isinstance(narrowed, Misfit):
             return narrowed
         grant = self._engine.place(narrowed, node)
@@ -64,7 +69,7 @@ class WithinQuota:
 
     def place_on(self, ask: PodAsk, state: NodeState, stages: Stages) -> Grant | Misfit:
         """The grant on a node as it might be, by the card policies alone."""
-        narrowed = self._quotas.narrow(ask)
+        narrowed = self.narrow(ask)
         if isinstance(narrowed, Misfit):
             return narrowed
         grant = self._engine.place_on(narrowed, state)
@@ -76,7 +81,7 @@ class WithinQuota:
         """The best of the nodes and the grant there."""
         if not names:
             return NoPlace(NOT_ELIGIBLE)
-        narrowed = self._quotas.narrow(ask)
+        narrowed = self.narrow(ask)
         if isinstance(narrowed, Misfit):
             return NoPlace(narrowed.detail)
         rows = self._fleet.rows(names)

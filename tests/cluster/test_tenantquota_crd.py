@@ -131,7 +131,9 @@ def test_plan_apply_and_status(cp: ControlPlane, tmp_path: Path, capsys: pytest.
     bind_a_pod(cp, "serving", H100_MIB)
     books = {tenant["name"]: tenant for tenant in told(capsys, "status", *here)["tenants"]}
     assert books["serving"]["classes"][0]["used"] == {"memoryMiB": H100_MIB, "cores": 100, "cards": 1}
-    assert books["vision"]["problems"] == ["no card of model NVIDIA L40S in mode shared is known: it counts as none"]
+    assert books["vision"]["problems"] == [
+        "no card of model NVIDIA L40S in mode shared is known (known models: NVIDIA H100 80GB HBM3): it counts as none"
+    ]
 
     less = yaml.safe_load((EXAMPLES / "10-serving.yaml").read_text())
     del less["spec"]["classes"][0]["burst"], less["spec"]["weight"]

@@ -32,6 +32,8 @@ class Settings:
     """Every vendor's words in the pod contract."""
     by_vendor: Mapping[str, ResourceNames] = field(init=False)
     """The same words by the vendor's name."""
+    models: tuple[str, ...] = field(init=False)
+    """Every model of card of which some tenant has quota, sorted."""
     resources: frozenset[str] = field(init=False)
     """Every resource in which users ask for cards."""
 
@@ -39,6 +41,8 @@ class Settings:
         words = words_of(self.vendors)
         object.__setattr__(self, "words", words)
         object.__setattr__(self, "by_vendor", {names.vendor: names for names in words})
+        found = {entry.model for account in self.tenants.values() for entry in account.classes}
+        object.__setattr__(self, "models", tuple(sorted(found)))
         object.__setattr__(self, "resources", frozenset(name for names in words for name in names.all))
 
     def sample(self, entry: ClassAccount) -> Card:

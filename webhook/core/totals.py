@@ -30,12 +30,13 @@ def select_cards(draft: Draft, settings: Settings, tenant: TenantAccount | None)
     if tenant is None:
         return draft
     known = [entry for entry in tenant.classes if entry.smallest_mib > 0]
+    selection = draft.ask.selection.among(settings.models)
     asked = {ask.vendor for ask in draft.ask.containers}
     cards = {}
     for names in settings.words:
         if names.vendor not in asked:
             continue
-        left = tuple(entry for entry in known if _takes(draft.ask.selection, entry, names.vendor))
+        left = tuple(entry for entry in known if _takes(selection, entry, names.vendor))
         if known and not left:
             theirs = [entry for entry in known if entry.vendor == names.vendor]
             raise _nothing_left(draft.ask, tenant.name, theirs, names)

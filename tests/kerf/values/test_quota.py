@@ -59,13 +59,17 @@ def test_whole_cards_are_of_the_size_of_a_card() -> None:
     assert Share(memory_mib=5).on(Amount(1000, 100, 10)) == Bound(5, None, None)
 
 
-def test_a_quota_matches_a_class_by_a_part_of_its_model_and_by_its_mode() -> None:
-    h100 = CardClass("nvidia", "NVIDIA H100 80GB HBM3")
+def test_a_quota_means_a_class_by_its_model_and_by_its_mode() -> None:
+    h100, l4, l40s = (CardClass("nvidia", name) for name in ("NVIDIA H100 80GB HBM3", "NVIDIA L4", "NVIDIA L40S"))
+    classes = (h100, l4, l40s)
 
-    assert ClassQuota("h100").matches(h100)
-    assert not ClassQuota("A100").matches(h100)
-    assert not ClassQuota("H100", mode=Mode.MPS).matches(h100)
-    assert not ClassQuota("H100", vendor="amd").matches(h100)
+    assert ClassQuota("h100").among(classes) == (h100,)
+    assert ClassQuota("NVIDIA-H100-80GB-HBM3").among(classes) == (h100,)
+    assert ClassQuota("NVIDIA L4").among(classes) == (l4,)
+    assert ClassQuota("NVIDIA L").among(classes) == (l4, l40s)
+    assert ClassQuota("A100").among(classes) == ()
+    assert ClassQuota("H100", mode=Mode.MPS).among(classes) == ()
+    assert ClassQuota("H100", vendor="amd").among(classes) == ()
 
 
 def test_the_first_broken_bound_is_named_with_what_is_left() -> None:

@@ -69,7 +69,8 @@ def test_memory_names_what_is_free_and_what_would_fit():
         ),
         pytest.param(
             a_pod_ask("p", an_ask(memory_mib=1000, cores=0), selection=Selection(use_types=("a100",))),
-            "needs 1,000 MiB on one card; no card is of the vendor, type, id or mode that it selects (type a100); "
+            "needs 1,000 MiB on one card; no card is of the vendor, type, id or mode that it selects (type a100; "
+            "known models: NVIDIA H100 80GB HBM3); "
             "without its card selection it would fit on a",
             id="a type that is not there",
         ),
