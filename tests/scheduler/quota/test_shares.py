@@ -103,8 +103,8 @@ def test_what_a_file_says_and_no_card_is_becomes_a_sentence() -> None:
         (
             "model H100 means several classes of cards (NVIDIA H100 80GB HBM3, NVIDIA H100 PCIe): write one of them",
             (
-                "no card of model B200 in mode shared is known (known models: NVIDIA H100 80GB HBM3, NVIDIA H100 PCIe): "
-                "it counts as none"
+                "no card of model B200 in mode shared is known "
+                "(known models: NVIDIA H100 80GB HBM3, NVIDIA H100 PCIe): it counts as none"
             ),
         ),
         ("namespace z is taken",),
