@@ -26,7 +26,10 @@ _PATCH_TYPES: dict[str, str] = {
 
 
 class Kube(Protocol):
-    """What Kerf needs of an API server. Every method raises a KubeError; all are safe from several threads."""
+    """What Kerf needs of an API server. Every method raises a KubeError; all are safe from several threads.
+
+    `create_while` alone is awaited: any number of them run at the same time, all on one event loop per `Kube`.
+    """
 
     def get(self, path: str, query: Query | None = None) -> Json:
         """One object, or a list as the server gives it."""
@@ -34,7 +37,7 @@ class Kube(Protocol):
     def create(self, path: str, body: object, query: Query | None = None) -> Json:
         """POST."""
 
-    def create_while(self, path: str, body: object, holds: Callable[[], bool], timeout_s: float) -> Json:
+    async def create_while(self, path: str, body: object, holds: Callable[[], bool], timeout_s: float) -> Json:
         """POST that takes effect within `timeout_s` of a moment at which `holds()` was true, or never.
 
         Raises Withheld when it was not true, Unsent when the server was not reached: nothing has happened then. After
@@ -73,7 +76,7 @@ class KubeClient:
         self._fenced = FencedPoster(configuration)
 
     def close(self) -> None:
-        """Close all connections; the client is done."""
+        """Close all connections; the client is done. Call it on the event loop if `create_while` was used."""
         self._pool.close()
         self._fenced.close()
 
@@ -83,10 +86,10 @@ class KubeClient:
     def create(self, path: str, body: object, query: Query | None = None) -> Json:
         return self._call("POST", path, body, query)
 
-    def create_while(self, path: str, body: object, holds: Callable[[], bool], timeout_s: float) -> Json:
+    async def create_while(self, path: str, body: object, holds: Callable[[], bool], timeout_s: float) -> Json:
         target = f"{self._root}{path}?timeout={round(timeout_s * 1000)}ms"
         headers = {**self._headers(), "Content-Type": "application/json"}
-        status, data = self._fenced.post(target, orjson.dumps(body), headers, holds, timeout_s)
+        status, data = await self._fenced.post(target, orjson.dumps(body), headers, holds, timeout_s)
         return _decoded(status, data)
 
     def patch(self, path: str, body: object, kind: PatchKind = "merge", query: Query | None = None) -> Json:

@@ -193,8 +193,8 @@ class GuardedKube:
     def create(self, path: str, body: object, query: Query | None = None) -> Json:
         return self._checked("POST", path).create(path, body, query)
 
-    def create_while(self, path: str, body: object, holds: Callable[[], bool], timeout_s: float) -> Json:
-        return self._checked("POST", path).create_while(path, body, holds, timeout_s)
+    async def create_while(self, path: str, body: object, holds: Callable[[], bool], timeout_s: float) -> Json:
+        return await self._checked("POST", path).create_while(path, body, holds, timeout_s)
 
     def patch(self, path: str, body: object, kind: PatchKind = "merge", query: Query | None = None) -> Json:
         return self._checked("PATCH", path).patch(path, body, kind, query)

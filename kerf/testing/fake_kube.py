@@ -64,7 +64,7 @@ class FakeKube:
         self.after("POST", path)
         return answer
 
-    def create_while(self, path: str, body: object, holds: Callable[[], bool], timeout_s: float) -> Json:
+    async def create_while(self, path: str, body: object, holds: Callable[[], bool], timeout_s: float) -> Json:
         if not holds():
             raise Withheld(f"POST {path}: the right to do so has ended")
         return self.create(path, body)

@@ -5,7 +5,6 @@ import logging
 import ssl
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
@@ -24,7 +23,6 @@ LARGEST_BODY = 16 << 20
 READ_SECONDS = 10.0
 DRAIN_SECONDS = 6.0
 """A bind takes at most five."""
-BIND_THREADS = 16
 
 
 class Extender:
@@ -50,7 +48,6 @@ class Extender:
         self._peers = peers
         self._listener = Listener(ListenerLimits())
         self._inflight = InFlightLimit(lambda reason: metrics.turned_away.labels(reason).inc(), LARGEST_BODY)
-        self._pool = ThreadPoolExecutor(BIND_THREADS, thread_name_prefix="bind")
 
     def app(self) -> web.Application:
         """The routes."""
@@ -82,7 +79,6 @@ class Extender:
             await self._inflight.drain(DRAIN_SECONDS)
         finally:
             await runner.cleanup()
-            self._pool.shutdown(wait=True)
             if self._peers is not None:
                 await self._peers.close()
 
@@ -111,8 +107,7 @@ class Extender:
             return _json(await self._peers.bind(body))
         start = time.perf_counter()
         try:
-            loop = asyncio.get_running_loop()
-            error = await loop.run_in_executor(self._pool, self._binder.bind, query)
+            error = await self._binder.bind(query)
         finally:
             self._metrics.seconds.labels("bind").observe(time.perf_counter() - start)
         return _json(render_bind(error))

@@ -8,6 +8,7 @@ Only the leader binds. A bind belongs to the term in which it assumed: its Bindi
 moment at which the term surely lasts that long, or never (`kerf.kube.fenced`), so the next leader can know all of it.
 """
 
+import asyncio
 import logging
 from typing import Any
 
@@ -36,7 +37,7 @@ NOT_LEADING = "this replica does not lead, or not yet: try again"
 
 
 class Binder:
-    """Binds pods while this replica leads. Safe from several threads."""
+    """Binds pods while this replica leads, any number at the same time on one event loop."""
 
     def __init__(self, store: Store, kube: Kube, metrics: SchedulerMetrics, tenure: Tenure = ALONE) -> None:
         self._store = store
@@ -48,7 +49,7 @@ class Binder:
         """Whether this replica binds at this moment."""
         return bool(self._tenure.term())
 
-    def bind(self, query: BindQuery) -> str:
+    async def bind(self, query: BindQuery) -> str:
         """Bind one pod; the empty text, or one sentence that says why not."""
         term = self._tenure.term()
         if not term:
@@ -57,11 +58,11 @@ class Binder:
         if claim is None:
             return self._outcome("under way", f"pod {query.namespace}/{query.name} is being bound; try again")
         with claim:
-            return self._bind(query, claim, term)
+            return await self._bind(query, claim, term)
 
-    def _bind(self, query: BindQuery, claim: Claim, term: int) -> str:
+    async def _bind(self, query: BindQuery, claim: Claim, term: int) -> str:
         try:
-            ask, stages = self._ask(query, claim)
+            ask, stages = await self._ask(query, claim)
         except WireError as error:
             return self._outcome("invalid", str(error))
         except KubeError as error:
@@ -69,35 +70,37 @@ class Binder:
         assumption = claim.assume(ask, query.node, stages)
         if isinstance(assumption, Misfit):
             return self._outcome("conflict", f"node {query.node} filled up meanwhile: {explain_misfit(assumption)}")
-        return self._post(query, assumption, term)
+        return await self._post(query, assumption, term)
 
-    def _ask(self, query: BindQuery, claim: Claim) -> tuple[PodAsk, Stages]:
+    async def _ask(self, query: BindQuery, claim: Claim) -> tuple[PodAsk, Stages]:
         if claim.known is not None:
             return claim.known.ask, claim.known.stages
-        pod = self._kube.get(paths.pod(query.namespace, query.name))
+        pod = await self._read(query)
         if pod["metadata"].get("uid") != query.uid:
             raise NotFound(404, "NotFound", f"pod {query.namespace}/{query.name} was replaced by another of its name")
         return self._store.desk.read(pod)
 
-    def _post(self, query: BindQuery, assumption: Assumption, term: int) -> str:
+    async def _post(self, query: BindQuery, assumption: Assumption, term: int) -> str:
         def holds() -> bool:
             return self._tenure.holds(term, BIND_S * DRIFT) and assumption.still_held()
 
         try:
             path = paths.binding(query.namespace, query.name)
-            self._kube.create_while(path, _binding(query, assumption.grant), holds, BIND_S)
+            await self._kube.create_while(path, _binding(query, assumption.grant), holds, BIND_S)
         except (Unsent, Withheld) as error:
             return self._undo(assumption, error)
         except (Unreachable, Busy) as error:
-            return self._ask_again(query, assumption, error)
+            return await self._ask_again(query, assumption, error)
         except KubeError as error:
-            return self._ask_again(query, assumption, error) if error.status == 409 else self._undo(assumption, error)
+            if error.status == 409:
+                return await self._ask_again(query, assumption, error)
+            return self._undo(assumption, error)
         return self._outcome("bound", "")
 
-    def _ask_again(self, query: BindQuery, assumption: Assumption, error: KubeError) -> str:
+    async def _ask_again(self, query: BindQuery, assumption: Assumption, error: KubeError) -> str:
         """The pod may be bound or not: read it."""
         try:
-            pod = self._kube.get(paths.pod(query.namespace, query.name))
+            pod = await self._read(query)
         except NotFound:
             return self._undo(assumption, error)
         except KubeError:
@@ -107,6 +110,10 @@ class Binder:
         if isinstance(error, (Unreachable, Busy)) and not pod["spec"].get("nodeName"):
             return self._unknown(error)  # the server may still be at it
         return self._undo(assumption, error)
+
+    async def _read(self, query: BindQuery) -> dict[str, Any]:
+        """The pod as the API server has it; rare, so a thread waits for it."""
+        return await asyncio.to_thread(self._kube.get, paths.pod(query.namespace, query.name))
 
     def _unknown(self, error: KubeError) -> str:
         """Still charged; `placing.expire` asks until the API server confirms or rejects it."""

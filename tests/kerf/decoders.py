@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import orjson
 import yaml
 
+from kerf.kube.answer import AnswerReader
 from kerf.sizing.estimate import estimate, read_model
 from kerf.sizing.headers import parse_header, parse_index
 from kerf.sizing.modelhub import name_of, specs_of
@@ -240,6 +241,10 @@ def _patches(body: bytes) -> object:
     return parse_ledger(changed_ledger(changes))
 
 
+def _answer(body: bytes) -> object:
+    return AnswerReader().feed(body)
+
+
 def _json(*documents: object) -> tuple[bytes, ...]:
     return tuple(json.dumps(document).encode() for document in documents)
 
@@ -269,6 +274,7 @@ DECODERS: dict[str, Decoder] = {
         _admit, _json({**REVIEW, "request": {**REVIEW["request"], "operation": "CREATE", "object": POD}}), deep=True
     ),
     "filter": Decoder(parse_nodes_query, _json(FILTER, FULL_FILTER), deep=True),
+    "http-answer": Decoder(_answer, (b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}",), binary=True),
     "bind": Decoder(parse_bind_query, _json(BIND), deep=True),
     "preempt": Decoder(parse_preempt_query, _json(PREEMPT, FULL_PREEMPT), deep=True),
     "pod": Decoder(_object(_pod), _json(POD), deep=True),

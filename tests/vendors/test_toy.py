@@ -1,5 +1,6 @@
 """A second vendor, one file and one entry beside NVIDIA's, through every program: its cards are sliced by templates."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -128,7 +129,7 @@ def test_bind_writes_the_smallest_template_that_holds_the_ask(memory: int | None
     assert json.loads(verbs.filter(query))["NodeNames"] == ["n"]
     assert [entry["Host"] for entry in json.loads(verbs.prioritize(query))] == ["n"]
     binder = Binder(store, kube, SchedulerMetrics.build(Metrics()), Office())
-    assert binder.bind(BindQuery("default", "pod-1", "uid-default-pod-1", "n")) == ""
+    assert asyncio.run(binder.bind(BindQuery("default", "pod-1", "uid-default-pod-1", "n"))) == ""
 
     notes = kube.get("/api/v1/namespaces/default/pods/pod-1")["metadata"]["annotations"]
     (container,) = parse_grant(notes["kerf.dev/grant"]).containers

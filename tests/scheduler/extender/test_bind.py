@@ -1,6 +1,8 @@
 """Bind: one write, one undo path, and no answer of the API server is guessed."""
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -44,6 +46,9 @@ class World:
         load(self.store, [a_node()], pods)
         self.binder = Binder(self.store, self.kube, SchedulerMetrics.build(Metrics()), self.office)
 
+    def bind(self, query: BindQuery) -> str:
+        return asyncio.run(self.binder.bind(query))
+
     def used(self) -> list[CardUse]:
         return [s.used for s in self.store.desk.state("node-1").cards if s.used != CardUse()]
 
@@ -62,7 +67,7 @@ def raising(error: Exception, times: int = 1, method: str = "POST"):
 def test_a_bind_is_one_write_that_binds_and_records_the_grant():
     world = World(a_pod())
 
-    assert world.binder.bind(QUERY) == ""
+    assert world.bind(QUERY) == ""
     assert world.kube.writes == [("POST", f"{POD}/binding")]
     pod = world.kube.get(POD)
     slices = json.loads(pod["metadata"]["annotations"][GRANT])["containers"][0]["slices"]
@@ -73,7 +78,7 @@ def test_a_bind_is_one_write_that_binds_and_records_the_grant():
 def test_a_forged_grant_is_overwritten_by_the_real_one():
     world = World(a_pod(annotations={GRANT: '{"v":1,"containers":[]}'}))
 
-    world.binder.bind(QUERY)
+    world.bind(QUERY)
 
     assert "GPU-node-1" in world.kube.get(POD)["metadata"]["annotations"][GRANT]
 
@@ -83,7 +88,7 @@ def test_a_refusal_is_undone_at_once(error):
     world = World(a_pod())
     world.kube.fail = raising(error)
 
-    assert "refused" in world.binder.bind(QUERY)
+    assert "refused" in world.bind(QUERY)
     assert world.used() == []
 
 
@@ -92,7 +97,7 @@ def test_an_answer_that_was_lost_after_the_bind_took_effect_counts_as_bound(erro
     world = World(a_pod())
     world.kube.after = raising(error)
 
-    assert world.binder.bind(QUERY) == ""
+    assert world.bind(QUERY) == ""
     assert world.used() == [CardUse(8000, 30, 1)]
 
 
@@ -100,7 +105,7 @@ def test_a_bind_that_never_reached_the_api_server_is_undone():
     world = World(a_pod())
     world.kube.fail = raising(Unsent("refused"))
 
-    assert "not sent" in world.binder.bind(QUERY)
+    assert "not sent" in world.bind(QUERY)
     assert world.used() == []
 
 
@@ -108,7 +113,7 @@ def test_a_bind_whose_answer_was_lost_stays_charged_while_the_api_server_may_sti
     world = World(a_pod())
     world.kube.fail = raising(Unreachable("cut"))
 
-    assert "did not say" in world.binder.bind(QUERY)
+    assert "did not say" in world.bind(QUERY)
     assert world.used() == [CardUse(8000, 30, 1)]
     Expiry(world.store, world.kube, ask_after_s=-1.0).run_once()
     assert world.used() == []
@@ -121,7 +126,7 @@ def test_while_nobody_can_say_whether_the_pod_is_bound_it_stays_charged_until_so
         raise Unreachable("down")
 
     world.kube.fail = down
-    assert "did not say" in world.binder.bind(QUERY)
+    assert "did not say" in world.bind(QUERY)
     assert world.used() == [CardUse(8000, 30, 1)]
     expiry = Expiry(world.store, world.kube, ask_after_s=-1.0)
     expiry.run_once()
@@ -137,7 +142,7 @@ def test_a_pod_that_was_replaced_by_another_of_its_name_is_not_bound():
     world = World()
     world.kube.put(a_pod(uid="another"))
 
-    assert "replaced" in world.binder.bind(QUERY)
+    assert "replaced" in world.bind(QUERY)
     assert world.kube.writes == []
 
 
@@ -146,7 +151,7 @@ def test_a_pod_last_seen_behind_its_gates_is_read_again_for_what_the_gate_keeper
     world = World(gated)
     world.kube.put(a_pod(mem=9000))
 
-    assert world.binder.bind(QUERY) == ""
+    assert world.bind(QUERY) == ""
 
     assert [use.memory_mib for use in world.used()] == [9000]
 
@@ -155,9 +160,9 @@ def test_a_node_that_filled_up_meanwhile_is_refused_with_numbers():
     pods = [a_pod(f"big-{i}", containers=[a_container(mem=81_559, cores=None)]) for i in range(4)]
     world = World(*pods, a_pod())
     for i in range(4):
-        assert world.binder.bind(BindQuery("default", f"big-{i}", f"uid-default-big-{i}", "node-1")) == ""
+        assert world.bind(BindQuery("default", f"big-{i}", f"uid-default-big-{i}", "node-1")) == ""
 
-    message = world.binder.bind(QUERY)
+    message = world.bind(QUERY)
 
     assert "filled up" in message
     assert "8,000 MiB" in message
@@ -170,7 +175,7 @@ def test_a_pod_that_is_deleted_while_it_is_bound_gives_everything_back():
         world.store.feed.apply_pod("DELETED", a_pod()) if path.endswith("binding") else None
     )
 
-    world.binder.bind(QUERY)
+    world.bind(QUERY)
 
     assert world.used() == []
 
@@ -179,7 +184,7 @@ def test_a_replica_that_does_not_lead_binds_nothing():
     world = World(a_pod())
     world.office.now = 0
 
-    assert "does not lead" in world.binder.bind(QUERY)
+    assert "does not lead" in world.bind(QUERY)
     assert world.kube.writes == []
 
 
@@ -193,7 +198,7 @@ def test_a_bind_that_began_in_an_earlier_term_is_not_sent():
 
     world.store.desk.claim = claim
 
-    assert "not sent" in world.binder.bind(QUERY)
+    assert "not sent" in world.bind(QUERY)
     assert world.kube.writes == []
     assert world.used() == []
 
@@ -204,7 +209,7 @@ def test_a_bind_whose_assumption_was_taken_back_meanwhile_is_not_sent():
         world.store.ledger.undo(QUERY.uid) or FakeKube.create_while(world.kube, path, body, holds, timeout_s)
     )
 
-    assert "not sent" in world.binder.bind(QUERY)
+    assert "not sent" in world.bind(QUERY)
     assert world.kube.writes == []
 
 
@@ -214,11 +219,12 @@ def test_one_pod_is_bound_by_one_bind_at_a_time_and_nobody_undoes_it_meanwhile()
 
     def second(method: str, path: str) -> None:
         if path.endswith("/binding"):
-            answers.append(world.binder.bind(QUERY))
+            with ThreadPoolExecutor() as other:  # a loop of its own: this one waits here
+                answers.append(other.submit(world.bind, QUERY).result())
             Expiry(world.store, world.kube, ask_after_s=-1.0).run_once()
 
     world.kube.fail = second
 
-    assert world.binder.bind(QUERY) == ""
+    assert world.bind(QUERY) == ""
     assert ["is being bound" in answer for answer in answers] == [True]
     assert world.used() == [CardUse(8000, 30, 1)]

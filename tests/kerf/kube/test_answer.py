@@ -1,0 +1,78 @@
+"""HTTP/1.1 answers from bytes, however the network cuts them."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kerf.kube.answer import LARGEST_CONTENT, LARGEST_HEAD, Answer, AnswerReader
+from kerf.wire.errors import WireError
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+CREATED = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\ncontent-length: 5\r\n\r\n{   }"
+CHUNKED = (
+    b"HTTP/1.1 409 Conflict\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"3;x=y\r\nabc\r\nA\r\n0123456789\r\n0\r\nTrailer: t\r\n\r\n"
+)
+CLOSING = b"HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
+STREAM = CONTINUE + CREATED + CHUNKED + NO_CONTENT + CLOSING
+ANSWERS = [
+    Answer(100, b"", True),
+    Answer(201, b"{   }", True),
+    Answer(409, b"abc0123456789", True),
+    Answer(204, b"", True),
+    Answer(429, b"", False),
+]
+
+
+def read(pieces: list[bytes]) -> list[Answer]:
+    reader, found = AnswerReader(), []
+    for piece in pieces:
+        answer = reader.feed(piece)
+        while answer is not None:
+            found.append(answer)
+            answer = reader.feed(b"")
+    assert reader.idle
+    return found
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=12))
+def test_answers_are_the_same_however_they_are_cut(cuts):
+    places = [0, *sorted(cuts), len(STREAM)]
+
+    assert read([STREAM[a:b] for a, b in pairwise(places)]) == ANSWERS
+
+
+def test_an_answer_without_a_length_ends_with_the_connection_and_the_connection_is_not_kept():
+    reader = AnswerReader()
+
+    assert reader.feed(b"HTTP/1.1 200 OK\r\n\r\nhalf") is None
+    assert reader.feed(b" and half") is None
+    assert reader.end() == Answer(200, b"half and half", False)
+
+
+def test_a_connection_that_ends_within_an_answer_gives_none():
+    reader = AnswerReader()
+    reader.feed(CREATED[:-1])
+
+    assert reader.end() is None
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "answer"),
+        (b"HTTP/1.1 abc\r\n\r\n", "answer's status"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "Content-Length"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "chunk"),
+        (b"x" * (LARGEST_HEAD + 1), "answer's headers"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (LARGEST_CONTENT + 1), "answer"),
+    ],
+)
+def test_what_is_no_answer_is_refused_with_the_field(data, field):
+    with pytest.raises(WireError) as raised:
+        AnswerReader().feed(data)
+
+    assert raised.value.field == field
