@@ -61,6 +61,10 @@ class InFlightLimit:
     async def drain(self, seconds: float) -> None:
         """Refuse new requests and wait until all in flight are answered, at most this long."""
         self._draining = True
+        await self.finish(seconds)
+
+    async def finish(self, seconds: float) -> None:
+        """Wait until no request is in flight, at most this long. New ones are still answered."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), seconds)
 

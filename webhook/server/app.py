@@ -1,7 +1,6 @@
 """HTTP around the rules: sizes, times and numbers are bounded, and one bad request never hurts the next."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from kerf.http.inflight import InFlightLimit
 from kerf.http.listener import Handler, Listener, ListenerLimits
 from kerf.obs.metrics import Metrics
 from kerf.wire.admission import Answer, Review, parse_review, render_answer
@@ -53,18 +53,20 @@ class Service:
         for outcome in OUTCOMES:
             self._requests.labels(outcome)
         self._limits = limits
-        self._in_flight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._inflight = InFlightLimit(
+            lambda _reason: self._requests.labels("busy").inc(),
+            limits.body_bytes,
+            requests=limits.in_flight,
+            size=limits.in_flight * limits.body_bytes,
+        )
         self.listener = Listener(ListenerLimits(limits.connections, limits.seconds))
         self.draining = False
         self._obstacle: Callable[[], str] = lambda: ""
 
     def app(self) -> web.Application:
         """The aiohttp application."""
-        app = web.Application(
-            client_max_size=self._limits.body_bytes, middlewares=[self.listener.watch_requests, self._say_goodbye]
-        )
+        middlewares = [self.listener.watch_requests, self._say_goodbye, self._inflight.limit_inflight]
+        app = web.Application(client_max_size=self._limits.body_bytes, middlewares=middlewares)
         app.router.add_post("/mutate", self.mutate)
         app.router.add_get("/healthz", self.healthy)
         app.router.add_get("/readyz", self.ready)
@@ -102,18 +104,13 @@ class Service:
 
     async def finish(self, seconds: float) -> None:
         """Wait until no review is in flight, at most this long. aiohttp's own shutdown drops bodies still arriving."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), seconds)
+        await self._inflight.finish(seconds)
 
     async def _bounded(self, request: web.Request) -> tuple[str, web.Response]:
         if not self._ready():
             return "unready", _refusal(503, UNREADY)
         if (request.content_length or 0) > self._limits.body_bytes:
             return "too_large", self._too_large()
-        if self._in_flight >= self._limits.in_flight:
-            return "busy", _refusal(503, f"{self._in_flight} reviews are in flight already: try again")
-        self._in_flight += 1
-        self._idle.clear()
         try:
             async with asyncio.timeout(self._limits.seconds):
                 body = await request.read()
@@ -122,10 +119,6 @@ class Service:
             return "timeout", _refusal(408, f"the body did not arrive within {self._limits.seconds:g} s")
         except web.HTTPRequestEntityTooLarge:
             return "too_large", self._too_large()
-        finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
 
     def _answer(self, body: bytes) -> tuple[str, web.Response]:
         try:

@@ -171,7 +171,7 @@ def test_more_reviews_than_may_be_in_flight_are_asked_to_come_back() -> None:
             second = await client.post("/mutate", data=a_review())
         go.set()
 
-        assert (second.status, await second.text()) == (503, "1 reviews are in flight already: try again\n")
+        assert (second.status, await second.text()) == (503, "1 requests are in flight; try again")
         assert (await first).status == 200
 
     assert counted(with_client(scenario, limits=Limits(in_flight=1)))["busy"] == 1
