@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kerf.values.vendor import Vendor
 from kerf.views.lines import PodLine, RefusedLine, json_of, slice_lines
 from kerf.wire.json import Json, at, items_at
 from kerfctl.errors import CliError
@@ -64,7 +65,7 @@ def _preview(args: argparse.Namespace, say: "_Speaker") -> None:
     from kerfctl.simulate import simulate
 
     say("The control plane is built from source first. Meanwhile, `kerf simulate` says of the same pods:")
-    outcome = simulate([args.nodes, args.pods], None)
+    outcome = simulate([args.nodes, args.pods], None, args.vendors)
     if not args.json:
         print_pods(outcome.pods)
         print_cards(outcome.cards, "Cards, simulated")
@@ -81,8 +82,8 @@ def _demo(args: argparse.Namespace, say: "_Speaker", run_dir: Path, parts: dict[
         kube = connect(str(cp.kubeconfig))
         names = _create(cp.api, args.pods)
         say(f"{len(names)} pods created")
-        pods, refused = _settled(cp.api, names)
-        cards = world_of_cluster(kube, None).seen().cards()
+        pods, refused = _settled(cp.api, names, args.vendors)
+        cards = world_of_cluster(kube, None, args.vendors).seen().cards()
         seconds = round(time.monotonic() - started, 1)
         if args.json:
             how = {"seconds": seconds, "node": "kwok" if fake else "kubelet"}
@@ -161,12 +162,14 @@ def runnable(pod: Json) -> dict[str, Any]:
     return out
 
 
-def _settled(api: Any, names: list[tuple[str, str]]) -> tuple[list[PodLine], list[RefusedLine]]:
+def _settled(
+    api: Any, names: list[tuple[str, str]], vendors: tuple[Vendor, ...]
+) -> tuple[list[PodLine], list[RefusedLine]]:
     """Wait until every pod runs or has been refused by the scheduler."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         found = [api.get(f"/api/v1/namespaces/{namespace}/pods/{name}") for namespace, name in names]
-        lines = [_line(pod) for pod in found]
+        lines = [_line(pod, vendors) for pod in found]
         if all(_done(line) for line in lines) or time.monotonic() > deadline:
             break
         time.sleep(0.3)
@@ -178,8 +181,7 @@ def _done(line: PodLine | RefusedLine) -> bool:
     return isinstance(line, RefusedLine) or line.phase in {"Running", "Succeeded", "Failed"}
 
 
-def _line(pod: Json) -> PodLine | RefusedLine:
-    from kerf.vendors.registry import VENDORS
+def _line(pod: Json, vendors: tuple[Vendor, ...]) -> PodLine | RefusedLine:
     from kerf.wire.objects import parse_holding
 
     meta, status = pod["metadata"], at(pod, "status")
@@ -187,7 +189,7 @@ def _line(pod: Json) -> PodLine | RefusedLine:
         scheduled = next((c for c in items_at(status, "conditions") if c.get("type") == "PodScheduled"), at(None))
         if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
             return RefusedLine(meta["namespace"], meta["name"], str(scheduled.get("message", "")))
-    holding = parse_holding(pod, VENDORS)
+    holding = parse_holding(pod, vendors)
     slices = slice_lines(holding.grant) if holding else ()
     phase = str(status.get("phase", "Pending"))
     return PodLine(meta["namespace"], meta["name"], phase, str(pod["spec"].get("nodeName", "")), slices)

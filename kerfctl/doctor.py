@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kerfctl.arguments import add_cluster_arguments
 from kerfctl.errors import CliError
+from kerfctl.report import say
 
 if TYPE_CHECKING:
     from kerfctl.arguments import Verbs
@@ -30,11 +31,12 @@ def run(args: argparse.Namespace) -> int:
     from kerfctl.cluster import connect_to
     from kerfctl.diagnosis import cards, control
     from kerfctl.diagnosis.dump import Finding, Level
-    from kerfctl.diagnosis.gather import gather
+    from kerfctl.diagnosis.gather import Wanted, gather
 
-    kube = connect_to(args)
+    kube, policy = connect_to(args), read_policy(args.policy)
+    wanted = Wanted(args.vendors, policy, args.scheduler_name, args.cert_secret, args.namespace)
     try:
-        dump = gather(kube, read_policy(args.policy), args.scheduler_name, args.cert_secret, args.namespace)
+        dump = gather(kube, wanted)
     except KubeError as error:
         raise CliError(f"the API server cannot be asked: {error}; see --kubeconfig and the network") from error
     checks = {**control.CHECKS, **cards.CHECKS}
@@ -44,10 +46,10 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"v": 1, "wrong": wrong, "checks": {n: [_json(f) for f in fs] for n, fs in found.items()}}))
         return int(wrong > 0)
     for name, findings in found.items():
-        print(f"{'✓' if not findings else ' '} {name}")
+        say(f"{'✓' if not findings else ' '} {name}")
         for finding in findings:
-            print(f"  {'✗' if finding.level is Level.WRONG else '!'} {finding.what}\n      {finding.fix}")
-    print(f"{wrong} things are wrong" if wrong != 1 else "1 thing is wrong")
+            say(f"  {'✗' if finding.level is Level.WRONG else '!'} {finding.what}\n      {finding.fix}")
+    say(f"{wrong} things are wrong" if wrong != 1 else "1 thing is wrong")
     return int(wrong > 0)
 
 

@@ -10,6 +10,7 @@ from kerf.values.verdict import Misfit
 from kerf.wire.json import Json, at
 from kerfctl.arguments import add_cluster_arguments
 from kerfctl.errors import CliError
+from kerfctl.report import say
 
 if TYPE_CHECKING:
     from kerfctl.arguments import Verbs
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     namespace, _, name = args.pod.rpartition("/")
     answer = _explain(read_world(args), f"{namespace or args.namespace}/{name}")
-    print(json.dumps(answer, indent=2) if args.json else _text(answer))
+    say(json.dumps(answer, indent=2) if args.json else _text(answer))
     return 0 if answer["fits"] else 1
 
 

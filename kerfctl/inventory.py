@@ -21,7 +21,7 @@ def add_parser(verbs: "Verbs") -> None:
 def run(args: argparse.Namespace) -> int:
     """Read and print."""
     from kerf.views.lines import json_of
-    from kerfctl.report import print_cards
+    from kerfctl.report import print_cards, say
     from kerfctl.world import read_world
 
     seen = read_world(args).seen()
@@ -31,5 +31,5 @@ def run(args: argparse.Namespace) -> int:
     print_cards(seen.cards(), "Cards")
     for node in seen.store.desk.nodes():
         if node.problem:
-            print(f"{node.name}: {node.problem}")
+            say(f"{node.name}: {node.problem}")
     return 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from kerf.wire.errors import WireError
 from kerf.wire.limiter import POLICIES, CardLimit, LedgerSpec, LedgerView
 from kerfctl.errors import CliError
+from kerfctl.report import Sheet, say
 
 if TYPE_CHECKING:
     from kerfctl.arguments import Verbs
@@ -119,16 +120,11 @@ def _mib(count: int | None) -> str:
 
 def print_view(view: LedgerView) -> None:
     """Two tables, and what could not be enforced."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    cards = Table(title=f"Slices (policy {view.spec.policy}, MiB)")
-    for heading in ("card", "limit", "in use", "peak", "refused", "cores", "GPU time", "held back"):
-        cards.add_column(heading, justify="left" if heading == "card" else "right")
+    numbers = (">limit", ">in use", ">peak", ">refused", ">cores", ">GPU time", ">held back")
+    cards = Sheet(f"Slices (policy {view.spec.policy}, MiB)", ("card", *numbers))
     for use in view.cards:
         cores = "no limit" if use.limit.cores is None else f"{use.limit.cores} %"
-        cards.add_row(
+        cards.add(
             use.limit.uuid,
             _mib(use.limit.memory_bytes),
             _mib(use.charged_bytes),
@@ -138,12 +134,11 @@ def print_view(view: LedgerView) -> None:
             f"{use.busy_ns / 1e9:,.1f} s",
             f"{use.throttled_ns / 1e9:,.1f} s",
         )
-    console.print(cards)
-    processes = Table(title="Processes (MiB per card)")
-    for heading in ("pid", "command", "state", "memory", "kinds", "GPU time"):
-        processes.add_column(heading)
+    cards.print()
+    columns = ("pid", "command", "state", "memory", "kinds", "GPU time")
+    processes = Sheet("Processes (MiB per card)", columns)
     for process in view.processes:
-        processes.add_row(
+        processes.add(
             str(process.pid),
             process.command,
             "alive" if process.alive else "dead, not yet cleaned up",
@@ -151,6 +146,6 @@ def print_view(view: LedgerView) -> None:
             ", ".join(f"{kind} {_mib(count)}" for kind, count in process.bytes_by_kind.items()),
             f"{process.busy_ns / 1e9:,.1f} s",
         )
-    console.print(processes)
+    processes.print()
     for event, count in view.events.items():
-        console.print(f"not enforced or worked around: {event} x {count} (docs/limits.md)")
+        say(f"not enforced or worked around: {event} x {count} (docs/limits.md)")

@@ -5,11 +5,13 @@ import os
 import sys
 from collections.abc import Sequence
 
+from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from kerfctl import demo, doctor, explain, inventory, ledger, repack, simulate, snapshot, top
 from kerfctl.errors import CliError
 from kerfctl.model import command as model
 from kerfctl.quota import command as quota
+from kerfctl.report import warn
 
 VERBS = (demo, simulate, explain, inventory, snapshot, quota, repack, top, doctor, ledger, model)
 
@@ -17,6 +19,7 @@ VERBS = (demo, simulate, explain, inventory, snapshot, quota, repack, top, docto
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the exit status is 0, 1 for a "no" or a failure, 2 for a wrong call."""
     parser = argparse.ArgumentParser(prog="kerf", description="Fractional GPUs for inference on Kubernetes.")
+    parser.set_defaults(vendors=VENDORS)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in VERBS:
         verb.add_parser(verbs)
@@ -24,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args))
     except (WireError, CliError) as error:
-        print(f"kerf: {error}", file=sys.stderr)
+        warn(f"kerf: {error}")
         return 1
     except KeyboardInterrupt:
         return 130

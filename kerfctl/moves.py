@@ -1,10 +1,7 @@
 """A world as a repacking problem: which pods may be moved, and what PodDisruptionBudgets and quotas allow."""
 
-from collections.abc import Sequence
-
 from kerf.values.ask import PodAsk
 from kerf.values.policy import Defaults
-from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at
 from kerf.wire.objects import parse_holding
@@ -32,7 +29,7 @@ def problem_of(world: World, store: Store) -> Problem:
     known, defaults = store.desk.nodes(), store.desk.policy.defaults
     return store.planning.problem(
         (w.ask for w in store.desk.waiting() if not w.problem and not w.gates),
-        movable=tuple(m for pod in world.pods if (m := movable(pod, world.budgets, defaults)) is not None),
+        movable=tuple(m for pod in world.pods if (m := movable(pod, world, defaults)) is not None),
         offered=tuple(
             (pod["metadata"].get("uid", ""), frozenset(eligible_nodes(at(pod, "spec"), known))) for pod in world.pods
         ),
@@ -48,7 +45,7 @@ def why_not_now(world: World, move: Move) -> str:
     return next(iter(broken_moves(problem, Repack(moves=(move,)), 1)), "")
 
 
-def movable(pod: Json, budgets: Sequence[Json], defaults: Defaults) -> Movable | None:
+def movable(pod: Json, world: World, defaults: Defaults) -> Movable | None:
     """A running pod that its controller creates again after an eviction; None for a bare, ending or pinned one."""
     meta = pod["metadata"]
     owners = items_at(meta, "ownerReferences")
@@ -58,13 +55,13 @@ def movable(pod: Json, budgets: Sequence[Json], defaults: Defaults) -> Movable |
     if not owned or daemon or pinned or meta.get("deletionTimestamp"):
         return None
     try:
-        holding = parse_holding(pod, VENDORS)
-        ask = parse_pod(pod, NAMES, defaults)
+        holding = parse_holding(pod, world.vendors)
+        ask = parse_pod(pod, world.names, defaults)
     except WireError:
         return None
     if holding is None:
         return None
-    covering = tuple(sorted(_key(budget) for budget in budgets if covers(budget, meta)))
+    covering = tuple(sorted(_key(budget) for budget in world.budgets if covers(budget, meta)))
     return Movable(holding, ask, covering)
 
 

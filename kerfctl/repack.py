@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerfctl.arguments import add_cluster_arguments
 from kerfctl.errors import CliError
+from kerfctl.report import say
 
 if TYPE_CHECKING:
     from kerf.kube.client import Kube
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(_as_json(repack), indent=2))
     else:
-        print(_as_text(repack))
+        say(_as_text(repack))
     if args.apply and repack.moves:
         return _apply(world, args.policy, repack)
     return 0
@@ -77,7 +78,7 @@ def _apply(world: "World", policy: str | None, repack: "Repack") -> int:
     kube = world.kube
     for number, move in enumerate(repack.moves, 1):
         step = f"stopped before move {number} of {len(repack.moves)}, {move.pod}"
-        if reason := why_not_now(world_of_cluster(kube, policy, Also.BUDGETS), move):
+        if reason := why_not_now(world_of_cluster(kube, policy, world.vendors, Also.BUDGETS), move):
             raise CliError(f"{step}: {reason}")
         found = evict(kube, move.pod, move.uid)
         if isinstance(found, NotEvicted):
@@ -88,7 +89,7 @@ def _apply(world: "World", policy: str | None, repack: "Repack") -> int:
             _await_gone(kube, move)
         except KubeError as error:
             raise CliError(f"{step}: {error}") from error
-        print(f"{number}. evicted {move.pod} from {move.from_node}")
+        say(f"{number}. evicted {move.pod} from {move.from_node}")
     return 0
 
 

@@ -1,56 +1,103 @@
-"""The tables that simulate, demo and inventory print. What they show are the values of `kerf.views`."""
+"""What the CLI prints: lines, and tables. Everything that comes from a cluster or a file is data, never markup.
+
+No other module of the CLI writes to the terminal, progress of `kerf demo` and JSON apart (`tests/arch`).
+"""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TextIO
 
 from kerf.values.units import show, show_mib
 from kerf.views.lines import CardLine, PodLine, RefusedLine
 
+Cell = str | tuple[str, str]
+"""A cell's text, or a text and a text in red behind it."""
+_KEPT = {"\n", "\t"}
+
+
+def say(*lines: str, file: TextIO | None = None) -> None:
+    """Print lines. Control characters in them are shown, not sent to the terminal."""
+    for line in lines:
+        print(plain(line), file=file, flush=file is not None)
+
+
+def warn(*lines: str) -> None:
+    """Print lines to standard error."""
+    say(*lines, file=sys.stderr)
+
+
+def plain(text: str) -> str:
+    """A text without control characters: an escape in a name becomes visible instead of moving the cursor."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in _KEPT else repr(char)[1:-1] for char in text)
+
+
+class Sheet:
+    """A table. `columns` are headings; one that begins with ">" is right-aligned."""
+
+    def __init__(self, title: str, columns: Iterable[str]) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        self._table = Table(title=Text(plain(title)), title_justify="left", header_style="bold", pad_edge=False)
+        for name in columns:
+            right = name.startswith(">")
+            heading = Text(plain(name.removeprefix(">")))
+            self._table.add_column(heading, justify="right" if right else "left", overflow="fold")
+
+    def add(self, *cells: Cell) -> None:
+        """One row."""
+        from rich.text import Text
+
+        row = []
+        for cell in cells:
+            text, red = (cell, "") if isinstance(cell, str) else cell
+            made = Text(plain(text), overflow="fold")
+            row.append(made.append(f" {plain(red)}", style="red") if red else made)
+        self._table.add_row(*row)
+
+    def add_line(self) -> None:
+        """A line between the rows before and the rows after it."""
+        self._table.add_section()
+
+    def print(self) -> None:
+        """Write it to standard output."""
+        from rich.console import Console
+
+        Console(width=width(), markup=False, emoji=False, highlight=False).print(self._table)
+
 
 def print_cards(cards: Sequence[CardLine], title: str) -> None:
     """The table of cards with a bar of how full each is."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
-    for name in ("node", "card", "model", "memory", "cores", "slices", "pods"):
-        table.add_column(name, justify="right" if name == "slices" else "left", overflow="fold")
+    sheet = Sheet(title, ("node", "card", "model", "memory", "cores", ">slices", "pods"))
     for line in cards:
         share = line.used_mib / line.memory_mib if line.memory_mib else 0
-        bar = "█" * round(share * 10) + "░" * (10 - round(share * 10))
-        table.add_row(
+        filled = min(round(share * 10), 10)
+        sheet.add(
             line.node,
-            f"{line.index}" + (f" [red]{line.state}[/red]" if line.state else ""),
+            (str(line.index), line.state),
             line.model,
-            f"{bar} {show(line.used_mib)} / {show_mib(line.memory_mib)}",
+            f"{'█' * filled}{'░' * (10 - filled)} {show(line.used_mib)} / {show_mib(line.memory_mib)}",
             f"{line.used_cores} / {line.cores} %",
             str(line.slices),
             ", ".join(line.pods) or "-",
         )
-    Console(width=width()).print(table)
+    sheet.print()
 
 
 def print_pods(pods: Sequence[PodLine]) -> None:
     """The table of pods with their slices."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="Pods", title_justify="left", header_style="bold", pad_edge=False)
-    for name in ("pod", "phase", "node", "slices"):
-        table.add_column(name, overflow="fold")
+    sheet = Sheet("Pods", ("pod", "phase", "node", "slices"))
     for line in pods:
         parts = [f"{s.card}: {show_mib(s.memory_mib)}" + (f", {s.cores} %" if s.cores else "") for s in line.slices]
-        table.add_row(f"{line.namespace}/{line.name}", line.phase, line.node, "\n".join(parts) or "-")
-    Console(width=width()).print(table)
+        sheet.add(f"{line.namespace}/{line.name}", line.phase, line.node, "\n".join(parts) or "-")
+    sheet.print()
 
 
 def print_refused(refused: Sequence[RefusedLine]) -> None:
     """One line for each pod that cannot run."""
-    from rich.console import Console
-
-    console = Console(width=width(), highlight=False)
-    for line in refused:
-        console.print(f"[yellow]✗[/yellow] {line.namespace}/{line.name}: {line.reason}", soft_wrap=True)
+    say(*(f"✗ {line.namespace}/{line.name}: {line.reason}" for line in refused))
 
 
 def width() -> int | None:

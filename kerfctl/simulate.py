@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kerf.values.node import Node
+from kerf.values.vendor import Vendor
 from kerf.values.verdict import Misfit
 from kerf.views.lines import CardLine, PodLine, RefusedLine, json_of, pod_line
 from kerf.wire.json import Json, at
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Simulate and print. Exit status 0 also when pods are refused: that is an answer."""
     from kerfctl.report import print_cards, print_pods, print_refused
 
-    found = simulate(args.files, args.policy)
+    found = simulate(args.files, args.policy, args.vendors)
     if args.json:
         print(json.dumps(json_of(found.pods, found.refused, found.cards), indent=2))
         return 0
@@ -58,11 +59,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def simulate(files: Sequence[str], policy_file: str | None) -> Outcome:
+def simulate(files: Sequence[str], policy_file: str | None, vendors: tuple[Vendor, ...]) -> Outcome:
     """Place every waiting pod of the files in order. Raises CliError."""
     from kerfctl.world import world_of_files
 
-    world = world_of_files(files, policy_file)
+    world = world_of_files(files, policy_file, vendors)
     seen = world.seen()
     for name, sentence in seen.unreadable.items():  # a mistake in a file, not something to work around
         raise CliError(f"TenantQuota {name}: {sentence}")

@@ -5,13 +5,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kerf.vendors.registry import NAMES
+from kerf.values.vendor import ResourceNames
 from kerf.wire.json import Json, at, items_at
 from kerfctl.arguments import add_cluster_arguments
 
 if TYPE_CHECKING:
     from kerfctl.arguments import Verbs
 
+Names = tuple[ResourceNames, ...]
 _POD_SPEC = (
     "nodeName",
     "nodeSelector",
@@ -44,19 +45,20 @@ def run(args: argparse.Namespace) -> int:
     from kerfctl.world import Also, read_world
 
     world = read_world(args, Also.BUDGETS)
-    items = [reduce_node(node) for node in world.nodes] + [reduce_pod(pod) for pod in world.pods]
+    items = [reduce_node(node, world.names) for node in world.nodes]
+    items += [reduce_pod(pod, world.names) for pod in world.pods]
     items += [reduce_quota(item, "kerf.dev/v1alpha1", "TenantQuota") for item in world.tenants or ()]
     items += [reduce_quota(item, "v1", "ResourceQuota") for item in world.hard]
     items += [reduce_budget(item) for item in world.budgets]
-    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=1)
+    document = {"apiVersion": "v1", "kind": "List", "items": items}
     if args.output:
-        Path(args.output).write_text(text + "\n", encoding="utf-8")
+        Path(args.output).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     else:
-        print(text)
+        print(json.dumps(document, indent=1))
     return 0
 
 
-def reduce_node(node: Json) -> dict[str, Any]:
+def reduce_node(node: Json, names: Names) -> dict[str, Any]:
     """What placement reads of a node."""
     meta, spec, status = node["metadata"], at(node, "spec"), at(node, "status")
     ready = [{"type": c["type"], "status": c["status"]} for c in items_at(status, "conditions") if c["type"] == "Ready"]
@@ -66,14 +68,14 @@ def reduce_node(node: Json) -> dict[str, Any]:
         "metadata": {
             "name": meta["name"],
             "labels": at(meta, "labels"),
-            "annotations": _ours(at(meta, "annotations")),
+            "annotations": _ours(at(meta, "annotations"), names),
         },
         "spec": _of(spec, _NODE_SPEC),
         "status": {**_of(status, _NODE_STATUS), **({"conditions": ready} if ready else {})},
     }
 
 
-def reduce_pod(pod: Json) -> dict[str, Any]:
+def reduce_pod(pod: Json, names: Names) -> dict[str, Any]:
     """What placement and repacking read of a pod: no environment, no commands, no volumes."""
     meta, spec = pod["metadata"], at(pod, "spec")
     kept = _of(spec, _POD_SPEC)
@@ -92,7 +94,7 @@ def reduce_pod(pod: Json) -> dict[str, Any]:
             **_of(meta, ("deletionTimestamp",)),
             **({"ownerReferences": owners} if owners else {}),
             "labels": at(meta, "labels"),
-            "annotations": _ours(at(meta, "annotations")),
+            "annotations": _ours(at(meta, "annotations"), names),
         },
         "spec": kept,
         "status": {"phase": at(pod, "status").get("phase", "Pending")},
@@ -115,6 +117,6 @@ def _of(part: Json, keys: tuple[str, ...]) -> dict[str, Any]:
     return {key: part[key] for key in keys if key in part}
 
 
-def _ours(annotations: Json) -> dict[str, Any]:
-    prefixes = ("kerf.dev/", "hami.io/", *(f"{names.domain}/" for names in NAMES))
+def _ours(annotations: Json, names: Names) -> dict[str, Any]:
+    prefixes = ("kerf.dev/", "hami.io/", *(f"{words.domain}/" for words in names))
     return {key: value for key, value in sorted(annotations.items()) if key.startswith(prefixes)}

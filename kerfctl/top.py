@@ -9,6 +9,7 @@ from kerf.values.units import show
 from kerf.wire.errors import WireError
 from kerf.wire.top import NodeTop, TopContainer, parse_top, top_object
 from kerfctl.errors import CliError
+from kerfctl.report import Cell, Sheet, say
 
 if TYPE_CHECKING:
     from kerfctl.arguments import Verbs
@@ -59,30 +60,24 @@ def _read(url: str) -> NodeTop:
 
 
 def _print(nodes: Iterable[NodeTop]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     found = list(nodes)
-    table = Table(title="Slices", title_justify="left", header_style="bold", pad_edge=False)
-    for name in ("pod", "container", "card", "used / limit MiB", "peak", "refused", "busy / cores %", "processes"):
-        table.add_column(name, overflow="fold")
+    columns = ("pod", "container", "card", "used / limit MiB", "peak", "refused", "busy / cores %", "processes")
+    sheet = Sheet("Slices", columns)
     for node in found:
         for container in node.containers:
-            table.add_row(*_cells(container))
-    console = Console()
-    console.print(table)
+            sheet.add(*_cells(container))
+    sheet.print()
     for node in found:
-        for sentence in node.overuse:
-            console.print(f"[yellow]✗[/yellow] {sentence}", highlight=False, soft_wrap=True)
+        say(*(f"✗ {sentence}" for sentence in node.overuse))
 
 
-def _cells(row: TopContainer) -> tuple[str, ...]:
+def _cells(row: TopContainer) -> tuple[Cell, ...]:
     limit = "no limit" if row.limit_mib is None else show(row.limit_mib)
     return (
         f"{row.namespace}/{row.pod}",
         row.container,
         row.card,
-        f"{show(row.used_mib)} / {limit}" + (" [red]bypassed[/red]" if row.bypassed else ""),
+        (f"{show(row.used_mib)} / {limit}", "bypassed" if row.bypassed else ""),
         show(row.peak_mib),
         show(row.denied),
         f"{row.busy_percent} / {row.cores or 'any'}",

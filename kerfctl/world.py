@@ -13,7 +13,7 @@ from kerf.config.load import read_policy
 from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.values.policy import QuotaEngine, SchedulingPolicy
-from kerf.vendors.registry import VENDORS
+from kerf.values.vendor import ResourceNames, Vendor, words_of
 from kerf.views.lines import CardLine, card_lines
 from kerf.wire import kueue
 from kerf.wire.json import Json, at
@@ -46,6 +46,7 @@ class Also(Flag):
 class World:
     """The state of a cluster, or of files that stand for one."""
 
+    vendors: tuple[Vendor, ...]
     policy: SchedulingPolicy
     nodes: Sequence[Json]
     pods: Sequence[Json]
@@ -61,6 +62,11 @@ class World:
     """Kueue's Workloads; empty unless the policy says engine: kueue."""
     kube: Kube | None = None
     """The cluster; None for files."""
+
+    @property
+    def names(self) -> tuple[ResourceNames, ...]:
+        """The vendors' words."""
+        return words_of(self.vendors)
 
     @property
     def kueue(self) -> bool:
@@ -88,7 +94,7 @@ class World:
 
     def seen(self) -> "Seen":
         """The world as the scheduler sees it."""
-        store = Store(self.policy, VENDORS, check_node=True)
+        store = Store(self.policy, self.vendors, check_node=True)
         load(store, self.nodes, self.pods)
         keeper = QuotaKeeper(store)
         keeper.replace_tenants([dict(item) for item in self.tenants or ()])
@@ -119,11 +125,11 @@ def read_world(args: argparse.Namespace, also: Also = Also.NOTHING) -> World:
     """Read the files of `--file`, else the cluster. Raises CliError."""
     files: list[str] | None = getattr(args, "file", None)
     if files:
-        return world_of_files(files, args.policy)
-    return world_of_cluster(cluster.connect_to(args), args.policy, also)
+        return world_of_files(files, args.policy, args.vendors)
+    return world_of_cluster(cluster.connect_to(args), args.policy, args.vendors, also)
 
 
-def world_of_files(files: Sequence[str], policy_file: str | None) -> World:
+def world_of_files(files: Sequence[str], policy_file: str | None, vendors: tuple[Vendor, ...]) -> World:
     """Read files and folders; `-` is standard input. Raises CliError."""
     documents = read_documents(files)
     if not documents.nodes:
@@ -131,6 +137,7 @@ def world_of_files(files: Sequence[str], policy_file: str | None) -> World:
     policy = read_policy(policy_file)
     kueue_keeps = policy.quota.engine is QuotaEngine.KUEUE
     return World(
+        vendors=vendors,
         policy=policy,
         nodes=documents.nodes,
         pods=documents.pods,
@@ -142,12 +149,15 @@ def world_of_files(files: Sequence[str], policy_file: str | None) -> World:
     )
 
 
-def world_of_cluster(kube: Kube, policy_file: str | None, also: Also = Also.NOTHING) -> World:
+def world_of_cluster(
+    kube: Kube, policy_file: str | None, vendors: tuple[Vendor, ...], also: Also = Also.NOTHING
+) -> World:
     """Read a cluster. Raises CliError."""
     policy = read_policy(policy_file)
     with_kueue = Also.KUEUE in also and policy.quota.engine is QuotaEngine.KUEUE
     managed = _managed(kube) if with_kueue else ()
     return World(
+        vendors=vendors,
         policy=policy,
         nodes=cluster.list_all(kube, paths.NODES, "Node"),
         pods=cluster.list_all(kube, paths.PODS, "Pod"),

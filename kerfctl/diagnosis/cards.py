@@ -7,7 +7,6 @@ from kerf.values.grant import NO_USE, CardUse, card_uses
 from kerf.values.node import Node
 from kerf.values.slicing import sliceable
 from kerf.values.units import show, show_mib
-from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.annotations import GRANT
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
@@ -20,13 +19,13 @@ def inventories(dump: Dump) -> Iterator[Finding]:
     """Every node with a vendor's cards has that vendor's inventory, and it can be read."""
     for node in dump.nodes:
         name, notes = name_of(node), notes_of(node)
-        problem = parse_node(node, VENDORS).problem
+        problem = parse_node(node, dump.vendors).problem
         labels, capacity = at(node, "metadata", "labels"), at(node, "status").get("capacity")
         if problem:
             fix = "restart the device plugin there: it rewrites the annotation; no other writer may"
             yield Finding(f"node {name}: its inventory cannot be read: {problem}", fix)
             continue
-        for vendor in VENDORS:
+        for vendor in dump.vendors:
             has_cards = any(labels.get(label) == "true" for label in vendor.card_labels)
             has_cards = has_cards or _number(capacity, vendor.words.count) > 0
             if has_cards and vendor.inventory_key not in notes and vendor.hami_register not in notes:
@@ -62,8 +61,8 @@ def health(dump: Dump) -> Iterator[Finding]:
 def allocatable(dump: Dump) -> Iterator[Finding]:
     """The kubelet counts what the inventory says."""
     for raw in dump.nodes:
-        node = parse_node(raw, VENDORS)
-        for vendor in VENDORS if node.ready else ():
+        node = parse_node(raw, dump.vendors)
+        for vendor in dump.vendors if node.ready else ():
             if vendor.inventory_key not in notes_of(raw):
                 continue
             count = vendor.words.count
@@ -99,7 +98,7 @@ def _used(dump: Dump) -> dict[tuple[str, str], CardUse]:
     used: dict[tuple[str, str], CardUse] = {}
     for pod in dump.pods:
         try:
-            holding = parse_holding(pod, VENDORS)
+            holding = parse_holding(pod, dump.vendors)
         except WireError:
             continue  # `grants` says so
         if holding:
@@ -117,9 +116,9 @@ def grants(dump: Dump) -> Iterator[Finding]:
         if not node or is_finished(pod):
             continue
         try:
-            holding = parse_holding(pod, VENDORS)
+            holding = parse_holding(pod, dump.vendors)
             asks = spec.get("schedulerName") == dump.scheduler and bool(
-                parse_pod(pod, NAMES, dump.policy.defaults).containers
+                parse_pod(pod, dump.names, dump.policy.defaults).containers
             )
         except WireError as error:
             again = "delete the pod: its controller creates another; only the scheduler may write grants"
@@ -139,7 +138,7 @@ def grants(dump: Dump) -> Iterator[Finding]:
 
 def hami(dump: Dump) -> Iterator[Finding]:
     """One device plugin per node, and no pod waits for a scheduler that does not run."""
-    keys = {vendor.inventory_key for vendor in VENDORS}
+    keys = {vendor.inventory_key for vendor in dump.vendors}
     ours = {name_of(node) for node in dump.nodes if keys & set(notes_of(node))}
     waiting: Counter[str] = Counter()
     for pod in dump.pods:
@@ -167,7 +166,7 @@ def _runs(pods: tuple[Json, ...], component: str) -> bool:
 
 
 def _nodes(dump: Dump) -> Iterator[Node]:
-    return (parse_node(node, VENDORS) for node in dump.nodes)
+    return (parse_node(node, dump.vendors) for node in dump.nodes)
 
 
 def _number(amounts: object, name: str) -> int:

@@ -1,11 +1,12 @@
 """What the checks look at, and what they say."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from kerf.values.policy import SchedulingPolicy
+from kerf.values.vendor import ResourceNames, Vendor, words_of
 from kerf.wire.json import Json, at, items_at
 
 
@@ -31,6 +32,7 @@ class Finding:
 class Dump:
     """A cluster at one moment. Lists hold raw objects; what could not be read is empty and named in `unread`."""
 
+    vendors: tuple[Vendor, ...]
     now: float = 0.0
     """Unix seconds."""
     version: str = ""
@@ -56,9 +58,19 @@ class Dump:
     """What could not be read, and the API server's words."""
     policy: SchedulingPolicy = field(default_factory=SchedulingPolicy)
 
+    @property
+    def names(self) -> tuple[ResourceNames, ...]:
+        """The vendors' words."""
+        return words_of(self.vendors)
+
     def kerf_webhooks(self) -> list[Json]:
         """Kerf's MutatingWebhookConfigurations."""
-        return [each for each in self.webhooks if any(str(h.get("name")).endswith(".kerf.dev") for h in hooks_of(each))]
+        return kerfs_own(self.webhooks)
+
+
+def kerfs_own(webhooks: Iterable[Json]) -> list[Json]:
+    """Kerf's among MutatingWebhookConfigurations."""
+    return [each for each in webhooks if any(str(h.get("name")).endswith(".kerf.dev") for h in hooks_of(each))]
 
 
 def hooks_of(configuration: Json) -> list[Json]:

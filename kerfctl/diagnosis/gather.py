@@ -4,15 +4,16 @@ import base64
 import binascii
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import Forbidden, KubeError, NotFound
 from kerf.values.policy import SchedulingPolicy
-from kerf.vendors.registry import NAMES
+from kerf.values.vendor import ResourceNames, Vendor
 from kerf.wire.json import Json, at
-from kerfctl.diagnosis.dump import Dump, hooks_of
+from kerfctl.diagnosis.dump import Dump, hooks_of, kerfs_own
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -27,6 +28,17 @@ _RIGHTS = (
     ("list", "coordination.k8s.io", "leases"),
     ("create", "", "pods"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which installation to look at, and with what."""
+
+    vendors: tuple[Vendor, ...]
+    policy: SchedulingPolicy
+    scheduler: str
+    secret: str
+    namespace: str | None
 
 
 class Reader:
@@ -54,38 +66,39 @@ class Reader:
             return None
 
 
-def gather(kube: Kube, policy: SchedulingPolicy, scheduler: str, secret: str, namespace: str | None) -> Dump:
+def gather(kube: Kube, wanted: Wanted) -> Dump:
     """One look at a cluster. Raises KubeError where there is no API server to ask."""
     version = str(kube.get("/version").get("gitVersion", ""))
     reader = Reader(kube)
     webhooks = reader.list(ADMISSION)
-    home = namespace or (
-        Dump(webhooks=webhooks).kerf_webhooks() and _namespace(Dump(webhooks=webhooks).kerf_webhooks())
-    )
+    home = wanted.namespace or _namespace(kerfs_own(webhooks))
     nodes, pods, crds = reader.list(paths.NODES), reader.list(paths.PODS), reader.list(CRDS)
     leases = reader.list(f"/apis/coordination.k8s.io/v1/namespaces/{home}/leases") if home else ()
     return Dump(
+        wanted.vendors,
         now=time.time(),
         version=version,
-        scheduler=scheduler,
+        scheduler=wanted.scheduler,
         namespace=home or "",
         nodes=nodes,
         pods=pods,
         webhooks=webhooks,
-        secret=_certificate(reader.get("secrets", f"/api/v1/namespaces/{home}/secrets/{secret}")) if home else None,
-        leases=tuple(each for each in leases if each["metadata"]["name"] == scheduler),
+        secret=_certificate(reader.get("secrets", f"/api/v1/namespaces/{home}/secrets/{wanted.secret}"))
+        if home
+        else None,
+        leases=tuple(each for each in leases if each["metadata"]["name"] == wanted.scheduler),
         events=reader.list("/api/v1/events", fieldSelector="involvedObject.kind=Pod"),
         crds=frozenset(str(each["metadata"]["name"]) for each in crds),
-        admission=admit(kube),
+        admission=admit(kube, wanted.vendors[0].words),
         denied=tuple(denied(kube)),
         unread=reader.unread,
-        policy=policy,
+        policy=wanted.policy,
     )
 
 
-def admit(kube: Kube) -> str | None:
+def admit(kube: Kube, names: ResourceNames) -> str | None:
     """Send a pod with cards, not to be kept; the scheduler that it got, `error: …`, or None where that is forbidden."""
-    limits = {NAMES[0].count: "1", NAMES[0].memory: "1"}
+    limits = {names.count: "1", names.memory: "1"}
     container = {"name": "main", "image": "none", "resources": {"limits": limits}}
     body = {
         "apiVersion": "v1",

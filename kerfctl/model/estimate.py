@@ -68,32 +68,22 @@ def _json(found: Any) -> dict[str, Any]:
 
 
 def _print(found: Any, name: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from kerf.values.units import show
-    from kerfctl.report import width
+    from kerfctl.report import Sheet, say
 
     shape, ranks = found.model.shape, found.ranks
     title = f"{name}: {shape.family}, {show(shape.params)} parameters, {found.model.quant.name} weights"
-    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
-    table.add_column("MiB per card", overflow="fold")
-    table.add_column("at least", justify="right")
-    table.add_column("counted", justify="right")
-    table.add_column("formula", overflow="fold")
-    table.add_column("source", overflow="fold")
+    sheet = Sheet(title, ("MiB per card", ">at least", ">counted", "formula", "source"))
     mib = 2**20
     for term in found.terms:
-        table.add_row(term.name, f"{term.low / mib:,.1f}", f"{term.high / mib:,.1f}", term.formula, term.source)
-    table.add_section()
+        sheet.add(term.name, f"{term.low / mib:,.1f}", f"{term.high / mib:,.1f}", term.formula, term.source)
+    sheet.add_line()
     low = sum(term.low for term in found.terms) / mib
-    table.add_row("slice", f"{low:,.1f}", f"{found.slice_mib:,}", "sum, rounded up", "")
-    console = Console(width=width())
-    console.print(table)
+    sheet.add("slice", f"{low:,.1f}", f"{found.slice_mib:,}", "sum, rounded up", "")
+    sheet.print()
     cards = f"{ranks.cards} card{'s' if ranks.cards > 1 else ''} (tp {ranks.tp}, pp {ranks.pp})"
     load = f"{found.max_len:,} tokens a request, {found.ask.concurrency} at once: {found.kv_tokens:,} tokens of KV"
     cores = f"{found.cores} % of each card" if found.cores else "best effort"
-    print(f"{cards}, {load}, {found.plan.token_bytes:,} B for each token more. Cores: {cores}.")
-    print(f"{found.ask.runtime} {found.ask.version}: {' '.join(found.args)}")
-    for note in found.notes:
-        print(note)
+    say(f"{cards}, {load}, {found.plan.token_bytes:,} B for each token more. Cores: {cores}.")
+    say(f"{found.ask.runtime} {found.ask.version}: {' '.join(found.args)}")
+    say(*found.notes)

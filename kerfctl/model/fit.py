@@ -58,16 +58,11 @@ def _offer_json(offer: Any) -> dict[str, Any]:
 
 
 def _print(name: str, found: list[Any], refused: list[Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from kerfctl.report import width
+    from kerfctl.report import Sheet, say
 
     if found:
-        table = Table(title=f"{name} fits", title_justify="left", header_style="bold", pad_edge=False)
-        table.add_column("card", overflow="fold")
-        for column in ("card MiB", "tp", "pp", "slice MiB", "cores %", "wasted MiB", "nodes"):
-            table.add_column(column, justify="right")
+        numbered = (">card MiB", ">tp", ">pp", ">slice MiB", ">cores %", ">wasted MiB", ">nodes")
+        sheet = Sheet(f"{name} fits", ("card", *numbered))
         for offer in found:
             ranks = offer.found.ranks
             numbers = (
@@ -79,7 +74,7 @@ def _print(name: str, found: list[Any], refused: list[Any]) -> None:
                 offer.wasted_mib,
                 offer.nodes,
             )
-            table.add_row(offer.card, *(f"{number:,}" for number in numbers))
-        Console(width=width()).print(table)
+            sheet.add(offer.card, *(f"{number:,}" for number in numbers))
+        sheet.print()
     for one in refused:
-        print(f"{one.card} ({one.card_mib:,} MiB): {one.reason}")
+        say(f"{one.card} ({one.card_mib:,} MiB): {one.reason}")

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from kerf.sizing.manifest import Wanted, workload
     from kerf.wire.errors import WireError
     from kerfctl.model.sources import load_model, repository_of
+    from kerfctl.report import say
 
     found = estimate(load_model(args.model), ask_of(args))
     name = args.name or _name(args.model)
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         raise WireError("replicas", args.replicas, "write a whole number from 0 to 1000")
     weights = args.weights or repository_of(args.model) or f"/models/{name}"
     wanted = Wanted(name, weights, args.namespace, args.image, args.replicas, args.claim)
-    print(yaml.safe_dump(workload(found, wanted), sort_keys=False, width=120), end="")
+    say(yaml.safe_dump(workload(found, wanted), sort_keys=False, width=120).rstrip())
     return 0
 
 

@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from kerf.sizing.modelhub import name_of
     from kerf.sizing.verdicts import judge
     from kerfctl.model.sources import Finder, spec_documents
+    from kerfctl.report import say
 
     if args.card:
         card_named(args.card)
@@ -38,5 +39,5 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps([{"name": one.name, "ok": one.ok, "reason": one.reason or None} for one in found]))
     else:
         for one in found:
-            print(f"{'✓' if one.ok else '✗'} {one.name}{': ' if one.reason else ''}{one.reason}")
+            say(f"{'✓' if one.ok else '✗'} {one.name}{': ' if one.reason else ''}{one.reason}")
     return 0 if all(one.ok for one in found) else 1

@@ -1,6 +1,7 @@
 """`kerf quota apply`: write the tenants' objects, and with engine kueue Kueue's, as the plan has them."""
 
 import argparse
+import sys
 
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError, NotFound
@@ -8,6 +9,7 @@ from kerf.wire.quota import KIND, PATH
 from kerfctl.errors import CliError
 from kerfctl.quota.plan import QuotaPlan, make_plan, print_plan
 from kerfctl.quota.tenant_files import read_tenants
+from kerfctl.report import say
 from kerfctl.world import NO_CRD, NO_KUEUE, Also, read_world
 from scheduler.kueue.controller import apply_change
 from scheduler.quota.objects import Change
@@ -40,9 +42,9 @@ def _apply(kube: Kube, plan: QuotaPlan) -> None:
             kind, _, name = change.key
             done = f"{number - 1} of {len(writes)} changes are applied, the rest is not; run it again"
             raise CliError(f"stopped at {change.action} {kind} {name}: {error}; {done}") from error
-        print(f"applied: {change}", flush=True)
+        say(f"applied: {change}", file=sys.stdout)
     if not writes:
-        print("nothing to apply")
+        say("nothing to apply")
 
 
 def _write(kube: Kube, change: Change) -> None:

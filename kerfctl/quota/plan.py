@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerf.values.accounts import TenantAccount
-from kerf.vendors.registry import NAMES
 from kerf.views.tenants import ClassLine, account_json, class_json
 from kerf.wire.accounts import shrunk
 from kerf.wire.json import Json, at
 from kerf.wire.quota import KIND, with_defaults
 from kerfctl.quota.tables import print_accounts, print_classes
 from kerfctl.quota.tenant_files import read_tenants
+from kerfctl.report import say
 from kerfctl.world import Also, World, read_world
 from scheduler.quota.accounts import TenantActivity, tenant_accounts
 from scheduler.quota.capacity import Capacity
@@ -43,9 +43,9 @@ def run_plan(args: argparse.Namespace) -> int:
         return 0
     print_plan(plan)
     writes = (*plan.tenants, *plan.kueue)
-    print("would apply:" if writes else "nothing to apply")
+    say("would apply:" if writes else "nothing to apply")
     for change in writes:
-        print(f"  {change}")
+        say(f"  {change}")
     return 0
 
 
@@ -57,7 +57,7 @@ def make_plan(files: Mapping[str, Json], world: World, *, prune: bool) -> QuotaP
     limits, used = seen.store.desk.limits(), seen.store.desk.used()
     shares, capacity = limits.shares, limits.capacity
     activity = {share.tenant.name: TenantActivity(used[share.tenant.name]) for share in shares.tenants}
-    wanted = desired(shares, world.policy.quota, NAMES) if world.kueue and world.managed is not None else ()
+    wanted = desired(shares, world.policy.quota, world.names) if world.kueue and world.managed is not None else ()
     notes = [f"tenant {name} cannot be read: {sentence}" for name, sentence in seen.unreadable.items()]
     if not prune:
         notes += [
@@ -66,7 +66,10 @@ def make_plan(files: Mapping[str, Json], world: World, *, prune: bool) -> QuotaP
     return QuotaPlan(
         classes=tuple(class_lines(capacity, shares)),
         accounts=tenant_accounts(shares, capacity, activity, enforced=world.enforced),
-        tenants=(*tenant_changes(files, live), *(_deletion(name, item) for name, item in others.items() if prune)),
+        tenants=(
+            *tenant_changes(files, live, world.names[0].vendor),
+            *(_deletion(name, item) for name, item in others.items() if prune),
+        ),
         kueue=changes(wanted, world.managed or ()),
         notes=(*world.notes, *notes),
     )
@@ -78,12 +81,12 @@ def class_lines(capacity: Capacity, shares: Shares) -> Iterable[ClassLine]:
     return (ClassLine(key, gives.cards, gives.total, rest.get(key, gives.total)) for key, gives in capacity.items())
 
 
-def tenant_changes(files: Mapping[str, Json], live: Mapping[str, Json]) -> Iterable[Change]:
-    """What has to be written for the cluster to say what the files say, by name."""
+def tenant_changes(files: Mapping[str, Json], live: Mapping[str, Json], vendor: str) -> Iterable[Change]:
+    """The writes after which the cluster says what the files say, by name. Classes without a vendor are `vendor`'s."""
     for name, document in sorted(files.items()):
-        wanted = with_defaults(document, NAMES[0].vendor)
+        wanted = with_defaults(document, vendor)
         before = live.get(name)
-        details = () if before is None else tuple(_differences(wanted, before))
+        details = () if before is None else tuple(_differences(wanted, before, vendor))
         if before is None or details:
             meta = {
                 key: document["metadata"][key]
@@ -100,11 +103,11 @@ def print_plan(plan: QuotaPlan) -> None:
     print_classes(plan.classes)
     for account in plan.accounts:
         for sentence in account.problems:
-            print(f"✗ {account.name}: {sentence}")
+            say(f"✗ {account.name}: {sentence}")
         for sentence in shrunk(account):
-            print(f"! {account.name}: {sentence}: all promises together exceed the cards")
+            say(f"! {account.name}: {sentence}: all promises together exceed the cards")
     for note in plan.notes:
-        print(f"! {note}")
+        say(f"! {note}")
 
 
 def _as_json(plan: QuotaPlan) -> dict[str, Any]:
@@ -126,14 +129,14 @@ def _deletion(name: str, item: Json) -> Change:
     return Change("delete", (KIND, "", name), item)
 
 
-def _differences(wanted: Json, found: Json) -> Iterable[str]:
+def _differences(wanted: Json, found: Json, vendor: str) -> Iterable[str]:
     """Of the specs both ways, of labels and annotations what the file says."""
     for key in ("labels", "annotations"):
         have = at(found, "metadata", key)
         for name, value in at(wanted, "metadata", key).items():
             yield from _unequal(value, have.get(name), f"metadata.{key}[{name}]")
     stored = {"namespaces": [], "classes": [], **at(found, "spec")}
-    yield from _unequal(wanted["spec"], with_defaults({"spec": stored}, NAMES[0].vendor)["spec"], "spec")
+    yield from _unequal(wanted["spec"], with_defaults({"spec": stored}, vendor)["spec"], "spec")
 
 
 def _unequal(wanted: object, found: object, path: str) -> Iterable[str]:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.quota import DIMENSIONS, NOTHING, Amount, Bound
 from kerf.values.units import show
-from kerf.vendors.registry import NAMES
 from kerf.views.tenants import account_json
 from kerf.wire import kueue
 from kerf.wire.accounts import parse_account, shrunk
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
 from kerfctl.quota.tables import UNITS, amount_text, print_accounts
+from kerfctl.report import say
 from kerfctl.world import Also, World, read_world
 from scheduler.kueue.activity import activity_by_tenant
 from scheduler.quota.accounts import tenant_accounts
@@ -41,14 +41,14 @@ def run_status(args: argparse.Namespace) -> int:
         return 0
     print_accounts(accounts, WITH_KUEUE if world.kueue else COLUMNS, "Tenants")
     for line in (*_sentences(accounts, seen.unreadable), *_drifts(accounts)):
-        print(line)
+        say(line)
     for name, sentences in stale.items():
         for sentence in sentences:
-            print(f"! {name}: {sentence}")
+            say(f"! {name}: {sentence}")
     for sentence in (*amiss, *world.notes):
-        print(f"! {sentence}")
+        say(f"! {sentence}")
     if not items and not world.notes:
-        print("no TenantQuota: no tenant is limited")
+        say("no TenantQuota: no tenant is limited")
     return 0
 
 
@@ -89,12 +89,12 @@ def queue_problems(world: World, accounts: tuple[TenantAccount, ...]) -> list[st
         active = at(kueue.conditions_of(queue), "Active")
         if active.get("status") == "False":
             found.append(f"ClusterQueue {account.name} is not active: {active.get('message', '')}")
-        found += _unlike_workloads(queue, account)
+        found += _unlike_workloads(queue, account, world)
     return found
 
 
-def _unlike_workloads(queue: Json, account: TenantAccount) -> Iterable[str]:
-    reported = kueue.parse_flavor_usage(at(queue, "status"), "flavorsReservation", NAMES)
+def _unlike_workloads(queue: Json, account: TenantAccount, world: World) -> Iterable[str]:
+    reported = kueue.parse_flavor_usage(at(queue, "status"), "flavorsReservation", world.names)
     for entry in account.classes:
         said, reserved = reported.get(entry.slug, (NOTHING, NOTHING))[0], entry.reserved or NOTHING
         if said != reserved:

@@ -64,7 +64,7 @@ def test_an_mps_card_counts_for_no_quota(node: dict[str, Any]):
 
 
 def test_the_doctor_says_why_it_takes_no_slices(node: dict[str, Any]):
-    (finding,) = health(Dump(nodes=(node,)))
+    (finding,) = health(Dump(VENDORS, nodes=(node,)))
 
     assert finding.what.startswith("node n, card 0 (GPU-mps) takes no slices: the card is shared through MPS")
 

@@ -215,7 +215,7 @@ def test_the_device_plugin_refuses_a_grant_that_is_no_template(node: World):
 # ---- CLI
 @pytest.fixture
 def kerf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
-    monkeypatch.setattr("kerfctl.world.VENDORS", BOTH)
+    monkeypatch.setattr("kerfctl.main.VENDORS", BOTH)
     state = tmp_path / "state.yaml"
 
     def run(verb: str, *words: str, objects: list[dict[str, Any]]) -> Any:

@@ -12,6 +12,7 @@ from kerf.http.pki import Authority
 from kerf.testing.builders import a_card, a_grant, a_node, a_pod, cards_of
 from kerf.values.health import SUSPECT
 from kerf.values.policy import Pool, QuotaEngine, QuotaSettings, SchedulingPolicy
+from kerf.vendors.registry import VENDORS
 from kerfctl.diagnosis import cards, control
 from kerfctl.diagnosis.dump import Dump, Level
 
@@ -50,6 +51,7 @@ def bound(name: str, **changes: Any) -> dict[str, Any]:
 
 
 WELL = Dump(
+    VENDORS,
     now=NOW,
     version="v1.36.3",
     namespace="kerf",
@@ -76,7 +78,7 @@ def test_nothing_is_said_about_a_cluster_that_is_well(check: str) -> None:
 def test_every_check_survives_a_cluster_of_which_nothing_could_be_read(check: str) -> None:
     unread = dict.fromkeys(("nodes", "pods", "mutatingwebhookconfigurations", "customresourcedefinitions"), "no")
 
-    for finding in CHECKS[check](Dump(version="v1.30", unread=unread, denied=("list pods",))):
+    for finding in CHECKS[check](Dump(VENDORS, version="v1.30", unread=unread, denied=("list pods",))):
         assert finding.level is Level.WARNING
 
 
