@@ -8,6 +8,7 @@ import orjson
 import yaml
 
 from kerf.kube.answer import AnswerReader
+from kerf.pricing.document import parse_prices
 from kerf.sizing.estimate import estimate, read_model
 from kerf.sizing.headers import parse_header, parse_index
 from kerf.sizing.modelhub import name_of, specs_of
@@ -152,6 +153,17 @@ MODELHUB = {
         ],
     },
 }
+PRICES = {
+    "apiVersion": "kerf.dev/v1alpha1",
+    "kind": "PriceList",
+    "spec": {
+        "currency": "USD",
+        "prices": [
+            {"model": "H100", "supply": "rented", "region": "r", "perHour": "2.5", "source": "s", "date": "2026-01-01"}
+        ],
+        "throughput": [{"model": "H100", "relative": 1.0, "source": "s", "date": "2026-01-01"}],
+    },
+}
 INDEX = {"metadata": {"total_size": 1}}
 SAFETENSORS = {"__metadata__": {"format": "pt"}, "a": {"dtype": "F4", "shape": [4, 16], "data_offsets": [0, 32]}}
 
@@ -281,6 +293,7 @@ DECODERS: dict[str, Decoder] = {
     "holding": Decoder(_object(lambda pod: parse_holding(pod, VENDORS)), _json(POD), deep=True),
     "node": Decoder(_object(_node), _json(NODE), deep=True),
     "policy": Decoder(_yaml(parse_policy), _json(POLICY)),
+    "prices": Decoder(_yaml(parse_prices), _json(PRICES)),
     "tenant": Decoder(_yaml(parse_tenant), _json(TENANT)),
     "model": Decoder(_object(_model), _json(*MODELS)),
     "modelhub": Decoder(_yaml(_entries), _json(MODELHUB)),
