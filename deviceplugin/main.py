@@ -240,7 +240,7 @@ def _hardware_probe(settings: Settings, vendor: Vendor) -> Probe:
     if vendor.probe == "nvml" and settings.probe in {"", "nvml"}:
         from kerf.probes.nvml import NvmlProbe
 
-        return NvmlProbe(vendor.effect_of, settings.slots)
+        return NvmlProbe(vendor.faults.verdict, settings.slots)
     fix = f"use {vendor.probe} or simulated:FILE" if vendor.probe else "use simulated:FILE"
     raise WireError("--probe", settings.probe, f"{fix} for the cards of {vendor.name}")
 

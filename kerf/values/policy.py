@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kerf.values.node import Node
+from kerf.values.recovery import RecoverySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class SchedulingPolicy:
     pools: tuple[Pool, ...] = ()
     planner: PlannerSettings = field(default_factory=PlannerSettings)
     quota: QuotaSettings = field(default_factory=QuotaSettings)
+    recovery: RecoverySettings = field(default_factory=RecoverySettings)
 
     def factors(self, node: Node) -> tuple[float, float]:
         """Over-commitment of the node's memory and cores."""

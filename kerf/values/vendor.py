@@ -4,12 +4,12 @@ Everything here is data and pure functions. A vendor is one file in `kerf.vendor
 program's `main` passes the vendors in, and no decision imports the registry.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 from kerf.values.ask import ContainerAsk
 from kerf.values.device import Card
+from kerf.values.fault import FaultTable
 from kerf.values.grant import Slice
 from kerf.values.injection import Injection, NodeFiles, Terms
 from kerf.values.slicing import NotSliced, Slicing
@@ -78,15 +78,6 @@ class ResourceNames:
         return (self.use_ids, self.avoid_ids, self.use_types, self.avoid_types, self.modes, self.same_numa)
 
 
-class Effect(StrEnum):
-    """What a reported fault means for its card."""
-
-    HARMLESS = "harmless"
-    """A program's own error; the card is well."""
-    BROKEN = "broken"
-    """The card's results are not to be trusted before it is reset."""
-
-
 @dataclass(frozen=True, slots=True)
 class Vendor:
     """One vendor of cards."""
@@ -103,8 +94,8 @@ class Vendor:
     """How a card is divided, by its model and mode."""
     inject: Callable[[tuple[Slice, ...], NodeFiles, Terms], Injection]
     """Environment and mounts of one container for its slices of this vendor's cards, in the order of their indices."""
-    faults: Mapping[int, Effect] = field(default_factory=dict, hash=False)
-    """Codes of faults and what they mean; a code that is not listed breaks the card."""
+    faults: FaultTable = field(default_factory=FaultTable)
+    """Codes of faults and what they mean; a code that is not listed warns."""
     card_labels: tuple[str, ...] = ()
     """Labels that discovery tools set to "true" on nodes with this vendor's cards."""
     probe: str = ""
@@ -115,10 +106,6 @@ class Vendor:
     def __post_init__(self) -> None:
         if not self.inventory_key:
             object.__setattr__(self, "inventory_key", f"{INVENTORY}-{self.name}")
-
-    def effect_of(self, fault: int) -> Effect:
-        """What a reported fault means for its card."""
-        return self.faults.get(fault, Effect.BROKEN)
 
 
 def with_slicing(cards: Iterable[Card], vendors: Iterable[Vendor]) -> tuple[Card, ...]:

@@ -1,10 +1,11 @@
 """NVIDIA: the words of HAMi's pod contract (its defaults), the limiter, the container runtime and XID errors."""
 
+from kerf.faults.xid import XIDS
 from kerf.values.device import Card, Mode
 from kerf.values.grant import Slice
 from kerf.values.injection import INSIDE, LIBRARY, Injection, Mount, NodeFiles, Terms
 from kerf.values.slicing import ANY_SIZE, NotSliced, Slicing
-from kerf.values.vendor import INVENTORY, Effect, ResourceNames, Vendor
+from kerf.values.vendor import INVENTORY, ResourceNames, Vendor
 
 LEDGER = f"{INSIDE}/ledger"
 PRELOAD = "/etc/ld.so.preload"
@@ -14,8 +15,6 @@ _UNSLICED = {
     ),
     Mode.MPS: NotSliced("the card is shared through MPS, which Kerf does not control: serve it with Kerf's limiter"),
 }
-_APPLICATION_XIDS = (13, 31, 43, 45, 68, 109)
-"""Errors that a program causes and the card survives: illegal access, a channel that was reset, a stopped context."""
 
 
 def slicing_of(card: Card) -> Slicing:
@@ -65,7 +64,7 @@ VENDOR = Vendor(
     hami_allocated="hami.io/vgpu-devices-allocated",
     slicing_of=slicing_of,
     inject=inject,
-    faults=dict.fromkeys(_APPLICATION_XIDS, Effect.HARMLESS),
+    faults=XIDS,
     card_labels=("nvidia.com/gpu.present", "feature.node.kubernetes.io/pci-10de.present"),
     probe="nvml",
     inventory_key=INVENTORY,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import orjson
 import yaml
 
+from kerf.faults.replay import replay
+from kerf.faults.xid import XIDS
 from kerf.kube.answer import AnswerReader
 from kerf.pricing.document import parse_prices
 from kerf.sizing.estimate import estimate, read_model
@@ -54,6 +56,7 @@ POLICY = {
         "defaults": {"memoryMiB": 0, "cores": 0, "cards": 1, "wholeCardCores": True},
         "pools": [{"name": "p", "nodeSelector": {"a": "b"}, "memoryOvercommit": 1.5, "coresOvercommit": 2}],
         "planner": {"enabled": True, "maxPods": 5, "deterministicLimit": 1, "gangTimeoutSeconds": 60},
+        "recovery": {"codes": {"109": "cordon"}},
     },
 }
 CDI = {
@@ -300,6 +303,16 @@ DECODERS: dict[str, Decoder] = {
     "safetensors": Decoder(lambda body: parse_header(body, "x.safetensors"), _json(SAFETENSORS)),
     "safetensors-index": Decoder(
         _object(lambda found: parse_index(found, "x.json")), _json({"metadata": {"total_size": 1}})
+    ),
+    "kernel-log": Decoder(
+        _text(lambda text: replay(text.split("\n"), XIDS, {})),
+        (
+            b"3,1,5678901,-;NVRM: Xid (PCI:0000:5d:00 GPU-I:05): 94, pid=7, Contained\n SUBSYSTEM=pci",
+            b"[Wed Dec 11 13:23:01 2024] NVRM: The NVIDIA GPU 0000:5d:00.0\n   NVRM: fallen off the bus",
+            b"Dec 11 13:23:01 n kernel: NVRM: Xid (0000:5d:00): 154, recovery action changed from 0x0 (a) to 0x1 (b)",
+            b"2024-12-11T13:23:01,123456+01:00 NVRM: Xid (005d:00): 79",
+        ),
+        binary=True,
     ),
     "ledger": Decoder(parse_ledger, (LEDGER,), binary=True),
     "ledger-bytes": Decoder(_patches, (b"", b"\x00\x02\x00\x01"), binary=True),

@@ -2,10 +2,11 @@
 
 from kerf.values.ask import ContainerAsk
 from kerf.values.device import Card
+from kerf.values.fault import Code, FaultTable, Verdict
 from kerf.values.grant import Slice
 from kerf.values.injection import Injection, NodeFiles, Terms
 from kerf.values.slicing import NotSliced, Size, Slicing, Templates
-from kerf.values.vendor import Effect, ResourceNames, Vendor
+from kerf.values.vendor import ResourceNames, Vendor
 
 LARGEST_MIB = 32_768
 TEMPLATES = (Size(4_096, 12, "toy_1c"), Size(8_192, 25, "toy_2c"), Size(16_384, 50, "toy_4c"))
@@ -56,5 +57,5 @@ TOY = Vendor(
     hami_allocated="hami.io/toy-devices-allocated",
     slicing_of=slicing_of,
     inject=inject,
-    faults={7: Effect.HARMLESS},
+    faults=FaultTable({7: Code("hiccup", Verdict.IGNORE), 8: Code("dead", Verdict.EVICT)}),
 )

@@ -1,23 +1,15 @@
 """Signs of a card's faults in NVML: events, failed readings, and the recovery action that the driver asks for."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from kerf.faults.xid import DOUBLE_BIT
 from kerf.probes.nvml.driver import Driver, text
+from kerf.values.fault import Fault, Signal
 from kerf.values.health import State
-from kerf.values.vendor import Effect
 
+_NO_INSTANCE = 0xFFFFFFFF
 _GONE_CODES = frozenset({15, 16})
 """NVML_ERROR_GPU_IS_LOST and NVML_ERROR_RESET_REQUIRED: only a reset brings the card back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """An event that breaks cards; `card` is "" if the driver does not name one."""
-
-    card: str
-    cause: str
 
 
 def listen(driver: Driver, handle: Any, card: str) -> None:  # noqa: ANN401 (pynvml is untyped)
@@ -30,14 +22,13 @@ def listen(driver: Driver, handle: Any, card: str) -> None:  # noqa: ANN401 (pyn
         )
 
 
-def fault_of(driver: Driver, event: Any, effect_of: Callable[[int], Effect]) -> Fault | None:  # noqa: ANN401
-    """The fault that an event reports, None for an error that is harmless to the card."""
-    xid = int(event.eventData)
+def fault_of(driver: Driver, event: Any, at: float) -> Fault:  # noqa: ANN401
+    """The fault that an event reports; its card is "" if the driver does not name one."""
     is_xid = event.eventType == driver.nvml.nvmlEventTypeXidCriticalError
-    if is_xid and effect_of(xid) is Effect.HARMLESS:
-        return None
+    code = int(event.eventData) if is_xid else DOUBLE_BIT
     card = driver.attempt("name a faulty card", lambda: text(driver.nvml.nvmlDeviceGetUUID(event.device)), "")
-    return Fault(card, f"XID {xid}" if is_xid else "double-bit ECC error")
+    instance = int(getattr(event, "gpuInstanceId", _NO_INSTANCE))
+    return Fault(at, card, code, Signal.EVENT, f"XID {code}", "" if instance == _NO_INSTANCE else str(instance))
 
 
 def state_after(error: Exception) -> State:

@@ -16,8 +16,8 @@ from kerf.probes.nvml.links import links_of
 from kerf.probes.nvml.processes import uses_of
 from kerf.probes.recovery import Course
 from kerf.values.device import Card
+from kerf.values.fault import Fault, Verdict
 from kerf.values.health import State
-from kerf.values.vendor import Effect
 
 _LOG = logging.getLogger("kerf.probes.nvml")
 _RETRY_S = 5.0
@@ -30,18 +30,18 @@ class NvmlProbe:
     """A `kerf.probes.base.Probe` over NVML. Without a driver there are no cards.
 
     A card with a fault, or one that cannot be read, takes no slices until it has been read without a fault several
-    times; see `kerf.probes.recovery`. `effect_of` says which codes are faults of the card.
+    times; see `kerf.probes.recovery`. `judge` says what a fault means for its card.
     """
 
     def __init__(
         self,
-        effect_of: Callable[[int], Effect],
+        judge: Callable[[Fault], Verdict],
         slots: int = 10,
         nvml: ModuleType | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._driver = Driver(nvml)
-        self._effect_of = effect_of
+        self._judge = judge
         self._slots = slots
         self._clock = clock
         self._lock = threading.Lock()
@@ -137,12 +137,13 @@ class NvmlProbe:
             self._heard.clear()
 
     def _record(self, event: Any) -> bool:  # noqa: ANN401 (pynvml is untyped)
-        fault = fault_of(self._driver, event, self._effect_of)
-        if fault is None:
-            return False
         now = int(self._clock())
+        fault = fault_of(self._driver, event, now)
+        if self._judge(fault).rank < Verdict.SUSPECT.rank:
+            _LOG.warning("card %s reported %s, which is no fault of the card", fault.card, fault.text)
+            return False
         broken = [fault.card] if fault.card else sorted(self._known)  # without a name any card may be meant
         for card in broken:
-            self._courses[card] = self._course(card).after_fault(fault.cause, now)
-        _LOG.error("cards %s reported %s", ", ".join(broken), fault.cause)
+            self._courses[card] = self._course(card).after_fault(fault.text, now)
+        _LOG.error("cards %s reported %s", ", ".join(broken), fault.text)
         return True

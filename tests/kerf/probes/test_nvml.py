@@ -124,7 +124,7 @@ class FakeNvml:
 def a_probe(**changes: Any) -> tuple[NvmlProbe, FakeNvml]:
     fake = FakeNvml(**changes)
     clock = itertools.count(START, 5)  # a reading every five seconds
-    return NvmlProbe(VENDOR.effect_of, 4, fake, clock=lambda: next(clock)), fake  # type: ignore[arg-type]
+    return NvmlProbe(VENDOR.faults.verdict, 4, fake, clock=lambda: next(clock)), fake  # type: ignore[arg-type]
 
 
 def read(probe: NvmlProbe, times: int = CLEAN_READS) -> list[Health]:
@@ -205,7 +205,7 @@ def test_a_critical_xid_breaks_its_card_and_a_programs_own_error_does_not():
     fake.events = [(0, 31), (1, 79)]
 
     assert [probe.wait_change(1.0) for _ in range(3)] == [False, True, False]
-    assert read(probe, 100) == [HEALTHY, Health(State.CORDONED, "XID 79", START + 5)]  # no sign of a reset
+    assert read(probe, 100) == [HEALTHY, Health(State.CORDONED, "XID 79", START + 10)]  # no sign of a reset
 
 
 def test_a_broken_card_recovers_without_a_restart_of_the_plugin_once_it_has_been_away():

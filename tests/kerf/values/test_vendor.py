@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from kerf.testing.builders import a_card
+from kerf.values.fault import Fault, Signal, Verdict
 from kerf.values.slicing import ANY_SIZE, NotSliced
-from kerf.values.vendor import Effect, with_slicing
+from kerf.values.vendor import with_slicing
 from kerf.vendors.registry import VENDORS
 
 NVIDIA = VENDORS[0]
@@ -23,5 +24,7 @@ def test_a_card_is_sliced_as_its_own_vendor_says_and_a_strangers_is_not():
     assert strange.slicing == NotSliced("Kerf knows no vendor acme")
 
 
-def test_a_fault_that_a_vendor_does_not_list_breaks_the_card():
-    assert [NVIDIA.effect_of(13), NVIDIA.effect_of(79)] == [Effect.HARMLESS, Effect.BROKEN]
+def test_a_fault_that_a_vendor_does_not_list_warns_and_moves_nothing():
+    faults = [Fault(0, "GPU-0", code, Signal.EVENT) for code in (13, 79, 9999)]
+
+    assert [NVIDIA.faults.verdict(fault) for fault in faults] == [Verdict.WARN, Verdict.EVICT, Verdict.WARN]

@@ -1,0 +1,84 @@
+"""The times that kernel logs are written with, as seconds."""
+
+import re
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = f"(?P<month>{'|'.join(_MONTHS)})"
+_CLOCK = r"(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?P<part>[.,]\d{1,9})?)?"
+_DAY = r"(?P<day>\d{1,2})"
+_SINCE_BOOT = re.compile(r"\[\s*(\d{1,12}\.\d{1,9})(?:\s*<[^>]*>)?\](?:\[[^\]]{0,20}\])?\s?")
+_LATER = re.compile(r"\[\s*\+(\d{1,12}\.\d{1,9})\]\s?")
+_DATES = (
+    re.compile(rf"\[(?:[a-z]{{3}} )?{_MONTH}\s+{_DAY}\s+{_CLOCK} (?P<year>\d{{4}})\]\s?", re.IGNORECASE),
+    re.compile(rf"\[{_MONTH}\s?{_DAY} {_CLOCK}\]\s?", re.IGNORECASE),
+    re.compile(
+        rf"(?P<year>\d{{4}})-(?P<number>\d\d)-{_DAY}[T ]{_CLOCK}\s?(?P<zone>Z|[+-]\d\d:?\d\d)?\s", re.IGNORECASE
+    ),
+    re.compile(rf"{_MONTH}\s+{_DAY} {_CLOCK}\s", re.IGNORECASE),
+)
+_HALF_A_YEAR_S = 182 * 86_400.0
+_NO_YEAR = 1972
+"""A leap year for dates that name none."""
+
+
+class Clock:
+    """Reads the time that a line begins with. Dates without a year go on into the next one in January."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._year = _NO_YEAR
+
+    def split(self, line: str) -> tuple[float, str, bool]:
+        """The line's time, what follows it, and whether the line names a time. Without one it is that of the last."""
+        for pattern, read in ((_SINCE_BOOT, self._since_boot), (_LATER, self._later)):
+            found = pattern.match(line)
+            if found:
+                self._now = read(found)
+                return self._now, line[found.end() :], True
+        for pattern in _DATES:
+            found = pattern.match(line)
+            if found:
+                self._now = self._date(found)
+                return self._now, line[found.end() :], True
+        return self._now, line, False
+
+    def set(self, now: float) -> None:
+        """The time of a line that was read otherwise."""
+        self._now = now
+
+    # ---- inside
+    def _since_boot(self, found: "re.Match[str]") -> float:
+        return float(found[1])
+
+    def _later(self, found: "re.Match[str]") -> float:
+        return self._now + float(found[1])
+
+    def _date(self, found: "re.Match[str]") -> float:
+        parts = found.groupdict()
+        month = int(parts["number"]) if parts.get("number") else _MONTHS.index(parts["month"].lower()) + 1
+        of_day = int(parts["hour"]) * 3600 + int(parts["minute"]) * 60 + int(parts["second"] or 0)
+        seconds = of_day + float((parts["part"] or "0").replace(",", ".")) - _offset(parts.get("zone"))
+        day = int(parts["day"])
+        if parts.get("year"):
+            return _days(int(parts["year"]), month, day) * 86_400.0 + seconds
+        at = _days(self._year, month, day) * 86_400.0 + seconds
+        if at < self._now - _HALF_A_YEAR_S:
+            self._year += 1
+            at = _days(self._year, month, day) * 86_400.0 + seconds
+        return at
+
+
+def _offset(zone: str | None) -> int:
+    """Seconds east of UTC."""
+    if not zone or zone in "Zz":
+        return 0
+    digits = zone[1:].replace(":", "")
+    return (int(digits[:2]) * 3600 + int(digits[2:]) * 60) * (-1 if zone[0] == "-" else 1)
+
+
+def _days(year: int, month: int, day: int) -> int:
+    """Days since 1970-01-01 in the Gregorian calendar, whose years are counted from March."""
+    year -= month <= 2
+    era, of_era = divmod(year, 400)
+    of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468

@@ -1,0 +1,84 @@
+"""`kerf faults replay FILE`: what Kerf would make of the faults in a kernel log."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kerfctl.errors import CliError
+
+if TYPE_CHECKING:
+    from kerf.faults.windows import FaultEvent
+    from kerfctl.arguments import Verbs
+
+ABOUT = "Faults of cards: what drivers report, and what it means. docs/recovery.md explains the verdicts."
+
+
+def add_parser(verbs: "Verbs") -> None:
+    """`faults` and its verb."""
+    parser = verbs.add_parser("faults", help="what a kernel log says of cards, and what Kerf makes of it")
+    inner = parser.add_subparsers(metavar="replay", required=True)
+    replay = inner.add_parser("replay", help="one line a card, code and minute of a kernel log", description=ABOUT)
+    replay.add_argument("file", metavar="FILE", help="text of /dev/kmsg, dmesg or syslog; - is standard input")
+    replay.add_argument("--policy", metavar="FILE", help="the SchedulingPolicy, for verdicts of its own on codes")
+    replay.add_argument("--json", action="store_true", help="a JSON list instead of a table")
+    replay.set_defaults(run=run_replay)
+
+
+def run_replay(args: argparse.Namespace) -> int:
+    """Print the events, as under the policy `recover`. A log without faults is an empty list."""
+    from kerf.config.load import read_policy
+    from kerf.faults.replay import replay
+    from kerf.faults.xid import XIDS
+
+    overrides = read_policy(args.policy).recovery.verdicts
+    found = replay(_lines(args.file), XIDS, overrides)
+    if args.json:
+        print(json.dumps([_json(event) for event in found], indent=2))
+    else:
+        _print_table(found)
+    return 0
+
+
+def _lines(name: str) -> Iterator[str]:
+    """The file's lines. Bytes that are no text are kept as marks. Raises CliError."""
+    try:
+        if name == "-":
+            yield from (line.decode(errors="replace") for line in sys.stdin.buffer)
+            return
+        with Path(name).open(encoding="utf-8", errors="replace", newline="\n") as file:
+            yield from file
+    except OSError as error:
+        raise CliError(f"{name}: {error.strerror or error}; name a readable file, or - for standard input") from error
+
+
+def _print_table(found: tuple["FaultEvent", ...]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from kerf.faults.xid import XIDS
+    from kerfctl.report import width
+
+    if not found:
+        print("no fault of a card is in this log")
+        return
+    table = Table(header_style="bold", pad_edge=False)
+    for column in ("card", "code", "meaning", "verdict", "count", "text"):
+        table.add_column(column, overflow="fold")
+    for event in found:
+        name = XIDS.name_of(event.code) or "not known to Kerf"
+        table.add_row(event.card, str(event.code), name, event.verdict.value, str(event.count), escape(event.text))
+    Console(width=width()).print(table)
+
+
+def _json(event: "FaultEvent") -> dict[str, object]:
+    return {
+        "card": event.card,
+        "code": event.code,
+        "verdict": event.verdict.value,
+        "count": event.count,
+        "text": event.text,
+    }

@@ -1,0 +1,77 @@
+"""`kerf faults replay`: a kernel log as a list for machines and a table for people."""
+
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from kerfctl.main import main
+
+LOG = "[  100.1] NVRM: Xid (PCI:0000:5D:00): 109, pid=1, name=a, CTX SWITCH TIMEOUT\n"
+EVENT = {
+    "card": "0000:5d:00",
+    "code": 109,
+    "verdict": "warn",
+    "count": 1,
+    "text": "NVRM: Xid (PCI:0000:5D:00): 109, pid=1, name=a, CTX SWITCH TIMEOUT",
+}
+
+
+def a_file(folder: Path, text: str | bytes, name: str = "kmsg") -> str:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+def test_the_list_has_one_object_a_card_code_and_minute(tmp_path, capsys):
+    assert main(["faults", "replay", a_file(tmp_path, LOG), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [EVENT]
+
+
+def test_a_policy_overrides_a_code(tmp_path, capsys):
+    policy = {
+        "apiVersion": "kerf.dev/v1alpha1",
+        "kind": "SchedulingPolicy",
+        "spec": {"recovery": {"codes": {109: "cordon"}}},
+    }
+    path = a_file(tmp_path, json.dumps(policy), "policy.yaml")
+
+    assert main(["faults", "replay", a_file(tmp_path, LOG), "--json", "--policy", path]) == 0
+    assert json.loads(capsys.readouterr().out) == [{**EVENT, "verdict": "cordon"}]
+
+
+def test_the_table_names_the_code(tmp_path, capsys):
+    assert main(["faults", "replay", a_file(tmp_path, LOG)]) == 0
+
+    out = capsys.readouterr().out
+    assert "context switch timeout" in " ".join(out.replace("│", " ").split())
+    assert "0000:5d:00" in out
+
+
+def test_a_log_without_faults_is_an_empty_list_and_bytes_that_are_no_text_are_passed_over(tmp_path, capsys):
+    assert main(["faults", "replay", a_file(tmp_path, b"\xff\xfe\x00 nothing\n"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_log_is_read_from_standard_input(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(LOG.encode())))
+
+    assert main(["faults", "replay", "-", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [EVENT]
+
+
+def test_a_file_that_is_not_there_is_one_clear_error(tmp_path, capsys):
+    assert main(["faults", "replay", str(tmp_path / "none"), "--json"]) == 1
+
+    assert "name a readable file, or - for standard input" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("codes", [{"x": "warn"}, {"79": "kill"}, {"-1": "warn"}, {True: "warn"}, {"1234567": "warn"}])
+def test_a_wrong_override_names_the_field(tmp_path, capsys, codes):
+    spec = {"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy", "spec": {"recovery": {"codes": codes}}}
+    path = a_file(tmp_path, json.dumps(spec), "policy.yaml")
+
+    assert main(["faults", "replay", a_file(tmp_path, LOG), "--policy", path]) == 1
+    assert "spec.recovery.codes." in capsys.readouterr().err
