@@ -55,23 +55,17 @@ def _lines(name: str) -> Iterator[str]:
 
 
 def _print_table(found: tuple["FaultEvent", ...]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from kerf.faults.xid import XIDS
-    from kerfctl.report import width
+    from kerfctl.report import Sheet, say
 
     if not found:
-        print("no fault of a card is in this log")
+        say("no fault of a card is in this log")
         return
-    table = Table(header_style="bold", pad_edge=False)
-    for column in ("card", "code", "meaning", "verdict", "count", "text"):
-        table.add_column(column, overflow="fold")
+    sheet = Sheet("Faults", ("card", ">code", "meaning", "verdict", ">count", "text"))
     for event in found:
         name = XIDS.name_of(event.code) or "not known to Kerf"
-        table.add_row(event.card, str(event.code), name, event.verdict.value, str(event.count), escape(event.text))
-    Console(width=width()).print(table)
+        sheet.add(event.card, str(event.code), name, event.verdict.value, str(event.count), event.text)
+    sheet.print()
 
 
 def _json(event: "FaultEvent") -> dict[str, object]:
