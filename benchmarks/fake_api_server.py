@@ -82,6 +82,7 @@ def build(nodes: int, pods: int) -> web.Application:
     """The HTTP routes."""
     lists = {
         "/api/v1/nodes": [orjson.dumps(node_json(i)) for i in range(nodes)],
+        "/api/v1/resourcequotas": [],
         "/api/v1/pods": [orjson.dumps(pod_json(i, nodes)) for i in range(pods)],
     }
 

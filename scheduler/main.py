@@ -114,7 +114,7 @@ async def _serve(settings: Settings) -> int:
         Verbs(store.desk, metrics),
         Binder(store, connect(settings.kubeconfig, timeout_s=BIND_CALL_S), metrics, seat),
         metrics,
-        ready=lambda: nodes.synced.is_set() and pods.synced.is_set(),
+        ready=lambda: nodes.synced.is_set() and pods.synced.is_set() and keeper.ready,
         scrape=Gauges(store, metrics, registry, hami=settings.hami_metrics).scrape,
         peers=_peers(settings, leadership, metrics),
     )
@@ -131,11 +131,12 @@ async def _serve(settings: Settings) -> int:
             *_dispatchers(settings, acting, store),
         )
 
-    catch_up = CatchUp(store, kube, nodes, pods).run_once if leadership else _when_read(nodes, pods)
+    caught_up = CatchUp(store, kube, nodes, pods).run_once if leadership else _when_read(nodes, pods)
     for follower in followers:
         follower.start()
     threading.Thread(target=_settle, args=(followers[:2],), name="settle", daemon=True).start()
-    everywhere = (Expiry(store, kube), keeper, LeaderLoops(seat, catch_up, loops, store, metrics))
+    leading = LeaderLoops(seat, lambda end: keeper.ready and caught_up(end), loops, store, metrics)
+    everywhere = (Expiry(store, kube), keeper, leading)
     running = [start_loop(each, done) for each in everywhere]
     if leadership:
         leadership.start()

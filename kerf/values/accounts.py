@@ -48,3 +48,8 @@ class TenantAccount:
     waiting: tuple[str, ...] = ()
     priority: str = "normal"
     """The tenant's priority band."""
+
+    @property
+    def holds_nothing(self) -> bool:
+        """Whether nothing of its file can be kept, so that it may hold no card. `problems` say why."""
+        return bool(self.problems) and not self.classes

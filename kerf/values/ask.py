@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from kerf.values.card_names import match, meant
+from kerf.values.traits import ORDINARY, Traits
 
 
 class Stage(StrEnum):
@@ -118,6 +119,7 @@ class PodAsk:
     task_priority: int = 1
     gang: str | None = None
     gang_size: int = 0
+    traits: Traits = ORDINARY
     admission: str = ""
     """Uid of the Kueue Workload whose reserved places the pod may take."""
 

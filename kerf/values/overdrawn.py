@@ -1,9 +1,14 @@
 """Sentences for a quota that has no room: who, how much of what, and how much is left."""
 
+from dataclasses import replace
+
+from kerf.values.hard_quota import HardLimit
 from kerf.values.quota import Amount, Bound
 from kerf.values.units import show, show_mib
 from kerf.values.verdict import Misfit, Reason
 
+MOST_PROBLEMS = 3
+"""Sentences about a tenant's file in one refusal."""
 State = tuple[Bound, Amount, Amount]
 """The limit, what is held, what is asked on top."""
 Broken = tuple[str, int]
@@ -15,9 +20,11 @@ def overdrawn(tenant: str, model: str, state: State, broken: Broken, *, holds: s
     return _misfit(f"tenant {tenant} {holds}", f" of {model}", state, broken)
 
 
-def overdrawn_namespace(namespace: str, quota: str, vendor: str, state: State, broken: Broken) -> Misfit:
-    """A namespace's ResourceQuota has no room."""
-    return _misfit(f"namespace {namespace} (ResourceQuota {quota}) holds", f" of {vendor} cards", state, broken)
+def overdrawn_namespace(namespace: str, quota: HardLimit, vendor: str, state: State, broken: Broken) -> Misfit:
+    """A namespace's ResourceQuota has no room. What of it is not counted as it is written is said as well."""
+    who = f"namespace {namespace} (ResourceQuota {quota.name}) holds"
+    found = _misfit(who, f" of {vendor} cards", state, broken)
+    return replace(found, detail="; ".join((found.detail, *quota.problems)))
 
 
 def beyond(tenant: str, model: str, limit: Bound, asked: Amount, dimension: str) -> Misfit:
@@ -28,6 +35,12 @@ def beyond(tenant: str, model: str, limit: Bound, asked: Amount, dimension: str)
         f"{amount_text(dimension, wanted)} asked for one pod: waiting will not help, ask for less or for more quota"
     )
     return Misfit(Reason.QUOTA, wanted, most, sentence)
+
+
+def holds_nothing(tenant: str, problems: tuple[str, ...]) -> Misfit:
+    """Nothing of a tenant's file can be kept, so it may hold no card."""
+    why = "; ".join(problems[:MOST_PROBLEMS]) or "its file names no card"
+    return Misfit(Reason.QUOTA, 1, 0, f"quota: tenant {tenant} may hold no card: {why}")
 
 
 def amount_text(dimension: str, value: int) -> str:

@@ -88,8 +88,12 @@ def render_cluster_queue(
     quotas: Iterable[FlavorQuota],
     vendors: Iterable[ResourceNames],
 ) -> dict[str, Any]:
-    """A tenant's ClusterQueue. `spec` gives what is not quota: cohort, namespaces, weight and checks."""
-    made = _object("ClusterQueue", tenant, {**spec, "resourceGroups": _groups(quotas, vendors, limits=True)})
+    """A tenant's ClusterQueue. `spec` gives what is not quota: cohort, namespaces, weight and checks.
+
+    Without quotas it covers no resource, so what asks for cards waits in it.
+    """
+    groups = _groups(quotas, vendors, limits=True)
+    made = _object("ClusterQueue", tenant, {**spec, **({"resourceGroups": groups} if groups else {})})
     made["metadata"]["labels"][TENANT_LABEL] = tenant
     return made
 

@@ -10,7 +10,7 @@ from kerf.values.quota import UNBOUNDED, ClassQuota, Share, TenantQuota, WhenOve
 from kerf.values.units import parse_whole, to_mib
 from kerf.wire.errors import WireError
 from kerf.wire.fields import known, list_at, object_at, one_of, text, whole
-from kerf.wire.json import Json
+from kerf.wire.json import Json, at
 from kerf.wire.policy import API_VERSION
 
 KIND = "TenantQuota"
@@ -55,6 +55,13 @@ def with_defaults(document: Json, vendor: str) -> dict[str, Any]:
     classes = [{"mode": Mode.SHARED.value, "vendor": vendor, **entry} for entry in spec["classes"]]
     defaults = {"weight": 1, "priority": "normal", "whenOver": WhenOver.KEEP.value}
     return {**document, "spec": {**defaults, **spec, "classes": classes}}
+
+
+def held_to_nothing(document: Json, before: Iterable[str] = ()) -> TenantQuota:
+    """A TenantQuota that cannot be read: no card for the namespaces that it names, and for those it had `before`."""
+    listed = at(document, "spec").get("namespaces")
+    names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    return TenantQuota(str(at(document, "metadata").get("name", "")), tuple(dict.fromkeys((*before, *names))), ())
 
 
 def conflicts(tenants: Iterable[TenantQuota]) -> dict[str, str]:

@@ -8,11 +8,13 @@ from dataclasses import replace
 
 from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Stages, Wishes
 from kerf.values.policy import Defaults
+from kerf.values.traits import ORDINARY
 from kerf.values.units import milli, parse_quantity, parse_whole, to_mib
 from kerf.values.vendor import ResourceNames
 from kerf.wire.classes import selected_classes
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
+from kerf.wire.traits import traits_of
 
 MOST_ASKED = 2**40
 """Thousandths of a core, or MiB: more than any node has. Larger asks ("9E") are capped so that sums cannot overflow."""
@@ -110,6 +112,7 @@ def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], asks: list[Container
         task_priority=_task_priority(spec, used or vendors),
         gang=gang,
         gang_size=size,
+        traits=traits_of(spec) if asks else ORDINARY,
         admission=str(annotations.get(ADMISSION) or "")[:64],
     )
 

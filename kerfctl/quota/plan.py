@@ -32,21 +32,28 @@ class QuotaPlan:
     tenants: tuple[Change, ...]
     kueue: tuple[Change, ...]
     notes: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
+    """Sentences about quotas of the cluster that cannot be read as they are written."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether a promise cannot be kept as it is written."""
+        return bool(self.unreadable) or any(account.problems or shrunk(account) for account in self.accounts)
 
 
 def run_plan(args: argparse.Namespace) -> int:
-    """Plan and print. Exit status 0: a plan is an answer; mistakes in files raise."""
+    """Plan and print. Exit status 1 where a promise cannot be kept as it is written; mistakes in files raise."""
     files = read_tenants(args.tenants)
     plan = make_plan(files, read_world(args, Also.KUEUE), prune=args.prune)
     if args.json:
         print(json.dumps(_as_json(plan), indent=2))
-        return 0
+        return int(plan.broken)
     print_plan(plan)
     writes = (*plan.tenants, *plan.kueue)
     say("would apply:" if writes else "nothing to apply")
     for change in writes:
         say(f"  {change}")
-    return 0
+    return int(plan.broken)
 
 
 def make_plan(files: Mapping[str, Json], world: World, *, prune: bool) -> QuotaPlan:
@@ -58,20 +65,21 @@ def make_plan(files: Mapping[str, Json], world: World, *, prune: bool) -> QuotaP
     shares, capacity = limits.shares, limits.capacity
     activity = {share.tenant.name: TenantActivity(used[share.tenant.name]) for share in shares.tenants}
     wanted = desired(shares, world.policy.quota, world.names) if world.kueue and world.managed is not None else ()
-    notes = [f"tenant {name} cannot be read: {sentence}" for name, sentence in seen.unreadable.items()]
-    if not prune:
-        notes += [
-            f"tenant {name} is in the cluster and not in the files: it stays (--prune deletes it)" for name in others
-        ]
+    unreadable = [f"tenant {name} cannot be read: {sentence}" for name, sentence in seen.unreadable.items()]
+    unreadable += [f"namespace {name}: {text}" for name, quota in limits.hard.items() for text in quota.problems]
+    stays = "is in the cluster and not in the files: it stays (--prune deletes it)"
+    notes = [] if prune else [f"tenant {name} {stays}" for name in others]
+    accounts = tenant_accounts(shares, capacity, activity, enforced=world.enforced)
     return QuotaPlan(
         classes=tuple(class_lines(capacity, shares)),
-        accounts=tenant_accounts(shares, capacity, activity, enforced=world.enforced),
+        accounts=tuple(account for account in accounts if account.name not in seen.unreadable),
         tenants=(
             *tenant_changes(files, live, world.names[0].vendor),
             *(_deletion(name, item) for name, item in others.items() if prune),
         ),
         kueue=changes(wanted, world.managed or ()),
         notes=(*world.notes, *notes),
+        unreadable=tuple(unreadable),
     )
 
 
@@ -106,6 +114,8 @@ def print_plan(plan: QuotaPlan) -> None:
             say(f"✗ {account.name}: {sentence}")
         for sentence in shrunk(account):
             say(f"! {account.name}: {sentence}: all promises together exceed the cards")
+    for sentence in plan.unreadable:
+        say(f"✗ {sentence}")
     for note in plan.notes:
         say(f"! {note}")
 
@@ -115,7 +125,7 @@ def _as_json(plan: QuotaPlan) -> dict[str, Any]:
         "tenants": [account_json(account) for account in plan.accounts],
         "cards": [class_json(line) for line in plan.classes],
         "changes": [_change_json(change) for change in (*plan.tenants, *plan.kueue)],
-        "notes": list(plan.notes),
+        "notes": [*plan.unreadable, *plan.notes],
     }
 
 

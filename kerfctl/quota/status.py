@@ -30,7 +30,8 @@ def run_status(args: argparse.Namespace) -> int:
     seen = world.held_to(items.values()).seen()
     limits = seen.store.desk.limits()
     activity = activity_by_tenant(seen.store.desk, world.workloads if world.kueue else None)
-    accounts = tenant_accounts(limits.shares, limits.capacity, activity, enforced=world.enforced)
+    every = tenant_accounts(limits.shares, limits.capacity, activity, enforced=world.enforced)
+    accounts = tuple(account for account in every if account.name not in seen.unreadable)
     live = world.kube is not None  # snapshots hold no status
     stale = {account.name: list(staleness(items[account.name], account)) if live else [] for account in accounts}
     amiss = queue_problems(world, accounts)
@@ -40,7 +41,8 @@ def run_status(args: argparse.Namespace) -> int:
         print(json.dumps({"tenants": [*tenants, *unreadable], "kueue": amiss, "notes": list(world.notes)}, indent=2))
         return 0
     print_accounts(accounts, WITH_KUEUE if world.kueue else COLUMNS, "Tenants")
-    for line in (*_sentences(accounts, seen.unreadable), *_drifts(accounts)):
+    hard = [f"✗ namespace {name}: {text}" for name, quota in limits.hard.items() for text in quota.problems]
+    for line in (*_sentences(accounts, seen.unreadable), *hard, *_drifts(accounts)):
         say(line)
     for name, sentences in stale.items():
         for sentence in sentences:

@@ -88,7 +88,7 @@ class Extender:
         async def handle(request: web.Request) -> web.StreamResponse:
             body = await asyncio.wait_for(request.read(), READ_SECONDS)
             if not self._ready():
-                raise web.HTTPServiceUnavailable(text="the first list of nodes and pods is still being read")
+                raise web.HTTPServiceUnavailable(text="the first list of nodes, pods and quotas is still being read")
             if self._peers is not None and HEADER not in request.headers:
                 passed_on = await self._peers.answer(verb, body)
                 if passed_on is not None:
@@ -118,7 +118,7 @@ class Extender:
     async def _readyz(self, _: web.Request) -> web.StreamResponse:
         if self._ready():
             return web.Response(text="ok\n")
-        return web.Response(status=503, text="the first list of nodes and pods is still being read\n")
+        return web.Response(status=503, text="the first list of nodes, pods and quotas is still being read\n")
 
     async def _scrape(self, _: web.Request) -> web.StreamResponse:
         return web.Response(body=self._scraped(), content_type="text/plain", charset="utf-8")

@@ -6,17 +6,17 @@ Every replica has one, because every replica answers filter; writing to the clus
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from kerf.kube.client import Json
 from kerf.obs.loop import Loop, run_every
+from kerf.values.hard_quota import HardQuota
 from kerf.values.policy import QuotaEngine
 from kerf.values.quota import TenantQuota
 from kerf.wire.errors import WireError
 from kerf.wire.json import at
-from kerf.wire.quota import conflicts, parse_tenant
+from kerf.wire.quota import conflicts, held_to_nothing, parse_tenant
 from kerf.wire.resourcequota import parse_hard
 from scheduler.quota.capacity import capacity
 from scheduler.quota.peak_window import PeakWindow
@@ -38,10 +38,13 @@ class QuotaKeeper:
         self._lock = threading.Lock()
         self._changed = threading.Event()
         self._tenants: dict[str, TenantQuota] = {}
+        self._broken: dict[str, TenantQuota] = {}
+        """The TenantQuotas that cannot be read: their namespaces are held to nothing."""
         self._hard: dict[tuple[str, str], Json] = {}
         self._window = PeakWindow(store.desk.policy.quota.shrink_after_s)
         self._seen: object = None
-        self._listed = False
+        self._said: set[str] = set()
+        self._listed = self._hard_listed = False
         self.generations: dict[str, int] = {}
         """The generation of each TenantQuota that the limits in force were made from."""
         self.unreadable: dict[str, str] = {}
@@ -52,26 +55,27 @@ class QuotaKeeper:
         """The whole list of TenantQuotas."""
         with self._lock:
             self._listed = True
-            self._tenants.clear()
+            before, self._tenants, self._broken = {**self._broken, **self._tenants}, {}, {}
             self.unreadable.clear()
             for item in items:
-                self._read(item)
+                self._read(item, before.get(_name(item)))
         self._changed.set()
 
     def change_tenant(self, kind: str, item: Json) -> None:
         """One event of a TenantQuota."""
         with self._lock:
-            name = str(at(item, "metadata").get("name", ""))
-            self._tenants.pop(name, None)
+            name = _name(item)
+            broken, readable = self._broken.pop(name, None), self._tenants.pop(name, None)
             self.unreadable.pop(name, None)
             if kind != "DELETED":
-                self._read(item)
+                self._read(item, readable or broken)
         self._changed.set()
 
     def replace_hard(self, items: list[Json]) -> None:
         """The whole list of ResourceQuotas."""
         with self._lock:
             self._hard = {_key(item): item for item in items}
+            self._hard_listed = True
         self._changed.set()
 
     def change_hard(self, kind: str, item: Json) -> None:
@@ -95,37 +99,58 @@ class QuotaKeeper:
     def refresh(self) -> None:
         """Install the limits that the objects and the cards mean now, if any of them changed."""
         with self._lock:
-            listed, tenants = self._listed, dict(self._tenants)
+            listed, tenants = self._listed and self._hard_listed, dict(self._tenants)
+            broken, unreadable = dict(self._broken), dict(self.unreadable)
             hard = list(self._hard.values())
         policy, now = self._desk.policy, self._clock()
         names = self._desk.names
         limits = parse_hard(hard, names)
-        off = policy.quota.engine is QuotaEngine.OFF
-        if not (listed or off):
+        if not listed:
             return  # no tenant known is not the same as no tenant there
-        if off:
-            tenants = {}
+        if policy.quota.engine is QuotaEngine.OFF:
+            tenants, broken, unreadable = {}, {}, {}
         self._window = replace(self._window, seconds=policy.quota.shrink_after_s)
         settles = self._window.settles_at(now)
-        seen = (tenants, limits, policy, self._desk.inventory, settles)
+        seen = (tenants, broken, limits, policy, self._desk.inventory, settles)
         if seen == self._seen:
             return
-        self._seen = seen
+        self._report(limits)
         found = capacity(self._desk.nodes(), policy) if tenants or limits else {}
         self._window = self._window.after(now, found)
-        shares = divide(tenants.values(), self._window.capacity, conflicts(tenants.values()))
+        readable = list(tenants.values())
+        nothing = [_without(tenant, readable) for tenant in broken.values()]
+        shares = divide([*readable, *nothing], self._window.capacity, {**conflicts(readable), **unreadable})
         enforced = policy.quota.engine is QuotaEngine.KERF
         self._feed.set_quota(shares, self._window.capacity, limits, enforced=enforced)
+        self._seen = seen
 
-    def _read(self, item: Mapping[str, Any]) -> None:
+    def _report(self, limits: Mapping[str, HardQuota]) -> None:
+        """Log, once, what of ResourceQuotas is not counted as it is written."""
+        said = {f"namespace {name}: {text}" for name, quota in limits.items() for text in quota.problems}
+        for sentence in sorted(said - self._said):
+            _LOG.warning("%s", sentence)
+        self._said = said
+
+    def _read(self, item: Json, before: TenantQuota | None) -> None:
         meta = at(item, "metadata")
-        name = str(meta.get("name", ""))
+        name = _name(item)
         self.generations[name] = int(meta.get("generation") or 0)
         try:
             self._tenants[name] = parse_tenant(item, self._desk.names[0].vendor)
         except WireError as error:
             self.unreadable[name] = str(error)
+            self._broken[name] = held_to_nothing(item, before.namespaces if before else ())
             _LOG.warning("TenantQuota %s: %s", name, error)
+
+
+def _without(broken: TenantQuota, readable: Iterable[TenantQuota]) -> TenantQuota:
+    """A tenant that cannot be read takes no namespace from one that can."""
+    taken = {namespace for tenant in readable for namespace in tenant.namespaces}
+    return replace(broken, namespaces=tuple(name for name in broken.namespaces if name not in taken))
+
+
+def _name(item: Json) -> str:
+    return str(at(item, "metadata").get("name", ""))
 
 
 def _key(item: Json) -> tuple[str, str]:

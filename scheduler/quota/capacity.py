@@ -34,6 +34,13 @@ class ClassCapacity:
         """The smallest card of the class: what an ask takes of it is the least that the ask takes."""
         return a_card_of(card_class, self.smallest_mib, self.slicing)
 
+    def samples(self, card_class: CardClass) -> tuple[Card, ...]:
+        """The smallest card and, where the class has several sizes, the largest."""
+        smallest = self.sample(card_class)
+        if self.largest_mib == self.smallest_mib:
+            return (smallest,)
+        return smallest, a_card_of(card_class, self.largest_mib, self.slicing)
+
 
 Capacity = Mapping[CardClass, ClassCapacity]
 

@@ -44,12 +44,10 @@ def desired(shares: Shares, settings: QuotaSettings, vendors: tuple[ResourceName
         *(kueue.render_priority(band) for band in bands),
         *([kueue.render_fit_check()] if settings.fit_check and shares.tenants else []),
         kueue.render_cohort(settings.cohort, _rest(shares), vendors),
-        *(_cluster_queue(share, settings, vendors) for share in shares.tenants if share.parts),
+        *(_cluster_queue(share, settings, vendors) for share in shares.tenants),
         *(
             kueue.render_local_queue(settings.queue, namespace, share.tenant.name)
-            for share in shares.tenants
-            if share.parts
-            for namespace in share.tenant.namespaces
+            for namespace, share in shares.by_namespace().items()
         ),
     )
 

@@ -49,6 +49,14 @@ class Shares:
     tenants: tuple[TenantShare, ...] = ()
     rest: tuple[tuple[CardClass, Amount], ...] = ()
 
+    def by_namespace(self) -> dict[str, TenantShare]:
+        """The tenant of each namespace: of several that claim it, the first by name, as `kerf.wire.quota.conflicts`."""
+        found: dict[str, TenantShare] = {}
+        for share in self.tenants:
+            for namespace in share.tenant.namespaces:
+                found.setdefault(namespace, share)
+        return found
+
 
 def divide(tenants: Iterable[TenantQuota], found: Capacity, conflicting: Mapping[str, str] | None = None) -> Shares:
     """Divide the capacity. Tenants in conflict with another get nothing but the sentence that says so."""

@@ -138,7 +138,7 @@ def _quotas(problem: Problem, pods: list[tuple[PodAsk, Assignment]]) -> Iterator
         names = _names(problem, room)
         for ask, a in pods:
             usage = usage_of_grant(a.grant, tuple((c.name, c.stage) for c in ask.containers), names)
-            for name, amount in usage.by if ask.namespace in room.namespaces else ():
+            for name, amount in usage.by if room.covers(ask) else ():
                 taken[name] = taken.get(name, NOTHING) + amount
         for name, amount in sorted(taken.items()):
             for dimension in DIMENSIONS:
@@ -161,7 +161,7 @@ def _settle(
     settled = []
     for room in quotas:
         left = dict(room.left)
-        mine = ask.namespace in room.namespaces
+        mine = room.covers(ask)
         for name, amount in usage_of_grant(grant, stages, _names(problem, room)).by if mine else ():
             left[name] = room.bound(name).less(amount * sign)
         settled.append(replace(room, left=tuple(left.items())))

@@ -6,6 +6,7 @@ from kerf.values.ask import PodAsk
 from kerf.values.grant import Grant, Holding
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.quota import Bound
+from kerf.values.traits import Scope
 from scheduler.core.preference import prefer, wished
 from scheduler.core.state import NodeState
 
@@ -36,6 +37,12 @@ class QuotaRoom:
     namespaces: tuple[str, ...]
     left: tuple[tuple[str, Bound], ...]
     by_vendor: bool = False
+    scopes: tuple[Scope, ...] = ()
+    """Which pods of the namespaces count; empty is all."""
+
+    def covers(self, ask: PodAsk) -> bool:
+        """Whether the pod draws on it."""
+        return ask.namespace in self.namespaces and all(scope.takes(ask.traits) for scope in self.scopes)
 
     def bound(self, name: str) -> Bound:
         """What is left of a class or a vendor."""
@@ -180,7 +187,7 @@ def pod_classes(problem: Problem) -> tuple[PodClass, ...]:
 
 def rooms_of(quotas: tuple[QuotaRoom, ...], ask: PodAsk) -> tuple[int, ...]:
     """The positions of the rooms that a pod draws on."""
-    return tuple(i for i, room in enumerate(quotas) if ask.namespace in room.namespaces)
+    return tuple(i for i, room in enumerate(quotas) if room.covers(ask))
 
 
 def pod_class(members: tuple[PodAsk, ...], policy: SchedulingPolicy, nodes: frozenset[str] | None = None) -> PodClass:

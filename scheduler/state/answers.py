@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerf.values.ask import PodAsk, Stages
+from kerf.values.hard_quota import HardQuota
 from kerf.values.node import Node
-from kerf.wire.resourcequota import HardQuota
 from scheduler.core.explain import Explanation
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares
@@ -62,7 +62,7 @@ class Limits:
     @property
     def active(self) -> bool:
         """Whether any tenant or namespace has a quota."""
-        return bool(self.hard) or any(share.parts and share.tenant.namespaces for share in self.shares.tenants)
+        return bool(self.hard) or any(share.tenant.namespaces for share in self.shares.tenants)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kerf.values.grant import CardUse, Holding, card_uses
+from kerf.values.traits import ORDINARY, Traits
 from kerf.values.vendor import Vendor
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json
 from kerf.wire.objects import parse_holding
 from kerf.wire.resources import effective_requests, gang_of
+from kerf.wire.traits import traits_of
 
 _LOG = logging.getLogger("kerf.store")
 
@@ -48,6 +50,7 @@ class Booking:
     holding: Holding | None = None
     priority: int = 0
     gang: str | None = None
+    traits: Traits = ORDINARY
     created: str = ""
     """The pod's creation time as the API server writes it, which sorts."""
     since: float = 0.0
@@ -81,5 +84,6 @@ def booking_of(pod: Json, vendors: tuple[Vendor, ...]) -> Booking:
         holding=holding,
         priority=int(spec.get("priority") or 0),
         gang=gang,
+        traits=traits_of(spec),
         created=str(meta.get("creationTimestamp") or ""),
     )

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerf.values.ask import PodAsk
+from kerf.values.hard_quota import HardQuota
 from kerf.values.policy import SchedulingPolicy
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
 from kerf.wire.objects import is_finished, parse_node
-from kerf.wire.resourcequota import HardQuota
 from kerf.wire.resources import ADMISSION, parse_pod, stages_of
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares

@@ -227,5 +227,6 @@ class Ledger:
             holding=Holding(ask.key, ask.uid, node, grant, stages),
             priority=ask.priority,
             gang=ask.gang,
+            traits=ask.traits,
             since=self._clock(),
         )

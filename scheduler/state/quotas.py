@@ -5,31 +5,32 @@ Nothing is counted while there is no quota, so that a cluster without tenants pa
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from kerf.values.ask import PodAsk, Stages
 from kerf.values.grant import Grant, Holding
+from kerf.values.hard_quota import HardLimit, HardQuota
 from kerf.values.node import Node
-from kerf.values.overdrawn import overdrawn, overdrawn_namespace
+from kerf.values.overdrawn import holds_nothing, overdrawn, overdrawn_namespace
 from kerf.values.quota import (
     NOTHING,
     Amount,
     Bound,
     CardClass,
     Usage,
-    a_card_of,
     class_of,
     total,
     usage_of_ask,
     usage_of_grant,
 )
+from kerf.values.traits import Traits
 from kerf.values.verdict import Misfit, Reason
-from kerf.wire.resourcequota import HardQuota
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares, TenantShare
 from scheduler.solver.problem import QuotaRoom
 from scheduler.state.bookings import Booking
 
-_ANY = CardClass("", "")
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Counted:
     """A pod as quota counts it: by class of cards, and by vendor."""
 
     namespace: str
+    traits: Traits
     by_class: Usage
     by_vendor: Usage
 
@@ -49,13 +51,14 @@ class QuotaLedger:
         self.capacity: Capacity = {}
         self.enforced = False
         """Whether Kerf itself holds tenants to their limits; Kueue does it otherwise."""
-        self._smallest = a_card_of(_ANY, 0)
-        """A card of the smallest size: what a percentage asks for at least."""
         self._tenant_of: dict[str, TenantShare] = {}
         self.hard: Mapping[str, HardQuota] = {}
         self._class_of: dict[str, dict[str, str]] = {}
         self._counted: dict[str, Counted] = {}
         self._sums: dict[tuple[str, str], Amount] = {}
+        """By namespace and class."""
+        self._by_traits: dict[tuple[str, str], dict[Traits, Amount]] = {}
+        """By namespace and vendor, what pods of the same traits hold together."""
 
     @property
     def active(self) -> bool:
@@ -64,12 +67,9 @@ class QuotaLedger:
 
     # ---- what limits
     def set_shares(self, shares: Shares, capacity: Capacity, *, enforced: bool) -> None:
-        """Another division among tenants."""
+        """Another division among tenants. A tenant of whose file nothing can be kept holds nothing."""
         self.shares, self.capacity, self.enforced = shares, capacity, enforced
-        self._smallest = a_card_of(_ANY, min((gives.smallest_mib for gives in capacity.values()), default=0))
-        self._tenant_of = {
-            namespace: share for share in shares.tenants if share.parts for namespace in share.tenant.namespaces
-        }
+        self._tenant_of = shares.by_namespace()
 
     def set_hard(self, hard: Mapping[str, HardQuota]) -> None:
         """What ResourceQuota objects say, by namespace."""
@@ -93,7 +93,7 @@ class QuotaLedger:
         """Count a pod."""
         if not self.active or booking.holding is None or booking.uid in self._counted:
             return
-        counted = self._count(booking.holding)
+        counted = self._count(booking.holding, booking.traits)
         self._counted[booking.uid] = counted
         self._add(counted, 1)
 
@@ -120,42 +120,35 @@ class QuotaLedger:
 
     # ---- verdicts
     def narrow(self, ask: PodAsk) -> PodAsk | Misfit:
-        """The ask, confined to the classes in which its tenant has room, or why there is none."""
-        if not ask.containers:
+        """The ask, confined to the classes of which its tenant and its namespace may hold it, or why there is none."""
+        share = self._tenant_of.get(ask.namespace) if self.enforced else None
+        if not ask.containers or (share is None and ask.namespace not in self.hard):
             return ask
-        if misfit := self._over_hard(ask.namespace, usage_of_ask(ask, self._smallest)):
-            return misfit
-        share = self._tenant_of.get(ask.namespace)
-        if share is None or not self.enforced:
-            return ask
-        broken: Misfit | None = None
-        allowed = []
-        for part in share.parts:
-            slug = part.card_class.slug
-            if ask.selection.classes and slug not in ask.selection.classes:
-                continue
-            card = self.capacity[part.card_class].sample(part.card_class)
-            asked = usage_of_ask(ask, card).of(part.card_class.vendor)
-            found = self._broken(share, slug, asked)
-            broken = broken or found
-            if found is None:
-                allowed.append(slug)
+        if share is not None and not share.parts:
+            return holds_nothing(share.tenant.name, share.problems)
+        allowed: list[str] = []
+        for vendor in sorted({container.vendor for container in ask.containers}):
+            slugs = self._allowed(ask, vendor, share)
+            if isinstance(slugs, Misfit):
+                return slugs
+            allowed += slugs
         if not allowed:
-            nothing = f"quota: tenant {share.tenant.name} has none of the cards that the pod selects"
-            return broken or Misfit(Reason.QUOTA, 1, 0, nothing)
+            return ask
         return replace(ask, selection=replace(ask.selection, classes=tuple(sorted(allowed))))
 
     def refuses(self, ask: PodAsk, node: str, grant: Grant, stages: Stages) -> Misfit | None:
         """Whether a grant would break a limit: the exact word, said before it is charged."""
         if not self.active:
             return None
-        counted = self._count(Holding(ask.key, ask.uid, node, grant, stages))
+        counted = self._count(Holding(ask.key, ask.uid, node, grant, stages), ask.traits)
         share = self._tenant_of.get(ask.namespace)
         if share is not None and self.enforced:
             for slug, amount in counted.by_class.by:
                 if misfit := self._broken(share, slug, amount):
                     return misfit
-        return self._over_hard(ask.namespace, counted.by_vendor)
+        return next(
+            (misfit for vendor, amount in counted.by_vendor.by if (misfit := self._over(ask, vendor, amount))), None
+        )
 
     def rooms(self, namespaces: Iterable[str]) -> tuple[QuotaRoom, ...]:
         """What the pods of these namespaces may still take: by tenant and class, and by ResourceQuota and vendor."""
@@ -167,9 +160,12 @@ class QuotaLedger:
             if self.enforced
         ]
         hard = [
-            QuotaRoom(f"namespace {name}", (name,), tuple(self._hard_left(name, self.hard[name])), by_vendor=True)
+            QuotaRoom(
+                f"namespace {name}", (name,), tuple(self._hard_left(name, limit)), by_vendor=True, scopes=limit.scopes
+            )
             for name in asked
             if name in self.hard
+            for limit in self.hard[name].limits
         ]
         return (*tenants, *hard)
 
@@ -185,19 +181,47 @@ class QuotaLedger:
             slug = part.card_class.slug
             yield slug, part.limit.less(self._held(share, slug))
 
-    def _hard_left(self, namespace: str, hard: HardQuota) -> Iterator[tuple[str, Bound]]:
-        for vendor, bound in hard.bounds:
-            yield vendor, bound.less(self._sums.get((namespace, f"vendor {vendor}"), NOTHING))
+    def _hard_left(self, namespace: str, limit: HardLimit) -> Iterator[tuple[str, Bound]]:
+        for vendor, bound in limit.bounds:
+            yield vendor, bound.less(self._held_by(namespace, vendor, limit))
 
-    def _over_hard(self, namespace: str, more: Usage) -> Misfit | None:
-        """Whether a namespace's ResourceQuota has no room for more, by vendor."""
-        hard = self.hard.get(namespace)
-        if hard is None:
-            return None
-        for vendor, bound in hard.bounds:
-            held, amount = self._sums.get((namespace, f"vendor {vendor}"), NOTHING), more.of(vendor)
-            if broken := bound.first_broken(held, amount):
-                return overdrawn_namespace(namespace, hard.name, vendor, (bound, held, amount), broken)
+    def _held_by(self, namespace: str, vendor: str, limit: HardLimit) -> Amount:
+        """What the pods hold that a ResourceQuota counts."""
+        held = self._by_traits.get((namespace, vendor), {})
+        return total(amount for traits, amount in held.items() if limit.takes(traits))
+
+    def _allowed(self, ask: PodAsk, vendor: str, share: TenantShare | None) -> list[str] | Misfit:
+        """The classes of one vendor's cards of which the pod may hold what it asks; empty is any class."""
+        meant = ask.selection.classes_of(vendor)
+        theirs = self.capacity if share is None else {part.card_class for part in share.parts}
+        candidates = [one for one in theirs if one.vendor == vendor and (not meant or one.slug in meant)]
+        misfits = {one.slug: self._too_much(ask, one, share) for one in candidates}
+        allowed = [slug for slug, misfit in misfits.items() if misfit is None]
+        if share is None and len(allowed) == len(candidates):
+            return list(meant)
+        if not allowed:
+            nothing = f"quota: tenant {share.tenant.name if share else ''} has none of the cards that the pod selects"
+            return next((found for found in misfits.values() if found), None) or Misfit(Reason.QUOTA, 1, 0, nothing)
+        return allowed
+
+    def _too_much(self, ask: PodAsk, card_class: CardClass, share: TenantShare | None) -> Misfit | None:
+        """Why the pod may not hold cards of this class, whatever their size."""
+        asked = NOTHING
+        for card in self.capacity[card_class].samples(card_class):
+            asked = asked.peak(usage_of_ask(ask, card).of(card_class.vendor))
+        broken = self._broken(share, card_class.slug, asked) if share is not None else None
+        return broken or self._over(ask, card_class.vendor, asked)
+
+    def _over(self, ask: PodAsk, vendor: str, more: Amount) -> Misfit | None:
+        """Whether a ResourceQuota of the namespace has no room for more."""
+        hard = self.hard.get(ask.namespace)
+        for limit in hard.limits if hard else ():
+            bound = dict(limit.bounds).get(vendor)
+            if bound is None or not limit.takes(ask.traits):
+                continue
+            held = self._held_by(ask.namespace, vendor, limit)
+            if broken := bound.first_broken(held, more):
+                return overdrawn_namespace(ask.namespace, limit, vendor, (bound, held, more), broken)
         return None
 
     def _broken(self, share: TenantShare, slug: str, more: Amount) -> Misfit | None:
@@ -211,21 +235,29 @@ class QuotaLedger:
     def _held(self, share: TenantShare, slug: str) -> Amount:
         return total(self._sums.get((namespace, slug), NOTHING) for namespace in share.tenant.namespaces)
 
-    def _count(self, holding: Holding) -> Counted:
+    def _count(self, holding: Holding, traits: Traits) -> Counted:
         classes = self._class_of.get(holding.node, {})
         vendors = {slice_.card: slice_.vendor for part in holding.grant.containers for slice_ in part.slices}
         return Counted(
             namespace=holding.pod.partition("/")[0],
+            traits=traits,
             by_class=usage_of_grant(holding.grant, holding.stages, classes),
             by_vendor=usage_of_grant(holding.grant, holding.stages, vendors),
         )
 
     def _add(self, counted: Counted, sign: int) -> None:
-        parts = [*counted.by_class.by, *((f"vendor {vendor}", amount) for vendor, amount in counted.by_vendor.by)]
-        for name, amount in parts:
-            key = (counted.namespace, name)
-            summed = self._sums.get(key, NOTHING) + amount * sign
-            if summed:
-                self._sums[key] = summed
-            else:
-                self._sums.pop(key, None)
+        for slug, amount in counted.by_class.by:
+            _sum(self._sums, (counted.namespace, slug), amount * sign)
+        for vendor, amount in counted.by_vendor.by:
+            key = (counted.namespace, vendor)
+            _sum(self._by_traits.setdefault(key, {}), counted.traits, amount * sign)
+            if not self._by_traits[key]:
+                del self._by_traits[key]
+
+
+def _sum(sums: dict[Key, Amount], key: Key, amount: Amount) -> None:
+    """Add; what adds up to nothing is left out."""
+    if summed := sums.get(key, NOTHING) + amount:
+        sums[key] = summed
+    else:
+        sums.pop(key, None)

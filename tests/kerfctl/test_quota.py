@@ -65,8 +65,8 @@ def kueue_policy(tmp_path: Path) -> str:
     return str(path)
 
 
-def answer(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
-    assert main(["quota", *argv, "--json"]) == 0
+def answer(capsys: pytest.CaptureFixture[str], *argv: str, status: int = 0) -> Any:
+    assert main(["quota", *argv, "--json"]) == status
     return json.loads(capsys.readouterr().out)
 
 
@@ -94,11 +94,41 @@ def test_the_examples_are_planned_on_the_example_nodes(capsys):
 def test_a_plan_for_people_names_what_shrinks(files, capsys):
     tenants = files(a_tenant("a", "3 cards"), a_tenant("b", "3 cards"))
 
-    assert main(["quota", "plan", "-f", tenants, "--file", NODES]) == 0
+    assert main(["quota", "plan", "-f", tenants, "--file", NODES]) == 1
 
     out = capsys.readouterr().out
     assert "! a: promised 244,677 MiB of NVIDIA H100 80GB HBM3 and gets 163,118 MiB" in out
     assert "create TenantQuota a" in out
+
+
+@pytest.mark.parametrize(
+    ("objects", "sentence"),
+    [
+        (
+            [a_tenant(classes=[{"model": "H101", "guaranteed": "1 card"}])],
+            "✗ team: no card of model H101",
+        ),
+        (
+            [
+                a_tenant(),
+                {
+                    "apiVersion": "v1",
+                    "kind": "ResourceQuota",
+                    "metadata": {"name": "rq", "namespace": "n"},
+                    "spec": {"hard": {"limits.nvidia.com/gpumem": "1500m"}},
+                },
+            ],
+            "✗ namespace n: ResourceQuota rq: spec.hard[limits.nvidia.com/gpumem] of 1500m is counted as 1: write MiB",
+        ),
+    ],
+)
+def test_a_plan_fails_where_a_promise_cannot_be_kept_as_it_is_written(objects, sentence, files, tmp_path, capsys):
+    tenants, rest = files(objects[0]), tmp_path / "rest"
+    rest.mkdir()
+    (rest / "rest.yaml").write_text(yaml.safe_dump_all(objects[1:]))
+
+    assert main(["quota", "plan", "-f", tenants, "--file", NODES, "--file", str(rest)]) == 1
+    assert sentence in capsys.readouterr().out
 
 
 def test_with_kueue_the_plan_holds_its_objects_in_the_order_they_need(capsys, kueue_policy):
@@ -118,10 +148,10 @@ def test_every_mistake_of_every_file_is_named_at_once(files, tmp_path, capsys):
     assert main(["quota", "plan", "-f", str(tmp_path), "--file", NODES]) == 1
 
     err = capsys.readouterr().err
-    assert "1.yaml: spec.classes[0].guaranteed: 'eight cards'" in err
+    assert "1.yaml: tenant a: spec.classes[0].guaranteed: 'eight cards'" in err
     assert "3.yaml: tenant b is in" in err
-    assert "3.yaml: kind: 'Pod'" in err
-    assert "3.yaml: spec.namespaces: namespace x belongs to tenant b already" in err
+    assert "3.yaml: document 3: kind: 'Pod'" in err
+    assert "3.yaml: tenant c: spec.namespaces: namespace x belongs to tenant b already" in err
 
 
 def test_a_folder_without_tenants_is_a_mistake(tmp_path, capsys):
@@ -159,7 +189,7 @@ def test_a_plan_shows_what_of_a_tenant_changes_and_what_goes(cluster, files, cap
 def test_tenants_of_the_cluster_count_beside_those_of_the_files(cluster, files, capsys):
     cluster(a_tenant("other", "4 cards"))
 
-    plan = answer(capsys, "plan", "-f", files(a_tenant("team", "4 cards")))
+    plan = answer(capsys, "plan", "-f", files(a_tenant("team", "4 cards")), status=1)
 
     gets = {tenant["name"]: tenant["classes"][0]["guaranteed"]["cards"] for tenant in plan["tenants"]}
     assert gets == {"other": 20, "team": 20}

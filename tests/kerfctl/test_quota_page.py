@@ -34,7 +34,7 @@ def test_the_first_file_is_a_tenant() -> None:
 
 
 def test_the_resource_quota_limits_its_namespace() -> None:
-    (bound,) = (bound for _, bound in parse_hard([HARD], NAMES)["notebooks"].bounds)
+    ((_, bound),) = parse_hard([HARD], NAMES)["notebooks"].limits[0].bounds
 
     assert (bound.memory_mib, bound.cores) == (160_000, 200)
 

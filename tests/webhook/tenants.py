@@ -64,6 +64,11 @@ def a_book(*classes: ClassAccount, **changes: Any) -> TenantAccount:
     return TenantAccount(**{**fields, **changes})
 
 
+def a_broken_book(problem: str, **changes: Any) -> TenantAccount:
+    """A tenant of whose file nothing can be kept."""
+    return a_book(**{"classes": (), "problems": (problem,), **changes})
+
+
 def settings_of(books: Iterable[TenantAccount], engine: QuotaEngine = QuotaEngine.KERF, **changes: Any) -> Settings:
     """Settings that know these tenants."""
     vendors = changes.pop("vendors", VENDORS)

@@ -5,7 +5,7 @@ user, or the controller that makes the pod, reads it.
 """
 
 from kerf.values.accounts import ClassAccount, TenantAccount
-from kerf.values.overdrawn import beyond, overdrawn
+from kerf.values.overdrawn import beyond, holds_nothing, overdrawn
 from kerf.values.quota import NOTHING, Amount, usage_of_ask
 from kerf.values.verdict import Misfit
 from webhook.core.draft import Draft
@@ -20,13 +20,17 @@ class OverQuota(ValueError):
 
 def never_fits(draft: Draft, tenant: TenantAccount) -> Misfit | None:
     """Why a pod could not be admitted if its tenant held nothing; None where it could, or where others decide."""
-    return _never_fits(_asked(draft), tenant) if tenant.enforced else None
+    if not tenant.enforced or not draft.ask.containers:
+        return None
+    return holds_nothing(tenant.name, tenant.problems) if tenant.holds_nothing else _never_fits(_asked(draft), tenant)
 
 
 def room_for(draft: Draft, tenant: TenantAccount, recent: Recent, now: float) -> tuple[RecentReview, ...] | Misfit:
     """What to remember of a pod that is admitted now, or why its tenant has no room for it."""
     if not tenant.enforced:
         return ()
+    if tenant.holds_nothing and draft.ask.containers:
+        return holds_nothing(tenant.name, tenant.problems)
     by_vendor = _asked(draft)
     if misfit := _never_fits(by_vendor, tenant):
         return misfit

@@ -56,9 +56,12 @@ class Settings:
 
 
 def by_namespace(accounts: Iterable[TenantAccount]) -> dict[str, TenantAccount]:
-    """Tenants by namespace. If two claim one namespace, the first by name has it, as in the scheduler."""
+    """Tenants by namespace. If two claim one namespace, the first by name has it, as in the scheduler.
+
+    A tenant of whose file nothing can be kept takes no namespace from another.
+    """
     found: dict[str, TenantAccount] = {}
-    for account in sorted(accounts, key=lambda account: account.name):
+    for account in sorted(accounts, key=lambda account: (account.holds_nothing, account.name)):
         for namespace in account.namespaces:
             found.setdefault(namespace, account)
     return found

@@ -9,7 +9,7 @@ from kerf.values.accounts import TenantAccount
 from kerf.wire.accounts import parse_account
 from kerf.wire.errors import WireError
 from kerf.wire.json import at
-from kerf.wire.quota import PATH
+from kerf.wire.quota import PATH, held_to_nothing
 
 log = logging.getLogger("webhook")
 
@@ -17,7 +17,7 @@ log = logging.getLogger("webhook")
 class TenantFollower:
     """Follows TenantQuota objects. A cluster without the CRD has no tenants.
 
-    An object that cannot be read keeps the books it had before, so that a broken edit lifts no limit.
+    An object that cannot be read holds its namespaces to nothing, in the scheduler too, and its account says why.
     """
 
     def __init__(self, kube: Kube, changed: Callable[[tuple[TenantAccount, ...]], None]) -> None:
@@ -39,16 +39,13 @@ class TenantFollower:
         self._follower.stop()
 
     def _replace(self, items: list[Json]) -> None:
-        before, self._books = self._books, {}
-        for item in items:
-            name = _name(item)
-            if book := self._read(item, before.get(name)):
-                self._books[name] = book
+        before = self._books
+        self._books = {_name(item): _read(item, before.get(_name(item))) for item in items}
         self._changed(tuple(self._books.values()))
 
     def _change(self, kind: str, item: Json) -> None:
         name = _name(item)
-        book = None if kind == "DELETED" else self._read(item, self._books.get(name))
+        book = None if kind == "DELETED" else _read(item, self._books.get(name))
         if book == self._books.get(name):
             return
         if book:
@@ -57,12 +54,14 @@ class TenantFollower:
             del self._books[name]
         self._changed(tuple(self._books.values()))
 
-    def _read(self, item: Json, before: TenantAccount | None) -> TenantAccount | None:
-        try:
-            return parse_account(item)
-        except WireError as error:
-            log.warning("TenantQuota %s: %s", _name(item), error)
-            return before
+
+def _read(item: Json, before: TenantAccount | None) -> TenantAccount:
+    try:
+        return parse_account(item)
+    except WireError as error:
+        log.warning("TenantQuota %s: %s", _name(item), error)
+        nothing = held_to_nothing(item, before.namespaces if before else ())
+        return TenantAccount(nothing.name, nothing.namespaces, enforced=True, problems=(str(error),))
 
 
 def _name(item: Json) -> str:

@@ -6,12 +6,13 @@ import numpy as np
 
 from kerf.obs.metrics import Metrics
 from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod
+from kerf.values.hard_quota import HardLimit, HardQuota
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.quota import Bound
 from kerf.vendors.registry import VENDORS
-from kerf.wire.resourcequota import HardQuota
 from scheduler.extender.verbs import Verbs, rank
 from scheduler.metrics import SchedulerMetrics
+from scheduler.quota.capacity import capacity
 from scheduler.quota.shares import Shares
 from scheduler.state.store import Store, load
 
@@ -115,8 +116,8 @@ def test_preempt_names_nobody_for_a_pod_that_quota_refuses():
     asking = a_pod("high", mem=8000, cores=0, spec={"priority": 100})
     store = Store(SchedulingPolicy(), VENDORS)
     load(store, [a_node("n", 1)], pods)
-    hard = {"default": HardQuota("rq", (("nvidia", Bound(memory_mib=81_559)),))}
-    store.feed.set_quota(Shares(), {}, hard, enforced=True)
+    hard = {"default": HardQuota((HardLimit("rq", (("nvidia", Bound(memory_mib=81_559)),)),))}
+    store.feed.set_quota(Shares(), capacity(store.desk.nodes(), SchedulingPolicy()), hard, enforced=True)
     body = json.dumps({"Pod": asking, "NodeNameToMetaVictims": {"n": {"Pods": [{"UID": "uid-default-low"}]}}}).encode()
 
     answer = json.loads(Verbs(store.desk, SchedulerMetrics.build(Metrics())).preempt(body))

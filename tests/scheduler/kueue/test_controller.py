@@ -47,6 +47,7 @@ class World:
         self.store.feed.replace_nodes(self.kube.objects("/api/v1/nodes"))
         self.store.feed.replace_pods([p for p in self.kube.objects("/api/v1/namespaces") if p["kind"] == "Pod"])
         self.keeper.replace_tenants(self.kube.objects("/apis/kerf.dev/v1alpha1/tenantquotas"))
+        self.keeper.replace_hard([])
         self.keeper.refresh()
 
     def until(self, condition: Callable[[], bool]) -> None:

@@ -4,11 +4,11 @@ import copy
 from typing import Any
 
 from kerf.values.policy import QuotaSettings, SchedulingPolicy
-from kerf.values.quota import Amount, Share
+from kerf.values.quota import Amount, ClassQuota, Share, TenantQuota
 from kerf.vendors.registry import NAMES
 from kerf.wire.kueue import parse_flavor_usage, parse_reserved
 from scheduler.quota.capacity import capacity
-from scheduler.quota.objects import changes, desired
+from scheduler.quota.objects import changes, desired, key_of
 from scheduler.quota.shares import divide
 from tests.scheduler.quota.tenants import SLUG, h100_node, tenant
 
@@ -63,6 +63,24 @@ def test_a_tenant_becomes_a_queue_with_its_guarantee_its_limits_and_its_namespac
         ],
     }
     assert [i["metadata"]["namespace"] for i in objects(tenant("a", 1, namespaces=("a", "b")))[-2:]] == ["a", "b"]
+
+
+def test_a_tenant_of_whose_file_nothing_can_be_kept_has_a_queue_that_covers_nothing() -> None:
+    made = objects(TenantQuota("team", ("a",), (ClassQuota("B200"),)))
+
+    (queue,) = [item for item in made if item["kind"] == "ClusterQueue"]
+    assert "resourceGroups" not in queue["spec"]
+    assert ("LocalQueue", "a", "kerf") in [key_of(item) for item in made]
+
+
+def test_of_two_tenants_that_claim_a_namespace_the_first_has_its_queue() -> None:
+    first, second = (TenantQuota(name, ("both", name), (ClassQuota("H100"),)) for name in ("a", "b"))
+    shares = divide([first, second], capacity([h100_node()], SchedulingPolicy()), {"b": "namespace both is taken"})
+
+    made = desired(shares, SETTINGS, NAMES)
+
+    queues = {key_of(item)[1]: item["spec"]["clusterQueue"] for item in made if item["kind"] == "LocalQueue"}
+    assert queues == {"a": "a", "both": "a", "b": "b"}
 
 
 def test_the_rest_stands_on_the_cohort() -> None:

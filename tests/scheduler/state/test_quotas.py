@@ -118,7 +118,7 @@ def test_the_least_of_all_resource_quotas_holds() -> None:
         Reason.QUOTA,
         1001,
         1000,
-        "quota: namespace team (ResourceQuota rq, other) holds 7,000 MiB of at most 8,000 MiB of nvidia cards; "
+        "quota: namespace team (ResourceQuota other) holds 7,000 MiB of at most 8,000 MiB of nvidia cards; "
         "1,001 MiB asked, 1,000 MiB would fit",
     )
     assert isinstance(assume(store, "c", mem=1000, cores=20), Grant)
@@ -142,6 +142,7 @@ def test_pods_seen_before_their_node_are_counted_in_its_class() -> None:
     store = Store(POLICY, VENDORS)
     keeper = QuotaKeeper(store, clock=lambda: 0.0)
     keeper.replace_tenants([a_tenant()])
+    keeper.replace_hard([])
     store.feed.apply_node("ADDED", a_node("n", (a_card(id="GPU-x"),)))
     keeper.refresh()
     store.feed.apply_node("DELETED", {"metadata": {"name": "n"}})

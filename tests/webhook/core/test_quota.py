@@ -15,6 +15,7 @@ from tests.webhook.tenants import (
     BOTH,
     H100,
     a_book,
+    a_broken_book,
     a_class_book,
     a_review,
     settings_of,
@@ -64,6 +65,25 @@ def test_what_waits_counts_as_what_is_held() -> None:
 def test_what_can_never_fit_is_refused_as_such(limit: Bound, pod: dict[str, Any], sentence: str) -> None:
     assert sentence in ask(a_limited(limit), pod).message
     assert ask(a_limited(limit), pod).message.endswith("waiting will not help, ask for less or for more quota")
+
+
+@pytest.mark.parametrize(("engine", "allowed"), [(QuotaEngine.KERF, False), (QuotaEngine.KUEUE, True)])
+def test_a_tenant_of_whose_file_nothing_can_be_kept_may_hold_no_card(engine: QuotaEngine, allowed: bool) -> None:
+    """With Kueue its pods wait in a queue that covers nothing."""
+    book = a_broken_book("model H100 means several classes", enforced=engine is QuotaEngine.KERF)
+    settings = settings_of([book], engine)
+
+    answer = ask(settings, a_pod(mem=1))
+
+    assert answer.allowed is allowed
+    assert allowed or answer.message == "quota: tenant team-a may hold no card: model H100 means several classes"
+    assert ask(settings, a_pod(gpu=0, mem=None, cores=None)).allowed
+
+
+def test_such_a_tenant_takes_no_namespace_from_another() -> None:
+    broken = a_broken_book("it cannot be read", name="a-first")
+
+    assert settings_of([broken, a_book(a_class_book())]).tenant("team-a") == a_book(a_class_book())
 
 
 def test_a_pod_is_refused_whoever_made_it() -> None:

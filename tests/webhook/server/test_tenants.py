@@ -46,14 +46,15 @@ def test_tenants_come_change_and_go() -> None:
         await_until(lambda: set(seen[-1]) == {"b"}, "the end of a tenant", 10)
 
 
-def test_an_edit_that_cannot_be_read_lifts_no_limit(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_edit_that_cannot_be_read_holds_old_and_new_namespaces_to_nothing(caplog: pytest.LogCaptureFixture) -> None:
     kube = FakeKube(a_quota("a", "one"))
     with following(kube) as seen, caplog.at_level(logging.WARNING, "webhook"):
         kube.put(a_quota("a", "two", weight=0))
         kube.put(a_quota("b", "three"))
         await_until(lambda: "b" in seen[-1], "the tenant that came after", 10)
 
-        assert seen[-1]["a"].namespaces == ("one",)
+        sentence = "spec.weight: '0': write a whole number from 1 to 1000"
+        assert seen[-1]["a"] == TenantAccount("a", ("one", "two"), enforced=True, problems=(sentence,))
     assert "TenantQuota a: spec.weight: '0': write a whole number" in caplog.text
 
 
