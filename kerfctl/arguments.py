@@ -8,6 +8,11 @@ if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 (argparse has no public name for it)
 
 
+def add_scheduler_argument(parser: argparse.ArgumentParser) -> None:
+    """Which pods are Kerf's."""
+    parser.add_argument("--scheduler-name", default="kerf-scheduler", help="schedulerName of Kerf's pods")
+
+
 def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
     """Which cluster, which policy."""
     default = os.environ.get("KUBECONFIG")

@@ -61,15 +61,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _preview(args: argparse.Namespace, say: "_Speaker") -> None:
     """While the first build runs, what the scheduler will say of the same pods."""
-    from kerfctl.report import print_cards, print_pods, print_refused
-    from kerfctl.simulate import simulate
+    from kerfctl.simulate import print_outcome, simulate
+    from kerfctl.world import world_of_files
 
     say("The control plane is built from source first. Meanwhile, `kerf simulate` says of the same pods:")
-    outcome = simulate([args.nodes, args.pods], None, args.vendors)
+    outcome = simulate(world_of_files([args.nodes, args.pods], None, args.vendors))
     if not args.json:
-        print_pods(outcome.pods)
-        print_cards(outcome.cards, "Cards, simulated")
-        print_refused(outcome.refused)
+        print_outcome(outcome, "Cards, simulated")
 
 
 def _demo(args: argparse.Namespace, say: "_Speaker", run_dir: Path, parts: dict[str, Path], fake: bool) -> int:

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from kerfctl.arguments import add_cluster_arguments
+from kerfctl.arguments import add_cluster_arguments, add_scheduler_argument
 from kerfctl.errors import CliError
 from kerfctl.report import say
 
@@ -18,7 +18,7 @@ def add_parser(verbs: "Verbs") -> None:
     parser = verbs.add_parser("doctor", help="check a cluster and say what is wrong, and what to do")
     add_cluster_arguments(parser)
     parser.add_argument("-n", "--namespace", help="where Kerf is installed; default: where its webhook's Service is")
-    parser.add_argument("--scheduler-name", default="kerf-scheduler", help="schedulerName of Kerf's pods")
+    add_scheduler_argument(parser)
     parser.add_argument("--cert-secret", default="kerf-webhook-cert", help="Secret with the webhook's certificate")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=run)

@@ -1,6 +1,5 @@
 """Kubernetes documents from files: YAML or JSON, one or many, lists, dumps of kubectl, workloads with replicas."""
 
-import copy
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -9,11 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from kerf.wire.json import Json, at
+from kerf.wire.json import Json
 from kerfctl.errors import CliError
-
-MOST_REPLICAS = 10_000
-_TEMPLATES = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "Job", "DaemonSet", "ReplicationController"})
+from kerfctl.workloads.expand import expand
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +19,13 @@ class Documents:
 
     nodes: tuple[Json, ...]
     pods: tuple[Json, ...]
+    """Pods, and those that the files' workloads make."""
     others: tuple[Json, ...]
-    """Everything else: quotas, Kueue's objects, what means nothing here."""
+    """Everything that is neither node nor pod."""
+    idle: tuple[tuple[str, str, str], ...] = ()
+    """Workloads that make no pods now: namespace, name and the reason."""
+    left_out: tuple[str, ...] = ()
+    """A line for each object that makes pods, or changes them, and that is not read."""
 
     def of(self, kind: str) -> list[Json]:
         """What else there is of a kind."""
@@ -32,22 +34,12 @@ class Documents:
 
 def read_documents(paths: Iterable[str]) -> Documents:
     """Read files or folders (their *.yaml, *.yml and *.json by name); `-` is standard input. Raises CliError."""
-    nodes: list[Json] = []
-    pods: list[Json] = []
-    others: list[Json] = []
-    for path in paths:
-        for _, document in read_objects(path):
-            kind = str(document.get("kind", "?"))
-            if kind == "Node":
-                nodes.append(document)
-            elif kind == "Pod":
-                pods.append(document)
-            elif kind in _TEMPLATES:
-                pods.extend(_replicas(document, kind, path))
-            else:
-                others.append(document)
-    named = [_named(pod, i) for i, pod in enumerate(pods)]
-    return Documents(tuple(nodes), tuple(named), tuple(others))
+    items = [pair for path in paths for pair in read_objects(path)]
+    nodes = tuple(item for _, item in items if item.get("kind") == "Node")
+    rest = [(path, item) for path, item in items if item.get("kind") != "Node"]
+    found = expand(rest, nodes)
+    others = tuple(item for _, item in rest if item.get("kind") != "Pod")
+    return Documents(nodes, tuple(found.pods), others, tuple(found.idle), tuple(found.left_out))
 
 
 def read_objects(path: str) -> Iterator[tuple[str, Json]]:
@@ -87,28 +79,6 @@ def _flatten(document: object, path: str) -> Iterator[Json]:
     if not isinstance(document.get("metadata"), dict):
         raise CliError(f"{path}: {document.get('kind', 'an object')} without metadata: write metadata with a name")
     yield document
-
-
-def _replicas(workload: Json, kind: str, path: str) -> Iterator[Json]:
-    spec = at(workload, "spec")
-    template = spec.get("template")
-    if not isinstance(template, dict):
-        raise CliError(f"{path}: {kind} {workload['metadata'].get('name')}: spec.template is missing")
-    count = spec.get("parallelism" if kind == "Job" else "replicas", 1)
-    if not isinstance(count, int) or not 0 <= count <= MOST_REPLICAS:
-        raise CliError(f"{path}: {kind}: replicas {count!r}: write a number from 0 to {MOST_REPLICAS}")
-    for i in range(count):
-        pod = copy.deepcopy(template)
-        meta = pod.setdefault("metadata", {})
-        meta["name"] = f"{workload['metadata'].get('name', kind.lower())}-{i}"
-        meta.setdefault("namespace", workload["metadata"].get("namespace", "default"))
-        yield {"apiVersion": "v1", "kind": "Pod", **pod}
-
-
-def _named(pod: Json, position: int) -> Json:
-    """A pod with a namespace and a uid, so that two of one name in two files stay two."""
-    meta = {"namespace": "default", "uid": f"file-{position}", **pod["metadata"]}
-    return {**pod, "metadata": meta}
 
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -8,7 +8,8 @@ from kerf.values.ask import PodAsk
 from kerf.values.units import show, show_mib
 from kerf.values.verdict import Misfit
 from kerf.wire.json import Json, at
-from kerfctl.arguments import add_cluster_arguments
+from kerf.wire.objects import is_finished
+from kerfctl.arguments import add_cluster_arguments, add_scheduler_argument
 from kerfctl.errors import CliError
 from kerfctl.report import say
 
@@ -29,50 +30,70 @@ def add_parser(verbs: "Verbs") -> None:
     parser.add_argument("--file", action="append", metavar="FILE", help="read this snapshot instead of the cluster")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     add_cluster_arguments(parser)
+    add_scheduler_argument(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explain one pod. Exit status 1 when it cannot run."""
+    """Explain one pod. Exit status 1 when it cannot run, or when objects of the files were left out."""
     from kerfctl.world import read_world
 
     namespace, _, name = args.pod.rpartition("/")
-    answer = _explain(read_world(args), f"{namespace or args.namespace}/{name}")
+    world = read_world(args)
+    answer = _explain(world, f"{namespace or args.namespace}/{name}")
     say(json.dumps(answer, indent=2) if args.json else _text(answer))
-    return 0 if answer["fits"] else 1
+    return int(not answer["fits"] or bool(world.left_out))
 
 
 def _explain(world: "World", key: str) -> Answer:
-    store = world.seen().store
-    for booking in store.ledger.bookings():
-        if booking.key == key:
-            uses = {card: [use.memory_mib, use.cores] for card, use in sorted(booking.uses.items())}
-            return {"pod": key, "fits": True, "node": booking.node, "holds": uses}
-    waiting = next((w for w in store.desk.waiting() if w.ask.key == key), None)
+    from kerfctl.candidates import waits
+    from kerfctl.world import key_of
+
+    if refused := next((each for each in world.refused if key_of(each.pod) == key), None):
+        return _no(key, f"refused at creation: {refused.refusal}")
+    pod = next((pod for pod in world.pods if key_of(pod) == key), None)
+    if pod is None:
+        raise CliError(f"pod {key} does not exist{_similar(world, key)}")
+    if is_finished(pod):
+        raise CliError(f"pod {key} has finished: {at(pod, 'status').get('phase')}")
+    store, uid = world.seen().store, at(pod, "metadata").get("uid")
+    if booking := next((each for each in store.ledger.bookings() if each.uid == uid and each.key == key), None):
+        uses = {card: [use.memory_mib, use.cores] for card, use in sorted(booking.uses.items())}
+        return {"pod": key, "fits": True, "node": booking.node, "holds": uses}
+    waiting = store.desk.waiting_pod(str(uid))
     if waiting is None:
-        raise CliError(f"pod {key} does not exist, has finished, or asks for no card")
-    if waiting.problem:
-        return {"pod": key, "fits": False, "sentence": waiting.problem, "reasons": {}}
-    spec = next(at(pod, "spec") for pod in world.pods if pod["metadata"].get("uid") == waiting.ask.uid)
-    return {"pod": key, **_where(store, waiting.ask, spec)}
+        raise CliError(f"pod {key} asks for no card")
+    if reason := waits(pod, world.scheduler) or waiting.problem:
+        return _no(key, reason)
+    return {"pod": key, **_where(world, store, waiting.ask, at(pod, "spec"))}
 
 
-def _where(store: "Store", ask: PodAsk, spec: Json) -> Answer:
+def _no(key: str, sentence: str) -> Answer:
+    return {"pod": key, "fits": False, "sentence": sentence, "reasons": {}}
+
+
+def _similar(world: "World", key: str) -> str:
+    """Pods of a workload are numbered, so say which there are."""
+    from kerfctl.world import key_of
+
+    close = [each for each in map(key_of, world.pods) if each.startswith(key)][:3]
+    return f"; there are {', '.join(close)}" if close else ""
+
+
+def _where(world: "World", store: "Store", ask: PodAsk, spec: Json) -> Answer:
     """The nodes that have room for a pod, or why none has."""
-    from scheduler.core.eligible import NOT_ELIGIBLE, eligible_nodes
+    from kerfctl.candidates import candidates
 
-    known = store.desk.nodes()
-    names = eligible_nodes(spec, known)
-    barred = {"not_eligible": len(known) - len(names)} if len(names) < len(known) else {}
-    if not names:
-        return {"fits": False, "sentence": NOT_ELIGIBLE, "reasons": barred}
-    where = store.desk.fits(ask, names)
+    allowed = candidates(spec, store.desk.nodes(), world.offers())
+    if allowed.sentence:
+        return {"fits": False, "sentence": allowed.sentence, "reasons": allowed.barred}
+    where = store.desk.fits(ask, allowed.names)
     if isinstance(where, Misfit):
-        return {"fits": False, "sentence": where.detail, "reasons": {"quota": len(names), **barred}}
+        return {"fits": False, "sentence": where.detail, "reasons": {"quota": len(allowed.names), **allowed.barred}}
     if where.why is None:
         return {"fits": True, "nodes": where.fits[:10], "count": len(where.fits)}
-    reasons = {reason.name.lower(): count for reason, count in where.why.counts}
-    return {"fits": False, "sentence": where.why.sentence, "reasons": {**reasons, **barred}, "nearest": where.why.node}
+    reasons = {reason.name.lower(): count for reason, count in where.why.counts} | allowed.barred
+    return {"fits": False, "sentence": where.why.sentence, "reasons": reasons, "nearest": where.why.node}
 
 
 def _text(answer: Answer) -> str:

@@ -7,22 +7,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kerf.values.node import Node
-from kerf.values.vendor import Vendor
 from kerf.values.verdict import Misfit
 from kerf.views.lines import CardLine, PodLine, RefusedLine, json_of, pod_line
 from kerf.wire.json import Json, at
+from kerfctl.arguments import add_scheduler_argument
 from kerfctl.errors import CliError
 
 if TYPE_CHECKING:
     from kerfctl.arguments import Verbs
+    from kerfctl.offers import Offers
+    from kerfctl.world import World
     from scheduler.state.pending import Waiting
     from scheduler.state.store import Store
 
-ABOUT = """Read Kubernetes YAML or JSON (nodes with an inventory, pods and workloads, in order; also the output of
-`kubectl get nodes,pods -A -o json` and of `kerf snapshot`), place the waiting pods with the scheduler's own code, and
-print placements, cards and refusals with their reasons. Node selectors, required node affinity, taints, CPU and memory
-are honoured, and so are TenantQuotas and ResourceQuotas among the files; preferences, pod affinity and topology spread
-are kube-scheduler's and are left out."""
+ABOUT = """Read Kubernetes YAML or JSON (nodes with an inventory, pods, and workloads that make pods, in order; also
+the output of `kubectl get nodes,pods -A -o json` and of `kerf snapshot`). New pods pass the webhook's rules; then the
+waiting pods are placed with the scheduler's own code. Node selectors, required node affinity, taints, CPU, memory and
+extended resources are honoured, and so are TenantQuotas and ResourceQuotas among the files; preferences, pod affinity,
+topology spread and volumes are kube-scheduler's and are left out. Exit status 1 when an object was left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,10 @@ class Outcome:
     pods: tuple[PodLine, ...]
     refused: tuple[RefusedLine, ...]
     cards: tuple[CardLine, ...]
+    notes: tuple[str, ...] = ()
+    """What the webhook warns of, gangs that are not whole, and workloads that make no pods."""
+    left_out: tuple[str, ...] = ()
+    """Objects that were not read; the answer is not whole."""
 
 
 def add_parser(verbs: "Verbs") -> None:
@@ -42,71 +48,95 @@ def add_parser(verbs: "Verbs") -> None:
     )
     parser.add_argument("--policy", metavar="FILE", help="SchedulingPolicy; default: Kerf's own")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    add_scheduler_argument(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Simulate and print. Exit status 0 also when pods are refused: that is an answer."""
-    from kerfctl.report import print_cards, print_pods, print_refused
-
-    found = simulate(args.files, args.policy, args.vendors)
-    if args.json:
-        print(json.dumps(json_of(found.pods, found.refused, found.cards), indent=2))
-        return 0
-    print_pods(found.pods)
-    print_cards(found.cards, "Cards")
-    print_refused(found.refused)
-    return 0
-
-
-def simulate(files: Sequence[str], policy_file: str | None, vendors: tuple[Vendor, ...]) -> Outcome:
-    """Place every waiting pod of the files in order. Raises CliError."""
+    """Simulate and print. Exit status 0 also when pods are refused: that is an answer. 1 when it is not whole."""
     from kerfctl.world import world_of_files
 
-    world = world_of_files(files, policy_file, vendors)
+    found = simulate(world_of_files(args.files, args.policy, args.vendors, args.scheduler_name))
+    if args.json:
+        lines = json_of(found.pods, found.refused, found.cards)
+        print(json.dumps({**lines, "notes": found.notes, "left_out": found.left_out}, indent=2))
+    else:
+        print_outcome(found)
+    return int(bool(found.left_out))
+
+
+def print_outcome(found: Outcome, title: str = "Cards") -> None:
+    """Tables, and a line for everything that has no place in them."""
+    from kerfctl.report import print_cards, print_pods, print_refused, say
+
+    print_pods(found.pods)
+    print_cards(found.cards, title)
+    print_refused(found.refused)
+    say(*(f"! {line}" for line in (*found.notes, *found.left_out)))
+
+
+def simulate(world: "World") -> Outcome:
+    """Place every waiting pod of the world in order. Raises CliError."""
+    from kerfctl.gangs import broken_gangs
+
     seen = world.seen()
     for name, sentence in seen.unreadable.items():  # a mistake in a file, not something to work around
         raise CliError(f"TenantQuota {name}: {sentence}")
     running = [pod_line(held.pod, "Running", held.node, held.grant) for held in seen.store.ledger.holdings()]
-    nodes = [seen.store.desk.node(node["metadata"]["name"]) for node in world.nodes]
-    known = [node for node in nodes if node is not None]
-    placed: list[PodLine] = []
-    refused: list[RefusedLine] = []
-    for pod in world.pods:
-        if at(pod, "spec").get("nodeName"):
-            continue
-        line = _place(seen.store, pod, known)
-        if isinstance(line, PodLine):
-            placed.append(line)
-        else:
-            refused.append(line)
-    return Outcome((*running, *placed), tuple(refused), seen.cards())
+    placing = _Placing(seen.store, world.offers(), world.scheduler, seen.store.desk.nodes())
+    lines = [placing.place(pod) for pod in world.pods if not at(pod, "spec").get("nodeName")]
+    placed = [line for line in lines if isinstance(line, PodLine)]
+    refused = [_refused(each.pod, f"refused at creation: {each.refusal}") for each in world.refused]
+    refused += [line for line in lines if isinstance(line, RefusedLine)]
+    idle = [f"{namespace}/{name}: {reason}" for namespace, name, reason in world.idle]
+    notes = (*world.warnings, *idle, *broken_gangs(seen.store))
+    return Outcome((*running, *placed), tuple(refused), seen.cards(), notes, world.left_out)
 
 
-def _place(store: "Store", pod: Json, nodes: Sequence[Node]) -> PodLine | RefusedLine:
-    from scheduler.core.eligible import eligible_nodes
-
-    meta = pod["metadata"]
-    namespace, name = str(meta["namespace"]), str(meta.get("name", ""))
-    waiting = store.desk.waiting_pod(meta["uid"])
-    if waiting is None:
-        return PodLine(namespace, name, "Pending", "", ())
-    found = waiting.problem or _assume(store, waiting, eligible_nodes(at(pod, "spec"), nodes))
-    return RefusedLine(namespace, name, found) if isinstance(found, str) else found
+def _refused(pod: Json, reason: str) -> RefusedLine:
+    meta = at(pod, "metadata")
+    return RefusedLine(
+        str(meta.get("namespace") or "default"), str(meta.get("name") or meta.get("generateName") or ""), reason
+    )
 
 
-def _assume(store: "Store", waiting: "Waiting", names: list[str]) -> PodLine | str:
-    """Place a waiting pod on the best of the nodes that its spec allows, or say why none takes it."""
-    from scheduler.core.eligible import NOT_ELIGIBLE
-    from scheduler.core.explain import explain_misfit
+@dataclass(frozen=True, slots=True)
+class _Placing:
+    """Pods placed one after another, each beside those before it."""
 
-    if not names:
-        return NOT_ELIGIBLE
-    where = store.desk.fits(waiting.ask, names)
-    if isinstance(where, Misfit):
-        return where.detail
-    if where.why is not None:
-        return where.why.sentence
-    node = where.fits[int(store.desk.order(waiting.ask, where.fits).argmax())]
-    grant = store.desk.assume(waiting.ask, node, waiting.stages)
-    return explain_misfit(grant) if isinstance(grant, Misfit) else pod_line(waiting.ask.key, "Placed", node, grant)
+    store: "Store"
+    offers: "Offers"
+    scheduler: str
+    nodes: Sequence[Node]
+
+    def place(self, pod: Json) -> PodLine | RefusedLine:
+        """A line for a pod that is not bound."""
+        from kerfctl.candidates import waits
+
+        meta = pod["metadata"]
+        waiting = self.store.desk.waiting_pod(meta["uid"])
+        if waiting is None:
+            return PodLine(str(meta["namespace"]), str(meta.get("name", "")), "Pending", "", ())
+        found = waits(pod, self.scheduler) or waiting.problem or self._assume(waiting, at(pod, "spec"))
+        return _refused(pod, found) if isinstance(found, str) else found
+
+    def _assume(self, waiting: "Waiting", spec: Json) -> PodLine | str:
+        """Place a waiting pod on the best of the nodes that its spec allows, or say why none takes it."""
+        from kerfctl.candidates import candidates
+        from scheduler.core.explain import explain_misfit
+
+        allowed = candidates(spec, self.nodes, self.offers)
+        if allowed.sentence:
+            return allowed.sentence
+        desk = self.store.desk
+        where = desk.fits(waiting.ask, allowed.names)
+        if isinstance(where, Misfit):
+            return where.detail
+        if where.why is not None:
+            return where.why.sentence
+        node = where.fits[int(desk.order(waiting.ask, where.fits).argmax())]
+        grant = desk.assume(waiting.ask, node, waiting.stages)
+        if isinstance(grant, Misfit):
+            return explain_misfit(grant)
+        self.offers.take(spec, node)
+        return pod_line(waiting.ask.key, "Placed", node, grant)

@@ -21,11 +21,18 @@ from kerf.wire.quota import KIND as TENANT_QUOTA
 from kerf.wire.quota import PATH as TENANT_QUOTAS
 from kerf.wire.resourcequota import PATH as RESOURCE_QUOTAS
 from kerfctl import cluster
+from kerfctl.admission import Admitted, admit, is_stored
 from kerfctl.documents import Documents, read_documents
 from kerfctl.errors import CliError
+from kerfctl.offers import Offers
+from kerfctl.report import warn
+from scheduler.kueue.activity import activity_by_tenant
 from scheduler.kueue.keeper import QuotaKeeper
+from scheduler.quota.accounts import tenant_accounts
 from scheduler.state.store import Store, load
+from webhook.core.settings import Settings, by_namespace
 
+SCHEDULER = "kerf-scheduler"
 BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
 NO_CRD = (
     "the TenantQuota CRD is not installed: install the chart, or kubectl apply -f charts/kerf/crds/tenantquotas.yaml"
@@ -62,6 +69,16 @@ class World:
     """Kueue's Workloads; empty unless the policy says engine: kueue."""
     kube: Kube | None = None
     """The cluster; None for files."""
+    scheduler: str = SCHEDULER
+    """schedulerName of Kerf's pods."""
+    refused: tuple[Admitted, ...] = ()
+    """Pods of files that the webhook refuses; they are not among `pods`."""
+    warnings: tuple[str, ...] = ()
+    """What the webhook says of pods that it lets in."""
+    idle: tuple[tuple[str, str, str], ...] = ()
+    """Workloads of files that make no pods now: namespace, name and the reason."""
+    left_out: tuple[str, ...] = ()
+    """Objects of files that are not read although they make pods or change them, a line each."""
 
     @property
     def names(self) -> tuple[ResourceNames, ...]:
@@ -84,6 +101,10 @@ class World:
         found = [NO_CRD] if self.tenants is None else []
         found += [NO_KUEUE] if self.managed is None else []
         return tuple(found + ([OFF] if self.policy.quota.engine is QuotaEngine.OFF else []))
+
+    def offers(self) -> Offers:
+        """The extended resources that nodes offer, less what bound pods hold."""
+        return Offers(self.nodes, self.pods, self.names)
 
     def held_to(self, tenants: Iterable[Json]) -> "World":
         """The same world with other TenantQuotas; an engine that is off is shown as if it were on."""
@@ -122,31 +143,69 @@ class Seen:
 
 
 def read_world(args: argparse.Namespace, also: Also = Also.NOTHING) -> World:
-    """Read the files of `--file`, else the cluster. Raises CliError."""
+    """Read the files of `--file`, else the cluster; warn of what is left out. Raises CliError."""
     files: list[str] | None = getattr(args, "file", None)
+    scheduler = getattr(args, "scheduler_name", SCHEDULER)
     if files:
-        return world_of_files(files, args.policy, args.vendors)
-    return world_of_cluster(cluster.connect_to(args), args.policy, args.vendors, also)
+        world = world_of_files(files, args.policy, args.vendors, scheduler)
+        warn(*(f"kerf: {line}" for line in world.left_out))
+        return world
+    world = world_of_cluster(cluster.connect_to(args), args.policy, args.vendors, also)
+    return replace(world, scheduler=scheduler)
 
 
-def world_of_files(files: Sequence[str], policy_file: str | None, vendors: tuple[Vendor, ...]) -> World:
-    """Read files and folders; `-` is standard input. Raises CliError."""
+def world_of_files(
+    files: Sequence[str], policy_file: str | None, vendors: tuple[Vendor, ...], scheduler: str = SCHEDULER
+) -> World:
+    """Read files and folders; `-` is standard input. Pods that are not stored yet pass the webhook. Raises CliError."""
     documents = read_documents(files)
     if not documents.nodes:
         raise CliError(f"{', '.join(files)}: no node; give nodes with a kerf.dev/inventory annotation")
     policy = read_policy(policy_file)
     kueue_keeps = policy.quota.engine is QuotaEngine.KUEUE
-    return World(
+    world = World(
         vendors=vendors,
         policy=policy,
         nodes=documents.nodes,
-        pods=documents.pods,
+        pods=tuple(pod for pod in documents.pods if is_stored(pod)),
         tenants=documents.of(TENANT_QUOTA),
         hard=documents.of("ResourceQuota"),
         budgets=documents.of("PodDisruptionBudget"),
         managed=_managed_in(documents) if kueue_keeps else (),
         workloads=documents.of("Workload") if kueue_keeps else (),
+        scheduler=scheduler,
+        idle=documents.idle,
+        left_out=documents.left_out,
     )
+    return _with_new_pods(world, documents.pods)
+
+
+def _with_new_pods(world: World, pods: Sequence[Json]) -> World:
+    """The world with the pods that the webhook lets in, in order, beside what is stored already."""
+    desk = world.seen().store.desk
+    limits = desk.limits()
+    accounts = tenant_accounts(limits.shares, limits.capacity, activity_by_tenant(desk, None), enforced=world.enforced)
+    policy = world.policy
+    settings = Settings(
+        world.vendors,
+        defaults=policy.defaults,
+        scheduler_name=world.scheduler,
+        quota=policy.quota,
+        tenants=by_namespace(accounts),
+    )
+    found = admit(pods, settings)
+    return replace(
+        world,
+        pods=tuple(each.pod for each in found if not each.refusal),
+        refused=tuple(each for each in found if each.refusal),
+        warnings=tuple(f"{key_of(each.pod)}: {text}" for each in found for text in each.warnings),
+    )
+
+
+def key_of(pod: Json) -> str:
+    """`namespace/name`."""
+    meta = at(pod, "metadata")
+    return f"{meta.get('namespace') or 'default'}/{meta.get('name') or meta.get('generateName') or ''}"
 
 
 def world_of_cluster(

@@ -95,6 +95,38 @@ def render_answer(uid: str, answer: Answer) -> bytes:
     return orjson.dumps({"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response})
 
 
+def apply_patch(document: Any, operations: tuple[PatchOp, ...]) -> Any:  # noqa: ANN401
+    """The document after these operations, as the API server applies them. The document itself stays as it was."""
+    found = document
+    for operation in operations:
+        parts = [part.replace("~1", "/").replace("~0", "~") for part in operation.path.split("/")[1:]]
+        found = _changed(found, parts, operation)
+    return found
+
+
+def _changed(value: Any, parts: list[str], operation: PatchOp) -> Any:  # noqa: ANN401
+    if not parts:
+        return operation.value
+    key, rest = parts[0], parts[1:]
+    if isinstance(value, list):
+        copied = list(value)
+        if key == "-":
+            return [*copied, operation.value]
+        if rest or operation.op == "replace":
+            copied[int(key)] = _changed(copied[int(key)], rest, operation)
+        elif operation.op == "add":
+            copied.insert(int(key), operation.value)
+        else:
+            del copied[int(key)]
+        return copied
+    fields = dict(value)
+    if operation.op == "remove" and not rest:
+        del fields[key]
+    else:
+        fields[key] = _changed(fields.get(key), rest, operation)
+    return fields
+
+
 def render_patch(operations: tuple[PatchOp, ...]) -> bytes:
     """RFC 6902 as JSON."""
     return orjson.dumps(

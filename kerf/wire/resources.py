@@ -3,7 +3,7 @@
 The same reading serves webhook, scheduler, device plugin and quota, so all of them count the same number.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Stages, Wishes
@@ -13,7 +13,7 @@ from kerf.values.units import milli, parse_quantity, parse_whole, to_mib
 from kerf.values.vendor import ResourceNames
 from kerf.wire.classes import selected_classes
 from kerf.wire.errors import WireError
-from kerf.wire.json import Json, at
+from kerf.wire.json import Json, at, items_at
 from kerf.wire.traits import traits_of
 
 MOST_ASKED = 2**40
@@ -40,10 +40,11 @@ def parse_container(container: Json, stage: Stage, names: ResourceNames, default
     if not given or set(given) == {names.priority}:
         return None
     where = resources_field(container, stage)
-    count = _whole(given, names.count, where, most=MOST_CARDS)
-    memory = _whole(given, names.memory, where, most=MOST_MEMORY_MIB)
-    percent = _whole(given, names.memory_percent, where, most=100)
-    cores = _whole(given, names.cores, where)
+    part = _part_hint(names.memory_percent)
+    count = _whole(given, names.count, where, most=MOST_CARDS, hint=part)
+    memory = _whole(given, names.memory, where, most=MOST_MEMORY_MIB, hint=_mib_hint)
+    percent = _whole(given, names.memory_percent, where, most=100, hint=part)
+    cores = _whole(given, names.cores, where, hint=_part_hint(names.cores))
     if count == 0 and names.count in given:
         if memory or percent or cores:
             fix = f"ask for at least one card, or drop {names.memory} and {names.cores}"
@@ -137,12 +138,19 @@ def stages_of(spec: Json) -> Stages:
     return tuple((str(container.get("name", "")), stage) for container, stage in containers_of(spec))
 
 
-def effective_requests(spec: Json) -> tuple[int, int]:
-    """The pod's CPU (thousandths of a core) and memory (MiB) by the effective-request rule, overhead included."""
+def effective_requests(spec: Json, status: Json | None = None) -> tuple[int, int]:
+    """The pod's CPU (thousandths of a core) and memory (MiB) by the effective-request rule, overhead included.
+
+    With the status of a bound pod, a container that is resized in place counts as kube-scheduler counts it: the larger
+    of what it asks and what the kubelet allocated, or the allocated alone where the node can never give more.
+    """
     running = [0, 0]
     peak = [0, 0]
+    allocated = _allocated(status or {})
     for container, stage in containers_of(spec):
         asked = _cpu_memory(at(container, "resources"))
+        if (given := allocated.get(str(container.get("name")))) is not None:
+            asked = given if _never_resized(status or {}) else (max(asked[0], given[0]), max(asked[1], given[1]))
         for i in (0, 1):
             peak[i] = max(peak[i], running[i] + asked[i])
             if stage is not Stage.INIT:
@@ -153,6 +161,25 @@ def effective_requests(spec: Json) -> tuple[int, int]:
         peak = [asked[0] if "cpu" in whole_pod else peak[0], asked[1] if "memory" in whole_pod else peak[1]]
     overhead = _cpu_memory({"requests": spec.get("overhead")})
     return peak[0] + overhead[0], peak[1] + overhead[1]
+
+
+def _allocated(status: Json) -> dict[str, tuple[int, int]]:
+    """By container, the CPU and memory that the kubelet gave it; only of containers whose status says so."""
+    found = {}
+    for part in ("initContainerStatuses", "containerStatuses"):
+        for each in items_at(status, part):
+            amounts = (each.get("allocatedResources"), at(each, "resources").get("requests"))
+            given = [_cpu_memory({"requests": part}) for part in amounts if isinstance(part, dict)]
+            if given:
+                found[str(each.get("name"))] = (max(cpu for cpu, _ in given), max(memory for _, memory in given))
+    return found
+
+
+def _never_resized(status: Json) -> bool:
+    return any(
+        each.get("type") == "PodResizePending" and each.get("status") == "True" and each.get("reason") == "Infeasible"
+        for each in items_at(status, "conditions")
+    )
 
 
 def _cpu_memory(resources: Json) -> tuple[int, int]:
@@ -169,24 +196,38 @@ def _resources(container: Json) -> Json:
     return {**at(resources, "requests"), **at(resources, "limits")}
 
 
-def _whole(given: Json, name: str, where: str, *, most: int = 2**31 - 1) -> int | None:
+def _whole(
+    given: Json, name: str, where: str, *, most: int = 2**31 - 1, hint: Callable[[object], str] | None = None
+) -> int | None:
     if name not in given:
         return None
     try:
         return parse_whole(given[name], most=most)
     except ValueError as error:
-        hint = _hint(given[name]) if most == MOST_MEMORY_MIB else ""
-        fix = f"write a whole number from 0 to {most} ({hint}{error})"
+        fix = f"write a whole number from 0 to {most} ({hint(given[name]) if hint else ''}{error})"
         raise WireError(f"{where}[{name}]", given[name], fix) from error
 
 
-def _hint(value: object) -> str:
+def _mib_hint(value: object) -> str:
     """For "8Gi" where MiB are meant, the number the user wanted."""
     try:
         amount = parse_quantity(value)
     except ValueError:
         return ""
     return f"the unit is MiB, so {to_mib(value)}; " if amount > MOST_MEMORY_MIB else ""
+
+
+def _part_hint(name: str) -> Callable[[object], str]:
+    """For 0.5 where a whole number is wanted: the resource in which a part of a card is written, and the number."""
+
+    def hint(value: object) -> str:
+        try:
+            amount = parse_quantity(value)
+        except ValueError:
+            return ""
+        return f"{float(amount):g} of a card is {name}: {max(int(amount * 100), 1)}; " if 0 < amount < 1 else ""
+
+    return hint
 
 
 def _selection(annotations: Json, spec: Json, vendors: list[ResourceNames]) -> Selection:

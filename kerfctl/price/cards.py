@@ -6,7 +6,7 @@ import json
 from kerf.config.prices import read_prices
 from kerf.pricing.prices import Price, PriceList
 from kerfctl.errors import CliError
-from kerfctl.report import width
+from kerfctl.report import Sheet
 
 
 def run_cards(args: argparse.Namespace) -> int:
@@ -47,13 +47,9 @@ def _object(model: str, price: Price) -> dict[str, object]:
 
 
 def _print(rows: list[tuple[str, Price]], currency: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="Cards", title_justify="left", header_style="bold", pad_edge=False)
-    for name in ("model", "supply", "region", f"{currency} an hour", "throughput", "source", "read on"):
-        table.add_column(name, overflow="fold")
+    columns = ("model", "supply", "region", f"{currency} an hour", "throughput", "source", "read on")
+    sheet = Sheet("Cards", columns)
     for model, price in rows:
         cells = (price.supply, price.region or "any", price.per_hour, price.throughput, price.source, price.date)
-        table.add_row(model, *(str(cell) for cell in cells))
-    Console(width=width()).print(table)
+        sheet.add(model, *(str(cell) for cell in cells))
+    sheet.print()

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from kerf.values.node import Node, Taint
 from kerf.wire.json import Json, at
 
+CORDONED = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
+"""What a pod must tolerate to run on a cordoned node, whether or not the node has the taint yet."""
 NOT_ELIGIBLE = "no node has what its node selector, node affinity and tolerations demand"
 
 
@@ -15,12 +17,11 @@ def eligible_nodes(spec: Json, nodes: Iterable[Node]) -> list[str]:
 
 def is_eligible(spec: Json, node: Node) -> bool:
     """Whether the node is one on which a pod with this spec may run, cards apart."""
-    labels = dict(node.labels)
-    if not node.schedulable:
+    labels, tolerations = dict(node.labels), spec.get("tolerations") or []
+    if not node.schedulable and not any(_tolerates(toleration, CORDONED) for toleration in tolerations):
         return False
     if any(labels.get(key) != value for key, value in at(spec, "nodeSelector").items()):
         return False
-    tolerations = spec.get("tolerations") or []
     if not all(any(_tolerates(toleration, taint) for toleration in tolerations) for taint in node.taints):
         return False
     affinity = at(spec, "affinity", "nodeAffinity")

@@ -20,7 +20,7 @@ from kerf.values.grant import CardUse, Holding, card_uses
 from kerf.values.traits import ORDINARY, Traits
 from kerf.values.vendor import Vendor
 from kerf.wire.errors import WireError
-from kerf.wire.json import Json
+from kerf.wire.json import Json, at
 from kerf.wire.objects import parse_holding
 from kerf.wire.resources import effective_requests, gang_of
 from kerf.wire.traits import traits_of
@@ -65,7 +65,7 @@ def booking_of(pod: Json, vendors: tuple[Vendor, ...]) -> Booking:
     key = f"{meta.get('namespace') or 'default'}/{meta.get('name', '')}"
     holding, gang, cpu, memory = None, None, 0, 0
     try:
-        cpu, memory = effective_requests(spec)
+        cpu, memory = effective_requests(spec, at(pod, "status"))
         gang = gang_of(meta, spec)[0]
     except WireError as error:
         _LOG.warning("pod %s: %s", key, error)

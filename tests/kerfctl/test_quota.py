@@ -382,7 +382,8 @@ def test_simulate_refuses_by_tenant_quota_and_by_resource_quota(tmp_path, capsys
     assert [pod["name"] for pod in found["pods"]] == ["team-1", "notebooks-1"]
     reasons = {refused["name"]: refused["reason"].split(";")[0] for refused in found["refused"]}
     assert reasons == {
-        "team-2": "quota: tenant team holds 50,000 MiB of at most 81,559 MiB of NVIDIA H100 80GB HBM3",
+        "team-2": "refused at creation: quota: tenant team holds or waits for 50,000 MiB "
+        "of at most 81,559 MiB of NVIDIA H100 80GB HBM3",
         "notebooks-2": "quota: namespace notebooks (ResourceQuota gpu) holds 6,000 MiB of at most 9,000 MiB "
         "of nvidia cards",
     }

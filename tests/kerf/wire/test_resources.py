@@ -265,3 +265,38 @@ def cpu(name: str, amount: str, **more: Any) -> dict[str, Any]:
 )
 def test_cpu_and_memory_follow_kubernetes_effective_request_rule(spec: Any, expected: tuple[int, int]) -> None:
     assert effective_requests(spec) == expected
+
+
+@pytest.mark.parametrize(
+    ("limits", "hint"),
+    [
+        ({"nvidia.com/gpu": "0.5"}, "0.5 of a card is nvidia.com/gpumem-percentage: 50; "),
+        ({"nvidia.com/gpu": "500m"}, "0.5 of a card is nvidia.com/gpumem-percentage: 50; "),
+        ({"nvidia.com/gpumem-percentage": "0.25"}, "0.25 of a card is nvidia.com/gpumem-percentage: 25; "),
+        ({"nvidia.com/gpu": 1, "nvidia.com/gpucores": "0.3"}, "0.3 of a card is nvidia.com/gpucores: 30; "),
+    ],
+)
+def test_a_part_of_a_card_is_refused_with_how_it_is_written(limits, hint):
+    with pytest.raises(WireError) as error:
+        read(limits)
+    assert hint in error.value.fix
+
+
+STATUS = {"containerStatuses": [{"name": "main", "allocatedResources": {"cpu": "4", "memory": "1Gi"}}]}
+INFEASIBLE = {"conditions": [{"type": "PodResizePending", "status": "True", "reason": "Infeasible"}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "counted"),
+    [
+        ({}, (2000, 3072)),
+        (STATUS, (4000, 3072)),  # cpu shrinks and the kubelet has not given it back; memory grows and is not given yet
+        ({**STATUS, **INFEASIBLE}, (4000, 1024)),
+        ({"containerStatuses": [{"name": "other", "allocatedResources": {"cpu": "9"}}]}, (2000, 3072)),
+        ({"containerStatuses": "odd", "conditions": 1}, (2000, 3072)),
+    ],
+)
+def test_a_pod_that_is_resized_counts_as_kube_scheduler_counts_it(status, counted):
+    spec = {"containers": [{"name": "main", "resources": {"requests": {"cpu": "2", "memory": "3Gi"}}}]}
+
+    assert effective_requests(spec, status) == counted

@@ -29,7 +29,8 @@ def expression(key: str, operator: str, *values: str) -> dict:
         ({}, ["a", "d"]),
         ({"nodeSelector": {"gpu": "h100"}}, ["a"]),
         ({"tolerations": [{"key": "x", "operator": "Exists"}]}, ["a", "b", "d"]),
-        ({"tolerations": [{"operator": "Exists"}]}, ["a", "b", "d"]),
+        ({"tolerations": [{"operator": "Exists"}]}, ["a", "b", "c", "d"]),  # a cordoned node is a taint, too
+        ({"tolerations": [{"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}]}, ["a", "c", "d"]),
         ({"tolerations": [{"key": "x", "value": "other"}]}, ["a", "d"]),
         (required(expression("gpu", "Exists")), ["a"]),
         (required(expression("gpu", "DoesNotExist")), ["d"]),

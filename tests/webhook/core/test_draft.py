@@ -1,12 +1,13 @@
 """The one difference at the end: every operation of a patch comes from it."""
 
+import copy
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerf.wire.admission import PatchOp
+from kerf.wire.admission import PatchOp, apply_patch
 from tests.webhook.json_patch import apply
 from webhook.core.draft import changed, difference
 
@@ -40,7 +41,10 @@ def test_a_difference_has_no_operation_too_many(before: Any, after: Any, operati
 
 @given(MAPS, MAPS)
 def test_a_difference_turns_one_value_into_the_other(before: Any, after: Any) -> None:
+    sent = copy.deepcopy(before)
     assert apply(before, difference(before, after)) == after
+    assert apply_patch(before, difference(before, after)) == after
+    assert before == sent
 
 
 @given(MAPS, MAPS)
