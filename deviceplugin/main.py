@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,8 @@ from deviceplugin.core.resources import parse_resources
 from deviceplugin.core.slots import Resource
 from deviceplugin.gate.pods import BoundPods
 from deviceplugin.gate.start import Rules, StartGate
+from deviceplugin.inventory.earlier import earlier_health
+from deviceplugin.inventory.intake import FaultIntake, Reports
 from deviceplugin.inventory.publisher import Publisher
 from deviceplugin.inventory.reader import CardReader
 from deviceplugin.kubelet.fallback import Fallback
@@ -25,6 +28,7 @@ from deviceplugin.kubelet.servicer import Servicer, Turns
 from deviceplugin.kubelet.starter import Starter
 from deviceplugin.metrics import PluginMetrics
 from deviceplugin.monitor.http import Server, serve_http
+from deviceplugin.monitor.processes import Processes
 from deviceplugin.monitor.watch import Limits, Monitor
 from deviceplugin.state.allocations import Allocations
 from deviceplugin.state.files import Files
@@ -38,6 +42,7 @@ from kerf.kube.events import Events
 from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
 from kerf.probes.base import Probe
+from kerf.probes.kernel_log import KernelLog
 from kerf.values.vendor import Vendor
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
@@ -67,6 +72,9 @@ class Settings:
         ("/etc/cdi", "/var/run/cdi"), "directory of the node's own CDI specs for whole cards; repeats"
     )
     state_dir: str = setting("/var/run/kerf", "ledgers and records, as a path on the host; need not survive a reboot")
+    kernel_log: str = setting(
+        "", "where faults of cards are read beside the driver: /dev/kmsg, or a file with its text"
+    )
     resource: tuple[str, ...] = setting(
         (VENDORS[0].words.count,), "an extended resource that the kubelet counts, NAME or VENDOR=NAME; one per vendor"
     )
@@ -116,7 +124,8 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     """Run the device plugin until `stop`. Raises WireError if the settings or the policy cannot be used."""
     resources = parse_resources(settings.resource, vendors)
     served = tuple(vendor for vendor in vendors if vendor.name in {resource.vendor for resource in resources})
-    rules, probes = _rules(settings, served), _probes(settings, served)
+    rules = _rules(settings, served)
+    probes = _probes(settings, served, lambda: rules.policy().recovery.clean_readings)
     registry = Metrics()
     metrics = PluginMetrics.build(registry)
     events = Events(kube, "kerf-deviceplugin")
@@ -126,17 +135,22 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     gate = StartGate(pods, files, node, rules)
     about_node = _about_node(events, settings.node_name)
     readers = [CardReader(probe, read, node, metrics, about_node) for probe, read in probes]
+    intake = FaultIntake(node, served, rules.policy, metrics, _reports(events, settings.node_name, pods))
     for reader in readers:
+        reader.connect(intake)
         reader.run_once()
     shared = _Shared(settings, gate, files, node, metrics, events)
     kubelet = [_serve_resource(resource, shared) for resource in resources]
     monitor = Monitor(kube, pods, node, Ledgers(files), _limits(settings))
     registry.registry.register(monitor)
     watched = {each.resource.vendor: each.servicer.watched for each in kubelet}
-    publisher = Publisher(kube, node, served, lambda vendor: watched[vendor.name](), metrics)
+    earlier = partial(_restore, readers, served)
+    publisher = Publisher(kube, node, served, lambda vendor: watched[vendor.name](), metrics, earlier)
     http = _pages(settings, registry, lambda: all(ready() for ready in watched.values()), monitor)
     for reader in readers:
         _start("reader", partial(reader.run, stop))
+    if settings.kernel_log:
+        _start("kernel log", partial(KernelLog(settings.kernel_log, time.time).run, intake.take, stop))
     _start("clean", partial(gate.run_clean_up, stop))
     over = partial(_about_pod, events, reason="Overuse")
     _start("monitor", partial(monitor.run, tuple(probe for probe, _ in probes), over, stop))
@@ -226,21 +240,23 @@ def _pages(settings: Settings, metrics: Metrics, ready: Callable[[], bool], moni
     return serve_http(settings.metrics_bind, metrics, ready, {"/top": lambda: render_top(monitor.top())})
 
 
-def _probes(settings: Settings, served: tuple[Vendor, ...]) -> list[tuple[Probe, tuple[Vendor, ...]]]:
+def _probes(
+    settings: Settings, served: tuple[Vendor, ...], clean: Callable[[], int]
+) -> list[tuple[Probe, tuple[Vendor, ...]]]:
     """Each probe with the vendors whose cards it reads."""
     kind, _, path = settings.probe.partition(":")
     if kind == "simulated" and path:
         from kerf.probes.simulated import SimulatedProbe
 
-        return [(SimulatedProbe(path, settings.node_name, settings.slots), served)]
-    return [(_hardware_probe(settings, vendor), (vendor,)) for vendor in served]
+        return [(SimulatedProbe(path, settings.node_name, settings.slots, clean), served)]
+    return [(_hardware_probe(settings, vendor, clean), (vendor,)) for vendor in served]
 
 
-def _hardware_probe(settings: Settings, vendor: Vendor) -> Probe:
+def _hardware_probe(settings: Settings, vendor: Vendor, clean: Callable[[], int]) -> Probe:
     if vendor.probe == "nvml" and settings.probe in {"", "nvml"}:
         from kerf.probes.nvml import NvmlProbe
 
-        return NvmlProbe(vendor.faults.verdict, settings.slots)
+        return NvmlProbe(settings.slots, clean)
     fix = f"use {vendor.probe} or simulated:FILE" if vendor.probe else "use simulated:FILE"
     raise WireError("--probe", settings.probe, f"{fix} for the cards of {vendor.name}")
 
@@ -253,6 +269,30 @@ def _about_pod(events: Events, pod: dict[str, Any], message: str, reason: str) -
 
 def _about_refusal(events: Events, pod: dict[str, Any], refusal: StartRefusal) -> None:
     _about_pod(events, pod, refusal.message, refusal.why.value)
+
+
+def _restore(readers: Sequence[CardReader], served: tuple[Vendor, ...], notes: dict[str, str]) -> None:
+    healths = earlier_health(notes, served)
+    for reader in readers:
+        reader.restore(healths)
+
+
+def _reports(events: Events, node: str, pods: BoundPods) -> Reports:
+    """Faults as Events: about the node, and about the pod of the process that a fault names."""
+    processes = Processes()
+
+    def about_process(pid: int, sentence: str) -> None:
+        owner = processes.owner_of(pid)
+        try:
+            pod = pods.list().by_uid(owner[0]) if owner else None
+        except KubeError as error:
+            _LOG.warning("the pod of process %d is not known: %s", pid, error)
+            return
+        if pod is not None:
+            _about_pod(events, pod, sentence, "CardFault")
+
+    about: dict[str, Any] = {"kind": "Node", "name": node, "uid": node}
+    return Reports(lambda sentence: events.emit(about, "CardFault", sentence), about_process)
 
 
 def _about_node(events: Events, node: str) -> Callable[[str], None]:

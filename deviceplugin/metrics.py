@@ -17,6 +17,7 @@ class PluginMetrics:
     publications: Counter
     card_healthy: Gauge
     probe_errors: Gauge
+    faults: Counter
 
     @classmethod
     def build(cls, metrics: Metrics) -> "PluginMetrics":
@@ -27,5 +28,10 @@ class PluginMetrics:
             registrations=metrics.counter("kerf_node_registrations_total", "Registrations with the kubelet"),
             publications=metrics.counter("kerf_node_publications_total", "Writes of the node's inventory"),
             card_healthy=metrics.gauge("kerf_node_card_healthy", "1 if the card is healthy", ("card", "model")),
+            faults=metrics.counter(
+                "kerf_node_faults_total",
+                "Faults by card, code and verdict, each once a minute",
+                ("card", "code", "verdict"),
+            ),
             probe_errors=metrics.gauge("kerf_node_probe_errors", "Failed readings of the hardware since the start"),
         )

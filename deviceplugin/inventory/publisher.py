@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from deviceplugin.inventory.condition import Condition
+from deviceplugin.inventory.earlier import STOPPED
 from deviceplugin.metrics import PluginMetrics
 from deviceplugin.state.node import LocalNode
 from kerf.kube import paths
@@ -29,7 +31,6 @@ from kerf.wire.json import at
 _LOG = logging.getLogger("kerf.deviceplugin.publisher")
 LOOK_S = 0.2
 PLENTY = str(2**31 - 1)
-STOPPED = "the device plugin has stopped"
 BETWEEN_S = 0.2
 """Least time between two writes, which bounds how fast two publishers of one vendor can overwrite each other."""
 
@@ -44,12 +45,16 @@ class Publisher:
         vendors: tuple[Vendor, ...],
         ready: Callable[[Vendor], bool],
         metrics: PluginMetrics,
+        earlier: Callable[[dict[str, str]], None],
     ) -> None:
         self._kube = kube
         self._node = node
         self._vendors = vendors
         self._ready = ready
         self._metrics = metrics
+        self._earlier: Callable[[dict[str, str]], None] | None = earlier
+        """Gets the node's annotations once, before anything is written into them."""
+        self._condition = Condition(kube, node.name)
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._offered: set[str] = set()
@@ -73,6 +78,7 @@ class Publisher:
         if self._follower.synced.is_set():
             self._advertise()
             self._publish()
+            self._condition.keep(tuple(card for v in self._vendors for card in _of(v, self._node.cards)))
 
     def _publish(self) -> None:
         cards = self._node.cards
@@ -103,8 +109,7 @@ class Publisher:
 
     def _withdraw(self) -> None:
         """Publish the cards as suspect, so that no new pod comes here. Covers an offer of an earlier run too."""
-        health = Health(State.SUSPECT, STOPPED, int(time.time()))
-        cards = tuple(replace(card, health=health) for card in self._node.cards)
+        cards = tuple(_withdrawn(card, int(time.time())) for card in self._node.cards)
         texts = {v.inventory_key: render_inventory(_of(v, cards)) for v in self._vendors}
         offers = {key: text for key, text in texts.items() if self._published.get(key)}
         if not offers:
@@ -133,11 +138,22 @@ class Publisher:
         self._node.update_labels(dict(at(meta, "labels")))
         self._allocatable = frozenset(at(node, "status", "allocatable"))
         notes = at(meta, "annotations")
+        self._condition.see(at(node, "status"))
+        if self._earlier is not None:
+            self._earlier({key: str(value) for key, value in notes.items()})
+            self._earlier = None
         with self._lock:
             if _version(node) >= self._written:  # an older event would make us write the same text again
                 keys = (vendor.inventory_key for vendor in self._vendors)
                 self._published = {key: str(notes[key]) for key in keys if key in notes}
         self._wake.set()
+
+
+def _withdrawn(card: Card, now: int) -> Card:
+    """The card as suspect; one that takes no slices stays as it is, so that no fault is forgotten."""
+    if not card.healthy:
+        return card
+    return replace(card, health=Health(State.SUSPECT, STOPPED, now, falls=card.health.falls))
 
 
 def _of(vendor: Vendor, cards: tuple[Card, ...]) -> tuple[Card, ...]:

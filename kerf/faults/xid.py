@@ -158,4 +158,9 @@ def _table() -> dict[int, Code]:
     return dict(sorted(codes.items()))
 
 
-XIDS = FaultTable(_table(), SOURCE, DATE, _by_text)
+def _more(fault: Fault) -> str:
+    action = action_in(fault.text) if fault.code == ACTION_CHANGED else None
+    return "" if action is None else f"the driver asks: {ACTIONS[action][0]}"
+
+
+XIDS = FaultTable(_table(), SOURCE, DATE, _by_text, "XID", _more)

@@ -8,23 +8,33 @@
         links: true                 # the entry's cards are joined by NVLink
         unhealthy: [2]              # which of the entry's cards are suspect, counted from 0
         health:                     # the same in detail; `cause` and `since` (seconds since 1970) may be left out
-          - {card: 3, state: cordoned, cause: XID 79, since: 1764250000}
-        # ids: [GPU-a, …]  cores: 100  slots: 10  mode: shared  vendor: nvidia
+          - {card: 3, state: cordoned, cause: XID 79, since: 1764250000, moves: true, code: 79}
+        lost: [1]                   # cards that the driver calls lost, as long as they are listed
+        # ids: [GPU-a, …]  cores: 100  slots: 10  mode: shared  vendor: nvidia  buses: ["0000:5d:00", …]
     nodes:                          # optional: one file for a fleet
       gpu-1: {cards: […], uses: [{card: GPU-…, pid: 4711, memory_mib: 9000, percent: 40}]}
 
-Ids default to `GPU-<node>-<index>`.
+Ids default to `GPU-<node>-<index>`, addresses on the bus to `0000:<index + 1>:00`. Faults in a kernel log change the
+health of these cards as they do with hardware; `health` in the file counts more than that.
 """
 
 import logging
 import time
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
+from kerf.faults.bus import parse_bus
+from kerf.faults.xid import OFF_THE_BUS
 from kerf.probes.base import ProcessUse
+from kerf.probes.boot import boot_id
+from kerf.probes.courses import Courses
+from kerf.probes.recovery import CLEAN_READS, Sign
 from kerf.values.device import Card, Mode
+from kerf.values.fault import Fault, Signal
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.values.units import MIB
 from kerf.wire.errors import WireError
@@ -33,33 +43,78 @@ from kerf.wire.json import Json
 
 _LOG = logging.getLogger("kerf.probes.simulated")
 _CARD_KEYS = (
-    "model", "memory_mib", "count", "numa", "links", "unhealthy", "health", "ids", "cores", "slots", "mode", "vendor",
+    "model", "memory_mib", "count", "numa", "links", "unhealthy", "health", "lost", "ids", "cores", "slots", "mode",
+    "vendor", "buses",
 )  # fmt: skip
 _USE_KEYS = ("card", "pid", "memory_mib", "percent")
 UNREADABLE = Health(State.SUSPECT, "the fleet file cannot be read")
-_HEALTH_KEYS = ("card", "state", "cause", "since")
+_HEALTH_KEYS = ("card", "state", "cause", "since", "moves", "code")
+LOST = "the driver calls the card lost"
 _LARGEST = 1 << 20
 _LOOK_S = 0.2
+_MOST_FAULTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    """The file as last read."""
+
+    cards: tuple[Card, ...]
+    lost: frozenset[str]
+    uses: tuple[ProcessUse, ...]
 
 
 class SimulatedProbe:
     """A `kerf.probes.base.Probe` over a file. An unreadable new version makes every card suspect and is logged once."""
 
-    def __init__(self, path: str, node: str, slots: int = 10) -> None:
+    def __init__(
+        self,
+        path: str,
+        node: str,
+        slots: int = 10,
+        clean_reads: Callable[[], int] = lambda: CLEAN_READS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._path = Path(path)
         self._node = node
         self._slots = slots
+        self._clock = clock
+        self._courses = Courses(boot_id(), clean_reads)
+        self._faults: deque[Fault] = deque(maxlen=_MOST_FAULTS)
         self._stamp = self._look()
-        self._cards, self._uses = self._read()
+        self._fleet = self._read()
         self.errors = 0
 
     def cards(self) -> tuple[Card, ...]:
         self._refresh()
-        return self._cards
+        now = int(self._clock())
+        for card in self._fleet.cards:
+            if card.id not in self._fleet.lost:
+                self._courses.read(card.id, None, now)
+                continue
+            self._courses.failed(card.id, LOST, now)
+            if not self._courses.cordoned(card.id):
+                self._faults.append(Fault(now, card.id, OFF_THE_BUS, Signal.LOST, LOST))
+        return self.known()
+
+    def known(self) -> tuple[Card, ...]:
+        return tuple(
+            card if card.health != HEALTHY else replace(card, health=self._courses.health(card.id))
+            for card in self._fleet.cards
+        )
+
+    def faults(self) -> tuple[Fault, ...]:
+        return tuple(self._faults.popleft() for _ in range(len(self._faults)))
+
+    def report(self, card: str, sign: Sign) -> bool:
+        return self._courses.fault(card, sign)
+
+    def restore(self, healths: Mapping[str, Health]) -> None:
+        self._courses.restore(healths)
 
     def uses(self) -> tuple[ProcessUse, ...]:
         self._refresh()
-        return self._uses
+        return self._fleet.uses
 
     def wait_change(self, timeout_s: float) -> bool:
         end = time.monotonic() + timeout_s
@@ -79,13 +134,14 @@ class SimulatedProbe:
             return
         self._stamp = stamp
         try:
-            self._cards, self._uses = self._read()
+            self._fleet = self._read()
         except WireError as error:
             self.errors += 1
             _LOG.error("%s", error)
-            self._cards = tuple(replace(card, health=UNREADABLE) for card in self._cards)
+            cards = tuple(replace(card, health=UNREADABLE) for card in self._fleet.cards)
+            self._fleet = replace(self._fleet, cards=cards)
 
-    def _read(self) -> tuple[tuple[Card, ...], tuple[ProcessUse, ...]]:
+    def _read(self) -> _Fleet:
         try:
             text = self._path.read_text(encoding="utf-8")
             if len(text) > _LARGEST:
@@ -95,7 +151,8 @@ class SimulatedProbe:
             raise WireError(str(self._path), str(error), "name a readable fleet file") from error
         except yaml.YAMLError as error:
             raise WireError(str(self._path), str(error).replace("\n", " "), "write YAML") from error
-        return parse_fleet(document, self._node, self._slots), parse_uses(document, self._node)
+        cards = parse_fleet(document, self._node, self._slots)
+        return _Fleet(cards, parse_lost(document, self._node, cards), parse_uses(document, self._node))
 
     def _look(self) -> tuple[int, int, int]:
         try:
@@ -126,6 +183,18 @@ def parse_uses(document: object, node: str) -> tuple[ProcessUse, ...]:
     return tuple(_use(item, f"{where}uses[{i}]") for i, item in enumerate(uses))
 
 
+def parse_lost(document: object, node: str, cards: tuple[Card, ...]) -> frozenset[str]:
+    """Ids of the node's cards that are lost. Raises WireError."""
+    part, where = _part(document, node)
+    lost: set[str] = set()
+    first = 0
+    for i, entry in enumerate(list_at(part.get("cards"), f"{where}cards")):
+        count = whole(entry, "count", f"{where}cards[{i}]", 1, (1, 64))
+        lost |= {cards[first + number].id for number in _list(entry, "lost", f"{where}cards[{i}]", count)}
+        first += count
+    return frozenset(lost)
+
+
 def _part(document: object, node: str) -> tuple[Json, str]:
     top = object_at(document, "fleet")
     known(top, "", ("cards", "uses", "nodes"))
@@ -143,6 +212,7 @@ def _entry(value: object, where: str, node: str, first: int, slots: int) -> list
     count = whole(entry, "count", where, 1, (1, 64))
     ids = _ids(entry, where, [f"GPU-{node}-{first + i}" for i in range(count)])
     health = _health(entry, where, count)
+    buses = _buses(entry, where, first, count)
     mode, linked = one_of(entry, "mode", where, "shared", Mode), flag(entry, "links", where, False)
     numas = _numas(entry, where, count)
     return [
@@ -158,6 +228,7 @@ def _entry(value: object, where: str, node: str, first: int, slots: int) -> list
             mode=Mode(mode),
             health=health.get(i, HEALTHY),
             links=tuple(other for other in ids if other != ids[i]) if linked else (),
+            bus=buses[i],
         )
         for i in range(count)
     ]
@@ -172,6 +243,14 @@ def _ids(entry: Json, where: str, default: list[str]) -> list[str]:
     ):
         raise WireError(f"{where}.ids", ids, f"list {len(default)} ids of 1 to 63 characters")
     return ids
+
+
+def _buses(entry: Json, where: str, first: int, count: int) -> list[str]:
+    buses = entry.get("buses", [f"0000:{(first + i + 1) % 256:02x}:00" for i in range(count)])
+    good = isinstance(buses, list) and len(buses) == count
+    if not good or not all(isinstance(bus, str) and parse_bus(bus) for bus in buses):
+        raise WireError(f"{where}.buses", buses, f"list {count} addresses such as 0000:5d:00")
+    return [parse_bus(bus) for bus in buses]
 
 
 def _numas(entry: Json, where: str, count: int) -> list[int]:
@@ -192,7 +271,8 @@ def _health(entry: Json, where: str, count: int) -> dict[int, Health]:
         state = State(one_of(item, "state", at, None, State))
         cause = text(item, "cause", at, None) if "cause" in item else ""
         since = whole(item, "since", at, 0, (0, 2**53))
-        found[whole(item, "card", at, None, (0, count - 1))] = Health(state, cause, since)
+        moves, code = flag(item, "moves", at, False), whole(item, "code", at, 0, (0, 99_999))
+        found[whole(item, "card", at, None, (0, count - 1))] = Health(state, cause, since, code, moves)
     return found
 
 

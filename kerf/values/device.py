@@ -41,6 +41,8 @@ class Card:
     """Memory of the hardware where `memory_mib` is over-committed; 0 means the same."""
     slicing: Slicing = ANY_SIZE
     """Set by the card's vendor where the card is read; not part of the inventory."""
+    bus: str = ""
+    """The card's address on the PCI bus, `0000:5d:00`, by which the kernel log names it; empty where not known."""
 
     @property
     def healthy(self) -> bool:

@@ -75,6 +75,10 @@ def _says_nothing(_fault: Fault) -> Verdict | None:
     return None
 
 
+def _no_more(_fault: Fault) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class FaultTable:
     """A vendor's codes as data, with the table's source and date."""
@@ -84,11 +88,20 @@ class FaultTable:
     date: str = ""
     by_text: Callable[[Fault], Verdict | None] = _says_nothing
     """The verdict of a fault whose text says more than its code; None where it does not."""
+    word: str = "code"
+    """What the vendor calls a code."""
+    more: Callable[[Fault], str] = _no_more
+    """What the text of a fault says more than its code's name; empty where it says nothing."""
 
     def name_of(self, code: int) -> str:
         """The code's name; empty where it is not known."""
         known = self.codes.get(code)
         return known.name if known else ""
+
+    def describe(self, fault: Fault) -> str:
+        """The fault in a few words: `XID 79 (GPU has fallen off the bus)`."""
+        name = self.more(fault) or self.name_of(fault.code)
+        return f"{self.word} {fault.code}" + (f" ({name})" if name else "")
 
     def verdict(self, fault: Fault, overrides: Mapping[int, Verdict] | None = None) -> Verdict:
         """What the fault means for its card. The operator's override of a code replaces the table's verdict.

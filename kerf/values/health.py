@@ -19,7 +19,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A card's state, a short cause for people, and since when.
+    """A card's state, a short cause for people, and since when. It is all that a restarted device plugin has to know.
 
     `cause` is "" where nothing is known of it; `since` is in seconds since 1970 (UTC), 0 where it is not known.
     """
@@ -27,6 +27,16 @@ class Health:
     state: State = State.HEALTHY
     cause: str = ""
     since: int = 0
+    code: int = 0
+    """The vendor's code of the fault; 0 where there is none."""
+    moves: bool = False
+    """What runs on the card is lost, so that its tenants have to move."""
+    needs_reset: bool = False
+    """Only a sign of a reset ends the fault; clean readings do not."""
+    falls: int = 0
+    """How often the card fell ill of late: each time it has to be well for longer before it takes slices again."""
+    boot: str = ""
+    """The boot in which the card fell ill; another boot is a sign of a reset."""
 
     @property
     def takes_slices(self) -> bool:

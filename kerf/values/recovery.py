@@ -10,6 +10,8 @@ from kerf.values.fault import Verdict
 class RecoverySettings:
     """The policy's block `recovery`."""
 
+    clean_readings: int = 6
+    """Readings without a fault after which a card takes slices again; there is one every five seconds."""
     codes: tuple[tuple[int, Verdict], ...] = ()
     """Verdicts of the operator's own, by code; every other code has that of its vendor's table."""
 

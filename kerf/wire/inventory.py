@@ -10,7 +10,16 @@ from kerf.wire.errors import WireError
 KEY = "kerf.dev/inventory"
 VERSION = 1
 _LONGEST_CAUSE = 253
-_LIMITS = {"memory_mib": 2**31 - 1, "cores": 10_000, "slots": 10_000, "numa": 1024, "index": 4096, "since": 2**53}
+_LIMITS = {
+    "memory_mib": 2**31 - 1,
+    "cores": 10_000,
+    "slots": 10_000,
+    "numa": 1024,
+    "index": 4096,
+    "since": 2**53,
+    "code": 10**6,
+    "falls": 10**6,
+}
 
 
 def render_inventory(cards: tuple[Card, ...]) -> str:
@@ -66,11 +75,9 @@ def _card_json(card: Card) -> dict[str, Any]:
         "healthy": card.healthy,
     }
     if card.health != HEALTHY:
-        out["health"] = {
-            "state": card.health.state.value,
-            "cause": card.health.cause[:_LONGEST_CAUSE],
-            "since": card.health.since,
-        }
+        out["health"] = _health_json(card.health)
+    if card.bus:
+        out["bus"] = card.bus
     if card.links:
         out["links"] = list(card.links)
     if card.physical_mib:
@@ -100,7 +107,20 @@ def _card(value: object, where: str, vendor: str | None) -> Card:
         health=_health(value, where),
         links=tuple(links),
         physical_mib=_number(value, "physical_mib", where, 0, limit="memory_mib"),
+        bus=_text(value, "bus", where, None) if "bus" in value else "",
     )
+
+
+def _health_json(health: Health) -> dict[str, Any]:
+    out = {"state": health.state.value, "cause": health.cause[:_LONGEST_CAUSE], "since": health.since}
+    further = {
+        "code": health.code,
+        "moves": health.moves,
+        "needs_reset": health.needs_reset,
+        "falls": health.falls,
+        "boot": health.boot,
+    }
+    return {**out, **{key: value for key, value in further.items() if value}}
 
 
 def _health(value: dict[str, Any], where: str) -> Health:
@@ -121,8 +141,24 @@ def _health(value: dict[str, Any], where: str) -> Health:
     if not isinstance(cause, str) or len(cause) > _LONGEST_CAUSE:
         raise WireError(f"{where}.cause", cause, f"write a text of at most {_LONGEST_CAUSE} characters")
     known = State(state) if state in set(State) else State.SUSPECT
-    found = Health(known, cause, _number(detail, "since", where, 0))
+    found = Health(
+        state=known,
+        cause=cause,
+        since=_number(detail, "since", where, 0),
+        code=_number(detail, "code", where, 0),
+        moves=_flag(detail, "moves", where) and known is State.CORDONED,
+        needs_reset=_flag(detail, "needs_reset", where),
+        falls=_number(detail, "falls", where, 0),
+        boot=_text(detail, "boot", where, None) if "boot" in detail else "",
+    )
     return found if healthy or not found.takes_slices else SUSPECT
+
+
+def _flag(value: dict[str, Any], key: str, where: str) -> bool:
+    flag = value.get(key, False)
+    if not isinstance(flag, bool):
+        raise WireError(f"{where}.{key}", flag, "write true or false")
+    return flag
 
 
 def _text(value: dict[str, Any], key: str, where: str, default: str | None) -> str:

@@ -3,7 +3,7 @@
 from kerf.values.fault import Verdict
 from kerf.values.recovery import RecoverySettings
 from kerf.wire.errors import WireError
-from kerf.wire.fields import known, object_at, one_of
+from kerf.wire.fields import known, object_at, one_of, whole
 from kerf.wire.json import Json
 
 WHERE = "spec.recovery"
@@ -12,8 +12,12 @@ LARGEST_CODE = 99_999
 
 def parse_recovery(value: Json) -> RecoverySettings:
     """The block. Raises WireError."""
-    known(value, WHERE, ("codes",))
-    return RecoverySettings(codes=_codes(object_at(value.get("codes") or {}, f"{WHERE}.codes")))
+    zero = RecoverySettings()
+    known(value, WHERE, ("codes", "cleanReadings"))
+    return RecoverySettings(
+        clean_readings=whole(value, "cleanReadings", WHERE, zero.clean_readings, (1, 10_000)),
+        codes=_codes(object_at(value.get("codes") or {}, f"{WHERE}.codes")),
+    )
 
 
 def _codes(value: Json) -> tuple[tuple[int, Verdict], ...]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kerf.faults.bus import parse_bus
 from kerf.probes.nvml.driver import Driver, text
 from kerf.values.device import Card, Mode
 from kerf.values.units import MIB
@@ -34,6 +35,7 @@ def read_device(driver: Driver, index: int, slots: int) -> Device:
         slots=slots,
         numa=_numa_of(bus),
         mode=_mode_of(driver, handle),
+        bus=parse_bus(bus),
     )
     return Device(handle, card, bus)
 

@@ -3,51 +3,59 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 from kerf.probes.base import ProcessUse
+from kerf.probes.boot import boot_id
+from kerf.probes.courses import Courses
 from kerf.probes.nvml.cards import Device, read_device
 from kerf.probes.nvml.driver import Driver
-from kerf.probes.nvml.faults import fault_of, listen, reset_pending, state_after
+from kerf.probes.nvml.faults import action_fault, action_of, fault_of, listen, lost, lost_fault
 from kerf.probes.nvml.links import links_of
 from kerf.probes.nvml.processes import uses_of
-from kerf.probes.recovery import Course
+from kerf.probes.recovery import CLEAN_READS, Sign
 from kerf.values.device import Card
-from kerf.values.fault import Fault, Verdict
-from kerf.values.health import State
+from kerf.values.fault import Fault
+from kerf.values.health import Health
 
 _LOG = logging.getLogger("kerf.probes.nvml")
 _RETRY_S = 5.0
 RESTART_S = 30
 """Least time between two restarts of NVML. A card that was lost is found again by a restarted NVML only."""
+MISSING_S = 60
+"""A card that the driver does not find for so long, while it finds others of the node, is off the bus."""
 _LONGEST_CAUSE = 200
+_MOST_FAULTS = 1000
 
 
 class NvmlProbe:
     """A `kerf.probes.base.Probe` over NVML. Without a driver there are no cards.
 
     A card with a fault, or one that cannot be read, takes no slices until it has been read without a fault several
-    times; see `kerf.probes.recovery`. `judge` says what a fault means for its card.
+    times; see `kerf.probes.recovery`.
     """
 
     def __init__(
         self,
-        judge: Callable[[Fault], Verdict],
         slots: int = 10,
+        clean_reads: Callable[[], int] = lambda: CLEAN_READS,
         nvml: ModuleType | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._driver = Driver(nvml)
-        self._judge = judge
         self._slots = slots
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[str, Device] = {}
+        self._links: dict[str, tuple[str, ...]] = {}
         self._heard: set[str] = set()
-        self._courses: dict[str, Course] = {}
+        self._missing: dict[str, int] = {}
+        self._courses = Courses(boot_id(), clean_reads)
+        self._faults: deque[Fault] = deque(maxlen=_MOST_FAULTS)
         self._started_at = 0
 
     @property
@@ -60,11 +68,17 @@ class NvmlProbe:
         with self._lock:  # a restart must not meet another thread's calls
             self._restart_if_lost(now)
             devices, failures = self._read_all()
-            links = links_of(self._driver, devices)
-            found = {device.card.id: replace(device.card, links=links[device.card.id]) for device in devices}
             self._follow(devices, failures, now)
-        lost = {card_id: device.card for card_id, device in self._known.items() if card_id not in found}
-        cards = (replace(card, health=self._course(card.id).health) for card in (*found.values(), *lost.values()))
+            self._links |= links_of(self._driver, devices)
+        return self.known()
+
+    def known(self) -> tuple[Card, ...]:
+        links, heard = self._links, self._heard
+        joined = {card_id: links.get(card_id, ()) if card_id in heard else () for card_id in self._known}
+        cards = (
+            replace(device.card, health=self._courses.health(card_id), links=joined.get(card_id, ()))
+            for card_id, device in self._known.items()
+        )
         return tuple(sorted(cards, key=lambda card: (card.index, card.id)))
 
     def wait_change(self, timeout_s: float) -> bool:
@@ -81,6 +95,15 @@ class NvmlProbe:
             return False
         return self._record(event)
 
+    def faults(self) -> tuple[Fault, ...]:
+        return tuple(self._faults.popleft() for _ in range(len(self._faults)))
+
+    def report(self, card: str, sign: Sign) -> bool:
+        return self._courses.fault(card, sign)
+
+    def restore(self, healths: Mapping[str, Health]) -> None:
+        self._courses.restore(healths)
+
     def uses(self) -> tuple[ProcessUse, ...]:
         with self._lock:
             if not self._driver.started:
@@ -93,9 +116,6 @@ class NvmlProbe:
             self._driver.stop()
 
     # ---- inside
-    def _course(self, card: str) -> Course:
-        return self._courses.get(card, Course())
-
     def _read_all(self) -> tuple[list[Device], dict[int, Exception]]:
         """The cards that can be read, and the failures by index."""
         driver, devices, failures = self._driver, [], {}
@@ -116,34 +136,40 @@ class NvmlProbe:
             if card_id not in self._heard:
                 listen(self._driver, device.handle, card_id)
                 self._heard.add(card_id)
-            course = self._course(card_id)
-            pending = reset_pending(self._driver, device.handle) if course.needs_reset else False
-            self._courses[card_id] = course.after_reading(pending, now)
-        self._known |= found
+            self._missing.pop(card_id, None)
+            self._read(card_id, device, now)
+        self._known = {**self._known, **found}
         for card_id, device in self._known.items():
             if card_id not in found:
                 self._heard.discard(card_id)
-                error = failures.get(device.card.index)
-                cause = f"cannot be read: {error}"[:_LONGEST_CAUSE] if error else "not found by the driver"
-                state = state_after(error) if error else State.SUSPECT
-                self._courses[card_id] = self._course(card_id).after_failed_reading(state, cause, now)
+                self._not_read(card_id, failures.get(device.card.index), bool(found), now)
+
+    def _read(self, card_id: str, device: Device, now: int) -> None:
+        action = action_of(self._driver, device.handle)
+        if action and not self._courses.cordoned(card_id):
+            self._faults.append(action_fault(card_id, action, now))
+        self._courses.read(card_id, None if action is None else action != 0, now)
+
+    def _not_read(self, card_id: str, error: Exception | None, others: bool, now: int) -> None:
+        cause = f"cannot be read: {error}"[:_LONGEST_CAUSE] if error else "not found by the driver"
+        since = self._missing.setdefault(card_id, now) if error is None and others else now
+        self._courses.failed(card_id, cause, now)
+        gone = lost(error) if error else now - since >= MISSING_S
+        if gone and not self._courses.cordoned(card_id):
+            self._faults.append(lost_fault(card_id, cause, now))
 
     def _restart_if_lost(self, now: int) -> None:
-        lost = self._known.keys() - self._heard
-        if lost and self._driver.started and now - self._started_at >= RESTART_S:
-            _LOG.info("restarting NVML to find cards %s again", ", ".join(sorted(lost)))
+        lost_cards = self._known.keys() - self._heard
+        if lost_cards and self._driver.started and now - self._started_at >= RESTART_S:
+            _LOG.info("restarting NVML to find cards %s again", ", ".join(sorted(lost_cards)))
             self._started_at = now
             self._driver.stop()
             self._heard.clear()
 
     def _record(self, event: Any) -> bool:  # noqa: ANN401 (pynvml is untyped)
-        now = int(self._clock())
-        fault = fault_of(self._driver, event, now)
-        if self._judge(fault).rank < Verdict.SUSPECT.rank:
-            _LOG.warning("card %s reported %s, which is no fault of the card", fault.card, fault.text)
-            return False
-        broken = [fault.card] if fault.card else sorted(self._known)  # without a name any card may be meant
-        for card in broken:
-            self._courses[card] = self._course(card).after_fault(fault.text, now)
-        _LOG.error("cards %s reported %s", ", ".join(broken), fault.text)
+        fault = fault_of(self._driver, event, int(self._clock()))
+        if fault is None:
+            return True  # the recovery action changed, for example: read it
+        named = [fault.card] if fault.card else sorted(self._known)  # without a name any card may be meant
+        self._faults.extend(replace(fault, card=card) for card in named)
         return True

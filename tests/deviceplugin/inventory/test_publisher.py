@@ -35,7 +35,7 @@ class Node:
     def publish(self, vendors: tuple[Vendor, ...], ready: Callable[[Vendor], bool], *cards: Card) -> LocalNode:
         node, stop = LocalNode("node-1"), threading.Event()
         node.update_cards(cards)
-        publisher = Publisher(self.kube, node, vendors, ready, PluginMetrics.build(Metrics()))
+        publisher = Publisher(self.kube, node, vendors, ready, PluginMetrics.build(Metrics()), lambda _: None)
         thread = threading.Thread(target=partial(publisher.run, stop), daemon=True)
         thread.start()
         self.stops.append((stop, thread))

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from kerf.probes.base import ProcessUse
 from kerf.probes.nvml import NvmlProbe
-from kerf.probes.recovery import CLEAN_READS
+from kerf.probes.recovery import CLEAN_READS, Sign
 from kerf.values.device import Card, Mode
+from kerf.values.fault import Fault, Signal
 from kerf.values.health import HEALTHY, Health, State
 from kerf.values.units import MIB
 from kerf.vendors.registry import VENDORS
@@ -30,12 +33,15 @@ class FakeNvml:
 
     count: int = 2
     broken: dict[str, int | None] = field(default_factory=dict)
-    events: list[tuple[int, int]] = field(default_factory=list)
+    events: list[tuple[int, ...]] = field(default_factory=list)
+    instance: int = 0xFFFFFFFF
+    kinds: list[int] = field(default_factory=list)
     links: dict[int, list[int | str]] = field(default_factory=dict)
     mig: tuple[int, ...] = ()
     actions: dict[int, int] | None = None
     """Recovery actions by card index; None is a driver that does not have them."""
     code: int = 999
+    supported: int = 0xFF9F
     starts: int = 0
     heard: list[int] = field(default_factory=list)
 
@@ -45,7 +51,7 @@ class FakeNvml:
     nvmlEventTypeDoubleBitEccError = 2
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("nvml"):
+        if not name.startswith("nvml") or name.startswith("nvmlEventType"):
             raise AttributeError(name)
 
         def call(*args: Any) -> Any:
@@ -70,8 +76,12 @@ class FakeNvml:
     def _nvmlEventSetCreate(self) -> str:
         return "events"
 
-    def _nvmlDeviceRegisterEvents(self, handle: int, *_: Any) -> None:
+    def _nvmlDeviceGetSupportedEventTypes(self, handle: int) -> int:
+        return self.supported
+
+    def _nvmlDeviceRegisterEvents(self, handle: int, kinds: int, _events: Any) -> None:
         self.heard.append(handle)
+        self.kinds.append(kinds)
 
     def _nvmlDeviceGetCount(self) -> int:
         return self.count
@@ -108,8 +118,10 @@ class FakeNvml:
     def _nvmlEventSetWait_v2(self, events: str, milliseconds: int) -> Any:
         if not self.events:
             raise NVMLError(self.NVML_ERROR_TIMEOUT)
-        device, xid = self.events.pop(0)
-        return SimpleNamespace(device=device, eventType=8, eventData=xid)
+        device, xid, *kind = self.events.pop(0)
+        return SimpleNamespace(
+            device=device, eventType=kind[0] if kind else 8, eventData=xid, gpuInstanceId=self.instance
+        )
 
     def _nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[Any]:
         return [SimpleNamespace(pid=100 + handle, usedGpuMemory=5 * MIB), SimpleNamespace(pid=9, usedGpuMemory=None)]
@@ -124,17 +136,34 @@ class FakeNvml:
 def a_probe(**changes: Any) -> tuple[NvmlProbe, FakeNvml]:
     fake = FakeNvml(**changes)
     clock = itertools.count(START, 5)  # a reading every five seconds
-    return NvmlProbe(VENDOR.faults.verdict, 4, fake, clock=lambda: next(clock)), fake  # type: ignore[arg-type]
+    return NvmlProbe(4, nvml=fake, clock=lambda: next(clock)), fake  # type: ignore[arg-type]
 
 
 def read(probe: NvmlProbe, times: int = CLEAN_READS) -> list[Health]:
-    """The cards' health after so many readings."""
-    return [[card.health for card in probe.cards()] for _ in range(times)][-1]
+    """The cards' health after so many readings, each followed by what the device plugin makes of reported faults."""
+    found: list[Health] = []
+    for _ in range(times):
+        probe.cards()
+        judge(probe)
+        found = [shown(card.health) for card in probe.known()]
+    return found
+
+
+def judge(probe: NvmlProbe) -> None:
+    """What the device plugin's intake does."""
+    for fault in probe.faults():
+        cause = VENDOR.faults.describe(fault) if fault.signal is not Signal.LOST else fault.text
+        probe.report(fault.card, Sign(VENDOR.faults.verdict(fault), cause, int(fault.at), fault.code))
+
+
+def shown(health: Health) -> Health:
+    """State, cause and since; a card that is well again remembers its falls."""
+    return HEALTHY if health.takes_slices else Health(health.state, health.cause, health.since)
 
 
 def an_h100(index: int, **changes: Any) -> Card:
     return Card(**{"id": f"GPU-{index}", "index": index, "vendor": "nvidia", "model": "NVIDIA H100 80GB HBM3",
-                   "memory_mib": 81_559, "slots": 4, **changes})  # fmt: skip
+                   "memory_mib": 81_559, "slots": 4, "bus": f"ffff:{index:02x}:00", **changes})  # fmt: skip
 
 
 def healthy(probe: NvmlProbe) -> list[bool]:
@@ -167,7 +196,7 @@ def test_a_card_that_cannot_be_read_is_suspect_with_what_was_known_of_it_and_rec
     probe.cards()
 
     fake.broken = {"nvmlDeviceGetMemoryInfo": 1}
-    lost = Health(State.SUSPECT, "cannot be read: NVML error 999", START + 5)
+    lost = Health(State.SUSPECT, "cannot be read: NVML error 999", START + 5, falls=1)
     assert probe.cards() == (an_h100(0), an_h100(1, health=lost))
     fake.broken = {}
     assert read(probe, 1) == [HEALTHY, Health(State.RECOVERING, lost.cause, START + 10)]
@@ -199,22 +228,35 @@ def test_a_lost_card_is_cordoned_and_its_neighbour_is_not():
     assert read(probe) == [HEALTHY, HEALTHY]
 
 
+def heard(probe: NvmlProbe, times: int = 1) -> list[bool]:
+    """Whether each wait brought something, with what the device plugin makes of it."""
+    found = []
+    for _ in range(times):
+        found.append(probe.wait_change(1.0))
+        judge(probe)
+    return found
+
+
+XID_79 = Health(State.CORDONED, "XID 79 (GPU has fallen off the bus)", START + 10)
+
+
 def test_a_critical_xid_breaks_its_card_and_a_programs_own_error_does_not():
     probe, fake = a_probe()
     probe.cards()
     fake.events = [(0, 31), (1, 79)]
 
-    assert [probe.wait_change(1.0) for _ in range(3)] == [False, True, False]
-    assert read(probe, 100) == [HEALTHY, Health(State.CORDONED, "XID 79", START + 10)]  # no sign of a reset
+    assert heard(probe, 3) == [True, True, False]
+    assert [health.moves for health in (card.health for card in probe.known())] == [False, True]
+    assert read(probe, 100) == [HEALTHY, XID_79]  # no sign of a reset
 
 
 def test_a_broken_card_recovers_without_a_restart_of_the_plugin_once_it_has_been_away():
     probe, fake = a_probe()
     probe.cards()
-    fake.events = [(1, 79)]
-    probe.wait_change(1.0)
+    fake.events = [(0, 31), (1, 79)]
+    heard(probe, 2)
     fake.broken = {"nvmlDeviceGetHandleByIndex": 1}
-    assert read(probe, 1) == [HEALTHY, Health(State.CORDONED, "XID 79", START + 5)]
+    assert read(probe, 1) == [HEALTHY, XID_79]
 
     fake.broken = {}
 
@@ -223,14 +265,66 @@ def test_a_broken_card_recovers_without_a_restart_of_the_plugin_once_it_has_been
 
 def test_a_broken_card_recovers_once_the_driver_no_longer_asks_for_a_reset():
     probe, fake = a_probe(actions={1: 4})
-    probe.cards()
     fake.events = [(1, 48)]
-    probe.wait_change(1.0)
-    assert read(probe, 100) == [HEALTHY, Health(State.CORDONED, "XID 48", START + 5)]
+    heard(probe)
+    assert read(probe, 100)[1].state is State.CORDONED
 
     fake.actions = {}
 
     assert read(probe) == [HEALTHY, HEALTHY]
+
+
+@pytest.mark.parametrize(("action", "moves"), [(1, True), (2, True), (3, False), (4, False), (6, True)])
+def test_a_recovery_action_cordons_its_card_without_any_event(action: int, moves: bool):
+    probe, fake = a_probe(actions={1: action})
+
+    assert [health.state for health in read(probe, 3)] == [State.HEALTHY, State.CORDONED]
+    assert [card.health.moves for card in probe.known()] == [False, moves]
+    fake.actions = {}
+    assert read(probe) == [HEALTHY, HEALTHY]
+
+
+def test_an_action_of_a_future_driver_is_reported_and_moves_nothing():
+    probe, _ = a_probe(actions={1: 99})
+
+    assert read(probe, 3) == [HEALTHY, HEALTHY]
+
+
+def test_a_card_that_the_driver_does_not_find_among_others_is_off_the_bus_after_a_minute():
+    probe, fake = a_probe()
+    probe.cards()
+    fake.count = 1
+
+    assert [read(probe, 1)[1].state for _ in range(14)] == [State.SUSPECT] * 12 + [State.CORDONED] * 2
+    assert [card.health.moves for card in probe.known()] == [False, True]
+
+
+def test_events_of_newer_drivers_are_the_xids_that_report_the_same_and_others_are_none():
+    probe, fake = a_probe()
+    probe.cards()
+    fake.nvmlEventTypeFatalPoisonError, fake.nvmlEventTypeGpuRecoveryAction = 0x2000, 0x8000
+    fake.events = [(1, 0, 0x2000), (1, 0, 0x8000)]
+
+    assert [probe.wait_change(1.0), probe.wait_change(1.0)] == [True, True]
+    assert [(fault.card, fault.code) for fault in probe.faults()] == [("GPU-1", 95)]
+
+
+def test_an_event_names_its_mig_instance():
+    probe, fake = a_probe(instance=3)
+    probe.cards()
+    fake.events = [(1, 48)]
+
+    probe.wait_change(1.0)
+
+    assert probe.faults() == (Fault(START + 5, "GPU-1", 48, Signal.EVENT, "XID 48", "3"),)
+
+
+def test_a_driver_that_does_not_say_what_it_supports_is_asked_for_what_all_have():
+    probe, fake = a_probe(broken={"nvmlDeviceGetSupportedEventTypes": None})
+
+    probe.cards()
+
+    assert fake.kinds == [10, 10]
 
 
 def test_an_event_that_names_no_card_breaks_all_of_them():
@@ -239,9 +333,17 @@ def test_an_event_that_names_no_card_breaks_all_of_them():
     fake.events = [(0, 48)]
     fake.broken = {"nvmlDeviceGetUUID": None}
 
-    assert probe.wait_change(1.0)
+    assert heard(probe) == [True]
     fake.broken = {}
     assert healthy(probe) == [False, False]
+
+
+def test_what_an_earlier_run_knew_of_a_card_goes_on():
+    probe, _ = a_probe()
+    fallen = Health(State.CORDONED, "XID 79", START - 60, 79, moves=True, needs_reset=True, falls=1)
+    probe.restore({"GPU-1": fallen})
+
+    assert read(probe, 50) == [HEALTHY, Health(State.CORDONED, "XID 79", START - 60)]
 
 
 def test_uses_join_memory_and_utilisation_by_process():

@@ -1,5 +1,6 @@
 """Fleet files: what they mean, and what is said about broken ones."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import pytest
 import yaml
 
 from kerf.probes.base import ProcessUse
-from kerf.probes.simulated import SimulatedProbe, parse_fleet, parse_uses
+from kerf.probes.recovery import Sign
+from kerf.probes.simulated import LOST, SimulatedProbe, parse_fleet, parse_uses
 from kerf.values.device import Card
+from kerf.values.fault import Fault, Signal, Verdict
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.values.units import MIB
 from kerf.wire.errors import WireError
@@ -25,9 +28,9 @@ def test_entries_become_cards_with_running_indices_and_ids_that_name_the_node():
     }
 
     assert parse_fleet(fleet, "n", slots=7) == (
-        Card("GPU-n-0", 0, "nvidia", "A", 1000, slots=7, links=("GPU-n-1",)),
-        Card("GPU-n-1", 1, "nvidia", "A", 1000, slots=7, numa=1, health=SUSPECT, links=("GPU-n-0",)),
-        Card("GPU-b", 2, "nvidia", "B", 2000, slots=3),
+        Card("GPU-n-0", 0, "nvidia", "A", 1000, slots=7, links=("GPU-n-1",), bus="0000:01:00"),
+        Card("GPU-n-1", 1, "nvidia", "A", 1000, slots=7, numa=1, health=SUSPECT, links=("GPU-n-0",), bus="0000:02:00"),
+        Card("GPU-b", 2, "nvidia", "B", 2000, slots=3, bus="0000:03:00"),
     )
 
 
@@ -118,3 +121,31 @@ def test_the_probe_reads_again_what_changed_and_survives_what_is_broken(tmp_path
 def test_a_missing_file_is_an_error_at_the_start(tmp_path: Path):
     with pytest.raises(WireError, match="name a readable fleet file"):
         SimulatedProbe(str(tmp_path / "none.yaml"), "n")
+
+
+def test_a_card_that_is_listed_as_lost_is_reported_once_it_is_read_and_recovers_when_it_is_back(tmp_path):
+    path = tmp_path / "fleet.yaml"
+    path.write_text("cards: [{model: A, memory_mib: 1000, count: 2, lost: [1]}]")
+    probe = SimulatedProbe(str(path), "n", clean_reads=lambda: 2, clock=lambda: 100.0)
+
+    probe.cards()
+    assert probe.faults() == (Fault(100, "GPU-n-1", 79, Signal.LOST, LOST),)
+    probe.report("GPU-n-1", Sign(Verdict.EVICT, LOST, 100, 79))
+    probe.cards()
+    assert probe.faults() == ()
+    assert [card.health.moves for card in probe.known()] == [False, True]
+
+    path.write_text("cards: [{model: A, memory_mib: 1000, count: 2}]")
+    assert [[card.health.state.value for card in probe.cards()][1] for _ in range(2)] == ["recovering", "healthy"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [({"buses": ["x"]}, "buses"), ({"buses": []}, "buses"), ({"lost": [1]}, "lost")],
+)
+def test_a_wrong_bus_or_lost_card_names_the_field(tmp_path, entry, field):
+    path = tmp_path / "fleet.yaml"
+    path.write_text(json.dumps({"cards": [{"model": "A", "memory_mib": 1000, **entry}]}))
+
+    with pytest.raises(WireError, match=rf"cards\[0\].{field}"):
+        SimulatedProbe(str(path), "n")

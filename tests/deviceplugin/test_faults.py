@@ -1,0 +1,110 @@
+"""Faults through the whole device plugin: a line in the kernel log, the card's state, and restarts."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deviceplugin.inventory.condition import TYPE
+from kerf.values.health import Health, State
+from kerf.wire.inventory import KEY, parse_inventory
+from tests.deviceplugin.plugin_world import NODE, World, a_world, card
+
+NODE_PATH = f"/api/v1/nodes/{NODE}"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "kmsg"
+    path.touch()
+    return path
+
+
+def health(world: World) -> dict[str, Health]:
+    """The published health of the cards that are not simply healthy."""
+    text = world.kube.get(NODE_PATH)["metadata"]["annotations"][KEY]
+    return {one.id: one.health for one in parse_inventory(text) if not one.healthy}
+
+
+def conditions(world: World) -> list[dict[str, Any]]:
+    found = world.kube.get(NODE_PATH)["status"].get("conditions") or []
+    return [condition for condition in found if condition["type"] == TYPE]
+
+
+def events(world: World) -> list[str]:
+    return [event["message"] for event in world.kube.objects("/api/v1/namespaces/default/events")]
+
+
+def until(condition: Callable[[], bool], what: Callable[[], object]) -> None:
+    end = time.monotonic() + 15.0
+    while not condition():
+        assert time.monotonic() < end, what()
+        time.sleep(0.05)
+
+
+def write(log: Path, *lines: str) -> None:
+    with log.open("a") as file:
+        file.writelines(f"3,1,{int(time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6)},-;{line}\n" for line in lines)
+
+
+def off(bus: str) -> str:
+    return f"NVRM: Xid (PCI:0000:{bus}:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus."
+
+
+def states(world: World) -> dict[str, tuple[State, bool]]:
+    return {one: (found.state, found.moves) for one, found in health(world).items()}
+
+
+def test_a_line_in_the_kernel_log_cordons_its_card_alone(tmp_path, log):
+    with a_world(tmp_path, kernel_log=str(log)) as world:
+        world.run()
+        until(lambda: KEY in world.kube.get(NODE_PATH)["metadata"]["annotations"], lambda: "no inventory")
+        write(log, off("02"), off("02"), "NVRM: Xid (PCI:0000:03:00): 31, pid=1, name=a, MMU Fault")
+
+        until(lambda: states(world) == {card(1): (State.CORDONED, True)}, lambda: health(world))
+        until(lambda: conditions(world) != [], lambda: "no condition")
+        (condition,) = conditions(world)
+        assert (condition["status"], condition["message"]) == (
+            "False",
+            f"card 1 ({card(1)}): XID 79 (GPU has fallen off the bus)",
+        )
+        until(lambda: len(events(world)) >= 2, lambda: events(world))
+        assert sorted(events(world)) == [
+            f"card {card(1)} is cordoned: XID 79 (GPU has fallen off the bus)",
+            f"card {card(2)} reported XID 31 (GPU memory page fault)",
+        ]
+
+
+@pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "killed before it published"])
+def test_a_restarted_plugin_knows_of_the_fault(tmp_path, log, stopped):
+    """A killed plugin has published nothing of a fault that it saw; the kernel log still has it."""
+    with a_world(tmp_path, kernel_log=str(log)) as world:
+        world.run()
+        until(lambda: KEY in world.kube.get(NODE_PATH)["metadata"]["annotations"], lambda: "no inventory")
+        if stopped:
+            write(log, off("02"))
+            until(lambda: states(world) == {card(1): (State.CORDONED, True)}, lambda: health(world))
+            before = health(world)
+            world.stop_plugin()
+            log.write_text("")  # the log is gone, the annotation is not
+            assert health(world)[card(1)] == before[card(1)]
+            assert {found.cause for one, found in health(world).items() if one != card(1)} == {
+                "the device plugin has stopped"
+            }
+        else:
+            world.stop_plugin()
+            write(log, off("02"))
+        world.start_plugin()
+
+        until(lambda: states(world) == {card(1): (State.CORDONED, True)}, lambda: health(world))
+
+
+def test_a_fault_of_a_card_that_is_not_served_here_changes_nothing(tmp_path, log):
+    with a_world(tmp_path, kernel_log=str(log)) as world:
+        world.run()
+        until(lambda: KEY in world.kube.get(NODE_PATH)["metadata"]["annotations"], lambda: "no inventory")
+        write(log, off("ff"), off("01"))
+
+        until(lambda: states(world) == {card(0): (State.CORDONED, True)}, lambda: health(world))
