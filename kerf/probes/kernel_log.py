@@ -28,7 +28,8 @@ class KernelLog:
         self._path = Path(path)
         self._now = now
         self._zero = zero
-        self._caught_up = False
+        self._old = 0
+        """Bytes that were there at the start and are not read yet, of a file."""
 
     def run(self, take: Callable[[Fault], None], stop: threading.Event) -> None:
         """Pass every fault on until `stop`. Its `at` is in seconds since 1970, its `card` an address on the bus."""
@@ -39,6 +40,7 @@ class KernelLog:
             _LOG.warning("faults in %s are not seen: %s", self._path, error.strerror or error)
             return
         try:
+            self._old = os.fstat(descriptor).st_size
             for _, fault in parse_log(self._lines(descriptor, stop)):
                 at = self._when(fault.at)
                 if at >= oldest:
@@ -52,7 +54,7 @@ class KernelLog:
         """Seconds since 1970. What was there at the start and has no time of this boot is too old to count."""
         if 0.0 < at < _LONGEST_UPTIME_S:
             return self._zero() + at
-        return self._now() if self._caught_up else 0.0
+        return self._now() if self._old <= 0 else 0.0
 
     def _lines(self, descriptor: int, stop: threading.Event) -> Iterator[str]:
         """Lines as they come. An overrun (EPIPE) lost records; what follows is read on."""
@@ -64,14 +66,14 @@ class KernelLog:
                 _LOG.warning("the kernel log was written faster than it was read: records are lost")
                 continue
             except BlockingIOError:
-                self._caught_up = True
                 poll = select.poll()
                 poll.register(descriptor, select.POLLIN)
                 poll.poll(_WAIT_MS)
                 continue
             if not chunk:  # the end of a file, which may grow
-                self._caught_up = True
                 stop.wait(_WAIT_MS / 1000)
                 continue
             *whole, rest = (rest + chunk).split(b"\n")
-            yield from (line.decode(errors="replace") for line in whole)
+            for line in whole:
+                yield line.decode(errors="replace")
+                self._old -= len(line) + 1
