@@ -7,18 +7,19 @@ from pathlib import Path
 
 import yaml
 
+from kerf.catalogue import shipped
 from kerf.sizing.estimate import estimate, read_model
 from kerf.sizing.modelhub import specs_of
 from kerf.sizing.request import Ask
 from kerf.sizing.verdicts import judge
-from kerfctl.model.sources import Finder, load_model
+from kerfctl.model.sources import load_model
 
 ROOT = Path(__file__).parents[1]
 ENTRIES = 1000
 
 
 def main() -> None:
-    config = json.loads((ROOT / "kerfctl/model/catalogue/qwen3-235b-a22b-fp8.json").read_text())["config"]
+    config = json.loads((ROOT / "kerf/catalogue/rows/qwen3-235b-a22b-fp8.json").read_text())["config"]
     ask = Ask(max_len=32_768, concurrency=8, card="H200")
     times = []
     for _ in range(50):
@@ -28,9 +29,8 @@ def main() -> None:
     load_model("qwen3-8b")
     documents = list(yaml.safe_load_all((ROOT / "examples/models/index.yaml").read_text()))
     entries = specs_of(documents * (ENTRIES // 3 + 1))[:ENTRIES]
-    finder = Finder()
     start = time.process_time()
-    found = [judge(entry, "entry", finder.find) for entry in entries]
+    found = [judge(entry, "entry", shipped().model) for entry in entries]
     seconds = time.process_time() - start
     answer = {
         "estimate_ms": round(1000 * statistics.median(times), 1),

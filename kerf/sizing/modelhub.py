@@ -138,19 +138,3 @@ def _args(value: object, where: str) -> tuple[str, ...]:
     if len(found) > MOST_ARGS or not all(isinstance(one, str | int | float) for one in found):
         raise WireError(where, value, f"write a list of at most {MOST_ARGS} texts")
     return tuple(str(one) for one in found)
-
-
-def options(args: Iterable[str]) -> dict[str, str]:
-    """Arguments as options: "--a=1", "--a 1" in one text or in two, underscores as hyphens. A lone one is "true"."""
-    words = [word for text in args for word in text.split()]
-    found: dict[str, str] = {}
-    last = ""
-    for word in words:
-        if word.startswith("-"):
-            name, _, value = word.lstrip("-").partition("=")
-            last = name.replace("_", "-")
-            found[last] = value or "true"
-        elif last:
-            found[last] = word
-            last = ""
-    return found

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from kerf.sizing.cards import card_named
 from kerf.sizing.estimate import MIB, Estimate, Model, estimate, longest_context
-from kerf.sizing.modelhub import Deployment, ModelSpec, options, parse_spec
+from kerf.sizing.modelhub import Deployment, ModelSpec, parse_spec
+from kerf.sizing.options import number, options
 from kerf.sizing.overheads import CONTEXT_MIB
 from kerf.sizing.request import SGLANG, VERSIONS, VLLM, Ask
 from kerf.sizing.semver import parse_version, satisfies
@@ -13,8 +14,6 @@ from kerf.wire.errors import WireError
 
 UTILIZATION = 0.92
 """vLLM 0.33.0's default share of the slice."""
-SUFFIXES = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
-"""vLLM's own reading: lower case counts in tens, upper case in twos."""
 Finder = Callable[[str], Model | None]
 """A model by its repository's name, None where its shape is not at hand."""
 
@@ -84,34 +83,22 @@ def _sized(one: Deployment, model: Model, version: str) -> str:
 
 
 def _ask(one: Deployment, given: dict[str, str], version: str) -> Ask:
-    tp = _number(given, ("tensor-parallel-size", "tp-size", "tp"))
-    pp = _number(given, ("pipeline-parallel-size", "pp-size", "pp")) or 1
+    tp = number(given, ("tensor-parallel-size", "tp-size", "tp"))
+    pp = number(given, ("pipeline-parallel-size", "pp-size", "pp")) or 1
     tp = tp or max(1, one.cards // pp)
     if tp * pp != one.cards:
         fix = f"tp {tp} x pp {pp} takes {tp * pp} cards; make them equal"
         raise WireError("gpuCount", one.cards, fix)
-    experts = "enable-expert-parallel" in given or (_number(given, ("ep-size",)) or 1) > 1
+    experts = "enable-expert-parallel" in given or (number(given, ("ep-size",)) or 1) > 1
     return Ask(
         runtime=one.runtime,
         version=version,
-        max_len=_number(given, ("max-model-len", "context-length")),
+        max_len=number(given, ("max-model-len", "context-length")),
         tp=tp,
         pp=pp,
         ep=tp if experts else 1,
         kv_dtype=given.get("kv-cache-dtype", "auto"),
     )
-
-
-def _number(given: dict[str, str], keys: tuple[str, ...]) -> int | None:
-    key = next((one for one in keys if one in given), None)
-    if key is None:
-        return None
-    text = given[key]
-    scale = SUFFIXES.get(text[-1:], 1)
-    digits = text[:-1] if scale > 1 else text
-    if not digits.isascii() or not digits.isdigit() or len(digits) > 12 or not 1 <= int(digits) * scale < 2**31:
-        raise WireError(f"--{key}", text, "write a plain whole number")
-    return int(digits) * scale
 
 
 def _share(given: dict[str, str], runtime: str) -> float:

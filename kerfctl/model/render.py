@@ -33,11 +33,11 @@ def run(args: argparse.Namespace) -> int:
     from kerf.sizing.estimate import estimate
     from kerf.sizing.manifest import Wanted, workload
     from kerf.wire.errors import WireError
-    from kerfctl.model.sources import load_model, repository_of
+    from kerfctl.model.sources import load_model, plain_name, repository_of
     from kerfctl.report import say
 
     found = estimate(load_model(args.model), ask_of(args))
-    name = args.name or _name(args.model)
+    name = args.name or plain_name(args.model)
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?", name):
         raise WireError("name", name, "use at most 53 lower-case letters, digits and hyphens (--name)")
     if not 0 <= args.replicas <= 1000:
@@ -46,8 +46,3 @@ def run(args: argparse.Namespace) -> int:
     wanted = Wanted(name, weights, args.namespace, args.image, args.replicas, args.claim)
     say(yaml.safe_dump(workload(found, wanted), sort_keys=False, width=120).rstrip())
     return 0
-
-
-def _name(source: str) -> str:
-    last = source.rstrip("/").removesuffix("/config.json").removesuffix(".json").rsplit("/", 1)[-1]
-    return re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:53].strip("-") or "model"

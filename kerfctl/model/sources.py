@@ -1,24 +1,32 @@
 """Models from files: a folder as Hugging Face lays it out, a config.json, or a row of the catalogue."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from kerf.catalogue import shipped
+from kerf.sizing.catalogue import Row, parse_row
 from kerf.sizing.estimate import Model, read_model
 from kerf.sizing.headers import Stored, header_length, parse_header, parse_index, total
 from kerf.sizing.modelhub import parse_spec, specs_of
 from kerfctl.errors import CliError
 
-CATALOGUE = Path(__file__).parent / "catalogue"
 LARGEST_JSON = 64 * 2**20
 Json = dict[str, Any]
 
 
 def load_model(source: str) -> Model:
     """A model from a folder, a config.json, a ModelSpec file or a name. Raises CliError or WireError."""
+    row = load_row(source)
+    return read_model(row.config, row.stored)
+
+
+def load_row(source: str) -> Row:
+    """The same as a row of a catalogue. A folder's has no name. Raises CliError or WireError."""
     path = Path(source)
     if path.is_dir():
         return _from_folder(path)
@@ -26,19 +34,24 @@ def load_model(source: str) -> Model:
         return _from_spec(path)
     if path.is_file():
         document = _json(path)
-        return read_model(document.get("config") if _is_row(document) else document)
-    row = CATALOGUE / f"{source}.json"
-    if "/" not in source and row.is_file():
-        return read_model(_json(row)["config"])
+        return parse_row(document, source) if _is_row(document) else Row("", "", document, source=path.name)
+    if (found := shipped().find(source)) is not None:
+        return found
     raise CliError(f"{source}: no such folder, file or name of the catalogue, which docs/models.md lists")
 
 
-def _from_spec(path: Path) -> Model:
+def plain_name(source: str) -> str:
+    """A name for what came from a file, in Kubernetes' letters."""
+    last = source.rstrip("/").removesuffix("/config.json").removesuffix(".json").rsplit("/", 1)[-1]
+    return re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:53].strip("-") or "model"
+
+
+def _from_spec(path: Path) -> Row:
     specs = specs_of(_yaml(path))
     if len(specs) != 1:
         raise CliError(f"{path}: holds {len(specs)} entries; give a file with one")
     repository = parse_spec(specs[0]).repository
-    found = Finder().find(repository)
+    found = shipped().find(repository)
     if found is None:
         raise CliError(f"{path}: the shape of {repository} is not in the catalogue; give the model's folder")
     return found
@@ -48,7 +61,7 @@ def _is_row(document: Json) -> bool:
     return isinstance(document.get("config"), dict) and "source" in document
 
 
-def _from_folder(folder: Path) -> Model:
+def _from_folder(folder: Path) -> Row:
     config = folder / "config.json"
     if not config.is_file():
         raise CliError(f"{folder}: has no config.json; name the folder of a model as Hugging Face lays it out")
@@ -57,7 +70,7 @@ def _from_folder(folder: Path) -> Model:
     if beside.is_file() and not document.get("quantization_config"):
         document = {**document, "quantization_config": {"quant_method": "modelopt", **_json(beside)}}
     stored = _stored(folder)
-    return read_model(document, stored.size if stored is not None else None)
+    return Row("", "", document, stored=stored.size if stored is not None else None, source=folder.name)
 
 
 def _stored(folder: Path) -> Stored | None:
@@ -106,31 +119,8 @@ def _json(path: Path) -> Json:
 
 def repository_of(source: str) -> str:
     """The repository of a catalogue row, empty for anything else."""
-    row = CATALOGUE / f"{source}.json"
-    return str(_json(row).get("repository", "")) if "/" not in source and row.is_file() else ""
-
-
-class Finder:
-    """The catalogue's models by repository, each read once."""
-
-    def __init__(self) -> None:
-        self._paths: dict[str, Path] | None = None
-        self._models: dict[str, Model | None] = {}
-
-    def find(self, repository: str) -> Model | None:
-        """The model of a repository, None where the catalogue has no row for it."""
-        key = repository.lower()
-        if key not in self._models:
-            if self._paths is None:
-                rows = {path: _json(path) for path in CATALOGUE.glob("*.json")}
-                self._paths = {str(name).lower(): path for path, row in rows.items() for name in _names(row)}
-            path = self._paths.get(key)
-            self._models[key] = read_model(_json(path)["config"]) if path is not None else None
-        return self._models[key]
-
-
-def _names(row: Json) -> list[str]:
-    return [row["repository"], *row.get("also", [])]
+    row = shipped().find(source)
+    return row.repository if row is not None and not Path(source).exists() else ""
 
 
 def spec_documents(paths: list[str]) -> list[Mapping[str, Any]]:

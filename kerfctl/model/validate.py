@@ -22,17 +22,17 @@ def add_parser(verbs: "Verbs") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Judge every entry. Exits 1 where one cannot run."""
+    from kerf.catalogue import shipped
     from kerf.sizing.cards import card_named
     from kerf.sizing.modelhub import name_of
     from kerf.sizing.verdicts import judge
-    from kerfctl.model.sources import Finder, spec_documents
+    from kerfctl.model.sources import spec_documents
     from kerfctl.report import say
 
     if args.card:
         card_named(args.card)
-    finder = Finder()
     found = [
-        judge(item, name_of(item, i), finder.find, args.card, args.runtime_version)
+        judge(item, name_of(item, i), shipped().model, args.card, args.runtime_version)
         for i, item in enumerate(spec_documents(args.files))
     ]
     if args.json:

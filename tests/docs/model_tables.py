@@ -13,7 +13,7 @@ from kerf.sizing.towers import TOWERS
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "models.md"
-ROWS = ROOT / "kerfctl" / "model" / "catalogue"
+ROWS = ROOT / "kerf" / "catalogue" / "rows"
 LENGTH, AT_ONCE = 8192, 4
 
 

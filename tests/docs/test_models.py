@@ -26,7 +26,7 @@ def test_the_page_shows_every_verb() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_page_runs(command: str, tmp_path, monkeypatch, capsys) -> None:
-    row = json.loads((ROOT / "kerfctl/model/catalogue/qwen3-1.7b.json").read_text())
+    row = json.loads((ROOT / "kerf/catalogue/rows/qwen3-1.7b.json").read_text())
     (tmp_path / "my-model").mkdir()
     (tmp_path / "my-model" / "config.json").write_text(json.dumps(row["config"]))
     (tmp_path / "examples").symlink_to(ROOT / "examples")

@@ -11,9 +11,11 @@ from kerf.faults.replay import replay
 from kerf.faults.xid import XIDS
 from kerf.kube.answer import AnswerReader
 from kerf.pricing.document import parse_prices
+from kerf.sizing.catalogue import parse_row, render_row
 from kerf.sizing.estimate import estimate, read_model
 from kerf.sizing.headers import parse_header, parse_index
 from kerf.sizing.modelhub import name_of, specs_of
+from kerf.sizing.named import parse_named
 from kerf.sizing.request import VERSIONS, Ask
 from kerf.sizing.verdicts import judge
 from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod
@@ -240,6 +242,11 @@ def _model(config: dict[str, object]) -> object:
     return [estimate(model, Ask(runtime=runtime, concurrency=2, card_mib=2**24)) for runtime in VERSIONS]
 
 
+def _row(document: dict[str, object]) -> object:
+    """A row is read and rendered; its config is read where it is used."""
+    return parse_row(render_row(parse_row(document, "row")), "row")
+
+
 def _entries(document: object) -> object:
     """Entries of a catalogue are judged one by one, and a wrong one is no error."""
     model = read_model(MODELS[0])
@@ -296,6 +303,10 @@ DECODERS: dict[str, Decoder] = {
     "holding": Decoder(_object(lambda pod: parse_holding(pod, VENDORS)), _json(POD), deep=True),
     "node": Decoder(_object(_node), _json(NODE), deep=True),
     "policy": Decoder(_yaml(parse_policy), _json(POLICY)),
+    "model-row": Decoder(_object(_row), _json({"name": "a", "repository": "o/a", "config": MODELS[0]}), deep=True),
+    "model-annotation": Decoder(
+        _text(parse_named), (b"qwen3-8b;max-len=8192;concurrency=4", b"o/a;container=x"), binary=True
+    ),
     "prices": Decoder(_yaml(parse_prices), _json(PRICES)),
     "tenant": Decoder(_yaml(parse_tenant), _json(TENANT)),
     "model": Decoder(_object(_model), _json(*MODELS)),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kerf.sizing.catalogue import Row, parse_row
 from kerfctl.main import main
 from tests.kerf.sizing.models import a_config, row
 from tests.kerf.sizing.test_modelhub import an_entry
@@ -227,3 +228,21 @@ def _names():
     from tests.kerf.sizing.models import NAMES
 
     return NAMES
+
+
+def test_publish_prints_the_row_that_the_webhook_reads(folder, capsys):
+    assert main(["model", "publish", str(folder), "--name", "ours", "--repository", "o/ours", "--dry-run"]) == 0
+
+    item = yaml.safe_load(capsys.readouterr().out)
+    row = parse_row(json.loads(item["data"]["ours.json"]), "ours.json")
+    assert (item["metadata"]["name"], item["metadata"]["labels"]["kerf.dev/catalogue"]) == ("kerf-model-ours", "true")
+    assert row == Row("ours", "o/ours", a_config(), source=folder.name)
+
+
+def test_publish_refuses_a_name_that_no_object_can_have_and_a_model_that_no_one_can_size(folder, capsys):
+    assert main(["model", "publish", str(folder), "--name", "Our Model", "--dry-run"]) == 1
+    assert "--name Our Model: use at most 53 lower-case letters" in capsys.readouterr().err
+
+    (folder / "config.json").write_text(json.dumps(a_config(model_type="unheard-of")))
+    assert main(["model", "publish", str(folder), "--name", "ours", "--dry-run"]) == 1
+    assert "unheard-of" in capsys.readouterr().err

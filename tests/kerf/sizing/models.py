@@ -7,7 +7,7 @@ from typing import Any
 from kerf.sizing.estimate import Model, read_model
 
 HERE = Path(__file__).parent
-ROWS = Path(__file__).parents[3] / "kerfctl" / "model" / "catalogue"
+ROWS = Path(__file__).parents[3] / "kerf" / "catalogue" / "rows"
 NAMES = sorted(path.stem for path in ROWS.glob("*.json"))
 Json = dict[str, Any]
 

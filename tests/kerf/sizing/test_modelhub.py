@@ -5,7 +5,8 @@ import copy
 import pytest
 import yaml
 
-from kerf.sizing.modelhub import options, parse_spec, specs_of
+from kerf.sizing.modelhub import parse_spec, specs_of
+from kerf.sizing.options import options
 from kerf.sizing.semver import parse_version, satisfies
 from kerf.sizing.verdicts import Verdict, judge
 from kerf.wire.errors import WireError

@@ -1,0 +1,172 @@
+"""How a container starts vLLM or SGLang: what its arguments say already, and which of ours are missing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kerf.sizing.named import MODEL, Named
+from kerf.sizing.options import number, options_of
+from kerf.sizing.quant import AT_LOAD
+from kerf.sizing.request import SGLANG, VLLM, Ask
+from kerf.wire.errors import WireError
+
+SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh"})
+MODULES = {"vllm.entrypoints.openai.api_server": VLLM, "sglang.launch_server": SGLANG}
+IMAGES = {"vllm-openai": VLLM}
+"""Images whose entry point is the engine itself, by the last part of the repository's name."""
+ALIASES: dict[str, dict[str, tuple[str, ...]]] = {
+    VLLM: {
+        "max-model-len": (),
+        "max-num-seqs": (),
+        "max-num-batched-tokens": (),
+        "tensor-parallel-size": ("tp",),
+        "pipeline-parallel-size": ("pp",),
+        "gpu-memory-utilization": ("device-memory-utilization",),
+        "quantization": ("q",),
+    },
+    SGLANG: {
+        "tp-size": ("tensor-parallel-size", "tp"),
+        "pp-size": ("pipeline-parallel-size", "pp"),
+        "ep-size": ("expert-parallel-size", "ep"),
+    },
+}
+"""Further spellings of an option, from the parsers of vLLM 0.33.0 and SGLang 0.5.23."""
+ASKED: dict[str, dict[str, str]] = {
+    VLLM: {
+        "max_len": "max-model-len",
+        "concurrency": "max-num-seqs",
+        "batched_tokens": "max-num-batched-tokens",
+        "tp": "tensor-parallel-size",
+        "pp": "pipeline-parallel-size",
+    },
+    SGLANG: {
+        "max_len": "context-length",
+        "concurrency": "max-running-requests",
+        "batched_tokens": "chunked-prefill-size",
+        "tp": "tp-size",
+        "pp": "pp-size",
+        "ep": "ep-size",
+    },
+}
+"""Field of the ask to the option that says the same."""
+KEY_OF = {"max_len": "max-len", "batched_tokens": "batched-tokens", "kv_dtype": "kv-dtype"}
+AT_MOST = frozenset({
+    "gpu-memory-utilization", "kv-cache-memory-bytes", "mem-fraction-static", "max-total-tokens",
+    "cuda-graph-max-bs-decode",
+})  # fmt: skip
+"""Options that may be smaller than ours. A larger one does not fit the slice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A container that starts an engine. `words` are the arguments behind the engine's own name."""
+
+    runtime: str
+    words: tuple[str, ...]
+    positional: bool
+    """Whether the model is the first argument, as for `vllm serve`."""
+    open_start: bool
+    """Whether a first argument can be written: the command ends with the engine's name."""
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What the arguments say."""
+        return options_of(self.words)
+
+    @property
+    def model(self) -> str:
+        """The model that the arguments name, empty where they name none."""
+        if self.positional and self.words and not self.words[0].startswith("-"):
+            return self.words[0]
+        given = self.options
+        return given.get("model-path") or given.get("model") or ""
+
+
+def launch_of(command: Sequence[Any], args: Sequence[Any], image: str) -> Launch | None:
+    """The engine that a container starts, None where it is no engine that we know, or a shell's script."""
+    words = tuple(str(word) for word in (*command, *args))
+    if not command:
+        runtime = IMAGES.get(image.partition("@")[0].rpartition("/")[2].partition(":")[0])
+        return Launch(runtime, words, positional=True, open_start=True) if runtime else None
+    first = words[0].rpartition("/")[2]
+    if first in SHELLS:
+        return None
+    if words[1:2] == ("serve",) and first in {VLLM, SGLANG}:
+        return Launch(first, words[2:], positional=first == VLLM, open_start=len(command) == 2)
+    for i, word in enumerate(words[:-1]):
+        if word == "-m" and (runtime := MODULES.get(words[i + 1])):
+            return Launch(runtime, words[i + 2 :], positional=False, open_start=len(command) <= i + 2)
+    return None
+
+
+def asked_by(launch: Launch, named: Named, *, plain: bool) -> Ask:
+    """What the annotation and the arguments ask together. Raises WireError where they say two things.
+
+    `plain`: the weights are stored with 16 bits, so `--quantization` changes what they take.
+    """
+    ask, given = named.ask, launch.options
+    if "runtime" in named.given and ask.runtime != launch.runtime:
+        raise _conflict("runtime", ask.runtime, launch.runtime)
+    ask = replace(ask, runtime=launch.runtime)
+    for to, option in ASKED[launch.runtime].items():
+        value = number(given, (option, *ALIASES[launch.runtime].get(option, ())))
+        key = KEY_OF.get(to, to)
+        if value is None:
+            continue
+        if key in named.given and getattr(ask, to) != value:
+            raise _conflict(key, getattr(ask, to), f"--{option} {value}")
+        ask = replace(ask, **{to: value})  # type: ignore[arg-type] # every field of ASKED is a number
+    if "enable-expert-parallel" in given and ask.ep == 1:
+        ask = replace(ask, ep=ask.tp or 1)
+    return _with_dtypes(ask, named, given, plain=plain)
+
+
+def _with_dtypes(ask: Ask, named: Named, given: dict[str, str], *, plain: bool) -> Ask:
+    kv_dtype = given.get("kv-cache-dtype", "auto")
+    if kv_dtype != "auto":
+        if "kv-dtype" in named.given and ask.kv_dtype != kv_dtype:
+            raise _conflict("kv-dtype", ask.kv_dtype, f"--kv-cache-dtype {kv_dtype}")
+        ask = replace(ask, kv_dtype=kv_dtype)
+    quantization = given.get("quantization") or given.get("q") or ""
+    if plain and quantization in AT_LOAD and not ask.quantization:
+        ask = replace(ask, quantization=quantization)
+    return ask
+
+
+def _conflict(key: str, asked: object, written: str) -> WireError:
+    fix = f"the container says {written}; write the same in both, or drop one"
+    return WireError(f"metadata.annotations[{MODEL}].{key}", str(asked), fix)
+
+
+def missing(launch: Launch, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Those of our arguments that the container does not give. Raises WireError where it gives one that cannot fit."""
+    given = launch.options
+    out: list[str] = []
+    for option, value in pairs(wanted):
+        names = (option, *ALIASES[launch.runtime].get(option, ()))
+        written = next((given[name] for name in names if name in given), None)
+        if written is None:
+            out += [f"--{option}", value] if value else [f"--{option}"]
+        elif option in AT_MOST:
+            _refuse_more(option, written, value)
+    return tuple(out)
+
+
+def pairs(args: Sequence[str]) -> list[tuple[str, str]]:
+    """Our own arguments as options with their values; "" for an option without one."""
+    found: list[tuple[str, str]] = []
+    for word in args:
+        if word.startswith("--"):
+            found.append((word[2:], ""))
+        else:
+            found[-1] = (found[-1][0], word)
+    return found
+
+
+def _refuse_more(option: str, written: str, fits: str) -> None:
+    try:
+        more = float(written) > float(fits)
+    except ValueError as error:
+        raise WireError(f"--{option}", written, f"write a plain number, at most {fits}, or drop it") from error
+    if more:
+        raise WireError(f"--{option}", written, f"the slice holds at most {fits}: drop it, or ask for more")
