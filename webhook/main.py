@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import uvloop
 from aiohttp import web
 
+from kerf.catalogue import shipped
 from kerf.config.load import PolicyFile, load_settings, required_setting, setting
 from kerf.http.listener import parse_bind
 from kerf.http.tls import server_context
@@ -19,6 +20,7 @@ from kerf.kube.client import connect
 from kerf.kube.errors import KubeError
 from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
+from kerf.sizing.cards import card_named
 from kerf.values.policy import QuotaEngine, SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
@@ -26,6 +28,7 @@ from webhook.core.certificates import Lifetimes
 from webhook.core.settings import Settings
 from webhook.server.app import Limits, Service
 from webhook.server.keeper import CertificateTargets, Keeper
+from webhook.server.models import ModelFollower
 from webhook.server.rules import Rules
 from webhook.server.tenants import TenantFollower
 
@@ -53,6 +56,8 @@ class Flags:
     trusted_user: tuple[str, ...] = setting((), "user who may change what only Kerf or HAMi write on pods; repeatable")
     allowed_scheduler: tuple[str, ...] = setting((), "further scheduler that pods with cards may name; repeatable")
     opted_out_cards: bool = setting(False, "let pods with the label kerf.dev/webhook=ignore ask for cards")
+    models: str = setting("", "namespace of the ConfigMaps with the cluster's own models; empty follows none")
+    model_card: str = setting("", "card for which pods that name a model and select no card are sized")
     manage_certs: bool = setting(False, "make, share, renew and inject the webhook's certificates itself")
     namespace: str = setting("", "namespace of the Service and of the Secret with the certificates")
     service_name: str = setting("kerf-webhook", "Service by which API servers call the webhook")
@@ -111,11 +116,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         rules = Rules(_settings(flags))
         tenants = Tenants(flags.kubeconfig, rules)
         tenants.adopt(policy.policy)
+        models = models_of(flags, rules)
     except (WireError, KubeError) as error:
         sys.stderr.write(f"webhook: {error}\n")
         return 1
     policy.start(tenants.adopt_new, lambda problem: log.warning("policy not reloaded: %s", problem))
-    service = Service(rules.decide, Metrics(), Limits(), ready=tenants.synced)
+    service = Service(
+        rules.decide, Metrics(), Limits(), ready=lambda: tenants.synced() and (models is None or models.synced)
+    )
+    if models:
+        models.start()
     if keeper:
         service.watch_certificates(keeper.obstacle, lambda: keeper.expiry)
         keeper.start()
@@ -125,13 +135,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         policy.stop()
         tenants.stop()
+        if models:
+            models.stop()
         if keeper:
             keeper.stop()
 
 
+def models_of(flags: Flags, rules: Rules) -> ModelFollower | None:
+    """What follows the cluster's models, None where no namespace has any. Raises KubeError."""
+    return ModelFollower(connect(flags.kubeconfig, connections=2), flags.models, rules.offer) if flags.models else None
+
+
 def _settings(flags: Flags) -> Settings:
+    if flags.model_card:
+        card_named(flags.model_card)
     return Settings(
         VENDORS,
+        catalogue=shipped(),
+        model_card=flags.model_card,
         scheduler_name=flags.scheduler_name,
         runtime_class=flags.runtime_class,
         allowed_schedulers=frozenset(flags.allowed_scheduler),

@@ -117,6 +117,18 @@ def test_what_is_stored_says_what_will_be_charged(api: Api) -> None:
     assert spec["schedulerName"] == "kerf-scheduler"
 
 
+def test_a_pod_that_names_a_model_is_stored_with_its_slice_and_arguments(api: Api) -> None:
+    server = {"name": "server", "image": "vllm/vllm-openai:v0.33.0", "command": ["vllm", "serve"]}
+    asked = {"kerf.dev/model": "qwen3-0.6b;max-len=8192;concurrency=4"}
+
+    stored = api.post(PODS, a_sliced_pod("model", annotations=asked, containers=[server]))
+
+    (container,) = stored["spec"]["containers"]
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": "1", "nvidia.com/gpumem": "6208"}
+    assert container["args"][:3] == ["Qwen/Qwen3-0.6B", "--max-model-len", "8192"]
+    assert stored["spec"]["schedulerName"] == "kerf-scheduler"
+
+
 def test_a_pod_without_cards_is_stored_as_it_was_sent(api: Api) -> None:
     spec = api.post(PODS, a_cpu_pod("plain"))["spec"]
 

@@ -56,17 +56,18 @@ class Cards:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container of a draft. `limits`, `requests` and `env` are what Kerf would store."""
+    """One container of a draft. `limits`, `requests`, `env` and `args` are what Kerf would store."""
 
     sent: Json
     part: str
     """`containers` or `initContainers`."""
     stage: Stage
     amounts: Json
-    """Limits and requests as they were sent; where both name a resource, the limit."""
+    """Limits and requests as they were sent, or as a model needs them; where both name a resource, the limit."""
     limits: Json
     requests: Json
     env: tuple[Any, ...]
+    args: tuple[Any, ...] = ()
     asks: tuple[ContainerAsk, ...] = ()
     """What the container asks, at most one ask for each vendor."""
     changed: bool = False
@@ -76,6 +77,21 @@ class Container:
     def name(self) -> str:
         """The container's name."""
         return str(self.sent.get("name", ""))
+
+    @property
+    def where(self) -> str:
+        """The path of the container as people write it, from the pod on."""
+        return f"spec.{self.part}[{self.name}]"
+
+    @property
+    def image(self) -> str:
+        """The image that it runs."""
+        return str(self.sent.get("image", ""))
+
+    @property
+    def command(self) -> tuple[Any, ...]:
+        """What it runs in place of the image's entry point; empty for the entry point."""
+        return _items(self.sent.get("command"))
 
     @property
     def limits_field(self) -> str:
@@ -95,11 +111,20 @@ class Container:
         )
         return self.with_parts(limits, requests)
 
+    def asking(self, wanted: Json) -> "Container":
+        """The container as if the user had sent these amounts too; None removes a resource."""
+        found = self.with_amounts(wanted)
+        return self if found is self else replace(found, amounts=changed(self.amounts, wanted))
+
     def with_parts(self, limits: Json, requests: Json) -> "Container":
         """The container with these maps as limits and requests."""
         if limits is self.limits and requests is self.requests:
             return self
         return replace(self, limits=limits, requests=requests, changed=True)
+
+    def with_args(self, args: tuple[Any, ...]) -> "Container":
+        """The container with these arguments."""
+        return self if args == self.args else replace(self, args=args, changed=True)
 
     def env_value(self, name: str) -> str | None:
         """The value of an environment variable; None where there is no such variable."""
@@ -117,7 +142,8 @@ class Container:
         if not self.changed:
             return self.sent
         stored = _with_parts(self.sent, "resources", limits=self.limits, requests=self.requests)
-        return {**stored, "env": list(self.env)} if self.env != _items(self.sent.get("env")) else stored
+        lists = {"env": self.env, "args": self.args}
+        return {**stored, **{key: list(now) for key, now in lists.items() if now != _items(self.sent.get(key))}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +229,9 @@ def _container(sent: Json, stage: Stage) -> Container:
     resources = at(sent, "resources")
     limits, requests = at(resources, "limits"), at(resources, "requests")
     part = "containers" if stage is Stage.APP else "initContainers"
-    return Container(sent, part, stage, {**requests, **limits}, limits, requests, _items(sent.get("env")))
+    return Container(
+        sent, part, stage, {**requests, **limits}, limits, requests, _items(sent.get("env")), _items(sent.get("args"))
+    )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from kerf.wire.resources import parse_pod
 from webhook.core.defaults import fill, refuse_foreign_scheduler, set_runtime_class, set_scheduler
 from webhook.core.draft import Draft, draft_of, patch, read_containers, within
 from webhook.core.forgeries import revert, strip
+from webhook.core.models import same_model, size_model
 from webhook.core.pod_owners import IMMUTABLE, KINDS, owned_by_template, restore_amounts, same_words, templates_of
 from webhook.core.queue import enqueue, keep_queue
 from webhook.core.quota import OverQuota, never_fits, room_for
@@ -104,9 +105,10 @@ def _update_template(draft: Draft, old: Draft | None, settings: Settings, tenant
         return draft
     with within(draft):
         read_draft, before = read_containers(draft), _readable(old)
-        if before and same_words(read_draft, before, settings):
+        same = before is not None and same_model(read_draft, before)
+        if before and same and same_words(read_draft, before, settings):
             return draft
-        if before and _same_ask(draft.sent, old.sent, settings):
+        if before and same and _same_ask(draft.sent, old.sent, settings):
             return _keep_template(read_draft, before, settings)
     return _complete_template(draft, settings, tenant)
 
@@ -155,8 +157,9 @@ def _complete(draft: Draft, settings: Settings, tenant: TenantAccount | None) ->
     draft = read_containers(draft)
     if opted_out(draft, settings, tenant):
         refuse_opted_out_cards(draft, settings)
-    elif draft.mentioned(settings.resources):
-        draft = read(draft, settings)
+    else:
+        draft = size_model(draft, settings)
+        draft = read(draft, settings) if draft.mentioned(settings.resources) else draft
     if draft.ask.containers:
         draft = select_cards(draft, settings, tenant)
         draft = set_runtime_class(set_scheduler(draft, settings), settings)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from kerf.sizing.catalogue import Catalogue
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.device import Card, Mode
 from kerf.values.policy import Defaults, QuotaEngine, QuotaSettings
@@ -26,6 +27,10 @@ class Settings:
     trusted: frozenset[str] = frozenset()
     """Users who may change on a live pod what only Kerf or HAMi's components write."""
     quota: QuotaSettings = field(default_factory=QuotaSettings)
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    """Models that pods may name."""
+    model_card: str = ""
+    """The card for which such pods are sized where they select none; empty for one card of any size."""
     tenants: Mapping[str, TenantAccount] = field(default_factory=dict)
     """The tenants' accounts by namespace."""
     words: tuple[ResourceNames, ...] = field(init=False)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from kerf.sizing.catalogue import Row
 from kerf.values.accounts import TenantAccount
 from kerf.values.policy import SchedulingPolicy
 from kerf.wire.admission import Answer, Review
@@ -18,6 +19,7 @@ class Rules:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
+        self._shipped = settings.catalogue
         self._clock = clock
         self._recent = NOTHING_RECENT
         self._lock = threading.Lock()
@@ -31,6 +33,12 @@ class Rules:
         """Use other books from the next review on."""
         with self._lock:
             self._settings = replace(self._settings, tenants=by_namespace(books))
+
+    def offer(self, rows: tuple[Row, ...]) -> None:
+        """Know these models beside the shipped ones from the next review on."""
+        catalogue = self._shipped.beside(rows) if rows else self._shipped
+        with self._lock:
+            self._settings = replace(self._settings, catalogue=catalogue)
 
     def decide(self, review: Review) -> Answer:
         """Answer one review."""

@@ -19,6 +19,17 @@ has({{ .of }}.resources) && {{ include "kerf.cel.resources" .root }}.exists(r,
 (has({{ .spec }}.initContainers) && {{ .spec }}.initContainers.exists(c, {{ include "kerf.cel.asks" (dict "root" .root "of" "c") }}))
 {{- end }}
 
+{{/* Whether a pod or a template names a model, which says what it needs; give a CEL term. */}}
+{{- define "kerf.cel.namesModel" -}}
+(has({{ . }}.metadata) && has({{ . }}.metadata.annotations) && 'kerf.dev/model' in {{ . }}.metadata.annotations)
+{{- end }}
+
+{{/* Whether a pod or a template names a card's resource or a model; give root, of (a CEL term). */}}
+{{- define "kerf.cel.concerns" -}}
+{{ include "kerf.cel.namesModel" .of }} ||
+{{ include "kerf.cel.mentions" (dict "root" .root "spec" (printf "%s.spec" .of)) }}
+{{- end }}
+
 {{/* Whether a key is one that only Kerf or HAMi's components write on a pod: kerf.wire.annotations says the same. */}}
 {{- define "kerf.cel.owned" -}}
 ({{ . }}.startsWith('kerf.dev/grant') || {{ . }}.startsWith('kerf.dev/inventory') || {{ . }}.startsWith('kerf.dev/plan') || {{ . }}.startsWith('kerf.dev/reservation') ||
