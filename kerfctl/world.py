@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 
+from kerf.catalogue import shipped
 from kerf.config.load import read_policy
 from kerf.kube import paths
 from kerf.kube.client import Kube
@@ -191,6 +192,7 @@ def _with_new_pods(world: World, pods: Sequence[Json]) -> World:
         defaults=policy.defaults,
         scheduler_name=world.scheduler,
         quota=policy.quota,
+        catalogue=shipped(),
         tenants=by_namespace(accounts),
     )
     found = admit(pods, settings)

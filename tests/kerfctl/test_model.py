@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from kerf.sizing.catalogue import Row, parse_row
+from kerf.testing.builders import a_card, a_node
 from kerfctl.main import main
 from tests.kerf.sizing.models import a_config, row
 from tests.kerf.sizing.test_modelhub import an_entry
@@ -246,3 +247,16 @@ def test_publish_refuses_a_name_that_no_object_can_have_and_a_model_that_no_one_
     (folder / "config.json").write_text(json.dumps(a_config(model_type="unheard-of")))
     assert main(["model", "publish", str(folder), "--name", "ours", "--dry-run"]) == 1
     assert "unheard-of" in capsys.readouterr().err
+
+
+def test_simulate_sizes_a_pod_that_names_a_model_as_the_webhook_does(tmp_path, capsys):
+    server = {"name": "server", "image": "vllm/vllm-openai:v0.33.0", "command": ["vllm", "serve"]}
+    notes = {"kerf.dev/model": "qwen3-0.6b;max-len=8192;concurrency=4"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "annotations": notes}}
+    state = [a_node("n", (a_card(memory_mib=8000),)), {**pod, "spec": {"containers": [server]}}]
+    (tmp_path / "state.yaml").write_text(yaml.safe_dump_all(state))
+
+    assert main(["simulate", str(tmp_path / "state.yaml"), "--json"]) == 0
+
+    (placed,) = json.loads(capsys.readouterr().out)["pods"]
+    assert placed["slices"] == [{"card": "GPU-0", "vendor": "nvidia", "memory_mib": 6208, "cores": 0}]
