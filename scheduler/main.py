@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 from kerf.config.load import PolicyFile, load_settings, setting
+from kerf.config.vendors import HELP, with_described
 from kerf.http.tls import peer_context, server_context
 from kerf.kube import paths
 from kerf.kube.client import Kube, connect, connect_to
@@ -69,6 +70,7 @@ class Settings:
     multikueue_pins: bool = setting(
         False, "the workers' Kueue has the gate ConcurrentAdmission on, so flavors are kept"
     )
+    vendors: tuple[str, ...] = setting((), HELP)
     hami_metrics: bool = setting(False, "also publish metrics under HAMi's names")
     log_level: str = setting("info", "debug, info, warning or error")
 
@@ -103,7 +105,8 @@ async def _serve(settings: Settings) -> int:
     registry = Metrics()
     metrics = SchedulerMetrics.build(registry)
     policy_file = PolicyFile(settings.config)
-    store = Store(policy_file.policy, VENDORS)
+    vendors = with_described(VENDORS, settings.vendors)
+    store = Store(policy_file.policy, vendors)
     leadership = _leadership(settings)
     seat = leadership or ALONE
     nodes = Follower(kube, paths.NODES, store.feed.replace_nodes, store.feed.apply_node)
@@ -171,7 +174,7 @@ def _dispatchers(settings: Settings, kube: Kube, store: Store) -> list[Loop]:
     return [
         Dispatcher(
             kube,
-            lambda _: Store(store.desk.policy, VENDORS),
+            lambda _: Store(store.desk.policy, store.desk.vendors),
             connect_to,
             namespace=settings.multikueue_namespace,
             honours_pin=settings.multikueue_pins,

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from kerf.catalogue import shipped
 from kerf.config.load import PolicyFile, load_settings, required_setting, setting
+from kerf.config.vendors import HELP, with_described
 from kerf.http.listener import parse_bind
 from kerf.http.tls import server_context
 from kerf.kube.client import connect
@@ -25,7 +26,7 @@ from kerf.values.policy import QuotaEngine, SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from webhook.core.certificates import Lifetimes
-from webhook.core.settings import CONTROLLERS, Settings
+from webhook.core.settings import Settings
 from webhook.server.app import Limits, Service
 from webhook.server.keeper import CertificateTargets, Keeper
 from webhook.server.models import ModelFollower
@@ -54,9 +55,6 @@ class Flags:
     config: str | None = setting(None, "SchedulingPolicy whose defaults are filled in; read again when it changes")
     runtime_class: str = setting("", "runtimeClassName for pods that ask for cards and name none")
     trusted_user: tuple[str, ...] = setting((), "user who may change what only Kerf or HAMi write on pods; repeatable")
-    controller_user: tuple[str, ...] = setting(
-        (), "further user, or pattern with *, whose ownerReferences are believed; repeatable"
-    )
     allowed_scheduler: tuple[str, ...] = setting((), "further scheduler that pods with cards may name; repeatable")
     opted_out_cards: bool = setting(False, "let pods with the label kerf.dev/webhook=ignore ask for cards")
     models: str = setting("", "namespace of the ConfigMaps with the cluster's own models; empty follows none")
@@ -71,6 +69,7 @@ class Flags:
     authority_hours: float = setting(5 * 365 * 24.0, "life of the authority that issues them")
     cert_check_seconds: float = setting(30.0, "pause between two looks at Secret and configurations")
     drain_seconds: float = setting(0.0, "how long to go on serving, unready, after SIGTERM")
+    vendors: tuple[str, ...] = setting((), HELP)
     log_level: str = setting("info", "debug, info, warning or error")
 
 
@@ -153,7 +152,7 @@ def _settings(flags: Flags) -> Settings:
     if flags.model_card:
         card_named(flags.model_card)
     return Settings(
-        VENDORS,
+        with_described(VENDORS, flags.vendors),
         catalogue=shipped(),
         model_card=flags.model_card,
         scheduler_name=flags.scheduler_name,
@@ -161,7 +160,6 @@ def _settings(flags: Flags) -> Settings:
         allowed_schedulers=frozenset(flags.allowed_scheduler),
         opted_out_cards=flags.opted_out_cards,
         trusted=frozenset(flags.trusted_user),
-        controllers=(*CONTROLLERS, *flags.controller_user),
     )
 
 
