@@ -36,7 +36,6 @@ from deviceplugin.state.ledgers import Ledgers
 from deviceplugin.state.node import LocalNode
 from deviceplugin.state.node_specs import NodeSpecs
 from kerf.config.load import PolicyFile, load_settings, required_setting, setting
-from kerf.config.vendors import HELP, with_described
 from kerf.kube.client import Kube, connect
 from kerf.kube.errors import KubeError
 from kerf.kube.events import Events
@@ -92,7 +91,6 @@ class Settings:
     overuse_tolerance_mib: int = setting(512, "MiB beyond a slice that the driver may take before it is an overuse")
     overuse_report_after: float = setting(5.0, "seconds an overuse must last to become an event")
     overuse_evict_after: float = setting(0.0, "seconds an overuse must last for its pod to be evicted; 0 is never")
-    vendors: tuple[str, ...] = setting((), HELP)
     log_level: str = setting("info", "debug, info, warning or error")
 
 
@@ -115,8 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     threading.excepthook = crash
     try:
-        vendors = with_described(VENDORS, settings.vendors)
-        serve(settings, connect(settings.kubeconfig, timeout_s=5.0), stop, vendors)
+        serve(settings, connect(settings.kubeconfig, timeout_s=5.0), stop)
     except (WireError, KubeError, OSError, ValueError) as error:
         _LOG.error("%s", error)
         return 1
@@ -149,7 +146,7 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     watched = {each.resource.vendor: each.servicer.watched for each in kubelet}
     earlier = partial(_restore, readers, served)
     publisher = Publisher(kube, node, served, lambda vendor: watched[vendor.name](), metrics, earlier)
-    http = _pages(settings, registry, lambda: all(ready() for ready in watched.values()), monitor)
+    http = _pages(settings, registry, lambda: all(ready() for ready in watched.values()), monitor, gate)
     for reader in readers:
         _start("reader", partial(reader.run, stop))
     if settings.kernel_log:
@@ -237,10 +234,13 @@ def _files(settings: Settings, served: tuple[Vendor, ...]) -> Files:
     return Files(settings.state_dir, settings.cdi_dir, settings.limiter, specs)
 
 
-def _pages(settings: Settings, metrics: Metrics, ready: Callable[[], bool], monitor: Monitor) -> Server | None:
+def _pages(
+    settings: Settings, metrics: Metrics, ready: Callable[[], bool], monitor: Monitor, gate: StartGate
+) -> Server | None:
     if not settings.metrics_bind:
         return None
-    return serve_http(settings.metrics_bind, metrics, ready, {"/top": lambda: render_top(monitor.top())})
+    pages = {"/top": lambda _: render_top(monitor.top()), "/records": gate.history.page}
+    return serve_http(settings.metrics_bind, metrics, ready, pages)
 
 
 def _probes(

@@ -5,29 +5,28 @@ import os
 import sys
 from collections.abc import Sequence
 
-from kerf.config.vendors import HELP, with_described
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from kerfctl import demo, doctor, explain, faults, inventory, ledger, repack, simulate, snapshot, top
+from kerfctl.bill import command as bill
 from kerfctl.errors import CliError
 from kerfctl.model import command as model
 from kerfctl.price import command as price
 from kerfctl.quota import command as quota
 from kerfctl.report import warn
 
-VERBS = (demo, simulate, explain, inventory, snapshot, quota, repack, top, doctor, ledger, model, price, faults)
+VERBS = (demo, simulate, explain, inventory, snapshot, quota, repack, top, doctor, ledger, model, bill, price, faults)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the exit status is 0, 1 for a "no" or a failure, 2 for a wrong call."""
     parser = argparse.ArgumentParser(prog="kerf", description="Fractional GPUs for inference on Kubernetes.")
-    parser.add_argument("--vendors", action="append", default=_described_by_default(), metavar="FILE", help=HELP)
+    parser.set_defaults(vendors=VENDORS)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in VERBS:
         verb.add_parser(verbs)
     args = parser.parse_args(argv)
     try:
-        args.vendors = with_described(VENDORS, args.vendors)
         return int(args.run(args))
     except (WireError, CliError) as error:
         warn(f"kerf: {error}")
@@ -38,7 +37,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         # `kerf … | head`: the reader has what it wanted.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def _described_by_default() -> list[str]:
-    return [path for path in os.environ.get("KERF_VENDORS", "").split(",") if path]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 from kerf.config.load import PolicyFile, load_settings, setting
-from kerf.config.vendors import HELP, with_described
+from kerf.config.prices import PriceFile
 from kerf.http.tls import peer_context, server_context
 from kerf.kube import paths
 from kerf.kube.client import Kube, connect, connect_to
@@ -35,6 +35,9 @@ from scheduler.kueue.controller import QuotaController
 from scheduler.kueue.fit_check import FitCheck
 from scheduler.kueue.keeper import QuotaKeeper
 from scheduler.leader import CatchUp, LeaderLoops, Loop, start_loop
+from scheduler.metering.meter import Meter, Sources
+from scheduler.metering.noderecords import NodeRecords, plugin_addresses
+from scheduler.metering.totals import MeterMetrics
 from scheduler.metrics import QuotaMetrics, SchedulerMetrics
 from scheduler.placing.expire import Expiry
 from scheduler.placing.planner import Planner
@@ -70,7 +73,7 @@ class Settings:
     multikueue_pins: bool = setting(
         False, "the workers' Kueue has the gate ConcurrentAdmission on, so flavors are kept"
     )
-    vendors: tuple[str, ...] = setting((), HELP)
+    prices: str | None = setting(None, "PriceList file; read again when it changes (default: the shipped list)")
     hami_metrics: bool = setting(False, "also publish metrics under HAMi's names")
     log_level: str = setting("info", "debug, info, warning or error")
 
@@ -105,20 +108,19 @@ async def _serve(settings: Settings) -> int:
     registry = Metrics()
     metrics = SchedulerMetrics.build(registry)
     policy_file = PolicyFile(settings.config)
-    vendors = with_described(VENDORS, settings.vendors)
-    store = Store(policy_file.policy, vendors)
+    store = Store(policy_file.policy, VENDORS)
     leadership = _leadership(settings)
     seat = leadership or ALONE
     nodes = Follower(kube, paths.NODES, store.feed.replace_nodes, store.feed.apply_node)
     pods = Follower(kube, paths.PODS, store.feed.replace_pods, store.feed.apply_pod)
-    keeper = QuotaKeeper(store)
+    metering = _Metering(settings, store, kube, keeper := QuotaKeeper(store), registry)
     followers = [nodes, pods, *_other_followers(kube, store, keeper)]
     extender = Extender(
         Verbs(store.desk, metrics),
         Binder(store, connect(settings.kubeconfig, timeout_s=BIND_CALL_S), metrics, seat),
         metrics,
         ready=lambda: nodes.synced.is_set() and pods.synced.is_set() and keeper.ready,
-        scrape=Gauges(store, metrics, registry, hami=settings.hami_metrics).scrape,
+        scrape=metering.scrape_with(Gauges(store, metrics, registry, hami=settings.hami_metrics)),
         peers=_peers(settings, leadership, metrics),
     )
     acting = GuardedKube(kube, seat)
@@ -132,6 +134,7 @@ async def _serve(settings: Settings) -> int:
             QuotaController(store, acting, keeper, quota_metrics),
             FitCheck(store, acting, quota_metrics),
             *_dispatchers(settings, acting, store),
+            *metering.loops(acting),
         )
 
     caught_up = CatchUp(store, kube, nodes, pods).run_once if leadership else _when_read(nodes, pods)
@@ -139,7 +142,7 @@ async def _serve(settings: Settings) -> int:
         follower.start()
     threading.Thread(target=_settle, args=(followers[:2],), name="settle", daemon=True).start()
     leading = LeaderLoops(seat, lambda end: keeper.ready and caught_up(end), loops, store, metrics)
-    everywhere = (Expiry(store, kube), keeper, leading)
+    everywhere = (Expiry(store, kube), keeper, metering, leading)
     running = [start_loop(each, done) for each in everywhere]
     if leadership:
         leadership.start()
@@ -167,6 +170,29 @@ def _other_followers(kube: Kube, store: Store, keeper: QuotaKeeper) -> list[Foll
     ]
 
 
+class _Metering:
+    """What meters and prices: its loops are made new for each term, the price list is followed by every replica."""
+
+    def __init__(self, settings: Settings, store: Store, kube: Kube, keeper: QuotaKeeper, registry: Metrics) -> None:
+        self._store = store
+        self._prices = PriceFile(settings.prices)
+        self._metrics = MeterMetrics.build(registry)
+        nodes = NodeRecords(lambda: plugin_addresses(kube))
+        self._sources = Sources(lambda: self._prices.prices, keeper.tenants_by_namespace, nodes)
+
+    def scrape_with(self, gauges: Gauges) -> Callable[[], bytes]:
+        """The metrics page: the gauges, and what the last round of metering rendered."""
+        return lambda: gauges.scrape() + self._metrics.page.text
+
+    def run(self, stop: threading.Event) -> None:
+        """Follow the price list until stopped."""
+        self._prices.run(stop, _LOG.error)
+
+    def loops(self, acting: Kube) -> list[Loop]:
+        """What the leader does, writing through `acting`."""
+        return [Meter(self._store, acting, self._sources, self._metrics)]
+
+
 def _dispatchers(settings: Settings, kube: Kube, store: Store) -> list[Loop]:
     """MultiKueue's dispatcher, where this is the manager cluster."""
     if not settings.multikueue:
@@ -174,7 +200,7 @@ def _dispatchers(settings: Settings, kube: Kube, store: Store) -> list[Loop]:
     return [
         Dispatcher(
             kube,
-            lambda _: Store(store.desk.policy, store.desk.vendors),
+            lambda _: Store(store.desk.policy, VENDORS),
             connect_to,
             namespace=settings.multikueue_namespace,
             honours_pin=settings.multikueue_pins,

@@ -22,6 +22,7 @@ from deviceplugin.core.refusal import StartRefusal, Why
 from deviceplugin.core.start import Start
 from deviceplugin.gate.pods import BoundPods, PodList, meta
 from deviceplugin.state.files import Files
+from deviceplugin.state.history import PodHistory
 from deviceplugin.state.node import LocalNode
 from kerf.kube.client import Json
 from kerf.kube.errors import KubeError
@@ -69,6 +70,7 @@ class StartGate:
     def __init__(self, pods: BoundPods, files: Files, node: LocalNode, rules: Rules) -> None:
         self.pods = pods
         self._files = files
+        self.history = PodHistory(files)
         self._node = node
         self._rules = rules
         self._lock = threading.Lock()
@@ -103,6 +105,7 @@ class StartGate:
         with self._lock:
             live |= {pod.holding.uid for pod in self.pods.admitted_since(listing)}
             removed = self._files.remove_except(frozenset(live))
+            self.history.end(live)
         if removed:
             _LOG.info("removed %d ledgers, specs and records of pods that are gone", removed)
         return removed
@@ -140,6 +143,7 @@ class StartGate:
         if devices:
             self._files.write_spec(file, render_specs(holding.pod, holding.uid, tuple(devices)))
         self._files.write_grant(holding.uid, render_grant(holding.grant))
+        self.history.begin(pod, holding)
         self.pods.add_admitted(LivePod(self._part_of(holding), True, _order(pod)))
 
     def _edits(self, pod: Json, holding: Holding, container: str, vendor: str) -> tuple[Edits, bytes]:

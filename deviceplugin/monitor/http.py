@@ -15,7 +15,8 @@ from typing import Any
 from kerf.obs.metrics import Metrics
 
 _LOG = logging.getLogger("kerf.deviceplugin.http")
-Page = Callable[[], str]
+Page = Callable[[str], str]
+"""The JSON text of a page, by the query of its address."""
 
 
 class Server(ThreadingHTTPServer):
@@ -58,7 +59,7 @@ def serve_http(bind: str, metrics: Metrics, ready: Callable[[], bool], pages: Ma
         timeout = 10
 
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
+            path, _, query = self.path.partition("?")
             if path == "/metrics":
                 self._answer(200, metrics.render(), "text/plain; version=0.0.4")
             elif path == "/healthz":
@@ -67,7 +68,7 @@ def serve_http(bind: str, metrics: Metrics, ready: Callable[[], bool], pages: Ma
                 status, words = (200, b"ok\n") if ready() else (503, b"not registered with the kubelet\n")
                 self._answer(status, words, "text/plain")
             elif path in pages:
-                self._answer(200, pages[path]().encode(), "application/json")
+                self._answer(200, pages[path](query).encode(), "application/json")
             else:
                 self._answer(404, b"not found\n", "text/plain")
 

@@ -2,12 +2,13 @@
 
     STATE/ledgers/<pod uid>/<container>       the limiter's ledger, mounted into the container
     STATE/grants/<pod uid>                    the grant that the pod was admitted with: what it really holds
+    STATE/history/<pod uid>                   when the pod began and ended, for metering; kept for a week
     STATE/allocated/<slots>                   without CDI only: which container an Allocate was for
     STATE/arbiters/<card id>                  one per card, shared by the containers that hold slices of it
     STATE/ld.so.preload                       one line that names the limiter inside the container
     CDI/kerf.dev-grant_<slots>.json           the CDI spec of the containers that hold these slots
 
-All of it can be written again from the pods' grants, so none of it needs to survive a reboot.
+All of it but the history can be written again from the pods' grants, and none of it needs to survive a reboot.
 """
 
 import os
@@ -35,7 +36,7 @@ class Files:
         self._cdi = Path(cdi)
         self._limiter = limiter or ""
         self._specs = specs
-        for path in (self._ledgers, self._grants, self._allocated, self._arbiters, self._cdi):
+        for path in (self._ledgers, self._grants, self._history, self._allocated, self._arbiters, self._cdi):
             path.mkdir(parents=True, exist_ok=True)
         self._ledgers.chmod(_PRIVATE_DIR)
         if limiter:
@@ -75,6 +76,19 @@ class Files:
         """Recorded grants by uid of the admitted pods."""
         return {path.name: _read(path) for path in self._grants.iterdir() if path.suffix != ".tmp"}
 
+    def write_history(self, uid: str, text: str) -> None:
+        """Record when a pod began and ended."""
+        write_atomic(self._history / _safe(uid), text.encode(), _PLAIN_FILE)
+
+    def history(self) -> dict[str, str]:
+        """The texts of `write_history`, by uid."""
+        return {path.name: _read(path) for path in self._history.iterdir() if path.suffix != ".tmp"}
+
+    def drop_history(self, uids: Iterable[str]) -> None:
+        """Forget these pods."""
+        for uid in uids:
+            (self._history / _safe(uid)).unlink(missing_ok=True)
+
     def write_allocated(self, stem: str, text: str) -> None:
         """Record an allocation under the stem of its slots."""
         write_atomic(self._allocated / _safe(stem), text.encode(), _PLAIN_FILE)
@@ -105,6 +119,10 @@ class Files:
     @property
     def _grants(self) -> Path:
         return self._state / "grants"
+
+    @property
+    def _history(self) -> Path:
+        return self._state / "history"
 
     @property
     def _allocated(self) -> Path:

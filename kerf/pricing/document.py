@@ -1,19 +1,17 @@
 """`kind: PriceList` (kerf.dev/v1alpha1): a parsed YAML document to the price list."""
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from kerf.pricing.prices import PriceList, PriceRow, SpeedRow, Supply
 from kerf.wire.errors import WireError
-from kerf.wire.fields import known, list_at, object_at, one_of, text
+from kerf.wire.fields import amount, known, list_at, object_at, one_of, text
 from kerf.wire.json import Json
 
 API_VERSION = "kerf.dev/v1alpha1"
 KIND = "PriceList"
-MOST = Decimal(10_000)
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_AMOUNT = re.compile(r"\d{1,5}(\.\d{1,6})?")
 
 
 def parse_prices(document: object) -> PriceList:
@@ -38,30 +36,13 @@ def parse_prices(document: object) -> PriceList:
     return PriceList(currency, tuple(prices), tuple(speeds))
 
 
-def parse_amount(value: object, where: str, most: Decimal = MOST) -> Decimal:
-    """An amount of money, exactly as it is written: a number or a text of at most six decimals. Raises WireError."""
-    fix = f'write an amount from 0 to {most} with at most six decimals, such as "2.69"'
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise WireError(where, value, fix)
-    written = str(value).strip()
-    if not written.isascii() or not _AMOUNT.fullmatch(written):
-        raise WireError(where, value, fix)
-    try:
-        amount = Decimal(written)
-    except InvalidOperation as error:
-        raise WireError(where, value, fix) from error
-    if amount > most:
-        raise WireError(where, value, fix)
-    return amount
-
-
 def _price(value: object, where: str) -> PriceRow:
     row = object_at(value, where)
     known(row, where, ("model", "supply", "region", "perHour", "source", "date"))
     return PriceRow(
         model=text(row, "model", where, None),
         supply=Supply(one_of(row, "supply", where, None, [each.value for each in Supply])),
-        per_hour=parse_amount(row.get("perHour"), f"{where}.perHour"),
+        per_hour=amount(row, "perHour", where, None),
         source=text(row, "source", where, None),
         date=_date(row, where),
         region=text(row, "region", where, None) if "region" in row else "",
@@ -71,7 +52,7 @@ def _price(value: object, where: str) -> PriceRow:
 def _speed(value: object, where: str) -> SpeedRow:
     row = object_at(value, where)
     known(row, where, ("model", "relative", "source", "date"))
-    relative = float(parse_amount(row.get("relative"), f"{where}.relative", Decimal(1000)))
+    relative = float(amount(row, "relative", where, None, Decimal(1000)))
     if relative <= 0:
         raise WireError(f"{where}.relative", row.get("relative"), "write a number above 0; an H100 80GB HBM3 is 1")
     return SpeedRow(text(row, "model", where, None), relative, text(row, "source", where, None), _date(row, where))

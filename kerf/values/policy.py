@@ -1,6 +1,7 @@
 """A SchedulingPolicy as values: which policies apply, what defaults mean, how far a pool may be over-committed."""
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 
 from kerf.values.node import Node
@@ -80,6 +81,57 @@ class QuotaSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """How the price of a million tokens is made from what a model's replicas cost and the tokens that they served."""
+
+    input_weight: Decimal = Decimal("0.25")
+    cached_weight: Decimal = Decimal("0.05")
+    output_weight: Decimal = Decimal(1)
+    """What a prompt token, one from the prefix cache and a generated token weigh; only their ratio matters."""
+    margin_percent: Decimal = Decimal(0)
+    floor: Decimal = Decimal(0)
+    ceiling: Decimal = Decimal(1000)
+    """Bounds of the price of a million generated tokens."""
+    half_life_minutes: float = 60.0
+    """How long until half of a price is made of newer measurements; 0 takes each measurement as it is."""
+    with_idle: bool = False
+    """Whether a model also pays its part of the idle cards of its kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleSettings:
+    """When a model needs more replicas, or fewer."""
+
+    waiting_per_replica: int = 5
+    """Requests that may wait for each replica."""
+    kv_percent: int = 85
+    """Use of the KV cache above which one more replica is recommended."""
+    most_replicas: int = 64
+    cooldown_s: float = 600.0
+    """How long a recommendation must be lower before it is lowered; longer than a model needs to load."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeteringSettings:
+    """Metering by the scheduler's leader."""
+
+    enabled: bool = False
+    cluster: str = ""
+    """This cluster's name in records and metrics."""
+    supply: str = "owned"
+    """How the cards of nodes without the label kerf.dev/supply were come by."""
+    retention_days: int = 35
+    write_s: float = 60.0
+    """Longest time between a use and its record."""
+    scrape_s: float = 15.0
+    """Between two readings of an engine's counters; 0 reads none."""
+    open_cost: bool = False
+    """Whether OpenCost's series are shown, with slices as fractions of a GPU."""
+    tokens: TokenSettings = field(default_factory=TokenSettings)
+    scale: ScaleSettings = field(default_factory=ScaleSettings)
+
+
+@dataclass(frozen=True, slots=True)
 class SchedulingPolicy:
     """The scheduler's policy. The zero value is the shipped default."""
 
@@ -93,6 +145,7 @@ class SchedulingPolicy:
     pools: tuple[Pool, ...] = ()
     planner: PlannerSettings = field(default_factory=PlannerSettings)
     quota: QuotaSettings = field(default_factory=QuotaSettings)
+    metering: MeteringSettings = field(default_factory=MeteringSettings)
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
 
     def factors(self, node: Node) -> tuple[float, float]:

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 from kerf.values.grant import ContainerGrant, Grant, Slice
-from kerf.values.places import EVERYWHERE
 from kerf.wire.errors import WireError
 from kerf.wire.inventory import parse_versioned
 
@@ -52,7 +51,6 @@ def render_grant(grant: Grant) -> str:
                 "name": container.name,
                 "slices": [
                     {"card": s.card, "vendor": s.vendor, "memory_mib": s.memory_mib, "cores": s.cores}
-                    | ({"place": s.place} if s.place else {})
                     for s in container.slices
                 ],
             }
@@ -111,11 +109,4 @@ def _slice(value: object, where: str, default: str | None) -> Slice:
         raise WireError(f"{where}.memory_mib", memory, "write MiB as a whole number")
     if isinstance(cores, bool) or not isinstance(cores, int) or not 0 <= cores <= 100:
         raise WireError(f"{where}.cores", cores, "write a percentage from 0 to 100")
-    return Slice(card, vendor, memory, cores, _place(value, where))
-
-
-def _place(value: dict[str, Any], where: str) -> int:
-    place = value.get("place", 0)
-    if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place <= EVERYWHERE:
-        raise WireError(f"{where}.place", place, "write the number that Kerf wrote")
-    return place
+    return Slice(card, vendor, memory, cores)

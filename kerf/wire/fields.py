@@ -1,12 +1,16 @@
 """Readers for the fields of documents that people write: each names the field, the value and the fix."""
 
+import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json
 
 LONGEST_TEXT = 253
+MOST = Decimal(10_000)
+_AMOUNT = re.compile(r"\d{1,5}(\.\d{1,6})?", re.ASCII)
 
 
 def object_at(value: object, where: str) -> Json:
@@ -47,6 +51,16 @@ def real(value: Json, key: str, where: str, default: float, bounds: tuple[float,
     if isinstance(number, bool) or not isinstance(number, int | float) or not bounds[0] <= number <= bounds[1]:
         raise WireError(f"{where}.{key}", number, f"write a number from {bounds[0]} to {bounds[1]}")
     return float(number)
+
+
+def amount(value: Json, key: str, where: str, default: Decimal | None, most: Decimal = MOST) -> Decimal:
+    """An exact amount, of money for example: a number or a text of at most six decimals. Raises WireError."""
+    found = value.get(key, default)
+    text = "" if isinstance(found, bool) or not isinstance(found, int | float | str | Decimal) else str(found).strip()
+    if not _AMOUNT.fullmatch(text) or Decimal(text) > most:
+        fix = f'write an amount from 0 to {most} with at most six decimals, such as "2.69"'
+        raise WireError(f"{where}.{key}", found, fix)
+    return Decimal(text)
 
 
 def flag(value: Json, key: str, where: str, default: bool) -> bool:

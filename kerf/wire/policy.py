@@ -4,6 +4,7 @@ from kerf.values.policy import Defaults, PlannerSettings, Pool, QuotaEngine, Quo
 from kerf.wire.errors import WireError
 from kerf.wire.fields import flag, known, list_at, object_at, one_of, real, text, whole
 from kerf.wire.json import Json
+from kerf.wire.metering import parse_metering
 from kerf.wire.recovery import parse_recovery
 
 API_VERSION = "kerf.dev/v1alpha1"
@@ -22,7 +23,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
         found = f"{top.get('apiVersion')} {top.get('kind')}"
         raise WireError("apiVersion, kind", found, f"write apiVersion: {API_VERSION} and kind: {KIND}")
     spec = object_at(top.get("spec") or {}, "spec")
-    known(spec, "spec", ("nodes", "cards", "weights", "defaults", "pools", "planner", "quota", "recovery"))
+    known(spec, "spec", ("nodes", "cards", "weights", "defaults", "pools", "planner", "quota", "recovery", "metering"))
     zero = SchedulingPolicy()
     return SchedulingPolicy(
         nodes=parse_node_policy(spec.get("nodes", zero.nodes), "spec.nodes"),
@@ -32,6 +33,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
         pools=tuple(_pool(pool, f"spec.pools[{i}]") for i, pool in enumerate(list_at(spec.get("pools"), "spec.pools"))),
         planner=_planner(object_at(spec.get("planner") or {}, "spec.planner")),
         quota=_quota(object_at(spec.get("quota") or {}, "spec.quota")),
+        metering=parse_metering(object_at(spec.get("metering") or {}, "spec.metering"), "spec.metering"),
         recovery=parse_recovery(object_at(spec.get("recovery") or {}, "spec.recovery")),
     )
 

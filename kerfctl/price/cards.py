@@ -47,7 +47,7 @@ def _object(model: str, price: Price) -> dict[str, object]:
 
 
 def _print(rows: list[tuple[str, Price]], currency: str) -> None:
-    columns = ("model", "supply", "region", f"{currency} an hour", "throughput", "source", "read on")
+    columns = ("model", "supply", "region", f">{currency} an hour", ">throughput", "source", "read on")
     sheet = Sheet("Cards", columns)
     for model, price in rows:
         cells = (price.supply, price.region or "any", price.per_hour, price.throughput, price.source, price.date)

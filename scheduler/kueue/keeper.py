@@ -91,6 +91,11 @@ class QuotaKeeper:
         """Whether limits were installed once."""
         return self._seen is not None
 
+    def tenants_by_namespace(self) -> dict[str, str]:
+        """The tenant of each namespace, also where quota is off."""
+        with self._lock:
+            return {space: name for name, tenant in self._tenants.items() for space in tenant.namespaces}
+
     # ---- the loop
     def run(self, stop: threading.Event) -> None:
         """Refresh whenever something changed, until stopped."""

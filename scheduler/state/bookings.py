@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kerf.values.grant import CardUse, Holding, card_uses
+from kerf.values.subject import NO_SUBJECT, Subject
 from kerf.values.traits import ORDINARY, Traits
 from kerf.values.vendor import Vendor
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
 from kerf.wire.objects import parse_holding
 from kerf.wire.resources import effective_requests, gang_of
+from kerf.wire.subject import subject_of
 from kerf.wire.traits import traits_of
 
 _LOG = logging.getLogger("kerf.store")
@@ -57,6 +59,8 @@ class Booking:
     """Monotonic seconds; set where the state can expire."""
     until: float = 0.0
     """Monotonic seconds at which a reservation ends."""
+    subject: Subject = NO_SUBJECT
+    """Whose use it is; known of confirmed pods that hold cards."""
 
 
 def booking_of(pod: Json, vendors: tuple[Vendor, ...]) -> Booking:
@@ -86,4 +90,5 @@ def booking_of(pod: Json, vendors: tuple[Vendor, ...]) -> Booking:
         gang=gang,
         traits=traits_of(spec),
         created=str(meta.get("creationTimestamp") or ""),
+        subject=subject_of(pod) if holding else NO_SUBJECT,
     )

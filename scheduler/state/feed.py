@@ -59,6 +59,7 @@ class Feed:
 
     def __init__(self, live: Live) -> None:
         self._live = live
+        self._listed = False
 
     # ---- watches
     def apply_node(self, kind: str, item: Json) -> None:
@@ -106,6 +107,9 @@ class Feed:
                     self._apply(one)
         uids = {item["metadata"].get("uid") for item in items}
         live = self._live
+        if not self._listed:
+            self._listed = True
+            live.ledger.begin_history()
         with live.lock:
             for booking in live.ledger.bookings(State.CONFIRMED):
                 if booking.uid not in uids:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from kerf.obs.clock import SteadyClock
 from kerf.values.ask import PodAsk, Stages
 from kerf.values.grant import Grant, Holding, card_uses
 from scheduler.core.victims import Evictable
 from scheduler.state.bookings import Booking, State
 from scheduler.state.fleet import Fleet
+from scheduler.state.history import Ended, History
 from scheduler.state.quotas import QuotaLedger
 
 
@@ -26,6 +28,7 @@ class Ledger:
         clock: Callable[[], float],
     ) -> None:
         self._lock = lock
+        self._history = History(SteadyClock().now_ms)
         self._fleet = fleet
         self._quotas = quotas
         self._changed = changed
@@ -123,6 +126,22 @@ class Ledger:
             for card in booking.uses
         )
 
+    # ---- the past
+    def ended(self) -> tuple[tuple[Ended, ...], int]:
+        """Confirmed bookings that have ended, and the moment since which all of these are known."""
+        with self._lock:
+            return self._history.ended(), self._history.since_ms
+
+    def begin_history(self) -> None:
+        """The pods are read for the first time: what ends from now on is known."""
+        with self._lock:
+            self._history.begin()
+
+    def forget_ended(self, moment_ms: int) -> None:
+        """Drop what ended before a moment."""
+        with self._lock:
+            self._history.forget_before(moment_ms)
+
     # ---- one bind a pod
     def begin_bind(self, uid: str) -> bool:
         """Claim a pod for one bind; False if another bind has it. Nothing else undoes its assumption meanwhile."""
@@ -158,6 +177,8 @@ class Ledger:
                 del self._on_node[booking.node]
             self._fleet.release(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib)
             self._quotas.release(uid)
+            if booking.uses and booking.state is State.CONFIRMED:
+                self._history.add(booking)
         self._changed.set()
 
     def confirm(self, booking: Booking) -> None:
@@ -165,7 +186,7 @@ class Ledger:
         with self._lock:
             known = self._bookings.get(booking.uid)
             if known is not None and known.state is State.ASSUMED and known.holding == booking.holding:
-                self._bookings[booking.uid] = replace(known, state=State.CONFIRMED)
+                self._bookings[booking.uid] = replace(known, state=State.CONFIRMED, subject=booking.subject)
                 return
             self.release(booking.uid)
             self.charge(booking)

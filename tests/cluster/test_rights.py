@@ -32,6 +32,8 @@ POD_GROUPS = "/apis/scheduling.x-k8s.io/v1alpha1/namespaces/default/podgroups"
 UNUSED_HERE = {
     "scheduler": {
         ("create", "coordination.k8s.io", "leases"): "only after a Lease was deleted",
+        ("create", "kerf.dev", "tenantusages"): "a server-side apply that creates asks for it beside patch",
+        ("delete", "kerf.dev", "tenantusages"): "only records older than the retention",
     },
     "webhook": {
         ("create", "", "secrets"): "only after the Secret was deleted",
@@ -86,6 +88,7 @@ def world(parts: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -
 def values(extender: int, webhook: int) -> dict[str, Any]:
     return {
         "quota": {"enabled": True},
+        "metering": {"enabled": True, "more": {"writeSeconds": 5}},
         "scheduler": {"replicas": 1, "extender": {"port": extender}},
         "webhook": {"replicas": 1, "customURL": {"enabled": True, "port": webhook}},
     }

@@ -15,6 +15,8 @@ from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.admission import Answer
 from scheduler.extender.gauges import Gauges
+from scheduler.metering.totals import MeterMetrics, Shown
+from scheduler.metering.totals import families as usage_families
 from scheduler.metrics import QuotaMetrics, SchedulerMetrics
 from scheduler.state.store import Store
 from webhook.server.app import Limits, Service
@@ -34,12 +36,14 @@ def registries() -> list[Metrics]:
     PluginMetrics.build(plugin)
     nothing = cast("Any", None)
     plugin.registry.register(Monitor(nothing, nothing, LocalNode("n"), nothing, nothing))
+    MeterMetrics.build(scheduler)
     return [scheduler, webhook, plugin]
 
 
 def existing() -> dict[str, str]:
     """Type by name, as it is exposed."""
     families = [family for metrics in registries() for family in metrics.registry.collect()]
+    families += usage_families(Shown("", "USD", {}, {}, {}))
     return {family.name + ("_total" if family.type == "counter" else ""): family.type for family in families}
 
 

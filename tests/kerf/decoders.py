@@ -20,6 +20,7 @@ from kerf.sizing.request import VERSIONS, Ask
 from kerf.sizing.verdicts import judge
 from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod
 from kerf.values.ask import Stage
+from kerf.values.grant import CardUse
 from kerf.values.health import SUSPECT
 from kerf.values.policy import Defaults
 from kerf.vendors.registry import NAMES, VENDORS
@@ -34,8 +35,11 @@ from kerf.wire.limiter import CardLimit, LedgerSpec, parse_ledger, render_ledger
 from kerf.wire.objects import parse_holding, parse_node
 from kerf.wire.policy import parse_policy
 from kerf.wire.quota import parse_tenant
+from kerf.wire.records import PodRecord, parse_records, render_records
 from kerf.wire.resources import parse_pod, stages_of
+from kerf.wire.subject import subject_of
 from kerf.wire.top import NodeTop, TopCard, parse_top, render_top
+from kerf.wire.usage import parse_usage
 from webhook.core.mutate import mutate
 from webhook.core.settings import Settings
 
@@ -169,6 +173,27 @@ PRICES = {
         "throughput": [{"model": "H100", "relative": 1.0, "source": "s", "date": "2026-01-01"}],
     },
 }
+_HOUR = "2026-01-01T00:00:00Z"
+_ROW = {"namespace": "n", "workload": "Job/j", "class": "c", "vgpuSeconds": "1.5", "cost": "0.1"}
+USAGE = {
+    "kind": "TenantUsage",
+    "spec": {
+        "hour": _HOUR,
+        "until": _HOUR,
+        "closed": False,
+        "rows": [_ROW],
+        "tokens": [{"model": "m", "input": 1}],
+        "cards": [{"class": "c", "seconds": "1", "perHour": "2", "cost": "3"}],
+        "prices": [{"model": "m", "output": "1"}],
+        "counters": [{"uid": "u", "output": 1}],
+        "gaps": ["a"],
+    },
+}
+ENGINE = a_pod(
+    containers=[{"name": "s", "image": "vllm/vllm-openai:v1", "args": ["--model=m", "--port", "8001"]}],
+    annotations={"kerf.dev/engine-metrics": "sglang:1/x", "prometheus.io/port": "80"},
+)
+ENGINE["metadata"]["ownerReferences"] = [{"controller": True, "kind": "ReplicaSet", "name": "a-b"}]
 INDEX = {"metadata": {"total_size": 1}}
 SAFETENSORS = {"__metadata__": {"format": "pt"}, "a": {"dtype": "F4", "shape": [4, 16], "data_offsets": [0, 32]}}
 
@@ -285,7 +310,7 @@ DECODERS: dict[str, Decoder] = {
         _text(lambda text: parse_register(text, "hami.io/node-nvidia-register", "nvidia")), _json(REGISTER)
     ),
     "hami-allocated": Decoder(
-        _text(lambda text: parse_allocated(text, "hami.io/x", NAMES[0], (("main", Stage.APP),))),
+        _text(lambda text: parse_allocated(text, "hami.io/x", "nvidia", (("main", Stage.APP),))),
         (b"GPU-0,NVIDIA,8000,30:;", b"GPU-0,NVIDIA,1,1:GPU-1,NVIDIA,1,1:;;"),
         binary=True,
     ),
@@ -308,6 +333,12 @@ DECODERS: dict[str, Decoder] = {
         _text(parse_named), (b"qwen3-8b;max-len=8192;concurrency=4", b"o/a;container=x"), binary=True
     ),
     "prices": Decoder(_yaml(parse_prices), _json(PRICES)),
+    "usage": Decoder(_object(parse_usage), _json(USAGE), deep=True),
+    "records": Decoder(
+        _text(parse_records),
+        (render_records((PodRecord("u", "n", "p", "Job/j", "m", 1, 2, {"GPU-0": CardUse(1, 2, 1)}),)).encode(),),
+    ),
+    "subject": Decoder(_object(subject_of), _json(POD, ENGINE), deep=True),
     "tenant": Decoder(_yaml(parse_tenant), _json(TENANT)),
     "model": Decoder(_object(_model), _json(*MODELS)),
     "modelhub": Decoder(_yaml(_entries), _json(MODELHUB)),

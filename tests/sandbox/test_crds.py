@@ -1,11 +1,13 @@
 """The CRD, its copy in the chart and the codec say one thing."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from kerf.metering.record import MOST_ROWS
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.device import Mode
 from kerf.values.quota import Amount, Bound, WhenOver
@@ -14,10 +16,14 @@ from kerf.wire.accounts import render_status
 from kerf.wire.errors import WireError
 from kerf.wire.policy import API_VERSION
 from kerf.wire.quota import KIND, MOST_CLASSES, MOST_NAMESPACES, PATH, PRIORITIES, parse_tenant, with_defaults
+from kerf.wire.usage import PATH as USAGE_PATH
+from kerf.wire.usage import render_usage
 from sandbox.crds import read_crds
+from tests.kerf.wire.test_usage import RECORD
 
 ROOT = Path(__file__).parents[2]
-(CRD,) = read_crds()
+CRDS = {crd["spec"]["names"]["kind"]: crd for crd in read_crds()}
+CRD = CRDS[KIND]
 VERSION = CRD["spec"]["versions"][0]
 SCHEMA = VERSION["schema"]["openAPIV3Schema"]
 SPEC = SCHEMA["properties"]["spec"]["properties"]
@@ -48,10 +54,35 @@ def of_class(**changes: Any) -> dict[str, Any]:
     return tenant(classes=[{**CLASS_VALUES, **changes}])
 
 
-def test_the_chart_holds_the_same_file() -> None:
-    copies = [ROOT / folder / "tenantquotas.yaml" for folder in ("sandbox/crds", "charts/kerf/crds")]
+def test_the_chart_holds_the_same_files() -> None:
+    ours, charts = (
+        {path.name: path.read_bytes() for path in (ROOT / folder).glob("*.yaml")}
+        for folder in ("sandbox/crds", "charts/kerf/crds")
+    )
 
-    assert copies[0].read_bytes() == copies[1].read_bytes()
+    assert ours == charts
+
+
+def nested(schema: Any) -> Any:
+    """The names that a schema knows, as nested as it is."""
+    inner = schema.get("properties") or schema.get("items", {}).get("properties")
+    return {name: nested(part) for name, part in inner.items()} if inner else None
+
+
+def named(value: Any) -> Any:
+    """The names that a document uses, as nested as it is."""
+    first = value[0] if isinstance(value, list) and value else value
+    return {name: named(part) for name, part in first.items()} if isinstance(first, dict) else None
+
+
+def test_what_is_kept_of_an_hour_is_what_its_schema_knows() -> None:
+    crd = CRDS["TenantUsage"]
+    version, names = crd["spec"]["versions"][0], crd["spec"]["names"]
+    whole = replace(RECORD, owner_namespace="ns")
+
+    assert nested(version["schema"]["openAPIV3Schema"])["spec"] == named(render_usage(whole)["spec"])
+    assert f"/apis/{crd['spec']['group']}/{version['name']}/{names['plural']}" == USAGE_PATH
+    assert version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["rows"]["maxItems"] >= 2 * MOST_ROWS
 
 
 def test_it_is_served_where_the_code_looks_for_it() -> None:

@@ -206,7 +206,9 @@ def served(world: World) -> Iterator[int]:
         port = probe.getsockname()[1]
     registry = Metrics()
     registry.registry.register(world.monitor)
-    server = serve_http(f"127.0.0.1:{port}", registry, lambda: False, {"/top": lambda: render_top(world.monitor.top())})
+    server = serve_http(
+        f"127.0.0.1:{port}", registry, lambda: False, {"/top": lambda _: render_top(world.monitor.top())}
+    )
     yield port
     server.shutdown()
     server.server_close()

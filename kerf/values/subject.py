@@ -1,0 +1,33 @@
+"""Whose use a pod's grant is: what metering knows of a pod beside its grant."""
+
+from dataclasses import dataclass
+
+VLLM = "vllm"
+SGLANG = "sglang"
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePort:
+    """Where a pod's inference engine shows its counters."""
+
+    engine: str
+    container: str
+    port: int
+    path: str = "/metrics"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A pod as metering sees it.
+
+    `bound_ms` is when it was bound, by the API server's clock, in milliseconds since 1970; 0 where nothing says so.
+    `workload` is the object that people wrote, as `Deployment/chat`. `model` is "" where nothing names one.
+    """
+
+    bound_ms: int = 0
+    workload: str = ""
+    model: str = ""
+    engine: EnginePort | None = None
+
+
+NO_SUBJECT = Subject()

@@ -1,1 +1,0 @@
-"""AMD Instinct: any size, cores counted in compute units."""

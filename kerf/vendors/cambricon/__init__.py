@@ -1,1 +1,0 @@
-"""Cambricon: any size, and a profile on the pod."""

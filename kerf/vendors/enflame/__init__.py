@@ -1,1 +1,0 @@
-"""Enflame: whole cards, and DRS slices by profile."""

@@ -1,1 +1,0 @@
-"""Iluvatar: any size; several cards are whole cards."""

@@ -1,1 +1,0 @@
-"""Kunlunxin: whole cards, and vXPU slices of one size a card."""

@@ -1,1 +1,0 @@
-"""MetaX: whole cards, and sGPU slices with sharing policies."""

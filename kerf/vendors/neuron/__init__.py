@@ -1,1 +1,0 @@
-"""AWS Neuron: whole devices, and their cores."""

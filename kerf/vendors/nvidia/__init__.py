@@ -1,1 +1,0 @@
-"""NVIDIA: cards that Kerf's own device plugin serves."""

@@ -1,0 +1,132 @@
+"""A pod's workload, served model and engine, from what is written on it."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import lru_cache
+from itertools import pairwise
+
+from kerf.values.subject import SGLANG, VLLM, EnginePort, Subject
+from kerf.wire.errors import WireError
+from kerf.wire.json import Json, at, items_at, text_at
+from kerf.wire.usage import parse_moment
+
+MODEL = "kerf.dev/model"
+"""Label or annotation: the model that a pod serves, where its arguments do not say it."""
+ENGINE_METRICS = "kerf.dev/engine-metrics"
+"""Annotation: `vllm:8000/metrics` or `sglang:30000`, or `none`, where the pod's own words do not say it."""
+_LWS = "leaderworkerset.sigs.k8s.io/name"
+_HASH = "pod-template-hash"
+_PORTS = {VLLM: 8000, SGLANG: 30000}
+_LONGEST = 253
+
+
+def subject_of(pod: Json) -> Subject:
+    """What metering knows of the pod. Never raises: what cannot be read is left out."""
+    model, engine = "", None
+    for container in items_at(pod, "spec", "containers"):
+        engine = engine or _engine(pod, container)
+        model = model or _served(_words(container))
+    labels, notes = at(pod, "metadata", "labels"), at(pod, "metadata", "annotations")
+    named = next((text for found in (labels, notes) if isinstance(text := found.get(MODEL), str) and text), "")
+    return Subject(bound_ms(pod), _interned(workload_of(pod)), _interned((named or model)[:_LONGEST]), engine)
+
+
+def bound_ms(pod: Json) -> int:
+    """When the pod was bound, by the API server's clock; 0 where nothing says so."""
+    for condition in items_at(pod, "status", "conditions"):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "True":
+            with suppress(WireError):
+                return parse_moment(condition.get("lastTransitionTime"), "lastTransitionTime")
+    return 0
+
+
+def workload_of(pod: Json) -> str:
+    """The object that people wrote, as `Kind/name`: a ReplicaSet's pods count as their Deployment's."""
+    labels = at(pod, "metadata", "labels")
+    if isinstance(group := labels.get(_LWS), str) and group:
+        return f"LeaderWorkerSet/{group}"
+    owners = items_at(pod, "metadata", "ownerReferences")
+    owner = next((one for one in owners if one.get("controller") is True), None)
+    if owner is None:
+        return f"Pod/{text_at(pod, 'metadata', 'name')}"
+    kind, name, template = text_at(owner, "kind"), text_at(owner, "name"), text_at(labels, _HASH)
+    if kind == "ReplicaSet" and template and name.endswith(f"-{template}"):
+        return f"Deployment/{name.removesuffix(f'-{template}')}"
+    return f"{kind}/{name}"
+
+
+@lru_cache(maxsize=65536)
+def _interned(text: str) -> str:
+    """One object for equal texts: thousands of pods share a few workloads."""
+    return text
+
+
+def _engine(pod: Json, container: Json) -> EnginePort | None:
+    words = _words(container)
+    name = text_at(container, "name")
+    notes = at(pod, "metadata", "annotations")
+    if isinstance(written := notes.get(ENGINE_METRICS), str):
+        return _written(written, name)
+    engine = next((each for each in _PORTS if any(_is_engine(word, each) for word in words)), "")
+    if not engine or (engine == SGLANG and "--enable-metrics" not in words):
+        return None
+    port = _number(notes.get("prometheus.io/port")) or _number(_value(words, "--port")) or _PORTS[engine]
+    path = notes.get("prometheus.io/path")
+    return EnginePort(engine, name, port, path if isinstance(path, str) and path.startswith("/") else "/metrics")
+
+
+def _written(text: str, container: str) -> EnginePort | None:
+    engine, _, rest = text.partition(":")
+    port, _, path = rest.partition("/")
+    if engine not in _PORTS or not (number := _number(port) if port else _PORTS[engine]):
+        return None
+    return EnginePort(engine, container, number, f"/{path}" if path else "/metrics")
+
+
+def _is_engine(word: str, engine: str) -> bool:
+    """An image, a command or a module of the engine: `vllm`, `lmsysorg/sglang:v0.5`, `sglang.launch_server`."""
+    last = word.rpartition("/")[2].partition(":")[0]
+    return last == engine or last.startswith((f"{engine}-", f"{engine}."))
+
+
+def _served(words: tuple[str, ...]) -> str:
+    for flag in ("--served-model-name", "--model-path", "--model"):
+        if value := _value(words, flag):
+            return value
+    for before, word in pairwise(words):
+        if before == "serve" and not word.startswith("-"):
+            return word
+    return ""
+
+
+def _words(container: Json) -> tuple[str, ...]:
+    found = [text_at(container, "image")]
+    for key in ("command", "args"):
+        listed = container.get(key)
+        for word in listed if isinstance(listed, list) else ():
+            found += _split(word) if isinstance(word, str) else []
+    return tuple(found)
+
+
+def _split(word: str) -> list[str]:
+    """`sh -c "vllm serve m --port 1"` holds words too."""
+    return word.split()[:256] if " " in word or "\n" in word else [word]
+
+
+def _value(words: tuple[str, ...], flag: str) -> str:
+    return next(_values(words, flag), "")
+
+
+def _values(words: tuple[str, ...], flag: str) -> Iterator[str]:
+    for i, word in enumerate(words):
+        if word == flag and i + 1 < len(words) and not words[i + 1].startswith("-"):
+            yield words[i + 1]
+        elif word.startswith(f"{flag}="):
+            yield word.removeprefix(f"{flag}=")
+
+
+def _number(value: object) -> int:
+    """A port, 0 for anything else."""
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+    return number if 0 < number < 65_536 else 0

@@ -1,0 +1,238 @@
+"""`kind: TenantUsage` (kerf.dev/v1alpha1): what is kept of an hour, written by the scheduler's leader."""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from kerf.values.usage import (
+    HOUR_MS,
+    CardRow,
+    CounterRow,
+    TokenPrice,
+    TokenRow,
+    UsageRecord,
+    UsageRow,
+    civil,
+    hour_text,
+)
+from kerf.wire.errors import WireError
+from kerf.wire.fields import flag, list_at, object_at, whole
+from kerf.wire.json import Json, at
+
+API_VERSION = "kerf.dev/v1alpha1"
+KIND = "TenantUsage"
+PATH = "/apis/kerf.dev/v1alpha1/tenantusages"
+DAY = "kerf.dev/usage-day"
+"""Label: the day in UTC, as 20261127, by which lists are cut."""
+_MOST = 2**63 - 1
+_MOMENT = re.compile(r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?Z", re.ASCII)
+_NUMBER = re.compile(r"\d{1,20}(\.\d{1,12})?", re.ASCII)
+
+
+def path_of(name: str) -> str:
+    """One record."""
+    return f"{PATH}/{name}"
+
+
+def day_text(moment_ms: int) -> str:
+    """The label of the day that holds a moment."""
+    return hour_text(moment_ms - moment_ms % HOUR_MS)[:8]
+
+
+def moment_text(moment_ms: int) -> str:
+    """A moment as Kubernetes writes one, to the millisecond."""
+    year, month, day = civil(moment_ms // (24 * HOUR_MS))
+    rest = moment_ms % (24 * HOUR_MS)
+    hours, minutes, seconds = rest // HOUR_MS, rest // 60_000 % 60, rest // 1000 % 60
+    return f"{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{rest % 1000:03}Z"
+
+
+def parse_moment(text: object, where: str) -> int:
+    """Milliseconds since 1970 of a moment as Kubernetes writes it. Raises WireError."""
+    found = _MOMENT.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise WireError(where, text, "write a moment in UTC such as 2026-11-27T16:00:00Z")
+    year, month, day, hours, minutes, seconds = (int(found[i]) for i in range(1, 7))
+    if not (1 <= month <= 12 and 1 <= day <= 31 and hours < 24 and minutes < 60 and seconds < 61 and year >= 1970):
+        raise WireError(where, text, "write a moment in UTC such as 2026-11-27T16:00:00Z")
+    of_day = hours * HOUR_MS + minutes * 60_000 + seconds * 1000 + int((found[7] or "").ljust(3, "0")[:3] or 0)
+    return days_of(year, month, day) * 24 * HOUR_MS + of_day
+
+
+def days_of(year: int, month: int, day: int) -> int:
+    """Days since 1970-01-01 in the Gregorian calendar."""
+    years = year - (month <= 2)
+    era, of_era = divmod(years, 400)
+    day_of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + day_of_year - 719_468
+
+
+def render_usage(record: UsageRecord) -> dict[str, Any]:
+    """The object."""
+    spec: dict[str, Any] = {
+        "hour": moment_text(record.hour_ms),
+        "until": moment_text(record.until_ms),
+        "closed": record.closed,
+        "cluster": record.cluster,
+        "currency": record.currency,
+    }
+    spec |= {"tenant": record.tenant} if record.tenant else {}
+    spec |= {"namespace": record.owner_namespace} if record.owner_namespace else {}
+    lists: dict[str, list[Any]] = {
+        "rows": [_row_object(row) for row in record.rows],
+        "tokens": [_token_object(row) for row in record.tokens],
+        "cards": [_card_object(row) for row in record.cards],
+        "prices": [_price_object(row) for row in record.prices],
+        "counters": [_counter_object(row) for row in record.counters],
+        "gaps": list(record.gaps),
+    }
+    spec |= {key: items for key, items in lists.items() if items}
+    labels = {DAY: day_text(record.hour_ms)}
+    metadata = {"name": record.name, "labels": labels}
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
+
+
+def parse_usage(item: object) -> UsageRecord:
+    """A record. Unknown keys are ignored: a newer scheduler may write more. Raises WireError."""
+    spec = object_at(object_at(item, KIND).get("spec"), "spec")
+    gaps = list_at(spec.get("gaps"), "spec.gaps")
+    return UsageRecord(
+        hour_ms=parse_moment(spec.get("hour"), "spec.hour"),
+        until_ms=parse_moment(spec.get("until"), "spec.until"),
+        tenant=_text(spec, "tenant", "spec"),
+        owner_namespace=_text(spec, "namespace", "spec"),
+        cluster=_text(spec, "cluster", "spec"),
+        currency=_text(spec, "currency", "spec") or "USD",
+        closed=flag(spec, "closed", "spec", False),
+        rows=tuple(_row(row, where) for row, where in _objects(spec, "rows")),
+        tokens=tuple(_token(row, where) for row, where in _objects(spec, "tokens")),
+        cards=tuple(_card(row, where) for row, where in _objects(spec, "cards")),
+        prices=tuple(_price(row, where) for row, where in _objects(spec, "prices")),
+        counters=tuple(_counter(row, where) for row, where in _objects(spec, "counters")),
+        gaps=tuple(str(gap) for gap in gaps if isinstance(gap, str)),
+    )
+
+
+def resource_version(item: Json) -> str:
+    """The object's resourceVersion, by which a replace is optimistic."""
+    return str(at(item, "metadata").get("resourceVersion") or "")
+
+
+def _row_object(row: UsageRow) -> dict[str, str]:
+    return {
+        "namespace": row.namespace,
+        "workload": row.workload,
+        "model": row.model,
+        "class": row.card_class,
+        "cardModel": row.card_model,
+        "supply": row.supply,
+        "region": row.region,
+        "vgpuSeconds": plain(row.vgpu_seconds),
+        "mibSeconds": plain(row.mib_seconds),
+        "coreSeconds": plain(row.core_seconds),
+        "cost": plain(row.cost),
+    }
+
+
+def _row(row: Json, where: str) -> UsageRow:
+    return UsageRow(
+        _text(row, "namespace", where),
+        _text(row, "workload", where),
+        _text(row, "model", where),
+        _text(row, "class", where),
+        _text(row, "cardModel", where),
+        _text(row, "supply", where),
+        _text(row, "region", where),
+        _decimal(row, "vgpuSeconds", where),
+        _decimal(row, "mibSeconds", where),
+        _decimal(row, "coreSeconds", where),
+        _decimal(row, "cost", where),
+    )
+
+
+def _card_object(row: CardRow) -> dict[str, str]:
+    return {
+        "class": row.card_class,
+        "cardModel": row.card_model,
+        "supply": row.supply,
+        "region": row.region,
+        "seconds": plain(row.seconds),
+        "perHour": plain(row.per_hour),
+        "cost": plain(row.cost),
+    }
+
+
+def _card(row: Json, where: str) -> CardRow:
+    return CardRow(
+        _text(row, "class", where),
+        _text(row, "cardModel", where),
+        _text(row, "supply", where),
+        _text(row, "region", where),
+        _decimal(row, "seconds", where),
+        _decimal(row, "perHour", where),
+        _decimal(row, "cost", where),
+    )
+
+
+def _token_object(row: TokenRow) -> dict[str, Any]:
+    counts = {"input": row.input, "cached": row.cached, "output": row.output}
+    return {"namespace": row.namespace, "workload": row.workload, "model": row.model, **counts}
+
+
+def _token(row: Json, where: str) -> TokenRow:
+    names = _text(row, "namespace", where), _text(row, "workload", where), _text(row, "model", where)
+    return TokenRow(*names, *_counts(row, where))
+
+
+def _price_object(row: TokenPrice) -> dict[str, Any]:
+    prices = {"input": plain(row.input), "cached": plain(row.cached), "output": plain(row.output)}
+    return {"model": row.model, **prices, "measured": row.measured}
+
+
+def _price(row: Json, where: str) -> TokenPrice:
+    prices = _decimal(row, "input", where), _decimal(row, "cached", where), _decimal(row, "output", where)
+    return TokenPrice(_text(row, "model", where), *prices, flag(row, "measured", where, True))
+
+
+def _counter_object(row: CounterRow) -> dict[str, Any]:
+    counts = {"input": row.input, "cached": row.cached, "output": row.output}
+    return {"uid": row.uid, "started": row.started, "model": row.model, **counts}
+
+
+def _counter(row: Json, where: str) -> CounterRow:
+    names = _text(row, "uid", where), _text(row, "started", where), _text(row, "model", where)
+    return CounterRow(*names, *_counts(row, where))
+
+
+def _counts(row: Json, where: str) -> tuple[int, int, int]:
+    first, second, third = (whole(row, key, where, 0, (0, _MOST)) for key in ("input", "cached", "output"))
+    return first, second, third
+
+
+def plain(number: Decimal) -> str:
+    """A decimal as text without an exponent and without zeros at its end."""
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _objects(spec: Json, key: str) -> list[tuple[Json, str]]:
+    found = list_at(spec.get(key), f"spec.{key}")
+    return [(object_at(item, f"spec.{key}[{i}]"), f"spec.{key}[{i}]") for i, item in enumerate(found)]
+
+
+def _text(value: Mapping[str, object], key: str, where: str) -> str:
+    found = value.get(key, "")
+    if not isinstance(found, str):
+        raise WireError(f"{where}.{key}", found, "write a text")
+    return found
+
+
+def _decimal(value: Mapping[str, object], key: str, where: str) -> Decimal:
+    found = value.get(key, "0")
+    if not isinstance(found, str) or not _NUMBER.fullmatch(found):
+        raise WireError(f"{where}.{key}", found, 'write a number as a text, such as "3600.5"')
+    try:
+        return Decimal(found)
+    except InvalidOperation as error:
+        raise WireError(f"{where}.{key}", found, "write a number as a text") from error

@@ -1,0 +1,104 @@
+"""Records of a span of time: from files, or from the cluster and the cache of closed days."""
+
+import argparse
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from kerf.kube.client import Kube
+from kerf.kube.errors import KubeError
+from kerf.values.usage import HOUR_MS, UsageRecord, hour_of
+from kerf.wire.errors import WireError
+from kerf.wire.json import Json, at
+from kerf.wire.usage import DAY, KIND, PATH, day_text, parse_usage
+from kerfctl import cluster
+from kerfctl.bill.cache import Cache
+from kerfctl.documents import read_documents
+from kerfctl.errors import CliError
+from kerfctl.report import warn
+
+DAY_MS = 24 * HOUR_MS
+MOST_DAYS = 3700
+NOT_SERVED = (
+    "TenantUsage is not served: install the chart's CRDs (kubectl apply --server-side -f charts/kerf/crds) and switch "
+    "metering on (metering.enabled)"
+)
+_NAMESPACE = "/api/v1/namespaces/kube-system"
+
+
+def records_of(args: argparse.Namespace, since_ms: int, until_ms: int) -> list[UsageRecord]:
+    """Records of every hour that begins within the span, of files or of the cluster. Raises CliError."""
+    days = [day_text(moment) for moment in _days(since_ms, until_ms)]
+    if args.file:
+        found: Iterable[UsageRecord] = _read(read_documents(args.file).of(KIND))
+    else:
+        found = _of_cluster(cluster.connect_to(args), args, days)
+    first = hour_of(since_ms)
+    return [record for record in found if first <= record.hour_ms < max(until_ms, first + 1)]
+
+
+def _days(since_ms: int, until_ms: int) -> Iterator[int]:
+    first, last = since_ms // DAY_MS, max(until_ms - 1, since_ms) // DAY_MS
+    if last - first > MOST_DAYS:
+        raise CliError(f"--since: {last - first} days; name at most {MOST_DAYS}")
+    return (day * DAY_MS for day in range(first, last + 1))
+
+
+def _of_cluster(kube: Kube, args: argparse.Namespace, days: list[str]) -> Iterator[UsageRecord]:
+    cache = None if args.no_cache else Cache(_cache_file(args.cache), _identity(kube))
+    try:
+        missing = [day for day in days if cache is None or not cache.complete(day)]
+        fresh = _list(kube, missing)
+        for day in days:
+            if day not in missing and cache is not None:
+                yield from cache.records(day)
+                continue
+            yield from fresh.get(day, [])
+            if cache is not None and _is_complete(fresh.get(day, []), day):
+                cache.put(day, fresh[day])
+    finally:
+        if cache is not None:
+            cache.close()
+
+
+def _is_complete(records: list[UsageRecord], day: str) -> bool:
+    """Whether nothing of a day will change: its last hour is there, and every hour is closed."""
+    return bool(records) and records[-1].name.startswith(f"{day}23") and all(record.closed for record in records)
+
+
+def _list(kube: Kube, days: list[str]) -> dict[str, list[UsageRecord]]:
+    if not days:
+        return {}
+    items = cluster.list_or_none(kube, PATH, KIND, labelSelector=f"{DAY} in ({','.join(days)})")
+    if items is None:
+        raise CliError(NOT_SERVED)
+    found: dict[str, list[UsageRecord]] = {}
+    for record in sorted(_read(items), key=lambda record: record.name):
+        found.setdefault(day_text(record.hour_ms), []).append(record)
+    return found
+
+
+def _read(items: Iterable[Json]) -> Iterator[UsageRecord]:
+    for item in items:
+        try:
+            yield parse_usage(item)
+        except WireError as error:
+            name = at(item, "metadata").get("name")
+            warn(f"kerf: TenantUsage {name} is left out: {error}")
+
+
+def _cache_file(path: str | None) -> Path:
+    if path:
+        return Path(path)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path("~/.cache").expanduser()) / "kerf" / "usage.sqlite"
+
+
+def _identity(kube: Kube) -> str:
+    """A name for the cluster that no other has: the uid of its kube-system namespace."""
+    try:
+        return str(at(kube.get(_NAMESPACE), "metadata").get("uid") or "")
+    except KubeError:
+        host = os.environ.get("KUBECONFIG", "")
+        return hashlib.sha256(host.encode()).hexdigest()

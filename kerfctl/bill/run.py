@@ -1,0 +1,86 @@
+"""`kerf bill`: read, sum, print."""
+
+import argparse
+import csv
+import io
+import json
+import time
+from decimal import Decimal
+
+from kerf.config.prices import read_prices
+from kerf.metering.bill import FIELDS, Bill, BillLine, bill
+from kerf.values.units import show
+from kerf.views.bills import bill_json
+from kerf.wire.usage import moment_text, plain
+from kerfctl.bill.read import records_of
+from kerfctl.bill.span import parse_time
+from kerfctl.errors import CliError
+from kerfctl.report import Sheet, say, warn
+
+AMOUNTS = ("vgpu_seconds", "mib_seconds", "core_seconds", "cost")
+
+
+def run_bill(args: argparse.Namespace) -> int:
+    """Read and print. Exit status 1 when something is not known or has no price."""
+    now = time.time_ns() // 1_000_000
+    since = parse_time(args.since, "--since", now)
+    until = parse_time(args.until, "--until", now) if args.until else now
+    if until < since:
+        raise CliError(f"--until {args.until}: it is before --since {args.since}")
+    by = _fields(args.by)
+    prices = read_prices(args.prices) if args.prices else None
+    records = records_of(args, since, until)
+    found = bill(records, by, prices)
+    if args.json:
+        print(json.dumps(bill_json(found), indent=2))
+    elif args.csv:
+        _csv(found)
+    else:
+        _print(found, by, f"{moment_text(since)[:16]} to {moment_text(until)[:16]} UTC")
+    for note in (*found.notes, *(() if records else ("no records: is metering on (metering.enabled)?",))):
+        warn(f"kerf: {note}")
+    return 1 if found.notes else 0
+
+
+def _fields(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return FIELDS
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    unknown = next((word for word in words if word not in FIELDS), None)
+    if unknown or not words:
+        raise CliError(f"--by {unknown or repr(text)}: write some of {', '.join(FIELDS)}, with commas between them")
+    return words
+
+
+def _csv(found: Bill) -> None:
+    rows: list[tuple[str, ...]] = [(*FIELDS, *AMOUNTS, "currency")]
+    rows += [(*line.key, *(plain(getattr(line, name)) for name in AMOUNTS), found.currency) for line in found.lines]
+    rows.append(("(idle)", *("" for _ in FIELDS[1:]), "", "", "", plain(found.idle_cost), found.currency))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(tuple(_cell(cell) for cell in row) for row in rows)
+    say(text.getvalue().rstrip("\n"))
+
+
+def _cell(text: str) -> str:
+    """A spreadsheet would compute what begins with these signs."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def _print(found: Bill, by: tuple[str, ...], span: str) -> None:
+    shown = [name for name in FIELDS if name in by]
+    sheet = Sheet(f"Bill, {span}", (*shown, ">GPU hours", ">GiB hours", ">core hours", f">{found.currency}"))
+    for line in sorted(found.lines, key=lambda line: (-line.cost, line.key)):
+        words = dict(zip(FIELDS, line.key, strict=True))
+        sheet.add(*(words[name] or "-" for name in shown), *_amounts(line))
+    sheet.print()
+    money = f"allocated {_money(found.allocated)} + idle {_money(found.idle_cost)} = cards {_money(found.node_cost)}"
+    say(f"{money} {found.currency}")
+
+
+def _amounts(line: BillLine) -> tuple[str, ...]:
+    hours, gib = line.vgpu_seconds / 3600, line.mib_seconds / 1024 / 3600
+    return f"{hours:,.2f}", show(round(gib)), f"{line.core_seconds / 100 / 3600:,.2f}", _money(line.cost)
+
+
+def _money(amount: Decimal) -> str:
+    return f"{amount:,.2f}"

@@ -1,0 +1,22 @@
+"""Spans of time as people write them: 7d, 36h, 2026-11-01, 2026-11-01T12:00:00Z. Pure."""
+
+import re
+
+from kerf.values.usage import HOUR_MS
+from kerf.wire.errors import WireError
+from kerf.wire.usage import parse_moment
+from kerfctl.errors import CliError
+
+_UNITS = {"m": 60_000, "h": HOUR_MS, "d": 24 * HOUR_MS, "w": 7 * 24 * HOUR_MS}
+_AGO = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+def parse_time(text: str, flag: str, now_ms: int) -> int:
+    """Milliseconds since 1970. Raises CliError with the fix."""
+    if found := _AGO.fullmatch(text):
+        return max(now_ms - int(found[1]) * _UNITS[found[2]], 0)
+    try:
+        return parse_moment(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text, flag)
+    except WireError as error:
+        raise CliError(f"{flag} {text}: write a span such as 7d or 36h, or a day or moment in UTC") from error

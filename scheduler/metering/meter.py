@@ -1,0 +1,226 @@
+"""The meter: the leader's loop that counts use, writes the hours' records and keeps the totals for metrics.
+
+A round counts everything up to now, exactly: what pods hold, and what ended since the last round, each from its bind
+to its end. Between rounds nothing is lost, because the state remembers what ended; between leaders nothing is, because
+each record says until when it counts and every replica remembers what ended. Where no replica ran, the nodes' own
+records say which pods came and went.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from prometheus_client.core import Metric
+
+from kerf.kube.client import Kube
+from kerf.kube.errors import KubeError
+from kerf.metering.book import Book
+from kerf.metering.opencost import Holder
+from kerf.metering.use import Held, MeteredCard
+from kerf.obs.clock import SteadyClock
+from kerf.obs.loop import Loop, run_every
+from kerf.pricing.prices import PriceList
+from kerf.values.node import Node
+from kerf.values.policy import MeteringSettings
+from kerf.values.usage import HOUR_MS, hour_of
+from kerf.wire.usage import moment_text
+from scheduler.metering.noderecords import NodeRecords
+from scheduler.metering.observed import held_now, metered_cards, who_was
+from scheduler.metering.store import Records
+from scheduler.metering.totals import MeterMetrics, Shown
+from scheduler.state.bookings import Booking, State
+from scheduler.state.store import Store
+
+_LOG = logging.getLogger("kerf.metering")
+ROUND_S = 15.0
+LOOP = Loop("metering", every_s=ROUND_S, at_once=True, longest_pause_s=60.0, expected=(KubeError,))
+GRACE_MS = 10 * 60_000
+"""An hour is closed this long after its end."""
+MOST_BACK_MS = 7 * 24 * HOUR_MS
+"""After a longer time without a leader, what came before is not counted."""
+KEEP_MS = 2 * HOUR_MS
+"""How long a replica remembers what ended; a leader is elected long before."""
+SKEW_MS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the meter asks beside the store."""
+
+    prices: Callable[[], PriceList]
+    tenants: Callable[[], Mapping[str, str]]
+    """Tenants by namespace."""
+    node_records: NodeRecords | None = None
+    more: Callable[[], tuple[Metric, ...]] = tuple
+    """Further families for the page."""
+
+
+class Meter:
+    """One term's books."""
+
+    def __init__(
+        self,
+        store: Store,
+        kube: Kube,
+        sources: Sources,
+        metrics: MeterMetrics,
+        clock: SteadyClock | None = None,
+    ) -> None:
+        self._store = store
+        self._records = Records(kube)
+        self._sources = sources
+        self._metrics = metrics
+        self._clock = clock or SteadyClock()
+        self._lock = threading.Lock()
+        self._book: Book | None = None
+        self._cards: dict[str, MeteredCard] = {}
+        self._gone: dict[str, MeteredCard] = {}
+        self._late: tuple[Held, ...] = ()
+        self._written_at = float("-inf")
+        self._swept_at = float("-inf")
+        self._skewed = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Count until stopped, then write what was counted."""
+        run_every(LOOP, self.run_once, stop)
+        self._metrics.page.clear()
+        try:
+            self.close()
+        except KubeError as error:
+            _LOG.info("the last round of this term is left to the next leader: %s", error)
+
+    def run_once(self) -> None:
+        """One round. Raises KubeError for what could not be read or written; what was counted is kept."""
+        settings = self._settings
+        if not settings.enabled:
+            self._metrics.page.clear()
+            self._book = None
+            return
+        if self._book is None:
+            self._take_over(settings)
+        self._count(settings)
+        if time.monotonic() - self._written_at >= settings.write_s:
+            self._write()
+        if time.monotonic() - self._swept_at >= 3600.0:
+            self._records.delete_old(self._clock.now_ms(), settings.retention_days)
+            self._swept_at = time.monotonic()
+
+    def close(self) -> None:
+        """Count and write for the last time. Raises KubeError."""
+        if self._book is not None and self._settings.enabled:
+            self._count(self._settings)
+            self._write()
+
+    def with_book(self, change: Callable[[Book, int], None]) -> None:
+        """Change the books under their lock; no-op while there are none."""
+        with self._lock:
+            if self._book is not None:
+                change(self._book, self._clock.now_ms())
+
+    # ---- inside
+    @property
+    def _settings(self) -> MeteringSettings:
+        return self._store.desk.policy.metering
+
+    def _take_over(self, settings: MeteringSettings) -> None:
+        now = self._clock.now_ms()
+        found = self._records.recent(now)
+        book = Book.taken_over(found, settings.cluster, self._sources.prices().currency)
+        if book.until_ms and book.until_ms < now - MOST_BACK_MS:
+            book.add_gap(
+                now, f"nothing is known between {moment_text(book.until_ms)} and {moment_text(now - MOST_BACK_MS)}"
+            )
+            book.until_ms = now - MOST_BACK_MS
+        self._fill_in(book, now)
+        with self._lock:
+            self._book = book
+
+    def _fill_in(self, book: Book, now: int) -> None:
+        """Pods that came and went while no replica ran, from the nodes' own records."""
+        _, known_since = self._store.ledger.ended()
+        if not book.until_ms or known_since <= book.until_ms or self._sources.node_records is None:
+            return
+        known = {booking.uid for booking in self._store.ledger.bookings()}
+        answer = self._sources.node_records.read(book.until_ms, self._store.desk.node_names())
+        tenants = self._sources.tenants()
+        self._late = tuple(
+            Held(
+                record.uid,
+                who_was(record, tenants),
+                record.uses,
+                record.start_ms,
+                min(record.end_ms or known_since, now),
+            )
+            for record in answer.records
+            if record.uid not in known and (record.end_ms or now) > book.until_ms
+        )
+        for node in answer.silent:
+            span = f"between {moment_text(book.until_ms)} and {moment_text(known_since)}"
+            book.add_gap(book.until_ms, f"node {node}: pods that ended {span} are not known")
+            self._metrics.gaps.inc()
+        _LOG.info(
+            "%d pods of the nodes' records are filled in, %d nodes are silent", len(self._late), len(answer.silent)
+        )
+
+    def _count(self, settings: MeteringSettings) -> None:
+        now = self._clock.now_ms()
+        self._cards = self._cards_now(settings)
+        ended, _ = self._store.ledger.ended()
+        live = self._store.ledger.bookings(State.CONFIRMED)
+        held = held_now(live, ended, self._sources.tenants(), now)
+        with self._lock:
+            book = self._book
+            if book is None:
+                return
+            before = book.until_ms
+            unknown = book.advance({**self._cards, **self._gone}, (*held, *self._late), now)
+        self._show(settings, book, live)
+        self._late = tuple(each for each in self._late if each.end_ms > now)
+        self._store.ledger.forget_ended(min(before or now, now - KEEP_MS))
+        self._metrics.unknown.set(len(unknown))
+        self._watch_clock()
+
+    def _cards_now(self, settings: MeteringSettings) -> dict[str, MeteredCard]:
+        """The cards of the inventory; those that are gone count for as long as a pod holds them."""
+        found = metered_cards(self._store.desk.nodes(), self._sources.prices(), settings.supply)
+        held = {card for booking in self._store.ledger.bookings(State.CONFIRMED) for card in booking.uses}
+        lost = {**self._gone, **{card: known for card, known in self._cards.items() if card not in found}}
+        self._gone = {card: known for card, known in lost.items() if card in held and card not in found}
+        return found
+
+    def _show(self, settings: MeteringSettings, book: Book, live: Sequence[Booking]) -> None:
+        page = self._metrics.page
+        with self._lock:
+            lines, cards = page.totals(book)
+            prices = book.prices
+        holders: tuple[Holder, ...] = ()
+        nodes: tuple[Node, ...] = ()
+        if settings.open_cost:
+            holders = tuple(Holder(b.key, b.node, b.holding.grant, b.uses) for b in live if b.holding is not None)
+            nodes = tuple(self._store.desk.nodes())
+        page.show(
+            Shown(book.cluster, book.currency, lines, cards, self._cards, prices, holders, nodes, self._sources.more())
+        )
+
+    def _write(self) -> None:
+        now = self._clock.now_ms()
+        with self._lock:
+            book = self._book
+            records = list(book.records(now - GRACE_MS)) if book else []
+        self._metrics.writes.inc(self._records.write(records))
+        self._written_at = time.monotonic()
+        with self._lock:
+            if book is not None:
+                before = hour_of(min(now - GRACE_MS, book.until_ms))
+                self._metrics.page.keep(book, before)
+                book.drop_before(before)
+        self._records.forget(record.name for record in records if record.closed)
+
+    def _watch_clock(self) -> None:
+        skew = self._clock.skew_ms()
+        self._metrics.skew.set(skew / 1000)
+        if abs(skew) > SKEW_MS and not self._skewed:
+            self._skewed = True
+            _LOG.warning("the time of day was set by %.1f s; use is measured without that step", skew / 1000)

@@ -1,0 +1,208 @@
+"""`kerf bill`: files, the cluster, the cache, sums, forms, and what it says when something is missing."""
+
+import csv
+import io
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kerf.metering.book import Book
+from kerf.testing.fake_kube import FakeKube
+from kerf.values.usage import HOUR_MS
+from kerf.wire.usage import PATH, render_usage
+from kerfctl import cluster
+from kerfctl.bill.cache import Cache
+from kerfctl.bill.span import parse_time
+from kerfctl.errors import CliError
+from kerfctl.main import main
+from tests.kerf.metering.histories import START, a_card, a_hold
+
+SPAN = ("--since", "2025-11-27", "--until", "2025-11-28")
+
+
+def records(hours: int = 2, *, closed: bool = False) -> list[dict[str, Any]]:
+    """One card of $2; pods a and b hold a quarter of it each, all the time."""
+    book = Book("west", "USD")
+    cards = {"GPU-0": a_card()}
+    book.advance(cards, [], START)
+    pods = [a_hold("a", end=hours * HOUR_MS), a_hold("b", end=hours * HOUR_MS)]
+    book.advance(cards, pods, START + hours * HOUR_MS)
+    return [render_usage(record) for record in book.records(START + 100 * HOUR_MS if closed else 0)]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "usage.json"
+    path.write_text(json.dumps({"kind": "List", "apiVersion": "v1", "items": records()}))
+    return str(path)
+
+
+def run(capsys, *words: str) -> tuple[int, str, str]:
+    status = main(["bill", *words])
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def test_the_json_is_what_machines_expect(file: str, capsys) -> None:
+    status, out, _ = run(capsys, "--file", file, *SPAN, "--json")
+
+    row = {
+        "tenant": "team",
+        "namespace": "ns",
+        "workload": "Deployment/a",
+        "model": "m",
+        "class": "nvidia-h100",
+        "cluster": "west",
+        "vgpu_seconds": "1800",
+        "mib_seconds": "144000000",
+        "core_seconds": "0",
+        "cost": "1",
+    }
+    assert (status, json.loads(out)) == (
+        0,
+        {
+            "rows": [row, {**row, "workload": "Deployment/b"}],
+            "idle_cost": "2",
+            "node_cost": "4",
+            "currency": "USD",
+        },
+    )
+
+
+def test_sums_are_by_what_is_asked(file: str, capsys) -> None:
+    _, out, _ = run(capsys, "--file", file, *SPAN, "--json", "--by", "tenant,class")
+
+    (row,) = json.loads(out)["rows"]
+    assert (row["tenant"], row["class"], row["workload"], row["cost"]) == ("team", "nvidia-h100", "", "2")
+
+
+def test_a_span_counts_the_hours_that_begin_within_it(file: str, capsys) -> None:
+    _, out, _ = run(capsys, "--file", file, "--since", "2025-11-27T17:30:00Z", "--until", "2025-11-28", "--json")
+
+    assert json.loads(out)["node_cost"] == "2"
+
+
+def test_csv_ends_with_what_is_idle(file: str, capsys) -> None:
+    _, out, _ = run(capsys, "--file", file, *SPAN, "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+
+    assert [(row["tenant"], row["workload"], row["cost"]) for row in rows] == [
+        ("team", "Deployment/a", "1"),
+        ("team", "Deployment/b", "1"),
+        ("(idle)", "", "2"),
+    ]
+
+
+def test_the_table_shows_that_it_adds_up(file: str, capsys) -> None:
+    status, out, _ = run(capsys, "--file", file, *SPAN, "--by", "workload")
+
+    assert status == 0
+    assert "allocated 2.00 + idle 2.00 = cards 4.00 USD" in out
+    assert "Deployment/a" in out
+
+
+def test_a_class_without_a_price_is_said_and_ends_with_status_1(file: str, tmp_path: Path, capsys) -> None:
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("apiVersion: kerf.dev/v1alpha1\nkind: PriceList\nspec: {}\n")
+    status, out, err = run(capsys, "--file", file, *SPAN, "--prices", str(prices), "--json")
+
+    assert (status, json.loads(out)["node_cost"]) == (1, "0")
+    assert "no row of the price list means nvidia-h100" in err
+
+
+def test_no_records_is_said(tmp_path: Path, capsys) -> None:
+    (tmp_path / "none.yaml").write_text("kind: List\nitems: []\n")
+    status, _, err = run(capsys, "--file", str(tmp_path / "none.yaml"), *SPAN)
+
+    assert status == 0
+    assert "is metering on" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--since", "yesterday"), "--since yesterday: write a span such as 7d"),
+        (("--since", "2025-02-31x"), "--since 2025-02-31x"),
+        (("--by", "tenant,pod"), "--by pod: write some of tenant, namespace"),
+        (("--by", ""), "--by ''"),
+        (("--since", "1d", "--until", "2d"), "it is before --since"),
+        (("--since", "999999w"), "name at most 3700"),
+    ],
+)
+def test_wrong_words_are_refused_with_the_fix(words: tuple[str, ...], said: str, file: str, capsys) -> None:
+    status, _, err = run(capsys, "--file", file, *words)
+
+    assert status == 1
+    assert said in err
+
+
+def test_spans_are_read_from_now() -> None:
+    now = START + 5
+    assert parse_time("7d", "--since", now) == now - 7 * 24 * HOUR_MS
+    assert parse_time("90m", "--since", now) == now - 90 * 60_000
+    assert parse_time("2025-11-27T16:00:00Z", "--since", now) == START
+    with pytest.raises(CliError):
+        parse_time("7", "--since", now)
+
+
+class TestCluster:
+    """Records from a cluster, with the cache."""
+
+    @pytest.fixture
+    def kube(self, monkeypatch) -> FakeKube:
+        found = FakeKube({"kind": "Namespace", "metadata": {"name": "kube-system", "uid": "cluster-1"}})
+        monkeypatch.setattr(cluster, "connect_to", lambda args: found)
+        return found
+
+    @pytest.fixture
+    def asked(self, kube: FakeKube) -> list[str]:
+        found: list[str] = []
+        kube.fail = lambda method, path: found.append(path) if path == PATH else None
+        return found
+
+    def fill(self, kube: FakeKube, *, closed: bool, hours: int = 8) -> None:
+        for item in records(hours, closed=closed):
+            kube.patch(f"{PATH}/{item['metadata']['name']}", item, "apply")
+
+    def node_cost(self, capsys, cache: Path) -> Decimal:
+        status, out, _ = run(capsys, *SPAN, "--cache", str(cache), "--json")
+        assert status == 0
+        return Decimal(json.loads(out)["node_cost"])
+
+    def test_a_day_that_is_closed_is_asked_for_once(self, kube, asked, tmp_path: Path, capsys) -> None:
+        self.fill(kube, closed=True)
+
+        assert self.node_cost(capsys, tmp_path / "c.sqlite") == 16
+        assert self.node_cost(capsys, tmp_path / "c.sqlite") == 16
+        assert len(asked) == 1
+
+    def test_a_day_that_is_open_is_asked_for_again(self, kube, asked, tmp_path: Path, capsys) -> None:
+        self.fill(kube, closed=False)
+
+        self.node_cost(capsys, tmp_path / "c.sqlite")
+        self.node_cost(capsys, tmp_path / "c.sqlite")
+        assert len(asked) == 2
+
+    def test_a_cache_of_garbage_is_made_again(self, kube, tmp_path: Path, capsys) -> None:
+        self.fill(kube, closed=True)
+        broken = tmp_path / "c.sqlite"
+        broken.write_bytes(b"no database" * 1000)
+
+        assert self.node_cost(capsys, broken) == 16
+
+    def test_two_clusters_share_a_file_and_nothing_else(self, tmp_path: Path) -> None:
+        one, other = Cache(tmp_path / "c.sqlite", "one"), Cache(tmp_path / "c.sqlite", "other")
+        one.put("20251127", [])
+
+        assert (one.complete("20251127"), other.complete("20251127")) == (True, False)
+
+    def test_a_cluster_without_the_kind_says_what_to_install(self, monkeypatch, tmp_path: Path, capsys) -> None:
+        monkeypatch.setattr(cluster, "connect_to", lambda args: FakeKube())
+        monkeypatch.setattr(cluster, "list_or_none", lambda *args, **query: None)
+
+        status, _, err = run(capsys, *SPAN, "--no-cache")
+        assert status == 1
+        assert "install the chart's CRDs" in err
