@@ -147,6 +147,8 @@ class SchedulingPolicy:
     quota: QuotaSettings = field(default_factory=QuotaSettings)
     metering: MeteringSettings = field(default_factory=MeteringSettings)
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
+    express: bool = False
+    """The leader binds, in batches, the waiting pods of which it understands every constraint."""
 
     def factors(self, node: Node) -> tuple[float, float]:
         """Over-commitment of the node's memory and cores."""

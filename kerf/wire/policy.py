@@ -9,6 +9,7 @@ from kerf.wire.recovery import parse_recovery
 
 API_VERSION = "kerf.dev/v1alpha1"
 KIND = "SchedulingPolicy"
+_KEYS = ("nodes", "cards", "weights", "defaults", "pools", "planner", "quota", "recovery", "metering", "express")
 NODE_POLICIES = ("binpack", "spread", "fragmentation")
 CARD_ORDERS = ("binpack", "spread", "numa")
 CARD_FILTERS = ("mutex", "topology", "topology-aware")
@@ -23,7 +24,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
         found = f"{top.get('apiVersion')} {top.get('kind')}"
         raise WireError("apiVersion, kind", found, f"write apiVersion: {API_VERSION} and kind: {KIND}")
     spec = object_at(top.get("spec") or {}, "spec")
-    known(spec, "spec", ("nodes", "cards", "weights", "defaults", "pools", "planner", "quota", "recovery", "metering"))
+    known(spec, "spec", _KEYS)
     zero = SchedulingPolicy()
     return SchedulingPolicy(
         nodes=parse_node_policy(spec.get("nodes", zero.nodes), "spec.nodes"),
@@ -34,6 +35,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
         planner=_planner(object_at(spec.get("planner") or {}, "spec.planner")),
         quota=_quota(object_at(spec.get("quota") or {}, "spec.quota")),
         metering=parse_metering(object_at(spec.get("metering") or {}, "spec.metering"), "spec.metering"),
+        express=flag(spec, "express", "spec", zero.express),
         recovery=parse_recovery(object_at(spec.get("recovery") or {}, "spec.recovery")),
     )
 
