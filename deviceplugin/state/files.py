@@ -4,7 +4,8 @@
     STATE/grants/<pod uid>                    the grant that the pod was admitted with: what it really holds
     STATE/history/<pod uid>                   when the pod began and ended, for metering; kept for a week
     STATE/allocated/<slots>                   without CDI only: which container an Allocate was for
-    STATE/arbiters/<card id>                  one per card, shared by the containers that hold slices of it
+    STATE/arbiters/<card id>.<version>        one per card and version of the limiter's shared memory, shared by the
+                                              containers that hold slices of the card
     STATE/ld.so.preload                       one line that names the limiter inside the container
     CDI/kerf.dev-grant_<slots>.json           the CDI spec of the containers that hold these slots
 
@@ -20,7 +21,7 @@ from deviceplugin.core.edits import spec_uid
 from deviceplugin.state.node_specs import OWN_PREFIX, NodeSpecs
 from kerf.values.device import Card
 from kerf.values.injection import LIBRARY, NodeFiles
-from kerf.wire.limiter import render_arbiter
+from kerf.wire.limiter import ARBITER_ABI, render_arbiter
 
 _PRIVATE_DIR = 0o711
 _SHARED_FILE = 0o666
@@ -137,7 +138,7 @@ class Files:
         return self._state / "ld.so.preload"
 
     def _arbiter(self, card: str) -> str:
-        path = self._arbiters / _safe(card)
+        path = self._arbiters / f"{_safe(card)}.{ARBITER_ABI}"
         if not path.exists():
             write_atomic(path, render_arbiter(), _SHARED_FILE)
         return str(path)

@@ -49,7 +49,8 @@ class Box:
     folder: Path
     spec: LedgerSpec
     name: str = "ledger"
-    settings: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str | None] = field(default_factory=dict)
+    """Environment variables of its processes; None takes one away."""
     within: tuple[str, ...] = ()
     """A command that runs its probes, such as `unshare` with its options."""
 
@@ -62,7 +63,7 @@ class Box:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {
+        found: dict[str, str | None] = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("FAKE_", "KERF_", "LD_"))},
             "LD_PRELOAD": str(LIBRARY),
             "LD_LIBRARY_PATH": str(BUILD / "fake"),
@@ -70,6 +71,7 @@ class Box:
             "FAKE_GPU": str(self.folder / "gpu"),
             **self.settings,
         }
+        return {key: value for key, value in found.items() if value is not None}
 
     def view(self) -> LedgerView:
         return parse_ledger(self.path.read_bytes())

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from kerf.wire import limiter as wire
-from tests.limiter.harness import BUILD, LIBRARY, MIB, OOM, Box, limits
+from kerf.wire.limiter import CardLimit, LedgerSpec
+from tests.limiter.harness import BUILD, LIBRARY, MIB, OOM, Box, card_uuid, limits
 
 OK = "0 ok"
 REFUSED = f"{OOM} ok"
@@ -71,11 +72,43 @@ def test_a_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
         assert probe("alloc", 1, MIB) == REFUSED
 
 
-def test_without_any_ledger_nothing_is_limited(tmp_path: Path) -> None:
-    box = Box(tmp_path, limits(64), settings={"KERF_LEDGER": ""})
+@pytest.mark.parametrize(("setting", "words"), [(None, "is not set"), ("", "is empty")])
+def test_where_no_ledger_is_named_memory_is_refused_and_said_once(
+    tmp_path: Path, setting: str | None, words: str
+) -> None:
+    box = Box(tmp_path, limits(64), settings={"KERF_LEDGER": setting})
     with box.probe() as probe:
-        assert probe("alloc", 1, 1024 * MIB) == OK
-        assert probe("info") == f"0 {15360 * MIB} {16384 * MIB}"
+        assert [probe("alloc", 1, MIB), probe("async", 2, MIB), probe("create", 3, 2 * MIB, 0)] == [REFUSED] * 3
+        probe.process.kill()
+        said = probe.process.stderr.read() if probe.process.stderr else ""
+    assert said == (
+        f"kerf: KERF_LEDGER {words} and /usr/local/kerf/ledger does not exist; "
+        "this process gets no GPU memory (`kerf ledger create` makes a ledger)\n"
+    )
+
+
+def test_a_process_that_sees_more_cards_than_it_was_granted_hears_why_it_gets_none_of_them(tmp_path: Path) -> None:
+    """As a privileged container does: device 0 is another's card."""
+    granted = LedgerSpec(cards=(CardLimit(card_uuid(3), 64 * MIB, None, ""),), policy="cap", priority=0)
+    box = Box(tmp_path, granted, settings={"FAKE_CARDS": "4"})
+    with box.probe(device=0) as probe:
+        assert probe("alloc", 1, MIB) == REFUSED
+        probe.process.kill()
+        said = probe.process.stderr.read() if probe.process.stderr else ""
+    assert said == (
+        "kerf: 3 of the 4 cards that this process sees are not granted to its container, which gets no memory of them "
+        f"(a privileged container sees every card: name yours, such as CUDA_VISIBLE_DEVICES={card_uuid(3)})\n"
+    )
+
+
+def test_a_process_whose_granted_card_is_named_has_it_as_device_0(tmp_path: Path) -> None:
+    granted = LedgerSpec(cards=(CardLimit(card_uuid(3), 64 * MIB, None, ""),), policy="cap", priority=0)
+    box = Box(tmp_path, granted, settings={"FAKE_CARDS": "4", "CUDA_VISIBLE_DEVICES": card_uuid(3)})
+    with box.probe(device=0) as probe:
+        assert [probe("alloc", 1, 60 * MIB), probe("alloc", 2, 8 * MIB)] == [OK, REFUSED]
+        probe.process.kill()
+        assert probe.process.stderr is not None
+        assert probe.process.stderr.read() == ""
 
 
 def test_programs_that_never_touch_cuda_are_left_alone(tmp_path: Path) -> None:

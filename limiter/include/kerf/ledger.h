@@ -25,7 +25,7 @@
 #define KERF_LEDGER_MAGIC 0x4744454c4652454bULL  /* "KERFLEDG" */
 #define KERF_ARBITER_MAGIC 0x4e5255544652454bULL /* "KERFTURN" */
 #define KERF_LEDGER_ABI 1u
-#define KERF_ARBITER_ABI 1u
+#define KERF_ARBITER_ABI 2u /* 1: containers took turns; both lived on one node only in files of their own */
 
 #define KERF_LEDGER_BYTES 65536u
 #define KERF_CARDS_MAX 16u

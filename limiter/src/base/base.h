@@ -18,10 +18,9 @@
 
 enum kerf_stage {
     KERF_STAGE_NEW = 0,    /* nothing looked at yet */
-    KERF_STAGE_PASS = 1,   /* no ledger asked for: every call goes straight through */
-    KERF_STAGE_CLOSED = 2, /* a ledger was named but cannot be used: memory is refused */
-    KERF_STAGE_OPEN = 3,   /* ledger mapped, read only so far */
-    KERF_STAGE_LIVE = 4,   /* this process has a slot */
+    KERF_STAGE_CLOSED = 1, /* there is no ledger, or it cannot be used: memory is refused */
+    KERF_STAGE_OPEN = 2,   /* ledger mapped, read only so far */
+    KERF_STAGE_LIVE = 3,   /* this process has a slot */
 };
 
 /* What all layers know about this process. Each layer keeps its own state besides. */

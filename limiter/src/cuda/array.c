@@ -109,7 +109,7 @@ static CUresult make_mipmap(const struct maker *maker, void **out)
 static bool straight(const void *out, const void *desc)
 {
     kerf_open();
-    return !out || !desc || kerf.stage == KERF_STAGE_PASS;
+    return !out || !desc;
 }
 
 CUresult cuArrayCreate(CUarray *out, const CUDA_ARRAY_DESCRIPTOR_v1 *desc)
@@ -155,7 +155,7 @@ static CUresult destroy(void *array, CUresult (*unmake)(void *))
 {
     kerf_open();
     struct kerf_entry entry;
-    if (kerf.stage == KERF_STAGE_PASS || !kerf_table_take(&kerf_cuda.arrays, (uint64_t)(uintptr_t)array, &entry))
+    if (!kerf_table_take(&kerf_cuda.arrays, (uint64_t)(uintptr_t)array, &entry))
         return unmake(array);
     CUresult rc = unmake(array);
     if (rc == CUDA_SUCCESS)

@@ -6,7 +6,7 @@ CUresult kerf_charge_begin(struct kerf_charge *charge, int device, uint64_t byte
 {
     *charge = (struct kerf_charge){ .card = KERF_NO_CARD, .kind = (int)kind, .bytes = kerf_round(bytes) };
     if (!kerf_go_live())
-        return kerf.stage == KERF_STAGE_PASS ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+        return CUDA_ERROR_OUT_OF_MEMORY;
     if (device < 0)
         device = kerf_current_device();
     if (device < 0)

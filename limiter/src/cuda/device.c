@@ -1,4 +1,6 @@
 /* Which card of the ledger a CUDA device is. */
+#include <stdio.h>
+
 #include "cuda/cuda.h"
 
 struct kerf_cuda kerf_cuda = { .only_card = KERF_NO_CARD };
@@ -69,6 +71,17 @@ static int find_card(CUdevice device)
     return KERF_UNKNOWN_CARD;
 }
 
+/* Device 0 may be one of them: "out of memory" on a card that is free needs a reason. */
+static void say_unknown(int unknown, int count)
+{
+    char text[300];
+    snprintf(text, sizeof text,
+             "%d of the %d cards that this process sees are not granted to its container, which gets no memory of them "
+             "(a privileged container sees every card: name yours, such as CUDA_VISIBLE_DEVICES=%.64s)",
+             unknown, count, kerf.ledger->header.card_count ? kerf.ledger->cards[0].uuid : "");
+    kerf_say(text);
+}
+
 static void map_devices(void)
 {
     int count = 0;
@@ -77,8 +90,13 @@ static void map_devices(void)
     if (count > KERF_DEVICES_MAX)
         count = KERF_DEVICES_MAX;
     pthread_mutex_lock(&map_lock);
-    for (int i = 0; i < count && !kerf_cuda.devices; i++)
+    int unknown = 0;
+    for (int i = 0; i < count && !kerf_cuda.devices; i++) {
         __atomic_store_n(&kerf_cuda.card_of_device[i], (int16_t)find_card(i), __ATOMIC_RELAXED);
+        unknown += kerf_cuda.card_of_device[i] == KERF_UNKNOWN_CARD;
+    }
+    if (unknown)
+        say_unknown(unknown, count);
     kerf_cuda.only_card = count == 1 ? kerf_cuda.card_of_device[0] : KERF_NO_CARD;
     __atomic_store_n(&kerf_cuda.devices, count, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&map_lock);

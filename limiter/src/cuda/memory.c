@@ -15,7 +15,7 @@ struct request {
 static bool straight(const void *out)
 {
     kerf_open();
-    return !out || kerf.stage == KERF_STAGE_PASS;
+    return !out;
 }
 
 /* The pitch is known only afterwards: charges the difference from the likely one. */
@@ -162,7 +162,7 @@ CUresult cuMemAllocManaged(CUdeviceptr *out, size_t bytes, unsigned int flags)
 bool kerf_pointer_take(CUdeviceptr ptr, struct kerf_entry *entry)
 {
     kerf_open();
-    return kerf.stage != KERF_STAGE_PASS && kerf_table_take(&kerf_cuda.pointers, ptr, entry);
+    return kerf_table_take(&kerf_cuda.pointers, ptr, entry);
 }
 
 /* After the driver's free: gives the charge back, or puts the record back where the driver refused. */

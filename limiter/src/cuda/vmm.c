@@ -78,7 +78,7 @@ static CUresult create(CUmemGenericAllocationHandle *out, size_t bytes, const CU
 CUresult cuMemCreate(CUmemGenericAllocationHandle *out, size_t bytes, const CUmemAllocationProp *prop, unsigned long long flags)
 {
     kerf_open();
-    if (!out || !prop || kerf.stage == KERF_STAGE_PASS || prop->location.type != CU_MEM_LOCATION_TYPE_DEVICE || prop->location.id < 0)
+    if (!out || !prop || prop->location.type != CU_MEM_LOCATION_TYPE_DEVICE || prop->location.id < 0)
         return kerf_real.cuMemCreate(out, bytes, prop, flags);
     return create(out, bytes, prop, flags);
 }

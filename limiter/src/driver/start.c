@@ -10,7 +10,8 @@
 #include "driver/driver.h"
 #include "ledger/ledger.h"
 
-#define DEFAULT_LEDGER "/usr/local/kerf/ledger" /* where the node agent mounts it; used when KERF_LEDGER is unset */
+#define DEFAULT_LEDGER "/usr/local/kerf/ledger" /* where the node agent mounts it; used when KERF_LEDGER names none */
+#define NO_LEDGER " does not exist; this process gets no GPU memory (`kerf ledger create` makes a ledger)"
 
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_t pacer;
@@ -52,8 +53,10 @@ static int open_ledger(void)
 {
     const char *path = getenv("KERF_LEDGER"), *why = NULL;
     bool named = path && *path;
-    if (!named && access(DEFAULT_LEDGER, F_OK) != 0)
-        return KERF_STAGE_PASS;
+    if (!named && access(DEFAULT_LEDGER, F_OK) != 0) {
+        kerf_say(path ? "KERF_LEDGER is empty and " DEFAULT_LEDGER NO_LEDGER : "KERF_LEDGER is not set and " DEFAULT_LEDGER NO_LEDGER);
+        return KERF_STAGE_CLOSED;
+    }
     path = named ? path : DEFAULT_LEDGER;
     kerf.ledger = kerf_ledger_map(path, &why);
     if (!kerf.ledger) {

@@ -10,7 +10,7 @@
  * FAKE_STALL_MS=N    how long an allocation waits inside the driver before it is backed (0)
  * FAKE_FAST=1        no clock: every kernel is over at once (for measuring what Kerf adds)
  * FAKE_NO_NVML_PIDS  NVML does not tell processes
- * CUDA_VISIBLE_DEVICES: indices, as the real driver reads them
+ * CUDA_VISIBLE_DEVICES: indices or UUIDs, as the real driver reads them
  *
  * A kernel is a CUfunction whose address is its run time in nanoseconds. With FAKE_PEERS(group, ns) it is one
  * rank's half of a collective: it holds the card until the other rank's half has started too. Kernels of one process run

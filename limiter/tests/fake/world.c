@@ -45,14 +45,20 @@ static void build(struct fake_world *world)
     __atomic_store_n(&world->ready, 1, __ATOMIC_RELEASE);
 }
 
+#define UUID_TEXT 40 /* "GPU-" and 36 characters, of which the last two are the card's number */
+
 static void read_mask(void)
 {
     const char *mask = getenv("CUDA_VISIBLE_DEVICES");
     masked = 0;
     for (; mask && *mask && masked < FAKE_CARDS; mask += strcspn(mask, ","), mask += *mask == ',') {
-        if (*mask < '0' || *mask > '9' || strtoul(mask, NULL, 10) >= fake_world->cards)
+        bool uuid = strncmp(mask, "GPU-", 4) == 0 && strcspn(mask, ",") == UUID_TEXT;
+        if (!uuid && (*mask < '0' || *mask > '9'))
             break;
-        visible[masked++] = (int)strtoul(mask, NULL, 10);
+        unsigned long card = uuid ? strtoul(mask + UUID_TEXT - 2, NULL, 16) : strtoul(mask, NULL, 10);
+        if (card >= fake_world->cards)
+            break;
+        visible[masked++] = (int)card;
     }
     if (!getenv("CUDA_VISIBLE_DEVICES"))
         for (; masked < (int)fake_world->cards; masked++)
