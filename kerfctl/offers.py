@@ -5,9 +5,9 @@ The slice resources are not counted here: where there is an inventory Kerf's dev
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 
 from kerf.values.ask import Stage
+from kerf.values.served import similar
 from kerf.values.units import milli
 from kerf.values.vendor import ResourceNames
 from kerf.wire.errors import WireError
@@ -64,8 +64,8 @@ class Offers:
     def explain(self, name: str) -> str:
         """A sentence for a resource that no node offers."""
         known = [*self._offered, *self._ours]
-        near = get_close_matches(name, [each for each in known if each != name], n=1, cutoff=0.75)
-        return f"no node offers {name}" + (f"; did you mean {near[0]}?" if near else "")
+        near = similar(name, known)
+        return f"no node offers {name}" + (f"; did you mean {near}?" if near else "")
 
     def _amounts(self, amounts: Json) -> "Counter[str]":
         found = Counter[str]()

@@ -193,6 +193,7 @@ def _with_new_pods(world: World, pods: Sequence[Json]) -> World:
         scheduler_name=world.scheduler,
         quota=policy.quota,
         catalogue=shipped(),
+        admission=policy.admission,
         tenants=by_namespace(accounts),
     )
     found = admit(pods, settings)

@@ -37,7 +37,7 @@ from kerf.wire.errors import WireError
 from kerf.wire.json import at
 from kerf.wire.limiter import render_ledger
 from kerf.wire.objects import is_finished
-from kerf.wire.resources import containers_of, parse_pod, stages_of
+from kerf.wire.resources import containers_of, is_privileged, parse_pod, stages_of
 
 _LOG = logging.getLogger("kerf.deviceplugin.gate")
 CLEAN_S = 30.0
@@ -170,7 +170,7 @@ class StartGate:
         except WireError:
             priority = 1
         limited = not (self._rules.allow_disable and opts_out(own, self._rules.names))
-        return Terms(self._rules.limiter_policy, priority, limited)
+        return Terms(self._rules.limiter_policy, priority, limited, is_privileged(own))
 
     def _live_pod(self, pod: Json, admitted: dict[str, Grant]) -> LivePod | None:
         """What another pod holds. An admitted pod holds what it was admitted with, even if its annotation changed."""

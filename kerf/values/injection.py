@@ -52,3 +52,5 @@ class Terms:
     priority: int = 1
     limited: bool = True
     """False: the ledger is there, the library is not loaded (the container opted out on a node that allows it)."""
+    privileged: bool = False
+    """The runtime hides no device from the container, so its slices must be named to the vendor's library."""

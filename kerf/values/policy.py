@@ -132,6 +132,16 @@ class MeteringSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AdmissionSettings:
+    """What the webhook lets in beyond what is safe everywhere."""
+
+    privileged: bool = False
+    """Privileged containers may ask for cards. They see every card of their node, whatever they were granted."""
+    other_resources: tuple[str, ...] = ()
+    """Resources of the vendors' domains that other plugins serve; a final "*" stands for any ending."""
+
+
+@dataclass(frozen=True, slots=True)
 class SchedulingPolicy:
     """The scheduler's policy. The zero value is the shipped default."""
 
@@ -146,9 +156,8 @@ class SchedulingPolicy:
     planner: PlannerSettings = field(default_factory=PlannerSettings)
     quota: QuotaSettings = field(default_factory=QuotaSettings)
     metering: MeteringSettings = field(default_factory=MeteringSettings)
+    admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
-    express: bool = False
-    """The leader binds, in batches, the waiting pods of which it understands every constraint."""
 
     def factors(self, node: Node) -> tuple[float, float]:
         """Over-commitment of the node's memory and cores."""

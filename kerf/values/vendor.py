@@ -43,6 +43,8 @@ class ResourceNames:
     """Words a user may write in the mode annotation and the card mode they mean."""
     priority_env: str = ""
     """Environment variable in which the vendor's tools find a container's task priority; empty where none do."""
+    others: tuple[str, ...] = ()
+    """Resources of the domain that the vendor's own plugins serve beside Kerf; a final "*" stands for any ending."""
     opt_out_env: str = ""
     """Environment variable by which a container asks to run without the limiter; empty where there is none."""
     refuses: Callable[[ContainerAsk], str] = _refuses_nothing

@@ -27,6 +27,8 @@ def inject(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> Injecti
     arbiters, specs = dict(files.arbiters), dict(files.specs)
     env = [("CUDA_DEVICE_MEMORY_LIMIT_" + str(i), f"{s.memory_mib}m") for i, s in enumerate(slices)]
     env += [("CUDA_DEVICE_SM_LIMIT", str(slices[0].cores)), ("KERF_LEDGER", LEDGER)]
+    if terms.privileged:  # it sees every card of the node; CUDA numbers those that are named here, in this order
+        env.append(("CUDA_VISIBLE_DEVICES", ",".join(s.card for s in slices)))
     if any(s.card not in specs for s in slices):
         env.insert(0, ("NVIDIA_VISIBLE_DEVICES", ",".join(s.card for s in slices)))
     mounts = [Mount(files.ledger, LEDGER, read_only=False)]
@@ -58,6 +60,7 @@ VENDOR = Vendor(
         mode_words=(("hami-core", "shared"), ("shared", "shared"), ("mig", "mig"), ("mps", "mps")),
         priority_env="CUDA_TASK_PRIORITY",
         opt_out_env="CUDA_DISABLE_CONTROL",
+        others=("nvidia.com/mig-*", "nvidia.com/gpu.shared", "nvidia.com/pgpu", "nvidia.com/hostdev"),
     ),
     cdi_kind="nvidia.com/gpu",
     hami_register="hami.io/node-nvidia-register",

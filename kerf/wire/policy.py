@@ -1,15 +1,22 @@
 """`kind: SchedulingPolicy` (kerf.dev/v1alpha1): a parsed YAML document to the model's policy."""
 
-from kerf.values.policy import Defaults, PlannerSettings, Pool, QuotaEngine, QuotaSettings, SchedulingPolicy
+from kerf.values.policy import (
+    AdmissionSettings,
+    Defaults,
+    PlannerSettings,
+    Pool,
+    QuotaEngine,
+    QuotaSettings,
+    SchedulingPolicy,
+)
 from kerf.wire.errors import WireError
-from kerf.wire.fields import flag, known, list_at, object_at, one_of, real, text, whole
+from kerf.wire.fields import LONGEST_TEXT, flag, known, list_at, object_at, one_of, real, text, whole
 from kerf.wire.json import Json
 from kerf.wire.metering import parse_metering
 from kerf.wire.recovery import parse_recovery
 
 API_VERSION = "kerf.dev/v1alpha1"
 KIND = "SchedulingPolicy"
-_KEYS = ("nodes", "cards", "weights", "defaults", "pools", "planner", "quota", "recovery", "metering", "express")
 NODE_POLICIES = ("binpack", "spread", "fragmentation")
 CARD_ORDERS = ("binpack", "spread", "numa")
 CARD_FILTERS = ("mutex", "topology", "topology-aware")
@@ -24,7 +31,8 @@ def parse_policy(document: object) -> SchedulingPolicy:
         found = f"{top.get('apiVersion')} {top.get('kind')}"
         raise WireError("apiVersion, kind", found, f"write apiVersion: {API_VERSION} and kind: {KIND}")
     spec = object_at(top.get("spec") or {}, "spec")
-    known(spec, "spec", _KEYS)
+    blocks = ("planner", "quota", "admission", "recovery", "metering")
+    known(spec, "spec", ("nodes", "cards", "weights", "defaults", "pools", *blocks))
     zero = SchedulingPolicy()
     return SchedulingPolicy(
         nodes=parse_node_policy(spec.get("nodes", zero.nodes), "spec.nodes"),
@@ -35,7 +43,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
         planner=_planner(object_at(spec.get("planner") or {}, "spec.planner")),
         quota=_quota(object_at(spec.get("quota") or {}, "spec.quota")),
         metering=parse_metering(object_at(spec.get("metering") or {}, "spec.metering"), "spec.metering"),
-        express=flag(spec, "express", "spec", zero.express),
+        admission=_admission(object_at(spec.get("admission") or {}, "spec.admission")),
         recovery=parse_recovery(object_at(spec.get("recovery") or {}, "spec.recovery")),
     )
 
@@ -114,4 +122,19 @@ def _quota(value: Json) -> QuotaSettings:
         cohort=text(value, "cohort", where, zero.cohort),
         queue=text(value, "queue", where, zero.queue),
         fit_check=flag(value, "fitCheck", where, zero.fit_check),
+    )
+
+
+def _admission(value: Json) -> AdmissionSettings:
+    where = "spec.admission"
+    known(value, where, ("privileged", "otherResources"))
+    others = list_at(value.get("otherResources"), f"{where}.otherResources")
+    for i, name in enumerate(others):
+        if not isinstance(name, str) or "/" not in name or not 1 < len(name) <= LONGEST_TEXT:
+            raise WireError(
+                f"{where}.otherResources[{i}]", name, "write a resource, such as example.com/npu or nvidia.com/mig-*"
+            )
+    return AdmissionSettings(
+        privileged=one_of(value, "privileged", where, "refuse", ("refuse", "allow")) == "allow",
+        other_resources=tuple(others),
     )

@@ -124,6 +124,11 @@ def resources_field(container: Json, stage: Stage) -> str:
     return f"spec.{part}[{str(container.get('name', '?'))[:63]}].resources.limits"
 
 
+def is_privileged(container: Json) -> bool:
+    """Whether a container may use every device of its node."""
+    return at(container, "securityContext").get("privileged") is True
+
+
 def containers_of(spec: Json) -> Iterator[tuple[Json, Stage]]:
     """Init containers first, in declared order, then app containers."""
     for container in _items(spec.get("initContainers"), "spec.initContainers"):

@@ -76,7 +76,7 @@ def no_warnings(plane: ControlPlane) -> dict[str, object]:
         return [item for item in plane.api.get(path)["items"] if item["metadata"]["name"].startswith("kerf-")]
 
     await_until(lambda: all("typeChecking" in item.get("status", {}) for item in kerfs()), "the type check", 60)
-    assert len(kerfs()) == 4
+    assert len(kerfs()) == 6
     return {
         item["metadata"]["name"]: item["status"]["typeChecking"] for item in kerfs() if item["status"]["typeChecking"]
     }

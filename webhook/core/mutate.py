@@ -16,7 +16,7 @@ from webhook.core.pod_owners import IMMUTABLE, KINDS, owned_by_template, restore
 from webhook.core.queue import enqueue, keep_queue
 from webhook.core.quota import OverQuota, never_fits, room_for
 from webhook.core.recent import NOTHING_RECENT, Recent
-from webhook.core.rules import opted_out, read, refuse_opted_out_cards
+from webhook.core.rules import opted_out, read, refuse_opted_out_cards, warn_unserved
 from webhook.core.settings import Settings
 from webhook.core.tenants import GROUP_KIND, check_tenant
 from webhook.core.totals import select_cards, settle, write_totals
@@ -164,4 +164,4 @@ def _complete(draft: Draft, settings: Settings, tenant: TenantAccount | None) ->
         draft = select_cards(draft, settings, tenant)
         draft = set_runtime_class(set_scheduler(draft, settings), settings)
         draft = fill(settle(draft, settings), settings)
-    return write_totals(draft, settings)
+    return warn_unserved(write_totals(draft, settings), settings)

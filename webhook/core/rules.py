@@ -1,10 +1,11 @@
 """Rules: what a pod that asks for cards may not say, each refusal with the field, the value and the fix."""
 
 from kerf.values.accounts import TenantAccount
+from kerf.values.served import similar, unserved
 from kerf.wire.errors import WireError
 from kerf.wire.json import at
 from kerf.wire.policy import parse_card_policies, parse_node_policy
-from kerf.wire.resources import CARD_POLICY, NODE_POLICY, parse_pod_by_container
+from kerf.wire.resources import CARD_POLICY, NODE_POLICY, is_privileged, parse_pod_by_container
 from webhook.core.draft import Draft
 from webhook.core.settings import Settings
 
@@ -45,7 +46,30 @@ def read(draft: Draft, settings: Settings) -> Draft:
     if ask.wishes.card_policies:
         parse_card_policies(",".join(ask.wishes.card_policies), f"metadata.annotations[{CARD_POLICY}]")
     _refuse_preset_node(draft)
-    return draft.with_asks(ask, by_container)
+    asking = draft.with_asks(ask, by_container)
+    if not settings.admission.privileged:
+        _refuse_privileged(asking)
+    return asking
+
+
+def warn_unserved(draft: Draft, settings: Settings) -> Draft:
+    """Name the resources that nobody serves: without a word, "gpumemory: 8000" beside a card is a whole card."""
+    warnings = []
+    for container in draft.containers:
+        for name in container.amounts:
+            if unserved(name, settings.words, settings.admission.other_resources):
+                near = similar(name, settings.resources)
+                hint = f"did you mean {near}?" if near else "name it in the policy, spec.admission.otherResources"
+                warnings.append(f"{container.limits_field}[{name[:80]}]: Kerf does not serve this resource; {hint}")
+    return draft.warn(warnings)
+
+
+def _refuse_privileged(draft: Draft) -> None:
+    for container in draft.containers:
+        if container.asks and is_privileged(container.sent):
+            field = f"{container.limits_field.removesuffix('.resources.limits')}.securityContext.privileged"
+            fix = "a privileged container sees every card of its node: drop it, devices need no privilege, "
+            raise WireError(field, "true", f"{fix}or write spec.admission.privileged: allow in the policy")
 
 
 def _refuse_preset_node(draft: Draft) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from kerf.sizing.catalogue import Catalogue
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.device import Card, Mode
-from kerf.values.policy import Defaults, QuotaEngine, QuotaSettings
+from kerf.values.policy import AdmissionSettings, Defaults, QuotaEngine, QuotaSettings
 from kerf.values.quota import CardClass, a_card_of
 from kerf.values.vendor import ResourceNames, Vendor, with_slicing, words_of
 
@@ -31,6 +31,7 @@ class Settings:
     """Models that pods may name."""
     model_card: str = ""
     """The card for which such pods are sized where they select none; empty for one card of any size."""
+    admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     tenants: Mapping[str, TenantAccount] = field(default_factory=dict)
     """The tenants' accounts by namespace."""
     words: tuple[ResourceNames, ...] = field(init=False)

@@ -27,7 +27,9 @@ class Rules:
     def adopt(self, policy: SchedulingPolicy) -> None:
         """Use another policy from the next review on."""
         with self._lock:
-            self._settings = replace(self._settings, defaults=policy.defaults, quota=policy.quota)
+            self._settings = replace(
+                self._settings, defaults=policy.defaults, quota=policy.quota, admission=policy.admission
+            )
 
     def know(self, books: tuple[TenantAccount, ...]) -> None:
         """Use other books from the next review on."""
