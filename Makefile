@@ -72,9 +72,6 @@ bench-extender: venv  ## filter and prioritize over real HTTP at 1,000 and 5,000
 bench-cluster: venv  ## pods a second with the real kube-scheduler, beside a do-nothing extender
 	$(RUN) benchmarks.cluster
 
-bench-express: venv  ## pods a second through the express lane, beside a do-nothing extender
-	$(RUN) benchmarks.express
-
 bench-quota: venv  ## workloads a second through the real Kueue, quota by hand and by Kerf side by side
 	$(RUN) benchmarks.quota
 

@@ -25,11 +25,11 @@ def add_parser(verbs: "Verbs") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look and tell. Exit status 1 when something is wrong; warnings alone do not count."""
+    """Look and report. Exit status 1 when something is wrong or was not looked at; other warnings do not count."""
     from kerf.config.load import read_policy
     from kerf.kube.errors import KubeError
     from kerfctl.cluster import connect_to
-    from kerfctl.diagnosis import cards, control
+    from kerfctl.diagnosis import cards, control, crds, pods
     from kerfctl.diagnosis.dump import Finding, Level
     from kerfctl.diagnosis.gather import Wanted, gather
 
@@ -39,18 +39,22 @@ def run(args: argparse.Namespace) -> int:
         dump = gather(kube, wanted)
     except KubeError as error:
         raise CliError(f"the API server cannot be asked: {error}; see --kubeconfig and the network") from error
-    checks = {**control.CHECKS, **cards.CHECKS}
+    checks = {**control.CHECKS, **crds.CHECKS, **cards.CHECKS, **pods.CHECKS}
     found: dict[str, list[Finding]] = {name: list(check(dump)) for name, check in checks.items()}
     wrong = sum(finding.level is Level.WRONG for findings in found.values() for finding in findings)
+    left_out = len(dump.denied) + len(dump.unread)
     if args.json:
-        print(json.dumps({"v": 1, "wrong": wrong, "checks": {n: [_json(f) for f in fs] for n, fs in found.items()}}))
-        return int(wrong > 0)
+        listed = {name: [_json(finding) for finding in findings] for name, findings in found.items()}
+        print(json.dumps({"v": 1, "wrong": wrong, "left_out": left_out, "checks": listed}))
+        return int(wrong + left_out > 0)
     for name, findings in found.items():
         say(f"{'✓' if not findings else ' '} {name}")
         for finding in findings:
             say(f"  {'✗' if finding.level is Level.WRONG else '!'} {finding.what}\n      {finding.fix}")
     say(f"{wrong} things are wrong" if wrong != 1 else "1 thing is wrong")
-    return int(wrong > 0)
+    if left_out:
+        say("not everything was looked at, see rights")
+    return int(wrong + left_out > 0)
 
 
 def _json(finding: "Finding") -> dict[str, str]:

@@ -49,7 +49,10 @@ class Dump:
     leases: tuple[Json, ...] = ()
     events: tuple[Json, ...] = ()
     """Events about pods."""
-    crds: frozenset[str] = frozenset()
+    definitions: tuple[Json, ...] = ()
+    """CustomResourceDefinitions."""
+    shipped: tuple[Json, ...] = ()
+    """Kerf's own definitions as this version has them."""
     admission: str | None = None
     """What became of a pod with cards that was sent and not kept: the schedulerName it got, or `error: …`."""
     denied: tuple[str, ...] = ()
@@ -62,6 +65,11 @@ class Dump:
     def names(self) -> tuple[ResourceNames, ...]:
         """The vendors' words."""
         return words_of(self.vendors)
+
+    @property
+    def crds(self) -> frozenset[str]:
+        """The names of the CustomResourceDefinitions."""
+        return frozenset(name_of(each) for each in self.definitions)
 
     def kerf_webhooks(self) -> list[Json]:
         """Kerf's MutatingWebhookConfigurations."""

@@ -68,6 +68,8 @@ class Reader:
 
 def gather(kube: Kube, wanted: Wanted) -> Dump:
     """One look at a cluster. Raises KubeError where there is no API server to ask."""
+    from sandbox.crds import read_crds
+
     version = str(kube.get("/version").get("gitVersion", ""))
     reader = Reader(kube)
     webhooks = reader.list(ADMISSION)
@@ -88,7 +90,8 @@ def gather(kube: Kube, wanted: Wanted) -> Dump:
         else None,
         leases=tuple(each for each in leases if each["metadata"]["name"] == wanted.scheduler),
         events=reader.list("/api/v1/events", fieldSelector="involvedObject.kind=Pod"),
-        crds=frozenset(str(each["metadata"]["name"]) for each in crds),
+        definitions=crds,
+        shipped=read_crds(),
         admission=admit(kube, wanted.vendors[0].words),
         denied=tuple(denied(kube)),
         unread=reader.unread,

@@ -93,8 +93,6 @@ class Extender:
                 passed_on = await self._peers.answer(verb, body)
                 if passed_on is not None:
                     return _json(passed_on)
-            if verb == "filter":
-                await self._binder.door.hold(body)
             start = time.perf_counter()
             result = answer(body)
             observe(time.perf_counter() - start)

@@ -24,7 +24,6 @@ from kerf.wire.errors import WireError
 from kerf.wire.extender import BindQuery
 from kerf.wire.json import at
 from scheduler.core.explain import explain_misfit
-from scheduler.extender.door import Door
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.binding import Assumption, Claim
 from scheduler.state.store import Store
@@ -40,19 +39,11 @@ NOT_LEADING = "this replica does not lead, or not yet: try again"
 class Binder:
     """Binds pods while this replica leads, any number at the same time on one event loop."""
 
-    def __init__(
-        self,
-        store: Store,
-        kube: Kube,
-        metrics: SchedulerMetrics,
-        tenure: Tenure = ALONE,
-    ) -> None:
+    def __init__(self, store: Store, kube: Kube, metrics: SchedulerMetrics, tenure: Tenure = ALONE) -> None:
         self._store = store
         self._kube = kube
         self._metrics = metrics
         self._tenure = tenure
-        self.door = Door()
-        """Where kube-scheduler waits while the express lane binds."""
 
     def leads(self) -> bool:
         """Whether this replica binds at this moment."""
@@ -65,9 +56,6 @@ class Binder:
             return self._outcome("not leading", NOT_LEADING)
         claim = self._store.desk.claim(query.uid)
         if claim is None:
-            await self.door.settle(query.uid)
-            claim = self._store.desk.claim(query.uid)
-        if claim is None:
             return self._outcome("under way", f"pod {query.namespace}/{query.name} is being bound; try again")
         with claim:
             return await self._bind(query, claim, term)
@@ -79,12 +67,10 @@ class Binder:
             return self._outcome("invalid", str(error))
         except KubeError as error:
             return self._outcome("gone" if isinstance(error, NotFound) else "unreachable", str(error))
-        if not self.door.has_room(query.uid, query.node):
-            return self._outcome("conflict", f"node {query.node} filled up meanwhile: its CPU, memory or pods")
         assumption = claim.assume(ask, query.node, stages)
         if isinstance(assumption, Misfit):
             return self._outcome("conflict", f"node {query.node} filled up meanwhile: {explain_misfit(assumption)}")
-        return await self.post(query, assumption, term)
+        return await self._post(query, assumption, term)
 
     async def _ask(self, query: BindQuery, claim: Claim) -> tuple[PodAsk, Stages]:
         if claim.known is not None:
@@ -94,9 +80,7 @@ class Binder:
             raise NotFound(404, "NotFound", f"pod {query.namespace}/{query.name} was replaced by another of its name")
         return self._store.desk.read(pod)
 
-    async def post(self, query: BindQuery, assumption: Assumption, term: int) -> str:
-        """Send the Binding of a pod that is claimed and charged; the empty text, or why it is not bound."""
-
+    async def _post(self, query: BindQuery, assumption: Assumption, term: int) -> str:
         def holds() -> bool:
             return self._tenure.holds(term, BIND_S * DRIFT) and assumption.still_held()
 

@@ -23,7 +23,6 @@ def test_a_bare_off_which_yaml_reads_as_false_means_off() -> None:
 
 def test_every_key_is_read() -> None:
     document = policy(
-        express=True,
         nodes="spread",
         cards=["mutex", "topology-aware", "spread"],
         weights={"slot": 1, "core": 2, "memory": 0},
@@ -50,7 +49,6 @@ def test_every_key_is_read() -> None:
     )
 
     assert parse_policy(document) == SchedulingPolicy(
-        express=True,
         nodes="spread",
         cards=("mutex", "topology", "spread"),
         weights=(1, 2, 0),
@@ -71,7 +69,6 @@ def test_every_key_is_read() -> None:
         (policy() | {"status": {}}, "policy.status"),
         (policy(node="spread"), "spec.node"),
         (policy(nodes="best"), "spec.nodes"),
-        (policy(express="yes"), "spec.express"),
         (policy(cards=[]), "spec.cards"),
         (policy(cards=["binpack", "binpack"]), "spec.cards"),
         (policy(cards=[["binpack"]]), "spec.cards"),

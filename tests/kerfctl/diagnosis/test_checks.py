@@ -13,15 +13,17 @@ from kerf.testing.builders import a_card, a_grant, a_node, a_pod, cards_of
 from kerf.values.health import SUSPECT
 from kerf.values.policy import Pool, QuotaEngine, QuotaSettings, SchedulingPolicy
 from kerf.vendors.registry import VENDORS
-from kerfctl.diagnosis import cards, control
+from kerfctl.diagnosis import cards, control, crds, pods
 from kerfctl.diagnosis.dump import Dump, Level
+from sandbox.crds import read_crds
 
-CHECKS = {**control.CHECKS, **cards.CHECKS}
+CHECKS = {**control.CHECKS, **crds.CHECKS, **cards.CHECKS, **pods.CHECKS}
 AUTHORITY = Authority()
 HOST = "kerf-webhook.kerf.svc"
 LASTING = Authority(lifetime_s=1e9)
 NOW = float(int(time.time()))
-CRDS = frozenset({"tenantquotas.kerf.dev", *(f"{each}.kueue.x-k8s.io" for each in control.KUEUE)})
+KUEUE = tuple({"metadata": {"name": f"{each}.kueue.x-k8s.io"}} for each in control.KUEUE)
+DEFINITIONS = (*read_crds(), *KUEUE)
 
 
 def a_moment(seconds_ago: float) -> str:
@@ -60,9 +62,14 @@ WELL = Dump(
     webhooks=(a_configuration(), {"metadata": {"name": "unrelated"}, "webhooks": [{"name": "x.example.com"}]}),
     secret=a_secret(),
     leases=({"metadata": {"name": "kerf-scheduler", "namespace": "kerf"}, "spec": {"renewTime": a_moment(1)}},),
-    crds=CRDS,
+    definitions=DEFINITIONS,
+    shipped=read_crds(),
     admission="kerf-scheduler",
 )
+
+
+def without(name: str) -> tuple[dict[str, Any], ...]:
+    return tuple(each for each in DEFINITIONS if each["metadata"]["name"] != name)
 
 
 def said(check: str, **changes: Any) -> list[str]:
@@ -149,8 +156,8 @@ def test_a_lease_that_nobody_renews_is_named() -> None:
 def test_quota_has_its_objects() -> None:
     kueue = SchedulingPolicy(quota=QuotaSettings(engine=QuotaEngine.KUEUE))
 
-    assert said("quota", crds=frozenset()) == ["there is no CRD tenantquotas.kerf.dev: no tenant is limited"]
-    assert said("quota", crds=CRDS - {"cohorts.kueue.x-k8s.io"}, policy=kueue) == [
+    assert said("quota", definitions=()) == ["there is no CRD tenantquotas.kerf.dev: no tenant is limited"]
+    assert said("quota", definitions=without("cohorts.kueue.x-k8s.io"), policy=kueue) == [
         "quota is Kueue's, and these of its CRDs are missing: cohorts"
     ]
 
