@@ -1,4 +1,4 @@
-"""`kerf faults replay FILE`: what Kerf would make of the faults in a kernel log."""
+"""`kerf faults replay FILE`: what Kerf would make of a kernel log. `kerf faults resume NODE`: go on after a pause."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kerfctl.arguments import add_cluster_arguments
 from kerfctl.errors import CliError
 
 if TYPE_CHECKING:
@@ -18,13 +19,18 @@ ABOUT = "Faults of cards: what drivers report, and what it means. docs/recovery.
 
 def add_parser(verbs: "Verbs") -> None:
     """`faults` and its verb."""
-    parser = verbs.add_parser("faults", help="what a kernel log says of cards, and what Kerf makes of it")
-    inner = parser.add_subparsers(metavar="replay", required=True)
+    parser = verbs.add_parser("faults", help="replay a kernel log's faults of cards; let recovery go on after a pause")
+    inner = parser.add_subparsers(metavar="replay|resume", required=True)
     replay = inner.add_parser("replay", help="one line a card, code and minute of a kernel log", description=ABOUT)
     replay.add_argument("file", metavar="FILE", help="text of /dev/kmsg, dmesg or syslog; - is standard input")
     replay.add_argument("--policy", metavar="FILE", help="the SchedulingPolicy, for verdicts of its own on codes")
     replay.add_argument("--json", action="store_true", help="a JSON list instead of a table")
     replay.set_defaults(run=run_replay)
+    about = "let recovery go on where the breaker stopped it: what failed on these nodes until now was no common cause"
+    resume = inner.add_parser("resume", help="let evictions go on after the breaker stopped them", description=about)
+    resume.add_argument("nodes", metavar="NODE", nargs="+")
+    add_cluster_arguments(resume)
+    resume.set_defaults(run=run_resume)
 
 
 def run_replay(args: argparse.Namespace) -> int:
@@ -40,6 +46,27 @@ def run_replay(args: argparse.Namespace) -> int:
     else:
         _print_table(found)
     return 0
+
+
+def run_resume(args: argparse.Namespace) -> int:
+    """Annotate the nodes. Exit status 1 where a node is not there or may not be written."""
+    import time
+
+    from kerf.kube import paths
+    from kerf.kube.errors import KubeError
+    from kerf.wire.annotations import RESUME
+    from kerfctl.cluster import connect_to
+    from kerfctl.report import say, warn
+
+    kube, refused = connect_to(args), 0
+    for node in args.nodes:
+        try:
+            kube.patch(paths.node(node), {"metadata": {"annotations": {RESUME: str(int(time.time()))}}})
+            say(f"node {node}: recovery goes on")
+        except KubeError as error:
+            refused += 1
+            warn(f"node {node}: {error}")
+    return int(refused > 0)
 
 
 def _lines(name: str) -> Iterator[str]:

@@ -16,6 +16,7 @@ from kerf.http.tls import peer_context, server_context
 from kerf.kube import paths
 from kerf.kube.client import Kube, connect, connect_to
 from kerf.kube.errors import KubeError
+from kerf.kube.events import Events
 from kerf.kube.leadership import ALONE, CALL_S, GuardedKube, Leadership, unique_identity
 from kerf.kube.lease import Election, Times
 from kerf.kube.watch import Follower
@@ -38,12 +39,13 @@ from scheduler.leader import CatchUp, LeaderLoops, Loop, start_loop
 from scheduler.metering.meter import Meter, Sources
 from scheduler.metering.noderecords import NodeRecords, plugin_addresses
 from scheduler.metering.totals import MeterMetrics
-from scheduler.metrics import QuotaMetrics, SchedulerMetrics
+from scheduler.metrics import QuotaMetrics, RecoveryMetrics, SchedulerMetrics
 from scheduler.placing.expire import Expiry
 from scheduler.placing.planner import Planner
 from scheduler.placing.pod_groups import POD_GROUPS, PodGroups
 from scheduler.placing.preempt import Preemption
 from scheduler.placing.wake import WakeOnElection
+from scheduler.recovery.controller import Recovery
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.scheduler")
@@ -74,6 +76,9 @@ class Settings:
         False, "the workers' Kueue has the gate ConcurrentAdmission on, so flavors are kept"
     )
     prices: str | None = setting(None, "PriceList file; read again when it changes (default: the shipped list)")
+    remedies_namespace: str = setting(
+        "kerf-system", "namespace of the Jobs that repair cards, where the policy has any"
+    )
     hami_metrics: bool = setting(False, "also publish metrics under HAMi's names")
     log_level: str = setting("info", "debug, info, warning or error")
 
@@ -125,6 +130,8 @@ async def _serve(settings: Settings) -> int:
     )
     acting = GuardedKube(kube, seat)
     quota_metrics = QuotaMetrics.build(registry)
+    recovery_metrics = RecoveryMetrics.build(registry)
+    events = Events(acting, "kerf-scheduler")
 
     def loops() -> Sequence[Loop]:  # what only the leader does
         return (
@@ -133,6 +140,7 @@ async def _serve(settings: Settings) -> int:
             Preemption(store, acting, metrics),
             QuotaController(store, acting, keeper, quota_metrics),
             FitCheck(store, acting, quota_metrics),
+            Recovery(store, acting, events, recovery_metrics, settings.remedies_namespace),
             *_dispatchers(settings, acting, store),
             *metering.loops(acting),
         )

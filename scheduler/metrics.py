@@ -109,3 +109,23 @@ class QuotaMetrics:
             for gauge, amount in amounts:
                 if amount is not None:
                     gauge.labels(tenant, entry.slug, name).set(getattr(amount, name))
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryMetrics:
+    """What the leader does about failed cards."""
+
+    moved: Counter
+    held: Gauge
+    failed_cards: Gauge
+    paused: Gauge
+
+    @classmethod
+    def build(cls, metrics: Metrics) -> Self:
+        """Register everything."""
+        return cls(
+            moved=metrics.counter("kerf_recovery_pods_total", "Pods of failed cards by what came of it", ("outcome",)),
+            held=metrics.gauge("kerf_recovery_held_pods", "Pods of failed cards whose eviction is refused"),
+            failed_cards=metrics.gauge("kerf_recovery_failed_cards", "Cards that need a reset or a repair"),
+            paused=metrics.gauge("kerf_recovery_paused", "1 while the breaker stops evictions in the pool", ("pool",)),
+        )

@@ -3,17 +3,23 @@
 Kubernetes' own tools, and remedies that watch nodes, understand conditions. What is not fatal is an Event.
 """
 
+import logging
+import time
 from datetime import UTC, datetime
 
 from kerf.kube import paths
 from kerf.kube.client import Kube
+from kerf.kube.errors import KubeError
 from kerf.values.device import Card
 from kerf.values.health import State
 from kerf.wire.json import Json, items_at
 
+_LOG = logging.getLogger("kerf.deviceplugin.condition")
 TYPE = "KerfCardsHealthy"
 MANAGER = "kerf-deviceplugin-cards"
 _MOST_NAMED = 8
+PAUSE_S = 10.0
+"""Before the condition is written again after a refusal; the inventory, which decides, does not wait for it."""
 
 
 class Condition:
@@ -23,6 +29,7 @@ class Condition:
         self._kube = kube
         self._node = node
         self._written: tuple[str, str] | None = None
+        self._not_before = float("-inf")
 
     def see(self, status: Json) -> None:
         """What the node says now."""
@@ -30,9 +37,11 @@ class Condition:
         self._written = (str(found.get("status")), str(found.get("message"))) if found else None
 
     def keep(self, cards: tuple[Card, ...]) -> None:
-        """Write what the cards say, if it differs. Raises KubeError."""
+        """Write what the cards say, if it differs. Never raises."""
         status, reason, message = condition_of(cards)
         if (status, message) == self._written or (status == "True" and self._written is None):
+            return
+        if time.monotonic() < self._not_before:
             return
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         turned = self._written is None or self._written[0] != status
@@ -46,7 +55,12 @@ class Condition:
             "status": {"conditions": [condition]},
         }
         query = {"fieldManager": MANAGER, "force": "true"}
-        self._kube.patch(f"{paths.node(self._node)}/status", body, kind="apply", query=query)
+        try:
+            self._kube.patch(f"{paths.node(self._node)}/status", body, kind="apply", query=query)
+        except KubeError as error:
+            _LOG.warning("the condition %s is not written: %s", TYPE, error)
+            self._not_before = time.monotonic() + PAUSE_S
+            return
         self._written = (status, message)
 
 

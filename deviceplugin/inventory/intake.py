@@ -70,7 +70,8 @@ class FaultIntake:
         if opens:
             self._report(card, fault, cause, verdict)
         if verdict.rank >= Verdict.SUSPECT.rank:
-            self._readers[vendor.name](card.id, Sign(verdict, cause, int(fault.at), fault.code))
+            sign = Sign(verdict, cause, int(fault.at), fault.code, vendor.faults.remedy(fault))
+            self._readers[vendor.name](card.id, sign)
 
     def _report(self, card: Card, fault: Fault, cause: str, verdict: Verdict) -> None:
         self._metrics.faults.labels(card.id, str(fault.code), verdict.value).inc()

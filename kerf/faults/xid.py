@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 
 from kerf.values.fault import Code, Fault, FaultTable, Verdict
+from kerf.values.recovery import Remedy
 
 SOURCE = "https://docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html"
 DATE = "2025-10-29"
@@ -125,6 +126,7 @@ ACTIONS: Mapping[int, tuple[str, Verdict]] = {
     7: ("reboot the system", _EVICT),
 }
 """What NVML's recovery action (field 230) and Xid 154 ask for, and what that means for the card."""
+_REBOOTS = frozenset({2, 7})
 _WORDS = (
     ("none", 0), ("drain and reset", 4), ("p2p", 3), ("imex", 5), ("bus", 6), ("reboot", 2), ("reset", 1), ("flr", 1),
 )  # fmt: skip
@@ -163,4 +165,26 @@ def _more(fault: Fault) -> str:
     return "" if action is None else f"the driver asks: {ACTIONS[action][0]}"
 
 
-XIDS = FaultTable(_table(), SOURCE, DATE, _by_text, "XID", _more)
+_CODES = _table()
+_REMEDIES: Mapping[str, Remedy] = {
+    "RESET_GPU": Remedy.RESET_CARD,
+    "WORKFLOW_XID_48": Remedy.RESET_CARD,
+    "WORKFLOW_NVLINK_ERR": Remedy.RESET_CARD,
+    "WORKFLOW_NVLINK5_ERR": Remedy.RESET_CARD,
+    "RESTART_BM": Remedy.REBOOT_NODE,
+    "RESTART_VM": Remedy.REBOOT_NODE,
+    "CHECK_MECHANICALS": Remedy.REPAIR_CARD,
+    "CONTACT_SUPPORT": Remedy.REPAIR_CARD,
+}
+
+
+def _remedy(fault: Fault) -> str:
+    """As the driver asks with an action, else as the catalogue advises."""
+    if fault.code == ACTION_CHANGED:
+        action = action_in(fault.text)
+        return "" if not action else Remedy.REBOOT_NODE if action in _REBOOTS else Remedy.RESET_CARD
+    known = _CODES.get(fault.code)
+    return _REMEDIES.get(known.advice, "") if known else ""
+
+
+XIDS = FaultTable(_CODES, SOURCE, DATE, _by_text, "XID", _remedy, _more)

@@ -28,7 +28,12 @@ class Events:
         self._thread.start()
 
     def emit(
-        self, about: dict[str, Any], reason: str, message: str, kind: Literal["Normal", "Warning"] = "Warning"
+        self,
+        about: dict[str, Any],
+        reason: str,
+        message: str,
+        kind: Literal["Normal", "Warning"] = "Warning",
+        annotations: dict[str, str] | None = None,
     ) -> None:
         """Queue an event about an object (`kind`, `namespace`, `name`, `uid`). Never raises, never blocks."""
         text = message if len(message) <= 1000 else f"{message[:999]}…"
@@ -40,10 +45,11 @@ class Events:
             self._seen.pop(next(iter(self._seen)))
         namespace = str(about.get("namespace") or "default")
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        body = {
+        meta = {"generateName": f"{about.get('name', 'kerf')}.kerf-"[:200], "namespace": namespace}
+        body: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"generateName": f"{about.get('name', 'kerf')}.kerf-"[:200], "namespace": namespace},
+            "metadata": meta,
             "involvedObject": {"apiVersion": "v1", **about},
             "reason": reason,
             "message": text,
@@ -53,6 +59,8 @@ class Events:
             "lastTimestamp": now,
             "source": {"component": self._component},
         }
+        if annotations:
+            body["metadata"] = {**meta, "annotations": annotations}
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait((f"/api/v1/namespaces/{namespace}/events", body))
 

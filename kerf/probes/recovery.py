@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from kerf.values.fault import Verdict
 from kerf.values.health import HEALTHY, Health, State
+from kerf.values.recovery import Remedy
 
 CLEAN_READS = 6
 """Readings without a fault after which a card is healthy again: half a minute at one reading every five seconds."""
@@ -11,6 +12,8 @@ MOST_CLEAN_READS = 360
 """The same for a card that fell ill again and again: half an hour."""
 FORGET_S = 3600
 """Seconds of good health after which earlier falls no longer count."""
+REPAIR_AFTER = 3
+"""Falls after which no further reset is advised."""
 _WELL = frozenset({State.HEALTHY, State.RECOVERING})
 
 
@@ -23,6 +26,7 @@ class Sign:
     at: int
     """Seconds since 1970."""
     code: int = 0
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,11 @@ class Course:
             return Course(Health(State.SUSPECT, sign.cause, sign.at, sign.code, falls=self._falls(), boot=boot))
         if known.state is State.CORDONED and (known.moves or not moves):
             return Course(replace(known, needs_reset=True, boot=boot))
-        return Course(Health(State.CORDONED, sign.cause, sign.at, sign.code, moves, True, self._falls(), boot))
+        falls = self._falls()
+        remedy = Remedy.REPAIR_CARD if falls >= REPAIR_AFTER else sign.remedy
+        return Course(
+            Health(State.CORDONED, sign.cause, sign.at, sign.code, moves, True, falls=falls, remedy=remedy, boot=boot)
+        )
 
     def after_failed_reading(self, cause: str, now: int) -> "Course":
         """The card could not be read. A card that went away may have been reset, so no other sign is needed."""

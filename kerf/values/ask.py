@@ -120,6 +120,8 @@ class PodAsk:
     gang: str | None = None
     gang_size: int = 0
     traits: Traits = ORDINARY
+    owner: str = ""
+    """Uid of the controller that makes the pod, and its successor."""
     admission: str = ""
     """Uid of the Kueue Workload whose reserved places the pod may take."""
 

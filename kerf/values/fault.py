@@ -90,6 +90,8 @@ class FaultTable:
     """The verdict of a fault whose text says more than its code; None where it does not."""
     word: str = "code"
     """What the vendor calls a code."""
+    remedy: Callable[[Fault], str] = _no_more
+    """What repairs a card with this fault (`kerf.values.recovery.Remedy`); empty where nothing is advised."""
     more: Callable[[Fault], str] = _no_more
     """What the text of a fault says more than its code's name; empty where it says nothing."""
 

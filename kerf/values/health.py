@@ -35,6 +35,8 @@ class Health:
     """Only a sign of a reset ends the fault; clean readings do not."""
     falls: int = 0
     """How often the card fell ill of late: each time it has to be well for longer before it takes slices again."""
+    remedy: str = ""
+    """What repairs the card (`kerf.values.recovery.Remedy`), as its vendor advises; empty where it advises nothing."""
     boot: str = ""
     """The boot in which the card fell ill; another boot is a sign of a reset."""
 

@@ -34,6 +34,10 @@ class Node:
     """Whether its kubelet reports: the capacity of a lost node counts for no quota."""
     problem: str = ""
     taints: tuple[Taint, ...] = ()
+    fault_cordoned: tuple[str, ...] = ()
+    """Those of `cordoned` that Kerf itself cordoned because of a fault."""
+    resumed: int = 0
+    """When a person let recovery go on here (seconds since 1970): faults from before do not count as one event."""
 
     def card(self, card_id: str) -> Card | None:
         """The card with this id, or None."""

@@ -5,7 +5,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from kerf.values.node import Node
-from kerf.values.recovery import RecoverySettings
+from kerf.values.recovery import RecoveryMode, RecoverySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class Pool:
     a runtime that fills its slice at start (vLLM, SGLang) will meet an out-of-memory error of the card itself."""
     cores_overcommit: float = 1.0
     """Grantable cores as a multiple of 100 %; safe above 1, tenants then share time by weight."""
+    recovery: RecoveryMode | None = None
+    """What is done about faults on these nodes; None is what the block `recovery` says."""
 
     def holds(self, node: Node) -> bool:
         """Whether the selector matches."""
@@ -159,7 +161,16 @@ class SchedulingPolicy:
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
 
+    def pool_of(self, node: Node) -> Pool | None:
+        """The pool that the node belongs to."""
+        return next((pool for pool in self.pools if pool.holds(node)), None)
+
+    def recovery_on(self, node: Node) -> RecoveryMode:
+        """What is done about faults on the node."""
+        pool = self.pool_of(node)
+        return pool.recovery if pool and pool.recovery else self.recovery.mode
+
     def factors(self, node: Node) -> tuple[float, float]:
         """Over-commitment of the node's memory and cores."""
-        pool = next((pool for pool in self.pools if pool.holds(node)), None)
+        pool = self.pool_of(node)
         return (pool.memory_overcommit, pool.cores_overcommit) if pool else (1.0, 1.0)

@@ -11,6 +11,10 @@ GRANT = "kerf.dev/grant"
 VERSION = 1
 CORDON = ("kerf.dev/cordon", "hami.io/device-cordon")
 """Node annotations: comma lists of card ids that take no new slices."""
+FAULT_CORDON = "kerf.dev/fault-cordon"
+"""Node annotation, the same list: cards that Kerf itself keeps out of use because of a fault."""
+RESUME = "kerf.dev/recovery-resume"
+"""Node annotation of a person: seconds since 1970 from which recovery goes on."""
 OWNED_PREFIXES = ("kerf.dev/grant", "kerf.dev/inventory", "kerf.dev/plan", "kerf.dev/reservation")
 """Annotations that only Kerf writes; the webhook strips them from what users send."""
 HAMI_STATE = frozenset(

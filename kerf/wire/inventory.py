@@ -118,6 +118,7 @@ def _health_json(health: Health) -> dict[str, Any]:
         "moves": health.moves,
         "needs_reset": health.needs_reset,
         "falls": health.falls,
+        "remedy": health.remedy,
         "boot": health.boot,
     }
     return {**out, **{key: value for key, value in further.items() if value}}
@@ -149,6 +150,7 @@ def _health(value: dict[str, Any], where: str) -> Health:
         moves=_flag(detail, "moves", where) and known is State.CORDONED,
         needs_reset=_flag(detail, "needs_reset", where),
         falls=_number(detail, "falls", where, 0),
+        remedy=_text(detail, "remedy", where, None) if "remedy" in detail else "",
         boot=_text(detail, "boot", where, None) if "boot" in detail else "",
     )
     return found if healthy or not found.takes_slices else SUSPECT

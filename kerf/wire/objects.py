@@ -40,13 +40,13 @@ def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
         cpu_milli=cpu,
         memory_mib=memory,
         labels=tuple(sorted((str(k), str(v)) for k, v in at(meta, "labels").items())),
-        cordoned=tuple(
-            sorted({word.strip() for key in ours.CORDON for word in str(notes.get(key) or "").split(",")} - {""})
-        ),
+        cordoned=_ids(notes, *ours.CORDON, ours.FAULT_CORDON),
         schedulable=not spec.get("unschedulable"),
         ready=_ready(status),
         taints=_taints(spec.get("taints")),
         problem=problem,
+        fault_cordoned=_ids(notes, ours.FAULT_CORDON),
+        resumed=_seconds(notes.get(ours.RESUME)),
     )
 
 
@@ -133,6 +133,16 @@ def _taints(value: object) -> tuple[Taint, ...]:
         for item in items
         if item.get("effect") in _BLOCKING
     )
+
+
+def _ids(notes: Json, *keys: str) -> tuple[str, ...]:
+    """The ids in comma lists, sorted."""
+    return tuple(sorted({word.strip() for key in keys for word in str(notes.get(key) or "").split(",")} - {""}))
+
+
+def _seconds(value: object) -> int:
+    text = str(value or "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
 
 
 def _ready(status: Json) -> bool:

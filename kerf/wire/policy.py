@@ -13,7 +13,7 @@ from kerf.wire.errors import WireError
 from kerf.wire.fields import LONGEST_TEXT, flag, known, list_at, object_at, one_of, real, text, whole
 from kerf.wire.json import Json
 from kerf.wire.metering import parse_metering
-from kerf.wire.recovery import parse_recovery
+from kerf.wire.recovery import parse_mode, parse_recovery
 
 API_VERSION = "kerf.dev/v1alpha1"
 KIND = "SchedulingPolicy"
@@ -88,13 +88,14 @@ def _defaults(value: Json) -> Defaults:
 
 def _pool(value: object, where: str) -> Pool:
     pool = object_at(value, where)
-    known(pool, where, ("name", "nodeSelector", "memoryOvercommit", "coresOvercommit"))
+    known(pool, where, ("name", "nodeSelector", "memoryOvercommit", "coresOvercommit", "recovery"))
     selector = object_at(pool.get("nodeSelector") or {}, f"{where}.nodeSelector")
     return Pool(
         name=text(pool, "name", where, None),
         node_selector=tuple(sorted((str(key), str(word)) for key, word in selector.items())),
         memory_overcommit=real(pool, "memoryOvercommit", where, 1.0, (0.1, 10.0)),
         cores_overcommit=real(pool, "coresOvercommit", where, 1.0, (0.1, 10.0)),
+        recovery=parse_mode(pool, "recovery", where),
     )
 
 

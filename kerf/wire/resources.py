@@ -114,8 +114,15 @@ def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], asks: list[Container
         gang=gang,
         gang_size=size,
         traits=traits_of(spec) if asks else ORDINARY,
+        owner=owner_of(meta),
         admission=str(annotations.get(ADMISSION) or "")[:64],
     )
+
+
+def owner_of(meta: Json) -> str:
+    """The uid of the object's controller; empty where it has none."""
+    owners = (owner for owner in items_at(meta, "ownerReferences") if owner.get("controller") is True)
+    return next((str(owner.get("uid") or "")[:64] for owner in owners), "")
 
 
 def resources_field(container: Json, stage: Stage) -> str:

@@ -176,6 +176,14 @@ class Desk:
         """Give back what is still held for a workload."""
         self._live.places.drop(workload)
 
+    def hold_for_successor(self, pod: str, member: Member, until: float) -> NoPlace | None:
+        """Hold a place for the pod that follows a leaving one, or say why there is none."""
+        return self._live.places.hold_for_successor(pod, member, self.nodes(), until)
+
+    def drop_successor(self, pod: str, owner: str) -> None:
+        """The pod does not leave: give its successor's place back."""
+        self._live.places.drop_successor(pod, owner)
+
     # ---- nodes
     def node(self, name: str) -> Node | None:
         """A node as last seen."""

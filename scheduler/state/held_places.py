@@ -1,4 +1,4 @@
-"""Places held for workloads that Kueue has admitted, until their pods take them.
+"""Places held for workloads that Kueue has admitted, and for the successors of pods that leave a failed card.
 
 A place is a reservation in the ledger, so nothing else can get it: neither another workload nor a pod that Kueue does
 not know. The lock is taken once for each place.
@@ -21,6 +21,8 @@ Seek = Callable[[PodAsk, Sequence[str], Stages], tuple[str, Grant] | NoPlace]
 
 @dataclass(frozen=True, slots=True)
 class _Place:
+    key: str
+    """The workload, or the controller that makes the successor."""
     uid: str
     namespace: str
     containers: tuple[ContainerAsk, ...]
@@ -58,6 +60,27 @@ class HeldPlaces:
             for place in self._places.pop(workload, ()):
                 self._ledger.drop_reservation(place.uid)
 
+    def hold_for_successor(self, pod: str, member: Member, nodes: Sequence[Node], until: float) -> NoPlace | None:
+        """Hold a place for the pod that a controller makes once `pod` is gone. Quota counts one of the two."""
+        names = [node.name for node in nodes if member.allows(node)]
+        with self._lock:
+            self._prune(member.ask.owner)
+            self._ledger.count_successor(pod)
+            ask = replace(member.ask, uid=_successor(pod))
+            found = self._seek(ask, names, member.stages)
+            if isinstance(found, NoPlace):
+                self._ledger.count_again(pod)
+                return found
+            self._keep(ask.owner, ask, found, (member.stages, until))
+            return None
+
+    def drop_successor(self, pod: str, owner: str) -> None:
+        """The pod stays: give its successor's place back."""
+        with self._lock:
+            for place in [place for place in self._places.get(owner, ()) if place.uid == _successor(pod)]:
+                self._give(place)
+            self._ledger.count_again(pod)
+
     # ---- under the lock
     def nodes(self, ask: PodAsk) -> list[str]:
         """Where places are held that this pod may take."""
@@ -69,7 +92,7 @@ class HeldPlaces:
         for place in self._for(ask):
             held = self._ledger.reservation(place.uid)
             if held is not None and held.node == node and held.holding is not None:
-                self._give(ask.admission, place)
+                self._give(place)
                 self._seated.add(ask.uid)
                 return held.holding.grant
         return None
@@ -83,7 +106,7 @@ class HeldPlaces:
             return
         for place in self._for(ask)[:1]:
             self._seated.add(ask.uid)
-            self._give(ask.admission, place)
+            self._give(place)
 
     def forget(self, uid: str) -> None:
         """The pod is gone."""
@@ -98,20 +121,33 @@ class HeldPlaces:
         found = self._seek(ask, names, member.stages)
         if isinstance(found, NoPlace):
             return found
-        node, grant = found
-        self._places.setdefault(workload, []).append(_Place(ask.uid, ask.namespace, ask.containers))
-        self._ledger.reserve(ask, node, grant, member.stages, until)
+        self._keep(workload, ask, found, (member.stages, until))
         return None
 
-    def _give(self, workload: str, place: _Place) -> None:
-        self._places[workload].remove(place)
+    def _keep(self, key: str, ask: PodAsk, found: tuple[str, Grant], how: tuple[Stages, float]) -> None:
+        (node, grant), (stages, until) = found, how
+        self._places.setdefault(key, []).append(_Place(key, ask.uid, ask.namespace, ask.containers))
+        self._ledger.reserve(ask, node, grant, stages, until)
+
+    def _give(self, place: _Place) -> None:
+        self._places[place.key].remove(place)
         self._ledger.drop_reservation(place.uid)
 
+    def _prune(self, key: str) -> None:
+        """Forget places whose reservation is over."""
+        left = [place for place in self._places.pop(key, ()) if self._ledger.reservation(place.uid) is not None]
+        if left:
+            self._places[key] = left
+
     def _for(self, ask: PodAsk) -> list[_Place]:
-        if not ask.admission:
+        if not self._places:
             return []
-        places = self._places.get(ask.admission, ())
+        places = [place for key in (ask.admission, ask.owner) if key for place in self._places.get(key, ())]
         return [place for place in places if (place.namespace, place.containers) == (ask.namespace, ask.containers)]
+
+
+def _successor(pod: str) -> str:
+    return f"{pod}/successor"
 
 
 def _of_several(missing: NoPlace, number: int, count: int) -> NoPlace:

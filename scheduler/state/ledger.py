@@ -176,9 +176,9 @@ class Ledger:
             if not on_node:
                 del self._on_node[booking.node]
             self._fleet.release(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib)
-            self._quotas.release(uid)
             if booking.uses and booking.state is State.CONFIRMED:
                 self._history.add(booking)
+            self._quotas.forget(uid)
         self._changed.set()
 
     def confirm(self, booking: Booking) -> None:
@@ -210,6 +210,18 @@ class Ledger:
         with self._lock:
             if ask.uid not in self._bookings:
                 self.charge(replace(self._booking(ask, node, grant, stages, State.RESERVED), until=until))
+
+    def count_successor(self, uid: str) -> None:
+        """Quota counts the successor of a pod that leaves, and no longer the pod."""
+        with self._lock:
+            self._quotas.replace(uid)
+
+    def count_again(self, uid: str) -> None:
+        """Quota counts the pod again: it has no successor after all. No-op for a pod that is gone."""
+        with self._lock:
+            booking = self._bookings.get(uid)
+            if booking is not None:
+                self._quotas.count_again(booking)
 
     @contextmanager
     def unsettled(self, uids: frozenset[str]) -> Iterator[None]:

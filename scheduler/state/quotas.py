@@ -55,6 +55,8 @@ class QuotaLedger:
         self.hard: Mapping[str, HardQuota] = {}
         self._class_of: dict[str, dict[str, str]] = {}
         self._counted: dict[str, Counted] = {}
+        self._replaced: set[str] = set()
+        """Pods that are leaving and whose successors are counted instead."""
         self._sums: dict[tuple[str, str], Amount] = {}
         """By namespace and class."""
         self._by_traits: dict[tuple[str, str], dict[Traits, Amount]] = {}
@@ -91,7 +93,7 @@ class QuotaLedger:
 
     def charge(self, booking: Booking) -> None:
         """Count a pod."""
-        if not self.active or booking.holding is None or booking.uid in self._counted:
+        if not self.active or booking.holding is None or booking.uid in self._counted or booking.uid in self._replaced:
             return
         counted = self._count(booking.holding, booking.traits)
         self._counted[booking.uid] = counted
@@ -102,6 +104,21 @@ class QuotaLedger:
         counted = self._counted.pop(uid, None)
         if counted is not None:
             self._add(counted, -1)
+
+    def replace(self, uid: str) -> None:
+        """Count a pod's successor instead of the pod."""
+        self.release(uid)
+        self._replaced.add(uid)
+
+    def count_again(self, booking: Booking) -> None:
+        """The pod has no successor after all."""
+        self._replaced.discard(booking.uid)
+        self.charge(booking)
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone."""
+        self.release(uid)
+        self._replaced.discard(uid)
 
     def owner(self, namespace: str) -> str:
         """The tenant of a namespace, empty for none."""

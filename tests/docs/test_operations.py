@@ -17,7 +17,7 @@ from kerf.wire.admission import Answer
 from scheduler.extender.gauges import Gauges
 from scheduler.metering.totals import MeterMetrics, Shown
 from scheduler.metering.totals import families as usage_families
-from scheduler.metrics import QuotaMetrics, SchedulerMetrics
+from scheduler.metrics import QuotaMetrics, RecoveryMetrics, SchedulerMetrics
 from scheduler.state.store import Store
 from webhook.server.app import Limits, Service
 
@@ -31,6 +31,7 @@ def registries() -> list[Metrics]:
     """What each daemon registers when it starts."""
     scheduler, webhook, plugin = Metrics(), Metrics(), Metrics()
     QuotaMetrics.build(scheduler)
+    RecoveryMetrics.build(scheduler)
     Gauges(Store(SchedulingPolicy(), VENDORS), SchedulerMetrics.build(scheduler), scheduler, hami=True)
     Service(lambda review: Answer(allowed=True), webhook, Limits()).watch_certificates(lambda: "", lambda: 0.0)
     PluginMetrics.build(plugin)

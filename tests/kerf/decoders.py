@@ -60,9 +60,26 @@ POLICY = {
         "cards": ["mutex", "binpack"],
         "weights": {"slot": 1, "core": 1, "memory": 3},
         "defaults": {"memoryMiB": 0, "cores": 0, "cards": 1, "wholeCardCores": True},
-        "pools": [{"name": "p", "nodeSelector": {"a": "b"}, "memoryOvercommit": 1.5, "coresOvercommit": 2}],
+        "pools": [
+            {
+                "name": "p",
+                "nodeSelector": {"a": "b"},
+                "memoryOvercommit": 1.5,
+                "coresOvercommit": 2,
+                "recovery": "cordon",
+            }
+        ],
         "planner": {"enabled": True, "maxPods": 5, "deterministicLimit": 1, "gangTimeoutSeconds": 60},
-        "recovery": {"codes": {"109": "cordon"}},
+        "recovery": {
+            "mode": "recover",
+            "dryRun": True,
+            "deadlineSeconds": 60,
+            "afterDeadline": "delete",
+            "breaker": {"percent": 50, "windowSeconds": 300, "quietSeconds": 900},
+            "cleanReadings": 6,
+            "codes": {"109": "cordon"},
+            "remedies": {"reset-card": {"spec": {"template": {"spec": {"containers": [{"name": "x"}]}}}}},
+        },
     },
 }
 CDI = {

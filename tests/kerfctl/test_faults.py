@@ -7,6 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from kerf.testing.builders import a_node
+from kerf.testing.fake_kube import FakeKube
+from kerf.wire.annotations import RESUME
 from kerfctl.main import main
 
 LOG = "[  100.1] NVRM: Xid (PCI:0000:5D:00): 109, pid=1, name=a, CTX SWITCH TIMEOUT\n"
@@ -75,3 +78,13 @@ def test_a_wrong_override_names_the_field(tmp_path, capsys, codes):
 
     assert main(["faults", "replay", a_file(tmp_path, LOG), "--policy", path]) == 1
     assert "spec.recovery.codes." in capsys.readouterr().err
+
+
+def test_recovery_goes_on_where_a_person_says_so_and_a_node_that_is_not_there_is_an_error(monkeypatch, capsys):
+    kube = FakeKube(a_node("a"))
+    monkeypatch.setattr("kerfctl.cluster.connect_to", lambda args: kube)
+
+    assert main(["faults", "resume", "a", "b"]) == 1
+
+    assert capsys.readouterr().out == "node a: recovery goes on\n"
+    assert int(kube.get("/api/v1/nodes/a")["metadata"]["annotations"][RESUME]) > 1_764_000_000

@@ -92,6 +92,13 @@ has({{ .of }}.resources) && {{ include "kerf.cel.resources" .root }}.exists(r,
 {{ join " &&\n" $terms }}
 {{- end }}
 
+{{/* Whether an update leaves every condition alone but the one of a type. */}}
+{{- define "kerf.cel.otherConditions" -}}
+{{- $new := include "kerf.cel.path" (dict "of" "object" "path" "status.conditions" "otherwise" "[]") -}}
+{{- $old := include "kerf.cel.path" (dict "of" "oldObject" "path" "status.conditions" "otherwise" "[]") -}}
+{{ $new }}.filter(c, c.type != '{{ . }}') == {{ $old }}.filter(c, c.type != '{{ . }}')
+{{- end }}
+
 {{/* Whether a path is there. */}}
 {{- define "kerf.cel.there" -}}
 {{- $walked := .of -}}

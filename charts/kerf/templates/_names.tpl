@@ -142,3 +142,10 @@ admissionregistration.k8s.io/v1beta1
 {{- range .Values.vendors }}{{ $all = append $all .resourceName }}{{ end }}
 {{- $all | toJson }}
 {{- end }}
+
+{{/* "yes" where the policy lets the scheduler act on faults, anywhere. */}}
+{{- define "kerf.recovers" -}}
+{{- $modes := list (default "observe" .Values.policy.recovery.mode) -}}
+{{- range .Values.policy.pools }}{{ $modes = append $modes (default "observe" .recovery) }}{{ end -}}
+{{- if or (has "cordon" $modes) (has "recover" $modes) }}yes{{ end -}}
+{{- end }}

@@ -109,7 +109,7 @@ OFF = Sign(Verdict.EVICT, "XID 79", 100, 79)
 def test_only_a_fault_for_which_tenants_have_to_move_says_so_and_no_longer_once_the_card_recovers():
     fallen = Course().after_fault(OFF, "boot-1")
 
-    assert fallen.health == Health(State.CORDONED, "XID 79", 100, 79, True, True, 1, "boot-1")
+    assert fallen.health == Health(State.CORDONED, "XID 79", 100, 79, True, True, 1, boot="boot-1")
     assert after(unread("lost"), read(), course=fallen).health.moves is False
 
 
