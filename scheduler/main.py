@@ -114,8 +114,7 @@ async def _serve(settings: Settings) -> int:
     metrics = SchedulerMetrics.build(registry)
     policy_file = PolicyFile(settings.config)
     store = Store(policy_file.policy, VENDORS)
-    leadership = _leadership(settings)
-    seat = leadership or ALONE
+    seat = (leadership := _leadership(settings)) or ALONE
     nodes = Follower(kube, paths.NODES, store.feed.replace_nodes, store.feed.apply_node)
     pods = Follower(kube, paths.PODS, store.feed.replace_pods, store.feed.apply_pod)
     metering = _Metering(settings, store, kube, keeper := QuotaKeeper(store), registry)
@@ -130,8 +129,7 @@ async def _serve(settings: Settings) -> int:
     )
     acting = GuardedKube(kube, seat)
     quota_metrics = QuotaMetrics.build(registry)
-    recovery_metrics = RecoveryMetrics.build(registry)
-    events = Events(acting, "kerf-scheduler")
+    events, recovery_metrics = Events(acting, "kerf-scheduler"), RecoveryMetrics.build(registry)
 
     def loops() -> Sequence[Loop]:  # what only the leader does
         return (
@@ -150,8 +148,7 @@ async def _serve(settings: Settings) -> int:
         follower.start()
     threading.Thread(target=_settle, args=(followers[:2],), name="settle", daemon=True).start()
     leading = LeaderLoops(seat, lambda end: keeper.ready and caught_up(end), loops, store, metrics)
-    everywhere = (Expiry(store, kube), keeper, metering, leading)
-    running = [start_loop(each, done) for each in everywhere]
+    running = [start_loop(each, done) for each in (Expiry(store, kube), keeper, metering, leading)]
     if leadership:
         leadership.start()
     policy_file.start(store.feed.set_policy, _LOG.error)

@@ -12,7 +12,9 @@ import yaml
 import deviceplugin.main
 import scheduler.main
 import webhook.main
+from kerf.values.fault import Verdict
 from kerf.values.policy import Pool, QuotaEngine, SchedulingPolicy
+from kerf.values.recovery import RecoveryMode
 from kerf.vendors.registry import NAMES
 from kerf.wire.policy import parse_policy
 from sandbox import Extender, render_scheduler_configuration
@@ -100,7 +102,11 @@ def test_the_policy_of_every_value_is_one_that_the_daemons_read():
     policy = policy_of(everything())
 
     assert (policy.nodes, policy.cards, policy.weights) == ("binpack", ("mutex", "topology", "numa"), (1, 2, 3))
-    assert policy.pools == (Pool("batch", (("pool", "batch"),), 1.0, 2.0), Pool("everywhere-else", (), 1.2, 2.0))
+    assert policy.pools == (
+        Pool("batch", (("pool", "batch"),), 1.0, 2.0, RecoveryMode.RECOVER),
+        Pool("everywhere-else", (), 1.2, 2.0),
+    )
+    assert (policy.recovery.mode, policy.recovery.codes) == (RecoveryMode.CORDON, ((109, Verdict.CORDON),))
     assert (policy.quota.engine, policy.quota.reserve_percent) == (QuotaEngine.KUEUE, 5)
 
 
@@ -151,6 +157,14 @@ def test_nothing_runs_with_more_than_it_needs():
         assert context["allowPrivilegeEscalation"] is False, name
         assert context["capabilities"] == {"drop": ["ALL"]}, name
         assert (context["runAsUser"] == 0) == (name in {"deviceplugin", "limiter"}), name
+
+
+def test_only_a_kernel_log_that_is_a_device_makes_the_device_plugin_privileged():
+    plain = containers(render("devicePlugin.kernelLog=/var/log/kern.log"))["deviceplugin"]
+    device = containers(render("devicePlugin.kernelLog=/dev/kmsg"))["deviceplugin"]
+
+    assert ("privileged" in plain["securityContext"], device["securityContext"]["privileged"]) == (False, True)
+    assert "--kernel-log=/dev/kmsg" in device["args"]
 
 
 def test_the_charts_version_is_the_packages():
