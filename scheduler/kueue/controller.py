@@ -155,7 +155,7 @@ class QuotaController:
 
     def _wake(self, limits: Limits) -> None:
         """Limits have changed: what kube-scheduler holds back may fit now."""
-        now = (limits.shares, tuple(sorted(limits.hard.items())), limits.enforced)
+        now = (limits.shares, tuple(sorted(limits.hard.items())))
         names = self._desk.node_names()
         if self._limits is not None and now != self._limits and names and self._desk.waiting():
             wake_scheduler(self._kube, names[0], f"quota-{self._clock():.3f}")

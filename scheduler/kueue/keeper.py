@@ -125,8 +125,7 @@ class QuotaKeeper:
         readable = list(tenants.values())
         nothing = [_without(tenant, readable) for tenant in broken.values()]
         shares = divide([*readable, *nothing], self._window.capacity, {**conflicts(readable), **unreadable})
-        enforced = policy.quota.engine is QuotaEngine.KERF
-        self._feed.set_quota(shares, self._window.capacity, limits, enforced=enforced)
+        self._feed.set_quota(shares, self._window.capacity, limits)
         self._seen = seen
 
     def _report(self, limits: Mapping[str, HardQuota]) -> None:

@@ -57,7 +57,6 @@ class Limits:
     shares: Shares
     capacity: Capacity
     hard: Mapping[str, HardQuota]
-    enforced: bool
 
     @property
     def active(self) -> bool:

@@ -230,7 +230,7 @@ class Desk:
         """What tenants and namespaces may hold."""
         with self._live.lock:
             quotas = self._live.quotas
-            return Limits(quotas.shares, quotas.capacity, quotas.hard, quotas.enforced)
+            return Limits(quotas.shares, quotas.capacity, quotas.hard)
 
     def used(self) -> dict[str, dict[str, Amount]]:
         """What every tenant holds, by class."""

@@ -138,12 +138,12 @@ class Feed:
                 live.fleet.put_node(node, policy.factors(node))
         live.changed.set()
 
-    def set_quota(self, shares: Shares, capacity: Capacity, hard: Mapping[str, HardQuota], *, enforced: bool) -> None:
+    def set_quota(self, shares: Shares, capacity: Capacity, hard: Mapping[str, HardQuota]) -> None:
         """Hold tenants and namespaces to other limits from the next request on. What they hold already stays."""
         live = self._live
         with live.lock:
             counted = live.quotas.active
-            live.quotas.set_shares(shares, capacity, enforced=enforced)
+            live.quotas.set_shares(shares, capacity)
             live.quotas.set_hard(hard)
             if not counted:
                 live.quotas.recount(live.ledger.bookings())

@@ -1,5 +1,8 @@
 """What tenants and namespaces may hold, and hold: counted pod by pod beside the ledger, under the store's lock.
 
+No tenant holds more than its limit, also where Kueue admits its pods: this is what refuses a pod that got past
+it.
+
 Nothing is counted while there is no quota, so that a cluster without tenants pays nothing.
 """
 
@@ -49,8 +52,6 @@ class QuotaLedger:
     def __init__(self) -> None:
         self.shares = Shares()
         self.capacity: Capacity = {}
-        self.enforced = False
-        """Whether Kerf itself holds tenants to their limits; Kueue does it otherwise."""
         self._tenant_of: dict[str, TenantShare] = {}
         self.hard: Mapping[str, HardQuota] = {}
         self._class_of: dict[str, dict[str, str]] = {}
@@ -68,9 +69,9 @@ class QuotaLedger:
         return bool(self._tenant_of or self.hard)
 
     # ---- what limits
-    def set_shares(self, shares: Shares, capacity: Capacity, *, enforced: bool) -> None:
+    def set_shares(self, shares: Shares, capacity: Capacity) -> None:
         """Another division among tenants. A tenant of whose file nothing can be kept holds nothing."""
-        self.shares, self.capacity, self.enforced = shares, capacity, enforced
+        self.shares, self.capacity = shares, capacity
         self._tenant_of = shares.by_namespace()
 
     def set_hard(self, hard: Mapping[str, HardQuota]) -> None:
@@ -138,7 +139,7 @@ class QuotaLedger:
     # ---- verdicts
     def narrow(self, ask: PodAsk) -> PodAsk | Misfit:
         """The ask, confined to the classes of which its tenant and its namespace may hold it, or why there is none."""
-        share = self._tenant_of.get(ask.namespace) if self.enforced else None
+        share = self._tenant_of.get(ask.namespace)
         if not ask.containers or (share is None and ask.namespace not in self.hard):
             return ask
         if share is not None and not share.parts:
@@ -159,7 +160,7 @@ class QuotaLedger:
             return None
         counted = self._count(Holding(ask.key, ask.uid, node, grant, stages), ask.traits)
         share = self._tenant_of.get(ask.namespace)
-        if share is not None and self.enforced:
+        if share is not None:
             for slug, amount in counted.by_class.by:
                 if misfit := self._broken(share, slug, amount):
                     return misfit
@@ -174,7 +175,6 @@ class QuotaLedger:
         tenants = [
             QuotaRoom(f"tenant {name}", share.tenant.namespaces, tuple(self._left(share)))
             for name, share in sorted(shares.items())
-            if self.enforced
         ]
         hard = [
             QuotaRoom(

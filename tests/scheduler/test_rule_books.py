@@ -182,7 +182,7 @@ def test_the_planner_finds_room_within_quota_exactly_where_a_bind_does(
     for node in (a_node("h", cards_of("h", 2, model=H100)), a_node("a", cards_of("a", 2, model=A100))):
         store.feed.apply_node("ADDED", node)
     found = capacity(store.desk.nodes(), POLICY)
-    store.feed.set_quota(divide([parse_tenant(tenant)], found), found, {}, enforced=True)
+    store.feed.set_quota(divide([parse_tenant(tenant)], found), found, {})
     for i, (node, memory, dev) in enumerate(held):
         pod = a_pod(f"old-{i}", namespace="team-dev" if dev else "team", mem=memory, cores=10)
         store.desk.assume(*with_node(store, pod, node))

@@ -117,7 +117,7 @@ def test_preempt_names_nobody_for_a_pod_that_quota_refuses():
     store = Store(SchedulingPolicy(), VENDORS)
     load(store, [a_node("n", 1)], pods)
     hard = {"default": HardQuota((HardLimit("rq", (("nvidia", Bound(memory_mib=81_559)),)),))}
-    store.feed.set_quota(Shares(), capacity(store.desk.nodes(), SchedulingPolicy()), hard, enforced=True)
+    store.feed.set_quota(Shares(), capacity(store.desk.nodes(), SchedulingPolicy()), hard)
     body = json.dumps({"Pod": asking, "NodeNameToMetaVictims": {"n": {"Pods": [{"UID": "uid-default-low"}]}}}).encode()
 
     answer = json.loads(Verbs(store.desk, SchedulerMetrics.build(Metrics())).preempt(body))

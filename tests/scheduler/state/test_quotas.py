@@ -101,12 +101,20 @@ def test_init_containers_count_by_kubernetes_own_rule() -> None:
     assert store.desk.used()["team"] == {SLUG: Amount(8000, 0, 2)}
 
 
-def test_with_kueue_the_scheduler_counts_and_refuses_nothing() -> None:
+def test_with_kueue_the_scheduler_refuses_what_got_past_it() -> None:
     policy = SchedulingPolicy(quota=QuotaSettings(QuotaEngine.KUEUE))
-    store, _ = a_store(a_tenant(guaranteed={"memory": 1}), policy=policy)
+    store, _ = a_store(a_tenant(guaranteed={"memory": 50_000}), policy=policy)
 
     assert isinstance(assume(store, "a", mem=50_000, cores=7), Grant)
     assert store.desk.used()["team"] == {SLUG: Amount(50_000, 7, 1)}
+    assert isinstance(assume(store, "b", mem=1), Misfit)
+
+
+def test_with_the_engine_off_no_tenant_is_limited() -> None:
+    policy = SchedulingPolicy(quota=QuotaSettings(QuotaEngine.OFF))
+    store, _ = a_store(a_tenant(guaranteed={"memory": 1}), policy=policy)
+
+    assert isinstance(assume(store, "a", mem=50_000, cores=7), Grant)
 
 
 def test_the_least_of_all_resource_quotas_holds() -> None:
