@@ -79,6 +79,9 @@ class Settings:
         (VENDORS[0].words.count,), "an extended resource that the kubelet counts, NAME or VENDOR=NAME; one per vendor"
     )
     slots: int = setting(10, "slices that one card may hold at once, unless the probe knows")
+    unified_memory_mib: int = setting(
+        0, "MiB to give of a card that shares the host's memory (GB10); 0 gives none and the inventory says why"
+    )
     limiter: str | None = setting(
         None, "libkerf.so on the host; without it, ledgers are written but nothing is limited"
     )
@@ -259,7 +262,7 @@ def _hardware_probe(settings: Settings, vendor: Vendor, clean: Callable[[], int]
     if vendor.probe == "nvml" and settings.probe in {"", "nvml"}:
         from kerf.probes.nvml import NvmlProbe
 
-        return NvmlProbe(settings.slots, clean)
+        return NvmlProbe(settings.slots, clean, unified_mib=settings.unified_memory_mib)
     fix = f"use {vendor.probe} or simulated:FILE" if vendor.probe else "use simulated:FILE"
     raise WireError("--probe", settings.probe, f"{fix} for the cards of {vendor.name}")
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from deviceplugin.core.refusal import StartRefusal, Why
-from kerf.values.ask import ContainerAsk
+from kerf.values.ask import ContainerAsk, whole_if_reserved
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse, ContainerGrant, Grant, Holding, Slice, card_uses
 from kerf.values.policy import Defaults
@@ -45,10 +45,25 @@ def part_of(holding: Holding, vendors: Collection[str]) -> Holding:
     return replace(holding, grant=Grant(tuple(container for container in containers if container.slices)))
 
 
+def fitted(holding: Holding, cards: Mapping[str, Card]) -> Holding:
+    """The holding as its cards are: a grant of all that a driver reports, its own part too, is the whole card."""
+
+    def fit(piece: Slice) -> Slice:
+        card = cards.get(piece.card)
+        if card is None or not card.reserved_mib:
+            return piece
+        memory = whole_if_reserved(piece.memory_mib, card.factory_memory_mib, card.reserved_mib)
+        return replace(piece, memory_mib=memory)
+
+    containers = (replace(each, slices=tuple(map(fit, each.slices))) for each in holding.grant.containers)
+    return replace(holding, grant=replace(holding.grant, containers=tuple(containers)))
+
+
 def check_ask(
     spec: Json, holding: Holding, cards: Mapping[str, Card], names: tuple[ResourceNames, ...], defaults: Defaults
 ) -> StartRefusal | None:
     """Refuse a grant that does not match the pod's own limits: it lacks something, or was edited since."""
+    holding = fitted(holding, cards)
     unknown = {container.name for container in holding.grant.containers if container.slices}
     for container, stage in containers_of(spec):
         name = str(container.get("name", ""))
@@ -80,7 +95,7 @@ def _answers(holding: Holding, name: str, asks: list[ContainerAsk], cards: Mappi
         if card is None:
             continue  # check_start refuses it by name
         if not any(_is_of(piece, size, card) for size in sizes(ask, card)):
-            asked = _amount(ask.memory_on(card.factory_memory_mib), ask.cores)
+            asked = _amount(ask.memory_on(card.factory_memory_mib, card.reserved_mib), ask.cores)
             granted = _amount(piece.memory_mib, piece.cores)
             return _bad(holding, f"container {name} asks for {asked} a card and was granted {granted} of {card.id}")
     return None
@@ -99,7 +114,8 @@ def check_start(pod: LivePod, others: tuple[LivePod, ...], cards: Mapping[str, C
     If two pods together over-commit a card, exactly one is refused: the one that has not started, or the one bound
     later if neither has. A pod that has started is checked against other started pods only.
     """
-    counted = [o for o in others if o.started or (not pod.started and o.order < pod.order)]
+    pod, *rest = (replace(one, holding=fitted(one.holding, cards)) for one in (pod, *others))
+    counted = [o for o in rest if o.started or (not pod.started and o.order < pod.order)]
     uses = [(o.holding, card_uses(o.holding.grant, o.holding.stages)) for o in counted]
     for card_id, want in sorted(card_uses(pod.holding.grant, pod.holding.stages).items()):
         card = cards.get(card_id)

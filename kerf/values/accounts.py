@@ -26,6 +26,8 @@ class ClassAccount:
     pending: Amount = NOTHING
     reserved: Amount | None = None
     drift: Amount | None = None
+    reserved_mib: int = 0
+    """What the driver keeps of a card for itself, beside its size."""
 
     @property
     def borrowed(self) -> Amount:

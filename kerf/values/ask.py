@@ -19,6 +19,11 @@ Stages = tuple[tuple[str, Stage], ...]
 """A pod's containers by name, in the order in which they start, each with its stage."""
 
 
+def whole_if_reserved(memory_mib: int, factory_mib: int, reserved_mib: int) -> int:
+    """An amount of memory, where it reaches into what the driver reserves, as the whole card."""
+    return factory_mib if factory_mib < memory_mib <= factory_mib + reserved_mib else memory_mib
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerAsk:
     """What one container wants on each of `cards` distinct cards.
@@ -39,10 +44,13 @@ class ContainerAsk:
         if (self.memory_mib is None) == (self.memory_percent is None):
             raise ValueError(f"container {self.name!r}: exactly one of memory_mib and memory_percent must be set")
 
-    def memory_on(self, factory_mib: int) -> int:
-        """MiB wanted on a card whose hardware has `factory_mib`. Rounds down, so complementary percentages fit."""
+    def memory_on(self, factory_mib: int, reserved_mib: int = 0) -> int:
+        """MiB wanted on a card that gives `factory_mib`. Rounds down, so complementary percentages fit.
+
+        People also write what the driver reports, which has what it reserves for itself: that is the whole card.
+        """
         if self.memory_mib is not None:
-            return self.memory_mib
+            return whole_if_reserved(self.memory_mib, factory_mib, reserved_mib)
         return factory_mib * (self.memory_percent or 0) // 100
 
     @property

@@ -39,6 +39,8 @@ class Card:
     """Ids of cards joined to this one by NVLink."""
     physical_mib: int = 0
     """Memory of the hardware where `memory_mib` is over-committed; 0 means the same."""
+    reserved_mib: int = 0
+    """What the driver keeps of the hardware's memory for itself, beside all other amounts."""
     slicing: Slicing = ANY_SIZE
     """Set by the card's vendor where the card is read; not part of the inventory."""
     bus: str = ""

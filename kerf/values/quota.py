@@ -244,9 +244,18 @@ def usage_of_grant(grant: Grant, stages: Stages, name_of: Mapping[str, str]) -> 
     return effective(parts)
 
 
-def a_card_of(card_class: CardClass, card_mib: int, slicing: Slicing = ANY_SIZE) -> Card:
+def a_card_of(card_class: CardClass, card_mib: int, slicing: Slicing = ANY_SIZE, reserved_mib: int = 0) -> Card:
     """A card that stands for a class. Without a slicing it gives just what is asked, the least that any card gives."""
-    return Card("", 0, card_class.vendor, card_class.model, card_mib, mode=card_class.mode, slicing=slicing)
+    return Card(
+        id="",
+        index=0,
+        vendor=card_class.vendor,
+        model=card_class.model,
+        memory_mib=card_mib,
+        mode=card_class.mode,
+        reserved_mib=reserved_mib,
+        slicing=slicing,
+    )
 
 
 def usage_of_ask(ask: PodAsk, card: Card) -> Usage:
@@ -259,7 +268,7 @@ def amount_of(ask: ContainerAsk, card: Card) -> Amount:
     """What one container gets in all of cards such as this one; what it asks, where such a card gives no slice."""
     size = size_on(ask, card) if ask.vendor == card.vendor else None
     if size is None:
-        return Amount(ask.memory_on(card.factory_memory_mib), ask.cores, 1) * ask.cards
+        return Amount(ask.memory_on(card.factory_memory_mib, card.reserved_mib), ask.cores, 1) * ask.cards
     return Amount(size.memory_mib, size.cores, 1) * ask.cards
 
 

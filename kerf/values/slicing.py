@@ -35,6 +35,10 @@ class Hardware(Protocol):
         """MiB of the hardware."""
 
     @property
+    def reserved_mib(self) -> int:
+        """MiB beside these that the driver keeps for itself."""
+
+    @property
     def slicing(self) -> "Slicing":
         """How the card is divided."""
 
@@ -81,7 +85,7 @@ class AnySize:
     def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
         """Exactly what is asked, up to the size of the hardware."""
         factory = card.factory_memory_mib
-        memory = ask.memory_on(factory)
+        memory = ask.memory_on(factory, card.reserved_mib)
         return (Size(memory, ask.cores),) if memory <= factory and memory <= card.memory_mib else ()
 
     def largest(self, card: Hardware) -> Size:
@@ -107,7 +111,7 @@ class Templates:
 
     def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
         """Every template that has the ask's memory and cores, then the whole card."""
-        memory = ask.memory_on(card.factory_memory_mib)
+        memory = ask.memory_on(card.factory_memory_mib, card.reserved_mib)
         return tuple(size for size in self._all(card) if size.memory_mib >= memory and size.cores >= ask.cores)
 
     def largest(self, card: Hardware) -> Size:
@@ -131,7 +135,9 @@ class Partitions:
     def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
         """One part, if it holds the ask."""
         part = self.largest(card)
-        enough = part.memory_mib >= ask.memory_on(card.factory_memory_mib) and part.cores >= ask.cores
+        enough = (
+            part.memory_mib >= ask.memory_on(card.factory_memory_mib, card.reserved_mib) and part.cores >= ask.cores
+        )
         return (part,) if enough else ()
 
     def largest(self, card: Hardware) -> Size:
@@ -149,7 +155,9 @@ class WholeCard:
     def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
         """The card, if it holds the ask."""
         whole = self.largest(card)
-        enough = whole.memory_mib >= ask.memory_on(card.factory_memory_mib) and whole.cores >= ask.cores
+        enough = (
+            whole.memory_mib >= ask.memory_on(card.factory_memory_mib, card.reserved_mib) and whole.cores >= ask.cores
+        )
         return (whole,) if enough else ()
 
     def largest(self, card: Hardware) -> Size:

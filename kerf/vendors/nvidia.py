@@ -16,9 +16,16 @@ _UNSLICED = {
     Mode.MPS: NotSliced("the card is shared through MPS, which Kerf does not control: serve it with Kerf's limiter"),
 }
 
+_UNIFIED = NotSliced(
+    "the driver reports no memory of the card's own (it shares the host's): say how much Kerf may give by the device "
+    "plugin's --unified-memory-mib"
+)
+
 
 def slicing_of(card: Card) -> Slicing:
     """Any size, kept by the limiter, on cards that Kerf shares."""
+    if not card.memory_mib:
+        return _UNIFIED
     return _UNSLICED.get(card.mode, ANY_SIZE)
 
 

@@ -82,6 +82,8 @@ def _card_json(card: Card) -> dict[str, Any]:
         out["links"] = list(card.links)
     if card.physical_mib:
         out["physical_mib"] = card.physical_mib
+    if card.reserved_mib:
+        out["reserved_mib"] = card.reserved_mib
     return out
 
 
@@ -107,6 +109,7 @@ def _card(value: object, where: str, vendor: str | None) -> Card:
         health=_health(value, where),
         links=tuple(links),
         physical_mib=_number(value, "physical_mib", where, 0, limit="memory_mib"),
+        reserved_mib=_number(value, "reserved_mib", where, 0, limit="memory_mib"),
         bus=_text(value, "bus", where, None) if "bus" in value else "",
     )
 

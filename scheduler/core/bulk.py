@@ -62,7 +62,7 @@ class Kinds:
         return cls(
             ask=ask,
             accepted=accepted,
-            exact=not any(card.slicing.fixed for card, takes in zip(kinds, accepted, strict=True) if takes),
+            exact=not any(_inexact(ask, card) for card, takes in zip(kinds, accepted, strict=True) if takes),
             memory=np.array([size.memory_mib for size in sizes], np.int64),
             cores=np.array([size.cores for size in sizes], np.int64),
             sliced=~np.array(none, bool),
@@ -79,8 +79,13 @@ class Kinds:
         return Wanted(self.ask.cards, accepted, asked_memory(self.ask, columns), self.ask.cores)
 
 
+def _inexact(ask: ContainerAsk, card: Card) -> bool:
+    """Whether a kind of card gives something else than is written."""
+    return card.slicing.fixed or (ask.memory_mib is not None and _asked(ask, card).memory_mib != ask.memory_mib)
+
+
 def _asked(ask: ContainerAsk, card: Card) -> Size:
-    return Size(ask.memory_on(card.factory_memory_mib), ask.cores)
+    return Size(ask.memory_on(card.factory_memory_mib, card.reserved_mib), ask.cores)
 
 
 def asked_memory(ask: ContainerAsk, columns: Columns) -> Ints | int:

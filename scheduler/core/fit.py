@@ -28,7 +28,7 @@ def slice_of(ask: ContainerAsk, card: Card) -> Size | Misfit:
         return size
     if not sliceable(card):
         return Misfit(Reason.NO_SLICE, detail=card.slicing.refusal)
-    memory, largest = ask.memory_on(card.factory_memory_mib), card.slicing.largest(card)
+    memory, largest = ask.memory_on(card.factory_memory_mib, card.reserved_mib), card.slicing.largest(card)
     if memory <= largest.memory_mib:
         return Misfit(Reason.NO_SLICE, detail=f"{card.model} gives at most {largest.cores} % of its cores")
     return Misfit(Reason.TOO_LARGE, memory, largest.memory_mib, card.model)

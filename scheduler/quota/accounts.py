@@ -63,6 +63,7 @@ def _class(
         mode=card_class.mode.value,
         smallest_mib=gives.smallest_mib,
         largest_mib=gives.largest_mib,
+        reserved_mib=gives.reserved_mib,
         promised=part.promised,
         guaranteed=part.guaranteed,
         limit=part.limit,

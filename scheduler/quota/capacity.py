@@ -29,17 +29,19 @@ class ClassCapacity:
     """How many cards give something."""
     slicing: Slicing = ANY_SIZE
     """How the smallest card is divided."""
+    reserved_mib: int = 0
+    """The most that the driver keeps of a card for itself."""
 
     def sample(self, card_class: CardClass) -> Card:
         """The smallest card of the class: what an ask takes of it is the least that the ask takes."""
-        return a_card_of(card_class, self.smallest_mib, self.slicing)
+        return a_card_of(card_class, self.smallest_mib, self.slicing, self.reserved_mib)
 
     def samples(self, card_class: CardClass) -> tuple[Card, ...]:
         """The smallest card and, where the class has several sizes, the largest."""
         smallest = self.sample(card_class)
         if self.largest_mib == self.smallest_mib:
             return (smallest,)
-        return smallest, a_card_of(card_class, self.largest_mib, self.slicing)
+        return smallest, a_card_of(card_class, self.largest_mib, self.slicing, self.reserved_mib)
 
 
 Capacity = Mapping[CardClass, ClassCapacity]
@@ -72,7 +74,7 @@ def _with(known: ClassCapacity | None, card: Card, gives: Amount, *, live: bool)
     part = gives if live else NOTHING
     size = card.factory_memory_mib
     if known is None:
-        return ClassCapacity(part, gives, size, size, int(live), card.slicing)
+        return ClassCapacity(part, gives, size, size, int(live), card.slicing, card.reserved_mib)
     return ClassCapacity(
         total=known.total + part,
         card=min(known.card, gives),
@@ -80,4 +82,5 @@ def _with(known: ClassCapacity | None, card: Card, gives: Amount, *, live: bool)
         largest_mib=max(known.largest_mib, size),
         cards=known.cards + live,
         slicing=card.slicing if size < known.smallest_mib else known.slicing,
+        reserved_mib=max(known.reserved_mib, card.reserved_mib),
     )

@@ -255,7 +255,7 @@ class Fleet:
         self.versions[row] = self.version
 
     def _kind(self, card: Card) -> int:
-        key: tuple[object, ...] = (card.vendor, card.model, card.mode, card.factory_memory_mib)
+        key: tuple[object, ...] = (card.vendor, card.model, card.mode, card.factory_memory_mib, card.reserved_mib)
         if card.slicing.fixed:  # what such a card gives depends on all of it, and it is never over-committed
             key = (*key, card.slicing, card.memory_mib, card.cores)
         if key not in self._kind_of:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from kerf.values.ask import PodAsk, Stages
-from kerf.values.grant import Grant, Holding
+from kerf.values.ask import PodAsk, Stages, whole_if_reserved
+from kerf.values.grant import Grant, Holding, Slice
 from kerf.values.hard_quota import HardLimit, HardQuota
 from kerf.values.node import Node
 from kerf.values.overdrawn import holds_nothing, overdrawn, overdrawn_namespace
@@ -55,6 +55,8 @@ class QuotaLedger:
         self._tenant_of: dict[str, TenantShare] = {}
         self.hard: Mapping[str, HardQuota] = {}
         self._class_of: dict[str, dict[str, str]] = {}
+        self._sizes: dict[str, dict[str, tuple[int, int]]] = {}
+        """By node, what each card gives and what its driver keeps, where it keeps anything."""
         self._counted: dict[str, Counted] = {}
         self._replaced: set[str] = set()
         """Pods that are leaving and whose successors are counted instead."""
@@ -82,9 +84,10 @@ class QuotaLedger:
     def put_node(self, node: Node) -> bool:
         """Learn the classes of a node's cards; whether they are others than before."""
         classes = {card.id: class_of(card).slug for card in node.cards}
-        changed = self._class_of.get(node.name) != classes
-        self._class_of[node.name] = classes
-        return changed
+        sizes = {card.id: (card.factory_memory_mib, card.reserved_mib) for card in node.cards if card.reserved_mib}
+        known = self._class_of.get(node.name), self._sizes.get(node.name, {})
+        self._class_of[node.name], self._sizes[node.name] = classes, sizes
+        return known != (classes, sizes)
 
     def recount(self, bookings: Iterable[Booking]) -> None:
         """Count pods again, after the first quota appears or cards change their class."""
@@ -254,6 +257,8 @@ class QuotaLedger:
 
     def _count(self, holding: Holding, traits: Traits) -> Counted:
         classes = self._class_of.get(holding.node, {})
+        if sizes := self._sizes.get(holding.node):
+            holding = _fitted(holding, sizes)
         vendors = {slice_.card: slice_.vendor for part in holding.grant.containers for slice_ in part.slices}
         return Counted(
             namespace=holding.pod.partition("/")[0],
@@ -278,3 +283,14 @@ def _sum(sums: dict[Key, Amount], key: Key, amount: Amount) -> None:
         sums[key] = summed
     else:
         sums.pop(key, None)
+
+
+def _fitted(holding: Holding, sizes: Mapping[str, tuple[int, int]]) -> Holding:
+    """The holding with slices that reach into what a driver keeps as whole cards."""
+
+    def fit(piece: Slice) -> Slice:
+        size = sizes.get(piece.card)
+        return replace(piece, memory_mib=whole_if_reserved(piece.memory_mib, *size)) if size else piece
+
+    containers = (replace(each, slices=tuple(map(fit, each.slices))) for each in holding.grant.containers)
+    return replace(holding, grant=replace(holding.grant, containers=tuple(containers)))

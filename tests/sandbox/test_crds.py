@@ -126,7 +126,7 @@ def test_words_bounds_and_defaults_are_the_codecs() -> None:
 def test_the_status_that_is_written_is_the_one_that_is_kept() -> None:
     """The API server prunes what the schema does not know."""
     entry = ClassAccount("s", "nvidia", "H100", "shared", 1, 2, Bound(1, 2, 3), Bound(1, 2, 3), Bound(1, 2, 3),
-                      Amount(1, 1, 1), Amount(1, 1, 1), Amount(1, 1, 1), Amount(1, 1, 1))  # fmt: skip
+                      Amount(1, 1, 1), Amount(1, 1, 1), Amount(1, 1, 1), Amount(1, 1, 1), 480)  # fmt: skip
     status = render_status(TenantAccount("a", ("a",), classes=(entry,), waiting=("x",), problems=("y",)), 1)
     for condition in status["conditions"]:
         condition["lastTransitionTime"] = "2026-01-01T00:00:00Z"

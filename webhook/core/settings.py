@@ -53,7 +53,9 @@ class Settings:
 
     def sample(self, entry: ClassAccount) -> Card:
         """The smallest card of a class, divided as its vendor says."""
-        card = a_card_of(CardClass(entry.vendor, entry.model, Mode(entry.mode)), entry.smallest_mib)
+        card = a_card_of(
+            CardClass(entry.vendor, entry.model, Mode(entry.mode)), entry.smallest_mib, reserved_mib=entry.reserved_mib
+        )
         return with_slicing((card,), self.vendors)[0]
 
     def tenant(self, namespace: str) -> TenantAccount | None:

@@ -9,6 +9,11 @@ from kerf.probes.nvml.driver import Driver, text
 from kerf.values.device import Card, Mode
 from kerf.values.units import MIB
 
+_MEMORY_V2 = 0x02000028
+"""The version of nvmlMemory_v2_t: its size and a 2 in the highest byte."""
+_NOT_SUPPORTED = 3
+"""NVML_ERROR_NOT_SUPPORTED: the card uses the host's memory, as in a GB10."""
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -19,25 +24,45 @@ class Device:
     bus: str
 
 
-def read_device(driver: Driver, index: int, slots: int) -> Device:
-    """The card at an index. Raises NVMLError."""
+def read_device(driver: Driver, index: int, slots: int, unified_mib: int = 0) -> Device:
+    """The card at an index; one that has no memory of its own counts as of `unified_mib`. Raises NVMLError."""
     nvml = driver.nvml
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
     uuid, name = text(nvml.nvmlDeviceGetUUID(handle)), text(nvml.nvmlDeviceGetName(handle))
-    memory = nvml.nvmlDeviceGetMemoryInfo(handle).total // MIB
+    memory, reserved = _memory_of(driver, handle)
     bus = driver.optional(lambda: text(nvml.nvmlDeviceGetPciInfo(handle).busId).lower(), "")
     card = Card(
         id=uuid,
         index=index,
         vendor="nvidia",
         model=name,
-        memory_mib=memory,
+        memory_mib=memory or unified_mib,
+        reserved_mib=reserved,
         slots=slots,
         numa=_numa_of(bus),
         mode=_mode_of(driver, handle),
         bus=parse_bus(bus),
     )
     return Device(handle, card, bus)
+
+
+def _memory_of(driver: Driver, handle: Any) -> tuple[int, int]:  # noqa: ANN401 (pynvml is untyped)
+    """MiB that programs can have of a card, and MiB that the driver keeps; (0, 0) for a card without its own memory.
+
+    The second version of the call has the driver's part. Older drivers count it as used, so with them the whole is all.
+    """
+    nvml = driver.nvml
+    version = getattr(nvml, "nvmlMemory_v2", _MEMORY_V2)
+    found = driver.optional(lambda: nvml.nvmlDeviceGetMemoryInfo(handle, version=version), None)
+    if found is not None and found.total:
+        gives = (found.total - found.reserved) // MIB
+        return gives, found.total // MIB - gives
+    try:
+        return nvml.nvmlDeviceGetMemoryInfo(handle).total // MIB, 0
+    except nvml.NVMLError as error:
+        if getattr(error, "value", None) != _NOT_SUPPORTED:
+            raise
+        return 0, 0
 
 
 def _mode_of(driver: Driver, handle: Any) -> Mode:  # noqa: ANN401 (pynvml is untyped)

@@ -45,9 +45,11 @@ class NvmlProbe:
         clean_reads: Callable[[], int] = lambda: CLEAN_READS,
         nvml: ModuleType | None = None,
         clock: Callable[[], float] = time.time,
+        unified_mib: int = 0,
     ) -> None:
         self._driver = Driver(nvml)
         self._slots = slots
+        self._unified_mib = unified_mib
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[str, Device] = {}
@@ -123,7 +125,7 @@ class NvmlProbe:
             return [], {}
         for index in range(driver.attempt("count the cards", driver.nvml.nvmlDeviceGetCount, 0)):
             try:
-                devices.append(read_device(driver, index, self._slots))
+                devices.append(read_device(driver, index, self._slots, self._unified_mib))
             except driver.nvml.NVMLError as error:
                 driver.failed(f"read card {index}", error)
                 failures[index] = error

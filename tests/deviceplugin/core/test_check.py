@@ -114,6 +114,18 @@ def test_over_commitment_lets_pods_share_more_than_the_hardware_but_no_slice_bey
     assert check_start(a_live_pod("p", 80_001, 1), (), cards) is not None
 
 
+@pytest.mark.parametrize("started", [True, False])
+def test_a_grant_of_all_that_the_driver_reports_is_the_whole_card(started: bool):
+    """It was written before the driver's part was known, and its container restarts."""
+    cards = {"GPU-0": a_card(0, memory_mib=79_520, reserved_mib=480)}
+    pod = a_pod(containers=[a_container(mem=80_000, cores=100)])
+    live = a_live_pod("p", 80_000, 100, started=started)
+
+    assert check_ask(pod["spec"], live.holding, cards, NAMES, Defaults()) is None
+    assert check_start(live, (), cards) is None
+    assert check_start(a_live_pod("q", 80_001, 100), (), cards) is not None
+
+
 def test_init_containers_count_by_the_effective_rule():
     # max(50,000 main + 10,000 sidecar, 60,000 init + 10,000 sidecar before it) = 70,000
     grant = Grant(

@@ -42,11 +42,16 @@ class FakeNvml:
     """Recovery actions by card index; None is a driver that does not have them."""
     code: int = 999
     supported: int = 0xFF9F
+    reserved_mib: int | None = None
+    """What the driver keeps of a card; None is a driver that does not have the second version of the call."""
+    unified: tuple[int, ...] = ()
+    """Cards without memory of their own."""
     starts: int = 0
     heard: list[int] = field(default_factory=list)
 
     NVMLError = NVMLError
     NVML_ERROR_TIMEOUT = 10
+    nvmlMemory_v2 = 0x02000028
     nvmlEventTypeXidCriticalError = 8
     nvmlEventTypeDoubleBitEccError = 2
 
@@ -54,10 +59,10 @@ class FakeNvml:
         if not name.startswith("nvml") or name.startswith("nvmlEventType"):
             raise AttributeError(name)
 
-        def call(*args: Any) -> Any:
+        def call(*args: Any, **named: Any) -> Any:
             if name in self.broken and self.broken[name] in (None, *args[:1]):
                 raise NVMLError(self.code)
-            return getattr(self, f"_{name}")(*args)
+            return getattr(self, f"_{name}")(*args, **named)
 
         return call
 
@@ -95,8 +100,13 @@ class FakeNvml:
     def _nvmlDeviceGetName(self, handle: int) -> bytes:
         return b"NVIDIA H100 80GB HBM3"
 
-    def _nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:
-        return SimpleNamespace(total=81_559 * MIB + 5)
+    def _nvmlDeviceGetMemoryInfo(self, handle: int, version: int = 0) -> Any:
+        if handle in self.unified:
+            raise NVMLError(3)
+        if version and self.reserved_mib is None:
+            raise NVMLError(13)
+        kept = (self.reserved_mib or 0) * MIB
+        return SimpleNamespace(total=81_559 * MIB + 5, reserved=kept, used=0 if version else kept)
 
     def _nvmlDeviceGetPciInfo(self, handle: int) -> Any:
         return SimpleNamespace(busId=f"0000FFFF:{handle:02X}:00.0")
@@ -365,3 +375,31 @@ def test_uses_are_empty_if_the_driver_does_not_report_them():
     )
 
     assert (probe.uses(), probe.errors) == ((), 0)
+
+
+def test_what_the_driver_keeps_for_itself_is_not_promised() -> None:
+    probe, _ = a_probe(reserved_mib=480)
+
+    assert {(card.memory_mib, card.reserved_mib) for card in probe.cards()} == {(81_079, 480)}
+
+
+def test_a_driver_that_does_not_say_what_it_keeps_is_believed() -> None:
+    probe, _ = a_probe()
+
+    assert {(card.memory_mib, card.reserved_mib) for card in probe.cards()} == {(81_559, 0)}
+
+
+def test_a_card_that_shares_the_hosts_memory_is_listed_with_a_reason_or_sized_by_a_setting() -> None:
+    listed, _ = a_probe(unified=(1,))
+    sized = NvmlProbe(4, nvml=FakeNvml(unified=(1,)), unified_mib=100_000)  # type: ignore[arg-type]
+
+    assert [card.memory_mib for card in listed.cards()] == [81_559, 0]
+    assert "--unified-memory-mib" in VENDOR.slicing_of(listed.cards()[1]).refusal
+    assert [card.memory_mib for card in sized.cards()] == [81_559, 100_000]
+    assert VENDOR.slicing_of(sized.cards()[1]).refusal == ""
+
+
+def test_a_card_whose_memory_cannot_be_read_for_another_reason_is_no_such_card() -> None:
+    probe, _ = a_probe(broken={"nvmlDeviceGetMemoryInfo": 1})
+
+    assert [card.id for card in probe.cards()] == ["GPU-0"]

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
-from kerf.testing.builders import a_card, a_container, a_node, a_pod, cards_of
+from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod, cards_of
 from kerf.values.grant import Grant
 from kerf.values.verdict import Misfit, Reason
 from kerf.vendors.registry import NAMES
 from kerf.wire.resources import parse_pod
 from scheduler.state.answers import ByCards
 from scheduler.state.store import Store
+from tests.scheduler.quota.tenants import SLUG
 from tests.scheduler.state.test_quotas import a_quota, a_store, a_tenant, assume
 
 NO_CARDS = {"burst": {"memory": 0, "cores": 0, "cards": 0}}
@@ -204,3 +205,28 @@ def test_where_one_class_has_several_sizes_a_part_of_a_card_counts_by_the_larges
 
     assert isinstance(refused, Misfit)
     assert "40,000 MiB asked, 30,000 MiB would fit" in refused.detail
+
+
+# ---- what a driver keeps for itself
+KEEPS = a_card(memory_mib=81_079, reserved_mib=480, id="GPU-k")
+
+
+@pytest.mark.parametrize("mem", [None, 81_079, 81_080, 81_559])
+def test_a_whole_card_is_what_the_card_gives_however_it_is_asked_for(mem: int | None) -> None:
+    store, _ = a_store(a_tenant(), nodes=[a_node("n", (KEEPS,))])
+
+    grant = assume(store, "a", "n", containers=[a_container(mem=mem, cores=100)])
+
+    assert isinstance(grant, Grant)
+    assert grant.of("main")[0].memory_mib == 81_079
+    assert isinstance(fits(store, a_pod(namespace="other", containers=[a_container(mem=81_560)])), ByCards)
+    assert isinstance(assume(store, "b", "n", namespace="other", containers=[a_container(mem=81_560)]), Misfit)
+
+
+def test_a_grant_of_all_that_the_driver_reports_counts_as_the_whole_card() -> None:
+    """Written before the driver's part was known; the tenant is not over its guarantee of one card."""
+    store, _ = a_store(a_tenant(), nodes=[a_node("n", (KEEPS,))])
+
+    store.feed.apply_pod("ADDED", a_pod("p", namespace="team", node="n", grant=a_grant("GPU-k", 81_559, 100)))
+
+    assert store.desk.used()["team"][SLUG].memory_mib == 81_079
