@@ -38,8 +38,8 @@ class Rule:
 
 PODS = (Rule("", "v1", ("pods",)),)
 MAKERS = (
-    Rule("batch", "v1", ("jobs",)),
-    Rule("apps", "v1", ("deployments", "statefulsets", "replicasets")),
+    Rule("batch", "v1", ("jobs", "cronjobs")),
+    Rule("apps", "v1", ("deployments", "statefulsets", "replicasets", "daemonsets")),
     Rule("jobset.x-k8s.io", "*", ("jobsets",)),
     Rule("leaderworkerset.x-k8s.io", "*", ("leaderworkersets",)),
 )

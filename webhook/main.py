@@ -25,7 +25,7 @@ from kerf.values.policy import QuotaEngine, SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from webhook.core.certificates import Lifetimes
-from webhook.core.settings import Settings
+from webhook.core.settings import CONTROLLERS, Settings
 from webhook.server.app import Limits, Service
 from webhook.server.keeper import CertificateTargets, Keeper
 from webhook.server.models import ModelFollower
@@ -54,6 +54,9 @@ class Flags:
     config: str | None = setting(None, "SchedulingPolicy whose defaults are filled in; read again when it changes")
     runtime_class: str = setting("", "runtimeClassName for pods that ask for cards and name none")
     trusted_user: tuple[str, ...] = setting((), "user who may change what only Kerf or HAMi write on pods; repeatable")
+    controller_user: tuple[str, ...] = setting(
+        (), "further user, or pattern with *, whose ownerReferences are believed; repeatable"
+    )
     allowed_scheduler: tuple[str, ...] = setting((), "further scheduler that pods with cards may name; repeatable")
     opted_out_cards: bool = setting(False, "let pods with the label kerf.dev/webhook=ignore ask for cards")
     models: str = setting("", "namespace of the ConfigMaps with the cluster's own models; empty follows none")
@@ -158,6 +161,7 @@ def _settings(flags: Flags) -> Settings:
         allowed_schedulers=frozenset(flags.allowed_scheduler),
         opted_out_cards=flags.opted_out_cards,
         trusted=frozenset(flags.trusted_user),
+        controllers=(*CONTROLLERS, *flags.controller_user),
     )
 
 

@@ -50,6 +50,16 @@ def fill(draft: Draft, settings: Settings) -> Draft:
     return draft.with_containers(containers).warn(warnings)
 
 
+def task_priorities(draft: Draft, settings: Settings) -> list[tuple[str, str, int]]:
+    """The task priorities that containers name."""
+    return [
+        (container.part, container.name, _number(container, names.priority))
+        for container in draft.containers
+        for names in settings.words
+        if names.priority in container.amounts
+    ]
+
+
 def _filled(container: Container, ask: ContainerAsk, names: ResourceNames) -> Container:
     given = {name: str(container.amounts[name]) for name in names.all if name in container.amounts}
     filled = container.with_amounts(given | _resolved(container, ask, names))

@@ -127,9 +127,9 @@ class Container:
         return self if args == self.args else replace(self, args=args, changed=True)
 
     def env_value(self, name: str) -> str | None:
-        """The value of an environment variable; None where there is no such variable."""
+        """The value of an environment variable; None where there is none, or where it comes from elsewhere."""
         found = (entry for entry in self.env if isinstance(entry, Mapping) and entry.get("name") == name)
-        return next((str(entry.get("value")) for entry in found), None)
+        return next((str(entry["value"]) for entry in found if entry.get("value") is not None), None)
 
     def with_env(self, name: str, value: str) -> "Container":
         """The container with this environment variable, in place of a variable of the same name."""

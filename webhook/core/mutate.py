@@ -6,14 +6,13 @@ from kerf.values.accounts import TenantAccount
 from kerf.values.verdict import Misfit
 from kerf.wire.admission import Answer, Review
 from kerf.wire.errors import WireError
-from kerf.wire.json import Json
 from kerf.wire.resources import parse_pod
-from webhook.core.defaults import fill, refuse_foreign_scheduler, set_runtime_class, set_scheduler
+from webhook.core.defaults import fill, refuse_foreign_scheduler, set_runtime_class, set_scheduler, task_priorities
 from webhook.core.draft import Draft, draft_of, patch, read_containers, within
 from webhook.core.forgeries import revert, strip
 from webhook.core.models import same_model, size_model
-from webhook.core.pod_owners import IMMUTABLE, KINDS, owned_by_template, restore_amounts, same_words, templates_of
-from webhook.core.queue import enqueue, keep_queue
+from webhook.core.pod_owners import KINDS, NOT_QUEUED, owned_by_template, restore_amounts, same_words, templates_of
+from webhook.core.queue import enqueue, keep_queue, refuse_owners_of_users
 from webhook.core.quota import OverQuota, never_fits, room_for
 from webhook.core.recent import NOTHING_RECENT, Recent
 from webhook.core.rules import opted_out, read, refuse_opted_out_cards, warn_unserved
@@ -59,7 +58,7 @@ def _drafts(review: Review, settings: Settings, recent: Recent, now: float) -> t
         return [draft], recent
     if kind == ("", "Pod") and review.user not in settings.trusted:
         return [revert(draft_of(review.object), review.old)], recent
-    if kind in KINDS and not owned_by_template(review.object):
+    if kind in KINDS and not (settings.is_controller(review.user) and owned_by_template(review.object)):
         return (_create_owner if review.operation == "CREATE" else _update_owner)(review, settings), recent
     if kind == GROUP_KIND:
         check_tenant(review, settings.tenants)
@@ -71,6 +70,7 @@ def _create_pod(review: Review, settings: Settings, recent: Recent, now: float) 
     draft = _complete(strip(draft_of(review.object)), settings, tenant)
     if tenant is None or not draft.ask.containers:
         return draft, recent
+    refuse_owners_of_users(review, settings)
     room = room_for(draft, tenant, recent, now)
     if isinstance(room, Misfit):
         raise OverQuota(room.detail)
@@ -83,18 +83,23 @@ def _create_owner(review: Review, settings: Settings) -> list[Draft]:
     drafts = [_complete_template(template, settings, tenant) for template in templates]
     owner = draft_of(review.object)
     if any(draft.ask.containers for draft in drafts):
-        owner = enqueue(owner, tenant, settings.quota)
+        if tenant:
+            refuse_owners_of_users(review, settings)
+        if (review.group, review.kind) not in NOT_QUEUED:
+            owner = enqueue(owner, tenant, settings.quota)
     return [*drafts, owner]
 
 
 def _update_owner(review: Review, settings: Settings) -> list[Draft]:
     kind, tenant = (review.group, review.kind), settings.tenant(review.namespace)
     owner = keep_queue(draft_of(review.object), review.old, settings.quota)
-    if kind in IMMUTABLE:
-        return [owner]
     before = {template.path: template for template in templates_of(kind, review.old)}
-    templates = templates_of(kind, review.object)
-    return [owner, *(_update_template(each, before.get(each.path), settings, tenant) for each in templates)]
+    templates = list(templates_of(kind, review.object))
+    drafts = [_update_template(each, before.get(each.path), settings, tenant) for each in templates]
+    readable = [found for each in templates if (found := _readable(each)) is not None]
+    if tenant and any(each.mentioned(settings.resources) for each in readable):
+        refuse_owners_of_users(review, settings)
+    return [owner, *drafts]
 
 
 def _update_template(draft: Draft, old: Draft | None, settings: Settings, tenant: TenantAccount | None) -> Draft:
@@ -108,7 +113,7 @@ def _update_template(draft: Draft, old: Draft | None, settings: Settings, tenant
         same = before is not None and same_model(read_draft, before)
         if before and same and same_words(read_draft, before, settings):
             return draft
-        if before and same and _same_ask(draft.sent, old.sent, settings):
+        if before and same and _same_ask(read_draft, before, settings):
             return _keep_template(read_draft, before, settings)
     return _complete_template(draft, settings, tenant)
 
@@ -131,14 +136,15 @@ def _readable(draft: Draft) -> Draft | None:
         return None
 
 
-def _same_ask(new: Json, old: Json, settings: Settings) -> bool:
+def _same_ask(new: Draft, old: Draft, settings: Settings) -> bool:
     """Whether two templates ask for the same. Raises WireError where the new one cannot be read."""
-    ask = parse_pod(new, settings.words, settings.defaults)
+    ask = parse_pod(new.sent, settings.words, settings.defaults)
     try:
-        before = parse_pod(old, settings.words, settings.defaults)
+        before = parse_pod(old.sent, settings.words, settings.defaults)
     except WireError:
         return False
-    return (ask.containers, ask.selection, ask.wishes) == (before.containers, before.selection, before.wishes)
+    same = (ask.containers, ask.selection, ask.wishes) == (before.containers, before.selection, before.wishes)
+    return same and task_priorities(new, settings) == task_priorities(old, settings)
 
 
 def _complete_template(draft: Draft, settings: Settings, tenant: TenantAccount | None) -> Draft:

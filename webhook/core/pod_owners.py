@@ -15,13 +15,13 @@ from webhook.core.draft import Container, Draft, changed, draft_of
 from webhook.core.settings import Settings
 
 _WISHES = (NODE_POLICY, CARD_POLICY, WEIGHTS)
-IMMUTABLE = frozenset({("batch", "Job")})
-"""Kinds whose template cannot be changed."""
 _TEMPLATES: Mapping[tuple[str, str], tuple[tuple[str, ...], ...]] = {
     ("batch", "Job"): (("spec", "template"),),
     ("apps", "Deployment"): (("spec", "template"),),
     ("apps", "StatefulSet"): (("spec", "template"),),
     ("apps", "ReplicaSet"): (("spec", "template"),),
+    ("apps", "DaemonSet"): (("spec", "template"),),
+    ("batch", "CronJob"): (("spec", "jobTemplate", "spec", "template"),),
     ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"): (
         ("spec", "leaderWorkerTemplate", "leaderTemplate"),
         ("spec", "leaderWorkerTemplate", "workerTemplate"),
@@ -30,6 +30,10 @@ _TEMPLATES: Mapping[tuple[str, str], tuple[tuple[str, ...], ...]] = {
 }
 KINDS = frozenset(_TEMPLATES)
 """Group and kind of the owners whose templates Kerf fills in."""
+NOT_QUEUED = frozenset({("batch", "CronJob"), ("apps", "DaemonSet")})
+"""Kinds that Kueue does not queue: it queues the Jobs and the pods that they make."""
+_COMPARING = KINDS - {("batch", "CronJob")}
+"""Kinds that make objects and compare them with their template ever after."""
 
 
 def templates_of(kind: tuple[str, str], item: Json) -> Iterator[Draft]:
@@ -55,12 +59,18 @@ def _walk(value: Any, steps: tuple[str, ...], path: tuple[str | int, ...], field
 def owned_by_template(item: Json) -> bool:
     """Whether the object itself comes from a template of an owner: a Deployment's ReplicaSet, a JobSet's Job.
 
-    Its owner compares it with that template, so it would recreate an object that Kerf changed, without end.
+    Its owner compares it with that template, so it would recreate an object that Kerf changed, without end. Anybody can
+    write an owner, so this is worth no more than the user who says it.
     """
-    return any(
-        owner.get("controller") is True and (str(owner.get("apiVersion")).partition("/")[0], owner.get("kind")) in KINDS
-        for owner in items_at(item, "metadata", "ownerReferences")
-    )
+    return any(kind in _COMPARING for kind, _ in controllers_of(item))
+
+
+def controllers_of(item: Json) -> Iterator[tuple[tuple[str, str], str]]:
+    """Group and kind, and name, of what an object says controls it."""
+    for owner in items_at(item, "metadata", "ownerReferences"):
+        if owner.get("controller") is True:
+            kind = str(owner.get("apiVersion")).partition("/")[0], str(owner.get("kind"))
+            yield kind, str(owner.get("name", ""))
 
 
 def same_words(new: Draft, old: Draft, settings: Settings) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from kerf.sizing.catalogue import Catalogue
 from kerf.values.accounts import ClassAccount, TenantAccount
@@ -9,6 +10,19 @@ from kerf.values.device import Card, Mode
 from kerf.values.policy import AdmissionSettings, Defaults, QuotaEngine, QuotaSettings
 from kerf.values.quota import CardClass, a_card_of
 from kerf.values.vendor import ResourceNames, Vendor, with_slicing, words_of
+
+CONTROLLERS = (
+    "system:kube-controller-manager",
+    "system:serviceaccount:kube-system:*",
+    "system:serviceaccount:kueue-system:kueue-controller-manager",
+    "system:serviceaccount:jobset-system:jobset-controller-manager",
+    "system:serviceaccount:lws-system:lws-controller-manager",
+    "system:serviceaccount:kubeflow:training-operator",
+    "system:serviceaccount:kubeflow-system:kubeflow-trainer-controller-manager",
+    "system:serviceaccount:kuberay-operator:kuberay-operator",
+    "system:serviceaccount:ray-system:kuberay-operator",
+)
+"""The controllers that make pods, where their documentation installs them. No tenant may hold these namespaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +40,8 @@ class Settings:
     """Pods that opted out may ask for cards: other nodes offer them by another device plugin."""
     trusted: frozenset[str] = frozenset()
     """Users who may change on a live pod what only Kerf or HAMi's components write."""
+    controllers: tuple[str, ...] = CONTROLLERS
+    """Users whose `ownerReferences` are believed, as shell patterns."""
     quota: QuotaSettings = field(default_factory=QuotaSettings)
     catalogue: Catalogue = field(default_factory=Catalogue)
     """Models that pods may name."""
@@ -50,6 +66,10 @@ class Settings:
         found = {entry.model for account in self.tenants.values() for entry in account.classes}
         object.__setattr__(self, "models", tuple(sorted(found)))
         object.__setattr__(self, "resources", frozenset(name for names in words for name in names.all))
+
+    def is_controller(self, user: str) -> bool:
+        """Whether what a user says of an object's controller is believed."""
+        return any(fnmatchcase(user, pattern) for pattern in self.controllers)
 
     def sample(self, entry: ClassAccount) -> Card:
         """The smallest card of a class, divided as its vendor says."""

@@ -62,7 +62,9 @@ def test_a_pod_is_labelled_whatever_else_it_says_of_kueue_and_whoever_owns_it() 
     pod = a_pod(labels={"kueue.x-k8s.io/managed": "false"})
     pod["metadata"]["ownerReferences"] = [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "controller": True}]
 
-    assert labels_of(pod)[QUEUE] == "kerf"
+    made = apply(pod, answer_to(pod, KUEUE, user="system:kube-controller-manager").patch)
+
+    assert made["metadata"]["labels"][QUEUE] == "kerf"
 
 
 def test_an_update_that_drops_the_labels_gets_them_back_and_none_besides() -> None:

@@ -1,6 +1,8 @@
 """Templates: counted before their pods are made, refused at once, and never changed behind their owner's back."""
 
 import copy
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +27,9 @@ ONE_KIND = settings_of([a_book()])
 SMALLER = settings_of([a_book(a_class_book(mib=40_000))])
 TWO_SIZES = settings_of([a_book(a_class_book(), a_class_book(A100_40, A100_40_MIB))])
 BOUNDED = settings_of([a_book(a_class_book(limit=Bound(10_000)), enforced=True)])
-HALF = {"name": "main", "resources": {"limits": {"nvidia.com/gpumem-percentage": "50"}}}
+HALF_LIMITS = {"nvidia.com/gpumem-percentage": "50"}
+HALF = {"name": "main", "resources": {"limits": HALF_LIMITS}}
+PRIORITY = "nvidia.com/priority"
 
 
 def a_template(**changes: Any) -> dict[str, Any]:
@@ -153,7 +157,38 @@ def test_what_another_template_made_is_left_as_it_was_made() -> None:
     owner = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "d", "uid": "u", "controller": True}]
     made = apps("ReplicaSet", a_template(containers=[HALF]), ownerReferences=owner)
 
-    assert answer_to(made, settings_of([a_book()], QuotaEngine.KUEUE)) == Answer(allowed=True)
+    settings = settings_of([a_book()], QuotaEngine.KUEUE)
+    assert answer_to(made, settings, user="system:serviceaccount:kube-system:deployment-controller") == Answer(True)
+
+
+@pytest.mark.parametrize("engine", [QuotaEngine.KERF, QuotaEngine.KUEUE])
+def test_an_owner_that_a_user_writes_leads_past_nothing(engine: QuotaEngine) -> None:
+    """Past the totals with both engines; and Kueue counts nothing of what a queued owner controls."""
+    owner = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "d", "uid": "u", "controller": True}]
+    made = apps("ReplicaSet", a_template(containers=[HALF]), ownerReferences=owner)
+    settings = settings_of([a_book()], engine)
+
+    answer = answer_to(made, settings, user="system:serviceaccount:team-a:deployment-controller")
+
+    if engine is QuotaEngine.KERF:
+        assert limits(stored(made, settings))["quota.kerf.dev/nvidia-mib"] == "40779"
+    else:
+        assert answer.message == (
+            "metadata.ownerReferences: 'Deployment d': only a controller writes it, since Kueue counts its owner "
+            "instead; system:serviceaccount:team-a:deployment-controller is not known as one: drop it, or start the "
+            "webhook with --controller-user"
+        )
+
+
+def test_an_owner_that_an_update_adds_is_refused_and_one_that_was_there_is_not() -> None:
+    settings = settings_of([a_book()], QuotaEngine.KUEUE)
+    old = stored(a_deployment(a_template()), settings)
+    owned = copy.deepcopy(old)
+    owned["metadata"]["ownerReferences"] = [{"apiVersion": "x/v1", "kind": "Boss", "name": "b", "controller": True}]
+
+    assert answer_to(owned, settings, old).allowed is False
+    assert answer_to(owned, settings, owned).allowed
+    assert answer_to(owned, replace(settings, controllers=("jo*",)), old).allowed
 
 
 def test_a_job_of_a_cron_job_is_normalised_like_any_other() -> None:
@@ -268,12 +303,57 @@ def test_a_template_that_asks_for_cards_no_longer_keeps_no_totals() -> None:
     assert limits(stored(new, ONE_KIND, old)) == {}
 
 
-def test_a_job_is_never_touched_by_an_update() -> None:
-    old = a_job(a_template(containers=[HALF]))
+def test_the_resources_of_a_suspended_job_are_counted_again_when_they_change() -> None:
+    """Kubernetes lets them change since 1.36."""
+    old = stored(a_job(a_template(mem=8000)))
     new = copy.deepcopy(old)
-    limits(new)["nvidia.com/gpu"] = "4"
+    for part in ("limits", "requests"):
+        new["spec"]["template"]["spec"]["containers"][0]["resources"][part]["nvidia.com/gpumem"] = "16k"
 
-    assert answer_to(new, ONE_KIND, old) == Answer(allowed=True)
+    assert limits(stored(new, ONE_KIND, old))["quota.kerf.dev/nvidia-mib"] == "16000"
+    new["spec"]["parallelism"], old["spec"]["parallelism"] = 2, 1
+    assert answer_to(old, ONE_KIND, {**old, "spec": {**old["spec"], "parallelism": 3}}) == Answer(allowed=True)
+
+
+@pytest.mark.parametrize("word", ["1", "0"])
+def test_an_update_of_the_task_priority_alone_is_not_undone(word: str) -> None:
+    other = {"1": "0", "0": "1"}[word]
+    old = stored(
+        a_deployment(a_template(containers=[{**HALF, "resources": {"limits": {**HALF_LIMITS, PRIORITY: word}}}]))
+    )
+    new = a_deployment(a_template(containers=[{**HALF, "resources": {"limits": {**HALF_LIMITS, PRIORITY: other}}}]))
+
+    made = stored(new, ONE_KIND, old)
+
+    assert limits(made)[PRIORITY] == other
+    assert made["spec"]["template"]["spec"]["containers"][0]["env"] == [{"name": "CUDA_TASK_PRIORITY", "value": other}]
+
+
+def test_a_task_priority_that_comes_from_elsewhere_is_never_the_word_none() -> None:
+    source = {"name": "CUDA_TASK_PRIORITY", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    old = stored(a_deployment(a_template(containers=[{**HALF, "env": [source]}])))
+    new = a_deployment(a_template(containers=[{**HALF, "env": [source]}]))
+
+    assert stored(new, ONE_KIND, old)["spec"]["template"]["spec"]["containers"][0]["env"] == [source]
+
+
+@pytest.mark.parametrize(
+    ("item", "field"),
+    [
+        ({"kind": "DaemonSet", "spec": {"template": "?"}}, "spec.template"),
+        (
+            {"kind": "CronJob", "spec": {"jobTemplate": {"spec": {"template": "?"}}}},
+            "spec.jobTemplate.spec.template",
+        ),
+    ],
+)
+def test_templates_of_daemon_sets_and_cron_jobs_are_refused_when_they_are_applied(item: Any, field: str) -> None:
+    group = {"DaemonSet": "apps/v1", "CronJob": "batch/v1"}[item["kind"]]
+    made = json.loads(json.dumps(item).replace('"?"', json.dumps(a_template(mem="3Gi"))))
+
+    answer = answer_to({"apiVersion": group, "metadata": {"name": "x"}, **made}, Settings(VENDORS))
+
+    assert answer.message.startswith(f"{field}.spec.containers[main].resources.limits[nvidia.com/gpumem]: '3Gi'")
 
 
 @pytest.mark.parametrize("strange", [None, 1, "x", [], {}, {"spec": None}, {"spec": {"containers": 1}}], ids=repr)
