@@ -177,8 +177,8 @@ def test_a_webhook_may_be_asked_about_more():
 
     assert (more["name"], more.get("matchConditions")) == ("more.kerf.kerf.dev", None)
     assert [(rule["apiGroups"], rule["resources"]) for rule in more["rules"]] == [
-        (["batch"], ["jobs"]),
-        (["apps"], ["deployments", "statefulsets", "replicasets"]),
+        (["batch"], ["jobs", "cronjobs"]),
+        (["apps"], ["deployments", "statefulsets", "replicasets", "daemonsets"]),
         (["jobset.x-k8s.io"], ["jobsets"]),
         (["leaderworkerset.x-k8s.io"], ["leaderworkersets"]),
         (["kerf.dev"], ["tenantquotas"]),

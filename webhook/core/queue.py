@@ -28,7 +28,7 @@ def enqueue(draft: Draft, tenant: TenantAccount | None, quota: QuotaSettings) ->
 
 
 def refuse_owners_of_users(review: Review, settings: Settings) -> None:
-    """Kueue counts nothing that a queued owner controls, and asks nobody: only controllers may say so. Raises WireError."""
+    """Kueue counts nothing that a queued owner controls, so only controllers may name one. Raises WireError."""
     if settings.quota.engine is not QuotaEngine.KUEUE or settings.is_controller(review.user):
         return
     before = dict(controllers_of(review.old))
