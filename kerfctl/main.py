@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
-from kerfctl import demo, doctor, explain, faults, inventory, ledger, repack, simulate, snapshot, top
+from kerfctl import demo, doctor, explain, faults, inventory, ledger, repack, scale, simulate, snapshot, top
 from kerfctl.bill import command as bill
 from kerfctl.errors import CliError
 from kerfctl.model import command as model
@@ -15,7 +15,23 @@ from kerfctl.price import command as price
 from kerfctl.quota import command as quota
 from kerfctl.report import warn
 
-VERBS = (demo, simulate, explain, inventory, snapshot, quota, repack, top, doctor, ledger, model, bill, price, faults)
+VERBS = (
+    demo,
+    simulate,
+    explain,
+    inventory,
+    snapshot,
+    quota,
+    repack,
+    top,
+    doctor,
+    ledger,
+    model,
+    bill,
+    price,
+    scale,
+    faults,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -36,6 +36,7 @@ from scheduler.kueue.controller import QuotaController
 from scheduler.kueue.fit_check import FitCheck
 from scheduler.kueue.keeper import QuotaKeeper
 from scheduler.leader import CatchUp, LeaderLoops, Loop, start_loop
+from scheduler.metering.engines import EngineWatch
 from scheduler.metering.meter import Meter, Sources
 from scheduler.metering.noderecords import NodeRecords, plugin_addresses
 from scheduler.metering.totals import MeterMetrics
@@ -195,7 +196,10 @@ class _Metering:
 
     def loops(self, acting: Kube) -> list[Loop]:
         """What the leader does, writing through `acting`."""
-        return [Meter(self._store, acting, self._sources, self._metrics)]
+        meter = Meter(self._store, acting, self._sources, self._metrics)
+        engines = EngineWatch(self._store, acting, meter)
+        meter.more.append(engines.families)
+        return [meter, engines]
 
 
 def _dispatchers(settings: Settings, kube: Kube, store: Store) -> list[Loop]:

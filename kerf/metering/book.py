@@ -11,9 +11,14 @@ from decimal import Decimal
 
 from kerf.metering.charge import Charge, charge
 from kerf.metering.record import card_row, fold, time_of, usage_row, use_of
+from kerf.metering.tokenprice import Window, prices
 from kerf.metering.use import MICRO, CardTime, Held, Kind, Line, MeteredCard, Use, Who
+from kerf.values.engine import Tokens
+from kerf.values.policy import TokenSettings
 from kerf.values.usage import HOUR_MS, CounterRow, TokenPrice, TokenRow, UsageRecord, UsageRow, hour_of
 
+WINDOW_MINUTES = 10.0
+"""Prices are made of at least so long, models without a price apart."""
 Owner = tuple[str, str]
 """(tenant, "") or ("", namespace); ("", "") owns the record of the cards."""
 CARDS: Owner = ("", "")
@@ -28,7 +33,7 @@ class Hour:
     lines: dict[Line, Use] = field(default_factory=dict)
     cards: dict[Kind, CardTime] = field(default_factory=dict)
     per_hour: dict[Kind, int] = field(default_factory=dict)
-    tokens: dict[TokenKey, tuple[int, int, int]] = field(default_factory=dict)
+    tokens: dict[TokenKey, Tokens] = field(default_factory=dict)
     gaps: list[str] = field(default_factory=list)
     stored: dict[Owner, int] = field(default_factory=dict)
     """Until when the records that were read count, by owner."""
@@ -43,6 +48,9 @@ class Book:
         self.hours: dict[int, Hour] = {}
         self.until_ms = 0
         """Everything before this moment is counted; 0: nothing is."""
+        self.recent = Hour()
+        """What was counted since the last pricing, over so many milliseconds."""
+        self.recent_ms = 0
         self.prices: tuple[TokenPrice, ...] = ()
         self.counters: tuple[CounterRow, ...] = ()
 
@@ -75,25 +83,38 @@ class Book:
             counted = charge(cards, found, since, until)
             self.add(hour_ms, counted, {card.kind: card.per_hour for card in cards.values()})
             unknown |= set(counted.unknown)
+            self.recent_ms += until - since
             since = until
         self.until_ms = max(since, self.until_ms)
         return tuple(sorted(unknown))
 
     def add(self, hour_ms: int, counted: Charge, per_hour: Mapping[Kind, int]) -> None:
         """Add what was charged within one hour."""
-        hour = self.hours.setdefault(hour_ms, Hour())
-        for line, use in counted.lines.items():
-            hour.lines[line] = hour.lines.get(line, Use()) + use
-        for kind, time in counted.cards.items():
-            hour.cards[kind] = hour.cards.get(kind, CardTime()) + time
-        hour.per_hour.update(per_hour)
+        for hour in (self.hours.setdefault(hour_ms, Hour()), self.recent):
+            for line, use in counted.lines.items():
+                hour.lines[line] = hour.lines.get(line, Use()) + use
+            for kind, time in counted.cards.items():
+                hour.cards[kind] = hour.cards.get(kind, CardTime()) + time
+            hour.per_hour.update(per_hour)
 
-    def add_tokens(self, moment_ms: int, who: Who, model: str, counts: tuple[int, int, int]) -> None:
-        """Add tokens that were counted."""
-        hour = self.hours.setdefault(hour_of(moment_ms), Hour())
-        key = (who.tenant, who.namespace, who.workload, model)
-        before = hour.tokens.get(key, (0, 0, 0))
-        hour.tokens[key] = (before[0] + counts[0], before[1] + counts[1], before[2] + counts[2])
+    def add_tokens(self, moment_ms: int, who: Who, counts: Mapping[str, Tokens]) -> None:
+        """Add tokens that were counted, by served model."""
+        for hour in (self.hours.setdefault(hour_of(moment_ms), Hour()), self.recent):
+            for model, tokens in counts.items():
+                key = (who.tenant, who.namespace, who.workload, model)
+                hour.tokens[key] = hour.tokens.get(key, Tokens()) + tokens
+
+    def price(self, settings: TokenSettings) -> bool:
+        """Price the models by what was counted since the last time; whether it was long enough to do so."""
+        minutes = self.recent_ms / 60_000
+        known = {price.model for price in self.prices}
+        new = any(tokens and key[3] not in known for key, tokens in self.recent.tokens.items())
+        if minutes < WINDOW_MINUTES and not new:
+            return False
+        window = Window(self.recent.lines, self.recent.cards, self.recent.tokens, minutes)
+        self.prices = prices(window, self.prices, settings)
+        self.recent, self.recent_ms = Hour(), 0
+        return True
 
     def add_gap(self, moment_ms: int, sentence: str) -> None:
         """Note what the hour cannot know."""
@@ -119,7 +140,11 @@ class Book:
     def _record(self, hour_ms: int, hour: Hour, owner: Owner, until: int, *, closed: bool) -> UsageRecord:
         lines = {line: use for line, use in hour.lines.items() if owner_of(line[0]) == owner}
         rows = [usage_row(line, use) for line, use in fold(lines).items()]
-        tokens = [TokenRow(*key[1:], *counts) for key, counts in hour.tokens.items() if _token_owner(key) == owner]
+        tokens = [
+            TokenRow(*key[1:], each.input, each.cached, each.output)
+            for key, each in hour.tokens.items()
+            if _token_owner(key) == owner
+        ]
         return UsageRecord(
             hour_ms, until, owner[0], owner[1], self.cluster, self.currency, closed,
             rows=tuple(sorted(rows, key=_row_key)),
@@ -146,7 +171,7 @@ class Book:
             hour.lines[who, kind] = hour.lines.get((who, kind), Use()) + use_of(row)
         for tokens in record.tokens:
             key = (record.tenant, tokens.namespace, tokens.workload, tokens.model)
-            hour.tokens[key] = (tokens.input, tokens.cached, tokens.output)
+            hour.tokens[key] = Tokens(tokens.input, tokens.cached, tokens.output)
         for card in record.cards:
             kind = Kind(card.card_class, card.card_model, card.supply, card.region)
             hour.cards[kind] = time_of(card)

@@ -29,10 +29,10 @@ _NAMESPACE = "/api/v1/namespaces/kube-system"
 
 def records_of(args: argparse.Namespace, since_ms: int, until_ms: int) -> list[UsageRecord]:
     """Records of every hour that begins within the span, of files or of the cluster. Raises CliError."""
-    days = [day_text(moment) for moment in _days(since_ms, until_ms)]
     if args.file:
         found: Iterable[UsageRecord] = _read(read_documents(args.file).of(KIND))
     else:
+        days = [day_text(moment) for moment in _days(since_ms, until_ms)]
         found = _of_cluster(cluster.connect_to(args), args, days)
     first = hour_of(since_ms)
     return [record for record in found if first <= record.hour_ms < max(until_ms, first + 1)]

@@ -18,16 +18,18 @@ from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError
 from kerf.metering.book import Book
 from kerf.metering.opencost import Holder
+from kerf.metering.tokens import Start, TokenCounters
 from kerf.metering.use import Held, MeteredCard
 from kerf.obs.clock import SteadyClock
 from kerf.obs.loop import Loop, run_every
 from kerf.pricing.prices import PriceList
+from kerf.values.engine import ModelReading
 from kerf.values.node import Node
 from kerf.values.policy import MeteringSettings
 from kerf.values.usage import HOUR_MS, hour_of
 from kerf.wire.usage import moment_text
 from scheduler.metering.noderecords import NodeRecords
-from scheduler.metering.observed import held_now, metered_cards, who_was
+from scheduler.metering.observed import held_now, metered_cards, who_of, who_was
 from scheduler.metering.store import Records
 from scheduler.metering.totals import MeterMetrics, Shown
 from scheduler.state.bookings import Booking, State
@@ -43,6 +45,7 @@ MOST_BACK_MS = 7 * 24 * HOUR_MS
 KEEP_MS = 2 * HOUR_MS
 """How long a replica remembers what ended; a leader is elected long before."""
 SKEW_MS = 2000
+MOST_COUNTERS = 8000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,6 @@ class Sources:
     tenants: Callable[[], Mapping[str, str]]
     """Tenants by namespace."""
     node_records: NodeRecords | None = None
-    more: Callable[[], tuple[Metric, ...]] = tuple
-    """Further families for the page."""
 
 
 class Meter:
@@ -73,11 +74,15 @@ class Meter:
         self._sources = sources
         self._metrics = metrics
         self._clock = clock or SteadyClock()
+        self.more: list[Callable[[str], tuple[Metric, ...]]] = []
+        """Further families for the page, by the cluster's name."""
         self._lock = threading.Lock()
         self._book: Book | None = None
         self._cards: dict[str, MeteredCard] = {}
         self._gone: dict[str, MeteredCard] = {}
         self._late: tuple[Held, ...] = ()
+        self._counters = TokenCounters()
+        self._watches_since = 0
         self._written_at = float("-inf")
         self._swept_at = float("-inf")
         self._skewed = False
@@ -113,11 +118,24 @@ class Meter:
             self._count(self._settings)
             self._write()
 
-    def with_book(self, change: Callable[[Book, int], None]) -> None:
-        """Change the books under their lock; no-op while there are none."""
+    @property
+    def watches_since_ms(self) -> int:
+        """Engines that started after this moment are counted from zero; 0 before the books are there."""
+        return self._watches_since
+
+    def count_tokens(self, booking: Booking, start: Start, models: Sequence[ModelReading]) -> None:
+        """An engine was read."""
         with self._lock:
-            if self._book is not None:
-                change(self._book, self._clock.now_ms())
+            if self._book is None:
+                return
+            counts = self._counters.read(start, models)
+            if counts:
+                self._book.add_tokens(self._clock.now_ms(), who_of(booking, self._sources.tenants()), counts)
+
+    def keep_counters(self, uids: Sequence[str]) -> None:
+        """Only these pods are left."""
+        with self._lock:
+            self._counters.keep(uids)
 
     # ---- inside
     @property
@@ -136,6 +154,8 @@ class Meter:
         self._fill_in(book, now)
         with self._lock:
             self._book = book
+            self._counters = TokenCounters(book.counters)
+            self._watches_since = book.until_ms or now
 
     def _fill_in(self, book: Book, now: int) -> None:
         """Pods that came and went while no replica ran, from the nodes' own records."""
@@ -200,14 +220,16 @@ class Meter:
         if settings.open_cost:
             holders = tuple(Holder(b.key, b.node, b.holding.grant, b.uses) for b in live if b.holding is not None)
             nodes = tuple(self._store.desk.nodes())
-        page.show(
-            Shown(book.cluster, book.currency, lines, cards, self._cards, prices, holders, nodes, self._sources.more())
-        )
+        more = tuple(family for each in self.more for family in each(book.cluster))
+        page.show(Shown(book.cluster, book.currency, lines, cards, self._cards, prices, holders, nodes, more))
 
     def _write(self) -> None:
         now = self._clock.now_ms()
         with self._lock:
             book = self._book
+            if book is not None:
+                book.price(self._settings.tokens)
+                book.counters = self._counters.rows()[:MOST_COUNTERS]
             records = list(book.records(now - GRACE_MS)) if book else []
         self._metrics.writes.inc(self._records.write(records))
         self._written_at = time.monotonic()

@@ -28,7 +28,9 @@ from kerf.wire.admission import parse_review
 from kerf.wire.annotations import owned_annotation, owned_label, parse_grant, render_grant
 from kerf.wire.cdi import parse_spec_devices
 from kerf.wire.classes import selected_classes
+from kerf.wire.engines import parse_engine
 from kerf.wire.extender import parse_bind_query, parse_nodes_query, parse_preempt_query
+from kerf.wire.gatewayusage import parse_usage_lines
 from kerf.wire.hami import parse_allocated, parse_register
 from kerf.wire.inventory import parse_inventory, render_inventory
 from kerf.wire.limiter import CardLimit, LedgerSpec, parse_ledger, render_ledger
@@ -354,6 +356,15 @@ DECODERS: dict[str, Decoder] = {
     "records": Decoder(
         _text(parse_records),
         (render_records((PodRecord("u", "n", "p", "Job/j", "m", 1, 2, {"GPU-0": CardUse(1, 2, 1)}),)).encode(),),
+    ),
+    "engine-page": Decoder(
+        _text(lambda text: (parse_engine(text, "vllm"), parse_engine(text, "sglang"))),
+        (b'vllm:prompt_tokens_total{engine="0",model_name="m"} 5.0\nsglang:token_usage{tp_rank="0"} 0.5\n',),
+        binary=True,
+    ),
+    "gateway-usage": Decoder(
+        _text(lambda text: list(parse_usage_lines(text))),
+        _json({"key": "k", "user": "u", "model": "m", "usage": {"prompt_tokens": 5, "cached_tokens": 1}}),
     ),
     "subject": Decoder(_object(subject_of), _json(POD, ENGINE), deep=True),
     "tenant": Decoder(_yaml(parse_tenant), _json(TENANT)),
