@@ -26,6 +26,14 @@ def warn(*lines: str) -> None:
     say(*lines, file=sys.stderr)
 
 
+def clear() -> None:
+    """Empty the terminal; no-op for a pipe or a file."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().clear()
+
+
 def plain(text: str) -> str:
     """A text without control characters: an escape in a name becomes visible instead of moving the cursor."""
     if text.isprintable():

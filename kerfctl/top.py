@@ -2,20 +2,24 @@
 
 import argparse
 import json
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from kerf.values.units import show
-from kerf.wire.errors import WireError
-from kerf.wire.top import NodeTop, TopContainer, parse_top, top_object
+from kerf.views.use import ORDERS, UseLine, ordered, use_lines
+from kerf.wire.json import Json
+from kerf.wire.top import NodeTop, top_object
+from kerfctl.arguments import add_cluster_arguments
 from kerfctl.errors import CliError
-from kerfctl.report import Cell, Sheet, say
+from kerfctl.report import Cell, Sheet, clear, say, warn
 
 if TYPE_CHECKING:
     from kerfctl.arguments import Verbs
 
-LARGEST_ANSWER = 16 << 20
-"""Bytes; a node's answer is a few kilobytes."""
+T = TypeVar("T")
+SHORTEST_S = 1.0
 
 
 def add_parser(verbs: "Verbs") -> None:
@@ -23,62 +27,125 @@ def add_parser(verbs: "Verbs") -> None:
     parser = verbs.add_parser("top", help="use against grant per container, from the nodes' monitors")
     parser.add_argument(
         "urls",
-        nargs="+",
+        nargs="*",
         metavar="URL",
-        help="a device plugin's --metrics-bind, http://HOST:PORT; `kubectl port-forward` makes one of a pod",
+        help="a device plugin's --metrics-bind, http://HOST:PORT; default: every node, through the API server",
     )
+    add_cluster_arguments(parser)
+    parser.add_argument("-n", "--namespace", metavar="NAME", help="only pods of this namespace")
+    parser.add_argument("--tenant", metavar="NAME", help="only pods of this tenant's namespaces")
+    parser.add_argument("--node", metavar="NAME", help="only this node")
+    parser.add_argument("--sort", choices=ORDERS, default="pod", help="the greatest first; default: by pod")
+    parser.add_argument("--watch", nargs="?", type=float, const=2.0, metavar="SECONDS", help="again and again")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.set_defaults(run=run)
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the nodes."""
+
+    nodes: Mapping[str, NodeTop]
+    silent: Mapping[str, str] = field(default_factory=dict)
+    pods: Sequence[Json] = ()
+    tenants: Mapping[str, str] = field(default_factory=dict)
+
+
 def run(args: argparse.Namespace) -> int:
-    """Read every node and print. Exit status 1 when some container uses its card past the limiter."""
-    nodes = {url: _read(url) for url in args.urls}
+    """Read every node and print. Exit status 1 when some container uses its card past the limiter, or a node is silent.
+
+    With --watch, until it is interrupted.
+    """
+    if args.watch is not None and args.watch < SHORTEST_S:
+        raise CliError(f"--watch {args.watch}: write at least {SHORTEST_S:.0f} second")
+    while True:
+        status = _once(args)
+        if args.watch is None:
+            return status
+        time.sleep(args.watch)
+
+
+def _once(args: argparse.Namespace) -> int:
+    look = _look(args)
+    lines = [line for line in use_lines(look.nodes, look.pods, look.tenants) if _wanted(line, args)]
+    kept = {(line.node, id(line.row)) for line in lines}
+    nodes = {
+        name: replace(top, containers=tuple(row for row in top.containers if (name, id(row)) in kept))
+        for name, top in look.nodes.items()
+    }
+    if args.watch is not None and not args.json:
+        clear()
     if args.json:
-        print(json.dumps({url: top_object(node) for url, node in nodes.items()}, indent=2))
+        print(json.dumps({name: top_object(top) for name, top in nodes.items()}, indent=None if args.watch else 2))
     else:
-        _print(nodes.values())
-    return 1 if any(node.overuse for node in nodes.values()) else 0
+        _print(ordered(lines, args.sort), len(look.nodes) > 1)
+    sentences = [sentence for top in nodes.values() for sentence in top.overuse]
+    if not args.json:
+        say(*(f"✗ {sentence}" for sentence in sentences))
+    for node, why in look.silent.items():
+        warn(f"kerf: node {node}: its monitor does not answer ({why})")
+    return 1 if sentences or look.silent else 0
 
 
-def _read(url: str) -> NodeTop:
-    from urllib.error import URLError
-    from urllib.request import urlopen
+def _look(args: argparse.Namespace) -> Look:
+    from kerfctl.monitors import of_cluster, of_urls
 
-    address = url if "://" in url else f"http://{url}"
-    if not address.startswith(("http://", "https://")):
-        raise CliError(f"{url}: write http://HOST:PORT")
-    try:
-        with urlopen(f"{address.rstrip('/')}/top", timeout=10) as answer:  # noqa: S310 (http and https only, above)
-            text = answer.read(LARGEST_ANSWER).decode()
-    except (URLError, OSError, ValueError) as error:
-        raise CliError(f"{url}: no node monitor answers ({error})") from error
-    try:
-        return parse_top(text)
-    except WireError as error:
-        raise CliError(f"{url}: the answer is not a node monitor's, or of another version of kerf ({error})") from error
+    if args.urls:
+        if args.tenant:
+            raise CliError("--tenant: tenants are the cluster's; leave the URLs out")
+        return Look(_only(of_urls(args.urls), args.node))
+    from kerf.kube import paths
+    from kerf.wire.quota import KIND, PATH
+    from kerfctl import cluster
+
+    kube = cluster.connect_to(args)
+    nodes, silent = of_cluster(kube)
+    tenants = _tenants(cluster.list_or_none(kube, PATH, KIND) or ())
+    if args.tenant and args.tenant not in tenants.values():
+        raise CliError(f"--tenant {args.tenant}: no TenantQuota of this name has namespaces")
+    pods = cluster.list_all(kube, paths.PODS, "Pod")
+    return Look(_only(nodes, args.node), _only(silent, args.node), pods, tenants)
 
 
-def _print(nodes: Iterable[NodeTop]) -> None:
-    found = list(nodes)
-    columns = ("pod", "container", "card", "used / limit MiB", "peak", "refused", "busy / cores %", "processes")
+def _only(found: Mapping[str, T], node: str | None) -> dict[str, T]:
+    return {name: each for name, each in found.items() if node in (None, name)}
+
+
+def _tenants(items: Sequence[Json]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for item in items:
+        spaces = item.get("spec", {}).get("namespaces")
+        for space in spaces if isinstance(spaces, list) else ():
+            found[str(space)] = str(item["metadata"]["name"])
+    return found
+
+
+def _wanted(line: UseLine, args: argparse.Namespace) -> bool:
+    return args.namespace in (None, line.row.namespace) and args.tenant in (None, line.tenant)
+
+
+def _print(lines: Sequence[UseLine], several: bool) -> None:
+    first = ("node", "pod") if several else ("pod",)
+    estimated = any(line.estimate_mib is not None for line in lines)
+    more = ("estimate",) if estimated else ()
+    columns = (*first, "container", "card", "used / limit MiB", "peak", *more, "refused", "busy / cores %", "processes")
     sheet = Sheet("Slices", columns)
-    for node in found:
-        for container in node.containers:
-            sheet.add(*_cells(container))
+    for line in lines:
+        sheet.add(*((line.node,) if several else ()), *_cells(line, estimated))
     sheet.print()
-    for node in found:
-        say(*(f"✗ {sentence}" for sentence in node.overuse))
 
 
-def _cells(row: TopContainer) -> tuple[Cell, ...]:
+def _cells(line: UseLine, estimated: bool) -> tuple[Cell, ...]:
+    row = line.row
     limit = "no limit" if row.limit_mib is None else show(row.limit_mib)
+    estimate = ("-" if line.estimate_mib is None else show(line.estimate_mib),) if estimated else ()
     return (
         f"{row.namespace}/{row.pod}",
         row.container,
         row.card,
         (f"{show(row.used_mib)} / {limit}", "bypassed" if row.bypassed else ""),
         show(row.peak_mib),
+        *estimate,
         show(row.denied),
         f"{row.busy_percent} / {row.cores or 'any'}",
         ", ".join(f"{process.command} ({process.pid})" for process in row.processes) or "-",

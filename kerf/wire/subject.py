@@ -27,7 +27,8 @@ def subject_of(pod: Json) -> Subject:
         engine = engine or _engine(pod, container)
         model = model or _served(_words(container))
     labels, notes = at(pod, "metadata", "labels"), at(pod, "metadata", "annotations")
-    named = next((text for found in (labels, notes) if isinstance(text := found.get(MODEL), str) and text), "")
+    written = (text for found in (labels, notes) if isinstance(text := found.get(MODEL), str))
+    named = next((name for text in written if (name := text.partition(";")[0].strip())), "")
     return Subject(bound_ms(pod), _interned(workload_of(pod)), _interned((named or model)[:_LONGEST]), engine)
 
 

@@ -7,8 +7,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from kerf.testing.builders import a_pod
+from kerf.testing.fake_kube import FakeKube
+from kerf.wire.quota import PATH as TENANT_QUOTAS
+from kerfctl import cluster, top
 from kerfctl.main import main
 
+PLUGIN = {"app.kubernetes.io/name": "kerf", "app.kubernetes.io/component": "deviceplugin"}
 ROW = {
     "namespace": "default",
     "pod": "chat",
@@ -83,3 +88,84 @@ def test_another_version_is_one_line(node, capsys):
 def test_nobody_there_is_one_line(capsys):
     assert main(["top", "http://127.0.0.1:1"]) == 1
     assert "no node monitor answers" in capsys.readouterr().err
+
+
+class TestCluster:
+    """Monitors found through the API server."""
+
+    @pytest.fixture
+    def kube(self, monkeypatch) -> FakeKube:
+        found = FakeKube()
+        for i in (1, 2):
+            pod = a_pod(f"plugin-{i}", namespace="kerf-system", labels=PLUGIN, node=f"node-{i}")
+            pod["spec"]["containers"] = [{"name": "p", "ports": [{"name": "metrics", "containerPort": 9394}]}]
+            found.put(pod)
+        rows = [{**ROW, "pod": "chat"}, {**ROW, "namespace": "team", "pod": "big", "used_mib": 7000}]
+        for i, row in enumerate(rows, 1):
+            answer = {"v": 1, "containers": [row], "overuse": []}
+            found._objects[f"/api/v1/namespaces/kerf-system/pods/plugin-{i}:9394/proxy/top"] = answer
+        monkeypatch.setattr(cluster, "connect_to", lambda args: found)
+        monkeypatch.setenv("COLUMNS", "250")
+        return found
+
+    def shown(self, capsys, *words: str) -> list[str]:
+        assert main(["top", *words]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        return [
+            word for line in lines for word in line.replace("│", " ").split() if word in ("default/chat", "team/big")
+        ]
+
+    def test_every_node_is_found_and_sorted(self, kube, capsys) -> None:
+        assert self.shown(capsys) == ["default/chat", "team/big"]
+        assert self.shown(capsys, "--sort", "used") == ["team/big", "default/chat"]
+        assert self.shown(capsys, "-n", "team") == ["team/big"]
+        assert self.shown(capsys, "--node", "node-1") == ["default/chat"]
+
+    def test_a_tenants_pods_are_those_of_its_namespaces(self, kube, capsys) -> None:
+        spec = {"namespaces": ["team"], "classes": []}
+        item = {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": "red"}, "spec": spec}
+        kube._objects[f"{TENANT_QUOTAS}/red"] = item
+
+        assert self.shown(capsys, "--tenant", "red") == ["team/big"]
+        assert main(["top", "--tenant", "blue"]) == 1
+        assert "no TenantQuota of this name" in capsys.readouterr().err
+
+    def test_the_estimate_of_a_sized_pod_is_beside_its_use(self, kube, capsys) -> None:
+        sized = json.dumps({"container": "main", "limits": {"nvidia.com/gpumem": 7777}})
+        kube.put(a_pod("chat", annotations={"kerf.dev/sized": sized}, node="node-1"))
+
+        assert main(["top"]) == 0
+        out = capsys.readouterr().out
+        assert "estimate" in out
+        assert "7,777" in out
+
+    def test_a_node_that_does_not_answer_is_named_and_the_others_are_shown(self, kube, capsys) -> None:
+        del kube._objects["/api/v1/namespaces/kerf-system/pods/plugin-2:9394/proxy/top"]
+
+        assert main(["top"]) == 1
+        said = capsys.readouterr()
+        assert "default/chat" in said.out
+        assert "node node-2: its monitor does not answer" in said.err
+
+    def test_json_is_by_node(self, kube, capsys) -> None:
+        assert main(["top", "--json", "-n", "team"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert {node: len(top["containers"]) for node, top in found.items()} == {"node-1": 0, "node-2": 1}
+
+    def test_a_cluster_without_kerf_says_so(self, monkeypatch, capsys) -> None:
+        monkeypatch.setattr(cluster, "connect_to", lambda args: FakeKube())
+
+        assert main(["top"]) == 1
+        assert "name monitors by URL instead" in capsys.readouterr().err
+
+    def test_a_watch_looks_again(self, kube, monkeypatch, capsys) -> None:
+        looks = []
+
+        def interrupt(seconds: float) -> None:
+            looks.append(seconds)
+            if len(looks) == 2:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(top.time, "sleep", interrupt)
+        assert main(["top", "--watch", "5"]) == 130
+        assert capsys.readouterr().out.count("default/chat") == 2
