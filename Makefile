@@ -66,8 +66,11 @@ test-limiter: venv  ## the limiter's tests, sanitizer builds included
 bench-limiter: venv  ## what a launch and an allocation cost on the fake driver
 	$(MAKE) -C limiter bench PYTHON=$(abspath $(BIN)/python)
 
-bench-extender: venv  ## filter and prioritize over real HTTP at 1,000 and 5,000 nodes
+bench-extender: venv  ## filter and prioritize over real HTTP, beside an empty handler
 	$(RUN) benchmarks.extender
+
+bench-stacks: venv  ## HTTP stacks and codecs for the extender, side by side
+	$(RUN) benchmarks.stacks
 
 bench-cluster: venv  ## pods a second with the real kube-scheduler, beside a do-nothing extender
 	$(RUN) benchmarks.cluster

@@ -1,25 +1,37 @@
 """`make bench-extender`: the real extender process over real HTTP, 8 cards a node, with a fleet in use.
 
 For each size, start the extender and measure the time to its first answer. Then schedule pods as kube-scheduler does:
-filter with every node's name, prioritize the rest, bind to the best. So a few nodes change between any two calls.
-The last line is one JSON object: {"runs": [{"nodes", "pods", "p50_ms", "p99_ms", "rss_mb", "start_s"}]}.
+filter with every node's name, prioritize the rest, bind to the best. So a few nodes change between any two calls. Each
+cycle runs beside one of a handler that decides nothing, on the HTTP stack that Kerf began with (`empty_handler`), and
+blocks of cycles in quiet alternate with blocks under a disturbance: pod events, plans, a follower that asks.
+The last line is one JSON object: {"runs": [{"nodes", "pods", "p50_ms", "p99_ms", "empty_p50_ms", "empty_p99_ms",
+"rss_mb", "start_s", "cpu_ms_per_pod", "p99_events", "p99_plan", "p99_follower"}]}. The last three are ratios to the p99
+in quiet of the same run.
 """
 
 import argparse
 import http.client
 import json
-import socket
+import random
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 
+from benchmarks import disturbances, empty_handler
 from benchmarks.fake_api_server import SIZES, pending
+from benchmarks.http_client import Client, await_port, cpu_s, free_port, peak_mb, spawn, write_kubeconfig
 
 SHAPES = len(SIZES)
+BLOCK = 50
+"""Cycles between two changes of what happens beside them."""
+Disturb = Callable[[], AbstractContextManager[None]]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,93 +39,142 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="1000x8000,5000x40000", help="NODESxPODS, comma-separated")
     parser.add_argument("--calls", type=int, default=500, help="scheduling cycles a size")
+    parser.add_argument("--disturbed", type=int, default=500, help="cycles a size under each disturbance")
     args = parser.parse_args(argv)
+    for name, version in empty_handler.other_versions().items():
+        print(f"the yardstick runs on {name} {version}, not {empty_handler.VERSIONS[name]}", file=sys.stderr)
     runs = []
     for size in args.sizes.split(","):
         nodes, pods = (int(part) for part in size.split("x"))
-        runs.append(measure(nodes, pods, args.calls))
+        runs.append(measure(nodes, pods, args.calls, args.disturbed))
         print(json.dumps(runs[-1]), flush=True)
     print(json.dumps({"runs": runs}))
     return 0
 
 
-def measure(nodes: int, pods: int, calls: int) -> dict[str, float]:
+@dataclass
+class World:
+    """The running processes of one size."""
+
+    api: Client
+    kerf: Client
+    empty: Client
+    pid: int
+    names: list[str]
+    port: int
+    orders: list[list[str]]
+    numbers: int = 0
+    kerf_s: list[float] = field(default_factory=list)
+    empty_s: list[float] = field(default_factory=list)
+
+
+def measure(nodes: int, pods: int, calls: int, disturbed: int) -> dict[str, float]:
     """Measure one size."""
-    api_port, port = free_port(), free_port()
+    api_port, port, empty_port = free_port(), free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder:
-        api = spawn("benchmarks.fake_api_server", "--port", api_port, "--nodes", nodes, "--pods", pods)
-        started: list[subprocess.Popen[bytes]] = [api]
+        started: list[subprocess.Popen[bytes]] = [
+            spawn("benchmarks.fake_api_server", "--port", api_port, "--nodes", nodes, "--pods", pods),
+            spawn("benchmarks.empty_handler", "--port", empty_port),
+        ]
         try:
             await_port(api_port)
+            await_port(empty_port)
             kubeconfig = write_kubeconfig(Path(folder), api_port)
             begin = time.perf_counter()
             extender = spawn(
                 "scheduler", "--kubeconfig", kubeconfig, "--bind", f"127.0.0.1:{port}", "--log-level", "error"
             )
             started.append(extender)
-            client = Client(port)
             names = [f"node-{i:05}" for i in range(nodes)]
-            await_first_answer(client, names)
+            world = World(
+                Client(api_port), Client(port), Client(empty_port), extender.pid, names, port, orders_of(names)
+            )
+            await_first_answer(world.kerf, names)
             start_s = time.perf_counter() - begin
-            times = cycles(client, names, calls)
-            rss = rss_mb(extender.pid)
+            return {"nodes": nodes, "pods": pods, **measured(world, calls, disturbed), "start_s": round(start_s, 2)}
         finally:
             for process in started:
                 process.kill()
                 process.wait()
-    times.sort()
-    return {
-        "nodes": nodes,
-        "pods": pods,
-        "p50_ms": round(times[len(times) // 2] * 1000, 2),
-        "p99_ms": round(times[int(len(times) * 0.99)] * 1000, 2),
-        "rss_mb": rss,
-        "start_s": round(start_s, 2),
+
+
+def measured(world: World, calls: int, disturbed: int) -> dict[str, float]:
+    """Answers beside the empty handler's, memory, and answers under each disturbance."""
+    cycle(world, 2 * SHAPES)  # the first pods of each class warm its lane, as in any running scheduler
+    world.kerf_s.clear()
+    world.empty_s.clear()
+    before = cpu_s(world.pid)
+    cycle(world, calls)
+    cpu_ms = (cpu_s(world.pid) - before) / calls * 1000
+    kerf, empty = sorted(world.kerf_s), sorted(world.empty_s)
+    found = {
+        "p50_ms": round(kerf[len(kerf) // 2] * 1000, 2),
+        "p99_ms": round(kerf[int(len(kerf) * 0.99)] * 1000, 2),
+        "empty_p50_ms": round(empty[len(empty) // 2] * 1000, 2),
+        "empty_p99_ms": round(empty[int(len(empty) * 0.99)] * 1000, 2),
+        "cpu_ms_per_pod": round(cpu_ms, 2),
+        "rss_mb": peak_mb(world.pid),
     }
+    follower = Client(world.port)
+    kinds: dict[str, Disturb] = {
+        "p99_events": lambda: disturbances.pod_events(world.api),
+        "p99_plan": lambda: disturbances.plans(world.api),
+        "p99_follower": lambda: disturbances.follower(follower, world.names),
+    }
+    for name, disturb in kinds.items() if disturbed else ():
+        found[name] = round(p99_ratio(world, disturb, disturbed), 2)
+    return found
 
 
-def cycles(client: "Client", names: list[str], calls: int) -> list[float]:
-    """Seconds of filter + prioritize for each pod, without the bind."""
-    times = []
-    for number in range(calls + 2 * SHAPES):
-        pod = pending(number)
-        begin = time.perf_counter()
-        fits = orjson.loads(client.post("/filter", {"Pod": pod, "NodeNames": names}))["NodeNames"]
-        scores = orjson.loads(client.post("/prioritize", {"Pod": pod, "NodeNames": fits}))
-        if number >= 2 * SHAPES:  # the first pods of each class warm its lane, as in any running scheduler
-            times.append(time.perf_counter() - begin)
-        best = max(scores, key=lambda entry: entry["Score"])["Host"]
-        meta = pod["metadata"]
-        bind = {"PodNamespace": "default", "PodName": meta["name"], "PodUID": meta["uid"], "Node": best}
-        answer = orjson.loads(client.post("/bind", bind))
-        if answer["Error"]:
-            raise SystemExit(f"bind failed: {answer['Error']}")
-    return times
+def p99_ratio(world: World, disturb: Disturb, calls: int) -> float:
+    """The p99 under a disturbance, divided by the p99 of the blocks in quiet between."""
+    quiet: list[float] = []
+    under: list[float] = []
+    for _ in range(max(1, calls // BLOCK)):
+        for beside, times in ((disturbances.nothing, quiet), (disturb, under)):
+            world.kerf_s.clear()
+            with beside():
+                cycle(world, BLOCK, empty=False)
+            times.extend(world.kerf_s)
+    return sorted(under)[int(len(under) * 0.99)] / sorted(quiet)[int(len(quiet) * 0.99)]
 
 
-class Client:
-    """A keep-alive HTTP client that sends each request in one write."""
+def cycle(world: World, calls: int, *, empty: bool = True) -> None:
+    """Schedule pods one by one; the seconds of filter + prioritize, without the bind, of both servers."""
+    for _ in range(calls):
+        pod, names = pending(world.numbers), world.orders[world.numbers % len(world.orders)]
+        world.numbers += 1
+        if empty:
+            schedule(world.empty, pod, names, world.empty_s)
+        schedule(world.kerf, pod, names, world.kerf_s)
 
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
-    def post(self, path: str, body: object) -> bytes:
-        """POST JSON. Raises OSError if the server does not answer, ValueError for an error status."""
-        data = orjson.dumps(body)
-        if self._connection.sock is None:
-            self._connection.connect()
-            self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._connection.request("POST", path, data, {"Content-Type": "application/json"})
-        response = self._connection.getresponse()
-        answer = response.read()
-        if response.status != 200:
-            raise ValueError(f"{response.status}: {answer[:200]!r}")
-        return answer
+def orders_of(names: list[str]) -> list[list[str]]:
+    """Orders as kube-scheduler sends them: it begins elsewhere with every pod, and workers finish in any order."""
+    rng = random.Random(1)
+    found = []
+    for _ in range(7):
+        start = rng.randrange(len(names))
+        order = names[start:] + names[:start]
+        for at in range(0, len(order) - 1, 3):
+            other = min(at + rng.randrange(70), len(order) - 1)
+            order[at], order[other] = order[other], order[at]
+        found.append(order)
+    return found
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+
+def schedule(client: Client, pod: dict[str, dict[str, str]], names: list[str], times: list[float]) -> None:
+    """One pod at one server."""
+    begin = time.perf_counter()
+    fits = orjson.loads(client.post("/filter", {"Pod": pod, "NodeNames": names}))["NodeNames"]
+    scores = orjson.loads(client.post("/prioritize", {"Pod": pod, "NodeNames": fits}))
+    times.append(time.perf_counter() - begin)
+    best = max(scores, key=lambda entry: entry["Score"])["Host"]
+    meta = pod["metadata"]
+    bind = {"PodNamespace": "default", "PodName": meta["name"], "PodUID": meta["uid"], "Node": best}
+    answer = orjson.loads(client.post("/bind", bind))
+    if answer["Error"]:
+        raise SystemExit(f"bind failed: {answer['Error']}")
 
 
 def await_first_answer(client: Client, names: list[str]) -> None:
@@ -127,51 +188,6 @@ def await_first_answer(client: Client, names: list[str]) -> None:
             client.close()
             time.sleep(0.02)
     raise SystemExit("the extender did not answer within 120 s")
-
-
-def spawn(module: str, *arguments: object) -> "subprocess.Popen[bytes]":
-    """Start a Python module as a process."""
-    return subprocess.Popen([sys.executable, "-m", module, *map(str, arguments)])
-
-
-def await_port(port: int) -> None:
-    """Wait until the port accepts connections."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise SystemExit(f"port {port} accepts no connection")
-
-
-def free_port() -> int:
-    """A free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def write_kubeconfig(folder: Path, port: int) -> Path:
-    """A kubeconfig for plain HTTP."""
-    path = folder / "kubeconfig"
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
-    path.write_text(json.dumps(document))
-    return path
-
-
-def rss_mb(pid: int) -> int:
-    """Peak resident memory of a process in MB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    peak = next(line for line in lines if line.startswith("VmHWM"))
-    return int(peak.split()[1]) // 1000
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""An API server with a fixed fleet over real HTTP, for the extender's benchmark: list, watch (no events), binding.
+"""An API server with a fixed fleet over real HTTP, for the extender's benchmark: list, watch, binding.
 
 The extender under test is the real process with its real client. This server replaces only the cluster of thousands of
-nodes, at the HTTP boundary.
+nodes, at the HTTP boundary. Watches are silent but for what the benchmark asks for: `POST /bench/rate?per_s=N` lets
+pods come, start, change and go N times a second, and `POST /bench/pods` emits watch events as given, one a line.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
 import sys
 from typing import Any
@@ -78,6 +80,60 @@ def pending(number: int) -> dict[str, Any]:
     return {"metadata": meta, "spec": {"containers": [container_json(memory, cores)]}}
 
 
+def pod_events(number: int, nodes: int) -> list[bytes]:
+    """The life of one more pod as watch events: it waits, is bound, runs, is deleted."""
+    bound = pod_json(10_000_000 + number, nodes)
+    waiting = {**bound, "metadata": {**bound["metadata"], "annotations": {}}, "status": {"phase": "Pending"}}
+    waiting["spec"] = {"containers": bound["spec"]["containers"]}
+    starting = {**bound, "status": {"phase": "Pending"}}
+    life = (("ADDED", waiting), ("MODIFIED", starting), ("MODIFIED", bound), ("DELETED", bound))
+    return [orjson.dumps({"type": kind, "object": pod}) + b"\n" for kind, pod in life]
+
+
+class Watches:
+    """Everyone who watches pods, and the pods that come and go."""
+
+    def __init__(self, nodes: int) -> None:
+        self._nodes = nodes
+        self._watchers: set[web.StreamResponse] = set()
+        self._coming: asyncio.Task[None] | None = None
+
+    async def follow(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        if request.path == "/api/v1/pods":
+            self._watchers.add(response)
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            self._watchers.discard(response)
+        return response
+
+    async def emit(self, lines: bytes) -> None:
+        for watcher in list(self._watchers):
+            await watcher.write(lines)
+
+    async def set_rate(self, request: web.Request) -> web.Response:
+        if self._coming is not None:
+            self._coming.cancel()
+            self._coming = None
+        if per_s := float(request.query["per_s"]):
+            self._coming = asyncio.create_task(self._come(per_s))
+        return web.Response()
+
+    async def emit_given(self, request: web.Request) -> web.Response:
+        await self.emit(await request.read())
+        return web.Response()
+
+    async def _come(self, per_s: float) -> None:
+        lives = [pod_events(number, self._nodes) for number in range(50)]
+        for turn in itertools.count():
+            # Four pods at a time, each at another point of its life.
+            for lag in range(4):
+                await self.emit(lives[(turn - lag) % len(lives)][lag])
+                await asyncio.sleep(1 / per_s)
+
+
 def build(nodes: int, pods: int) -> web.Application:
     """The HTTP routes."""
     lists = {
@@ -85,6 +141,7 @@ def build(nodes: int, pods: int) -> web.Application:
         "/api/v1/resourcequotas": [],
         "/api/v1/pods": [orjson.dumps(pod_json(i, nodes)) for i in range(pods)],
     }
+    watches = Watches(nodes)
 
     async def listed(request: web.Request) -> web.StreamResponse:
         if "/pods/new-" in request.path:
@@ -94,10 +151,7 @@ def build(nodes: int, pods: int) -> web.Application:
             status = {"kind": "Status", "code": 404, "reason": "NotFound", "message": "none"}
             return web.json_response(status, status=404)
         if request.query.get("watch"):
-            response = web.StreamResponse()
-            await response.prepare(request)
-            await asyncio.sleep(3600)
-            return response
+            return await watches.follow(request)
         start, limit = int(request.query.get("continue") or 0), int(request.query.get("limit") or 500)
         more = {"continue": str(start + limit)} if start + limit < len(items) else {}
         meta = orjson.dumps({"resourceVersion": "1", **more})
@@ -109,8 +163,11 @@ def build(nodes: int, pods: int) -> web.Application:
         return web.json_response({"kind": "Status", "status": "Success"}, status=201)
 
     app = web.Application(client_max_size=1 << 24)
+    app.router.add_post("/bench/rate", watches.set_rate)
+    app.router.add_post("/bench/pods", watches.emit_given)
     app.router.add_get("/{path:.*}", listed)
     app.router.add_post("/{path:.*}", created)
+    app.router.add_patch("/{path:.*}", created)
     return app
 
 
