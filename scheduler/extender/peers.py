@@ -10,23 +10,24 @@ import logging
 import ssl
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Protocol
 
-import aiohttp
-
+from kerf.http.poster import Poster, PostError
 from kerf.kube.leadership import Tenure
 from kerf.kube.lease import Claim
 from kerf.wire.extender import render_bind
 from scheduler.metrics import SchedulerMetrics
 
 _LOG = logging.getLogger("kerf.peers")
-HEADER = "Kerf-Forwarded"
+HEADER = "kerf-forwarded"
 """Marks a request that was passed on once, and is not passed on again."""
-CONNECT_S = 0.5
 READ_S = 1.0
 """For verbs that a follower can answer itself."""
 BIND_S = 5.0
 """For bind: kube-scheduler waits for ten seconds."""
+MOST_CONNECTIONS = 256
+_HEADERS = {HEADER: "1", "Content-Type": "application/json"}
 PAUSE_S = 1.0
 """After a failure the follower answers by itself for this long."""
 
@@ -54,8 +55,12 @@ class Peers:
         self._metrics = metrics
         self._tls = tls
         self._clock = clock
-        self._session: aiohttp.ClientSession | None = None
+        self._posters: dict[str, Poster] = {}
         self._silent: dict[str, float] = {}
+
+    def needed(self) -> bool:
+        """Whether a leader elsewhere is to be asked."""
+        return bool(self._address())
 
     async def answer(self, verb: str, body: bytes) -> bytes | None:
         """The leader's answer to a verb that this replica can answer too; None when it must."""
@@ -64,7 +69,7 @@ class Peers:
             return None
         try:
             return await self._ask(address, verb, body, READ_S)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (PostError, ValueError) as error:
             self._silent = {address: self._clock() + PAUSE_S}
             _LOG.warning("the leader at %s does not answer %s (%s); this replica does", address, verb, error)
             return None
@@ -76,14 +81,13 @@ class Peers:
             return render_bind("no replica of the scheduler leads at this moment: try again")
         try:
             return await self._ask(address, "bind", body, BIND_S)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            words = str(error) or f"no answer in {BIND_S:.0f} s"
-            return render_bind(f"the leader at {address} did not answer ({words}): try again")
+        except (PostError, ValueError) as error:
+            return render_bind(f"the leader at {address} did not answer ({error}): try again")
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        for poster in self._posters.values():
+            poster.close()
 
     def _address(self) -> str:
         """The leader's address, empty when there is none or this replica leads itself."""
@@ -94,28 +98,29 @@ class Peers:
         return address if address != self._own else ""
 
     async def _ask(self, address: str, verb: str, body: bytes, seconds: float) -> bytes:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=256, ssl=self._tls or True), trust_env=False
-            )
-        scheme = "https" if self._tls else "http"
         outcome = "failed"
         try:
-            async with self._session.post(
-                f"{scheme}://{address}/{verb}",
-                data=body,
-                headers={HEADER: "1", "Content-Type": "application/json"},
-                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_S),
-            ) as answer:
-                answer.raise_for_status()
-                data = await answer.read()
-                outcome = "answered"
-                return data
+            async with asyncio.timeout(seconds):
+                answer = await self._poster(address).post(f"/{verb}", _HEADERS, body, seconds)
+            if answer.status != HTTPStatus.OK:
+                raise ValueError(f"status {answer.status}")
+            outcome = "answered"
+            return answer.content
+        except TimeoutError as error:
+            raise ValueError(f"no answer in {seconds:.0f} s") from error
         except asyncio.CancelledError:
             outcome = "cancelled"
             raise
         finally:
             self._metrics.forwarded.labels(verb, outcome).inc()
+
+    def _poster(self, address: str) -> Poster:
+        """The connections to one leader; those to earlier ones are closed."""
+        if address not in self._posters:
+            self.close()
+            host, _, port = address.rpartition(":")
+            self._posters = {address: Poster(host.strip("[]"), int(port), self._tls, MOST_CONNECTIONS)}
+        return self._posters[address]
 
 
 def plain_address(address: str) -> str:

@@ -9,7 +9,6 @@ import yaml
 
 from kerf.faults.replay import replay
 from kerf.faults.xid import XIDS
-from kerf.kube.answer import AnswerReader
 from kerf.pricing.document import parse_prices
 from kerf.sizing.catalogue import parse_row, render_row
 from kerf.sizing.estimate import estimate, read_model
@@ -32,6 +31,7 @@ from kerf.wire.engines import parse_engine
 from kerf.wire.extender import parse_bind_query, parse_nodes_query, parse_preempt_query
 from kerf.wire.gatewayusage import parse_usage_lines
 from kerf.wire.hami import parse_allocated, parse_register
+from kerf.wire.http import AnswerReader, RequestReader
 from kerf.wire.inventory import parse_inventory, render_inventory
 from kerf.wire.limiter import CardLimit, LedgerSpec, parse_ledger, render_ledger
 from kerf.wire.objects import parse_holding, parse_node
@@ -311,6 +311,12 @@ def _answer(body: bytes) -> object:
     return AnswerReader().feed(body)
 
 
+def _request(body: bytes) -> object:
+    reader = RequestReader(1 << 20)
+    reader.feed(body)
+    return reader.head() and reader.content()
+
+
 def _json(*documents: object) -> tuple[bytes, ...]:
     return tuple(json.dumps(document).encode() for document in documents)
 
@@ -341,6 +347,9 @@ DECODERS: dict[str, Decoder] = {
     ),
     "filter": Decoder(parse_nodes_query, _json(FILTER, FULL_FILTER), deep=True),
     "http-answer": Decoder(_answer, (b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}",), binary=True),
+    "http-request": Decoder(
+        _request, (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",), binary=True
+    ),
     "bind": Decoder(parse_bind_query, _json(BIND), deep=True),
     "preempt": Decoder(parse_preempt_query, _json(PREEMPT, FULL_PREEMPT), deep=True),
     "pod": Decoder(_object(_pod), _json(POD), deep=True),

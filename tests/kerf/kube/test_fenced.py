@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from kerf.http.poster import MOST_CONNECTIONS
 from kerf.kube import errors
 from kerf.kube.client import connect
-from kerf.kube.fenced import MOST_CONNECTIONS
 from tests.kerf.kube.test_client import kubeconfig
 
 YES, NO = (lambda: True), (lambda: False)

@@ -2,8 +2,6 @@
 
 import asyncio
 
-from aiohttp.test_utils import TestClient, TestServer
-
 from kerf.kube.lease import Claim
 from kerf.obs.metrics import Metrics
 from kerf.testing.builders import a_node, a_pod
@@ -16,6 +14,7 @@ from scheduler.extender.peers import Peers, plain_address
 from scheduler.extender.verbs import Verbs
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.store import Store, load
+from tests.kerf.http.serving import Client, serving
 
 BIND = {"PodNamespace": "default", "PodName": "pod-1", "PodUID": "uid-default-pod-1", "Node": "a"}
 FILTER = {"Pod": a_pod(), "NodeNames": ["a", "b"]}
@@ -48,7 +47,8 @@ class Replica:
         self.peers = Peers(self.view, "here:1", metrics, None)
         binder = Binder(store, kube, metrics, self.view)
         extender = Extender(Verbs(store.desk, metrics), binder, metrics, lambda: True, self.registry.render, self.peers)
-        self.client = TestClient(TestServer(extender.app()))
+        self.server = extender.server()
+        self.client: Client
 
     def counted(self, line: str) -> bool:
         return line in self.registry.render().decode()
@@ -60,11 +60,11 @@ def serve(check) -> None:
     async def run() -> None:
         kube = FakeKube(a_node("a"), a_pod())
         leader, follower = Replica(kube, ["a", "b"], own=1), Replica(kube, ["a"])
-        async with leader.client, follower.client:
+        async with serving(leader.server) as leader.client, serving(follower.server) as follower.client:
             follower.view.address = f"127.0.0.1:{leader.client.port}"
             leader.view.address = "here:1"
             await check(leader, follower, kube)
-            await follower.peers.close()
+            follower.peers.close()
 
     asyncio.run(run())
 
@@ -83,7 +83,7 @@ def test_what_reaches_a_follower_is_answered_by_the_leader():
 
 def test_where_the_leader_does_not_answer_a_follower_filters_by_itself_and_refuses_to_bind():
     async def check(leader: Replica, follower: Replica, kube: FakeKube) -> None:
-        await leader.client.close()
+        leader.server.close()
         answer = await (await follower.client.post("/filter", json=FILTER)).json()
         assert answer["NodeNames"] == ["a"]
         assert "did not answer" in (await (await follower.client.post("/bind", json=BIND)).json())["Error"]

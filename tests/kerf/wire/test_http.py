@@ -1,4 +1,4 @@
-"""HTTP/1.1 answers from bytes, however the network cuts them."""
+"""HTTP/1.1 requests and answers from bytes, however the network cuts them."""
 
 from itertools import pairwise
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerf.kube.answer import LARGEST_CONTENT, LARGEST_HEAD, Answer, AnswerReader
 from kerf.wire.errors import WireError
+from kerf.wire.http import LARGEST_ANSWER, LARGEST_HEAD, Answer, AnswerReader, RequestHead, RequestReader
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\ncontent-length: 5\r\n\r\n{   }"
@@ -67,8 +67,8 @@ def test_a_connection_that_ends_within_an_answer_gives_none():
         (b"HTTP/1.1 abc\r\n\r\n", "answer's status"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "Content-Length"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "chunk"),
-        (b"x" * (LARGEST_HEAD + 1), "answer's headers"),
-        (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (LARGEST_CONTENT + 1), "answer"),
+        (b"x" * (LARGEST_HEAD + 1), "headers"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (LARGEST_ANSWER + 1), "answer"),
     ],
 )
 def test_what_is_no_answer_is_refused_with_the_field(data, field):
@@ -76,3 +76,38 @@ def test_what_is_no_answer_is_refused_with_the_field(data, field):
         AnswerReader().feed(data)
 
     assert raised.value.field == field
+
+
+REQUESTS = (
+    b"POST /filter?x=1 HTTP/1.1\r\nHost: k\r\ncontent-length: 3\r\nX-A: 1\r\nX-A: 2\r\n\r\nabc"
+    b"GET /healthz HTTP/1.0\r\n\r\n"
+    b"POST /bind HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA;e=1\r\n0123456789\r\n0\r\nT: t\r\n\r\n"
+    b"POST /preempt HTTP/1.1\r\nContent-Length: 0\r\nConnection: Close\r\n\r\n"
+)
+READ = [
+    ("POST", "/filter", {"host": "k", "content-length": "3", "x-a": "1, 2"}, True, b"abc"),
+    ("GET", "/healthz", {}, False, b""),
+    ("POST", "/bind", {"transfer-encoding": "chunked"}, True, b"abc0123456789"),
+    ("POST", "/preempt", {"content-length": "0", "connection": "Close"}, False, b""),
+]
+
+
+@given(st.lists(st.integers(0, len(REQUESTS)), max_size=12))
+def test_requests_are_the_same_however_they_are_cut(cuts):
+    places = [0, *sorted(cuts), len(REQUESTS)]
+    reader, found = RequestReader(1000), []
+    for a, b in pairwise(places):
+        reader.feed(REQUESTS[a:b])
+        while (head := reader.head()) is not None and (content := reader.content()) is not None:
+            found.append((head.method, head.path, head.headers, head.keeps, content))
+
+    assert found == READ
+    assert reader.idle
+
+
+def test_a_head_is_known_before_its_content():
+    reader = RequestReader(1000)
+    reader.feed(REQUESTS[: REQUESTS.index(b"abc")])
+
+    assert reader.head() == RequestHead("POST", "/filter", READ[0][2], 3, True)
+    assert reader.content() is None
