@@ -1,6 +1,6 @@
 """The scheduler-extender protocol of kube-scheduler (k8s.io/kube-scheduler/extender/v1): JSON to values and back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from kerf.wire.errors import WireError
 from kerf.wire.json import at
 
 MOST_NODES = 100_000
+_NAMES_KEY = b',"NodeNames":'
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class NodesQuery:
     """Filter's and prioritize's question: one pod, and node names in kube-scheduler's order."""
 
     pod: Mapping[str, Any]
-    nodes: tuple[str, ...] | list[str]
+    nodes: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,21 @@ def parse_nodes_query(body: bytes) -> NodesQuery:
     if not isinstance(names, list) or len(names) > MOST_NODES or not {str}.issuperset(map(type, names)):
         raise WireError("NodeNames", names, f"send a list of at most {MOST_NODES} names")
     return NodesQuery(pod, names)
+
+
+def split_nodes_query(body: bytes) -> tuple[bytes, bytes] | None:
+    """ExtenderArgs without its node names, and these as text, where they come last, as kube-scheduler writes them.
+
+    If both parts are JSON, an object and a list, the body is the object with the list in it: a key within the pod would
+    leave the object without its end.
+    """
+    before, found, after = body.rpartition(_NAMES_KEY)
+    return (before + b"}", after[:-1]) if found and after.endswith(b"]}") else None
+
+
+def parse_pod_part(document: bytes) -> Mapping[str, Any]:
+    """The pod of ExtenderArgs without node names. Raises WireError."""
+    return _mapping(_document(document), "Pod")
 
 
 def parse_bind_query(body: bytes) -> BindQuery:
@@ -100,6 +116,16 @@ def render_filter(nodes: list[str], failed: Mapping[str, str], never: Mapping[st
             "Error": error,
         }
     )
+
+
+def render_names(names: Sequence[str]) -> bytes:
+    """A list of names as JSON."""
+    return orjson.dumps(list(names))
+
+
+def render_filter_parts(nodes: bytes, failed: bytes, never: bytes) -> bytes:
+    """ExtenderFilterResult from a JSON list and the members of two JSON objects."""
+    return b'{"NodeNames":%s,"FailedNodes":{%s},"FailedAndUnresolvableNodes":{%s},"Error":""}' % (nodes, failed, never)
 
 
 def render_scores(names: list[str], scores: list[int]) -> bytes:

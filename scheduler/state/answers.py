@@ -1,6 +1,6 @@
 """What the desk hands out: frozen values, good for as long as the reader keeps them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,7 @@ class Decided:
 class ByCards:
     """The cards decide. `reasons` has a `Reason` per asked node, 0 where the pod fits; `why` is set if none fits."""
 
-    fits: list[str]
+    fits: Sequence[str]
     reasons: NDArray[np.uint8]
     why: Explanation | None = None
 

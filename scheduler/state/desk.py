@@ -67,6 +67,11 @@ class Desk:
         return self._live.fleet.version
 
     @property
+    def node_count(self) -> int:
+        """How many nodes are known."""
+        return len(self._live.nodes)
+
+    @property
     def size(self) -> int:
         """How many pods wait or hold something."""
         return len(self._live.ledger) + len(self._live.pending.pods)
@@ -95,12 +100,12 @@ class Desk:
         with self._live.lock:
             return self._live.within.fits(ask, names)
 
-    def order(self, ask: PodAsk, names: list[str]) -> Ints:
+    def order(self, ask: PodAsk, names: Sequence[str]) -> Ints:
         """A total order of the nodes, best highest; the node that a plan has for the pod comes first."""
         with self._live.lock:
             scores = self._live.within.scores(ask, names)
             planned = self._live.pending.planned.get(ask.uid)
-        if planned in names:
+        if planned is not None and planned in names:
             scores[names.index(planned)] = scores.max() + 1
         return scores
 

@@ -16,6 +16,7 @@ from kerf.values.grant import NO_USE, CardUse
 from kerf.values.node import Node
 from kerf.values.slicing import sliceable
 from scheduler.core.columns import Columns, Ints
+from scheduler.core.node_list import NodeList, Roster
 from scheduler.core.state import CardState, NodeState
 
 UNLIMITED = 2**40
@@ -75,6 +76,7 @@ class Fleet:
         self._held: dict[str, _Held] = {}
         self._rows: dict[str, int] = {}
         self._ranks: tuple[int, Ints] | None = None
+        self._roster_rows: tuple[Roster, int, int, Ints] | None = None
 
     # ---- changes
     def put_node(self, node: Node, factors: tuple[float, float] = (1.0, 1.0)) -> None:
@@ -155,6 +157,8 @@ class Fleet:
 
     def rows(self, names: Sequence[str]) -> Ints:
         """Row numbers of nodes, -1 for an unknown one."""
+        if isinstance(names, NodeList):
+            return self._rows_of(names.roster)[names.numbers]
         if len(names) < 2:
             return np.array([self._rows.get(name, -1) for name in names], np.int64)
         try:
@@ -162,6 +166,14 @@ class Fleet:
             return np.array(itemgetter(*names)(self._rows), np.int64)
         except KeyError:
             return np.array([self._rows.get(name, -1) for name in names], np.int64)
+
+    def _rows_of(self, roster: Roster) -> Ints:
+        """The row of each name of a roster, made again only when rows or names have changed."""
+        known = self._roster_rows
+        if known is None or known[0] is not roster or known[1:3] != (len(roster.names), self.layout):
+            rows = np.array([self._rows.get(name, -1) for name in roster.names], np.int64)
+            self._roster_rows = known = (roster, len(rows), self.layout, rows)
+        return known[3]
 
     def every_row(self) -> Ints:
         """The rows of all known nodes, in the order of their names."""

@@ -14,6 +14,7 @@ from kerf.values.verdict import FOREVER, Misfit, Reason
 from scheduler.core.columns import Bools, Ints
 from scheduler.core.eligible import NOT_ELIGIBLE
 from scheduler.core.explain import explain_misfit
+from scheduler.core.node_list import take
 from scheduler.core.state import NodeState
 from scheduler.state.answers import ByCards, NoPlace
 from scheduler.state.engine import Engine
@@ -43,7 +44,7 @@ class WithinQuota:
             return narrowed
         rows = self._fleet.rows(names)
         answer = self._engine.query(narrowed, rows)
-        fits = [names[i] for i in np.flatnonzero(answer.feasible).tolist()]
+        fits = take(names, np.flatnonzero(answer.feasible))
         why = self._engine.explain(narrowed, rows) if not fits and len(rows) else None
         return ByCards(fits, answer.reasons, why)
 

@@ -3,6 +3,9 @@
 import json
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kerf.obs.metrics import Metrics
 from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod
@@ -24,7 +27,8 @@ def verbs(*objects: dict) -> Verbs:
 
 
 def ask(pod: dict, *names: str) -> bytes:
-    return json.dumps({"Pod": pod, "NodeNames": list(names)}).encode()
+    """As kube-scheduler writes it."""
+    return json.dumps({"Pod": pod, "Nodes": None, "NodeNames": list(names)}, separators=(",", ":")).encode()
 
 
 def test_filter_returns_every_node_that_fits_and_a_reason_for_each_other():
@@ -123,3 +127,51 @@ def test_preempt_names_nobody_for_a_pod_that_quota_refuses():
     answer = json.loads(Verbs(store.desk, SchedulerMetrics.build(Metrics())).preempt(body))
 
     assert answer == {"NodeNameToMetaVictims": {}}
+
+
+@given(st.permutations([f"n{i}" for i in range(8)] + ["unknown"]), st.sampled_from([4_000, 30_000, 60_000, 80_000]))
+def test_both_ways_of_writing_a_query_get_the_same_answers(names, mem):
+    held = [a_pod(f"p{i}", node=f"n{i}", grant=a_grant(f"GPU-n{i}-0", 9_000 * i, 0)) for i in range(8)]
+    world = verbs(*[a_node(f"n{i}", 1) for i in range(8)], *held)
+    short = ask(a_pod(mem=mem), *names)
+    spaced = json.dumps(json.loads(short)).encode()
+
+    assert json.loads(world.filter(short)) == json.loads(world.filter(spaced))
+    assert json.loads(world.prioritize(short)) == json.loads(world.prioritize(spaced))
+
+
+def test_prioritize_of_what_filter_answered_is_the_same_as_of_any_list():
+    world = verbs(*[a_node(f"n{i}", 1) for i in range(5)])
+    fits = json.loads(world.filter(ask(a_pod(), *[f"n{i}" for i in range(5)])))["NodeNames"]
+
+    assert json.loads(world.prioritize(ask(a_pod(), *fits))) == json.loads(
+        verbs(*[a_node(f"n{i}", 1) for i in range(5)]).prioritize(ask(a_pod(), *fits))
+    )
+
+
+def test_nodes_that_come_and_go_are_known_by_their_new_rows():
+    store = Store(SchedulingPolicy(), VENDORS)
+    load(store, [a_node("a"), a_node("b")], [])
+    world = Verbs(store.desk, SchedulerMetrics.build(Metrics()))
+    assert json.loads(world.filter(ask(a_pod(), "a", "b", "c")))["NodeNames"] == ["a", "b"]
+
+    store.feed.apply_node("DELETED", a_node("a"))
+    store.feed.apply_node("ADDED", a_node("c"))
+
+    assert json.loads(world.filter(ask(a_pod(), "a", "b", "c")))["NodeNames"] == ["b", "c"]
+
+
+def test_names_of_nodes_that_are_gone_are_forgotten():
+    world = verbs(a_node("a"))
+    for turn in range(4):
+        world.filter(ask(a_pod(), "a", *[f"gone-{turn}-{i}" for i in range(500)]))
+
+    assert len(world._roster.names) < 2_000
+    assert json.loads(world.filter(ask(a_pod(), "a")))["NodeNames"] == ["a"]
+
+
+@pytest.mark.parametrize("tail", ['"NodeNames":["a"]', '"NodeNames":[]', '"x":{"NodeNames":["a"]}'])
+def test_a_key_within_the_pod_is_not_the_list(tail):
+    body = ('{"NodeNames":["a"],"Pod":{"metadata":{"uid":"u"},' + tail + "}}").encode()
+
+    assert json.loads(verbs(a_node("a")).filter(body))["NodeNames"] == ["a"]
