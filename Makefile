@@ -81,6 +81,9 @@ bench-quota: venv  ## workloads a second through the real Kueue, quota by hand a
 bench-packing: venv  ## openb traces through the production placement code; TRACES=DIR
 	$(RUN) benchmarks.packing --traces $(or $(TRACES),$(error give TRACES=DIR with the openb CSV files))
 
+bench-fleet: venv  ## plans over 4 and 20 clusters of 1,000 nodes, beside greedy and an even spread
+	$(RUN) benchmarks.fleet
+
 bench-planner: venv  ## CP-SAT plans against greedy ones
 	$(RUN) benchmarks.planner
 

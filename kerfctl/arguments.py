@@ -20,3 +20,8 @@ def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
         "--kubeconfig", metavar="FILE", default=default, help="default: $KUBECONFIG, else ~/.kube/config"
     )
     parser.add_argument("--policy", metavar="FILE", help="the scheduler's SchedulingPolicy; default: Kerf's own")
+
+
+def add_prices_argument(parser: argparse.ArgumentParser) -> None:
+    """What cards cost."""
+    parser.add_argument("--prices", metavar="FILE", help="your price list; default: the shipped one")

@@ -10,6 +10,7 @@ from kerf.wire.errors import WireError
 from kerfctl import demo, doctor, explain, faults, inventory, ledger, repack, scale, simulate, snapshot, top
 from kerfctl.bill import command as bill
 from kerfctl.errors import CliError
+from kerfctl.fleet import command as fleet
 from kerfctl.model import command as model
 from kerfctl.price import command as price
 from kerfctl.quota import command as quota
@@ -31,6 +32,7 @@ VERBS = (
     price,
     scale,
     faults,
+    fleet,
 )
 
 

@@ -10,7 +10,7 @@ from kerf.values.node import Node
 from kerf.values.verdict import Misfit
 from kerf.views.lines import CardLine, PodLine, RefusedLine, json_of, pod_line
 from kerf.wire.json import Json, at
-from kerfctl.arguments import add_scheduler_argument
+from kerfctl.arguments import add_prices_argument, add_scheduler_argument
 from kerfctl.errors import CliError
 
 if TYPE_CHECKING:
@@ -48,12 +48,24 @@ def add_parser(verbs: "Verbs") -> None:
     )
     parser.add_argument("--policy", metavar="FILE", help="SchedulingPolicy; default: Kerf's own")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.add_argument(
+        "--clusters",
+        nargs="+",
+        metavar="PATH",
+        help="plan over several clusters: a file or folder for each (see docs/fleet.md)",
+    )
+    add_prices_argument(parser)
     add_scheduler_argument(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Simulate and print. Exit status 0 also when pods are refused: that is an answer. 1 when it is not whole."""
+    if args.clusters:
+        from kerfctl.fleet.what_if import print_what_if, what_if
+
+        found_fleet = what_if(args.files, args.clusters, args.policy, args.prices, args.vendors)
+        return print_what_if(found_fleet, args.json)
     from kerfctl.world import world_of_files
 
     found = simulate(world_of_files(args.files, args.policy, args.vendors, args.scheduler_name))

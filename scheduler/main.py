@@ -17,7 +17,7 @@ from kerf.kube import paths
 from kerf.kube.client import Kube, connect, connect_to
 from kerf.kube.errors import KubeError
 from kerf.kube.events import Events
-from kerf.kube.leadership import ALONE, CALL_S, GuardedKube, Leadership, unique_identity
+from kerf.kube.leadership import ALONE, CALL_S, GuardedKube, Leadership, Tenure, unique_identity
 from kerf.kube.lease import Election, Times
 from kerf.kube.watch import Follower
 from kerf.obs.log import start_logging
@@ -32,6 +32,7 @@ from scheduler.extender.bind import Binder
 from scheduler.extender.gauges import Gauges
 from scheduler.extender.peers import Peers
 from scheduler.extender.verbs import Verbs
+from scheduler.fleet.wiring import build_manager
 from scheduler.kueue.controller import QuotaController
 from scheduler.kueue.fit_check import FitCheck
 from scheduler.kueue.keeper import QuotaKeeper
@@ -75,6 +76,9 @@ class Settings:
     multikueue_namespace: str = setting("kueue-system", "namespace of the workers' kubeconfig Secrets")
     multikueue_pins: bool = setting(
         False, "the workers' Kueue has the gate ConcurrentAdmission on, so flavors are kept"
+    )
+    fleet_namespace: str | None = setting(
+        None, "manage the fleet's clusters; their kubeconfig Secrets are in this namespace (on the manager cluster)"
     )
     prices: str | None = setting(None, "PriceList file; read again when it changes (default: the shipped list)")
     remedies_namespace: str = setting(
@@ -140,7 +144,7 @@ async def _serve(settings: Settings) -> int:
             QuotaController(store, acting, keeper, quota_metrics),
             FitCheck(store, acting, quota_metrics),
             Recovery(store, acting, events, recovery_metrics, settings.remedies_namespace),
-            *_dispatchers(settings, acting, store),
+            *_over_clusters(settings, acting, store, seat, policy_file),
             *metering.loops(acting),
         )
 
@@ -200,6 +204,15 @@ class _Metering:
         engines = EngineWatch(self._store, acting, meter)
         meter.more.append(engines.families)
         return [meter, engines]
+
+
+def _over_clusters(settings: Settings, kube: Kube, store: Store, seat: Tenure, policy: PolicyFile) -> list[Loop]:
+    """What runs on the manager cluster alone: MultiKueue's dispatcher, and the fleet's manager."""
+    found: list[Loop] = _dispatchers(settings, kube, store)
+    if settings.fleet_namespace:
+        prices = PriceFile(settings.prices)
+        found.append(build_manager(kube, seat, policy, prices, VENDORS, settings.fleet_namespace))
+    return found
 
 
 def _dispatchers(settings: Settings, kube: Kube, store: Store) -> list[Loop]:

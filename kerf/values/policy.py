@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
+from kerf.values.fleet import FleetSettings
 from kerf.values.node import Node
 from kerf.values.recovery import RecoveryMode, RecoverySettings
 
@@ -160,6 +161,7 @@ class SchedulingPolicy:
     metering: MeteringSettings = field(default_factory=MeteringSettings)
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
+    fleet: FleetSettings = field(default_factory=FleetSettings)
 
     def pool_of(self, node: Node) -> Pool | None:
         """The pool that the node belongs to."""

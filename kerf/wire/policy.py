@@ -11,6 +11,7 @@ from kerf.values.policy import (
 )
 from kerf.wire.errors import WireError
 from kerf.wire.fields import LONGEST_TEXT, flag, known, list_at, object_at, one_of, real, text, whole
+from kerf.wire.fleet_settings import parse_fleet_settings
 from kerf.wire.json import Json
 from kerf.wire.metering import parse_metering
 from kerf.wire.recovery import parse_mode, parse_recovery
@@ -31,7 +32,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
         found = f"{top.get('apiVersion')} {top.get('kind')}"
         raise WireError("apiVersion, kind", found, f"write apiVersion: {API_VERSION} and kind: {KIND}")
     spec = object_at(top.get("spec") or {}, "spec")
-    blocks = ("planner", "quota", "admission", "recovery", "metering")
+    blocks = ("planner", "quota", "admission", "recovery", "metering", "fleet")
     known(spec, "spec", ("nodes", "cards", "weights", "defaults", "pools", *blocks))
     zero = SchedulingPolicy()
     return SchedulingPolicy(
@@ -43,6 +44,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
         planner=_planner(object_at(spec.get("planner") or {}, "spec.planner")),
         quota=_quota(object_at(spec.get("quota") or {}, "spec.quota")),
         metering=parse_metering(object_at(spec.get("metering") or {}, "spec.metering"), "spec.metering"),
+        fleet=parse_fleet_settings(object_at(spec.get("fleet") or {}, "spec.fleet"), "spec.fleet"),
         admission=_admission(object_at(spec.get("admission") or {}, "spec.admission")),
         recovery=parse_recovery(object_at(spec.get("recovery") or {}, "spec.recovery")),
     )

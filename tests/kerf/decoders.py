@@ -29,6 +29,7 @@ from kerf.wire.cdi import parse_spec_devices
 from kerf.wire.classes import selected_classes
 from kerf.wire.engines import parse_engine
 from kerf.wire.extender import parse_bind_query, parse_nodes_query, parse_preempt_query
+from kerf.wire.fleet import parse_assigned, parse_cluster, parse_record, parse_workload
 from kerf.wire.gatewayusage import parse_usage_lines
 from kerf.wire.hami import parse_allocated, parse_register
 from kerf.wire.http import AnswerReader, RequestReader
@@ -45,6 +46,43 @@ from kerf.wire.usage import parse_usage
 from webhook.core.mutate import mutate
 from webhook.core.settings import Settings
 
+CLUSTER = {
+    "apiVersion": "kerf.dev/v1alpha1",
+    "kind": "Cluster",
+    "metadata": {"name": "east"},
+    "spec": {"region": "eu", "supply": "rented", "kubeconfigSecret": "s", "cordoned": True, "draining": False},
+}
+FLEET_WORKLOAD = {
+    "apiVersion": "kerf.dev/v1alpha1",
+    "kind": "FleetWorkload",
+    "metadata": {"name": "chat", "namespace": "serving", "generation": 2},
+    "spec": {
+        "replicas": 3,
+        "groupSize": 2,
+        "handOver": "LeaderWorkerSet",
+        "template": {"spec": {"containers": [{"name": "main"}]}},
+        "accepts": [{"model": "H100", "memoryMiB": 8000, "cores": 30}],
+        "clusters": ["east"],
+        "regions": ["eu"],
+        "preferRegions": {"regions": ["eu"], "elsewherePercent": 10},
+        "supply": "owned",
+        "mostPerCluster": 2,
+        "survive": 1,
+        "minAvailable": 1,
+        "maxMoves": 1,
+        "priority": 5,
+    },
+}
+FLEET_STATUS = {
+    "status": {
+        "epoch": 2,
+        "phase": "Live",
+        "lastContact": 1764000000,
+        "restingUntil": 1764000100,
+        "losses": [1763000000],
+        "assignments": [{"cluster": "east", "model": "NVIDIA H100", "epoch": 2, "replicas": 3, "leaving": 1}],
+    }
+}
 REVIEW = {
     "apiVersion": "admission.k8s.io/v1",
     "request": {"uid": "u", "kind": {"kind": "Pod"}, "userInfo": {"username": "joe"}, "object": {}, "oldObject": None},
@@ -376,6 +414,9 @@ DECODERS: dict[str, Decoder] = {
         _json({"key": "k", "user": "u", "model": "m", "usage": {"prompt_tokens": 5, "cached_tokens": 1}}),
     ),
     "subject": Decoder(_object(subject_of), _json(POD, ENGINE), deep=True),
+    "cluster": Decoder(_yaml(parse_cluster), _json(CLUSTER)),
+    "fleet-workload": Decoder(_yaml(parse_workload), _json(FLEET_WORKLOAD)),
+    "fleet-status": Decoder(_object(lambda item: (parse_record(item), parse_assigned(item))), _json(FLEET_STATUS)),
     "tenant": Decoder(_yaml(parse_tenant), _json(TENANT)),
     "model": Decoder(_object(_model), _json(*MODELS)),
     "modelhub": Decoder(_yaml(_entries), _json(MODELHUB)),

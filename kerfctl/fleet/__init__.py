@@ -1,0 +1,1 @@
+"""`kerf cluster` and `kerf fleet`: clusters join and leave, and one process manages them."""

@@ -1,0 +1,218 @@
+"""`kerf cluster add`: checks, installs what is missing, writes a least-rights credential, and says what is usable."""
+
+import argparse
+import base64
+import json
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+from kerf.kube import paths
+from kerf.kube.client import Kube, connect
+from kerf.kube.errors import KubeError, NotFound
+from kerf.values.device import Card
+from kerf.values.fleet import ClusterSpec, Supply
+from kerf.values.vendor import Vendor
+from kerf.wire.fleet import CLUSTERS, parse_cluster, render_cluster
+from kerf.wire.json import Json, at, text_at
+from kerf.wire.objects import parse_node
+from kerfctl.errors import CliError
+from kerfctl.fleet.connect import CALL_S, clusters, manager_of, server_of
+from kerfctl.report import say
+from scheduler.fleet.rights import ACCOUNT, account_objects
+
+VERSION = version("kerf-gpu")
+OLDEST = (1, 29)
+TOKEN_S = 30.0
+APPLY = {"fieldManager": "kerf-cli", "force": "true"}
+_NEEDED = (("rbac.authorization.k8s.io", "clusterroles"), ("", "serviceaccounts"), ("", "secrets"))
+
+
+def add(args: argparse.Namespace) -> int:
+    """Run the steps; a failure says which were done. Exit status 1 where the cluster is joined and not yet usable."""
+    done: list[str] = []
+    spec = parse_cluster(
+        render_cluster(ClusterSpec(args.name, Supply(args.supply), args.region, f"kerf-cluster-{args.name}"))
+    )
+    manager, server = manager_of(args), server_of(args.kubeconfig)
+    try:
+        member = connect(args.kubeconfig, timeout_s=CALL_S)
+        clusters(manager)
+        _step(done, "version", lambda: _version(member))
+        _step(done, "rights", lambda: _rights(member))
+        _step(done, "driver", lambda: _driver(member, args))
+        _step(done, "kerf", lambda: _kerf(member, args))
+        _step(done, "cards", lambda: _cards(member, args.vendors))
+        token = _step(done, "credential", lambda: _credential(member, args.namespace))
+        _step(
+            done,
+            "secret",
+            lambda: _secret(manager, args.namespace, spec.secret, _kubeconfig(*server, token)),
+            "written",
+        )
+        body = render_cluster(spec)
+        _step(done, "cluster", lambda: manager.patch(f"{CLUSTERS}/{spec.name}", body, "apply", APPLY), "written")
+    except (CliError, KubeError, OSError) as error:
+        said = f"done so far: {', '.join(done)}" if done else "nothing was changed"
+        raise CliError(f"{args.name}: {error} ({said}; run it again once that is mended)") from error
+    return _usable(manager, spec.name, _cards(member, args.vendors))
+
+
+def _step(done: list[str], name: str, act: Callable[[], Any], says: str = "") -> Any:
+    """One step, and a line about it. What is secret is returned, never printed."""
+    found = act()
+    done.append(name)
+    say(f"✓ {name}: {says or ('written' if name == 'credential' else found)}")
+    return found
+
+
+def _version(member: Kube) -> str:
+    found = member.get("/version")
+    digits = tuple(int("".join(c for c in str(found.get(key, "0")) if c.isdigit()) or 0) for key in ("major", "minor"))
+    if digits < OLDEST:
+        raise CliError(f"Kubernetes {found.get('gitVersion')}: Kerf needs {OLDEST[0]}.{OLDEST[1]} or newer")
+    return f"Kubernetes {found.get('gitVersion')}"
+
+
+def _rights(member: Kube) -> str:
+    """Whether this user may do what a join needs."""
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    missing = []
+    for group, resource in _NEEDED:
+        attributes = {"group": group, "resource": resource, "verb": "create"}
+        kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+        answer = member.create(path, {**kind, "spec": {"resourceAttributes": attributes}})
+        if not at(answer, "status").get("allowed"):
+            missing.append(resource)
+    if missing:
+        raise CliError(f"this kubeconfig's user may not create {', '.join(missing)}: use an administrator's")
+    return "this user may create what a join needs"
+
+
+def _driver(member: Kube, args: argparse.Namespace) -> str:
+    """What the nodes say of driver and toolkit; the GPU Operator where it is asked for."""
+    if args.gpu_operator:
+        words = ["upgrade", "--install", "gpu-operator", args.gpu_operator, "--namespace", "gpu-operator"]
+        _helm(args, [*words, "--create-namespace", "--set", "devicePlugin.enabled=false"])
+        return "the GPU Operator is installed, its own device plugin off"
+    nodes, _ = member.list(paths.NODES)
+    with_driver = sum("nvidia.com/cuda.driver-version.full" in at(n, "metadata", "labels") for n in nodes)
+    with_inventory = sum(bool(_cards_on(n, args.vendors)) for n in nodes)
+    try:
+        member.get("/apis/node.k8s.io/v1/runtimeclasses/nvidia")
+        toolkit = "a RuntimeClass nvidia is there"
+    except NotFound:
+        toolkit = "no RuntimeClass nvidia: the container toolkit may be set up in containerd itself"
+    if not with_driver and not with_inventory:
+        return f"no node of {len(nodes)} says that it has a driver (--gpu-operator CHART installs one); {toolkit}"
+    return f"{max(with_driver, with_inventory)} of {len(nodes)} nodes have a driver; {toolkit}"
+
+
+def _kerf(member: Kube, args: argparse.Namespace) -> str:
+    """The version of Kerf there; installs or upgrades it where that was asked for."""
+    found = _installed(member, args.namespace)
+    if found == VERSION:
+        return f"version {VERSION} is installed"
+    if not args.install:
+        what = f"version {found} is installed and this is {VERSION}" if found else "Kerf is not installed"
+        return f"{what}: run this again with --install, or install the chart"
+    words = ["upgrade", "--install", "kerf", args.chart, "--namespace", args.namespace, "--create-namespace"]
+    words += ["--set", f"global.imageRegistry={args.registry}"] if args.registry else []
+    words += [word for file in args.values for word in ("--values", file)]
+    _helm(args, words)
+    return f"version {VERSION} was {'upgraded from ' + found if found else 'installed'}"
+
+
+def _installed(member: Kube, namespace: str) -> str:
+    try:
+        item = member.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/kerf-scheduler")
+    except NotFound:
+        return ""
+    return str(at(item, "metadata", "labels").get("app.kubernetes.io/version", "unknown"))
+
+
+def _helm(args: argparse.Namespace, words: list[str]) -> None:
+    try:
+        found = subprocess.run(
+            [args.helm, *words, "--kubeconfig", args.kubeconfig],
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise CliError(f"{args.helm}: no such program: install helm, or name it with --helm") from error
+    except subprocess.TimeoutExpired as error:
+        raise CliError(f"{args.helm} {words[0]}: no end after 600 s") from error
+    if found.returncode:
+        raise CliError(f"{args.helm} {words[0]} {words[2]}: {' '.join(found.stderr.split())[-400:]}")
+
+
+def _cards(member: Kube, vendors: tuple[Vendor, ...]) -> str:
+    nodes, _ = member.list(paths.NODES)
+    models = Counter(card.model for node in nodes for card in _cards_on(node, vendors))
+    if not models:
+        return "no node publishes an inventory yet: label GPU nodes gpu=on once Kerf is installed"
+    return ", ".join(f"{n} x {model}" for model, n in sorted(models.items()))
+
+
+def _cards_on(node: Json, vendors: tuple[Vendor, ...]) -> tuple[Card, ...]:
+    return parse_node(node, vendors).cards
+
+
+def _credential(member: Kube, namespace: str) -> str:
+    """A token of a service account that may do what the manager does, and nothing else."""
+    for path, body in account_objects(namespace):
+        member.patch(path, body, "apply", APPLY)
+    until = time.monotonic() + TOKEN_S
+    while time.monotonic() < until:
+        secret = member.get(f"/api/v1/namespaces/{namespace}/secrets/{ACCOUNT}-token")
+        token = text_at(secret, "data", "token")
+        if token:
+            return base64.b64decode(token).decode()
+        time.sleep(0.2)
+    raise CliError(
+        f"Secret {namespace}/{ACCOUNT}-token got no token in {TOKEN_S:.0f} s: does its controller-manager run?"
+    )
+
+
+def _kubeconfig(server: str, authority: str, token: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "member", "cluster": {"server": server, "certificate-authority-data": authority}}],
+        "users": [{"name": ACCOUNT, "user": {"token": token}}],
+        "contexts": [{"name": "member", "context": {"cluster": "member", "user": ACCOUNT}}],
+        "current-context": "member",
+    }
+
+
+def _secret(manager: Kube, namespace: str, name: str, config: dict[str, Any]) -> None:
+    labels = {"app.kubernetes.io/part-of": "kerf", "app.kubernetes.io/component": "fleet"}
+    body = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "type": "Opaque",
+        "data": {"kubeconfig": base64.b64encode(json.dumps(config).encode()).decode()},
+    }
+    manager.patch(f"/api/v1/namespaces/{namespace}/secrets/{name}", body, "apply", APPLY)
+
+
+def _usable(manager: Kube, name: str, cards: str) -> int:
+    """The last line: what the fleet may use. It waits a little for a manager that runs."""
+    until = time.monotonic() + 15.0
+    status: Json = {}
+    while time.monotonic() < until:
+        status = at(manager.get(f"{CLUSTERS}/{name}"), "status")
+        if status.get("phase") in ("Live", "Resting", "Returned"):
+            break
+        time.sleep(0.5)
+    if not status:
+        say(f"{name} has joined; no manager runs yet (kerf fleet run, or the chart's value fleet.enabled): {cards}")
+        return 1
+    say(f"{name} is {status.get('phase')}, epoch {status.get('epoch')}; usable: {cards}")
+    return 0 if status.get("phase") == "Live" else 1

@@ -1,0 +1,52 @@
+"""`kerf cluster remove`: drain, wait, forget."""
+
+import argparse
+import contextlib
+import time
+
+from kerf.kube.client import Kube
+from kerf.kube.errors import KubeError, NotFound
+from kerf.wire.fleet import CLUSTERS, WORKLOADS, parse_assigned, parse_cluster
+from kerfctl.errors import CliError
+from kerfctl.fleet.connect import cluster_named, manager_of
+from kerfctl.report import say
+
+
+def remove(args: argparse.Namespace) -> int:
+    """Let a cluster go once its replicas run elsewhere; every step can be repeated."""
+    kube = manager_of(args)
+    spec = parse_cluster(cluster_named(kube, args.name))
+    try:
+        if not args.now:
+            kube.patch(f"{CLUSTERS}/{args.name}", {"spec": {"draining": True}})
+            say(f"{args.name} is draining")
+            _await_empty(kube, args.name, args.timeout)
+        kube.delete(f"{CLUSTERS}/{args.name}")
+        with contextlib.suppress(NotFound):
+            kube.delete(f"/api/v1/namespaces/{args.namespace}/secrets/{spec.secret}")
+    except KubeError as error:
+        raise CliError(f"{args.name}: {error}") from error
+    say(f"{args.name} has left; kubectl delete clusterrole,clusterrolebinding kerf-fleet there ends the rights")
+    return 0
+
+
+def _await_empty(kube: Kube, name: str, timeout_s: float) -> None:
+    until = time.monotonic() + timeout_s
+    left = -1
+    while True:
+        items, _ = kube.list(WORKLOADS)
+        held = {
+            f"{item['metadata']['namespace']}/{item['metadata']['name']}": part.replicas
+            for item in items
+            for part in parse_assigned(item)
+            if part.cluster == name
+        }
+        if not held:
+            return
+        if sum(held.values()) != left:
+            left = sum(held.values())
+            say(f"{left} replicas still there: {', '.join(sorted(held))}")
+        if time.monotonic() > until:
+            fix = "make room elsewhere and run this again, or use --now; kerf cluster doctor says more"
+            raise CliError(f"{name}: {left} replicas of {', '.join(sorted(held))} did not find another place: {fix}")
+        time.sleep(1.0)

@@ -1,0 +1,267 @@
+"""Which cluster has how many replicas of which workload: what stays, what is placed, what moves. Pure."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from kerf.values.fleet import Assigned, FleetSettings, FleetWorkload, Phase
+from kerf.wire.errors import WireError
+from scheduler.fleet.shapes import Shapes, Terms, Want, accepted, allows, read_template, shapes
+from scheduler.fleet.view import View
+from scheduler.solver.fleet.books import Books
+from scheduler.solver.fleet.problem import MICRO, FleetPlan
+from scheduler.solver.fleet.solve import Effort, plan_fleet
+
+EFFORT = Effort(limit=0.5, seconds=2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a workload gets. `short` counts replicas without a place; `why` has a sentence for each cluster then."""
+
+    workload: FleetWorkload
+    parts: tuple[Assigned, ...] = ()
+    ready: int = 0
+    short: int = 0
+    why: tuple[str, ...] = ()
+    problem: str = ""
+    """Why the workload cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A part of a workload that counts: how many of its replicas are bound, ready, and should leave."""
+
+    part: Assigned
+    bound: int
+    ready: int
+    leaving: int
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Cluster, model and epoch."""
+        return self.part.cluster, self.part.model, self.part.epoch
+
+    @property
+    def stays(self) -> int:
+        """Bound replicas that stay."""
+        return self.bound - self.leaving
+
+
+def standing(one: FleetWorkload, parts: Sequence[Assigned], views: Mapping[str, View]) -> tuple[Standing, ...]:
+    """The parts whose cluster's epoch is still the one under which they were placed; others are lost."""
+    found = []
+    for part in parts:
+        view = views.get(part.cluster)
+        if view is None or not view.record.usable or part.epoch != view.record.epoch:
+            continue
+        _, bound, ready = view.units(one.key, one.group_size).get((part.model, part.epoch), (0, 0, 0))
+        bound, ready = min(bound, part.replicas), min(ready, part.replicas)
+        away = view.spec.draining or not allows(one, view) or not takes(one, part.model)
+        found.append(Standing(part, bound, ready, bound if away else min(bound, part.leaving)))
+    return tuple(found)
+
+
+def takes(one: FleetWorkload, model: str) -> bool:
+    """Whether a workload still accepts a model of card."""
+    return not one.accepts or accepted(one, model) is not None
+
+
+def assign(
+    workloads: Sequence[FleetWorkload],
+    before: Mapping[str, Sequence[Assigned]],
+    views: Sequence[View],
+    terms: Terms,
+    avoid: Mapping[str, frozenset[str]] | None = None,
+) -> tuple[Decision, ...]:
+    """Decide for all workloads at once. What is bound stays; what is not yet has its place, or another, in one plan."""
+    by_name = {view.name: view for view in views}
+    stands = {one.key: standing(one, before.get(one.key, ()), by_name) for one in workloads}
+    readable: list[FleetWorkload] = []
+    problems: dict[str, str] = {}
+    for one in workloads:
+        try:
+            read_template(one, None, terms)
+            for accept in one.accepts:
+                read_template(one, accept, terms)
+            readable.append(one)
+        except WireError as error:
+            problems[one.key] = str(error)
+    wants = [_want(one, stands[one.key], (avoid or {}).get(one.key, frozenset())) for one in readable]
+    asked = [want for want in wants if want.units > 0]
+    made = shapes([_for_new_work(view) for view in views], asked, terms) if asked else None
+    plan = plan_fleet(made.problem, EFFORT) if made else FleetPlan(())
+    placed = _by_workload(plan, made, by_name)
+    decisions = []
+    for one in workloads:
+        if one.key in problems:
+            kept = tuple(each.part for each in stands[one.key])
+            decisions.append(Decision(one, kept, _ready(stands[one.key]), problem=problems[one.key]))
+        else:
+            decisions.append(_decide(one, stands[one.key], placed[one.key], views, made))
+    return tuple(decisions)
+
+
+def _for_new_work(view: View) -> View:
+    """New replicas go where the cluster is fresh, and neither cordoned nor draining."""
+    if view.spec.cordoned or view.spec.draining:
+        return replace(view, takes_work=False)
+    return view
+
+
+def _want(one: FleetWorkload, stands: Sequence[Standing], avoid: frozenset[str]) -> Want:
+    """Replicas without a bound pod, and of those that should leave as many as may move at a time."""
+    staying = sum(each.stays for each in stands)
+    leaving = sum(each.leaving for each in stands)
+    missing = max(0, one.replicas - staying - leaving)
+    moving = min(leaving, one.max_moves, max(0, one.replicas - staying))
+    fixed = Counter[str]()
+    waiting = []
+    for each in stands:
+        fixed[each.part.cluster] += each.stays
+        unbound = each.part.replicas - each.bound
+        if unbound and each.part.cluster not in avoid and each.leaving < max(1, each.bound):
+            waiting.append((each.part.cluster, each.part.model, unbound))
+    return Want(one, missing + moving, tuple(waiting), tuple(sorted(fixed.items())), avoid)
+
+
+def _by_workload(
+    plan: FleetPlan, made: Shapes | None, views: Mapping[str, View]
+) -> dict[str, Counter[tuple[str, str, int]]]:
+    found: dict[str, Counter[tuple[str, str, int]]] = defaultdict(Counter)
+    for part in plan.parts:
+        if made is not None:
+            found[part.demand][part.site, made.model(part.kind), views[part.site].record.epoch] += part.units
+    return found
+
+
+def _decide(
+    one: FleetWorkload,
+    stands: Sequence[Standing],
+    placed: Counter[tuple[str, str, int]],
+    views: Sequence[View],
+    made: Shapes | None,
+) -> Decision:
+    units = Counter(placed)
+    leaving = Counter[tuple[str, str, int]]()
+    for each in stands:
+        back = min(placed[each.key], each.leaving)  # the best place for what should leave is where it is
+        units[each.key] += each.bound - back
+        leaving[each.key] = each.leaving - back
+    _trim(one, units, leaving, {each.key: each.ready for each in stands})
+    parts = tuple(sorted(Assigned(*key, n, min(n, leaving[key])) for key, n in units.items() if n > 0))
+    short = max(0, one.replicas - sum(part.replicas for part in parts))
+    why = tuple(_why_not(one, view, made) for view in views) if short and made else ()
+    return Decision(one, parts, _ready(stands), short, why)
+
+
+def _trim(
+    one: FleetWorkload,
+    units: Counter[tuple[str, str, int]],
+    leaving: Counter[tuple[str, str, int]],
+    ready: dict[tuple[str, str, int], int],
+) -> None:
+    """Take away replicas beyond what is wanted: those that should leave, then unready ones, then from the largest part.
+
+    A ready replica goes only while as many as are wanted stay ready.
+    """
+    while sum(units.values()) > one.replicas:
+        spare = sum(min(units[key], n) for key, n in ready.items()) > one.replicas
+        away = [key for key in sorted(units) if leaving[key] and (spare or ready.get(key, 0) < units[key])]
+        beyond = sum(units.values()) - sum(leaving.values()) > one.replicas
+        rest = [
+            key for key in sorted(units, key=lambda key: (-units[key], key)) if beyond and units[key] > leaving[key]
+        ]
+        unready = [key for key in rest if units[key] > ready.get(key, 0)]
+        able = away or unready or (rest if spare else [])
+        if not able:
+            return
+        key = able[0]
+        units[key] -= 1
+        leaving[key] = max(0, leaving[key] - 1) if away else leaving[key]
+        ready[key] = min(ready.get(key, 0), units[key])
+
+
+def _ready(stands: Sequence[Standing]) -> int:
+    return sum(each.ready for each in stands)
+
+
+def _why_not(one: FleetWorkload, view: View, made: Shapes) -> str:
+    """What one cluster says of a workload of which something has no place."""
+    phase = view.record.phase
+    if not allows(one, view):
+        return f"{view.name}: the workload's clusters, regions and supply leave it out"
+    if phase is not Phase.LIVE:
+        return f"{view.name}: {phase.value}, it takes no new work"
+    if view.spec.draining or view.spec.cordoned:
+        return f"{view.name}: {'draining' if view.spec.draining else 'cordoned'}"
+    if not view.takes_work:
+        return f"{view.name}: what was seen of it is stale"
+    demand = next((each for each in made.problem.demands if each.name == one.key), None)
+    if demand is None or not demand.fits:
+        models = sorted({card.card.model for state in view.states for card in state.cards}) or ["no cards"]
+        return f"{view.name}: no card that it accepts; it has {', '.join(models)}"
+    if not demand.allows(view.name):
+        return f"{view.name}: its own scheduler did not place earlier replicas; it is asked again later"
+    alone = replace(demand, most=None, survive=0, sites=frozenset((view.name,)))
+    books = Books(replace(made.problem, demands=(alone,)))
+    fit = sum(books.add(alone, view.name, each, alone.units) for each in alone.fits)
+    empty = sum(
+        n * node.cards.count(made.problem.kind(node.kind).empty)
+        for node, n in made.problem.site(view.name).nodes
+        if alone.fit(node.kind)
+    )
+    return f"{view.name}: {fit} of {alone.units} replicas fit by themselves; {empty} of its cards are empty"
+
+
+def rebalance(
+    decisions: Sequence[Decision],
+    views: Sequence[View],
+    terms: Terms,
+    settings: FleetSettings,
+) -> tuple[Decision, ...]:
+    """Move a few replicas where the plan for everything would be cheaper by more than the threshold.
+
+    Only in a calm fleet: nothing waits, nothing leaves, every cluster answers.
+    """
+    whole = all(d.ready >= d.workload.replicas and not d.short and not d.problem for d in decisions)
+    calm = all(view.takes_work and not view.spec.draining for view in views)
+    if not whole or not calm or settings.move_saving_percent >= 100 or not decisions:
+        return tuple(decisions)
+    wants = [
+        Want(d.workload, d.workload.replicas, tuple((p.cluster, p.model, p.replicas) for p in d.parts))
+        for d in decisions
+    ]
+    made = shapes([_for_new_work(view) for view in views], wants, terms, own_stays=False)
+    plan = plan_fleet(made.problem, EFFORT)
+    now = cost_now(views, terms)
+    if plan.unplaced or plan.cost > now * (1 - settings.move_saving_percent / 100):
+        return tuple(decisions)
+    found = []
+    for decision in decisions:
+        goal = Counter[tuple[str, str]]()
+        for part in plan.parts:
+            if part.demand == decision.workload.key:
+                goal[part.site, made.model(part.kind)] += part.units
+        left, parts = decision.workload.max_moves, []
+        for each in decision.parts:
+            away = min(left, max(0, each.replicas - goal[each.cluster, each.model]))
+            left -= away
+            parts.append(replace(each, leaving=max(each.leaving, away)))
+        found.append(replace(decision, parts=tuple(parts)))
+    return tuple(found)
+
+
+def cost_now(views: Sequence[View], terms: Terms) -> float:
+    """What the fleet's own pods cost an hour now, in millionths: cards that are theirs alone, and parts of others."""
+    total = 0.0
+    for view in views:
+        own = Counter(card for pod in view.pods for card in pod.cards)
+        for state in view.states:
+            for each in state.cards:
+                slices = own.get(each.card.id, 0)
+                if slices:
+                    price = terms.prices.of(each.card.model, view.spec.supply.value, view.spec.region or None)
+                    part = 1.0 if slices >= each.used.slots else slices / each.used.slots
+                    total += part * float(price.per_hour * MICRO if price else MICRO)
+    return total

@@ -1,0 +1,116 @@
+"""What is written to one cluster: its parts of workloads, and the removal of what is not, or no longer, its own."""
+
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from kerf.kube import paths
+from kerf.kube.client import Kube
+from kerf.kube.errors import Conflict, KubeError, NotFound
+from kerf.wire.fleet import LABEL_EPOCH, LABEL_MANAGER, LABEL_WORKLOAD
+from kerf.wire.json import Json, at
+from scheduler.fleet.render import DEPLOYMENTS, LEADER_WORKER_SETS, slug
+
+_LOG = logging.getLogger("kerf.fleet")
+FIELD_MANAGER = "kerf-fleet"
+MARK = "fleet.kerf.dev/decided"
+LISTS = (f"{DEPLOYMENTS}/deployments", f"{LEADER_WORKER_SETS}/leaderworkersets")
+LONGEST_GRACE_S = 5
+"""Pods of an older epoch get at most so long to end: others run in their place already."""
+_DELETE = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+
+
+def apply_part(kube: Kube, path: str, body: Mapping[str, Any]) -> None:
+    """Create or update an object, and its namespace where that is missing. Raises KubeError."""
+    query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+    try:
+        kube.patch(path, body, "apply", query)
+    except NotFound:
+        name = str(body["metadata"]["namespace"])
+        with contextlib.suppress(Conflict):
+            kube.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        kube.patch(path, body, "apply", query)
+
+
+def hand_over(kube: Kube, fleet: str, wanted: Mapping[str, Json], spared: Collection[str]) -> None:
+    """Make the fleet's objects in a cluster those that are wanted, by path. Those of `spared` workloads stay.
+
+    What is there already is written again only where it differs in what the fleet decides. Raises KubeError.
+    """
+    there = dict(_owned(kube, fleet))
+    for path, body in wanted.items():
+        if path not in there or _differs(there[path], body):
+            apply_part(kube, path, {**body, "metadata": {**body["metadata"], "annotations": {MARK: mark(body)}}})
+    for path, item in there.items():
+        if path not in wanted and _label(item, LABEL_WORKLOAD) not in spared:
+            _LOG.info("removing %s", path)
+            _delete(kube, path, _DELETE)
+
+
+def _differs(item: Json, body: Json) -> bool:
+    """Whether another decision was handed over before, or somebody has scaled the object since."""
+    written = at(item, "metadata", "annotations").get(MARK)
+    return written != mark(body) or at(item, "spec").get("replicas") != body["spec"]["replicas"]
+
+
+def mark(body: Json) -> str:
+    """A digest of what was decided, so that an unchanged object is not written again."""
+    return hashlib.sha256(json.dumps(body["spec"], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def remove_epochs(kube: Kube, fleet: str, epoch: int) -> bool:
+    """Delete everything that the fleet has there of another epoch; whether nothing of it was left.
+
+    Controllers go first, so that no pod comes again. A pod that is being deleted gets no traffic from Services.
+    """
+    clean = True
+    for path, item in _owned(kube, fleet):
+        if _label(item, LABEL_EPOCH) != str(epoch):
+            clean = False
+            _delete(kube, path, _DELETE)
+    pods, _ = kube.list(paths.PODS, {"labelSelector": f"{LABEL_MANAGER}={slug(fleet)}"})
+    for pod in pods:
+        if _label(pod, LABEL_MANAGER) != slug(fleet) or _label(pod, LABEL_EPOCH) == str(epoch):
+            continue
+        clean = False
+        meta = pod["metadata"]
+        if not meta.get("deletionTimestamp"):
+            own = at(pod, "spec").get("terminationGracePeriodSeconds")
+            grace = min(own, LONGEST_GRACE_S) if isinstance(own, int) else LONGEST_GRACE_S
+            _delete(
+                kube, paths.pod(str(meta["namespace"]), str(meta["name"])), {**_DELETE, "gracePeriodSeconds": grace}
+            )
+    return clean
+
+
+def _owned(kube: Kube, fleet: str) -> list[tuple[str, Json]]:
+    """The fleet's Deployments and LeaderWorkerSets in a cluster, by path."""
+    found: list[tuple[str, Json]] = []
+    for listed in LISTS:
+        root, _, plural = listed.rpartition("/")
+        try:
+            items, _ = kube.list(listed, {"labelSelector": f"{LABEL_MANAGER}={slug(fleet)}"})
+        except NotFound:
+            continue  # the cluster has no LeaderWorkerSets
+        for item in items:
+            if _label(item, LABEL_MANAGER) == slug(fleet):
+                meta = item["metadata"]
+                found.append((f"{root}/namespaces/{meta['namespace']}/{plural}/{meta['name']}", item))
+    return found
+
+
+def _delete(kube: Kube, path: str, body: Mapping[str, Any]) -> None:
+    try:
+        kube.delete(path, body)
+    except NotFound:
+        pass
+    except KubeError:
+        _LOG.warning("%s could not be removed", path)
+        raise
+
+
+def _label(item: Json, key: str) -> str:
+    return str(at(item, "metadata", "labels").get(key, ""))

@@ -1,0 +1,126 @@
+"""One cluster of the fleet, followed: its nodes and pods, and when it last answered."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from kerf.kube import paths
+from kerf.kube.client import Json, Kube
+from kerf.kube.errors import KubeError
+from kerf.kube.watch import Follower
+from kerf.obs.loop import Loop, run_every
+from kerf.values.node import Node
+from kerf.wire.fleet import LABEL_EPOCH, LABEL_MANAGER, LABEL_MODEL, LABEL_WORKLOAD
+from kerf.wire.json import at, items_at, text_at
+from kerf.wire.objects import is_finished
+from scheduler.core.state import NodeState
+from scheduler.fleet.render import slug
+from scheduler.fleet.view import FleetPod
+from scheduler.state.store import Store
+
+_LOG = logging.getLogger("kerf.fleet")
+PROBE = Loop("fleet-probe", every_s=2.0, first_pause_s=2.0, longest_pause_s=2.0, at_once=True, expected=(KubeError,))
+
+
+class Member(Protocol):
+    """What the manager needs of a cluster."""
+
+    @property
+    def kube(self) -> Kube:
+        """Its API server."""
+
+    def answered(self) -> float:
+        """When it last answered, in seconds since 1970; 0 for never."""
+
+    def seen(self) -> tuple[tuple[Node, ...], tuple[NodeState, ...], tuple[FleetPod, ...]]:
+        """Its nodes, what is free on them, and the fleet's pods there."""
+
+    def stop(self) -> None:
+        """Stop following."""
+
+
+class FollowedMember:
+    """Watches the cluster and asks it for its version every two seconds, from threads of its own."""
+
+    def __init__(self, kube: Kube, store: Store, fleet: str, clock: Callable[[], float] = time.time) -> None:
+        self.kube = kube
+        self._store = store
+        self._fleet = fleet
+        self._clock = clock
+        self._answered = 0.0
+        self._lock = threading.Lock()
+        self._pods: dict[str, FleetPod] = {}
+        self._stop = threading.Event()
+        self._followers = (
+            Follower(kube, paths.NODES, store.feed.replace_nodes, store.feed.apply_node),
+            Follower(kube, paths.PODS, self._replace, self._change),
+        )
+        for follower in self._followers:
+            follower.start()
+        threading.Thread(target=run_every, args=(PROBE, self._probe, self._stop), name="probe", daemon=True).start()
+
+    def answered(self) -> float:
+        return self._answered if all(follower.synced.is_set() for follower in self._followers) else 0.0
+
+    def seen(self) -> tuple[tuple[Node, ...], tuple[NodeState, ...], tuple[FleetPod, ...]]:
+        with self._lock:
+            pods = tuple(self._pods.values())
+        return tuple(self._store.desk.nodes()), self._store.desk.states(), pods
+
+    def stop(self) -> None:
+        self._stop.set()
+        for follower in self._followers:
+            follower.stop()
+
+    def _probe(self) -> None:
+        asked = self._clock()
+        self.kube.get("/version")
+        self._answered = asked
+
+    def _replace(self, items: list[Json]) -> None:
+        self._store.feed.replace_pods(items)
+        found = fleet_pods(items, self._fleet, self._store)
+        with self._lock:
+            self._pods = {pod.uid: pod for pod in found}
+
+    def _change(self, kind: str, item: Json) -> None:
+        self._store.feed.apply_pod(kind, item)
+        uid = text_at(item, "metadata", "uid")
+        found = fleet_pods([item], self._fleet, self._store) if kind != "DELETED" else []
+        with self._lock:
+            self._pods.pop(uid, None)
+            self._pods.update({pod.uid: pod for pod in found})
+
+
+def fleet_pods(items: Iterable[Json], fleet: str, store: Store) -> list[FleetPod]:
+    """The live pods among some that the fleet's hand-over made."""
+    found = []
+    for item in items:
+        labels = at(item, "metadata", "labels")
+        if labels.get(LABEL_MANAGER) != slug(fleet) or is_finished(item):
+            continue
+        notes, meta = at(item, "metadata", "annotations"), at(item, "metadata")
+        epoch = str(labels.get(LABEL_EPOCH, ""))
+        uid = text_at(meta, "uid")
+        booking = store.ledger.get(uid)
+        held = booking.holding.grant.containers if booking is not None and booking.holding is not None else ()
+        found.append(
+            FleetPod(
+                workload=str(notes.get(LABEL_WORKLOAD, "")),
+                epoch=int(epoch) if epoch.isdigit() and len(epoch) < 10 else 0,
+                model=str(notes.get(LABEL_MODEL, "")),
+                namespace=text_at(meta, "namespace"),
+                name=text_at(meta, "name"),
+                uid=uid,
+                bound=bool(at(item, "spec").get("nodeName")),
+                ready=any(
+                    c.get("type") == "Ready" and c.get("status") == "True"
+                    for c in items_at(item, "status", "conditions")
+                ),
+                leaving=bool(meta.get("deletionTimestamp")),
+                cards=tuple(piece.card for container in held for piece in container.slices),
+            )
+        )
+    return found

@@ -1,0 +1,61 @@
+"""What the manager may do in a member cluster: the whole of it, with the reason for each rule."""
+
+from typing import Any
+
+ACCOUNT = "kerf-fleet"
+RULES: tuple[dict[str, Any], ...] = (
+    # What is free, and what the replicas do. RBAC cannot tell the fleet's pods from others: only those of an older
+    # epoch, with the fleet's label, are deleted.
+    {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch", "delete"]},
+    # The parts of workloads: a server-side apply creates and patches.
+    {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["list", "create", "patch", "delete"]},
+    {
+        "apiGroups": ["leaderworkerset.x-k8s.io"],
+        "resources": ["leaderworkersets"],
+        "verbs": ["list", "create", "patch", "delete"],
+    },
+    # A workload's namespace, where the cluster lacks it.
+    {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["create"]},
+    # The cluster's part of tenants whose quota is split.
+    {"apiGroups": ["kerf.dev"], "resources": ["tenantquotas"], "verbs": ["list", "create", "patch", "delete"]},
+)
+
+
+def account_objects(namespace: str) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """The service account with these rights and a token for it: the path to apply each object to, and the object."""
+    labels = {"app.kubernetes.io/part-of": "kerf", "app.kubernetes.io/component": "fleet"}
+    meta = {"name": ACCOUNT, "labels": labels}
+    local = {**meta, "namespace": namespace}
+    rbac = "rbac.authorization.k8s.io"
+    core = f"/api/v1/namespaces/{namespace}"
+    subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}
+    role = {"apiGroup": rbac, "kind": "ClusterRole", "name": ACCOUNT}
+    token = {**local, "annotations": {"kubernetes.io/service-account.name": ACCOUNT}}
+    return (
+        (f"/api/v1/namespaces/{namespace}", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+        (f"{core}/serviceaccounts/{ACCOUNT}", {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": local}),
+        (
+            f"/apis/{rbac}/v1/clusterroles/{ACCOUNT}",
+            {"apiVersion": f"{rbac}/v1", "kind": "ClusterRole", "metadata": meta, "rules": list(RULES)},
+        ),
+        (
+            f"/apis/{rbac}/v1/clusterrolebindings/{ACCOUNT}",
+            {
+                "apiVersion": f"{rbac}/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": meta,
+                "roleRef": role,
+                "subjects": [subject],
+            },
+        ),
+        (
+            f"{core}/secrets/{ACCOUNT}-token",
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "type": "kubernetes.io/service-account-token",
+                "metadata": {**token, "name": f"{ACCOUNT}-token"},
+            },
+        ),
+    )

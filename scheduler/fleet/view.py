@@ -1,0 +1,52 @@
+"""What the manager sees of one cluster, as frozen values: the input of every decision over several clusters."""
+
+from dataclasses import dataclass
+
+from kerf.values.fleet import ClusterRecord, ClusterSpec, Phase
+from kerf.values.node import Node
+from scheduler.core.state import NodeState
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPod:
+    """A pod that the manager's hand-over made. `cards` are ids of the cards that it holds a slice of, one per slice."""
+
+    workload: str
+    epoch: int
+    model: str
+    namespace: str
+    name: str
+    uid: str
+    bound: bool = False
+    ready: bool = False
+    leaving: bool = False
+    cards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A cluster as last seen."""
+
+    spec: ClusterSpec
+    record: ClusterRecord = ClusterRecord(phase=Phase.LIVE)  # noqa: RUF009 (frozen)
+    nodes: tuple[Node, ...] = ()
+    states: tuple[NodeState, ...] = ()
+    pods: tuple[FleetPod, ...] = ()
+    takes_work: bool = True
+    reliability: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return self.spec.name
+
+    def units(self, workload: str, size: int) -> dict[tuple[str, int], tuple[int, int, int]]:
+        """Of a workload, by model and epoch: whole units that there are, that are bound, and that are ready."""
+        found: dict[tuple[str, int], list[int]] = {}
+        for pod in self.pods:
+            if pod.workload == workload and not pod.leaving:
+                counts = found.setdefault((pod.model, pod.epoch), [0, 0, 0])
+                counts[0] += 1
+                counts[1] += pod.bound
+                counts[2] += pod.ready
+        return {key: (c[0] // size, c[1] // size, c[2] // size) for key, c in found.items()}

@@ -1,0 +1,239 @@
+"""The manager on fakes: what is placed where, what happens when clusters go and come, and when it dies at any write."""
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kerf.testing.builders import a_container
+from kerf.values.fleet import FleetSettings
+from tests.effort import examples
+from tests.scheduler.fleet.world import Cluster, Killed, World
+
+
+def two_clusters(**changes: Any) -> World:
+    return World(Cluster("east", 2), Cluster("west", 2), **changes)
+
+
+def total(world: World, name: str) -> int:
+    return sum(world.running(name).values())
+
+
+def test_replicas_go_to_the_cheapest_cluster_first():
+    world = World(Cluster("cheap", 1), Cluster("dear", 2))
+    world.join("dear", supply="rented")
+    world.ask("chat", 10)
+
+    world.round(rounds=5)
+
+    assert world.running("chat") == {"cheap": 8, "dear": 2}
+    assert world.status("chat")["readyReplicas"] == 10
+
+
+def test_what_has_no_place_is_explained_with_numbers_over_all_clusters():
+    world = World(Cluster("east", 1, cards=2), Cluster("west", 1, cards=1))
+    world.ask("chat", 9)
+
+    world.round(rounds=4)
+
+    message = world.status("chat")["conditions"][0]["message"]
+    assert message.startswith("3 of 9 replicas have no place: east: 0 of 3 replicas fit by themselves; 0 of its cards")
+
+
+def test_a_lost_clusters_replicas_run_elsewhere_and_its_old_ones_are_gone_once_it_returns():
+    world = two_clusters()
+    world.ask("chat", 8)
+    world.round(rounds=5)
+    lost = next(iter(world.running("chat")))
+    other = {"east": "west", "west": "east"}[lost]
+
+    world.clusters[lost].up = False
+    world.round(rounds=10)
+    still = world.running("chat")
+    world.round(rounds=10)
+    moved = world.running("chat")
+    world.clusters[lost].up = True
+    world.round(rounds=2)
+
+    assert still == {lost: 8}  # nothing moves before the time is over
+    assert moved == {lost: 8, other: 8}
+    assert world.running("chat") == {other: 8}
+    assert world.record(lost)["phase"] in {"Returned", "Resting"}
+    assert world.record(lost)["epoch"] == 2
+
+
+def test_a_cluster_that_returned_takes_no_work_before_its_back_off_ends():
+    world = two_clusters()
+    world.round(rounds=3)
+    world.clusters["east"].up = False
+    world.round(rounds=20)
+    world.clusters["east"].up = True
+    world.round(rounds=3)
+    world.ask("chat", 20)
+    world.round(rounds=3)
+    resting = world.running("chat")
+    world.round(rounds=15)
+
+    assert resting == {"west": 16}
+    assert world.running("chat") == {"west": 16, "east": 4}
+
+
+def test_each_loss_makes_the_back_off_longer_and_the_cluster_dearer():
+    world = two_clusters()
+    world.round(rounds=3)
+    for _ in range(3):
+        world.clusters["east"].up = False
+        world.round(rounds=20)
+        world.clusters["east"].up = True
+        world.round(rounds=3)
+
+    record = world.record("east")
+    assert len(record["losses"]) == 3
+    assert record["restingUntil"] - record["lastContact"] > 60
+    assert record["reliability"] == "0.40"
+    assert [c["status"] for c in record["conditions"] if c["type"] == "Trusted"] == ["False"]
+
+
+def test_draining_moves_replicas_one_by_one_and_never_below_what_is_wanted():
+    world = two_clusters()
+    world.ask("chat", 4)
+    world.round(rounds=4)
+    lost = next(iter(world.running("chat")))
+    world.join(lost, draining=True)
+    least = []
+    for _ in range(30):
+        world.round()
+        least.append(total(world, "chat"))
+
+    assert min(least) >= 4
+    assert set(world.running("chat")) == {"east", "west"} - {lost}
+
+
+def test_a_workload_that_cannot_be_read_is_explained_and_disturbs_no_other():
+    world = two_clusters()
+    world.ask("bad", 2, survive=5)
+    world.ask("cpu-only", 2, template={"spec": {"containers": [{"name": "main"}]}})
+    world.ask("good", 2)
+
+    world.round(rounds=3)
+
+    assert total(world, "good") == 2
+    assert "spec.survive: '5': write at most spec.replicas, 2" in world.status("bad")["conditions"][0]["message"]
+    assert "no container asks for a card" in world.status("cpu-only")["conditions"][0]["message"]
+
+
+def test_what_runs_moves_only_where_that_saves_more_than_the_threshold():
+    moving = FleetSettings(lost_after_s=30, stale_after_s=10, back_off_s=20, move_saving_percent=10)
+    world = two_clusters(settings=moving)
+    world.join("east", supply="rented")
+    world.join("west", cordoned=True)
+    world.ask("chat", 4)
+    world.round(rounds=4)
+    before = world.running("chat")
+    world.join("west")
+    world.round(rounds=30)
+
+    assert before == {"east": 4}
+    assert world.running("chat") == {"west": 4}
+
+
+def test_groups_stay_whole_and_a_scaled_down_workload_gives_its_cards_back():
+    world = two_clusters()
+    world.ask("chat", 6)
+    world.round(rounds=3)
+    world.ask("chat", 2)
+    world.round(rounds=6)
+
+    assert total(world, "chat") == 2
+
+
+events = st.lists(
+    st.one_of(
+        st.tuples(st.just("down"), st.sampled_from(("a", "b", "c"))),
+        st.tuples(st.just("up"), st.sampled_from(("a", "b", "c"))),
+        st.tuples(st.just("kill"), st.integers(0, 12)),
+        st.tuples(st.just("wait"), st.integers(1, 10)),
+        st.tuples(st.just("scale"), st.integers(0, 10)),
+    ),
+    max_size=8,
+)
+
+
+@settings(deadline=None, max_examples=examples(40))
+@given(events)
+def test_whatever_fails_and_whenever_the_manager_dies_every_replica_runs_once_in_the_end(
+    happened: list[tuple[str, Any]],
+) -> None:
+    world = World(*(Cluster(name, 1) for name in "abc"))
+    replicas = 6
+    world.ask("chat", replicas)
+    for what, value in happened:
+        if what in {"down", "up"}:
+            world.clusters[value].up = what == "up"
+        elif what == "scale":
+            replicas = value
+            world.ask_again("chat", replicas)
+        elif what == "wait":
+            checked_rounds(world, value, 5.0)
+        else:
+            die_at(world, value)
+    for cluster in world.clusters.values():
+        cluster.up = True
+    for _ in range(80):
+        checked_rounds(world, 1, 5.0)
+        if total(world, "chat") == replicas and all(world.record(name)["phase"] == "Live" for name in world.clusters):
+            break
+    checked_rounds(world, 2)
+
+    assert total(world, "chat") == replicas
+    assert all(world.epochs(name) <= {str(world.record(name)["epoch"])} for name in world.clusters)
+
+
+def checked_rounds(world: World, count: int, seconds: float = 2.0) -> None:
+    for _ in range(count):
+        usable = {name for name in world.clusters if world.record(name).get("phase") in {"Live", "Silent", "Resting"}}
+        world.round(seconds)
+        for name, cluster in world.clusters.items():
+            epoch = str(world.record(name).get("epoch", 1))
+            if name in usable and cluster.up and world.record(name)["phase"] == "Live":
+                assert world.epochs(name) <= {epoch}, "a live cluster holds something of an older epoch"
+
+
+def die_at(world: World, write: int) -> None:
+    """The manager dies at its n-th write to any API server, and another one starts."""
+    left = [write]
+
+    def count(method: str, path: str) -> None:
+        if method not in {"GET", "WATCH"}:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+
+    homes = [world.home, *(cluster.kube for cluster in world.clusters.values())]
+    kept = [home.after for home in homes]
+    for home in homes:
+        home.after = count
+    try:
+        world.clock.now += 2
+        world.manager.run_once()
+    except Killed:
+        pass
+    for home, after in zip(homes, kept, strict=True):
+        home.after = after
+    world.restart()
+    for cluster in world.clusters.values():
+        cluster.live()
+
+
+def test_sizes_follow_the_kind_of_card():
+    world = World(Cluster("a100", 1, model="NVIDIA A100-SXM4-80GB"))
+    accepts = [{"model": "H100", "memoryMiB": 30_000}, {"model": "A100", "memoryMiB": 60_000, "cores": 70}]
+    world.ask("chat", 1, accepts=accepts, template={"spec": {"containers": [a_container(mem=10_000, cores=20)]}})
+
+    world.round(rounds=3)
+
+    (pod,) = world.clusters["a100"].pods()
+    assert pod["spec"]["containers"][0]["resources"]["limits"] == {
+        "nvidia.com/gpu": "1", "nvidia.com/gpumem": "60000", "nvidia.com/gpucores": "70",
+    }  # fmt: skip
+    assert pod["metadata"]["annotations"]["nvidia.com/use-gputype"] == "NVIDIA A100-SXM4-80GB"
