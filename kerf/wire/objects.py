@@ -1,20 +1,23 @@
 """Kubernetes nodes and pods, as raw JSON, to values. The only place that knows which field has which fact."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from kerf.values.ask import Stages
 from kerf.values.device import Card
 from kerf.values.grant import Grant, Holding
+from kerf.values.health import Health, State
 from kerf.values.node import Node, Taint
-from kerf.values.units import milli, to_mib
+from kerf.values.units import milli, parse_whole, to_mib
 from kerf.values.vendor import Vendor, with_slicing
 from kerf.wire import annotations as ours
 from kerf.wire import hami, inventory
 from kerf.wire.errors import WireError
-from kerf.wire.json import Json, at, text_at
+from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.resources import stages_of
 
+_THEIRS = Health(State.SUSPECT, "its device plugin is still HAMi's")
 FINISHED = frozenset({"Succeeded", "Failed"})
 """Phases of a pod that has given back what it held."""
 _BLOCKING = ("NoSchedule", "NoExecute")
@@ -74,11 +77,52 @@ def _holding(pod: Json, vendors: tuple[Vendor, ...]) -> Holding | None:
         return None
     notes = at(meta, "annotations")
     stages = stages_of(spec)
+    if ours.GRANT not in notes and not _asks_for_devices(spec):
+        return None  # what HAMi's annotations say of a pod without devices is forged or left over
     grant = _grant(notes, stages, str(node), vendors)
     if not grant:
         return None
     pod_key = f"{meta.get('namespace') or 'default'}/{meta.get('name', '')}"
     return Holding(pod_key, str(meta.get("uid", "")), str(node), grant, stages)
+
+
+def cards_without_grant(pod: Json, vendors: tuple[Vendor, ...]) -> int:
+    """How many cards a running pod holds of which no record says which they are; 0 for every other pod.
+
+    Such pods started under another device plugin, or are static: Kerf's plugin starts nothing without a grant.
+    """
+    if text_at(pod, "status", "phase") != "Running" or not text_at(pod, "spec", "nodeName"):
+        return 0
+    notes = at(pod, "metadata", "annotations")
+    if ours.GRANT in notes or any(vendor.hami_allocated in notes for vendor in vendors):
+        return 0
+    return sum(_counted(amounts, vendor) for amounts in _amounts_of(at(pod, "spec")) for vendor in vendors)
+
+
+def _counted(amounts: Json, vendor: Vendor) -> int:
+    """Cards of one vendor among a container's resources, under whatever name a device plugin offers them."""
+    words = vendor.words
+    ignored = {words.memory, words.memory_percent, words.cores, words.priority}
+    others = f"{words.domain}/mig-"  # parts of cards in MIG mode, which another plugin serves
+    names = [n for n in amounts if n.startswith(f"{words.domain}/") and n not in ignored and not n.startswith(others)]
+    found = 0
+    for name in names if vendor.probe else ():
+        try:
+            found += parse_whole(amounts[name])
+        except ValueError:
+            found += 1
+    return found
+
+
+def _asks_for_devices(spec: Json) -> bool:
+    """Whether a container names an extended resource."""
+    return any("/" in name for amounts in _amounts_of(spec) for name in amounts)
+
+
+def _amounts_of(spec: Json) -> Iterator[Json]:
+    for container in (*items_at(spec, "containers"), *items_at(spec, "initContainers")):
+        resources = at(container, "resources")
+        yield {**at(resources, "requests"), **at(resources, "limits")}
 
 
 def render_eviction(namespace: str, name: str, uid: str) -> dict[str, Any]:
@@ -116,6 +160,8 @@ def _cards(notes: Json, vendors: tuple[Vendor, ...]) -> tuple[Card, ...]:
             cards = inventory.parse_inventory(str(notes[key]), key, vendor.name)
         elif register in notes:
             key, cards = register, hami.parse_register(str(notes[register]), register, vendor.name)
+            if vendor.probe:  # Kerf's own plugin serves such cards, and a grant means nothing to another
+                cards = tuple(replace(card, health=_THEIRS) for card in cards)
         else:
             continue
         twice = {card.id for card in cards} & {card.id for card in found}

@@ -9,10 +9,13 @@ from kerf.values.slicing import sliceable
 from kerf.values.units import show, show_mib
 from kerf.wire.annotations import GRANT
 from kerf.wire.errors import WireError
-from kerf.wire.json import Json, at
-from kerf.wire.objects import is_finished, parse_holding, parse_node
+from kerf.wire.json import Json, at, items_at, text_at
+from kerf.wire.objects import cards_without_grant, is_finished, parse_holding, parse_node
 from kerf.wire.resources import parse_pod
 from kerfctl.diagnosis.dump import Dump, Finding, Level, name_of, notes_of
+
+OTHER_PLUGINS = ("nvidia-device-plugin", "k8s-device-plugin", "hami-device-plugin")
+"""What the names or images of other plugins for the same cards have in them."""
 
 
 def inventories(dump: Dump) -> Iterator[Finding]:
@@ -31,6 +34,26 @@ def inventories(dump: Dump) -> Iterator[Finding]:
             if has_cards and vendor.inventory_key not in notes and vendor.hami_register not in notes:
                 fix = "check that a device plugin runs there: its DaemonSet selects nodes, and taints keep pods away"
                 yield Finding(f"node {name} has cards and no {vendor.inventory_key}: nothing is placed there", fix)
+
+
+def strangers(dump: Dump) -> Iterator[Finding]:
+    """Pods that hold cards of which Kerf knows nothing, and device plugins that serve the same cards."""
+    known = {node.name for node in _nodes(dump) if node.cards}
+    for pod in dump.pods:
+        node = text_at(pod, "spec", "nodeName")
+        cards = cards_without_grant(pod, dump.vendors)
+        if cards and node in known:
+            yield Finding(
+                f"pod {name_of(pod)} holds {cards} cards of node {node} without a grant: nothing is placed there",
+                "let it end, or delete it so that its owner creates it again through Kerf (docs/neighbours.md)",
+            )
+        images = " ".join(text_at(each, "image") for each in items_at(pod, "spec", "containers"))
+        words = f"{name_of(pod)} {images}"
+        if node in known and not is_finished(pod) and any(sign in words for sign in OTHER_PLUGINS):
+            yield Finding(
+                f"pod {name_of(pod)} is another device plugin on node {node}: the last to register serves the cards",
+                "keep it off Kerf's nodes (docs/neighbours.md)",
+            )
 
 
 def health(dump: Dump) -> Iterator[Finding]:
@@ -176,6 +199,7 @@ def _number(amounts: object, name: str) -> int:
 
 CHECKS: Mapping[str, Callable[[Dump], Iterator[Finding]]] = {
     "inventories": inventories,
+    "strangers": strangers,
     "health": health,
     "allocatable": allocatable,
     "over-commitment": overcommitment,

@@ -22,7 +22,7 @@ from kerf.values.traits import ORDINARY, Traits
 from kerf.values.vendor import Vendor
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
-from kerf.wire.objects import parse_holding
+from kerf.wire.objects import cards_without_grant, parse_holding
 from kerf.wire.resources import effective_requests, gang_of
 from kerf.wire.subject import subject_of
 from kerf.wire.traits import traits_of
@@ -53,6 +53,8 @@ class Booking:
     priority: int = 0
     gang: str | None = None
     traits: Traits = ORDINARY
+    without_grant: int = 0
+    """Cards that a running pod holds without a grant; nobody knows which, so its node takes no new slices."""
     created: str = ""
     """The pod's creation time as the API server writes it, which sorts."""
     since: float = 0.0
@@ -89,6 +91,7 @@ def booking_of(pod: Json, vendors: tuple[Vendor, ...]) -> Booking:
         priority=int(spec.get("priority") or 0),
         gang=gang,
         traits=traits_of(spec),
+        without_grant=cards_without_grant(pod, vendors),
         created=str(meta.get("creationTimestamp") or ""),
         subject=subject_of(pod) if holding else NO_SUBJECT,
     )

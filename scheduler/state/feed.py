@@ -14,7 +14,7 @@ from kerf.values.hard_quota import HardQuota
 from kerf.values.policy import SchedulingPolicy
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
-from kerf.wire.objects import is_finished, parse_node
+from kerf.wire.objects import cards_without_grant, is_finished, parse_node
 from kerf.wire.resources import ADMISSION, parse_pod, stages_of
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares
@@ -163,7 +163,8 @@ class Feed:
     def _bound(self, uid: str, item: Json) -> _Bound:
         known = self._live.ledger.get(uid)
         if known is not None and known.state is State.CONFIRMED and known.node == item["spec"]["nodeName"]:
-            return _Bound(uid)
+            started = known.holding is None and cards_without_grant(item, self._live.vendors) != known.without_grant
+            return _Bound(uid, booking_of(item, self._live.vendors)) if started else _Bound(uid)
         admitted = None
         if ADMISSION in at(item["metadata"], "annotations"):
             with suppress(WireError):
@@ -199,7 +200,7 @@ class Feed:
             case _Bound(uid, booking, admitted):
                 live.pending.forget(uid)
                 known = live.ledger.get(uid)
-                if booking is None or (known and known.state is State.CONFIRMED and known.node == booking.node):
+                if booking is None or (known is not None and _is_settled(known, booking)):
                     return
                 if admitted is not None:
                     live.places.pass_by(admitted)
@@ -209,3 +210,9 @@ class Feed:
         self._live.places.forget(uid)
         self._live.pending.forget(uid)
         self._live.ledger.release(uid)
+
+
+def _is_settled(known: Booking, booking: Booking) -> bool:
+    """Whether the ledger has a bound pod as it is: the first grant that was seen counts."""
+    same = known.state is State.CONFIRMED and known.node == booking.node
+    return same and known.without_grant == booking.without_grant

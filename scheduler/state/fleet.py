@@ -75,6 +75,8 @@ class Fleet:
         self._vacant = list(range(_FIRST_ROWS - 1, -1, -1))
         self._held: dict[str, _Held] = {}
         self._rows: dict[str, int] = {}
+        self._occupied: dict[str, dict[str, int]] = {}
+        """By node, the pods that hold cards without a grant, and how many."""
         self._ranks: tuple[int, Ints] | None = None
         self._roster_rows: tuple[Roster, int, int, Ints] | None = None
 
@@ -132,7 +134,27 @@ class Fleet:
         if not held:
             del self._held[node_name]
 
+    def occupy(self, node_name: str, pod: str, cards: int) -> None:
+        """A pod holds cards of a node without a grant (0: no longer). Its other cards may be any, so none is given."""
+        pods = self._occupied.setdefault(node_name, {})
+        if cards:
+            pods[pod] = cards
+        else:
+            pods.pop(pod, None)
+        if not pods:
+            del self._occupied[node_name]
+        if node_name in self._entries:
+            self._write(self._entries[node_name])
+
     # ---- questions
+    def occupied(self, name: str) -> Mapping[str, int]:
+        """The pods that hold cards of a node without a grant, and how many."""
+        return self._occupied.get(name, {})
+
+    def occupied_nodes(self) -> list[str]:
+        """The nodes on which pods hold cards without a grant, sorted."""
+        return sorted(self._occupied)
+
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -192,9 +214,9 @@ class Fleet:
         entry = self._entries.get(name)
         if entry is None:
             return NodeState(name, (), 0, 0, problem="the scheduler does not know this node", schedulable=False)
-        held = self._held.get(name, _NOTHING)
+        held, free = self._held.get(name, _NOTHING), name not in self._occupied
         cards = tuple(
-            CardState(card, held.cards.get(card.id, NO_USE), usable)
+            CardState(card, held.cards.get(card.id, NO_USE), usable and free)
             for card, usable in zip(entry.cards, entry.usable, strict=True)
         )
         cpu, memory = _free(entry.node, held)
@@ -234,10 +256,10 @@ class Fleet:
     def _write(self, entry: _Entry) -> None:
         row, columns = entry.row, self.columns
         self._clear(row)
-        held = self._held.get(entry.node.name, _NOTHING)
+        held, free = self._held.get(entry.node.name, _NOTHING), entry.node.name not in self._occupied
         for i, (card, usable) in enumerate(zip(entry.cards, entry.usable, strict=True)):
             use = held.cards.get(card.id, NO_USE)
-            columns.present[row, i], columns.usable[row, i] = True, usable
+            columns.present[row, i], columns.usable[row, i] = True, usable and free
             columns.kind[row, i], columns.numa[row, i] = self._kind(card), card.numa
             columns.factory[row, i], columns.memory[row, i] = card.factory_memory_mib, card.memory_mib
             columns.cores[row, i], columns.slots[row, i] = card.cores, card.slots

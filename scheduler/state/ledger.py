@@ -163,6 +163,8 @@ class Ledger:
             self._bookings[booking.uid] = booking
             self._on_node.setdefault(booking.node, set()).add(booking.uid)
             self._fleet.charge(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib)
+            if booking.without_grant:
+                self._fleet.occupy(booking.node, booking.key, booking.without_grant)
             self._quotas.charge(booking)
 
     def release(self, uid: str) -> None:
@@ -176,6 +178,8 @@ class Ledger:
             if not on_node:
                 del self._on_node[booking.node]
             self._fleet.release(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib)
+            if booking.without_grant:
+                self._fleet.occupy(booking.node, booking.key, 0)
             if booking.uses and booking.state is State.CONFIRMED:
                 self._history.add(booking)
             self._quotas.forget(uid)

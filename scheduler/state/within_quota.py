@@ -46,7 +46,7 @@ class WithinQuota:
         answer = self._engine.query(narrowed, rows)
         fits = take(names, np.flatnonzero(answer.feasible))
         why = self._engine.explain(narrowed, rows) if not fits and len(rows) else None
-        return ByCards(fits, answer.reasons, why)
+        return ByCards(fits, answer.reasons, why and replace(why, sentence=why.sentence + self._occupied(names)))
 
     def scores(self, ask: PodAsk, names: Sequence[str]) -> Ints:
         """A total order of the nodes, best highest. A pod that quota refuses is ordered by its whole ask."""
@@ -99,6 +99,16 @@ class WithinQuota:
         return NoPlace(explain_misfit(misfit))
 
     # ---- inside
+    def _occupied(self, names: Sequence[str]) -> str:
+        """Which of the nodes are not offered because pods hold their cards without a grant."""
+        taken = [name for name in self._fleet.occupied_nodes() if name in names]
+        if not taken:
+            return ""
+        name = taken[0]
+        pod, cards = next(iter(self._fleet.occupied(name).items()))
+        more = f" (and {len(taken) - 1} more nodes)" if len(taken) > 1 else ""
+        return f"; {name}{more} is not offered: pod {pod} holds {cards} of its cards without a grant of Kerf's"
+
     def _room(self, narrowed: PodAsk, rows: Ints) -> Bools:
         return self._engine.room(narrowed, rows)
 

@@ -7,6 +7,7 @@ import pytest
 from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod, cards_of
 from kerf.values.ask import Stage
 from kerf.values.grant import ContainerGrant, Grant, Holding, Slice
+from kerf.values.health import Health, State
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from kerf.wire.objects import parse_holding, parse_node
@@ -36,7 +37,8 @@ def test_kerfs_inventory_wins_over_hamis_registration() -> None:
     del hami_only["metadata"]["annotations"]["kerf.dev/inventory"]
 
     assert parse_node(both, VENDORS).cards == cards_of("n", 1)
-    assert parse_node(hami_only, VENDORS).cards == (a_card(id="GPU-h", model="NVIDIA", memory_mib=5),)
+    theirs = Health(State.SUSPECT, "its device plugin is still HAMi's")
+    assert parse_node(hami_only, VENDORS).cards == (a_card(id="GPU-h", model="NVIDIA", memory_mib=5, health=theirs),)
 
 
 def test_an_annotation_that_is_not_json_is_the_nodes_problem_not_the_schedulers() -> None:

@@ -247,3 +247,20 @@ def test_what_could_not_be_looked_at_is_said() -> None:
         "you may not list nodes: what needs it was not checked",
         "secrets could not be read: forbidden",
     ]
+
+
+def test_pods_that_hold_cards_without_a_grant_and_other_plugins_are_named() -> None:
+    """A cluster that used NVIDIA's own device plugin until today."""
+    native = a_pod("trainer", namespace="ml", node="node-1", phase="Running", gpu=4, mem=None, cores=None)
+    plugin = a_pod("nvidia-device-plugin-daemonset-x", node="node-1", phase="Running", gpu=0, mem=None, cores=None)
+    elsewhere = a_pod("theirs", node="node-2", phase="Running", gpu=4, mem=None, cores=None)
+
+    found = said("strangers", nodes=(a_node(),), pods=(native, plugin, elsewhere))
+
+    assert found == [
+        "pod ml/trainer holds 4 cards of node node-1 without a grant: nothing is placed there",
+        (
+            "pod default/nvidia-device-plugin-daemonset-x is another device plugin on node node-1: "
+            "the last to register serves the cards"
+        ),
+    ]

@@ -1,5 +1,6 @@
 """A promise never fails open: what cannot be read, matched or understood limits to nothing and says so."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod, cards_of
 from kerf.values.grant import Grant
 from kerf.values.verdict import Misfit, Reason
-from kerf.vendors.registry import NAMES
+from kerf.vendors.registry import NAMES, VENDORS
+from kerf.wire.objects import cards_without_grant, parse_holding
 from kerf.wire.resources import parse_pod
 from scheduler.state.answers import ByCards
 from scheduler.state.store import Store
@@ -230,3 +232,69 @@ def test_a_grant_of_all_that_the_driver_reports_counts_as_the_whole_card() -> No
     store.feed.apply_pod("ADDED", a_pod("p", namespace="team", node="n", grant=a_grant("GPU-k", 81_559, 100)))
 
     assert store.desk.used()["team"][SLUG].memory_mib == 81_079
+
+
+# ---- pods that hold cards without a grant
+def test_a_node_whose_cards_a_pod_holds_without_a_grant_takes_no_slices_until_it_ends() -> None:
+    """It started under NVIDIA's own device plugin, before Kerf's came."""
+    store, _ = a_store(nodes=[a_node(), a_node("other")])
+    trainer = a_pod("trainer", namespace="ml", node="node-1", gpu=4, mem=None, cores=None, phase="Pending")
+    store.feed.apply_pod("ADDED", trainer)
+    assert fits(store, a_pod(mem=1)).fits == ["node-1", "other"]  # type: ignore[union-attr]
+
+    trainer["status"]["phase"] = "Running"
+    store.feed.apply_pod("MODIFIED", trainer)
+
+    assert fits(store, a_pod(mem=1)).fits == ["other"]  # type: ignore[union-attr]
+    refused = fits(
+        store, a_pod(containers=[a_container(mem=1)], annotations={"nvidia.com/use-gpuuuid": "GPU-node-1-0"})
+    )
+    assert isinstance(refused, ByCards)
+    assert refused.why is not None
+    assert "; node-1 is not offered: pod ml/trainer holds 4 of its cards without a grant" in refused.why.sentence
+    assert isinstance(assume(store, "p", "node-1", mem=1), Misfit)
+
+    store.feed.apply_node("MODIFIED", a_node(cards=4, x="1"))
+    assert fits(store, a_pod(mem=1)).fits == ["other"]  # type: ignore[union-attr]
+    store.feed.apply_pod("DELETED", trainer)
+    assert fits(store, a_pod(mem=1)).fits == ["node-1", "other"]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("limits", "cards"),
+    [
+        ({"nvidia.com/gpu": "2"}, 2),
+        ({"nvidia.com/gpu.shared": "1"}, 1),
+        ({"nvidia.com/gpu": "many"}, 1),
+        ({"nvidia.com/mig-1g.10gb": "1"}, 0),
+        ({"nvidia.com/gpumem": "100"}, 0),
+        ({"amd.com/gpu": "1"}, 0),
+        ({"cpu": "1"}, 0),
+    ],
+)
+def test_cards_count_under_whatever_name_another_plugin_offers_them(limits: dict[str, str], cards: int) -> None:
+    pod = a_pod(node="node-1", phase="Running", containers=[{"name": "a", "resources": {"limits": limits}}])
+
+    assert cards_without_grant(pod, VENDORS) == cards
+
+
+def test_a_pod_without_devices_holds_none_whatever_hamis_annotations_say() -> None:
+    notes = {"hami.io/vgpu-node": "node-1", "hami.io/vgpu-devices-allocated": "GPU-node-1-0,NVIDIA,80000,100:;"}
+    forged = a_pod("f", node="node-1", phase="Running", gpu=0, mem=None, cores=None, annotations=notes)
+    theirs = a_pod("t", node="node-1", phase="Running", annotations=notes)
+
+    assert parse_holding(forged, VENDORS) is None
+    assert parse_holding(theirs, VENDORS) is not None
+
+
+def test_a_node_whose_device_plugin_is_still_hamis_is_not_offered() -> None:
+    cards = [{"id": "GPU-h", "count": 10, "devmem": 81_559, "devcore": 100, "type": "NVIDIA H100", "health": True}]
+    node = a_node("h", (), **{"hami.io/node-nvidia-register": json.dumps(cards)})
+    del node["metadata"]["annotations"]["kerf.dev/inventory"]
+    store, _ = a_store(a_tenant(), nodes=[node])
+
+    refused = fits(store, a_pod(namespace="default", mem=1))
+
+    assert isinstance(refused, ByCards)
+    assert refused.fits == []
+    assert store.desk.limits().shares.tenants[0].parts[0].guaranteed.cards == 0
