@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerf.sizing.estimate import Estimate
+from kerf.sizing.fetch import Fetch, init_container
 from kerf.sizing.request import SGLANG
 from kerf.wire.errors import WireError
 
@@ -31,6 +32,25 @@ class Wanted:
     replicas: int = 1
     claim: str = ""
     """A PersistentVolumeClaim that holds the weights, mounted at /models."""
+    cache: str = ""
+    """A folder of the node that holds the weights of several pods, mounted at /models."""
+    fetch: Fetch | None = None
+    """Where an init container gets the weights; None: they are in the volume, or the engine fetches them."""
+
+    @property
+    def volume(self) -> Json | None:
+        """The volume with the weights; None where the engine keeps them for itself."""
+        if self.claim:
+            source: Json = {"persistentVolumeClaim": {"claimName": self.claim}}
+            if self.fetch is None:
+                source["persistentVolumeClaim"]["readOnly"] = True
+        elif self.cache:
+            source = {"hostPath": {"path": self.cache, "type": "DirectoryOrCreate"}}
+        elif self.fetch:
+            source = {"emptyDir": {}}
+        else:
+            return None
+        return {"name": "models", **source}
 
 
 def workload(found: Estimate, wanted: Wanted) -> Json:
@@ -38,7 +58,7 @@ def workload(found: Estimate, wanted: Wanted) -> Json:
     if found.ranks.tp > LARGEST_NODE:
         fix = f"use at most {LARGEST_NODE}, the cards of one node, and --pp for more"
         raise WireError("tp", found.ranks.tp, fix)
-    labels = {"app.kubernetes.io/name": wanted.name, "app.kubernetes.io/component": "model-server"}
+    labels = _labels(wanted)
     meta = {"name": wanted.name, "namespace": wanted.namespace, "labels": labels}
     if found.ranks.cards <= LARGEST_NODE:
         return {
@@ -76,25 +96,44 @@ def _template(found: Estimate, wanted: Wanted, labels: Json, more: tuple[str, ..
     if found.ask.card:
         annotations["nvidia.com/use-gputype"] = found.ask.card  # ranks of one model run at the slowest card's pace
     volumes: list[Json] = [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": _shm(found)}}]
-    if wanted.claim:
-        volumes.append({"name": "models", "persistentVolumeClaim": {"claimName": wanted.claim, "readOnly": True}})
+    if wanted.volume:
+        volumes.append(wanted.volume)
+    spec: Json = {"containers": [_container(found, wanted, more, probes=probes)], "volumes": volumes}
+    if wanted.fetch:
+        spec["initContainers"] = [init_container(wanted.fetch, wanted.name, _image(found, wanted))]
+    return {"metadata": {"labels": dict(labels), "annotations": annotations}, "spec": spec}
+
+
+def service(wanted: Wanted, runtime: str) -> Json:
+    """The Service by which others reach the servers."""
+    labels = _labels(wanted)
     return {
-        "metadata": {"labels": dict(labels), "annotations": annotations},
-        "spec": {"containers": [_container(found, wanted, more, probes=probes)], "volumes": volumes},
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": wanted.name, "namespace": wanted.namespace, "labels": labels},
+        "spec": {"selector": labels, "ports": [{"name": "http", "port": PORTS[runtime], "targetPort": "http"}]},
     }
+
+
+def _labels(wanted: Wanted) -> Json:
+    return {"app.kubernetes.io/name": wanted.name, "app.kubernetes.io/component": "model-server"}
+
+
+def _image(found: Estimate, wanted: Wanted) -> str:
+    return wanted.image or IMAGES[found.ask.runtime].format(version=found.ask.version)
 
 
 def _container(found: Estimate, wanted: Wanted, more: tuple[str, ...], *, probes: bool) -> Json:
     runtime, port = found.ask.runtime, PORTS[found.ask.runtime]
     mounts: list[Json] = [{"name": "shm", "mountPath": SHARED_MEMORY}]
-    if wanted.claim:
+    if wanted.volume:
         mounts.append({"name": "models", "mountPath": "/models", "readOnly": True})
     command = ["python3", "-m", "sglang.launch_server"] if runtime == SGLANG else ["vllm", "serve"]
     model = ["--model-path", wanted.weights] if runtime == SGLANG else [wanted.weights]
     host = ["--host", "0.0.0.0"] if runtime == SGLANG else []  # noqa: S104 - a pod's own network
     container: Json = {
         "name": "server",
-        "image": wanted.image or IMAGES[runtime].format(version=found.ask.version),
+        "image": _image(found, wanted),
         "command": command,
         "args": [*model, "--served-model-name", wanted.name, *host, "--port", str(port), *found.args, *more],
         "ports": [{"name": "http", "containerPort": port}],

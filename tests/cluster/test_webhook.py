@@ -13,6 +13,7 @@ import pytest
 
 from kerf.testing.builders import a_container, a_grant, a_pod
 from kerf.wire.annotations import GRANT, render_grant
+from kerfctl.main import main
 from sandbox import Api, ApiError, Command, ControlPlane, FakeNode, Webhook, await_until, free_ports
 from sandbox.commands import answers
 from sandbox.documents import render_webhook
@@ -127,6 +128,16 @@ def test_a_pod_that_names_a_model_is_stored_with_its_slice_and_arguments(api: Ap
     assert container["resources"]["limits"] == {"nvidia.com/gpu": "1", "nvidia.com/gpumem": "6208"}
     assert container["args"][:3] == ["Qwen/Qwen3-0.6B", "--max-model-len", "8192"]
     assert stored["spec"]["schedulerName"] == "kerf-scheduler"
+
+
+def test_a_model_is_deployed_with_its_service(api: Api, control_plane: ControlPlane) -> None:
+    where = ["--namespace", NAMESPACE, "--kubeconfig", str(control_plane.kubeconfig)]
+
+    deployed = main(["model", "deploy", "qwen3-0.6b", "--name", "qwen", "--max-len", "8192", "--no-wait", *where])
+
+    stored = api.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/qwen")["spec"]["template"]["spec"]
+    assert (deployed, stored["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]) == (0, "1")
+    assert api.get(f"/api/v1/namespaces/{NAMESPACE}/services/qwen")["spec"]["ports"][0]["port"] == 8000
 
 
 def test_a_pod_without_cards_is_stored_as_it_was_sent(api: Api) -> None:

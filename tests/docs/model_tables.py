@@ -66,9 +66,10 @@ TABLES = {"catalogue": catalogue, "formats": formats, "known": known}
 def filled(page: str) -> str:
     """The page with every table written again."""
     for name, make in TABLES.items():
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
         table = make().replace("\\", r"\\")
-        page = re.sub(pattern, rf"\g<1>{table}\g<2>", page, flags=re.DOTALL)
+        page, times = re.subn(pattern, rf"\g<1>{table}\n\g<2>", page, flags=re.DOTALL)
+        assert times == 1, f"{PAGE.name} has {times} blocks for the table {name}"
     return page
 
 
