@@ -3,9 +3,10 @@
 # each under nine minutes. Needs one NVIDIA card, gcc, Python >= 3.12 with PyTorch, Triton and pynvml.
 # Writes OUT/partN.json and prints a table. --dry-run: on the fake driver, no card and no PyTorch needed.
 # benchmarks/gpu/run.sh 4|5: inference tenants (inference.py) on one card, on two; prints JSON lines.
+# benchmarks/gpu/run.sh 6: whether models fit the slices that they are estimated (models.py); needs transformers too.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-part=${1:?part 1 to 5} dry=${2:-}
+part=${1:?part 1 to 6} dry=${2:-}
 export OUT=${OUT:-$PWD/build/gpu-bench} PYTHONUNBUFFERED=1
 bin=limiter/build/gpu
 mkdir -p "$bin" "$OUT"
@@ -19,6 +20,7 @@ export KERF_LIBRARY=$PWD/limiter/build/libkerf.so KERF_BENCH_BIN=$PWD/$bin
 
 if [ "$part" -ge 4 ]; then
     nvidia-smi --query-gpu=name,driver_version,clocks.sm --format=csv || true
+    [ "$part" != 6 ] || exec python3 benchmarks/gpu/models.py
     exec python3 benchmarks/gpu/inference.py "$part"
 fi
 
