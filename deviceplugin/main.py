@@ -36,6 +36,7 @@ from deviceplugin.state.ledgers import Ledgers
 from deviceplugin.state.node import LocalNode
 from deviceplugin.state.node_specs import NodeSpecs
 from kerf.config.load import PolicyFile, load_settings, required_setting, setting
+from kerf.config.vendors import HELP, with_described
 from kerf.kube.client import Kube, connect
 from kerf.kube.errors import KubeError
 from kerf.kube.events import Events
@@ -94,6 +95,7 @@ class Settings:
     overuse_tolerance_mib: int = setting(512, "MiB beyond a slice that the driver may take before it is an overuse")
     overuse_report_after: float = setting(5.0, "seconds an overuse must last to become an event")
     overuse_evict_after: float = setting(0.0, "seconds an overuse must last for its pod to be evicted; 0 is never")
+    vendors: tuple[str, ...] = setting((), HELP)
     log_level: str = setting("info", "debug, info, warning or error")
 
 
@@ -116,7 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     threading.excepthook = crash
     try:
-        serve(settings, connect(settings.kubeconfig, timeout_s=5.0), stop)
+        vendors = with_described(VENDORS, settings.vendors)
+        serve(settings, connect(settings.kubeconfig, timeout_s=5.0), stop, vendors)
     except (WireError, KubeError, OSError, ValueError) as error:
         _LOG.error("%s", error)
         return 1

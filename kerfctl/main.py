@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from kerf.config.vendors import HELP, with_described
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from kerfctl import demo, doctor, explain, faults, inventory, ledger, repack, scale, simulate, snapshot, top
@@ -39,12 +40,13 @@ VERBS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the exit status is 0, 1 for a "no" or a failure, 2 for a wrong call."""
     parser = argparse.ArgumentParser(prog="kerf", description="Fractional GPUs for inference on Kubernetes.")
-    parser.set_defaults(vendors=VENDORS)
+    parser.add_argument("--vendors", action="append", default=_described_by_default(), metavar="FILE", help=HELP)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in VERBS:
         verb.add_parser(verbs)
     args = parser.parse_args(argv)
     try:
+        args.vendors = with_described(VENDORS, args.vendors)
         return int(args.run(args))
     except (WireError, CliError) as error:
         warn(f"kerf: {error}")
@@ -55,3 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # `kerf … | head`: the reader has what it wanted.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _described_by_default() -> list[str]:
+    return [path for path in os.environ.get("KERF_VENDORS", "").split(",") if path]

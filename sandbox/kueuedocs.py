@@ -13,6 +13,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+from kerf.vendors.registry import NAMES
+
 Json = dict[str, Any]
 
 KUEUE_VERSION = "kueue.x-k8s.io/v1beta2"
@@ -35,7 +37,8 @@ FRAMEWORKS_OF_CRDS = {
 }
 """Kinds that Kueue manages if their CustomResourceDefinition is installed."""
 
-NOT_COUNTED = ("cpu", "memory", "ephemeral-storage", "hugepages-", "nvidia.com/")
+_CARDS = tuple(dict.fromkeys(f"{names.domain}/" for names in NAMES))
+NOT_COUNTED = ("cpu", "memory", "ephemeral-storage", "hugepages-", *_CARDS)
 """Resources that Kueue excludes before it counts: quota is only about Kerf's own resource names."""
 
 _PLURALS = {"MutatingAdmissionPolicy": "mutatingadmissionpolicies"}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from kerf.values.words import ResourceNames
 from kerf.vendors.registry import NAMES
 
 EXPLICIT_WISH_WEIGHT = 100_000
@@ -17,13 +18,15 @@ OVERRULED = ("NodeResourcesFit", "NodeResourcesBalancedAllocation", "ImageLocali
 class Extender:
     """How kube-scheduler reaches Kerf's extender.
 
-    `url` has no trailing slash; `ca_file` is set for https; `timeout_seconds` is per call.
+    `url` has no trailing slash; `ca_file` is set for https; `timeout_seconds` is per call. `words` are the vendors'
+    whose cards kube-scheduler asks the extender about.
     """
 
     url: str
     ca_file: str | None = None
     weight: int = 1
     timeout_seconds: int = 10
+    words: tuple[ResourceNames, ...] = NAMES
 
 
 def render_scheduler_configuration(
@@ -71,8 +74,8 @@ def _extender(extender: Extender) -> dict[str, Any]:
         "nodeCacheCapable": True,
         "httpTimeout": f"{extender.timeout_seconds}s",
         "managedResources": [
-            *({"name": names.count, "ignoredByScheduler": False} for names in NAMES),
-            *({"name": name, "ignoredByScheduler": True} for names in NAMES for name in names.ignored),
+            *({"name": names.count, "ignoredByScheduler": not names.scheduled} for names in extender.words),
+            *({"name": name, "ignoredByScheduler": True} for names in extender.words for name in names.ignored),
         ],
         **tls,
     }

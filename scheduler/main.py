@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from kerf.config.load import PolicyFile, load_settings, setting
 from kerf.config.prices import PriceFile
+from kerf.config.vendors import HELP, with_described
 from kerf.http.tls import peer_context, server_context
 from kerf.kube import paths
 from kerf.kube.client import Kube, connect, connect_to
@@ -84,6 +85,7 @@ class Settings:
     remedies_namespace: str = setting(
         "kerf-system", "namespace of the Jobs that repair cards, where the policy has any"
     )
+    vendors: tuple[str, ...] = setting((), HELP)
     hami_metrics: bool = setting(False, "also publish metrics under HAMi's names")
     log_level: str = setting("info", "debug, info, warning or error")
 
@@ -118,7 +120,7 @@ async def _serve(settings: Settings) -> int:
     registry = Metrics()
     metrics = SchedulerMetrics.build(registry)
     policy_file = PolicyFile(settings.config)
-    store = Store(policy_file.policy, VENDORS)
+    store = Store(policy_file.policy, with_described(VENDORS, settings.vendors))
     seat = (leadership := _leadership(settings)) or ALONE
     nodes = Follower(kube, paths.NODES, store.feed.replace_nodes, store.feed.apply_node)
     pods = Follower(kube, paths.PODS, store.feed.replace_pods, store.feed.apply_pod)
@@ -222,7 +224,7 @@ def _dispatchers(settings: Settings, kube: Kube, store: Store) -> list[Loop]:
     return [
         Dispatcher(
             kube,
-            lambda _: Store(store.desk.policy, VENDORS),
+            lambda _: Store(store.desk.policy, store.desk.vendors),
             connect_to,
             namespace=settings.multikueue_namespace,
             honours_pin=settings.multikueue_pins,

@@ -18,6 +18,7 @@ class SchedulerMetrics:
     seconds: Histogram
     refusals: Counter
     binds: Counter
+    node_locks: Counter
     tenants: Gauge
     waiting: Gauge
     plans: Counter
@@ -37,6 +38,9 @@ class SchedulerMetrics:
             seconds=metrics.histogram("kerf_scheduler_request_seconds", "Time to answer a verb", ("verb",)),
             refusals=metrics.counter("kerf_scheduler_refusals_total", "Nodes refused by reason", ("reason",)),
             binds=metrics.counter("kerf_scheduler_binds_total", "Binds by outcome", ("outcome",)),
+            node_locks=metrics.counter(
+                "kerf_scheduler_node_locks_total", "Node locks for the device plugins of other vendors", ("outcome",)
+            ),
             tenants=metrics.gauge("kerf_ledger_pods", "Pods in the ledger by state", ("state",)),
             waiting=metrics.gauge("kerf_waiting_pods", "Pods with asks that are not bound"),
             plans=metrics.counter("kerf_plans_total", "Plans by what was adopted", ("adopted",)),

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from kerf.catalogue import shipped
 from kerf.config.load import PolicyFile, load_settings, required_setting, setting
+from kerf.config.vendors import HELP, with_described
 from kerf.http.listener import parse_bind
 from kerf.http.tls import server_context
 from kerf.kube.client import connect
@@ -71,6 +72,7 @@ class Flags:
     authority_hours: float = setting(5 * 365 * 24.0, "life of the authority that issues them")
     cert_check_seconds: float = setting(30.0, "pause between two looks at Secret and configurations")
     drain_seconds: float = setting(0.0, "how long to go on serving, unready, after SIGTERM")
+    vendors: tuple[str, ...] = setting((), HELP)
     log_level: str = setting("info", "debug, info, warning or error")
 
 
@@ -153,7 +155,7 @@ def _settings(flags: Flags) -> Settings:
     if flags.model_card:
         card_named(flags.model_card)
     return Settings(
-        VENDORS,
+        with_described(VENDORS, flags.vendors),
         catalogue=shipped(),
         model_card=flags.model_card,
         scheduler_name=flags.scheduler_name,

@@ -29,7 +29,8 @@ class ContainerAsk:
     """What one container wants on each of `cards` distinct cards.
 
     Exactly one of `memory_mib` and `memory_percent` is set (percent of the card's hardware memory, 1..100).
-    `cores` is percent of SMs, 0 = best effort, 100 = the card for itself. `vendor` names the cards' vendor.
+    `cores` is percent of SMs, 0 = best effort, 100 = the card for itself. `vendor` names the cards' vendor. `group` is
+    a word of that vendor's own: which slices a card may hold beside this one, or which of its sizes is meant.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ContainerAsk:
     cores: int = 0
     stage: Stage = Stage.APP
     vendor: str = ""
+    group: str = ""
 
     def __post_init__(self) -> None:
         if (self.memory_mib is None) == (self.memory_percent is None):
@@ -76,6 +78,8 @@ class Selection:
     same_numa: bool = False
     known: tuple[str, ...] = ()
     """The models among which a type finds what it names best; empty: each card is looked at by itself."""
+    same_card: tuple[str, ...] = ()
+    """Vendors of whose cards all containers of the pod must hold the same one."""
 
     def takes(self, model: str, mode: str) -> bool:
         """Whether cards of this model, divided in this way, are accepted, ignoring everything else."""

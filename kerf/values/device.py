@@ -45,6 +45,9 @@ class Card:
     """Set by the card's vendor where the card is read; not part of the inventory."""
     bus: str = ""
     """The card's address on the PCI bus, `0000:5d:00`, by which the kernel log names it; empty where not known."""
+    facts: tuple[tuple[str, str], ...] = ()
+    """What the vendor's own device plugin says of the card, and will want to read again in a grant. Empty for cards
+    that Kerf's device plugin serves."""
 
     @property
     def healthy(self) -> bool:
@@ -55,6 +58,10 @@ class Card:
     def factory_memory_mib(self) -> int:
         """Memory of the hardware in MiB."""
         return self.physical_mib or self.memory_mib
+
+    def fact(self, name: str) -> str:
+        """One of the facts, empty where the plugin does not say."""
+        return dict(self.facts).get(name, "")
 
     def overcommitted(self, memory: float, cores: float) -> Self:
         """The same card with its grantable memory and cores multiplied (factors ≥ 1 over-commit).

@@ -4,16 +4,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kerf.values.ask import Stage, Stages
+from kerf.values.places import most_places
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Slice:
-    """The part of one card that a container holds: MiB and percent of SMs."""
+    """The part of one card that a container holds: MiB and percent of SMs.
+
+    `place` is where on the card, on cards that have places (`kerf.values.places`).
+    """
 
     card: str
     vendor: str
     memory_mib: int
     cores: int
+    place: int = 0
+
+    @property
+    def use(self) -> "CardUse":
+        """What the slice takes of its card."""
+        return CardUse(self.memory_mib, self.cores, 1, self.place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +52,36 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class CardUse:
-    """What a pod holds of one card at its worst moment."""
+    """What a pod holds of one card at its worst moment. `places` counts what is held place by place."""
 
     memory_mib: int = 0
     cores: int = 0
     slots: int = 0
+    places: int = 0
 
     def __add__(self, other: "CardUse") -> "CardUse":
-        return CardUse(self.memory_mib + other.memory_mib, self.cores + other.cores, self.slots + other.slots)
+        return CardUse(
+            self.memory_mib + other.memory_mib,
+            self.cores + other.cores,
+            self.slots + other.slots,
+            self.places + other.places,
+        )
 
     def __sub__(self, other: "CardUse") -> "CardUse":
-        return CardUse(self.memory_mib - other.memory_mib, self.cores - other.cores, self.slots - other.slots)
+        return CardUse(
+            self.memory_mib - other.memory_mib,
+            self.cores - other.cores,
+            self.slots - other.slots,
+            self.places - other.places,
+        )
 
     def peak(self, other: "CardUse") -> "CardUse":
         """The larger of the two in every dimension."""
         return CardUse(
-            max(self.memory_mib, other.memory_mib), max(self.cores, other.cores), max(self.slots, other.slots)
+            max(self.memory_mib, other.memory_mib),
+            max(self.cores, other.cores),
+            max(self.slots, other.slots),
+            most_places(self.places, other.places),
         )
 
 
@@ -91,7 +115,7 @@ def card_uses(grant: Grant, stages: Mapping[str, Stage] | Stages) -> dict[str, C
         plain_init = order.get(name, Stage.APP) is Stage.INIT
         for slice_ in by_name.get(name, ()):
             base = running.get(slice_.card, NO_USE)
-            use = base + CardUse(slice_.memory_mib, slice_.cores, 1)
+            use = base + slice_.use
             peak[slice_.card] = peak.get(slice_.card, NO_USE).peak(use)
             if not plain_init:
                 running[slice_.card] = use

@@ -1,10 +1,11 @@
 """Slicing: how a card is divided, and which slices answer an ask. The arithmetic asks here and knows no vendor."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import ClassVar, Protocol
 
 from kerf.values.ask import ContainerAsk
+from kerf.values.places import EVERYWHERE, Place, one, whole
 
 WHOLE = 100
 """Percent of a card's cores that make a slice the whole card."""
@@ -12,11 +13,15 @@ WHOLE = 100
 
 @dataclass(frozen=True, slots=True, order=True)
 class Size:
-    """A slice that a card can give: MiB, percent of cores, and the vendor's name for it where it has one."""
+    """A slice that a card can give: MiB, percent of cores, and the vendor's name for it where it has one.
+
+    `places` are where on the card it may lie, the best first; without any it may lie anywhere.
+    """
 
     memory_mib: int
     cores: int
     name: str = ""
+    places: tuple[Place, ...] = ()
 
 
 class Hardware(Protocol):
@@ -49,7 +54,7 @@ class Slicing(Protocol):
     `sizes` lists the slices by which a card can answer an ask, the smallest first; none means that it never can. Each
     further size is larger than the one before it in both amounts, so a card without room for the first has none for
     the others. `refusal` says in one sentence why a card takes no slice at all; it is empty for cards that Kerf slices.
-    Sizes that are `fixed` by the hardware cannot be over-committed.
+    Sizes that are `fixed` by the hardware cannot be over-committed. A slicing that is `exact` gives just what is asked.
     """
 
     def __hash__(self) -> int:
@@ -62,6 +67,10 @@ class Slicing(Protocol):
     @property
     def fixed(self) -> bool:
         """Whether the hardware fixes the sizes."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether a slice is just what is asked."""
 
     def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
         """The slices of the card that answer the ask."""
@@ -81,6 +90,7 @@ class AnySize:
 
     refusal: ClassVar[str] = ""
     fixed: ClassVar[bool] = False
+    exact: ClassVar[bool] = True
 
     def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
         """Exactly what is asked, up to the size of the hardware."""
@@ -97,13 +107,17 @@ class AnySize:
 class Templates:
     """A list of sizes from which the driver makes slices. An ask gets the first template that holds it.
 
-    `templates` rise in both amounts. With `whole`, an ask that no template holds gets the whole card.
+    `templates` rise in both amounts. With `whole`, an ask that no template holds gets the whole card. With `alike`, a
+    card that holds a slice takes no slice of another size. With a `group`, asks of other groups get no slice.
     """
 
     templates: tuple[Size, ...]
     whole: bool = True
+    alike: bool = False
+    group: str = ""
     refusal: ClassVar[str] = ""
     fixed: ClassVar[bool] = True
+    exact: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if any(a.memory_mib > b.memory_mib or a.cores > b.cores for a, b in pairwise(self.templates)):
@@ -111,6 +125,8 @@ class Templates:
 
     def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
         """Every template that has the ask's memory and cores, then the whole card."""
+        if self.group and ask.group != self.group:
+            return ()
         memory = ask.memory_on(card.factory_memory_mib, card.reserved_mib)
         return tuple(size for size in self._all(card) if size.memory_mib >= memory and size.cores >= ask.cores)
 
@@ -121,7 +137,8 @@ class Templates:
     def _all(self, card: Hardware) -> tuple[Size, ...]:
         most = Size(_most(card), min(card.cores, WHOLE))
         fitting = tuple(t for t in self.templates if t.memory_mib <= most.memory_mib and t.cores <= most.cores)
-        return (*fitting, most) if self.whole else fitting
+        offered = (*fitting, most) if self.whole else fitting
+        return tuple(replace(size, places=(_alone_of(i),)) for i, size in enumerate(offered)) if self.alike else offered
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +148,7 @@ class Partitions:
     count: int
     refusal: ClassVar[str] = ""
     fixed: ClassVar[bool] = True
+    exact: ClassVar[bool] = False
 
     def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
         """One part, if it holds the ask."""
@@ -151,6 +169,7 @@ class WholeCard:
 
     refusal: ClassVar[str] = ""
     fixed: ClassVar[bool] = True
+    exact: ClassVar[bool] = False
 
     def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
         """The card, if it holds the ask."""
@@ -166,11 +185,69 @@ class WholeCard:
 
 
 @dataclass(frozen=True, slots=True)
+class Exactly:
+    """Any number of MiB and any percentage, kept by the vendor's own driver, which therefore cannot be over-committed.
+
+    With `groups`, cards take slices of several groups (`ContainerAsk.group`), each with the groups that must hold
+    nothing of the card when a slice of it comes. An ask of no known group gets no slice.
+    """
+
+    groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    refusal: ClassVar[str] = ""
+    fixed: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
+
+    def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
+        """Exactly what is asked."""
+        memory, names = ask.memory_on(card.factory_memory_mib), [name for name, _ in self.groups]
+        if memory > _most(card) or ask.cores > card.cores or (names and ask.group not in names):
+            return ()
+        if not names:
+            return (Size(memory, ask.cores),)
+        shunned = dict(self.groups)[ask.group]
+        place = Place(one(names.index(ask.group)), whole(*(names.index(name) for name in shunned)))
+        return (Size(memory, ask.cores, places=(place,)),)
+
+    def largest(self, card: Hardware) -> Size:
+        """The whole card."""
+        return Size(_most(card), min(card.cores, WHOLE))
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Sizes that lie at fixed places of the card: MIG's instances, the cores of a Neuron device.
+
+    `offers` rise in both amounts, and each one's places lie within places of the one before it.
+    """
+
+    offers: tuple[Size, ...]
+    refusal: ClassVar[str] = ""
+    fixed: ClassVar[bool] = True
+    exact: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if any(a.memory_mib > b.memory_mib or a.cores > b.cores for a, b in pairwise(self.offers)):
+            raise ValueError(f"sizes must rise in memory and cores: {self.offers}")
+
+    def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
+        """Every size that has the ask's memory and cores."""
+        memory = ask.memory_on(card.factory_memory_mib)
+        enough = (size for size in self.offers if size.memory_mib >= memory and size.cores >= ask.cores)
+        whole_card = ask.memory_percent == WHOLE
+        return tuple(enough) or (self.offers[-1:] if whole_card else ())
+
+    def largest(self, _card: Hardware) -> Size:
+        """The last of them."""
+        return max(self.offers, default=Size(0, 0))
+
+
+@dataclass(frozen=True, slots=True)
 class NotSliced:
     """Kerf gives no slice of the card, for the reason in `refusal`."""
 
     refusal: str
     fixed: ClassVar[bool] = True
+    exact: ClassVar[bool] = False
 
     def sizes(self, _ask: ContainerAsk, _card: Hardware) -> tuple[Size, ...]:
         """None."""
@@ -182,6 +259,11 @@ class NotSliced:
 
 
 ANY_SIZE = AnySize()
+
+
+def _alone_of(digit: int) -> Place:
+    """The place of a slice beside which only its own kind may be."""
+    return Place(one(digit), EVERYWHERE & ~whole(digit))
 
 
 def sizes(ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:

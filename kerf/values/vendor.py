@@ -1,83 +1,69 @@
 """What a vendor is: its words in the pod contract, how its cards are sliced, what containers get, and its faults.
 
-Everything here is data and pure functions. A vendor is one file in `kerf.vendors` and one line in its registry; each
+Everything here is data and pure functions. A vendor is one folder in `kerf.vendors` and one line in its registry; each
 program's `main` passes the vendors in, and no decision imports the registry.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from kerf.values.ask import ContainerAsk
+from kerf.values.ask import ContainerAsk, Stages
 from kerf.values.device import Card
 from kerf.values.fault import FaultTable
-from kerf.values.grant import Slice
+from kerf.values.grant import Grant, Slice
 from kerf.values.injection import Injection, NodeFiles, Terms
 from kerf.values.slicing import NotSliced, Slicing
+from kerf.values.words import QUOTA_DOMAIN, ResourceNames
 
-QUOTA_DOMAIN = "quota.kerf.dev"
-"""Resources of this domain are written by the webhook alone."""
 INVENTORY = "kerf.dev/inventory"
-
-
-def _refuses_nothing(_ask: ContainerAsk) -> str:
-    return ""
+__all__ = ["INVENTORY", "QUOTA_DOMAIN", "OtherPlugin", "Placement", "ResourceNames", "Vendor"]
 
 
 @dataclass(frozen=True, slots=True)
-class ResourceNames:
-    """A vendor's words in the pod contract: extended resources, annotations, environment variables and units."""
+class Placement:
+    """A pod that is about to be bound, as the vendors' device plugins will read of it."""
 
-    vendor: str
-    count: str
-    memory: str
-    memory_percent: str
-    cores: str
-    priority: str
-    use_ids: str
-    avoid_ids: str
-    use_types: str
-    avoid_types: str
-    modes: str
-    same_numa: str
-    mode_words: tuple[tuple[str, str], ...] = ()
-    """Words a user may write in the mode annotation and the card mode they mean."""
-    priority_env: str = ""
-    """Environment variable in which the vendor's tools find a container's task priority; empty where none do."""
-    others: tuple[str, ...] = ()
-    """Resources of the domain that the vendor's own plugins serve beside Kerf; a final "*" stands for any ending."""
-    opt_out_env: str = ""
-    """Environment variable by which a container asks to run without the limiter; empty where there is none."""
-    refuses: Callable[[ContainerAsk], str] = _refuses_nothing
-    """Why no card of this vendor can ever answer an ask, and what to write instead; empty where some card may."""
+    node: str
+    grant: Grant
+    stages: Stages
+    asks: tuple[ContainerAsk, ...]
+    cards: Mapping[str, Card]
+    """The node's cards by id."""
+    now_ns: int
+    """Nanoseconds since 1970."""
 
-    @property
-    def domain(self) -> str:
-        """The vendor's domain: what its resources and annotations begin with."""
-        return self.count.partition("/")[0]
+    def of(self, vendor: str) -> tuple[tuple[str, tuple[Slice, ...]], ...]:
+        """Every container of the pod in start order, with its slices of one vendor's cards."""
+        return tuple((name, tuple(s for s in self.grant.of(name) if s.vendor == vendor)) for name, _ in self.stages)
 
-    @property
-    def quota(self) -> tuple[str, str, str]:
-        """What the webhook writes for quota: a container's MiB, percent of SMs and cards in all."""
-        return (
-            f"{QUOTA_DOMAIN}/{self.vendor}-mib",
-            f"{QUOTA_DOMAIN}/{self.vendor}-cores",
-            f"{QUOTA_DOMAIN}/{self.vendor}-cards",
-        )
+    def group(self, container: str, vendor: str) -> str:
+        """The group in which a container asks for a vendor's cards."""
+        return next((ask.group for ask in self.asks if (ask.name, ask.vendor) == (container, vendor)), "")
 
-    @property
-    def ignored(self) -> tuple[str, ...]:
-        """Resources that only Kerf understands: kube-scheduler and kubelet ignore them."""
-        return (self.memory, self.memory_percent, self.cores, self.priority, *self.quota)
+    def index(self, piece: Slice) -> int:
+        """The index of a slice's card on its node."""
+        return self.cards[piece.card].index if piece.card in self.cards else 0
 
-    @property
-    def all(self) -> tuple[str, ...]:
-        """Every resource name in which users ask for this vendor's cards."""
-        return (self.count, self.memory, self.memory_percent, self.cores, self.priority)
 
-    @property
-    def selection(self) -> tuple[str, ...]:
-        """Every annotation in which users choose among this vendor's cards."""
-        return (self.use_ids, self.avoid_ids, self.use_types, self.avoid_types, self.modes, self.same_numa)
+@dataclass(frozen=True, slots=True)
+class OtherPlugin:
+    """The vendor's own device plugin, which serves the cards in place of Kerf's: what it publishes and reads."""
+
+    keys: tuple[str, ...]
+    """Annotations and capacities of a node of which one at least is there where the plugin runs."""
+    cards: Callable[[Mapping[str, Any]], tuple[Card, ...]]
+    """The cards of a Kubernetes node. Raises ValueError."""
+    notes: Callable[[Placement], Mapping[str, str]]
+    """Annotations of the Binding, beside the grant."""
+    writes: frozenset[str] = frozenset()
+    """Every key that `notes` may have: nobody else may write them."""
+    lock: str = ""
+    """Node annotation that must name the pod while the plugin serves it; empty where the plugin needs none."""
+
+
+def _injects_nothing(_slices: tuple[Slice, ...], _files: NodeFiles, _terms: Terms) -> Injection:
+    return Injection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +74,13 @@ class Vendor:
     words: ResourceNames
     cdi_kind: str
     """CDI kind of the node's own specs for whole cards; `<kind>=<card id>` names one."""
-    hami_register: str
-    """Node annotation in which HAMi's device plugin registers cards."""
-    hami_allocated: str
-    """Pod annotation in which HAMi records what a pod holds."""
     slicing_of: Callable[[Card], Slicing]
     """How a card is divided, by its model and mode."""
-    inject: Callable[[tuple[Slice, ...], NodeFiles, Terms], Injection]
+    hami_register: str = ""
+    """Node annotation in which HAMi's device plugin registers cards; empty where `plugin` reads the node."""
+    hami_allocated: str = ""
+    """Pod annotation in which HAMi records what a pod holds."""
+    inject: Callable[[tuple[Slice, ...], NodeFiles, Terms], Injection] = _injects_nothing
     """Environment and mounts of one container for its slices of this vendor's cards, in the order of their indices."""
     faults: FaultTable = field(default_factory=FaultTable)
     """Codes of faults and what they mean; a code that is not listed warns."""
@@ -103,7 +89,9 @@ class Vendor:
     probe: str = ""
     """Name of the probe that reads this vendor's cards (`kerf.probes`); empty where there is none."""
     inventory_key: str = ""
-    """Node annotation in which the device plugin publishes this vendor's cards."""
+    """Node annotation in which Kerf's device plugin publishes this vendor's cards."""
+    plugin: OtherPlugin | None = None
+    """The vendor's own device plugin; None where Kerf's serves the cards."""
 
     def __post_init__(self) -> None:
         if not self.inventory_key:
@@ -122,6 +110,30 @@ def _with_slicing(card: Card, vendor: Vendor | None) -> Card:
     return card if card.slicing is slicing else replace(card, slicing=slicing)
 
 
+def plugin_notes(vendors: Iterable[Vendor], placement: Placement) -> dict[str, str]:
+    """What the vendors' own device plugins will read of the pod; nothing for cards that Kerf's plugin serves."""
+    return {
+        key: text for vendor in _served_elsewhere(vendors, placement) for key, text in vendor.notes(placement).items()
+    }
+
+
+def plugin_locks(vendors: Iterable[Vendor], placement: Placement) -> tuple[str, ...]:
+    """The node locks that the vendors' own device plugins need, each once, sorted."""
+    return tuple(sorted({plugin.lock for plugin in _served_elsewhere(vendors, placement) if plugin.lock}))
+
+
+def _served_elsewhere(vendors: Iterable[Vendor], placement: Placement) -> list[OtherPlugin]:
+    slices = (piece for container in placement.grant.containers for piece in container.slices)
+    held = (placement.cards.get(piece.card) for piece in slices)
+    names = {card.vendor for card in held if card is not None and card.facts}
+    return [vendor.plugin for vendor in vendors if vendor.plugin and vendor.name in names]
+
+
 def words_of(vendors: Iterable[Vendor]) -> tuple[ResourceNames, ...]:
     """Every vendor's words, in the same order."""
     return tuple(vendor.words for vendor in vendors)
+
+
+def written_keys(vendors: Iterable[Vendor]) -> frozenset[str]:
+    """Annotations that vendors' device plugins obey, so that only the scheduler may write them on a pod."""
+    return frozenset(key for vendor in vendors if vendor.plugin for key in vendor.plugin.writes)

@@ -17,14 +17,15 @@ class Reason(IntEnum):
     SLOTS = 7
     MEMORY = 8
     CORES = 9
-    EXCLUSIVE = 10  # wants the card for itself, others hold slices of it
-    TAKEN = 11  # another pod holds the card for itself
-    NUMA = 12
-    TOPOLOGY = 13
-    NODE = 14  # the node's CPU or memory
-    JOINT = 15  # each container fits alone, together they do not
-    RESERVED = 16  # held for a gang or an admitted workload
-    QUOTA = 17  # the tenant's quota
+    PLACE = 10  # memory and cores are free, but not where the slice could lie, or not beside what is there
+    EXCLUSIVE = 11  # wants the card for itself, others hold slices of it
+    TAKEN = 12  # another pod holds the card for itself
+    NUMA = 13
+    TOPOLOGY = 14
+    NODE = 15  # the node's CPU or memory
+    JOINT = 16  # each container fits alone, together they do not
+    RESERVED = 17  # held for a gang or an admitted workload
+    QUOTA = 18  # the tenant's quota
 
 
 FOREVER = frozenset({Reason.NO_INVENTORY, Reason.TYPE, Reason.NO_SLICE, Reason.TOO_LARGE, Reason.TOO_FEW_CARDS})

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from kerf.values.grant import ContainerGrant, Grant, Slice
+from kerf.values.places import EVERYWHERE
 from kerf.wire.errors import WireError
 from kerf.wire.inventory import parse_versioned
 
@@ -55,6 +56,7 @@ def render_grant(grant: Grant) -> str:
                 "name": container.name,
                 "slices": [
                     {"card": s.card, "vendor": s.vendor, "memory_mib": s.memory_mib, "cores": s.cores}
+                    | ({"place": s.place} if s.place else {})
                     for s in container.slices
                 ],
             }
@@ -113,4 +115,11 @@ def _slice(value: object, where: str, default: str | None) -> Slice:
         raise WireError(f"{where}.memory_mib", memory, "write MiB as a whole number")
     if isinstance(cores, bool) or not isinstance(cores, int) or not 0 <= cores <= 100:
         raise WireError(f"{where}.cores", cores, "write a percentage from 0 to 100")
-    return Slice(card, vendor, memory, cores)
+    return Slice(card, vendor, memory, cores, _place(value, where))
+
+
+def _place(value: dict[str, Any], where: str) -> int:
+    place = value.get("place", 0)
+    if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place <= EVERYWHERE:
+        raise WireError(f"{where}.place", place, "write the number that Kerf wrote")
+    return place

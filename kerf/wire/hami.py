@@ -1,31 +1,75 @@
-"""What HAMi leaves on nodes and pods, read so that a cluster can move over or mix. Never written."""
+"""HAMi's records on nodes and pods.
+
+HAMi's own are read so that a cluster can move over or mix, and never written. Device plugins of other vendors than
+NVIDIA know the same records: for them Kerf's scheduler writes what HAMi's would (HAMi 2.10.0, `pkg/device`).
+"""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from kerf.values.ask import Stages
 from kerf.values.device import Card, Mode
 from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.values.health import HEALTHY, SUSPECT
+from kerf.values.words import ResourceNames
 from kerf.wire.errors import WireError
 
 NODE = "hami.io/vgpu-node"
+LOCK = "hami.io/mutex.lock"
+_TIME, _PHASE, _BIND_TIME = "hami.io/vgpu-time", "hami.io/bind-phase", "hami.io/bind-time"
+Device = tuple[str, str, int, int]
+"""A device as HAMi writes it: id, type, MiB, cores in the vendor's own units."""
 _MODES = {"": Mode.SHARED, "hami-core": Mode.SHARED, "mig": Mode.MIG, "mps": Mode.MPS}
 MOST_CARDS = 256
 
 
 def parse_register(text: str, key: str, vendor: str) -> tuple[Card, ...]:
     """Cards of a HAMi registration: JSON since 2.8 (zero values are omitted), a colon list before. Raises WireError."""
-    records = _json_records(text, key) if text.lstrip().startswith("[") else _colon_records(text, key)
-    if len(records) > MOST_CARDS:
-        raise WireError(key, len(records), f"register at most {MOST_CARDS} cards")
+    records = parse_records(text, key)
     cards = tuple(_card(record, f"{key}[{i}]", vendor) for i, record in enumerate(records))
     if len({card.id for card in cards}) != len(cards):
         raise WireError(key, [card.id for card in cards], "give every card its own id")
     return tuple(sorted(cards, key=lambda card: (card.index, card.id)))
 
 
-def parse_allocated(text: str, key: str, vendor: str, stages: Stages) -> Grant:
+def parse_records(text: str, key: str) -> list[dict[str, Any]]:
+    """A registration's records as they are, by the keys of the JSON form. Raises WireError."""
+    records = _json_records(text, key) if text.lstrip().startswith("[") else _colon_records(text, key)
+    if len(records) > MOST_CARDS:
+        raise WireError(key, len(records), f"register at most {MOST_CARDS} cards")
+    return records
+
+
+def number_in(record: dict[str, Any], name: str, where: str, default: int) -> int:
+    """A number of a record, in either form of a registration. Raises WireError."""
+    return _number(record, name, where, default)
+
+
+def render_devices(containers: Iterable[Iterable[Device]]) -> str:
+    """What the containers of a pod hold, init containers first: "id,type,MiB,cores:" a device, ";" a container."""
+    return "".join(
+        "".join(f"{card},{kind},{mib},{cores}:" for card, kind, mib, cores in devices) + ";" for devices in containers
+    )
+
+
+def bound_notes(node: str, seconds: int) -> dict[str, str]:
+    """What every plugin of HAMi's kind reads of a pod that was bound at this time (Unix seconds)."""
+    return {NODE: node, _TIME: str(seconds), _PHASE: "allocating", _BIND_TIME: str(seconds)}
+
+
+def render_lock(key: str, stamp: str, namespace: str, name: str) -> str:
+    """A node lock: "time,namespace,pod" for HAMi's plugins, the time alone for Cambricon's."""
+    return f"{stamp},{namespace},{name}" if key == LOCK else stamp
+
+
+def parse_lock(text: str) -> tuple[str, str, str]:
+    """Since when a node is locked and for which pod; empty texts where the lock does not say."""
+    parts = [*text.split(","), "", ""]
+    return (parts[0], parts[1], parts[2]) if text.count(",") == 2 else (parts[0], "", "")
+
+
+def parse_allocated(text: str, key: str, words: ResourceNames, stages: Stages) -> Grant:
     """The grant of `…-devices-allocated`: "UUID,NVIDIA,MiB,cores:" per device, ";" after each container.
 
     HAMi 2.10 leaves out the empty place of a container without devices, so when there are fewer places than
@@ -38,7 +82,7 @@ def parse_allocated(text: str, key: str, vendor: str, stages: Stages) -> Grant:
         names = [f"#{i}" for i in range(len(places))]  # no container can be called that
     containers = []
     for name, place in zip(names, places, strict=True):
-        slices = tuple(_slice(item, key, vendor) for item in place.split(":") if item.strip())
+        slices = tuple(_slice(item, key, words) for item in place.split(":") if item.strip())
         if slices:
             containers.append(ContainerGrant(name, slices))
     return Grant(tuple(containers))
@@ -99,7 +143,8 @@ def _number(record: dict[str, Any], name: str, where: str, default: int) -> int:
     return number
 
 
-def _slice(item: str, key: str, vendor: str) -> Slice:
+def _slice(item: str, key: str, words: ResourceNames) -> Slice:
+    """A device of a record. More units of cores than a card has in percent count as the whole card."""
     fields = [part.strip() for part in item.split(",")]
     if len(fields) < 4 or not fields[0]:
         raise WireError(key, item, "write UUID,vendor,MiB,cores")
@@ -107,6 +152,7 @@ def _slice(item: str, key: str, vendor: str) -> Slice:
         memory, cores = int(fields[2]), int(fields[3])
     except ValueError as error:
         raise WireError(key, item, "write MiB and cores as whole numbers") from error
-    if not 0 <= memory < 2**31 or not 0 <= cores <= 100:
-        raise WireError(key, item, "write MiB from 0 and cores from 0 to 100")
-    return Slice(fields[0], vendor, memory, cores)
+    most = 100 if words.scheduled else 2**31
+    if not 0 <= memory < 2**31 or not 0 <= cores <= most:
+        raise WireError(key, item, f"write MiB from 0 and cores from 0 to {most}")
+    return Slice(fields[0], words.vendor, memory, min(words.percent(cores), 100))

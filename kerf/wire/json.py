@@ -9,14 +9,14 @@ from typing import Any
 
 Json = Mapping[str, Any]
 """A decoded JSON object. Treat it as read-only."""
-_EMPTY: Json = {}
+EMPTY: Json = {}
 
 
 def at(value: object, *path: str) -> Json:
     """The object at a path; an empty one if there is none."""
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, dict) else _EMPTY
+    return value if isinstance(value, dict) else EMPTY
 
 
 def text_at(value: object, *path: str) -> str:

@@ -32,7 +32,7 @@ def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
     problem = ""
     cpu = memory = 0
     try:
-        cards = with_slicing(_cards(notes, vendors), vendors)
+        cards = with_slicing(_cards(node, notes, vendors), vendors)
         cpu, memory = milli(allocatable.get("cpu", 0)), to_mib(allocatable.get("memory", 0)) if allocatable else 0
     except (ValueError, RecursionError) as error:
         problem, cards = str(error), ()
@@ -143,32 +143,36 @@ def _grant(notes: Json, stages: Stages, node: str, vendors: tuple[Vendor, ...]) 
     held = tuple(
         container
         for vendor in vendors
-        if vendor.hami_allocated in notes
+        if vendor.hami_allocated and vendor.hami_allocated in notes
         for container in hami.parse_allocated(
-            str(notes[vendor.hami_allocated]), vendor.hami_allocated, vendor.name, stages
+            str(notes[vendor.hami_allocated]), vendor.hami_allocated, vendor.words, stages
         ).containers
     )
     return Grant(held)
 
 
-def _cards(notes: Json, vendors: tuple[Vendor, ...]) -> tuple[Card, ...]:
-    """The cards of every vendor: from its own annotation, else from HAMi's. Raises WireError."""
+def _cards(node: Json, notes: Json, vendors: tuple[Vendor, ...]) -> tuple[Card, ...]:
+    """The cards of every vendor, from what Kerf's plugin, the vendor's or HAMi's publishes. Raises WireError."""
     found: list[Card] = []
+    capacity, several = at(node, "status", "capacity"), 0
     for vendor in vendors:
         key, register = vendor.inventory_key, vendor.hami_register
         if key in notes:
             cards = inventory.parse_inventory(str(notes[key]), key, vendor.name)
-        elif register in notes:
+        elif register and register in notes:
             key, cards = register, hami.parse_register(str(notes[register]), register, vendor.name)
             if vendor.probe:  # Kerf's own plugin serves such cards, and a grant means nothing to another
                 cards = tuple(replace(card, health=_THEIRS) for card in cards)
+        elif vendor.plugin and any(word in notes or word in capacity for word in vendor.plugin.keys):
+            key, cards = vendor.plugin.keys[0], vendor.plugin.cards(node)
         else:
             continue
+        several += 1
         twice = {card.id for card in cards} & {card.id for card in found}
         if twice:
             raise WireError(key, min(twice), "give every card its own id: another vendor's inventory has this one too")
         found += cards
-    return tuple(sorted(found, key=lambda card: (card.index, card.id)) if len(vendors) > 1 else found)
+    return tuple(sorted(found, key=lambda card: (card.index, card.id)) if several > 1 else found)
 
 
 def _taints(value: object) -> tuple[Taint, ...]:

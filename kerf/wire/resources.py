@@ -10,10 +10,10 @@ from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Stages, Wish
 from kerf.values.policy import Defaults
 from kerf.values.traits import ORDINARY
 from kerf.values.units import milli, parse_quantity, parse_whole, to_mib
-from kerf.values.vendor import ResourceNames
+from kerf.values.words import ResourceNames, Said
 from kerf.wire.classes import selected_classes
 from kerf.wire.errors import WireError
-from kerf.wire.json import Json, at, items_at
+from kerf.wire.json import EMPTY, Json, at, items_at
 from kerf.wire.traits import traits_of
 
 MOST_ASKED = 2**40
@@ -33,44 +33,78 @@ MOST_MEMORY_MIB = 2**24
 """16 TiB, more than any card has: a larger number was meant as bytes ("1Gi" is 1,073,741,824)."""
 
 
-def parse_container(container: Json, stage: Stage, names: ResourceNames, defaults: Defaults) -> ContainerAsk | None:
-    """What one container wants of one vendor, None if nothing. Raises WireError."""
+def parse_container(
+    container: Json, stage: Stage, names: ResourceNames, defaults: Defaults, notes: Json = EMPTY
+) -> ContainerAsk | None:
+    """What one container of a pod with these annotations wants of one vendor, None if nothing. Raises WireError."""
     limits = _resources(container)
     given = {name: limits[name] for name in names.all if name in limits}
     if not given or set(given) == {names.priority}:
         return None
     where = resources_field(container, stage)
     part = _part_hint(names.memory_percent)
-    count = _whole(given, names.count, where, most=MOST_CARDS, hint=part)
-    memory = _whole(given, names.memory, where, most=MOST_MEMORY_MIB, hint=_mib_hint)
+    said = _said(given, names, where)
     percent = _whole(given, names.memory_percent, where, most=100, hint=part)
-    cores = _whole(given, names.cores, where, hint=_part_hint(names.cores))
-    if count == 0 and names.count in given:
-        if memory or percent or cores:
-            fix = f"ask for at least one card, or drop {names.memory} and {names.cores}"
+    if said.count == 0:
+        if said.memory_mib or percent or said.cores:
+            fix = f"ask for at least one card, or drop {' and '.join(filter(None, (names.memory, names.cores)))}"
             raise WireError(f"{where}[{names.count}]", 0, fix)
         return None
+    ask = _with_defaults(said, percent, names, names.missing or defaults)
+    ask = replace(ask, name=str(container.get("name", "")), stage=stage)
+    return _resolved(ask, said, names, (where, given, notes))
+
+
+def _said(given: Json, names: ResourceNames, where: str) -> Said:
+    part = _part_hint(names.memory_percent) if names.memory_percent else None
+    count = _whole(given, names.count, where, most=MOST_CARDS * names.count_unit, hint=part)
+    memory = _memory(given, names, where)
+    if names.totals and memory and count:
+        memory //= count
+    cores = _whole(given, names.cores, where, hint=_part_hint(names.cores) if names.card_cores == 100 else None)
+    if names.totals and cores and count:
+        cores //= count
+    return Said(count, memory, cores)
+
+
+def _with_defaults(said: Said, percent: int | None, names: ResourceNames, defaults: Defaults) -> ContainerAsk:
+    memory = said.memory_mib
     if not memory and not percent:
         memory, percent = (defaults.memory_mib, None) if defaults.memory_mib else (None, 100)
     elif memory:
         percent = None
     else:
         memory = None
-    if names.cores not in given:
+    if said.cores is None:
         whole = percent == 100 and defaults.whole_card_cores
         cores = 100 if whole else defaults.cores
-    ask = ContainerAsk(
-        name=str(container.get("name", "")),
-        cards=count or defaults.cards,
+    else:
+        cores = names.percent(said.cores)
+    return ContainerAsk(
+        name="",
+        cards=-(-said.count // names.count_unit) if said.count else defaults.cards,
         memory_mib=memory,
         memory_percent=percent,
-        cores=min(cores or 0, 100),
-        stage=stage,
+        cores=min(cores, 100),
         vendor=names.vendor,
     )
-    if refusal := names.refuses(ask):
-        said = names.memory if names.memory in given else next(iter(given))
-        raise WireError(f"{where}[{said}]", given[said], refusal)
+
+
+def _resolved(ask: ContainerAsk, said: Said, names: ResourceNames, written: tuple[str, Json, Json]) -> ContainerAsk:
+    """The ask by the vendor's own rules. Raises WireError."""
+    where, given, notes = written
+    try:
+        ask = replace(ask, group=names.group_of(notes))
+    except ValueError as error:
+        raise WireError(f"metadata.annotations[{names.group_key}]", notes.get(names.group_key), str(error)) from error
+    field = names.memory if names.memory in given else next(iter(given))
+    try:
+        ask = names.resolve(ask, said)
+        refusal = names.refuses(ask)
+    except ValueError as error:
+        refusal = str(error)
+    if refusal:
+        raise WireError(f"{where}[{field}]", given[field], refusal)
     return ask
 
 
@@ -84,13 +118,23 @@ def parse_pod_by_container(
 ) -> tuple[PodAsk, tuple[tuple[ContainerAsk, ...], ...]]:
     """A pod's ask, and what each of its containers asks of each vendor, in start order. Raises WireError."""
     try:
+        notes = at(pod, "metadata", "annotations")
         asks = tuple(
-            tuple(ask for names in vendors if (ask := parse_container(container, stage, names, defaults)))
+            tuple(_asks(container, stage, vendors, defaults, notes))
             for container, stage in containers_of(at(pod, "spec"))
         )
         return _pod_ask(pod, vendors, [ask for of_one in asks for ask in of_one]), asks
     except RecursionError as error:  # a text was expected and something too deep to print was sent
         raise WireError("pod", "…", "nest its values less deeply") from error
+
+
+def _asks(
+    container: Json, stage: Stage, vendors: tuple[ResourceNames, ...], defaults: Defaults, notes: Json
+) -> Iterator[ContainerAsk]:
+    domains = {name.partition("/")[0] for name in _resources(container)}
+    for names in vendors:
+        if names.domain in domains and (ask := parse_container(container, stage, names, defaults, notes)):
+            yield ask
 
 
 def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], asks: list[ContainerAsk]) -> PodAsk:
@@ -106,7 +150,7 @@ def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], asks: list[Container
         uid=str(meta.get("uid") or ""),
         containers=tuple(asks),
         selection=_selection(annotations, spec, used),
-        wishes=_wishes(annotations) if asks else Wishes(),
+        wishes=_wishes(annotations, used, asks) if asks else Wishes(),
         cpu_milli=cpu,
         memory_mib=memory,
         priority=_priority(spec),
@@ -220,6 +264,22 @@ def _whole(
         raise WireError(f"{where}[{name}]", given[name], fix) from error
 
 
+def _memory(given: Json, names: ResourceNames, where: str) -> int | None:
+    """MiB that a container asks."""
+    if names.memory not in given:
+        return None
+    value, unit = given[names.memory], names.memory_unit_mib
+    try:
+        mib = names.mib(value)
+        if mib > MOST_MEMORY_MIB:
+            raise ValueError(f"{value} is outside 0..{MOST_MEMORY_MIB // unit}")
+    except ValueError as error:
+        hint = _mib_hint(value) if unit == 1 else f"the unit is {unit} MiB; "
+        fix = f"write a whole number from 0 to {MOST_MEMORY_MIB // unit} ({hint}{error})"
+        raise WireError(f"{where}[{names.memory}]", value, fix) from error
+    return mib
+
+
 def _mib_hint(value: object) -> str:
     """For "8Gi" where MiB are meant, the number the user wanted."""
     try:
@@ -251,16 +311,17 @@ def _selection(annotations: Json, spec: Json, vendors: list[ResourceNames]) -> S
     if len(found) < 2:
         return found[0] if found else Selection()
     for names, selection in zip(vendors, found, strict=True):
-        if replace(selection, avoid_ids=(), classes=()) != Selection():
+        if replace(selection, avoid_ids=(), classes=(), same_card=()) != Selection():
             said = next(key for key in names.selection if key != names.avoid_ids and annotations.get(key))
             fix = "a pod with cards of several vendors cannot choose among them: drop it, or use one vendor a pod"
             raise WireError(f"metadata.annotations[{said}]", annotations[said], fix)
     avoided = {card for selection in found for card in selection.avoid_ids}
-    return Selection(avoid_ids=tuple(sorted(avoided)), classes=found[0].classes)
+    together = tuple(vendor for selection in found for vendor in selection.same_card)
+    return Selection(avoid_ids=tuple(sorted(avoided)), classes=found[0].classes, same_card=together)
 
 
 def _selection_of(annotations: Json, spec: Json, names: ResourceNames) -> Selection:
-    modes = _csv(annotations, names.modes)
+    modes = _csv(annotations, names.modes) if names.modes else ()
     words = dict(names.mode_words)
     unknown = [mode for mode in modes if mode not in words]
     if unknown:
@@ -276,12 +337,16 @@ def _selection_of(annotations: Json, spec: Json, names: ResourceNames) -> Select
         modes=tuple(sorted({words[mode] for mode in modes})),
         classes=selected_classes(at(spec, "nodeSelector")),
         same_numa=numa == "true",
+        same_card=(names.vendor,) if names.same_card else (),
     )
 
 
-def _wishes(annotations: Json) -> Wishes:
+def _wishes(annotations: Json, vendors: list[ResourceNames], asks: list[ContainerAsk]) -> Wishes:
     node = str(annotations.get(NODE_POLICY, "")).strip() or None
     cards = tuple(word.strip() for word in str(annotations.get(CARD_POLICY, "")).split(",") if word.strip())
+    joined = {names.vendor for names in vendors if names.linked}
+    if "topology" not in cards and any(ask.vendor in joined and ask.cards > 1 for ask in asks):
+        cards = (*cards, "topology")
     return Wishes(node_policy=node, card_policies=cards, weights=_weights(annotations))
 
 
@@ -326,6 +391,7 @@ def _task_priority(spec: Json, vendors: Iterable[ResourceNames]) -> int:
         _whole(_resources(container), names.priority, resources_field(container, stage), most=1)
         for container, stage in containers_of(spec)
         for names in vendors
+        if names.priority
     ]
     return min((value for value in found if value is not None), default=1)
 

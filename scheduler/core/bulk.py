@@ -33,6 +33,7 @@ class Wanted:
     """One container on the cards of some rows: which it accepts, and the slice that each would give it.
 
     Amounts that are equal on every card are plain numbers. `sliced` marks the cards that give any slice, None: all.
+    `blocked` has, place by place, what must be free there (see `kerf.values.places`); empty: slices lie anywhere.
     """
 
     cards: int
@@ -40,6 +41,12 @@ class Wanted:
     memory: Ints | int
     cores: Ints | int
     sliced: Bools | None = None
+    blocked: tuple[Ints, ...] = ()
+
+    @property
+    def placed(self) -> bool:
+        """Whether it matters where slices lie on some of the cards."""
+        return bool(self.blocked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,8 @@ class Kinds:
     memory: Ints
     cores: Ints
     sliced: Bools
+    blocked: Ints
+    """Kinds by places: what must be free at each place; 0 where slices lie anywhere."""
 
     @classmethod
     def of(cls, ask: ContainerAsk, accepted: Bools, kinds: Sequence[Card]) -> "Kinds":
@@ -66,6 +75,7 @@ class Kinds:
             memory=np.array([size.memory_mib for size in sizes], np.int64),
             cores=np.array([size.cores for size in sizes], np.int64),
             sliced=~np.array(none, bool),
+            blocked=_blocked(sizes),
         )
 
     def on(self, columns: Columns) -> Wanted:
@@ -75,13 +85,21 @@ class Kinds:
         accepted = self.accepted[columns.kind]
         if not self.exact:
             kind = columns.kind
-            return Wanted(self.ask.cards, accepted, self.memory[kind], self.cores[kind], self.sliced[kind])
+            amounts = self.memory[kind], self.cores[kind], self.sliced[kind]
+            return Wanted(self.ask.cards, accepted, *amounts, tuple(places[kind] for places in self.blocked.T))
         return Wanted(self.ask.cards, accepted, asked_memory(self.ask, columns), self.ask.cores)
 
 
 def _inexact(ask: ContainerAsk, card: Card) -> bool:
     """Whether a kind of card gives something else than is written."""
     return card.slicing.fixed or (ask.memory_mib is not None and _asked(ask, card).memory_mib != ask.memory_mib)
+
+
+def _blocked(sizes: Sequence[Size]) -> Ints:
+    most = max((len(size.places) for size in sizes), default=0)
+    # A size with fewer places than others repeats its last one, which changes nothing.
+    rows = [[place.blocked for place in size.places] or [0] for size in sizes]
+    return np.array([(row + row[-1:] * most)[:most] for row in rows], np.int64).reshape(len(sizes), most)
 
 
 def _asked(ask: ContainerAsk, card: Card) -> Size:
@@ -111,6 +129,7 @@ def room(want: Wanted, columns: Columns, preference: Preference, same_numa: bool
         (Reason.SLOTS, columns.used_slots < columns.slots),
         (Reason.MEMORY, want.memory <= columns.memory - columns.used_memory),
         (Reason.CORES, want.cores <= columns.cores - columns.used_cores),
+        *(((Reason.PLACE, _has_place(want, columns)),) if want.placed else ()),
         (Reason.EXCLUSIVE, ~(alone & (columns.used_slots > 0))),
         (Reason.TAKEN, ~np.asarray(full)),
     ):
@@ -122,6 +141,12 @@ def room(want: Wanted, columns: Columns, preference: Preference, same_numa: bool
     for reason, passed in reversed(found):
         reasons[~passed] = reason
     return Room(reasons, fits)
+
+
+def _has_place(want: Wanted, columns: Columns) -> Bools:
+    """Cards on which a place for the slice is free."""
+    found: Bools = np.logical_or.reduce([(columns.used_places & blocked) == 0 for blocked in want.blocked])
+    return found
 
 
 def _numa_mates(fits: Bools, columns: Columns) -> Ints:
@@ -169,9 +194,9 @@ def _surely_together(ask: PodAsk, columns: Columns, rooms: list[tuple[Wanted, Ro
     fits = np.logical_and.reduce([found.fits for _, found in rooms])
     several = any(container.cards > 1 for container in containers)
     apart: Bools = fits.sum(1) >= sum(container.cards for container in containers)
-    if several and (ask.selection.same_numa or preference.topology):
+    if ask.selection.same_card or (several and (ask.selection.same_numa or preference.topology)):
         apart = np.zeros(columns.rows, bool)
-    if several or preference.mutex or any(np.any(want.cores >= WHOLE) for want, _ in rooms):
+    if several or preference.mutex or any(np.any(want.cores >= WHOLE) or want.placed for want, _ in rooms):
         return apart
     together = (
         fits

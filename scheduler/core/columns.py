@@ -29,6 +29,7 @@ class Columns:
     used_memory: Ints
     used_cores: Ints
     used_slots: Ints
+    used_places: Ints  # `kerf.values.places`: counters as the digits of one number
     cpu: Ints  # per node: unrequested thousandths of a core
     node_memory: Ints  # per node: unrequested MiB
     schedulable: Bools  # per node

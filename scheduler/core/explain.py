@@ -27,6 +27,7 @@ _SHORT = {
     Reason.SLOTS: "no free slot on a card",
     Reason.MEMORY: "too little free card memory",
     Reason.CORES: "too few free cores",
+    Reason.PLACE: "no free place on a card for such a slice",
     Reason.EXCLUSIVE: "no empty card",
     Reason.TAKEN: "cards are held exclusively",
     Reason.NUMA: "no NUMA node has enough cards free",

@@ -3,6 +3,7 @@
 from kerf.values.ask import ContainerAsk, Selection
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse
+from kerf.values.places import first_free
 from kerf.values.quota import class_of
 from kerf.values.slicing import Size, alone_on, size_on, sliceable
 from kerf.values.verdict import FIT, Misfit, Reason, Verdict
@@ -29,8 +30,11 @@ def slice_of(ask: ContainerAsk, card: Card) -> Size | Misfit:
     if not sliceable(card):
         return Misfit(Reason.NO_SLICE, detail=card.slicing.refusal)
     memory, largest = ask.memory_on(card.factory_memory_mib, card.reserved_mib), card.slicing.largest(card)
-    if memory <= largest.memory_mib:
+    if memory <= largest.memory_mib and ask.cores > largest.cores:
         return Misfit(Reason.NO_SLICE, detail=f"{card.model} gives at most {largest.cores} % of its cores")
+    if memory <= largest.memory_mib:
+        detail = f"this {card.model} gives no slice to pods of {ask.group or 'no'} mode"
+        return Misfit(Reason.NO_SLICE, detail=detail)
     return Misfit(Reason.TOO_LARGE, memory, largest.memory_mib, card.model)
 
 
@@ -67,6 +71,8 @@ def _room(size: Size, state: CardState, held: CardUse, alone: bool) -> Verdict:
         return Misfit(Reason.MEMORY, size.memory_mib, max(free.memory_mib, 0), state.card.id)
     if size.cores > free.cores:
         return Misfit(Reason.CORES, size.cores, max(free.cores, 0), state.card.id)
+    if size.places and first_free(size.places, state.used.places + held.places) is None:
+        return Misfit(Reason.PLACE, 1, 0, state.card.id)
     if alone and state.used.slots + held.slots > 0:
         return Misfit(Reason.EXCLUSIVE, 1, 0, state.card.id)
     if size.cores == 0 and state.used.cores >= state.card.cores > 0:

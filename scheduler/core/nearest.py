@@ -151,12 +151,17 @@ def changed(ask: PodAsk, change: Change) -> PodAsk:
     if change.what == "numa":
         return replace(ask, selection=replace(ask.selection, same_numa=False))
     if change.what == "selection":
-        return replace(ask, selection=Selection(same_numa=ask.selection.same_numa))
+        return replace(ask, selection=_anywhere(ask.selection))
     if change.what == "topology":
         chain = tuple(word for word in ask.wishes.card_policies if not word.startswith("topology")) or ("binpack",)
         return replace(ask, wishes=replace(ask.wishes, card_policies=chain))
     containers = tuple(_shrunk(c, change) if c.name == change.container else c for c in ask.containers)
     return replace(ask, containers=containers)
+
+
+def _anywhere(selection: Selection) -> Selection:
+    """The selection without what chooses among cards."""
+    return Selection(same_numa=selection.same_numa, same_card=selection.same_card)
 
 
 def _shrunk(ask: ContainerAsk, change: Change) -> ContainerAsk:
@@ -198,7 +203,7 @@ def _proposals(field: Field, index: int) -> Iterator[Change]:
         yield from (Change("numa", 0, int(rows[i])) for i in field.best(cards))
     if field.preference.topology:
         yield from (Change("topology", 0, int(rows[i])) for i in field.best(cards))
-    if selection != Selection(same_numa=selection.same_numa):
+    if selection != _anywhere(selection):
         everything = replace(field, wanted=[replace(w, accepted=field.columns.present) for w in field.wanted])
         freed = _cards_that_fit(everything, index)
         yield from (Change("selection", 0, int(rows[i])) for i in field.best(np.where(freed >= ask.cards, freed, 0)))
@@ -244,7 +249,7 @@ def _largest(field: Field, ask: ContainerAsk, memory: Ints, cores: Ints) -> tupl
     memory, cores = memory.copy(), cores.copy()
     for number, card in enumerate(field.kinds):
         here = field.columns.kind == number
-        if not card.slicing.fixed or not here.any():
+        if card.slicing.exact or not here.any():
             continue
         offered = [Size(-1, -1), *sizes(ask, card)]
         ends = np.array([size.memory_mib for size in offered]), np.array([size.cores for size in offered])

@@ -8,9 +8,11 @@ for all that matters are tried once.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 
 from kerf.values.ask import ContainerAsk, PodAsk, Stage
 from kerf.values.grant import NO_USE, CardUse, ContainerGrant, Grant, Slice
+from kerf.values.places import Place, first_free
 from kerf.values.slicing import Size, alone_on, size_on
 from kerf.values.verdict import FIT, Misfit, Reason
 from scheduler.core.fit import fit, fit_alone
@@ -102,12 +104,16 @@ def islands(states: list[CardState], same_numa: bool = False) -> list[set[str]]:
 
 
 class _Search:
-    """Depth-first over containers; `chosen[c]` holds positions in `node.cards`, None while container c is open."""
+    """Depth-first over containers; `chosen[c]` holds positions in `node.cards`, None while container c is open.
+
+    `places[c]` has, by position, where on the card the slice lies, for cards that have places.
+    """
 
     def __init__(self, ask: PodAsk, node: NodeState, preference: Preference) -> None:
         self.ask, self.node, self.preference = ask, node, preference
         self.containers = ask.containers
         self.chosen: list[tuple[int, ...] | None] = [None] * len(self.containers)
+        self.places: list[dict[int, int]] = [{} for _ in self.containers]
         self.sizes = [
             [size_on(container, state.card) or _NOTHING for state in node.cards] for container in ask.containers
         ]
@@ -125,13 +131,32 @@ class _Search:
         for positions in self._choices(container):
             if positions < self._floor(level):
                 continue
-            self.chosen[container] = positions
-            if self.run(level + 1):
-                return True
-            if self.steps <= 0:
-                break
-        self.chosen[container] = None
+            for places in self._places_on(container, positions):
+                self.chosen[container], self.places[container] = positions, places
+                if self.run(level + 1):
+                    return True
+                if self.steps <= 0:
+                    break
+                self.chosen[container], self.places[container] = None, {}
+        self.chosen[container], self.places[container] = None, {}
         return False
+
+    def _places_on(self, container: int, positions: tuple[int, ...]) -> Iterator[dict[int, int]]:
+        """Where on each of its cards the container's slices may lie, the best first.
+
+        With one container the first free place is as good as any; with several another one may leave them room.
+        """
+        placed = [position for position in positions if self.sizes[container][position].places]
+        free = [self._free_places(container, position) for position in placed]
+        if len(self.containers) == 1:
+            free = [places[:1] for places in free]
+        for chosen in product(*free):
+            self.steps -= bool(placed)
+            yield {position: place.adds for position, place in zip(placed, chosen, strict=True)}
+
+    def _free_places(self, container: int, position: int) -> list[Place]:
+        used = self.node.cards[position].used.places + self._beside(container, position)[0].places
+        return [place for place in self.sizes[container][position].places if not used & place.blocked]
 
     def _floor(self, level: int) -> tuple[int, ...]:
         """Containers that ask for the same are interchangeable: they take cards in rising order only."""
@@ -143,9 +168,9 @@ class _Search:
 
     def grant(self) -> Grant:
         held: dict[str, tuple[Slice, ...]] = {}
-        for ask, sizes, positions in zip(self.containers, self.sizes, self.chosen, strict=True):
-            given = [(self.node.cards[position].card, sizes[position]) for position in positions or ()]
-            slices = (Slice(card.id, card.vendor, size.memory_mib, size.cores) for card, size in given)
+        for ask, sizes, positions, places in zip(self.containers, self.sizes, self.chosen, self.places, strict=True):
+            given = [(self.node.cards[p].card, sizes[p], places.get(p, 0)) for p in positions or ()]
+            slices = (Slice(card.id, card.vendor, size.memory_mib, size.cores, place) for card, size, place in given)
             # A container that asks for two vendors' cards is here twice, and holds all of them.
             held[ask.name] = (*held.get(ask.name, ()), *slices)
         return Grant(tuple(ContainerGrant(name, slices) for name, slices in held.items()))
@@ -194,7 +219,7 @@ class _Search:
     def _use(self, container: int, position: int) -> CardUse:
         """What one slice of the container takes of a card."""
         size = self.sizes[container][position]
-        return CardUse(size.memory_mib, size.cores, 1)
+        return CardUse(size.memory_mib, size.cores, 1, self.places[container].get(position, 0))
 
     def _beside(self, container: int, position: int) -> tuple[CardUse, bool]:
         """What the pod's own containers hold of the card while this one runs; whether one of them wants it alone."""
@@ -216,9 +241,18 @@ class _Search:
         state = self.node.cards[position]
         mutex = self.preference.mutex
         size = self.sizes[container][position]
-        if taken or size is _NOTHING:
+        if taken or size is _NOTHING or self._elsewhere(container, position):
             return False
         return fit(self.containers[container], self.ask.selection, state, mutex=mutex, held=held, size=size) is FIT
+
+    def _elsewhere(self, container: int, position: int) -> bool:
+        """Whether the pod's containers must hold one card of this vendor, and another one holds others alone."""
+        vendor = self.containers[container].vendor
+        if vendor not in self.ask.selection.same_card:
+            return False
+        pairs = zip(self.containers, self.chosen, strict=True)
+        others = (chosen for ask, chosen in pairs if ask.vendor == vendor and chosen)
+        return any(position not in chosen for chosen in others)
 
     def _key(self, container: int, position: int) -> tuple[int, ...]:
         """Preference among cards; for an init container first of all what it adds to the pod's peak on the card."""
@@ -228,7 +262,9 @@ class _Search:
         key = self.preference.key(self.sizes[container][position], state.card, state.used + held)
         if ask.stage is not Stage.INIT:
             return key
-        mine = held + self._use(container, position)
+        size = self.sizes[container][position]
+        place = first_free(size.places, state.used.places + held.places)
+        mine = held + CardUse(size.memory_mib, size.cores, 1, place.adds if place else 0)
         more = mine.peak(self._peak(position)) - self._peak(position)
         return (more.slots, more.memory_mib, more.cores, *key)
 

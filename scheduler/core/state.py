@@ -17,7 +17,7 @@ class CardState:
 
     @property
     def free(self) -> CardUse:
-        """Grantable MiB, percent of SMs and slots that are free."""
+        """Grantable MiB, percent of SMs and slots that are free. Places have no amount."""
         return CardUse(
             self.card.memory_mib - self.used.memory_mib,
             self.card.cores - self.used.cores,

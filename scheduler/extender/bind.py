@@ -1,8 +1,9 @@
 """Bind, the only verb with effects: assume under the lock, post the Binding with the grant, confirm or undo.
 
-One API write binds the pod and records its grant. A refusal by the API server is undone at once. If the answer is
-lost, the pod is read again, and the grant stays charged until the API server confirms or rejects it: at worst capacity
-is held for a while, never given away twice.
+One API write binds the pod, records its grant and says what the vendors' own device plugins read. Some of those serve
+the pod that a lock on the node names; for their cards that lock is one more write before it. A refusal by the API
+server is undone at once. If the answer is lost, the pod is read again, and the grant stays charged until the API server
+confirms or rejects it: at worst capacity is held for a while, never given away twice.
 
 Only the leader binds. A bind belongs to the term in which it assumed: its Binding takes effect within `BIND_S` of a
 moment at which the term surely lasts that long, or never (`kerf.kube.fenced`), so the next leader can know all of it.
@@ -10,6 +11,8 @@ moment at which the term surely lasts that long, or never (`kerf.kube.fenced`), 
 
 import asyncio
 import logging
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from kerf.kube import paths
@@ -18,12 +21,14 @@ from kerf.kube.errors import Busy, KubeError, NotFound, Unreachable, Unsent, Wit
 from kerf.kube.leadership import ALONE, Tenure
 from kerf.values.ask import PodAsk, Stages
 from kerf.values.grant import Grant
+from kerf.values.vendor import Placement, plugin_locks, plugin_notes
 from kerf.values.verdict import Misfit
 from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.errors import WireError
 from kerf.wire.extender import BindQuery
 from kerf.wire.json import at
 from scheduler.core.explain import explain_misfit
+from scheduler.extender.node_locks import TAKEN, NodeLocks
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.binding import Assumption, Claim
 from scheduler.state.store import Store
@@ -44,6 +49,7 @@ class Binder:
         self._kube = kube
         self._metrics = metrics
         self._tenure = tenure
+        self._locks = NodeLocks(kube)
 
     def leads(self) -> bool:
         """Whether this replica binds at this moment."""
@@ -70,7 +76,31 @@ class Binder:
         assumption = claim.assume(ask, query.node, stages)
         if isinstance(assumption, Misfit):
             return self._outcome("conflict", f"node {query.node} filled up meanwhile: {explain_misfit(assumption)}")
-        return await self._post(query, assumption, term)
+        placement = self._placement(query.node, assumption.grant, ask, stages)
+        vendors = self._store.desk.vendors
+        taken: dict[str, str] = {}
+        for key in plugin_locks(vendors, placement):
+            lock = await asyncio.to_thread(self._locks.take, key, query)
+            self._metrics.node_locks.labels(TAKEN if isinstance(lock, str) else lock.outcome).inc()
+            if not isinstance(lock, str):
+                assumption.undo()
+                await self._release(taken, query.node)
+                return self._outcome("locked", lock.sentence)
+            taken[key] = lock
+        said = await self._post(query, (assumption, plugin_notes(vendors, placement)), term)
+        if said and not assumption.still_held():
+            await self._release(taken, query.node)
+        return said
+
+    def _placement(self, name: str, grant: Grant, ask: PodAsk, stages: Stages) -> Placement:
+        node = self._store.desk.node(name)
+        cards = {card.id: card for card in node.cards} if node else {}
+        return Placement(name, grant, stages, ask.containers, cards, time.time_ns())
+
+    async def _release(self, locks: Mapping[str, str], node: str) -> None:
+        for key, lock in locks.items():
+            await asyncio.to_thread(self._locks.release, key, node, lock)
+            self._metrics.node_locks.labels("released").inc()
 
     async def _ask(self, query: BindQuery, claim: Claim) -> tuple[PodAsk, Stages]:
         if claim.known is not None:
@@ -80,13 +110,15 @@ class Binder:
             raise NotFound(404, "NotFound", f"pod {query.namespace}/{query.name} was replaced by another of its name")
         return self._store.desk.read(pod)
 
-    async def _post(self, query: BindQuery, assumption: Assumption, term: int) -> str:
+    async def _post(self, query: BindQuery, given: tuple[Assumption, Mapping[str, str]], term: int) -> str:
+        assumption, notes = given
+
         def holds() -> bool:
             return self._tenure.holds(term, BIND_S * DRIFT) and assumption.still_held()
 
         try:
             path = paths.binding(query.namespace, query.name)
-            await self._kube.create_while(path, _binding(query, assumption.grant), holds, BIND_S)
+            await self._kube.create_while(path, _binding(query, assumption.grant, notes), holds, BIND_S)
         except (Unsent, Withheld) as error:
             return self._undo(assumption, error)
         except (Unreachable, Busy) as error:
@@ -132,8 +164,8 @@ class Binder:
         return message
 
 
-def _binding(query: BindQuery, grant: Grant) -> dict[str, Any]:
-    notes = {GRANT: render_grant(grant)} if grant else {}
+def _binding(query: BindQuery, grant: Grant, plugin: Mapping[str, str]) -> dict[str, Any]:
+    notes = {GRANT: render_grant(grant), **plugin} if grant else {}
     return {
         "apiVersion": "v1",
         "kind": "Binding",

@@ -27,15 +27,21 @@ class Kind:
     avoid_types: tuple[str, ...] = ()
     vendor: str = ""
     """Vendor of the cards; empty: any."""
+    group: str = ""
 
     @property
     def ask(self) -> ContainerAsk:
         """One container of this class."""
-        if self.memory_mib < 0:
-            return ContainerAsk(
-                "", self.cards, memory_percent=self.memory_percent, cores=self.cores, vendor=self.vendor
-            )
-        return ContainerAsk("", self.cards, memory_mib=self.memory_mib, cores=self.cores, vendor=self.vendor)
+        percent, mib = (self.memory_percent, None) if self.memory_mib < 0 else (None, self.memory_mib)
+        return ContainerAsk(
+            name="",
+            cards=self.cards,
+            memory_mib=mib,
+            memory_percent=percent,
+            cores=self.cores,
+            vendor=self.vendor,
+            group=self.group,
+        )
 
     @property
     def selection(self) -> Selection:
@@ -64,6 +70,7 @@ def kind_of(ask: PodAsk) -> Kind | None:
         use_types=ask.selection.use_types,
         avoid_types=ask.selection.avoid_types,
         vendor=hardest.vendor,
+        group=hardest.group,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from kerf.values.ask import ContainerAsk, PodAsk, Stage
 from kerf.values.card_names import meant
 from kerf.values.device import Card
-from kerf.values.grant import NO_USE, CardUse, Grant, Holding, card_uses
+from kerf.values.grant import NO_USE, CardUse, Grant, Holding, Slice, card_uses
 from kerf.values.quota import DIMENSIONS, NOTHING, Amount, class_of, usage_of_grant
 from kerf.values.slicing import alone_on, sizes
 from scheduler.core.state import NodeState
@@ -33,6 +33,7 @@ def broken_rules(problem: Problem, assignments: tuple[Assignment, ...]) -> tuple
         chain = asks[a.pod_uid].wishes.card_policies or problem.policy.cards
         found += [f"{a.pod_key}: {text}" for text in _grant(asks[a.pod_uid], a, nodes[a.node])]
         found += [f"{a.pod_key}: {text}" for text in _filters(chain, a, nodes[a.node])]
+        found += [f"{a.pod_key}: {text}" for text in _one_card(asks[a.pod_uid], a)]
         on_node[a.node].append(a)
     for name in sorted(on_node):
         found += [f"{name}: {text}" for text in _node(nodes[name], [(asks[a.pod_uid], a) for a in on_node[name]])]
@@ -96,11 +97,25 @@ def _grant(ask: PodAsk, assignment: Assignment, node: NodeState) -> Iterator[str
         if ask.selection.same_numa and len({card.numa for card in known}) > 1:
             yield f"{want.name}: cards of several NUMA nodes"
         for piece, card in zip(slices, known, strict=False):
-            given = [(size.memory_mib, size.cores) for size in sizes(want, card)[:1]]
-            if piece.memory_mib > min(card.factory_memory_mib, card.memory_mib):
-                yield f"{want.name}: {piece} is larger than the hardware"
-            elif piece.vendor != want.vendor or [(piece.memory_mib, piece.cores)] != given:
-                yield f"{want.name}: {piece} is not what was asked"
+            yield from _piece(piece, want, card)
+
+
+def _one_card(ask: PodAsk, assignment: Assignment) -> Iterator[str]:
+    slices = [piece for container in assignment.grant.containers for piece in container.slices]
+    for vendor in ask.selection.same_card:
+        held = {c.name: {p.card for p in c.slices if p.vendor == vendor} for c in assignment.grant.containers}
+        if any(cards != {p.card for p in slices if p.vendor == vendor} for cards in held.values() if cards):
+            yield f"the pod's {vendor} slices are not on the same cards"
+
+
+def _piece(piece: Slice, want: ContainerAsk, card: Card) -> Iterator[str]:
+    size = next(iter(sizes(want, card)), None)
+    if piece.memory_mib > min(card.factory_memory_mib, card.memory_mib):
+        yield f"{want.name}: {piece} is larger than the hardware"
+    elif size is None or (piece.vendor, piece.memory_mib, piece.cores) != (want.vendor, size.memory_mib, size.cores):
+        yield f"{want.name}: {piece} is not what was asked"
+    elif piece.place not in ([place.adds for place in size.places] or [0]):
+        yield f"{want.name}: {piece} lies where such a slice cannot lie"
 
 
 def _filters(chain: tuple[str, ...], assignment: Assignment, node: NodeState) -> Iterator[str]:
@@ -185,6 +200,7 @@ def _node(node: NodeState, pods: list[tuple[PodAsk, Assignment]]) -> Iterator[st
         pieces = [piece for container in a.grant.containers for piece in container.slices]
         alone |= {piece.card for piece in pieces if piece.card in cards and alone_on(piece.cores, cards[piece.card])}
         idle |= {piece.card for piece in pieces if piece.cores == 0}
+    yield from _places(node, pods)
     for state in node.cards:
         use, free = totals.get(state.card.id, NO_USE), state.free
         if use is NO_USE:
@@ -195,6 +211,22 @@ def _node(node: NodeState, pods: list[tuple[PodAsk, Assignment]]) -> Iterator[st
             yield f"card {state.card.id} is held exclusively and shared"
         if state.card.id in idle and state.used.cores >= state.card.cores > 0:
             yield f"card {state.card.id} has no cores left even for best effort"
+
+
+def _places(node: NodeState, pods: list[tuple[PodAsk, Assignment]]) -> Iterator[str]:
+    """Slices of different pods that cannot lie beside each other, in whatever order they come."""
+    for state in node.cards:
+        lies: list[tuple[str, int, int]] = []
+        for ask, a in pods:
+            for want in ask.containers:
+                places = [place for size in sizes(want, state.card)[:1] for place in size.places]
+                for piece in (piece for piece in a.grant.of(want.name) if piece.card == state.card.id):
+                    lies += [(a.pod_uid, p.adds, p.blocked) for p in places if p.adds == piece.place]
+        for i, (uid, adds, blocked) in enumerate(lies):
+            if state.used.places & blocked:
+                yield f"card {state.card.id} holds what a slice of {uid} cannot lie beside"
+            if any(adds & b and a & blocked for other, a, b in lies[:i] if other != uid):
+                yield f"card {state.card.id}: slices of two pods cannot lie beside each other"
 
 
 def _gangs(problem: Problem, placed: set[str]) -> Iterator[str]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from kerf.values.ask import ContainerAsk, PodAsk, Stages
 from kerf.values.device import Card
 from kerf.values.grant import CardUse, Grant, card_uses
+from kerf.values.places import Place
 from kerf.values.slicing import WHOLE, Size, alone_on, size_on
 from scheduler.core.fit import accepts
 from scheduler.core.state import CardState, NodeState
@@ -35,7 +36,8 @@ _NO_SLICE = Size(0, 0)
 
 def _slice_key(container: ContainerAsk) -> tuple[object, ...]:
     """Equal for containers that get equal slices of every card."""
-    return container.vendor, container.cards, container.memory_mib, container.memory_percent, container.cores
+    amounts = container.memory_mib, container.memory_percent, container.cores
+    return container.vendor, container.cards, *amounts, container.group
 
 
 def _hardware(card: Card) -> tuple[object, ...]:
@@ -52,6 +54,7 @@ class Draft:
         width = max((len(state.cards) for state in self.states), default=0)
         self.shape = (len(self.states), max(1, width))
         self.memory, self.cores, self.slots = (np.zeros(self.shape, np.int64) for _ in range(3))
+        self.places = np.zeros(self.shape, np.int64)
         self.factory = np.zeros(self.shape, np.int64)
         self.room = np.ones((2, *self.shape), np.int64)  # grantable memory and cores, at least 1
         self.numa = np.zeros(self.shape, np.int64)
@@ -63,6 +66,7 @@ class Draft:
         self._kinds: list[Card] = []
         self._accepted: dict[tuple[object, ...], Flags] = {}
         self._wanted: dict[tuple[object, ...], tuple[Ints, Ints]] = {}
+        self._places: dict[tuple[object, ...], tuple[Ints, ...]] = {}
         self._alone: dict[tuple[object, ...], Flags] = {}
         self._closed_to: dict[frozenset[str] | None, Flags] = {}
         kinds: dict[tuple[object, ...], int] = {}
@@ -84,7 +88,7 @@ class Draft:
     def _read(self, n: int, g: int, held: CardState) -> None:
         free = held.free
         self.memory[n, g], self.cores[n, g], self.slots[n, g] = free.memory_mib, free.cores, free.slots
-        self.empty[n, g] = held.used.slots == 0
+        self.empty[n, g], self.places[n, g] = held.used.slots == 0, held.used.places
         self.spent[n, g] = held.used.cores >= held.card.cores > 0
         self.usable[n, g] = held.usable and self.states[n].schedulable
 
@@ -166,6 +170,17 @@ class Draft:
             self._wanted[key] = np.array(memory, np.int64)[self.kind], np.array(cores, np.int64)[self.kind]
         return self._wanted[key]
 
+    def _blocked(self, container: ContainerAsk) -> tuple[Ints, ...]:
+        """Place by place, what must be free there; nothing where slices lie anywhere."""
+        key = _slice_key(container)
+        if key not in self._places:
+            places = [places_for(container, card) for card in self._kinds]
+            most = max(map(len, places), default=0)
+            rows = [[place.blocked for place in of_kind] or [0] for of_kind in (*places, ())]
+            table = np.array([(row + row[-1:] * most)[:most] for row in rows], np.int64).reshape(len(rows), most)
+            self._places[key] = tuple(column[self.kind] for column in table.T)
+        return self._places[key]
+
     def alone(self, klass: PodClass, container: ContainerAsk) -> Flags:
         """Cards on which the container would be alone."""
         key = (klass.mutex, *_slice_key(container))
@@ -179,6 +194,8 @@ class Draft:
         memory, cores = self.wanted(container)
         fits = self.accepted(klass, container) & self.usable & (self.slots >= 1) & (cores <= self.cores)
         fits &= memory <= self.memory
+        if blocked := self._blocked(container):
+            fits &= np.logical_or.reduce([(self.places & one) == 0 for one in blocked])
         alone = self.alone(klass, container)
         if alone.any():
             fits &= self.empty | ~alone
@@ -229,6 +246,12 @@ class Draft:
         order: Ints = np.lexsort((nodes, self.cpu[nodes], costs[nodes] // COST_STEP))
         ranked: Ints = nodes[order]
         return ranked
+
+
+def places_for(container: ContainerAsk, card: Card) -> tuple[Place, ...]:
+    """Where on the card the container's slice may lie; nothing where it may lie anywhere."""
+    size = size_on(container, card)
+    return size.places if size else ()
 
 
 def sum_of_least(costs: Ints, count: int) -> Ints:

@@ -6,19 +6,20 @@ card it may use (and one per node where it wants several distinct cards); any ot
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import floor
 
 from ortools.sat.python import cp_model
 
 from kerf.values.ask import ContainerAsk, PodAsk
 from kerf.values.grant import CardUse, ContainerGrant, Grant, Slice, card_uses
+from kerf.values.places import Place, counters
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.quota import Amount
 from kerf.values.slicing import alone_on
-from scheduler.solver.draft import Draft, stages_of
-from scheduler.solver.greedy import place_on
+from scheduler.solver.draft import Draft, places_for, stages_of
 from scheduler.solver.problem import Movable, PodClass, QuotaRoom
+from scheduler.solver.ready import blocked_by, ready_grants
 from scheduler.solver.rooms import Drawn, limits
 
 Var = cp_model.IntVar
@@ -26,8 +27,6 @@ Expr = cp_model.LinearExpr
 Card = tuple[int, int]
 """Node and card by position in the draft."""
 TINY = 1e-6  # what floating point may take off a whole bound
-READY_MADE = 8
-"""Grants tried per node for a class that is not sliced: one starting on each card of a usual machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,15 @@ class Piece:
     count: Var
     use: CardUse
     alone: bool
+    late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """A variable that counts slices at one place of a card (`kerf.values.places`)."""
+
+    count: Var
+    place: Place
     late: bool
 
 
@@ -66,6 +74,8 @@ class Spots:
     pods: dict[tuple[int, int], Expr] = field(default_factory=dict)
     """By the same key: pods there."""
     ready: dict[int, list[tuple[Grant, Var]]] = field(default_factory=dict)
+    places: dict[Card, list[tuple[Var, Place]]] = field(default_factory=dict)
+    """Slices by their place, on cards that have places."""
 
     @property
     def nodes(self) -> set[int]:
@@ -91,6 +101,7 @@ class Model:
         self.cp = cp_model.CpModel()
         self.draft, self.policy = draft, policy
         self.pieces: dict[Card, list[Piece]] = defaultdict(list)
+        self.lying: dict[Card, list[Lying]] = defaultdict(list)
         self.leaving: dict[Card, list[tuple[Var, CardUse]]] = defaultdict(list)
         self.load: dict[int, list[Load]] = defaultdict(list)
         self.coming: dict[tuple[int, str], list[tuple[Expr, Amount]]] = defaultdict(list)
@@ -143,6 +154,11 @@ class Model:
         here = [cards for cards in held if set(cards) <= set(group)]
         for g in (g for cards in here for g in cards):
             self.hint(counts[g])
+        for seed in seeds:
+            for piece in seed.containers[0].slices:
+                for var, place in spots.places.get(self.draft.where[piece.card], ()):
+                    if place.adds == piece.place:
+                        self.hint(var)
         spots.slices[key] = counts
         if container.cards == 1:
             spots.pods[key] = total(list(counts.values()))
@@ -162,6 +178,10 @@ class Model:
         most = 1 if alone else min(len(spots.klass.members), most_of(use, spots.room, where))
         count = self.integer(most, f"slices {where}")
         self.pieces[where].append(Piece(count, use, alone, spots.late))
+        if places := places_for(container, card):
+            spots.places[where] = [(self.integer(most, f"place {where} {i}"), p) for i, p in enumerate(places)]
+            self.lying[where] += [Lying(var, place, spots.late) for var, place in spots.places[where]]
+            self.cp.add(total([var for var, _ in spots.places[where]]) == count)
         if self.draft.rooms.quotas:
             piece = Slice(card.id, card.vendor, use.memory_mib, use.cores)
             grant = Grant((ContainerGrant(container.name, (piece,)),))
@@ -188,6 +208,9 @@ class Model:
                 where = self.draft.where[card_id]
                 whole = alone_on(most[card_id], self.draft.card(where), spots.klass.mutex)
                 self.pieces[where].append(Piece(count, use, whole, spots.late))
+                if use.places:
+                    place = Place(use.places, blocked_by(spots.klass.ask, grant, self.draft.card(where)))
+                    self.lying[where].append(Lying(count, place, spots.late))
 
     def add_departure(self, movable: Movable) -> Var:
         """A running pod that may leave: 1 where it does. It may hold a card that its node does not list any more."""
@@ -211,6 +234,10 @@ class Model:
                 self._seal_card(where, [piece for piece in self.pieces[where] if not piece.late], [])
             if opening and self.draft.empty[where]:
                 self._count_opening(where)
+        for where in sorted(self.lying):
+            self._seal_places(where, self.lying[where], self.leaving.get(where, []))
+            if self.leaving.get(where):
+                self._seal_places(where, [lying for lying in self.lying[where] if not lying.late], [])
         for n in sorted(self.load):
             early = [load for load in self.load[n] if not load.late]
             self._seal_node(n, self.load[n])
@@ -248,6 +275,25 @@ class Model:
             stay = state.used.slots - total([gone * use.slots for gone, use in leaving])
             self.cp.add(alone <= 1)
             self.cp.add(shared + stay <= max(state.card.slots, state.used.slots) * (1 - alone))
+
+    def _seal_places(self, where: Card, lying: list[Lying], leaving: list[tuple[Var, CardUse]]) -> None:
+        """No slice comes to a place while a counter that has to be zero there is not."""
+        held = counters(self.draft.states[where[0]].cards[where[1]].used.places)
+        slots = self.draft.states[where[0]].cards[where[1]].card.slots + sum(held)
+        for each in lying:
+            shut = [d for d, block in enumerate(counters(each.place.blocked)) if block]
+            if not shut:
+                continue
+            here = self.cp.new_bool_var(f"here {where}")
+            self.cp.add(each.count <= slots * here)
+            self.hints[here.index] = (here, int(self.hints[each.count.index][1] > 0))
+            for digit in shut:
+                others = [o.count * counters(o.place.adds)[digit] for o in lying if o is not each]
+                gone = [var * -counters(use.places)[digit] for var, use in leaving]
+                beside = total(others + gone) + held[digit]
+                self.cp.add(beside <= slots * (1 - here))
+                if counters(each.place.adds)[digit]:
+                    self.cp.add(each.count <= 1)
 
     def _count_opening(self, where: Card) -> None:
         opened = self.integer(1, f"open {where}")
@@ -333,52 +379,3 @@ def _cores(use: CardUse) -> int:
 
 def _slots(use: CardUse) -> int:
     return use.slots
-
-
-def ready_grants(draft: Draft, n: int, klass: PodClass, policy: SchedulingPolicy) -> list[Grant]:
-    """Ways to place a pod of the class on node `n`, each without the first card of those before it."""
-    held = draft.states[n]
-    grants: list[Grant] = []
-    cards = held.cards
-    while len(grants) < READY_MADE:
-        draft.states[n] = replace(held, cards=cards)
-        grant = place_on(draft, n, klass.ask, policy)
-        if grant is None:
-            break
-        grants.append(grant)
-        if not grant:
-            break
-        blocked = next(piece.card for container in grant.containers for piece in container.slices)
-        cards = tuple(replace(state, usable=state.usable and state.card.id != blocked) for state in cards)
-    draft.states[n] = held
-    return grants
-
-
-def grants_of(spots: Spots, model: Model) -> list[tuple[int, Grant]]:
-    """The solution's counts as grants, one a pod, in the order of nodes."""
-    placed: list[tuple[int, Grant]] = []
-    for (n, _), counts in spots.slices.items():
-        container = spots.klass.ask.containers[0]
-        on_cards = {g: model.of(count) for g, count in counts.items()}
-        placed += [(n, _sliced(container, model.draft, n, cards)) for cards in deal(on_cards, container.cards)]
-    for n, grants in spots.ready.items():
-        for grant, count in grants:
-            placed += [(n, grant)] * model.of(count)
-    return sorted(placed, key=lambda spot: spot[0])
-
-
-def deal(counts: Mapping[int, int], size: int) -> list[tuple[int, ...]]:
-    """Deal slices to pods of `size` distinct cards each: {0: 2, 1: 1, 2: 1}, 2 → [(0, 1), (0, 2)].
-
-    No card has more slices than there are pods, so dealing in turn never gives a pod the same card twice.
-    """
-    pods = sum(counts.values()) // size
-    heap = [g for g in sorted(counts) for _ in range(counts[g])]
-    return [tuple(sorted(heap[pod::pods])) for pod in range(pods)]
-
-
-def _sliced(container: ContainerAsk, draft: Draft, n: int, cards: tuple[int, ...]) -> Grant:
-    memory, cores = draft.wanted(container)
-    held = [(draft.card((n, g)), int(memory[n, g]), int(cores[n, g])) for g in cards]
-    slices = (Slice(card.id, card.vendor, mib, percent) for card, mib, percent in held)
-    return Grant((ContainerGrant(container.name, tuple(slices)),))

@@ -14,8 +14,9 @@ from kerf.values.ask import PodAsk
 from kerf.values.grant import Grant, card_uses
 from scheduler.solver.check import broken_moves, broken_rules
 from scheduler.solver.draft import FAR, Draft, Flags, Ints, sum_of_least
+from scheduler.solver.grants import grants_of
 from scheduler.solver.greedy import best_spot, fill
-from scheduler.solver.model import Model, Spots, grants_of, total
+from scheduler.solver.model import Model, Spots, total
 from scheduler.solver.narrow import candidates
 from scheduler.solver.problem import (
     Assignment,

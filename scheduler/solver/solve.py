@@ -7,8 +7,9 @@ from kerf.values.ask import PodAsk
 from kerf.values.grant import Grant
 from scheduler.solver.check import broken_rules
 from scheduler.solver.draft import Draft
+from scheduler.solver.grants import grants_of
 from scheduler.solver.greedy import fill, plan_greedy
-from scheduler.solver.model import Expr, Model, Spots, Var, grants_of, total
+from scheduler.solver.model import Expr, Model, Spots, Var, total
 from scheduler.solver.narrow import candidates
 from scheduler.solver.problem import (
     Assignment,

@@ -13,7 +13,7 @@ from kerf.values.grant import Grant
 from kerf.values.node import Node
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.quota import Amount
-from kerf.values.vendor import ResourceNames
+from kerf.values.vendor import ResourceNames, Vendor
 from kerf.values.verdict import Misfit, Reason
 from kerf.wire.json import Json, at
 from kerf.wire.resources import parse_pod, stages_of
@@ -50,6 +50,11 @@ class Desk:
     def names(self) -> tuple[ResourceNames, ...]:
         """The vendors' words."""
         return self._live.names
+
+    @property
+    def vendors(self) -> tuple[Vendor, ...]:
+        """The vendors."""
+        return self._live.vendors
 
     @property
     def changed(self) -> threading.Event:

@@ -250,6 +250,7 @@ class Fleet:
                 columns.used_memory[row, column] = use.memory_mib
                 columns.used_cores[row, column] = use.cores
                 columns.used_slots[row, column] = use.slots
+                columns.used_places[row, column] = use.places
         columns.cpu[row], columns.node_memory[row] = _free(entry.node, held)
         self._changed(row)
 
@@ -264,7 +265,7 @@ class Fleet:
             columns.factory[row, i], columns.memory[row, i] = card.factory_memory_mib, card.memory_mib
             columns.cores[row, i], columns.slots[row, i] = card.cores, card.slots
             columns.used_memory[row, i], columns.used_cores[row, i] = use.memory_mib, use.cores
-            columns.used_slots[row, i] = use.slots
+            columns.used_slots[row, i], columns.used_places[row, i] = use.slots, use.places
         columns.cpu[row], columns.node_memory[row] = _free(entry.node, held)
         columns.schedulable[row] = entry.node.schedulable
         columns.linked[row] = _all_linked(entry.cards)

@@ -29,7 +29,9 @@ ClassKey = tuple[Hashable, ...]
 
 def class_key(ask: PodAsk) -> ClassKey:
     """Equal for pods that fit and score alike everywhere: the names of containers do not matter."""
-    slices = tuple((c.cards, c.memory_mib, c.memory_percent, c.cores, c.stage, c.vendor) for c in ask.containers)
+    slices = tuple(
+        (c.cards, c.memory_mib, c.memory_percent, c.cores, c.stage, c.vendor, c.group) for c in ask.containers
+    )
     return slices, ask.selection, ask.wishes, ask.cpu_milli, ask.memory_mib
 
 
@@ -139,6 +141,7 @@ class Lanes:
             int(columns.hardware[i]),
             columns.usable[i].tobytes(),
             columns.used_memory[i].tobytes() + columns.used_cores[i].tobytes() + columns.used_slots[i].tobytes(),
+            columns.used_places[i].tobytes(),
             bool(bulk.node_fits(lane.ask, columns)[i]) if self._check_node else True,
             row if named else -1,
         )

@@ -15,6 +15,9 @@ _FIRST_LOOK = 64
 _DRIFT = 10  # percent by which a weight may move before the target is said to have changed
 
 
+_ANY = Selection()
+
+
 class WorkloadCounter:
     """Counts of classes. `target` is recomputed when the number of charges has grown by a half, at most by HALVING."""
 
@@ -32,14 +35,15 @@ class WorkloadCounter:
     def observe(self, uses: Mapping[str, CardUse], cpu_milli: int, vendor: str = "") -> None:
         """Count a pod by what it holds of its cards, which are of this vendor."""
         announced, self._announced = self._announced, None
-        selection = announced.selection if announced and announced.cpu_milli == cpu_milli else Selection()
+        selection = announced.selection if announced and announced.cpu_milli == cpu_milli else _ANY
         largest = max(uses.values(), key=lambda use: (use.cores, use.memory_mib), default=None)
         kind = None
         if largest is not None:
             memory = largest.memory_mib // _MIB_STEP * _MIB_STEP or largest.memory_mib
             cpu = -(-cpu_milli // _CPU_STEP) * _CPU_STEP
             types = selection.use_types, selection.avoid_types
-            kind = Kind(cpu, len(uses), memory, 0, min(largest.cores, 100), *types, vendor)
+            group = announced.containers[0].group if selection is not _ANY and announced else ""
+            kind = Kind(cpu, len(uses), memory, 0, min(largest.cores, 100), *types, vendor, group)
         self._counts[kind] = self._counts.get(kind, 0.0) + 1
         self._seen += 1
         if self._seen % HALVING == 0:

@@ -373,7 +373,7 @@ DECODERS: dict[str, Decoder] = {
         _text(lambda text: parse_register(text, "hami.io/node-nvidia-register", "nvidia")), _json(REGISTER)
     ),
     "hami-allocated": Decoder(
-        _text(lambda text: parse_allocated(text, "hami.io/x", "nvidia", (("main", Stage.APP),))),
+        _text(lambda text: parse_allocated(text, "hami.io/x", NAMES[0], (("main", Stage.APP),))),
         (b"GPU-0,NVIDIA,8000,30:;", b"GPU-0,NVIDIA,1,1:GPU-1,NVIDIA,1,1:;;"),
         binary=True,
     ),

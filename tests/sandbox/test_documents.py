@@ -5,6 +5,7 @@ import json
 import tarfile
 from pathlib import Path
 
+from kerf.vendors.registry import NAMES
 from sandbox.audit import Write, parse_audit_log
 from sandbox.documents import MAKERS, TENANTS, Webhook, render_kubeconfig, render_webhook
 from sandbox.fakenodes import FakeNode, render_fake_node
@@ -14,7 +15,7 @@ from sandbox.scheduling import Extender, render_scheduler_configuration
 
 
 def test_the_scheduler_configuration_lets_a_users_wish_and_then_the_extender_decide():
-    rendered = render_scheduler_configuration("/admin", Extender("https://127.0.0.1:1", ca_file="/ca"))
+    rendered = render_scheduler_configuration("/admin", Extender("https://127.0.0.1:1", ca_file="/ca", words=NAMES[:1]))
 
     (profile,) = rendered.pop("profiles")
     (extender,) = rendered.pop("extenders")

@@ -3,6 +3,7 @@
 import base64
 
 from sandbox.kueuedocs import (
+    NOT_COUNTED,
     UNMANAGED,
     Binds,
     Endpoint,
@@ -117,6 +118,4 @@ def test_a_configuration_is_laid_over_ours_mapping_by_mapping():
 
     assert rendered["multiKueue"] == {"dispatcherName": "kerf.dev/fit"}
     assert rendered["featureGates"] == {"VisibilityOnDemand": False, "ConcurrentAdmission": True}
-    assert rendered["resources"] == {
-        "excludeResourcePrefixes": ["cpu", "memory", "ephemeral-storage", "hugepages-", "nvidia.com/"]
-    }
+    assert rendered["resources"] == {"excludeResourcePrefixes": list(NOT_COUNTED)}

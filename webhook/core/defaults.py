@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from kerf.values.ask import ContainerAsk
 from kerf.values.units import parse_quantity
-from kerf.values.vendor import ResourceNames
+from kerf.values.words import ResourceNames
 from kerf.wire.errors import WireError
-from webhook.core.draft import Container, Draft
+from webhook.core.draft import Container, Draft, changed
 from webhook.core.settings import Settings
 
 DEFAULT_SCHEDULERS = frozenset({"", "default-scheduler"})
@@ -44,10 +44,19 @@ def fill(draft: Draft, settings: Settings) -> Draft:
         filled = container
         for ask in container.asks:
             names = settings.by_vendor[ask.vendor]
-            warnings += _warnings(container, names)
+            warnings += _warnings(container, ask, names)
             filled = _filled(filled, ask, names)
         containers.append(filled)
-    return draft.with_containers(containers).warn(warnings)
+    return _annotated(draft.with_containers(containers), settings).warn(warnings)
+
+
+def _annotated(draft: Draft, settings: Settings) -> Draft:
+    """The draft with the annotations that the vendors' own plugins expect of such a pod."""
+    notes: dict[str, str] = {}
+    for vendor in dict.fromkeys(ask.vendor for ask in draft.ask.containers):
+        asks = tuple(ask for ask in draft.ask.containers if ask.vendor == vendor)
+        notes |= settings.by_vendor[vendor].notes(asks, draft.annotations)
+    return replace(draft, annotations=changed(draft.annotations, notes))
 
 
 def task_priorities(draft: Draft, settings: Settings) -> list[tuple[str, str, int]]:
@@ -63,6 +72,8 @@ def task_priorities(draft: Draft, settings: Settings) -> list[tuple[str, str, in
 def _filled(container: Container, ask: ContainerAsk, names: ResourceNames) -> Container:
     given = {name: str(container.amounts[name]) for name in names.all if name in container.amounts}
     filled = container.with_amounts(given | _resolved(container, ask, names))
+    if names.name_env and filled.env_value(names.name_env) is None:
+        filled = filled.with_env(names.name_env, container.name)
     if not names.priority_env or names.priority not in given:
         return filled
     return filled.with_env(names.priority_env, str(_number(container, names.priority)))
@@ -71,27 +82,39 @@ def _filled(container: Container, ask: ContainerAsk, names: ResourceNames) -> Co
 def _resolved(container: Container, ask: ContainerAsk, names: ResourceNames) -> dict[str, str | None]:
     """What the ask says beyond, or instead of, what was sent. None drops a resource that counts for nothing."""
     out: dict[str, str | None] = {}
-    if names.count not in container.amounts:
-        out[names.count] = str(ask.cards)
-    if ask.memory_mib is not None and _number(container, names.memory) != ask.memory_mib:
-        out[names.memory] = str(ask.memory_mib)
-    if ask.memory_mib is not None and _number(container, names.memory_percent):
+    cards, together = ask.cards * names.count_unit, ask.cards if names.totals else 1
+    writable = {name for name in names.all if name in container.amounts or names.fills}
+    writable |= {names.count} if names.adds_count else set()
+    if names.counts_cards and names.count in writable and _number(container, names.count) != cards:
+        out[names.count] = str(cards)
+    memory = ask.memory_mib if names.memory in writable else None
+    if memory is not None and _mib(container, names) != memory * together:
+        out[names.memory] = names.memory_text(memory * together)
+    if memory is not None and _number(container, names.memory_percent):
         out[names.memory_percent] = None
-    if ask.cores and _number(container, names.cores) != ask.cores:
-        out[names.cores] = str(ask.cores)
+    cores = names.core_units(ask.cores) * together if names.cores in writable else 0
+    if cores and _number(container, names.cores) != cores:
+        out[names.cores] = str(cores)
     return out
 
 
-def _warnings(container: Container, names: ResourceNames) -> list[str]:
-    """What was adjusted for compatibility with HAMi."""
-    out = []
+def _warnings(container: Container, ask: ContainerAsk, names: ResourceNames) -> list[str]:
+    """What was adjusted for compatibility with HAMi, and what becomes of an ask that the vendor rounds."""
+    said = names.memory if names.memory in container.amounts else names.count
+    remark = names.remarks(ask)
+    out = [f"{container.limits_field}[{said}]: {remark}"] if remark else []
+    most = names.card_cores * (ask.cards if names.totals else 1)
     if _number(container, names.memory) and _number(container, names.memory_percent):
         out.append(f"{container.limits_field}: {names.memory} wins over {names.memory_percent}, which was dropped")
-    if _number(container, names.cores) > 100:
+    if _number(container, names.cores) > most:
         field, given = f"{container.limits_field}[{names.cores}]", container.amounts[names.cores]
-        out.append(f"{field}: a card has 100, so 100 was written for {given}")
+        out.append(f"{field}: a card has {most}, so {most} was written for {given}")
     return out
 
 
 def _number(container: Container, name: str) -> int:
     return int(parse_quantity(container.amounts[name])) if name in container.amounts else 0
+
+
+def _mib(container: Container, names: ResourceNames) -> int:
+    return names.mib(container.amounts[names.memory]) if names.memory in container.amounts else 0

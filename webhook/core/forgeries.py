@@ -11,18 +11,21 @@ from kerf.wire.json import Json, at
 from webhook.core.draft import Draft, changed
 
 
-def strip(draft: Draft) -> Draft:
-    """Remove every owned annotation and label of a new pod."""
-    return _restore(draft, {}, "it was removed")
+def strip(draft: Draft, written: frozenset[str] = frozenset()) -> Draft:
+    """Remove every owned annotation and label of a new pod. `written` are those that vendors' plugins obey."""
+    return _restore(draft, {}, written, "it was removed")
 
 
-def revert(draft: Draft, old: Json) -> Draft:
+def revert(draft: Draft, old: Json, written: frozenset[str] = frozenset()) -> Draft:
     """Give every owned annotation and label the value it had before the update."""
-    return _restore(draft, at(old, "metadata"), "your change was undone")
+    return _restore(draft, at(old, "metadata"), written, "your change was undone")
 
 
-def _restore(draft: Draft, before: Json, done: str) -> Draft:
-    annotations = _forged(draft.annotations, at(before, "annotations"), owned_annotation)
+def _restore(draft: Draft, before: Json, written: frozenset[str], done: str) -> Draft:
+    def owned(key: str) -> bool:
+        return key in written or owned_annotation(key)
+
+    annotations = _forged(draft.annotations, at(before, "annotations"), owned)
     labels = _forged(draft.labels, at(before, "labels"), owned_label)
     if not annotations and not labels:
         return draft

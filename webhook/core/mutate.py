@@ -57,7 +57,7 @@ def _drafts(review: Review, settings: Settings, recent: Recent, now: float) -> t
         draft, recent = _create_pod(review, settings, recent, now)
         return [draft], recent
     if kind == ("", "Pod") and review.user not in settings.trusted:
-        return [revert(draft_of(review.object), review.old)], recent
+        return [revert(draft_of(review.object), review.old, settings.written)], recent
     if kind in KINDS and not (settings.is_controller(review.user) and owned_by_template(review.object)):
         return (_create_owner if review.operation == "CREATE" else _update_owner)(review, settings), recent
     if kind == GROUP_KIND:
@@ -67,7 +67,7 @@ def _drafts(review: Review, settings: Settings, recent: Recent, now: float) -> t
 
 def _create_pod(review: Review, settings: Settings, recent: Recent, now: float) -> tuple[Draft, Recent]:
     tenant = settings.tenant(review.namespace)
-    draft = _complete(strip(draft_of(review.object)), settings, tenant)
+    draft = _complete(strip(draft_of(review.object), settings.written), settings, tenant)
     if tenant is None or not draft.ask.containers:
         return draft, recent
     refuse_owners_of_users(review, settings)

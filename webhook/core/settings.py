@@ -9,7 +9,7 @@ from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.device import Card, Mode
 from kerf.values.policy import AdmissionSettings, Defaults, QuotaEngine, QuotaSettings
 from kerf.values.quota import CardClass, a_card_of
-from kerf.values.vendor import ResourceNames, Vendor, with_slicing, words_of
+from kerf.values.vendor import ResourceNames, Vendor, with_slicing, words_of, written_keys
 
 CONTROLLERS = (
     "system:kube-controller-manager",
@@ -58,6 +58,8 @@ class Settings:
     """Every model of card of which some tenant has quota, sorted."""
     resources: frozenset[str] = field(init=False)
     """Every resource in which users ask for cards."""
+    written: frozenset[str] = field(init=False)
+    """Annotations that vendors' own device plugins obey: the scheduler alone writes them."""
 
     def __post_init__(self) -> None:
         words = words_of(self.vendors)
@@ -65,6 +67,7 @@ class Settings:
         object.__setattr__(self, "by_vendor", {names.vendor: names for names in words})
         found = {entry.model for account in self.tenants.values() for entry in account.classes}
         object.__setattr__(self, "models", tuple(sorted(found)))
+        object.__setattr__(self, "written", written_keys(self.vendors))
         object.__setattr__(self, "resources", frozenset(name for names in words for name in names.all))
 
     def is_controller(self, user: str) -> bool:

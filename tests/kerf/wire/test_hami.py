@@ -11,6 +11,7 @@ from kerf.values.ask import Stage, Stages
 from kerf.values.device import Card, Mode
 from kerf.values.grant import ContainerGrant, Grant, Slice, card_uses
 from kerf.values.health import HEALTHY, SUSPECT
+from kerf.vendors.registry import NAMES
 from kerf.wire.errors import WireError
 from kerf.wire.hami import parse_allocated, parse_register
 
@@ -144,7 +145,7 @@ def as_places(grant: Grant, *, empty: bool = True) -> str:
 def test_a_documented_record_is_read_container_by_container(pod: tuple[Stages, Grant]) -> None:
     stages, grant = pod
 
-    assert parse_allocated(as_places(grant), ALLOCATED, "nvidia", stages) == Grant(
+    assert parse_allocated(as_places(grant), ALLOCATED, NAMES[0], stages) == Grant(
         tuple(container for container in grant.containers if container.slices)
     )
 
@@ -152,7 +153,7 @@ def test_a_documented_record_is_read_container_by_container(pod: tuple[Stages, G
 @given(allocations())
 def test_a_record_with_lost_places_never_counts_too_little(pod: tuple[Stages, Grant]) -> None:
     stages, grant = pod
-    counted = card_uses(parse_allocated(as_places(grant, empty=False), ALLOCATED, "nvidia", stages), stages)
+    counted = card_uses(parse_allocated(as_places(grant, empty=False), ALLOCATED, NAMES[0], stages), stages)
 
     for card, use in card_uses(grant, stages).items():
         assert counted[card].peak(use) == counted[card]
@@ -161,7 +162,7 @@ def test_a_record_with_lost_places_never_counts_too_little(pod: tuple[Stages, Gr
 def test_a_lost_place_cannot_be_claimed_by_a_containers_name() -> None:
     stages = (("#0", Stage.INIT), ("a", Stage.APP), ("b", Stage.APP))
 
-    held = parse_allocated("GPU-1,NVIDIA,5,0:;GPU-1,NVIDIA,7,0:;", ALLOCATED, "nvidia", stages)
+    held = parse_allocated("GPU-1,NVIDIA,5,0:;GPU-1,NVIDIA,7,0:;", ALLOCATED, NAMES[0], stages)
 
     assert [container.name for container in held.containers] == ["#0", "#1"]  # "#" is in no container's name
 
@@ -178,6 +179,6 @@ def test_a_lost_place_cannot_be_claimed_by_a_containers_name() -> None:
 )
 def test_a_malformed_record_names_the_fix(text: str, fix: str) -> None:
     with pytest.raises(WireError) as caught:
-        parse_allocated(text, ALLOCATED, "nvidia", (("main", Stage.APP),))
+        parse_allocated(text, ALLOCATED, NAMES[0], (("main", Stage.APP),))
 
     assert caught.value.fix == fix

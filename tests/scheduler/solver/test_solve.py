@@ -17,8 +17,8 @@ from kerf.values.policy import PlannerSettings, SchedulingPolicy
 from kerf.values.quota import Bound
 from scheduler.solver import solve, tiers
 from scheduler.solver.check import broken_rules
+from scheduler.solver.grants import deal
 from scheduler.solver.greedy import plan_greedy
-from scheduler.solver.model import deal
 from scheduler.solver.problem import Problem, QuotaRoom, fold, score_of, tier_sizes, tier_weights
 from scheduler.solver.solve import plan
 from tests.effort import examples

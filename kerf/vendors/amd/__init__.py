@@ -1,0 +1,1 @@
+"""AMD Instinct: any size, cores counted in compute units."""

@@ -1,0 +1,1 @@
+"""Huawei Ascend: templates, soft slices, and 910C modules of two processors."""

@@ -1,0 +1,1 @@
+"""Cambricon: any size, and a profile on the pod."""

@@ -1,0 +1,1 @@
+"""Enflame: whole cards, and DRS slices by profile."""

@@ -1,0 +1,1 @@
+"""Iluvatar: any size; several cards are whole cards."""

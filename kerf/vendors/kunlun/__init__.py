@@ -1,0 +1,1 @@
+"""Kunlunxin: whole cards, and vXPU slices of one size a card."""

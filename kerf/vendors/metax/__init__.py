@@ -1,0 +1,1 @@
+"""MetaX: whole cards, and sGPU slices with sharing policies."""

@@ -1,0 +1,1 @@
+"""Moore Threads: a card of 16 cores and 96 units of memory."""

@@ -1,0 +1,1 @@
+"""AWS Neuron: whole devices, and their cores."""

@@ -1,0 +1,102 @@
+"""AWS Neuron's devices and cores. HAMi 2.10.0: `pkg/device/awsneuron/device.go`.
+
+A device has one or two cores here; nodes with more of them are not sliced. Cores are positions: which of a device's
+cores a pod has is part of its grant. Several devices are neighbours, as HAMi chooses them on Inferentia.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from kerf.values.ask import ContainerAsk
+from kerf.values.device import Card
+from kerf.values.grant import Slice
+from kerf.values.places import Place, counters, one, whole
+from kerf.values.slicing import NotSliced, Placed, Size, Slicing
+from kerf.values.vendor import Placement
+from kerf.values.words import Said
+from kerf.vendors.build import Special, amount
+from kerf.wire.json import Json, at
+
+VENDOR = "neuron"
+COUNT, CORES = "aws.amazon.com/neuron", "aws.amazon.com/neuroncore"
+IDS, KIND = "AWS_NEURON_IDS", "NEURON_RESOURCE_TYPE"
+TYPE_LABEL = "node.kubernetes.io/instance-type"
+MEMORY_MIB = {"inf1": 8_192, "inf2": 32_768, "trn1": 32_768, "trn1n": 32_768, "trn2": 98_304}
+"""MiB of a device by instance family (AWS: Inferentia 8 GB, Inferentia2 and Trainium 32 GB, Trainium2 96 GiB)."""
+DEVICES, PARTS = "devices", "cores"
+
+
+def resolve(ask: ContainerAsk, said: Said) -> ContainerAsk:
+    """Devices are whole; cores are one, or whole devices. Raises ValueError for a number that does not fill them."""
+    if said.count:
+        return replace(ask, memory_mib=None, memory_percent=100, cores=100, group=DEVICES)
+    wanted = said.cores or 0
+    if wanted == 1:
+        return replace(ask, cards=1, memory_mib=None, memory_percent=50, cores=50, group=PARTS)
+    if wanted % 2:
+        raise ValueError(f"write 1 or an even number: a device has two cores, {wanted} were asked")
+    return replace(ask, cards=wanted // 2, memory_mib=None, memory_percent=100, cores=100, group=PARTS)
+
+
+def cards(node: Json, found: tuple[Card, ...]) -> tuple[Card, ...]:
+    """The devices with their cores, their instance family's memory, and links between neighbours. Raises WireError."""
+    each = amount(node, "capacity", CORES) // max(len(found), 1)
+    family = str(at(node, "metadata", "labels").get(TYPE_LABEL, "")).partition(".")[0]
+    memory = MEMORY_MIB.get(family)
+    return tuple(
+        replace(
+            card,
+            memory_mib=memory or card.memory_mib,
+            slots=max(each, 1),
+            links=tuple(found[j].id for j in (i - 1, i + 1) if 0 <= j < len(found)),
+            facts=(*card.facts, (PARTS, str(each))),
+        )
+        for i, card in enumerate(found)
+    )
+
+
+def slicing_of(card: Card) -> Slicing:
+    """The device, and its cores where it has two."""
+    each = int(card.fact(PARTS) or 2)
+    if each > 2:
+        return NotSliced(f"Kerf knows devices of one or two cores, and this one has {each}")
+    every = range(max(each, 1))
+    device = Size(card.memory_mib, 100, "device", (Place(one(*every), whole(*every)),))
+    if each < 2:
+        return Placed((device,))
+    halves = tuple(Place(one(core), whole(core)) for core in every)
+    return Placed((Size(card.memory_mib // 2, 50, "core", halves), device))
+
+
+def device(piece: Slice, _card: Card) -> tuple[str, str, int, int]:
+    """A slice in HAMi's record: no memory, and cores as a bit mask."""
+    return piece.card, "AWSNeuron", 0, sum(1 << core for core in _cores(piece))
+
+
+def notes(placement: Placement) -> Mapping[str, str]:
+    """Indexes of devices for containers that ask for devices, of cores (counted through the node) for the others."""
+    ids: list[str] = []
+    kind: dict[str, str] = {}
+    for name, slices in placement.of(VENDOR):
+        for piece in slices:
+            index, each = placement.index(piece), int(placement.cards[piece.card].fact(PARTS) or 2)
+            if placement.group(name, VENDOR) == PARTS:
+                ids += [str(index * each + core) for core in _cores(piece)]
+                kind = {KIND: CORES}
+            else:
+                ids.append(str(index))
+    return {IDS: ",".join(ids), **kind}
+
+
+def _cores(piece: Slice) -> list[int]:
+    return [core for core, taken in enumerate(counters(piece.place)) if taken]
+
+
+SPECIAL = Special(
+    words={"resolve": resolve, "adds_count": False},
+    slicing_of=slicing_of,
+    cards=cards,
+    device=device,
+    notes=notes,
+    writes=frozenset({IDS, KIND}),
+)

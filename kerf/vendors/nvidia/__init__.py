@@ -1,0 +1,1 @@
+"""NVIDIA: cards that Kerf's own device plugin serves."""
