@@ -12,12 +12,14 @@ CLOSE = 0.75
 def unserved(name: str, vendors: Iterable[ResourceNames], others: Iterable[str] = ()) -> bool:
     """Whether a name is of a vendor's domain and neither Kerf nor another plugin serves it.
 
-    `others` are resources of further plugins; one that ends in "*" stands for all that begin so.
+    `others` are resources of further plugins; one that ends in "*" stands for all that begin so. A vendor's own device
+    plugin may serve names that Kerf does not know, so those domains are not judged.
     """
-    ours = next((words for words in vendors if name.partition("/")[0] == words.domain), None)
-    if ours is None or name in ours.all:
+    ours = [words for words in vendors if name.partition("/")[0] == words.domain]
+    if not ours or any(name in words.all or not words.scheduled for words in ours):
         return False
-    return not any(_matches(name, pattern) for pattern in (*ours.others, *others))
+    patterns = (*(pattern for words in ours for pattern in words.others), *others)
+    return not any(_matches(name, pattern) for pattern in patterns)
 
 
 def similar(name: str, known: Iterable[str]) -> str:

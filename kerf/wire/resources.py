@@ -18,8 +18,6 @@ from kerf.wire.traits import traits_of
 
 MOST_ASKED = 2**40
 """Thousandths of a core, or MiB: more than any node has. Larger asks ("9E") are capped so that sums cannot overflow."""
-
-
 NODE_POLICY = "hami.io/node-scheduler-policy"
 CARD_POLICY = "hami.io/gpu-scheduler-policy"
 WEIGHTS = "hami.io/device-scoring-weights"
@@ -316,7 +314,7 @@ def _selection(annotations: Json, spec: Json, vendors: list[ResourceNames]) -> S
             fix = "a pod with cards of several vendors cannot choose among them: drop it, or use one vendor a pod"
             raise WireError(f"metadata.annotations[{said}]", annotations[said], fix)
     avoided = {card for selection in found for card in selection.avoid_ids}
-    together = tuple(vendor for selection in found for vendor in selection.same_card)
+    together = tuple(vendor for each in found for vendor in each.same_card)
     return Selection(avoid_ids=tuple(sorted(avoided)), classes=found[0].classes, same_card=together)
 
 

@@ -31,9 +31,13 @@ def inventories(dump: Dump) -> Iterator[Finding]:
         for vendor in dump.vendors:
             has_cards = any(labels.get(label) == "true" for label in vendor.card_labels)
             has_cards = has_cards or _number(capacity, vendor.words.count) > 0
-            if has_cards and vendor.inventory_key not in notes and vendor.hami_register not in notes:
+            published = {vendor.inventory_key, vendor.hami_register} & set(notes)
+            if vendor.plugin:
+                published |= {key for key in vendor.plugin.keys if key in notes or _number(capacity, key) > 0}
+            if has_cards and not published:
                 fix = "check that a device plugin runs there: its DaemonSet selects nodes, and taints keep pods away"
-                yield Finding(f"node {name} has cards and no {vendor.inventory_key}: nothing is placed there", fix)
+                key = vendor.plugin.keys[0] if vendor.plugin else vendor.inventory_key
+                yield Finding(f"node {name} has cards and no {key}: nothing is placed there", fix)
 
 
 def strangers(dump: Dump) -> Iterator[Finding]:

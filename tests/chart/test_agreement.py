@@ -15,11 +15,12 @@ import webhook.main
 from kerf.values.fault import Verdict
 from kerf.values.policy import Pool, QuotaEngine, SchedulingPolicy
 from kerf.values.recovery import RecoveryMode
-from kerf.vendors.registry import NAMES
+from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.policy import parse_policy
 from sandbox import Extender, render_scheduler_configuration
 from sandbox.documents import MAKERS, PODS, TENANTS
-from tests.chart.helm import CASES, CHART, NAMESPACE, ROOT, containers, one, parse, render, template
+from tests.chart import vendors
+from tests.chart.helm import CASES, CHART, NAMESPACE, ROOT, Refused, containers, one, parse, render, template
 
 pytestmark = pytest.mark.chart
 SETTINGS = {
@@ -27,7 +28,6 @@ SETTINGS = {
     "webhook": webhook.main.Flags,
     "deviceplugin": deviceplugin.main.Settings,
 }
-VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 
 
 def everything() -> list[dict[str, Any]]:
@@ -110,13 +110,6 @@ def test_the_policy_of_every_value_is_one_that_the_daemons_read():
     assert (policy.quota.engine, policy.quota.reserve_percent) == (QuotaEngine.KUEUE, 5)
 
 
-def test_the_words_of_the_contract_are_the_vendors():
-    nvidia = NAMES[0]
-
-    words = VALUES["vendors"]["nvidia"]
-    assert tuple(words[f"resource{w}"] for w in ("Name", "Mem", "MemPercentage", "Cores", "Priority")) == nvidia.all
-
-
 def test_what_the_schema_lets_through_the_policy_does_too():
     properties = json.loads((CHART / "values.schema.json").read_text())["properties"]["policy"]["properties"]
     whole = {"weights": {"slot": 1, "core": 1, "memory": 1}}
@@ -180,3 +173,49 @@ def test_every_file_that_the_chart_names_exists():
 
     assert named
     assert {name for name in named if not (ROOT / name).is_file()} == set()
+
+
+def test_the_chart_knows_every_vendor_as_the_daemons_do():
+    assert vendors.FILE.read_text() == vendors.text_of()  # python -m tests.chart.vendors writes it again
+
+
+def test_kube_scheduler_is_configured_for_other_vendors_as_in_the_sandbox():
+    chosen = tuple(names for names in NAMES if names.vendor in {"nvidia", "hygon", "metax"})
+    ours = render_scheduler_configuration("", Extender("http://127.0.0.1:9090", words=chosen))
+    charts = kube_scheduler_configuration("vendors.hygon.pluginUsers[0]=a", "vendors.metax.pluginUsers[0]=b")
+
+    def managed(configuration: dict[str, Any]) -> list[tuple[str, bool]]:
+        listed = configuration["extenders"][0]["managedResources"]
+        return sorted((each["name"], each["ignoredByScheduler"]) for each in listed)
+
+    assert managed(charts) == managed(ours)
+
+
+def test_the_api_server_keeps_others_from_what_a_vendors_plugin_obeys():
+    policy = one(everything(), "ValidatingAdmissionPolicy", "kerf-grant")["spec"]
+    (validation,), (condition,) = policy["validations"], policy["matchConditions"]
+
+    written = next(vendor for vendor in VENDORS if vendor.name == "ascend910b3").plugin.writes
+    assert all(f"k == '{key}'" in validation["expression"] for key in written)
+    assert "system:serviceaccount:kube-system:dcu-device-plugin" in condition["expression"]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (("vendors.acme.pluginUsers[0]=a",), "Kerf does not know the vendor acme"),
+        (("vendorDescriptions.acme.words.count=acme.example/npu",), "acme"),
+        (
+            (
+                "vendors.hygon.pluginUsers[0]=a",
+                "devicePlugin.pools[0].name=p",
+                "devicePlugin.pools[0].vendor=hygon",
+                "devicePlugin.pools[0].nodeSelector.a=b",
+            ),
+            "whose own device plugin serves its cards",
+        ),
+    ],
+)
+def test_a_vendor_that_cannot_be_served_is_refused(values: tuple[str, ...], said: str):
+    with pytest.raises(Refused, match=said):
+        render(*values)

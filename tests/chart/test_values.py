@@ -24,7 +24,7 @@ def test_helm_finds_nothing_to_complain_about():
         ("scheduler.replicaCount=2", "/scheduler", "additional properties 'replicaCount' not allowed"),
         ("webhook.failurePolicy=Maybe", "/webhook/failurePolicy", "value must be one of 'Fail', 'Ignore'"),
         ("vendors.nvidia.resourceName=gpu", "/vendors/nvidia/resourceName", "'gpu' does not match pattern"),
-        ("vendors.toy.resourceName=toy.example/npu", "/vendors/toy", "missing properties 'resourceMem'"),
+        ("vendors.toy.resourceMem=toy.example/npu-memory", "vendors", "Kerf does not know the vendor toy"),
         (
             "devicePlugin.vendor=toy,devicePlugin.pools[0].name=p,devicePlugin.pools[0].nodeSelector.a=b",
             "pool p",

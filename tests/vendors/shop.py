@@ -9,6 +9,7 @@ from kerf.obs.metrics import Metrics
 from kerf.testing.builders import a_pod
 from kerf.testing.fake_kube import FakeKube
 from kerf.values.policy import SchedulingPolicy
+from kerf.values.vendor import Vendor
 from kerf.vendors.registry import VENDORS
 from kerf.wire.annotations import GRANT, parse_grant
 from kerf.wire.extender import BindQuery
@@ -73,9 +74,10 @@ class Outcome:
 class Shop:
     """A cluster with nodes of any vendor, and the scheduler in front of it."""
 
-    def __init__(self, *nodes: dict[str, Any]) -> None:
+    def __init__(self, *nodes: dict[str, Any], vendors: tuple[Vendor, ...] = VENDORS) -> None:
+        self.vendors = vendors
         self.kube = FakeKube(*nodes)
-        self.store = Store(SchedulingPolicy(), VENDORS)
+        self.store = Store(SchedulingPolicy(), vendors)
         load(self.store, nodes, [])
         metrics = SchedulerMetrics.build(Metrics())
         self.verbs = Verbs(self.store.desk, metrics)
@@ -83,7 +85,7 @@ class Shop:
 
     def take(self, pod: dict[str, Any]) -> Outcome:
         """Admit, place and bind one pod."""
-        answer = mutate(a_review(pod), Settings(VENDORS))
+        answer = mutate(a_review(pod), Settings(self.vendors))
         if not answer.allowed:
             return Outcome(refused=answer.message)
         stored = apply(pod, answer.patch)

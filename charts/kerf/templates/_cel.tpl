@@ -32,9 +32,10 @@ has({{ .of }}.resources) && {{ include "kerf.cel.resources" .root }}.exists(r,
 
 {{/* Whether a key is one that only Kerf or HAMi's components write on a pod: kerf.wire.annotations says the same. */}}
 {{- define "kerf.cel.owned" -}}
-({{ . }}.startsWith('kerf.dev/grant') || {{ . }}.startsWith('kerf.dev/inventory') || {{ . }}.startsWith('kerf.dev/plan') || {{ . }}.startsWith('kerf.dev/reservation') ||
- {{ . }} in ['hami.io/vgpu-node', 'hami.io/vgpu-time', 'hami.io/vgpu-mig-allocations', 'hami.io/bind-phase', 'hami.io/bind-time'] ||
- ({{ . }}.startsWith('hami.io/') && ({{ . }}.endsWith('-devices-to-allocate') || {{ . }}.endsWith('-devices-allocated'))))
+{{- $k := .k -}}
+({{ $k }}.startsWith('kerf.dev/grant') || {{ $k }}.startsWith('kerf.dev/inventory') || {{ $k }}.startsWith('kerf.dev/plan') || {{ $k }}.startsWith('kerf.dev/reservation') ||
+ {{ $k }} in ['hami.io/vgpu-node', 'hami.io/vgpu-time', 'hami.io/vgpu-mig-allocations', 'hami.io/bind-phase', 'hami.io/bind-time'] ||
+ ({{ $k }}.startsWith('hami.io/') && ({{ $k }}.endsWith('-devices-to-allocate') || {{ $k }}.endsWith('-devices-allocated'))){{ range include "kerf.pluginAnnotations" .root | fromJsonArray }} || {{ $k }} == '{{ . }}'{{ end }})
 {{- end }}
 
 {{/* A map of an object's metadata, empty where there is none; give of (object or oldObject), part (annotations or labels). */}}
@@ -48,7 +49,7 @@ has({{ .of }}.resources) && {{ include "kerf.cel.resources" .root }}.exists(r,
 {{- range $part := list "annotations" "labels" -}}
 {{- $new := include "kerf.cel.map" (dict "of" "object" "part" $part) -}}
 {{- $old := include "kerf.cel.map" (dict "of" "oldObject" "part" $part) -}}
-{{- $owned := include "kerf.cel.owned" "k" -}}
+{{- $owned := include "kerf.cel.owned" (dict "root" $ "k" "k") -}}
 {{- if eq $part "labels" }}{{ $owned = "k == 'hami.io/vgpu-node'" }}{{ end -}}
 {{- $parts = append $parts (printf "%s.exists(k, %s && !(k in %s && %s[k] == %s[k]))" $new $owned $old $old $new) -}}
 {{- $parts = append $parts (printf "%s.exists(k, %s && !(k in %s))" $old $owned $new) -}}

@@ -125,13 +125,39 @@ admissionregistration.k8s.io/v1beta1
 {{- end -}}
 {{- end }}
 
+{{/* The vendors in use, by name, as JSON: what Kerf knows of each (files/vendors.json), what a description says, and on
+     top what values say. */}}
+{{- define "kerf.vendors" -}}
+{{- $known := .Files.Get "files/vendors.json" | fromJson }}
+{{- $all := dict }}
+{{- range $name, $given := .Values.vendors }}
+{{- $v := deepCopy (index $known $name | default dict) }}
+{{- with index $.Values.vendorDescriptions $name }}
+{{- $words := .words | default dict }}
+{{- $v = dict "resourceName" $words.count "resourceMem" $words.memory "resourceCores" $words.cores "ownPlugin" true "counted" .kubeSchedulerCounts "annotations" (keys (.annotations | default dict) | sortAlpha) "lock" (.lock | default "") }}
+{{- end }}
+{{- $v = mergeOverwrite $v (deepCopy ($given | default dict)) }}
+{{- if not $v.resourceName }}
+{{- fail (printf "vendors: Kerf does not know the vendor %s: describe it in vendorDescriptions, or write one of %s" $name (keys $known | sortAlpha | join ", ")) }}
+{{- end }}
+{{- $_ := set $all $name $v }}
+{{- end }}
+{{- range $name, $_ := .Values.vendorDescriptions }}
+{{- if not (hasKey $all $name) }}
+{{- fail (printf "vendorDescriptions: %s is described and not in use: write vendors.%s: {} too" $name $name) }}
+{{- end }}
+{{- end }}
+{{- $all | toJson }}
+{{- end }}
+
 {{/* Resources that only Kerf understands, as JSON: the words of the contract and what the webhook writes for quota. */}}
 {{- define "kerf.ignored" -}}
 {{- $all := list }}
-{{- range $vendor, $v := .Values.vendors }}
-{{- $quota := list "mib" "cores" "cards" }}
-{{- $all = concat $all (list $v.resourceMem $v.resourceMemPercentage $v.resourceCores $v.resourcePriority) }}
-{{- range $quota }}{{ $all = append $all (printf "quota.kerf.dev/%s-%s" $vendor .) }}{{ end }}
+{{- range $vendor, $v := include "kerf.vendors" . | fromJson }}
+{{- range $word := list $v.resourceMem $v.resourceMemPercentage $v.resourceCores $v.resourcePriority }}
+{{- with $word }}{{ $all = append $all . }}{{ end }}
+{{- end }}
+{{- range list "mib" "cores" "cards" }}{{ $all = append $all (printf "quota.kerf.dev/%s-%s" $vendor .) }}{{ end }}
 {{- end }}
 {{- $all | toJson }}
 {{- end }}
@@ -139,7 +165,7 @@ admissionregistration.k8s.io/v1beta1
 {{/* Resources that the kubelet counts, one a vendor, as JSON. */}}
 {{- define "kerf.counted" -}}
 {{- $all := list }}
-{{- range .Values.vendors }}{{ $all = append $all .resourceName }}{{ end }}
+{{- range include "kerf.vendors" . | fromJson }}{{ $all = append $all .resourceName }}{{ end }}
 {{- $all | toJson }}
 {{- end }}
 
@@ -148,4 +174,45 @@ admissionregistration.k8s.io/v1beta1
 {{- $modes := list (default "observe" .Values.policy.recovery.mode) -}}
 {{- range .Values.policy.pools }}{{ $modes = append $modes (default "observe" .recovery) }}{{ end -}}
 {{- if or (has "cordon" $modes) (has "recover" $modes) }}yes{{ end -}}
+{{- end }}
+
+{{/* Annotations that the vendors' own device plugins obey on pods, as JSON; only the scheduler may write them. */}}
+{{- define "kerf.pluginAnnotations" -}}
+{{- $all := list }}
+{{- range include "kerf.vendors" . | fromJson }}{{ $all = concat $all (.annotations | default list) }}{{ end }}
+{{- $all | uniq | sortAlpha | toJson }}
+{{- end }}
+
+{{/* Node locks of the vendors' own device plugins, as JSON. */}}
+{{- define "kerf.locks" -}}
+{{- $all := list }}
+{{- range include "kerf.vendors" . | fromJson }}{{ with .lock }}{{ $all = append $all . }}{{ end }}{{ end }}
+{{- $all | uniq | sortAlpha | toJson }}
+{{- end }}
+
+{{/* Users who may change what the scheduler wrote for a vendor's plugin: the plugins themselves, and trustedUsers; as JSON. */}}
+{{- define "kerf.podWriters" -}}
+{{- $all := .Values.trustedUsers }}
+{{- range include "kerf.vendors" . | fromJson }}{{ $all = concat $all (.pluginUsers | default list) }}{{ end }}
+{{- $all | uniq | toJson }}
+{{- end }}
+
+{{/* The vendors that the installation describes itself, as a volume, where it does. */}}
+{{- define "kerf.describedVolume" -}}
+{{- if .Values.vendorDescriptions }}
+- name: vendors
+  configMap: {name: kerf-vendors}
+{{- end }}
+{{- end }}
+
+{{- define "kerf.describedMount" -}}
+{{- if .Values.vendorDescriptions }}
+- {name: vendors, mountPath: /etc/kerf-vendors, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "kerf.describedFlag" -}}
+{{- if .Values.vendorDescriptions }}
+- --vendors=/etc/kerf-vendors
+{{- end }}
 {{- end }}

@@ -57,8 +57,8 @@ extenders:
   nodeCacheCapable: true
   httpTimeout: {{ $values.scheduler.extender.httpTimeout }}s
   managedResources:
-    {{- range include "kerf.counted" .root | fromJsonArray }}
-    - {name: {{ . }}, ignoredByScheduler: false}
+    {{- range include "kerf.vendors" .root | fromJson }}
+    - {name: {{ .resourceName }}, ignoredByScheduler: {{ and (.ownPlugin | default false) (not .counted) }}}
     {{- end }}
     {{- range include "kerf.ignored" .root | fromJsonArray }}
     - {name: {{ . }}, ignoredByScheduler: true}
