@@ -11,9 +11,10 @@ from kerf.values.policy import Defaults
 from kerf.values.slicing import Size, alone_on, sizes
 from kerf.values.units import show, show_mib
 from kerf.values.vendor import ResourceNames
+from kerf.wire.container_asks import parse_container
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json
-from kerf.wire.resources import containers_of, parse_container
+from kerf.wire.resources import containers_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,18 @@
 The same reading serves webhook, scheduler, device plugin and quota, so all of them count the same number.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Stages, Wishes
 from kerf.values.policy import Defaults
 from kerf.values.traits import ORDINARY
-from kerf.values.units import milli, parse_quantity, parse_whole, to_mib
-from kerf.values.words import ResourceNames, Said
+from kerf.values.units import milli, parse_whole, to_mib
+from kerf.values.words import ResourceNames
 from kerf.wire.classes import selected_classes
+from kerf.wire.container_asks import amounts_of, parse_container, resources_field, whole_of
 from kerf.wire.errors import WireError
-from kerf.wire.json import EMPTY, Json, at, items_at
+from kerf.wire.json import Json, at, items_at
 from kerf.wire.traits import traits_of
 
 MOST_ASKED = 2**40
@@ -25,85 +26,6 @@ GANG_LABELS = ("kerf.dev/gang", "scheduling.x-k8s.io/pod-group")
 GANG_SIZE = "kerf.dev/gang-size"
 ADMISSION = "kerf.dev/admission"
 """Annotation in which the fit check names the Workload of a pod. Forged, it reaches no other namespace's places."""
-MOST_CARDS = 64
-"""Cards one container may ask for; more than any machine has, small enough to bound every loop."""
-MOST_MEMORY_MIB = 2**24
-"""16 TiB, more than any card has: a larger number was meant as bytes ("1Gi" is 1,073,741,824)."""
-
-
-def parse_container(
-    container: Json, stage: Stage, names: ResourceNames, defaults: Defaults, notes: Json = EMPTY
-) -> ContainerAsk | None:
-    """What one container of a pod with these annotations wants of one vendor, None if nothing. Raises WireError."""
-    limits = _resources(container)
-    given = {name: limits[name] for name in names.all if name in limits}
-    if not given or set(given) == {names.priority}:
-        return None
-    where = resources_field(container, stage)
-    part = _part_hint(names.memory_percent)
-    said = _said(given, names, where)
-    percent = _whole(given, names.memory_percent, where, most=100, hint=part)
-    if said.count == 0:
-        if said.memory_mib or percent or said.cores:
-            fix = f"ask for at least one card, or drop {' and '.join(filter(None, (names.memory, names.cores)))}"
-            raise WireError(f"{where}[{names.count}]", 0, fix)
-        return None
-    ask = _with_defaults(said, percent, names, names.missing or defaults)
-    ask = replace(ask, name=str(container.get("name", "")), stage=stage)
-    return _resolved(ask, said, names, (where, given, notes))
-
-
-def _said(given: Json, names: ResourceNames, where: str) -> Said:
-    part = _part_hint(names.memory_percent) if names.memory_percent else None
-    count = _whole(given, names.count, where, most=MOST_CARDS * names.count_unit, hint=part)
-    memory = _memory(given, names, where)
-    if names.totals and memory and count:
-        memory //= count
-    cores = _whole(given, names.cores, where, hint=_part_hint(names.cores) if names.card_cores == 100 else None)
-    if names.totals and cores and count:
-        cores //= count
-    return Said(count, memory, cores)
-
-
-def _with_defaults(said: Said, percent: int | None, names: ResourceNames, defaults: Defaults) -> ContainerAsk:
-    memory = said.memory_mib
-    if not memory and not percent:
-        memory, percent = (defaults.memory_mib, None) if defaults.memory_mib else (None, 100)
-    elif memory:
-        percent = None
-    else:
-        memory = None
-    if said.cores is None:
-        whole = percent == 100 and defaults.whole_card_cores
-        cores = 100 if whole else defaults.cores
-    else:
-        cores = names.percent(said.cores)
-    return ContainerAsk(
-        name="",
-        cards=-(-said.count // names.count_unit) if said.count else defaults.cards,
-        memory_mib=memory,
-        memory_percent=percent,
-        cores=min(cores, 100),
-        vendor=names.vendor,
-    )
-
-
-def _resolved(ask: ContainerAsk, said: Said, names: ResourceNames, written: tuple[str, Json, Json]) -> ContainerAsk:
-    """The ask by the vendor's own rules. Raises WireError."""
-    where, given, notes = written
-    try:
-        ask = replace(ask, group=names.group_of(notes))
-    except ValueError as error:
-        raise WireError(f"metadata.annotations[{names.group_key}]", notes.get(names.group_key), str(error)) from error
-    field = names.memory if names.memory in given else next(iter(given))
-    try:
-        ask = names.resolve(ask, said)
-        refusal = names.refuses(ask)
-    except ValueError as error:
-        refusal = str(error)
-    if refusal:
-        raise WireError(f"{where}[{field}]", given[field], refusal)
-    return ask
 
 
 def parse_pod(pod: Json, vendors: tuple[ResourceNames, ...], defaults: Defaults) -> PodAsk:
@@ -129,7 +51,7 @@ def parse_pod_by_container(
 def _asks(
     container: Json, stage: Stage, vendors: tuple[ResourceNames, ...], defaults: Defaults, notes: Json
 ) -> Iterator[ContainerAsk]:
-    domains = {name.partition("/")[0] for name in _resources(container)}
+    domains = {name.partition("/")[0] for name in amounts_of(container)}
     for names in vendors:
         if names.domain in domains and (ask := parse_container(container, stage, names, defaults, notes)):
             yield ask
@@ -165,12 +87,6 @@ def owner_of(meta: Json) -> str:
     """The uid of the object's controller; empty where it has none."""
     owners = (owner for owner in items_at(meta, "ownerReferences") if owner.get("controller") is True)
     return next((str(owner.get("uid") or "")[:64] for owner in owners), "")
-
-
-def resources_field(container: Json, stage: Stage) -> str:
-    """Where a container's limits stand, as people write a field's path."""
-    part = "containers" if stage is Stage.APP else "initContainers"
-    return f"spec.{part}[{str(container.get('name', '?'))[:63]}].resources.limits"
 
 
 def is_privileged(container: Json) -> bool:
@@ -243,61 +159,6 @@ def _cpu_memory(resources: Json) -> tuple[int, int]:
     except ValueError as error:
         raise WireError("resources.requests", amounts, f"write a Kubernetes quantity ({error})") from error
     return min(asked[0], MOST_ASKED), min(asked[1], MOST_ASKED)
-
-
-def _resources(container: Json) -> Json:
-    resources = at(container, "resources")
-    return {**at(resources, "requests"), **at(resources, "limits")}
-
-
-def _whole(
-    given: Json, name: str, where: str, *, most: int = 2**31 - 1, hint: Callable[[object], str] | None = None
-) -> int | None:
-    if name not in given:
-        return None
-    try:
-        return parse_whole(given[name], most=most)
-    except ValueError as error:
-        fix = f"write a whole number from 0 to {most} ({hint(given[name]) if hint else ''}{error})"
-        raise WireError(f"{where}[{name}]", given[name], fix) from error
-
-
-def _memory(given: Json, names: ResourceNames, where: str) -> int | None:
-    """MiB that a container asks."""
-    if names.memory not in given:
-        return None
-    value, unit = given[names.memory], names.memory_unit_mib
-    try:
-        mib = names.mib(value)
-        if mib > MOST_MEMORY_MIB:
-            raise ValueError(f"{value} is outside 0..{MOST_MEMORY_MIB // unit}")
-    except ValueError as error:
-        hint = _mib_hint(value) if unit == 1 else f"the unit is {unit} MiB; "
-        fix = f"write a whole number from 0 to {MOST_MEMORY_MIB // unit} ({hint}{error})"
-        raise WireError(f"{where}[{names.memory}]", value, fix) from error
-    return mib
-
-
-def _mib_hint(value: object) -> str:
-    """For "8Gi" where MiB are meant, the number the user wanted."""
-    try:
-        amount = parse_quantity(value)
-    except ValueError:
-        return ""
-    return f"the unit is MiB, so {to_mib(value)}; " if amount > MOST_MEMORY_MIB else ""
-
-
-def _part_hint(name: str) -> Callable[[object], str]:
-    """For 0.5 where a whole number is wanted: the resource in which a part of a card is written, and the number."""
-
-    def hint(value: object) -> str:
-        try:
-            amount = parse_quantity(value)
-        except ValueError:
-            return ""
-        return f"{float(amount):g} of a card is {name}: {max(int(amount * 100), 1)}; " if 0 < amount < 1 else ""
-
-    return hint
 
 
 def _selection(annotations: Json, spec: Json, vendors: list[ResourceNames]) -> Selection:
@@ -386,7 +247,7 @@ def _priority(spec: Json) -> int:
 
 def _task_priority(spec: Json, vendors: Iterable[ResourceNames]) -> int:
     found = [
-        _whole(_resources(container), names.priority, resources_field(container, stage), most=1)
+        whole_of(amounts_of(container), names.priority, resources_field(container, stage), most=1)
         for container, stage in containers_of(spec)
         for names in vendors
         if names.priority

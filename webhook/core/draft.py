@@ -15,9 +15,10 @@ from kerf.values.ask import ContainerAsk, PodAsk, Stage
 from kerf.values.device import Card
 from kerf.values.units import parse_quantity
 from kerf.wire.admission import PatchOp, pointer
+from kerf.wire.container_asks import resources_field
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
-from kerf.wire.resources import containers_of, resources_field
+from kerf.wire.resources import containers_of
 
 Path = tuple[str | int, ...]
 NO_ASK = PodAsk("", "", "")

@@ -14,8 +14,8 @@ from kerf.values.quota import DIMENSIONS, amount_of
 from kerf.values.units import show_mib
 from kerf.values.vendor import QUOTA_DOMAIN, ResourceNames
 from kerf.wire.classes import class_label
+from kerf.wire.container_asks import resources_field
 from kerf.wire.errors import WireError
-from kerf.wire.resources import resources_field
 from webhook.core.draft import Cards, Container, Draft, same_amount
 from webhook.core.settings import Settings
 

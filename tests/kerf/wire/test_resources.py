@@ -10,8 +10,9 @@ from kerf.testing.builders import a_container, a_pod
 from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Wishes
 from kerf.values.policy import Defaults
 from kerf.vendors.registry import NAMES
+from kerf.wire.container_asks import parse_container
 from kerf.wire.errors import WireError
-from kerf.wire.resources import containers_of, effective_requests, parse_container, parse_pod, stages_of
+from kerf.wire.resources import containers_of, effective_requests, parse_pod, stages_of
 
 GPU, MEM, PERCENT, CORES = "nvidia.com/gpu", "nvidia.com/gpumem", "nvidia.com/gpumem-percentage", "nvidia.com/gpucores"
 PRIORITY = "nvidia.com/priority"
