@@ -96,7 +96,8 @@ def cards_without_grant(pod: Json, vendors: tuple[Vendor, ...]) -> int:
     notes = at(pod, "metadata", "annotations")
     if ours.GRANT in notes or any(vendor.hami_allocated in notes for vendor in vendors):
         return 0
-    return sum(_counted(amounts, vendor) for amounts in _amounts_of(at(pod, "spec")) for vendor in vendors)
+    ours_to_serve = [vendor for vendor in vendors if vendor.probe]
+    return sum(_counted(amounts, vendor) for amounts in _amounts_of(at(pod, "spec")) for vendor in ours_to_serve)
 
 
 def _counted(amounts: Json, vendor: Vendor) -> int:
@@ -106,7 +107,7 @@ def _counted(amounts: Json, vendor: Vendor) -> int:
     others = f"{words.domain}/mig-"  # parts of cards in MIG mode, which another plugin serves
     names = [n for n in amounts if n.startswith(f"{words.domain}/") and n not in ignored and not n.startswith(others)]
     found = 0
-    for name in names if vendor.probe else ():
+    for name in names:
         try:
             found += parse_whole(amounts[name])
         except ValueError:
