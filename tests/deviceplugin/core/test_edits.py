@@ -39,6 +39,14 @@ def test_the_vendor_runtime_brings_the_cards_in_the_grants_order_and_the_ledger_
     ) == limits_of(SLICES, files, Terms("weight", 0))
 
 
+def test_a_privileged_container_has_its_cards_named_to_cuda_in_the_grants_order():
+    plain = edits_of(SLICES, "/l", NodeFiles(), Terms(), VENDORS)
+    named = edits_of(SLICES, "/l", NodeFiles(), Terms(privileged=True), VENDORS)
+
+    assert set(named.env) - set(plain.env) == {("CUDA_VISIBLE_DEVICES", "GPU-b,GPU-a")}
+    assert named.mounts == plain.mounts
+
+
 def test_the_nodes_own_specs_replace_the_runtimes_variable_where_they_bring_every_card():
     own = {"deviceNodes": [{"path": "/dev/nvidia0"}], "env": ["NVIDIA_VISIBLE_DEVICES=void"], "additionalGids": [44]}
     files = NodeFiles(specs=(("GPU-a", own), ("GPU-b", own)))

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from kerf.values.policy import Defaults, PlannerSettings, Pool, QuotaEngine, QuotaSettings, SchedulingPolicy
+from kerf.values.policy import (
+    AdmissionSettings,
+    Defaults,
+    PlannerSettings,
+    Pool,
+    QuotaEngine,
+    QuotaSettings,
+    SchedulingPolicy,
+)
 from kerf.wire.errors import WireError
 from kerf.wire.policy import parse_card_policies, parse_policy
 
@@ -15,6 +23,12 @@ def policy(**spec: Any) -> dict[str, Any]:
 
 def test_an_empty_policy_is_the_shipped_default() -> None:
     assert parse_policy(policy()) == SchedulingPolicy()
+
+
+def test_what_the_webhook_lets_in_is_read() -> None:
+    found = parse_policy(policy(admission={"privileged": "allow", "otherResources": ["nvidia.com/vgpu-*"]})).admission
+
+    assert found == AdmissionSettings(privileged=True, other_resources=("nvidia.com/vgpu-*",))
 
 
 def test_a_bare_off_which_yaml_reads_as_false_means_off() -> None:
@@ -70,6 +84,10 @@ def test_every_key_is_read() -> None:
         (policy(node="spread"), "spec.node"),
         (policy(nodes="best"), "spec.nodes"),
         (policy(cards=[]), "spec.cards"),
+        (policy(admission={"privileged": True}), "spec.admission.privileged"),
+        (policy(admission={"otherResources": "nvidia.com/x"}), "spec.admission.otherResources"),
+        (policy(admission={"otherResources": ["vgpu"]}), "spec.admission.otherResources[0]"),
+        (policy(admission={"allow": []}), "spec.admission.allow"),
         (policy(cards=["binpack", "binpack"]), "spec.cards"),
         (policy(cards=[["binpack"]]), "spec.cards"),
         (policy(weights={"slot": 1, "core": 1}), "spec.weights.memory"),
