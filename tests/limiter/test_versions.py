@@ -66,5 +66,6 @@ def test_neither_is_stalled_by_the_other(tmp_path: Path, old: Path) -> None:
     ]
     said = [json.loads(process.communicate(timeout=120)[0]) for process in running]
 
-    assert all(one["busy_ns"] / one["seconds"] / 1e7 > 25 for one in said), said
+    # A stalled one does next to nothing; a machine that is busy with other things takes its part of the rest.
+    assert all(one["busy_ns"] / one["seconds"] / 1e7 > 10 for one in said), said
     assert [box.view().events for box in boxes] == [{}, {}]
