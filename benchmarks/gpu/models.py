@@ -2,7 +2,7 @@
 
 Each row of the catalogue gets random weights and runs in a slice of exactly the estimate's size under libkerf: its
 weights, a KV cache as large as the engine's, a step of all its tokens, single steps, and CUDA graphs of them. The
-ledger says what the container held at most, the CUDA context included. transformers takes the place of the engine, so this
+ledger says what the container held at most, the CUDA context included. transformers replaces the engine, so this
 checks the sum of weights, cache, activations and context, not an engine's own extra buffers.
 
 A row is {"model", "slice_mib", "peak_mib", "share", "fits"}; the last line sums up.
