@@ -1,5 +1,6 @@
 """Nodes allowed by a pod's selector, required node affinity and tolerations: kube-scheduler's first checks."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 from kerf.values.node import Node, Taint
@@ -8,6 +9,9 @@ from kerf.wire.json import Json, at
 CORDONED = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
 """What a pod must tolerate to run on a cordoned node, whether or not the node has the taint yet."""
 NOT_ELIGIBLE = "no node has what its node selector, node affinity and tolerations demand"
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
+"""Python reads more as a number than Kubernetes does."""
 
 
 def eligible_nodes(spec: Json, nodes: Iterable[Node]) -> list[str]:
@@ -18,17 +22,17 @@ def eligible_nodes(spec: Json, nodes: Iterable[Node]) -> list[str]:
 def is_eligible(spec: Json, node: Node) -> bool:
     """Whether the node is one on which a pod with this spec may run, cards apart."""
     labels, tolerations = dict(node.labels), spec.get("tolerations") or []
-    if not node.schedulable and not any(_tolerates(toleration, CORDONED) for toleration in tolerations):
+    if not node.schedulable and not any(tolerates(toleration, CORDONED) for toleration in tolerations):
         return False
     if any(labels.get(key) != value for key, value in at(spec, "nodeSelector").items()):
         return False
-    if not all(any(_tolerates(toleration, taint) for toleration in tolerations) for taint in node.taints):
+    if not all(any(tolerates(toleration, taint) for toleration in tolerations) for taint in node.taints):
         return False
     affinity = at(spec, "affinity", "nodeAffinity")
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
     if not required:
         return True
-    return any(_term(term, labels, node.name) for term in required.get("nodeSelectorTerms") or [])
+    return any(term_matches(term, labels, node.name) for term in required.get("nodeSelectorTerms") or [])
 
 
 def matches(rule: Json, labels: Mapping[str, str]) -> bool:
@@ -50,14 +54,14 @@ def matches(rule: Json, labels: Mapping[str, str]) -> bool:
 
 
 def _compares(operator: str, value: str | None, wanted: list[str]) -> bool:
-    try:
-        found, bound = int(value or ""), int(wanted[0])
-    except (ValueError, IndexError):
+    if value is None or len(wanted) != 1 or not (_WHOLE.fullmatch(value) and _WHOLE.fullmatch(wanted[0])):
         return False
+    found, bound = int(value), int(wanted[0])
     return found > bound if operator == "Gt" else found < bound
 
 
-def _term(term: Json, labels: Mapping[str, str], name: str) -> bool:
+def term_matches(term: Json, labels: Mapping[str, str], name: str) -> bool:
+    """Whether a node of this name with these labels satisfies a term; one that demands nothing matches no node."""
     rules, fields = term.get("matchExpressions") or [], term.get("matchFields") or []
     if not rules and not fields:
         return False
@@ -66,7 +70,8 @@ def _term(term: Json, labels: Mapping[str, str], name: str) -> bool:
     )
 
 
-def _tolerates(toleration: Json, taint: Taint) -> bool:
+def tolerates(toleration: Json, taint: Taint) -> bool:
+    """Whether a pod with this toleration may run in spite of the taint."""
     if toleration.get("effect") and toleration["effect"] != taint.effect:
         return False
     if not toleration.get("key"):

@@ -47,10 +47,14 @@ class Claim:
         grant = self._assume(ask, node, stages)
         return grant if isinstance(grant, Misfit) else Assumption(grant, self._uid, node, self._ledger)
 
+    def end(self) -> None:
+        """The bind is over, whatever came of it."""
+        self._ledger.end_bind(self._uid)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ledger.end_bind(self._uid)
+        self.end()

@@ -90,7 +90,12 @@ class Desk:
         """Which of the nodes kube-scheduler may choose. A pod that fits on none of them is remembered as refused."""
         live = self._live
         with live.lock:
-            decided = self._reserved(ask, names) or self._gang(ask, names) or self._held(ask, names)
+            decided = (
+                self._charged(ask, names)
+                or self._reserved(ask, names)
+                or self._gang(ask, names)
+                or self._held(ask, names)
+            )
             if decided is not None:
                 return decided
             found = live.within.fits(ask, names)
@@ -259,6 +264,14 @@ class Desk:
             ]
 
     # ---- inside: what decides before the cards do
+    def _charged(self, ask: PodAsk, names: Sequence[str]) -> Decided | None:
+        """A pod that is being bound goes nowhere else."""
+        known = self._live.ledger.get(ask.uid)
+        if known is None or known.state is State.RESERVED:
+            return None
+        fits = [known.node] if known.node in names else []
+        return Decided(fits, f"the pod is already {known.state} on {known.node}")
+
     def _reserved(self, ask: PodAsk, names: Sequence[str]) -> Decided | None:
         ledger = self._live.ledger
         held = ledger.reservation(ask.uid)

@@ -1,7 +1,8 @@
-"""The scheduler's live state behind its doors: feed, ledger, desk and planning.
+"""The scheduler's live state behind its doors: feed, ledger, desk, planning and seating.
 
-The feed takes what was seen, the ledger has what pods hold, the desk and planning answer questions and reserve. Each
-takes the lock by itself; nothing outside this package sees the lock or what it guards.
+The feed takes what was seen, the ledger has what pods hold, the desk and planning answer questions and reserve, seating
+gives waiting pods places without kube-scheduler. Each takes the lock by itself; nothing outside this package sees the
+lock or what it guards.
 """
 
 import time
@@ -14,6 +15,7 @@ from scheduler.state.desk import Desk
 from scheduler.state.feed import Feed
 from scheduler.state.live import Live
 from scheduler.state.planning import Planning
+from scheduler.state.seating import Seating
 
 
 class Store:
@@ -32,6 +34,7 @@ class Store:
         self.ledger = live.ledger
         self.desk = Desk(live)
         self.planning = Planning(live, self.desk)
+        self.seating = Seating(live, self.desk)
 
 
 def load(store: Store, nodes: Iterable[Json], pods: Iterable[Json]) -> None:

@@ -4,7 +4,7 @@ The caller holds the lock.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,14 @@ from scheduler.core.state import NodeState
 from scheduler.state.answers import ByCards, NoPlace
 from scheduler.state.engine import Engine
 from scheduler.state.quotas import QuotaLedger
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """Per asked node, whether the pod fits, and its place in a total order, best highest."""
+
+    fits: Bools
+    scores: Ints
 
 
 class WithinQuota:
@@ -52,6 +60,14 @@ class WithinQuota:
         """A total order of the nodes, best highest. A pod that quota refuses is ordered by its whole ask."""
         narrowed = self.narrow(ask)
         return self._engine.scores(ask if isinstance(narrowed, Misfit) else narrowed, self._fleet.rows(names))
+
+    def ranks(self, ask: PodAsk, names: Sequence[str]) -> Ranks | Misfit:
+        """Where the pod fits, and a total order of these nodes; a misfit where quota leaves nothing."""
+        narrowed = self.narrow(ask)
+        if isinstance(narrowed, Misfit):
+            return narrowed
+        rows = self._fleet.rows(names)
+        return Ranks(self._engine.query(narrowed, rows).feasible, self._engine.scores(narrowed, rows))
 
     def has_room(self, ask: PodAsk, names: Sequence[str]) -> bool:
         """Whether the pod fits on one of the nodes with its CPU, its memory and the nodes' cordons."""
