@@ -75,6 +75,9 @@ bench-stacks: venv  ## HTTP stacks and codecs for the extender, side by side
 bench-cluster: venv  ## pods a second with the real kube-scheduler, beside a do-nothing extender
 	$(RUN) benchmarks.cluster
 
+bench-express: venv  ## pods a second through the express lane, beside a do-nothing extender
+	$(RUN) benchmarks.express
+
 bench-quota: venv  ## workloads a second through the real Kueue, quota by hand and by Kerf side by side
 	$(RUN) benchmarks.quota
 

@@ -28,6 +28,7 @@ from kerf.wire.errors import WireError
 from kerf.wire.quota import PATH as TENANT_QUOTAS
 from kerf.wire.resourcequota import PATH as RESOURCE_QUOTAS
 from scheduler.clusters.dispatch import DISPATCHER, Dispatcher
+from scheduler.express.lane import ExpressLane
 from scheduler.extender.app import Extender
 from scheduler.extender.bind import Binder
 from scheduler.extender.gauges import Gauges
@@ -111,10 +112,7 @@ def asyncio_run(serve: Coroutine[None, None, int]) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    stop, done = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop, done = _stopped_by_signals(), threading.Event()
     tls = server_context(settings.tls_cert, settings.tls_key)
     kube = connect(settings.kubeconfig)
     registry = Metrics()
@@ -126,9 +124,10 @@ async def _serve(settings: Settings) -> int:
     pods = Follower(kube, paths.PODS, store.feed.replace_pods, store.feed.apply_pod)
     metering = _Metering(settings, store, kube, keeper := QuotaKeeper(store), registry)
     followers = [nodes, pods, *_other_followers(kube, store, keeper)]
+    binder = Binder(store, connect(settings.kubeconfig, timeout_s=BIND_CALL_S), metrics, seat)
     extender = Extender(
         Verbs(store.desk, metrics),
-        Binder(store, connect(settings.kubeconfig, timeout_s=BIND_CALL_S), metrics, seat),
+        binder,
         metrics,
         ready=lambda: nodes.synced.is_set() and pods.synced.is_set() and keeper.ready,
         scrape=metering.scrape_with(Gauges(store, metrics, registry, hami=settings.hami_metrics)),
@@ -145,6 +144,7 @@ async def _serve(settings: Settings) -> int:
             Preemption(store, acting, metrics),
             QuotaController(store, acting, keeper, quota_metrics),
             FitCheck(store, acting, quota_metrics),
+            ExpressLane(store, acting, binder, metrics, seat),
             Recovery(store, acting, events, recovery_metrics, settings.remedies_namespace),
             *_over_clusters(settings, acting, store, seat, policy_file),
             *metering.loops(acting),
@@ -163,13 +163,19 @@ async def _serve(settings: Settings) -> int:
         await extender.serve(settings.bind, tls, stop)
     finally:
         done.set()
-        policy_file.stop()
-        for follower in followers:
-            follower.stop()
+        for end in (policy_file.stop, *(follower.stop for follower in followers)):
+            end()
         running[-1].join(LAST_S)
         if leadership:
             leadership.release()
     return 0
+
+
+def _stopped_by_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
 
 
 def _other_followers(kube: Kube, store: Store, keeper: QuotaKeeper) -> list[Follower]:

@@ -30,6 +30,10 @@ class SchedulerMetrics:
     elections: Counter
     forwarded: Counter
     turned_away: Counter
+    express_open: Gauge
+    express_pods: Counter
+    express_rounds: Counter
+    express_seconds: Histogram
 
     @classmethod
     def build(cls, metrics: Metrics) -> Self:
@@ -54,6 +58,14 @@ class SchedulerMetrics:
                 "kerf_scheduler_forwarded_total", "Requests passed on to the leader", ("verb", "outcome")
             ),
             turned_away=metrics.counter("kerf_scheduler_turned_away_total", "Requests answered with 503", ("reason",)),
+            express_open=metrics.gauge("kerf_express_open", "1 while the express lane binds pods"),
+            express_pods=metrics.counter(
+                "kerf_express_pods_total", "Pods of the express lane by outcome", ("outcome",)
+            ),
+            express_rounds=metrics.counter("kerf_express_rounds_total", "Rounds of the express lane", ("outcome",)),
+            express_seconds=metrics.histogram(
+                "kerf_express_round_seconds", "How long a round lets kube-scheduler wait"
+            ),
         )
 
 

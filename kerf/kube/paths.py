@@ -22,3 +22,8 @@ def binding(namespace: str, name: str) -> str:
 def eviction(namespace: str, name: str) -> str:
     """The eviction subresource of a pod."""
     return f"{pod(namespace, name)}/eviction"
+
+
+def events(namespace: str) -> str:
+    """The Events of a namespace."""
+    return f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"

@@ -162,6 +162,8 @@ class SchedulingPolicy:
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
     fleet: FleetSettings = field(default_factory=FleetSettings)
+    express: bool = False
+    """The leader binds, in batches, the waiting pods of which it understands every constraint."""
 
     def pool_of(self, node: Node) -> Pool | None:
         """The pool that the node belongs to."""

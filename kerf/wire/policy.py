@@ -32,7 +32,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
         found = f"{top.get('apiVersion')} {top.get('kind')}"
         raise WireError("apiVersion, kind", found, f"write apiVersion: {API_VERSION} and kind: {KIND}")
     spec = object_at(top.get("spec") or {}, "spec")
-    blocks = ("planner", "quota", "admission", "recovery", "metering", "fleet")
+    blocks = ("planner", "quota", "admission", "recovery", "metering", "fleet", "express")
     known(spec, "spec", ("nodes", "cards", "weights", "defaults", "pools", *blocks))
     zero = SchedulingPolicy()
     return SchedulingPolicy(
@@ -46,6 +46,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
         metering=parse_metering(object_at(spec.get("metering") or {}, "spec.metering"), "spec.metering"),
         fleet=parse_fleet_settings(object_at(spec.get("fleet") or {}, "spec.fleet"), "spec.fleet"),
         admission=_admission(object_at(spec.get("admission") or {}, "spec.admission")),
+        express=flag(spec, "express", "spec", zero.express),
         recovery=parse_recovery(object_at(spec.get("recovery") or {}, "spec.recovery")),
     )
 

@@ -12,6 +12,7 @@ from kerf.wire.errors import WireError
 from kerf.wire.extender import parse_bind_query, render_bind, render_filter
 from kerf.wire.http import TooLargeError
 from scheduler.extender.bind import Binder
+from scheduler.extender.door import HOLD_S, PASSED_ON_S
 from scheduler.extender.peers import HEADER, Peers
 from scheduler.extender.verbs import Verbs
 from scheduler.metrics import SchedulerMetrics
@@ -87,6 +88,11 @@ class Extender:
             observe(time.perf_counter() - start)
             return Response(result)
 
+        async def held(request: Request) -> Response:
+            seconds = PASSED_ON_S if HEADER in request.head.headers else HOLD_S
+            await self._binder.door.hold(request.body, seconds)
+            return own(request.body)
+
         async def passed_on(peers: Peers, body: bytes) -> Response:
             result = await peers.answer(verb, body)
             return own(body) if result is None else Response(result)
@@ -96,7 +102,7 @@ class Extender:
                 return text(READING, 503)
             peers = self._peers
             if peers is None or HEADER in request.head.headers or not peers.needed():
-                return own(request.body)
+                return held(request) if verb == "filter" and self._binder.door.guarded else own(request.body)
             return passed_on(peers, request.body)
 
         return handle

@@ -29,6 +29,7 @@ from kerf.wire.extender import BindQuery
 from kerf.wire.json import at
 from scheduler.core.explain import explain_misfit
 from scheduler.extender.node_locks import TAKEN, NodeLocks
+from scheduler.extender.door import Door
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.binding import Assumption, Claim
 from scheduler.state.store import Store
@@ -44,12 +45,20 @@ NOT_LEADING = "this replica does not lead, or not yet: try again"
 class Binder:
     """Binds pods while this replica leads, any number at the same time on one event loop."""
 
-    def __init__(self, store: Store, kube: Kube, metrics: SchedulerMetrics, tenure: Tenure = ALONE) -> None:
+    def __init__(
+        self,
+        store: Store,
+        kube: Kube,
+        metrics: SchedulerMetrics,
+        tenure: Tenure = ALONE,
+    ) -> None:
         self._store = store
         self._kube = kube
         self._metrics = metrics
         self._tenure = tenure
         self._locks = NodeLocks(kube)
+        self.door = Door()
+        """Where kube-scheduler waits while the express lane binds."""
 
     def leads(self) -> bool:
         """Whether this replica binds at this moment."""
@@ -62,6 +71,9 @@ class Binder:
             return self._outcome("not leading", NOT_LEADING)
         claim = self._store.desk.claim(query.uid)
         if claim is None:
+            await self.door.settle(query.uid)
+            claim = self._store.desk.claim(query.uid)
+        if claim is None:
             return self._outcome("under way", f"pod {query.namespace}/{query.name} is being bound; try again")
         with claim:
             return await self._bind(query, claim, term)
@@ -73,10 +85,16 @@ class Binder:
             return self._outcome("invalid", str(error))
         except KubeError as error:
             return self._outcome("gone" if isinstance(error, NotFound) else "unreachable", str(error))
+        if not self.door.has_room(query.uid, query.node):
+            return self._outcome("conflict", f"node {query.node} filled up meanwhile: its CPU, memory or pods")
         assumption = claim.assume(ask, query.node, stages)
         if isinstance(assumption, Misfit):
             return self._outcome("conflict", f"node {query.node} filled up meanwhile: {explain_misfit(assumption)}")
-        placement = self._placement(query.node, assumption.grant, ask, stages)
+        return await self.post(query, assumption, (ask, stages), term)
+
+    async def post(self, query: BindQuery, assumption: Assumption, asked: tuple[PodAsk, Stages], term: int) -> str:
+        """Bind a pod that is claimed and charged; the empty text, or why it is not bound."""
+        placement = self._placement(query.node, assumption.grant, *asked)
         vendors = self._store.desk.vendors
         taken: dict[str, str] = {}
         for key in plugin_locks(vendors, placement):

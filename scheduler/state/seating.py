@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kerf.values.ask import PodAsk
+from kerf.values.ask import PodAsk, Stages
 from kerf.values.grant import Grant
 from kerf.values.verdict import Misfit
 from scheduler.core.columns import Ints
@@ -34,6 +34,7 @@ class Seat:
     node: str
     assumption: Assumption
     claim: Claim
+    asked: tuple[PodAsk, Stages]
 
 
 class Seating:
@@ -88,7 +89,7 @@ class Seating:
             for node in order:
                 assumption = claim.assume(waiting.ask, node, waiting.stages)
                 if not isinstance(assumption, Misfit):
-                    return Seat(node, assumption, claim)
+                    return Seat(node, assumption, claim, (waiting.ask, waiting.stages))
                 why = NoPlace(explain_misfit(assumption))
             return why
 

@@ -43,6 +43,8 @@ from kerf.wire.resources import parse_pod, stages_of
 from kerf.wire.subject import subject_of
 from kerf.wire.top import NodeTop, TopCard, parse_top, render_top
 from kerf.wire.usage import parse_usage
+from scheduler.express.nodes import place_of
+from scheduler.express.seen import see
 from webhook.core.mutate import mutate
 from webhook.core.settings import Settings
 
@@ -147,6 +149,24 @@ POD = a_pod(
     grant=a_grant(),
 )
 NODE = a_node()
+_TERM = {"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}
+EXPRESS_POD = a_pod(
+    init=[a_container("side", restartPolicy="Always")],
+    labels={"app": "web"},
+    spec={
+        "priority": 1,
+        "overhead": {"cpu": "1"},
+        "nodeSelector": {"a": "b"},
+        "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoSchedule"}],
+        "volumes": [{"name": "v", "emptyDir": {}}],
+        "affinity": {
+            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [_TERM]}},
+            "podAntiAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": [{"labelSelector": _TERM, "namespaces": ["a"]}]
+            },
+        },
+    },
+)
 TENANT = {
     "apiVersion": "kerf.dev/v1alpha1",
     "kind": "TenantQuota",
@@ -310,6 +330,11 @@ def _pod(pod: dict[str, object]) -> object:
     return stages_of(spec) if isinstance(spec, dict) else None
 
 
+def _express(pod: dict[str, object]) -> object:
+    words = frozenset(name for names in NAMES for name in names.all)
+    return see("ADDED", pod, words, frozenset())  # it reads every pod: one that cannot be read is not the lane's
+
+
 def _node(node: dict[str, object]) -> object:
     return parse_node(node, VENDORS)  # it reads every node, with its problem
 
@@ -393,6 +418,8 @@ DECODERS: dict[str, Decoder] = {
     "pod": Decoder(_object(_pod), _json(POD), deep=True),
     "holding": Decoder(_object(lambda pod: parse_holding(pod, VENDORS)), _json(POD), deep=True),
     "node": Decoder(_object(_node), _json(NODE), deep=True),
+    "express-pod": Decoder(_object(_express), _json(POD, EXPRESS_POD), deep=True),
+    "express-node": Decoder(_object(place_of), _json(NODE), deep=True),
     "policy": Decoder(_yaml(parse_policy), _json(POLICY)),
     "model-row": Decoder(_object(_row), _json({"name": "a", "repository": "o/a", "config": MODELS[0]}), deep=True),
     "model-annotation": Decoder(

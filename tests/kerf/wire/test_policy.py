@@ -37,6 +37,7 @@ def test_a_bare_off_which_yaml_reads_as_false_means_off() -> None:
 
 def test_every_key_is_read() -> None:
     document = policy(
+        express=True,
         nodes="spread",
         cards=["mutex", "topology-aware", "spread"],
         weights={"slot": 1, "core": 2, "memory": 0},
@@ -63,6 +64,7 @@ def test_every_key_is_read() -> None:
     )
 
     assert parse_policy(document) == SchedulingPolicy(
+        express=True,
         nodes="spread",
         cards=("mutex", "topology", "spread"),
         weights=(1, 2, 0),
@@ -83,6 +85,7 @@ def test_every_key_is_read() -> None:
         (policy() | {"status": {}}, "policy.status"),
         (policy(node="spread"), "spec.node"),
         (policy(nodes="best"), "spec.nodes"),
+        (policy(express="yes"), "spec.express"),
         (policy(cards=[]), "spec.cards"),
         (policy(admission={"privileged": True}), "spec.admission.privileged"),
         (policy(admission={"otherResources": "nvidia.com/x"}), "spec.admission.otherResources"),

@@ -1,0 +1,85 @@
+"""`make bench-express`: the express lane beside a do-nothing extender, with a real control plane and kwok nodes.
+
+The benchmark creates all pods before a scheduler starts, as `make bench-cluster` does. The clock runs from the first to
+the last Binding that the API server writes. Both get the same nodes and pods in one run, the express lane second; its
+kube-scheduler runs too and binds what it gets. `--packing` fills a small fleet through kube-scheduler and through the
+lane, and compares how much of the cards' memory pods hold. The last line is one JSON object:
+{"express_pods_per_s", "empty_pods_per_s", "ratio", "writes_per_pod", "overcommitted"}.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cluster import PODS, fake_node, overcommitted, run, start_empty
+from kerf.kube.client import KubeClient, connect
+from sandbox import CONTROL_PLANE, ControlPlane, ensure, free_ports, run_directory
+from sandbox.stack import EXTENDER, start_extender
+
+POLICY = {"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy"}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure both and print the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, default=1000)
+    parser.add_argument("--pods", type=int, default=2000)
+    args = parser.parse_args(argv)
+    parts = ensure((*CONTROL_PLANE, "kwok"), lambda p: print(f"building {p.parts}: {p.elapsed:.0f} s", file=sys.stderr))
+    with run_directory() as run_dir, ControlPlane.start(run_dir, parts, audit=True) as cp:
+        kube = connect(str(cp.kubeconfig), timeout_s=60.0)
+        cp.start_kwok()
+        cp.add_fake_nodes([fake_node(i) for i in range(args.nodes)], seconds=300)
+        empty = run(cp, kube, args.pods, start_empty)
+        print(f"do-nothing extender: {empty:.1f} pods/s", flush=True)
+        express = run(cp, kube, args.pods, partial(start_express, express=True))
+        print(f"express lane: {express:.1f} pods/s", flush=True)
+        print(json.dumps(looks(kube)), flush=True)
+        writes = [write for write in cp.writes_by(EXTENDER) if write.resource != "events"]
+        over = overcommitted(kube)
+    result = {
+        "express_pods_per_s": round(express, 1),
+        "empty_pods_per_s": round(empty, 1),
+        "ratio": round(express / empty, 3),
+        "writes_per_pod": round(len(writes) / args.pods, 3),
+        "overcommitted": over,
+    }
+    print(json.dumps(result))
+    return 0
+
+
+def start_express(cp: ControlPlane, *, express: bool) -> tuple[str, str]:
+    """Start Kerf's extender, with the lane or without."""
+    (port,) = free_ports(1)
+    start_extender(cp, port, ("--log-level", "error", "--config", str(policy(cp.run_dir, express=express))))
+    return EXTENDER, f"http://127.0.0.1:{port}"
+
+
+def policy(folder: Path, *, express: bool) -> Path:
+    """A policy file."""
+    path = folder / f"express-{express}.json"
+    path.write_text(json.dumps({**POLICY, "spec": {"express": express}}))
+    return path
+
+
+def looks(kube: KubeClient) -> Mapping[str, int]:
+    """How the bound pods look to their users: whether any condition or Event says that one was refused."""
+    pods = kube.list(PODS)[0]
+    events = kube.list("/apis/events.k8s.io/v1/namespaces/default/events")[0]
+    return {
+        "bound": sum(bool(pod["spec"].get("nodeName")) for pod in pods),
+        "not_scheduled": sum(_says_no(pod["status"].get("conditions") or ()) for pod in pods),
+        "failed_scheduling_events": sum(event["reason"] == "FailedScheduling" for event in events),
+    }
+
+
+def _says_no(conditions: Iterable[Mapping[str, Any]]) -> bool:
+    return any(each["type"] == "PodScheduled" and each["status"] != "True" for each in conditions)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

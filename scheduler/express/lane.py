@@ -1,0 +1,245 @@
+"""The lane at work: rounds of Bindings while kube-scheduler waits at the door. The shell around `decide`.
+
+A round begins when kube-scheduler asks about a pod and more of the same queue wait. The pod at the door, which comes
+first, is given its place before all others; then the others are seated one after another and bound at the same time,
+for half a second at most; then, once the watch shows them bound, kube-scheduler gets its answer. It sees what was bound
+and goes on with what is left.
+"""
+
+import asyncio
+import logging
+import math
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kerf.kube import paths
+from kerf.kube.client import Kube
+from kerf.kube.leadership import Tenure
+from kerf.kube.watch import Follower
+from kerf.wire.extender import BindQuery
+from scheduler.express.announce import Announcer
+from scheduler.express.decide import Miss, batch, in_order
+from scheduler.express.seen import Pending
+from scheduler.express.terrain import Terrain
+from scheduler.extender.bind import Binder
+from scheduler.extender.door import Knock
+from scheduler.metrics import SchedulerMetrics
+from scheduler.state.answers import NoPlace
+from scheduler.state.seating import FULL, Seat
+from scheduler.state.store import Store
+
+_LOG = logging.getLogger("kerf.express")
+FEWEST = 2
+"""Pods besides the one at the door for which a round is worth its while."""
+ROUND_S = 0.5
+"""Pods are seated for this long; a filter waits for at most 0.8 s."""
+FINISH_S = 0.2
+"""How long a round waits for its last Bindings to be answered and seen."""
+SETTLE_S = 0.01
+"""Between the moment at which our watch shows a round bound and the answer, for kube-scheduler's watch."""
+HELD_S = 10.0
+"""How long the place of the pod at the door is held for it."""
+PASSED_S = 30.0
+"""A pod about which kube-scheduler got an answer is its own for this long."""
+IN_FLIGHT = 32
+"""Bindings at the same time."""
+IDLE_S = 0.2
+OPENING_S = 0.3
+"""After the door has opened: binds of pods that passed before it are over by then."""
+
+
+class ExpressLane:
+    """A leader's loop and the `Lane` behind the door. One per term."""
+
+    def __init__(
+        self,
+        store: Store,
+        kube: Kube,
+        binder: Binder,
+        metrics: SchedulerMetrics,
+        tenure: Tenure,
+    ) -> None:
+        words = store.desk.names
+        self._store, self._binder, self._metrics, self._tenure = store, binder, metrics, tenure
+        self._terrain = Terrain(
+            words=frozenset(name for names in words for name in names.all),
+            ignored=frozenset(name for names in words for name in names.ignored),
+            refused=self._refused,
+        )
+        self._kube = kube
+        self._announcer = Announcer(kube, lambda: self._busy)
+        self._knocks: queue.SimpleQueue[Knock] = queue.SimpleQueue()
+        self._room = threading.Semaphore(IN_FLIGHT)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._passed: dict[str, float] = {}
+        self._busy = False
+        self._opened = math.inf
+
+    def wants_from(self) -> float:
+        """The monotonic time from which rounds may begin."""
+        return self._opened + OPENING_S
+
+    # ---- the door's side, on the event loop
+    def wants(self, uid: str) -> bool:
+        pod = self._terrain.pending(uid)
+        if pod is None or pod.left or uid in self._tasks or time.monotonic() < self.wants_from():
+            return False
+        return self._terrain.eligible(pod.scheduler) > FEWEST
+
+    def knock(self, knock: Knock) -> None:
+        self._knocks.put(knock)
+
+    def passes(self, uid: str) -> None:
+        self._passed[uid] = time.monotonic()
+
+    def under_way(self, uid: str) -> "asyncio.Task[None] | None":
+        return self._tasks.get(uid)
+
+    def has_room(self, uid: str, node: str) -> bool:
+        return self._terrain.has_room(uid, node)
+
+    # ---- the loop
+    def run(self, stop: threading.Event) -> None:
+        """Work while the policy says so, until the term is over."""
+        while not stop.is_set():
+            if self._store.desk.policy.express:
+                with self._followed(stop), self._announced(stop):
+                    self._work(stop)
+            stop.wait(IDLE_S)
+
+    def _work(self, stop: threading.Event) -> None:
+        self._opened = time.monotonic()
+        self._binder.door.open(self)
+        self._metrics.express_open.set(1)
+        _LOG.info("the express lane is open")
+        try:
+            while not stop.is_set() and self._store.desk.policy.express:
+                self._answer_next()
+                self._tidy()
+        finally:
+            self._binder.door.close()
+            self._metrics.express_open.set(0)
+            _LOG.info("the express lane is closed")
+
+    def _answer_next(self) -> None:
+        try:
+            knock = self._knocks.get(timeout=IDLE_S)
+        except queue.Empty:
+            self._busy = False
+            return
+        try:
+            self._busy = True
+            self._round(knock)
+        except Exception:  # noqa: BLE001 (kube-scheduler must get its answer)
+            _LOG.exception("a round of the express lane failed")
+            self._metrics.express_rounds.labels("failed").inc()
+        finally:
+            knock.answer()
+
+    # ---- a round
+    def _round(self, knock: Knock) -> None:
+        start, term = time.monotonic(), self._tenure.term()
+        first = self._terrain.pending(knock.uid)
+        if first is None or first.left or not term or not self._tenure.holds(term, ROUND_S):
+            return
+        pods = in_order(self._terrain.queue(first.scheduler), knock.uid, self._lately())
+        if len(pods) < FEWEST or not self._hold(first):
+            return
+        seated: list[str] = []
+        for pod, seat in batch(pods, self._kind, self._seat, lambda: time.monotonic() - start < ROUND_S):
+            seated.append(pod.uid)
+            asyncio.run_coroutine_threadsafe(self._start(pod, seat, term), knock.loop)
+        if seated and self._terrain.await_bound(seated, FINISH_S):
+            time.sleep(SETTLE_S)
+        self._metrics.express_rounds.labels("bound" if seated else "empty").inc()
+        self._metrics.express_seconds.observe(time.monotonic() - start)
+
+    def _hold(self, first: Pending) -> bool:
+        """Give the pod at the door its place before any other pod."""
+        nodes = self._terrain.open_to(first)
+        node = self._store.seating.hold(first.uid, nodes.names, nodes.wishes, time.monotonic() + HELD_S)
+        if node:
+            self._terrain.promise(first, node, HELD_S)
+        return bool(node)
+
+    def _kind(self, pod: Pending) -> object:
+        """Equal for pods that fit on the same nodes."""
+        known = self._store.desk.waiting_pod(pod.uid)
+        return pod.namespace, pod.demands, pod.amounts, known and known.ask.shape
+
+    def _seat(self, pod: Pending) -> tuple[Pending, Seat] | Miss:
+        nodes = self._terrain.open_to(pod)
+        if not nodes.names:
+            return Miss.FULL
+        if not self._room.acquire(timeout=ROUND_S):
+            return Miss.PASSED
+        seat = self._store.seating.take(pod.uid, nodes.names, nodes.wishes)
+        if isinstance(seat, NoPlace):
+            self._room.release()
+            return Miss.FULL if seat is FULL else Miss.PASSED
+        self._terrain.promise(pod, seat.node, HELD_S)
+        return pod, seat
+
+    async def _start(self, pod: Pending, seat: Seat, term: int) -> None:
+        self._tasks[pod.uid] = asyncio.current_task()  # type: ignore[assignment]
+        try:
+            with seat.claim:
+                query = BindQuery(pod.namespace, pod.name, pod.uid, seat.node)
+                why = await self._binder.post(query, seat.assumption, seat.asked, term)
+            self._over(pod, seat, why)
+        finally:
+            del self._tasks[pod.uid]
+            self._room.release()
+
+    def _over(self, pod: Pending, seat: Seat, why: str) -> None:
+        if not why:
+            self._terrain.given(pod.uid, seat.node)
+            self._announcer.add(pod, seat.node)
+            self._metrics.express_pods.labels("bound").inc()
+            return
+        unknown = seat.assumption.still_held()
+        if not unknown:
+            self._terrain.withdraw(pod.uid)
+        self._metrics.express_pods.labels("unknown" if unknown else "refused").inc()
+
+    # ---- inside
+    def _refused(self, node: str, reason: str) -> None:
+        """A kubelet did not admit a pod of ours; its owner makes another one, which goes to another node."""
+        _LOG.warning("the kubelet of %s refused a pod of the express lane: %s", node, reason)
+        self._metrics.express_pods.labels("refused by kubelet").inc()
+
+    def _lately(self) -> set[str]:
+        since = time.monotonic() - PASSED_S
+        return {uid for uid, moment in list(self._passed.items()) if moment > since}
+
+    def _tidy(self) -> None:
+        lately = self._lately()
+        for uid in [uid for uid in list(self._passed) if uid not in lately]:
+            del self._passed[uid]
+        self._terrain.tidy()
+
+    @contextmanager
+    def _followed(self, stop: threading.Event) -> Iterator[None]:
+        """The terrain, kept up to date; read once before anything is decided."""
+        terrain = self._terrain
+        followers = (
+            Follower(self._kube, paths.NODES, terrain.replace_nodes, terrain.change_node),
+            Follower(self._kube, paths.PODS, terrain.replace_pods, terrain.change_pod),
+        )
+        for follower in followers:
+            follower.start()
+        try:
+            while not stop.is_set() and not all(follower.synced.wait(IDLE_S) for follower in followers):
+                pass
+            yield
+        finally:
+            for follower in followers:
+                follower.stop()
+
+    @contextmanager
+    def _announced(self, stop: threading.Event) -> Iterator[None]:
+        threading.Thread(target=self._announcer.run, args=(stop,), name="express events", daemon=True).start()
+        yield

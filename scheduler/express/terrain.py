@@ -1,0 +1,335 @@
+"""What nodes have beside their cards and what every pod takes of it, kept up to date by watches. Safe from threads.
+
+kube-scheduler counts the same for the pods that it places. Everything is counted here: pods without cards, pods of
+other schedulers, and what the lane itself has promised and no watch shows yet.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from kerf.wire.json import Json
+from scheduler.core.columns import Bools, Ints
+from scheduler.core.wishes import Wishes
+from scheduler.express.neighbours import Term
+from scheduler.express.nodes import Demands, Place, place_of
+from scheduler.express.seen import Gone, OnNode, Pending, Seen, see
+
+AVOID_S = 30.0
+"""A node whose kubelet refused a pod of the lane gets no other one for this long."""
+RECENT_S = 5.0
+"""For this long after the lane gave away room of a node, kube-scheduler's own choice of the node is checked again."""
+FORGET_S = 600.0
+"""For this long after a bind a refusal by the kubelet counts as one of the lane's."""
+_FIRST_ROWS, _FIRST_COLUMNS = 64, 8
+Amounts = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The nodes that are open to a pod, cards apart, and what it prefers among them."""
+
+    names: list[str]
+    wishes: Wishes | None
+
+
+@dataclass(slots=True)
+class _Promise:
+    """Room that the lane has given to a pod and that no watch shows yet."""
+
+    node: str
+    amounts: Amounts
+    until: float
+
+
+@dataclass(slots=True)
+class _Demanded:
+    """Which rows a demand allows and what it wishes of each, up to a version of the nodes."""
+
+    version: int
+    allowed: Bools
+    wishes: Wishes | None = field(default=None)
+
+
+class Terrain:
+    """Rows are nodes, columns are resources."""
+
+    def __init__(
+        self,
+        words: frozenset[str],
+        ignored: frozenset[str],
+        refused: Callable[[str, str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`words` ask for cards, `ignored` are what no node limits; `refused(node, reason)` hears of kubelets' no."""
+        self._words, self._ignored, self._clock = words, ignored, clock
+        self._on_refused = refused
+        self._changed = threading.Condition()
+        self._rows: dict[str, int] = {}
+        self._names: list[str] = []
+        self._places: dict[str, Place] = {}
+        self._columns: dict[str, int] = {}
+        self._have: Ints = np.zeros((_FIRST_ROWS, _FIRST_COLUMNS), np.int64)
+        self._used: Ints = np.zeros((_FIRST_ROWS, _FIRST_COLUMNS), np.int64)
+        self._present: Bools = np.zeros(_FIRST_ROWS, bool)
+        self._version = 0
+        self._demands: dict[Demands, _Demanded] = {}
+        self._bound: dict[str, OnNode] = {}
+        self._pending: dict[str, Pending] = {}
+        self._promises: dict[str, _Promise] = {}
+        self._given: dict[str, tuple[str, float]] = {}
+        """By uid of a pod that the lane has bound, its node and when."""
+        self._avoid: dict[str, float] = {}
+        self._terms: Counter[Term] = Counter()
+        self._nominated: dict[str, str] = {}
+        self._eligible: Counter[str] = Counter()
+        self._touched: dict[str, float] = {}
+        """When the lane last gave away room of a node."""
+
+    # ---- watches
+    def replace_nodes(self, items: Sequence[Json]) -> None:
+        """The whole list of nodes."""
+        for item in items:
+            self.change_node("MODIFIED", item)
+        names = {place_of(item).name for item in items}
+        for name in [name for name in self._places if name not in names]:
+            self.change_node("DELETED", {"metadata": {"name": name}})
+
+    def change_node(self, kind: str, item: Json) -> None:
+        """One node event."""
+        place = place_of(item)
+        with self._changed:
+            if kind == "DELETED":
+                if self._places.pop(place.name, None) is not None:
+                    self._present[self._rows[place.name]] = False
+                    self._version += 1
+            elif self._places.get(place.name) != place:
+                self._put(place)
+
+    def replace_pods(self, items: Sequence[Json]) -> None:
+        """The whole list of pods."""
+        for item in items:
+            self.change_pod("MODIFIED", item)
+        uids = {str(item["metadata"].get("uid", "")) for item in items}
+        with self._changed:
+            for uid in [uid for known in (self._bound, self._pending) for uid in known if uid not in uids]:
+                self._apply(Gone(uid))
+
+    def change_pod(self, kind: str, item: Json) -> None:
+        """One pod event."""
+        seen = see(kind, item, self._words, self._ignored)
+        with self._changed:
+            self._apply(seen)
+            self._changed.notify_all()
+
+    # ---- questions
+    def pending(self, uid: str) -> Pending | None:
+        """A pod without a node."""
+        return self._pending.get(uid)
+
+    def eligible(self, scheduler: str) -> int:
+        """How many pods with cards wait for this scheduler of which the lane understands every field."""
+        return self._eligible[scheduler]
+
+    def queue(self, scheduler: str) -> list[Pending]:
+        """The pods with cards that wait for this scheduler without a promise; one that another pod looks at is left."""
+        with self._changed:
+            waiting = [
+                one
+                for one in self._pending.values()
+                if one.cards and one.scheduler == scheduler and one.uid not in self._promises
+            ]
+            terms = list(self._terms)
+        if not terms:
+            return waiting
+        return [one if one.left or not _is_looked_at(one, terms) else _left(one) for one in waiting]
+
+    def open_to(self, pod: Pending) -> Open:
+        """The nodes that allow a pod, have room for it, and are no preempting pod's."""
+        with self._changed:
+            demanded = self._demanded(pod.demands)
+            fits = demanded.allowed & self._room(pod.amounts)
+            for node in self._closed():
+                if (row := self._rows.get(node)) is not None:
+                    fits[row] = False
+            rows = np.flatnonzero(fits)
+            wishes = demanded.wishes
+            if wishes is not None:
+                wishes = Wishes(wishes.weights[rows], wishes.taints[rows])
+            return Open([self._names[row] for row in rows.tolist()], wishes)
+
+    def has_room(self, uid: str, node: str) -> bool:
+        """Whether a pod that is about to be bound fits beside what the lane has just given away on its node."""
+        with self._changed:
+            pod, row = self._pending.get(uid), self._rows.get(node)
+            recent = self._touched.get(node, -RECENT_S) > self._clock() - RECENT_S
+            if pod is None or row is None or not recent or uid in self._promises:
+                return True
+            return bool(self._room(pod.amounts)[row])
+
+    def await_bound(self, uids: Collection[str], seconds: float) -> bool:
+        """Wait until the watch shows these pods on nodes, or gone. Whether it does."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not any(uid in self._pending for uid in uids), seconds)
+
+    # ---- promises
+    def promise(self, pod: Pending, node: str, seconds: float) -> None:
+        """Count a pod on a node until the watch shows it there, at most for so long."""
+        with self._changed:
+            if pod.uid in self._pending and pod.uid not in self._promises:
+                self._promises[pod.uid] = _Promise(node, pod.amounts, self._clock() + seconds)
+                self._touched[node] = self._clock()
+                self._add(node, pod.amounts, 1)
+
+    def withdraw(self, uid: str) -> None:
+        """Take a promise back. No-op if there is none."""
+        with self._changed:
+            if promise := self._promises.pop(uid, None):
+                self._add(promise.node, promise.amounts, -1)
+
+    def given(self, uid: str, node: str) -> None:
+        """The lane has bound a pod."""
+        with self._changed:
+            self._given[uid] = (node, self._clock())
+
+    def tidy(self) -> None:
+        """Drop promises that were not kept and what is too old to matter."""
+        now = self._clock()
+        for uid in [uid for uid, promise in list(self._promises.items()) if promise.until < now]:
+            self.withdraw(uid)
+        with self._changed:
+            self._given = {uid: entry for uid, entry in self._given.items() if entry[1] > now - FORGET_S}
+            self._avoid = {node: until for node, until in self._avoid.items() if until > now}
+            self._touched = {node: at for node, at in self._touched.items() if at > now - RECENT_S}
+
+    # ---- inside, under the lock
+    def _apply(self, seen: Seen) -> None:
+        uid = seen.uid
+        before = self._bound.pop(uid, None)
+        waited = self._pending.pop(uid, None)
+        if waited is not None and _counts(waited):
+            self._eligible[waited.scheduler] -= 1
+        for old in (before, waited):
+            if old is not None and old.terms:
+                self._terms.subtract(old.terms)
+                self._terms += Counter()  # without those that are zero
+        if before is not None:
+            self._add(before.node, before.amounts, -1)
+        self._nominated.pop(uid, None)
+        match seen:
+            case Pending():
+                self._pending[uid] = seen
+                self._eligible[seen.scheduler] += _counts(seen)
+                if seen.nominated:
+                    self._nominated[uid] = seen.nominated
+            case OnNode():
+                self._bound[uid] = seen
+                self._add(seen.node, seen.amounts, 1)
+                self._keep(uid)
+            case Gone():
+                self._keep(uid)
+                self._refused(seen)
+        if not isinstance(seen, Gone) and seen.terms:
+            self._terms.update(seen.terms)
+
+    def _keep(self, uid: str) -> None:
+        """The watch shows by now what was promised."""
+        if promise := self._promises.pop(uid, None):
+            self._add(promise.node, promise.amounts, -1)
+
+    def _refused(self, gone: Gone) -> None:
+        node, _ = self._given.pop(gone.uid, ("", 0.0))
+        if node and gone.refused:
+            self._avoid[node] = self._clock() + AVOID_S
+            self._on_refused(node, gone.refused)
+
+    def _closed(self) -> set[str]:
+        """Nodes that a preempting pod waits for, or whose kubelet has just refused a pod of the lane."""
+        now = self._clock()
+        return set(self._nominated.values()) | {node for node, until in self._avoid.items() if until > now}
+
+    def _room(self, amounts: Amounts) -> Bools:
+        fits = self._present.copy()
+        for name, amount in amounts:
+            column = self._columns.get(name)
+            if column is None:
+                return np.zeros(len(fits), bool)
+            fits &= self._have[:, column] - self._used[:, column] >= amount
+        return fits
+
+    def _demanded(self, demands: Demands) -> _Demanded:
+        known = self._demands.get(demands)
+        if known is None or known.version != self._version:
+            if len(self._demands) > 512:
+                self._demands.clear()
+            known = self._demands[demands] = self._decide(demands)
+        return known
+
+    def _decide(self, demands: Demands) -> _Demanded:
+        count = len(self._present)
+        allowed, weights, taints = np.zeros(count, bool), np.zeros(count, np.int64), np.zeros(count, np.int64)
+        for name, place in self._places.items():
+            row = self._rows[name]
+            allowed[row] = demands.allow(place)
+            if allowed[row]:
+                weights[row], taints[row] = demands.wish(place)
+        wishes = Wishes(weights, taints) if weights.any() or taints.any() else None
+        return _Demanded(self._version, allowed, wishes)
+
+    def _put(self, place: Place) -> None:
+        row = self._row(place.name)
+        self._places[place.name] = place
+        self._present[row] = True
+        columns = [(self._column(name), amount) for name, amount in place.allocatable]
+        self._have[row] = 0
+        for column, amount in columns:
+            self._have[row, column] = amount
+        self._version += 1
+
+    def _add(self, node: str, amounts: Amounts, sign: int) -> None:
+        row = self._row(node)
+        columns = [(self._column(name), amount) for name, amount in amounts]
+        for column, amount in columns:
+            self._used[row, column] += sign * amount
+
+    def _row(self, name: str) -> int:
+        """A node's row, for good: its pods may be announced before it, and it may come back."""
+        row = self._rows.get(name)
+        if row is None:
+            row = self._rows[name] = len(self._names)
+            self._names.append(name)
+            if row >= len(self._present):
+                self._grow(2 * row, self._have.shape[1])
+        return row
+
+    def _column(self, name: str) -> int:
+        column = self._columns.get(name)
+        if column is None:
+            column = self._columns[name] = len(self._columns)
+            if column >= self._have.shape[1]:
+                self._grow(len(self._present), 2 * column)
+        return column
+
+    def _grow(self, rows: int, columns: int) -> None:
+        old_rows, old_columns = self._have.shape
+        more = ((0, rows - old_rows), (0, columns - old_columns))
+        self._have, self._used = np.pad(self._have, more), np.pad(self._used, more)
+        self._present = np.pad(self._present, (0, rows - old_rows))
+        self._version += 1
+
+
+def _counts(pod: Pending) -> bool:
+    return pod.cards and not pod.left
+
+
+def _is_looked_at(pod: Pending, terms: Iterable[Term]) -> bool:
+    labels = dict(pod.labels)
+    return any(term.looks_at(pod.namespace, labels) for term in terms)
+
+
+def _left(pod: Pending) -> Pending:
+    return replace(pod, left="spec.affinity of another pod looks at it")

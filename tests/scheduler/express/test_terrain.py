@@ -1,0 +1,264 @@
+"""What nodes have beside their cards: everything that takes room is counted, once."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kerf.testing.builders import a_container, a_node, a_pod
+from kerf.vendors.registry import NAMES
+from scheduler.express.seen import Pending, see
+from scheduler.express.terrain import AVOID_S, RECENT_S, Terrain
+from tests.effort import examples
+
+WORDS = frozenset(name for names in NAMES for name in names.all)
+IGNORED = frozenset(name for names in NAMES for name in names.ignored)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class World:
+    def __init__(self, *nodes: dict[str, Any]) -> None:
+        self.clock = Clock()
+        self.refused: list[tuple[str, str]] = []
+        self.terrain = Terrain(WORDS, IGNORED, lambda node, why: self.refused.append((node, why)), self.clock)
+        for node in nodes:
+            self.terrain.change_node("ADDED", node)
+
+    def see(self, *pods: dict[str, Any], kind: str = "ADDED") -> None:
+        for pod in pods:
+            self.terrain.change_pod(kind, pod)
+
+    def open_to(self, pod: dict[str, Any]) -> list[str]:
+        return sorted(self.terrain.open_to(waiting(pod)).names)
+
+
+def waiting(pod: dict[str, Any]) -> Pending:
+    seen = see("ADDED", pod, WORDS, IGNORED)
+    assert isinstance(seen, Pending)
+    return seen
+
+
+def a_machine(name: str = "node-1", cpu: str = "4", pods: str = "10", **more: str) -> dict[str, Any]:
+    node = a_node(name)
+    node["status"]["allocatable"] = {"cpu": cpu, "memory": "8Gi", "pods": pods, "nvidia.com/gpu": "40", **more}
+    return node
+
+
+def asking(name: str = "pod-1", cpu: str = "1", node: str | None = None, **spec: Any) -> dict[str, Any]:
+    container = a_container()
+    container["resources"]["requests"] = {"cpu": cpu, "nvidia.com/gpu": "1", "nvidia.com/gpumem": "8000"}
+    return a_pod(name, containers=[container], node=node, spec={"schedulerName": "kerf-scheduler", **spec})
+
+
+def plain(name: str, cpu: str, node: str | None = None, **spec: Any) -> dict[str, Any]:
+    return a_pod(name, containers=[{"name": "a", "resources": {"requests": {"cpu": cpu}}}], node=node, spec=spec)
+
+
+@pytest.mark.parametrize(
+    ("node", "room"),
+    [
+        (a_machine(cpu="1"), True),
+        (a_machine(cpu="999m"), False),
+        (a_machine(pods="0"), False),
+        (a_machine(**{"nvidia.com/gpu": "0"}), False),
+    ],
+)
+def test_a_node_is_open_where_every_resource_that_nodes_limit_suffices(node: dict[str, Any], room: bool) -> None:
+    assert World(node).open_to(asking()) == (["node-1"] if room else [])
+
+
+def test_a_resource_that_no_node_has_is_nowhere_and_one_that_only_kerf_counts_is_everywhere() -> None:
+    world = World(a_machine())
+    fpga = asking()
+    fpga["spec"]["containers"][0]["resources"]["requests"]["example.com/fpga"] = "1"
+
+    assert (world.open_to(asking()), world.open_to(fpga)) == (["node-1"], [])
+
+
+def test_pods_without_cards_and_of_other_schedulers_take_room_too_and_give_it_back() -> None:
+    world = World(a_machine(cpu="4"))
+    other = plain("other", "3500m", "node-1", schedulerName="default-scheduler")
+
+    world.see(other)
+    assert world.open_to(asking()) == []
+
+    world.see({**other, "status": {"phase": "Succeeded"}}, kind="MODIFIED")
+    assert world.open_to(asking()) == ["node-1"]
+
+
+def test_pods_that_are_announced_before_their_node_are_counted() -> None:
+    world = World()
+    world.see(plain("early", "3500m", "node-1"))
+
+    world.terrain.change_node("ADDED", a_machine(cpu="4"))
+
+    assert world.open_to(asking()) == []
+
+
+def test_a_pod_that_grows_in_place_takes_more() -> None:
+    world = World(a_machine(cpu="4"))
+    pod = plain("grows", "1", "node-1")
+    world.see(pod)
+    grown = {"containerStatuses": [{"name": "a", "resources": {"requests": {"cpu": "3500m"}}}]}
+
+    world.see({**pod, "status": grown}, kind="MODIFIED")
+
+    assert world.open_to(asking()) == []
+
+
+def test_a_promise_takes_room_until_the_watch_shows_the_pod_and_counts_once() -> None:
+    world = World(a_machine(cpu="2"))
+    world.see(asking("a"), asking("b"))
+
+    world.terrain.promise(waiting(asking("a")), "node-1", 10.0)
+    assert world.open_to(asking("b", cpu="1500m")) == []
+    assert world.open_to(asking("b")) == ["node-1"]
+
+    world.see(asking("a", node="node-1"), kind="MODIFIED")
+    assert world.open_to(asking("b")) == ["node-1"]
+
+
+def test_a_promise_that_is_withdrawn_or_not_kept_gives_its_room_back() -> None:
+    world = World(a_machine(cpu="1"))
+    world.see(asking("a"), asking("b"))
+    world.terrain.promise(waiting(asking("a")), "node-1", 10.0)
+    world.terrain.withdraw(waiting(asking("a")).uid)
+    assert world.open_to(asking("b")) == ["node-1"]
+
+    world.terrain.promise(waiting(asking("a")), "node-1", 10.0)
+    world.clock.now += 11
+    world.terrain.tidy()
+    assert world.open_to(asking("b")) == ["node-1"]
+
+
+def test_the_node_that_a_preempting_pod_waits_for_is_closed_to_the_lane() -> None:
+    world = World(a_machine("node-1"), a_machine("node-2"))
+    preempting = plain("preempting", "1")
+    preempting["status"]["nominatedNodeName"] = "node-1"
+
+    world.see(preempting)
+    assert world.open_to(asking()) == ["node-2"]
+
+    world.see(preempting, kind="DELETED")
+    assert world.open_to(asking()) == ["node-1", "node-2"]
+
+
+def test_a_pod_that_another_pods_affinity_looks_at_is_left_to_kube_scheduler_as_long_as_that_one_lives() -> None:
+    world = World(a_machine())
+    rule = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "web"}}}
+    spec = {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [rule]}}}
+    web = asking("web")
+    web["metadata"]["labels"] = {"app": "web"}
+    world.see(web, asking("api"), plain("database", "1", "node-1", **spec))
+
+    left = {pod.name: pod.left for pod in world.terrain.queue("kerf-scheduler")}
+    world.see(plain("database", "1", "node-1", **spec), kind="DELETED")
+
+    assert left == {"web": "spec.affinity of another pod looks at it", "api": ""}
+    assert {pod.left for pod in world.terrain.queue("kerf-scheduler")} == {""}
+
+
+def test_the_queue_has_the_pods_with_cards_of_one_scheduler_that_have_no_promise() -> None:
+    world = World(a_machine())
+    other = asking("other", schedulerName="hami-scheduler")
+    world.see(asking("a"), asking("b"), asking("bound", node="node-1"), plain("plain", "1"), other)
+    world.terrain.promise(waiting(asking("b")), "node-1", 10.0)
+
+    assert [pod.name for pod in world.terrain.queue("kerf-scheduler")] == ["a"]
+    assert world.terrain.eligible("kerf-scheduler") == 2
+
+
+def test_a_kubelet_that_refuses_a_pod_of_the_lane_is_counted_and_its_node_avoided_for_a_while() -> None:
+    world = World(a_machine("node-1"), a_machine("node-2"))
+    world.see(asking("a"))
+    world.terrain.promise(waiting(asking("a")), "node-1", 10.0)
+    world.terrain.given(waiting(asking("a")).uid, "node-1")
+    bound = asking("a", node="node-1")
+    world.see(bound, {**bound, "status": {"phase": "Failed", "reason": "OutOfcpu"}}, kind="MODIFIED")
+
+    assert (world.refused, world.open_to(asking("b"))) == ([("node-1", "OutOfcpu")], ["node-2"])
+    world.clock.now += AVOID_S + 1
+    world.terrain.tidy()
+    assert world.open_to(asking("b")) == ["node-1", "node-2"]
+
+
+def test_a_pod_that_fails_by_itself_is_no_refusal() -> None:
+    world = World(a_machine())
+    world.terrain.given("uid-default-a", "node-1")
+    bound = asking("a", node="node-1")
+
+    world.see(bound, {**bound, "status": {"phase": "Failed", "reason": "Error"}}, kind="MODIFIED")
+
+    assert world.refused == []
+
+
+def test_kube_schedulers_own_choice_is_checked_again_where_the_lane_has_just_given_room_away() -> None:
+    world = World(a_machine(cpu="1"))
+    world.see(asking("lanes"), asking("theirs"))
+    theirs = waiting(asking("theirs")).uid
+    assert world.terrain.has_room(theirs, "node-1")
+
+    world.terrain.promise(waiting(asking("lanes")), "node-1", 10.0)
+    assert not world.terrain.has_room(theirs, "node-1")
+    assert world.terrain.has_room(waiting(asking("lanes")).uid, "node-1")
+
+    world.see(asking("lanes", node="node-1"), kind="MODIFIED")
+    assert not world.terrain.has_room(theirs, "node-1")
+    world.clock.now += RECENT_S + 1
+    assert world.terrain.has_room(theirs, "node-1")
+
+
+def test_what_a_relist_does_not_show_is_gone() -> None:
+    world = World(a_machine("node-1", cpu="1"), a_machine("node-2", cpu="1"))
+    world.see(asking("a", node="node-1"), asking("b"))
+
+    world.terrain.replace_pods([])
+    world.terrain.replace_nodes([a_machine("node-1", cpu="1")])
+
+    assert (world.open_to(asking("c")), world.terrain.queue("kerf-scheduler")) == (["node-1"], [])
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from("abcd"),
+        st.sampled_from(("waits", "runs on node-1", "runs on node-2", "ends", "promised")),
+        st.sampled_from(("1", "2")),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(EVENTS)
+def test_in_any_order_of_events_a_node_is_used_by_what_runs_or_is_promised_there(events: list[tuple[str, ...]]) -> None:
+    world = World(a_machine("node-1", cpu="8"), a_machine("node-2", cpu="8"))
+    held: dict[str, tuple[str, int]] = {}
+    waits: dict[str, str] = {}
+    for name, what, cpu in events:
+        if what == "promised":
+            if name in waits and name not in held:
+                world.terrain.promise(waiting(asking(name, cpu=waits[name])), "node-1", 10.0)
+                held[name] = ("node-1", int(waits[name]))
+        elif what == "waits":
+            if name not in held:
+                world.see(asking(name, cpu=cpu))
+                waits[name] = cpu
+        elif what == "ends":
+            world.see(asking(name), kind="DELETED")
+            held.pop(name, None)
+            waits.pop(name, None)
+        else:
+            world.see(asking(name, cpu=cpu, node=what[-6:]))
+            held[name] = (what[-6:], int(cpu))
+            waits.pop(name, None)
+    for node in ("node-1", "node-2"):
+        free = 8 - sum(cpu for where, cpu in held.values() if where == node)
+        assert node in world.open_to(asking("probe", cpu=str(free))) or free == 0
+        assert node not in world.open_to(asking("probe", cpu=f"{free}001m"))
