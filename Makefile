@@ -54,8 +54,8 @@ chart-golden: venv  ## render the chart's golden files again
 test-cluster: venv  ## tests on a real control plane and, where it can run, a real node
 	$(BIN)/pytest -p no:randomly -m cluster
 
-chaos: venv  ## bad days on a real control plane, with a verdict each (half an hour; DAYS=name,... runs some)
-	$(RUN) tests.cluster.chaos $(if $(DAYS),--days $(DAYS))
+chaos: venv  ## bad days on a real control plane, with a verdict each (half an hour; DAYS=name,... runs some, EXPRESS=1 with the express lane on)
+	$(RUN) tests.cluster.chaos $(if $(DAYS),--days $(DAYS)) $(if $(EXPRESS),--express)
 
 limiter:  ## build libkerf.so
 	$(MAKE) -C limiter all

@@ -28,13 +28,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", default="", help=f"some of {', '.join((*DAYS, *NODE_DAYS))}")
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--express", action="store_true", help="with the express lane on all the time")
     args = parser.parse_args(argv)
     names = [name for name in args.days.split(",") if name] or [*DAYS, *NODE_DAYS]
     if unknown := set(names) - {*DAYS, *NODE_DAYS}:
         parser.error(f"--days: {', '.join(sorted(unknown))}: write some of {', '.join((*DAYS, *NODE_DAYS))}")
     verdicts: list[Verdict] = []
     if here := [name for name in names if name in DAYS]:
-        with a_world(SHORT if args.short else FULL) as world:
+        with a_world(SHORT if args.short else FULL, express=args.express) as world:
             for name in here:
                 verdicts.append(live_through(world, name, DAYS[name]))
                 print(verdicts[-1], flush=True)

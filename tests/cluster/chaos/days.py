@@ -261,6 +261,53 @@ def killed_at_random(world: World) -> Facts:
     return {"kills": sum(kills.values()), "settled_s": round(world.settle(), 1)}
 
 
+def express_lane(world: World) -> Facts:
+    """Bursts of pods while both lanes bind. In the middle of a batch the leader is killed, then stopped for longer than its
+    Lease lasts, then the API server is restarted, then a kube-scheduler is killed."""
+    bound: dict[str, int] = {}
+    unlike = 0
+    with world.express_lane():
+        for blow in ("none", "leader killed", "leader stopped", "API server restarted", "kube-scheduler killed"):
+            prefix = blow.replace(" ", "-").lower()
+            before = world.by_express()
+            names = world.burst(prefix)
+            await_until(lambda: world.by_express() > before or not world.waiting(), "the lane to bind pods", 60)  # noqa: B023
+            bound[blow] = world.by_express() - before
+            _strike(world, blow)
+            world.revive()
+            world.settle()
+            unlike += _refusals_of_bound(world)
+            for name in names:
+                world.delete(name)
+    if not any(bound.values()):
+        raise AssertionError("the express lane bound nothing")
+    return {"by_express_before_each_blow": str(list(bound.values())), "bound_but_not_scheduled": unlike}
+
+
+def _strike(world: World, blow: str) -> None:
+    leader = world.shop.leader() or world.shop.await_leader()
+    match blow:
+        case "leader killed":
+            world.cp.kill(leader)
+            await_until(lambda: world.shop.leader() not in ("", leader), "another leader", 20)
+        case "leader stopped":
+            world.cp.kill(leader, signal.SIGSTOP)
+            await_until(lambda: world.shop.leader() not in ("", leader), "another leader", 20)
+            world.cp.kill(leader, signal.SIGCONT)
+        case "API server restarted":
+            world.cp.kill("kube-apiserver")
+            world.cp.restart("kube-apiserver")
+        case "kube-scheduler killed":
+            world.cp.kill(f"kube-scheduler-{leader}")
+
+
+def _refusals_of_bound(world: World) -> int:
+    """Bound pods whose condition says that they are not scheduled."""
+    pods = [pod for pod in world.cp.api.get(PODS)["items"] if pod["spec"].get("nodeName")]
+    said = [each for pod in pods for each in pod["status"].get("conditions", ())]
+    return sum(each["type"] == "PodScheduled" and each["status"] != "True" for each in said)
+
+
 DAYS: Mapping[str, Day] = {
     "api-server-away": api_server_away,
     "watch-gone": watch_gone,
@@ -272,4 +319,5 @@ DAYS: Mapping[str, Day] = {
     "webhook-down": webhook_down,
     "malformed-pods": malformed,
     "killed-at-random": killed_at_random,
+    "express-lane": express_lane,
 }

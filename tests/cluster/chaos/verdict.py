@@ -50,11 +50,11 @@ def live_through(world: World, name: str, day: Day) -> Verdict:
 
 
 @contextmanager
-def a_world(size: Size) -> Iterator[World]:
-    """A control plane with everything on it."""
+def a_world(size: Size, *, express: bool = False) -> Iterator[World]:
+    """A control plane with everything on it; with `express` the express lane is on all the time."""
     parts = ensure((*CONTROL_PLANE, "kwok"))
     with run_directory() as run_dir, ControlPlane.start(run_dir, parts) as cp:
         cp.start_kwok()
-        world = World(cp, size)
+        world = World(cp, size, express)
         world.build()
         yield world

@@ -4,6 +4,8 @@ A watcher checks all the time, from the API server alone, that no card is over-c
 Every pod that the API server reported as stored must be bound when the day is over.
 """
 
+import json
+import re
 import signal
 import ssl
 import sys
@@ -31,15 +33,17 @@ REPLICAS = ("a", "b")
 
 @dataclass(frozen=True)
 class Size:
-    """How bad a day is: seconds without something, seconds of killing, malformed pods, pods deleted while they bind."""
+    """How bad a day is: seconds without something, seconds of killing, malformed pods, pods deleted while they bind,
+    pods created at once."""
 
     outage_s: float = 30.0
     killing_s: float = 300.0
     malformed: int = 10_000
     deleted: int = 1_000
+    burst: int = 250
 
 
-SHORT = Size(outage_s=6.0, killing_s=25.0, malformed=400, deleted=150)
+SHORT = Size(outage_s=6.0, killing_s=25.0, malformed=400, deleted=150, burst=120)
 FULL = Size()
 
 
@@ -91,6 +95,8 @@ class World:
 
     cp: ControlPlane
     size: Size
+    express: bool = False
+    """Whether the express lane is on also on days that are not about it."""
     shop: Replicas = field(init=False)
     url: str = ""
     tls: tuple[Any, Any] = ("", "")
@@ -101,7 +107,9 @@ class World:
         """Start all its processes."""
         cp = self.cp
         cp.add_fake_nodes([a_fake_node(name, CARDS) for name in NODES])
-        self.shop = Replicas(cp)
+        policy = cp.run_dir / "policy.json"
+        self.shop = Replicas(cp, ("--config", str(policy)))
+        self.set_express(on=self.express)
         self._start_webhook()
         for name in REPLICAS:
             self.shop.start(name)
@@ -118,7 +126,57 @@ class World:
         self.cp.supervisor.start(Command(WEBHOOK, argv, ready=lambda: answers(f"{self.url}/readyz", trust)))
         self.cp.register_webhook(Webhook(WEBHOOK, f"{self.url}/mutate", self.cp.ca.read_bytes()))
 
+    def set_express(self, *, on: bool) -> None:
+        """Write the policy that both replicas read again when it changes."""
+        path = self.cp.run_dir / "policy.json"
+        document = {"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy", "spec": {"express": on}}
+        path.with_suffix(".new").write_text(json.dumps(document))
+        path.with_suffix(".new").replace(path)
+
+    @contextmanager
+    def express_lane(self) -> Iterator[None]:
+        """The lane is open at the leader while the context lasts."""
+        self.set_express(on=True)
+        try:
+            await_until(lambda: self.in_metrics("kerf_express_open 1.0"), "the express lane to open", 30)
+            yield
+        finally:
+            self.set_express(on=self.express)
+
+    def in_metrics(self, line: str) -> bool:
+        """Whether one of the replicas shows this line."""
+        return any(line in self.shop.metrics(name) for name in self.shop.ports)
+
+    def by_express(self) -> int:
+        """How many pods the lanes of all replicas have bound since they were last started."""
+        shown = re.findall(
+            r'^kerf_express_pods_total\{outcome="bound"\} (\S+)',
+            "\n".join(map(self.shop.metrics, self.shop.ports)),
+            re.M,
+        )
+        return int(sum(map(float, shown)))
+
     # ---- pods
+    def burst(self, prefix: str, **ask: Any) -> list[str]:
+        """Create many pods at once. Every fifth one is kube-scheduler's, because it asks to be spread."""
+        spread = [
+            {
+                "maxSkew": 100,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": {"matchLabels": {"burst": prefix}},
+            }
+        ]
+        names = [f"{prefix}-{i}" for i in range(self.size.burst)]
+
+        def one(name: str) -> bool:
+            theirs = {"topologySpreadConstraints": spread} if name.endswith(("0", "5")) else {}
+            return self.create(name, labels={"burst": prefix}, **theirs, **ask)
+
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(one, names))
+        return names
+
     def create(self, name: str, **ask: Any) -> bool:
         """Create one pod. Returns whether the API server reported it as stored."""
         try:
