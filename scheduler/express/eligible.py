@@ -108,16 +108,16 @@ def _table(free: Iterable[str], **rules: Rule) -> dict[str, Rule]:
 VOLUMES = frozenset({"configMap", "downwardAPI", "emptyDir", "hostPath", "image", "nfs", "projected", "secret"})
 """Sources that exist on every node: no plugin of kube-scheduler looks at them."""
 
-_EXPRESSION = _items(_table(("key", "values"), operator=_one_of("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")))
-_TERM = _table((), matchExpressions=_EXPRESSION, matchFields=_EXPRESSION)
-_NODE_AFFINITY = _table(
+_EXPRESSIONS = _items(_table(("key", "values"), operator=_one_of("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")))
+TERM_FIELDS = _table((), matchExpressions=_EXPRESSIONS, matchFields=_EXPRESSIONS)
+NODE_AFFINITY_FIELDS = _table(
     (),
-    requiredDuringSchedulingIgnoredDuringExecution=_object(_table((), nodeSelectorTerms=_items(_TERM))),
-    preferredDuringSchedulingIgnoredDuringExecution=_items(_table(("weight",), preference=_object(_TERM))),
+    requiredDuringSchedulingIgnoredDuringExecution=_object(_table((), nodeSelectorTerms=_items(TERM_FIELDS))),
+    preferredDuringSchedulingIgnoredDuringExecution=_items(_table(("weight",), preference=_object(TERM_FIELDS))),
 )
 AFFINITY_FIELDS = _table(
     (),
-    nodeAffinity=_object(_NODE_AFFINITY),
+    nodeAffinity=_object(NODE_AFFINITY_FIELDS),
     podAffinity=_none("it depends on other pods"),
     podAntiAffinity=_none("it depends on other pods"),
 )

@@ -35,9 +35,9 @@ _LOG = logging.getLogger("kerf.express")
 FEWEST = 2
 """Pods besides the one at the door for which a round is worth its while."""
 ROUND_S = 0.5
-"""Pods are seated for this long; a filter waits for at most 0.8 s."""
-FINISH_S = 0.2
-"""How long a round waits for its last Bindings to be answered and seen."""
+"""Pods are seated for at most this long, and less where Bindings are slow: a round ends before its filter must."""
+SPARE_S = 0.05
+"""Left of the filter's time when a round ends."""
 SETTLE_S = 0.01
 """Between the moment at which our watch shows a round bound and the answer, for kube-scheduler's watch."""
 HELD_S = 10.0
@@ -77,6 +77,8 @@ class ExpressLane:
         self._passed: dict[str, float] = {}
         self._busy = False
         self._opened = math.inf
+        self._binding_s = 0.0
+        """How long a Binding takes, averaged over the last few."""
 
     def wants_from(self) -> float:
         """The monotonic time from which rounds may begin."""
@@ -149,10 +151,12 @@ class ExpressLane:
         if len(pods) < FEWEST or not self._hold(first):
             return
         seated: list[str] = []
-        for pod, seat in batch(pods, self._kind, self._seat, lambda: time.monotonic() - start < ROUND_S):
+        end = start + knock.seconds - SPARE_S
+        last = min(start + ROUND_S, max(end - 3 * self._binding_s, start + SPARE_S))
+        for pod, seat in batch(pods, self._kind, self._seat, lambda: time.monotonic() < last):
             seated.append(pod.uid)
             asyncio.run_coroutine_threadsafe(self._start(pod, seat, term), knock.loop)
-        if seated and self._terrain.await_bound(seated, FINISH_S):
+        if seated and self._terrain.await_bound(seated, max(end - time.monotonic(), SPARE_S)):
             time.sleep(SETTLE_S)
         self._metrics.express_rounds.labels("bound" if seated else "empty").inc()
         self._metrics.express_seconds.observe(time.monotonic() - start)
@@ -174,7 +178,7 @@ class ExpressLane:
         nodes = self._terrain.open_to(pod)
         if not nodes.names:
             return Miss.FULL
-        if not self._room.acquire(timeout=ROUND_S):
+        if not self._room.acquire(timeout=SPARE_S):  # Bindings are slow: the batch may be over by now
             return Miss.PASSED
         seat = self._store.seating.take(pod.uid, nodes.names, nodes.wishes)
         if isinstance(seat, NoPlace):
@@ -185,12 +189,14 @@ class ExpressLane:
 
     async def _start(self, pod: Pending, seat: Seat, term: int) -> None:
         self._tasks[pod.uid] = asyncio.current_task()  # type: ignore[assignment]
+        start = time.monotonic()
         try:
             with seat.claim:
                 query = BindQuery(pod.namespace, pod.name, pod.uid, seat.node)
                 why = await self._binder.post(query, seat.assumption, seat.asked, term)
             self._over(pod, seat, why)
         finally:
+            self._binding_s += (time.monotonic() - start - self._binding_s) / 8
             del self._tasks[pod.uid]
             self._room.release()
 

@@ -22,6 +22,7 @@ class Expiry:
     """Asks the API server about old assumptions; only its answer ends one."""
 
     def __init__(self, store: Store, kube: Kube, ask_after_s: float = ASK_AFTER_S) -> None:
+        self._desk = store.desk
         self._ledger = store.ledger
         self._feed = store.feed
         self._kube = kube
@@ -41,6 +42,15 @@ class Expiry:
             self._ledger.drop_reservation(booking.uid)
 
     def _ask(self, booking: Booking) -> None:
+        """Claimed, so that no bind of the pod begins between the answer and its effect."""
+        claim = self._desk.claim(booking.uid)
+        if claim is None:
+            return
+        with claim:
+            if self._ledger.get(booking.uid) == booking:
+                self._settle(booking)
+
+    def _settle(self, booking: Booking) -> None:
         namespace, _, name = booking.key.partition("/")
         try:
             pod = self._kube.get(paths.pod(namespace, name))

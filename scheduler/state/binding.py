@@ -22,14 +22,20 @@ class Assumption:
     _uid: str
     _node: str
     _ledger: Ledger
+    _first: bool = True
+    """Whether this bind has charged the pod; False where an earlier one did, whose Binding may yet take effect."""
 
     def still_held(self) -> bool:
         """Whether the pod is still charged on the node, by this assumption or because the watch shows it bound."""
         return self._ledger.holds(self._uid, self._node)
 
     def undo(self) -> None:
-        """Take it back. No-op once the watch shows the pod bound."""
-        self._ledger.undo(self._uid)
+        """Take it back. No-op once the watch shows the pod bound, and for what an earlier bind has charged.
+
+        What came of the earlier one only the API server knows: `placing.expire` asks.
+        """
+        if self._first:
+            self._ledger.undo(self._uid)
 
 
 class Claim:
@@ -44,8 +50,9 @@ class Claim:
 
     def assume(self, ask: PodAsk, node: str, stages: Stages) -> Assumption | Misfit:
         """Place the pod on the node and charge it, or say why not."""
+        first = not self._ledger.holds(self._uid, node)
         grant = self._assume(ask, node, stages)
-        return grant if isinstance(grant, Misfit) else Assumption(grant, self._uid, node, self._ledger)
+        return grant if isinstance(grant, Misfit) else Assumption(grant, self._uid, node, self._ledger, first)
 
     def end(self) -> None:
         """The bind is over, whatever came of it."""

@@ -262,8 +262,11 @@ def killed_at_random(world: World) -> Facts:
 
 
 def express_lane(world: World) -> Facts:
-    """Bursts of pods while both lanes bind. In the middle of a batch the leader is killed, then stopped for longer than its
-    Lease lasts, then the API server is restarted, then a kube-scheduler is killed."""
+    """Bursts of pods while both lanes bind, each with a blow in the middle of a batch.
+
+    The leader is killed, then stopped for longer than its Lease lasts, then the API server is restarted, then the
+    leader's kube-scheduler is killed.
+    """
     bound: dict[str, int] = {}
     unlike = 0
     with world.express_lane():

@@ -33,8 +33,10 @@ REPLICAS = ("a", "b")
 
 @dataclass(frozen=True)
 class Size:
-    """How bad a day is: seconds without something, seconds of killing, malformed pods, pods deleted while they bind,
-    pods created at once."""
+    """How bad a day is.
+
+    Seconds without something, seconds of killing, malformed pods, pods deleted while they bind, pods created at once.
+    """
 
     outage_s: float = 30.0
     killing_s: float = 300.0
@@ -152,7 +154,7 @@ class World:
         shown = re.findall(
             r'^kerf_express_pods_total\{outcome="bound"\} (\S+)',
             "\n".join(map(self.shop.metrics, self.shop.ports)),
-            re.M,
+            re.MULTILINE,
         )
         return int(sum(map(float, shown)))
 

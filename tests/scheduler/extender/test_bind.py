@@ -228,3 +228,33 @@ def test_one_pod_is_bound_by_one_bind_at_a_time_and_nobody_undoes_it_meanwhile()
     assert world.bind(QUERY) == ""
     assert ["is being bound" in answer for answer in answers] == [True]
     assert world.used() == [CardUse(8000, 30, 1)]
+
+
+def test_a_second_bind_that_never_left_does_not_give_back_what_the_first_one_may_hold() -> None:
+    """The first Binding's answer was lost; the API server may have taken it."""
+    world = World(a_pod())
+    world.kube.fail = raising(Unreachable("no answer"), times=1)
+    world.kube.after = raising(Unreachable("no answer"), times=9, method="GET")
+    assert "did not say" in world.bind(QUERY)
+
+    world.kube.fail = raising(Unsent("no connection"), times=1)
+    assert "was not sent" in world.bind(QUERY)
+
+    assert world.used() == [CardUse(8000, 30, 1)]
+
+
+def test_while_a_bind_has_a_pod_its_old_assumption_is_not_judged() -> None:
+    world = World(a_pod())
+    world.kube.fail = raising(Unreachable("no answer"), times=2)
+    world.kube.after = raising(Unreachable("no answer"), times=9, method="GET")
+    world.bind(QUERY)
+    world.kube.after = lambda method, path: None
+    claim = world.store.desk.claim(QUERY.uid)
+    assert claim is not None
+
+    Expiry(world.store, world.kube, ask_after_s=-1.0).run_once()
+    assert world.used() == [CardUse(8000, 30, 1)]
+
+    claim.end()
+    Expiry(world.store, world.kube, ask_after_s=-1.0).run_once()
+    assert world.used() == []

@@ -1,0 +1,210 @@
+"""The express lane beside the real kube-scheduler, on kwok nodes."""
+
+import re
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from benchmarks.express import policy
+from sandbox import ApiError, ControlPlane, await_until
+from scheduler.express.eligible import (
+    AFFINITY_FIELDS,
+    CONTAINER_FIELDS,
+    NODE_AFFINITY_FIELDS,
+    POD_FIELDS,
+    RESOURCE_FIELDS,
+    TERM_FIELDS,
+    TOLERATION_FIELDS,
+)
+from tests.cluster.gpu_pods import (
+    PODS,
+    a_fake_node,
+    a_fleet,
+    a_gpu_pod,
+    await_bound,
+    node_of,
+    overcommitted,
+    pods,
+    remove_pods,
+)
+
+pytestmark = pytest.mark.cluster
+EVENTS = "/apis/events.k8s.io/v1/namespaces/default/events?limit=5000"
+SCHEMAS = {
+    "PodSpec": POD_FIELDS,
+    "Container": CONTAINER_FIELDS,
+    "Affinity": AFFINITY_FIELDS,
+    "NodeAffinity": NODE_AFFINITY_FIELDS,
+    "NodeSelectorTerm": TERM_FIELDS,
+    "Toleration": TOLERATION_FIELDS,
+    "ResourceRequirements": RESOURCE_FIELDS,
+}
+
+
+class Lane:
+    """A fleet with the lane on."""
+
+    def __init__(self, cp: ControlPlane, port: int) -> None:
+        self.cp = cp
+        self.port = port
+
+    def count(self, outcome: str) -> int:
+        """Pods of the lane with an outcome."""
+        found = re.search(rf'^kerf_express_pods_total{{outcome="{outcome}"}} (\S+)', self.metrics(), re.MULTILINE)
+        return int(float(found[1])) if found else 0
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def burst(self, *wanted: dict[str, Any]) -> list[str]:
+        """Create pods so fast that kube-scheduler cannot keep up. Returns their names."""
+        with ThreadPoolExecutor(12) as pool:
+            list(pool.map(lambda pod: self.cp.api.post(PODS, pod), wanted))
+        return [pod["metadata"]["name"] for pod in wanted]
+
+
+@pytest.fixture(scope="module")
+def fleet(control_plane: ControlPlane) -> Iterator[Lane]:
+    """Three large nodes and a small one: four cards, but two cores and few pods."""
+    small = replace(a_fake_node("small", 4, size="small"))
+    small = replace(small, allocatable={**small.allocatable, "cpu": "2", "pods": "10"})
+    nodes = [small, *[a_fake_node(f"gpu-{i}", 4, size="large") for i in range(3)]]
+    with a_fleet(control_plane, nodes, "--config", str(policy(control_plane.run_dir, express=True))) as port:
+        lane = Lane(control_plane, port)
+        await_until(lambda: "kerf_express_open 1.0" in lane.metrics(), "the lane to open", 20)
+        yield lane
+
+
+@pytest.fixture
+def lane(fleet: Lane) -> Iterator[Lane]:
+    yield fleet
+    remove_pods(fleet.cp)
+
+
+def bindings(cp: ControlPlane, names: list[str]) -> Counter[str]:
+    """How often each pod was bound, from the audit log."""
+    writes = cp.writes_by()
+    return Counter(w.name for w in writes if w.resource == "pods/binding" and w.code == 201 and w.name in set(names))
+
+
+def unlike_scheduled(cp: ControlPlane) -> list[str]:
+    """Bound pods of which users read that they are not."""
+    return [
+        pod["metadata"]["name"]
+        for pod in pods(cp)
+        if pod["spec"].get("nodeName")
+        for each in pod["status"].get("conditions", ())
+        if each["type"] == "PodScheduled" and each["status"] != "True"
+    ]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_lane_knows_every_field_of_this_kubernetes(control_plane: ControlPlane, name: str) -> None:
+    schemas = control_plane.api.get("/openapi/v3/api/v1")["components"]["schemas"]
+    fields = set(schemas[f"io.k8s.api.core.v1.{name}"]["properties"])
+
+    assert fields - set(SCHEMAS[name]) == set()
+
+
+def test_a_burst_is_bound_by_both_lanes_once_each_in_one_write_and_looks_as_users_know_it(lane: Lane) -> None:
+    cp, before = lane.cp, lane.count("bound")
+    spread = {"maxSkew": 100, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}
+    theirs = {"topologySpreadConstraints": [{**spread, "labelSelector": {"matchLabels": {"app": "web"}}}]}
+    wanted = [a_gpu_pod(f"burst-{i}", mem=6000, cores=8, **(theirs if i % 10 == 0 else {})) for i in range(100)]
+
+    names = lane.burst(*wanted)
+    await_bound(cp, *names, seconds=60)
+
+    assert lane.count("bound") - before > 40
+    assert bindings(cp, names) == dict.fromkeys(names, 1)
+    assert overcommitted(cp) == []
+    assert unlike_scheduled(cp) == []
+    await_until(lambda: set(names) <= scheduled_events(cp), "a Scheduled event of each pod", 30)
+
+
+def scheduled_events(cp: ControlPlane) -> set[str]:
+    events = cp.api.get(EVENTS)["items"]
+    return {event["regarding"]["name"] for event in events if event["reason"] == "Scheduled"}
+
+
+def test_cpu_and_pods_of_a_node_are_counted_with_pods_that_never_pass_through_kerf(lane: Lane) -> None:
+    """Room for four pods of 300m beside one without a card that holds 700m; five are asked."""
+    cp = lane.cp
+    plain = a_gpu_pod("plain", nodeSelector={"size": "small"})
+    plain["spec"]["containers"] = [{"name": "a", "image": "app", "resources": {"requests": {"cpu": "700m"}}}]
+    cp.api.post(PODS, plain)
+    await_bound(cp, "plain")
+
+    names = lane.burst(*[asking(f"cpu-{i}", "300m", nodeSelector={"size": "small"}) for i in range(5)])
+
+    await_until(lambda: sum(bool(node_of(cp, name)) for name in names) == 4, "four pods to be bound", 30)
+    await_until(lambda: any("Insufficient cpu" in text for text in refusals(cp)), "the fifth to read why", 30)
+
+
+def asking(name: str, cpu: str, **spec: Any) -> dict[str, Any]:
+    pod = a_gpu_pod(name, mem=2000, cores=2, **spec)
+    resources = pod["spec"]["containers"][0]["resources"]
+    resources["requests"] = {**resources["limits"], "cpu": cpu}
+    return pod
+
+
+def refusals(cp: ControlPlane) -> list[str]:
+    said = [each for pod in pods(cp) for each in pod["status"].get("conditions", ())]
+    return [each.get("message", "") for each in said if each["type"] == "PodScheduled" and each["status"] == "False"]
+
+
+def test_a_node_that_a_preempting_pod_waits_for_is_left_alone(lane: Lane) -> None:
+    cp = lane.cp
+    gate = {"schedulingGates": [{"name": "example.com/wait"}]}
+    cp.api.post(PODS, a_gpu_pod("preempting", **gate))
+    cp.api.patch(f"{PODS}/preempting/status", {"status": {"nominatedNodeName": "gpu-0"}})
+    await_until(lambda: cp.api.get(f"{PODS}/preempting")["status"].get("nominatedNodeName") == "gpu-0", "its node", 10)
+    before = lane.count("bound")
+
+    names = lane.burst(*[a_gpu_pod(f"other-{i}", mem=2000, cores=2) for i in range(60)])
+    await_bound(cp, *names, seconds=60)
+
+    mine = lane.count("bound") - before
+    assert mine > 20
+    assert sum(node_of(cp, name) == "gpu-0" for name in names) <= 60 - mine
+
+
+def test_a_gang_is_bound_whole(lane: Lane) -> None:
+    labels, notes = {"kerf.dev/gang": "red"}, {"kerf.dev/gang-size": "6"}
+    whole = [a_gpu_pod(f"red-{i}", mem=81_559, cores=100, labels=labels, annotations=notes) for i in range(6)]
+
+    names = lane.burst(*whole, *[a_gpu_pod(f"small-{i}", mem=2000, cores=2) for i in range(20)])
+
+    await_bound(lane.cp, *names, seconds=60)
+    assert overcommitted(lane.cp) == []
+
+
+def test_a_pod_that_the_kubelet_refuses_is_counted_and_the_next_one_is_bound(lane: Lane) -> None:
+    cp, before = lane.cp, lane.count("refused by kubelet")
+    names = lane.burst(*[a_gpu_pod(f"first-{i}", mem=2000, cores=2) for i in range(30)])
+    await_bound(cp, *names, seconds=60)
+
+    for name in names:  # some of them are kube-scheduler's
+        cp.api.patch(f"{PODS}/{name}/status", {"status": {"phase": "Failed", "reason": "OutOfcpu"}})
+
+    await_until(lambda: lane.count("refused by kubelet") > before, "the refusals to be counted", 15)
+    await_bound(cp, *lane.burst(*[a_gpu_pod(f"again-{i}", mem=2000, cores=2) for i in range(30)]), seconds=60)
+
+
+def test_what_was_rejected_does_not_work_on_this_api_server(lane: Lane) -> None:
+    """A gated pod cannot be bound, and the scheduler's name of a pod cannot be changed (docs/adr/0016)."""
+    cp = lane.cp
+    cp.api.post(PODS, a_gpu_pod("gated", schedulingGates=[{"name": "kerf.dev/express"}]))
+    target = {"apiVersion": "v1", "kind": "Node", "name": "gpu-0"}
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "gated"}, "target": target}
+
+    with pytest.raises(ApiError, match=r"non-empty \.spec\.schedulingGates"):
+        cp.api.post(f"{PODS}/gated/binding", binding)
+    with pytest.raises(ApiError, match="422"):
+        cp.api.patch(f"{PODS}/gated", {"spec": {"schedulerName": "default-scheduler"}})
