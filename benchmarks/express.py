@@ -10,16 +10,23 @@ lane, and compares how much of the cards' memory pods hold. The last line is one
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cluster import PODS, fake_node, overcommitted, run, start_empty
+from benchmarks.cluster import PODS, fake_node, overcommitted, pod, remove_pods, run, start_empty
 from kerf.kube.client import KubeClient, connect
-from sandbox import CONTROL_PLANE, ControlPlane, ensure, free_ports, run_directory
+from kerf.wire.annotations import GRANT
+from sandbox import CONTROL_PLANE, ControlPlane, Extender, ensure, free_ports, run_directory
 from sandbox.stack import EXTENDER, start_extender
 
+FLEET, TOO_MANY = 10, 600
+"""Nodes with eight cards each, and pods for about twice as many."""
+QUIET_S = 15.0
+"""Nothing more fits if no pod was bound for this long."""
 POLICY = {"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy"}
 
 
@@ -28,7 +35,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--pods", type=int, default=2000)
+    parser.add_argument("--packing", action="store_true", help="compare how full both ways fill a small fleet")
     args = parser.parse_args(argv)
+    if args.packing:
+        return packing()
     parts = ensure((*CONTROL_PLANE, "kwok"), lambda p: print(f"building {p.parts}: {p.elapsed:.0f} s", file=sys.stderr))
     with run_directory() as run_dir, ControlPlane.start(run_dir, parts, audit=True) as cp:
         kube = connect(str(cp.kubeconfig), timeout_s=60.0)
@@ -50,6 +60,45 @@ def main(argv: list[str] | None = None) -> int:
     }
     print(json.dumps(result))
     return 0
+
+
+def packing() -> int:
+    """Fill a fleet with more pods than it holds, in both ways. The last line is one JSON object."""
+    parts = ensure((*CONTROL_PLANE, "kwok"))
+    with run_directory() as run_dir, ControlPlane.start(run_dir, parts) as cp:
+        kube = connect(str(cp.kubeconfig), timeout_s=60.0)
+        cp.start_kwok()
+        cp.add_fake_nodes([fake_node(i) for i in range(FLEET)])
+        ways = {"kube_scheduler": fill(cp, kube, express=False), "express": fill(cp, kube, express=True)}
+    share = ways["express"]["mib"] / ways["kube_scheduler"]["mib"]
+    print(json.dumps({**ways, "ratio": round(share, 4)}))
+    return 0
+
+
+def fill(cp: ControlPlane, kube: KubeClient, *, express: bool) -> dict[str, int]:
+    """Pods that are bound, and the MiB that they hold, once nothing more fits."""
+    remove_pods(kube)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: kube.create(PODS, pod(i)), range(TOO_MANY)))
+    name, url = start_express(cp, express=express)
+    cp.start_scheduler(Extender(url))
+    held: list[int] = []
+    since = time.monotonic()
+    while time.monotonic() - since < QUIET_S:
+        time.sleep(1.0)
+        now = [mib for each in kube.list(PODS)[0] if (mib := granted(each))]
+        since = time.monotonic() if len(now) != len(held) else since
+        held = now
+    cp.supervisor.stop("kube-scheduler")
+    cp.supervisor.stop(name)
+    return {"pods": len(held), "mib": sum(held)}
+
+
+def granted(each: Mapping[str, Any]) -> int:
+    """MiB of cards that a pod holds."""
+    text = (each["metadata"].get("annotations") or {}).get(GRANT)
+    containers = json.loads(text)["containers"] if text else ()
+    return sum(part["memory_mib"] for container in containers for part in container["slices"])
 
 
 def start_express(cp: ControlPlane, *, express: bool) -> tuple[str, str]:
