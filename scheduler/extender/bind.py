@@ -28,8 +28,8 @@ from kerf.wire.errors import WireError
 from kerf.wire.extender import BindQuery
 from kerf.wire.json import at
 from scheduler.core.explain import explain_misfit
-from scheduler.extender.node_locks import TAKEN, NodeLocks
 from scheduler.extender.door import Door
+from scheduler.extender.node_locks import TAKEN, NodeLocks
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.binding import Assumption, Claim
 from scheduler.state.store import Store
