@@ -96,6 +96,7 @@ class Settings:
     overuse_report_after: float = setting(5.0, "seconds an overuse must last to become an event")
     overuse_evict_after: float = setting(0.0, "seconds an overuse must last for its pod to be evicted; 0 is never")
     vendors: tuple[str, ...] = setting((), HELP)
+    hami_metrics: bool = setting(False, "also publish metrics under HAMi's names")
     log_level: str = setting("info", "debug, info, warning or error")
 
 
@@ -232,7 +233,12 @@ def _rules(settings: Settings, served: tuple[Vendor, ...]) -> Rules:
 
 
 def _limits(settings: Settings) -> Limits:
-    return Limits(settings.overuse_tolerance_mib, settings.overuse_report_after, settings.overuse_evict_after)
+    return Limits(
+        settings.overuse_tolerance_mib,
+        settings.overuse_report_after,
+        settings.overuse_evict_after,
+        settings.hami_metrics,
+    )
 
 
 def _files(settings: Settings, served: tuple[Vendor, ...]) -> Files:

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from deviceplugin.core.usage import CardSample, ContainerRef, Overuse, lasting, overuses, sum_up
 from deviceplugin.gate.pods import BoundPods, meta
+from deviceplugin.monitor.hami import hami_families
 from deviceplugin.monitor.picture import NOTHING, Picture, families, top
 from deviceplugin.monitor.processes import Processes
 from deviceplugin.state.ledgers import Ledgers
@@ -37,7 +38,7 @@ RELIST_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When use past the limiter matters."""
+    """When use past the limiter matters, and what is shown."""
 
     tolerance_mib: int = 512
     """What the driver may take beyond a slice: contexts are created before the limiter can count them."""
@@ -45,6 +46,8 @@ class Limits:
     """How long it must last to be reported."""
     evict_after_s: float = 0.0
     """How long it must last for the pod to be evicted; 0 is never."""
+    hami: bool = False
+    """Whether series are shown under HAMi's names too."""
 
 
 class Monitor(Collector):
@@ -93,8 +96,10 @@ class Monitor(Collector):
         return top(self._picture, self._node.cards)
 
     def collect(self) -> Iterator[Metric]:
-        """The last look for Prometheus."""
-        return families(self._picture, self._node.cards)
+        """The last look for Prometheus, on demand under HAMi's names too."""
+        yield from families(self._picture, self._node.cards)
+        if self._limits.hami:
+            yield from hami_families(self._picture, self._node.cards, self._node.name)
 
     # ---- inside
     def _list_pods(self, uids: set[str]) -> None:

@@ -11,7 +11,7 @@ from tests.chart.helm import CASES, containers, parse, render, template
 pytestmark = pytest.mark.chart
 
 VERSIONS = ("1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
-FOREIGN = frozenset({"ServiceMonitor", "Certificate", "Issuer"})
+FOREIGN = frozenset({"ServiceMonitor", "PrometheusRule", "Certificate", "Issuer"})
 """Kinds of other projects, of which kubernetes-validate has no schema."""
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from deviceplugin.metrics import PluginMetrics
-from deviceplugin.monitor.watch import Monitor
+from deviceplugin.monitor.watch import Limits, Monitor
 from deviceplugin.state.node import LocalNode
 from kerf.obs.metrics import Metrics
 from kerf.values.policy import SchedulingPolicy
@@ -20,11 +20,12 @@ from scheduler.metering.totals import MeterMetrics, Shown
 from scheduler.metering.totals import families as usage_families
 from scheduler.metrics import QuotaMetrics, RecoveryMetrics, SchedulerMetrics
 from scheduler.state.store import Store
-from webhook.server.app import Limits, Service
+from webhook.server.app import Limits as WebhookLimits
+from webhook.server.app import Service
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operations.md").read_text()
-RULES = yaml.safe_load((ROOT / "examples/alerts/kerf.rules.yaml").read_text())
+RULES = yaml.safe_load((ROOT / "charts/kerf/alerts/kerf.rules.yaml").read_text())
 ALERTS = [rule for group in RULES["groups"] for rule in group["rules"]]
 
 
@@ -34,10 +35,10 @@ def registries() -> list[Metrics]:
     QuotaMetrics.build(scheduler)
     RecoveryMetrics.build(scheduler)
     Gauges(Store(SchedulingPolicy(), VENDORS), SchedulerMetrics.build(scheduler), scheduler, hami=True)
-    Service(lambda review: Answer(allowed=True), webhook, Limits()).watch_certificates(lambda: "", lambda: 0.0)
+    Service(lambda review: Answer(allowed=True), webhook, WebhookLimits()).watch_certificates(lambda: "", lambda: 0.0)
     PluginMetrics.build(plugin)
     nothing = cast("Any", None)
-    plugin.registry.register(Monitor(nothing, nothing, LocalNode("n"), nothing, nothing))
+    plugin.registry.register(Monitor(nothing, nothing, LocalNode("n"), nothing, Limits(hami=True)))
     MeterMetrics.build(scheduler)
     return [scheduler, webhook, plugin]
 
