@@ -79,6 +79,7 @@ def serve(name: str, kv_bytes: int) -> dict[str, Any]:
         model = auto.from_config(config, dtype=torch.bfloat16).eval()
     model = model.to_empty(device="cuda")  # an engine reads its weights in place, so nothing is held twice
     model.tie_weights()
+    torch.cuda.empty_cache()
     with torch.inference_mode():
         for part in model.parameters():
             part.uniform_(-0.02, 0.02)
