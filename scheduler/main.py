@@ -215,11 +215,11 @@ class _Metering:
 
 
 def _over_clusters(settings: Settings, kube: Kube, store: Store, seat: Tenure, policy: PolicyFile) -> list[Loop]:
-    """What runs on the manager cluster alone: MultiKueue's dispatcher, and the fleet's manager."""
+    """What runs on the manager cluster alone: MultiKueue's dispatcher, and the manager of a fleet."""
     found: list[Loop] = _dispatchers(settings, kube, store)
     if settings.fleet_namespace:
         prices = PriceFile(settings.prices)
-        found.append(build_manager(kube, seat, policy, prices, VENDORS, settings.fleet_namespace))
+        found.append(build_manager(kube, seat, policy, prices, store.desk.vendors, settings.fleet_namespace))
     return found
 
 

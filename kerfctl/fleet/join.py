@@ -22,7 +22,7 @@ from kerf.wire.objects import parse_node
 from kerfctl.errors import CliError
 from kerfctl.fleet.connect import CALL_S, clusters, manager_of, server_of
 from kerfctl.report import say
-from scheduler.fleet.rights import ACCOUNT, account_objects
+from scheduler.fleet.rights import ACCOUNT, account_objects, reader_objects
 
 VERSION = version("kerf-gpu")
 OLDEST = (1, 29)
@@ -199,7 +199,14 @@ def _secret(manager: Kube, namespace: str, name: str, config: dict[str, Any]) ->
         "type": "Opaque",
         "data": {"kubeconfig": base64.b64encode(json.dumps(config).encode()).decode()},
     }
+    manager.patch(f"/api/v1/namespaces/{namespace}", _namespace(namespace), "apply", APPLY)
     manager.patch(f"/api/v1/namespaces/{namespace}/secrets/{name}", body, "apply", APPLY)
+    for path, document in reader_objects(namespace, name):
+        manager.patch(path, document, "apply", APPLY)
+
+
+def _namespace(name: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
 def _usable(manager: Kube, name: str, cards: str) -> int:

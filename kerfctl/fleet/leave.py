@@ -10,6 +10,7 @@ from kerf.wire.fleet import CLUSTERS, WORKLOADS, parse_assigned, parse_cluster
 from kerfctl.errors import CliError
 from kerfctl.fleet.connect import cluster_named, manager_of
 from kerfctl.report import say
+from scheduler.fleet.rights import reader_objects
 
 
 def remove(args: argparse.Namespace) -> int:
@@ -22,6 +23,9 @@ def remove(args: argparse.Namespace) -> int:
             say(f"{args.name} is draining")
             _await_empty(kube, args.name, args.timeout)
         kube.delete(f"{CLUSTERS}/{args.name}")
+        for path, _ in reader_objects(args.namespace, spec.secret):
+            with contextlib.suppress(NotFound):
+                kube.delete(path)
         with contextlib.suppress(NotFound):
             kube.delete(f"/api/v1/namespaces/{args.namespace}/secrets/{spec.secret}")
     except KubeError as error:

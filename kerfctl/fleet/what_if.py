@@ -24,8 +24,10 @@ from scheduler.fleet.shapes import Shapes, Terms, Want, shapes
 from scheduler.fleet.view import View
 from scheduler.solver.fleet.greedy import plan_cheapest, plan_evenly
 from scheduler.solver.fleet.problem import MICRO, FleetPlan, FleetProblem, NodeSpace, Site
-from scheduler.solver.fleet.solve import plan_fleet
+from scheduler.solver.fleet.solve import Effort, plan_fleet
 
+EFFORT = Effort(limit=2.0, seconds=60.0)
+"""Somebody waits for a plan that is to be as good as it can be."""
 _GROUPS = {"Deployment": "replicas", "StatefulSet": "replicas", "ReplicaSet": "replicas", "Job": "parallelism"}
 
 
@@ -65,7 +67,7 @@ def what_if(
         made = shapes(views, [Want(each, each.replicas) for each in workloads], terms, own_stays=False)
     except WireError as error:
         raise CliError(str(error)) from error
-    best = plan_fleet(made.problem)
+    best = plan_fleet(made.problem, EFFORT)
     plans = (
         ("plan", best),
         ("cheapest first", plan_cheapest(made.problem)),

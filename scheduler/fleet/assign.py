@@ -12,7 +12,7 @@ from scheduler.solver.fleet.books import Books
 from scheduler.solver.fleet.problem import MICRO, FleetPlan
 from scheduler.solver.fleet.solve import Effort, plan_fleet
 
-EFFORT = Effort(limit=0.5, seconds=2.0)
+EFFORT = Effort(limit=1.0, seconds=10.0)
 
 
 @dataclass(frozen=True, slots=True)

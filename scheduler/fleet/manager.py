@@ -35,11 +35,13 @@ from kerf.wire.multikueue import parse_kubeconfig
 from scheduler.fleet.assign import Decision, assign, rebalance
 from scheduler.fleet.handover import hand_over, remove_epochs
 from scheduler.fleet.member import Member
+from scheduler.fleet.quotas import SplitTenants
 from scheduler.fleet.records import reliability, seen, takes_work
 from scheduler.fleet.render import render, slug
-from scheduler.fleet.report import cluster_status, stamped, workload_status
+from scheduler.fleet.report import cluster_status, price_of, stamped, workload_status
 from scheduler.fleet.shapes import Terms
 from scheduler.fleet.view import View
+from scheduler.solver.fleet.problem import MICRO
 
 _LOG = logging.getLogger("kerf.fleet")
 LOOP = Loop("fleet", every_s=2.0, expected=(KubeError,), longest_pause_s=5.0)
@@ -90,6 +92,7 @@ class Manager:
         self._members: dict[str, _Known] = {}
         self._broken: dict[str, str] = {}
         self._waits = _Waits()
+        self._tenants = SplitTenants(kube, NAME)
 
     def run(self, stop: threading.Event) -> None:
         """Round after round until stopped. What runs in the clusters goes on without it."""
@@ -111,6 +114,13 @@ class Manager:
         decided = self._decide(workloads, views, terms)
         spared = {slug(key_of(item)) for item in workloads} - {slug(one.key) for one, _ in decided}
         self._hand_over(decided, views, spared)
+        kubes = {name: known.member.kube for name, known in self._members.items()}
+
+        def cost(namespaces: tuple[str, ...]) -> float:
+            mine = [key for key in map(key_of, workloads) if key.partition("/")[0] in namespaces]
+            return sum(price_of(key, views, terms) for key in mine) / MICRO
+
+        self._tenants.run_once(views, kubes, cost)
 
     # ---- clusters
     def _look(self, clusters: list[dict[str, Any]], settings: FleetSettings) -> tuple[View, ...]:

@@ -59,3 +59,19 @@ def account_objects(namespace: str) -> tuple[tuple[str, dict[str, Any]], ...]:
             },
         ),
     )
+
+
+def reader_objects(namespace: str, secret: str) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """On the manager cluster: the scheduler, which is the manager there, may read this one Secret."""
+    rbac = "rbac.authorization.k8s.io"
+    root = f"/apis/{rbac}/v1/namespaces/{namespace}"
+    labels = {"app.kubernetes.io/part-of": "kerf", "app.kubernetes.io/component": "fleet"}
+    meta = {"name": secret, "namespace": namespace, "labels": labels}
+    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret], "verbs": ["get"]}
+    subject = {"kind": "ServiceAccount", "name": "kerf-scheduler", "namespace": namespace}
+    role = {"apiGroup": rbac, "kind": "Role", "name": secret}
+    top = {"apiVersion": f"{rbac}/v1", "metadata": meta}
+    return (
+        (f"{root}/roles/{secret}", {**top, "kind": "Role", "rules": [rule]}),
+        (f"{root}/rolebindings/{secret}", {**top, "kind": "RoleBinding", "roleRef": role, "subjects": [subject]}),
+    )

@@ -131,7 +131,8 @@ def test_the_status_that_is_written_is_the_one_that_is_kept() -> None:
     for condition in status["conditions"]:
         condition["lastTransitionTime"] = "2026-01-01T00:00:00Z"
 
-    assert keys(SCHEMA["properties"]["status"]) == paths(status)
+    # `fleet` is another writer's: the manager of a fleet adds it to a tenant that is split.
+    assert {key for key in keys(SCHEMA["properties"]["status"]) if not key.startswith("fleet")} == paths(status)
 
 
 def test_the_columns_show_what_the_status_has() -> None:

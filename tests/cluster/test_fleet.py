@@ -1,0 +1,318 @@
+"""Three real API servers under one manager: joined by the CLI, planned together, one lost and found again."""
+
+import json
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kerf.testing.builders import a_container, cards_of
+from kerf.vendors.registry import NAMES, VENDORS
+from kerf.wire.inventory import render_inventory
+from kerf.wire.objects import parse_holding
+from kerfctl.main import main
+from sandbox import (
+    CONTROL_PLANE,
+    ApiError,
+    Command,
+    ControlPlane,
+    Extender,
+    FakeNode,
+    await_until,
+    ensure,
+    free_ports,
+    run_directory,
+)
+from sandbox.crds import install_crds
+from sandbox.stack import start_extender
+from scheduler.fleet.rights import RULES
+
+pytestmark = pytest.mark.cluster
+LOST_S = 10
+POLICY = {
+    "apiVersion": "kerf.dev/v1alpha1",
+    "kind": "SchedulingPolicy",
+    "spec": {
+        "fleet": {"lostAfterSeconds": LOST_S, "staleAfterSeconds": 6, "backOffSeconds": 5, "moveSavingPercent": 100}
+    },
+}
+H100, A100, L40S = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB", "NVIDIA L40S"
+MIB = {H100: 81_559, A100: 81_251, L40S: 46_068}
+FLEETS = {
+    "north": ("eu-north", "owned", ((H100, 8), (H100, 8), (A100, 8))),
+    "south": ("eu-south", "owned", ((A100, 8), (A100, 8), (L40S, 8))),
+    "rented": ("us-east-1", "rented", ((H100, 8), (L40S, 8), (L40S, 8))),
+}
+WORKLOADS = "/apis/kerf.dev/v1alpha1/namespaces/default/fleetworkloads"
+CLUSTERS = "/apis/kerf.dev/v1alpha1/clusters"
+USER = "system:serviceaccount:kerf-system:kerf-fleet"
+
+
+@dataclass
+class Fleet:
+    planes: Mapping[str, ControlPlane]
+    files: Path
+
+    @property
+    def home(self) -> ControlPlane:
+        return self.planes["north"]
+
+    def status(self, name: str) -> dict[str, Any]:
+        return self.home.api.get(f"{WORKLOADS}/{name}").get("status") or {}
+
+    def record(self, name: str) -> dict[str, Any]:
+        return self.home.api.get(f"{CLUSTERS}/{name}").get("status") or {}
+
+    def pods(self, cluster: str) -> list[dict[str, Any]]:
+        return [
+            pod
+            for pod in self.planes[cluster].api.get("/api/v1/namespaces/default/pods")["items"]
+            if "fleet.kerf.dev/epoch" in pod["metadata"].get("labels", {})
+        ]
+
+    def bound(self, *clusters: str) -> Counter[str]:
+        """Bound pods by workload, counted at the API servers."""
+        return Counter(
+            pod["metadata"]["annotations"]["fleet.kerf.dev/workload"].split("/")[1]
+            for cluster in clusters or self.planes
+            for pod in self.pods(cluster)
+            if pod["spec"].get("nodeName") and not pod["metadata"].get("deletionTimestamp")
+        )
+
+
+@pytest.fixture(scope="module")
+def fleet(parts: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    programs = {**ensure((*CONTROL_PLANE, "kwok")), **parts}
+    with ExitStack() as stack:
+        planes = {}
+        for name in FLEETS:
+            run_dir = stack.enter_context(run_directory())
+            planes[name] = stack.enter_context(ControlPlane.start(run_dir, programs, audit=True))
+        found = Fleet(planes, tmp_path_factory.mktemp("fleet"))
+        install_crds(found.home)
+        for name, plane in planes.items():
+            plane.start_kwok()
+            plane.add_fake_nodes([a_node(f"{name}-{i}", *kind) for i, kind in enumerate(FLEETS[name][2])])
+            write_snapshot(found, name)
+            (port,) = free_ports(1)
+            start_extender(plane, port)
+            plane.start_scheduler(Extender(f"http://127.0.0.1:{port}"))
+        (found.files / "policy.yaml").write_text(yaml.safe_dump(POLICY))
+        found.home.supervisor.launch(manager_of(found))
+        yield found
+
+
+def manager_of(fleet: Fleet) -> Command:
+    words = ["fleet", "run", "--manager", str(fleet.home.kubeconfig), "--policy", str(fleet.files / "policy.yaml")]
+    run = f"import sys; from kerfctl.main import main; sys.exit(main({words!r}))"
+    return Command("kerf-fleet", (sys.executable, "-c", run))
+
+
+def a_node(name: str, model: str, cards: int) -> FakeNode:
+    held = cards_of(name, cards, model=model, memory_mib=MIB[model])
+    plenty = {resource: "2147483647" for names in NAMES for resource in names.ignored}
+    return FakeNode(
+        name, {"kerf.dev/inventory": render_inventory(held)}, {}, {"nvidia.com/gpu": str(10 * cards), **plenty}
+    )
+
+
+def write_snapshot(fleet: Fleet, name: str) -> None:
+    """The cluster as `kerf simulate --clusters` reads it."""
+    region, supply, _ = FLEETS[name]
+    spec = {"region": region, "supply": supply}
+    cluster = {"apiVersion": "kerf.dev/v1alpha1", "kind": "Cluster", "metadata": {"name": name}, "spec": spec}
+    nodes = [{"kind": "Node", "apiVersion": "v1", **n} for n in fleet.planes[name].api.get("/api/v1/nodes")["items"]]
+    (fleet.files / "clusters").mkdir(exist_ok=True)
+    (fleet.files / "clusters" / f"{name}.json").write_text(json.dumps({"kind": "List", "items": [cluster, *nodes]}))
+
+
+def a_workload(name: str, replicas: int, mem: int, cores: int, gpu: int = 1, **spec: Any) -> dict[str, Any]:
+    containers = [a_container(gpu=gpu, mem=mem, cores=cores)]
+    pod = {"schedulerName": "kerf-scheduler", "automountServiceAccountToken": False, "containers": containers}
+    template = {"metadata": {"labels": {"app": name}}, "spec": {**pod, "terminationGracePeriodSeconds": 30}}
+    return {
+        "apiVersion": "kerf.dev/v1alpha1",
+        "kind": "FleetWorkload",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"replicas": replicas, "template": template, **spec},
+    }
+
+
+SIXTY = (
+    a_workload(
+        "chat", 16, 40_000, 45, accepts=[{"model": "H100"}, {"model": "A100", "memoryMiB": 44_000, "cores": 50}]
+    ),
+    a_workload("large", 2, 81_000, 100, gpu=4, accepts=[{"model": "H100"}]),
+    a_workload("embed", 20, 9_000, 15),
+    a_workload("vision", 12, 20_000, 40, accepts=[{"model": "L40S"}, {"model": "A100"}], survive=4),
+    a_workload("rerank", 10, 12_000, 20, mostPerCluster=6),
+)
+
+
+def test_three_clusters_join_with_least_rights_and_are_usable(fleet: Fleet, capsys: pytest.CaptureFixture[str]):
+    said = {}
+    for name, (region, supply, _) in FLEETS.items():
+        flags = ("--kubeconfig", str(fleet.planes[name].kubeconfig), "--region", region, "--supply", supply)
+        a_release(fleet.planes[name])
+        status = main(["cluster", "add", name, *flags, "--manager", str(fleet.home.kubeconfig)])
+        said[name] = (status, capsys.readouterr().out)
+
+    assert {name: status for name, (status, _) in said.items()} == dict.fromkeys(FLEETS, 0)
+    assert said["rented"][1].splitlines()[-1] == (f"rented is Live, epoch 1; usable: 8 x {H100}, 16 x {L40S}")
+    secrets = [fleet.home.api.get(f"/api/v1/namespaces/kerf-system/secrets/kerf-cluster-{n}")["data"] for n in FLEETS]
+    assert not any(secret["kubeconfig"] in out for secret in secrets for _, out in said.values())
+
+
+def a_release(plane: ControlPlane) -> None:
+    """What the join reads of an installed chart."""
+    from importlib.metadata import version
+
+    labels = {"app.kubernetes.io/version": version("kerf-gpu")}
+    body: dict[str, Any] = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "kerf-scheduler", "namespace": "kerf-system", "labels": labels},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "a", "image": "a"}]}},
+        },
+    }
+    plane.api.apply(
+        "/api/v1/namespaces/kerf-system", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kerf-system"}}
+    )
+    plane.api.apply("/apis/apps/v1/namespaces/kerf-system/deployments/kerf-scheduler", body)
+
+
+def test_sixty_replicas_of_five_workloads_cost_what_the_proven_plan_costs(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+):
+    (fleet.files / "workloads.json").write_text(json.dumps({"kind": "List", "items": list(SIXTY)}))
+    main(["simulate", str(fleet.files / "workloads.json"), "--clusters", str(fleet.files / "clusters"), "--json"])
+    plan = json.loads(capsys.readouterr().out)["plans"][0]
+
+    fleet.home.kill("kerf-fleet", signal.SIGSTOP)  # so that one plan sees all five
+    for workload in SIXTY:
+        fleet.home.api.post(WORKLOADS, workload)
+    fleet.home.kill("kerf-fleet", signal.SIGCONT)
+    await_until(lambda: sum(fleet.bound().values()) == 60, "sixty replicas to be bound", 120)
+
+    assert plan["gap"] == 0.0
+    assert fleet.bound() == {"chat": 16, "large": 2, "embed": 20, "vision": 12, "rerank": 10}
+    planned = Counter({(a["workload"], a["cluster"], a["model"]): a["replicas"] for a in plan["assignments"]})
+    assert Counter(assigned(fleet)) == planned
+
+
+def assigned(fleet: Fleet) -> dict[tuple[str, str, str], int]:
+    return {
+        (f"default/{item['metadata']['name']}", part["cluster"], part["model"]): part["replicas"]
+        for item in fleet.home.api.get(WORKLOADS)["items"]
+        for part in item["status"]["assignments"]
+    }
+
+
+def test_a_lost_clusters_replicas_are_bound_elsewhere_and_its_old_ones_get_no_traffic_once_it_is_back(fleet: Fleet):
+    lost = "south" if fleet.bound("south") else "rented"
+    plane, others = fleet.planes[lost], [name for name in FLEETS if name != lost]
+    before, there = fleet.bound(), fleet.bound(lost)
+    for name in there:
+        plane.api.post("/api/v1/namespaces/default/services", a_service(name))
+    await_until(lambda: endpoints(plane, *there) == sum(there.values()), "the old replicas to get traffic", 30)
+    await_until(lambda: all(fleet.status(n).get("readyReplicas") == before[n] for n in before), "all to be ready", 60)
+
+    plane.kill("kube-apiserver")
+    stopped = time.monotonic()
+    await_until(lambda: fleet.bound(*others) == before, "every replica to be bound elsewhere", 120)
+    moved_s = time.monotonic() - stopped
+
+    plane.restart("kube-apiserver")
+    await_until(lambda: fleet.record(lost)["phase"] in ("Returned", "Resting", "Live"), "first contact", 60)
+    contact = time.monotonic()
+    await_until(lambda: endpoints(plane, *there) == 0, "the old replicas to get no traffic", 60)
+    await_until(lambda: not fleet.pods(lost), "the old replicas to be gone", 60)
+    gone_s = time.monotonic() - contact
+    print(f"bound elsewhere after {moved_s:.1f} s, gone {gone_s:.1f} s after first contact", file=sys.stderr)
+
+    assert moved_s <= LOST_S + 30
+    assert gone_s <= 10
+    assert fleet.record(lost)["epoch"] == 2
+    assert fleet.bound() == before
+    await_until(lambda: fleet.record(lost)["phase"] == "Live", "its back-off to end", 60)
+
+
+def a_service(name: str) -> dict[str, Any]:
+    spec = {"selector": {"app": name}, "ports": [{"port": 80}]}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
+
+
+def endpoints(plane: ControlPlane, *services: str) -> int:
+    """Endpoints that are ready, over the services."""
+    slices = plane.api.get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices")["items"]
+    return sum(
+        bool(each.get("conditions", {}).get("ready"))
+        for item in slices
+        if item["metadata"]["labels"].get("kubernetes.io/service-name") in services
+        for each in item.get("endpoints") or ()
+    )
+
+
+def test_the_manager_may_be_killed_and_goes_on_where_it_was(fleet: Fleet):
+    before = assigned(fleet)
+    fleet.home.supervisor.kill("kerf-fleet")
+    fleet.home.api.patch(f"{WORKLOADS}/rerank", {"spec": {"replicas": 12}})
+    fleet.home.supervisor.restart("kerf-fleet")
+    await_until(lambda: fleet.bound()["rerank"] == 12, "two further replicas", 60)
+
+    after = assigned(fleet)
+    assert {key: n for key, n in after.items() if "rerank" not in key[0]} == {
+        key: n for key, n in before.items() if "rerank" not in key[0]
+    }
+
+
+def test_no_card_holds_more_than_it_has_and_groups_are_whole(fleet: Fleet):
+    for name, plane in fleet.planes.items():
+        used: Counter[str] = Counter()
+        for pod in plane.api.get("/api/v1/pods")["items"]:
+            held = parse_holding(pod, VENDORS)
+            for container in held.grant.containers if held else ():
+                for piece in container.slices:
+                    used[piece.card] += piece.memory_mib
+        sizes = {f"GPU-{name}-{i}": MIB[model] for i, (model, _) in enumerate(FLEETS[name][2])}
+        assert all(mib <= sizes[card.rpartition("-")[0]] for card, mib in used.items())
+
+
+def test_the_managers_rights_are_what_it_uses_and_no_more(fleet: Fleet):
+    granted = {(verb, r["apiGroups"][0], res) for r in RULES for res in r["resources"] for verb in r["verbs"]}
+    calls = {call for plane in fleet.planes.values() for call in plane.calls_by(USER)}
+    used = {(call.verb, call.group, call.resource) for call in calls if call.allowed}
+    denied = {(call.verb, call.group, call.resource) for call in calls if not call.allowed}
+
+    assert denied == set()
+    unused_here = (
+        {(verb, "leaderworkerset.x-k8s.io", "leaderworkersets") for verb in ("create", "patch", "delete")}
+        | {("create", "", "namespaces")}
+        | {(verb, "kerf.dev", "tenantquotas") for verb in ("list", "create", "patch", "delete")}
+    )
+    assert granted - used <= unused_here
+    assert {each for each in used if each[2]} <= granted
+
+
+def test_a_cluster_is_drained_before_it_leaves(fleet: Fleet, capsys: pytest.CaptureFixture[str]):
+    leaver = "rented"
+    before = fleet.bound()
+
+    status = main(["cluster", "remove", leaver, "--manager", str(fleet.home.kubeconfig), "--timeout", "120"])
+
+    assert status == 0, capsys.readouterr()
+    assert {item["metadata"]["name"] for item in fleet.home.api.get(CLUSTERS)["items"]} == {"north", "south"}
+    with pytest.raises(ApiError):
+        fleet.home.api.get(f"/api/v1/namespaces/kerf-system/secrets/kerf-cluster-{leaver}")
+    await_until(lambda: fleet.bound("north", "south") == before, "every replica to run elsewhere", 60)
