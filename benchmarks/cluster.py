@@ -2,7 +2,8 @@
 
 The benchmark creates all pods before a scheduler starts. The clock runs from the first to the last Binding that the API
 server writes, so pod creation is not measured. Both extenders get the same nodes and pods in one run, Kerf second.
-The last line is one JSON object: {"kerf_pods_per_s", "empty_pods_per_s", "ratio", "writes_per_pod", "overcommitted"}.
+The last line is one JSON object: {"kerf_pods_per_s", "empty_pods_per_s", "ratio", "writes_per_pod", "overcommitted",
+"cpu_ms_per_pod", "empty_cpu_ms_per_pod"}. CPU is that of the extender's process from the first Binding to the last.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fake_api_server import SIZES, container_json, node_json
+from benchmarks.http_client import cpu_s
 from kerf.kube.client import KubeClient, connect
 from sandbox import (
     CONTROL_PLANE,
@@ -47,10 +49,10 @@ def main(argv: list[str] | None = None) -> int:
         kube = connect(str(cp.kubeconfig), timeout_s=60.0)
         cp.start_kwok()
         cp.add_fake_nodes([fake_node(i) for i in range(args.nodes)], seconds=300)
-        empty = run(cp, kube, args.pods, start_empty)
-        print(f"do-nothing extender: {empty:.1f} pods/s", flush=True)
-        kerf = run(cp, kube, args.pods, start_kerf)
-        print(f"kerf: {kerf:.1f} pods/s", flush=True)
+        empty, empty_cpu = run(cp, kube, args.pods, start_empty)
+        print(f"do-nothing extender: {empty:.1f} pods/s, {empty_cpu:.2f} ms of CPU a pod", flush=True)
+        kerf, kerf_cpu = run(cp, kube, args.pods, start_kerf)
+        print(f"kerf: {kerf:.1f} pods/s, {kerf_cpu:.2f} ms of CPU a pod", flush=True)
         writes = [write for write in cp.writes_by(EXTENDER) if write.resource != "events"]
         over = overcommitted(kube)
     result = {
@@ -59,27 +61,33 @@ def main(argv: list[str] | None = None) -> int:
         "ratio": round(kerf / empty, 3),
         "writes_per_pod": round(len(writes) / args.pods, 3),
         "overcommitted": over,
+        "cpu_ms_per_pod": round(kerf_cpu, 2),
+        "empty_cpu_ms_per_pod": round(empty_cpu, 2),
     }
     print(json.dumps(result))
     return 0
 
 
-def run(cp: ControlPlane, kube: KubeClient, count: int, start: Callable[[ControlPlane], tuple[str, str]]) -> float:
-    """Pods per second with one extender. Only the last run keeps its pods."""
+def run(
+    cp: ControlPlane, kube: KubeClient, count: int, start: Callable[[ControlPlane], tuple[str, str]]
+) -> tuple[float, float]:
+    """Pods per second with one extender, and its milliseconds of CPU a pod. Only the last run keeps its pods."""
     remove_pods(kube)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: kube.create(PODS, pod(i)), range(count)))
     name, url = start(cp)
     _, version = kube.list(PODS, {"limit": 1})
     cp.start_scheduler(Extender(url))
-    moments = bindings(kube, version, count)
+    pid = cp.supervisor.pid(name)
+    used: list[float] = []
+    moments = bindings(kube, version, count, lambda: used.append(cpu_s(pid)))
     cp.supervisor.stop("kube-scheduler")
     cp.supervisor.stop(name)
-    return (count - 1) / (moments[-1] - moments[0])
+    return (count - 1) / (moments[-1] - moments[0]), (used[-1] - used[0]) / (count - 1) * 1000
 
 
-def bindings(kube: KubeClient, version: str, count: int) -> list[float]:
-    """The times at which `count` pods were bound, from a watch."""
+def bindings(kube: KubeClient, version: str, count: int, each: Callable[[], None]) -> list[float]:
+    """The times at which `count` pods were bound, from a watch; `each` is called at the first and the last."""
     moments: list[float] = []
     deadline = time.monotonic() + 600
     while len(moments) < count:
@@ -87,6 +95,8 @@ def bindings(kube: KubeClient, version: str, count: int) -> list[float]:
             version = item["metadata"]["resourceVersion"]
             if kind == "ADDED":
                 moments.append(time.monotonic())
+                if len(moments) in {1, count}:
+                    each()
             if len(moments) == count:
                 break
         if time.monotonic() > deadline:

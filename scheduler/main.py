@@ -20,7 +20,7 @@ from kerf.kube.errors import KubeError
 from kerf.kube.events import Events
 from kerf.kube.leadership import ALONE, CALL_S, GuardedKube, Leadership, Tenure, unique_identity
 from kerf.kube.lease import Election, Times
-from kerf.kube.watch import Follower
+from kerf.kube.watch import Follower, StreamFollower
 from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
 from kerf.vendors.registry import VENDORS
@@ -120,8 +120,8 @@ async def _serve(settings: Settings) -> int:
     policy_file = PolicyFile(settings.config)
     store = Store(policy_file.policy, with_described(VENDORS, settings.vendors))
     seat = (leadership := _leadership(settings)) or ALONE
-    nodes = Follower(kube, paths.NODES, store.feed.replace_nodes, store.feed.apply_node)
-    pods = Follower(kube, paths.PODS, store.feed.replace_pods, store.feed.apply_pod)
+    nodes = StreamFollower(kube, paths.NODES, store.feed.replace_nodes, store.feed.apply_node)
+    pods = StreamFollower(kube, paths.PODS, store.feed.replace_pods, store.feed.apply_pod)
     metering = _Metering(settings, store, kube, keeper := QuotaKeeper(store), registry)
     followers = [nodes, pods, *_other_followers(kube, store, keeper)]
     binder = Binder(store, connect(settings.kubeconfig, timeout_s=BIND_CALL_S), metrics, seat)

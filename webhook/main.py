@@ -15,7 +15,7 @@ from aiohttp import web
 from kerf.catalogue import shipped
 from kerf.config.load import PolicyFile, load_settings, required_setting, setting
 from kerf.config.vendors import HELP, with_described
-from kerf.http.listener import parse_bind
+from kerf.http.address import parse_bind
 from kerf.http.tls import server_context
 from kerf.kube.client import connect
 from kerf.kube.errors import KubeError

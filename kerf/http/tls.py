@@ -4,9 +4,12 @@ import logging
 import os
 import ssl
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kerf.http.pki import KeyPair
 from kerf.wire.errors import WireError
+
+if TYPE_CHECKING:  # 8 MB of cryptography that a server with files does not need
+    from kerf.http.pki import KeyPair
 
 _LOG = logging.getLogger("kerf.tls")
 
@@ -38,12 +41,12 @@ def peer_context(ca: str | None) -> ssl.SSLContext:
 class LiveContext:
     """A server's TLS context whose certificate is kept in memory and swapped; it begins with `pair`."""
 
-    def __init__(self, pair: KeyPair) -> None:
+    def __init__(self, pair: "KeyPair") -> None:
         self._current = _load_from_memory(pair)
         self.context = _load_from_memory(pair)
         self.context.sni_callback = self._choose
 
-    def adopt(self, pair: KeyPair) -> None:
+    def adopt(self, pair: "KeyPair") -> None:
         """Serve another pair from the next handshake on. Raises ValueError, and keeps the old one."""
         try:
             self._current = _load_from_memory(pair)
@@ -100,7 +103,7 @@ def _load(cert: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def _load_from_memory(pair: KeyPair) -> ssl.SSLContext:
+def _load_from_memory(pair: "KeyPair") -> ssl.SSLContext:
     """`ssl` reads files alone; this one is nameless memory, so that the key is never on a disk."""
     handle = os.memfd_create("tls")
     try:

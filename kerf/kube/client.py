@@ -14,6 +14,7 @@ from kerf.kube.fenced import FencedPoster
 from kerf.wire.json import at
 
 Json = dict[str, Any]
+Page = list[Json]
 Query = Mapping[str, str | int]
 PatchKind = Literal["merge", "json", "apply"]
 PAGE = 500
@@ -54,7 +55,10 @@ class Kube(Protocol):
         """DELETE."""
 
     def list(self, path: str, query: Query | None = None) -> tuple[list[Json], str]:
-        """All items, page by page, and the resourceVersion to watch from."""
+        """All items, and the resourceVersion to watch from."""
+
+    def pages(self, path: str, query: Query | None = None) -> Iterator[tuple[Page, str]]:
+        """All items, a page at a time, each with the list's resourceVersion: for lists too large to hold at once."""
 
     def watch(
         self, path: str, resource_version: str, query: Query | None = None, timeout_s: int = 300
@@ -103,13 +107,19 @@ class KubeClient:
 
     def list(self, path: str, query: Query | None = None) -> tuple[list[Json], str]:
         items: list[Json] = []
+        last = ""
+        for page, last in self.pages(path, query):  # noqa: B007 (all pages carry the list's version)
+            items += page
+        return items, last
+
+    def pages(self, path: str, query: Query | None = None) -> Iterator[tuple[Page, str]]:
         page: dict[str, str | int] = {"limit": PAGE, **(query or {})}
         while True:
             answer = self.get(path, page)
-            items.extend(answer.get("items") or [])
             meta = at(answer, "metadata")
+            yield answer.get("items") or [], str(meta.get("resourceVersion", ""))
             if not meta.get("continue"):
-                return items, str(meta.get("resourceVersion", ""))
+                return
             page["continue"] = meta["continue"]
 
     def watch(

@@ -188,7 +188,7 @@ class GuardedKube:
     def __init__(self, kube: Kube, tenure: Tenure) -> None:
         self._kube = kube
         self._tenure = tenure
-        self.get, self.list, self.watch = kube.get, kube.list, kube.watch
+        self.get, self.list, self.pages, self.watch = kube.get, kube.list, kube.pages, kube.watch
 
     def create(self, path: str, body: object, query: Query | None = None) -> Json:
         return self._checked("POST", path).create(path, body, query)

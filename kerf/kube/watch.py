@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import cast
 
 from kerf.kube.client import Json, Kube, Query
 from kerf.kube.errors import Gone, KubeError, NotFound
@@ -19,6 +20,8 @@ class Follower:
     `replace(items)` gets the whole list after each (re)list; `change(type, object)` gets single events. A resource
     that does not exist (`optional`) counts as an empty list and is asked for again every few seconds.
     """
+
+    _streams = False
 
     def __init__(
         self,
@@ -73,10 +76,7 @@ class Follower:
         while not self._stop.is_set():
             try:
                 if not version:
-                    items, version = self._kube.list(self._path, self._query)
-                    with self._mutex:
-                        self._replace(items)
-                        self._version = version
+                    version = self._list()
                     self.synced.set()
                 version = self._follow(version)
                 pause = FIRST_PAUSE_S
@@ -94,6 +94,18 @@ class Follower:
                 version = ""
                 self._stop.wait(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
+
+    def _list(self) -> str:
+        found = [""]
+
+        def items() -> Iterator[Json]:
+            for page, found[0] in self._kube.pages(self._path, self._query):
+                yield from page
+
+        with self._mutex:
+            self._replace(cast("list[Json]", items()) if self._streams else list(items()))
+            self._version = found[0]
+        return found[0]
 
     def _absent(self, error: KubeError, pause: float) -> float:
         if self._optional:
@@ -115,3 +127,9 @@ class Follower:
                     self._change(kind, item)
                 self._version = version
         return version
+
+
+class StreamFollower(Follower):
+    """Its `replace` takes any iterable, and gets the items as they are read instead of all at once."""
+
+    _streams = True

@@ -5,9 +5,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kerf.kube.client import Json, PatchKind, Query
+from kerf.kube.client import Json, Page, PatchKind, Query
 from kerf.kube.errors import Conflict, Invalid, KubeError, NotFound, Withheld
 
+FAKE_PAGE = 3
 _LISTS = {"Node": "/api/v1/nodes", "Pod": "/api/v1/pods"}
 
 
@@ -108,6 +109,11 @@ class FakeKube:
         with self._lock:
             items = [copy.deepcopy(i) for p, i in sorted(self._objects.items()) if _selected(p, i, path, query)]
             return items, str(self._version)
+
+    def pages(self, path: str, query: Query | None = None) -> Iterator[tuple[Page, str]]:
+        items, version = self.list(path, query)
+        for start in range(0, max(1, len(items)), FAKE_PAGE):
+            yield items[start : start + FAKE_PAGE], version
 
     def watch(
         self, path: str, resource_version: str, query: Query | None = None, timeout_s: int = 300

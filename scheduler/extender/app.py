@@ -6,7 +6,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 
-from kerf.http.listener import parse_bind
+from kerf.http.address import parse_bind
 from kerf.http.server import Handler, Limits, Request, Response, Routes, Server, text
 from kerf.wire.errors import WireError
 from kerf.wire.extender import parse_bind_query, render_bind, render_filter

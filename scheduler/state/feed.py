@@ -4,9 +4,10 @@ Objects are read outside the lock and applied under it, many of them in slices.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from kerf.values.ask import PodAsk
@@ -82,11 +83,12 @@ class Feed:
             live.inventory += 1
         live.changed.set()
 
-    def replace_nodes(self, items: list[dict[str, Any]]) -> None:
-        """The whole list of nodes."""
+    def replace_nodes(self, items: Iterable[dict[str, Any]]) -> None:
+        """The whole list of nodes. Each is read and let go before the next."""
+        names = set()
         for item in items:
             self.apply_node("MODIFIED", item)
-        names = {item["metadata"]["name"] for item in items}
+            names.add(item["metadata"]["name"])
         with self._live.lock:
             gone = [name for name in self._live.nodes if name not in names]
         for name in gone:
@@ -98,14 +100,17 @@ class Feed:
         with self._live.lock:
             self._apply(seen)
 
-    def replace_pods(self, items: list[dict[str, Any]]) -> None:
-        """The whole list of pods; confirmed pods that are not in it are gone."""
-        for start in range(0, len(items), PODS_A_HOLD):
-            seen = [self._read("MODIFIED", item) for item in items[start : start + PODS_A_HOLD]]
+    def replace_pods(self, items: Iterable[dict[str, Any]]) -> None:
+        """The whole list of pods; confirmed pods that are not in it are gone. Each is read and let go."""
+        uids = set()
+        coming = iter(items)
+        while some := [
+            (item["metadata"].get("uid"), self._read("MODIFIED", item)) for item in islice(coming, PODS_A_HOLD)
+        ]:
             with self._live.lock:
-                for one in seen:
-                    self._apply(one)
-        uids = {item["metadata"].get("uid") for item in items}
+                for uid, seen in some:
+                    uids.add(uid)
+                    self._apply(seen)
         live = self._live
         if not self._listed:
             self._listed = True

@@ -28,8 +28,9 @@ from scheduler.quota.shares import divide
 from scheduler.solver.check import broken_rules
 from scheduler.solver.draft import Draft
 from scheduler.solver.greedy import plan_greedy
+from scheduler.solver.joint import solved
 from scheduler.solver.problem import Assignment, Problem, pod_class
-from scheduler.solver.solve import _solved, plan
+from scheduler.solver.solve import plan
 from scheduler.state.engine import Engine
 from scheduler.state.fleet import Fleet
 from scheduler.state.store import Store
@@ -110,7 +111,7 @@ def by_greedy(fleet: tuple[NodeState, ...], ask: PodAsk) -> list[bool]:
 def by_model(fleet: tuple[NodeState, ...], ask: PodAsk) -> list[bool]:
     """CP-SAT without greedy's hint and without what greedy adds to its answer."""
     empty = [replace(plan_greedy(problem), assignments=(), score=()) for problem in alone_on_offer(fleet, ask)]
-    found = [_solved(problem, hint) for problem, hint in zip(alone_on_offer(fleet, ask), empty, strict=True)]
+    found = [solved(problem, hint) for problem, hint in zip(alone_on_offer(fleet, ask), empty, strict=True)]
     return [bool(one.assignments) for one in found]
 
 

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 
-from kerf.http.listener import Listener, ListenerLimits, parse_bind
+from kerf.http.address import parse_bind
+from kerf.http.listener import Listener, ListenerLimits
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -75,6 +75,7 @@ def kubeconfig(folder: Path, port: int) -> Path:
 
 def test_a_list_is_read_page_by_page(client):
     assert client.list("/things") == ([{"n": "first"}, {"n": "second"}], "7")
+    assert [*client.pages("/things")] == [([{"n": "first"}], "7"), ([{"n": "second"}], "7")]
 
 
 def test_writes_carry_the_token_and_the_patch_type(client):

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 
 from kerf.kube.errors import Gone, NotFound, Unreachable
-from kerf.kube.watch import Follower
+from kerf.kube.watch import Follower, StreamFollower
 
 
 class Script:
@@ -14,8 +14,10 @@ class Script:
         self._lists, self._watches = iter(lists), iter(watches)
         self.done = threading.Event()
 
-    def list(self, path: str, query: object = None) -> tuple[list, str]:
-        return self._next(self._lists), "1"
+    def pages(self, path: str, query: object = None) -> Iterator:
+        page = self._next(self._lists)
+        yield page[:1], "1"
+        yield page[1:], "1"
 
     def watch(self, path: str, version: str, query: object = None, timeout_s: int = 300) -> Iterator:
         yield from self._next(self._watches)
@@ -116,3 +118,20 @@ def test_a_list_from_elsewhere_hands_over_what_the_watch_has_not_brought_and_not
     assert told == ["list", ("ADDED", "b"), ("MODIFIED", "c")]
     assert (follower.reached("2"), follower.reached("3")) == (True, False)
     follower.stop()
+
+
+def test_a_list_that_is_streamed_is_taken_in_while_it_is_read():
+    got: list = []
+
+    class Slow(Script):
+        def pages(self, path: str, query: object = None) -> Iterator:
+            for name in ("a", "b"):
+                yield [item(name)], "1"
+                got.append(f"read on after {name}")
+
+    script = Slow([], [])
+    replace = lambda items: got.extend(i["metadata"]["name"] for i in items)  # noqa: E731
+    StreamFollower(script, "/things", replace, lambda kind, thing: None).start()
+
+    assert script.done.wait(30)
+    assert got == ["a", "read on after a", "b", "read on after b"]

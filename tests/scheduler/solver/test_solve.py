@@ -15,7 +15,7 @@ from kerf.values.ask import Selection, Stage, Wishes
 from kerf.values.grant import CardUse
 from kerf.values.policy import PlannerSettings, SchedulingPolicy
 from kerf.values.quota import Bound
-from scheduler.solver import solve, tiers
+from scheduler.solver import joint, solve, tiers
 from scheduler.solver.check import broken_rules
 from scheduler.solver.grants import deal
 from scheduler.solver.greedy import plan_greedy
@@ -49,7 +49,7 @@ def test_a_higher_priority_outweighs_any_number_of_lower_ones():
 
 
 def test_what_greedy_already_does_perfectly_is_not_solved_again(monkeypatch):
-    monkeypatch.setattr(solve, "_solved", lambda *_: 1 / 0)
+    monkeypatch.setattr(joint, "solved", lambda *_: 1 / 0)
     node = a_node_state(cards=1, used=[CardUse(8_000, 10, 1)])
 
     found = plan(Problem((node,), pods(2)))
