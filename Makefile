@@ -72,6 +72,9 @@ bench-extender: venv  ## filter and prioritize over real HTTP, beside an empty h
 bench-stacks: venv  ## HTTP stacks and codecs for the extender, side by side
 	$(RUN) benchmarks.stacks
 
+bench-mixed: venv  ## answers and placements on a fleet of six vendors' cards, beside NVIDIA's alone
+	$(RUN) benchmarks.mixed
+
 bench-cluster: venv  ## pods a second with the real kube-scheduler, beside a do-nothing extender
 	$(RUN) benchmarks.cluster
 
