@@ -29,6 +29,7 @@ from deviceplugin.kubelet.starter import Starter
 from deviceplugin.metrics import PluginMetrics
 from deviceplugin.monitor.http import Server, serve_http
 from deviceplugin.monitor.processes import Processes
+from deviceplugin.monitor.servers import ServerWatch
 from deviceplugin.monitor.watch import Limits, Monitor
 from deviceplugin.state.allocations import Allocations
 from deviceplugin.state.files import Files
@@ -53,6 +54,8 @@ from kerf.wire.top import render_top
 _LOG = logging.getLogger("kerf.deviceplugin")
 WITHDRAW_S = 10.0
 """How long an API server that does not answer may delay the end."""
+RESTORE_S = 60.0
+"""How long an API server that does not answer may keep the kernel log from being read."""
 SWITCH_SECONDS = 0.0005
 """How long a loop may keep the interpreter while a container waits to start (Python's default is 5 ms)."""
 
@@ -76,6 +79,7 @@ class Settings:
     kernel_log: str = setting(
         "", "where faults of cards are read beside the driver: /dev/kmsg, or a file with its text"
     )
+    pod_logs: str = setting("", "the kubelet's directory of pod logs, for errors of servers that ask to be watched")
     resource: tuple[str, ...] = setting(
         (VENDORS[0].words.count,), "an extended resource that the kubelet counts, NAME or VENDOR=NAME; one per vendor"
     )
@@ -133,8 +137,7 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     served = tuple(vendor for vendor in vendors if vendor.name in {resource.vendor for resource in resources})
     rules = _rules(settings, served)
     probes = _probes(settings, served, lambda: rules.policy().recovery.clean_readings)
-    registry = Metrics()
-    metrics = PluginMetrics.build(registry)
+    metrics = PluginMetrics.build(registry := Metrics())
     events = Events(kube, "kerf-deviceplugin")
     node = LocalNode(settings.node_name)
     files = _files(settings, served)
@@ -142,6 +145,7 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     gate = StartGate(pods, files, node, rules)
     about_node = _about_node(events, settings.node_name)
     readers = [CardReader(probe, read, node, metrics, about_node) for probe, read in probes]
+    restored = threading.Event()
     intake = FaultIntake(node, served, rules.policy, metrics, _reports(events, settings.node_name, pods))
     for reader in readers:
         reader.connect(intake)
@@ -151,13 +155,12 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     monitor = Monitor(kube, pods, node, Ledgers(files), _limits(settings))
     registry.registry.register(monitor)
     watched = {each.resource.vendor: each.servicer.watched for each in kubelet}
-    earlier = partial(_restore, readers, served)
+    earlier = partial(_restore, readers, served, restored)
     publisher = Publisher(kube, node, served, lambda vendor: watched[vendor.name](), metrics, earlier)
     http = _pages(settings, registry, lambda: all(ready() for ready in watched.values()), monitor, gate)
     for reader in readers:
         _start("reader", partial(reader.run, stop))
-    if settings.kernel_log:
-        _start("kernel log", partial(KernelLog(settings.kernel_log, time.time).run, intake.take, stop))
+    _listen(shared, monitor, intake, restored, stop)
     _start("clean", partial(gate.run_clean_up, stop))
     over = partial(_about_pod, events, reason="Overuse")
     _start("monitor", partial(monitor.run, tuple(probe for probe, _ in probes), over, stop))
@@ -286,10 +289,31 @@ def _about_refusal(events: Events, pod: dict[str, Any], refusal: StartRefusal) -
     _about_pod(events, pod, refusal.message, refusal.why.value)
 
 
-def _restore(readers: Sequence[CardReader], served: tuple[Vendor, ...], notes: dict[str, str]) -> None:
+def _restore(
+    readers: Sequence[CardReader], served: tuple[Vendor, ...], restored: threading.Event, notes: dict[str, str]
+) -> None:
     healths = earlier_health(notes, served)
     for reader in readers:
         reader.restore(healths)
+    restored.set()
+
+
+def _listen(
+    shared: _Shared, monitor: Monitor, intake: FaultIntake, restored: threading.Event, stop: threading.Event
+) -> None:
+    """Start the sources of faults beside the hardware: the kernel log, and servers that ask to be watched."""
+    settings = shared.settings
+    said = partial(_about_pod, shared.events, reason="ServerFault")
+    servers = ServerWatch(monitor.pods, shared.gate.pods.parse, intake.take, said, settings.pod_logs)
+    _start("servers", partial(servers.run, stop))
+    if settings.kernel_log:
+        _start("kernel log", partial(_follow_log, settings.kernel_log, intake, restored, stop))
+
+
+def _follow_log(path: str, intake: FaultIntake, restored: threading.Event, stop: threading.Event) -> None:
+    """Follow the kernel log once it is known what an earlier run made of its last minutes."""
+    restored.wait(RESTORE_S)
+    KernelLog(path, time.time).run(intake.take, stop)
 
 
 def _reports(events: Events, node: str, pods: BoundPods) -> Reports:

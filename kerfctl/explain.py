@@ -59,13 +59,25 @@ def _explain(world: "World", key: str) -> Answer:
     store, uid = world.seen().store, at(pod, "metadata").get("uid")
     if booking := next((each for each in store.ledger.bookings() if each.uid == uid and each.key == key), None):
         uses = {card: [use.memory_mib, use.cores] for card, use in sorted(booking.uses.items())}
-        return {"pod": key, "fits": True, "node": booking.node, "holds": uses}
+        faults = _faults(store, booking.node, list(uses))
+        return {"pod": key, "fits": True, "node": booking.node, "holds": uses} | ({"faults": faults} if faults else {})
     waiting = store.desk.waiting_pod(str(uid))
     if waiting is None:
         raise CliError(f"pod {key} asks for no card")
     if reason := waits(pod, world.scheduler) or waiting.problem:
         return _no(key, reason)
     return {"pod": key, **_where(world, store, waiting.ask, at(pod, "spec"))}
+
+
+def _faults(store: "Store", name: str, cards: list[str]) -> dict[str, str]:
+    """The health of the pod's cards that are not healthy."""
+    node = store.desk.node(name)
+    found = {card: known.health for card in cards if node and (known := node.card(card))}
+    return {
+        card: f"{health}" + ("; its pods have to move" if health.moves else "")
+        for card, health in found.items()
+        if not health.takes_slices
+    }
 
 
 def _no(key: str, sentence: str) -> Answer:
@@ -98,7 +110,11 @@ def _where(world: "World", store: "Store", ask: PodAsk, spec: Json) -> Answer:
 
 def _text(answer: Answer) -> str:
     if "holds" in answer:
-        held = [f"  {card}: {show_mib(mib)}, {cores} %" for card, (mib, cores) in answer["holds"].items()]
+        faults = answer.get("faults", {})
+        held = [
+            f"  {card}: {show_mib(mib)}, {cores} %" + (f", {faults[card]}" if card in faults else "")
+            for card, (mib, cores) in answer["holds"].items()
+        ]
         return "\n".join([f"{answer['pod']} is on {answer['node']} and holds", *(held or ["  no card"])])
     if answer["fits"]:
         return f"{answer['pod']} fits on {show(answer['count'])} nodes now, {', '.join(answer['nodes'])} among them"

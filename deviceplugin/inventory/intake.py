@@ -70,7 +70,8 @@ class FaultIntake:
         if opens:
             self._report(card, fault, cause, verdict)
         if verdict.rank >= Verdict.SUSPECT.rank:
-            sign = Sign(verdict, cause, int(fault.at), fault.code, vendor.faults.remedy(fault))
+            away = fault.signal is Signal.LOST
+            sign = Sign(verdict, cause, int(fault.at), fault.code, vendor.faults.remedy(fault), away)
             self._readers[vendor.name](card.id, sign)
 
     def _report(self, card: Card, fault: Fault, cause: str, verdict: Verdict) -> None:

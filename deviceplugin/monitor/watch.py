@@ -91,6 +91,10 @@ class Monitor(Collector):
         self._patch_ledgers(ledgers, samples)
         self._act_on(over, report)
 
+    def pods(self) -> tuple[Json, ...]:
+        """The node's pods, as last listed."""
+        return tuple(self._pods.values())
+
     def top(self) -> NodeTop:
         """The last look for people and tools."""
         return top(self._picture, self._node.cards)

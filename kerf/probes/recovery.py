@@ -27,6 +27,8 @@ class Sign:
     """Seconds since 1970."""
     code: int = 0
     remedy: str = ""
+    away: bool = False
+    """The fault is that the card is away, after which it may have been reset: no other sign of a reset is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,21 @@ class Course:
                 return Course(known)
             return Course(Health(State.SUSPECT, sign.cause, sign.at, sign.code, falls=self._falls(), boot=boot))
         if known.state is State.CORDONED and (known.moves or not moves):
-            return Course(replace(known, needs_reset=True, boot=boot))
+            return Course(replace(known, needs_reset=not sign.away, boot=boot))
         falls = self._falls()
         remedy = Remedy.REPAIR_CARD if falls >= REPAIR_AFTER else sign.remedy
         return Course(
-            Health(State.CORDONED, sign.cause, sign.at, sign.code, moves, True, falls=falls, remedy=remedy, boot=boot)
+            Health(
+                State.CORDONED,
+                sign.cause,
+                sign.at,
+                sign.code,
+                moves,
+                not sign.away,
+                falls=falls,
+                remedy=remedy,
+                boot=boot,
+            )
         )
 
     def after_failed_reading(self, cause: str, now: int) -> "Course":

@@ -3,8 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
+from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse, card_uses
+from kerf.values.health import State
 from kerf.values.node import Node
+from kerf.values.recovery import Remedy
 from kerf.values.slicing import sliceable
 from kerf.values.units import show, show_mib
 from kerf.wire.annotations import GRANT
@@ -68,13 +71,12 @@ def health(dump: Dump) -> Iterator[Finding]:
             if not sliceable(card):
                 fix = "no fix is needed if another plugin serves the card"
                 yield Finding(f"{where} takes no slices: {card.slicing.refusal}", fix, Level.WARNING)
+            elif not card.healthy:
+                yield Finding(f"{where} is unhealthy ({card.health})", _way_back(card), Level.WARNING)
             elif card.id in node.cordoned:
                 yield Finding(
                     f"{where} is cordoned", "remove it from the cordon annotation once it works", Level.WARNING
                 )
-            elif not card.healthy:
-                fix = "look for Xid errors in the node's kernel log; it comes back by itself when NVML answers"
-                yield Finding(f"{where} is unhealthy ({card.health})", fix, Level.WARNING)
         unknown = sorted(set(node.cordoned) - {card.id for card in node.cards})
         if unknown and node.cards:
             words = ", ".join(unknown)
@@ -83,6 +85,35 @@ def health(dump: Dump) -> Iterator[Finding]:
                 "correct the annotation",
                 Level.WARNING,
             )
+
+
+_WAYS = {
+    Remedy.RESET_CARD: "reset the card (nvidia-smi --gpu-reset) once no pod holds it",
+    Remedy.REBOOT_NODE: "reboot the node once no pod holds the card",
+    Remedy.REPAIR_CARD: "have the card repaired or replaced: a reset did not last",
+}
+
+
+def _way_back(card: Card) -> str:
+    """How a card becomes healthy again."""
+    health = card.health
+    if health.state is State.RECOVERING:
+        return "wait: it answers well again, and takes slices after some more clean readings"
+    if health.state is not State.CORDONED:
+        return "look for Xid errors in the node's kernel log; it comes back by itself when NVML answers"
+    way = _WAYS.get(Remedy(health.remedy)) if health.remedy in set(Remedy) else None
+    moved = "; what runs on it is lost, and moves where the policy says recovery.mode: recover" if health.moves else ""
+    return (way or "see the kernel log for what the card needs") + "; it comes back by itself after that" + moved
+
+
+def pauses(dump: Dump) -> Iterator[Finding]:
+    """Nodes on which recovery has stopped evicting."""
+    for node in dump.nodes:
+        for condition in items_at(node, "status", "conditions"):
+            if condition.get("type") == "KerfRecoveryPaused" and condition.get("status") == "True":
+                name = name_of(node)
+                fix = f"find the common cause (driver, power, fabric), then: kerf faults resume {name}"
+                yield Finding(f"node {name}: {condition.get('message', 'recovery is paused')}", fix)
 
 
 def allocatable(dump: Dump) -> Iterator[Finding]:
@@ -205,6 +236,7 @@ CHECKS: Mapping[str, Callable[[Dump], Iterator[Finding]]] = {
     "inventories": inventories,
     "strangers": strangers,
     "health": health,
+    "recovery": pauses,
     "allocatable": allocatable,
     "over-commitment": overcommitment,
     "grants": grants,

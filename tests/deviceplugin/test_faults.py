@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from deviceplugin.inventory.condition import TYPE
+from kerf.testing.builders import a_card, a_node
 from kerf.values.health import Health, State
 from kerf.wire.inventory import KEY, parse_inventory
 from tests.deviceplugin.plugin_world import NODE, World, a_world, card
@@ -44,9 +45,10 @@ def until(condition: Callable[[], bool], what: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def write(log: Path, *lines: str) -> None:
+def write(log: Path, *lines: str, ago: float = 0.0) -> None:
+    uptime = time.clock_gettime(time.CLOCK_MONOTONIC) - ago
     with log.open("a") as file:
-        file.writelines(f"3,1,{int(time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6)},-;{line}\n" for line in lines)
+        file.writelines(f"3,1,{int(uptime * 1e6)},-;{line}\n" for line in lines)
 
 
 def off(bus: str) -> str:
@@ -108,3 +110,16 @@ def test_a_fault_of_a_card_that_is_not_served_here_changes_nothing(tmp_path, log
         write(log, off("ff"), off("01"))
 
         until(lambda: states(world) == {card(0): (State.CORDONED, True)}, lambda: health(world))
+
+
+def test_a_fault_after_a_cards_recovery_counts_and_one_from_before_it_does_not(tmp_path, log):
+    """The plugin was killed: the inventory is what it last published."""
+    recovered = Health(since=int(time.time()) - 60, falls=1)
+    cards = tuple(a_card(i, id=card(i), bus=f"0000:{i + 1:02x}:00", health=recovered) for i in range(4))
+    with a_world(tmp_path, kernel_log=str(log)) as world:
+        world.kube.put(a_node(NODE, cards))
+        write(log, off("02"), ago=100.0)
+        write(log, off("03"), ago=10.0)
+        world.run(slots=30)
+
+        until(lambda: states(world) == {card(2): (State.CORDONED, True)}, lambda: health(world))

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from kerf.testing.builders import a_grant, a_node, a_pod
+from kerf.testing.builders import a_card, a_grant, a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
+from kerf.values.health import Health, State
 from kerfctl.main import main
 
 TAINT = {"key": "team", "value": "red", "effect": "NoSchedule"}
@@ -65,3 +66,17 @@ def test_a_pod_that_may_run_nowhere_hears_so(explain):
         "default/waits cannot run: no node has what its node selector, node affinity and tolerations demand\n"
         "  3 nodes: not eligible\n"
     )
+
+
+def test_a_pod_on_a_failed_card_is_shown_with_the_fault(tmp_path, capsys):
+    failed = Health(State.CORDONED, "XID 79 (GPU has fallen off the bus)", 1, 79, moves=True)
+    objects = [a_node("n", (a_card(health=failed),)), a_pod("held", node="n", grant=a_grant("GPU-0", 8_000, 30))]
+    path = tmp_path / "state.yaml"
+    path.write_text(yaml.safe_dump_all(objects))
+
+    main(["explain", "held", "--file", str(path)])
+
+    assert capsys.readouterr().out.splitlines() == [
+        "default/held is on n and holds",
+        "  GPU-0: 8,000 MiB, 30 %, cordoned: XID 79 (GPU has fallen off the bus); its pods have to move",
+    ]

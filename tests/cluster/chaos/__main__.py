@@ -15,11 +15,14 @@ from tests.cluster.chaos.days import DAYS
 from tests.cluster.chaos.verdict import Verdict, a_world, live_through
 from tests.cluster.chaos.world import FULL, SHORT
 
+PLUGIN_TESTS, RECOVERY_TESTS = "tests/cluster/test_deviceplugin.py", "tests/cluster/test_recovery.py"
 NODE_DAYS = {
-    "kubelet-restarted": "test_with_the_kubelet_restarted_half_way",
-    "plugin-upgraded": "test_a_plugin_that_is_told_to_stop_withdraws_its_cards or killed_half_way",
+    "kubelet-restarted": (PLUGIN_TESTS, "test_with_the_kubelet_restarted_half_way"),
+    "plugin-upgraded": (PLUGIN_TESTS, "test_a_plugin_that_is_told_to_stop_withdraws_its_cards or killed_half_way"),
+    "card-lost": (RECOVERY_TESTS, "lost_card or before_it_reports"),
+    "eviction-held": (RECOVERY_TESTS, "budget_holds"),
+    "cards-fail-at-once": (RECOVERY_TESTS, "half_of_the_cards"),
 }
-NODE_TESTS = "tests/cluster/test_deviceplugin.py"
 NODE_DAY_S = 400
 
 
@@ -59,10 +62,11 @@ def node_day(name: str) -> Verdict:
     start = time.monotonic()
     if reason := node_obstacle():
         return Verdict(name, 0.0, {}, 0, 0, (f"no real node: {reason}",), 0)
-    command = [sys.executable, "-m", "pytest", "-p", "no:randomly", NODE_TESTS, "-k", NODE_DAYS[name]]
+    file, tests = NODE_DAYS[name]
+    command = [sys.executable, "-m", "pytest", "-p", "no:randomly", file, "-k", tests]
     done = subprocess.run(command, capture_output=True, text=True, timeout=NODE_DAY_S, check=False)
     problems = () if done.returncode == 0 else (done.stdout[-600:],)
-    return Verdict(name, time.monotonic() - start, {"tests": NODE_DAYS[name]}, 0, 0, problems, 1)
+    return Verdict(name, time.monotonic() - start, {"tests": tests}, 0, 0, problems, 1)
 
 
 if __name__ == "__main__":

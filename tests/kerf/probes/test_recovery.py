@@ -113,6 +113,12 @@ def test_only_a_fault_for_which_tenants_have_to_move_says_so_and_no_longer_once_
     assert after(unread("lost"), read(), course=fallen).health.moves is False
 
 
+def test_a_card_that_was_away_when_it_failed_needs_no_other_sign_of_a_reset():
+    lost = Course().after_fault(Sign(Verdict.EVICT, "GPU is lost", 100, 79, away=True))
+
+    assert after(read(CLEAN_READS), course=lost).health.takes_slices
+
+
 def test_another_boot_is_a_sign_of_a_reset_and_the_same_boot_is_none():
     fallen = Course().after_fault(OFF, "boot-1")
 

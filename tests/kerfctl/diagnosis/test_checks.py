@@ -10,7 +10,7 @@ import pytest
 
 from kerf.http.pki import Authority
 from kerf.testing.builders import a_card, a_grant, a_node, a_pod, cards_of
-from kerf.values.health import SUSPECT
+from kerf.values.health import SUSPECT, Health, State
 from kerf.values.policy import Pool, QuotaEngine, QuotaSettings, SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerfctl.diagnosis import cards, control, crds, pods
@@ -187,6 +187,33 @@ def test_cards_that_take_nothing_new_are_warnings() -> None:
         "node node-1: the cordon names cards that the node does not have: GPU-9",
     ]
     assert {finding.level for finding in found} == {Level.WARNING}
+
+
+@pytest.mark.parametrize(
+    ("health", "fix"),
+    [
+        (Health(State.CORDONED, "XID 64", 1, 64, remedy="reset-card"), "reset the card (nvidia-smi --gpu-reset)"),
+        (Health(State.CORDONED, "XID 79", 1, 79, True, remedy="reboot-node"), "what runs on it is lost, and moves"),
+        (Health(State.CORDONED, "XID 79", 1, 79, remedy="of a newer Kerf"), "see the kernel log"),
+        (Health(State.RECOVERING, "XID 79", 1), "wait"),
+    ],
+)
+def test_a_failed_card_is_named_with_its_fault_and_its_way_back(health: Health, fix: str) -> None:
+    (found,) = CHECKS["health"](replace(WELL, nodes=(a_gpu_node(cards=(a_card(0, health=health),)),)))
+
+    assert (found.what, fix in found.fix) == (f"node node-1, card 0 (GPU-0) is unhealthy ({health})", True)
+
+
+def test_a_pause_of_recovery_is_named_with_the_way_on() -> None:
+    node = a_gpu_node()
+    message = "nothing is evicted because of faults: 4 of 8 cards failed"
+    paused = {"type": "KerfRecoveryPaused", "status": "True", "message": message}
+    node["status"]["conditions"] = [paused]
+
+    (found,) = CHECKS["recovery"](replace(WELL, nodes=(node,)))
+
+    assert (found.what, found.level) == (f"node node-1: {message}", Level.WRONG)
+    assert found.fix.endswith("kerf faults resume node-1")
 
 
 def test_the_kubelet_counts_what_the_inventory_says() -> None:
