@@ -11,10 +11,11 @@ from typing import Any
 import yaml
 
 from sandbox import Api, ApiError, Command, ControlPlane, SandboxError, await_until, render_scheduler_configuration
+from sandbox.crds import read_crds
 from sandbox.rootfs import build_image
 from tests.chart.helm import CHART, NAMESPACE, ROOT, Refused, run
 
-KEPT = ("/tenantquotas.kerf.dev", "/v1alpha1.kerf.dev")
+KEPT = (*(f"/{crd['metadata']['name']}" for crd in read_crds()), "/v1alpha1.kerf.dev")
 """Helm never deletes a CustomResourceDefinition of `crds/`: that would delete every tenant's quota."""
 VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
 NAMESPACES = f"/api/v1/namespaces/{NAMESPACE}"
@@ -26,6 +27,7 @@ class Release:
 
     cp: ControlPlane
     values: dict[str, Any] = field(default_factory=dict)
+    chart: Path = CHART
 
     def install(self, values: dict[str, Any], *arguments: str) -> str:
         """Install, and wait as `arguments` say. Returns helm's output."""
@@ -33,6 +35,9 @@ class Release:
 
     def upgrade(self, values: dict[str, Any], *arguments: str) -> str:
         return self._apply("upgrade", values, *arguments)
+
+    def roll_back(self, *arguments: str) -> str:
+        return self._helm("rollback", "kerf", *arguments)
 
     def uninstall(self) -> str:
         return self._helm("uninstall", "kerf", "--wait", "--timeout", "120s")
@@ -61,7 +66,7 @@ class Release:
         self.values = values
         path = self.cp.layout.config / "values.json"
         path.write_text(json.dumps(values))
-        return self._helm(verb, "kerf", str(CHART), "--values", str(path), *arguments)
+        return self._helm(verb, "kerf", str(self.chart), "--values", str(path), *arguments)
 
     def _helm(self, *arguments: str) -> str:
         return run(*arguments, "--namespace", NAMESPACE, "--kubeconfig", str(self.cp.kubeconfig))

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from sandbox import ControlPlane, FakeNode, await_until, run_directory
+from tests.chart.helm import CHART
 from tests.cluster.chart_release import NAMESPACE, NAMESPACES, Release, a_control_plane, await_gone, every_object
+from tests.upgrade import released
 
 pytestmark = pytest.mark.cluster
 WAIT = ("--wait", "--timeout", "120s")
@@ -68,15 +70,38 @@ def test_an_upgrade_keeps_what_the_webhook_and_the_leaders_wrote(plane: ControlP
     release.uninstall()
 
 
+def test_the_chart_of_the_version_before_is_upgraded_and_rolled_back_with_its_own_values(plane: ControlPlane) -> None:
+    """Values that were valid stay valid, and no selector or other immutable field has changed."""
+    before = every_object(plane.api)
+    values = {"quota": {"enabled": True}, "devicePlugin": {"pools": [{"name": "a", "nodeSelector": {"gpu": "on"}}]}}
+    release = Release(plane, chart=released.tree() / "charts" / "kerf")
+    release.install(values, *WAIT)
+    workloads = {pod["metadata"]["name"].rsplit("-", 2)[0] for pod in release.pods("scheduler")}
+
+    release.chart = CHART
+    release.upgrade(values, *WAIT)
+    assert len(no_warnings(plane)) == 0
+    assert {pod["metadata"]["name"].rsplit("-", 2)[0] for pod in release.pods("scheduler")} == workloads
+
+    release.roll_back("1", *WAIT)
+    await_until(lambda: len(kerfs_policies(plane)) == 4, "the newer policies to be gone", 60)
+    release.uninstall()
+    await_gone(plane.api, before)
+
+
+def kerfs_policies(plane: ControlPlane) -> list[dict[str, object]]:
+    path = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+    return [item for item in plane.api.get(path)["items"] if item["metadata"]["name"].startswith("kerf-")]
+
+
 def no_warnings(plane: ControlPlane) -> dict[str, object]:
     """The API server's type check of Kerf's policies, by policy."""
-    path = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
-
-    def kerfs() -> list[dict[str, object]]:
-        return [item for item in plane.api.get(path)["items"] if item["metadata"]["name"].startswith("kerf-")]
-
-    await_until(lambda: all("typeChecking" in item.get("status", {}) for item in kerfs()), "the type check", 60)
-    assert len(kerfs()) == 6
+    await_until(
+        lambda: all("typeChecking" in item.get("status", {}) for item in kerfs_policies(plane)), "the type check", 60
+    )
+    assert len(kerfs_policies(plane)) == 6
     return {
-        item["metadata"]["name"]: item["status"]["typeChecking"] for item in kerfs() if item["status"]["typeChecking"]
+        item["metadata"]["name"]: item["status"]["typeChecking"]
+        for item in kerfs_policies(plane)
+        if item["status"]["typeChecking"]
     }

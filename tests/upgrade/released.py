@@ -1,7 +1,7 @@
 """The version that upgrades start from, as data: its daemons and its limiter, out of an archive beside this file.
 
 An archive instead of git's history: a checkout may be shallow, and the tests must not depend on that.
-`git archive 4c05310 kerf scheduler webhook deviceplugin limiter/src limiter/include limiter/Makefile charts/kerf/crds`
+`git archive 4c05310 kerf scheduler webhook deviceplugin limiter/src limiter/include limiter/Makefile charts`
 made it, without the folders of the CLI and the sandbox.
 """
 
@@ -19,7 +19,7 @@ from sandbox.build import cache_dir
 
 COMMIT = "4c05310"
 ARCHIVE = Path(__file__).with_name(f"kerf-{COMMIT}.tar.xz")
-SHA256 = "99bf3d206a92ea5d9555fb251de72602930a76ec8fa4f877b4cd4e6a7f02eca5"
+SHA256 = "c1cd9ff16957346818e126ba42c0d91f3e88d46fd6c5d73258986ed252b8d353"
 
 
 def tree() -> Path:

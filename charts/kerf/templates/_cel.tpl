@@ -86,9 +86,10 @@ has({{ .of }}.resources) && {{ include "kerf.cel.resources" .root }}.exists(r,
 {{- define "kerf.cel.same" -}}
 {{- $terms := list -}}
 {{- range $part := .parts -}}
-{{- $fresh := include "kerf.cel.there" (dict "of" "object" "path" $part) -}}
-{{- $was := include "kerf.cel.there" (dict "of" "oldObject" "path" $part) -}}
-{{- $terms = append $terms (printf "(%s ? (%s && object.%s == oldObject.%s) : !(%s))" $fresh $was $part $part $was) -}}
+{{- /* dyn, for the reason above. */ -}}
+{{- $fresh := include "kerf.cel.there" (dict "of" "dyn(object)" "path" $part) -}}
+{{- $was := include "kerf.cel.there" (dict "of" "dyn(oldObject)" "path" $part) -}}
+{{- $terms = append $terms (printf "(%s ? (%s && dyn(object).%s == dyn(oldObject).%s) : !(%s))" $fresh $was $part $part $was) -}}
 {{- end -}}
 {{ join " &&\n" $terms }}
 {{- end }}
