@@ -180,9 +180,9 @@ def _stopped_by_signals() -> asyncio.Event:
 
 def _other_followers(kube: Kube, store: Store, keeper: QuotaKeeper) -> list[Follower]:
     """What a replica follows beside nodes and pods; it may answer before these are read."""
-    groups = PodGroups(store)
+    groups = [(path, PodGroups(store)) for path in POD_GROUPS]
     return [
-        Follower(kube, POD_GROUPS, groups.replace, groups.change, optional=True),
+        *(Follower(kube, path, each.replace, each.change, optional=True) for path, each in groups),
         Follower(kube, TENANT_QUOTAS, keeper.replace_tenants, keeper.change_tenant, optional=True),
         Follower(kube, RESOURCE_QUOTAS, keeper.replace_hard, keeper.change_hard),
     ]

@@ -9,11 +9,12 @@ from dataclasses import replace
 from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Stages, Wishes
 from kerf.values.policy import Defaults
 from kerf.values.traits import ORDINARY
-from kerf.values.units import milli, parse_whole, to_mib
+from kerf.values.units import milli, to_mib
 from kerf.values.words import ResourceNames
 from kerf.wire.classes import selected_classes
 from kerf.wire.container_asks import amounts_of, parse_container, resources_field, whole_of
 from kerf.wire.errors import WireError
+from kerf.wire.gangs import gang_of
 from kerf.wire.json import Json, at, items_at
 from kerf.wire.traits import traits_of
 
@@ -22,8 +23,6 @@ MOST_ASKED = 2**40
 NODE_POLICY = "hami.io/node-scheduler-policy"
 CARD_POLICY = "hami.io/gpu-scheduler-policy"
 WEIGHTS = "hami.io/device-scoring-weights"
-GANG_LABELS = ("kerf.dev/gang", "scheduling.x-k8s.io/pod-group")
-GANG_SIZE = "kerf.dev/gang-size"
 ADMISSION = "kerf.dev/admission"
 """Annotation in which the fit check names the Workload of a pod. Forged, it reaches no other namespace's places."""
 
@@ -222,20 +221,6 @@ def _weights(annotations: Json) -> tuple[int, int, int] | None:
     if len(pairs) != 3 or min(weights) < 0 or max(weights) == 0 or max(weights) > 1000:
         raise WireError(f"metadata.annotations[{WEIGHTS}]", text, fix)
     return weights
-
-
-def gang_of(meta: Json, spec: Json) -> tuple[str | None, int]:
-    """The pod's group as `namespace/name` or None, and its size, 0 where the pod does not say. Raises WireError."""
-    labels = at(meta, "labels")
-    annotations = at(meta, "annotations")
-    group = at(spec, "schedulingGroup").get("podGroupName")
-    name = group or next((labels[label] for label in GANG_LABELS if labels.get(label)), None)
-    text = annotations.get(GANG_SIZE, labels.get(GANG_SIZE, 0))
-    try:
-        size = parse_whole(text)
-    except ValueError as error:
-        raise WireError(f"metadata.annotations[{GANG_SIZE}]", text, "write the number of pods in the gang") from error
-    return (f"{meta.get('namespace') or 'default'}/{name}", size) if name else (None, 0)
 
 
 def _priority(spec: Json) -> int:

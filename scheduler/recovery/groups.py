@@ -7,8 +7,9 @@ the Job replace them. `kcover.io/cascading-recovery` on a pod overrides that, bo
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kerf.wire.gangs import gang_of
 from kerf.wire.json import Json, at
-from kerf.wire.resources import gang_of, owner_of
+from kerf.wire.resources import owner_of
 
 CASCADING = "kcover.io/cascading-recovery"
 _LWS, _LWS_GROUP = "leaderworkerset.sigs.k8s.io/name", "leaderworkerset.sigs.k8s.io/group-index"

@@ -21,9 +21,10 @@ from kerf.values.subject import NO_SUBJECT, Subject
 from kerf.values.traits import ORDINARY, Traits
 from kerf.values.vendor import Vendor
 from kerf.wire.errors import WireError
+from kerf.wire.gangs import gang_of
 from kerf.wire.json import Json, at
 from kerf.wire.objects import cards_without_grant, parse_holding
-from kerf.wire.resources import effective_requests, gang_of
+from kerf.wire.resources import effective_requests
 from kerf.wire.subject import subject_of
 from kerf.wire.traits import traits_of
 

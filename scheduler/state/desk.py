@@ -90,6 +90,7 @@ class Desk:
         """Which of the nodes kube-scheduler may choose. A pod that fits on none of them is remembered as refused."""
         live = self._live
         with live.lock:
+            self._seat_lost(ask)
             decided = (
                 self._charged(ask, names)
                 or self._reserved(ask, names)
@@ -293,6 +294,26 @@ class Desk:
             return None
         live.pending.refuse(ask.uid, names, all_nodes=len(live.fleet))
         return Decided([], note)
+
+    def _seat_lost(self, newcomer: PodAsk) -> None:
+        """Reserve places for pods that a running gang has lost, before a pod that is no more important is answered."""
+        live = self._live
+        for uid, version in list(live.pending.lost.items()):
+            one = live.pending.pods.get(uid)
+            if one is None or uid == newcomer.uid or one.ask.priority < newcomer.priority:
+                continue
+            if version == live.fleet.version or live.ledger.get(uid) is not None:
+                continue
+            if not live.ledger.members_of(one.ask.gang):  # nothing of it runs any more: it starts as a whole
+                del live.pending.lost[uid]
+                continue
+            offered = live.pending.offered(uid)
+            found = live.within.best(one.ask, sorted(live.nodes if offered is None else offered), one.stages)
+            if isinstance(found, NoPlace):
+                live.pending.lost[uid] = live.fleet.version
+            else:
+                until = live.clock() + live.policy.planner.gang_timeout_s
+                live.ledger.reserve(one.ask, *found, one.stages, until)
 
     def _held(self, ask: PodAsk, names: Sequence[str]) -> Decided | None:
         places = [name for name in self._live.places.nodes(ask) if name in names]

@@ -122,11 +122,6 @@ class Feed:
             for uid in [uid for uid in live.pending.pods if uid not in uids]:
                 self._forget(uid)
 
-    def set_gang_sizes(self, sizes: dict[str, int]) -> None:
-        """Sizes by `namespace/name` of the group, for pods that do not say theirs."""
-        with self._live.lock:
-            self._live.pending.set_gang_sizes(sizes)
-
     def set_gang_size(self, gang: str, size: int) -> None:
         """The size of one group; 0 forgets it."""
         with self._live.lock:

@@ -38,6 +38,8 @@ class Pending:
         self._gang_notes: dict[str, str] = {}
         self._gang_sizes: dict[str, int] = {}
         self._offered: dict[str, frozenset[str]] = {}
+        self.lost: dict[str, int] = {}
+        """Pods that a running gang has lost, and the fleet's version at which no place was found for each."""
 
     def put(self, uid: str, waiting: Waiting) -> None:
         """A pod waits, or its ask has changed."""
@@ -48,7 +50,7 @@ class Pending:
 
     def forget(self, uid: str) -> None:
         """The pod is bound, finished or gone."""
-        for memory in (self.pods, self.refused, self.planned, self._offered):
+        for memory in (self.pods, self.refused, self.planned, self._offered, self.lost):
             memory.pop(uid, None)
 
     def refuse(self, uid: str, names: Sequence[str], *, all_nodes: int) -> None:
@@ -81,11 +83,6 @@ class Pending:
         self._gang_notes |= notes
 
     # ---- gangs
-    def set_gang_sizes(self, sizes: dict[str, int]) -> None:
-        """Sizes by `namespace/name` of the group, for pods that do not say theirs."""
-        self._gang_sizes = sizes
-        self._changed.set()
-
     def set_gang_size(self, gang: str, size: int) -> None:
         """The size of one group; 0 forgets it."""
         self._gang_sizes[gang] = size
@@ -100,12 +97,19 @@ class Pending:
     def gang_note(self, ask: PodAsk, running: Callable[[], int]) -> str:
         """Why a gang's pod has to wait for the planner; empty for a pod that may be placed alone.
 
-        `running` counts the gang's members that are bound, assumed or have a place.
+        `running` counts the gang's members that are bound, assumed or have a place. Beside a gang that runs in full a
+        further pod is an ordinary one, and so are those that a running gang has lost, once all of them are there.
         """
         ask = self.sized(ask)
         if not ask.gang or ask.gang_size < 2:
             return ""
-        present = running() + sum(1 for one in self.pods.values() if one.ask.gang == ask.gang)
+        already = running()
+        if already >= ask.gang_size:
+            return ""
+        present = already + sum(1 for one in self.pods.values() if one.ask.gang == ask.gang)
         if present < ask.gang_size:
             return f"gang {ask.gang} waits for its pods: {present} of {ask.gang_size} are there"
+        if already:
+            self.lost.setdefault(ask.uid, -1)
+            return ""
         return self._gang_notes.get(ask.gang, f"gang {ask.gang} waits for a place for all {ask.gang_size} pods")

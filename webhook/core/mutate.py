@@ -10,6 +10,7 @@ from kerf.wire.resources import parse_pod
 from webhook.core.defaults import fill, refuse_foreign_scheduler, set_runtime_class, set_scheduler, task_priorities
 from webhook.core.draft import Draft, draft_of, patch, read_containers, within
 from webhook.core.forgeries import revert, strip
+from webhook.core.gangs import keep_marks, mark_gangs
 from webhook.core.models import same_model, size_model
 from webhook.core.pod_owners import KINDS, NOT_QUEUED, owned_by_template, restore_amounts, same_words, templates_of
 from webhook.core.queue import enqueue, keep_queue, refuse_owners_of_users
@@ -81,6 +82,7 @@ def _create_owner(review: Review, settings: Settings) -> list[Draft]:
     tenant = settings.tenant(review.namespace)
     templates = templates_of((review.group, review.kind), review.object)
     drafts = [_complete_template(template, settings, tenant) for template in templates]
+    drafts = mark_gangs((review.group, review.kind), review.object, drafts)
     owner = draft_of(review.object)
     if any(draft.ask.containers for draft in drafts):
         if tenant:
@@ -95,7 +97,10 @@ def _update_owner(review: Review, settings: Settings) -> list[Draft]:
     owner = keep_queue(draft_of(review.object), review.old, settings.quota)
     before = {template.path: template for template in templates_of(kind, review.old)}
     templates = list(templates_of(kind, review.object))
-    drafts = [_update_template(each, before.get(each.path), settings, tenant) for each in templates]
+    drafts = [
+        keep_marks(_update_template(each, before.get(each.path), settings, tenant), before.get(each.path))
+        for each in templates
+    ]
     readable = [found for each in templates if (found := _readable(each)) is not None]
     if tenant and any(each.mentioned(settings.resources) for each in readable):
         refuse_owners_of_users(review, settings)

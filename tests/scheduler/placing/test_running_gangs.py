@@ -1,0 +1,90 @@
+"""Gangs that run: a further pod is an ordinary one, and a member that was lost is not overtaken by its equals."""
+
+import json
+
+from kerf.obs.metrics import Metrics
+from kerf.testing.builders import a_container, a_grant, a_node, a_pod
+from kerf.testing.fake_kube import FakeKube
+from kerf.values.policy import SchedulingPolicy
+from kerf.vendors.registry import VENDORS
+from scheduler.extender.verbs import Verbs
+from scheduler.metrics import SchedulerMetrics
+from scheduler.placing.planner import Planner
+from scheduler.state.store import Store, load
+
+WHOLE = [a_container(mem=81_559, cores=100)]
+
+
+class World:
+    def __init__(self, cards: int, *pods: dict) -> None:
+        node = a_node(cards=cards)
+        self.store, self.metrics = Store(SchedulingPolicy(), VENDORS), SchedulerMetrics.build(Metrics())
+        load(self.store, [node], list(pods))
+        self.verbs = Verbs(self.store.desk, self.metrics)
+        self.planner = Planner(self.store, FakeKube(node), self.metrics)
+
+    def fits(self, pod: dict) -> bool:
+        body = json.dumps({"Pod": pod, "NodeNames": ["node-1"]}).encode()
+        return json.loads(self.verbs.filter(body))["NodeNames"] == ["node-1"]
+
+
+def member(number: int, card: int | None = None, size: int = 2, **changes: object) -> dict:
+    held = {} if card is None else {"node": "node-1", "grant": a_grant(f"GPU-node-1-{card}", 81_559, 100)}
+    notes = {"kerf.dev/gang-size": str(size)}
+    return a_pod(f"m-{number}", containers=WHOLE, labels={"kerf.dev/gang": "g"}, annotations=notes, **held, **changes)
+
+
+def a_plain(name: str, priority: int = 0, card: int | None = None) -> dict:
+    held = {} if card is None else {"node": "node-1", "grant": a_grant(f"GPU-node-1-{card}", 81_559, 100)}
+    return a_pod(name, containers=WHOLE, spec={"priority": priority}, **held)
+
+
+def test_beside_a_gang_that_runs_in_full_a_further_pod_is_placed_alone() -> None:
+    """As in a rolling update, where the new pod comes before an old one goes."""
+    fresh = member(9)
+    world = World(3, member(0, 0), member(1, 1), fresh)
+
+    assert world.fits(fresh)
+
+
+def test_a_member_that_was_lost_is_not_overtaken_by_a_newcomer_of_equal_priority() -> None:
+    lost, filler, other = member(1), a_plain("filler"), a_plain("other", card=1)
+    world = World(2, member(0, 0), other, filler, lost)
+    assert not world.fits(filler)
+    assert not world.fits(lost)
+
+    world.store.feed.apply_pod("DELETED", other)
+
+    assert not world.fits(filler)
+    assert world.fits(lost)
+
+
+def test_a_more_important_pod_goes_before_a_member_that_was_lost() -> None:
+    lost, vip, other = member(1), a_plain("vip", priority=100), a_plain("other", card=1)
+    world = World(2, member(0, 0), other, vip, lost)
+    assert not world.fits(lost)
+
+    world.store.feed.apply_pod("DELETED", other)
+
+    assert world.fits(vip)
+
+
+def test_a_gang_of_which_nothing_runs_any_more_starts_as_a_whole() -> None:
+    first, lost, other = member(0, 0), member(1), a_plain("other", card=1)
+    filler = a_plain("filler")
+    world = World(2, first, other, lost, filler)
+    assert not world.fits(lost)
+
+    world.store.feed.apply_pod("DELETED", first)
+
+    assert world.fits(filler)
+    assert not world.fits(lost)
+
+
+def test_lost_members_wait_for_each_other_before_any_is_placed() -> None:
+    world = World(4, member(0, 0, size=3), lost := member(1, size=3))
+
+    assert not world.fits(lost)
+    world.store.feed.apply_pod("ADDED", other := member(2, size=3))
+    assert world.fits(lost)
+    assert world.fits(other)
