@@ -1,7 +1,8 @@
-"""Which cards of a fleet hold a model, in what split, the least wasteful first. Prices come later."""
+"""Which cards of a fleet hold a model, in what split, at what price, the cheapest first."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from kerf.sizing.cards import reserved_on
 from kerf.sizing.estimate import Estimate, Model, estimate
@@ -20,11 +21,22 @@ class Offer:
     nodes: int
     wasted_mib: int
     """Of all its cards, what no whole slice of the same size can use."""
+    card_price: Decimal | None = None
+    """What an hour of one card costs, None where it is not known."""
+
+    @property
+    def price(self) -> Decimal | None:
+        """What an hour of its slices costs: of each card the larger one of its shares of memory and cores."""
+        if self.card_price is None:
+            return None
+        share = max(Decimal(self.found.slice_mib) / self.card_mib, Decimal(self.found.cores) / 100)
+        return (self.card_price * share * self.found.ranks.cards).quantize(Decimal("0.0001"))
 
     @property
     def order(self) -> tuple[object, ...]:
-        """Best first. A price per hour will come before the waste."""
-        return (self.wasted_mib, self.found.ranks.cards, self.card_mib, self.card)
+        """Best first: the cheapest, then the least wasteful. Cards without a price come last."""
+        price = self.price
+        return (price is None, price or 0, self.wasted_mib, self.found.ranks.cards, self.card_mib, self.card)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +48,10 @@ class Refused:
     reason: str
 
 
-def offers(model: Model, ask: Ask, nodes: Iterable[tuple[Card, ...]]) -> tuple[list[Offer], list[Refused]]:
-    """Every split on every kind of card that fits, and what does not fit at all."""
+def offers(
+    model: Model, ask: Ask, nodes: Iterable[tuple[Card, ...]], price: Callable[[str], Decimal | None] = lambda _: None
+) -> tuple[list[Offer], list[Refused]]:
+    """Every split on every kind of card that fits, and what does not fit at all. `price`: of an hour of a card."""
     kinds: dict[tuple[str, int], list[int]] = {}
     for cards in nodes:
         counts: dict[tuple[str, int], int] = {}
@@ -50,7 +64,7 @@ def offers(model: Model, ask: Ask, nodes: Iterable[tuple[Card, ...]]) -> tuple[l
     refused: list[Refused] = []
     for (name, mib), counts_of in sorted(kinds.items()):
         made, reason = _on(model, replace(ask, card="", card_mib=mib - reserved_on(name)), name, counts_of)
-        found += made
+        found += [replace(one, card_price=price(name)) for one in made]
         if not made:
             refused.append(Refused(name, mib, reason))
     return sorted(found, key=lambda offer: offer.order), refused

@@ -1,22 +1,26 @@
-"""`kerf model fit`: which cards of a fleet hold a model, and in what split."""
+"""`kerf model fit`: which cards of a fleet hold a model, in what split, and at what price."""
 
 import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from kerfctl.arguments import add_cluster_arguments
+from kerfctl.arguments import add_cluster_arguments, add_prices_argument
 from kerfctl.model.arguments import add_ask, ask_of
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from kerfctl.arguments import Verbs
 
 
 def add_parser(verbs: "Verbs") -> None:
     """`fit`."""
-    parser = verbs.add_parser("fit", help="which cards of this fleet, in what split, the least wasteful first")
+    parser = verbs.add_parser("fit", help="which cards of this fleet, in what split, the cheapest first")
     add_ask(parser)
     add_cluster_arguments(parser)
     parser.add_argument("--fleet", metavar="FILE", help="a fleet file (examples/fleets) instead of the cluster")
+    add_prices_argument(parser)
+    parser.add_argument("--supply", choices=("owned", "rented"), default="owned", help="whose prices; default: owned")
     parser.add_argument("--file", action="append", metavar="FILE", help="read this snapshot instead of the cluster")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.set_defaults(run=run)
@@ -24,20 +28,27 @@ def add_parser(verbs: "Verbs") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the fleet, estimate on each kind of card, print. Exits 1 where nothing fits."""
+    from kerf.config.prices import read_prices
     from kerf.sizing.fit import offers
     from kerfctl.model.fleets import cluster_nodes, file_nodes
     from kerfctl.model.sources import load_model
 
     model = load_model(args.model)
     nodes = file_nodes(args.fleet) if args.fleet else cluster_nodes(args)
-    found, refused = offers(model, ask_of(args), nodes)
+    prices = read_prices(args.prices)
+
+    def price(card: str) -> "Decimal | None":
+        row = prices.of(card, args.supply)
+        return row.per_hour if row else None
+
+    found, refused = offers(model, ask_of(args), nodes, price)
     if args.json:
         print(json.dumps({
             "offers": [_offer_json(offer) for offer in found],
             "refused": [{"card": one.card, "card_mib": one.card_mib, "reason": one.reason} for one in refused],
         }))  # fmt: skip
     else:
-        _print(args.model, found, refused)
+        _print(args.model, found, refused, prices.currency)
     return 0 if found else 1
 
 
@@ -53,15 +64,24 @@ def _offer_json(offer: Any) -> dict[str, Any]:
         "cores": offer.found.cores,
         "wasted_mib": offer.wasted_mib,
         "nodes": offer.nodes,
-        "price": None,
+        "price": None if offer.price is None else str(offer.price),
     }
 
 
-def _print(name: str, found: list[Any], refused: list[Any]) -> None:
+def _print(name: str, found: list[Any], refused: list[Any], currency: str) -> None:
     from kerfctl.report import Sheet, say
 
     if found:
-        numbered = (">card MiB", ">tp", ">pp", ">slice MiB", ">cores %", ">wasted MiB", ">nodes")
+        numbered = (
+            ">card MiB",
+            ">tp",
+            ">pp",
+            ">slice MiB",
+            ">cores %",
+            ">wasted MiB",
+            ">nodes",
+            f">{currency} an hour",
+        )
         sheet = Sheet(f"{name} fits", ("card", *numbered))
         for offer in found:
             ranks = offer.found.ranks
@@ -74,7 +94,8 @@ def _print(name: str, found: list[Any], refused: list[Any]) -> None:
                 offer.wasted_mib,
                 offer.nodes,
             )
-            sheet.add(offer.card, *(f"{number:,}" for number in numbers))
+            price = "not known" if offer.price is None else f"{offer.price:.2f}"
+            sheet.add(offer.card, *(f"{number:,}" for number in numbers), price)
         sheet.print()
     for one in refused:
         say(f"{one.card} ({one.card_mib:,} MiB): {one.reason}")

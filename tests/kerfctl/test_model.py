@@ -2,6 +2,7 @@
 
 import json
 import struct
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -170,14 +171,15 @@ def test_what_is_rendered_is_placed_by_the_scheduler(tmp_path, capsys):
     assert [pod["name"] for pod in json.loads(capsys.readouterr().out)["pods"]] == ["qwen3-8b-0"]
 
 
-def test_fit_lists_the_cards_of_a_fleet_the_least_wasteful_first(capsys):
+def test_fit_lists_the_cards_of_a_fleet_the_cheapest_first(capsys):
     fleet = ROOT / "examples/fleets/mixed.yaml"
     status, found = answer(capsys, "fit", "qwen3-32b", "--max-len", 16_384, "--concurrency", 2, "--fleet", fleet)
 
     assert status == 0
     offers = [(one["card"], one["tp"]) for one in found["offers"]]
     assert {card for card, _ in offers} == {"NVIDIA H200", "NVIDIA L40S", "NVIDIA A100-SXM4-40GB"}
-    assert [one["wasted_mib"] for one in found["offers"]] == sorted(one["wasted_mib"] for one in found["offers"])
+    prices = [Decimal(one["price"]) for one in found["offers"]]
+    assert prices == sorted(prices)
     assert ("NVIDIA L40S", 1) not in offers
     assert ("NVIDIA A100-SXM4-40GB", 4) not in offers  # that node has two
 
