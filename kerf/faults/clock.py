@@ -30,6 +30,8 @@ class Clock:
 
     def split(self, line: str) -> tuple[float, str, bool]:
         """The line's time, what follows it, and whether the line names a time. Without one it is that of the last."""
+        if not line[:1].isalnum() and line[:1] != "[":
+            return self._now, line, False
         for pattern, read in ((_SINCE_BOOT, self._since_boot), (_LATER, self._later)):
             found = pattern.match(line)
             if found:

@@ -7,7 +7,7 @@ dmesg writes the time before the first one only; syslog writes it before each.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kerf.faults.clock import Clock
 
@@ -34,34 +34,35 @@ def parse_records(lines: Iterable[str]) -> Iterator[Record]:
     """The records of a log, line by line. Never raises: what is no record is the text of one."""
     clock, boot, last = Clock(), 0, ""
     for line in lines:
-        record, part = _read(line.rstrip("\r\n")[:LONGEST], clock)
-        if record is None:
+        read = _read(line.rstrip("\r\n")[:LONGEST], clock)
+        if read is None:
             continue
-        if record.text.startswith(_FIRST_WORDS):
+        at, text, part = read
+        if text.startswith(_FIRST_WORDS):
             boot += 1
-        if part == "+":
-            record = replace(record, text=last + record.text)
-        last = record.text
-        for text in record.text.split("\n"):
-            yield Record(record.at, text, boot)
+        last = last + text if part == "+" else text
+        if "\n" in last:
+            yield from (Record(at, each, boot) for each in last.split("\n"))
+        else:
+            yield Record(at, last, boot)
 
 
-def _read(line: str, clock: Clock) -> tuple[Record | None, str]:
-    """The record of a line, None for what only describes one, and its flag ("+" continues the record before)."""
-    found = _KMSG.match(line)
+def _read(line: str, clock: Clock) -> tuple[float, str, str] | None:
+    """A line's time, text and flag ("+" continues the record before); None for a line that only describes a record."""
+    found = _KMSG.match(line) if line[:1].isdigit() else None
     if found:
         at = int(found[3]) / 1e6
         clock.set(at)
-        return Record(at, _ESCAPED.sub(_unescaped, line[found.end() :])), found[4][:1]
-    if _MORE.match(line):
-        return None, ""
-    rest = line[level.end() :] if (level := _LEVEL.match(line)) else line
+        return at, _ESCAPED.sub(_unescaped, line[found.end() :]), found[4][:1]
+    if line[:1] == " " and _MORE.match(line):
+        return None
+    rest = line[level.end() :] if line[:1] != "[" and (level := _LEVEL.match(line)) else line
     at, rest, timed = clock.split(rest)
-    if prefix := _SYSLOG.match(rest):
+    if "kernel:" in rest[:300] and (prefix := _SYSLOG.match(rest)):
         rest = rest[prefix.end() :]
         # The kernel's own time may follow the date; the date counts, because it goes on after a reboot.
         rest = Clock().split(rest)[1]
-    return Record(at, rest if timed else rest.strip()), ""
+    return at, rest if timed else rest.strip(), ""
 
 
 def _unescaped(found: "re.Match[str]") -> str:
