@@ -75,6 +75,9 @@ bench-stacks: venv  ## HTTP stacks and codecs for the extender, side by side
 bench-mixed: venv  ## answers and placements on a fleet of six vendors' cards, beside NVIDIA's alone
 	$(RUN) benchmarks.mixed
 
+bench-growth: venv  ## answers, memory and CPU from 100 to 20,000 nodes; draws docs/growth.png
+	$(RUN) benchmarks.growth
+
 bench-cluster: venv  ## pods a second with the real kube-scheduler, beside a do-nothing extender
 	$(RUN) benchmarks.cluster
 

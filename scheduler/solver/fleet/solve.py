@@ -8,10 +8,8 @@ from math import floor
 from scheduler.solver.fleet.books import most_moves
 from scheduler.solver.fleet.greedy import plan_cheapest
 from scheduler.solver.fleet.problem import FleetPlan, FleetProblem, Part
-from scheduler.solver.fleet.relax import relax
 from scheduler.solver.fleet.settle import Fillings, settle
 from scheduler.solver.fleet.table import FILLING, UNITS, Fleet, Spot
-from scheduler.solver.fleet.whole import count
 
 GOOD_GAP = 0.002
 """A plan this near to its bound is good enough: prices are not known any better."""
@@ -32,6 +30,9 @@ def plan_fleet(problem: FleetProblem, effort: Effort | None = None) -> FleetPlan
     effort = effort or Effort()
     if not problem.demands:
         return FleetPlan((), status="optimal")
+    from scheduler.solver.fleet.relax import relax  # OR-tools, 54 MB: only a cluster that plans a fleet loads it
+    from scheduler.solver.fleet.whole import count
+
     fleet = Fleet(problem)
     relaxed = relax(fleet)
     bound = relaxed.bound + most_moves(problem)
