@@ -17,7 +17,7 @@ PODS = "/api/v1/namespaces/default/pods"
 def a_fake_node(name: str, cards: int = 2, **labels: str) -> FakeNode:
     """A kwok node with 80 GB cards, as the device plugin publishes it."""
     notes = {"kerf.dev/inventory": render_inventory(cards_of(name, cards))}
-    plenty = {resource: "2147483647" for names in NAMES for resource in names.ignored}
+    plenty = {resource: "2147483647" for names in NAMES if names.vendor == "nvidia" for resource in names.ignored}
     return FakeNode(name, notes, labels, {"nvidia.com/gpu": str(10 * cards), **plenty})
 
 
