@@ -11,7 +11,7 @@ from scheduler.solver.fleet.problem import FleetPlan, FleetProblem, Part
 from scheduler.solver.fleet.settle import Fillings, settle
 from scheduler.solver.fleet.table import FILLING, UNITS, Fleet, Spot
 
-GOOD_GAP = 0.002
+GOOD_GAP = 0.005
 """A plan this near to its bound is good enough: prices are not known any better."""
 FEW_FILLINGS, FEW_UNITS = 1_500, 500
 """Up to here a plan may fill cards in every way there is, and CP-SAT proves the best."""
