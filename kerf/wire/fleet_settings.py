@@ -1,7 +1,8 @@
 """The block `fleet` of a SchedulingPolicy: when a cluster counts as lost, and when what runs moves."""
 
+from dataclasses import replace
+
 from kerf.values.fleet import FleetSettings
-from kerf.wire.errors import WireError
 from kerf.wire.fields import known, real
 from kerf.wire.json import Json
 
@@ -23,6 +24,4 @@ def parse_fleet_settings(value: Json, where: str) -> FleetSettings:
     found = FleetSettings(
         **{name: real(value, key, where, getattr(zero, name), bounds) for key, (name, bounds) in _KEYS.items()}
     )
-    if found.stale_after_s > found.lost_after_s:
-        raise WireError(f"{where}.staleAfterSeconds", found.stale_after_s, "write at most lostAfterSeconds")
-    return found
+    return replace(found, stale_after_s=min(found.stale_after_s, found.lost_after_s))

@@ -118,7 +118,7 @@ def manager_of(fleet: Fleet) -> Command:
 
 def a_node(name: str, model: str, cards: int) -> FakeNode:
     held = cards_of(name, cards, model=model, memory_mib=MIB[model])
-    plenty = {resource: "2147483647" for names in NAMES for resource in names.ignored}
+    plenty = dict.fromkeys(NAMES[0].ignored, "2147483647")
     return FakeNode(
         name, {"kerf.dev/inventory": render_inventory(held)}, {}, {"nvidia.com/gpu": str(10 * cards), **plenty}
     )
