@@ -46,6 +46,7 @@ class Announcer:
         self._clock = clock
         self._host = socket.gethostname()
         self._waiting: deque[Bound] = deque(maxlen=MOST)
+        self._complained = False
 
     def add(self, pod: Pending, node: str) -> None:
         """A pod was bound. Never blocks."""
@@ -64,7 +65,9 @@ class Announcer:
             try:
                 self._kube.create(paths.events(bound.pod.namespace), self._event(bound))
             except KubeError as error:
-                _LOG.debug("the Event of %s was not written: %s", bound.pod.name, error)
+                level = logging.DEBUG if self._complained else logging.WARNING
+                self._complained = True
+                _LOG.log(level, "the Event of %s/%s was not written: %s", bound.pod.namespace, bound.pod.name, error)
 
     def _event(self, bound: Bound) -> dict[str, Any]:
         pod = bound.pod

@@ -1,0 +1,62 @@
+"""Events of bound pods: written when the lane rests, at the latest after a few seconds, and never in its way."""
+
+import logging
+import threading
+
+import pytest
+
+from kerf.kube.errors import Forbidden
+from kerf.testing.builders import a_pod
+from kerf.testing.fake_kube import FakeKube
+from scheduler.express.announce import LONGEST_S, Announcer
+from scheduler.express.seen import Pending, see
+
+EVENTS = "/apis/events.k8s.io/v1"
+
+
+class World:
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.busy = False
+        self.kube = FakeKube()
+        self.announcer = Announcer(self.kube, lambda: self.busy, lambda: self.now)
+
+    def bind(self, *names: str) -> None:
+        for name in names:
+            pod = see("ADDED", a_pod(name, spec={"schedulerName": "kerf-scheduler"}), frozenset(), frozenset())
+            assert isinstance(pod, Pending)
+            self.announcer.add(pod, "node-1")
+
+    def written(self) -> list[str]:
+        self.announcer.run_once(threading.Event())
+        return sorted(event["regarding"]["name"] for event in self.kube.objects(EVENTS))
+
+
+def test_events_wait_while_the_lane_binds_but_not_for_ever() -> None:
+    world = World()
+    world.busy = True
+    world.bind("a")
+    assert world.written() == []
+
+    world.now += LONGEST_S
+    world.bind("b")
+    assert world.written() == ["a"]
+
+    world.busy = False
+    assert world.written() == ["a", "b"]
+
+
+def test_an_event_that_may_not_be_written_is_dropped_and_the_log_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+
+    def forbidden(method: str, path: str) -> None:
+        raise Forbidden(403, "Forbidden", f"{method} {path}")
+
+    world.kube.fail = forbidden
+    world.bind("a", "b")
+    with caplog.at_level(logging.WARNING, "kerf.express"):
+        assert world.written() == []
+
+    assert [record.message for record in caplog.records] == [
+        f"the Event of default/a was not written: Forbidden (403): POST {EVENTS}/namespaces/default/events"
+    ]
