@@ -100,6 +100,7 @@ def test_it_names_grants_that_are_missing_and_cards_that_are_granted_twice(
             f"node {NODE}, card 1 ({CARDS[1].id}): granted 162,000 MiB of 81,559 MiB and 120 of 100 % of the cores"
         ],
         "grants": [f"pod default/bare is on {NODE} and asks for cards, but has no {GRANT}: it cannot start"],
+        "strangers": [f"pod default/bare holds 1 cards of node {NODE} without a grant: nothing is placed there"],
     }
 
 
