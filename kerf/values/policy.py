@@ -48,8 +48,6 @@ class PlannerSettings:
     """When CP-SAT plans the pending set, and for how long what it reserves is held."""
 
     enabled: bool = True
-    contended_percent: int = 85
-    """The planner runs only when at least this share of a model's memory or cores is granted, or pods were refused."""
     max_pods: int = 500
     """Pods one plan considers, highest priority and oldest first."""
     deterministic_limit: float = 0.5

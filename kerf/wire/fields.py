@@ -20,6 +20,12 @@ def object_at(value: object, where: str) -> Json:
     return value
 
 
+def part_at(value: Json, key: str, where: str) -> Json:
+    """The object at a key, empty where nothing or an empty list is written. Raises WireError for false and 0."""
+    found = value.get(key)
+    return {} if found is None or found == [] else object_at(found, where)
+
+
 def list_at(value: object, where: str) -> list[Any]:
     """A list, empty where nothing or an empty object is written. Raises WireError."""
     if value is None or value == {}:

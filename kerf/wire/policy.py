@@ -10,7 +10,7 @@ from kerf.values.policy import (
     SchedulingPolicy,
 )
 from kerf.wire.errors import WireError
-from kerf.wire.fields import LONGEST_TEXT, flag, known, list_at, object_at, one_of, real, text, whole
+from kerf.wire.fields import LONGEST_TEXT, flag, known, list_at, object_at, one_of, part_at, real, text, whole
 from kerf.wire.fleet_settings import parse_fleet_settings
 from kerf.wire.json import Json
 from kerf.wire.metering import parse_metering
@@ -30,8 +30,12 @@ def parse_policy(document: object) -> SchedulingPolicy:
     known(top, "policy", ("apiVersion", "kind", "metadata", "spec"))
     if top.get("apiVersion") != API_VERSION or top.get("kind") != KIND:
         found = f"{top.get('apiVersion')} {top.get('kind')}"
-        raise WireError("apiVersion, kind", found, f"write apiVersion: {API_VERSION} and kind: {KIND}")
-    spec = object_at(top.get("spec") or {}, "spec")
+        raise WireError(
+            "apiVersion, kind",
+            found,
+            f"this version of Kerf reads apiVersion: {API_VERSION} and kind: {KIND} alone: write the file for it",
+        )
+    spec = part_at(top, "spec", "spec")
     blocks = ("planner", "quota", "admission", "recovery", "metering", "fleet", "express")
     known(spec, "spec", ("nodes", "cards", "weights", "defaults", "pools", *blocks))
     zero = SchedulingPolicy()
@@ -39,15 +43,15 @@ def parse_policy(document: object) -> SchedulingPolicy:
         nodes=parse_node_policy(spec.get("nodes", zero.nodes), "spec.nodes"),
         cards=parse_card_policies(spec.get("cards", list(zero.cards)), "spec.cards"),
         weights=_weights(spec["weights"]) if "weights" in spec else zero.weights,
-        defaults=_defaults(object_at(spec.get("defaults") or {}, "spec.defaults")),
+        defaults=_defaults(part_at(spec, "defaults", "spec.defaults")),
         pools=tuple(_pool(pool, f"spec.pools[{i}]") for i, pool in enumerate(list_at(spec.get("pools"), "spec.pools"))),
-        planner=_planner(object_at(spec.get("planner") or {}, "spec.planner")),
-        quota=_quota(object_at(spec.get("quota") or {}, "spec.quota")),
-        metering=parse_metering(object_at(spec.get("metering") or {}, "spec.metering"), "spec.metering"),
-        fleet=parse_fleet_settings(object_at(spec.get("fleet") or {}, "spec.fleet"), "spec.fleet"),
-        admission=_admission(object_at(spec.get("admission") or {}, "spec.admission")),
+        planner=_planner(part_at(spec, "planner", "spec.planner")),
+        quota=_quota(part_at(spec, "quota", "spec.quota")),
+        metering=parse_metering(part_at(spec, "metering", "spec.metering"), "spec.metering"),
+        fleet=parse_fleet_settings(part_at(spec, "fleet", "spec.fleet"), "spec.fleet"),
+        admission=_admission(part_at(spec, "admission", "spec.admission")),
         express=flag(spec, "express", "spec", zero.express),
-        recovery=parse_recovery(object_at(spec.get("recovery") or {}, "spec.recovery")),
+        recovery=parse_recovery(part_at(spec, "recovery", "spec.recovery")),
     )
 
 
@@ -104,10 +108,10 @@ def _pool(value: object, where: str) -> Pool:
 
 def _planner(value: Json) -> PlannerSettings:
     where, zero = "spec.planner", PlannerSettings()
+    whole(value, "contendedPercent", where, 85, (0, 100))  # of policies before 0.3; it never had an effect
     known(value, where, ("enabled", "contendedPercent", "maxPods", "deterministicLimit", "gangTimeoutSeconds"))
     return PlannerSettings(
         enabled=flag(value, "enabled", where, zero.enabled),
-        contended_percent=whole(value, "contendedPercent", where, zero.contended_percent, (0, 100)),
         max_pods=whole(value, "maxPods", where, zero.max_pods, (1, 10_000)),
         deterministic_limit=real(value, "deterministicLimit", where, zero.deterministic_limit, (0.01, 60.0)),
         gang_timeout_s=real(value, "gangTimeoutSeconds", where, zero.gang_timeout_s, (1.0, 86_400.0)),

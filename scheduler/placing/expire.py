@@ -56,6 +56,7 @@ class Expiry:
             pod = self._kube.get(paths.pod(namespace, name))
         except NotFound:
             self._ledger.undo(booking.uid)
+            self._ledger.drop_reservation(booking.uid)
             return
         except KubeError as error:
             _LOG.warning("whether %s is bound is not known yet: %s", booking.key, error)

@@ -29,7 +29,8 @@ MOST_NODES = 256
 """Nodes examined for one pod, those with the most evictable pods first."""
 HOLD_S = 90.0
 """How long the freed capacity is held: a pod's termination grace and kube-scheduler's back-off."""
-
+PROTECTED_S = 30.0
+"""How long a pod that a PodDisruptionBudget protects is no victim: others are looked for meanwhile."""
 CALL_AFTER = 2
 """Rounds with a free place after which kube-scheduler is woken; mostly it has retried by itself before."""
 
@@ -45,6 +46,8 @@ class Preemption:
         self._metrics = metrics
         self._rounds: dict[str, int] = {}
         """By uid of a waiting pod, for how many rounds its reserved room has been free."""
+        self._protected: dict[str, float] = {}
+        """Until when (monotonic seconds) pods that could not be evicted are no victims."""
 
     def run(self, stop: threading.Event) -> None:
         """Run twice a second until stopped."""
@@ -54,6 +57,8 @@ class Preemption:
         """One round: the most important refused pod that evictions can help; a wake-up for those whose room is free."""
         moment = time.monotonic() - PATIENCE_S
         self._wake(moment)
+        now = time.monotonic()
+        self._protected = {uid: until for uid, until in self._protected.items() if until > now}
         refused = self._planning.preemptors(moment)
         for waiting in sorted(refused, key=lambda w: (-w.ask.priority, w.created, w.ask.key)):
             found = self._best(waiting.ask)
@@ -81,6 +86,7 @@ class Preemption:
         best: tuple[tuple[int, int, str], tuple[Evictable, ...]] | None = None
         for name in self._planning.nodes_to_free(ask)[:MOST_NODES]:
             state, evictable = self._planning.node_with_pods(name, ask)
+            evictable = [pod for pod in evictable if pod.uid not in self._protected]
             uids = choose_victims(ask, state, evictable, self._desk.place_on)
             if not uids:
                 continue
@@ -103,6 +109,7 @@ class Preemption:
                     _LOG.info("evicted %s from %s for %s", victim.key, node, ask.key)
                 case NotEvicted(reason):
                     _LOG.warning("%s cannot be evicted for %s: %s", victim.key, ask.key, reason)
+                    self._protected[victim.uid] = time.monotonic() + PROTECTED_S
                     self._ledger.drop_reservation(ask.uid)
                     return False
                 case AlreadyGone():

@@ -206,8 +206,17 @@ class Ledger:
             self.charge(replace(reserved, state=State.ASSUMED, since=self._clock()))
 
     def undo(self, uid: str) -> None:
-        """Take an assumption back. The one undo path; no-op unless the pod is assumed."""
-        self._release_if(uid, State.ASSUMED)
+        """Take an assumption back. The one undo path; no-op unless the pod is assumed.
+
+        A pod that had its place reserved, a gang's member, keeps the place for its next bind.
+        """
+        with self._lock:
+            booking = self._bookings.get(uid)
+            if booking is None or booking.state is not State.ASSUMED:
+                return
+            self.release(uid)
+            if booking.until > self._clock():
+                self.charge(replace(booking, state=State.RESERVED))
 
     def reserve(self, ask: PodAsk, node: str, grant: Grant, stages: Stages, until: float) -> None:
         """Reserve capacity under the ask's uid until a monotonic time. No-op if the uid has a booking."""

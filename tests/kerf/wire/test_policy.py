@@ -70,9 +70,7 @@ def test_every_key_is_read() -> None:
         weights=(1, 2, 0),
         defaults=Defaults(memory_mib=4000, cores=10, cards=2, whole_card_cores=False),
         pools=(Pool("l4", (("a", "1"), ("b", "2")), 1.5, 2.0), Pool("rest")),
-        planner=PlannerSettings(
-            enabled=False, contended_percent=50, max_pods=10, deterministic_limit=0.5, gang_timeout_s=30.0
-        ),
+        planner=PlannerSettings(enabled=False, max_pods=10, deterministic_limit=0.5, gang_timeout_s=30.0),
         quota=QuotaSettings(QuotaEngine.KUEUE, 3, 5.0, "gpus", "default", fit_check=False),
     )
 
@@ -132,3 +130,24 @@ def test_a_mistake_is_refused_by_its_field(document: object, field: str | None) 
 )
 def test_a_chain_is_a_text_or_a_list(value: object, chain: tuple[str, ...]) -> None:
     assert parse_card_policies(value, "x") == chain
+
+
+@pytest.mark.parametrize("version", ["kerf.dev/v1", "kerf.dev/v1alpha0", "kerf.dev/v2beta1", None])
+def test_a_policy_of_an_older_or_newer_version_is_refused_and_never_the_default(version: str | None) -> None:
+    with pytest.raises(WireError, match=r"this version of Kerf reads apiVersion: kerf.dev/v1alpha1"):
+        parse_policy({"apiVersion": version, "kind": "SchedulingPolicy", "spec": {"quota": {"engine": "kueue"}}})
+
+
+@pytest.mark.parametrize("part", ["quota", "planner", "defaults"])
+@pytest.mark.parametrize("written", [False, 0, "", "off"])
+def test_a_part_that_is_no_object_is_not_the_default(part: str, written: object) -> None:
+    with pytest.raises(WireError, match=rf"spec.{part}: .*write an object"):
+        parse_policy({"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy", "spec": {part: written}})
+
+
+def test_a_policy_that_says_when_the_planner_runs_is_still_read() -> None:
+    spec = {"planner": {"contendedPercent": 50}}
+
+    assert parse_policy({"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy", "spec": spec}) == (
+        SchedulingPolicy()
+    )

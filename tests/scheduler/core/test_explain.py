@@ -89,7 +89,7 @@ def test_memory_names_what_is_free_and_what_would_fit():
         ),
         pytest.param(
             a_pod_ask("p", an_ask(memory_mib=1000, cores=0), wishes=Wishes(card_policies=("mutex",))),
-            "needs 1,000 MiB on one card; best node a has 0 of 1: no empty card",
+            "needs 1,000 MiB on one card; it wants cards to itself, and of best node a 0 have no other pod",
             id="no empty card",
         ),
         pytest.param(

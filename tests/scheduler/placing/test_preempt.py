@@ -124,6 +124,22 @@ def test_a_disruption_budget_that_says_no_ends_the_attempt_and_nothing_stays_res
     assert [t for t in world.store.ledger.bookings() if t.state is State.RESERVED] == []
 
 
+def test_a_victim_that_a_disruption_budget_protects_is_not_chosen_again_and_another_is():
+    pod = waiting()
+    world = World(running("a", 0, 81_559), running("b", 1, 81_559), pod)
+    world.refuse(pod)
+
+    def budget(method: str, path: str) -> None:
+        if path.endswith("/a/eviction"):
+            raise Busy(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget")
+
+    world.kube.fail = budget
+    world.loop.run_once()
+    world.loop.run_once()
+
+    assert world.evicted() == ["a", "b"]  # asked of the API server; the first was refused
+
+
 def test_kube_scheduler_is_woken_once_when_the_room_is_free_and_the_pod_still_waits():
     pod, victim = waiting(), running("big", 0, 81_559)
     world = World(victim, running("dear", 1, 81_559, 200), pod)

@@ -5,6 +5,7 @@ import json
 from kerf.obs.metrics import Metrics
 from kerf.testing.builders import a_container, a_grant, a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
+from kerf.values.grant import Grant
 from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from scheduler.extender.verbs import Verbs
@@ -88,3 +89,18 @@ def test_lost_members_wait_for_each_other_before_any_is_placed() -> None:
     world.store.feed.apply_pod("ADDED", other := member(2, size=3))
     assert world.fits(lost)
     assert world.fits(other)
+
+
+def test_a_bind_that_fails_leaves_a_gangs_member_its_place() -> None:
+    world = World(2, first := member(0), second := member(1))
+    world.fits(first), world.fits(second)
+    world.planner.run_once()
+    desk, ledger = world.store.desk, world.store.ledger
+    ask, stages = desk.read(first)
+    assert isinstance(desk.assume(ask, "node-1", stages), Grant)
+
+    ledger.undo(ask.uid)
+
+    assert ledger.reservation(ask.uid) is not None
+    assert not world.fits(a_plain("filler"))
+    assert world.fits(first)

@@ -1,0 +1,94 @@
+"""Every field that a tenant may write, tried as a way to cards that no quota counts."""
+
+from typing import Any
+
+import pytest
+
+from kerf.testing.builders import a_container, a_pod
+from kerf.values.policy import QuotaEngine
+from kerf.values.quota import Amount, Bound
+from tests.webhook.json_patch import apply
+from tests.webhook.tenants import a_book, a_class_book, answer_to, settings_of
+
+FULL = settings_of([a_book(a_class_book(limit=Bound(10_000, 100, 1), used=Amount(10_000, 0, 1)), enforced=True)])
+KUEUE = settings_of([a_book()], QuotaEngine.KUEUE)
+TOTALS = {"quota.kerf.dev/nvidia-mib": "8000", "quota.kerf.dev/nvidia-cores": "30", "quota.kerf.dev/nvidia-cards": "1"}
+FORGED = {"quota.kerf.dev/nvidia-mib": "0", "quota.kerf.dev/nvidia-cards": "0"}
+REQUESTED = {"name": "main", "resources": {"requests": {"nvidia.com/gpumem": "8000", "nvidia.com/gpucores": "30"}}}
+
+
+def with_resources(**resources: dict[str, str]) -> dict[str, Any]:
+    return a_pod(containers=[{**a_container(), "resources": {**a_container()["resources"], **resources}}])
+
+
+def owned() -> dict[str, Any]:
+    pod = a_pod()
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "queued", "uid": "u", "controller": True}
+    pod["metadata"]["ownerReferences"] = [owner]
+    return pod
+
+
+def totals(pod: dict[str, Any]) -> dict[str, str]:
+    resources = pod["spec"]["containers"][0]["resources"]
+    assert resources["limits"].items() >= resources["requests"].items() - {("cpu", "")}
+    return {key: value for key, value in resources["limits"].items() if key.startswith("quota.kerf.dev/")}
+
+
+PATHS = {
+    "as it is": a_pod(),
+    "a grant of its own": a_pod(annotations={"kerf.dev/grant": '{"v":1,"containers":[]}'}),
+    "hami's record": a_pod(
+        annotations={"hami.io/vgpu-node": "n", "hami.io/vgpu-devices-allocated": "GPU-0,NVIDIA,1,1:;"}
+    ),
+    "totals of its own": with_resources(limits={**a_container()["resources"]["limits"], **FORGED}, requests=FORGED),
+    "requests alone": a_pod(containers=[REQUESTED]),
+    "an admission that it did not get": a_pod(annotations={"kerf.dev/admission": "uid"}),
+    "opted out, with Kerf's scheduler": a_pod(
+        labels={"kerf.dev/webhook": "ignore"}, spec={"schedulerName": "kerf-scheduler"}
+    ),
+    "a queue of its own": a_pod(labels={"kueue.x-k8s.io/queue-name": "other"}),
+    "unmanaged": a_pod(labels={"kueue.x-k8s.io/managed": "false"}),
+    "a priority class": a_pod(spec={"priorityClassName": "system-node-critical"}),
+    "a gang": a_pod(labels={"kerf.dev/gang": "g"}, annotations={"kerf.dev/gang-size": "2"}),
+}
+
+
+@pytest.mark.parametrize("pod", PATHS.values(), ids=list(PATHS))
+def test_no_field_leads_past_a_quota_that_is_used_up(pod: dict[str, Any]) -> None:
+    answer = answer_to(pod, FULL)
+
+    assert not answer.allowed
+    assert answer.message.startswith("quota: tenant team-a")
+
+
+@pytest.mark.parametrize("pod", PATHS.values(), ids=list(PATHS))
+def test_no_field_changes_what_kueue_counts(pod: dict[str, Any]) -> None:
+    answer = answer_to(pod, KUEUE)
+
+    assert answer.allowed, answer.message
+    stored = apply(pod, answer.patch)
+    assert totals(stored) == TOTALS
+    assert stored["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] in {"kerf", "other"}
+    assert "kerf.dev/grant" not in stored["metadata"].get("annotations", {})
+
+
+REFUSED = {
+    "another scheduler": a_pod(spec={"schedulerName": "default-scheduler-2"}),
+    "a node of its choice": a_pod(node="node-1"),
+    "cards of the pod": a_pod(
+        spec={"resources": {"limits": {"nvidia.com/gpu": "1"}}}, containers=[{"name": "main", "resources": {}}]
+    ),
+    "opted out": a_pod(labels={"hami.io/webhook": "ignore"}),
+    "a request below the limit": with_resources(requests={"nvidia.com/gpumem": "1"}),
+    "a fraction of a card": a_pod(containers=[a_container(mem="0.5")]),
+    "cards of another tenant's class": a_pod(annotations={"nvidia.com/use-gputype": "B200"}),
+    "no card and its memory": a_pod(
+        containers=[{"name": "m", "resources": {"limits": {"nvidia.com/gpu": "0", "nvidia.com/gpumem": "8000"}}}]
+    ),
+    "an owner that Kueue counts instead": owned(),
+}
+
+
+@pytest.mark.parametrize("pod", REFUSED.values(), ids=list(REFUSED))
+def test_what_could_not_be_counted_is_refused(pod: dict[str, Any]) -> None:
+    assert not answer_to(pod, KUEUE).allowed
