@@ -16,7 +16,40 @@ from kerfctl.workloads.kinds import DAEMON_SET, MAKERS
 from webhook.core.settings import Settings
 
 WORDS = st.sampled_from(
-    ["replicas", "template", "spec", "metadata", "labels", "parallelism", "completions", "suspend", "jobTemplate", "size", "replicatedJobs", "leaderWorkerTemplate", "workerTemplate", "headGroupSpec", "workerGroupSpecs", "rayClusterSpec", "predictor", "model", "containers", "initContainers", "resources", "limits", "nvidia.com/gpumem", "example.com/x", "pytorchReplicaSpecs", "Worker", "tolerations", "affinity", "nodeSelector", "name", "numOfHosts", "minReplicas"]
+    [
+        "replicas",
+        "template",
+        "spec",
+        "metadata",
+        "labels",
+        "parallelism",
+        "completions",
+        "suspend",
+        "jobTemplate",
+        "size",
+        "replicatedJobs",
+        "leaderWorkerTemplate",
+        "workerTemplate",
+        "headGroupSpec",
+        "workerGroupSpecs",
+        "rayClusterSpec",
+        "predictor",
+        "model",
+        "containers",
+        "initContainers",
+        "resources",
+        "limits",
+        "nvidia.com/gpumem",
+        "example.com/x",
+        "pytorchReplicaSpecs",
+        "Worker",
+        "tolerations",
+        "affinity",
+        "nodeSelector",
+        "name",
+        "numOfHosts",
+        "minReplicas",
+    ]
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-1, 3) | st.sampled_from(["", "a", "8Gi", "1"]),
