@@ -1,0 +1,89 @@
+"""Metering on a real API server: records by server-side apply, a killed leader, `kerf bill` that adds up."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kerf.testing.builders import H100_MIB
+from kerf.wire.usage import PATH
+from sandbox import ControlPlane, await_until
+from sandbox.crds import install_crds
+from sandbox.stack import EXTENDER
+from tests.cluster.gpu_pods import PODS, a_fake_node, a_fleet, a_gpu_pod, await_bound, create
+
+pytestmark = pytest.mark.cluster
+NODE = "metered"
+POLICY = {
+    "apiVersion": "kerf.dev/v1alpha1",
+    "kind": "SchedulingPolicy",
+    "spec": {"metering": {"enabled": True, "cluster": "sandbox", "writeSeconds": 5, "openCost": True}},
+}
+
+
+@pytest.fixture(scope="module")
+def cp(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """One node with one card; four pods hold a quarter of it each."""
+    install_crds(control_plane)
+    policy = tmp_path_factory.mktemp("metering") / "policy.yaml"
+    policy.write_text(yaml.safe_dump(POLICY))
+    with a_fleet(control_plane, [a_fake_node(NODE, 1)], "--config", str(policy)):
+        names = [f"quarter-{i}" for i in range(4)]
+        create(control_plane, *(a_gpu_pod(name, mem=H100_MIB // 4, cores=0) for name in names))
+        await_bound(control_plane, *names)
+        yield control_plane
+
+
+def bill(cp: ControlPlane, cache: Path, *words: str) -> dict[str, Any]:
+    argv = [sys.executable, "-c", "import sys; from kerfctl.main import main; sys.exit(main())", "bill", "--json"]
+    more = ["--kubeconfig", str(cp.kubeconfig), "--since", "2h", "--cache", str(cache), *words]
+    done = subprocess.run([*argv, *more], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def until(cp: ControlPlane) -> str:
+    """Until when the newest record of the cards counts."""
+    specs = [item["spec"] for item in cp.api.get(PATH)["items"]]
+    return max((spec["until"] for spec in specs if "tenant" not in spec and "namespace" not in spec), default="")
+
+
+def test_slices_are_billed_and_a_killed_leader_loses_nothing(cp: ControlPlane, tmp_path: Path) -> None:
+    await_until(lambda: bool(until(cp)), "the first records", 60)
+    before = until(cp)
+    await_until(lambda: until(cp) > before, "records to be written again", 60)
+
+    before = until(cp)
+    cp.supervisor.kill(EXTENDER)
+    cp.supervisor.restart(EXTENDER)
+    await_until(lambda: until(cp) > before, "the next leader to count on", 90)
+
+    found = bill(cp, tmp_path / "cache.sqlite")
+    costs = [Decimal(row["cost"]) for row in found["rows"]]
+    seconds = [Decimal(row["vgpu_seconds"]) for row in found["rows"]]
+    assert [row["workload"] for row in found["rows"]] == [f"Pod/quarter-{i}" for i in range(4)]
+    assert {(row["namespace"], row["tenant"], row["cluster"]) for row in found["rows"]} == {("default", "", "sandbox")}
+    assert sum(costs) + Decimal(found["idle_cost"]) == Decimal(found["node_cost"])
+    assert max(seconds) - min(seconds) < 5  # bound within seconds of each other, each for a quarter
+    price = Decimal("1.62") / 3600
+    assert abs(costs[0] - seconds[0] * price) < Decimal("0.000002")
+
+
+def test_a_pod_that_ended_is_not_billed_any_longer(cp: ControlPlane, tmp_path: Path) -> None:
+    cp.api.delete(f"{PODS}/quarter-0", 0)
+    ended = until(cp)
+    await_until(lambda: until(cp) > ended, "a round after its end", 60)
+    first = {row["workload"]: Decimal(row["vgpu_seconds"]) for row in bill(cp, tmp_path / "c")["rows"]}
+    seen = until(cp)
+    await_until(lambda: until(cp) > seen, "another round", 60)
+    second = {row["workload"]: Decimal(row["vgpu_seconds"]) for row in bill(cp, tmp_path / "c")["rows"]}
+
+    assert second["Pod/quarter-0"] == first["Pod/quarter-0"]
+    assert second["Pod/quarter-1"] > first["Pod/quarter-1"]
