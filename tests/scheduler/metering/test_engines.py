@@ -178,7 +178,7 @@ def test_quota_bounds_the_room_and_is_named() -> None:
         },
     }
     found = capacity(world.store.desk.nodes(), world.policy)
-    world.store.feed.set_quota(divide([parse_tenant(item, "nvidia")], found), found, {}, enforced=True)
+    world.store.feed.set_quota(divide([parse_tenant(item, "nvidia")], found), found, {})
     (booking,) = world.store.ledger.bookings()
 
     room = room_for(booking, world.store.desk, 64)
