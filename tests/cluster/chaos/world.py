@@ -45,7 +45,7 @@ class Size:
     burst: int = 250
 
 
-SHORT = Size(outage_s=6.0, killing_s=25.0, malformed=400, deleted=150, burst=120)
+SHORT = Size(outage_s=6.0, killing_s=25.0, malformed=400, deleted=150, burst=60)
 FULL = Size()
 
 
