@@ -63,6 +63,10 @@ def _times(cards: Iterable[MeteredCard], window_ms: int) -> dict[Kind, CardTime]
 
 
 def _charge_card(card: MeteredCard, holds: list[_Hold], lines: dict[Line, list[int]]) -> None:
+    first = holds[0]
+    if all(h.start == first.start and h.end == first.end and h.counted == first.start for h in holds):
+        _charge_piece(card, holds, (first.start, first.end), lines)  # nothing changed: nearly every card in a round
+        return
     cuts = sorted({moment for hold in holds for moment in (hold.start, hold.end, hold.counted)})
     for start, end in pairwise(cuts):
         active = [hold for hold in holds if hold.start <= start and end <= hold.end]
