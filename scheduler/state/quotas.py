@@ -16,6 +16,7 @@ from kerf.values.hard_quota import HardLimit, HardQuota
 from kerf.values.node import Node
 from kerf.values.overdrawn import holds_nothing, overdrawn, overdrawn_namespace
 from kerf.values.quota import (
+    DIMENSIONS,
     NOTHING,
     Amount,
     Bound,
@@ -29,7 +30,7 @@ from kerf.values.quota import (
 from kerf.values.traits import Traits
 from kerf.values.verdict import Misfit, Reason
 from scheduler.quota.capacity import Capacity
-from scheduler.quota.shares import Shares, TenantShare
+from scheduler.quota.shares import Part, Shares, TenantShare
 from scheduler.solver.problem import QuotaRoom
 from scheduler.state.bookings import Booking
 
@@ -199,7 +200,7 @@ class QuotaLedger:
     def _left(self, share: TenantShare) -> Iterator[tuple[str, Bound]]:
         for part in share.parts:
             slug = part.card_class.slug
-            yield slug, part.limit.less(self._held(share, slug))
+            yield slug, self._limit(share, part).less(self._held(share, slug))
 
     def _hard_left(self, namespace: str, limit: HardLimit) -> Iterator[tuple[str, Bound]]:
         for vendor, bound in limit.bounds:
@@ -246,11 +247,30 @@ class QuotaLedger:
 
     def _broken(self, share: TenantShare, slug: str, more: Amount) -> Misfit | None:
         part = next((part for part in share.parts if part.card_class.slug == slug), None)
-        limit = part.limit if part else Bound(0, 0, 0)
+        limit = self._limit(share, part) if part else Bound(0, 0, 0)
         held = self._held(share, slug)
         broken = limit.first_broken(held, more)
         model = part.card_class.model if part else slug
         return overdrawn(share.tenant.name, model, (limit, held, more), broken) if broken else None
+
+    def _limit(self, share: TenantShare, part: Part) -> Bound:
+        """The most that a tenant may hold of a class now: no more than others leave of what they do not lend."""
+        others = [
+            (self._held(other, part.card_class.slug), theirs)
+            for other in self.shares.tenants
+            if other.tenant.name != share.tenant.name
+            for theirs in other.parts
+            if theirs.card_class == part.card_class
+        ]
+        gives = self.capacity[part.card_class].total
+        found = []
+        for name in DIMENSIONS:
+            kept = sum(max(getattr(held, name), _kept(theirs, name)) for held, theirs in others)
+            own, most = part.guaranteed.of(name), part.limit.of(name)
+            lent = max(getattr(gives, name) - kept, own or 0)
+            defended = any(_kept(theirs, name) for _, theirs in others)
+            found.append(most if own is None or not defended else lent if most is None else min(most, lent))
+        return Bound(*found)
 
     def _held(self, share: TenantShare, slug: str) -> Amount:
         return total(self._sums.get((namespace, slug), NOTHING) for namespace in share.tenant.namespaces)
@@ -294,3 +314,9 @@ def _fitted(holding: Holding, sizes: Mapping[str, tuple[int, int]]) -> Holding:
 
     containers = (replace(each, slices=tuple(map(fit, each.slices))) for each in holding.grant.containers)
     return replace(holding, grant=replace(holding.grant, containers=tuple(containers)))
+
+
+def _kept(part: Part, dimension: str) -> int:
+    """What a tenant keeps of its guarantee while it is idle: what it does not lend."""
+    guaranteed, lendable = part.guaranteed.of(dimension), part.lendable.of(dimension)
+    return 0 if guaranteed is None or lendable is None else max(guaranteed - lendable, 0)

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -88,3 +89,13 @@ def test_an_endless_request_line_is_refused(port: int) -> None:
         answer(connection)
 
     assert healthy(port)
+
+
+def test_it_serves_on_an_address_of_ipv6() -> None:
+    server = serve_http("[::1]:0", Metrics(), lambda: True, {})
+    try:
+        with urllib.request.urlopen(f"http://[::1]:{server.server_address[1]}/healthz", timeout=5) as answer:
+            assert answer.status == 200
+    finally:
+        server.shutdown()
+        server.server_close()

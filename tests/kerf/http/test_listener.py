@@ -105,7 +105,7 @@ def test_a_connection_too_many_is_closed_and_the_others_are_served() -> None:
 
 @pytest.mark.parametrize(
     ("text", "address"),
-    [("127.0.0.1:8443", ("127.0.0.1", 8443)), ("[::1]:1", ("::1", 1)), (":8443", ("0.0.0.0", 8443))],
+    [("127.0.0.1:8443", ("127.0.0.1", 8443)), ("[::1]:1", ("::1", 1)), (":8443", ("", 8443))],
 )
 def test_an_address_is_read(text: str, address: tuple[str, int]) -> None:
     assert parse_bind(text) == address

@@ -101,6 +101,32 @@ def test_init_containers_count_by_kubernetes_own_rule() -> None:
     assert store.desk.used()["team"] == {SLUG: Amount(8000, 0, 2)}
 
 
+def test_what_a_tenant_does_not_lend_is_defended_against_a_tenant_that_borrows_without_limit() -> None:
+    keeps = a_tenant("keeps", "2 cards", lendable="0 cards", burst="0 cards")
+    borrows = a_tenant("borrows", "1 card")
+    del borrows["spec"]["classes"][0]["burst"]
+    store, _ = a_store(keeps, borrows)  # four cards
+
+    for name in ("a", "b"):
+        assert isinstance(assume(store, name, namespace="borrows", mem=81_559, cores=100), Grant)
+    refused = assume(store, "c", namespace="borrows", mem=81_559, cores=100)
+    assert isinstance(refused, Misfit)
+    assert refused.reason is Reason.QUOTA
+    for name in ("d", "e"):
+        assert isinstance(assume(store, name, namespace="keeps", mem=81_559, cores=100), Grant)
+
+
+def test_what_a_tenant_lends_may_be_borrowed() -> None:
+    lends = a_tenant("lends", "2 cards", lendable="1 card")
+    borrows = a_tenant("borrows", "1 card")
+    del borrows["spec"]["classes"][0]["burst"]
+    store, _ = a_store(lends, borrows)
+
+    found = [assume(store, name, namespace="borrows", mem=81_559, cores=100) for name in "abcd"]
+
+    assert [isinstance(grant, Grant) for grant in found] == [True, True, True, False]
+
+
 def test_with_kueue_the_scheduler_refuses_what_got_past_it() -> None:
     policy = SchedulingPolicy(quota=QuotaSettings(QuotaEngine.KUEUE))
     store, _ = a_store(a_tenant(guaranteed={"memory": 50_000}), policy=policy)
