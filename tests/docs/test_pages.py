@@ -47,3 +47,17 @@ def test_every_path_that_is_named_exists(page: Path) -> None:
     named = re.findall(rf"`((?:{tops})(?:/[\w.*-]+)*/?)[` ]", page.read_text())
 
     assert [path for path in named if not list(ROOT.glob(path.rstrip("/")))] == []
+
+
+def test_every_decision_has_a_number_of_its_own_and_bears_it_in_its_title() -> None:
+    records = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    numbers = [int(path.name[:4]) for path in records]
+
+    assert [number for number in numbers if numbers.count(number) > 1] == []
+    assert [path.name for path in records if not path.read_text().startswith(f"# {int(path.name[:4])}. ")] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "changelog.d").glob("*.md")), ids=lambda path: path.name)
+def test_a_change_is_one_sentence(path: Path) -> None:
+    assert re.findall(r"[.!?]\s+(?=[A-Z`])", path.read_text()) == []
+    assert path.read_text().rstrip().endswith(".")
