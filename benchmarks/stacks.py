@@ -18,6 +18,7 @@ import orjson
 
 from benchmarks.fake_api_server import pending
 from benchmarks.http_client import Client, await_port, cpu_s, free_port
+from kerf.http.server import Limits, Response, Server
 
 NEEDS = {"httptools": ("httptools",), "msgspec": ("msgspec",)}
 CANDIDATES = (
@@ -26,6 +27,7 @@ CANDIDATES = (
     "aiohttp uvloop msgspec",
     "aiohttp uvloop raw",
     "httptools uvloop raw",
+    "kerf uvloop raw",
     "own uvloop raw",
     "own asyncio raw",
 )
@@ -144,6 +146,12 @@ def serve(candidate: list[str], port: int) -> None:
     if server == "aiohttp":
         serve_aiohttp(loop, port, codec)
         return
+    if server == "kerf":
+        handle = lambda request: Response(codec(request.head.path, request.body))  # noqa: E731
+        routes = {("POST", "/filter"): handle, ("POST", "/prioritize"): handle}
+        kerf = Server(routes, Limits(16 << 20), lambda _, error: Response(str(error).encode(), 500), print)
+        loop.run_until_complete(kerf.listen(("127.0.0.1", port), None))
+        loop.run_forever()
     protocol = httptools_protocol(codec) if server == "httptools" else (lambda: Own(codec))
     loop.run_until_complete(loop.create_server(protocol, "127.0.0.1", port))
     loop.run_forever()
