@@ -8,8 +8,10 @@ from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError, NotFound
 from kerf.wire.fleet import CLUSTERS, WORKLOADS, parse_assigned, parse_cluster
 from kerfctl.errors import CliError
-from kerfctl.fleet.connect import cluster_named, manager_of
+from kerfctl.fleet.connect import cluster_named, manager_of, member_of
 from kerfctl.report import say
+from scheduler.fleet.handover import owned
+from scheduler.fleet.manager import NAME
 from scheduler.fleet.rights import reader_objects
 
 
@@ -22,6 +24,7 @@ def remove(args: argparse.Namespace) -> int:
             kube.patch(f"{CLUSTERS}/{args.name}", {"spec": {"draining": True}})
             say(f"{args.name} is draining")
             _await_empty(kube, args.name, args.timeout)
+            _await_clean(member_of(kube, args.namespace, spec.secret), args.name, args.timeout)
         kube.delete(f"{CLUSTERS}/{args.name}")
         for path, _ in reader_objects(args.namespace, spec.secret):
             with contextlib.suppress(NotFound):
@@ -32,6 +35,15 @@ def remove(args: argparse.Namespace) -> int:
         raise CliError(f"{args.name}: {error}") from error
     say(f"{args.name} has left; kubectl delete clusterrole,clusterrolebinding kerf-fleet there ends the rights")
     return 0
+
+
+def _await_clean(member: Kube, name: str, timeout_s: float) -> None:
+    """Until the manager has removed there what it had handed over."""
+    until = time.monotonic() + timeout_s
+    while left := [path for path, _ in owned(member, NAME)]:
+        if time.monotonic() > until:
+            raise CliError(f"{name}: {', '.join(left)} still there: does the manager run? --now forgets the cluster")
+        time.sleep(1.0)
 
 
 def _await_empty(kube: Kube, name: str, timeout_s: float) -> None:

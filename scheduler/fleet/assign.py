@@ -12,6 +12,8 @@ from scheduler.solver.fleet.books import Books
 from scheduler.solver.fleet.problem import MICRO, FleetPlan
 from scheduler.solver.fleet.solve import Effort, plan_fleet
 
+HANDED_OVER = 100.0
+"""Percent of its price that it costs to move a replica which was handed over and is not bound yet."""
 EFFORT = Effort(limit=1.0, seconds=10.0)
 
 
@@ -56,6 +58,8 @@ def standing(one: FleetWorkload, parts: Sequence[Assigned], views: Mapping[str, 
         if view is None or not view.record.usable or part.epoch != view.record.epoch:
             continue
         _, bound, ready = view.units(one.key, one.group_size).get((part.model, part.epoch), (0, 0, 0))
+        if not view.takes_work and view.record.phase is not Phase.RESTING:
+            bound = part.replicas  # until it is lost, a cluster that is not fresh keeps what was handed to it
         bound, ready = min(bound, part.replicas), min(ready, part.replicas)
         away = view.spec.draining or not allows(one, view) or not takes(one, part.model)
         found.append(Standing(part, bound, ready, bound if away else min(bound, part.leaving)))
@@ -122,7 +126,7 @@ def _want(one: FleetWorkload, stands: Sequence[Standing], avoid: frozenset[str])
         unbound = each.part.replicas - each.bound
         if unbound and each.part.cluster not in avoid and each.leaving < max(1, each.bound):
             waiting.append((each.part.cluster, each.part.model, unbound))
-    return Want(one, missing + moving, tuple(waiting), tuple(sorted(fixed.items())), avoid)
+    return Want(one, missing + moving, tuple(waiting), tuple(sorted(fixed.items())), avoid, HANDED_OVER)
 
 
 def _by_workload(

@@ -18,7 +18,7 @@ _LOG = logging.getLogger("kerf.fleet")
 FIELD_MANAGER = "kerf-fleet"
 MARK = "fleet.kerf.dev/decided"
 LISTS = (f"{DEPLOYMENTS}/deployments", f"{LEADER_WORKER_SETS}/leaderworkersets")
-LONGEST_GRACE_S = 5
+LONGEST_GRACE_S = 3
 """Pods of an older epoch get at most so long to end: others run in their place already."""
 _DELETE = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
 
@@ -40,7 +40,7 @@ def hand_over(kube: Kube, fleet: str, wanted: Mapping[str, Json], spared: Collec
 
     What is there already is written again only where it differs in what the fleet decides. Raises KubeError.
     """
-    there = dict(_owned(kube, fleet))
+    there = dict(owned(kube, fleet))
     for path, body in wanted.items():
         if path not in there or _differs(there[path], body):
             apply_part(kube, path, {**body, "metadata": {**body["metadata"], "annotations": {MARK: mark(body)}}})
@@ -67,7 +67,7 @@ def remove_epochs(kube: Kube, fleet: str, epoch: int) -> bool:
     Controllers go first, so that no pod comes again. A pod that is being deleted gets no traffic from Services.
     """
     clean = True
-    for path, item in _owned(kube, fleet):
+    for path, item in owned(kube, fleet):
         if _label(item, LABEL_EPOCH) != str(epoch):
             clean = False
             _delete(kube, path, _DELETE)
@@ -86,7 +86,7 @@ def remove_epochs(kube: Kube, fleet: str, epoch: int) -> bool:
     return clean
 
 
-def _owned(kube: Kube, fleet: str) -> list[tuple[str, Json]]:
+def owned(kube: Kube, fleet: str) -> list[tuple[str, Json]]:
     """The fleet's Deployments and LeaderWorkerSets in a cluster, by path."""
     found: list[tuple[str, Json]] = []
     for listed in LISTS:

@@ -45,7 +45,7 @@ from scheduler.solver.fleet.problem import MICRO
 
 _LOG = logging.getLogger("kerf.fleet")
 LOOP = Loop("fleet", every_s=2.0, expected=(KubeError,), longest_pause_s=5.0)
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """A replica that its cluster's own scheduler does not place for so long is placed elsewhere."""
 AVOID_S = 300.0
 """A cluster that did not place a workload's replica gets no more of them for so long."""
