@@ -30,18 +30,22 @@ from kerf.wire.classes import selected_classes
 from kerf.wire.engines import parse_engine
 from kerf.wire.extender import parse_bind_query, parse_nodes_query, parse_preempt_query
 from kerf.wire.fleet import parse_assigned, parse_cluster, parse_record, parse_workload
+from kerf.wire.gangs import gang_of
 from kerf.wire.gatewayusage import parse_usage_lines
 from kerf.wire.hami import parse_allocated, parse_register
 from kerf.wire.http import AnswerReader, RequestReader
 from kerf.wire.inventory import parse_inventory, render_inventory
+from kerf.wire.json import at
 from kerf.wire.limiter import CardLimit, LedgerSpec, parse_ledger, render_ledger
-from kerf.wire.objects import parse_holding, parse_node
+from kerf.wire.objects import cards_without_grant, parse_holding, parse_node
 from kerf.wire.policy import parse_policy
-from kerf.wire.quota import parse_tenant
+from kerf.wire.quota import held_to_nothing, parse_tenant
 from kerf.wire.records import PodRecord, parse_records, render_records
+from kerf.wire.resourcequota import parse_hard
 from kerf.wire.resources import parse_pod, stages_of
 from kerf.wire.subject import subject_of
 from kerf.wire.top import NodeTop, TopCard, parse_top, render_top
+from kerf.wire.traits import traits_of
 from kerf.wire.usage import parse_usage
 from scheduler.express.nodes import place_of
 from scheduler.express.seen import see
@@ -181,6 +185,34 @@ TENANT = {
             {"model": "A100", "guaranteed": {"memory": "80Gi", "cores": 100, "cards": 1}},
         ],
     },
+}
+RESOURCE_QUOTA = {
+    "metadata": {"name": "rq", "namespace": "a"},
+    "spec": {
+        "hard": {
+            "limits.nvidia.com/gpumem": "20Gi",
+            "requests.nvidia.com/gpu": "2",
+            "limits.nvidia.com/gpucores": "1.5",
+        },
+        "scopes": ["Terminating"],
+        "scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["vip"]}]},
+    },
+}
+GANG_POD = {
+    "metadata": {
+        "namespace": "a",
+        "labels": {
+            "kerf.dev/gang": "g",
+            "leaderworkerset.sigs.k8s.io/name": "l",
+            "leaderworkerset.sigs.k8s.io/group-index": "0",
+            "jobset.sigs.k8s.io/jobset-name": "j",
+            "pod-template-hash": "x",
+        },
+        "annotations": {"scheduling.k8s.io/group-name": "v", "kueue.x-k8s.io/pod-group-total-count": "2"},
+        "ownerReferences": [{"kind": "ReplicaSet", "name": "r-x", "controller": True}],
+    },
+    "spec": {"nodeName": "n", "activeDeadlineSeconds": 1, "affinity": {"podAffinity": {}}, "containers": []},
+    "status": {"phase": "Running"},
 }
 LEDGER = render_ledger(LedgerSpec((CardLimit("GPU-0", 1 << 30, 30), CardLimit("GPU-1", None, None)), generation=7))
 
@@ -335,6 +367,12 @@ def _express(pod: dict[str, object]) -> object:
     return see("ADDED", pod, words, frozenset())  # it reads every pod: one that cannot be read is not the lane's
 
 
+def _pod_words(pod: dict[str, object]) -> object:
+    """What is read of a pod beside its ask: its gang, what scopes look at, and cards that it holds without a grant."""
+    spec = at(pod, "spec")
+    return gang_of(at(pod, "metadata"), spec), traits_of(spec), cards_without_grant(pod, VENDORS)
+
+
 def _node(node: dict[str, object]) -> object:
     return parse_node(node, VENDORS)  # it reads every node, with its problem
 
@@ -444,6 +482,9 @@ DECODERS: dict[str, Decoder] = {
     "cluster": Decoder(_yaml(parse_cluster), _json(CLUSTER)),
     "fleet-workload": Decoder(_yaml(parse_workload), _json(FLEET_WORKLOAD)),
     "fleet-status": Decoder(_object(lambda item: (parse_record(item), parse_assigned(item))), _json(FLEET_STATUS)),
+    "resource-quota": Decoder(_object(lambda item: parse_hard([item], NAMES)), _json(RESOURCE_QUOTA), deep=True),
+    "pod-words": Decoder(_object(_pod_words), _json(POD, GANG_POD), deep=True),
+    "broken-tenant": Decoder(_object(held_to_nothing), _json(TENANT), deep=True),
     "tenant": Decoder(_yaml(parse_tenant), _json(TENANT)),
     "model": Decoder(_object(_model), _json(*MODELS)),
     "modelhub": Decoder(_yaml(_entries), _json(MODELHUB)),
