@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kerf.sizing.named import MODEL, Named
-from kerf.sizing.options import number, options_of
+from kerf.sizing.options import free_word, number, options_of
 from kerf.sizing.quant import AT_LOAD
 from kerf.sizing.request import SGLANG, VLLM, Ask
 from kerf.wire.errors import WireError
@@ -31,6 +31,11 @@ ALIASES: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 """Further spellings of an option, from the parsers of vLLM 0.33.0 and SGLang 0.5.23."""
+COPIES: dict[str, tuple[str, ...]] = {
+    VLLM: ("data-parallel-size-local", "dpl", "data-parallel-size", "dp"),
+    SGLANG: ("dp-size", "data-parallel-size", "dp"),
+}
+"""Options that say how many copies of the model a container runs; the first that is given counts."""
 ASKED: dict[str, dict[str, str]] = {
     VLLM: {
         "max_len": "max-model-len",
@@ -64,9 +69,9 @@ class Launch:
     runtime: str
     words: tuple[str, ...]
     positional: bool
-    """Whether the model is the first argument, as for `vllm serve`."""
-    open_start: bool
-    """Whether a first argument can be written: the command ends with the engine's name."""
+    """Whether the model is an argument without an option, as for `vllm serve`."""
+    start: int | None
+    """Where in the container's arguments those of the engine start, None where its command has some already."""
 
     @property
     def options(self) -> dict[str, str]:
@@ -76,10 +81,8 @@ class Launch:
     @property
     def model(self) -> str:
         """The model that the arguments name, empty where they name none."""
-        if self.positional and self.words and not self.words[0].startswith("-"):
-            return self.words[0]
-        given = self.options
-        return given.get("model-path") or given.get("model") or ""
+        given, free = self.options, free_word(self.words) if self.positional else ""
+        return free or given.get("model-path") or given.get("model") or ""
 
 
 def launch_of(command: Sequence[Any], args: Sequence[Any], image: str) -> Launch | None:
@@ -87,16 +90,20 @@ def launch_of(command: Sequence[Any], args: Sequence[Any], image: str) -> Launch
     words = tuple(str(word) for word in (*command, *args))
     if not command:
         runtime = IMAGES.get(image.partition("@")[0].rpartition("/")[2].partition(":")[0])
-        return Launch(runtime, words, positional=True, open_start=True) if runtime else None
+        return Launch(runtime, words, positional=True, start=0) if runtime else None
     first = words[0].rpartition("/")[2]
     if first in SHELLS:
         return None
     if words[1:2] == ("serve",) and first in {VLLM, SGLANG}:
-        return Launch(first, words[2:], positional=first == VLLM, open_start=len(command) == 2)
+        return Launch(first, words[2:], positional=first == VLLM, start=_start(2, command))
     for i, word in enumerate(words[:-1]):
         if word == "-m" and (runtime := MODULES.get(words[i + 1])):
-            return Launch(runtime, words[i + 2 :], positional=False, open_start=len(command) <= i + 2)
+            return Launch(runtime, words[i + 2 :], positional=False, start=_start(i + 2, command))
     return None
+
+
+def _start(at: int, command: Sequence[Any]) -> int | None:
+    return at - len(command) if len(command) <= at else None
 
 
 def asked_by(launch: Launch, named: Named, *, plain: bool) -> Ask:
@@ -116,6 +123,7 @@ def asked_by(launch: Launch, named: Named, *, plain: bool) -> Ask:
         if key in named.given and getattr(ask, to) != value:
             raise _conflict(key, getattr(ask, to), f"--{option} {value}")
         ask = replace(ask, **{to: value})  # type: ignore[arg-type] # every field of ASKED is a number
+    _refuse_copies(launch, given)
     if "enable-expert-parallel" in given and ask.ep == 1:
         ask = replace(ask, ep=ask.tp or 1)
     return _with_dtypes(ask, named, given, plain=plain)
@@ -131,6 +139,16 @@ def _with_dtypes(ask: Ask, named: Named, given: dict[str, str], *, plain: bool) 
     if plain and quantization in AT_LOAD and not ask.quantization:
         ask = replace(ask, quantization=quantization)
     return ask
+
+
+def _refuse_copies(launch: Launch, given: dict[str, str]) -> None:
+    """Data parallelism in one container: each copy of the model would need cards of its own."""
+    if launch.runtime == SGLANG and "enable-dp-attention" in given:
+        return
+    option = next((name for name in COPIES[launch.runtime] if name in given), "")
+    if option and given[option] not in {"0", "1"}:
+        fix = f"{MODEL} sizes one copy of the model to a pod: drop it, and run more replicas"
+        raise WireError(f"--{option}", given[option], fix)
 
 
 def _conflict(key: str, asked: object, written: str) -> WireError:

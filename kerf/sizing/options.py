@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from math import inf
 
 from kerf.wire.errors import WireError
 
@@ -27,6 +28,28 @@ def options_of(words: Iterable[str]) -> dict[str, str]:
             found[last] = word
             last = ""
     return found
+
+
+FLAG = re.compile(
+    r"(no|enable|disable|trust|enforce|skip|allow)-|(headless|async-scheduling|language-model-only|O[0-9])$"
+)
+"""vLLM's options that take no value."""
+LISTS = frozenset({"served-model-name", "lora-modules", "api-key", "cudagraph-capture-sizes"})
+"""vLLM's options that take several values, each a word of its own."""
+
+
+def free_word(words: Iterable[str]) -> str:
+    """The first word that is neither an option of vLLM nor a value of one, empty where there is none."""
+    values = 0.0
+    for word in words:
+        if re.match(r"--?[A-Za-z]", word):
+            name, sign, _ = word.lstrip("-").replace("_", "-").partition("=")
+            values = 0 if sign or FLAG.match(name) else inf if name in LISTS else 1
+        elif values:
+            values -= 1
+        else:
+            return word
+    return ""
 
 
 def number(given: Mapping[str, str], keys: Iterable[str]) -> int | None:

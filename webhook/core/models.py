@@ -49,14 +49,16 @@ def size_model(draft: Draft, settings: Settings) -> Draft:
     found = settings.catalogue.estimate(named.name, ask)
     amounts = _amounts(found, container, words, named.name)
     sized = container.asking(amounts)
-    first: tuple[str, ...] = ()
-    args: tuple[str, ...] = ()
+    seen = _checksum(container.command, container.args)
+    record: dict[str, Any] = {"for": text, "container": container.name, "limits": amounts, "seen": seen}
     if launch:
         _refuse_other_model(launch, named, settings)
-        first, args = _missing(launch, found, settings.catalogue.repository(named.name))
-        sized = sized.with_args((*first, *container.args, *args))
-    seen = _checksum(container.command, container.args)
-    record = {"for": text, "container": container.name, "limits": amounts, "first": first, "args": args, "seen": seen}
+        repository = settings.catalogue.repository(named.name)
+        first, args = _missing(launch, found, repository)
+        start = launch.start or 0
+        sized = sized.with_args((*container.args[:start], *first, *container.args[start:], *args))
+        record |= {"first": first, "start": start, "args": args}
+        draft = draft.warn(_no_model(launch, container, repository))
     draft = draft.with_containers(sized if each is container else each for each in draft.containers)
     draft = replace(draft, annotations=changed(draft.annotations, {SIZED: json.dumps(record)}))
     return draft if launch else draft.warn(_no_engine(container))
@@ -179,7 +181,16 @@ def _missing(launch: Launch, found: Estimate, repository: str) -> tuple[tuple[st
         return (), more
     if not launch.positional:
         return (), ("--model-path" if launch.runtime == SGLANG else "--model", repository, *more)
-    return ((repository,) if launch.open_start else ()), more
+    return ((repository,) if launch.start is not None else ()), more
+
+
+def _no_model(launch: Launch, container: Container, repository: str) -> list[str]:
+    """A warning where the engine would serve its own default model, because there is no place to write another."""
+    if launch.model or not launch.positional or launch.start is not None or not repository:
+        return []
+    return [
+        f"{container.where}.command: names no model, so the engine serves its default; write {repository} behind serve"
+    ]
 
 
 def _no_engine(container: Container) -> list[str]:
@@ -196,6 +207,8 @@ class Record:
     limits: Mapping[str, str] = field(default_factory=dict)
     first: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
+    start: int = 0
+    """How many arguments of the user's are before `first`."""
     seen: int = 0
     """A checksum of what the user wrote as command and arguments."""
 
@@ -210,9 +223,10 @@ class Record:
 
     def without(self, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """The arguments without what Kerf wrote, None where some of it is gone."""
-        words, size = args[len(self.first) :], len(self.args)
-        if args[: len(self.first)] != self.first:
+        end, size = self.start + len(self.first), len(self.args)
+        if args[self.start : end] != self.first:
             return None
+        words = (*args[: self.start], *args[end:])
         starts = (i for i in range(len(words) - size, -1, -1) if words[i : i + size] == self.args)
         start = next(starts, None)
         return None if start is None else (*words[:start], *words[start + size :])
@@ -228,6 +242,7 @@ def _record(draft: Draft) -> Record:
             {str(name): str(value) for name, value in dict(found.get("limits") or {}).items()},
             tuple(str(word) for word in found.get("first") or ()),
             tuple(str(word) for word in found.get("args") or ()),
+            max(int(found.get("start") or 0), 0),
             int(found.get("seen") or 0),
         )
     except (AttributeError, ValueError, TypeError, RecursionError):

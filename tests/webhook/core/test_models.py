@@ -108,6 +108,58 @@ def test_a_container_that_starts_no_known_engine_gets_the_slice_alone_and_the_us
     assert warning.startswith("spec.containers[server].command: no engine that Kerf knows, so only the slice is set")
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--port", "8000", "Qwen/Qwen3-0.6B"],
+        ["--trust_remote_code", "Qwen/Qwen3-0.6B"],
+        ["-tp=1", "-O3", "Qwen/Qwen3-0.6B", "--served-model-name", "a", "b"],
+        ["--served-model-name", "a", "b", "--model", "Qwen/Qwen3-0.6B"],
+    ],
+)
+def test_a_model_that_is_named_anywhere_is_not_named_twice(args: list[str]) -> None:
+    started = server(stored(a_server(args=args)))["args"]
+
+    assert started[: len(args)] == args
+    assert started.count("Qwen/Qwen3-0.6B") == 1
+
+
+@pytest.mark.parametrize(
+    "args", [["serve"], ["serve", "--served-model-name", "a", "b"], ["serve", "--tokenizer", "x/y"]]
+)
+def test_the_model_follows_serve_wherever_that_is_written(args: list[str]) -> None:
+    pod = a_server(command=["vllm"], args=args)
+
+    assert server(stored(pod))["args"] == ["serve", "Qwen/Qwen3-0.6B", *args[1:], *found().args]
+
+
+def test_what_kerf_wrote_behind_serve_is_taken_back() -> None:
+    before = deployed(a_server(command=["vllm"], args=["serve", "--port", "9000"]))
+
+    template = updated(before, with_model(before, None))["spec"]["template"]
+
+    assert template["spec"]["containers"][0]["args"] == ["serve", "--port", "9000"]
+
+
+def test_a_command_without_a_place_for_the_model_gets_a_warning() -> None:
+    answer = answered(a_server(command=["vllm", "serve", "--port", "8000"]))
+
+    (warning,) = answer.warnings
+    assert warning.startswith("spec.containers[server].command: names no model, so the engine serves its default;")
+    assert warning.endswith("write Qwen/Qwen3-0.6B behind serve")
+
+
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [
+        (["vllm", "serve"], ["--data-parallel-size", "4", "--data-parallel-size-local", "1"]),
+        (["python3", "-m", "sglang.launch_server"], ["--dp-size", "2", "--tp", "2", "--enable-dp-attention"]),
+    ],
+)
+def test_one_copy_of_the_model_in_the_pod_is_sized(command: list[str], args: list[str]) -> None:
+    assert answered(a_server(command=command, args=args)).allowed
+
+
 def test_the_named_container_is_sized_and_its_neighbours_are_not() -> None:
     pod = a_server(f"{SMALL};container=server")
     pod["spec"]["containers"].append({"name": "proxy", "image": "envoy"})
@@ -164,6 +216,11 @@ def test_the_named_container_is_sized_and_its_neighbours_are_not() -> None:
             a_server(args=["Qwen/Qwen3-8B"]),
             "metadata.annotations[kerf.dev/model]: 'qwen3-0.6b': the container serves Qwen/Qwen3-8B; write the same",
             id="two models",
+        ),
+        pytest.param(
+            a_server(args=["--data_parallel_size=2"]),
+            "--data-parallel-size: '2': kerf.dev/model sizes one copy of the model to a pod: drop it",
+            id="two copies of the model",
         ),
         pytest.param(
             a_server("deepseek-r1"),
