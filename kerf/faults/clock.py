@@ -6,17 +6,23 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 _MONTH = f"(?P<month>{'|'.join(_MONTHS)})"
 _CLOCK = r"(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?P<part>[.,]\d{1,9})?)?"
 _DAY = r"(?P<day>\d{1,2})"
-_SINCE_BOOT = re.compile(r"\[\s*(\d{1,12}\.\d{1,9})(?:\s*<[^>]*>)?\](?:\[[^\]]{0,20}\])?\s?")
-_LATER = re.compile(r"\[\s*\+(\d{1,12}\.\d{1,9})\]\s?")
+_WEEKDAY = r"(?:[a-z]{3},? )?"
+_DELTA = r"(?:\s{0,8}<[^>]{0,40}>)?"
+_CALLER = r"(?:\s?\[\s{0,8}[tc]\d{1,10}\])?"
+_SINCE_BOOT = re.compile(rf"\[\s*(\d{{1,12}}\.\d{{1,9}}){_DELTA}\]{_CALLER}\s?", re.IGNORECASE)
+_SINCE_1970 = re.compile(r"(\d{9,11}\.\d{3,9})\s")
+_LATER = re.compile(r"\[\s*(?:\+|<\s*\+?)(\d{1,12}\.\d{1,9})>?\]\s?")
 _DATES = (
-    re.compile(rf"\[(?:[a-z]{{3}} )?{_MONTH}\s+{_DAY}\s+{_CLOCK} (?P<year>\d{{4}})\]\s?", re.IGNORECASE),
+    re.compile(rf"\[{_WEEKDAY}{_MONTH}\s+{_DAY}\s+{_CLOCK} (?P<year>\d{{4}}){_DELTA}\]\s?", re.IGNORECASE),
     re.compile(rf"\[{_MONTH}\s?{_DAY} {_CLOCK}\]\s?", re.IGNORECASE),
     re.compile(
-        rf"(?P<year>\d{{4}})-(?P<number>\d\d)-{_DAY}[T ]{_CLOCK}\s?(?P<zone>Z|[+-]\d\d:?\d\d)?\s", re.IGNORECASE
+        rf"{_WEEKDAY}(?P<year>\d{{4}})-(?P<number>\d\d)-{_DAY}[T ]{_CLOCK}\s?(?P<zone>Z|[+-]\d\d:?\d\d)?\s",
+        re.IGNORECASE,
     ),
-    re.compile(rf"{_MONTH}\s+{_DAY} {_CLOCK}\s", re.IGNORECASE),
+    re.compile(rf"{_WEEKDAY}{_MONTH}\s+{_DAY} {_CLOCK}(?: (?P<year>\d{{4}}))?\s", re.IGNORECASE),
 )
 _HALF_A_YEAR_S = 182 * 86_400.0
+_ALMOST_A_YEAR_S = 360 * 86_400.0
 _NO_YEAR = 1972
 """A leap year for dates that name none."""
 
@@ -32,7 +38,8 @@ class Clock:
         """The line's time, what follows it, and whether the line names a time. Without one it is that of the last."""
         if not line[:1].isalnum() and line[:1] != "[":
             return self._now, line, False
-        for pattern, read in ((_SINCE_BOOT, self._since_boot), (_LATER, self._later)):
+        relative = ((_SINCE_BOOT, self._as_written), (_LATER, self._later), (_SINCE_1970, self._as_written))
+        for pattern, read in relative:
             found = pattern.match(line)
             if found:
                 self._now = read(found)
@@ -49,7 +56,7 @@ class Clock:
         self._now = now
 
     # ---- inside
-    def _since_boot(self, found: "re.Match[str]") -> float:
+    def _as_written(self, found: "re.Match[str]") -> float:
         return float(found[1])
 
     def _later(self, found: "re.Match[str]") -> float:
@@ -66,7 +73,11 @@ class Clock:
         at = _days(self._year, month, day) * 86_400.0 + seconds
         if at < self._now - _HALF_A_YEAR_S:
             self._year += 1
-            at = _days(self._year, month, day) * 86_400.0 + seconds
+            return _days(self._year, month, day) * 86_400.0 + seconds
+        if at > self._now + _ALMOST_A_YEAR_S and self._now >= _days(self._year, 1, 1) * 86_400.0:
+            # A line of December behind one of January: sources are not in order.
+            self._year -= 1
+            return _days(self._year, month, day) * 86_400.0 + seconds
         return at
 
 

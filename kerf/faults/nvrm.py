@@ -23,6 +23,8 @@ _GONE = re.compile(r"fallen\s+off\s+the\s+bus", re.IGNORECASE)
 _HEAD = re.compile(rf"NVRM:\s*The NVIDIA GPU\s+(?:at\s+)?(?:PCI:)?({PATTERN})", re.IGNORECASE)
 _GONE_LINE = re.compile(rf"NVRM:.*?\bGPU\s+(?:at\s+)?(?:PCI:)?({PATTERN})\b.*?fallen\s+off\s+the\s+bus", re.IGNORECASE)
 _OTHERWISE = re.compile(r"\bis not supported|\bnot supported by|\brequires|\bignoring|\bprobe", re.IGNORECASE)
+_OF_A_PROGRAM = re.compile(r"(?<![\w./@-])(?!kernel\[)[\w./@-]{1,64}\[\d{1,10}\]:\s", re.IGNORECASE)
+"""What syslog writes before a line of a program, which may quote the kernel's."""
 _LONGEST_HEAD = 12
 """Lines of the module after which the beginning of a message that never ended is forgotten."""
 
@@ -39,10 +41,13 @@ class _Head:
 def parse_log(lines: Iterable[str]) -> Iterator[tuple[int, Fault]]:
     """Every fault in a kernel log, with the boot in which it happened. Never raises."""
     open_heads: deque[_Head] = deque()
+    reported = False
     for record in parse_records(lines):
-        if "nvrm:" not in record.text.lower():
+        at = record.text.lower().find("nvrm:")
+        if at < 0 or (record.continued and reported) or _OF_A_PROGRAM.search(record.text, 0, at):
             continue
         fault = _of_line(record) or _of_several(record, open_heads)
+        reported = fault is not None
         if fault is not None:
             yield record.boot, fault
 
@@ -62,7 +67,7 @@ def _of_line(record: Record) -> Fault | None:
             instance[1] if instance else "",
             int(pid[1]) if pid else 0,
         )
-    gone = _GONE_LINE.search(text)
+    gone = _GONE_LINE.match(text) if _GONE.search(text) else None
     if gone:
         return Fault(record.at, parse_bus(gone[1]), OFF_THE_BUS, Signal.KERNEL_BUS, text)
     return None

@@ -5,6 +5,7 @@ Bytes that are no plain text, a line break among them, are written as `\x0a`. Wh
 dmesg writes the time before the first one only; syslog writes it before each.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,8 +15,13 @@ from kerf.faults.clock import Clock
 _KMSG = re.compile(r"(\d{1,10}),(\d{1,20}),(\d{1,16}),([^;]{0,200});")
 _MORE = re.compile(r" [A-Z_]{1,64}=")
 _ESCAPED = re.compile(r"\\x([0-9a-f]{2})", re.IGNORECASE)
-_LEVEL = re.compile(r"(?:<\d{1,4}>|[a-z]{3,8}\s{0,8}:[a-z]{2,6}\s{0,8}:\s?)", re.IGNORECASE)
-_SYSLOG = re.compile(r"(?:\S{1,255}\s)?kernel:\s?", re.IGNORECASE)
+_LEVEL = re.compile(r"(?:<\d{1,4}>(?:1 (?=\d{4}-))?|[a-z]{3,8}\s{0,8}:[a-z]{2,6}\s{0,8}:\s?)", re.IGNORECASE)
+_SYSLOG = re.compile(r"(?:\S{1,255}\s){0,2}kernel(?:\[\d{1,10}\])?(?::\s?| - - -? ?)", re.IGNORECASE)
+"""The host's name, after the name of a time zone where there is one, and the kernel: as RFC 3164 or 5424 writes it."""
+_JSON = re.compile(r'\s*"(time|msg)":\s*(["\d].*?),?\s*')
+_COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}m")
+_PADDING = "\0\ufeff"
+"""What comes before the first line after a crash, or before that of a file from another system."""
 _FIRST_WORDS = "Linux version "
 LONGEST = 8192
 """Characters of a line that are read; the kernel's own limit is below 1,024."""
@@ -28,23 +34,30 @@ class Record:
     at: float
     text: str
     boot: int = 0
+    continued: bool = False
+    """More of the record before, of which `text` has the beginning, too."""
 
 
 def parse_records(lines: Iterable[str]) -> Iterator[Record]:
     """The records of a log, line by line. Never raises: what is no record is the text of one."""
     clock, boot, last = Clock(), 0, ""
     for line in lines:
-        read = _read(line.rstrip("\r\n")[:LONGEST], clock)
+        read = _read(_plain(line), clock)
         if read is None:
             continue
         at, text, part = read
         if text.startswith(_FIRST_WORDS):
             boot += 1
-        last = last + text if part == "+" else text
+        last = (last + text)[:LONGEST] if part == "+" else text
         if "\n" in last:
-            yield from (Record(at, each, boot) for each in last.split("\n"))
+            yield from (Record(at, each, boot, part == "+") for each in last.split("\n"))
         else:
-            yield Record(at, last, boot)
+            yield Record(at, last, boot, part == "+")
+
+
+def _plain(line: str) -> str:
+    line = line.strip(_PADDING).rstrip("\r\n")[:LONGEST]
+    return _COLOUR.sub("", line) if "\x1b" in line else line
 
 
 def _read(line: str, clock: Clock) -> tuple[float, str, str] | None:
@@ -56,13 +69,29 @@ def _read(line: str, clock: Clock) -> tuple[float, str, str] | None:
         return at, _ESCAPED.sub(_unescaped, line[found.end() :]), found[4][:1]
     if line[:1] == " " and _MORE.match(line):
         return None
+    line = line.lstrip()
+    if line[:1] == '"' and (member := _JSON.fullmatch(line)):
+        return _of_json(member[1], member[2], clock)
     rest = line[level.end() :] if line[:1] != "[" and (level := _LEVEL.match(line)) else line
     at, rest, timed = clock.split(rest)
-    if "kernel:" in rest[:300] and (prefix := _SYSLOG.match(rest)):
+    if "kernel" in rest[:300] and (prefix := _SYSLOG.match(rest)):
         rest = rest[prefix.end() :]
         # The kernel's own time may follow the date; the date counts, because it goes on after a reboot.
         rest = Clock().split(rest)[1]
     return at, rest if timed else rest.strip(), ""
+
+
+def _of_json(name: str, value: str, clock: Clock) -> tuple[float, str, str] | None:
+    """A member of the objects that `dmesg --json` writes, a line each."""
+    try:
+        read = json.loads(value)
+    except ValueError:
+        return None
+    if name == "msg" and isinstance(read, str):
+        return clock.split("")[0], read, ""
+    if name == "time" and isinstance(read, float):
+        clock.set(read)
+    return None
 
 
 def _unescaped(found: "re.Match[str]") -> str:

@@ -29,7 +29,7 @@ def events(faults: Iterable[Fault], table: FaultTable, overrides: Mapping[int, V
     windows: dict[tuple[str, int], list[list[Fault]]] = {}
     for fault in sorted(faults, key=lambda one: one.at):
         of_code = windows.setdefault((fault.card, fault.code), [])
-        if not of_code or fault.at >= of_code[-1][0].at + WINDOW_S:
+        if not of_code or round(fault.at - of_code[-1][0].at, 6) >= WINDOW_S:
             of_code.append([])
         of_code[-1].append(fault)
     found = (_event(window, table, overrides) for of_code in windows.values() for window in of_code)

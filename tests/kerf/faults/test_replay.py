@@ -152,6 +152,69 @@ def test_a_burst_is_one_event_with_its_count_and_a_later_burst_is_another():
     assert seen(*lines) == [("0000:5d:00", 31, "warn", count) for count in (4, 2, 1)]
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        "[Wed Dec 11 13:{}:05 2024 <    0.000012>] ",
+        "Wed 2024-12-11 13:{}:05 CET node-1 kernel: ",
+        "Wed Dec 11 13:{}:05 2024 node-1 kernel: ",
+        "17339{}781.123456 node-1 kernel: ",
+        "[1{}.123456] [ T4711] ",
+        "  [1{}.123456] ",
+        "<3>1 2024-12-11T13:{}:05.003Z node-1 kernel - - - ",
+        "\0\0\0Dec 11 13:{}:05 node-1 kernel: ",
+        "\ufeff[1{}00.123456] ",
+        "\x1b[32m[  1{}00.123456] \x1b[0m\x1b[33m",
+    ],
+)
+def test_the_time_is_read_in_every_form_in_which_tools_write_it(form: str) -> None:
+    line = (
+        "NVRM: \x1b[0mXid (PCI:0000:5d:00): 31, pid=1, MMU" if "\x1b" in form else "NVRM: Xid (PCI:0000:5d:00): 31, MMU"
+    )
+    late = "21" if "{}:" in form else "99"
+
+    assert seen(form.format("20") + line, form.format(late) + line) == [("0000:5d:00", 31, "warn", 1)] * 2
+
+
+def test_the_lines_of_dmesg_as_json_are_records_with_their_times():
+    record = '         "time":   {},\n         "msg": "NVRM: Xid (PCI:0000:5d:00): 31, name=\\"a\\", MMU"\n      }},{{'
+    text = '{\n   "dmesg": [\n      {\n' + "\n".join(record.format(at) for at in ("100.123456", "190.123456"))
+
+    assert seen(*text.split("\n")) == [("0000:5d:00", 31, "warn", 1)] * 2
+
+
+def test_a_record_that_goes_on_is_one_sighting():
+    first, more = (
+        "3,1,100000000,c;NVRM: Xid (PCI:0000:5d:00): 79, pid=",
+        "3,2,100000001,+;1234, GPU has fallen off the bus.",
+    )
+
+    assert seen(first, more) == [("0000:5d:00", 79, "evict", 1)]
+
+
+def test_a_program_that_quotes_the_kernel_reports_no_fault():
+    line = "NVRM: Xid (PCI:0000:5d:00): 79, x"
+
+    assert seen(f"Dec 11 13:20:01 n node-problem-detector[12]: new: {line}", f"6,1,5,-;agent[1]: {line}") == []
+
+
+def test_a_line_that_is_late_at_the_turn_of_the_year_is_in_its_window():
+    dates = ("Dec 31 23:59:40", "Jan  1 00:00:05", "Dec 31 23:59:58", "Jan  1 00:00:06")
+    lines = [f"{date} n kernel: NVRM: Xid (PCI:0000:5d:00): 31, MMU" for date in dates]
+
+    assert seen(*lines) == [("0000:5d:00", 31, "warn", 4)]
+    assert seen(*lines[1:]) == [("0000:5d:00", 31, "warn", 3)]
+
+
+@given(st.integers(0, 10**12))
+def test_a_window_ends_after_sixty_seconds_to_the_microsecond(start: int) -> None:
+    lines = [
+        f"3,1,{at},-;NVRM: Xid (PCI:0000:5d:00): 31, MMU" for at in (start, start + 59_999_999, start + 60_000_000)
+    ]
+
+    assert seen(*lines) == [("0000:5d:00", 31, "warn", 2), ("0000:5d:00", 31, "warn", 1)]
+
+
 def test_sources_that_report_one_fault_in_any_order_agree_on_it():
     both = [f"[10.2] NVRM: GPU 0000:5d:00.0: {OFF}", f"[10.1] NVRM: Xid (PCI:0000:5d:00): 79, {OFF}"]
 
