@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kerf.sizing.overheads import CONTEXT_MIB
+from kerf.sizing.overheads import CONTEXT_MIB, step_tokens
 from kerf.sizing.request import SGLANG, Ask
 from kerf.sizing.weights import Ranks
 
@@ -41,7 +41,7 @@ def utilization(slice_mib: int) -> str:
 
 def _vllm(served: Served) -> tuple[str, ...]:
     ask, ranks = served.ask, served.ranks
-    tokens = ask.batched_tokens if served.generates else max(ask.batched_tokens, served.max_len)
+    tokens = step_tokens(ask, served.max_len, generates=served.generates)
     args = [
         "--max-model-len", str(served.max_len),
         "--max-num-seqs", str(ask.concurrency),

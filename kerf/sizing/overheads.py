@@ -46,7 +46,7 @@ def overheads(shape: Shape, ask: Ask, ranks: Ranks, load: Load, top_k: int) -> l
     if ask.runtime == SGLANG:
         return [_sglang_reserve(ask, ranks), *_tower(shape), context]
     terms = [
-        _activations(shape, ask, ranks, top_k),
+        _activations(shape, ask, ranks, load, top_k),
         *_tower(shape),
         *(_graphs(load) if shape.generates else []),
         Term("non-torch", NON_TORCH_MIB[0] * MIB, NON_TORCH_MIB[1] * MIB, "one process", "vLLM's public logs"),
@@ -57,9 +57,14 @@ def overheads(shape: Shape, ask: Ask, ranks: Ranks, load: Load, top_k: int) -> l
     return [*terms, context]
 
 
-def _activations(shape: Shape, ask: Ask, ranks: Ranks, top_k: int) -> Term:
+def step_tokens(ask: Ask, max_len: int, *, generates: bool) -> int:
+    """Tokens of one step of vLLM. A model that generates nothing reads a whole text in one."""
+    return ask.batched_tokens if generates else max(ask.batched_tokens, max_len)
+
+
+def _activations(shape: Shape, ask: Ask, ranks: Ranks, load: Load, top_k: int) -> Term:
     """The widest layer for all tokens of a step, the residuals, and 32-bit logits with their copy."""
-    tokens = ask.batched_tokens
+    tokens = step_tokens(ask, load.max_len, generates=shape.generates)
     width = -(-shape.width // ranks.tp) + 4 * shape.hidden + top_k * shape.hidden
     logits = 2 * 4 * ask.concurrency * shape.vocab
     high = 2 * tokens * width + logits

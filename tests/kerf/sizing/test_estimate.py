@@ -74,6 +74,14 @@ def test_an_embedding_model_has_no_cache_and_reads_a_text_in_one_step():
     assert found.args[-2:] == ("--runner", "pooling")
 
 
+def test_an_embedding_models_slice_holds_the_step_that_its_arguments_ask_for():
+    left_out = estimate(model("jina-embeddings-v3"), Ask())
+    written = estimate(model("jina-embeddings-v3"), Ask(batched_tokens=8194))
+
+    assert left_out.slice_mib == written.slice_mib
+    assert "8,194 tokens" in {term.name: term.formula for term in left_out.terms}["activations"]
+
+
 @pytest.mark.parametrize(("mib", "share"), [(2_400, "0.75"), (6_000, "0.90"), (24_000, "0.97"), (80_000, "0.99")])
 def test_a_small_slice_has_less_free_at_the_start_than_vllms_default_asks_for(mib, share):
     """In vLLM 0.33.0, v1/worker/utils.py request_memory: with free < ceil(total x utilization) it does not start."""
