@@ -56,8 +56,11 @@ def parse_moment(text: object, where: str) -> int:
     year, month, day, hours, minutes, seconds = (int(found[i]) for i in range(1, 7))
     if not (1 <= month <= 12 and 1 <= day <= 31 and hours < 24 and minutes < 60 and seconds < 61 and year >= 1970):
         raise WireError(where, text, "write a moment in UTC such as 2026-11-27T16:00:00Z")
+    days = days_of(year, month, day)
+    if civil(days) != (year, month, day):
+        raise WireError(where, text, "write a day that the month has")
     of_day = hours * HOUR_MS + minutes * 60_000 + seconds * 1000 + int((found[7] or "").ljust(3, "0")[:3] or 0)
-    return days_of(year, month, day) * 24 * HOUR_MS + of_day
+    return days * 24 * HOUR_MS + of_day
 
 
 def days_of(year: int, month: int, day: int) -> int:

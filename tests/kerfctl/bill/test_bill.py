@@ -126,6 +126,8 @@ def test_no_records_is_said(tmp_path: Path, capsys) -> None:
     [
         (("--since", "yesterday"), "--since yesterday: write a span such as 7d"),
         (("--since", "2025-02-31x"), "--since 2025-02-31x"),
+        (("--since", "2025-02-29"), "--since 2025-02-29"),
+        (("--since", "2025-11-31T00:00:00Z"), "--since 2025-11-31T00:00:00Z"),
         (("--by", "tenant,pod"), "--by pod: write some of tenant, namespace"),
         (("--by", ""), "--by ''"),
         (("--since", "1d", "--until", "2d"), "it is before --since"),
