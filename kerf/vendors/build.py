@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
+from kerf.values.ask import ContainerAsk
 from kerf.values.described import Description, Note, Reading, Source
 from kerf.values.device import Card
 from kerf.values.grant import Slice
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.values.injection import Injection, NodeFiles, Terms
-from kerf.values.slicing import Slicing
-from kerf.values.units import parse_quantity
+from kerf.values.slicing import Slicing, Templates
+from kerf.values.units import parse_quantity, show
 from kerf.values.vendor import OtherPlugin, Placement, Vendor
 from kerf.values.words import ResourceNames
 from kerf.wire import hami
@@ -48,7 +50,8 @@ _PLAIN = Special()
 
 def vendor_of(description: Description, special: Special = _PLAIN) -> Vendor:
     """The vendor that a description describes."""
-    words: ResourceNames = replace(description.words, **special.words)
+    remarks = partial(_template_of, description.slicing)
+    words: ResourceNames = replace(description.words, **{"remarks": remarks, **special.words})
     name, reading = description.name, description.reading
     render = special.device or _usual(description.word, *description.recorded)
 
@@ -75,6 +78,21 @@ def vendor_of(description: Description, special: Special = _PLAIN) -> Vendor:
         inject=_injector(description.env),
         card_labels=description.labels,
         plugin=OtherPlugin(keys, cards, notes, writes, description.lock),
+    )
+
+
+def _template_of(slicing: Slicing, ask: ContainerAsk) -> str:
+    """What an ask in MiB is rounded to; empty where it gets just that, or where the slicing has no templates."""
+    if not isinstance(slicing, Templates) or ask.memory_mib is None:
+        return ""
+    holding = (one for one in slicing.templates if one.memory_mib >= (ask.memory_mib or 0) and one.cores >= ask.cores)
+    found = next(holding, None)
+    if found is None:
+        return "no template holds what is asked: the pod gets a whole card" if slicing.whole else ""
+    if found.memory_mib == ask.memory_mib:
+        return ""
+    return (
+        f"the pod gets the template {found.name}, {show(found.memory_mib)} MiB, the smallest that holds what is asked"
     )
 
 

@@ -30,6 +30,23 @@ def test_a_described_vendor_works_through_webhook_and_scheduler():
     }
 
 
+@pytest.mark.parametrize(
+    ("units", "became"),
+    [
+        (8, ""),
+        (9, "the pod gets the template medium, 16,384 MiB, the smallest that holds what is asked"),
+        (17, "no template holds what is asked: the pod gets a whole card"),
+    ],
+)
+def test_the_pods_message_says_which_template_its_memory_becomes(units: int, became: str):
+    shop = Shop(a_vendor_node(**{"acme.example/npu": "2"}), vendors=with_described(VENDORS, [str(EXAMPLE)]))
+
+    got = shop.take(asking(**{"acme.example/npu": 1, "acme.example/npu-memory": units}))
+
+    field = "spec.containers[main].resources.limits[acme.example/npu-memory]"
+    assert got.warnings == ((f"{field}: {became}",) if became else ())
+
+
 def changed(path: str, value: Any) -> dict[str, Any]:
     document = yaml.safe_load(yaml.safe_dump(ACME))
     holder = document
