@@ -49,11 +49,11 @@ def batch(
     """Seat the pods one after another while `go_on` says so. Where one finds no room, its whole kind is passed over."""
     full: set[object] = set()
     for pod in pods:
-        if not go_on():
-            return
         key = kind(pod)
         if key in full:
             continue
+        if not go_on():
+            return
         found = seat(pod)
         if found is Miss.FULL:
             full.add(key)

@@ -153,7 +153,7 @@ class ExpressLane:
         seated: list[str] = []
         end = start + knock.seconds - SPARE_S
         last = min(start + ROUND_S, max(end - 3 * self._binding_s, start + SPARE_S))
-        for pod, seat in batch(pods, self._kind, self._seat, lambda: time.monotonic() < last):
+        for pod, seat in batch(pods, self._kind, self._seat, lambda: self._may_send(last)):
             seated.append(pod.uid)
             asyncio.run_coroutine_threadsafe(self._start(pod, seat, term), knock.loop)
         if seated and self._terrain.await_bound(seated, max(end - time.monotonic(), SPARE_S)):
@@ -169,17 +169,18 @@ class ExpressLane:
             self._terrain.promise(first, node, HELD_S)
         return bool(node)
 
+    def _may_send(self, last: float) -> bool:
+        """Wait for room among the Bindings in flight. Without it the batch ends: no pod overtakes one that waits."""
+        return time.monotonic() < last and self._room.acquire(timeout=max(last - time.monotonic(), 0.0))
+
     def _kind(self, pod: Pending) -> object:
         """Equal for pods that fit on the same nodes."""
         known = self._store.desk.waiting_pod(pod.uid)
         return pod.namespace, pod.demands, pod.amounts, known and known.ask.shape
 
     def _seat(self, pod: Pending) -> tuple[Pending, Seat] | Miss:
+        """A seat for a pod that may be sent; where there is none, the room among the Bindings is given back."""
         nodes = self._terrain.open_to(pod)
-        if not nodes.names:
-            return Miss.FULL
-        if not self._room.acquire(timeout=SPARE_S):  # Bindings are slow: the batch may be over by now
-            return Miss.PASSED
         seat = self._store.seating.take(pod.uid, nodes.names, nodes.wishes)
         if isinstance(seat, NoPlace):
             self._room.release()

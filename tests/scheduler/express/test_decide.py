@@ -100,3 +100,16 @@ def test_a_batch_ends_when_its_time_is_over() -> None:
     left = [True, True, False]
 
     assert list(batch([pending(n) for n in "abc"], lambda p: p, lambda p: p.name, lambda: left.pop(0))) == ["a", "b"]
+
+
+def test_when_a_batch_may_not_go_on_it_ends_and_no_later_pod_overtakes() -> None:
+    """Also a pod of a kind that is full asks for nothing."""
+    pods = [pending(name) for name in ("full-1", "full-2", "waits", "later")]
+    asked: list[bool] = []
+
+    def go_on() -> bool:
+        asked.append(True)
+        return len(asked) < 2
+
+    assert list(batch(pods, lambda p: p.name[:4], lambda p: Miss.FULL if "full" in p.name else p.name, go_on)) == []
+    assert len(asked) == 2
