@@ -1,10 +1,10 @@
 """`kerf top`: the nodes' answers as a table, as JSON, and one line where no monitor answers."""
 
 import json
-from types import SimpleNamespace
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 
