@@ -1,5 +1,7 @@
 """The planner's loop: gangs whole or not at all, plans as advice, one wake-up a plan."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from kerf.obs.metrics import Metrics
@@ -87,7 +89,7 @@ def test_no_member_takes_its_place_before_every_member_has_one(monkeypatch: pyte
         taken = a_grant("GPU-node-1-8", 81_559, 100)
         world.store.feed.apply_pod("ADDED", a_pod("quick", node="node-1", grant=taken))
 
-    monkeypatch.setattr(planning.time, "sleep", others_get_the_lock)
+    monkeypatch.setattr(planning, "time", SimpleNamespace(sleep=others_get_the_lock))
     world.planner.run_once()
 
     assert [type(answer) for answer in tried] == [Misfit]
@@ -102,7 +104,7 @@ def test_a_gang_loses_every_place_if_one_is_given_back_meanwhile(monkeypatch: py
         if world.reserved():
             world.store.feed.apply_pod("DELETED", gang[0])
 
-    monkeypatch.setattr(planning.time, "sleep", a_member_is_deleted)
+    monkeypatch.setattr(planning, "time", SimpleNamespace(sleep=a_member_is_deleted))
     world.planner.run_once()
 
     assert world.reserved() == []
