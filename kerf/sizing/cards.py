@@ -2,70 +2,76 @@
 
 from dataclasses import dataclass
 
+from kerf.values.card_names import meant
 from kerf.wire.errors import WireError
 
 
 @dataclass(frozen=True, slots=True)
 class CardType:
-    """One model of card. `reserved`: MiB that the driver keeps on an idle card, where it was measured."""
+    """One size of card. `reserved`: MiB that the driver keeps on an idle card, where it was measured."""
 
     name: str
     mib: int
-    reserved: int = 0
+    reserved: int
+    models: tuple[str, ...]
+    """What the driver calls cards of this size."""
 
     @property
     def usable(self) -> int:
         """MiB that a slice can really have."""
         return self.mib - self.reserved
 
+    @property
+    def selection(self) -> str:
+        """The value of `nvidia.com/use-gputype` that selects such cards: the driver's names."""
+        return ",".join(self.models or (self.name,))
+
 
 CARDS = tuple(
-    CardType(*row)
-    for row in (
-        ("T4", 15360),
-        ("V100-16GB", 16384),
-        ("V100-32GB", 32768),
-        ("L4", 23034),
-        ("A10", 23028),
-        ("A30", 24576),
-        ("RTX4090", 24564),
-        ("A100-40GB", 40960),
-        ("L40S", 46068),
-        ("L40", 46068),
-        ("L20", 46068),
-        ("A100-80GB", 81920),
-        ("H100", 81559, 480),
-        ("H800", 81559, 480),
-        ("H20", 97871),
-        ("H200", 143771, 615),
-        ("B200", 183359),
+    CardType(name, mib, reserved, tuple(models))
+    for name, mib, reserved, *models in (
+        ("T4", 15360, 0, "Tesla T4"),
+        ("V100-16GB", 16384, 0, "Tesla V100-SXM2-16GB", "Tesla V100-PCIE-16GB"),
+        ("V100-32GB", 32768, 0, "Tesla V100-SXM2-32GB", "Tesla V100-PCIE-32GB"),
+        ("L4", 23034, 0),
+        ("A10", 23028, 0, "NVIDIA A10G"),
+        ("A30", 24576, 0),
+        ("RTX4090", 24564, 0, "NVIDIA GeForce RTX 4090"),
+        ("A100-40GB", 40960, 0, "NVIDIA A100-SXM4-40GB", "NVIDIA A100-PCIE-40GB"),
+        ("L40S", 46068, 0),
+        ("L40", 46068, 0),
+        ("L20", 46068, 0),
+        ("A100-80GB", 81920, 0, "NVIDIA A100-SXM4-80GB", "NVIDIA A100 80GB PCIe"),
+        ("H100", 81559, 480, "NVIDIA H100 80GB HBM3"),
+        ("H100-PCIe", 81559, 0, "NVIDIA H100 PCIe"),
+        ("H100-NVL", 95830, 0, "NVIDIA H100 NVL"),
+        ("H800", 81559, 480, "NVIDIA H800"),
+        ("H20", 97871, 0),
+        ("H200", 143771, 615, "NVIDIA H200"),
+        ("B200", 183359, 0),
     )
 )
 """H100 and H200 were measured (driver 580.159.04); the others are what nvidia-smi prints on such cards."""
 
 
+_BY_NAME = {name: card for card in CARDS for name in (card.name, f"NVIDIA {card.name}", *card.models)}
+
+
+def cards_named(name: str) -> tuple[CardType, ...]:
+    """Every card that a name can mean, as it is matched for pods and tenants: `A100` means two, an unknown one none."""
+    return tuple(card for card in CARDS if card in {_BY_NAME[known] for known in meant(name, _BY_NAME)})
+
+
 def card_named(name: str) -> CardType:
-    """The card of a name: H100, h100, "NVIDIA H100 80GB HBM3". Raises WireError."""
-    wanted = _plain(name)
-    exact = next((card for card in CARDS if _plain(card.name) == wanted), None)
-    if exact is not None:
-        return exact
-    inside = [card for card in CARDS if _plain(card.name) in wanted]
-    if inside:
-        return max(inside, key=lambda card: len(card.name))
-    starts = [card for card in CARDS if wanted and _plain(card.name).startswith(wanted)]
-    if len(starts) == 1:
-        return starts[0]
+    """The card of a name: H100, h100, "NVIDIA H100 80GB HBM3". Raises WireError for none and for several."""
+    found = cards_named(name)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise WireError("card", name, f"it means several: write {' or '.join(card.name for card in found)}")
     raise WireError("card", name, f"use one of {', '.join(card.name for card in CARDS)}, or --card-mib")
 
 
 def reserved_on(name: str) -> int:
     """MiB that the driver keeps on a card of this name, 0 where it was not measured."""
-    try:
-        return card_named(name).reserved
-    except WireError:
-        return 0
-
-
-def _plain(name: str) -> str:
-    return "".join(char for char in name.lower() if char.isalnum()).replace("nvidia", "")
+    return next((card.reserved for card in cards_named(name)), 0)

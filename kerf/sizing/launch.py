@@ -16,9 +16,6 @@ IMAGES = {"vllm-openai": VLLM}
 """Images whose entry point is the engine itself, by the last part of the repository's name."""
 ALIASES: dict[str, dict[str, tuple[str, ...]]] = {
     VLLM: {
-        "max-model-len": (),
-        "max-num-seqs": (),
-        "max-num-batched-tokens": (),
         "tensor-parallel-size": ("tp",),
         "pipeline-parallel-size": ("pp",),
         "gpu-memory-utilization": ("device-memory-utilization",),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from kerf.sizing.cards import card_named
 from kerf.sizing.estimate import Estimate
 from kerf.sizing.fetch import Fetch, init_container
 from kerf.sizing.request import SGLANG
@@ -94,7 +95,9 @@ def _template(found: Estimate, wanted: Wanted, labels: Json, more: tuple[str, ..
     port = PORTS[found.ask.runtime]
     annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": "/metrics"}
     if found.ask.card:
-        annotations["nvidia.com/use-gputype"] = found.ask.card  # ranks of one model run at the slowest card's pace
+        annotations["nvidia.com/use-gputype"] = card_named(
+            found.ask.card
+        ).selection  # ranks of one model run at the slowest card's pace
     volumes: list[Json] = [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": _shm(found)}}]
     if wanted.volume:
         volumes.append(wanted.volume)

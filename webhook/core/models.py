@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from zlib import crc32
 
-from kerf.sizing.cards import CARDS, CardType, card_named
+from kerf.sizing.cards import CARDS, cards_named
 from kerf.sizing.estimate import MIB, Estimate
 from kerf.sizing.launch import Launch, asked_by, launch_of, missing
 from kerf.sizing.manifest import LARGEST_NODE
@@ -116,19 +116,11 @@ def _with_cards(ask: Ask, container: Container, draft: Draft, words: ResourceNam
         fix = f"tp {ask.tp} x pp {ask.pp} takes {(ask.tp or 1) * ask.pp} cards; make them equal, or drop one"
         raise WireError(f"{container.limits_field}[{words.count}]", container.amounts[words.count], fix)
     names = [name.strip() for name in str(draft.annotations.get(words.use_types) or "").split(",") if name.strip()]
-    cards = [card for name in names or [default] if (card := _card(name))]
+    cards = [card for name in names or [default] for card in cards_named(name)]
     if not cards:
         return ask
     smallest = min(cards, key=lambda card: card.usable)
     return replace(ask, card=smallest.name)
-
-
-def _card(name: str) -> CardType | None:
-    """The card of a name, None for one whose size is not known."""
-    try:
-        return card_named(name) if name else None
-    except WireError:
-        return None
 
 
 def _amounts(found: Estimate, container: Container, words: ResourceNames, name: str) -> dict[str, str]:

@@ -54,7 +54,7 @@ def test_a_deployment_is_whole():
                         "prometheus.io/scrape": "true",
                         "prometheus.io/port": "8000",
                         "prometheus.io/path": "/metrics",
-                        "nvidia.com/use-gputype": "H100",
+                        "nvidia.com/use-gputype": "NVIDIA H100 80GB HBM3",
                     },
                 },
                 "spec": {
