@@ -22,16 +22,19 @@ from kerf.kube.errors import KubeError
 from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
 from kerf.sizing.cards import card_named
+from kerf.values.accounts import TenantAccount
 from kerf.values.policy import QuotaEngine, SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from webhook.core.certificates import Lifetimes
 from webhook.core.settings import CONTROLLERS, Settings
 from webhook.server.app import Limits, Service
+from webhook.server.followed import Followed
 from webhook.server.keeper import CertificateTargets, Keeper
-from webhook.server.models import ModelFollower
+from webhook.server.models import Rows as ModelRows
+from webhook.server.models import follow_models
 from webhook.server.rules import Rules
-from webhook.server.tenants import TenantFollower
+from webhook.server.tenants import follow_tenants
 
 log = logging.getLogger("webhook")
 IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
@@ -82,13 +85,13 @@ class Tenants:
     def __init__(self, kubeconfig: str | None, rules: Rules) -> None:
         self._kubeconfig = kubeconfig
         self._rules = rules
-        self._follower: TenantFollower | None = None
+        self._follower: Followed[TenantAccount] | None = None
 
     def adopt(self, policy: SchedulingPolicy) -> None:
         """Use another policy. Raises KubeError where the cluster's address cannot be used."""
         wanted = policy.quota.engine is not QuotaEngine.OFF
         if wanted and self._follower is None and (self._kubeconfig or IN_CLUSTER in os.environ):
-            self._follower = TenantFollower(connect(self._kubeconfig, connections=2), self._rules.know)
+            self._follower = follow_tenants(connect(self._kubeconfig, connections=2), self._rules.know)
             self._follower.start()
         self._rules.adopt(policy)
 
@@ -146,9 +149,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             keeper.stop()
 
 
-def models_of(flags: Flags, rules: Rules) -> ModelFollower | None:
+def models_of(flags: Flags, rules: Rules) -> Followed[ModelRows] | None:
     """What follows the cluster's models, None where no namespace has any. Raises KubeError."""
-    return ModelFollower(connect(flags.kubeconfig, connections=2), flags.models, rules.offer) if flags.models else None
+    return follow_models(connect(flags.kubeconfig, connections=2), flags.models, rules.offer) if flags.models else None
 
 
 def _settings(flags: Flags) -> Settings:

@@ -17,7 +17,7 @@ from kerf.wire.admission import Review
 from sandbox.processes import await_until
 from tests.kerf.sizing.models import a_config
 from webhook.core.settings import Settings
-from webhook.server.models import ModelFollower
+from webhook.server.models import follow_models
 from webhook.server.rules import Rules
 
 MAPS = "/api/v1/namespaces/kerf-system/configmaps"
@@ -37,7 +37,7 @@ def a_row(name: str, **changes: object) -> dict[str, object]:
 def following(kube: FakeKube) -> Iterator[list[tuple[Row, ...]]]:
     """What was handed on, the newest last."""
     seen: list[tuple[Row, ...]] = []
-    follower = ModelFollower(kube, "kerf-system", seen.append)
+    follower = follow_models(kube, "kerf-system", seen.append)
     follower.start()
     try:
         await_until(lambda: follower.synced, "the first list", 10)

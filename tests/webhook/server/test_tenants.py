@@ -12,7 +12,7 @@ from kerf.testing.fake_kube import FakeKube
 from kerf.values.accounts import TenantAccount
 from kerf.wire.quota import PATH
 from sandbox.processes import await_until
-from webhook.server.tenants import TenantFollower
+from webhook.server.tenants import follow_tenants
 
 
 def a_quota(name: str, namespace: str, **spec: Any) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def a_quota(name: str, namespace: str, **spec: Any) -> dict[str, Any]:
 def following(kube: FakeKube) -> Iterator[list[dict[str, TenantAccount]]]:
     """What was handed on, the newest last."""
     seen: list[dict[str, TenantAccount]] = []
-    follower = TenantFollower(kube, lambda books: seen.append({book.name: book for book in books}))
+    follower = follow_tenants(kube, lambda books: seen.append({book.name: book for book in books}))
     follower.start()
     try:
         await_until(lambda: follower.synced, "the first list", 10)
