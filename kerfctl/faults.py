@@ -2,13 +2,9 @@
 
 import argparse
 import json
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kerfctl.arguments import add_cluster_arguments
-from kerfctl.errors import CliError
 
 if TYPE_CHECKING:
     from kerf.faults.windows import FaultEvent
@@ -22,7 +18,11 @@ def add_parser(verbs: "Verbs") -> None:
     parser = verbs.add_parser("faults", help="replay a kernel log's faults of cards; let recovery go on after a pause")
     inner = parser.add_subparsers(metavar="replay|resume", required=True)
     replay = inner.add_parser("replay", help="one line a card, code and minute of a kernel log", description=ABOUT)
-    replay.add_argument("file", metavar="FILE", help="text of /dev/kmsg, dmesg or syslog; - is standard input")
+    replay.add_argument(
+        "file",
+        metavar="FILE",
+        help="text of /dev/kmsg, dmesg or syslog, also as gzip, bzip2 or xz; - is standard input",
+    )
     replay.add_argument("--policy", metavar="FILE", help="the SchedulingPolicy, for verdicts of its own on codes")
     replay.add_argument("--json", action="store_true", help="a JSON list instead of a table")
     replay.set_defaults(run=run_replay)
@@ -38,9 +38,10 @@ def run_replay(args: argparse.Namespace) -> int:
     from kerf.config.load import read_policy
     from kerf.faults.replay import replay
     from kerf.faults.xid import XIDS
+    from kerfctl.log_files import read_lines
 
     overrides = read_policy(args.policy).recovery.verdicts
-    found = replay(_lines(args.file), XIDS, overrides)
+    found = replay(read_lines(args.file), XIDS, overrides)
     if args.json:
         print(json.dumps([_json(event) for event in found], indent=2))
     else:
@@ -67,18 +68,6 @@ def run_resume(args: argparse.Namespace) -> int:
             refused += 1
             warn(f"node {node}: {error}")
     return int(refused > 0)
-
-
-def _lines(name: str) -> Iterator[str]:
-    """The file's lines. Bytes that are no text are kept as marks. Raises CliError."""
-    try:
-        if name == "-":
-            yield from (line.decode(errors="replace") for line in sys.stdin.buffer)
-            return
-        with Path(name).open(encoding="utf-8", errors="replace", newline="\n") as file:
-            yield from file
-    except OSError as error:
-        raise CliError(f"{name}: {error.strerror or error}; name a readable file, or - for standard input") from error
 
 
 def _print_table(found: tuple["FaultEvent", ...]) -> None:

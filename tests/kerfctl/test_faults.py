@@ -1,7 +1,10 @@
 """`kerf faults replay`: a kernel log as a list for machines and a table for people."""
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,6 +66,34 @@ def test_a_log_is_read_from_standard_input(monkeypatch, capsys):
 
     assert main(["faults", "replay", "-", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [EVENT]
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_log_is_read_as_log_rotation_compressed_it(tmp_path, monkeypatch, capsys, compress):
+    packed = compress(LOG.encode())
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(packed)))
+
+    for name in (a_file(tmp_path, packed), "-"):
+        assert main(["faults", "replay", name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == [EVENT]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"\x28\xb5\x2f\xfd\x04\x00", "it is compressed with zstd; run zstdcat FILE | kerf faults replay -"),
+        (b"LPKSHHRH\0\0", "it is a journal of systemd; run journalctl -k --file FILE | kerf faults replay -"),
+        (gzip.compress(LOG.encode(), mtime=0)[:-9], "its compressed text is damaged"),
+        (gzip.compress(LOG.encode(), mtime=0)[:12] + b"\xff" * 20, "its compressed text is damaged"),
+        (lzma.compress(LOG.encode())[:-9] + b"123456789", "its compressed text is damaged"),
+    ],
+    ids=["zstd", "a journal", "too short", "no deflate", "no xz"],
+)
+def test_a_file_that_is_no_text_of_a_log_is_refused_and_never_a_log_without_faults(tmp_path, capsys, content, sentence):
+    assert main(["faults", "replay", a_file(tmp_path, content), "--json"]) == 1
+
+    out, err = capsys.readouterr()
+    assert (out, sentence in err) == ("", True)
 
 
 def test_a_file_that_is_not_there_is_one_clear_error(tmp_path, capsys):
