@@ -100,12 +100,13 @@ class StartGate:
 
     def clean(self) -> int:
         """Remove the files of pods that are gone or finished; the number of removed files. Raises KubeError."""
+        records = self.history.read()  # first, so that no pod which is admitted meanwhile is among them
         listing = self.pods.list(fresh=True)
         live = {meta(pod, "uid") for pod in listing.pods if not is_finished(pod)}
         with self._lock:
             live |= {pod.holding.uid for pod in self.pods.admitted_since(listing)}
             removed = self._files.remove_except(frozenset(live))
-            self.history.end(live)
+        self.history.end(records, live)
         if removed:
             _LOG.info("removed %d ledgers, specs and records of pods that are gone", removed)
         return removed

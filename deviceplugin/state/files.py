@@ -81,6 +81,10 @@ class Files:
         """Record when a pod began and ended."""
         write_atomic(self._history / _safe(uid), text.encode(), _PLAIN_FILE)
 
+    def has_history(self, uid: str) -> bool:
+        """Whether `write_history` was called for the pod."""
+        return (self._history / _safe(uid)).exists()
+
     def history(self) -> dict[str, str]:
         """The texts of `write_history`, by uid."""
         return {path.name: _read(path) for path in self._history.iterdir() if path.suffix != ".tmp"}

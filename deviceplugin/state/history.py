@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from deviceplugin.core.history import after, begun, since
 from deviceplugin.state.files import Files
@@ -27,12 +27,12 @@ class PodHistory:
 
     def begin(self, pod: Json, holding: Holding) -> None:
         """A pod was admitted. A container that starts again changes nothing."""
-        if holding.uid not in self._files.history():
+        if not self._files.has_history(holding.uid):
             self._files.write_history(holding.uid, render_records((begun(pod, holding, self._now_ms()),)))
 
-    def end(self, live: Collection[str]) -> None:
-        """Pods that are not live have ended by now."""
-        ends, old = after(self._read(), live, self._now_ms())
+    def end(self, records: Mapping[str, PodRecord], live: Collection[str]) -> None:
+        """Those of these pods that are not live have ended by now."""
+        ends, old = after(records, live, self._now_ms())
         for record in ends:
             self._files.write_history(record.uid, render_records((record,)))
         self._files.drop_history(old)
@@ -41,9 +41,10 @@ class PodHistory:
         """`/records`, with `since=MILLISECONDS`."""
         text = next((part.partition("=")[2] for part in query.split("&") if part.startswith("since=")), "")
         moment = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
-        return render_records(since(self._read().values(), moment))
+        return render_records(since(self.read().values(), moment))
 
-    def _read(self) -> dict[str, PodRecord]:
+    def read(self) -> dict[str, PodRecord]:
+        """Every record by uid. A damaged one is logged and left out."""
         found: dict[str, PodRecord] = {}
         for uid, text in self._files.history().items():
             try:

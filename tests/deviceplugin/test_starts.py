@@ -13,7 +13,7 @@ import pytest
 from kerf.kube.errors import Unreachable
 from kerf.testing.builders import a_container, a_pod
 from kerf.wire.annotations import GRANT
-from kerf.wire.records import parse_records
+from kerf.wire.records import PodRecord, parse_records
 from tests.deviceplugin.fake_kubelet import Admitted
 from tests.deviceplugin.plugin_world import NODE, World, a_sliced_pod, a_world, card, one_slice
 
@@ -245,8 +245,11 @@ def test_what_belongs_to_pods_that_are_gone_is_removed_at_the_next_start(world: 
 
     await_true(lambda: "gone" not in left())
     assert ((card(0), 2000, 5),) == world.got(stays.answers["main"].cdi_devices[0].name)
-    (record,) = (parse_records(path.read_text())[0] for path in world.root.rglob("history/*gone*"))
-    assert 0 < record.start_ms <= record.end_ms
+
+    def record() -> PodRecord:
+        return next(parse_records(path.read_text())[0] for path in world.root.rglob("history/*gone*"))
+
+    await_true(lambda: 0 < record().start_ms <= record().end_ms)
 
 
 def test_slots_pass_to_the_next_pod_with_the_next_pods_slices(world: World):
