@@ -7,6 +7,8 @@ otherwise for code 0 (`spec.recovery.codes`).
 import re
 from dataclasses import dataclass
 
+from kerf.wire.exposition import parse_exposition
+
 _ERRORS = re.compile(
     r"CUDA error: (?:an illegal memory access was encountered|the launch timed out and was terminated|"
     r"device-side assert triggered|unspecified launch failure|uncorrectable ECC error encountered|"
@@ -20,9 +22,15 @@ _ERRORS = re.compile(
 )
 _CRI = re.compile(r"\d{4}-\S+ (?:stdout|stderr) [FP] ")
 """What container runtimes write before a line."""
-_SERIES = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{[^}]*\})? ([0-9.eE+]+)", re.MULTILINE)
-_RUNNING = ("vllm:num_requests_running", "sglang:num_running_reqs")
-_TOKENS = ("vllm:generation_tokens_total", "sglang:generation_tokens_total")
+_RUNNING = ("vllm_num_requests_running", "sglang_num_running_reqs")
+_TOKENS = (
+    "vllm_generation_tokens_total",
+    "vllm_generation_tokens",
+    "sglang_generation_tokens_total",
+    "sglang_generation_tokens",
+    "sglang_inter_token_latency_seconds_count",
+)
+"""What moves with tokens. SGLang counts a request's tokens when it ends; the time between two of them at once."""
 LONGEST_LINE = 4096
 STALL_S = 60.0
 """Requests run, and no token moved for so long: longer than the prefill of a long prompt."""
@@ -37,7 +45,7 @@ def error_in(line: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a server says of itself: whether its health page answers, requests that run, tokens so far."""
+    """What a server says of itself: whether its health page answers, requests that run, and what moves with tokens."""
 
     at: float
     healthy: bool
@@ -47,15 +55,10 @@ class Sample:
 
 def parse_sample(at: float, healthy: bool, metrics: str) -> Sample | None:
     """A sample from a metrics page in Prometheus' format; None for a server that does not count tokens."""
-    sums: dict[str, float] = {}
-    for name, value in _SERIES.findall(metrics):
-        if name in _RUNNING or name in _TOKENS:
-            try:
-                sums[name] = sums.get(name, 0.0) + float(value)
-            except ValueError:
-                continue
-    tokens = [sums[name] for name in _TOKENS if name in sums]
-    return Sample(at, healthy, sum(sums.get(name, 0.0) for name in _RUNNING), sum(tokens)) if tokens else None
+    samples = parse_exposition(metrics)
+    tokens = [sample.value for sample in samples if sample.name in _TOKENS]
+    running = sum(sample.value for sample in samples if sample.name in _RUNNING)
+    return Sample(at, healthy, running, sum(tokens)) if tokens else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,21 @@ def test_a_sample_sums_a_servers_engines_and_other_programs_have_none():
     assert parse_sample(5.0, True, "python_info 1.0\n") is None
 
 
+SGLANG = """sglang:num_running_reqs{model_name="m"} 1.0
+sglang:generation_tokens_total{model_name="m"} 7.0
+sglang:inter_token_latency_seconds_count{model_name="m"} {between}
+sglang:inter_token_latency_seconds_bucket{le="0.1",model_name="m"} 3.0
+"""
+
+
+def test_a_long_request_of_sglang_moves_although_its_tokens_are_counted_at_its_end():
+    pages = [SGLANG.replace("{between}", between) for between in ("100.0", "900.0", "900.0")]
+    samples = [parse_sample(at, True, page) for at, page in zip((0.0, 70.0, 140.0), pages, strict=True)]
+
+    assert samples[0] == Sample(0.0, True, 1.0, 107.0)
+    assert [bool(said) for said in words(*(one for one in samples if one))] == [False, False, True]
+
+
 def words(*samples: Sample) -> list[str]:
     progress, found = Progress(), []
     for sample in samples:
