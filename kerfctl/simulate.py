@@ -24,7 +24,8 @@ ABOUT = """Read Kubernetes YAML or JSON (nodes with an inventory, pods, and work
 the output of `kubectl get nodes,pods -A -o json` and of `kerf snapshot`). New pods pass the webhook's rules; then the
 waiting pods are placed with the scheduler's own code. Node selectors, required node affinity, taints, CPU, memory and
 extended resources are honoured, and so are TenantQuotas and ResourceQuotas among the files; preferences, pod affinity,
-topology spread and volumes are kube-scheduler's and are left out. Exit status 1 when an object was left out."""
+topology spread and volumes are kube-scheduler's and are left out. A pod that is refused or fits nowhere is an answer:
+exit status 0. Exit status 1 when an object was left out, and with --clusters when a replica has no place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def add_parser(verbs: "Verbs") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Simulate and print. Exit status 0 also when pods are refused: that is an answer. 1 when it is not whole."""
+    """Simulate and print; ABOUT says which exit status means what."""
     if args.clusters:
         from kerfctl.fleet.what_if import print_what_if, what_if
 
