@@ -2,6 +2,8 @@
 
 import re
 
+from kerf.values.days import days_of
+
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = f"(?P<month>{'|'.join(_MONTHS)})"
 _CLOCK = r"(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?P<part>[.,]\d{1,9})?)?"
@@ -69,15 +71,15 @@ class Clock:
         seconds = of_day + float((parts["part"] or "0").replace(",", ".")) - _offset(parts.get("zone"))
         day = int(parts["day"])
         if parts.get("year"):
-            return _days(int(parts["year"]), month, day) * 86_400.0 + seconds
-        at = _days(self._year, month, day) * 86_400.0 + seconds
+            return days_of(int(parts["year"]), month, day) * 86_400.0 + seconds
+        at = days_of(self._year, month, day) * 86_400.0 + seconds
         if at < self._now - _HALF_A_YEAR_S:
             self._year += 1
-            return _days(self._year, month, day) * 86_400.0 + seconds
-        if at > self._now + _ALMOST_A_YEAR_S and self._now >= _days(self._year, 1, 1) * 86_400.0:
+            return days_of(self._year, month, day) * 86_400.0 + seconds
+        if at > self._now + _ALMOST_A_YEAR_S and self._now >= days_of(self._year, 1, 1) * 86_400.0:
             # A line of December behind one of January: sources are not in order.
             self._year -= 1
-            return _days(self._year, month, day) * 86_400.0 + seconds
+            return days_of(self._year, month, day) * 86_400.0 + seconds
         return at
 
 
@@ -87,11 +89,3 @@ def _offset(zone: str | None) -> int:
         return 0
     digits = zone[1:].replace(":", "")
     return (int(digits[:2]) * 3600 + int(digits[2:]) * 60) * (-1 if zone[0] == "-" else 1)
-
-
-def _days(year: int, month: int, day: int) -> int:
-    """Days since 1970-01-01 in the Gregorian calendar, whose years are counted from March."""
-    year -= month <= 2
-    era, of_era = divmod(year, 400)
-    of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
-    return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468

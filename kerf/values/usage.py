@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+from kerf.values.days import civil
+
 HOUR_MS = 3_600_000
 
 
@@ -111,15 +113,3 @@ def hour_text(hour_ms: int) -> str:
     """An hour as ten digits in UTC: 2026112716."""
     year, month, day = civil(hour_ms // (24 * HOUR_MS))
     return f"{year:04}{month:02}{day:02}{hour_ms // HOUR_MS % 24:02}"
-
-
-def civil(days: int) -> tuple[int, int, int]:
-    """Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar."""
-    shifted = days + 719_468
-    era, of_era = divmod(shifted, 146_097)
-    year_of_era = (of_era - of_era // 1460 + of_era // 36_524 - of_era // 146_096) // 365
-    day_of_year = of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
-    month_index = (5 * day_of_year + 2) // 153
-    month = month_index + 3 if month_index < 10 else month_index - 9
-    day = day_of_year - (153 * month_index + 2) // 5 + 1
-    return year_of_era + era * 400 + (month <= 2), month, day

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from kerf.values.days import civil, days_of
 from kerf.values.usage import (
     HOUR_MS,
     CardRow,
@@ -13,7 +14,6 @@ from kerf.values.usage import (
     TokenRow,
     UsageRecord,
     UsageRow,
-    civil,
     hour_text,
 )
 from kerf.wire.errors import WireError
@@ -37,7 +37,7 @@ def path_of(name: str) -> str:
 
 def day_text(moment_ms: int) -> str:
     """The label of the day that holds a moment."""
-    return hour_text(moment_ms - moment_ms % HOUR_MS)[:8]
+    return hour_text(moment_ms)[:8]
 
 
 def moment_text(moment_ms: int) -> str:
@@ -61,14 +61,6 @@ def parse_moment(text: object, where: str) -> int:
         raise WireError(where, text, "write a day that the month has")
     of_day = hours * HOUR_MS + minutes * 60_000 + seconds * 1000 + int((found[7] or "").ljust(3, "0")[:3] or 0)
     return days * 24 * HOUR_MS + of_day
-
-
-def days_of(year: int, month: int, day: int) -> int:
-    """Days since 1970-01-01 in the Gregorian calendar."""
-    years = year - (month <= 2)
-    era, of_era = divmod(years, 400)
-    day_of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
-    return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + day_of_year - 719_468
 
 
 def render_usage(record: UsageRecord) -> dict[str, Any]:
