@@ -5,10 +5,9 @@ from decimal import Decimal
 
 from kerf.pricing.prices import PriceList, PriceRow, SpeedRow, Supply
 from kerf.wire.errors import WireError
-from kerf.wire.fields import amount, known, list_at, object_at, one_of, text
+from kerf.wire.fields import amount, check_kind, known, list_at, object_at, one_of, text
 from kerf.wire.json import Json
 
-API_VERSION = "kerf.dev/v1alpha1"
 KIND = "PriceList"
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -18,9 +17,7 @@ def parse_prices(document: object) -> PriceList:
     """Read a price list. An unknown key, a wrong type, an impossible value or two rows for one thing: WireError."""
     top = object_at(document, "prices")
     known(top, "prices", ("apiVersion", "kind", "metadata", "spec"))
-    if top.get("apiVersion") != API_VERSION or top.get("kind") != KIND:
-        found = f"{top.get('apiVersion')} {top.get('kind')}"
-        raise WireError("apiVersion, kind", found, f"write apiVersion: {API_VERSION} and kind: {KIND}")
+    check_kind(top, KIND)
     spec = object_at(top.get("spec") or {}, "spec")
     known(spec, "spec", ("currency", "prices", "throughput"))
     currency = text(spec, "currency", "spec", "USD")

@@ -8,6 +8,8 @@ from typing import Any
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json
 
+API_VERSION = "kerf.dev/v1alpha1"
+"""That of everything that people write for Kerf."""
 LONGEST_TEXT = 253
 MOST = Decimal(10_000)
 _AMOUNT = re.compile(r"\d{1,5}(\.\d{1,6})?", re.ASCII)
@@ -18,6 +20,13 @@ def object_at(value: object, where: str) -> Json:
     if not isinstance(value, Mapping):
         raise WireError(where, value, "write an object")
     return value
+
+
+def check_kind(top: Json, kind: str) -> None:
+    """The document is one of this kind, of API_VERSION. Raises WireError."""
+    if top.get("apiVersion") != API_VERSION or top.get("kind") != kind:
+        fix = f"this version of Kerf reads apiVersion: {API_VERSION}; write apiVersion: {API_VERSION} and kind: {kind}"
+        raise WireError("apiVersion, kind", f"{top.get('apiVersion')} {top.get('kind')}", fix)
 
 
 def part_at(value: Json, key: str, where: str) -> Json:

@@ -6,9 +6,8 @@ from typing import Any
 
 from kerf.values.fleet import Accept, Assigned, ClusterRecord, ClusterSpec, FleetWorkload, HandOver, Phase, Supply
 from kerf.wire.errors import WireError
-from kerf.wire.fields import flag, known, list_at, object_at, one_of, text, whole
+from kerf.wire.fields import API_VERSION, check_kind, flag, known, list_at, object_at, one_of, text, whole
 from kerf.wire.json import Json, at, items_at
-from kerf.wire.policy import API_VERSION
 
 CLUSTER, WORKLOAD = "Cluster", "FleetWorkload"
 CLUSTERS = f"/apis/{API_VERSION}/clusters"
@@ -159,9 +158,7 @@ def condition(kind: str, holds: bool, reason: str, message: str) -> dict[str, An
 def _top(document: object, kind: str) -> tuple[Json, Json, Json]:
     top = object_at(document, kind)
     known(top, "", ("apiVersion", "kind", "metadata", "spec", "status"))
-    if top.get("apiVersion") != API_VERSION or top.get("kind") != kind:
-        found = f"{top.get('apiVersion')} {top.get('kind')}"
-        raise WireError("apiVersion, kind", found, f"write apiVersion: {API_VERSION} and kind: {kind}")
+    check_kind(top, kind)
     return top, object_at(top.get("metadata") or {}, "metadata"), object_at(top.get("spec") or {}, "spec")
 
 

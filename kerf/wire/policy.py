@@ -10,13 +10,24 @@ from kerf.values.policy import (
     SchedulingPolicy,
 )
 from kerf.wire.errors import WireError
-from kerf.wire.fields import LONGEST_TEXT, flag, known, list_at, object_at, one_of, part_at, real, text, whole
+from kerf.wire.fields import (
+    LONGEST_TEXT,
+    check_kind,
+    flag,
+    known,
+    list_at,
+    object_at,
+    one_of,
+    part_at,
+    real,
+    text,
+    whole,
+)
 from kerf.wire.fleet_settings import parse_fleet_settings
 from kerf.wire.json import Json
 from kerf.wire.metering import parse_metering
 from kerf.wire.recovery import parse_mode, parse_recovery
 
-API_VERSION = "kerf.dev/v1alpha1"
 KIND = "SchedulingPolicy"
 NODE_POLICIES = ("binpack", "spread", "fragmentation")
 CARD_ORDERS = ("binpack", "spread", "numa")
@@ -28,13 +39,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
     """Read a policy. An unknown key, a wrong type or an impossible value raises WireError with the fix."""
     top = object_at(document, "policy")
     known(top, "policy", ("apiVersion", "kind", "metadata", "spec"))
-    if top.get("apiVersion") != API_VERSION or top.get("kind") != KIND:
-        found = f"{top.get('apiVersion')} {top.get('kind')}"
-        raise WireError(
-            "apiVersion, kind",
-            found,
-            f"this version of Kerf reads apiVersion: {API_VERSION} and kind: {KIND} alone: write the file for it",
-        )
+    check_kind(top, KIND)
     spec = part_at(top, "spec", "spec")
     blocks = ("planner", "quota", "admission", "recovery", "metering", "fleet", "express")
     known(spec, "spec", ("nodes", "cards", "weights", "defaults", "pools", *blocks))

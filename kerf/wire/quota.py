@@ -9,9 +9,8 @@ from kerf.values.device import Mode
 from kerf.values.quota import UNBOUNDED, ClassQuota, Share, TenantQuota, WhenOver
 from kerf.values.units import parse_whole, to_mib
 from kerf.wire.errors import WireError
-from kerf.wire.fields import known, list_at, object_at, one_of, text, whole
+from kerf.wire.fields import API_VERSION, check_kind, known, list_at, object_at, one_of, text, whole
 from kerf.wire.json import Json, at
-from kerf.wire.policy import API_VERSION
 
 KIND = "TenantQuota"
 PATH = f"/apis/{API_VERSION}/tenantquotas"
@@ -29,11 +28,9 @@ def parse_tenant(document: object, vendor: str = "") -> TenantQuota:
 
     Raises WireError that names the field, the value and the fix.
     """
-    top = object_at(document, "TenantQuota")
+    top = object_at(document, KIND)
     known(top, "", ("apiVersion", "kind", "metadata", "spec", "status"))
-    if top.get("apiVersion") != API_VERSION or top.get("kind") != KIND:
-        found = f"{top.get('apiVersion')} {top.get('kind')}"
-        raise WireError("apiVersion, kind", found, f"write apiVersion: {API_VERSION} and kind: {KIND}")
+    check_kind(top, KIND)
     name = _name(object_at(top.get("metadata") or {}, "metadata").get("name"), "metadata.name")
     spec = object_at(top.get("spec") or {}, "spec")
     known(spec, "spec", ("namespaces", "classes", "weight", "priority", "whenOver"))

@@ -1,9 +1,10 @@
 """`kind: TenantUsage` (kerf.dev/v1alpha1): what is kept of an hour, written by the scheduler's leader."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeVar
 
 from kerf.values.days import civil, days_of
 from kerf.values.usage import (
@@ -17,14 +18,24 @@ from kerf.values.usage import (
     hour_text,
 )
 from kerf.wire.errors import WireError
-from kerf.wire.fields import flag, list_at, object_at, whole
+from kerf.wire.fields import API_VERSION, flag, list_at, object_at, whole
 from kerf.wire.json import Json, at
 
-API_VERSION = "kerf.dev/v1alpha1"
 KIND = "TenantUsage"
 PATH = "/apis/kerf.dev/v1alpha1/tenantusages"
 DAY = "kerf.dev/usage-day"
 """Label: the day in UTC, as 20261127, by which lists are cut."""
+Row = UsageRow | CardRow | TokenRow | TokenPrice | CounterRow
+R = TypeVar("R", bound=Row)
+_KEYS = {
+    "card_class": "class",
+    "card_model": "cardModel",
+    "vgpu_seconds": "vgpuSeconds",
+    "mib_seconds": "mibSeconds",
+    "core_seconds": "coreSeconds",
+    "per_hour": "perHour",
+}
+"""Fields of rows whose key in the object is not their name."""
 _MOST = 2**63 - 1
 _MOMENT = re.compile(r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?Z", re.ASCII)
 _NUMBER = re.compile(r"\d{1,20}(\.\d{1,12})?", re.ASCII)
@@ -76,10 +87,10 @@ def render_usage(record: UsageRecord) -> dict[str, Any]:
     spec |= {"namespace": record.owner_namespace} if record.owner_namespace else {}
     lists: dict[str, list[Any]] = {
         "rows": [_row_object(row) for row in record.rows],
-        "tokens": [_token_object(row) for row in record.tokens],
-        "cards": [_card_object(row) for row in record.cards],
-        "prices": [_price_object(row) for row in record.prices],
-        "counters": [_counter_object(row) for row in record.counters],
+        "tokens": [_row_object(row) for row in record.tokens],
+        "cards": [_row_object(row) for row in record.cards],
+        "prices": [_row_object(row) for row in record.prices],
+        "counters": [_row_object(row) for row in record.counters],
         "gaps": list(record.gaps),
     }
     spec |= {key: items for key, items in lists.items() if items}
@@ -100,11 +111,11 @@ def parse_usage(item: object) -> UsageRecord:
         cluster=_text(spec, "cluster", "spec"),
         currency=_text(spec, "currency", "spec") or "USD",
         closed=flag(spec, "closed", "spec", False),
-        rows=tuple(_row(row, where) for row, where in _objects(spec, "rows")),
-        tokens=tuple(_token(row, where) for row, where in _objects(spec, "tokens")),
-        cards=tuple(_card(row, where) for row, where in _objects(spec, "cards")),
-        prices=tuple(_price(row, where) for row, where in _objects(spec, "prices")),
-        counters=tuple(_counter(row, where) for row, where in _objects(spec, "counters")),
+        rows=_rows(UsageRow, spec, "rows"),
+        tokens=_rows(TokenRow, spec, "tokens"),
+        cards=_rows(CardRow, spec, "cards"),
+        prices=_rows(TokenPrice, spec, "prices"),
+        counters=_rows(CounterRow, spec, "counters"),
         gaps=tuple(str(gap) for gap in gaps if isinstance(gap, str)),
     )
 
@@ -114,106 +125,26 @@ def resource_version(item: Json) -> str:
     return str(at(item, "metadata").get("resourceVersion") or "")
 
 
-def _row_object(row: UsageRow) -> dict[str, str]:
-    return {
-        "namespace": row.namespace,
-        "workload": row.workload,
-        "model": row.model,
-        "class": row.card_class,
-        "cardModel": row.card_model,
-        "supply": row.supply,
-        "region": row.region,
-        "vgpuSeconds": plain(row.vgpu_seconds),
-        "mibSeconds": plain(row.mib_seconds),
-        "coreSeconds": plain(row.core_seconds),
-        "cost": plain(row.cost),
-    }
+def _row_object(row: Row) -> dict[str, Any]:
+    """The object of a row: each field under its key, exact numbers as texts."""
+    found = ((field.name, getattr(row, field.name)) for field in fields(row))
+    return {_KEYS.get(name, name): plain(each) if isinstance(each, Decimal) else each for name, each in found}
 
 
-def _row(row: Json, where: str) -> UsageRow:
-    return UsageRow(
-        _text(row, "namespace", where),
-        _text(row, "workload", where),
-        _text(row, "model", where),
-        _text(row, "class", where),
-        _text(row, "cardModel", where),
-        _text(row, "supply", where),
-        _text(row, "region", where),
-        _decimal(row, "vgpuSeconds", where),
-        _decimal(row, "mibSeconds", where),
-        _decimal(row, "coreSeconds", where),
-        _decimal(row, "cost", where),
-    )
+def _rows(kind: type[R], spec: Json, key: str) -> tuple[R, ...]:
+    """The rows of a list. Raises WireError."""
+    found = list_at(spec.get(key), f"spec.{key}")
+    return tuple(_row(kind, object_at(item, f"spec.{key}[{i}]"), f"spec.{key}[{i}]") for i, item in enumerate(found))
 
 
-def _card_object(row: CardRow) -> dict[str, str]:
-    return {
-        "class": row.card_class,
-        "cardModel": row.card_model,
-        "supply": row.supply,
-        "region": row.region,
-        "seconds": plain(row.seconds),
-        "perHour": plain(row.per_hour),
-        "cost": plain(row.cost),
-    }
-
-
-def _card(row: Json, where: str) -> CardRow:
-    return CardRow(
-        _text(row, "class", where),
-        _text(row, "cardModel", where),
-        _text(row, "supply", where),
-        _text(row, "region", where),
-        _decimal(row, "seconds", where),
-        _decimal(row, "perHour", where),
-        _decimal(row, "cost", where),
-    )
-
-
-def _token_object(row: TokenRow) -> dict[str, Any]:
-    counts = {"input": row.input, "cached": row.cached, "output": row.output}
-    return {"namespace": row.namespace, "workload": row.workload, "model": row.model, **counts}
-
-
-def _token(row: Json, where: str) -> TokenRow:
-    names = _text(row, "namespace", where), _text(row, "workload", where), _text(row, "model", where)
-    return TokenRow(*names, *_counts(row, where))
-
-
-def _price_object(row: TokenPrice) -> dict[str, Any]:
-    prices = {"input": plain(row.input), "cached": plain(row.cached), "output": plain(row.output)}
-    return {"model": row.model, **prices, "measured": row.measured}
-
-
-def _price(row: Json, where: str) -> TokenPrice:
-    prices = _decimal(row, "input", where), _decimal(row, "cached", where), _decimal(row, "output", where)
-    return TokenPrice(_text(row, "model", where), *prices, flag(row, "measured", where, True))
-
-
-def _counter_object(row: CounterRow) -> dict[str, Any]:
-    counts = {"input": row.input, "cached": row.cached, "output": row.output}
-    return {"uid": row.uid, "started": row.started, "model": row.model, **counts}
-
-
-def _counter(row: Json, where: str) -> CounterRow:
-    names = _text(row, "uid", where), _text(row, "started", where), _text(row, "model", where)
-    return CounterRow(*names, *_counts(row, where))
-
-
-def _counts(row: Json, where: str) -> tuple[int, int, int]:
-    first, second, third = (whole(row, key, where, 0, (0, _MOST)) for key in ("input", "cached", "output"))
-    return first, second, third
+def _row(kind: type[R], row: Json, where: str) -> R:
+    return kind(*(_READERS[field.type](row, _KEYS.get(field.name, field.name), where) for field in fields(kind)))
 
 
 def plain(number: Decimal) -> str:
     """A decimal as text without an exponent and without zeros at its end."""
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _objects(spec: Json, key: str) -> list[tuple[Json, str]]:
-    found = list_at(spec.get(key), f"spec.{key}")
-    return [(object_at(item, f"spec.{key}[{i}]"), f"spec.{key}[{i}]") for i, item in enumerate(found)]
 
 
 def _text(value: Mapping[str, object], key: str, where: str) -> str:
@@ -231,3 +162,12 @@ def _decimal(value: Mapping[str, object], key: str, where: str) -> Decimal:
         return Decimal(found)
     except InvalidOperation as error:
         raise WireError(f"{where}.{key}", found, "write a number as a text") from error
+
+
+_READERS: Mapping[Any, Callable[[Json, str, str], Any]] = {
+    str: _text,
+    Decimal: _decimal,
+    int: lambda row, key, where: whole(row, key, where, 0, (0, _MOST)),
+    bool: lambda row, key, where: flag(row, key, where, True),
+}
+"""How a field of a row is read, by its type."""

@@ -10,10 +10,9 @@ from kerf.values.policy import Defaults
 from kerf.values.slicing import Exactly, Partitions, Size, Slicing, Templates, WholeCard
 from kerf.values.words import ResourceNames
 from kerf.wire.errors import WireError
-from kerf.wire.fields import flag, known, list_at, object_at, one_of, text, whole
+from kerf.wire.fields import check_kind, flag, known, list_at, object_at, one_of, text, whole
 from kerf.wire.json import Json
 
-API_VERSION = "kerf.dev/v1alpha1"
 KIND = "CardVendor"
 _SPEC = (
     "words",
@@ -46,9 +45,7 @@ def parse_vendor(document: object) -> Description:
     """Read a description. An unknown key, a wrong type or an impossible value raises WireError with the fix."""
     top = object_at(document, "vendor")
     known(top, "", ("apiVersion", "kind", "metadata", "spec"))
-    if top.get("apiVersion") != API_VERSION or top.get("kind") != KIND:
-        found = f"{top.get('apiVersion')} {top.get('kind')}"
-        raise WireError("apiVersion, kind", found, f"write apiVersion: {API_VERSION} and kind: {KIND}")
+    check_kind(top, KIND)
     name = text(object_at(top.get("metadata"), "metadata"), "name", "metadata", None)
     if not _NAME.match(name):
         raise WireError("metadata.name", name, "write 1 to 40 lower-case letters and digits, a letter first")

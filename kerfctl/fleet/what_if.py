@@ -11,9 +11,9 @@ from kerf.config.prices import read_prices
 from kerf.values.fleet import ClusterSpec, FleetWorkload
 from kerf.values.vendor import Vendor
 from kerf.wire.errors import WireError
+from kerf.wire.fields import API_VERSION
 from kerf.wire.fleet import CLUSTER, WORKLOAD, parse_cluster, parse_workload
 from kerf.wire.json import Json, at
-from kerf.wire.policy import API_VERSION
 from kerfctl.documents import read_objects
 from kerfctl.errors import CliError
 from kerfctl.report import Sheet, say

@@ -9,9 +9,9 @@ from typing import Any
 
 from kerf.values.card_names import meant
 from kerf.values.quota import UNBOUNDED, ClassQuota, Share, TenantQuota
+from kerf.wire.fields import API_VERSION
 from kerf.wire.fleet import LABEL_MANAGER, SPLIT
 from kerf.wire.json import Json, at, items_at
-from kerf.wire.policy import API_VERSION
 from kerf.wire.quota import KIND
 from scheduler.fleet.render import slug
 from scheduler.fleet.view import View

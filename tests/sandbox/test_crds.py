@@ -14,7 +14,7 @@ from kerf.values.quota import Amount, Bound, WhenOver
 from kerf.vendors.registry import NAMES
 from kerf.wire.accounts import render_status
 from kerf.wire.errors import WireError
-from kerf.wire.policy import API_VERSION
+from kerf.wire.fields import API_VERSION
 from kerf.wire.quota import KIND, MOST_CLASSES, MOST_NAMESPACES, PATH, PRIORITIES, parse_tenant, with_defaults
 from kerf.wire.usage import PATH as USAGE_PATH
 from kerf.wire.usage import render_usage

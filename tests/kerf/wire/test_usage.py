@@ -40,6 +40,28 @@ def test_a_record_reads_back_as_it_was_written() -> None:
     assert parse_usage(json.loads(json.dumps(render_usage(RECORD)))) == RECORD
 
 
+def test_the_object_has_every_field_under_the_key_of_its_definition() -> None:
+    card = {"class": "nvidia-h100", "cardModel": "H100", "supply": "owned"}
+    used = {"vgpuSeconds": "3600.000001", "mibSeconds": "5", "coreSeconds": "0", "cost": "0.000000000001"}
+    whose = {"namespace": "ns", "workload": "Deployment/chat", "model": "m"}
+    assert render_usage(RECORD)["spec"] == {
+        "hour": "2025-11-27T16:00:00.000Z",
+        "until": "2025-11-27T16:00:00.005Z",
+        "closed": True,
+        "tenant": "team",
+        "cluster": "west",
+        "currency": "EUR",
+        "rows": [{**whose, **card, "region": "", **used}],
+        "tokens": [{**whose, "input": 1, "cached": 2, "output": 2**62}],
+        "cards": [{**card, "region": "r", "seconds": "60", "perHour": "1.5", "cost": "0.025"}],
+        "prices": [{"model": "m", "input": "1", "cached": "0.1", "output": "0.5556", "measured": False}],
+        "counters": [
+            {"uid": "uid", "started": "2026-01-01T00:00:00Z", "model": "m", "input": 1, "cached": 2, "output": 3}
+        ],
+        "gaps": ["node-1: not known"],
+    }
+
+
 @pytest.mark.parametrize(
     ("record", "name"),
     [
