@@ -46,10 +46,8 @@ class NodeGpus:
 
 def node_gpus(cards: Iterable[MeteredCard]) -> tuple[NodeGpus, ...]:
     """Every node with cards, by name."""
-    prices: dict[str, list[int]] = defaultdict(list)
-    for card in cards:
-        prices[card.node].append(card.per_hour)
-    return tuple(NodeGpus(node, len(found), sum(found) / len(found) / MICRO) for node, found in sorted(prices.items()))
+    prices = sorted(_prices(cards).items())
+    return tuple(NodeGpus(node, len(found), sum(found) / len(found) / MICRO) for node, found in prices)
 
 
 def allocations(cards: Mapping[str, MeteredCard], holders: Iterable[Holder]) -> tuple[Allocation, ...]:
@@ -60,15 +58,16 @@ def allocations(cards: Mapping[str, MeteredCard], holders: Iterable[Holder]) -> 
         for card_id, use in pod.uses.items():
             if card_id in cards:
                 parts[card_id] += share(use, cards[card_id].memory_mib)[0]
-    means = _means(cards.values())
+    means = {node: Fraction(sum(found), len(found)) for node, found in _prices(cards.values()).items()}
     return tuple(each for pod in pods for each in _of(pod, cards, parts, means))
 
 
-def _means(cards: Iterable[MeteredCard]) -> dict[str, Fraction]:
+def _prices(cards: Iterable[MeteredCard]) -> dict[str, list[int]]:
+    """By node, what an hour of each card costs."""
     prices: dict[str, list[int]] = defaultdict(list)
     for card in cards:
         prices[card.node].append(card.per_hour)
-    return {node: Fraction(sum(found), len(found)) for node, found in prices.items()}
+    return prices
 
 
 def _of(
