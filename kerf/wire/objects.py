@@ -13,6 +13,7 @@ from kerf.values.units import milli, parse_whole, to_mib
 from kerf.values.vendor import Vendor, with_slicing
 from kerf.wire import annotations as ours
 from kerf.wire import hami, inventory
+from kerf.wire.container_asks import amounts_of
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.resources import stages_of
@@ -122,8 +123,7 @@ def _asks_for_devices(spec: Json) -> bool:
 
 def _amounts_of(spec: Json) -> Iterator[Json]:
     for container in (*items_at(spec, "containers"), *items_at(spec, "initContainers")):
-        resources = at(container, "resources")
-        yield {**at(resources, "requests"), **at(resources, "limits")}
+        yield amounts_of(container)
 
 
 def render_eviction(namespace: str, name: str, uid: str) -> dict[str, Any]:
