@@ -3,7 +3,8 @@
 import re
 from decimal import Decimal
 
-from kerf.pricing.prices import PriceList, PriceRow, SpeedRow, Supply
+from kerf.pricing.prices import PriceList, PriceRow, SpeedRow
+from kerf.values.supply import Supply
 from kerf.wire.errors import WireError
 from kerf.wire.fields import amount, check_kind, known, list_at, object_at, one_of, text
 from kerf.wire.json import Json
@@ -38,7 +39,7 @@ def _price(value: object, where: str) -> PriceRow:
     known(row, where, ("model", "supply", "region", "perHour", "source", "date"))
     return PriceRow(
         model=text(row, "model", where, None),
-        supply=Supply(one_of(row, "supply", where, None, [each.value for each in Supply])),
+        supply=Supply(one_of(row, "supply", where, None, Supply)),
         per_hour=amount(row, "perHour", where, None),
         source=text(row, "source", where, None),
         date=_date(row, where),

@@ -3,16 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 
 from kerf.values.card_names import meant, nearest
-
-
-class Supply(StrEnum):
-    """How a card was come by, which decides what an hour of it costs."""
-
-    OWNED = "owned"
-    RENTED = "rented"
+from kerf.values.supply import Supply
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from kerf.values.supply import Supply
+
 
 @dataclass(frozen=True, slots=True)
 class FleetSettings:
@@ -23,13 +25,6 @@ class FleetSettings:
     """Below this reliability a cluster is not trusted: only what fits nowhere else goes there."""
     move_saving_percent: float = 10.0
     """What runs moves only where the whole plan becomes cheaper by this much; 100 is never."""
-
-
-class Supply(StrEnum):
-    """How a cluster was come by."""
-
-    OWNED = "owned"
-    RENTED = "rented"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from kerf.values.fleet import Accept, Assigned, ClusterRecord, ClusterSpec, FleetWorkload, HandOver, Phase, Supply
+from kerf.values.fleet import Accept, Assigned, ClusterRecord, ClusterSpec, FleetWorkload, HandOver, Phase
+from kerf.values.supply import Supply
 from kerf.wire.errors import WireError
 from kerf.wire.fields import API_VERSION, check_kind, flag, known, list_at, object_at, one_of, text, whole
 from kerf.wire.json import Json, at, items_at
@@ -31,7 +32,7 @@ def parse_cluster(document: object) -> ClusterSpec:
     name = _name(meta.get("name"))
     return ClusterSpec(
         name=name,
-        supply=Supply(one_of(spec, "supply", "spec", Supply.OWNED.value, [each.value for each in Supply])),
+        supply=Supply(one_of(spec, "supply", "spec", Supply.OWNED.value, Supply)),
         region=text(spec, "region", "spec", None) if "region" in spec else "",
         secret=text(spec, "kubeconfigSecret", "spec", f"kerf-cluster-{name}"),
         cordoned=flag(spec, "cordoned", "spec", False),
@@ -115,9 +116,7 @@ def parse_workload(document: object) -> FleetWorkload:
         regions=_words(spec.get("regions"), "spec.regions"),
         prefer_regions=_words(preferred.get("regions"), "spec.preferRegions.regions"),
         elsewhere_percent=whole(preferred, "elsewherePercent", "spec.preferRegions", 20, (0, 1000)),
-        supply=Supply(one_of(spec, "supply", "spec", None, [each.value for each in Supply]))
-        if "supply" in spec
-        else None,
+        supply=Supply(one_of(spec, "supply", "spec", None, Supply)) if "supply" in spec else None,
         most_per_cluster=whole(spec, "mostPerCluster", "spec", None, (1, MOST_REPLICAS))
         if "mostPerCluster" in spec
         else None,

@@ -1,11 +1,11 @@
 """`spec.metering` of a SchedulingPolicy."""
 
 from kerf.values.policy import MeteringSettings, ScaleSettings, TokenSettings
+from kerf.values.supply import Supply
 from kerf.wire.errors import WireError
 from kerf.wire.fields import amount, flag, known, object_at, one_of, real, whole
 from kerf.wire.json import Json
 
-SUPPLIES = ("owned", "rented")
 LONGEST_NAME = 63
 
 
@@ -20,7 +20,7 @@ def parse_metering(value: Json, where: str) -> MeteringSettings:
     return MeteringSettings(
         enabled=flag(value, "enabled", where, zero.enabled),
         cluster=cluster,
-        supply=one_of(value, "supply", where, zero.supply, SUPPLIES),
+        supply=one_of(value, "supply", where, zero.supply, Supply),
         retention_days=whole(value, "retentionDays", where, zero.retention_days, (1, 3660)),
         write_s=real(value, "writeSeconds", where, zero.write_s, (5.0, 3600.0)),
         scrape_s=real(value, "scrapeSeconds", where, zero.scrape_s, (0.0, 300.0)),

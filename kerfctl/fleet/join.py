@@ -14,7 +14,8 @@ from kerf.kube import paths
 from kerf.kube.client import Kube, connect
 from kerf.kube.errors import KubeError, NotFound
 from kerf.values.device import Card
-from kerf.values.fleet import ClusterSpec, Supply
+from kerf.values.fleet import ClusterSpec
+from kerf.values.supply import Supply
 from kerf.values.vendor import Vendor
 from kerf.wire.fleet import CLUSTERS, parse_cluster, render_cluster
 from kerf.wire.json import Json, at, text_at

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 
 from kerf.metering.use import Held, Kind, MeteredCard, Who, micro
-from kerf.pricing.prices import PriceList, Supply
+from kerf.pricing.prices import PriceList
 from kerf.values.node import Node
 from kerf.values.quota import class_of
+from kerf.values.supply import Supply
 from kerf.wire.records import PodRecord
 from scheduler.state.bookings import Booking
 from scheduler.state.history import Ended

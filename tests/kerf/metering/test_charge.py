@@ -11,7 +11,8 @@ from kerf.metering.bill import Bill, BillLine, bill
 from kerf.metering.book import Book
 from kerf.metering.charge import charge
 from kerf.metering.use import CardTime, Held, Kind, MeteredCard, Use, Who, micro
-from kerf.pricing.prices import PriceList, PriceRow, Supply
+from kerf.pricing.prices import PriceList, PriceRow
+from kerf.values.supply import Supply
 from kerf.values.usage import HOUR_MS, hour_of
 from kerf.wire.usage import parse_usage, render_usage
 from tests.kerf.metering.histories import CARDS, H100, L4, START, a_card, a_hold, holds

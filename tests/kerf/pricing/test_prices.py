@@ -9,7 +9,8 @@ import yaml
 
 from kerf.config.prices import PriceFile, read_prices
 from kerf.pricing.document import parse_prices
-from kerf.pricing.prices import Price, PriceList, PriceRow, SpeedRow, Supply
+from kerf.pricing.prices import Price, PriceList, PriceRow, SpeedRow
+from kerf.values.supply import Supply
 from kerf.wire.errors import WireError
 
 

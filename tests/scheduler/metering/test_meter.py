@@ -12,11 +12,12 @@ from kerf.kube.errors import Unreachable
 from kerf.metering.bill import Bill, bill
 from kerf.obs.clock import SteadyClock
 from kerf.obs.metrics import Metrics
-from kerf.pricing.prices import PriceList, PriceRow, Supply
+from kerf.pricing.prices import PriceList, PriceRow
 from kerf.testing.builders import H100_MIB, a_grant, a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
 from kerf.values.grant import CardUse
 from kerf.values.policy import MeteringSettings, SchedulingPolicy
+from kerf.values.supply import Supply
 from kerf.vendors.registry import VENDORS
 from kerf.wire.records import PodRecord
 from kerf.wire.usage import PATH, moment_text, parse_usage
