@@ -71,16 +71,21 @@ def _rising(sizes: Iterable[Size]) -> tuple[Size, ...]:
     return tuple(found)
 
 
-def _profiles(names: str) -> tuple[tuple[int, Size], ...]:
-    parsed = [(int(m[1]), int(m[2]), name) for name in names.split(",") if (m := _PROFILE.match(name))]
+def _ids(card: Card) -> dict[str, str]:
+    """By name, the numbers of the card's profiles."""
+    return dict(item.split("=", 1) for item in card.fact("profiles").split(",") if "=" in item)
+
+
+def _profiles(names: Iterable[str]) -> tuple[tuple[int, Size], ...]:
+    parsed = [(int(m[1]), int(m[2]), name) for name in names if (m := _PROFILE.match(name))]
     most = max((parts for parts, _, _ in parsed), default=1)
     return tuple((parts, Size(gb * GIB, parts * 100 // most, name)) for parts, gb, name in sorted(parsed))
 
 
 def slicing_of(card: Card) -> Slicing:
     """The profiles that the node's plugin publishes."""
-    known = dict(item.split("=", 1) for item in card.fact("profiles").split(",") if "=" in item)
-    return Profiles(_profiles(",".join(known))) if known else NotSliced("its plugin publishes no DRS profile")
+    known = _ids(card)
+    return Profiles(_profiles(known)) if known else NotSliced("its plugin publishes no DRS profile")
 
 
 def cards(node: Json, _found: tuple[Card, ...]) -> tuple[Card, ...]:
@@ -105,7 +110,7 @@ def cards(node: Json, _found: tuple[Card, ...]) -> tuple[Card, ...]:
 def _card(device: dict[str, Any], position: int, node: str, ids: dict[str, str]) -> Card:
     index = _number(device.get("index", position), f"{CAPACITY}.devices[{position}].index")
     slots = _number(device.get("capacity"), f"{CAPACITY}.devices[{position}].capacity")
-    sizes = _profiles(",".join(ids))
+    sizes = _profiles(ids)
     minor = str(device.get("minor") or index)[:32]
     return Card(
         id=f"{node}-enflame-drs-{index}",
@@ -147,15 +152,15 @@ def notes(placement: Placement) -> Mapping[str, str]:
 
 
 def _entry(piece: Slice, card: Card) -> dict[str, Any]:
-    ids = dict(item.split("=", 1) for item in card.fact("profiles").split(",") if "=" in item)
-    name = next((size.name for _, size in _profiles(",".join(ids)) if _is(piece, size)), "")
+    ids = _ids(card)
+    name = next((size.name for _, size in _profiles(ids) if _is(piece, size)), "")
     request = _parts(piece, card)[0]
     return {"allocated": False, "request": request, "profileID": ids.get(name, ""), "profileName": name}
 
 
 def _parts(piece: Slice, card: Card) -> tuple[int, int]:
     """How many parts a slice has, of how many that the card has."""
-    profiles = _profiles(",".join(item.partition("=")[0] for item in card.fact("profiles").split(",")))
+    profiles = _profiles(_ids(card))
     parts = next((parts for parts, size in profiles if _is(piece, size)), 1)
     return parts, max((parts for parts, _ in profiles), default=1)
 
