@@ -5,8 +5,10 @@ from pathlib import Path
 
 from kerf.kube.client import Kube, connect
 from kerf.kube.errors import KubeError, NotFound
-from kerf.wire.json import Json
+from kerf.wire.json import Json, at
 from kerfctl.errors import CliError
+
+_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 def connect_to(args: argparse.Namespace) -> Kube:
@@ -33,3 +35,11 @@ def list_or_none(kube: Kube, path: str, kind: str, **query: str) -> list[Json] |
         return None
     except KubeError as error:
         raise CliError(f"{kind}s cannot be read: {error}") from error
+
+
+def may(kube: Kube, verb: str, group: str, resource: str) -> bool:
+    """Whether the client's user may do this everywhere in the cluster. Raises KubeError."""
+    attributes = {"verb": verb, "group": group, "resource": resource}
+    kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+    answer = kube.create(_REVIEWS, {**kind, "spec": {"resourceAttributes": attributes}})
+    return bool(at(answer, "status").get("allowed"))

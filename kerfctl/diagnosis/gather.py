@@ -13,12 +13,12 @@ from kerf.kube.errors import Forbidden, KubeError, NotFound
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.vendor import ResourceNames, Vendor
 from kerf.wire.json import Json, at
+from kerfctl.cluster import may
 from kerfctl.diagnosis.dump import Dump, hooks_of, kerfs_own
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 T = TypeVar("T")
-REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _RIGHTS = (
     ("list", "", "nodes"),
     ("list", "", "pods"),
@@ -119,17 +119,11 @@ def admit(kube: Kube, names: ResourceNames) -> str | None:
 
 def denied(kube: Kube) -> list[str]:
     """What the caller may not do of what the checks need."""
-    found = []
-    for verb, group, resource in _RIGHTS:
-        attributes = {"verb": verb, "group": group, "resource": resource}
-        body = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": attributes},
-        }
-        if not at(kube.create(REVIEWS, body), "status").get("allowed"):
-            found.append(f"{verb} {resource}{'.' if group else ''}{group}")
-    return found
+    return [
+        f"{verb} {resource}{'.' if group else ''}{group}"
+        for verb, group, resource in _RIGHTS
+        if not may(kube, verb, group, resource)
+    ]
 
 
 def _namespace(configurations: list[Json]) -> str | None:

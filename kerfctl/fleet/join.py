@@ -20,6 +20,7 @@ from kerf.values.vendor import Vendor
 from kerf.wire.fleet import CLUSTERS, parse_cluster, render_cluster
 from kerf.wire.json import Json, at, text_at
 from kerf.wire.objects import parse_node
+from kerfctl.cluster import may
 from kerfctl.errors import CliError
 from kerfctl.fleet.connect import CALL_S, clusters, manager_of, server_of
 from kerfctl.report import say
@@ -80,14 +81,7 @@ def _version(member: Kube) -> str:
 
 def _rights(member: Kube) -> str:
     """Whether this user may do what a join needs."""
-    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-    missing = []
-    for group, resource in _NEEDED:
-        attributes = {"group": group, "resource": resource, "verb": "create"}
-        kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
-        answer = member.create(path, {**kind, "spec": {"resourceAttributes": attributes}})
-        if not at(answer, "status").get("allowed"):
-            missing.append(resource)
+    missing = [resource for group, resource in _NEEDED if not may(member, "create", group, resource)]
     if missing:
         raise CliError(f"this kubeconfig's user may not create {', '.join(missing)}: use an administrator's")
     return "this user may create what a join needs"

@@ -11,6 +11,7 @@ from kerf.values.units import show
 from kerf.wire.errors import WireError
 from kerf.wire.fleet import WORKLOADS, parse_assigned, parse_cluster
 from kerf.wire.json import Json, at, items_at
+from kerfctl.cluster import may
 from kerfctl.errors import CliError
 from kerfctl.fleet.connect import cluster_named, clusters, manager_of, member_of
 from kerfctl.report import Sheet, say
@@ -87,17 +88,13 @@ def _checks(kube: Kube, namespace: str, secret: str, item: Json) -> list[tuple[s
 
 def missing_rights(member: Kube) -> list[str]:
     """What the manager's credential may not do, of what it has to."""
-    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-    kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
-    missing = []
-    for rule in RULES:
-        for resource in rule["resources"]:
-            for verb in rule["verbs"]:
-                attributes = {"group": rule["apiGroups"][0], "resource": resource, "verb": verb}
-                answer = member.create(path, {**kind, "spec": {"resourceAttributes": attributes}})
-                if not at(answer, "status").get("allowed"):
-                    missing.append(f"{verb} {resource}")
-    return missing
+    return [
+        f"{verb} {resource}"
+        for rule in RULES
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        if not may(member, verb, rule["apiGroups"][0], resource)
+    ]
 
 
 def _conditions(item: Json) -> list[tuple[str, bool]]:
