@@ -31,6 +31,7 @@ LARGEST_READ = 1 << 20
 """Bytes of one log that are read in one look; what a server writes beyond them is passed over."""
 Take = Callable[[Fault], None]
 Report = Callable[[Json, str], None]
+Clock = Callable[[], float]
 Pods = Callable[[], Iterable[Json]]
 """The pods of the node, as last listed."""
 Parse = Callable[[Json], Holding | None]
@@ -57,12 +58,15 @@ class _Course:
 class ServerWatch:
     """Looks every ten seconds. `logs` is the kubelet's directory of pod logs, empty for none."""
 
-    def __init__(self, pods: Pods, parse: Parse, take: Take, report: Report, logs: str) -> None:
+    def __init__(
+        self, pods: Pods, parse: Parse, take: Take, report: Report, logs: str, clock: Clock = time.monotonic
+    ) -> None:
         self._pods = pods
         self._parse = parse
         self._take = take
         self._report = report
         self._logs = Path(logs) if logs else None
+        self._clock = clock
         self._courses: dict[str, _Course] = {}
 
     def run(self, stop: threading.Event) -> None:
@@ -109,7 +113,7 @@ class ServerWatch:
             return ""
         health, _ = _page(address, one.port, "/health")
         found, text = _page(address, one.port, "/metrics")
-        sample = parse_sample(time.monotonic(), health == 200, text) if found == 200 else None
+        sample = parse_sample(self._clock(), health == 200, text) if found == 200 else None
         if sample is None:
             return ""
         course.progress = course.progress.after(sample)

@@ -54,23 +54,25 @@ def server() -> Iterator[Server]:
 
 class World:
     def __init__(self, port: str, logs: str = "") -> None:
+        self.now = 0.0
         self.pod = a_pod("serve", node="node-1", grant=a_grant("GPU-0"), annotations={ANNOTATION: port})
         self.pod["status"] = {"phase": "Running", "podIP": "127.0.0.1"}
         self.faults: list[Fault] = []
         self.said: list[tuple[str, str]] = []
         pods = BoundPods(FakeKube(a_node("node-1")), LocalNode("node-1"), VENDORS)
-        self.watch = ServerWatch(lambda: [self.pod], pods.parse, self.faults.append, self.report, logs)
+        self.watch = ServerWatch(
+            lambda: [self.pod], pods.parse, self.faults.append, self.report, logs, lambda: self.now
+        )
 
     def report(self, pod: Any, sentence: str) -> None:
         self.said.append((pod["metadata"]["name"], sentence))
 
 
-def test_a_server_that_says_it_is_well_while_no_token_moves_is_reported_once(server, monkeypatch):
-    world, now = World(server.port), [0.0]
-    monkeypatch.setattr("deviceplugin.monitor.servers.time.monotonic", lambda: now[0])
+def test_a_server_that_says_it_is_well_while_no_token_moves_is_reported_once(server):
+    world = World(server.port)
     for _ in range(8):
         world.watch.run_once()
-        now[0] += 10.0
+        world.now += 10.0
 
     words = "its health page answers, requests run, and no token moved for 60 seconds"
     assert world.said == [("serve", f"the server reports {words}")]
