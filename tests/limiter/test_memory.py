@@ -102,17 +102,18 @@ def test_host_memory_made_with_cumemcreate_is_free_of_charge(tmp_path: Path) -> 
 
 
 def test_a_pool_is_charged_for_what_it_holds_and_shrinks_when_others_need_it(tmp_path: Path) -> None:
+    """The charges settle: a look at the overhead between a step of the driver and its charge counts the step twice."""
     box = Box(tmp_path, limits(64), settings={"FAKE_POOL_MIB": "32"})
     with box.probe() as probe:
         assert probe("pool", 1, 0) == OK
         assert probe("frompool", 2, 4 * MIB, 1) == OK
-        assert box.charged() == 32 * MIB  # the driver took a whole step
+        eventually(lambda: box.charged() == 32 * MIB)  # the driver took a whole step
         assert probe("freeasync", 2) == OK
-        assert box.charged() == 32 * MIB  # and keeps it
+        eventually(lambda: box.charged() == 32 * MIB)  # and keeps it
         assert probe("alloc", 3, 64 * MIB) == OK  # until it is needed elsewhere
-        assert box.charged() == 64 * MIB
+        eventually(lambda: box.charged() == 64 * MIB)
         assert probe("frompool", 4, 4 * MIB, 1) == REFUSED
-        assert box.charged() == 64 * MIB
+        eventually(lambda: box.charged() == 64 * MIB)
 
 
 def test_a_pool_that_grows_past_the_slice_is_undone(tmp_path: Path) -> None:
