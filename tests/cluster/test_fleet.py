@@ -282,7 +282,8 @@ def test_the_manager_may_be_killed_and_goes_on_where_it_was(fleet: Fleet):
     assert sum(assigned(fleet).values()) == sum(before.values()) + 2
 
 
-def test_no_card_holds_more_than_it_has_and_groups_are_whole(fleet: Fleet):
+def test_no_card_holds_more_than_it_has(fleet: Fleet):
+    cards = 0
     for name, plane in fleet.planes.items():
         used: Counter[str] = Counter()
         for pod in plane.api.get("/api/v1/pods")["items"]:
@@ -291,7 +292,9 @@ def test_no_card_holds_more_than_it_has_and_groups_are_whole(fleet: Fleet):
                 for piece in container.slices:
                     used[piece.card] += piece.memory_mib
         sizes = {f"GPU-{name}-{i}": MIB[model] for i, (model, _) in enumerate(FLEETS[name][2])}
-        assert all(mib <= sizes[card.rpartition("-")[0]] for card, mib in used.items())
+        assert {card: mib for card, mib in used.items() if mib > sizes[card.rpartition("-")[0]]} == {}
+        cards += len(used)
+    assert cards > 0
 
 
 def test_the_managers_rights_are_what_it_uses_and_no_more(fleet: Fleet):

@@ -95,6 +95,32 @@ def test_metrics_name_the_container_its_grant_and_its_use(world: World):
     } <= {normal(line) for line in world.metrics()}
 
 
+def test_on_demand_the_same_look_has_hamis_names_too(tmp_path: Path):
+    world = World(tmp_path, hami=True)
+    world.patch_ledger(CARDS_AT, "card", charged=3000 * MIB)
+    world.look(
+        ProcessUse("GPU-0", world.a_process(41), 3100 * MIB, 25),
+        ProcessUse("GPU-0", world.a_process(42, pod=""), 500 * MIB, 0),
+    )
+
+    host = f'{{device_index="0",device_type="{a_card(0).model}",device_uuid="GPU-0",node="node-1"}}'
+    container = '{container="main",device_uuid="GPU-0",namespace="default",pod="pod",vdevice_index="0"}'
+    assert {normal(line) for line in world.metrics() if line.startswith("hami_")} == {
+        f"hami_host_gpu_memory_used_bytes{host} {float(3600 * MIB)}",
+        f"hami_host_gpu_utilization_ratio{host} 25.0",
+        f"hami_vgpu_memory_used_bytes{container} {float(3000 * MIB)}",
+        f"hami_vgpu_memory_limit_bytes{container} {float(8000 * MIB)}",
+        f"hami_container_device_memory_bytes{container} {float(3100 * MIB)}",
+        f"hami_container_device_utilization_ratio{container} 25.0",
+    }
+
+
+def test_without_a_demand_no_series_has_hamis_names(world: World):
+    world.look(ProcessUse("GPU-0", world.a_process(41), 3100 * MIB, 25))
+
+    assert [line for line in world.metrics() if "hami_" in line] == []
+
+
 def normal(line: str) -> str:
     """A sample with its number as Python prints it."""
     name, _, number = line.rpartition(" ")

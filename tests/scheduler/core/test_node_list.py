@@ -71,12 +71,17 @@ def test_what_is_not_a_list_of_plain_names_is_left_to_the_decoder(text):
     assert Roster().read(text) is None
 
 
-@given(st.binary(max_size=60))
-def test_whatever_is_read_is_what_json_says(text):
-    read = Roster().read(b'["a' + text + b'b"]')
+PIECES = st.sampled_from(
+    [b"a", b"node-1", b'","', b'", "', b'"', b",", b"\\", b"\\u0062", b"\n", b"\xc3\xa9", b"\xff", b"[", b"]"]
+)
 
-    if read is not None:
-        assert json.loads(b'["a' + text + b'b"]') == list(read)
+
+@given(st.lists(PIECES, max_size=8).map(b"".join) | st.binary(max_size=20))
+def test_whatever_is_read_is_what_json_says(text):
+    whole = b'["a' + text + b'b"]'
+    read = Roster().read(whole)
+
+    assert read is None or json.loads(whole) == list(read)
 
 
 def test_lists_are_slices_and_values():

@@ -137,14 +137,42 @@ def test_what_runs_moves_only_where_that_saves_more_than_the_threshold():
     assert world.running("chat") == {"west": 4}
 
 
-def test_groups_stay_whole_and_a_scaled_down_workload_gives_its_cards_back():
+def test_a_workload_that_is_scaled_down_gives_its_cards_back():
     world = two_clusters()
-    world.ask("chat", 6)
+    world.ask("chat", 16)
     world.round(rounds=3)
     world.ask("chat", 2)
     world.round(rounds=6)
+    world.ask("other", 30)
+    world.round(rounds=6)
 
-    assert total(world, "chat") == 2
+    assert (total(world, "chat"), total(world, "other")) == (2, 30)
+
+
+def test_a_group_is_whole_in_one_cluster_or_has_no_place():
+    """Each cluster has room for four pods, so for one group of three: the last two pods' room is no group's."""
+    world = World(Cluster("east", 1, cards=2), Cluster("west", 1, cards=2))
+    world.ask("chat", 3, groupSize=3)
+    world.round(rounds=5)
+
+    assert world.running("chat") == {"east": 3, "west": 3}
+    assert {cluster.name: handed_over(cluster) for cluster in world.clusters.values()} == {
+        "east": [("LeaderWorkerSet", 1, 3)], "west": [("LeaderWorkerSet", 1, 3)],
+    }  # fmt: skip
+    assert world.status("chat")["conditions"][0]["message"].startswith("1 of 3 replicas have no place")
+
+    world.ask("chat", 1, groupSize=3)
+    world.round(rounds=6)
+
+    assert list(world.running("chat").values()) == [3]
+
+
+def handed_over(cluster: Cluster) -> list[tuple[str, int, int]]:
+    """Kind, groups and size of what a cluster was given."""
+    return [
+        (item["kind"], item["spec"]["replicas"], item["spec"]["leaderWorkerTemplate"]["size"])
+        for item in cluster.objects()
+    ]
 
 
 events = st.lists(

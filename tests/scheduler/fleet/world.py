@@ -85,7 +85,8 @@ class Cluster:
         return [o for o in self.kube.objects("/api/v1/namespaces/") if o.get("kind") == "Pod"]
 
     def objects(self) -> list[dict[str, Any]]:
-        return self.kube.objects("/apis/apps/v1/")
+        """What was handed over: Deployments and LeaderWorkerSets."""
+        return [*self.kube.objects("/apis/apps/v1/"), *self.kube.objects("/apis/leaderworkerset.x-k8s.io/v1/")]
 
     def live(self) -> None:
         """One round of its controllers and its scheduler: pods for Deployments, places for pods."""
@@ -95,12 +96,12 @@ class Cluster:
             owned.setdefault(pod["metadata"]["labels"]["owner"], []).append(pod)
         objects = {o["metadata"]["name"]: o for o in self.objects()}
         for name, pods in owned.items():
-            wanted = objects[name]["spec"]["replicas"] if name in objects else 0
+            wanted = pods_of(objects[name]) if name in objects else 0
             for pod in sorted(pods, key=lambda p: bool(p["spec"].get("nodeName")))[: max(0, len(pods) - wanted)]:
                 self.kube.remove(f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}")
         for name, item in objects.items():
             have = {pod["metadata"]["name"] for pod in owned.get(name, [])}
-            for _ in range(item["spec"]["replicas"] - min(len(have), item["spec"]["replicas"])):
+            for _ in range(pods_of(item) - min(len(have), pods_of(item))):
                 free = next(n for n in range(1000) if f"{name}-{n}" not in have)
                 have.add(f"{name}-{free}")
                 self._create(item, f"{name}-{free}")
@@ -108,7 +109,8 @@ class Cluster:
         self.inside = False
 
     def _create(self, item: dict[str, Any], name: str) -> None:
-        pod = copy.deepcopy(item["spec"]["template"])
+        group = item["spec"].get("leaderWorkerTemplate")
+        pod = copy.deepcopy(group["workerTemplate"] if group else item["spec"]["template"])
         meta = pod["metadata"]
         meta |= {"name": name, "namespace": item["metadata"]["namespace"], "uid": f"{self.name}-{name}"}
         meta["labels"] = {**meta["labels"], "owner": item["metadata"]["name"]}
@@ -128,6 +130,11 @@ class Cluster:
                     pod["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
                     self.kube.put(pod)
                     break
+
+
+def pods_of(item: dict[str, Any]) -> int:
+    """How many pods the object's controller makes; it makes and removes the pods of a group together."""
+    return int(item["spec"]["replicas"] * item["spec"].get("leaderWorkerTemplate", {"size": 1})["size"])
 
 
 @dataclass
