@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.source_code import statements
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("kerf", "kerfctl", "sandbox", "scheduler", "deviceplugin", "webhook")
 LONGEST_MODULE, LONGEST_TEST, LONGEST_FUNCTION = 400, 600, 60
@@ -27,7 +29,7 @@ def test_no_function_outgrows_its_budget():
     long = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {node.end_lineno - node.lineno + 1} lines"
         for path in sources(*PACKAGES)
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in statements(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         if node.end_lineno and node.end_lineno - node.lineno >= LONGEST_FUNCTION
     ]

@@ -14,7 +14,6 @@ ROOT = Path(__file__).parents[2]
     [
         ("webhook.main", ("kubernetes", "ortools", "numpy", "pynvml")),
         ("deviceplugin.main", ("ortools", "numpy")),
-        ("scheduler.main", ("grpc", "pynvml")),
         ("kerfctl.main", ("ortools", "kubernetes", "numpy", "rich", "grpc")),
     ],
 )

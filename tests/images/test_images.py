@@ -1,17 +1,16 @@
 """The Dockerfiles: linted, pinned, small, unprivileged; each installs what its daemon imports, and no more."""
 
-import ast
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 from sandbox.dockerfile import Stage, parse_dockerfile
+from tests.source_code import imported
 
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "images"
@@ -104,17 +103,6 @@ def reached(daemon: str) -> set[str]:
             elif top != daemon and top not in sys.stdlib_module_names:
                 foreign.add(top)
     return foreign
-
-
-@cache
-def imported(path: Path) -> set[str]:
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
 
 
 def sources(module: str) -> list[Path]:
