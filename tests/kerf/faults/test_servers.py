@@ -85,7 +85,22 @@ def test_other_servers_are_not(last: Sample):
     assert words(Sample(0, True, 3, 9), last)[-1] == ""
 
 
-@given(st.lists(st.tuples(st.floats(0, 20), st.booleans(), st.integers(0, 2), st.integers(0, 3)), max_size=20))
+def test_the_time_in_which_a_server_was_idle_is_no_stall():
+    assert words(Sample(0, True, 3, 9), Sample(50, True, 0, 9), Sample(61, True, 3, 9), Sample(110, True, 3, 9)) == [
+        "",
+        "",
+        "",
+        "its health page answers, requests run, and no token moved for 60 seconds",
+    ]
+
+
+STEPS = st.tuples(
+    st.sampled_from([10.0, 20.0, 59.0]), st.booleans(), st.sampled_from([0, 2, 2, 2]), st.sampled_from([7, 7, 7, 8])
+)
+"""Mostly of a server that stalls."""
+
+
+@given(st.lists(STEPS, max_size=20))
 def test_a_stall_is_never_said_before_its_time(steps):
     at, samples = 0.0, []
     for wait, healthy, running, tokens in steps:

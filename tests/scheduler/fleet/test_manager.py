@@ -208,7 +208,7 @@ def test_whatever_fails_and_whenever_the_manager_dies_every_replica_runs_once_in
     for cluster in world.clusters.values():
         cluster.up = True
     for _ in range(80):
-        checked_rounds(world, 1, 5.0)
+        checked_rounds(world, 1, 10.0)
         if total(world, "chat") == replicas and all(world.record(name)["phase"] == "Live" for name in world.clusters):
             break
     checked_rounds(world, 2)

@@ -225,9 +225,9 @@ from kerf.values.grant import CardUse
 from kerf.testing.builders import an_ask
 from scheduler.solver.problem import Problem
 from scheduler.solver.solve import plan
-nodes = tuple(a_node_state(f"n{i}", 4, [CardUse(i * 9_000, 10 * i, 2), CardUse(30_000, 20, 1)]) for i in range(6))
-asks = (*pods(9, an_ask(memory_mib=50_000), prefix="big", selection=Selection(avoid_ids=("GPU-n1-1", "GPU-n2-1"))),
-        *pods(9, an_ask(memory_mib=24_000, cores=40)), *a_gang("gang", 4, an_ask(cards=2, memory_mib=40_000)))
+nodes = tuple(a_node_state(f"n{i}", 4, [CardUse(i * 9_000, 10 * i, 2), CardUse(30_000, 20, 1)]) for i in range(5))
+asks = (*pods(7, an_ask(memory_mib=50_000), prefix="big", selection=Selection(avoid_ids=("GPU-n1-1", "GPU-n2-1"))),
+        *pods(7, an_ask(memory_mib=24_000, cores=40)), *a_gang("gang", 3, an_ask(cards=2, memory_mib=40_000)))
 print(plan(Problem(nodes, asks)))
 """
 

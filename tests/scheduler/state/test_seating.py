@@ -124,6 +124,14 @@ def test_the_place_of_the_pod_at_the_door_is_held_and_kube_scheduler_is_sent_the
     assert not isinstance(where, ByCards)
 
 
+def test_a_pod_with_a_reserved_place_is_seated_there_or_not_at_all() -> None:
+    store = a_store(a_pod("a"))
+    store.seating.hold(uid("a"), ["node-1"], None, 60.0)
+
+    assert take(store, "a", ["node-2", "node-3"]) == NoPlace("its reserved place is not free yet")
+    assert take(store, "a") == "node-1"
+
+
 def test_nothing_is_held_where_nothing_fits() -> None:
     store = a_store(a_pod("large", mem=60_000, gpu=3))
 
