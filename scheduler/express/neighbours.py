@@ -3,6 +3,7 @@
 The lane does not weigh such terms. It leaves every pod at which one looks to kube-scheduler.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -27,6 +28,50 @@ class Term:
         if self.namespaces is not None and namespace not in self.namespaces:
             return False
         return all(_holds(rule, labels) for rule in self.rules)
+
+
+class Terms:
+    """The terms of all pods, found by a label that they demand: most demand one, and few demand the same."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[Term] = Counter()
+        self._by_label: defaultdict[tuple[str, str] | None, set[Term]] = defaultdict(set)
+        """By each label of which a term demands one; None for a term that demands no value."""
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def add(self, terms: Iterable[Term]) -> None:
+        """A pod with these terms is there."""
+        for term in terms:
+            self._counts[term] += 1
+            for label in _demanded(term):
+                self._by_label[label].add(term)
+
+    def drop(self, terms: Iterable[Term]) -> None:
+        """A pod with these terms, which was added, is gone."""
+        for term in terms:
+            self._counts[term] -= 1
+            if not self._counts[term]:
+                del self._counts[term]
+                for label in _demanded(term):
+                    self._by_label[label].discard(term)
+                    if not self._by_label[label]:
+                        del self._by_label[label]
+
+    def look_at(self, namespace: str, labels: Iterable[tuple[str, str]]) -> bool:
+        """Whether one of them looks at a pod."""
+        found = dict(labels)
+        near = (self._by_label.get(label, ()) for label in (*found.items(), None))
+        return any(term.looks_at(namespace, found) for terms in near for term in terms)
+
+
+def _demanded(term: Term) -> Iterable[tuple[str, str] | None]:
+    """Labels of which every pod has one at which the term looks."""
+    for key, operator, values in term.rules:
+        if operator == "In":
+            return {(key, value) for value in values}
+    return (None,)
 
 
 def terms_of(pod: Json) -> tuple[Term, ...]:

@@ -7,15 +7,15 @@ other schedulers, and what the lane itself has promised and no watch shows yet.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kerf.wire.json import Json
 from scheduler.core.columns import Bools, Ints
 from scheduler.core.wishes import Wishes
-from scheduler.express.neighbours import Term
+from scheduler.express.neighbours import Terms
 from scheduler.express.nodes import Demands, Place, place_of
 from scheduler.express.seen import Gone, OnNode, Pending, Seen, see
 
@@ -52,7 +52,7 @@ class _Demanded:
 
     version: int
     allowed: Bools
-    wishes: Wishes | None = field(default=None)
+    wishes: Wishes | None
 
 
 class Terrain:
@@ -84,7 +84,7 @@ class Terrain:
         self._given: dict[str, tuple[str, float]] = {}
         """By uid of a pod that the lane has bound, its node and when."""
         self._avoid: dict[str, float] = {}
-        self._terms: Counter[Term] = Counter()
+        self._terms = Terms()
         self._nominated: dict[str, str] = {}
         self._eligible: Counter[str] = Counter()
         self._touched: dict[str, float] = {}
@@ -143,10 +143,11 @@ class Terrain:
                 for one in self._pending.values()
                 if one.cards and one.scheduler == scheduler and one.uid not in self._promises
             ]
-            terms = list(self._terms)
-        if not terms:
-            return waiting
-        return [one if one.left or not _is_looked_at(one, terms) else _left(one) for one in waiting]
+            if not self._terms:
+                return waiting
+            kinds = {(one.namespace, one.labels) for one in waiting}
+            looked_at = {kind for kind in kinds if self._terms.look_at(*kind)}
+        return [_left(one) if not one.left and (one.namespace, one.labels) in looked_at else one for one in waiting]
 
     def open_to(self, pod: Pending) -> Open:
         """The nodes that allow a pod, have room for it, and are no preempting pod's."""
@@ -214,9 +215,8 @@ class Terrain:
         if waited is not None and _counts(waited):
             self._eligible[waited.scheduler] -= 1
         for old in (before, waited):
-            if old is not None and old.terms:
-                self._terms.subtract(old.terms)
-                self._terms += Counter()  # without those that are zero
+            if old is not None:
+                self._terms.drop(old.terms)
         if before is not None:
             self._add(before.node, before.amounts, -1)
         self._nominated.pop(uid, None)
@@ -233,8 +233,8 @@ class Terrain:
             case Gone():
                 self._keep(uid)
                 self._refused(seen)
-        if not isinstance(seen, Gone) and seen.terms:
-            self._terms.update(seen.terms)
+        if not isinstance(seen, Gone):
+            self._terms.add(seen.terms)
 
     def _keep(self, uid: str) -> None:
         """The watch shows by now what was promised."""
@@ -324,11 +324,6 @@ class Terrain:
 
 def _counts(pod: Pending) -> bool:
     return pod.cards and not pod.left
-
-
-def _is_looked_at(pod: Pending, terms: Iterable[Term]) -> bool:
-    labels = dict(pod.labels)
-    return any(term.looks_at(pod.namespace, labels) for term in terms)
 
 
 def _left(pod: Pending) -> Pending:

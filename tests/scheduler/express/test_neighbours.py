@@ -3,9 +3,12 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kerf.testing.builders import a_pod
-from scheduler.express.neighbours import terms_of
+from scheduler.express.neighbours import Term, Terms, terms_of
+from tests.effort import examples
 
 WEB = {"labelSelector": {"matchLabels": {"app": "web"}}}
 HOST = {"topologyKey": "kubernetes.io/hostname"}
@@ -55,3 +58,24 @@ def test_a_term_without_a_selector_looks_at_no_pod() -> None:
 
     assert terms_of(a_pod(spec={"affinity": {"podAntiAffinity": rules}})) == ()
     assert terms_of(a_pod()) == ()
+
+
+WORDS = st.sampled_from(["a", "b", "c"])
+RULES = st.tuples(
+    WORDS, st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist", "Near"]), st.lists(WORDS, max_size=2).map(tuple)
+)
+TERMS = st.builds(Term, st.none() | st.frozensets(WORDS, max_size=2), st.lists(RULES, max_size=2).map(tuple))
+
+
+@settings(max_examples=examples(200))
+@given(st.lists(st.tuples(TERMS, st.booleans()), max_size=6), WORDS, st.dictionaries(WORDS, WORDS))
+def test_the_terms_of_the_pods_that_are_left_look_at_what_one_of_them_looks_at(
+    terms: list[tuple[Term, bool]], namespace: str, labels: dict[str, str]
+) -> None:
+    every = Terms()
+    every.add(term for term, _ in terms)
+    every.drop(term for term, stays in terms if not stays)
+
+    left = [term for term, stays in terms if stays]
+    assert bool(every) is bool(left)
+    assert every.look_at(namespace, labels.items()) is any(term.looks_at(namespace, labels) for term in left)
