@@ -9,10 +9,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import Self
 
 import numpy as np
 
-from kerf.wire.json import Json
+from kerf.wire.json import Json, text_at
 from scheduler.core.columns import Bools, Ints
 from scheduler.core.wishes import Wishes
 from scheduler.express.neighbours import Terms
@@ -25,6 +27,7 @@ RECENT_S = 5.0
 """For this long after the lane gave away room of a node, kube-scheduler's own choice of the node is checked again."""
 FORGET_S = 600.0
 """For this long after a bind a refusal by the kubelet counts as one of the lane's."""
+MOST_DEMANDS = 512
 _FIRST_ROWS, _FIRST_COLUMNS = 64, 8
 Amounts = tuple[tuple[str, int], ...]
 
@@ -52,7 +55,24 @@ class _Demanded:
 
     version: int
     allowed: Bools
-    wishes: Wishes | None
+    weights: Ints
+    taints: Ints
+
+    @classmethod
+    def nothing(cls, rows: int) -> Self:
+        """Before any node was looked at."""
+        return cls(0, np.zeros(rows, bool), np.zeros(rows, np.int64), np.zeros(rows, np.int64))
+
+    def grow(self, rows: int) -> None:
+        """Make room for more rows."""
+        more = (0, rows - len(self.allowed))
+        self.allowed = np.pad(self.allowed, more)
+        self.weights, self.taints = np.pad(self.weights, more), np.pad(self.taints, more)
+
+    def put(self, row: int, allowed: bool, wish: tuple[int, int]) -> None:
+        """What it says of a node."""
+        self.allowed[row] = allowed
+        self.weights[row], self.taints[row] = wish
 
 
 class Terrain:
@@ -77,12 +97,14 @@ class Terrain:
         self._used: Ints = np.zeros((_FIRST_ROWS, _FIRST_COLUMNS), np.int64)
         self._present: Bools = np.zeros(_FIRST_ROWS, bool)
         self._version = 0
+        self._changed_at: Ints = np.zeros(_FIRST_ROWS, np.int64)
+        """By row, the version with which the node came to be as it is."""
         self._demands: dict[Demands, _Demanded] = {}
         self._bound: dict[str, OnNode] = {}
         self._pending: dict[str, Pending] = {}
         self._promises: dict[str, _Promise] = {}
         self._given: dict[str, tuple[str, float]] = {}
-        """By uid of a pod that the lane has bound, its node and when."""
+        """By uid of a pod that the lane has bound, its node and when; the oldest first."""
         self._avoid: dict[str, float] = {}
         self._terms = Terms()
         self._nominated: dict[str, str] = {}
@@ -93,9 +115,10 @@ class Terrain:
     # ---- watches
     def replace_nodes(self, items: Sequence[Json]) -> None:
         """The whole list of nodes."""
+        names = set()
         for item in items:
             self.change_node("MODIFIED", item)
-        names = {place_of(item).name for item in items}
+            names.add(text_at(item, "metadata", "name"))
         for name in [name for name in self._places if name not in names]:
             self.change_node("DELETED", {"metadata": {"name": name}})
 
@@ -106,7 +129,6 @@ class Terrain:
             if kind == "DELETED":
                 if self._places.pop(place.name, None) is not None:
                     self._present[self._rows[place.name]] = False
-                    self._version += 1
             elif self._places.get(place.name) != place:
                 self._put(place)
 
@@ -158,9 +180,8 @@ class Terrain:
                 if (row := self._rows.get(node)) is not None:
                     fits[row] = False
             rows = np.flatnonzero(fits)
-            wishes = demanded.wishes
-            if wishes is not None:
-                wishes = Wishes(wishes.weights[rows], wishes.taints[rows])
+            weights, taints = demanded.weights[rows], demanded.taints[rows]
+            wishes = Wishes(weights, taints) if weights.any() or taints.any() else None
             return Open([self._names[row] for row in rows.tolist()], wishes)
 
     def has_room(self, uid: str, node: str) -> bool:
@@ -195,6 +216,7 @@ class Terrain:
     def given(self, uid: str, node: str) -> None:
         """The lane has bound a pod."""
         with self._changed:
+            self._given.pop(uid, None)
             self._given[uid] = (node, self._clock())
 
     def tidy(self) -> None:
@@ -203,7 +225,8 @@ class Terrain:
         for uid in [uid for uid, promise in list(self._promises.items()) if promise.until < now]:
             self.withdraw(uid)
         with self._changed:
-            self._given = {uid: entry for uid, entry in self._given.items() if entry[1] > now - FORGET_S}
+            for uid in list(takewhile(lambda uid: self._given[uid][1] <= now - FORGET_S, self._given)):
+                del self._given[uid]
             self._avoid = {node: until for node, until in self._avoid.items() if until > now}
             self._touched = {node: at for node, at in self._touched.items() if at > now - RECENT_S}
 
@@ -262,23 +285,20 @@ class Terrain:
         return fits
 
     def _demanded(self, demands: Demands) -> _Demanded:
+        """What a demand says of every node: only those that have changed since are asked again."""
         known = self._demands.get(demands)
-        if known is None or known.version != self._version:
-            if len(self._demands) > 512:
+        if known is None:
+            if len(self._demands) >= MOST_DEMANDS:
                 self._demands.clear()
-            known = self._demands[demands] = self._decide(demands)
+            known = self._demands[demands] = _Demanded.nothing(len(self._present))
+        if len(known.allowed) < len(self._present):
+            known.grow(len(self._present))
+        for row in np.flatnonzero(self._changed_at > known.version).tolist():
+            if (place := self._places.get(self._names[row])) is not None:
+                allowed = demands.allow(place)
+                known.put(row, allowed, demands.wish(place) if allowed else (0, 0))
+        known.version = self._version
         return known
-
-    def _decide(self, demands: Demands) -> _Demanded:
-        count = len(self._present)
-        allowed, weights, taints = np.zeros(count, bool), np.zeros(count, np.int64), np.zeros(count, np.int64)
-        for name, place in self._places.items():
-            row = self._rows[name]
-            allowed[row] = demands.allow(place)
-            if allowed[row]:
-                weights[row], taints[row] = demands.wish(place)
-        wishes = Wishes(weights, taints) if weights.any() or taints.any() else None
-        return _Demanded(self._version, allowed, wishes)
 
     def _put(self, place: Place) -> None:
         row = self._row(place.name)
@@ -289,6 +309,7 @@ class Terrain:
         for column, amount in columns:
             self._have[row, column] = amount
         self._version += 1
+        self._changed_at[row] = self._version
 
     def _add(self, node: str, amounts: Amounts, sign: int) -> None:
         row = self._row(node)
@@ -318,8 +339,7 @@ class Terrain:
         old_rows, old_columns = self._have.shape
         more = ((0, rows - old_rows), (0, columns - old_columns))
         self._have, self._used = np.pad(self._have, more), np.pad(self._used, more)
-        self._present = np.pad(self._present, (0, rows - old_rows))
-        self._version += 1
+        self._present, self._changed_at = np.pad(self._present, more[0]), np.pad(self._changed_at, more[0])
 
 
 def _counts(pod: Pending) -> bool:

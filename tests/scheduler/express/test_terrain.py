@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kerf.testing.builders import a_container, a_node, a_pod
 from kerf.vendors.registry import NAMES
 from scheduler.express.seen import Pending, see
-from scheduler.express.terrain import AVOID_S, RECENT_S, Terrain
+from scheduler.express.terrain import AVOID_S, RECENT_S, Open, Terrain
 from tests.effort import examples
 
 WORDS = frozenset(name for names in NAMES for name in names.all)
@@ -262,3 +262,42 @@ def test_in_any_order_of_events_a_node_is_used_by_what_runs_or_is_promised_there
         free = 8 - sum(cpu for where, cpu in held.values() if where == node)
         assert node in world.open_to(asking("probe", cpu=str(free))) or free == 0
         assert node not in world.open_to(asking("probe", cpu=f"{free}001m"))
+
+
+@settings(max_examples=examples(50))
+@given(
+    st.lists(st.tuples(st.integers(0, 79), st.sampled_from(["a", "b", ""]), st.booleans(), st.booleans()), max_size=100)
+)
+def test_what_a_pod_demands_and_prefers_is_known_of_each_node_as_it_is_now(
+    changes: list[tuple[int, str, bool, bool]],
+) -> None:
+    term = {"weight": 7, "preference": {"matchExpressions": [{"key": "soft", "operator": "Exists"}]}}
+    pod = asking(
+        nodeSelector={"zone": "a"},
+        affinity={"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [term]}},
+    )
+    world, now = World(), dict[str, dict[str, Any]]()
+    for number, zone, soft, asked in changes:
+        node = a_machine(f"node-{number}")
+        node["metadata"]["labels"] = {"zone": zone, **({"soft": ""} if soft else {})}
+        world.terrain.change_node("MODIFIED" if zone else "DELETED", node)
+        now.pop(f"node-{number}", None)
+        now |= {f"node-{number}": node} if zone else {}
+        if asked:
+            world.open_to(pod)
+
+    found, fresh = (each.terrain.open_to(waiting(pod)) for each in (world, World(*now.values())))
+    assert (
+        wished(found)
+        == wished(fresh)
+        == {
+            name: 7 * ("soft" in labels)
+            for name, node in now.items()
+            if (labels := node["metadata"]["labels"])["zone"] == "a"
+        }
+    )
+
+
+def wished(found: Open) -> dict[str, int]:
+    weights = [0] * len(found.names) if found.wishes is None else found.wishes.weights.tolist()
+    return dict(zip(found.names, weights, strict=True))
