@@ -36,6 +36,8 @@ from sandbox.stack import EXTENDER, start_extender
 
 EMPTY = Path(__file__).parent / "empty_extender"
 PODS = "/api/v1/namespaces/default/pods"
+Start = Callable[[ControlPlane], tuple[str, str]]
+"""Starts an extender; its name and address."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,33 +46,37 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--pods", type=int, default=2000)
     args = parser.parse_args(argv)
+    print(json.dumps(compare("kerf", args.nodes, args.pods, start_kerf)))
+    return 0
+
+
+def compare(
+    name: str, nodes: int, pods: int, start: Start, look: Callable[[KubeClient], None] = lambda _: None
+) -> dict[str, float]:
+    """The do-nothing extender and then `start`'s, in numbers. `look` is called while its pods are there."""
     parts = ensure((*CONTROL_PLANE, "kwok"), lambda p: print(f"building {p.parts}: {p.elapsed:.0f} s", file=sys.stderr))
     with run_directory() as run_dir, ControlPlane.start(run_dir, parts, audit=True) as cp:
         kube = connect(str(cp.kubeconfig), timeout_s=60.0)
         cp.start_kwok()
-        cp.add_fake_nodes([fake_node(i) for i in range(args.nodes)], seconds=300)
-        empty, empty_cpu = run(cp, kube, args.pods, start_empty)
+        cp.add_fake_nodes([fake_node(i) for i in range(nodes)], seconds=300)
+        empty, empty_cpu = run(cp, kube, pods, start_empty)
         print(f"do-nothing extender: {empty:.1f} pods/s, {empty_cpu:.2f} ms of CPU a pod", flush=True)
-        kerf, kerf_cpu = run(cp, kube, args.pods, start_kerf)
-        print(f"kerf: {kerf:.1f} pods/s, {kerf_cpu:.2f} ms of CPU a pod", flush=True)
+        ours, our_cpu = run(cp, kube, pods, start)
+        print(f"{name}: {ours:.1f} pods/s, {our_cpu:.2f} ms of CPU a pod", flush=True)
+        look(kube)
         writes = [write for write in cp.writes_by(EXTENDER) if write.resource != "events"]
-        over = overcommitted(kube)
-    result = {
-        "kerf_pods_per_s": round(kerf, 1),
-        "empty_pods_per_s": round(empty, 1),
-        "ratio": round(kerf / empty, 3),
-        "writes_per_pod": round(len(writes) / args.pods, 3),
-        "overcommitted": over,
-        "cpu_ms_per_pod": round(kerf_cpu, 2),
-        "empty_cpu_ms_per_pod": round(empty_cpu, 2),
-    }
-    print(json.dumps(result))
-    return 0
+        return {
+            f"{name}_pods_per_s": round(ours, 1),
+            "empty_pods_per_s": round(empty, 1),
+            "ratio": round(ours / empty, 3),
+            "writes_per_pod": round(len(writes) / pods, 3),
+            "overcommitted": overcommitted(kube),
+            "cpu_ms_per_pod": round(our_cpu, 2),
+            "empty_cpu_ms_per_pod": round(empty_cpu, 2),
+        }
 
 
-def run(
-    cp: ControlPlane, kube: KubeClient, count: int, start: Callable[[ControlPlane], tuple[str, str]]
-) -> tuple[float, float]:
+def run(cp: ControlPlane, kube: KubeClient, count: int, start: Start) -> tuple[float, float]:
     """Pods per second with one extender, and its milliseconds of CPU a pod. Only the last run keeps its pods."""
     remove_pods(kube)
     with ThreadPoolExecutor(8) as pool:
@@ -115,10 +121,10 @@ def start_empty(cp: ControlPlane) -> tuple[str, str]:
     return "empty-extender", f"http://127.0.0.1:{port}"
 
 
-def start_kerf(cp: ControlPlane) -> tuple[str, str]:
+def start_kerf(cp: ControlPlane, *arguments: str) -> tuple[str, str]:
     """Start Kerf's extender."""
     (port,) = free_ports(1)
-    start_extender(cp, port, ("--log-level", "error"))
+    start_extender(cp, port, ("--log-level", "error", *arguments))
     return EXTENDER, f"http://127.0.0.1:{port}"
 
 

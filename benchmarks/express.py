@@ -4,7 +4,8 @@ The benchmark creates all pods before a scheduler starts, as `make bench-cluster
 the last Binding that the API server writes. Both get the same nodes and pods in one run, the express lane second; its
 kube-scheduler runs too and binds what it gets. `--packing` fills a small fleet through kube-scheduler and through the
 lane, and compares how much of the cards' memory pods hold. The last line is one JSON object:
-{"express_pods_per_s", "empty_pods_per_s", "ratio", "writes_per_pod", "overcommitted"}.
+{"express_pods_per_s", "empty_pods_per_s", "ratio", "writes_per_pod", "overcommitted", "cpu_ms_per_pod",
+"empty_cpu_ms_per_pod"}.
 """
 
 import argparse
@@ -17,11 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cluster import PODS, fake_node, overcommitted, pod, remove_pods, run, start_empty
+from benchmarks.cluster import PODS, compare, fake_node, pod, remove_pods, start_kerf
 from kerf.kube.client import KubeClient, connect
 from kerf.wire.annotations import GRANT
-from sandbox import CONTROL_PLANE, ControlPlane, Extender, ensure, free_ports, run_directory
-from sandbox.stack import EXTENDER, start_extender
+from sandbox import CONTROL_PLANE, ControlPlane, Extender, ensure, run_directory
 
 FLEET, TOO_MANY = 10, 600
 """Nodes with eight cards each, and pods for about twice as many."""
@@ -39,26 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.packing:
         return packing()
-    parts = ensure((*CONTROL_PLANE, "kwok"), lambda p: print(f"building {p.parts}: {p.elapsed:.0f} s", file=sys.stderr))
-    with run_directory() as run_dir, ControlPlane.start(run_dir, parts, audit=True) as cp:
-        kube = connect(str(cp.kubeconfig), timeout_s=60.0)
-        cp.start_kwok()
-        cp.add_fake_nodes([fake_node(i) for i in range(args.nodes)], seconds=300)
-        empty, _ = run(cp, kube, args.pods, start_empty)
-        print(f"do-nothing extender: {empty:.1f} pods/s", flush=True)
-        express, cpu_ms = run(cp, kube, args.pods, partial(start_express, express=True))
-        print(f"express lane: {express:.1f} pods/s, {cpu_ms:.1f} ms CPU a pod", flush=True)
-        print(json.dumps(looks(kube)), flush=True)
-        writes = [write for write in cp.writes_by(EXTENDER) if write.resource != "events"]
-        over = overcommitted(kube)
-    result = {
-        "express_pods_per_s": round(express, 1),
-        "empty_pods_per_s": round(empty, 1),
-        "ratio": round(express / empty, 3),
-        "writes_per_pod": round(len(writes) / args.pods, 3),
-        "overcommitted": over,
-    }
-    print(json.dumps(result))
+    start = partial(start_express, express=True)
+    found = compare("express", args.nodes, args.pods, start, lambda kube: print(json.dumps(looks(kube)), flush=True))
+    print(json.dumps(found))
     return 0
 
 
@@ -103,9 +86,7 @@ def granted(each: Mapping[str, Any]) -> int:
 
 def start_express(cp: ControlPlane, *, express: bool) -> tuple[str, str]:
     """Start Kerf's extender, with the lane or without."""
-    (port,) = free_ports(1)
-    start_extender(cp, port, ("--log-level", "error", "--config", str(policy(cp.run_dir, express=express))))
-    return EXTENDER, f"http://127.0.0.1:{port}"
+    return start_kerf(cp, "--config", str(policy(cp.run_dir, express=express)))
 
 
 def policy(folder: Path, *, express: bool) -> Path:
