@@ -7,6 +7,7 @@ a value, so that what decides sees no state. Quota is part of each question abou
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from kerf.values.ask import PodAsk, Stages
 from kerf.values.grant import Grant
@@ -298,6 +299,7 @@ class Desk:
     def _seat_lost(self, newcomer: PodAsk) -> None:
         """Reserve places for pods that a running gang has lost, before a pod that is no more important is answered."""
         live = self._live
+        full: set[object] = set()
         for uid, version in list(live.pending.lost.items()):
             one = live.pending.pods.get(uid)
             if one is None or uid == newcomer.uid or one.ask.priority < newcomer.priority:
@@ -308,12 +310,16 @@ class Desk:
                 del live.pending.lost[uid]
                 continue
             offered = live.pending.offered(uid)
-            found = live.within.best(one.ask, sorted(live.nodes if offered is None else offered), one.stages)
-            if isinstance(found, NoPlace):
-                live.pending.lost[uid] = live.fleet.version
-            else:
-                until = live.clock() + live.policy.planner.gang_timeout_s
-                live.ledger.reserve(one.ask, *found, one.stages, until)
+            kind = (replace(one.ask, name="", uid=""), one.stages, offered)
+            if kind not in full:  # a gang's members ask for the same: where one finds no place, none does
+                names = sorted(live.nodes if offered is None else offered)
+                found = live.within.best(one.ask, names, one.stages) if live.within.has_room(one.ask, names) else None
+                if found is not None and not isinstance(found, NoPlace):
+                    until = live.clock() + live.policy.planner.gang_timeout_s
+                    live.ledger.reserve(one.ask, *found, one.stages, until)
+                    continue
+                full.add(kind)
+            live.pending.lost[uid] = live.fleet.version
 
     def _held(self, ask: PodAsk, names: Sequence[str]) -> Decided | None:
         places = [name for name in self._live.places.nodes(ask) if name in names]

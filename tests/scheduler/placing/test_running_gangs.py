@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from kerf.obs.metrics import Metrics
 from kerf.testing.builders import a_container, a_grant, a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
@@ -12,6 +14,7 @@ from scheduler.extender.verbs import Verbs
 from scheduler.metrics import SchedulerMetrics
 from scheduler.placing.planner import Planner
 from scheduler.state.store import Store, load
+from scheduler.state.within_quota import WithinQuota
 
 WHOLE = [a_container(mem=81_559, cores=100)]
 
@@ -104,3 +107,19 @@ def test_a_bind_that_fails_leaves_a_gangs_member_its_place() -> None:
     assert ledger.reservation(ask.uid) is not None
     assert not world.fits(a_plain("filler"))
     assert world.fits(first)
+
+
+def test_for_lost_members_that_ask_for_the_same_a_place_is_sought_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filter of any pod waits for this search."""
+    lost, filler, other = [member(i, size=4) for i in (1, 2, 3)], a_plain("filler"), a_plain("other", card=1)
+    world = World(2, member(0, 0, size=4), other, filler, *lost)
+    assert not any(world.fits(one) for one in lost)
+    world.store.feed.apply_pod("DELETED", other)
+    world.store.feed.apply_pod("ADDED", a_plain("another", card=1))
+    sought: list[str] = []
+    has_room = WithinQuota.has_room
+    monkeypatch.setattr(WithinQuota, "has_room", lambda *args: sought.append(args[1].key) or has_room(*args))
+
+    assert not world.fits(filler)
+
+    assert sought == ["default/m-1"]
