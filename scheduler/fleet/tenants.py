@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kerf.values.card_names import meant
+from kerf.values.card_names import canonical, meant
+from kerf.values.device import Mode
 from kerf.values.quota import UNBOUNDED, ClassQuota, Share, TenantQuota
+from kerf.wire.errors import WireError
 from kerf.wire.fields import API_VERSION
 from kerf.wire.fleet import LABEL_MANAGER, SPLIT
-from kerf.wire.json import Json, at, items_at
-from kerf.wire.quota import KIND
+from kerf.wire.json import Json, at
+from kerf.wire.quota import KIND, parse_tenant
 from scheduler.fleet.render import slug
 from scheduler.fleet.view import View
 
@@ -132,19 +134,23 @@ def _number(value: object) -> int:
 
 def waiting_for(parts: Sequence[TenantPart], there: Mapping[str, Json | None]) -> bool:
     """Whether a part still has to shrink, so that none may grow: they never promise more than the whole."""
-    for part in parts:
-        item = there.get(part.cluster)
-        now = items_at(item or {}, "spec", "classes")
-        wanted = items_at(render_part(part, ""), "spec", "classes")
-        if any(_larger(old.get("guaranteed"), new["guaranteed"]) for old, new in zip(now, wanted, strict=False)):
-            return True
-    return False
+    return any(_shrinks(there.get(part.cluster), part.tenant) for part in parts)
 
 
-def _larger(old: object, new: object) -> bool:
-    def amounts(share: object) -> list[int]:
-        if isinstance(share, str):
-            return [int(share.split()[0])] if share.split()[:1] and share.split()[0].isdigit() else [0]
-        return [_number(at(share).get(key)) for key in ("memory", "cores", "cards")]
+def _shrinks(item: Json | None, wanted: TenantQuota) -> bool:
+    """Whether a cluster guarantees more of a class than it should. What cannot be read there guarantees nothing."""
+    try:
+        now = parse_tenant(item).classes if item is not None else ()
+    except WireError:
+        return False
+    goal = {_of(one): one.guaranteed for one in wanted.classes}
+    return any(
+        (getattr(one.guaranteed, name) or 0) > (getattr(goal.get(_of(one), UNBOUNDED), name) or 0)
+        for one in now
+        for name in _AMOUNTS
+    )
 
-    return any(a > b for a, b in zip(amounts(old), amounts(new), strict=False))
+
+def _of(one: ClassQuota) -> tuple[str, Mode, str]:
+    """What a class is about."""
+    return canonical(one.model), one.mode, one.vendor

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kerf.wire.quota import PATH, parse_tenant
+from scheduler.fleet.tenants import TenantPart, waiting_for
 from tests.scheduler.fleet.world import API, Cluster, World
 
 
@@ -102,3 +104,24 @@ def test_every_part_is_a_tenant_that_the_codec_reads():
     assert sum(each.classes[0].guaranteed.memory_mib or 0 for each in read) == 102_400
     assert sum(each.classes[0].guaranteed.cores or 0 for each in read) == 301
     assert {each.weight for each in read} == {3}
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "waits"),
+    [
+        ({"A100": "2 cards", "H100": "8 cards"}, {"H100": "4 cards"}, True),
+        ({"A100": "2 cards", "H100": "8 cards"}, {"H100": "8 cards", "A100": "2 cards"}, False),
+        ({"H100": "2 cards"}, {"A100": "1 card", "H100": "3 cards"}, False),
+        ({"H100": {"memory": "320Gi"}}, {"H100": {"memory": 160_000}}, True),
+        ({"H100": {"memory": "100Gi", "cores": 100}}, {"H100": {"memory": "100Gi", "cores": 200}}, False),
+    ],
+)
+def test_a_part_that_has_to_shrink_is_known_by_its_classes(
+    there: dict[str, Any], wanted: dict[str, Any], waits: bool
+) -> None:
+    now, goal = (
+        {**a_tenant(), "spec": {"namespaces": ["default"], "classes": [{"model": m, "guaranteed": g} for m, g in each]}}
+        for each in (there.items(), wanted.items())
+    )
+
+    assert waiting_for([TenantPart("east", parse_tenant(goal))], {"east": now}) is waits
