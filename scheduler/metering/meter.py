@@ -198,9 +198,9 @@ class Meter:
 
     def _count(self, settings: MeteringSettings) -> None:
         now = self._clock.now_ms()
-        self._cards = self._cards_now(settings)
         ended, _ = self._store.ledger.ended()
         live = self._store.ledger.bookings(State.CONFIRMED)
+        self._cards = self._cards_now(settings, live)
         held = held_now(live, ended, self._sources.tenants(), now)
         with self._lock:
             book = self._book
@@ -214,10 +214,10 @@ class Meter:
         self._metrics.unknown.set(len(unknown))
         self._watch_clock()
 
-    def _cards_now(self, settings: MeteringSettings) -> dict[str, MeteredCard]:
+    def _cards_now(self, settings: MeteringSettings, live: Sequence[Booking]) -> dict[str, MeteredCard]:
         """The cards of the inventory; those that are gone count for as long as a pod holds them."""
         found = metered_cards(self._store.desk.nodes(), self._sources.prices(), settings.supply)
-        held = {card for booking in self._store.ledger.bookings(State.CONFIRMED) for card in booking.uses}
+        held = {card for booking in live for card in booking.uses}
         lost = {**self._gone, **{card: known for card, known in self._cards.items() if card not in found}}
         self._gone = {card: known for card, known in lost.items() if card in held and card not in found}
         return found
