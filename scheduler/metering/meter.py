@@ -32,7 +32,7 @@ from scheduler.metering.noderecords import NodeRecords
 from scheduler.metering.observed import held_now, metered_cards, who_of, who_was
 from scheduler.metering.store import Records
 from scheduler.metering.totals import MeterMetrics, Shown
-from scheduler.state.bookings import Booking, State
+from scheduler.state.bookings import Booking
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.metering")
@@ -171,7 +171,7 @@ class Meter:
 
     def _fill_in(self, book: Book, now: int) -> None:
         """Pods that came and went while no replica ran, from the nodes' own records."""
-        _, known_since = self._store.ledger.ended()
+        known_since = self._store.ledger.ended_since_ms()
         if not book.until_ms or known_since <= book.until_ms or self._sources.node_records is None:
             return
         known = {booking.uid for booking in self._store.ledger.bookings()}
@@ -198,8 +198,7 @@ class Meter:
 
     def _count(self, settings: MeteringSettings) -> None:
         now = self._clock.now_ms()
-        ended, _ = self._store.ledger.ended()
-        live = self._store.ledger.bookings(State.CONFIRMED)
+        live, ended = self._store.ledger.held_and_ended()
         self._cards = self._cards_now(settings, live)
         held = held_now(live, ended, self._sources.tenants(), now)
         with self._lock:

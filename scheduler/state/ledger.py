@@ -127,10 +127,15 @@ class Ledger:
         )
 
     # ---- the past
-    def ended(self) -> tuple[tuple[Ended, ...], int]:
-        """Confirmed bookings that have ended, and the moment since which all of these are known."""
+    def held_and_ended(self) -> tuple[list[Booking], tuple[Ended, ...]]:
+        """Confirmed bookings, and those that have ended, at one moment: none is in neither."""
         with self._lock:
-            return self._history.ended(), self._history.since_ms
+            return self.bookings(State.CONFIRMED), self._history.ended()
+
+    def ended_since_ms(self) -> int:
+        """The moment since which every booking that has ended is known."""
+        with self._lock:
+            return self._history.since_ms
 
     def begin_history(self) -> None:
         """The pods are read for the first time: what ends from now on is known."""

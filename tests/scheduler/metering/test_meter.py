@@ -24,6 +24,8 @@ from kerf.wire.usage import PATH, moment_text, parse_usage
 from scheduler.metering.meter import Meter, Sources
 from scheduler.metering.noderecords import NodeAnswers
 from scheduler.metering.totals import MeterMetrics
+from scheduler.state.bookings import Booking, State
+from scheduler.state.ledger import Ledger
 from scheduler.state.store import Store, load
 from tests.kerf.metering.histories import START
 
@@ -309,3 +311,19 @@ def test_records_are_json_of_kubernetes() -> None:
         json.dumps(item)
         assert item["metadata"]["labels"] == {"kerf.dev/usage-day": "20251127"}
     assert read_prices(None).currency == "USD"
+
+
+def test_a_pod_that_ends_while_a_round_reads_what_pods_hold_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.bind("a", mib=H100_MIB)
+    bookings = Ledger.bookings
+
+    def meanwhile(ledger: Ledger, *states: State) -> list[Booking]:
+        if "a" in world.pods:
+            world.delete("a")
+        return bookings(ledger, *states)
+
+    monkeypatch.setattr(Ledger, "bookings", meanwhile)
+    world.pass_(3600)
+
+    assert world.costs("tenant") == {("team",): Decimal(2)}
