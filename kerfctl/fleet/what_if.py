@@ -17,6 +17,8 @@ from kerf.wire.json import Json, at
 from kerfctl.documents import read_objects
 from kerfctl.errors import CliError
 from kerfctl.report import Sheet, say
+from kerfctl.workloads.kinds import DAEMON_SET, MAKERS, group_kind, is_read
+from kerfctl.workloads.replica import named
 from kerfctl.world import world_of_files
 from scheduler.fleet.manager import NAME
 from scheduler.fleet.member import fleet_pods
@@ -51,6 +53,13 @@ class WhatIf:
     made: Shapes
     further: tuple[Next, ...]
     currency: str
+    left_out: tuple[str, ...] = ()
+    """Objects that make pods, or that kerf does not know, of which the plan has none."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether every object was read, and every replica has a place."""
+        return not self.left_out and not self.plans[0][1].unplaced
 
 
 def what_if(
@@ -59,7 +68,8 @@ def what_if(
     """Plan the workloads of the files over clusters that stand in files. Raises CliError."""
     listed = read_prices(prices)
     terms = Terms(tuple(vendor.words for vendor in vendors), read_policy(policy), listed)
-    workloads = tuple(_workloads(files))
+    items = [pair for file in files for pair in read_objects(file)]
+    workloads = tuple(_workloads(items))
     if not workloads:
         raise CliError(f"{', '.join(files)}: no workload; give FleetWorkloads, Deployments, LeaderWorkerSets or Jobs")
     views = tuple(_views(clusters, policy, vendors))
@@ -73,20 +83,27 @@ def what_if(
         ("cheapest first", plan_cheapest(made.problem)),
         ("even spread", plan_evenly(made.problem)),
     )
-    return WhatIf(plans, made, _further(made, best), listed.currency)
+    return WhatIf(plans, made, _further(made, best), listed.currency, tuple(_left_out(items)))
 
 
-def _workloads(files: Sequence[str]) -> Iterator[FleetWorkload]:
-    for file in files:
-        for path, item in read_objects(file):
-            document = _as_workload(item)
-            if document is None:
-                continue
-            try:
-                yield parse_workload(document)
-            except WireError as error:
-                name = f"{item.get('kind')} {item['metadata'].get('name')}"
-                raise CliError(f"{path}: {name}: {error}") from error
+def _workloads(items: Iterable[tuple[str, Json]]) -> Iterator[FleetWorkload]:
+    for path, item in items:
+        document = _as_workload(item)
+        if document is None:
+            continue
+        try:
+            yield parse_workload(document)
+        except WireError as error:
+            name = f"{item.get('kind')} {item['metadata'].get('name')}"
+            raise CliError(f"{path}: {name}: {error}") from error
+
+
+def _left_out(items: Iterable[tuple[str, Json]]) -> Iterator[str]:
+    for _, item in items:
+        key = group_kind(item)
+        counts = key in MAKERS or key == DAEMON_SET or not is_read(key)
+        if counts and key[1] != CLUSTER and _as_workload(item) is None:
+            yield f"not read: {key[1]} {named(item)}"
 
 
 def _as_workload(item: Json) -> Json | None:
@@ -195,6 +212,7 @@ def json_of(found: WhatIf) -> dict[str, Any]:
             for n in found.further
         ],
         "withoutPrice": list(found.made.unpriced),
+        "leftOut": list(found.left_out),
     }  # fmt: skip
 
 
@@ -214,11 +232,11 @@ def models_of(made: Shapes, plan: FleetPlan) -> dict[str, dict[str, float]]:
 
 
 def print_what_if(found: WhatIf, as_json: bool) -> int:
-    """Print; exit status 1 where the plan leaves a replica without a place."""
+    """Print; exit status 1 where the plan leaves a replica without a place or an object was left out."""
     best = found.plans[0][1]
     if as_json:
         print(json.dumps(json_of(found), indent=2))
-        return 1 if best.unplaced else 0
+        return int(not found.whole)
     parts = [(p.demand, p.site, found.made.model(p.kind), str(p.units)) for p in best.parts]
     _table("Plan", ("workload", "cluster", "model", "replicas"), parts)
     rows: list[tuple[str, ...]] = []
@@ -247,7 +265,8 @@ def print_what_if(found: WhatIf, as_json: bool) -> int:
         say(f"✗ {name}: {n} replicas have no place")
     if found.made.unpriced:
         say(f"no price for {', '.join(found.made.unpriced)}: counted as the dearest card; --prices FILE says more")
-    return 1 if best.unplaced else 0
+    say(*(f"! {line}" for line in found.left_out))
+    return int(not found.whole)
 
 
 def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
