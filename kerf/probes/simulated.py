@@ -39,6 +39,7 @@ from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.values.units import MIB
 from kerf.wire.errors import WireError
 from kerf.wire.fields import flag, known, list_at, object_at, one_of, text, whole
+from kerf.wire.inventory import distinct
 from kerf.wire.json import Json
 
 _LOG = logging.getLogger("kerf.probes.simulated")
@@ -171,9 +172,7 @@ def parse_fleet(document: object, node: str, slots: int = 10) -> tuple[Card, ...
     cards: list[Card] = []
     for i, entry in enumerate(entries):
         cards.extend(_entry(entry, f"{where}cards[{i}]", node, len(cards), slots))
-    if len({card.id for card in cards}) != len(cards):
-        raise WireError(f"{where}cards", [card.id for card in cards], "give every card its own id")
-    return tuple(cards)
+    return distinct(tuple(cards), f"{where}cards")
 
 
 def parse_uses(document: object, node: str) -> tuple[ProcessUse, ...]:

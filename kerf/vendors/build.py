@@ -17,6 +17,7 @@ from kerf.values.vendor import OtherPlugin, Placement, Vendor
 from kerf.values.words import ResourceNames
 from kerf.wire import hami
 from kerf.wire.errors import WireError
+from kerf.wire.inventory import distinct
 from kerf.wire.json import Json, at
 
 SERVED = ("plugin", "vendor")
@@ -104,9 +105,7 @@ def _registered(node: Json, reading: Reading, vendor: str) -> tuple[Card, ...]:
         return ()
     records = hami.parse_records(str(notes[key]), key)
     cards = tuple(_registered_card(record, f"{key}[{i}]", reading, vendor) for i, record in enumerate(records))
-    if len({card.id for card in cards}) != len(cards):
-        raise WireError(key, [card.id for card in cards], "give every card its own id")
-    return tuple(sorted(cards, key=lambda card: (card.index, card.id)))
+    return tuple(sorted(distinct(cards, key), key=lambda card: (card.index, card.id)))
 
 
 def _registered_card(record: dict[str, Any], where: str, reading: Reading, vendor: str) -> Card:

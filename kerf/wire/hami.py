@@ -14,6 +14,7 @@ from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.values.health import HEALTHY, SUSPECT
 from kerf.values.words import ResourceNames
 from kerf.wire.errors import WireError
+from kerf.wire.inventory import distinct
 
 NODE = "hami.io/vgpu-node"
 LOCK = "hami.io/mutex.lock"
@@ -28,9 +29,7 @@ def parse_register(text: str, key: str, vendor: str) -> tuple[Card, ...]:
     """Cards of a HAMi registration: JSON since 2.8 (zero values are omitted), a colon list before. Raises WireError."""
     records = parse_records(text, key)
     cards = tuple(_card(record, f"{key}[{i}]", vendor) for i, record in enumerate(records))
-    if len({card.id for card in cards}) != len(cards):
-        raise WireError(key, [card.id for card in cards], "give every card its own id")
-    return tuple(sorted(cards, key=lambda card: (card.index, card.id)))
+    return tuple(sorted(distinct(cards, key), key=lambda card: (card.index, card.id)))
 
 
 def parse_records(text: str, key: str) -> list[dict[str, Any]]:

@@ -38,9 +38,15 @@ def parse_inventory(text: str, key: str = KEY, vendor: str | None = None) -> tup
     if not isinstance(cards, list):
         raise WireError(f"{key}.cards", cards, "write a list of cards")
     parsed = tuple(_card(card, f"{key}.cards[{i}]", vendor) for i, card in enumerate(cards))
-    if len({card.id for card in parsed}) != len(parsed):
-        raise WireError(f"{key}.cards", [card.id for card in parsed], "give every card its own id")
-    return tuple(sorted(parsed, key=lambda card: (card.index, card.id)))
+    return tuple(sorted(distinct(parsed, f"{key}.cards"), key=lambda card: (card.index, card.id)))
+
+
+def distinct(cards: tuple[Card, ...], where: str) -> tuple[Card, ...]:
+    """The cards, each of which has an id of its own. Raises WireError."""
+    ids = [card.id for card in cards]
+    if len(set(ids)) != len(ids):
+        raise WireError(where, ids, "give every card its own id")
+    return cards
 
 
 def parse_versioned(text: str, key: str, newest: int) -> dict[str, Any]:

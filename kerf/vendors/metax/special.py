@@ -18,6 +18,7 @@ from kerf.values.words import Said
 from kerf.vendors.build import SERVED, Special
 from kerf.wire import hami
 from kerf.wire.errors import WireError
+from kerf.wire.inventory import distinct
 from kerf.wire.json import Json, at
 
 VENDOR = "metaxsgpu"
@@ -69,10 +70,7 @@ def cards(node: Json, _found: tuple[Card, ...]) -> tuple[Card, ...]:
     if text is None:
         return ()
     records = hami.parse_records(str(text), REGISTER)
-    found = tuple(_card(record, i) for i, record in enumerate(records))
-    if len({card.id for card in found}) != len(found):
-        raise WireError(REGISTER, [card.id for card in found], "give every card its own id")
-    return found
+    return distinct(tuple(_card(record, i) for i, record in enumerate(records)), REGISTER)
 
 
 def _card(record: dict[str, Any], index: int) -> Card:
