@@ -20,7 +20,8 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 MODELS = (
     "qwen2.5-0.5b", "qwen3-0.6b", "qwen3-1.7b", "qwen3-8b", "smollm3-3b", "llama-3.1-8b", "phi-4", "gemma-2-2b",
-    "gemma-3-4b-text", "bge-reranker-v2-m3", "modernbert-base",
+    "gemma-3-4b-text", "bge-reranker-v2-m3", "jina-embeddings-v3",
+    "modernbert-base",
 )  # fmt: skip
 MAX_LEN, CONCURRENCY, TOKENS = 4096, 4, 2048
 SHORT = 256
