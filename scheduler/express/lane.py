@@ -38,8 +38,10 @@ ROUND_S = 0.5
 """Pods are seated for at most this long, and less where Bindings are slow: a round ends before its filter must."""
 SPARE_S = 0.05
 """Left of the filter's time when a round ends."""
-SETTLE_S = 0.01
-"""Between the moment at which our watch shows a round bound and the answer, for kube-scheduler's watch."""
+SETTLE_S, MOST_SETTLE_S = 0.01, 0.2
+"""Between the moment at which our watch shows a round bound and the answer, for kube-scheduler's watch. Twice as long
+after each time that it was too short, and slowly less again."""
+SETTLES_LESS = 0.99
 HELD_S = 10.0
 """How long the place of the pod at the door is held for it."""
 PASSED_S = 30.0
@@ -79,6 +81,7 @@ class ExpressLane:
         self._opened = math.inf
         self._binding_s = 0.0
         """How long a Binding takes, averaged over the last few."""
+        self.settle_s = SETTLE_S
 
     def wants_from(self) -> float:
         """The monotonic time from which rounds may begin."""
@@ -95,13 +98,19 @@ class ExpressLane:
         self._knocks.put(knock)
 
     def passes(self, uid: str) -> None:
+        if self._terrain.gave(uid):  # its watch has yet to show a pod of the lane bound
+            self.settle_s = min(2 * self.settle_s, MOST_SETTLE_S)
+            return
         self._passed[uid] = time.monotonic()
 
     def under_way(self, uid: str) -> "asyncio.Task[None] | None":
         return self._tasks.get(uid)
 
-    def has_room(self, uid: str, node: str) -> bool:
-        return self._terrain.has_room(uid, node)
+    def take_room(self, uid: str, node: str) -> bool:
+        return self._terrain.take(uid, node, HELD_S)
+
+    def give_room_back(self, uid: str) -> None:
+        self._terrain.withdraw(uid)
 
     # ---- the loop
     def run(self, stop: threading.Event) -> None:
@@ -157,7 +166,8 @@ class ExpressLane:
             seated.append(pod.uid)
             asyncio.run_coroutine_threadsafe(self._start(pod, seat, term), knock.loop)
         if seated and self._terrain.await_bound(seated, max(end - time.monotonic(), SPARE_S)):
-            time.sleep(SETTLE_S)
+            time.sleep(self.settle_s)
+            self.settle_s = max(SETTLES_LESS * self.settle_s, SETTLE_S)
         self._metrics.express_rounds.labels("bound" if seated else "empty").inc()
         self._metrics.express_seconds.observe(time.monotonic() - start)
 

@@ -184,14 +184,23 @@ class Terrain:
             wishes = Wishes(weights, taints) if weights.any() or taints.any() else None
             return Open([self._names[row] for row in rows.tolist()], wishes)
 
-    def has_room(self, uid: str, node: str) -> bool:
-        """Whether a pod that is about to be bound fits beside what the lane has just given away on its node."""
+    def take(self, uid: str, node: str, seconds: float) -> bool:
+        """Count a pod that kube-scheduler is about to bind. False where the lane has just given its room away."""
         with self._changed:
             pod, row = self._pending.get(uid), self._rows.get(node)
-            recent = self._touched.get(node, -RECENT_S) > self._clock() - RECENT_S
-            if pod is None or row is None or not recent or uid in self._promises:
+            if pod is None or row is None:
                 return True
-            return bool(self._room(pod.amounts)[row])
+            promise = self._promises.get(uid)
+            if promise is not None and promise.node == node:
+                promise.until = self._clock() + seconds
+                return True
+            self._drop_promise(uid)  # kube-scheduler prefers another node to the one that was kept for it
+            recent = self._touched.get(node, -RECENT_S) > self._clock() - RECENT_S
+            if recent and not self._room(pod.amounts)[row]:
+                return False
+            self._promises[uid] = _Promise(node, pod.amounts, self._clock() + seconds)
+            self._add(node, pod.amounts, 1)
+            return True
 
     def await_bound(self, uids: Collection[str], seconds: float) -> bool:
         """Wait until the watch shows these pods on nodes, or gone. Whether it does."""
@@ -210,14 +219,17 @@ class Terrain:
     def withdraw(self, uid: str) -> None:
         """Take a promise back. No-op if there is none."""
         with self._changed:
-            if promise := self._promises.pop(uid, None):
-                self._add(promise.node, promise.amounts, -1)
+            self._drop_promise(uid)
 
     def given(self, uid: str, node: str) -> None:
         """The lane has bound a pod."""
         with self._changed:
             self._given.pop(uid, None)
             self._given[uid] = (node, self._clock())
+
+    def gave(self, uid: str) -> bool:
+        """Whether the lane has bound a pod."""
+        return uid in self._given
 
     def tidy(self) -> None:
         """Drop promises that were not kept and what is too old to matter."""
@@ -252,15 +264,15 @@ class Terrain:
             case OnNode():
                 self._bound[uid] = seen
                 self._add(seen.node, seen.amounts, 1)
-                self._keep(uid)
+                self._drop_promise(uid)
             case Gone():
-                self._keep(uid)
+                self._drop_promise(uid)
                 self._refused(seen)
         if not isinstance(seen, Gone):
             self._terms.add(seen.terms)
 
-    def _keep(self, uid: str) -> None:
-        """The watch shows by now what was promised."""
+    def _drop_promise(self, uid: str) -> None:
+        """What was promised is not to be counted any longer: the watch shows it by now, or it will not be."""
         if promise := self._promises.pop(uid, None):
             self._add(promise.node, promise.amounts, -1)
 

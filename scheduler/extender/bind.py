@@ -85,12 +85,16 @@ class Binder:
             return self._outcome("invalid", str(error))
         except KubeError as error:
             return self._outcome("gone" if isinstance(error, NotFound) else "unreachable", str(error))
-        if not self.door.has_room(query.uid, query.node):
+        if not self.door.take_room(query.uid, query.node):
             return self._outcome("conflict", f"node {query.node} filled up meanwhile: its CPU, memory or pods")
         assumption = claim.assume(ask, query.node, stages)
         if isinstance(assumption, Misfit):
+            self.door.give_room_back(query.uid)
             return self._outcome("conflict", f"node {query.node} filled up meanwhile: {explain_misfit(assumption)}")
-        return await self.post(query, assumption, (ask, stages), term)
+        said = await self.post(query, assumption, (ask, stages), term)
+        if said and not assumption.still_held():
+            self.door.give_room_back(query.uid)
+        return said
 
     async def post(self, query: BindQuery, assumption: Assumption, asked: tuple[PodAsk, Stages], term: int) -> str:
         """Bind a pod that is claimed and charged; the empty text, or why it is not bound."""

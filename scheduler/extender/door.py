@@ -48,8 +48,11 @@ class Lane(Protocol):
     def under_way(self, uid: str) -> "asyncio.Task[None] | None":
         """The lane's bind of a pod, if there is one."""
 
-    def has_room(self, uid: str, node: str) -> bool:
-        """Whether kube-scheduler's choice still has room beside what the lane has given away since."""
+    def take_room(self, uid: str, node: str) -> bool:
+        """Count the pod on kube-scheduler's choice, or say that the lane has given the room there away since."""
+
+    def give_room_back(self, uid: str) -> None:
+        """The pod is not bound after all."""
 
 
 class Door:
@@ -88,9 +91,14 @@ class Door:
         if task is not None:
             await asyncio.wait([task], timeout=BIND_S)
 
-    def has_room(self, uid: str, node: str) -> bool:
-        """Whether a pod may be bound to the node that kube-scheduler has chosen."""
-        return self._lane is None or self._lane.has_room(uid, node)
+    def take_room(self, uid: str, node: str) -> bool:
+        """Whether a pod may be bound to the node that kube-scheduler has chosen; from now on it counts there."""
+        return self._lane is None or self._lane.take_room(uid, node)
+
+    def give_room_back(self, uid: str) -> None:
+        """The pod is not bound after all."""
+        if self._lane is not None:
+            self._lane.give_room_back(uid)
 
     async def _wait(self, lane: Lane, uid: str, seconds: float) -> None:
         loop = asyncio.get_running_loop()

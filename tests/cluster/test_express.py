@@ -93,6 +93,11 @@ def bindings(cp: ControlPlane, names: list[str]) -> Counter[str]:
     return Counter(w.name for w in writes if w.resource == "pods/binding" and w.code == 201 and w.name in set(names))
 
 
+LATE = "is in the cache, so can't be assumed"
+"""What kube-scheduler says of a pod that it saw bound while it scheduled it. The kubelet, which no kwok node has, puts
+the pod's condition right (test_sandbox)."""
+
+
 def given_up(cp: ControlPlane, names: list[str]) -> int:
     """Bindings that an overloaded API server gave up: the lane cannot know what became of them before it answers."""
     writes = cp.writes_by()
@@ -100,13 +105,13 @@ def given_up(cp: ControlPlane, names: list[str]) -> int:
 
 
 def unlike_scheduled(cp: ControlPlane) -> list[str]:
-    """Bound pods of which users read that they are not."""
+    """Bound pods of which users read that they are not, and what they read."""
     return [
-        pod["metadata"]["name"]
+        f"{pod['metadata']['name']}: {each}"
         for pod in pods(cp)
         if pod["spec"].get("nodeName")
         for each in pod["status"].get("conditions", ())
-        if each["type"] == "PodScheduled" and each["status"] != "True"
+        if each["type"] == "PodScheduled" and each["status"] != "True" and LATE not in each.get("message", "")
     ]
 
 
@@ -130,7 +135,7 @@ def test_a_burst_is_bound_by_both_lanes_once_each_in_one_write_and_looks_as_user
     assert lane.count("bound") - before > 40
     assert bindings(cp, names) == dict.fromkeys(names, 1)
     assert overcommitted(cp) == []
-    assert len(unlike_scheduled(cp)) <= given_up(cp, names)
+    assert len(unlike := unlike_scheduled(cp)) <= given_up(cp, names), unlike
     await_until(lambda: set(names) <= scheduled_events(cp), "a Scheduled event of each pod", 30)
 
 
@@ -149,8 +154,9 @@ def test_cpu_and_pods_of_a_node_are_counted_with_pods_that_never_pass_through_ke
 
     names = lane.burst(*[asking(f"cpu-{i}", "300m", nodeSelector={"size": "small"}) for i in range(5)])
 
-    await_until(lambda: sum(bool(node_of(cp, name)) for name in names) == 4, "four pods to be bound", 30)
+    await_until(lambda: sum(bool(node_of(cp, name)) for name in names) >= 4, "four pods to be bound", 60)
     await_until(lambda: any("Insufficient cpu" in text for text in refusals(cp)), "the fifth to read why", 30)
+    assert sum(bool(node_of(cp, name)) for name in names) == 4
 
 
 def asking(name: str, cpu: str, **spec: Any) -> dict[str, Any]:

@@ -56,6 +56,22 @@ def test_a_pod_runs_on_the_real_kubelet_with_an_address_of_its_own(control_plane
     assert await_report(node, "real").listings == {"/": ("dev", "etc", "proc", "sleeper", "sys")}
 
 
+def test_the_kubelet_puts_right_that_a_running_pod_is_scheduled(control_plane: ControlPlane, node: Node):
+    """kube-scheduler may write late that it failed to schedule a pod that another scheduler has bound."""
+    control_plane.api.post(PODS, a_sleeper("late", nodeName=node.name))
+    await_running(control_plane, "late")
+
+    def scheduled() -> dict[str, str]:
+        conditions = control_plane.api.get(f"{PODS}/late")["status"]["conditions"]
+        return next(each for each in conditions if each["type"] == "PodScheduled")
+
+    wrong = {"type": "PodScheduled", "status": "False", "reason": "SchedulerError", "message": "late"}
+    written = control_plane.api.patch(f"{PODS}/late/status", {"status": {"conditions": [wrong]}})
+    assert any(each.get("message") == "late" for each in written["status"]["conditions"])
+
+    await_until(lambda: scheduled()["status"] == "True", "the kubelet to write PodScheduled again", 30)
+
+
 def test_a_container_reports_its_environment_and_the_files_of_its_image(control_plane: ControlPlane, node: Node):
     sleeper = control_plane.parts["sleeper"].read_bytes()
     node.import_image("kerf.dev/test:1", {"/sleeper": sleeper, "/data/word": b"kerf\n"}, ("/sleeper",))

@@ -17,7 +17,7 @@ from kerf.testing.fake_kube import FakeKube
 from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.extender import BindQuery
-from scheduler.express.lane import ExpressLane
+from scheduler.express.lane import MOST_SETTLE_S, SETTLE_S, ExpressLane
 from scheduler.extender.bind import Binder
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.bookings import State
@@ -237,6 +237,23 @@ def test_a_bind_of_kube_scheduler_for_a_pod_that_the_lane_is_binding_waits_and_s
         await until(lambda: bool(world.bound()))
         assert await world.binder.bind(BindQuery("default", "pod-1", "uid-default-pod-1", "node-1")) == ""
         await waits
+
+    world.live(test)
+
+
+def test_where_kube_scheduler_asks_about_a_pod_that_the_lane_has_bound_later_answers_wait_longer_for_its_watch() -> (
+    None
+):
+    world = World(a_machine(), *[waiting(f"pod-{i}", i) for i in range(4)])
+
+    async def test(world: World) -> None:
+        await world.filter("pod-0")
+        await until(lambda: len(world.bound()) == 3)
+        before = world.lane.settle_s
+        for _ in range(20):
+            await world.filter("pod-1")
+        assert before < SETTLE_S * 2
+        assert world.lane.settle_s == MOST_SETTLE_S
 
     world.live(test)
 

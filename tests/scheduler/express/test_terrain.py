@@ -202,17 +202,51 @@ def test_a_pod_that_fails_by_itself_is_no_refusal() -> None:
 def test_kube_schedulers_own_choice_is_checked_again_where_the_lane_has_just_given_room_away() -> None:
     world = World(a_machine(cpu="1"))
     world.see(asking("lanes"), asking("theirs"))
-    theirs = waiting(asking("theirs")).uid
-    assert world.terrain.has_room(theirs, "node-1")
+    lanes, theirs = waiting(asking("lanes")), waiting(asking("theirs")).uid
 
-    world.terrain.promise(waiting(asking("lanes")), "node-1", 10.0)
-    assert not world.terrain.has_room(theirs, "node-1")
-    assert world.terrain.has_room(waiting(asking("lanes")).uid, "node-1")
+    world.terrain.promise(lanes, "node-1", 10.0)
+    assert not world.terrain.take(theirs, "node-1", 10.0)
+    assert world.terrain.take(lanes.uid, "node-1", 10.0)
 
     world.see(asking("lanes", node="node-1"), kind="MODIFIED")
-    assert not world.terrain.has_room(theirs, "node-1")
+    assert not world.terrain.take(theirs, "node-1", 10.0)
     world.clock.now += RECENT_S + 1
-    assert world.terrain.has_room(theirs, "node-1")
+    assert world.terrain.take(theirs, "node-1", 10.0)
+
+
+def test_a_pod_that_kube_scheduler_binds_counts_before_the_watch_shows_it_there() -> None:
+    world = World(a_machine(cpu="1"))
+    world.see(asking("theirs"), asking("lanes"))
+
+    assert world.terrain.take(waiting(asking("theirs")).uid, "node-1", 10.0)
+    assert world.open_to(asking("lanes")) == []
+    world.see(asking("theirs", node="node-1"), kind="MODIFIED")
+    assert world.open_to(asking("lanes")) == []
+
+    world.see(asking("theirs", node="node-1"), kind="DELETED")
+    assert world.open_to(asking("lanes")) == ["node-1"]
+
+
+def test_a_pod_whose_bind_failed_counts_nowhere() -> None:
+    world = World(a_machine(cpu="1"))
+    world.see(asking("theirs"), asking("lanes"))
+    uid = waiting(asking("theirs")).uid
+
+    assert world.terrain.take(uid, "node-1", 10.0)
+    world.terrain.withdraw(uid)
+
+    assert world.open_to(asking("lanes")) == ["node-1"]
+
+
+def test_a_pod_that_kube_scheduler_puts_elsewhere_counts_there_and_no_longer_where_its_room_was_kept() -> None:
+    world = World(a_machine("node-1", cpu="1"), a_machine("node-2", cpu="1"))
+    world.see(asking("first"), asking("lanes"))
+    first = waiting(asking("first"))
+    world.terrain.promise(first, "node-1", 10.0)
+
+    assert world.terrain.take(first.uid, "node-2", 10.0)
+
+    assert world.open_to(asking("lanes")) == ["node-1"]
 
 
 def test_what_a_relist_does_not_show_is_gone() -> None:
