@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
+from kerf.values.device import Mode
 from kerf.values.units import show, show_mib
 from kerf.views.lines import CardLine, PodLine, RefusedLine
 
@@ -78,7 +79,9 @@ class Sheet:
 
 def print_cards(cards: Sequence[CardLine], title: str) -> None:
     """The table of cards with a bar of how full each is."""
-    sheet = Sheet(title, ("node", "card", "model", "memory", "cores", ">slices", "pods"))
+    modes = any(line.mode != Mode.SHARED.word for line in cards)
+    columns = ("node", "card", "model", *(("mode",) if modes else ()), "memory", "cores", ">slices", "pods")
+    sheet = Sheet(title, columns)
     for line in cards:
         share = line.used_mib / line.memory_mib if line.memory_mib else 0
         filled = min(round(share * 10), 10)
@@ -86,12 +89,14 @@ def print_cards(cards: Sequence[CardLine], title: str) -> None:
             line.node,
             (str(line.index), line.state),
             line.model,
+            *((line.mode,) if modes else ()),
             f"{'█' * filled}{'░' * (10 - filled)} {show(line.used_mib)} / {show_mib(line.memory_mib)}",
             f"{line.used_cores} / {line.cores} %",
             str(line.slices),
             ", ".join(line.pods) or "-",
         )
     sheet.print()
+    say(*(f"{line.node}, card {line.index}: in mode {line.mode}: {line.mode_note}" for line in cards if line.mode_note))
 
 
 def print_pods(pods: Sequence[PodLine]) -> None:

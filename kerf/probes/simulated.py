@@ -33,7 +33,7 @@ from kerf.probes.base import ProcessUse
 from kerf.probes.boot import boot_id
 from kerf.probes.courses import Courses
 from kerf.probes.recovery import CLEAN_READS, Sign
-from kerf.values.device import Card, Mode
+from kerf.values.device import Backend, Card, Mode
 from kerf.values.fault import Fault, Signal
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.values.units import MIB
@@ -225,6 +225,7 @@ def _entry(value: object, where: str, node: str, first: int, slots: int) -> list
             slots=whole(entry, "slots", where, slots, (1, 1000)),
             numa=numas[i],
             mode=Mode(mode),
+            backend=Backend.MPS if mode == Mode.MPS else Backend.UNSAID,
             health=health.get(i, HEALTHY),
             links=tuple(other for other in ids if other != ids[i]) if linked else (),
             bus=buses[i],

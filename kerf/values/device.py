@@ -9,11 +9,31 @@ from kerf.values.slicing import ANY_SIZE, Slicing
 
 
 class Mode(StrEnum):
-    """How a card is shared. Its vendor says which modes Kerf slices (`slicing`)."""
+    """How a card is shared. A card is in one mode at a time; its vendor says how it is sliced in it (`slicing`)."""
 
-    SHARED = "shared"
+    SHARED = "shared"  # formats say `shared`, people say `preload`
     MIG = "mig"
     MPS = "mps"
+
+    @property
+    def word(self) -> str:
+        """The mode as people write and read it."""
+        return "preload" if self is Mode.SHARED else self.value
+
+
+MODE_WORDS = (*((mode.word, mode.value) for mode in Mode), (Mode.SHARED.value, Mode.SHARED.value))
+"""Words for a mode, and the mode that each means."""
+
+
+class Backend(StrEnum):
+    """What keeps the slices of a card: the strongest that the card, its driver and its pool allow."""
+
+    UNSAID = ""  # another plugin's card, or the inventory of an older Kerf
+    OBSERVE = "observe"  # nothing; use is seen and reported
+    PRELOAD = "preload"  # the limiter in the containers' processes
+    MPS = "mps"  # an MPS daemon that Kerf runs, and the limiter
+    NATIVE = "native"  # memory limits of the driver, and the limiter
+    MIG = "mig"  # the hardware
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +65,12 @@ class Card:
     """Set by the card's vendor where the card is read; not part of the inventory."""
     bus: str = ""
     """The card's address on the PCI bus, `0000:5d:00`, by which the kernel log names it; empty where not known."""
+    backend: Backend = Backend.UNSAID
+    """What keeps its slices."""
+    joint: bool = True
+    """False: a container that shares it can hold no other card, because each has an MPS daemon of its own."""
+    mode_note: str = ""
+    """Why the card is not in the mode that its pool asks for; empty where it is."""
     facts: tuple[tuple[str, str], ...] = ()
     """What the vendor's own device plugin says of the card, and will want to read again in a grant. Empty for cards
     that Kerf's device plugin serves."""

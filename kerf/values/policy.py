@@ -23,6 +23,22 @@ class Defaults:
     """A container that gets all of a card's memory and names no cores gets all of its cores."""
 
 
+class PoolMode(StrEnum):
+    """How a pool's cards are to be shared; what a card really is in is `kerf.values.device.Mode`."""
+
+    PRELOAD = "preload"
+    MPS = "mps"
+    MIG = "mig"
+    AUTO = "auto"  # mps where the node can, else preload
+
+
+class MpsDaemon(StrEnum):
+    """Which cards one MPS daemon serves."""
+
+    CARD = "card"  # a daemon for each card; containers that share cards hold one
+    NODE = "node"  # one for all cards of the node
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Nodes that share over-commitment factors. A node belongs to the first pool whose selector matches its labels."""
@@ -36,6 +52,10 @@ class Pool:
     """Grantable cores as a multiple of 100 %; safe above 1, tenants then share time by weight."""
     recovery: RecoveryMode | None = None
     """What is done about faults on these nodes; None is what the block `recovery` says."""
+    mode: PoolMode = PoolMode.PRELOAD
+    """How the cards are shared. A card changes its mode only while no pod holds a slice of it."""
+    mps_daemon: MpsDaemon = MpsDaemon.CARD
+    """Which cards one MPS daemon serves."""
 
     def holds(self, node: Node) -> bool:
         """Whether the selector matches."""

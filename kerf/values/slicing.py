@@ -104,6 +104,26 @@ class AnySize:
 
 
 @dataclass(frozen=True, slots=True)
+class OneCardEach:
+    """Any size, of one card a container: each card has an MPS daemon of its own, and a process reaches only one.
+
+    Containers that take their cards whole use no daemon, so they may have several.
+    """
+
+    refusal: ClassVar[str] = ""
+    fixed: ClassVar[bool] = False
+    exact: ClassVar[bool] = True
+
+    def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
+        """Exactly what is asked, where it is of one card, or of cards that nobody shares."""
+        return ANY_SIZE.sizes(ask, card) if ask.cards == 1 or alone_on(ask.cores, card) else ()
+
+    def largest(self, card: Hardware) -> Size:
+        """The whole card."""
+        return ANY_SIZE.largest(card)
+
+
+@dataclass(frozen=True, slots=True)
 class Templates:
     """A list of sizes from which the driver makes slices. An ask gets the first template that holds it.
 
@@ -259,6 +279,7 @@ class NotSliced:
 
 
 ANY_SIZE = AnySize()
+ONE_CARD_EACH = OneCardEach()
 
 
 def _alone_of(digit: int) -> Place:

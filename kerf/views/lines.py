@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kerf.values.device import Card
+from kerf.values.device import Card, Mode
 from kerf.values.grant import NO_USE, CardUse, Grant
 from kerf.values.slicing import sliceable
 
@@ -55,6 +55,12 @@ class CardLine:
     state: str
     """Empty for a card that takes pods, else `not sliced`, `cordoned` or `unhealthy`."""
     pods: tuple[str, ...]
+    mode: str = Mode.SHARED.word
+    """`preload`, `mps` or `mig`."""
+    mode_note: str = ""
+    """Why it is not in the mode that its pool asks for."""
+    backend: str = ""
+    """What keeps the slices."""
 
 
 def slice_lines(grant: Grant) -> tuple[SliceLine, ...]:
@@ -93,6 +99,9 @@ def card_lines(node: str, cards: Iterable[Card], cordoned: Collection[str], held
                 slices=used.slots,
                 state=_state(card, card.id in cordoned),
                 pods=tuple(sorted(pod.removeprefix("default/") for pod, _ in uses)),
+                mode=card.mode.word,
+                mode_note=card.mode_note,
+                backend=card.backend.value,
             )
         )
     return tuple(lines)

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from kerf.values.device import Card, Mode
+from kerf.values.device import Backend, Card, Mode
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.wire.errors import WireError
 
@@ -90,6 +90,12 @@ def _card_json(card: Card) -> dict[str, Any]:
         out["physical_mib"] = card.physical_mib
     if card.reserved_mib:
         out["reserved_mib"] = card.reserved_mib
+    if card.backend is not Backend.UNSAID:
+        out["backend"] = card.backend.value
+    if not card.joint:
+        out["joint"] = False
+    if card.mode_note:
+        out["mode_note"] = card.mode_note[:_LONGEST_CAUSE]
     return out
 
 
@@ -117,7 +123,16 @@ def _card(value: object, where: str, vendor: str | None) -> Card:
         physical_mib=_number(value, "physical_mib", where, 0, limit="memory_mib"),
         reserved_mib=_number(value, "reserved_mib", where, 0, limit="memory_mib"),
         bus=_text(value, "bus", where, None) if "bus" in value else "",
+        backend=_backend(value, where),
+        joint=_flag(value, "joint", where, default=True),
+        mode_note=_text(value, "mode_note", where, None) if "mode_note" in value else "",
     )
+
+
+def _backend(value: dict[str, Any], where: str) -> Backend:
+    """What keeps the slices. One of a newer writer is not known here, which changes no decision but that of MPS."""
+    word = _text(value, "backend", where, None) if "backend" in value else ""
+    return Backend(word) if word in set(Backend) else Backend.UNSAID
 
 
 def _health_json(health: Health) -> dict[str, Any]:
@@ -165,8 +180,8 @@ def _health(value: dict[str, Any], where: str) -> Health:
     return found if healthy or not found.takes_slices else SUSPECT
 
 
-def _flag(value: dict[str, Any], key: str, where: str) -> bool:
-    flag = value.get(key, False)
+def _flag(value: dict[str, Any], key: str, where: str, default: bool = False) -> bool:
+    flag = value.get(key, default)
     if not isinstance(flag, bool):
         raise WireError(f"{where}.{key}", flag, "write true or false")
     return flag

@@ -3,8 +3,10 @@
 from kerf.values.policy import (
     AdmissionSettings,
     Defaults,
+    MpsDaemon,
     PlannerSettings,
     Pool,
+    PoolMode,
     QuotaEngine,
     QuotaSettings,
     SchedulingPolicy,
@@ -100,7 +102,8 @@ def _defaults(value: Json) -> Defaults:
 
 def _pool(value: object, where: str) -> Pool:
     pool = object_at(value, where)
-    known(pool, where, ("name", "nodeSelector", "memoryOvercommit", "coresOvercommit", "recovery"))
+    numbers = ("memoryOvercommit", "coresOvercommit")
+    known(pool, where, ("name", "nodeSelector", *numbers, "recovery", "mode", "mpsDaemon"))
     selector = object_at(pool.get("nodeSelector") or {}, f"{where}.nodeSelector")
     return Pool(
         name=text(pool, "name", where, None),
@@ -108,6 +111,8 @@ def _pool(value: object, where: str) -> Pool:
         memory_overcommit=real(pool, "memoryOvercommit", where, 1.0, (0.1, 10.0)),
         cores_overcommit=real(pool, "coresOvercommit", where, 1.0, (0.1, 10.0)),
         recovery=parse_mode(pool, "recovery", where),
+        mode=PoolMode(one_of(pool, "mode", where, PoolMode.PRELOAD.value, list(PoolMode))),
+        mps_daemon=MpsDaemon(one_of(pool, "mpsDaemon", where, MpsDaemon.CARD.value, list(MpsDaemon))),
     )
 
 

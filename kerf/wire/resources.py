@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Stages, Wishes
+from kerf.values.device import MODE_WORDS
 from kerf.values.policy import Defaults
 from kerf.values.traits import ORDINARY
 from kerf.values.units import milli, to_mib
@@ -23,6 +24,8 @@ MOST_ASKED = 2**40
 NODE_POLICY = "hami.io/node-scheduler-policy"
 CARD_POLICY = "hami.io/gpu-scheduler-policy"
 WEIGHTS = "hami.io/device-scoring-weights"
+MODE = "kerf.dev/mode"
+"""Annotation: the modes of cards that a pod accepts, a comma list, of any vendor's cards."""
 ADMISSION = "kerf.dev/admission"
 """Annotation in which the fit check names the Workload of a pod. Forged, it reaches no other namespace's places."""
 
@@ -170,7 +173,8 @@ def _selection(annotations: Json, spec: Json, vendors: list[ResourceNames]) -> S
         return found[0] if found else Selection()
     for names, selection in zip(vendors, found, strict=True):
         if replace(selection, avoid_ids=(), classes=(), same_card=()) != Selection():
-            said = next(key for key in names.selection if key != names.avoid_ids and annotations.get(key))
+            chosen = (*names.selection, MODE)
+            said = next(key for key in chosen if key != names.avoid_ids and annotations.get(key))
             fix = "a pod with cards of several vendors cannot choose among them: drop it, or use one vendor a pod"
             raise WireError(f"metadata.annotations[{said}]", annotations[said], fix)
     avoided = {card for selection in found for card in selection.avoid_ids}
@@ -179,11 +183,6 @@ def _selection(annotations: Json, spec: Json, vendors: list[ResourceNames]) -> S
 
 
 def _selection_of(annotations: Json, spec: Json, names: ResourceNames) -> Selection:
-    modes = _csv(annotations, names.modes) if names.modes else ()
-    words = dict(names.mode_words)
-    unknown = [mode for mode in modes if mode not in words]
-    if unknown:
-        raise WireError(f"metadata.annotations[{names.modes}]", unknown[0], f"use one of {', '.join(words)}")
     numa = str(annotations.get(names.same_numa, "false")).strip().lower()
     if numa not in {"", "true", "false"}:
         raise WireError(f"metadata.annotations[{names.same_numa}]", numa, 'write "true" or "false"')
@@ -192,11 +191,29 @@ def _selection_of(annotations: Json, spec: Json, names: ResourceNames) -> Select
         avoid_ids=_csv(annotations, names.avoid_ids),
         use_types=tuple(sorted({word.lower() for word in _csv(annotations, names.use_types)})),
         avoid_types=tuple(sorted({word.lower() for word in _csv(annotations, names.avoid_types)})),
-        modes=tuple(sorted({words[mode] for mode in modes})),
+        modes=_modes(annotations, names),
         classes=selected_classes(at(spec, "nodeSelector")),
         same_numa=numa == "true",
         same_card=(names.vendor,) if names.same_card else (),
     )
+
+
+def _modes(annotations: Json, names: ResourceNames) -> tuple[str, ...]:
+    """The modes that the pod accepts, by the vendor's annotation and by Kerf's own: where both are there, by both."""
+    theirs = _modes_at(annotations, names.modes, dict(names.mode_words)) if names.modes else frozenset()
+    ours = _modes_at(annotations, MODE, dict(MODE_WORDS))
+    if theirs and ours and not theirs & ours:
+        fix = f"accept a mode that {names.modes} accepts too, or drop one of the two"
+        raise WireError(f"metadata.annotations[{MODE}]", annotations[MODE], fix)
+    return tuple(sorted(theirs & ours or theirs | ours))
+
+
+def _modes_at(annotations: Json, key: str, words: dict[str, str]) -> frozenset[str]:
+    modes = _csv(annotations, key)
+    unknown = [mode for mode in modes if mode not in words]
+    if unknown:
+        raise WireError(f"metadata.annotations[{key}]", unknown[0], f"use one of {', '.join(words)}")
+    return frozenset(words[mode] for mode in modes)
 
 
 def _wishes(annotations: Json, vendors: list[ResourceNames], asks: list[ContainerAsk]) -> Wishes:

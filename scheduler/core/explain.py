@@ -7,6 +7,7 @@ import numpy as np
 
 from kerf.values.ask import ContainerAsk, PodAsk
 from kerf.values.card_names import listed
+from kerf.values.device import Mode
 from kerf.values.units import show, show_mib
 from kerf.values.verdict import Misfit, Reason
 from scheduler.core.nearest import Change, Field, Try, blamed, nearest_row, smallest_change
@@ -143,7 +144,7 @@ def _selected(ask: PodAsk) -> str:
         "not id": selection.avoid_ids,
         "type": selection.use_types,
         "not type": selection.avoid_types,
-        "mode": selection.modes,
+        "mode": tuple(Mode(mode).word for mode in selection.modes),
         "class": selection.classes,
     }
     named = [f"{rule} {' or '.join(values[:_MOST_NAMED])}" for rule, values in rules.items() if values]

@@ -9,6 +9,11 @@ from kerf.values.slicing import Size, alone_on, size_on, sliceable
 from kerf.values.verdict import FIT, Misfit, Reason, Verdict
 from scheduler.core.state import CardState, NodeState
 
+_EACH_ITS_OWN = (
+    "each card has an MPS daemon of its own, so a container that shares cards holds one: ask for one card or for whole "
+    "ones, or set mpsDaemon: node for the pool"
+)
+
 
 def accepts(selection: Selection, ask: ContainerAsk, card: Card) -> bool:
     """Whether the pod would take this card at all: vendor, id, model, mode and class."""
@@ -30,6 +35,8 @@ def slice_of(ask: ContainerAsk, card: Card) -> Size | Misfit:
     if not sliceable(card):
         return Misfit(Reason.NO_SLICE, detail=card.slicing.refusal)
     memory, largest = ask.memory_on(card.factory_memory_mib, card.reserved_mib), card.slicing.largest(card)
+    if memory <= largest.memory_mib and ask.cards > 1 and not card.joint:
+        return Misfit(Reason.NO_SLICE, detail=_EACH_ITS_OWN)
     if memory <= largest.memory_mib and ask.cores > largest.cores:
         return Misfit(Reason.NO_SLICE, detail=f"{card.model} gives at most {largest.cores} % of its cores")
     if memory <= largest.memory_mib:

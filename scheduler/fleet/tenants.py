@@ -9,7 +9,7 @@ from typing import Any
 
 from kerf.values.card_names import canonical, meant
 from kerf.values.device import Mode
-from kerf.values.quota import UNBOUNDED, ClassQuota, Share, TenantQuota
+from kerf.values.quota import UNBOUNDED, ClassQuota, Share, TenantQuota, class_of
 from kerf.wire.errors import WireError
 from kerf.wire.fields import API_VERSION
 from kerf.wire.fleet import LABEL_MANAGER, SPLIT
@@ -59,7 +59,7 @@ def _capacity(view: View, one: ClassQuota, models: tuple[str, ...]) -> int:
         for state in node.cards
         if state.usable
         and state.card.model in models
-        and state.card.mode is one.mode
+        and class_of(state.card).mode is one.mode
         and one.vendor in ("", state.card.vendor)
     )
 

@@ -290,9 +290,10 @@ class Fleet:
         self.versions[row] = self.version
 
     def _kind(self, card: Card) -> int:
-        key: tuple[object, ...] = (card.vendor, card.model, card.mode, card.factory_memory_mib, card.reserved_mib)
+        memory = card.factory_memory_mib, card.reserved_mib
+        key: tuple[object, ...] = (card.vendor, card.model, card.mode, card.slicing, *memory)
         if card.slicing.fixed:  # what such a card gives depends on all of it, and it is never over-committed
-            key = (*key, card.slicing, card.memory_mib, card.cores)
+            key = (*key, card.memory_mib, card.cores)
         if key not in self._kind_of:
             self._kind_of[key] = len(self.kinds)
             self.kinds.append(card)
@@ -334,7 +335,7 @@ def _hardware(cards: tuple[Card, ...]) -> tuple[object, ...]:
     column = {card.id: i for i, card in enumerate(cards)}
     return tuple(
         (
-            (card.vendor, card.model, card.mode, card.memory_mib, card.factory_memory_mib),
+            (card.vendor, card.model, card.mode, card.slicing, card.memory_mib, card.factory_memory_mib),
             (card.cores, card.slots, card.numa),
             tuple(sorted(column[peer] for peer in card.links if peer in column)),
         )

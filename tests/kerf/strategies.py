@@ -7,7 +7,7 @@ import orjson
 from hypothesis import strategies as st
 
 from kerf.values.ask import Stage
-from kerf.values.device import Card, Mode
+from kerf.values.device import Backend, Card, Mode
 from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.values.health import HEALTHY, Health, State
 
@@ -27,6 +27,9 @@ CARDS = st.builds(
     slots=st.integers(0, 100),
     numa=st.integers(0, 8),
     mode=st.sampled_from(Mode),
+    backend=st.sampled_from(Backend),
+    joint=st.booleans(),
+    mode_note=st.sampled_from(("", "the pool asks for mps")),
     health=st.just(HEALTHY) | SICK,
     links=st.lists(WORDS, max_size=3).map(tuple),
     physical_mib=MIB,

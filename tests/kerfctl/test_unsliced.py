@@ -86,9 +86,9 @@ def test_the_inventory_shows_it(node: dict[str, Any], monkeypatch: pytest.Monkey
     assert [card["state"] for card in json.loads(capsys.readouterr().out)["cards"]] == ["not sliced"]
 
 
-@pytest.mark.parametrize("mode", ["mps", "mig"])
-def test_a_card_of_a_fleet_file_has_slots_only_if_kerf_slices_it(mode: str):
+@pytest.mark.parametrize(("mode", "slots"), [("mps", 6), ("mig", 3)])
+def test_a_card_of_a_fleet_file_has_slots_only_if_kerf_slices_it(mode: str, slots: int):
     entries = [{"model": "H100", "memory_mib": 80_000, "mode": m} for m in ("shared", mode)]
     cards: tuple[Card, ...] = with_slicing(parse_fleet({"cards": entries}, "n", slots=3), VENDORS)
 
-    assert len(slots_of(Resource("nvidia.com/gpu", "nvidia"), cards)) == 3
+    assert len(slots_of(Resource("nvidia.com/gpu", "nvidia"), cards)) == slots

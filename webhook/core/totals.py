@@ -10,6 +10,7 @@ from itertools import chain
 
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.ask import ContainerAsk, PodAsk, Selection
+from kerf.values.device import Mode
 from kerf.values.quota import DIMENSIONS, amount_of
 from kerf.values.units import show_mib
 from kerf.values.vendor import QUOTA_DOMAIN, ResourceNames
@@ -150,7 +151,12 @@ def _takes(selection: Selection, entry: ClassAccount, vendor: str) -> bool:
     classes = selection.classes_of(vendor)
     if entry.vendor != vendor or (classes and entry.slug not in classes):
         return False
-    return selection.takes(entry.model, entry.mode)
+    return any(selection.takes(entry.model, mode) for mode in _modes_of(entry))
+
+
+def _modes_of(entry: ClassAccount) -> tuple[str, ...]:
+    """The modes in which cards of a class may be: shared ones with MPS, or without."""
+    return (entry.mode, Mode.MPS.value) if entry.mode == Mode.SHARED else (entry.mode,)
 
 
 def _nothing_left(ask: PodAsk, tenant: str, theirs: list[ClassAccount], names: ResourceNames) -> WireError:
@@ -165,7 +171,7 @@ def _nothing_left(ask: PodAsk, tenant: str, theirs: list[ClassAccount], names: R
     classes = selection.classes_of(names.vendor)
     if classes and all(entry.slug not in classes for entry in theirs):
         return WireError(f"spec.nodeSelector[{class_label(classes[0])}]", "true", fix)
-    if selection.modes and all(entry.mode not in selection.modes for entry in theirs):
+    if selection.modes and not any(set(_modes_of(entry)) & set(selection.modes) for entry in theirs):
         return WireError(f"metadata.annotations[{names.modes}]", ",".join(selection.modes), fix)
     if selection.use_types:
         return WireError(f"metadata.annotations[{names.use_types}]", ",".join(selection.use_types), fix)

@@ -1,10 +1,10 @@
 """NVIDIA: the words of HAMi's pod contract (its defaults), the limiter, the container runtime and XID errors."""
 
 from kerf.faults.xid import XIDS
-from kerf.values.device import Card, Mode
+from kerf.values.device import MODE_WORDS, Backend, Card, Mode
 from kerf.values.grant import Slice
 from kerf.values.injection import INSIDE, LIBRARY, Injection, Mount, NodeFiles, Terms
-from kerf.values.slicing import ANY_SIZE, NotSliced, Slicing
+from kerf.values.slicing import ANY_SIZE, ONE_CARD_EACH, NotSliced, Slicing
 from kerf.values.vendor import INVENTORY, ResourceNames, Vendor
 
 LEDGER = f"{INSIDE}/ledger"
@@ -13,7 +13,10 @@ _UNSLICED = {
     Mode.MIG: NotSliced(
         "the card is in MIG mode, which Kerf does not divide: turn MIG off, or leave the card to others"
     ),
-    Mode.MPS: NotSliced("the card is shared through MPS, which Kerf does not control: serve it with Kerf's limiter"),
+    Mode.MPS: NotSliced(
+        "the card is shared through MPS, which Kerf does not control: serve it with Kerf's device plugin, in a pool of "
+        "mode preload or mps"
+    ),
 }
 
 _UNIFIED = NotSliced(
@@ -23,9 +26,11 @@ _UNIFIED = NotSliced(
 
 
 def slicing_of(card: Card) -> Slicing:
-    """Any size, kept by the limiter, on cards that Kerf shares."""
+    """Any size, kept by the limiter, on cards that Kerf shares, through MPS or without."""
     if not card.memory_mib:
         return _UNIFIED
+    if card.mode is Mode.MPS and card.backend is Backend.MPS:
+        return ANY_SIZE if card.joint else ONE_CARD_EACH
     return _UNSLICED.get(card.mode, ANY_SIZE)
 
 
@@ -64,7 +69,7 @@ VENDOR = Vendor(
         avoid_types="nvidia.com/nouse-gputype",
         modes="nvidia.com/vgpu-mode",
         same_numa="nvidia.com/numa-bind",
-        mode_words=(("hami-core", "shared"), ("shared", "shared"), ("mig", "mig"), ("mps", "mps")),
+        mode_words=(("hami-core", Mode.SHARED.value), *MODE_WORDS),
         priority_env="CUDA_TASK_PRIORITY",
         opt_out_env="CUDA_DISABLE_CONTROL",
         others=("nvidia.com/mig-*", "nvidia.com/gpu.shared", "nvidia.com/pgpu", "nvidia.com/hostdev"),

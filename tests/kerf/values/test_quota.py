@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from kerf.testing.builders import a_card, a_pod_ask, an_ask
 from kerf.values.ask import Stage
-from kerf.values.device import Mode
+from kerf.values.device import Backend, Mode
 from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.values.quota import (
     Amount,
@@ -25,6 +25,11 @@ APP, SIDECAR, INIT = Stage.APP, Stage.SIDECAR, Stage.INIT
 
 def test_a_class_is_the_model_and_the_mode_of_a_card() -> None:
     assert class_of(a_card()) == CardClass("nvidia", "NVIDIA H100 80GB HBM3", Mode.SHARED)
+
+
+def test_a_card_that_kerf_shares_through_mps_stays_in_its_class() -> None:
+    assert class_of(a_card(mode=Mode.MPS, backend=Backend.MPS)) == class_of(a_card())
+    assert class_of(a_card(mode=Mode.MPS)) != class_of(a_card())
 
 
 @pytest.mark.parametrize(

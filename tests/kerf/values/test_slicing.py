@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerf.testing.builders import H100_MIB, a_card, an_ask
-from kerf.values.device import Mode
+from kerf.values.device import Backend, Mode
 from kerf.values.slicing import (
     ANY_SIZE,
     Partitions,
@@ -82,6 +82,15 @@ def test_a_card_that_is_not_sliced_gives_nothing_and_says_why():
     assert sizes(an_ask(), mig) == sizes(an_ask(), mps) == ()
     assert "MIG" in mig.slicing.refusal
     assert "MPS" in mps.slicing.refusal
+
+
+def test_a_card_with_an_mps_daemon_of_its_own_is_shared_by_containers_of_one_card():
+    each, together = (a_card(mode=Mode.MPS, backend=Backend.MPS, joint=joint) for joint in (False, True))
+    two, alone = an_ask(cards=2, memory_mib=8000, cores=30), an_ask(cards=2, memory_percent=100, cores=100)
+
+    assert [sizes(an_ask(memory_mib=8000, cores=30), card) for card in (each, together)] == [(Size(8000, 30),)] * 2
+    assert [sizes(two, card) for card in (each, together)] == [(), (Size(8000, 30),)]
+    assert sizes(alone, each) == (Size(H100_MIB, 100),)
 
 
 def test_only_sizes_that_software_keeps_are_over_committed():

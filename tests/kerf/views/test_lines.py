@@ -57,6 +57,9 @@ def test_the_json_form_has_every_field_by_its_name():
                 "slices": 1,
                 "state": "unhealthy",
                 "pods": ("chat",),
+                "mode": "preload",
+                "mode_note": "",
+                "backend": "",
             }
         ],
     }

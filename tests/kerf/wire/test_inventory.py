@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerf.testing.builders import a_card
-from kerf.values.device import Card, Mode
+from kerf.values.device import Backend, Card, Mode
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.wire.errors import WireError
 from kerf.wire.inventory import KEY, parse_inventory, render_inventory
@@ -31,6 +31,25 @@ def test_the_text_is_the_documented_one() -> None:
         '{"v":1,"cards":[{"id":"GPU-a","index":0,"vendor":"nvidia","model":"NVIDIA H100 80GB HBM3",'
         '"memory_mib":81559,"cores":100,"slots":10,"numa":0,"mode":"shared","healthy":true}]}'
     )
+
+
+def test_a_card_in_another_mode_says_what_keeps_its_slices_and_why_it_is_so() -> None:
+    card = a_card(mode=Mode.MPS, backend=Backend.MPS, joint=False, mode_note="the pool asks for preload")
+
+    (written,) = json.loads(render_inventory((card,)))["cards"]
+    assert {key: written[key] for key in ("mode", "backend", "joint", "mode_note")} == {
+        "mode": "mps",
+        "backend": "mps",
+        "joint": False,
+        "mode_note": "the pool asks for preload",
+    }
+
+
+def test_a_backend_of_a_newer_writer_is_not_known_and_harms_nothing() -> None:
+    text = '{"v":1,"cards":[{"id":"a","model":"m","memory_mib":5,"mode":"mps","backend":"magic"}]}'
+
+    (card,) = parse_inventory(text, vendor="nvidia")
+    assert (card.mode, card.backend) == (Mode.MPS, Backend.UNSAID)
 
 
 def test_what_is_left_out_has_a_default_and_unknown_keys_are_ignored() -> None:

@@ -7,8 +7,10 @@ import pytest
 from kerf.values.policy import (
     AdmissionSettings,
     Defaults,
+    MpsDaemon,
     PlannerSettings,
     Pool,
+    PoolMode,
     QuotaEngine,
     QuotaSettings,
     SchedulingPolicy,
@@ -44,7 +46,7 @@ def test_every_key_is_read() -> None:
         defaults={"memoryMiB": 4000, "cores": 10, "cards": 2, "wholeCardCores": False},
         pools=[
             {"name": "l4", "nodeSelector": {"b": "2", "a": "1"}, "memoryOvercommit": 1.5, "coresOvercommit": 2},
-            {"name": "rest"},
+            {"name": "rest", "mode": "auto", "mpsDaemon": "node"},
         ],
         planner={
             "enabled": False,
@@ -69,7 +71,10 @@ def test_every_key_is_read() -> None:
         cards=("mutex", "topology", "spread"),
         weights=(1, 2, 0),
         defaults=Defaults(memory_mib=4000, cores=10, cards=2, whole_card_cores=False),
-        pools=(Pool("l4", (("a", "1"), ("b", "2")), 1.5, 2.0), Pool("rest")),
+        pools=(
+            Pool("l4", (("a", "1"), ("b", "2")), 1.5, 2.0),
+            Pool("rest", mode=PoolMode.AUTO, mps_daemon=MpsDaemon.NODE),
+        ),
         planner=PlannerSettings(enabled=False, max_pods=10, deterministic_limit=0.5, gang_timeout_s=30.0),
         quota=QuotaSettings(QuotaEngine.KUEUE, 3, 5.0, "gpus", "default", fit_check=False),
     )
@@ -100,6 +105,8 @@ def test_every_key_is_read() -> None:
         (policy(defaults={"wholeCardCores": "no"}), "spec.defaults.wholeCardCores"),
         (policy(pools={}), None),
         (policy(pools=[{}]), "spec.pools[0].name"),
+        (policy(pools=[{"name": "a", "mode": "vgpu"}]), "spec.pools[0].mode"),
+        (policy(pools=[{"name": "a", "mpsDaemon": "rack"}]), "spec.pools[0].mpsDaemon"),
         (policy(pools=[{"name": "a", "memoryOvercommit": 0}]), "spec.pools[0].memoryOvercommit"),
         (policy(pools=[{"name": "a", "coresOvercommit": float("nan")}]), "spec.pools[0].coresOvercommit"),
         (policy(planner={"maxPods": 0}), "spec.planner.maxPods"),

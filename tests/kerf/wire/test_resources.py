@@ -168,6 +168,30 @@ def test_a_pod_is_read_whole() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("annotations", "modes"),
+    [
+        ({"kerf.dev/mode": "preload"}, ("shared",)),
+        ({"kerf.dev/mode": "mps, preload"}, ("mps", "shared")),
+        ({"nvidia.com/vgpu-mode": "mps"}, ("mps",)),
+        ({"nvidia.com/vgpu-mode": "hami-core,mps", "kerf.dev/mode": "mps,mig"}, ("mps",)),
+        ({}, ()),
+    ],
+)
+def test_a_pod_accepts_the_modes_that_all_its_annotations_name(
+    annotations: dict[str, str], modes: tuple[str, ...]
+) -> None:
+    assert parse_pod(a_pod(annotations=annotations), NAMES, Defaults()).selection.modes == modes
+
+
+def test_annotations_that_have_no_mode_in_common_are_refused() -> None:
+    pod = a_pod(annotations={"nvidia.com/vgpu-mode": "mig", "kerf.dev/mode": "mps"})
+
+    with pytest.raises(WireError, match=r"accept a mode that nvidia\.com/vgpu-mode accepts too") as found:
+        parse_pod(pod, NAMES, Defaults())
+    assert found.value.field == "metadata.annotations[kerf.dev/mode]"
+
+
 def test_a_pod_without_cards_wishes_for_nothing() -> None:
     pod = a_pod(gpu=0, mem=None, cores=None, annotations={"nvidia.com/vgpu-mode": "nonsense"})
 
@@ -193,6 +217,7 @@ def test_a_gang_is_named_in_three_ways(labels: dict[str, str], spec: dict[str, A
     ("annotation", "value"),
     [
         ("nvidia.com/vgpu-mode", "hami-core,vgpu"),
+        ("kerf.dev/mode", "hami-core"),
         ("nvidia.com/numa-bind", "1"),
         ("hami.io/device-scoring-weights", "slot=1,core=1"),
         ("hami.io/device-scoring-weights", "slot=1,core=1,memory=-1"),

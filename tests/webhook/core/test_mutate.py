@@ -201,7 +201,7 @@ LIMITS = "spec.containers[main].resources.limits"
         ),
         pytest.param(
             a_pod(annotations={"nvidia.com/vgpu-mode": "vgpu"}),
-            "metadata.annotations[nvidia.com/vgpu-mode]: 'vgpu': use one of hami-core, shared, mig, mps",
+            "metadata.annotations[nvidia.com/vgpu-mode]: 'vgpu': use one of hami-core, preload, mig, mps, shared",
             id="an unknown mode",
         ),
         pytest.param(

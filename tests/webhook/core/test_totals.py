@@ -249,10 +249,16 @@ def test_the_selection_decides_which_card_a_percentage_is_of(choice: dict[str, A
 
 
 def test_the_mode_decides_too() -> None:
-    settings = settings_of([a_book(a_class_book(), a_class_book(A100_40, A100_40_MIB, mode="mps"))])
-    pod = a_pod(containers=[says(gpu="1")], annotations={"nvidia.com/vgpu-mode": "mps"})
+    settings = settings_of([a_book(a_class_book(), a_class_book(A100_40, A100_40_MIB, mode="mig"))])
+    pod = a_pod(containers=[says(gpu="1")], annotations={"nvidia.com/vgpu-mode": "mig"})
 
     assert counted(pod, settings) == totals(A100_40_MIB, 100, 1)
+
+
+def test_quota_of_shared_cards_is_of_those_that_are_shared_through_mps_too() -> None:
+    pod = a_pod(containers=[says(gpu="1")], annotations={"kerf.dev/mode": "mps"})
+
+    assert counted(pod, settings_of([a_book(a_class_book())])) == totals(H100_MIB, 100, 1)
 
 
 def test_models_of_one_size_need_no_name() -> None:
