@@ -6,13 +6,13 @@ import json
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from kerf.kube import paths
-from kerf.kube.client import Kube, connect
-from kerf.kube.errors import KubeError, NotFound
+from kerf.kube.client import Kube, connect, connect_to
+from kerf.kube.errors import Forbidden, KubeError, NotFound
 from kerf.values.device import Card
 from kerf.values.fleet import ClusterSpec
 from kerf.values.supply import Supply
@@ -24,11 +24,12 @@ from kerfctl.cluster import may
 from kerfctl.errors import CliError
 from kerfctl.fleet.connect import CALL_S, clusters, manager_of, server_of
 from kerfctl.report import say
-from scheduler.fleet.rights import ACCOUNT, account_objects, reader_objects
+from scheduler.fleet.rights import ACCOUNT, RULES, account_objects, reader_objects
 
 VERSION = version("kerf-gpu")
 OLDEST = (1, 29)
 TOKEN_S = 30.0
+RIGHTS_S = 15.0
 APPLY = {"fieldManager": "kerf-cli", "force": "true"}
 _NEEDED = (("rbac.authorization.k8s.io", "clusterroles"), ("", "serviceaccounts"), ("", "secrets"))
 
@@ -49,10 +50,12 @@ def add(args: argparse.Namespace) -> int:
         _step(done, "kerf", lambda: _kerf(member, args))
         _step(done, "cards", lambda: _cards(member, args.vendors))
         token = _step(done, "credential", lambda: _credential(member, args.namespace))
+        config = _kubeconfig(*server, token)
+        _step(done, "access", lambda: await_rights(connect_to(config, timeout_s=CALL_S), RULES))
         _step(
             done,
             "secret",
-            lambda: _secret(manager, args.namespace, spec.secret, _kubeconfig(*server, token)),
+            lambda: _secret(manager, args.namespace, spec.secret, config),
             "written",
         )
         body = render_cluster(spec)
@@ -172,6 +175,38 @@ def _credential(member: Kube, namespace: str) -> str:
     raise CliError(
         f"Secret {namespace}/{ACCOUNT}-token got no token in {TOKEN_S:.0f} s: does its controller-manager run?"
     )
+
+
+def await_rights(member: Kube, rules: Sequence[Json], seconds: float = RIGHTS_S) -> str:
+    """Wait until the credential may do what the manager does: an API server takes new rights up some time after.
+
+    Raises CliError, KubeError.
+    """
+    wanted = [
+        (str(verb), str(group), str(resource))
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    ]
+    until = time.monotonic() + seconds
+    while missing := [each for each in wanted if not _may(member, *each)]:
+        if time.monotonic() > until:
+            verb, group, resource = missing[0]
+            named = f"{resource}.{group}" if group else resource
+            raise CliError(
+                f"the service account {ACCOUNT} may not {verb} {named} after {seconds:.0f} s: "
+                f"does an authorizer other than RBAC refuse it?"
+            )
+        time.sleep(0.2)
+    return "the credential works"
+
+
+def _may(member: Kube, verb: str, group: str, resource: str) -> bool:
+    try:
+        return may(member, verb, group, resource)
+    except Forbidden:
+        return False  # the token is as new as the rights
 
 
 def _kubeconfig(server: str, authority: str, token: str) -> dict[str, Any]:
