@@ -3,6 +3,8 @@
 Part 4 needs one card, part 5 two. One JSON row per mix, mode and policy:
 {"mix": [...], "mode", "policy", "work": [...], "p50_ms": [...], "p99_ms": [...]}; work is in percent of what the same
 tenant does alone and bare in this run. The last line is a JSON summary.
+Mode `mps` is plain with policy "plain", and as Kerf's device plugin sets it up with policy "kerf": the same daemon and
+percentages, with the limiter in the program and no compute limit in its ledger.
 Environment: KERF_BENCH_SECONDS (24) a run, KERF_BENCH_RUNS (3) of each, KERF_BENCH_MIXES to choose by number.
 """
 
@@ -27,6 +29,7 @@ from kerf.wire.limiter import CardLimit, LedgerSpec, Policy, parse_ledger, rende
 SECONDS = float(os.environ.get("KERF_BENCH_SECONDS", "24"))
 RUNS = int(os.environ.get("KERF_BENCH_RUNS", "3"))
 LIBRARY = os.environ["KERF_LIBRARY"]
+MPS_WAYS = ("mps", "mps kerf")
 OUT = Path(os.environ.get("OUT") or "bench-out")
 Json = dict[str, Any]
 
@@ -42,14 +45,14 @@ class Mix:
 
 MIXES = {
     "4": (
-        Mix(("chat",) * 4, (25,) * 4, ("bare", "weight", "cap", "mps")),
-        Mix(("decode", "decode"), (50, 50), ("bare", "weight", "cap", "mps")),
-        Mix(("decode", "gemm"), (50, 50), ("bare", "weight", "priority", "mps")),
-        Mix(("chat", "gemm"), (50, 50), ("bare", "weight", "priority", "mps")),
+        Mix(("chat",) * 4, (25,) * 4, ("bare", "weight", "cap", "mps", "mps kerf")),
+        Mix(("decode", "decode"), (50, 50), ("bare", "weight", "cap", "mps", "mps kerf")),
+        Mix(("decode", "gemm"), (50, 50), ("bare", "weight", "priority", "mps", "mps kerf")),
+        Mix(("chat", "gemm"), (50, 50), ("bare", "weight", "priority", "mps", "mps kerf")),
         Mix(("gemm", "gemm"), (30, 70), ("bare", "weight", "cap")),
         Mix(("gemm", "tiny", "graph"), (20, 30, 50), ("bare", "weight")),
-        Mix(("graph", "gemm"), (50, 50), ("bare", "weight", "mps")),
-        Mix(("paged", "spec"), (50, 50), ("bare", "weight", "mps")),
+        Mix(("graph", "gemm"), (50, 50), ("bare", "weight", "mps", "mps kerf")),
+        Mix(("paged", "spec"), (50, 50), ("bare", "weight", "mps", "mps kerf")),
         Mix(("spec", "gemm"), (50, 50), ("bare", "weight", "priority")),
         Mix(("chat",), (50,), ("bare", "cap")),
         Mix(("decode",), (50,), ("bare", "cap")),
@@ -58,7 +61,7 @@ MIXES = {
     ),
     "5": (
         Mix(("tp",), (50,), ("bare", "weight")),
-        Mix(("tp", "tp"), (50, 50), ("bare", "weight", "cap", "mps")),
+        Mix(("tp", "tp"), (50, 50), ("bare", "weight", "cap", "mps", "mps kerf")),
         Mix(("tp", "tp"), (30, 70), ("weight",)),
     ),
 }
@@ -91,7 +94,7 @@ class Mps:
         return False
 
     def __enter__(self) -> bool:
-        return self.control("-d")
+        return self.control("-d", "-M")
 
     def __exit__(self, *_: object) -> None:
         self.control(text="quit\n")
@@ -108,7 +111,7 @@ class Lab:
     def __init__(self, folder: Path, cards: Sequence[str]) -> None:
         self.folder, self.cards, self.count = folder, cards, 0
 
-    def _slices(self, mix: Mix, policy: Policy) -> list[dict[str, str]]:
+    def _slices(self, mix: Mix, policy: Policy, *, gated: bool = True) -> list[dict[str, str]]:
         arbiters = []
         for i in range(len(self.cards)):
             arbiters.append(self.folder / f"arbiter{self.count}-{i}")
@@ -118,7 +121,7 @@ class Lab:
             path = self.folder / f"ledger{self.count}-{i}"
             wide = "tp" in mix.works[i]
             limits = tuple(
-                CardLimit(uuid, None, share, str(arbiter))
+                CardLimit(uuid, None, share if gated else None, str(arbiter))
                 for uuid, arbiter in list(zip(self.cards, arbiters, strict=True))[: None if wide else 1]
             )
             path.write_bytes(render_ledger(LedgerSpec(limits, policy=policy, priority=int(i > 0))))
@@ -131,8 +134,12 @@ class Lab:
         extra: list[dict[str, str]] = [{} for _ in mix.works]
         if way in ("cap", "weight", "priority"):
             extra = self._slices(mix, way)  # type: ignore[arg-type]
-        elif way == "mps":
-            extra = [{**(mps or {}), "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(share)} for share in mix.shares]
+        elif way in MPS_WAYS:
+            held = self._slices(mix, "cap", gated=False) if way == "mps kerf" else extra
+            extra = [
+                {**(mps or {}), **more, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(share)}
+                for share, more in zip(mix.shares, held, strict=True)
+            ]
         running = []
         for i, (work, more) in enumerate(zip(mix.works, extra, strict=True)):
             command = [sys.executable, str(HERE / "works.py"), work, str(SECONDS), str(self.count * 10 + i)]
@@ -182,7 +189,7 @@ def percentile(values: Sequence[float], part: float) -> float | None:
 
 def row(mix: Mix, way: str, runs: list[list[Json]], alone: dict[str, float]) -> Json:
     """One row over all runs: work is the median run's, latencies are pooled."""
-    policy = way if way in ("cap", "weight", "priority") else ""
+    policy = way if way in ("cap", "weight", "priority") else {"mps": "plain", "mps kerf": "kerf"}.get(way, "")
     works, p50, p99, worst = [], [], [], []
     for i, work in enumerate(mix.works):
         rates = [run[i]["work"] / run[i]["seconds"] for run in runs]
@@ -193,7 +200,7 @@ def row(mix: Mix, way: str, runs: list[list[Json]], alone: dict[str, float]) -> 
         worst.append(round(max(pooled), 1) if pooled else None)
     return {
         "mix": [f"{work} {share}" for work, share in zip(mix.works, mix.shares, strict=True)],
-        "mode": "preload" if policy else way,
+        "mode": "bare" if not policy else "mps" if way in MPS_WAYS else "preload",
         "policy": policy,
         "work": works,
         "p50_ms": p50,
@@ -214,7 +221,7 @@ def measure(lab: Lab, mixes: Sequence[Mix], mps: dict[str, str] | None) -> list[
         rows.append({**row(single, "bare", runs, alone), "per_second": round(alone[work], 2)})
         print(json.dumps(rows[-1]), flush=True)
     for mix in mixes:
-        found: dict[str, list[list[Json]]] = {way: [] for way in mix.ways if way != "mps" or mps}
+        found: dict[str, list[list[Json]]] = {way: [] for way in mix.ways if way not in MPS_WAYS or mps}
         for _ in range(RUNS):
             for way, runs in found.items():
                 try:

@@ -4,9 +4,10 @@
 # Writes OUT/partN.json and prints a table. --dry-run: on the fake driver, no card and no PyTorch needed.
 # benchmarks/gpu/run.sh 4|5: inference tenants (inference.py) on one card, on two; prints JSON lines.
 # benchmarks/gpu/run.sh 6: whether models fit the slices that they are estimated (models.py); needs transformers too.
+# benchmarks/gpu/run.sh 7: what the MPS daemon does with users, namespaces, rights, limits, deaths and faults (mps.py).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-part=${1:?part 1 to 6} dry=${2:-}
+part=${1:?part 1 to 7} dry=${2:-}
 export OUT=${OUT:-$PWD/build/gpu-bench} PYTHONUNBUFFERED=1
 bin=limiter/build/gpu
 mkdir -p "$bin" "$OUT"
@@ -20,6 +21,13 @@ export KERF_LIBRARY=$PWD/limiter/build/libkerf.so KERF_BENCH_BIN=$PWD/$bin
 
 if [ "$part" -ge 4 ]; then
     nvidia-smi --query-gpu=name,driver_version,clocks.sm --format=csv || true
+    if [ "$part" = 7 ]; then
+        cuda=$(dirname "$(dirname "$(readlink -f "$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)")")")
+        library=$(ldconfig -p | awk '/libcuda\.so\.1/ { print $NF; exit }')
+        [ -n "$library" ] || library=$(ls /usr/local/nvidia/lib64/libcuda.so.1 /usr/lib/x86_64-linux-gnu/libcuda.so.1 2>/dev/null | head -1)
+        gcc -O2 -I"$cuda/include" -o "$bin/mps_client" benchmarks/gpu/mps_client.c "$library" -Wl,--allow-shlib-undefined
+        exec python3 benchmarks/gpu/mps.py
+    fi
     [ "$part" != 6 ] || exec python3 benchmarks/gpu/models.py
     exec python3 benchmarks/gpu/inference.py "$part"
 fi
