@@ -5,7 +5,8 @@ Part 4 needs one card, part 5 two. One JSON row per mix, mode and policy:
 tenant does alone and bare in this run. The last line is a JSON summary.
 Mode `mps` is plain with policy "plain", and as Kerf's device plugin sets it up with policy "kerf": the same daemon and
 percentages, with the limiter in the program and no compute limit in its ledger.
-Environment: KERF_BENCH_SECONDS (24) a run, KERF_BENCH_RUNS (3) of each, KERF_BENCH_MIXES to choose by number.
+Environment: KERF_BENCH_SECONDS (24) a run, KERF_BENCH_RUNS (3) of each, KERF_BENCH_MIXES to choose by number,
+KERF_BENCH_WAYS to choose by name, KERF_BENCH_BEFORE an older libkerf.so to run every policy with, too.
 """
 
 import json
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from kerf.wire.limiter import CardLimit, LedgerSpec, Policy, parse_ledger, rende
 SECONDS = float(os.environ.get("KERF_BENCH_SECONDS", "24"))
 RUNS = int(os.environ.get("KERF_BENCH_RUNS", "3"))
 LIBRARY = os.environ["KERF_LIBRARY"]
+BEFORE = os.environ.get("KERF_BENCH_BEFORE", "")
+WAYS = [way for way in os.environ.get("KERF_BENCH_WAYS", "").split(",") if way]
 MPS_WAYS = ("mps", "mps kerf")
 OUT = Path(os.environ.get("OUT") or "bench-out")
 Json = dict[str, Any]
@@ -111,7 +114,7 @@ class Lab:
     def __init__(self, folder: Path, cards: Sequence[str]) -> None:
         self.folder, self.cards, self.count = folder, cards, 0
 
-    def _slices(self, mix: Mix, policy: Policy, *, gated: bool = True) -> list[dict[str, str]]:
+    def _slices(self, mix: Mix, policy: Policy, *, gated: bool = True, library: str = LIBRARY) -> list[dict[str, str]]:
         arbiters = []
         for i in range(len(self.cards)):
             arbiters.append(self.folder / f"arbiter{self.count}-{i}")
@@ -125,15 +128,16 @@ class Lab:
                 for uuid, arbiter in list(zip(self.cards, arbiters, strict=True))[: None if wide else 1]
             )
             path.write_bytes(render_ledger(LedgerSpec(limits, policy=policy, priority=int(i > 0))))
-            environments.append({"LD_PRELOAD": LIBRARY, "KERF_LEDGER": str(path)})
+            environments.append({"LD_PRELOAD": library, "KERF_LEDGER": str(path)})
         return environments
 
     def run(self, mix: Mix, way: str, mps: dict[str, str] | None = None) -> list[Json]:
         """All tenants at once, from the same instant."""
         self.count += 1
         extra: list[dict[str, str]] = [{} for _ in mix.works]
-        if way in ("cap", "weight", "priority"):
-            extra = self._slices(mix, way)  # type: ignore[arg-type]
+        policy, _, before = way.partition(", ")
+        if policy in ("cap", "weight", "priority"):
+            extra = self._slices(mix, policy, library=BEFORE if before else LIBRARY)  # type: ignore[arg-type]
         elif way in MPS_WAYS:
             held = self._slices(mix, "cap", gated=False) if way == "mps kerf" else extra
             extra = [
@@ -189,7 +193,7 @@ def percentile(values: Sequence[float], part: float) -> float | None:
 
 def row(mix: Mix, way: str, runs: list[list[Json]], alone: dict[str, float]) -> Json:
     """One row over all runs: work is the median run's, latencies are pooled."""
-    policy = way if way in ("cap", "weight", "priority") else {"mps": "plain", "mps kerf": "kerf"}.get(way, "")
+    policy = way if way.startswith(("cap", "weight", "priority")) else {"mps": "plain", "mps kerf": "kerf"}.get(way, "")
     works, p50, p99, worst = [], [], [], []
     for i, work in enumerate(mix.works):
         rates = [run[i]["work"] / run[i]["seconds"] for run in runs]
@@ -211,6 +215,15 @@ def row(mix: Mix, way: str, runs: list[list[Json]], alone: dict[str, float]) -> 
     }
 
 
+def ways_of(mix: Mix) -> Iterator[str]:
+    """The ways that are asked for; each policy also with the older library, where there is one."""
+    for way in mix.ways:
+        if not WAYS or way in WAYS:
+            yield way
+            if BEFORE and way in ("cap", "weight", "priority"):
+                yield f"{way}, before"
+
+
 def measure(lab: Lab, mixes: Sequence[Mix], mps: dict[str, str] | None) -> list[Json]:
     """Alone first, then every way of every mix, interleaved run by run."""
     rows, alone = list[Json](), dict[str, float]()
@@ -221,7 +234,7 @@ def measure(lab: Lab, mixes: Sequence[Mix], mps: dict[str, str] | None) -> list[
         rows.append({**row(single, "bare", runs, alone), "per_second": round(alone[work], 2)})
         print(json.dumps(rows[-1]), flush=True)
     for mix in mixes:
-        found: dict[str, list[list[Json]]] = {way: [] for way in mix.ways if way not in MPS_WAYS or mps}
+        found: dict[str, list[list[Json]]] = {way: [] for way in ways_of(mix) if way not in MPS_WAYS or mps}
         for _ in range(RUNS):
             for way, runs in found.items():
                 try:
