@@ -148,7 +148,7 @@ def test_cards_that_kerf_does_not_slice_are_published_and_have_no_slots(world: W
     fleet = {"cards": [{"model": "H100", "memory_mib": GIB_80, "mode": mode} for mode in ("shared", "mig", "mps")]}
     Path(world.settings.probe.partition(":")[2]).write_text(yaml.safe_dump(fleet))
 
-    world.run(slots=10)
+    world.run(slots=20)
 
     await_published(world, [True] * 3)
 
