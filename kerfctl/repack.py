@@ -5,12 +5,17 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from kerf.values.mig import named
 from kerfctl.arguments import add_cluster_arguments
 from kerfctl.errors import CliError
 from kerfctl.report import say
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kerf.kube.client import Kube
+    from kerf.values.device import Card
+    from kerf.values.grant import Grant
     from kerfctl.arguments import Verbs
     from kerfctl.world import World
     from scheduler.solver.problem import Move, Repack
@@ -43,24 +48,53 @@ def run(args: argparse.Namespace) -> int:
     world = read_world(args, Also.BUDGETS)
     repack = plan_moves(world, args.target, args.max_moves)
     if args.json:
-        print(json.dumps(_as_json(repack), indent=2))
+        print(json.dumps(_as_json(repack, _instances(world, repack)), indent=2))
     else:
-        say(_as_text(repack))
+        say(_as_text(repack, _instances(world, repack)))
     if args.apply and repack.moves:
         return _apply(world, args.policy, repack)
     return 0
 
 
-def _as_json(repack: "Repack") -> dict[str, Any]:
-    moves = [{"pod": m.pod, "from": m.from_node, "to": m.to_node} for m in repack.moves]
+def _instances(world: "World", repack: "Repack") -> dict[str, str]:
+    """By uid of the pods that move, which MIG instances they hold and where these will lie."""
+    desk, before = world.seen().store.desk, {each.uid: each.grant for each in world.seen().store.ledger.holdings()}
+    cards = {card.id: card for node in desk.nodes() for card in node.cards}
+    found = {}
+    for move in repack.moves:
+        old, new = (_lying(grant, cards) for grant in (before.get(move.uid), move.grant))
+        pairs = [f"{a} of {c} from {b} to {e} of {f}" for (a, b, c), (_, e, f) in zip(old, new, strict=False)]
+        if pairs and len(old) == len(new):
+            found[move.uid] = ", ".join(pairs)
+    return found
+
+
+def _lying(grant: "Grant | None", cards: "Mapping[str, Card]") -> list[tuple[str, str, str]]:
+    """Profile, place and card of each MIG instance of a grant."""
+    slices = [piece for container in grant.containers for piece in container.slices] if grant else []
+    held = [(piece, geometry) for piece in slices if piece.card in cards and (geometry := cards[piece.card].mig)]
+    words = [(named(geometry, s.memory_mib, s.cores, s.place).partition(" at "), s.card) for s, geometry in held]
+    return [(profile, place, card) for (profile, _, place), card in words]
+
+
+def _as_json(repack: "Repack", instances: dict[str, str]) -> dict[str, Any]:
+    moves = [
+        {"pod": m.pod, "from": m.from_node, "to": m.to_node}
+        | ({"instances": instances[m.uid]} if m.uid in instances else {})
+        for m in repack.moves
+    ]
     placed = [{"pod": p.pod_key, "node": p.node} for p in repack.placed]
     return {"moves": moves, "frees": list(repack.frees), "placed": placed, "status": repack.status}
 
 
-def _as_text(repack: "Repack") -> str:
+def _as_text(repack: "Repack", instances: dict[str, str]) -> str:
     if repack.rejected:
         return f"no plan: the checker refused it ({repack.rejected})"
-    lines = [f"{i}. move {m.pod} from {m.from_node} to {m.to_node}" for i, m in enumerate(repack.moves, 1)]
+    which = {uid: f": {words}" for uid, words in instances.items()}
+    lines = [
+        f"{i}. move {m.pod} from {m.from_node} to {m.to_node}{which.get(m.uid, '')}"
+        for i, m in enumerate(repack.moves, 1)
+    ]
     lines += [f"then {p.pod_key} fits on {p.node}" for p in repack.placed]
     if repack.frees:
         lines.append(f"empties {', '.join(repack.frees)}")

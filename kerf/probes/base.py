@@ -8,6 +8,7 @@ from kerf.probes.recovery import Sign
 from kerf.values.device import Card
 from kerf.values.fault import Fault
 from kerf.values.health import Health
+from kerf.values.mig import Instance
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -20,12 +21,37 @@ class ProcessUse:
     percent: int = 0
 
 
+class MigError(Exception):
+    """The driver did not make or remove an instance. `busy`: it may, once a process that uses it has ended."""
+
+    def __init__(self, message: str, *, busy: bool = False) -> None:
+        super().__init__(message)
+        self.busy = busy
+
+
+class MigDriver(Protocol):
+    """Instances of cards that are in MIG mode already. Every call asks the hardware, and raises MigError."""
+
+    def instances(self, card: str) -> tuple[Instance, ...]:
+        """All instances of a card, of whatever origin."""
+
+    def make(self, card: str, profile: int, start: int) -> Instance:
+        """Make an instance with one compute instance that has all of it. Refused where another one lies."""
+
+    def destroy(self, card: str, instance: int) -> None:
+        """Remove an instance and its compute instances. No-op if there is none with this number."""
+
+
 class Probe(Protocol):
     """Reads cards. No method raises: a card that cannot be read is not healthy, and failures are counted."""
 
     @property
     def errors(self) -> int:
         """Failed readings since the start."""
+
+    @property
+    def mig(self) -> MigDriver:
+        """What makes instances of the cards in MIG mode."""
 
     def cards(self) -> tuple[Card, ...]:
         """Every card by index, in any health."""

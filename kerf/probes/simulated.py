@@ -11,11 +11,16 @@
           - {card: 3, state: cordoned, cause: XID 79, since: 1764250000, moves: true, code: 79}
         lost: [1]                   # cards that the driver calls lost, as long as they are listed
         # ids: [GPU-a, …]  cores: 100  slots: 10  mode: shared  vendor: nvidia  buses: ["0000:5d:00", …]
+      - model: NVIDIA H200
+        memory_mib: 143771
+        mode: mig                   # only models whose placements were read from a driver
+        instances: [{card: 0, profile: 1g.18gb, start: 6}]   # made by somebody else: they stay
     nodes:                          # optional: one file for a fleet
       gpu-1: {cards: […], uses: [{card: GPU-…, pid: 4711, memory_mib: 9000, percent: 40}]}
 
 Ids default to `GPU-<node>-<index>`, addresses on the bus to `0000:<index + 1>:00`. Faults in a kernel log change the
-health of these cards as they do with hardware; `health` in the file counts more than that.
+health of these cards as they do with hardware; `health` in the file counts more than that. MIG instances that are made
+are kept beside the file, in `<file>.<node>.mig`.
 """
 
 import logging
@@ -29,13 +34,16 @@ import yaml
 
 from kerf.faults.bus import parse_bus
 from kerf.faults.xid import OFF_THE_BUS
-from kerf.probes.base import ProcessUse
+from kerf.probes.base import MigError, ProcessUse
 from kerf.probes.boot import boot_id
 from kerf.probes.courses import Courses
+from kerf.probes.mig_models import GEOMETRIES, known_geometry
 from kerf.probes.recovery import CLEAN_READS, Sign
+from kerf.probes.simulated_mig import SimulatedMig
 from kerf.values.device import Backend, Card, Mode
 from kerf.values.fault import Fault, Signal
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
+from kerf.values.mig import Geometry, Instance, place_at
 from kerf.values.units import MIB
 from kerf.wire.errors import WireError
 from kerf.wire.fields import flag, known, list_at, object_at, one_of, text, whole
@@ -45,10 +53,11 @@ from kerf.wire.json import Json
 _LOG = logging.getLogger("kerf.probes.simulated")
 _CARD_KEYS = (
     "model", "memory_mib", "count", "numa", "links", "unhealthy", "health", "lost", "ids", "cores", "slots", "mode",
-    "vendor", "buses",
+    "vendor", "buses", "instances",
 )  # fmt: skip
 _USE_KEYS = ("card", "pid", "memory_mib", "percent")
 UNREADABLE = Health(State.SUSPECT, "the fleet file cannot be read")
+_INSTANCE_KEYS = ("card", "profile", "start")
 _HEALTH_KEYS = ("card", "state", "cause", "since", "moves", "code")
 LOST = "the driver calls the card lost"
 _LARGEST = 1 << 20
@@ -84,6 +93,7 @@ class SimulatedProbe:
         self._faults: deque[Fault] = deque(maxlen=_MOST_FAULTS)
         self._stamp = self._look()
         self._fleet = self._read()
+        self.mig = SimulatedMig(self._path.with_name(f"{self._path.name}.{node}.mig"), lambda: self._fleet.cards)
         self.errors = 0
 
     def cards(self) -> tuple[Card, ...]:
@@ -101,8 +111,19 @@ class SimulatedProbe:
     def known(self) -> tuple[Card, ...]:
         return tuple(
             card if card.health != HEALTHY else replace(card, health=self._courses.health(card.id))
-            for card in self._fleet.cards
+            for card in map(self._with_made, self._fleet.cards)
         )
+
+    def _with_made(self, card: Card) -> Card:
+        if card.mig is None:
+            return card
+        try:
+            made = self.mig.of(card.id)
+        except MigError as error:
+            self.errors += 1
+            _LOG.error("%s", error)
+            return replace(card, health=UNREADABLE)
+        return card.in_mig(replace(card.mig, taken=tuple(sorted((*card.mig.taken, *made))))) if made else card
 
     def faults(self) -> tuple[Fault, ...]:
         return tuple(self._faults.popleft() for _ in range(len(self._faults)))
@@ -214,7 +235,8 @@ def _entry(value: object, where: str, node: str, first: int, slots: int) -> list
     buses = _buses(entry, where, first, count)
     mode, linked = one_of(entry, "mode", where, "shared", Mode), flag(entry, "links", where, False)
     numas = _numas(entry, where, count)
-    return [
+    geometry = _geometry(entry, where, count, Mode(mode))
+    cards = [
         Card(
             id=ids[i],
             index=first + i,
@@ -232,6 +254,42 @@ def _entry(value: object, where: str, node: str, first: int, slots: int) -> list
         )
         for i in range(count)
     ]
+    return [card.in_mig(geometry[i]) for i, card in enumerate(cards)] if geometry else cards
+
+
+def _geometry(entry: Json, where: str, count: int, mode: Mode) -> tuple[Geometry, ...]:
+    """Each card's geometry with the instances of the file; nothing for cards that are not in MIG mode."""
+    listed = list_at(entry.get("instances"), f"{where}.instances")
+    if mode is not Mode.MIG:
+        if listed:
+            raise WireError(f"{where}.instances", listed, "write mode: mig, or leave the instances out")
+        return ()
+    model = text(entry, "model", where, None)
+    known_one = known_geometry(model)
+    if known_one is None or text(entry, "vendor", where, "nvidia") != "nvidia":
+        fix = f"nobody has read its MIG placements from a driver: simulate one of {', '.join(GEOMETRIES)}"
+        raise WireError(f"{where}.model", model, fix)
+    cards = [known_one] * count
+    for i, value in enumerate(listed):
+        at = f"{where}.instances[{i}]"
+        item = object_at(value, at)
+        known(item, at, _INSTANCE_KEYS)
+        card = whole(item, "card", at, 0, (0, count - 1))
+        cards[card] = _with_instance(cards[card], item, at)
+    return tuple(cards)
+
+
+def _with_instance(geometry: Geometry, item: Json, at: str) -> Geometry:
+    """The geometry with one more instance of the file. Raises WireError where none can lie there."""
+    name = one_of(item, "profile", at, None, [profile.name for profile in geometry.profiles])
+    profile = next(each for each in geometry.profiles if each.name == name)
+    start = whole(item, "start", at, None, (0, 7))
+    if start not in profile.starts or place_at(start, profile.size).blocked & geometry.held:
+        free = [s for s in profile.starts if not place_at(s, profile.size).blocked & geometry.held]
+        raise WireError(f"{at}.start", start, f"write one of {free}: {name} lies nowhere else on this card")
+    number = 100 + len(geometry.taken)
+    instance = Instance(start, profile.size, profile.id, number, f"MIG-of-the-file-{number}")
+    return replace(geometry, taken=(*geometry.taken, instance))
 
 
 def _ids(entry: Json, where: str, default: list[str]) -> list[str]:

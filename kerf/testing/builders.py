@@ -1,10 +1,13 @@
 """Builders with boring defaults: a test shows only what it is about."""
 
+from dataclasses import replace
 from typing import Any
 
+from kerf.probes.mig_models import known_geometry
 from kerf.values.ask import ContainerAsk, PodAsk, Stage
 from kerf.values.device import Card
 from kerf.values.grant import ContainerGrant, Grant, Slice
+from kerf.values.mig import Instance
 from kerf.values.node import Node
 from kerf.values.vendor import with_slicing
 from kerf.vendors.registry import VENDORS
@@ -27,6 +30,14 @@ def a_card(index: int = 0, **changes: Any) -> Card:
     card = Card(**{**fields, **changes})
     known = card.vendor in {vendor.name for vendor in VENDORS} and "slicing" not in changes
     return with_slicing((card,), VENDORS)[0] if known else card
+
+
+def a_mig_card(index: int = 0, *taken: Instance, **changes: Any) -> Card:
+    """A card in MIG mode with the instances of others."""
+    card = a_card(index, **{"memory_mib": 81_079, "reserved_mib": 480, **changes})
+    geometry = known_geometry(card.model)
+    assert geometry is not None, card.model
+    return with_slicing((card.in_mig(replace(geometry, taken=taken)),), VENDORS)[0]
 
 
 def cards_of(node: str, count: int, **changes: Any) -> tuple[Card, ...]:

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Self
 
 from kerf.values.health import HEALTHY, Health
+from kerf.values.mig import Geometry
 from kerf.values.slicing import ANY_SIZE, Slicing
 
 
@@ -68,9 +69,12 @@ class Card:
     backend: Backend = Backend.UNSAID
     """What keeps its slices."""
     joint: bool = True
-    """False: a container that shares it can hold no other card, because each has an MPS daemon of its own."""
+    """False: a container that shares it can hold no other card, because each has an MPS daemon of its own, or because a
+    program uses one MIG instance."""
     mode_note: str = ""
     """Why the card is not in the mode that its pool asks for; empty where it is."""
+    mig: Geometry | None = None
+    """Profiles, placements and the instances that are not Kerf's, of a card in MIG mode."""
     facts: tuple[tuple[str, str], ...] = ()
     """What the vendor's own device plugin says of the card, and will want to read again in a grant. Empty for cards
     that Kerf's device plugin serves."""
@@ -88,6 +92,29 @@ class Card:
     def fact(self, name: str) -> str:
         """One of the facts, empty where the plugin does not say."""
         return dict(self.facts).get(name, "")
+
+    def in_mig(self, geometry: Geometry) -> Self:
+        """The same card in MIG mode: it may grant what the largest instance has, less the instances that others made.
+
+        What the driver reports for the card beyond that counts as reserved, so that an ask for it is the whole card.
+        """
+        largest = geometry.largest
+        if largest is None:
+            return replace(self, mode=Mode.MIG, mig=geometry)
+        memory, cores = geometry.taken_amounts
+        total = self.factory_memory_mib + self.reserved_mib
+        return replace(
+            self,
+            mode=Mode.MIG,
+            mig=geometry,
+            backend=Backend.MIG,
+            joint=False,
+            memory_mib=max(largest.memory_mib - memory, 0),
+            physical_mib=largest.memory_mib,
+            reserved_mib=max(total - largest.memory_mib, 0),
+            cores=max(100 - cores, 0),
+            slots=geometry.slots,
+        )
 
     def overcommitted(self, memory: float, cores: float) -> Self:
         """The same card with its grantable memory and cores multiplied (factors ≥ 1 over-commit).

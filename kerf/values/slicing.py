@@ -1,6 +1,7 @@
 """Slicing: how a card is divided, and which slices answer an ask. The arithmetic asks here and knows no vendor."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import ClassVar, Protocol
 
@@ -241,6 +242,10 @@ class Placed:
     """
 
     offers: tuple[Size, ...]
+    shares: tuple[int, ...] = ()
+    """The percentage of the card's memory that each offer counts as; empty: what its MiB are of the card's."""
+    one_only: bool = False
+    """Whether a container gets one slice at most."""
     refusal: ClassVar[str] = ""
     fixed: ClassVar[bool] = True
     exact: ClassVar[bool] = False
@@ -251,7 +256,12 @@ class Placed:
 
     def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
         """Every size that has the ask's memory and cores."""
-        memory = ask.memory_on(card.factory_memory_mib)
+        if self.one_only and ask.cards > 1:
+            return ()
+        if self.shares and ask.memory_percent is not None:
+            pairs = zip(self.offers, self.shares, strict=True)
+            return tuple(size for size, share in pairs if share >= ask.memory_percent and size.cores >= ask.cores)
+        memory = ask.memory_on(card.factory_memory_mib, card.reserved_mib)
         enough = (size for size in self.offers if size.memory_mib >= memory and size.cores >= ask.cores)
         whole_card = ask.memory_percent == WHOLE
         return tuple(enough) or (self.offers[-1:] if whole_card else ())
@@ -296,6 +306,25 @@ def size_on(ask: ContainerAsk, card: Hardware) -> Size | None:
     """The slice that the card gives for the ask, None if it never can."""
     found = card.slicing.sizes(ask, card)
     return found[0] if found else None
+
+
+def free_places(size: Size, card: Hardware, used: int) -> tuple[Place, ...]:
+    """Where on the card a slice of the size may lie beside what is used, the place that spoils least first."""
+    free = tuple(place for place in size.places if not used & place.blocked)
+    if len(free) < 2 or not isinstance(card.slicing, Placed):
+        return free
+    return _by_spoiling(card.slicing.offers, free, used)
+
+
+@lru_cache(maxsize=1 << 16)
+def _by_spoiling(offers: tuple[Size, ...], free: tuple[Place, ...], used: int) -> tuple[Place, ...]:
+    return tuple(sorted(free, key=lambda place: spoiled(offers, used, place)))
+
+
+def spoiled(offers: tuple[Size, ...], used: int, taken: Place) -> int:
+    """MiB of the free places that a slice at this place would spoil, each place of each size counted by itself."""
+    free = ((size.memory_mib, place) for size in offers for place in size.places if not used & place.blocked)
+    return sum(memory for memory, place in free if place.blocked & taken.adds)
 
 
 def sliceable(card: Hardware) -> bool:

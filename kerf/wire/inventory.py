@@ -6,6 +6,7 @@ from typing import Any
 from kerf.values.device import Backend, Card, Mode
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.wire.errors import WireError
+from kerf.wire.mig import geometry_json, parse_geometry
 
 KEY = "kerf.dev/inventory"
 VERSION = 1
@@ -96,6 +97,8 @@ def _card_json(card: Card) -> dict[str, Any]:
         out["joint"] = False
     if card.mode_note:
         out["mode_note"] = card.mode_note[:_LONGEST_CAUSE]
+    if card.mig is not None:
+        out["mig"] = geometry_json(card.mig)
     return out
 
 
@@ -126,6 +129,7 @@ def _card(value: object, where: str, vendor: str | None) -> Card:
         backend=_backend(value, where),
         joint=_flag(value, "joint", where, default=True),
         mode_note=_text(value, "mode_note", where, None) if "mode_note" in value else "",
+        mig=parse_geometry(value["mig"], f"{where}.mig") if value.get("mig") is not None else None,
     )
 
 

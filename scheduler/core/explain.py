@@ -8,6 +8,8 @@ import numpy as np
 from kerf.values.ask import ContainerAsk, PodAsk
 from kerf.values.card_names import listed
 from kerf.values.device import Mode
+from kerf.values.places import counters
+from kerf.values.slicing import size_on
 from kerf.values.units import show, show_mib
 from kerf.values.verdict import Misfit, Reason
 from scheduler.core.nearest import Change, Field, Try, blamed, nearest_row, smallest_change
@@ -121,6 +123,7 @@ def _nearest(field: Field, position: int, miss: Misfit, node: str) -> str:
         Reason.TOO_LARGE: f"the largest such card, on {node}, has {show_mib(miss.free)}",
         Reason.TYPE: f"no card is of the vendor, type, id or mode that it selects ({_chosen(field)})",
         Reason.NO_SLICE: f"best node {node}: {short_reason(miss.reason)} ({miss.detail})",
+        Reason.PLACE: f"best node {node} has {_amounts(memory)} MiB free, but {_no_place(field, index, position)}",
         Reason.EXCLUSIVE: f"it wants cards to itself, and of best node {node} {show(miss.free)} have no other pod",
         Reason.TOO_FEW_CARDS: f"the largest node, {node}, has {show(miss.free)} such cards",
         Reason.NODE: f"best node {node}: {_node_text(miss)}",
@@ -128,6 +131,26 @@ def _nearest(field: Field, position: int, miss: Misfit, node: str) -> str:
     }
     amount = f" has {show(miss.free)} of {show(miss.asked)}" if miss.asked else ""
     return texts.get(miss.reason, f"best node {node}{amount}: {short_reason(miss.reason)}")
+
+
+def _no_place(field: Field, index: int, position: int) -> str:
+    """Which slice finds no place on the cards of a row, and what is free on the first of them that have memory."""
+    columns, ask = field.columns, field.ask.containers[index]
+    found: list[str] = []
+    for column in np.flatnonzero(columns.present[position] & columns.usable[position]).tolist():
+        card = field.kinds[int(columns.kind[position, column])]
+        size = size_on(ask, card)
+        if card.mig is None or size is None or not field.wanted[index].accepted[position, column]:
+            continue
+        held = int(columns.used_places[position, column])
+        inside = counters(sum(place.adds for place in size.places))
+        free = [str(n) for n, (has, may) in enumerate(zip(counters(held), inside, strict=True)) if may and not has]
+        found.append(f"card {column} has only {', '.join(free) or 'none'} of the places that {size.name} could cover")
+    more = f"; and {len(found) - _MOST_NAMED} more cards" if len(found) > _MOST_NAMED else ""
+    said = "; ".join(found[:_MOST_NAMED])
+    if not said:
+        return short_reason(Reason.PLACE)
+    return f"no place for the slice ({said}{more}): moving an instance can make one (kerf repack --for {field.ask.key})"
 
 
 def _amounts(values: list[int]) -> str:

@@ -1,7 +1,7 @@
 """Does a container's slice fit on a card beside what is there, and on how many cards of a node."""
 
 from kerf.values.ask import ContainerAsk, Selection
-from kerf.values.device import Card
+from kerf.values.device import Card, Mode
 from kerf.values.grant import NO_USE, CardUse
 from kerf.values.places import first_free
 from kerf.values.quota import class_of
@@ -13,6 +13,7 @@ _EACH_ITS_OWN = (
     "each card has an MPS daemon of its own, so a container that shares cards holds one: ask for one card or for whole "
     "ones, or set mpsDaemon: node for the pool"
 )
+ONE_INSTANCE = "a program can use one MIG instance: ask for one card a container"
 
 
 def accepts(selection: Selection, ask: ContainerAsk, card: Card) -> bool:
@@ -36,7 +37,7 @@ def slice_of(ask: ContainerAsk, card: Card) -> Size | Misfit:
         return Misfit(Reason.NO_SLICE, detail=card.slicing.refusal)
     memory, largest = ask.memory_on(card.factory_memory_mib, card.reserved_mib), card.slicing.largest(card)
     if memory <= largest.memory_mib and ask.cards > 1 and not card.joint:
-        return Misfit(Reason.NO_SLICE, detail=_EACH_ITS_OWN)
+        return Misfit(Reason.NO_SLICE, detail=ONE_INSTANCE if card.mode is Mode.MIG else _EACH_ITS_OWN)
     if memory <= largest.memory_mib and ask.cores > largest.cores:
         return Misfit(Reason.NO_SLICE, detail=f"{card.model} gives at most {largest.cores} % of its cores")
     if memory <= largest.memory_mib:

@@ -12,6 +12,7 @@ import numpy as np
 from kerf.values.ask import ContainerAsk, PodAsk, Selection
 from kerf.values.device import Card
 from kerf.values.grant import Grant
+from kerf.values.places import first_free
 from kerf.values.slicing import Size, sizes
 from kerf.values.verdict import Misfit, Reason
 from scheduler.core.bulk import Kinds, Room, Wanted, asked_memory, room
@@ -256,6 +257,16 @@ def _largest(field: Field, ask: ContainerAsk, memory: Ints, cores: Ints) -> tupl
         found = np.minimum(
             *(np.searchsorted(end, free[here], "right") for end, free in zip(ends, (memory, cores), strict=True))
         )
+        found = np.minimum(found, _with_place(offered, field.columns.used_places[here]))
         best = np.maximum(found - 1, 0)
         memory[here], cores[here] = ends[0][best], ends[1][best]
     return memory, cores
+
+
+def _with_place(offered: list[Size], used: Ints) -> Ints:
+    """How many of the sizes, the first one a stand-in for none, have a free place: each lies within the one before."""
+    known, back = np.unique(used, return_inverse=True)
+    counts = [
+        sum(not size.places or first_free(size.places, int(one)) is not None for size in offered) for one in known
+    ]
+    return np.array(counts, np.int64)[back.reshape(used.shape)]

@@ -12,8 +12,8 @@ from itertools import product
 
 from kerf.values.ask import ContainerAsk, PodAsk, Stage
 from kerf.values.grant import NO_USE, CardUse, ContainerGrant, Grant, Slice
-from kerf.values.places import Place, first_free
-from kerf.values.slicing import Size, alone_on, size_on
+from kerf.values.places import Place
+from kerf.values.slicing import Size, alone_on, free_places, size_on
 from kerf.values.verdict import FIT, Misfit, Reason
 from scheduler.core.fit import fit, fit_alone
 from scheduler.core.preference import Preference, Weights, prefer
@@ -154,9 +154,10 @@ class _Search:
             self.steps -= bool(placed)
             yield {position: place.adds for position, place in zip(placed, chosen, strict=True)}
 
-    def _free_places(self, container: int, position: int) -> list[Place]:
-        used = self.node.cards[position].used.places + self._beside(container, position)[0].places
-        return [place for place in self.sizes[container][position].places if not used & place.blocked]
+    def _free_places(self, container: int, position: int) -> tuple[Place, ...]:
+        state = self.node.cards[position]
+        used = state.used.places + self._beside(container, position)[0].places
+        return free_places(self.sizes[container][position], state.card, used)
 
     def _floor(self, level: int) -> tuple[int, ...]:
         """Containers that ask for the same are interchangeable: they take cards in rising order only."""
@@ -263,8 +264,8 @@ class _Search:
         if ask.stage is not Stage.INIT:
             return key
         size = self.sizes[container][position]
-        place = first_free(size.places, state.used.places + held.places)
-        mine = held + CardUse(size.memory_mib, size.cores, 1, place.adds if place else 0)
+        free = free_places(size, state.card, state.used.places + held.places)
+        mine = held + CardUse(size.memory_mib, size.cores, 1, free[0].adds if free else 0)
         more = mine.peak(self._peak(position)) - self._peak(position)
         return (more.slots, more.memory_mib, more.cores, *key)
 

@@ -86,9 +86,9 @@ def test_the_inventory_shows_it(node: dict[str, Any], monkeypatch: pytest.Monkey
     assert [card["state"] for card in json.loads(capsys.readouterr().out)["cards"]] == ["not sliced"]
 
 
-@pytest.mark.parametrize(("mode", "slots"), [("mps", 6), ("mig", 3)])
-def test_a_card_of_a_fleet_file_has_slots_only_if_kerf_slices_it(mode: str, slots: int):
-    entries = [{"model": "H100", "memory_mib": 80_000, "mode": m} for m in ("shared", mode)]
+@pytest.mark.parametrize(("mode", "slots"), [("mps", 6), ("mig", 10)])
+def test_a_card_of_a_fleet_file_has_the_slots_of_its_mode(mode: str, slots: int):
+    entries = [{"model": "NVIDIA H200", "memory_mib": 143_771, "mode": m} for m in ("shared", mode)]
     cards: tuple[Card, ...] = with_slicing(parse_fleet({"cards": entries}, "n", slots=3), VENDORS)
 
     assert len(slots_of(Resource("nvidia.com/gpu", "nvidia"), cards)) == slots

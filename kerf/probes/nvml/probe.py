@@ -9,18 +9,20 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from kerf.probes.base import ProcessUse
+from kerf.probes.base import MigDriver, MigError, ProcessUse
 from kerf.probes.boot import boot_id
 from kerf.probes.courses import Courses
 from kerf.probes.nvml.cards import Device, read_device
 from kerf.probes.nvml.driver import Driver
 from kerf.probes.nvml.faults import action_fault, action_of, fault_of, listen, lost, lost_fault
 from kerf.probes.nvml.links import links_of
+from kerf.probes.nvml.mig import destroy, instances_of, make
 from kerf.probes.nvml.processes import uses_of
 from kerf.probes.recovery import CLEAN_READS, Sign
 from kerf.values.device import Card
 from kerf.values.fault import Fault
 from kerf.values.health import Health
+from kerf.values.mig import Instance
 
 _LOG = logging.getLogger("kerf.probes.nvml")
 _RETRY_S = 5.0
@@ -117,7 +119,36 @@ class NvmlProbe:
         with self._lock:
             self._driver.stop()
 
+    @property
+    def mig(self) -> MigDriver:
+        return self
+
+    def instances(self, card: str) -> tuple[Instance, ...]:
+        with self._lock:
+            handle = self._handle(card)
+            try:
+                return instances_of(self._driver, handle)
+            except self._driver.nvml.NVMLError as error:
+                raise MigError(f"card {card}: cannot list its instances: {error}") from error
+
+    def make(self, card: str, profile: int, start: int) -> Instance:
+        with self._lock:
+            handle = self._handle(card)
+            mig = self._known[card].card.mig
+            size = next((each.size for each in mig.profiles if each.id == profile), 0) if mig else 0
+            return make(self._driver, handle, profile, start, size)
+
+    def destroy(self, card: str, instance: int) -> None:
+        with self._lock:
+            destroy(self._driver, self._handle(card), instance)
+
     # ---- inside
+    def _handle(self, card: str) -> Any:  # noqa: ANN401 (pynvml is untyped)
+        """The handle of a card in MIG mode that NVML answers for now. Raises MigError."""
+        if card not in self._heard or self._known[card].card.mig is None:
+            raise MigError(f"card {card} cannot be read now, or is not in MIG mode")
+        return self._known[card].handle
+
     def _read_all(self) -> tuple[list[Device], dict[int, Exception]]:
         """The cards that can be read, and the failures by index."""
         driver, devices, failures = self._driver, [], {}

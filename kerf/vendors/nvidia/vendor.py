@@ -11,7 +11,8 @@ LEDGER = f"{INSIDE}/ledger"
 PRELOAD = "/etc/ld.so.preload"
 _UNSLICED = {
     Mode.MIG: NotSliced(
-        "the card is in MIG mode, which Kerf does not divide: turn MIG off, or leave the card to others"
+        "the card is in MIG mode and its device plugin publishes no MIG profiles: use a driver that lists them by "
+        "name (R510 or newer) and this version's device plugin"
     ),
     Mode.MPS: NotSliced(
         "the card is shared through MPS, which Kerf does not control: serve it with Kerf's device plugin, in a pool of "
@@ -26,7 +27,9 @@ _UNIFIED = NotSliced(
 
 
 def slicing_of(card: Card) -> Slicing:
-    """Any size, kept by the limiter, on cards that Kerf shares, through MPS or without."""
+    """Any size, kept by the limiter, on cards that Kerf shares, through MPS or without; instances in MIG mode."""
+    if card.mode is Mode.MIG and card.mig is not None:
+        return card.mig.slicing
     if not card.memory_mib:
         return _UNIFIED
     if card.mode is Mode.MPS and card.backend is Backend.MPS:
