@@ -61,7 +61,7 @@ class ContainerAsk:
         return self.cores >= 100
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Selection:
     """Which cards a pod accepts. Empty means "any", values are sorted.
 
@@ -93,6 +93,12 @@ class Selection:
         """The selection where these models are known; the very same one if it names no type."""
         return replace(self, known=models) if (self.use_types or self.avoid_types) and self.known != models else self
 
+    def of_cards(self) -> "Selection":
+        """What it says of a single card, the models of the fleet apart; the very same one if that is all."""
+        if not (self.same_numa or self.known or self.same_card):
+            return self
+        return replace(self, same_numa=False, known=(), same_card=())
+
     def classes_of(self, vendor: str) -> tuple[str, ...]:
         """The classes of one vendor's cards that are accepted; empty is any."""
         return tuple(slug for slug in self.classes if slug.startswith(f"{vendor}-"))
@@ -109,6 +115,18 @@ class Wishes:
     card_policies: tuple[str, ...] = ()
     weights: tuple[int, int, int] | None = None
     """Weights of slots, cores and memory in the scores of `binpack` and `spread`."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Reach:
+    """Which cards a pod may take at all, whatever is free: by what it selects, its group, and what it demands of nodes.
+
+    Pods of equal reach see the same cards. `nodes` is a text of `kerf.wire.node_demand`.
+    """
+
+    selection: Selection = field(default_factory=Selection)
+    group: str = ""
+    nodes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +154,18 @@ class PodAsk:
     """Uid of the controller that makes the pod, and its successor."""
     admission: str = ""
     """Uid of the Kueue Workload whose reserved places the pod may take."""
+    nodes: str = ""
+    """What the pod demands of nodes (`kerf.wire.node_demand`); kube-scheduler decides by it, packing looks ahead."""
 
     @property
     def key(self) -> str:
         """`namespace/name`, as people write it."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def reach(self) -> Reach:
+        """Which cards the pod may take."""
+        return Reach(self.selection.of_cards(), self.containers[0].group if self.containers else "", self.nodes)
 
     @property
     def shape(self) -> tuple[object, ...]:

@@ -5,8 +5,9 @@ The same reading serves webhook, scheduler, device plugin and quota, so all of t
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 
-from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage, Stages, Wishes
+from kerf.values.ask import ContainerAsk, PodAsk, Reach, Selection, Stage, Stages, Wishes
 from kerf.values.device import MODE_WORDS
 from kerf.values.policy import Defaults
 from kerf.values.traits import ORDINARY
@@ -17,6 +18,7 @@ from kerf.wire.container_asks import amounts_of, parse_container, resources_fiel
 from kerf.wire.errors import WireError
 from kerf.wire.gangs import gang_of
 from kerf.wire.json import Json, at, items_at
+from kerf.wire.node_demand import demand_of
 from kerf.wire.traits import traits_of
 
 MOST_ASKED = 2**40
@@ -82,7 +84,26 @@ def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], asks: list[Container
         traits=traits_of(spec) if asks else ORDINARY,
         owner=owner_of(meta),
         admission=str(annotations.get(ADMISSION) or "")[:64],
+        nodes=demand_of(spec) if asks else "",
     )
+
+
+def reach_of(pod: Json, vendors: Iterable[ResourceNames]) -> Reach:
+    """Which cards a pod may take that asks for those of these vendors. Raises WireError."""
+    notes, spec, used = at(pod, "metadata", "annotations"), at(pod, "spec"), list(vendors)
+    try:
+        group = used[0].group_of(notes) if used else ""
+    except ValueError as error:
+        raise WireError(
+            f"metadata.annotations[{used[0].group_key}]", notes.get(used[0].group_key), str(error)
+        ) from error
+    return _known_reach(_selection(notes, spec, used).of_cards(), group, demand_of(spec))
+
+
+@lru_cache(maxsize=1024)
+def _known_reach(selection: Selection, group: str, nodes: str) -> Reach:
+    """One value for all pods that see the same cards."""
+    return Reach(selection, group, nodes)
 
 
 def owner_of(meta: Json) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kerf.values.ask import ContainerAsk, PodAsk, Stage
 from kerf.values.device import Card
@@ -113,34 +114,64 @@ def asked_memory(ask: ContainerAsk, columns: Columns) -> Ints | int:
 
 def room(want: Wanted, columns: Columns, preference: Preference, same_numa: bool) -> Room:
     """`fit_alone` on every row."""
-    alone = preference.mutex | ((want.cores >= WHOLE) & (columns.cores == WHOLE))
-    idle = want.cores == 0
-    full = idle & (columns.used_cores >= columns.cores) & (columns.cores > 0) if np.any(idle) else False
-    fits = columns.present & want.accepted
-    found = [(Reason.NO_INVENTORY, columns.present.any(1)), (Reason.TYPE, fits.any(1))]
+    checks = _checks(want, columns, preference)
+    fits, passed = columns.present, columns.present.astype(np.int8)
+    for _, check in checks:
+        fits = fits & check
+        passed += fits
+    reasons = _first_failed(passed, [reason for reason, _ in checks], want.cards)
+    if same_numa and want.cards > 1:
+        reasons[(reasons == 0) & (_numa_mates(fits, columns) < want.cards).all(1)] = Reason.NUMA
+    return Room(reasons, fits)
+
+
+def fitting(want: Wanted, columns: Columns, preference: Preference) -> Bools:
+    """The cards that fit, as `room` says, without the reasons."""
+    fits = columns.present
+    for _, check in _checks(want, columns, preference):
+        fits = fits & check
+    return fits
+
+
+def _checks(want: Wanted, columns: Columns, preference: Preference) -> list[tuple[Reason, Bools]]:
+    """What each card has to pass, in the order of `Reason`. Checks that all cards pass are left out."""
+    found = [(Reason.TYPE, want.accepted)]
     if want.sliced is not None:
-        fits = fits & want.sliced
-        found.append((Reason.NO_SLICE, fits.any(1)))
-    fits = fits & (want.memory <= np.minimum(columns.factory, columns.memory))
-    count = fits.sum(1)
-    found += [(Reason.TOO_LARGE, count > 0), (Reason.TOO_FEW_CARDS, count >= want.cards)]
-    for reason, passes in (
+        found.append((Reason.NO_SLICE, want.sliced))
+    found += [
+        (Reason.TOO_LARGE, want.memory <= np.minimum(columns.factory, columns.memory)),
         (Reason.UNHEALTHY, columns.usable),
         (Reason.SLOTS, columns.used_slots < columns.slots),
         (Reason.MEMORY, want.memory <= columns.memory - columns.used_memory),
         (Reason.CORES, want.cores <= columns.cores - columns.used_cores),
-        *(((Reason.PLACE, _has_place(want, columns)),) if want.placed else ()),
-        (Reason.EXCLUSIVE, ~(alone & (columns.used_slots > 0))),
-        (Reason.TAKEN, ~np.asarray(full)),
-    ):
-        fits = fits & passes
-        found.append((reason, fits.sum(1) >= want.cards))
-    if same_numa and want.cards > 1:
-        found.append((Reason.NUMA, (_numa_mates(fits, columns) >= want.cards).any(1)))
-    reasons = np.zeros(columns.rows, np.int64)
-    for reason, passed in reversed(found):
-        reasons[~passed] = reason
-    return Room(reasons, fits)
+    ]
+    if want.placed:
+        found.append((Reason.PLACE, _has_place(want, columns)))
+    if preference.mutex or np.any(want.cores >= WHOLE):
+        alone = preference.mutex | ((want.cores >= WHOLE) & (columns.cores == WHOLE))
+        found.append((Reason.EXCLUSIVE, ~(alone & (columns.used_slots > 0))))
+    idle = want.cores == 0
+    if np.any(idle):
+        full = idle & (columns.used_cores >= columns.cores) & (columns.cores > 0)
+        found.append((Reason.TAKEN, ~full))
+    return found
+
+
+def _first_failed(passed: NDArray[np.int8], checks: list[Reason], cards: int) -> Ints:
+    """Per row, the first check that leaves too few cards. `passed` counts the checks that each card passes at first.
+
+    Up to TOO_LARGE one card is enough; from there on, as many as are asked for.
+    """
+    reason_of = np.array([Reason.NO_INVENTORY, *checks, Reason.FITS], np.int64)
+    best = passed.max(1)
+    if cards == 1:
+        found: Ints = reason_of[best]
+        return found
+    last = np.sort(passed, axis=1)[:, -cards] if cards <= passed.shape[1] else np.zeros_like(best)
+    early = 1 + checks.index(Reason.TOO_LARGE)
+    reasons = reason_of[np.where(best <= early, best, last)]
+    reasons[(best > early) & (last <= early)] = Reason.TOO_FEW_CARDS
+    return reasons
 
 
 def _has_place(want: Wanted, columns: Columns) -> Bools:
@@ -273,7 +304,7 @@ def after(
     running.sort(key=lambda i: (-ask.containers[i].cards, -ask.containers[i].cores, i))
     for i in running or range(len(ask.containers)):
         want, same_numa = wanted[i], ask.selection.same_numa
-        fits = room(want, columns, preference, same_numa).fits
+        fits = fitting(want, columns, preference)
         keys = sort_keys(want, columns, preference, price if len(ask.containers) == 1 else None)
         columns = charged(want, columns, choose(want.cards, columns, fits, keys, same_numa))
     return replace(columns, cpu=columns.cpu - ask.cpu_milli, node_memory=columns.node_memory - ask.memory_mib)

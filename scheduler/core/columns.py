@@ -44,7 +44,7 @@ class Columns:
 
     def take(self, rows: Ints) -> "Columns":
         """The given rows, copied."""
-        return Columns(*[array[rows] for array in _ARRAYS(self)])
+        return Columns(*[array.take(rows, 0) for array in _ARRAYS(self)])
 
     def grown(self, rows: int, width: int) -> "Columns":
         """The same content in larger arrays."""

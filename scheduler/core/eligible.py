@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from kerf.values.node import Node, Taint
 from kerf.wire.json import Json, at
+from kerf.wire.node_demand import lasting_taints, read_demand
 
 CORDONED = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
 """What a pod must tolerate to run on a cordoned node, whether or not the node has the taint yet."""
@@ -33,6 +35,13 @@ def is_eligible(spec: Json, node: Node) -> bool:
     if not required:
         return True
     return any(term_matches(term, labels, node.name) for term in required.get("nodeSelectorTerms") or [])
+
+
+def is_meant(demand: str, node: Node) -> bool:
+    """Whether a pod that demands this of nodes (`kerf.wire.node_demand`) is meant for the node, cordons apart."""
+    if not demand and not node.taints:
+        return True
+    return is_eligible(read_demand(demand), replace(node, schedulable=True, taints=lasting_taints(node.taints)))
 
 
 def matches(rule: Json, labels: Mapping[str, str]) -> bool:

@@ -6,11 +6,12 @@ hardest first, over cards in order of preference, then the init containers; a de
 for all that matters are tried once.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
 from kerf.values.ask import ContainerAsk, PodAsk, Stage
+from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse, ContainerGrant, Grant, Slice
 from kerf.values.places import Place
 from kerf.values.slicing import Size, alone_on, free_places, size_on
@@ -49,6 +50,14 @@ def place(
     if search.run():
         return search.grant()
     return Misfit(Reason.JOINT, len(ask.containers), search.deepest, ask.containers[search.deepest_container].name)
+
+
+def grant_of(container: ContainerAsk, cards: Sequence[Card]) -> Grant:
+    """What a container gets that is alone in its pod and has slices of these cards, which have no places."""
+    sizes = [size_on(container, card) or _NOTHING for card in cards]
+    given = zip(cards, sizes, strict=True)
+    slices = tuple(Slice(card.id, card.vendor, size.memory_mib, size.cores) for card, size in given)
+    return Grant((ContainerGrant(container.name, slices),))
 
 
 def node_misfit(ask: PodAsk, node: NodeState) -> Misfit | None:

@@ -27,6 +27,7 @@ from scheduler.core.fit import accepts
 from scheduler.core.preference import PERMILLE
 from scheduler.policies.prices import UNITS, Sizes, worth
 from scheduler.policies.scarcity import scarcity
+from scheduler.policies.sights import Sight
 from scheduler.policies.workload import WHOLE, Kind, Target
 
 WINDOWS = {"none": 20, "slice": 30, "cards": 60}
@@ -51,11 +52,16 @@ def window(ask: PodAsk, turnover: bool = False) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Lens:
-    """A target compiled for the kinds of cards of a fleet."""
+    """A target compiled for the sights of a fleet (`sights`); "kinds" below are these.
 
-    memory: Ints  # kinds by classes: MiB needed of each card, _NEVER where the class does not accept the kind
-    cores: Ints  # per class, or kinds by classes where a kind's slices are larger than what is asked
-    cpu: Ints  # per class, at least 1
+    Classes that want the same of a card share one of its `needs`, whatever CPU and however many cards they want.
+    """
+
+    memory: Ints  # kinds by needs: MiB needed of each card, _NEVER where the need does not accept the kind
+    cores: Ints  # per need, or kinds by needs where a kind's slices are larger than what is asked
+    need: Ints  # per class, its need
+    cpu: Ints  # the amounts of CPU that classes ask for, each once and at least 1
+    pods: Ints  # per class, its amount of CPU
     cards: NDArray[np.int32]  # per class
     size: Ints  # kinds by classes: thousandths of a card that one pod takes, over all its cards
     weight: Reals  # per class
@@ -63,27 +69,41 @@ class Lens:
     slack: Ints  # kinds by UNITS + 1: the least that placing a slice of this size can lose
     scarce: Ints  # per kind: price of a whole card
 
+    @property
+    def needs(self) -> int:
+        """How many things classes want of a card."""
+        return int(self.memory.shape[1])
+
 
 _NEVER = 2**60
 _NO_CARD = Card("", 0, "", "", memory_mib=1)  # columns without a card are of kind 0
 
 
-def compile_lens(target: Target, kinds: tuple[Card, ...], supply: tuple[int, ...]) -> Lens:
-    """Prepare a target for these kinds of cards, each given by an example and the number of such cards."""
-    kinds, supply = (kinds, supply) if kinds else ((_NO_CARD,), (1,))
-    given = [[_given(kind, card) for kind, _ in target.kinds] for card in kinds]
-    shape = len(kinds), len(target.kinds)
+def compile_lens(
+    target: Target, sights: tuple[Sight, ...], supply: tuple[int, ...], models: tuple[str, ...] = ()
+) -> Lens:
+    """Prepare a target for these sights, each with the number of such cards. `models` are those of the fleet."""
+    sights, supply = (sights, supply) if sights else ((Sight(_NO_CARD),), (1,))
+    given = [_given(target, sight, models) for sight in sights]
+    shape = len(sights), len(target.kinds)
     memory = np.array([[size.memory_mib for size in row] for row in given], np.int64).reshape(shape)
     cores = np.array([[size.cores for size in row] for row in given], np.int64).reshape(shape)
-    tables = np.array([worth(_sizes(target, card)) for card in kinds], np.int64).reshape(len(kinds), UNITS + 1)
+    seen = zip(sights, given, strict=True)
+    tables = np.array([worth(_sizes(target, *each)) for each in seen], np.int64).reshape(len(sights), UNITS + 1)
     cards = np.array([kind.cards for kind, _ in target.kinds], np.int32)
     weight = np.array([weight for _, weight in target.kinds], np.float64)
-    factory = np.array([[max(card.factory_memory_mib, 1)] for card in kinds])
+    factory = np.array([[max(sight.card.factory_memory_mib, 1)] for sight in sights])
     size = np.maximum(memory * PERMILLE // factory, cores * (PERMILLE // 100)).clip(1) * (memory < _NEVER)
+    needs, need = np.unique(np.concatenate([memory, cores]), axis=1, return_inverse=True)
+    needed_memory, needed_cores = needs[: len(sights)], needs[len(sights) :]
+    cpu = np.maximum(np.array([kind.cpu_milli for kind, _ in target.kinds], np.int64), 1)
+    amounts, pods = np.unique(cpu, return_inverse=True)
     return Lens(
-        memory=memory,
-        cores=cores if (cores != cores[0]).any() else cores[0],
-        cpu=np.maximum(np.array([kind.cpu_milli for kind, _ in target.kinds], np.int64), 1),
+        memory=needed_memory,
+        cores=needed_cores if (needed_cores != needed_cores[0]).any() else needed_cores[0],
+        need=need.reshape(-1),
+        cpu=amounts,
+        pods=pods,
         cards=cards,
         size=size * cards,
         weight=weight,
@@ -93,21 +113,29 @@ def compile_lens(target: Target, kinds: tuple[Card, ...], supply: tuple[int, ...
     )
 
 
-def _given(kind: Kind, card: Card) -> Size:
-    """The slice that a card gives a pod of the class, of `_NEVER` MiB where it gives none."""
+def _given(target: Target, sight: Sight, models: tuple[str, ...]) -> list[Size]:
+    """Per class the slice that it gets of such a card, of `_NEVER` MiB where it takes none."""
+    card = replace(sight.card, memory_mib=sight.card.factory_memory_mib, physical_mib=0)
+    return [
+        Size(_NEVER, kind.cores) if sight.barred >> i & 1 else _slice(kind, card, models)
+        for i, (kind, _) in enumerate(target.kinds)
+    ]
+
+
+def _slice(kind: Kind, card: Card, models: tuple[str, ...]) -> Size:
     ask = replace(kind.ask, vendor=kind.vendor or card.vendor)
-    whole = replace(card, memory_mib=card.factory_memory_mib, physical_mib=0)
-    size = size_on(ask, whole) if accepts(kind.selection, ask, card) else None
+    selection = replace(kind.reach.selection, use_ids=(), avoid_ids=()).among(models)  # ids are the sight's
+    size = size_on(ask, card) if accepts(selection, ask, card) else None
     return size or Size(_NEVER, kind.cores)
 
 
-def _sizes(target: Target, card: Card) -> Sizes:
-    """The share sizes, rounded up to the table's units, that the target brings to a kind of card."""
+def _sizes(target: Target, sight: Sight, given: list[Size]) -> Sizes:
+    """The share sizes, rounded up to the table's units, that the target brings to such cards."""
     found: dict[int, int] = {}
-    for kind, weight in target.kinds:
-        size = _given(kind, card)
+    for (kind, weight), size in zip(target.kinds, given, strict=True):
         if size.memory_mib < _NEVER:
-            share = max(-(-size.memory_mib * UNITS // max(card.factory_memory_mib, 1)), min(size.cores, UNITS), 1)
+            factory = max(sight.card.factory_memory_mib, 1)
+            share = max(-(-size.memory_mib * UNITS // factory), min(size.cores, UNITS), 1)
             found[share] = found.get(share, 0) + weight * kind.cards
     return tuple(sorted(found.items()))
 
@@ -141,28 +169,29 @@ class Free:
         return cls(np.where(open_, memory[0], -1), np.where(open_, cores[0], -1), share)
 
     def serves(self, kind: Ints, lens: Lens) -> Bools:
-        """Which classes each card could serve: one more axis."""
-        cores = lens.cores if lens.cores.ndim == 1 else lens.cores[kind]
-        found: Bools = (lens.memory[kind] <= self.memory[..., None]) & (cores <= self.cores[..., None])
+        """Which needs each card could meet: one more axis."""
+        cores = lens.cores if lens.cores.ndim == 1 else lens.cores.take(kind, 0)
+        found: Bools = lens.memory.take(kind, 0) <= self.memory[..., None]
+        found &= cores <= self.cores[..., None]
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Per row and class the cards that serve it and their free share, and per row the useful amount, doubled."""
+    """Per row and need the cards that meet it and their free share, and per row the useful amount, doubled."""
 
     count: NDArray[np.int32]
     amount: Reals
     useful: Reals
 
     @classmethod
-    def empty(cls, rows: int, classes: int) -> "Survey":
+    def empty(cls, rows: int, needs: int) -> "Survey":
         """Room for rows."""
-        return cls(np.zeros((rows, classes), np.int32), np.zeros((rows, classes)), np.zeros(rows))
+        return cls(np.zeros((rows, needs), np.int32), np.zeros((rows, needs)), np.zeros(rows))
 
     def take(self, rows: Ints) -> "Survey":
         """The given rows, copied."""
-        return Survey(self.count[rows], self.amount[rows], self.useful[rows])
+        return Survey(self.count.take(rows, 0), self.amount.take(rows, 0), self.useful.take(rows))
 
 
 def survey(columns: Columns, lens: Lens) -> Survey:
@@ -176,19 +205,26 @@ def survey(columns: Columns, lens: Lens) -> Survey:
 def _lasting(columns: Columns, cpu_milli: int, lens: Lens) -> Reals:
     """Per row and class, the amount for which the CPU lasts once `cpu_milli` of it is gone."""
     pods = np.maximum(columns.cpu - cpu_milli, 0)[:, None] // lens.cpu
-    lasting: Reals = (pods * lens.size[columns.kind[:, 0]]).astype(np.float64)
+    size = lens.size.take(columns.kind[:, 0], 0)
+    mixed = np.flatnonzero((columns.present & (columns.kind != columns.kind[:, :1])).any(1))
+    if len(mixed):
+        size[mixed] = (lens.size[columns.kind[mixed]] * columns.present[mixed][..., None]).max(1)
+    lasting: Reals = (pods.take(lens.pods, 1) * size).astype(np.float64)
     return lasting
 
 
 def _useful(count: NDArray[np.int32], amount: Reals, lasting: Reals, lens: Lens) -> Reals:
-    """Twice the weighted useful amount, from the cards that serve each class, their free shares, and the CPU.
+    """Twice the weighted useful amount, from the cards that meet each need, their free shares, and the CPU.
 
     `lasting` is used up: large arrays are written in place, since fresh ones cost more than the arithmetic.
     """
-    runs = (count >= lens.cards) & (lasting > 0)
-    np.minimum(amount, lasting, out=lasting)
-    lasting += amount
-    useful: Reals = np.where(runs, lasting, 0.0) @ lens.weight
+    runs = count.take(lens.need, 1) >= lens.cards
+    runs &= lasting > 0
+    amounts = amount.take(lens.need, 1)
+    np.minimum(amounts, lasting, out=lasting)
+    lasting += amounts
+    lasting *= runs
+    useful: Reals = lasting @ lens.weight
     return useful
 
 
@@ -209,9 +245,10 @@ def _thousandths(useful_lost: Reals, placed: Ints, lost: Ints) -> Ints:
 def price(want: Wanted, cpu_milli: int, columns: Columns, fits: Bools, before: Survey, lens: Lens) -> Ints:
     """Cost, in thousandths of a card, of one slice of the container on each card that fits; 0 on the others.
 
-    `before` surveys the same rows.
+    `before` surveys the same rows. Of neighbouring cards that are alike, one is looked at.
     """
-    at = row, _ = np.nonzero(fits)
+    twins = _twins(columns, fits)
+    at = row, _ = np.nonzero(fits & ~twins)
     kind = columns.kind[at]
     free = (columns.memory - columns.used_memory)[at], (columns.cores - columns.used_cores)[at]
     total = columns.memory[at], columns.cores[at]
@@ -220,15 +257,31 @@ def price(want: Wanted, cpu_milli: int, columns: Columns, fits: Bools, before: S
     memory, cores = (amount if isinstance(amount, int) else amount[at] for amount in (want.memory, want.cores))
     left = Free.left(slots > 1, (free[0] - memory, total[0]), (free[1] - cores, total[1]))
     had, has = was.serves(kind, lens), left.serves(kind, lens)
-    amount = before.amount[row]
-    amount -= np.where(had, was.share[:, None].astype(np.float64), 0.0)
-    amount += np.where(has, left.share[:, None].astype(np.float64), 0.0)
-    count = before.count[row] - (had ^ has).astype(np.int32)  # what a card serves afterwards, it served before
-    useful = _useful(count, amount, _lasting(columns, cpu_milli, lens)[row], lens)
+    amount = before.amount.take(row, 0)
+    amount -= had * was.share[:, None].astype(np.float64)
+    amount += has * left.share[:, None].astype(np.float64)
+    count = before.count.take(row, 0)
+    count -= had ^ has  # what a card meets afterwards, it met before
+    useful = _useful(count, amount, _lasting(columns, cpu_milli, lens).take(row, 0), lens)
     out = np.zeros(fits.shape, np.int64)
     lost = _lost(kind, was.share, left.share, lens)
     out[at] = _thousandths(before.useful[row] - useful, was.share - left.share, lost)
-    return out
+    first = np.where(twins, 0, np.arange(fits.shape[1]))
+    return np.take_along_axis(out, np.maximum.accumulate(first, axis=1), 1) * fits
+
+
+def _twins(columns: Columns, fits: Bools) -> Bools:
+    """Cards that fit and are like the card before them, which fits as well."""
+    twins = np.zeros(fits.shape, bool)
+    same = fits[:, 1:] & fits[:, :-1]
+    for array in (columns.used_memory, columns.used_cores, columns.used_slots, columns.kind, *_fixed(columns)):
+        same &= array[:, 1:] == array[:, :-1]
+    twins[:, 1:] = same
+    return twins
+
+
+def _fixed(columns: Columns) -> tuple[Ints, ...]:
+    return columns.memory, columns.cores, columns.slots, columns.factory
 
 
 def cost(before: Columns, after: Columns, useful: Reals, lens: Lens) -> Ints:

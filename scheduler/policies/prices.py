@@ -26,9 +26,9 @@ Sizes = tuple[tuple[int, int], ...]
 
 @lru_cache(maxsize=256)
 def worth(sizes: Sizes) -> Ints:
-    """Worth of 0..UNITS free units of a card, in thousandths of an empty card. Read-only."""
+    """Worth of 0..UNITS free units of a card, in thousandths of an empty one: 0 where no size comes. Read-only."""
     if not sizes:
-        table = np.arange(UNITS + 1, dtype=np.int64) * (WORTH // UNITS)
+        table = np.zeros(UNITS + 1, np.int64)
     else:
         prices = np.rint(_duals(sizes) * WORTH)
         value, _ = _knapsack(np.array([size for size, _ in sizes]), prices)

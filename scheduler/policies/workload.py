@@ -1,9 +1,9 @@
 """The target workload: which classes of pods a fleet serves, and how often. Fragmentation is measured against it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from kerf.values.ask import ContainerAsk, PodAsk, Selection
+from kerf.values.ask import ContainerAsk, PodAsk, Reach
 
 SHARE = 95
 """Percent of the pods that the target's classes cover; the rare rest would only cost time."""
@@ -23,11 +23,10 @@ class Kind:
     memory_mib: int
     memory_percent: int
     cores: int
-    use_types: tuple[str, ...] = ()
-    avoid_types: tuple[str, ...] = ()
     vendor: str = ""
     """Vendor of the cards; empty: any."""
-    group: str = ""
+    reach: Reach = field(default_factory=Reach)
+    """Which cards it may take."""
 
     @property
     def ask(self) -> ContainerAsk:
@@ -40,13 +39,8 @@ class Kind:
             memory_percent=percent,
             cores=self.cores,
             vendor=self.vendor,
-            group=self.group,
+            group=self.reach.group,
         )
-
-    @property
-    def selection(self) -> Selection:
-        """The cards that the class accepts."""
-        return Selection(use_types=self.use_types, avoid_types=self.avoid_types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +61,8 @@ def kind_of(ask: PodAsk) -> Kind | None:
         memory_mib=-1 if hardest.memory_mib is None else hardest.memory_mib,
         memory_percent=hardest.memory_percent or 0,
         cores=hardest.cores,
-        use_types=ask.selection.use_types,
-        avoid_types=ask.selection.avoid_types,
         vendor=hardest.vendor,
-        group=hardest.group,
+        reach=replace(ask.reach, group=hardest.group),
     )
 
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from kerf.values.ask import Reach
 from kerf.values.grant import CardUse, Holding, card_uses
 from kerf.values.subject import NO_SUBJECT, Subject
 from kerf.values.traits import ORDINARY, Traits
@@ -24,9 +25,10 @@ from kerf.wire.errors import WireError
 from kerf.wire.gangs import gang_of
 from kerf.wire.json import Json, at
 from kerf.wire.objects import cards_without_grant, parse_holding
-from kerf.wire.resources import effective_requests
+from kerf.wire.resources import effective_requests, reach_of
 from kerf.wire.subject import subject_of
 from kerf.wire.traits import traits_of
+from scheduler.state.fleet import ANY_CARD
 
 _LOG = logging.getLogger("kerf.store")
 
@@ -62,6 +64,8 @@ class Booking:
     """Monotonic seconds; set where the state can expire."""
     until: float = 0.0
     """Monotonic seconds at which a reservation ends."""
+    reach: Reach = ANY_CARD
+    """Which cards the pod might as well have taken."""
     subject: Subject = NO_SUBJECT
     """Whose use it is; known of confirmed pods that hold cards."""
 
@@ -94,5 +98,15 @@ def booking_of(pod: Json, vendors: tuple[Vendor, ...]) -> Booking:
         traits=traits_of(spec),
         without_grant=cards_without_grant(pod, vendors),
         created=str(meta.get("creationTimestamp") or ""),
+        reach=_reach(pod, holding, vendors, key) if holding else ANY_CARD,
         subject=subject_of(pod) if holding else NO_SUBJECT,
     )
+
+
+def _reach(pod: Json, holding: Holding, vendors: tuple[Vendor, ...], key: str) -> Reach:
+    held = {slice_.vendor for part in holding.grant.containers for slice_ in part.slices}
+    try:
+        return reach_of(pod, (vendor.words for vendor in vendors if vendor.name in held))
+    except WireError as error:
+        _LOG.warning("pod %s: %s", key, error)
+        return ANY_CARD

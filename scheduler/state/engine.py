@@ -17,7 +17,7 @@ from scheduler.core import bulk
 from scheduler.core.columns import Bools, Columns, Ints
 from scheduler.core.explain import Counts, Explanation, explain
 from scheduler.core.nearest import Field, shortlist
-from scheduler.core.place import place
+from scheduler.core.place import grant_of, place
 from scheduler.core.preference import wished
 from scheduler.core.state import NodeState
 from scheduler.policies import fragmentation
@@ -83,12 +83,12 @@ class Engine:
 
     def place(self, ask: PodAsk, node: str | int) -> Grant | Misfit:
         """The pod's grant on a node, given by name or row: the cards that its score was computed for."""
-        name = node if isinstance(node, str) else self.fleet.name(node)
-        chain, weights = wished(ask, self.policy)
-        state, prices = self.fleet.state(name), self._prices(ask, name)
-        grant = place(ask, state, chain, weights, check_node=self.check_node, price=prices)
-        if isinstance(grant, Grant):
-            self._views.announce(ask)
+        name, row = (node, self.fleet.row(node)) if isinstance(node, str) else (self.fleet.name(node), node)
+        grant = self._simply(ask, row) if row >= 0 and len(ask.containers) == 1 else None
+        if grant is None:
+            chain, weights = wished(ask, self.policy)
+            state, prices = self.fleet.state(name), self._prices(ask, row)
+            return place(ask, state, chain, weights, check_node=self.check_node, price=prices)
         return grant
 
     def place_on(self, ask: PodAsk, state: NodeState) -> Grant | Misfit:
@@ -151,6 +151,7 @@ class Engine:
             taken = bulk.choose(1, columns, fits, keys, False)
             chosen: Ints = (price * taken).sum(1)
             return chosen
+        columns = view.see(columns, rows)
         after = bulk.after(lane.ask, columns, wanted, lane.preference, price)
         return fragmentation.cost(columns, after, view.survey.useful[rows], view.lens)
 
@@ -160,13 +161,13 @@ class Engine:
         """The cards that fit and what a slice costs on each; no price for several containers: they go by the chain."""
         if len(lane.ask.containers) != 1:
             return columns.present, None
-        fits = bulk.room(wanted[0], columns, lane.preference, lane.ask.selection.same_numa).fits
+        fits = bulk.fitting(wanted[0], columns, lane.preference)
         before = view.survey.take(rows)
-        return fits, fragmentation.price(wanted[0], lane.ask.cpu_milli, columns, fits, before, view.lens)
+        seen = view.see(columns, rows)
+        return fits, fragmentation.price(wanted[0], lane.ask.cpu_milli, seen, fits, before, view.lens)
 
-    def _prices(self, ask: PodAsk, name: str) -> dict[str, int]:
+    def _prices(self, ask: PodAsk, row: int) -> dict[str, int]:
         """What one slice costs on each card of a node, for a pod whose cards are chosen by fragmentation."""
-        row = self.fleet.row(name)
         if row < 0 or self._node_policy(ask) != FRAGMENTATION or len(ask.containers) != 1:
             return {}
         rows = np.array([row])
@@ -176,6 +177,29 @@ class Engine:
         if price is None:
             return {}
         return {card_id: int(price[0, column]) for card_id, column in self.fleet.columns_of(row).items()}
+
+    def _simply(self, ask: PodAsk, row: int) -> Grant | None:
+        """The grant of a pod with one container, by the arrays that its score was computed from.
+
+        None where it does not fit, or where links, NUMA nodes or places on the cards matter: `place` knows these.
+        """
+        lane, container = self._lanes.get(ask), ask.containers[0]
+        several = container.cards > 1 and (lane.preference.topology or ask.selection.same_numa)
+        if lane.reasons[row] or several:
+            return None
+        rows = np.array([row])
+        columns = self.fleet.columns.take(rows)
+        wanted = self._lanes.wanted(lane, rows, columns)
+        if wanted[0].placed:
+            return None
+        if self._node_policy(ask) == FRAGMENTATION:
+            fits, price = self._price(lane, rows, columns, wanted, self._views.current())
+        else:
+            fits, price = bulk.fitting(wanted[0], columns, lane.preference), None
+        keys = bulk.sort_keys(wanted[0], columns, lane.preference, price)
+        taken = bulk.choose(container.cards, columns, fits, keys, False)
+        cards = self.fleet.cards(row)
+        return grant_of(container, [cards[column] for column in np.flatnonzero(taken[0]).tolist()])
 
 
 def _counted(reasons: Ints, unknown: int) -> Counts:

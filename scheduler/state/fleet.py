@@ -11,6 +11,7 @@ from operator import itemgetter
 
 import numpy as np
 
+from kerf.values.ask import Reach
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse
 from kerf.values.node import Node
@@ -21,6 +22,7 @@ from scheduler.core.state import CardState, NodeState
 
 UNLIMITED = 2**40
 """Free CPU or memory of a node that does not report any: it limits nothing."""
+ANY_CARD = Reach()
 _FIRST_ROWS = 64
 _FIRST_WIDTH = 8
 
@@ -58,11 +60,13 @@ class Fleet:
         """Grows with every change of any row."""
         self.layout = 0
         """Grows when rows change their meaning: a node comes, goes or gets other cards."""
+        self.described: Ints = np.zeros(_FIRST_ROWS, np.int64)
+        """By row, the version with which the node itself last changed, whatever pods hold."""
         self.kinds: list[Card] = []
         """An example of each kind of card (vendor, model, mode, hardware memory, fixed sizes), by the number in
     `columns.kind`."""
-        self.on_charge: Callable[[Mapping[str, CardUse], int, str], None] | None = None
-        """Called with what each charged pod holds of its cards, its CPU, and the vendor of the cards."""
+        self.on_charge: Callable[[Mapping[str, CardUse], int, str, Reach], None] | None = None
+        """Called with what each charged pod holds, its CPU, the vendor of its cards, and which it may take."""
         self.charges = 0
         self.releases = 0
         """How many pods with cards were charged and released so far."""
@@ -109,17 +113,20 @@ class Fleet:
         self._names[entry.row] = None
         self._vacant.append(entry.row)
         self._changed(entry.row)
+        self.described[entry.row] = self.version
         self.layout += 1
 
-    def charge(self, node_name: str, uses: Mapping[str, CardUse], cpu_milli: int, memory_mib: int) -> None:
-        """Count what a pod holds of a node's cards, CPU and memory."""
+    def charge(
+        self, node_name: str, uses: Mapping[str, CardUse], cpu_milli: int, memory_mib: int, reach: Reach = ANY_CARD
+    ) -> None:
+        """Count what a pod holds of a node's cards, CPU and memory. `reach`: which cards it might as well hold."""
         held = self._held.setdefault(node_name, _Held())
         self.charges += bool(uses)
         for card_id, use in uses.items():
             held.cards[card_id] = held.cards.get(card_id, NO_USE) + use
         self._book(node_name, held, uses, (cpu_milli, memory_mib))
         if self.on_charge is not None:
-            self.on_charge(uses, cpu_milli, self._vendor_of(node_name, uses))
+            self.on_charge(uses, cpu_milli, self._vendor_of(node_name, uses), reach)
 
     def release(self, node_name: str, uses: Mapping[str, CardUse], cpu_milli: int, memory_mib: int) -> None:
         """Take back what `charge` counted, called with the same arguments."""
@@ -230,6 +237,15 @@ class Fleet:
         """The column of each card in a row."""
         return self._entries[self.name(row)].column
 
+    def node(self, row: int) -> Node | None:
+        """The node in a row, None where there is none."""
+        name = self._names[row]
+        return self._entries[name].node if name is not None else None
+
+    def cards(self, row: int) -> tuple[Card, ...]:
+        """The cards of a row by column, over-commitment applied."""
+        return self._entries[self.name(row)].cards
+
     def column(self, row: int, card_id: str) -> int:
         """The column of a card, -1 if the row has no such card."""
         name = self._names[row]
@@ -271,6 +287,7 @@ class Fleet:
         columns.linked[row] = _all_linked(entry.cards)
         columns.hardware[row] = self._hardware_of.setdefault(_hardware(entry.cards), len(self._hardware_of))
         self._changed(row)
+        self.described[row] = self.version
 
     def _clear(self, row: int) -> None:
         for array in self._arrays():
@@ -311,6 +328,7 @@ class Fleet:
         before = len(self._names)
         self.columns = self.columns.grown(rows, width)
         self.versions = np.concatenate([self.versions, np.zeros(rows - before, np.int64)])
+        self.described = np.concatenate([self.described, np.zeros(rows - before, np.int64)])
         self._names += [None] * (rows - before)
         self._vacant = list(range(rows - 1, before - 1, -1)) + self._vacant
         self.layout += 1

@@ -167,7 +167,7 @@ class Ledger:
         with self._lock:
             self._bookings[booking.uid] = booking
             self._on_node.setdefault(booking.node, set()).add(booking.uid)
-            self._fleet.charge(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib)
+            self._fleet.charge(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib, booking.reach)
             if booking.without_grant:
                 self._fleet.occupy(booking.node, booking.key, booking.without_grant)
             self._quotas.charge(booking)
@@ -279,5 +279,6 @@ class Ledger:
             priority=ask.priority,
             gang=ask.gang,
             traits=ask.traits,
+            reach=ask.reach,
             since=self._clock(),
         )

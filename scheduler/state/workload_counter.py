@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from kerf.values.ask import PodAsk, Selection
+from kerf.values.ask import Reach
 from kerf.values.grant import CardUse
 from scheduler.policies.workload import Kind, Target, target
 
@@ -15,9 +15,6 @@ _FIRST_LOOK = 64
 _DRIFT = 10  # percent by which a weight may move before the target is said to have changed
 
 
-_ANY = Selection()
-
-
 class WorkloadCounter:
     """Counts of classes. `target` is recomputed when the number of charges has grown by a half, at most by HALVING."""
 
@@ -26,24 +23,15 @@ class WorkloadCounter:
         self._seen = 0
         self._due = _FIRST_LOOK
         self._target = Target()
-        self._announced: PodAsk | None = None
 
-    def announce(self, ask: PodAsk) -> None:
-        """The pod that was placed and will be charged next: what it selects cannot be seen from what it holds."""
-        self._announced = ask
-
-    def observe(self, uses: Mapping[str, CardUse], cpu_milli: int, vendor: str = "") -> None:
-        """Count a pod by what it holds of its cards, which are of this vendor."""
-        announced, self._announced = self._announced, None
-        selection = announced.selection if announced and announced.cpu_milli == cpu_milli else _ANY
+    def observe(self, uses: Mapping[str, CardUse], cpu_milli: int, vendor: str, reach: Reach) -> None:
+        """Count a pod by what it holds of its cards, which are of this vendor, and by which it might as well hold."""
         largest = max(uses.values(), key=lambda use: (use.cores, use.memory_mib), default=None)
         kind = None
         if largest is not None:
             memory = largest.memory_mib // _MIB_STEP * _MIB_STEP or largest.memory_mib
             cpu = -(-cpu_milli // _CPU_STEP) * _CPU_STEP
-            types = selection.use_types, selection.avoid_types
-            group = announced.containers[0].group if selection is not _ANY and announced else ""
-            kind = Kind(cpu, len(uses), memory, 0, min(largest.cores, 100), *types, vendor, group)
+            kind = Kind(cpu, len(uses), memory, 0, min(largest.cores, 100), vendor, reach)
         self._counts[kind] = self._counts.get(kind, 0.0) + 1
         self._seen += 1
         if self._seen % HALVING == 0:

@@ -9,6 +9,7 @@ from kerf.values.grant import CardUse
 from kerf.values.node import Node
 from scheduler.core.bulk import Wanted, charged
 from scheduler.policies.fragmentation import Lens, compile_lens, cost, price, survey, window
+from scheduler.policies.sights import Sight
 from scheduler.policies.workload import WHOLE, Kind, Target
 from scheduler.state.fleet import Fleet
 
@@ -28,7 +29,7 @@ def a_row(*used: int, cpu: int = 100_000) -> Fleet:
 
 
 def a_lens(*kinds: tuple[Kind, int]) -> Lens:
-    return compile_lens(Target(tuple(sorted(kinds))), (CARD,), (8,))
+    return compile_lens(Target(tuple(sorted(kinds))), (Sight(CARD),), (8,))
 
 
 def prices(fleet: Fleet, lens: Lens, memory_mib: int) -> list[int]:

@@ -23,8 +23,8 @@ def test_a_size_that_fills_a_card_alone_is_worth_all_of_it():
     assert [int(worth(((10, 1), (81, 20)))[free]) for free in (10, 80, 81, 100)] == [0, 0, 1000, 1000]
 
 
-def test_without_a_workload_space_is_worth_its_size():
-    assert worth(()).tolist() == list(range(0, WORTH + 1, WORTH // UNITS))
+def test_space_that_nothing_comes_for_is_worth_nothing():
+    assert worth(()).tolist() == [0] * (UNITS + 1)
 
 
 def test_the_duals_solve_the_cutting_stock_of_two_sizes():

@@ -1,7 +1,7 @@
 """The target workload: the popular classes, whatever order they were counted in."""
 
 from kerf.testing.builders import a_pod_ask, an_ask
-from kerf.values.ask import Selection
+from kerf.values.ask import Reach, Selection
 from scheduler.policies.workload import WHOLE, Kind, Target, kind_of, target, with_whole_cards
 
 SMALL, LARGE, RARE = Kind(1000, 1, 4000, 0, 20), Kind(8000, 1, -1, 100, 100), Kind(1, 1, 1, 0, 1)
@@ -28,8 +28,14 @@ def test_the_class_of_a_pod_is_that_of_its_hardest_container():
         cpu_milli=500, selection=Selection(use_types=("h100",)),
     )  # fmt: skip
 
-    assert kind_of(ask) == Kind(500, 2, -1, 50, 50, ("h100",), vendor="nvidia")
+    assert kind_of(ask) == Kind(500, 2, -1, 50, 50, "nvidia", Reach(Selection(use_types=("h100",))))
     assert kind_of(a_pod_ask("p", an_ask())) == Kind(0, 1, 8000, 0, 30, vendor="nvidia")
+
+
+def test_what_a_class_says_of_several_cards_does_not_make_it_another_one():
+    ask = a_pod_ask("p", an_ask(), selection=Selection(same_numa=True, known=("H100",), same_card=("nvidia",)))
+
+    assert kind_of(ask) == kind_of(a_pod_ask("p", an_ask()))
 
 
 def test_whole_cards_join_the_target_up_to_the_widest_node():

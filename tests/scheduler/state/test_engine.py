@@ -104,6 +104,22 @@ def test_lanes_kept_up_to_date_equal_fresh_ones(log: list[tuple[object, ...]], a
     assert len(set(ours)) == len(names)
 
 
+@settings(max_examples=examples(150))
+@given(st.lists(events(), max_size=12), pod_asks(), st.sampled_from(("binpack", "spread", "fragmentation")))
+def test_the_cards_of_the_arrays_are_those_of_place(log: list[tuple[object, ...]], ask: PodAsk, nodes: str) -> None:
+    fleet, policy = Fleet(), SchedulingPolicy(nodes=nodes)
+    engine = Engine(fleet, policy)
+    engine.set_target(TARGET)
+    for event in log:
+        apply(fleet, event)
+
+    for name in fleet.names():
+        chain, weights = wished(ask, policy)
+        prices = engine._prices(ask, fleet.row(name))
+        exact = place(ask, fleet.state(name), chain, weights, check_node=False, price=prices)
+        assert engine.place(ask, name) == exact
+
+
 @settings(max_examples=examples(100))
 @given(nodes("n"), st.lists(pod_asks(), max_size=8))
 def test_no_card_is_ever_granted_more_than_it_has(node: Node, asks: list[PodAsk]) -> None:

@@ -1,7 +1,6 @@
 """The workload is counted from what pods hold; older pods fade; small changes change nothing."""
 
-from kerf.testing.builders import a_pod_ask
-from kerf.values.ask import Selection
+from kerf.values.ask import Reach, Selection
 from kerf.values.grant import CardUse
 from scheduler.policies.workload import WHOLE, Kind, Target
 from scheduler.state.workload_counter import CLASSES, HALVING, WorkloadCounter
@@ -12,7 +11,7 @@ SLICE, WHOLE_CARD = {"a": CardUse(8000, 30, 1)}, {"a": CardUse(81_559, 100, 1), 
 def counted(*pods: tuple[dict[str, CardUse], int]) -> WorkloadCounter:
     counter = WorkloadCounter()
     for uses, cpu in pods:
-        counter.observe(uses, cpu)
+        counter.observe(uses, cpu, "nvidia", Reach())
     return counter
 
 
@@ -25,24 +24,28 @@ def test_pods_are_classes_by_rounded_size():
     counter = counted(*[(SLICE, 1100)] * 32, *[(WHOLE_CARD, 4000)] * 32)
 
     assert counter.target() == Target(
-        ((Kind(1250, 1, 7936, 0, 30), WHOLE // 2), (Kind(4000, 2, 81_536, 0, 100), WHOLE // 2))
+        (
+            (Kind(1250, 1, 7936, 0, 30, "nvidia"), WHOLE // 2),
+            (Kind(4000, 2, 81_536, 0, 100, "nvidia"), WHOLE // 2),
+        )
     )
 
 
-def test_what_a_pod_selects_is_taken_from_the_pod_that_was_placed():
+def test_pods_that_may_take_other_cards_are_another_class():
     counter = WorkloadCounter()
-    for _ in range(64):
-        counter.announce(a_pod_ask("p", cpu_milli=1000, selection=Selection(use_types=("h100",))))
-        counter.observe(SLICE, 1000)
+    chosen = Reach(Selection(use_types=("h100",)), nodes='{"nodeSelector": {"pool": "a"}}')
+    for reach in (Reach(), chosen) * 32:
+        counter.observe(SLICE, 1000, "nvidia", reach)
 
-    assert counter.target() == Target(((Kind(1000, 1, 7936, 0, 30, ("h100",)), WHOLE),))
+    kinds = Kind(1000, 1, 7936, 0, 30, "nvidia"), Kind(1000, 1, 7936, 0, 30, "nvidia", chosen)
+    assert counter.target() == Target(tuple((kind, WHOLE // 2) for kind in kinds))
 
 
 def test_the_target_stays_the_same_object_while_the_workload_does():
     counter = counted(*[(SLICE, 1000)] * 64)
     first = counter.target()
     for _ in range(64):
-        counter.observe(SLICE, 1000)
+        counter.observe(SLICE, 1000, "nvidia", Reach())
 
     assert counter.target() is first
 
@@ -51,7 +54,7 @@ def test_a_new_workload_takes_over():
     counter = counted(*[(SLICE, 1000)] * 64)
     counter.target()
     for _ in range(8 * HALVING):
-        counter.observe(WHOLE_CARD, 4000)
+        counter.observe(WHOLE_CARD, 4000, "nvidia", Reach())
 
     assert [kind.cards for kind, _ in counter.target().kinds] == [2]
 
