@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kerf.values.ask import PodAsk
 from kerf.values.units import show, show_mib
 from kerf.values.verdict import Misfit
+from kerf.wire.accepts import parse_chosen
 from kerf.wire.json import Json, at
 from kerf.wire.objects import is_finished
 from kerfctl.arguments import add_cluster_arguments, add_scheduler_argument
@@ -57,16 +58,26 @@ def _explain(world: "World", key: str) -> Answer:
     if is_finished(pod):
         raise CliError(f"pod {key} has finished: {at(pod, 'status').get('phase')}")
     store, uid = world.seen().store, at(pod, "metadata").get("uid")
+    kind = _kind(pod)
     if booking := next((each for each in store.ledger.bookings() if each.uid == uid and each.key == key), None):
         uses = {card: [use.memory_mib, use.cores] for card, use in sorted(booking.uses.items())}
         faults = _faults(store, booking.node, list(uses))
-        return {"pod": key, "fits": True, "node": booking.node, "holds": uses} | ({"faults": faults} if faults else {})
+        held = {"pod": key, "fits": True, "node": booking.node, "holds": uses, **kind}
+        return held | ({"faults": faults} if faults else {})
     waiting = store.desk.waiting_pod(str(uid))
     if waiting is None:
         raise CliError(f"pod {key} asks for no card")
     if reason := waits(pod, world.scheduler) or waiting.problem:
-        return _no(key, reason)
-    return {"pod": key, **_where(world, store, waiting.ask, at(pod, "spec"))}
+        return _no(key, reason) | kind
+    return {"pod": key, **kind, **_where(world, store, waiting.ask, at(pod, "spec"))}
+
+
+def _kind(pod: Json) -> Answer:
+    """Which of several kinds of cards the pod was given, and why."""
+    chosen = parse_chosen(at(pod, "metadata", "annotations"))
+    if chosen is None:
+        return {}
+    return {"kind": chosen.kind, "among": list(chosen.among), "why": chosen.why}
 
 
 def _faults(store: "Store", name: str, cards: list[str]) -> dict[str, str]:
@@ -109,6 +120,16 @@ def _where(world: "World", store: "Store", ask: PodAsk, spec: Json) -> Answer:
 
 
 def _text(answer: Answer) -> str:
+    lines = [_state_text(answer)]
+    if "kind" in answer:
+        others = ", ".join(kind for kind in answer["among"] if kind != answer["kind"])
+        lines.append(f"  it was given {answer['kind']} when it was made: {answer['why'] or 'nothing says why'}")
+        if others and not answer["fits"]:
+            lines.append(f"  it also accepts {others}: delete the pod, and its owner's next one is given the best kind")
+    return "\n".join(lines)
+
+
+def _state_text(answer: Answer) -> str:
     if "holds" in answer:
         faults = answer.get("faults", {})
         held = [

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         return print_what_if(found_fleet, args.json)
     from kerfctl.world import world_of_files
 
-    found = simulate(world_of_files(args.files, args.policy, args.vendors, args.scheduler_name))
+    found = simulate(world_of_files(args.files, args.policy, args.vendors, args.scheduler_name, args.prices))
     if args.json:
         lines = json_of(found.pods, found.refused, found.cards)
         print(json.dumps({**lines, "notes": found.notes, "left_out": found.left_out}, indent=2))

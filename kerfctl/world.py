@@ -8,9 +8,11 @@ import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
+from functools import cache, partial
 
 from kerf.catalogue import shipped
 from kerf.config.load import read_policy
+from kerf.config.prices import read_prices
 from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.values.policy import QuotaEngine, SchedulingPolicy
@@ -25,6 +27,7 @@ from kerfctl import cluster
 from kerfctl.admission import Admitted, admit, is_stored
 from kerfctl.documents import Documents, read_documents
 from kerfctl.errors import CliError
+from kerfctl.kinds import OfflineKinds
 from kerfctl.offers import Offers
 from kerfctl.report import warn
 from scheduler.kueue.activity import activity_by_tenant
@@ -156,7 +159,11 @@ def read_world(args: argparse.Namespace, also: Also = Also.NOTHING) -> World:
 
 
 def world_of_files(
-    files: Sequence[str], policy_file: str | None, vendors: tuple[Vendor, ...], scheduler: str = SCHEDULER
+    files: Sequence[str],
+    policy_file: str | None,
+    vendors: tuple[Vendor, ...],
+    scheduler: str = SCHEDULER,
+    prices: str | None = None,
 ) -> World:
     """Read files and folders; `-` is standard input. Pods that are not stored yet pass the webhook. Raises CliError."""
     documents = read_documents(files)
@@ -178,10 +185,10 @@ def world_of_files(
         idle=documents.idle,
         left_out=documents.left_out,
     )
-    return _with_new_pods(world, documents.pods)
+    return _with_new_pods(world, documents.pods, prices)
 
 
-def _with_new_pods(world: World, pods: Sequence[Json]) -> World:
+def _with_new_pods(world: World, pods: Sequence[Json], prices: str | None) -> World:
     """The world with the pods that the webhook lets in, in order, beside what is stored already."""
     desk = world.seen().store.desk
     limits = desk.limits()
@@ -194,9 +201,11 @@ def _with_new_pods(world: World, pods: Sequence[Json]) -> World:
         quota=policy.quota,
         catalogue=shipped(),
         admission=policy.admission,
+        accepts=policy.accepts,
         tenants=by_namespace(accounts),
     )
-    found = admit(pods, settings)
+    kinds = OfflineKinds(lambda: world.seen().store, cache(partial(read_prices, prices)), pods)
+    found = admit(pods, settings, kinds)
     return replace(
         world,
         pods=tuple(each.pod for each in found if not each.refusal),

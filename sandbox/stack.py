@@ -41,7 +41,15 @@ def start_stack(cp: ControlPlane, *, policy: Path | None = None, scheduler_argum
                 "webhook",
                 *("--bind", f"127.0.0.1:{webhook_port}", "--tls-cert", str(cert), "--tls-key", str(key)),
                 *("--kubeconfig", str(cp.kubeconfig_for(WEBHOOK))),
-                *("--trusted-user", EXTENDER, "--trusted-user", PLUGIN, *config),
+                *(
+                    "--scheduler",
+                    f"127.0.0.1:{extender_port}",
+                    "--trusted-user",
+                    EXTENDER,
+                    "--trusted-user",
+                    PLUGIN,
+                    *config,
+                ),
             ),
             ready=lambda: answers(f"{webhook_url}/readyz", trust),
         )

@@ -23,10 +23,13 @@ from kerf.kube.lease import Election, Times
 from kerf.kube.watch import Follower, StreamFollower
 from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
+from kerf.pricing.prices import PriceList
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from kerf.wire.quota import PATH as TENANT_QUOTAS
 from kerf.wire.resourcequota import PATH as RESOURCE_QUOTAS
+from scheduler.choosing.chooser import Chooser
+from scheduler.choosing.watch import KindWatch
 from scheduler.clusters.dispatch import DISPATCHER, Dispatcher
 from scheduler.express.lane import ExpressLane
 from scheduler.extender.app import Extender
@@ -125,8 +128,9 @@ async def _serve(settings: Settings) -> int:
     metering = _Metering(settings, store, kube, keeper := QuotaKeeper(store), registry)
     followers = [nodes, pods, *_other_followers(kube, store, keeper)]
     binder = Binder(store, connect(settings.kubeconfig, timeout_s=BIND_CALL_S), metrics, seat)
+    chooser = Chooser(store, metering.prices)
     extender = Extender(
-        Verbs(store.desk, metrics),
+        Verbs(store.desk, metrics, chooser.answer),
         binder,
         metrics,
         ready=lambda: nodes.synced.is_set() and pods.synced.is_set() and keeper.ready,
@@ -146,6 +150,7 @@ async def _serve(settings: Settings) -> int:
             FitCheck(store, acting, quota_metrics),
             ExpressLane(store, acting, binder, metrics, seat),
             Recovery(store, acting, events, recovery_metrics, settings.remedies_namespace),
+            KindWatch(store, events, chooser.memory),
             *_over_clusters(settings, acting, store, seat, policy_file),
             *metering.loops(acting),
         )
@@ -196,7 +201,11 @@ class _Metering:
         self._prices = PriceFile(settings.prices)
         self._metrics = MeterMetrics.build(registry)
         nodes = NodeRecords(lambda: plugin_addresses(kube))
-        self._sources = Sources(lambda: self._prices.prices, keeper.tenants_by_namespace, nodes)
+        self._sources = Sources(self.prices, keeper.tenants_by_namespace, nodes)
+
+    def prices(self) -> PriceList:
+        """The price list as it is now."""
+        return self._prices.prices
 
     def scrape_with(self, gauges: Gauges) -> Callable[[], bytes]:
         """The metrics page: the gauges, and what the last round of metering rendered."""

@@ -16,7 +16,7 @@ from kerf.catalogue import shipped
 from kerf.config.load import PolicyFile, load_settings, required_setting, setting
 from kerf.config.vendors import HELP, with_described
 from kerf.http.address import parse_bind
-from kerf.http.tls import server_context
+from kerf.http.tls import peer_context, server_context
 from kerf.kube.client import connect
 from kerf.kube.errors import KubeError
 from kerf.obs.log import start_logging
@@ -28,6 +28,7 @@ from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from webhook.core.certificates import Lifetimes
 from webhook.core.settings import CONTROLLERS, Settings
+from webhook.server.advice import Adviser
 from webhook.server.app import Limits, Service
 from webhook.server.followed import Followed
 from webhook.server.keeper import CertificateTargets, Keeper
@@ -75,6 +76,8 @@ class Flags:
     authority_hours: float = setting(5 * 365 * 24.0, "life of the authority that issues them")
     cert_check_seconds: float = setting(30.0, "pause between two looks at Secret and configurations")
     drain_seconds: float = setting(0.0, "how long to go on serving, unready, after SIGTERM")
+    scheduler: str = setting("", "HOST:PORT of the scheduler, which chooses for pods that accept several kinds")
+    scheduler_ca: str | None = setting(None, "CA of the scheduler's certificate; given, it is asked by HTTPS")
     vendors: tuple[str, ...] = setting((), HELP)
     log_level: str = setting("info", "debug, info, warning or error")
 
@@ -125,12 +128,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         tenants = Tenants(flags.kubeconfig, rules)
         tenants.adopt(policy.policy)
         models = models_of(flags, rules)
+        adviser = adviser_of(flags, rules, registry := Metrics())
     except (WireError, KubeError) as error:
         sys.stderr.write(f"webhook: {error}\n")
         return 1
     policy.start(tenants.adopt_new, lambda problem: log.warning("policy not reloaded: %s", problem))
     service = Service(
-        rules.decide, Metrics(), Limits(), ready=lambda: tenants.synced() and (models is None or models.synced)
+        rules.decide,
+        registry,
+        Limits(),
+        ready=lambda: tenants.synced() and (models is None or models.synced),
+        **({"advise": adviser.advise} if adviser else {}),
     )
     if models:
         models.start()
@@ -147,6 +155,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             models.stop()
         if keeper:
             keeper.stop()
+
+
+def adviser_of(flags: Flags, rules: Rules, metrics: Metrics) -> Adviser | None:
+    """What asks the scheduler, None where none is named. Raises WireError."""
+    if not flags.scheduler:
+        return None
+    host, _, port = flags.scheduler.rpartition(":")
+    if not host.strip("[]") or not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise WireError("--scheduler", flags.scheduler, "write HOST:PORT, for example kerf-scheduler.kerf-system:9090")
+    tls = peer_context(flags.scheduler_ca) if flags.scheduler_ca else None
+    return Adviser(rules, (host.strip("[]"), int(port)), metrics, tls)
 
 
 def models_of(flags: Flags, rules: Rules) -> Followed[ModelRows] | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from kerf.values.accepts import Chosen
 from kerf.values.card_names import match, meant
 from kerf.values.traits import ORDINARY, Traits
 
@@ -156,6 +157,8 @@ class PodAsk:
     """Uid of the Kueue Workload whose reserved places the pod may take."""
     nodes: str = ""
     """What the pod demands of nodes (`kerf.wire.node_demand`); kube-scheduler decides by it, packing looks ahead."""
+    chosen: Chosen | None = None
+    """The kind of cards that it was given of several that it accepts."""
 
     @property
     def key(self) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from kerf.values.accepts import Accept
 from kerf.values.supply import Supply
 
 
@@ -47,15 +48,6 @@ class HandOver(StrEnum):
 
     DEPLOYMENT = "Deployment"
     LEADER_WORKER_SET = "LeaderWorkerSet"
-
-
-@dataclass(frozen=True, slots=True)
-class Accept:
-    """A model of card that a workload accepts, with the size of its slices there; None is the template's."""
-
-    model: str
-    memory_mib: int | None = None
-    cores: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

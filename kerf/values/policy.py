@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
+from kerf.values.accepts import AcceptsSettings
 from kerf.values.fleet import FleetSettings
 from kerf.values.node import Node
 from kerf.values.recovery import RecoveryMode, RecoverySettings
@@ -180,6 +181,7 @@ class SchedulingPolicy:
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
     fleet: FleetSettings = field(default_factory=FleetSettings)
+    accepts: AcceptsSettings = field(default_factory=AcceptsSettings)
     express: bool = False
     """The leader binds, in batches, the waiting pods of which it understands every constraint."""
 

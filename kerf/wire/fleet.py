@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from kerf.values.fleet import Accept, Assigned, ClusterRecord, ClusterSpec, FleetWorkload, HandOver, Phase
+from kerf.values.accepts import Accept
+from kerf.values.fleet import Assigned, ClusterRecord, ClusterSpec, FleetWorkload, HandOver, Phase
 from kerf.values.supply import Supply
 from kerf.wire.errors import WireError
 from kerf.wire.fields import API_VERSION, check_kind, flag, known, list_at, object_at, one_of, text, whole
@@ -169,7 +170,7 @@ def _accepts(spec: Json) -> tuple[Accept, ...]:
         known(part, where, ("model", "memoryMiB", "cores"))
         memory = whole(part, "memoryMiB", where, None, (1, 2**24)) if "memoryMiB" in part else None
         cores = whole(part, "cores", where, None, (0, 100)) if "cores" in part else None
-        found.append(Accept(text(part, "model", where, None), memory, cores))
+        found.append(Accept((text(part, "model", where, None),), memory, cores))
     return tuple(found)
 
 

@@ -11,6 +11,7 @@ from kerf.values.policy import (
     QuotaSettings,
     SchedulingPolicy,
 )
+from kerf.wire.accepts import parse_accepts_settings
 from kerf.wire.errors import WireError
 from kerf.wire.fields import (
     LONGEST_TEXT,
@@ -43,7 +44,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
     known(top, "policy", ("apiVersion", "kind", "metadata", "spec"))
     check_kind(top, KIND)
     spec = part_at(top, "spec", "spec")
-    blocks = ("planner", "quota", "admission", "recovery", "metering", "fleet", "express")
+    blocks = ("planner", "quota", "admission", "recovery", "metering", "fleet", "express", "accepts")
     known(spec, "spec", ("nodes", "cards", "weights", "defaults", "pools", *blocks))
     zero = SchedulingPolicy()
     return SchedulingPolicy(
@@ -57,6 +58,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
         metering=parse_metering(part_at(spec, "metering", "spec.metering"), "spec.metering"),
         fleet=parse_fleet_settings(part_at(spec, "fleet", "spec.fleet"), "spec.fleet"),
         admission=_admission(part_at(spec, "admission", "spec.admission")),
+        accepts=parse_accepts_settings(part_at(spec, "accepts", "spec.accepts")),
         express=flag(spec, "express", "spec", zero.express),
         recovery=parse_recovery(part_at(spec, "recovery", "spec.recovery")),
     )

@@ -13,6 +13,7 @@ from kerf.values.policy import Defaults
 from kerf.values.traits import ORDINARY
 from kerf.values.units import milli, to_mib
 from kerf.values.words import ResourceNames
+from kerf.wire.accepts import parse_chosen
 from kerf.wire.classes import selected_classes
 from kerf.wire.container_asks import amounts_of, parse_container, resources_field, whole_of
 from kerf.wire.errors import WireError
@@ -85,6 +86,7 @@ def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], asks: list[Container
         owner=owner_of(meta),
         admission=str(annotations.get(ADMISSION) or "")[:64],
         nodes=demand_of(spec) if asks else "",
+        chosen=parse_chosen(annotations),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from kerf.http.address import parse_bind
 from kerf.http.server import Handler, Limits, Request, Response, Routes, Server, text
+from kerf.wire.choosing import PATH as KINDS
 from kerf.wire.errors import WireError
 from kerf.wire.extender import parse_bind_query, render_bind, render_filter
 from kerf.wire.http import TooLargeError
@@ -23,6 +24,7 @@ LARGEST_BODY = 16 << 20
 LIMITS = Limits(LARGEST_BODY)
 DRAIN_SECONDS = 6.0
 """A bind takes at most five."""
+NO_LEADER = "no replica of the scheduler leads at this moment, or the leader does not answer"
 READING = "the first list of nodes, pods and quotas is still being read"
 
 
@@ -56,6 +58,7 @@ class Extender:
             ("POST", "/prioritize"): self._read_only("prioritize", self._verbs.prioritize),
             ("POST", "/preempt"): self._read_only("preempt", self._verbs.preempt),
             ("POST", "/bind"): self._bind,
+            ("POST", KINDS): self._kinds,
             ("GET", "/healthz"): lambda _: text("ok\n"),
             ("GET", "/readyz"): lambda _: text("ok\n") if self._ready() else text(f"{READING}\n", 503),
             ("GET", "/metrics"): lambda _: Response(self._scraped(), kind="text/plain; charset=utf-8"),
@@ -117,6 +120,24 @@ class Extender:
         finally:
             self._metrics.seconds.labels("bind").observe(time.perf_counter() - start)
         return Response(render_bind(error))
+
+    def _kinds(self, request: Request) -> Response | Awaitable[Response]:
+        """The webhook's question. The leader alone knows what it has promised, so nobody else answers."""
+        peers = self._peers
+        if not self._ready():
+            return text(READING, 503)
+        if peers is not None and HEADER not in request.head.headers and peers.needed():
+            return self._kinds_of_leader(peers, request.body)
+        if not self._binder.leads():
+            return text(NO_LEADER, 503)
+        start = time.perf_counter()
+        result = self._verbs.kinds(request.body)
+        self._metrics.seconds.labels("kinds").observe(time.perf_counter() - start)
+        return Response(result)
+
+    async def _kinds_of_leader(self, peers: Peers, body: bytes) -> Response:
+        result = await peers.answer("kinds", body)
+        return text(NO_LEADER, 503) if result is None else Response(result)
 
 
 def failed(path: str, error: Exception) -> Response:

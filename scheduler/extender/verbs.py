@@ -6,7 +6,7 @@ decoded whole.
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,10 +50,17 @@ Refused = list[tuple[Ints, str]]
 """Places in the asked list, and why these nodes do not take the pod."""
 
 
-class Verbs:
-    """Filter, prioritize and preempt. Called from one thread."""
+def _knows_no_kinds(_body: bytes) -> bytes:
+    raise WireError("kinds", "", "this program answers filter, prioritize and preempt alone")
 
-    def __init__(self, desk: Desk, metrics: SchedulerMetrics) -> None:
+
+class Verbs:
+    """Filter, prioritize, preempt and, by `kinds`, the webhook's question. Called from one thread."""
+
+    def __init__(
+        self, desk: Desk, metrics: SchedulerMetrics, kinds: Callable[[bytes], bytes] = _knows_no_kinds
+    ) -> None:
+        self.kinds = kinds
         self._desk = desk
         self._metrics = metrics
         self._asks: OrderedDict[tuple[str, str], PodAsk] = OrderedDict()

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kerf.pricing.prices import PriceList
+from kerf.values.accepts import Accept
 from kerf.values.ask import PodAsk, Stage
 from kerf.values.card_names import nearest
 from kerf.values.device import Card
-from kerf.values.fleet import Accept, FleetWorkload
+from kerf.values.fleet import FleetWorkload
 from kerf.values.node import Node
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.slicing import alone_on, size_on
@@ -250,8 +251,8 @@ def _fit(one: FleetWorkload, name: str, card: Card, terms: Terms, models: tuple[
 
 def accepted(workload: FleetWorkload, model: str) -> Accept | None:
     """What a workload says of a model of card; None where it says nothing."""
-    name = nearest(model, [each.model for each in workload.accepts])
-    return next((each for each in workload.accepts if each.model == name), None)
+    name = nearest(model, [name for each in workload.accepts for name in each.models])
+    return next((each for each in workload.accepts if name in each.models), None)
 
 
 def read_template(workload: FleetWorkload, accept: Accept | None, terms: Terms) -> PodAsk:
@@ -274,7 +275,7 @@ def sized(workload: FleetWorkload, accept: Accept | None, names: Sequence[Resour
         asking = [(c, n) for c in containers for n in names if n.count in at(c, "resources", "limits")]
         if len(asking) != 1:
             fix = "leave out memoryMiB and cores unless exactly one container asks for cards"
-            raise WireError("spec.accepts", accept.model, fix)
+            raise WireError("spec.accepts", accept.name, fix)
         container, words = asking[0]
         limits = dict(at(container, "resources", "limits"))
         if accept.memory_mib is not None:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerf.values.ask import PodAsk, Stages
+from kerf.values.grant import Holding
 from kerf.values.hard_quota import HardQuota
 from kerf.values.node import Node
 from scheduler.core.explain import Explanation
@@ -71,6 +72,14 @@ class Member:
     ask: PodAsk
     stages: Stages
     allows: Callable[[Node], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """A place that was promised to a pod which is not there yet. Nothing holds it but this value."""
+
+    ask: PodAsk
+    holding: Holding
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from kerf.values.grant import CardUse, Holding, card_uses
 from kerf.values.subject import NO_SUBJECT, Subject
 from kerf.values.traits import ORDINARY, Traits
 from kerf.values.vendor import Vendor
+from kerf.wire.accepts import parse_chosen
 from kerf.wire.errors import WireError
 from kerf.wire.gangs import gang_of
 from kerf.wire.json import Json, at
@@ -55,6 +56,8 @@ class Booking:
     holding: Holding | None = None
     priority: int = 0
     gang: str | None = None
+    kind: str = ""
+    """The kind of cards that the pod was given of several."""
     traits: Traits = ORDINARY
     without_grant: int = 0
     """Cards that a running pod holds without a grant; nobody knows which, so its node takes no new slices."""
@@ -75,6 +78,7 @@ def booking_of(pod: Json, vendors: tuple[Vendor, ...]) -> Booking:
     meta, spec = pod["metadata"], pod["spec"]
     key = f"{meta.get('namespace') or 'default'}/{meta.get('name', '')}"
     holding, gang, cpu, memory = None, None, 0, 0
+    chosen = parse_chosen(at(meta, "annotations"))
     try:
         cpu, memory = effective_requests(spec, at(pod, "status"))
         gang = gang_of(meta, spec)[0]
@@ -95,6 +99,7 @@ def booking_of(pod: Json, vendors: tuple[Vendor, ...]) -> Booking:
         holding=holding,
         priority=int(spec.get("priority") or 0),
         gang=gang,
+        kind=chosen.kind if chosen else "",
         traits=traits_of(spec),
         without_grant=cards_without_grant(pod, vendors),
         created=str(meta.get("creationTimestamp") or ""),

@@ -23,7 +23,7 @@ from scheduler.core.explain import short_reason
 from scheduler.core.state import NodeState
 from scheduler.core.victims import choose_victims
 from scheduler.quota.evict import Running
-from scheduler.state.answers import ByCards, Decided, Limits, Member, NoPlace, Where
+from scheduler.state.answers import ByCards, Decided, Limits, Member, NoPlace, Promised, Where
 from scheduler.state.binding import Claim
 from scheduler.state.bookings import Booking, State
 from scheduler.state.live import Live
@@ -137,6 +137,13 @@ class Desk:
                 state, evictable = live.fleet.state(name), live.ledger.evictable(name, ask)
             found[name] = choose_victims(narrowed, state, evictable, self.place_on)
         return found
+
+    def look(
+        self, ask: PodAsk, names: Sequence[str], stages: Stages, promised: Sequence[Promised]
+    ) -> tuple[str, Grant] | NoPlace:
+        """The best of the nodes for a pod that is not there yet, beside what others were promised. Leaves no trace."""
+        with self._live.lock:
+            return self._live.within.beside(ask, names, stages, promised)
 
     def place_on(self, ask: PodAsk, state: NodeState) -> Grant | Misfit:
         """The grant on a node as it might be, by the card policies alone. Reads no live state."""

@@ -90,6 +90,11 @@ class Ledger:
         with self._lock:
             return sum(1 for booking in self._bookings.values() if booking.gang == gang)
 
+    def kind_of(self, gang: str) -> str:
+        """The kind of cards that the pods of a gang were given; empty where none of them has a place."""
+        with self._lock:
+            return next((each.kind for each in self._bookings.values() if each.gang == gang and each.kind), "")
+
     def nodes_below(self, priority: int) -> list[str]:
         """Nodes with pods less important than `priority`, those with the most first."""
         with self._lock:
@@ -278,6 +283,7 @@ class Ledger:
             holding=Holding(ask.key, ask.uid, node, grant, stages),
             priority=ask.priority,
             gang=ask.gang,
+            kind=ask.chosen.kind if ask.chosen else "",
             traits=ask.traits,
             reach=ask.reach,
             since=self._clock(),

@@ -6,7 +6,7 @@ it.
 Nothing is counted while there is no quota, so that a cluster without tenants pays nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -158,12 +158,19 @@ class QuotaLedger:
             return ask
         return replace(ask, selection=replace(ask.selection, classes=tuple(sorted(allowed))))
 
-    def refuses(self, ask: PodAsk, node: str, grant: Grant, stages: Stages) -> Misfit | None:
-        """Whether a grant would break a limit: the exact word, said before it is charged."""
+    def refuses(
+        self, ask: PodAsk, node: str, grant: Grant, stages: Stages, beside: Sequence[tuple[Holding, Traits]] = ()
+    ) -> Misfit | None:
+        """Whether a grant would break a limit: the exact word, said before it is charged.
+
+        `beside` is what others may hold soon: what is of the same tenant, or namespace, counts too.
+        """
         if not self.active:
             return None
         counted = self._count(Holding(ask.key, ask.uid, node, grant, stages), ask.traits)
         share = self._tenant_of.get(ask.namespace)
+        if beside:
+            counted = self._with(counted, share, beside)
         if share is not None:
             for slug, amount in counted.by_class.by:
                 if misfit := self._broken(share, slug, amount):
@@ -197,6 +204,18 @@ class QuotaLedger:
         return tuple(sorted({classes[card] for card in cards if card in classes}))
 
     # ---- inside
+    def _with(self, counted: Counted, share: TenantShare | None, beside: Sequence[tuple[Holding, Traits]]) -> Counted:
+        """What a pod would hold together with others of its tenant by class, and of its namespace by vendor."""
+        theirs = [self._count(*each) for each in beside]
+        mates = share.tenant.namespaces if share else ()
+        return replace(
+            counted,
+            by_class=_sum_of([counted.by_class, *(one.by_class for one in theirs if one.namespace in mates)]),
+            by_vendor=_sum_of(
+                [counted.by_vendor, *(one.by_vendor for one in theirs if one.namespace == counted.namespace)]
+            ),
+        )
+
     def _left(self, share: TenantShare) -> Iterator[tuple[str, Bound]]:
         for part in share.parts:
             slug = part.card_class.slug
@@ -295,6 +314,15 @@ class QuotaLedger:
             _sum(self._by_traits.setdefault(key, {}), counted.traits, amount * sign)
             if not self._by_traits[key]:
                 del self._by_traits[key]
+
+
+def _sum_of(parts: Iterable[Usage]) -> Usage:
+    """The sum of what several pods hold, name by name."""
+    found: dict[str, Amount] = {}
+    for part in parts:
+        for name, amount in part.by:
+            found[name] = found.get(name, NOTHING) + amount
+    return Usage.build(found)
 
 
 def _sum(sums: dict[Key, Amount], key: Key, amount: Amount) -> None:

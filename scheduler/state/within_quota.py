@@ -9,16 +9,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kerf.values.ask import PodAsk, Stages
-from kerf.values.grant import Grant
+from kerf.values.grant import NO_USE, Grant, card_uses
 from kerf.values.verdict import FOREVER, Misfit, Reason
 from scheduler.core.columns import Bools, Ints
 from scheduler.core.eligible import NOT_ELIGIBLE
 from scheduler.core.explain import explain_misfit
 from scheduler.core.node_list import take
+from scheduler.core.place import node_misfit
 from scheduler.core.state import NodeState
-from scheduler.state.answers import ByCards, NoPlace
+from scheduler.state.answers import ByCards, NoPlace, Promised
 from scheduler.state.engine import Engine
 from scheduler.state.quotas import QuotaLedger
+
+_TRIES = 64
+"""Nodes that are tried beyond as many as may be full of promises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,37 @@ class WithinQuota:
             misfit = found
         return NoPlace(explain_misfit(misfit))
 
+    def beside(
+        self, ask: PodAsk, names: Sequence[str], stages: Stages, promised: Sequence[Promised]
+    ) -> tuple[str, Grant] | NoPlace:
+        """The best of the nodes for a pod that is not there yet, and the grant there, beside what others were promised.
+
+        Nothing is charged and nothing is remembered of the question.
+        """
+        if not names:
+            return NoPlace(NOT_ELIGIBLE)
+        narrowed = self.narrow(ask)
+        if isinstance(narrowed, Misfit):
+            return NoPlace(narrowed.detail)
+        rows = self._fleet.rows(names)
+        good = np.flatnonzero(self._room(narrowed, rows))
+        if not len(good):
+            return self._why_not(narrowed, rows)
+        best_first = good[np.argsort(self._engine.scores(narrowed, rows)[good], kind="stable")[::-1]]
+        taken = [(each.holding, each.ask.traits) for each in promised]
+        misfit = Misfit(Reason.MEMORY)
+        for position in best_first[: len(promised) + _TRIES].tolist():
+            state = _after(self._fleet.state(names[position]), promised)
+            found = node_misfit(ask, state) or self._engine.place_on(narrowed, state)
+            if isinstance(found, Grant):
+                refused = self._quotas.refuses(ask, state.name, found, stages, taken)
+                if refused is None:
+                    return state.name, found
+                found = refused
+            misfit = found
+        return NoPlace(f"{explain_misfit(misfit)}, beside what other new pods were promised" if promised else
+                       explain_misfit(misfit))  # fmt: skip
+
     # ---- inside
     def _occupied(self, names: Sequence[str]) -> str:
         """Which of the nodes are not offered because pods hold their cards without a grant."""
@@ -134,3 +169,18 @@ class WithinQuota:
             return NoPlace(f"needs {narrowed.cpu_milli:,}m CPU and {narrowed.memory_mib:,} MiB beside its cards")
         final = {Reason(code) for code in np.unique(answer.reasons).tolist()} <= FOREVER
         return NoPlace(self._engine.explain(narrowed, rows).sentence, final)
+
+
+def _after(state: NodeState, promised: Sequence[Promised]) -> NodeState:
+    """The node as it is once every promised place on it is taken."""
+    for each in promised:
+        if each.holding.node == state.name:
+            uses = card_uses(each.holding.grant, each.holding.stages)
+            cards = (replace(card, used=card.used + uses.get(card.card.id, NO_USE)) for card in state.cards)
+            state = replace(
+                state,
+                cards=tuple(cards),
+                free_cpu_milli=state.free_cpu_milli - each.ask.cpu_milli,
+                free_memory_mib=state.free_memory_mib - each.ask.memory_mib,
+            )
+    return state

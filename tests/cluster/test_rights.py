@@ -31,6 +31,7 @@ POD_GROUPS = "/apis/scheduling.x-k8s.io/v1alpha1/namespaces/default/podgroups"
 
 UNUSED_HERE = {
     "scheduler": {
+        ("create", "", "events"): "only when a pod has waited a minute for one of several kinds of cards",
         ("create", "coordination.k8s.io", "leases"): "only after a Lease was deleted",
         ("create", "kerf.dev", "tenantusages"): "a server-side apply that creates asks for it beside patch",
         ("delete", "kerf.dev", "tenantusages"): "only records older than the retention",

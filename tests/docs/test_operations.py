@@ -20,8 +20,11 @@ from scheduler.metering.totals import MeterMetrics, Shown
 from scheduler.metering.totals import families as usage_families
 from scheduler.metrics import QuotaMetrics, RecoveryMetrics, SchedulerMetrics
 from scheduler.state.store import Store
+from webhook.core.settings import Settings as WebhookSettings
+from webhook.server.advice import Adviser
 from webhook.server.app import Limits as WebhookLimits
 from webhook.server.app import Service
+from webhook.server.rules import Rules
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operations.md").read_text()
@@ -36,6 +39,7 @@ def registries() -> list[Metrics]:
     RecoveryMetrics.build(scheduler)
     Gauges(Store(SchedulingPolicy(), VENDORS), SchedulerMetrics.build(scheduler), scheduler, hami=True)
     Service(lambda review: Answer(allowed=True), webhook, WebhookLimits()).watch_certificates(lambda: "", lambda: 0.0)
+    Adviser(Rules(WebhookSettings(VENDORS)), ("scheduler", 9090), webhook)
     PluginMetrics.build(plugin)
     nothing = cast("Any", None)
     plugin.registry.register(Monitor(nothing, nothing, LocalNode("n"), nothing, Limits(hami=True)))

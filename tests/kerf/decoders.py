@@ -18,14 +18,24 @@ from kerf.sizing.named import parse_named
 from kerf.sizing.request import VERSIONS, Ask
 from kerf.sizing.verdicts import judge
 from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod
+from kerf.values.accepts import Chosen
 from kerf.values.ask import Stage
 from kerf.values.grant import CardUse
 from kerf.values.health import SUSPECT
 from kerf.values.policy import Defaults
 from kerf.vendors.registry import NAMES, VENDORS
+from kerf.wire.accepts import ACCEPTS, CHOSEN, WITH, parse_accepts, parse_chosen, render_chosen
 from kerf.wire.admission import parse_review
 from kerf.wire.annotations import owned_annotation, owned_label, parse_grant, render_grant
 from kerf.wire.cdi import parse_spec_devices
+from kerf.wire.choosing import (
+    KindAnswer,
+    KindQuestion,
+    parse_kind,
+    parse_question,
+    render_kind,
+    render_question,
+)
 from kerf.wire.classes import selected_classes
 from kerf.wire.engines import parse_engine
 from kerf.wire.extender import parse_bind_query, parse_nodes_query, parse_preempt_query
@@ -115,6 +125,7 @@ POLICY = {
                 "recovery": "cordon",
             }
         ],
+        "accepts": {"mode": "first", "order": "price", "answerSeconds": 1, "explainAfterSeconds": 5},
         "planner": {"enabled": True, "maxPods": 5, "deterministicLimit": 1, "gangTimeoutSeconds": 60},
         "recovery": {
             "mode": "recover",
@@ -303,6 +314,7 @@ ENGINE = a_pod(
     annotations={"kerf.dev/engine-metrics": "sglang:1/x", "prometheus.io/port": "80"},
 )
 ENGINE["metadata"]["ownerReferences"] = [{"controller": True, "kind": "ReplicaSet", "name": "a-b"}]
+CHOICE = Chosen("nvidia.com/gpu", "cheap", "p-1", 7, ("nvidia.com/gpu",))
 INDEX = {"metadata": {"total_size": 1}}
 SAFETENSORS = {"__metadata__": {"format": "pt"}, "a": {"dtype": "F4", "shape": [4, 16], "data_offsets": [0, 32]}}
 
@@ -408,6 +420,14 @@ def _patches(body: bytes) -> object:
     return parse_ledger(changed_ledger(changes))
 
 
+def _accepts(text: str) -> object:
+    return parse_accepts({ACCEPTS: text}, NAMES)
+
+
+def _accepts_with(text: str) -> object:
+    return parse_accepts({ACCEPTS: "nvidia.com/gpu", WITH: text}, NAMES)
+
+
 def _answer(body: bytes) -> object:
     return AnswerReader().feed(body)
 
@@ -463,6 +483,16 @@ DECODERS: dict[str, Decoder] = {
     "model-annotation": Decoder(
         _text(parse_named), (b"qwen3-8b;max-len=8192;concurrency=4", b"o/a;container=x"), binary=True
     ),
+    "accepts": Decoder(
+        _text(_accepts), (b"nvidia.com/gpu:A100|H100;memory=24Gi;cores=30,hygon.com/dcunum",), binary=True
+    ),
+    "accepts-with": Decoder(
+        _text(_accepts_with),
+        _json({"nvidia.com/gpu": {"image": "x", "command": ["c"], "args": ["a"], "env": {"A": "1"}, "model": "m"}}),
+    ),
+    "chosen": Decoder(_text(lambda text: parse_chosen({CHOSEN: text})), (render_chosen(CHOICE).encode(),)),
+    "kind-question": Decoder(parse_question, (render_question(KindQuestion((("nvidia.com/gpu", POD),))),), deep=True),
+    "kind-answer": Decoder(parse_kind, (render_kind(KindAnswer("nvidia.com/gpu", "why", True, "p")),), deep=True),
     "prices": Decoder(_yaml(parse_prices), _json(PRICES)),
     "usage": Decoder(_object(parse_usage), _json(USAGE), deep=True),
     "records": Decoder(

@@ -127,6 +127,11 @@ class Container:
         """The container with these arguments."""
         return self if args == self.args else replace(self, args=args, changed=True)
 
+    def with_fields(self, **fields: str | list[str]) -> "Container":
+        """The container with these fields in place of what was sent, such as `image`."""
+        fresh = {key: value for key, value in fields.items() if self.sent.get(key) != value}
+        return replace(self, sent={**self.sent, **fresh}, changed=True) if fresh else self
+
     def env_value(self, name: str) -> str | None:
         """The value of an environment variable; None where there is none, or where it comes from elsewhere."""
         found = (entry for entry in self.env if isinstance(entry, Mapping) and entry.get("name") == name)

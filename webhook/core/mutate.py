@@ -1,17 +1,22 @@
-"""The webhook's decision: a review, the settings and what was admitted a moment ago in, an answer out."""
+"""The webhook's decision: a review, the settings, what was admitted a moment ago and advice in, an answer out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from kerf.values.accounts import TenantAccount
 from kerf.values.verdict import Misfit
+from kerf.wire.accepts import ACCEPTS
 from kerf.wire.admission import Answer, Review
+from kerf.wire.choosing import KindQuestion
 from kerf.wire.errors import WireError
 from kerf.wire.resources import parse_pod
+from webhook.core.accepts import accepts_of, as_kind, given, refuse_where_counted
 from webhook.core.defaults import fill, refuse_foreign_scheduler, set_runtime_class, set_scheduler, task_priorities
 from webhook.core.draft import Draft, draft_of, patch, read_containers, within
 from webhook.core.forgeries import revert, strip
 from webhook.core.gangs import keep_marks, mark_gangs
-from webhook.core.models import same_model, size_model
+from webhook.core.kinds import NO_ADVICE, Advice, Offer, choose, offers_of, question_of
+from webhook.core.models import same_model
 from webhook.core.pod_owners import KINDS, NOT_QUEUED, owned_by_template, restore_amounts, same_words, templates_of
 from webhook.core.queue import enqueue, keep_queue, refuse_owners_of_users
 from webhook.core.quota import OverQuota, never_fits, room_for
@@ -35,8 +40,20 @@ def mutate(review: Review, settings: Settings) -> Answer:
     return decide(review, settings, NOTHING_RECENT, 0.0).answer
 
 
-def decide(review: Review, settings: Settings, recent: Recent, now: float) -> Decision:
-    """Answer one review at `now` (monotonic seconds).
+def question(review: Review, settings: Settings, recent: Recent, now: float) -> KindQuestion | None:
+    """What the scheduler is to be asked before this review is decided, if anything."""
+    if (review.group, review.kind, review.operation, review.subresource) != ("", "Pod", "CREATE", ""):
+        return None
+    try:
+        draft = strip(draft_of(review.object), settings.written)
+        offers = _offers(draft, settings, settings.tenant(review.namespace), (recent.at(now), now))
+    except (WireError, OverQuota):
+        return None  # `decide` says so
+    return question_of(offers, settings, keep=not review.dry_run)
+
+
+def decide(review: Review, settings: Settings, recent: Recent, now: float, advice: Advice = NO_ADVICE) -> Decision:
+    """Answer one review at `now` (monotonic seconds); `advice` is the answer to its `question`.
 
     The webhook looks at pods, owners of pods, and TenantQuotas. Subresources and other kinds pass untouched.
     """
@@ -44,18 +61,18 @@ def decide(review: Review, settings: Settings, recent: Recent, now: float) -> De
     if review.subresource or review.operation not in {"CREATE", "UPDATE"}:
         return Decision(Answer(allowed=True), recent)
     try:
-        drafts, recent = _drafts(review, settings, recent, now)
+        drafts, recent = _drafts(review, settings, (recent, now), advice)
     except (WireError, OverQuota) as error:
         return Decision(Answer(allowed=False, message=str(error)), recent)
     warnings = tuple(warning for draft in drafts for warning in draft.warnings)
     return Decision(Answer(allowed=True, patch=patch(drafts), warnings=warnings), recent)
 
 
-def _drafts(review: Review, settings: Settings, recent: Recent, now: float) -> tuple[list[Draft], Recent]:
+def _drafts(review: Review, settings: Settings, at: tuple[Recent, float], advice: Advice) -> tuple[list[Draft], Recent]:
     """What Kerf would store. Raises WireError and OverQuota."""
-    kind = (review.group, review.kind)
+    kind, recent = (review.group, review.kind), at[0]
     if kind == ("", "Pod") and review.operation == "CREATE":
-        draft, recent = _create_pod(review, settings, recent, now)
+        draft, recent = _create_pod(review, settings, at, advice)
         return [draft], recent
     if kind == ("", "Pod") and review.user not in settings.trusted:
         return [revert(draft_of(review.object), review.old, settings.written)], recent
@@ -66,9 +83,12 @@ def _drafts(review: Review, settings: Settings, recent: Recent, now: float) -> t
     return [], recent
 
 
-def _create_pod(review: Review, settings: Settings, recent: Recent, now: float) -> tuple[Draft, Recent]:
-    tenant = settings.tenant(review.namespace)
-    draft = _complete(strip(draft_of(review.object), settings.written), settings, tenant)
+def _create_pod(review: Review, settings: Settings, at: tuple[Recent, float], advice: Advice) -> tuple[Draft, Recent]:
+    tenant, (recent, now) = settings.tenant(review.namespace), at
+    draft = strip(draft_of(review.object), settings.written)
+    offers = _offers(draft, settings, tenant, at)
+    accepts = accepts_of(draft, settings, tenant) if offers else None
+    draft = choose(offers, accepts, advice) if accepts else _complete(draft, settings, tenant)
     if tenant is None or not draft.ask.containers:
         return draft, recent
     refuse_owners_of_users(review, settings)
@@ -78,10 +98,25 @@ def _create_pod(review: Review, settings: Settings, recent: Recent, now: float) 
     return enqueue(draft, tenant, settings.quota), recent if review.dry_run else recent.plus(room)
 
 
+def _offers(
+    draft: Draft, settings: Settings, tenant: TenantAccount | None, at: tuple[Recent, float]
+) -> tuple[Offer, ...]:
+    """The kinds that a new pod is to be given one of; none where it says one kind, or was given one."""
+    accepts = accepts_of(draft, settings, tenant)
+    if accepts is None or given(read_containers(draft), accepts, settings) is not None:
+        return ()
+
+    def complete(number: int, within: TenantAccount | None) -> Draft:
+        return _complete(draft, settings, within, number)
+
+    return offers_of(accepts, complete, settings, tenant, at)
+
+
 def _create_owner(review: Review, settings: Settings) -> list[Draft]:
     tenant = settings.tenant(review.namespace)
     templates = templates_of((review.group, review.kind), review.object)
-    drafts = [_complete_template(template, settings, tenant) for template in templates]
+    complete = partial(_complete_template, (review.group, review.kind), settings=settings, tenant=tenant)
+    drafts = [complete(template) for template in templates]
     drafts = mark_gangs((review.group, review.kind), review.object, drafts)
     owner = draft_of(review.object)
     if any(draft.ask.containers for draft in drafts):
@@ -98,7 +133,7 @@ def _update_owner(review: Review, settings: Settings) -> list[Draft]:
     before = {template.path: template for template in templates_of(kind, review.old)}
     templates = list(templates_of(kind, review.object))
     drafts = [
-        keep_marks(_update_template(each, before.get(each.path), settings, tenant), before.get(each.path))
+        keep_marks(_update_template(kind, (each, before.get(each.path)), settings, tenant), before.get(each.path))
         for each in templates
     ]
     readable = [found for each in templates if (found := _readable(each)) is not None]
@@ -107,12 +142,15 @@ def _update_owner(review: Review, settings: Settings) -> list[Draft]:
     return [owner, *drafts]
 
 
-def _update_template(draft: Draft, old: Draft | None, settings: Settings, tenant: TenantAccount | None) -> Draft:
+def _update_template(
+    kind: tuple[str, str], both: tuple[Draft, Draft | None], settings: Settings, tenant: TenantAccount | None
+) -> Draft:
     """Complete a template only if the update changes what it asks: any other change of Kerf's is a needless rollout."""
-    if old is None:
-        return _complete_template(draft, settings, tenant)
-    if draft.sent == old.sent:
+    draft, old = both
+    if old is not None and draft.sent == old.sent:
         return draft
+    if old is None or ACCEPTS in draft.annotations:
+        return _complete_template(kind, draft, settings, tenant)
     with within(draft):
         read_draft, before = read_containers(draft), _readable(old)
         same = before is not None and same_model(read_draft, before)
@@ -120,7 +158,7 @@ def _update_template(draft: Draft, old: Draft | None, settings: Settings, tenant
             return draft
         if before and same and _same_ask(read_draft, before, settings):
             return _keep_template(read_draft, before, settings)
-    return _complete_template(draft, settings, tenant)
+    return _complete_template(kind, draft, settings, tenant)
 
 
 def _keep_template(draft: Draft, old: Draft, settings: Settings) -> Draft:
@@ -152,16 +190,23 @@ def _same_ask(new: Draft, old: Draft, settings: Settings) -> bool:
     return same and task_priorities(new, settings) == task_priorities(old, settings)
 
 
-def _complete_template(draft: Draft, settings: Settings, tenant: TenantAccount | None) -> Draft:
+def _complete_template(kind: tuple[str, str], draft: Draft, settings: Settings, tenant: TenantAccount | None) -> Draft:
+    """The template as it is stored. One that accepts several kinds is read and stays as it is: its pods choose."""
     with within(draft):
+        if accepts_of(draft, settings, tenant) is not None:
+            refuse_where_counted(draft, kind, settings)
+            offers = _offers(draft, settings, None, (NOTHING_RECENT, 0.0))
+            return replace(draft, ask=offers[0].draft.ask) if offers else draft
         draft = _complete(draft, settings, tenant)
     if tenant and (misfit := never_fits(draft, tenant)):
         raise OverQuota(f"{draft.where}: {misfit.detail}")
     return draft
 
 
-def _complete(draft: Draft, settings: Settings, tenant: TenantAccount | None) -> Draft:
+def _complete(draft: Draft, settings: Settings, tenant: TenantAccount | None, kind: int = 0) -> Draft:
     """Every rule and default, in order. Fields in errors are named from the pod on. Raises WireError.
+
+    Of a pod that accepts several kinds, `kind` is the number of the one that it is completed as.
 
     A step that decides what is asked belongs before `mentioned`, a step that depends on what is asked behind `read`.
     """
@@ -169,7 +214,7 @@ def _complete(draft: Draft, settings: Settings, tenant: TenantAccount | None) ->
     if opted_out(draft, settings, tenant):
         refuse_opted_out_cards(draft, settings)
     else:
-        draft = size_model(draft, settings)
+        draft = as_kind(draft, accepts_of(draft, settings, tenant), kind, settings)
         draft = read(draft, settings) if draft.mentioned(settings.resources) else draft
     if draft.ask.containers:
         draft = select_cards(draft, settings, tenant)

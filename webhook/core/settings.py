@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from kerf.sizing.catalogue import Catalogue
+from kerf.values.accepts import AcceptsSettings
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.device import Card, Mode
 from kerf.values.policy import AdmissionSettings, Defaults, QuotaEngine, QuotaSettings
@@ -48,6 +49,7 @@ class Settings:
     model_card: str = ""
     """The card for which such pods are sized where they select none; empty for one card of any size."""
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
+    accepts: AcceptsSettings = field(default_factory=AcceptsSettings)
     tenants: Mapping[str, TenantAccount] = field(default_factory=dict)
     """The tenants' accounts by namespace."""
     words: tuple[ResourceNames, ...] = field(init=False)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -32,20 +32,30 @@ class Limits:
     """For a review to arrive whole and be answered; API servers wait 10 s by default."""
 
 
+Decide = Callable[[Review], Answer]
+
+
+async def _no_advice(_review: Review) -> Decide | None:
+    return None
+
+
 class Service:
     """The handlers. Every review calls `decide`, so a change of settings takes effect at once.
 
+    `advise` may wait for what a review depends on; what it returns decides instead, and None leaves it to `decide`.
     Until `ready` returns true, reviews are answered 503, because the tenants' quota is not known yet.
     """
 
     def __init__(
         self,
-        decide: Callable[[Review], Answer],
+        decide: Decide,
         metrics: Metrics,
         limits: Limits,
         ready: Callable[[], bool] = lambda: True,
+        advise: Callable[[Review], Awaitable[Decide | None]] = _no_advice,
     ) -> None:
         self._decide = decide
+        self._advise = advise
         self._ready = ready
         self._registry = metrics
         self._requests = metrics.counter("kerf_webhook_requests", "Admission reviews by outcome.", ("outcome",))
@@ -114,19 +124,19 @@ class Service:
         try:
             async with asyncio.timeout(self._limits.seconds):
                 body = await request.read()
-            return self._answer(body)
         except TimeoutError:
             return "timeout", _refusal(408, f"the body did not arrive within {self._limits.seconds:g} s")
         except web.HTTPRequestEntityTooLarge:
             return "too_large", self._too_large()
+        return await self._answer(body)
 
-    def _answer(self, body: bytes) -> tuple[str, web.Response]:
+    async def _answer(self, body: bytes) -> tuple[str, web.Response]:
         try:
             review = parse_review(body)
         except WireError as error:
             return "malformed", _refusal(400, str(error))
         try:
-            answer = self._decide(review)
+            answer = (await self._advise(review) or self._decide)(review)
         except Exception:  # the service must outlive a defect in the rules; the API server's failurePolicy decides
             log.exception("review %s failed", review.uid[:64])
             return "failed", _refusal(500, "a defect in the webhook; its log has the trace")

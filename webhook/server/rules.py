@@ -9,7 +9,9 @@ from kerf.sizing.catalogue import Row
 from kerf.values.accounts import TenantAccount
 from kerf.values.policy import SchedulingPolicy
 from kerf.wire.admission import Answer, Review
-from webhook.core.mutate import decide
+from kerf.wire.choosing import KindQuestion
+from webhook.core.kinds import NO_ADVICE, Advice
+from webhook.core.mutate import decide, question
 from webhook.core.recent import NOTHING_RECENT
 from webhook.core.settings import Settings, by_namespace
 
@@ -28,7 +30,11 @@ class Rules:
         """Use another policy from the next review on."""
         with self._lock:
             self._settings = replace(
-                self._settings, defaults=policy.defaults, quota=policy.quota, admission=policy.admission
+                self._settings,
+                defaults=policy.defaults,
+                quota=policy.quota,
+                admission=policy.admission,
+                accepts=policy.accepts,
             )
 
     def know(self, books: tuple[TenantAccount, ...]) -> None:
@@ -42,8 +48,17 @@ class Rules:
         with self._lock:
             self._settings = replace(self._settings, catalogue=catalogue)
 
-    def decide(self, review: Review) -> Answer:
+    def question(self, review: Review) -> KindQuestion | None:
+        """What the scheduler is to be asked before this review is decided, if anything."""
+        return question(review, self._settings, self._recent, self._clock())
+
+    @property
+    def answer_s(self) -> float:
+        """How long its answer may take."""
+        return self._settings.accepts.answer_s
+
+    def decide(self, review: Review, advice: Advice = NO_ADVICE) -> Answer:
         """Answer one review."""
-        decision = decide(review, self._settings, self._recent, self._clock())
+        decision = decide(review, self._settings, self._recent, self._clock(), advice)
         self._recent = decision.recent
         return decision.answer

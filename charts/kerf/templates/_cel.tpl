@@ -24,9 +24,15 @@ has({{ .of }}.resources) && {{ include "kerf.cel.resources" .root }}.exists(r,
 (has({{ . }}.metadata) && has({{ . }}.metadata.annotations) && 'kerf.dev/model' in {{ . }}.metadata.annotations)
 {{- end }}
 
-{{/* Whether a pod or a template names a card's resource or a model; give root, of (a CEL term). */}}
+{{/* Whether a pod or a template says which kinds of cards it accepts; give a CEL term. */}}
+{{- define "kerf.cel.accepts" -}}
+(has({{ . }}.metadata) && has({{ . }}.metadata.annotations) && ['kerf.dev/accepts', 'kerf.dev/accepts-with'].exists(k, k in {{ . }}.metadata.annotations))
+{{- end }}
+
+{{/* Whether a pod or a template names a card's resource, a model or kinds of cards; give root, of (a CEL term). */}}
 {{- define "kerf.cel.concerns" -}}
 {{ include "kerf.cel.namesModel" .of }} ||
+{{ include "kerf.cel.accepts" .of }} ||
 {{ include "kerf.cel.mentions" (dict "root" .root "spec" (printf "%s.spec" .of)) }}
 {{- end }}
 

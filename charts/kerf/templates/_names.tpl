@@ -176,6 +176,13 @@ admissionregistration.k8s.io/v1beta1
 {{- if or (has "cordon" $modes) (has "recover" $modes) }}yes{{ end -}}
 {{- end }}
 
+{{/* "yes" where the webhook asks the scheduler which kind of cards a pod gets, and can reach it. */}}
+{{- define "kerf.choosesKinds" -}}
+{{- $mode := "choose" -}}
+{{- if hasKey .Values.policy.accepts "mode" }}{{ $mode = toString .Values.policy.accepts.mode }}{{ end -}}
+{{- if and .Values.webhook.enabled (eq $mode "choose") (not .Values.scheduler.hostNetwork) }}yes{{ end -}}
+{{- end }}
+
 {{/* Annotations that the vendors' own device plugins obey on pods, as JSON; only the scheduler may write them. */}}
 {{- define "kerf.pluginAnnotations" -}}
 {{- $all := list }}
