@@ -14,9 +14,11 @@ from typing import Any
 from deviceplugin.core.refusal import StartRefusal
 from deviceplugin.core.resources import parse_resources
 from deviceplugin.core.slots import Resource
+from deviceplugin.dra.hands import HandRules, Hands
+from deviceplugin.dra.room import Directories, DraRoom
 from deviceplugin.gate.pods import BoundPods
 from deviceplugin.gate.start import Rules, StartGate
-from deviceplugin.inventory.earlier import earlier_health
+from deviceplugin.inventory.earlier import earlier_hands, earlier_health
 from deviceplugin.inventory.intake import FaultIntake, Reports
 from deviceplugin.inventory.publisher import Publisher
 from deviceplugin.inventory.reader import CardReader
@@ -94,6 +96,10 @@ class Settings:
     allow_disable: bool = setting(False, "let a container opt out of the limiter with CUDA_DISABLE_CONTROL=true")
     fallback_env: bool = setting(False, "for runtimes without CDI: answer in Allocate, and refuse what is ambiguous")
     config: str | None = setting(None, "SchedulingPolicy file, for over-commitment and defaults; reloaded on change")
+    dra: bool = setting(False, "also be the DRA driver gpu.kerf.dev, for nodes whose pool has allocator: dra")
+    plugins_registry_dir: str = setting("/var/lib/kubelet/plugins_registry", "the kubelet's directory of new plugins")
+    plugins_dir: str = setting("/var/lib/kubelet/plugins", "directory of the DRA driver's own socket")
+    hand_over_seconds: float = setting(10.0, "how long neither allocator offers a card that changes hands")
     leave_seconds: float = setting(1.5, "how long to serve pods that are already bound after the cards were withdrawn")
     metrics_bind: str | None = setting(None, "HOST:PORT for /metrics, /healthz, /readyz and /top")
     overuse_tolerance_mib: int = setting(512, "MiB beyond a slice that the driver may take before it is an overuse")
@@ -155,7 +161,8 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     monitor = Monitor(kube, pods, node, Ledgers(files), _limits(settings))
     registry.registry.register(monitor)
     watched = {each.resource.vendor: each.servicer.watched for each in kubelet}
-    earlier = partial(_restore, readers, served, restored)
+    dra = _dra(settings, kube, node, gate, (rules, metrics))
+    earlier = partial(_restore, readers, served, restored, dra.hands)
     publisher = Publisher(kube, node, served, lambda vendor: watched[vendor.name](), metrics, earlier)
     http = _pages(settings, registry, lambda: all(ready() for ready in watched.values()), monitor, gate)
     for reader in readers:
@@ -165,16 +172,13 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     over = partial(_about_pod, events, reason="Overuse")
     _start("monitor", partial(monitor.run, tuple(probe for probe, _ in probes), over, stop))
     publishing = _start("publisher", partial(publisher.run, stop))
+    dra.start(_start, publisher.current, stop)
     done = threading.Event()
     _start("leave", partial(_leave, stop, publishing, settings.leave_seconds, done))
     registrars = [_start("registrar", partial(each.registrar.run, done)) for each in kubelet]
     for registrar in registrars:
         registrar.join()
-    if http:
-        http.shutdown()
-    events.close()
-    for each in kubelet:
-        each.held.close()
+    _close(http, events, kubelet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +201,14 @@ class _Served:
     held: PodResources
     servicer: Servicer
     registrar: Registrar
+
+
+def _close(http: Server | None, events: Events, kubelet: Sequence[_Served]) -> None:
+    if http:
+        http.shutdown()
+    events.close()
+    for each in kubelet:
+        each.held.close()
 
 
 def _serve_resource(resource: Resource, shared: _Shared) -> _Served:
@@ -289,12 +301,25 @@ def _about_refusal(events: Events, pod: dict[str, Any], refusal: StartRefusal) -
     _about_pod(events, pod, refusal.message, refusal.why.value)
 
 
+def _dra(settings: Settings, kube: Kube, node: LocalNode, gate: StartGate, by: tuple[Rules, PluginMetrics]) -> DraRoom:
+    """The DRA driver: for the cards of the first vendor that this plugin serves."""
+    rules, metrics = by
+    hands = HandRules(rules.vendors[0].name, rules.policy, settings.dra, settings.hand_over_seconds)
+    directories = Directories(settings.plugins_registry_dir, settings.plugins_dir) if settings.dra else None
+    return DraRoom(kube, node, gate, hands, metrics, directories)
+
+
 def _restore(
-    readers: Sequence[CardReader], served: tuple[Vendor, ...], restored: threading.Event, notes: dict[str, str]
+    readers: Sequence[CardReader],
+    served: tuple[Vendor, ...],
+    restored: threading.Event,
+    hands: Hands,
+    notes: dict[str, str],
 ) -> None:
     healths = earlier_health(notes, served)
     for reader in readers:
         reader.restore(healths)
+    hands.restore(earlier_hands(notes, served))
     restored.set()
 
 

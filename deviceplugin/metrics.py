@@ -13,6 +13,8 @@ class PluginMetrics:
 
     starts: Counter
     start_seconds: Histogram
+    prepares: Counter
+    prepare_seconds: Histogram
     registrations: Counter
     publications: Counter
     card_healthy: Gauge
@@ -25,6 +27,10 @@ class PluginMetrics:
         return cls(
             starts=metrics.counter("kerf_node_starts_total", "PreStartContainer calls by result", ("result",)),
             start_seconds=metrics.histogram("kerf_node_start_seconds", "Time to let a container start, or refuse it"),
+            prepares=metrics.counter(
+                "kerf_node_prepares_total", "ResourceClaims by result of their preparation", ("result",)
+            ),
+            prepare_seconds=metrics.histogram("kerf_node_prepare_seconds", "Time of one NodePrepareResources call"),
             registrations=metrics.counter("kerf_node_registrations_total", "Registrations with the kubelet"),
             publications=metrics.counter("kerf_node_publications_total", "Writes of the node's inventory"),
             card_healthy=metrics.gauge("kerf_node_card_healthy", "1 if the card is healthy", ("card", "model")),

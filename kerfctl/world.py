@@ -15,11 +15,15 @@ from kerf.config.load import read_policy
 from kerf.config.prices import read_prices
 from kerf.kube import paths
 from kerf.kube.client import Kube
+from kerf.values.claim import Claim
 from kerf.values.policy import QuotaEngine, SchedulingPolicy
 from kerf.values.vendor import ResourceNames, Vendor, words_of
 from kerf.views.lines import CardLine, card_lines
 from kerf.wire import kueue
+from kerf.wire.claims import CLAIMS, names_claims, parse_claim, with_claims
+from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
+from kerf.wire.objects import parse_node
 from kerf.wire.quota import KIND as TENANT_QUOTA
 from kerf.wire.quota import PATH as TENANT_QUOTAS
 from kerf.wire.resourcequota import PATH as RESOURCE_QUOTAS
@@ -175,7 +179,12 @@ def world_of_files(
         vendors=vendors,
         policy=policy,
         nodes=documents.nodes,
-        pods=tuple(pod for pod in documents.pods if is_stored(pod)),
+        pods=_claiming(
+            tuple(pod for pod in documents.pods if is_stored(pod)),
+            documents.of("ResourceClaim"),
+            documents.nodes,
+            vendors,
+        ),
         tenants=documents.of(TENANT_QUOTA),
         hard=documents.of("ResourceQuota"),
         budgets=documents.of("PodDisruptionBudget"),
@@ -227,11 +236,13 @@ def world_of_cluster(
     policy = read_policy(policy_file)
     with_kueue = Also.KUEUE in also and policy.quota.engine is QuotaEngine.KUEUE
     managed = _managed(kube) if with_kueue else ()
+    nodes, pods = cluster.list_all(kube, paths.NODES, "Node"), cluster.list_all(kube, paths.PODS, "Pod")
+    claims = cluster.list_or_none(kube, CLAIMS, "ResourceClaim") if any(names_claims(pod) for pod in pods) else ()
     return World(
         vendors=vendors,
         policy=policy,
-        nodes=cluster.list_all(kube, paths.NODES, "Node"),
-        pods=cluster.list_all(kube, paths.PODS, "Pod"),
+        nodes=nodes,
+        pods=_claiming(pods, claims or (), nodes, vendors),
         tenants=cluster.list_or_none(kube, TENANT_QUOTAS, TENANT_QUOTA),
         hard=cluster.list_all(kube, RESOURCE_QUOTAS, "ResourceQuota"),
         budgets=(cluster.list_or_none(kube, BUDGETS, "PodDisruptionBudget") or ()) if Also.BUDGETS in also else (),
@@ -239,6 +250,24 @@ def world_of_cluster(
         workloads=(cluster.list_or_none(kube, f"{kueue.ROOT}/workloads", "Workload") or ()) if with_kueue else (),
         kube=kube,
     )
+
+
+def _claiming(
+    pods: Sequence[Json], claims: Sequence[Json], nodes: Sequence[Json], vendors: tuple[Vendor, ...]
+) -> tuple[Json, ...]:
+    """The pods, those that hold cards by claims with the grants that their claims give them."""
+    if not claims:
+        return tuple(pods)
+    read = {claim.key: claim for claim in map(_claim, claims)}
+    cards = {card.id: card for node in nodes for card in parse_node(node, vendors).cards}
+    return tuple(with_claims(pod, read, cards, vendors[0].name) for pod in pods)
+
+
+def _claim(item: Json) -> Claim:
+    try:
+        return parse_claim(item)
+    except WireError as error:
+        raise CliError(f"claim {key_of(item)}: {error}") from error
 
 
 def _managed(kube: Kube) -> tuple[Json, ...] | None:

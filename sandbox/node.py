@@ -53,6 +53,8 @@ class Node:
         self._closing = ExitStack()
         self.pod_resources_socket = self._files.pod_resources_socket
         self.device_plugin_dir = DEVICE_PLUGINS
+        self.plugins_registry_dir = self._files.plugins_registry
+        self.plugins_dir = self._files.plugins
         self.cdi_dirs = (self._files.cdi,)
 
     @classmethod

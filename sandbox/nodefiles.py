@@ -30,6 +30,16 @@ class NodeFiles:
         return self.root / "kubelet"
 
     @property
+    def plugins_registry(self) -> Path:
+        """Where drivers show the kubelet their sockets."""
+        return self.kubelet_root / "plugins_registry"
+
+    @property
+    def plugins(self) -> Path:
+        """Where drivers have sockets of their own."""
+        return self.kubelet_root / "plugins"
+
+    @property
     def pod_resources_socket(self) -> Path:
         """The kubelet's PodResources API."""
         return self.kubelet_root / "pod-resources" / "kubelet.sock"

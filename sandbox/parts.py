@@ -79,6 +79,7 @@ GROUPS = {
         Group("helm", "parts/helm"),
         Group("kueue", "parts/kueue"),
         Group("sleeper", "images/sleeper"),
+        Group("allocator", "parts/allocator"),
     )
 }
 
@@ -119,6 +120,7 @@ PARTS = {
         Part("helm", "helm", "helm.sh/helm/v4/cmd/helm", 250, Installed((4, 0), (5, 0), ("version", "--short"))),
         Part("kueue", "kueue", "sigs.k8s.io/kueue/cmd/kueue", 600, variable="KUEUE_BIN"),
         Part("sleeper", "sleeper", "kerf.dev/sandbox/sleeper", 2),
+        Part("allocator", "allocator", "kerf.dev/sandbox/allocator", 100),
     )
 }
 

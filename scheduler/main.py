@@ -25,6 +25,7 @@ from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
 from kerf.pricing.prices import PriceList
 from kerf.vendors.registry import VENDORS
+from kerf.wire.claims import CLAIMS
 from kerf.wire.errors import WireError
 from kerf.wire.quota import PATH as TENANT_QUOTAS
 from kerf.wire.resourcequota import PATH as RESOURCE_QUOTAS
@@ -53,6 +54,8 @@ from scheduler.placing.pod_groups import POD_GROUPS, PodGroups
 from scheduler.placing.preempt import Preemption
 from scheduler.placing.wake import WakeOnElection
 from scheduler.recovery.controller import Recovery
+from scheduler.state.claims import ClaimingPods
+from scheduler.state.feed import Feed
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.scheduler")
@@ -85,6 +88,7 @@ class Settings:
     fleet_namespace: str | None = setting(
         None, "manage the fleet's clusters; their kubeconfig Secrets are in this namespace (on the manager cluster)"
     )
+    dra: bool = setting(False, "count what pods hold by ResourceClaims of gpu.kerf.dev")
     prices: str | None = setting(None, "PriceList file; read again when it changes (default: the shipped list)")
     remedies_namespace: str = setting(
         "kerf-system", "namespace of the Jobs that repair cards, where the policy has any"
@@ -123,10 +127,11 @@ async def _serve(settings: Settings) -> int:
     policy_file = PolicyFile(settings.config)
     store = Store(policy_file.policy, with_described(VENDORS, settings.vendors))
     seat = (leadership := _leadership(settings)) or ALONE
-    nodes = StreamFollower(kube, paths.NODES, store.feed.replace_nodes, store.feed.apply_node)
-    pods = StreamFollower(kube, paths.PODS, store.feed.replace_pods, store.feed.apply_pod)
+    seen = ClaimingPods(store.feed, VENDORS[0].name) if settings.dra else store.feed
+    nodes = StreamFollower(kube, paths.NODES, seen.replace_nodes, seen.apply_node)
+    pods = StreamFollower(kube, paths.PODS, seen.replace_pods, seen.apply_pod)
     metering = _Metering(settings, store, kube, keeper := QuotaKeeper(store), registry)
-    followers = [nodes, pods, *_other_followers(kube, store, keeper)]
+    followers = [nodes, pods, *_other_followers(kube, store, keeper), *_claims(kube, seen)]
     binder = Binder(store, connect(settings.kubeconfig, timeout_s=BIND_CALL_S), metrics, seat)
     chooser = Chooser(store, metering.prices)
     extender = Extender(
@@ -191,6 +196,13 @@ def _other_followers(kube: Kube, store: Store, keeper: QuotaKeeper) -> list[Foll
         Follower(kube, TENANT_QUOTAS, keeper.replace_tenants, keeper.change_tenant, optional=True),
         Follower(kube, RESOURCE_QUOTAS, keeper.replace_hard, keeper.change_hard),
     ]
+
+
+def _claims(kube: Kube, seen: ClaimingPods | Feed) -> list[Follower]:
+    """The claims, where pods may hold cards by them."""
+    if isinstance(seen, ClaimingPods):
+        return [Follower(kube, CLAIMS, seen.replace_claims, seen.apply_claim, optional=True)]
+    return []
 
 
 class _Metering:

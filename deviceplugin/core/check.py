@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from deviceplugin.core.refusal import StartRefusal, Why
+from kerf.values.allocator import Allocator
 from kerf.values.ask import ContainerAsk, whole_if_reserved
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse, ContainerGrant, Grant, Holding, Slice, card_uses
@@ -25,6 +26,8 @@ class LivePod:
     started: bool
     """One of its containers was admitted before, so its slices are in use."""
     order: tuple[str, str, str]
+    allocator: Allocator = Allocator.EXTENDER
+    """Who gave the pod its slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,8 @@ def check_start(pod: LivePod, others: tuple[LivePod, ...], cards: Mapping[str, C
         card = cards.get(card_id)
         if card is None:
             return StartRefusal(Why.NO_CARD, f"pod {pod.holding.pod} was granted card {card_id}, which this node lacks")
+        if card.allocator is not pod.allocator and not pod.started:
+            return _other_allocator(pod, card)
         if not card.healthy and not pod.started:
             message = f"card {card_id}, granted to pod {pod.holding.pod}, is unhealthy ({card.health})"
             return StartRefusal(Why.UNHEALTHY, message, lasting=False)
@@ -133,6 +138,16 @@ def check_start(pod: LivePod, others: tuple[LivePod, ...], cards: Mapping[str, C
         if refusal:
             return refusal
     return None
+
+
+def _other_allocator(pod: LivePod, card: Card) -> StartRefusal:
+    whose = {
+        Allocator.EXTENDER: "Kerf's scheduler hands it out",
+        Allocator.DRA: "it is handed out by claims (DRA)",
+        Allocator.NONE: "it is changing between Kerf's scheduler and DRA",
+    }[card.allocator]
+    message = f"pod {pod.holding.pod} was given a slice of card {card.id} by {pod.allocator.value}, but {whose}"
+    return StartRefusal(Why.OTHER_ALLOCATOR, f"{message}: delete the pod", lasting=card.allocator is not Allocator.NONE)
 
 
 def _full(pod: LivePod, room: _Room) -> StartRefusal | None:

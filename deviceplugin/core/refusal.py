@@ -14,6 +14,8 @@ class Why(StrEnum):
     BAD_GRANT = "BadGrant"  # unreadable, or more than the pod's containers ask for
     NO_CARD = "NoCard"  # names a card that this node does not have
     UNHEALTHY = "UnhealthyCard"
+    OTHER_ALLOCATOR = "OtherAllocator"  # the card is handed out by the other of extender and DRA
+    BAD_CLAIM = "BadClaim"  # a claim that cannot be kept: shared, or two slices of one card for one container
     OVERCOMMIT = "OverCommitted"
 
 

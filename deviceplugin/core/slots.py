@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kerf.values.allocator import Allocator
 from kerf.values.device import Card
 from kerf.values.slicing import sliceable
 from kerf.wire.cdi import KIND, device_id
@@ -57,14 +58,14 @@ def inherited(slots: Iterable[str]) -> bool:
 
 
 def withdraw(resource: Resource, cards: Iterable[Card], held: frozenset[str], before: frozenset[str]) -> frozenset[str]:
-    """Which slots are unhealthy: as many as the unhealthy cards have, but never a slot that a pod holds.
+    """Which slots are unhealthy: as many as the unhealthy cards and those of DRA have, but never one that a pod holds.
 
     Slots are anonymous, so any free slot will do: first those withdrawn before, then from the highest number down. A
     held slot stays healthy, because the kubelet would refuse to restart a container whose own card is healthy.
     """
     known = tuple(_sliced(resource, cards))
     names = [slot.id for slot in slots_of(resource, known)]
-    sick = sum(card.slots for card in known if not card.healthy)
+    sick = sum(card.slots for card in known if not card.healthy or card.allocator is not Allocator.EXTENDER)
     free = [name for name in reversed(names) if name not in held]
     ranked = sorted(free, key=lambda name: name not in before)
     return frozenset(ranked[:sick])

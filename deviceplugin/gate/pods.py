@@ -12,12 +12,13 @@ from deviceplugin.state.node import LocalNode
 from kerf.kube import paths
 from kerf.kube.client import Json, Kube
 from kerf.kube.errors import KubeError
-from kerf.values.grant import Holding
+from kerf.values.grant import Grant, Holding
 from kerf.values.vendor import Vendor
 from kerf.wire.annotations import GRANT
 from kerf.wire.errors import WireError
 from kerf.wire.json import at
 from kerf.wire.objects import is_finished, parse_holding
+from kerf.wire.resources import stages_of
 
 MOST_RECENT = 512
 """Admitted pods that a list in progress may have missed; more than can start while one list is read."""
@@ -51,6 +52,7 @@ class BoundPods:
         self._floor = 0
         self._moment = 0
         self._recent: deque[tuple[int, LivePod]] = deque(maxlen=MOST_RECENT)
+        self._claimed: dict[str, Grant] = {}
 
     def list(self, *, fresh: bool = False) -> PodList:
         """The pods bound to this node. Raises KubeError.
@@ -89,6 +91,21 @@ class BoundPods:
         with self._lock:
             return tuple(pod for moment, pod in self._recent if moment > listing.moment)
 
+    def add_claimed(self, uid: str, grant: Grant) -> None:
+        """Remember what a pod holds by its claims: its annotations do not say so."""
+        with self._lock:
+            self._claimed[uid] = grant
+
+    def drop_claimed(self, uid: str) -> None:
+        """Forget it."""
+        with self._lock:
+            self._claimed.pop(uid, None)
+
+    def claimed(self) -> dict[str, Grant]:
+        """What pods hold by claims, by uid."""
+        with self._lock:
+            return dict(self._claimed)
+
     def holding(self, pod: Json) -> Holding | StartRefusal:
         """What the pod's grant gives it, or why the pod may not run here."""
         name = f"{meta(pod, 'namespace')}/{meta(pod, 'name')}"
@@ -106,7 +123,13 @@ class BoundPods:
 
     def parse(self, pod: Json) -> Holding | None:
         """What a pod holds of any vendor's cards, on any node. Raises WireError."""
-        return parse_holding(pod, self._vendors)
+        grant = self._claimed.get(meta(pod, "uid")) if GRANT not in _annotations(pod) else None
+        if grant is None:
+            return parse_holding(pod, self._vendors)
+        if is_finished(pod):
+            return None
+        name = f"{meta(pod, 'namespace') or 'default'}/{meta(pod, 'name')}"
+        return Holding(name, meta(pod, "uid"), self._node.name, grant, stages_of(at(pod, "spec")))
 
     def placed_by_hami(self, pod: Json) -> bool:
         """Whether HAMi placed the pod here. Its record is counted, and its containers keep what HAMi gave them."""

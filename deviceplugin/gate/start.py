@@ -27,7 +27,8 @@ from deviceplugin.state.node import LocalNode
 from kerf.kube.client import Json
 from kerf.kube.errors import KubeError
 from kerf.obs.loop import Loop, run_every
-from kerf.values.grant import Grant, Holding
+from kerf.values.allocator import Allocator
+from kerf.values.grant import NO_USE, CardUse, Grant, Holding, card_uses
 from kerf.values.injection import LimiterPolicy, NodeFiles, Terms
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.vendor import ResourceNames, Vendor
@@ -41,6 +42,8 @@ from kerf.wire.resources import containers_of, is_privileged, parse_pod, stages_
 
 _LOG = logging.getLogger("kerf.deviceplugin.gate")
 CLEAN_S = 30.0
+CLAIMS = "claims"
+"""Key of a recorded grant that was made of claims: their uids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,9 @@ class StartGate:
         self._node = node
         self._rules = rules
         self._lock = threading.Lock()
+        for uid, grant in _grants(files.grants()).items():
+            if CLAIMS in dict(grant.extra):
+                pods.add_claimed(uid, grant)
 
     def admit_pod(
         self, pod: Json, listing: PodList, spec: str, starts: tuple[Start, ...], vendor: str
@@ -94,6 +100,31 @@ class StartGate:
                 self._write(pod, holding, (spec, vendor), starts)
             return refusal
 
+    def admit_claims(
+        self, pod: Json, holding: Holding, listing: PodList, spec: tuple[str, str], starts: tuple[Start, ...]
+    ) -> StartRefusal | None:
+        """The same for a pod that holds what Kubernetes' own allocator gave its claims. `spec` is (file, vendor)."""
+        with self._lock:
+            refusal = self._check(pod, holding, listing, Allocator.DRA)
+            if refusal is None:
+                self.pods.add_claimed(holding.uid, holding.grant)
+                self._write(pod, holding, spec, starts)
+            return refusal
+
+    def release_claims(self, uid: str, spec: str) -> None:
+        """A pod that held claims has ended: remove its files. A second call is a no-op."""
+        with self._lock:
+            self.pods.drop_claimed(uid)
+            self._files.remove_pod(uid, spec)
+
+    def uses(self) -> dict[str, CardUse]:
+        """What admitted pods hold of each card, where every container of a pod counts."""
+        total: dict[str, CardUse] = {}
+        for grant in _grants(self._files.grants()).values():
+            for card, use in card_uses(grant, ()).items():
+                total[card] = total.get(card, NO_USE) + use
+        return total
+
     def edits(self, pod: Json, holding: Holding, container: str, vendor: str) -> Edits:
         """One container's edits for its slices of one vendor's cards."""
         return self._edits(pod, holding, container, vendor)[0]
@@ -106,6 +137,9 @@ class StartGate:
         with self._lock:
             live |= {pod.holding.uid for pod in self.pods.admitted_since(listing)}
             removed = self._files.remove_except(frozenset(live))
+            for uid in self.pods.claimed():
+                if uid not in live:
+                    self.pods.drop_claimed(uid)
         self.history.end(records, live)
         if removed:
             _LOG.info("removed %d ledgers, specs and records of pods that are gone", removed)
@@ -119,7 +153,9 @@ class StartGate:
         run_every(loop, self.clean, stop, at_once)
 
     # ---- inside
-    def _check(self, pod: Json, holding: Holding, listing: PodList) -> StartRefusal | None:
+    def _check(
+        self, pod: Json, holding: Holding, listing: PodList, allocator: Allocator = Allocator.EXTENDER
+    ) -> StartRefusal | None:
         admitted = _grants(self._files.grants())
         before = admitted.get(holding.uid)
         if before is not None and before.containers != holding.grant.containers:
@@ -132,7 +168,8 @@ class StartGate:
             if meta(other, "uid") != holding.uid and (live := self._live_pod(other, admitted))
         ]
         others += [live for live in self.pods.admitted_since(listing) if live.holding.uid not in listed]
-        own = LivePod(self._part_of(holding), before is not None or _ran(pod, holding.grant), _order(pod))
+        started = before is not None or _ran(pod, holding.grant)
+        own = LivePod(self._part_of(holding), started, _order(pod), allocator)
         return check_start(own, tuple(others), self._node.grantable(self._rules.policy()))
 
     def _write(self, pod: Json, holding: Holding, spec: tuple[str, str], starts: tuple[Start, ...]) -> None:

@@ -27,6 +27,7 @@ from kerf.values.health import Health, State
 from kerf.values.vendor import Vendor
 from kerf.wire.inventory import render_inventory
 from kerf.wire.json import at
+from kerf.wire.objects import cordoned_cards
 
 _LOG = logging.getLogger("kerf.deviceplugin.publisher")
 LOOK_S = 0.2
@@ -72,6 +73,13 @@ class Publisher:
         run_every(loop, self._run_once, stop, self._wake)
         self._follower.stop()
         self._withdraw()
+
+    def current(self) -> bool:
+        """Whether the API server has the inventories of what is offered as the cards are now."""
+        cards = self._node.cards
+        with self._lock:
+            texts = {v.inventory_key: render_inventory(_of(v, cards)) for v in self._vendors if v.name in self._offered}
+            return bool(texts) and all(self._published.get(key) == text for key, text in texts.items())
 
     def _run_once(self) -> None:
         self._offered |= {vendor.name for vendor in self._vendors if self._ready(vendor)}
@@ -136,6 +144,7 @@ class Publisher:
         if meta.get("name") != self._node.name or kind == "DELETED":
             return
         self._node.update_labels(dict(at(meta, "labels")))
+        self._node.update_node(str(meta.get("uid") or ""), cordoned_cards(at(meta, "annotations")))
         self._allocatable = frozenset(at(node, "status", "allocatable"))
         notes = at(meta, "annotations")
         self._condition.see(at(node, "status"))

@@ -7,6 +7,8 @@ import grpc
 from deviceplugin.core.slots import Resource, Slot, slots_of, withdraw
 from deviceplugin.kubelet.podresources import PodResources
 from deviceplugin.state.node import LocalNode
+from kerf.values.allocator import Allocator
+from kerf.values.device import Card
 
 HELD_S = 2.0
 """Seconds that the kubelet may take to list the slots in use."""
@@ -33,7 +35,7 @@ class Offer:
             version = self._node.wait(self._version, 0.0)
             cards = self._node.cards
             if version != self._version:
-                held = frozenset[str]() if all(card.healthy for card in cards) else self._held()
+                held = frozenset[str]() if all(_gives(card) for card in cards) else self._held()
                 self._withdrawn = withdraw(self._resource, cards, held, self._withdrawn)
                 self._version = version
             return slots_of(self._resource, cards, self._withdrawn)
@@ -45,3 +47,7 @@ class Offer:
             listed = []
         lent = [entry.slots for entry in self._resources.recorded() or ()]
         return frozenset(slot for slots in (*listed, *lent) for slot in slots)
+
+
+def _gives(card: Card) -> bool:
+    return card.healthy and card.allocator is Allocator.EXTENDER

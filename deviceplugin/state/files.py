@@ -117,6 +117,12 @@ class Files:
             path.unlink(missing_ok=True)
         return len(gone) + len(files)
 
+    def remove_pod(self, uid: str, stem: str) -> None:
+        """Remove one pod's ledgers, its record and its spec file. A file that is gone already is no error."""
+        (self._cdi / f"{OWN_PREFIX}{_safe(stem)}.json").unlink(missing_ok=True)
+        (self._grants / _safe(uid)).unlink(missing_ok=True)
+        shutil.rmtree(self._ledgers / _safe(uid), ignore_errors=True)
+
     @property
     def _ledgers(self) -> Path:
         return self._state / "ledgers"

@@ -1,9 +1,11 @@
 """What the node has right now: its cards as last read, and its labels."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 
 from deviceplugin.core.changes import changes
+from kerf.values.allocator import Allocator
 from kerf.values.device import Card
 from kerf.values.node import Node
 from kerf.values.policy import SchedulingPolicy
@@ -18,7 +20,10 @@ class LocalNode:
         self._version = 0
         self._by_probe: dict[str, tuple[Card, ...]] = {}
         self._cards: tuple[Card, ...] = ()
+        self._hands: Mapping[str, Allocator] = {}
         self._labels: tuple[tuple[str, str], ...] | None = None
+        self.uid = ""
+        self.cordoned: tuple[str, ...] = ()
 
     @property
     def cards(self) -> tuple[Card, ...]:
@@ -38,14 +43,31 @@ class LocalNode:
                 return ()
             found = changes(before, cards)
             self._by_probe[probe] = cards
-            self._cards = tuple(card for name in sorted(self._by_probe) for card in self._by_probe[name])
-            self._version += 1
-            self._changed.notify_all()
+            self._show()
             return found
+
+    def update_hands(self, hands: Mapping[str, Allocator]) -> None:
+        """Store who hands out each card; a card that is not named is the extender's."""
+        with self._changed:
+            if dict(hands) != dict(self._hands):
+                self._hands = dict(hands)
+                self._show()
 
     def update_labels(self, labels: dict[str, str]) -> None:
         """Store the node's labels."""
         self._labels = tuple(sorted(labels.items()))
+
+    def update_node(self, uid: str, cordoned: tuple[str, ...]) -> None:
+        """Store the node object's uid and which of its cards are cordoned."""
+        with self._changed:
+            if (uid, cordoned) != (self.uid, self.cordoned):
+                self.uid, self.cordoned = uid, cordoned
+                self._version += 1
+                self._changed.notify_all()
+
+    def as_node(self) -> Node:
+        """The node with its labels, for questions to the policy."""
+        return Node(self.name, labels=self._labels or ())
 
     def wait(self, version: int, timeout_s: float) -> int:
         """The current version: at once if it is not `version`, otherwise after a change or `timeout_s`."""
@@ -53,10 +75,21 @@ class LocalNode:
             self._changed.wait_for(lambda: self._version != version, timeout_s)
             return self._version
 
+    def _show(self) -> None:
+        """Put the cards of all probes together, each with its allocator. Holds the lock."""
+        found = (card for name in sorted(self._by_probe) for card in self._by_probe[name])
+        self._cards = tuple(_in_hands(card, self._hands.get(card.id, card.allocator)) for card in found)
+        self._version += 1
+        self._changed.notify_all()
+
     def grantable(self, policy: SchedulingPolicy) -> dict[str, Card]:
         """Cards by id, with the node's over-commitment applied to their memory and cores."""
-        memory, cores = policy.factors(Node(self.name, labels=self._labels or ()))
+        memory, cores = policy.factors(self.as_node())
         return {card.id: _grown(card, memory, cores) for card in self._cards}
+
+
+def _in_hands(card: Card, allocator: Allocator) -> Card:
+    return card if card.allocator is allocator else replace(card, allocator=allocator)
 
 
 def _grown(card: Card, memory: float, cores: float) -> Card:

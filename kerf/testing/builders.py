@@ -126,3 +126,51 @@ def a_pod_ask(name: str = "pod-1", *asks: ContainerAsk, **changes: Any) -> PodAs
 def a_grant(card: str = "GPU-0", memory_mib: int = 8000, cores: int = 30, container: str = "main") -> Grant:
     """One slice of one card."""
     return Grant((ContainerGrant(container, (Slice(card, "nvidia", memory_mib, cores),)),))
+
+
+def a_claim(
+    name: str, *shares: tuple[str, int | None, int], pod: str = "pod-1", node: str = "node-1", **changes: Any
+) -> dict[str, Any]:
+    """A ResourceClaim that holds (device, MiB, percent of cores) each by a request of its own, r0 first.
+
+    Without MiB it is the whole card. `requests` names the requests otherwise, `pods` are further pods that use it.
+    """
+    requests = changes.get("requests") or [f"r{i}" for i in range(len(shares))]
+    results = [
+        {"request": request, "driver": "gpu.kerf.dev", "pool": node, "device": device}
+        | ({"shareID": f"{name}-{i}", "consumedCapacity": _consumed(mib, cores)} if mib is not None else {})
+        for i, (request, (device, mib, cores)) in enumerate(zip(requests, shares, strict=True))
+    ]
+    users = [
+        {"resource": "pods", "name": user, "uid": f"uid-default-{user}"} for user in (pod, *changes.get("pods", ()))
+    ]
+    return {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceClaim",
+        "metadata": {"name": name, "namespace": "default", "uid": f"uid-{name}"},
+        "spec": {"devices": {"requests": [{"name": request} for request in dict.fromkeys(requests)]}},
+        "status": {"allocation": {"devices": {"results": results}}, "reservedFor": users} if shares else {},
+    }
+
+
+def _consumed(mib: int, cores: int) -> dict[str, str]:
+    return {"memory": f"{mib}Mi", "cores": str(cores), "slots": "1"}
+
+
+def a_claiming_pod(name: str = "pod-1", init: tuple[str, ...] = (), **containers: list[str]) -> dict[str, Any]:
+    """A bound pod whose containers use claims, each named `claim` or `claim/request`; those in `init` come first."""
+    used = dict.fromkeys(ref.partition("/")[0] for refs in containers.values() for ref in refs)
+    made = {key: _claiming_container(key, refs) for key, refs in containers.items()}
+    return a_pod(
+        name,
+        node="node-1",
+        containers=[made[key] for key in made if key not in init],
+        init=[made[key] for key in init],
+        spec={"resourceClaims": [{"name": claim, "resourceClaimName": claim} for claim in used]},
+    )
+
+
+def _claiming_container(name: str, refs: list[str]) -> dict[str, Any]:
+    pairs = [ref.partition("/") for ref in refs]
+    claims = [{"name": claim} | ({"request": request} if request else {}) for claim, _, request in pairs]
+    return {"name": name, "image": "app", "resources": {"claims": claims}}

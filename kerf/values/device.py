@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 
+from kerf.values.allocator import Allocator
 from kerf.values.health import HEALTHY, Health
 from kerf.values.mig import Geometry
 from kerf.values.slicing import ANY_SIZE, Slicing
@@ -75,6 +76,8 @@ class Card:
     """Why the card is not in the mode that its pool asks for; empty where it is."""
     mig: Geometry | None = None
     """Profiles, placements and the instances that are not Kerf's, of a card in MIG mode."""
+    allocator: Allocator = Allocator.EXTENDER
+    """Who hands out the card."""
     facts: tuple[tuple[str, str], ...] = ()
     """What the vendor's own device plugin says of the card, and will want to read again in a grant. Empty for cards
     that Kerf's device plugin serves."""

@@ -5,6 +5,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from kerf.values.accepts import AcceptsSettings
+from kerf.values.allocator import Allocator
 from kerf.values.fleet import FleetSettings
 from kerf.values.node import Node
 from kerf.values.recovery import RecoveryMode, RecoverySettings
@@ -57,6 +58,8 @@ class Pool:
     """How the cards are shared. A card changes its mode only while no pod holds a slice of it."""
     mps_daemon: MpsDaemon = MpsDaemon.CARD
     """Which cards one MPS daemon serves."""
+    allocator: Allocator = Allocator.EXTENDER
+    """Who hands out the cards of these nodes."""
 
     def holds(self, node: Node) -> bool:
         """Whether the selector matches."""
@@ -193,6 +196,11 @@ class SchedulingPolicy:
         """What is done about faults on the node."""
         pool = self.pool_of(node)
         return pool.recovery if pool and pool.recovery else self.recovery.mode
+
+    def allocator_on(self, node: Node) -> Allocator:
+        """Who is to hand out the node's cards."""
+        pool = self.pool_of(node)
+        return pool.allocator if pool else Allocator.EXTENDER
 
     def factors(self, node: Node) -> tuple[float, float]:
         """Over-commitment of the node's memory and cores."""

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from kerf.values.allocator import Allocator
 from kerf.values.device import Backend, Card, Mode
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.wire.errors import WireError
@@ -87,10 +88,10 @@ def _card_json(card: Card) -> dict[str, Any]:
         out["bus"] = card.bus
     if card.links:
         out["links"] = list(card.links)
-    if card.physical_mib:
-        out["physical_mib"] = card.physical_mib
-    if card.reserved_mib:
-        out["reserved_mib"] = card.reserved_mib
+    amounts = {"physical_mib": card.physical_mib, "reserved_mib": card.reserved_mib}
+    out |= {key: amount for key, amount in amounts.items() if amount}
+    if card.allocator is not Allocator.EXTENDER:
+        out["allocator"] = card.allocator.value
     if card.backend is not Backend.UNSAID:
         out["backend"] = card.backend.value
     if not card.joint:
@@ -130,6 +131,7 @@ def _card(value: object, where: str, vendor: str | None) -> Card:
         joint=_flag(value, "joint", where, default=True),
         mode_note=_text(value, "mode_note", where, None) if "mode_note" in value else "",
         mig=parse_geometry(value["mig"], f"{where}.mig") if value.get("mig") is not None else None,
+        allocator=_allocator(value, where),
     )
 
 
@@ -137,6 +139,12 @@ def _backend(value: dict[str, Any], where: str) -> Backend:
     """What keeps the slices. One of a newer writer is not known here, which changes no decision but that of MPS."""
     word = _text(value, "backend", where, None) if "backend" in value else ""
     return Backend(word) if word in set(Backend) else Backend.UNSAID
+
+
+def _allocator(value: dict[str, Any], where: str) -> Allocator:
+    """An allocator of a newer writer is none that this program knows, so it places nothing on that card."""
+    word = _text(value, "allocator", where, Allocator.EXTENDER.value)
+    return Allocator(word) if word in set(Allocator) else Allocator.NONE
 
 
 def _health_json(health: Health) -> dict[str, Any]:

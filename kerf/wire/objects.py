@@ -44,7 +44,7 @@ def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
         cpu_milli=cpu,
         memory_mib=memory,
         labels=tuple(sorted((str(k), str(v)) for k, v in at(meta, "labels").items())),
-        cordoned=_ids(notes, *ours.CORDON, ours.FAULT_CORDON),
+        cordoned=cordoned_cards(notes),
         schedulable=not spec.get("unschedulable"),
         ready=_ready(status),
         taints=_taints(spec.get("taints")),
@@ -52,6 +52,11 @@ def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
         fault_cordoned=_ids(notes, ours.FAULT_CORDON),
         resumed=_seconds(notes.get(ours.RESUME)),
     )
+
+
+def cordoned_cards(notes: Json) -> tuple[str, ...]:
+    """Ids of a node's cards that a person or Kerf cordoned, by the node's annotations."""
+    return _ids(notes, *ours.CORDON, ours.FAULT_CORDON)
 
 
 def is_finished(pod: Json) -> bool:

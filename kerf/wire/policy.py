@@ -1,5 +1,6 @@
 """`kind: SchedulingPolicy` (kerf.dev/v1alpha1): a parsed YAML document to the model's policy."""
 
+from kerf.values.allocator import Allocator
 from kerf.values.policy import (
     AdmissionSettings,
     Defaults,
@@ -34,6 +35,7 @@ from kerf.wire.recovery import parse_mode, parse_recovery
 KIND = "SchedulingPolicy"
 NODE_POLICIES = ("binpack", "spread", "fragmentation")
 CARD_ORDERS = ("binpack", "spread", "numa")
+_ALLOCATORS = (Allocator.EXTENDER.value, Allocator.DRA.value)
 CARD_FILTERS = ("mutex", "topology", "topology-aware")
 """`topology-aware` is HAMi's name for `topology`."""
 
@@ -105,7 +107,7 @@ def _defaults(value: Json) -> Defaults:
 def _pool(value: object, where: str) -> Pool:
     pool = object_at(value, where)
     numbers = ("memoryOvercommit", "coresOvercommit")
-    known(pool, where, ("name", "nodeSelector", *numbers, "recovery", "mode", "mpsDaemon"))
+    known(pool, where, ("name", "nodeSelector", *numbers, "recovery", "mode", "mpsDaemon", "allocator"))
     selector = object_at(pool.get("nodeSelector") or {}, f"{where}.nodeSelector")
     return Pool(
         name=text(pool, "name", where, None),
@@ -115,6 +117,7 @@ def _pool(value: object, where: str) -> Pool:
         recovery=parse_mode(pool, "recovery", where),
         mode=PoolMode(one_of(pool, "mode", where, PoolMode.PRELOAD.value, list(PoolMode))),
         mps_daemon=MpsDaemon(one_of(pool, "mpsDaemon", where, MpsDaemon.CARD.value, list(MpsDaemon))),
+        allocator=Allocator(one_of(pool, "allocator", where, Allocator.EXTENDER.value, _ALLOCATORS)),
     )
 
 

@@ -26,7 +26,7 @@ _SHORT = {
     Reason.NO_SLICE: "no card that Kerf slices so",
     Reason.TOO_LARGE: "asks for more memory than a card has",
     Reason.TOO_FEW_CARDS: "too few cards",
-    Reason.UNHEALTHY: "cards are unhealthy, cordoned or held without a grant",
+    Reason.UNHEALTHY: "cards are unhealthy, cordoned, handed out by claims (DRA) or held without a grant",
     Reason.SLOTS: "no free slot on a card",
     Reason.MEMORY: "too little free card memory",
     Reason.CORES: "too few free cores",

@@ -13,7 +13,7 @@ class CardState:
     card: Card
     used: CardUse
     usable: bool = True
-    """Healthy, not cordoned and of a mode that can be sliced."""
+    """Healthy, not cordoned, of a mode that can be sliced, and handed out by the scheduler."""
 
     @property
     def free(self) -> CardUse:

@@ -11,8 +11,11 @@ from itertools import islice
 from typing import Any
 
 from kerf.values.ask import PodAsk
+from kerf.values.device import Card
 from kerf.values.hard_quota import HardQuota
 from kerf.values.policy import SchedulingPolicy
+from kerf.wire.annotations import GRANT
+from kerf.wire.claims import names_claims
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
 from kerf.wire.objects import cards_without_grant, is_finished, parse_node
@@ -127,6 +130,12 @@ class Feed:
         with self._live.lock:
             self._live.pending.set_gang_size(gang, size)
 
+    def cards_on(self, node: str) -> tuple[Card, ...]:
+        """The cards that a node has published."""
+        with self._live.lock:
+            known = self._live.nodes.get(node)
+        return known.cards if known else ()
+
     # ---- settings
     def set_policy(self, policy: SchedulingPolicy) -> None:
         """Use another policy from the next request on. Over-commitment changes what is free, not what pods hold."""
@@ -163,7 +172,9 @@ class Feed:
     def _bound(self, uid: str, item: Json) -> _Bound:
         known = self._live.ledger.get(uid)
         if known is not None and known.state is State.CONFIRMED and known.node == item["spec"]["nodeName"]:
-            started = known.holding is None and cards_without_grant(item, self._live.vendors) != known.without_grant
+            started = known.holding is None and (
+                cards_without_grant(item, self._live.vendors) != known.without_grant or _by_claims(item)
+            )
             return _Bound(uid, booking_of(item, self._live.vendors)) if started else _Bound(uid)
         admitted = None
         if ADMISSION in at(item["metadata"], "annotations"):
@@ -212,7 +223,13 @@ class Feed:
         self._live.ledger.release(uid)
 
 
+def _by_claims(item: Json) -> bool:
+    """Whether the pod's grant was made of its claims, which may be seen after the pod."""
+    return names_claims(item) and GRANT in at(item, "metadata", "annotations")
+
+
 def _is_settled(known: Booking, booking: Booking) -> bool:
     """Whether the ledger has a bound pod as it is: the first grant that was seen counts."""
     same = known.state is State.CONFIRMED and known.node == booking.node
-    return same and known.without_grant == booking.without_grant
+    late = known.holding is None and booking.holding is not None
+    return same and not late and known.without_grant == booking.without_grant

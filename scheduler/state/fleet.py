@@ -11,6 +11,7 @@ from operator import itemgetter
 
 import numpy as np
 
+from kerf.values.allocator import Allocator
 from kerf.values.ask import Reach
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse
@@ -91,7 +92,7 @@ class Fleet:
             card.overcommitted(*factors) if factors != (1.0, 1.0) else card
             for card in sorted(node.cards, key=lambda card: (card.index, card.id))
         )
-        usable = tuple(card.healthy and card.id not in node.cordoned and sliceable(card) for card in cards)
+        usable = tuple(_usable(card, node) for card in cards)
         known = self._entries.get(node.name)
         row = known.row if known else self._new_row(node.name)
         entry = _Entry(row, node, cards, usable, {card.id: i for i, card in enumerate(cards)})
@@ -359,3 +360,10 @@ def _hardware(cards: tuple[Card, ...]) -> tuple[object, ...]:
         )
         for card in cards
     )
+
+
+def _usable(card: Card, node: Node) -> bool:
+    """Whether the scheduler may place slices on the card, apart from what pods hold of it."""
+    if card.allocator is not Allocator.EXTENDER:
+        return False
+    return card.healthy and card.id not in node.cordoned and sliceable(card)

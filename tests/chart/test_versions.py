@@ -6,11 +6,12 @@ import kubernetes_validate
 import pytest
 
 from tests.chart import golden
-from tests.chart.helm import CASES, containers, parse, render, template
+from tests.chart.helm import CASES, Refused, containers, parse, render, template
 
 pytestmark = pytest.mark.chart
 
 VERSIONS = ("1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
+BEFORE_CLAIMS = VERSIONS[: VERSIONS.index("1.34")]
 FOREIGN = frozenset({"ServiceMonitor", "PrometheusRule", "Certificate", "Issuer"})
 """Kinds of other projects, of which kubernetes-validate has no schema."""
 
@@ -22,6 +23,10 @@ def rendered(name: str, version: str, *more: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", golden.names())
 def test_a_case_is_valid_for(name, version):
+    if name == "dra" and version in BEFORE_CLAIMS:
+        with pytest.raises(Refused, match=r"ResourceClaims need 1\.34"):
+            rendered(name, version)
+        return
     objects = [each for each in rendered(name, version) if each["kind"] not in FOREIGN]
 
     for each in objects:
@@ -72,3 +77,14 @@ def test_a_plugin_is_held_to_its_own_node_where_tokens_name_one():
         )
 
     assert [says_own_node(version) for version in ("1.29.0", "1.30.0", "1.36.3")] == [False, True, True]
+
+
+@pytest.mark.parametrize(("version", "slices"), [("1.34", False), ("1.35", False), ("1.36", True), ("1.37", True)])
+def test_slices_are_a_class_from_1_36_and_refused_by_name_before(version, slices):
+    objects = rendered("dra", version)
+    classes = {each["metadata"]["name"] for each in objects if each["kind"] == "DeviceClass"}
+    policies = {each["metadata"]["name"] for each in objects if each["kind"] == "ValidatingAdmissionPolicy"}
+
+    assert classes == {"card.gpu.kerf.dev", *(["slice.gpu.kerf.dev"] if slices else [])}
+    assert ({"kerf-no-slice-claims", "kerf-no-slice-templates"} <= policies) is not slices
+    assert {"kerf-own-slices", "kerf-one-pod-a-claim"} <= policies

@@ -17,11 +17,12 @@ from kerf.sizing.modelhub import name_of, specs_of
 from kerf.sizing.named import parse_named
 from kerf.sizing.request import VERSIONS, Ask
 from kerf.sizing.verdicts import judge
-from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod
+from kerf.testing.builders import a_card, a_claim, a_claiming_pod, a_container, a_grant, a_node, a_pod
 from kerf.values.accepts import Chosen
 from kerf.values.ask import Stage
 from kerf.values.grant import CardUse
 from kerf.values.health import SUSPECT
+from kerf.values.offer import DeviceTaint, OfferedCard
 from kerf.values.policy import Defaults
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.accepts import ACCEPTS, CHOSEN, WITH, parse_accepts, parse_chosen, render_chosen
@@ -36,6 +37,7 @@ from kerf.wire.choosing import (
     render_kind,
     render_question,
 )
+from kerf.wire.claims import names_claims, parse_claim, with_claims
 from kerf.wire.classes import selected_classes
 from kerf.wire.engines import parse_engine
 from kerf.wire.extender import parse_bind_query, parse_nodes_query, parse_preempt_query
@@ -53,6 +55,7 @@ from kerf.wire.quota import held_to_nothing, parse_tenant
 from kerf.wire.records import PodRecord, parse_records, render_records
 from kerf.wire.resourcequota import parse_hard
 from kerf.wire.resources import parse_pod, stages_of
+from kerf.wire.resourceslices import render_pool, same_content, with_times
 from kerf.wire.subject import subject_of
 from kerf.wire.top import NodeTop, TopCard, parse_top, render_top
 from kerf.wire.traits import traits_of
@@ -61,6 +64,8 @@ from scheduler.express.nodes import place_of
 from scheduler.express.seen import see
 from webhook.core.mutate import mutate
 from webhook.core.settings import Settings
+
+SLICES = render_pool("n", "u", [OfferedCard(a_card(), 8, taints=(DeviceTaint("k", "v", "NoExecute"),))], shares=True)
 
 CLUSTER = {
     "apiVersion": "kerf.dev/v1alpha1",
@@ -374,6 +379,16 @@ def _pod(pod: dict[str, object]) -> object:
     return stages_of(spec) if isinstance(spec, dict) else None
 
 
+def _claim(item: dict[str, object]) -> object:
+    claim = parse_claim(item)
+    return with_claims(a_claiming_pod(main=["c"]), {claim.key: claim}, {"GPU-1": a_card(1)}, "nvidia")
+
+
+def _claiming(pod: dict[str, object]) -> object:
+    claim = parse_claim(a_claim("c", ("gpu-0", 4096, 20)))
+    return names_claims(pod) and with_claims(pod, {claim.key: claim}, {}, "nvidia")
+
+
 def _express(pod: dict[str, object]) -> object:
     words = frozenset(name for names in NAMES for name in names.all)
     return see("ADDED", pod, words, frozenset())  # it reads every pod: one that cannot be read is not the lane's
@@ -443,6 +458,9 @@ def _json(*documents: object) -> tuple[bytes, ...]:
 
 
 DECODERS: dict[str, Decoder] = {
+    "claim": Decoder(_object(_claim), (orjson.dumps(a_claim("c", ("gpu-0", 4096, 20), ("card-1", None, 0))),)),
+    "claiming-pod": Decoder(_object(_claiming), (orjson.dumps(a_claiming_pod(main=["c"])),)),
+    "resource-slice": Decoder(_object(lambda item: same_content(item, with_times(item, item))), _json(*SLICES)),
     "inventory": Decoder(
         _text(parse_inventory),
         (render_inventory((a_card(links=("GPU-1",), physical_mib=5, health=SUSPECT),)).encode(),),

@@ -1,0 +1,39 @@
+"""Names of cards as devices of the driver gpu.kerf.dev: Kubernetes wants lower case, and a card's id is not always."""
+
+import re
+
+DRIVER = "gpu.kerf.dev"
+MEMORY, CORES, SLOTS = "memory", "cores", "slots"
+"""Capacities of a device."""
+_PLAIN = re.compile(r"GPU-([a-z0-9](?:[a-z0-9-]*[a-z0-9])?)")
+_LONGEST = 63
+_SLICE, _WHOLE = "gpu", "card"
+
+
+def slice_device(card: str) -> str:
+    """The device by which a card gives slices; empty where the id is too long for one."""
+    return _device(_SLICE, card)
+
+
+def whole_device(card: str) -> str:
+    """The device that is the whole card; empty where the id is too long for one."""
+    return _device(_WHOLE, card)
+
+
+def card_of(device: str) -> tuple[str, bool] | None:
+    """(card's id, whether it is the whole card); None for a name that Kerf does not publish."""
+    kind, _, rest = device.partition("-")
+    if kind in {_SLICE, _WHOLE} and rest:
+        return (f"GPU-{rest}", kind == _WHOLE) if _PLAIN.fullmatch(f"GPU-{rest}") else None
+    if kind in {f"{_SLICE}x", f"{_WHOLE}x"}:
+        try:
+            return (bytes.fromhex(rest).decode(), kind == f"{_WHOLE}x") if rest else None
+        except ValueError:
+            return None
+    return None
+
+
+def _device(kind: str, card: str) -> str:
+    plain = _PLAIN.fullmatch(card)
+    name = f"{kind}-{plain.group(1)}" if plain else f"{kind}x-{card.encode(errors='replace').hex()}"
+    return name if len(name) <= _LONGEST else ""

@@ -1,0 +1,109 @@
+"""Pods that hold cards by claims: the feed sees each with the grant that its claims give it.
+
+kube-scheduler allocates claims by itself, and the pod does not say what it got. This joins the watches of pods, claims
+and nodes, and passes a pod on again when a claim or a card becomes known after it.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from kerf.values.claim import Claim
+from kerf.wire.claims import names_claims, parse_claim, with_claims
+from kerf.wire.errors import WireError
+from kerf.wire.json import Json, at, text_at
+from kerf.wire.objects import is_finished
+from scheduler.state.feed import Feed
+
+
+class ClaimingPods:
+    """Takes what the watches see, and passes it on to the feed. Safe from several threads."""
+
+    def __init__(self, feed: Feed, vendor: str) -> None:
+        self._feed = feed
+        self._vendor = vendor
+        self._lock = threading.Lock()
+        self._claims: dict[str, Claim] = {}
+        self._pods: dict[str, Json] = {}
+        """Bound pods that name claims, by uid."""
+
+    # ---- nodes
+    def apply_node(self, kind: str, item: Json) -> None:
+        """One node event."""
+        self._feed.apply_node(kind, item)
+        self._pass_again(lambda pod: text_at(pod, "spec", "nodeName") == text_at(item, "metadata", "name"))
+
+    def replace_nodes(self, items: Iterable[dict[str, Any]]) -> None:
+        """The whole list of nodes."""
+        self._feed.replace_nodes(items)
+        self._pass_again(lambda _: True)
+
+    # ---- pods
+    def apply_pod(self, kind: str, item: Json) -> None:
+        """One pod event."""
+        with self._lock:
+            self._keep(kind, item)
+            shown = self._shown(item)
+        self._feed.apply_pod(kind, shown)
+
+    def replace_pods(self, items: Iterable[dict[str, Any]]) -> None:
+        """The whole list of pods."""
+        with self._lock:
+            self._pods.clear()
+
+        def seen() -> Iterable[dict[str, Any]]:
+            for item in items:
+                with self._lock:
+                    self._keep("MODIFIED", item)
+                    shown = self._shown(item)
+                yield dict(shown)
+
+        self._feed.replace_pods(seen())
+
+    # ---- claims
+    def apply_claim(self, kind: str, item: Json) -> None:
+        """One claim event."""
+        claim = _read(item)
+        with self._lock:
+            if kind == "DELETED" or not claim.shares:
+                self._claims.pop(claim.key, None)
+            else:
+                self._claims[claim.key] = claim
+        users = {uid for _, uid in claim.consumers}
+        self._pass_again(lambda pod: text_at(pod, "metadata", "uid") in users)
+
+    def replace_claims(self, items: Iterable[dict[str, Any]]) -> None:
+        """The whole list of claims."""
+        claims = [claim for claim in map(_read, items) if claim.shares]
+        with self._lock:
+            self._claims = {claim.key: claim for claim in claims}
+        self._pass_again(lambda _: True)
+
+    # ---- inside
+    def _keep(self, kind: str, item: Json) -> None:
+        uid = text_at(item, "metadata", "uid")
+        if kind == "DELETED" or is_finished(item) or not (names_claims(item) and text_at(item, "spec", "nodeName")):
+            self._pods.pop(uid, None)
+        else:
+            self._pods[uid] = item
+
+    def _shown(self, pod: Json) -> Json:
+        if not names_claims(pod):
+            return pod
+        cards = {card.id: card for card in self._feed.cards_on(text_at(pod, "spec", "nodeName"))}
+        return with_claims(pod, self._claims, cards, self._vendor)
+
+    def _pass_again(self, concerns: Callable[[Json], bool]) -> None:
+        with self._lock:
+            found = [self._shown(pod) for pod in self._pods.values() if concerns(pod)]
+        for pod in found:
+            self._feed.apply_pod("MODIFIED", pod)
+
+
+def _read(item: Json) -> Claim:
+    """What cannot be read of a claim holds nothing."""
+    try:
+        return parse_claim(item)
+    except WireError:
+        meta = at(item, "metadata")
+        return Claim(text_at(meta, "namespace"), text_at(meta, "name"), text_at(meta, "uid"))
