@@ -283,14 +283,18 @@ def endpoints(plane: ControlPlane, *services: str) -> int:
     )
 
 
-def test_the_manager_may_be_killed_and_goes_on_where_it_was(fleet: Fleet):
+def test_the_manager_may_be_killed_at_any_moment_and_goes_on_where_it_was(fleet: Fleet):
+    """Each change is followed by a kill after another while: before, in and after the write of the plan."""
     before = assigned(fleet)
-    fleet.home.supervisor.kill("kerf-fleet")
-    fleet.home.api.patch(f"{WORKLOADS}/rerank", {"spec": {"replicas": 12}})
-    fleet.home.supervisor.restart("kerf-fleet")
+    for replicas, lives_s in ((12, 0.0), (9, 0.4), (11, 1.0), (12, 2.0)):
+        fleet.home.api.patch(f"{WORKLOADS}/rerank", {"spec": {"replicas": replicas}})
+        time.sleep(lives_s)  # the moment of the kill is what is tried; nothing is waited for
+        fleet.home.supervisor.kill("kerf-fleet")
+        fleet.home.supervisor.restart("kerf-fleet")
     await_bound(fleet, {**WANTED, "rerank": 12})
 
     assert sum(assigned(fleet).values()) == sum(before.values()) + 2
+    assert {name: fleet.record(name)["phase"] for name in FLEETS} == dict.fromkeys(FLEETS, "Live")
 
 
 def test_no_card_holds_more_than_it_has(fleet: Fleet):

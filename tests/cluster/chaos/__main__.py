@@ -1,7 +1,8 @@
 """`make chaos`: the bad days, one verdict line each; the last line is one JSON object.
 
 `DAYS=name,...` runs some; `--short` makes them as short as in `make test`. Days of a real node (device plugin upgraded
-or killed, kubelet restarted, with pods running) are cluster tests of the device plugin, run from here by pytest.
+or killed, kubelet restarted, with pods running) and of several clusters are cluster tests of those, run from here by
+pytest.
 """
 
 import argparse
@@ -23,19 +24,26 @@ NODE_DAYS = {
     "eviction-held": (RECOVERY_TESTS, "budget_holds"),
     "cards-fail-at-once": (RECOVERY_TESTS, "half_of_the_cards"),
 }
-NODE_DAY_S = 400
+FLEET_TESTS = "tests/cluster/test_fleet.py"
+_JOINED = "three_clusters_join or sixty_replicas"
+FLEET_DAYS = {
+    "cluster-lost": (FLEET_TESTS, f"{_JOINED} or lost_clusters_replicas"),
+    "fleet-manager-killed": (FLEET_TESTS, f"{_JOINED} or killed_at_any_moment or no_card_holds_more"),
+}
+TESTED_DAYS = {**NODE_DAYS, **FLEET_DAYS}
+DAY_S = 400
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the days. The exit status is 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--days", default="", help=f"some of {', '.join((*DAYS, *NODE_DAYS))}")
+    parser.add_argument("--days", default="", help=f"some of {', '.join((*DAYS, *TESTED_DAYS))}")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--express", action="store_true", help="with the express lane on all the time")
     args = parser.parse_args(argv)
-    names = [name for name in args.days.split(",") if name] or [*DAYS, *NODE_DAYS]
-    if unknown := set(names) - {*DAYS, *NODE_DAYS}:
-        parser.error(f"--days: {', '.join(sorted(unknown))}: write some of {', '.join((*DAYS, *NODE_DAYS))}")
+    names = [name for name in args.days.split(",") if name] or [*DAYS, *TESTED_DAYS]
+    if unknown := set(names) - {*DAYS, *TESTED_DAYS}:
+        parser.error(f"--days: {', '.join(sorted(unknown))}: write some of {', '.join((*DAYS, *TESTED_DAYS))}")
     verdicts: list[Verdict] = []
     if here := [name for name in names if name in DAYS]:
         with a_world(SHORT if args.short else FULL, express=args.express) as world:
@@ -43,8 +51,8 @@ def main(argv: list[str] | None = None) -> int:
                 verdicts.append(live_through(world, name, DAYS[name]))
                 print(verdicts[-1], flush=True)
     for name in names:
-        if name in NODE_DAYS:
-            verdicts.append(node_day(name))
+        if name in TESTED_DAYS:
+            verdicts.append(tested_day(name))
             print(verdicts[-1], flush=True)
     result = {
         "days": len(verdicts),
@@ -57,14 +65,14 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if result["bad"] else 0
 
 
-def node_day(name: str) -> Verdict:
-    """A day on a real kubelet. If none can run here, the day fails with the reason."""
+def tested_day(name: str) -> Verdict:
+    """A day on a real kubelet or in several clusters. If no node can run here, its days fail with the reason."""
     start = time.monotonic()
-    if reason := node_obstacle():
+    if name in NODE_DAYS and (reason := node_obstacle()):
         return Verdict(name, 0.0, {}, 0, 0, (f"no real node: {reason}",), 0)
-    file, tests = NODE_DAYS[name]
+    file, tests = TESTED_DAYS[name]
     command = [sys.executable, "-m", "pytest", "-p", "no:randomly", file, "-k", tests]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=NODE_DAY_S, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DAY_S, check=False)
     problems = () if done.returncode == 0 else (done.stdout[-600:],)
     return Verdict(name, time.monotonic() - start, {"tests": tests}, 0, 0, problems, 1)
 
