@@ -127,11 +127,9 @@ async def _serve(settings: Settings) -> int:
     policy_file = PolicyFile(settings.config)
     store = Store(policy_file.policy, with_described(VENDORS, settings.vendors))
     seat = (leadership := _leadership(settings)) or ALONE
-    seen = ClaimingPods(store.feed, VENDORS[0].name) if settings.dra else store.feed
-    nodes = StreamFollower(kube, paths.NODES, seen.replace_nodes, seen.apply_node)
-    pods = StreamFollower(kube, paths.PODS, seen.replace_pods, seen.apply_pod)
+    nodes, pods, *claims = _nodes_and_pods(kube, store, claims=settings.dra)
     metering = _Metering(settings, store, kube, keeper := QuotaKeeper(store), registry)
-    followers = [nodes, pods, *_other_followers(kube, store, keeper), *_claims(kube, seen)]
+    followers = [nodes, pods, *_other_followers(kube, store, keeper), *claims]
     binder = Binder(store, connect(settings.kubeconfig, timeout_s=BIND_CALL_S), metrics, seat)
     chooser = Chooser(store, metering.prices)
     extender = Extender(
@@ -198,11 +196,15 @@ def _other_followers(kube: Kube, store: Store, keeper: QuotaKeeper) -> list[Foll
     ]
 
 
-def _claims(kube: Kube, seen: ClaimingPods | Feed) -> list[Follower]:
-    """The claims, where pods may hold cards by them."""
-    if isinstance(seen, ClaimingPods):
-        return [Follower(kube, CLAIMS, seen.replace_claims, seen.apply_claim, optional=True)]
-    return []
+def _nodes_and_pods(kube: Kube, store: Store, *, claims: bool) -> list[Follower]:
+    """What the feed is made of: nodes, pods and, where pods may hold cards by them, claims."""
+    seen: ClaimingPods | Feed = store.feed
+    third: list[Follower] = []
+    if claims:
+        seen = joined = ClaimingPods(store.feed, VENDORS[0].name)
+        third = [Follower(kube, CLAIMS, joined.replace_claims, joined.apply_claim, optional=True)]
+    nodes = StreamFollower(kube, paths.NODES, seen.replace_nodes, seen.apply_node)
+    return [nodes, StreamFollower(kube, paths.PODS, seen.replace_pods, seen.apply_pod), *third]
 
 
 class _Metering:
