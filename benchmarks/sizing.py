@@ -12,7 +12,7 @@ from kerf.sizing.estimate import estimate, read_model
 from kerf.sizing.modelhub import specs_of
 from kerf.sizing.request import Ask
 from kerf.sizing.verdicts import judge
-from kerfctl.model.sources import load_model
+from kerfctl.model.sources import load_row
 
 ROOT = Path(__file__).parents[1]
 ENTRIES = 1000
@@ -26,7 +26,7 @@ def main() -> None:
         start = time.perf_counter()
         estimate(read_model(config), ask)
         times.append(time.perf_counter() - start)
-    load_model("qwen3-8b")
+    _ = load_row("qwen3-8b").model
     documents = list(yaml.safe_load_all((ROOT / "examples/models/index.yaml").read_text()))
     entries = specs_of(documents * (ENTRIES // 3 + 1))[:ENTRIES]
     start = time.process_time()

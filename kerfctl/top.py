@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from kerf.values.units import show
-from kerf.views.use import ORDERS, UseLine, ordered, use_lines
+from kerf.views.use import ORDERS, UseLine, by_model, ordered, use_lines
 from kerf.wire.json import Json
 from kerf.wire.top import NodeTop, top_object
 from kerfctl.arguments import add_cluster_arguments
@@ -36,6 +36,7 @@ def add_parser(verbs: "Verbs") -> None:
     parser.add_argument("--tenant", metavar="NAME", help="only pods of this tenant's namespaces")
     parser.add_argument("--node", metavar="NAME", help="only this node")
     parser.add_argument("--sort", choices=ORDERS, default="pod", help="the greatest first; default: by pod")
+    parser.add_argument("--by-model", action="store_true", help="one line for each model instead of each container")
     parser.add_argument("--watch", nargs="?", type=float, const=2.0, metavar="SECONDS", help="again and again")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.set_defaults(run=run)
@@ -77,6 +78,8 @@ def _once(args: argparse.Namespace) -> int:
         clear()
     if args.json:
         print(json.dumps({name: top_object(top) for name, top in nodes.items()}, indent=None if args.watch else 2))
+    elif args.by_model:
+        _print_models(lines)
     else:
         _print(ordered(lines, args.sort), len(look.nodes) > 1)
     sentences = [sentence for top in nodes.values() for sentence in top.overuse]
@@ -93,6 +96,8 @@ def _look(args: argparse.Namespace) -> Look:
     if args.urls:
         if args.tenant:
             raise CliError("--tenant: tenants are the cluster's; leave the URLs out")
+        if args.by_model:
+            raise CliError("--by-model: pods say what they serve in the cluster; leave the URLs out")
         return Look(_only(of_urls(args.urls), args.node))
     from kerf.kube import paths
     from kerf.wire.quota import KIND, PATH
@@ -128,10 +133,18 @@ def _print(lines: Sequence[UseLine], several: bool) -> None:
     first = ("node", "pod") if several else ("pod",)
     estimated = any(line.estimate_mib is not None for line in lines)
     more = ("estimate",) if estimated else ()
-    columns = (*first, "container", "card", "used / limit MiB", "peak", *more, "refused", "busy / cores %", "processes")
+    amounts = ("used / limit MiB", "peak", "over-ask", *more)
+    columns = (*first, "container", "card", *amounts, "refused", "busy / cores %", "processes")
     sheet = Sheet("Slices", columns)
     for line in lines:
         sheet.add(*((line.node,) if several else ()), *_cells(line, estimated))
+    sheet.print()
+
+
+def _print_models(lines: Sequence[UseLine]) -> None:
+    sheet = Sheet("Models", ("model", ">slices", ">granted MiB", ">used", ">peak", ">over-ask"))
+    for one in by_model(lines):
+        sheet.add(one.model, *map(show, (one.slices, one.granted_mib, one.used_mib, one.peak_mib, one.over_ask_mib)))
     sheet.print()
 
 
@@ -145,6 +158,7 @@ def _cells(line: UseLine, estimated: bool) -> tuple[Cell, ...]:
         row.card,
         (f"{show(row.used_mib)} / {limit}", "bypassed" if row.bypassed else ""),
         show(row.peak_mib),
+        "-" if line.over_ask_mib is None else show(line.over_ask_mib),
         *estimate,
         show(row.denied),
         f"{row.busy_percent} / {row.cores or 'any'}",

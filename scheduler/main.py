@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
+from kerf.catalogue import shipped
 from kerf.config.load import PolicyFile, load_settings, setting
 from kerf.config.prices import PriceFile
 from kerf.config.vendors import HELP, with_described
@@ -43,6 +44,8 @@ from scheduler.kueue.controller import QuotaController
 from scheduler.kueue.fit_check import FitCheck
 from scheduler.kueue.keeper import QuotaKeeper
 from scheduler.leader import CatchUp, LeaderLoops, Loop, start_loop
+from scheduler.learning import learner
+from scheduler.learning.metrics import LearningPage
 from scheduler.metering.engines import EngineWatch
 from scheduler.metering.meter import Meter, Sources
 from scheduler.metering.noderecords import NodeRecords, plugin_addresses
@@ -93,6 +96,7 @@ class Settings:
     remedies_namespace: str = setting(
         "kerf-system", "namespace of the Jobs that repair cards, where the policy has any"
     )
+    models: str = setting("", "namespace of the cluster's own models and of what is learned; empty: nothing is learned")
     vendors: tuple[str, ...] = setting((), HELP)
     hami_metrics: bool = setting(False, "also publish metrics under HAMi's names")
     log_level: str = setting("info", "debug, info, warning or error")
@@ -214,8 +218,11 @@ class _Metering:
         self._store = store
         self._prices = PriceFile(settings.prices)
         self._metrics = MeterMetrics.build(registry)
-        nodes = NodeRecords(lambda: plugin_addresses(kube))
-        self._sources = Sources(self.prices, keeper.tenants_by_namespace, nodes)
+        self._models = settings.models
+        self._nodes = NodeRecords(lambda: plugin_addresses(kube))
+        self._sources = Sources(self.prices, keeper.tenants_by_namespace, self._nodes)
+        self._learning = LearningPage()
+        registry.registry.register(self._learning)
 
     def prices(self) -> PriceList:
         """The price list as it is now."""
@@ -234,7 +241,11 @@ class _Metering:
         meter = Meter(self._store, acting, self._sources, self._metrics)
         engines = EngineWatch(self._store, acting, meter)
         meter.more.append(engines.families)
-        return [meter, engines]
+        found: list[Loop] = [meter, engines]
+        if self._models:
+            sources = learner.Sources(self._nodes, engines.fullest, shipped(), self._models)
+            found.append(learner.Learner(self._store, acting, sources, self._learning))
+        return found
 
 
 def _over_clusters(settings: Settings, kube: Kube, store: Store, seat: Tenure, policy: PolicyFile) -> list[Loop]:

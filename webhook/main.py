@@ -23,6 +23,7 @@ from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
 from kerf.sizing.cards import card_named
 from kerf.values.accounts import TenantAccount
+from kerf.values.learned import Learned
 from kerf.values.policy import QuotaEngine, SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
@@ -33,7 +34,7 @@ from webhook.server.app import Limits, Service
 from webhook.server.followed import Followed
 from webhook.server.keeper import CertificateTargets, Keeper
 from webhook.server.models import Rows as ModelRows
-from webhook.server.models import follow_models
+from webhook.server.models import follow_learned, follow_models
 from webhook.server.rules import Rules
 from webhook.server.tenants import follow_tenants
 
@@ -127,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rules = Rules(_settings(flags))
         tenants = Tenants(flags.kubeconfig, rules)
         tenants.adopt(policy.policy)
-        models = models_of(flags, rules)
+        models, learned = models_of(flags, rules), learned_of(flags, rules)
         adviser = adviser_of(flags, rules, registry := Metrics())
     except (WireError, KubeError) as error:
         sys.stderr.write(f"webhook: {error}\n")
@@ -140,8 +141,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         ready=lambda: tenants.synced() and (models is None or models.synced),
         **({"advise": adviser.advise} if adviser else {}),
     )
-    if models:
+    if models and learned:
         models.start()
+        learned.start()
     if keeper:
         service.watch_certificates(keeper.obstacle, lambda: keeper.expiry)
         keeper.start()
@@ -151,8 +153,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         policy.stop()
         tenants.stop()
-        if models:
+        if models and learned:
             models.stop()
+            learned.stop()
         if keeper:
             keeper.stop()
 
@@ -171,6 +174,11 @@ def adviser_of(flags: Flags, rules: Rules, metrics: Metrics) -> Adviser | None:
 def models_of(flags: Flags, rules: Rules) -> Followed[ModelRows] | None:
     """What follows the cluster's models, None where no namespace has any. Raises KubeError."""
     return follow_models(connect(flags.kubeconfig, connections=2), flags.models, rules.offer) if flags.models else None
+
+
+def learned_of(flags: Flags, rules: Rules) -> Followed[Learned] | None:
+    """What follows what was learned of models, beside the models themselves. Raises KubeError."""
+    return follow_learned(connect(flags.kubeconfig, connections=2), flags.models, rules.learn) if flags.models else None
 
 
 def _settings(flags: Flags) -> Settings:

@@ -20,9 +20,11 @@ from deviceplugin.core.check import LivePod, check_ask, check_start, part_of
 from deviceplugin.core.edits import edits_of, limits_of, opts_out, render_specs
 from deviceplugin.core.refusal import StartRefusal, Why
 from deviceplugin.core.start import Start
+from deviceplugin.core.usage import ContainerRef
 from deviceplugin.gate.pods import BoundPods, PodList, meta
 from deviceplugin.state.files import Files
 from deviceplugin.state.history import PodHistory
+from deviceplugin.state.ledgers import Ledgers
 from deviceplugin.state.node import LocalNode
 from kerf.kube.client import Json
 from kerf.kube.errors import KubeError
@@ -74,6 +76,7 @@ class StartGate:
         self.pods = pods
         self._files = files
         self.history = PodHistory(files)
+        self._ledgers = Ledgers(files)
         self._node = node
         self._rules = rules
         self._lock = threading.Lock()
@@ -136,6 +139,8 @@ class StartGate:
         live = {meta(pod, "uid") for pod in listing.pods if not is_finished(pod)}
         with self._lock:
             live |= {pod.holding.uid for pod in self.pods.admitted_since(listing)}
+            # Before the ledgers go, and under the lock: a container that starts again keeps its earlier peaks.
+            records = self.history.see(records, self._ledgers.read(), {meta(pod, "uid"): pod for pod in listing.pods})
             removed = self._files.remove_except(frozenset(live))
             for uid in self.pods.claimed():
                 if uid not in live:
@@ -176,6 +181,7 @@ class StartGate:
         (file, vendor), devices = spec, []
         for start in starts:
             edits, ledger = self._edits(pod, holding, start.container, vendor)
+            self._keep_peak(ContainerRef(holding.uid, start.container))
             self._files.write_ledger(holding.uid, start.container, ledger)
             devices += [(name, edits) for name in start.names]
         if devices:
@@ -183,6 +189,12 @@ class StartGate:
         self._files.write_grant(holding.uid, render_grant(holding.grant))
         self.history.begin(pod, holding)
         self.pods.add_admitted(LivePod(self._part_of(holding), True, _order(pod)))
+
+    def _keep_peak(self, ref: ContainerRef) -> None:
+        """What the container's last start held at most, before a fresh ledger takes the place of its own."""
+        before = self._ledgers.one(ref)
+        if before is not None:
+            self.history.restart(ref, before)
 
     def _edits(self, pod: Json, holding: Holding, container: str, vendor: str) -> tuple[Edits, bytes]:
         """A container's edits for one vendor's cards, and its fresh ledger for all of its slices."""

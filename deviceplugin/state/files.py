@@ -85,6 +85,10 @@ class Files:
         """Whether `write_history` was called for the pod."""
         return (self._history / _safe(uid)).exists()
 
+    def one_history(self, uid: str) -> str:
+        """The text of `write_history` for a pod, empty where there is none."""
+        return _read(self._history / _safe(uid))
+
     def history(self) -> dict[str, str]:
         """The texts of `write_history`, by uid."""
         return {path.name: _read(path) for path in self._history.iterdir() if path.suffix != ".tmp"}

@@ -4,11 +4,13 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from deviceplugin.core.history import after, begun, since
+from deviceplugin.core.history import after, begun, restarted, seen, since
+from deviceplugin.core.usage import ContainerRef
 from deviceplugin.state.files import Files
 from kerf.values.grant import Holding
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json
+from kerf.wire.limiter import LedgerView
 from kerf.wire.records import PodRecord, parse_records, render_records
 
 _LOG = logging.getLogger("kerf.deviceplugin.history")
@@ -30,6 +32,26 @@ class PodHistory:
         if not self._files.has_history(holding.uid):
             self._files.write_history(holding.uid, render_records((begun(pod, holding, self._now_ms()),)))
 
+    def restart(self, ref: ContainerRef, ledger: LedgerView) -> None:
+        """A container starts again: what its ledger says is kept before a fresh one takes its place."""
+        for record in self._one(ref.uid):
+            self._write(record, restarted(record, ref.container, ledger))
+
+    def see(
+        self, records: Mapping[str, PodRecord], ledgers: Mapping[ContainerRef, LedgerView], pods: Mapping[str, Json]
+    ) -> dict[str, PodRecord]:
+        """The records with what servers of models hold at most, by the ledgers and the pods of the node.
+
+        Those that change are read again, because a container may have started since.
+        """
+        found = dict(records)
+        for uid, before in records.items():
+            for record in self._one(uid) if before.servers and not before.end_ms else ():
+                own = {ref.container: view for ref, view in ledgers.items() if ref.uid == uid}
+                found[uid] = seen(record, own, pods.get(uid))
+                self._write(record, found[uid])
+        return found
+
     def end(self, records: Mapping[str, PodRecord], live: Collection[str]) -> None:
         """Those of these pods that are not live have ended by now."""
         ends, old = after(records, live, self._now_ms())
@@ -47,8 +69,21 @@ class PodHistory:
         """Every record by uid. A damaged one is logged and left out."""
         found: dict[str, PodRecord] = {}
         for uid, text in self._files.history().items():
-            try:
-                found |= {record.uid: record for record in parse_records(text)}
-            except WireError as error:
-                _LOG.warning("the record of pod %s is damaged: %s", uid, error)
+            found |= {record.uid: record for record in self._parsed(uid, text)}
         return found
+
+    # ---- inside
+    def _one(self, uid: str) -> tuple[PodRecord, ...]:
+        text = self._files.one_history(uid)
+        return self._parsed(uid, text) if text else ()
+
+    def _write(self, before: PodRecord, record: PodRecord) -> None:
+        if record != before:
+            self._files.write_history(record.uid, render_records((record,)))
+
+    def _parsed(self, uid: str, text: str) -> tuple[PodRecord, ...]:
+        try:
+            return parse_records(text)
+        except WireError as error:
+            _LOG.warning("the record of pod %s is damaged: %s", uid, error)
+            return ()

@@ -25,11 +25,13 @@ class Ledgers:
         """All ledgers as they are now."""
         views = {}
         for uid, container, path in self._files.ledgers():
-            try:
-                views[ContainerRef(uid, container)] = parse_ledger(Path(path).read_bytes())
-            except (OSError, WireError) as error:
-                _LOG.debug("ledger %s: %s", path, error)
+            if (view := _view(path)) is not None:
+                views[ContainerRef(uid, container)] = view
         return views
+
+    def one(self, ref: ContainerRef) -> LedgerView | None:
+        """A container's ledger; None where there is none."""
+        return _view(self._files.ledger_path(ref.uid, ref.container))
 
     def write_share(self, ref: ContainerRef, card: int, permille: int, at_ns: int) -> None:
         """Write the measured share of card record `card` into a container's ledger. `at_ns` is CLOCK_MONOTONIC."""
@@ -63,3 +65,11 @@ class Ledgers:
                 os.pwrite(file, data, offset)
         finally:
             os.close(file)
+
+
+def _view(path: str) -> LedgerView | None:
+    try:
+        return parse_ledger(Path(path).read_bytes())
+    except (OSError, WireError) as error:
+        _LOG.debug("ledger %s: %s", path, error)
+        return None

@@ -7,6 +7,7 @@ from typing import Any
 
 from kerf.sizing.estimate import Estimate, Model, estimate, read_model
 from kerf.sizing.request import Ask
+from kerf.values.learned import Taught
 from kerf.wire.errors import WireError
 from kerf.wire.fields import list_at, object_at, text, whole
 
@@ -28,6 +29,11 @@ class Row:
     stored: int | None = None
     """Bytes of all weights where the files say so."""
     source: str = ""
+
+    @property
+    def model(self) -> Model:
+        """The row as a model. Raises WireError for a row of no use."""
+        return read_model(self.config, self.stored)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,7 +76,9 @@ class Catalogue:
     rows: tuple[Row, ...] = ()
     _by_name: dict[str, Row] = field(init=False, default_factory=dict, compare=False, repr=False)
     _models: dict[str, Model] = field(init=False, default_factory=dict, compare=False, repr=False)
-    _estimates: dict[tuple[str, Ask], Estimate] = field(init=False, default_factory=dict, compare=False, repr=False)
+    _estimates: dict[tuple[str, Ask, Taught | None], Estimate] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -91,7 +99,7 @@ class Catalogue:
         if row is None:
             return None
         if row.name not in self._models:
-            self._models[row.name] = read_model(row.config, row.stored)
+            self._models[row.name] = row.model
         return self._models[row.name]
 
     def repository(self, name: str) -> str:
@@ -99,16 +107,16 @@ class Catalogue:
         row = self.find(name)
         return row.repository if row else ""
 
-    def estimate(self, name: str, ask: Ask) -> Estimate:
-        """The estimate for a model by name. Raises WireError."""
+    def estimate(self, name: str, ask: Ask, taught: Taught | None = None) -> Estimate:
+        """The estimate for a model by name, corrected by lessons. Raises WireError."""
         model = self.model(name)
         if model is None:
             raise WireError("model", name, self.hint(name))
-        key = (name.lower(), ask)
+        key = (name.lower(), ask, taught)
         if key not in self._estimates:
             if len(self._estimates) >= MOST_KEPT:
                 self._estimates.clear()
-            self._estimates[key] = estimate(model, ask)
+            self._estimates[key] = estimate(model, ask, taught)
         return self._estimates[key]
 
     def hint(self, name: str) -> str:

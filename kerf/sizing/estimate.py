@@ -12,9 +12,11 @@ from kerf.sizing.overheads import Term, exact, overheads
 from kerf.sizing.pools import plan_pool
 from kerf.sizing.quant import AT_LOAD, PLAIN, Quant, parse_quant
 from kerf.sizing.read import read_shape, text_part
-from kerf.sizing.request import SGLANG, TP_CHOICES, Ask, checked
+from kerf.sizing.request import SGLANG, TP_CHOICES, Ask, checked, release_of
 from kerf.sizing.shape import Shape
+from kerf.sizing.taught import corrected
 from kerf.sizing.weights import Laid, Ranks, Stage, check_blocks, check_ranks, lay_out, stages
+from kerf.values.learned import Lesson, Setup, Taught
 from kerf.wire.errors import WireError
 
 MIB = 2**20
@@ -48,6 +50,8 @@ class Estimate:
     kv_bytes: int
     args: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    lesson: Lesson | None = None
+    """What was learned and decides about everything beside weights and cache."""
 
     @property
     def weights_bytes(self) -> int:
@@ -81,8 +85,11 @@ def read_model(document: object, stored: int | None = None) -> Model:
     return Model(config, shape, quant, read_context(config), lay_out(shape, quant), stored)
 
 
-def estimate(model: Model, ask: Ask) -> Estimate:
-    """The estimate for an ask. Where it names no tensor parallelism, the smallest that fits. Raises WireError."""
+def estimate(model: Model, ask: Ask, taught: Taught | None = None) -> Estimate:
+    """The estimate for an ask, corrected by lessons about the model on the ask's card. Raises WireError.
+
+    Where it names no tensor parallelism, the smallest that fits.
+    """
     ask = checked(ask)
     limit = limit_of(ask)
     quant = _stored_as(model, ask)
@@ -91,7 +98,7 @@ def estimate(model: Model, ask: Ask) -> Estimate:
     nearest: Estimate | None = None
     for tp in (ask.tp,) if ask.tp is not None else TP_CHOICES if limit is not None else (1,):
         try:
-            found = _sum(model, laid, ask, Ranks(tp, ask.pp, tp if ask.ep > 1 else 1))
+            found = _sum(model, laid, ask, (Ranks(tp, ask.pp, tp if ask.ep > 1 else 1), taught))
         except WireError as error:
             refusal = refusal or error
             continue
@@ -145,8 +152,8 @@ def _planner(model: Model, ask: Ask, ranks: Ranks) -> Callable[[Load], Plan]:
     return pool_of(model.shape, ranks, _kv_dtype(model, ask)).plan
 
 
-def _sum(model: Model, laid: Laid, ask: Ask, ranks: Ranks) -> Estimate:
-    shape = model.shape
+def _sum(model: Model, laid: Laid, ask: Ask, split: tuple[Ranks, Taught | None]) -> Estimate:
+    shape, (ranks, taught) = model.shape, split
     check_ranks(shape, ranks)
     check_blocks(laid, ranks)
     max_len = ask.max_len if ask.max_len is not None else model.context.default
@@ -155,12 +162,31 @@ def _sum(model: Model, laid: Laid, ask: Ask, ranks: Ranks) -> Estimate:
     load = _load(model, ask, ranks, max_len)
     plan = _planner(model, ask, ranks)(load)
     kv = plan.pool_bytes(ask.concurrency)
-    terms = [_weights(model, ask, stage, ranks), _rope(model.context), *_cache(plan, ask, kv)]
-    terms += overheads(shape, ask, ranks, load, model_top_k(model))
+    ranges = tuple(overheads(shape, ask, ranks, load, model_top_k(model)))
+    learned = corrected(ranges, taught, _setup(ask, ranks), max_len)
+    terms = [_weights(model, ask, stage, ranks), _rope(model.context), *_cache(plan, ask, kv), *learned.terms]
     slice_mib = -(-sum(term.high for term in terms) // MIB)
     served = arguments.Served(ask, ranks, max_len, load.kv_dtype, kv, slice_mib, shape.generates, sum_fixed(terms))
     args = arguments.render(served)
-    return Estimate(model, ask, ranks, max_len, stage, plan, tuple(terms), slice_mib, kv, args, _notes(model))
+    notes = (*_notes(model), *learned.notes)
+    return Estimate(model, ask, ranks, max_len, stage, plan, tuple(terms), slice_mib, kv, args, notes, learned.lesson)
+
+
+def _setup(ask: Ask, ranks: Ranks) -> Setup:
+    """What is asked for, in the words of a lesson."""
+    return Setup(
+        "",
+        ask.runtime,
+        release_of(ask.runtime, ask.version),
+        ask.card,
+        ask.concurrency,
+        ask.batched_tokens,
+        ranks.tp,
+        ranks.pp,
+        ranks.ep,
+        ask.quantization,
+        ask.kv_dtype,
+    )
 
 
 def sum_fixed(terms: list[Term]) -> int:

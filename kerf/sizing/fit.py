@@ -8,6 +8,7 @@ from kerf.sizing.cards import reserved_on
 from kerf.sizing.estimate import Estimate, Model, estimate
 from kerf.sizing.request import TP_CHOICES, Ask
 from kerf.values.device import Card
+from kerf.values.learned import Taught
 from kerf.wire.errors import WireError
 
 
@@ -49,9 +50,16 @@ class Refused:
 
 
 def offers(
-    model: Model, ask: Ask, nodes: Iterable[tuple[Card, ...]], price: Callable[[str], Decimal | None] = lambda _: None
+    model: Model,
+    ask: Ask,
+    nodes: Iterable[tuple[Card, ...]],
+    price: Callable[[str], Decimal | None] = lambda _: None,
+    lessons: Callable[[str], Taught | None] = lambda _: None,
 ) -> tuple[list[Offer], list[Refused]]:
-    """Every split on every kind of card that fits, and what does not fit at all. `price`: of an hour of a card."""
+    """Every split on every kind of card that fits, and what does not fit at all.
+
+    `price` is that of an hour of a card; `lessons` are about the model on such cards.
+    """
     kinds: dict[tuple[str, int], list[int]] = {}
     for cards in nodes:
         counts: dict[tuple[str, int], int] = {}
@@ -63,15 +71,16 @@ def offers(
     found: list[Offer] = []
     refused: list[Refused] = []
     for (name, mib), counts_of in sorted(kinds.items()):
-        made, reason = _on(model, replace(ask, card="", card_mib=mib - reserved_on(name)), name, counts_of)
+        on_card = replace(ask, card="", card_mib=mib - reserved_on(name))
+        made, reason = _on(model, on_card, (name, lessons(name)), counts_of)
         found += [replace(one, card_price=price(name)) for one in made]
         if not made:
             refused.append(Refused(name, mib, reason))
     return sorted(found, key=lambda offer: offer.order), refused
 
 
-def _on(model: Model, ask: Ask, name: str, counts: list[int]) -> tuple[list[Offer], str]:
-    made, reason = [], ""
+def _on(model: Model, ask: Ask, kind: tuple[str, Taught | None], counts: list[int]) -> tuple[list[Offer], str]:
+    made, reason, (name, taught) = [], "", kind
     mib = ask.card_mib or 0  # what the driver keeps for itself is off already
     for tp in (ask.tp,) if ask.tp is not None else TP_CHOICES:
         cards = tp * ask.pp
@@ -80,7 +89,7 @@ def _on(model: Model, ask: Ask, name: str, counts: list[int]) -> tuple[list[Offe
             reason = reason or f"no node has {cards} such cards"
             continue
         try:
-            found = estimate(model, replace(ask, tp=tp))
+            found = estimate(model, replace(ask, tp=tp), taught)
         except WireError as error:
             reason = str(error)
             continue

@@ -8,6 +8,7 @@ from kerf.sizing.estimate import Estimate
 from kerf.sizing.fetch import Fetch, init_container
 from kerf.sizing.request import SGLANG
 from kerf.wire.errors import WireError
+from kerf.wire.subject import SERVES
 
 Json = dict[str, Any]
 PORTS = {"vllm": 8000, "sglang": 30000}
@@ -37,6 +38,9 @@ class Wanted:
     """A folder of the node that holds the weights of several pods, mounted at /models."""
     fetch: Fetch | None = None
     """Where an init container gets the weights; None: they are in the volume, or the engine fetches them."""
+
+    serves: str = ""
+    """The model's name in the catalogue, by which the cluster learns what its servers hold."""
 
     @property
     def volume(self) -> Json | None:
@@ -94,6 +98,8 @@ def workload(found: Estimate, wanted: Wanted) -> Json:
 def _template(found: Estimate, wanted: Wanted, labels: Json, more: tuple[str, ...], *, probes: bool = True) -> Json:
     port = PORTS[found.ask.runtime]
     annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": "/metrics"}
+    if wanted.serves:
+        annotations[SERVES] = wanted.serves
     if found.ask.card:
         annotations["nvidia.com/use-gputype"] = card_named(
             found.ask.card

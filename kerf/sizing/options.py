@@ -52,14 +52,14 @@ def free_word(words: Iterable[str]) -> str:
     return ""
 
 
-def number(given: Mapping[str, str], keys: Iterable[str]) -> int | None:
-    """The first of these options as a whole number, None where none is given. Raises WireError."""
+def number(given: Mapping[str, str], keys: Iterable[str], most: int = 2**31) -> int | None:
+    """The first of these options as a whole number below `most`, None where none is given. Raises WireError."""
     key = next((one for one in keys if one in given), None)
     if key is None:
         return None
     text = given[key]
     scale = SUFFIXES.get(text[-1:], 1)
     digits = text[:-1] if scale > 1 else text
-    if not digits.isascii() or not digits.isdigit() or len(digits) > 12 or not 1 <= int(digits) * scale < 2**31:
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 15 or not 1 <= int(digits) * scale < most:
         raise WireError(f"--{key}", text, "write a plain whole number")
     return int(digits) * scale

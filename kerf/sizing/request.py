@@ -71,3 +71,8 @@ def known_version(runtime: str, version: str) -> str:
         fix = f"the rules of {runtime} {read} are known; sizes and arguments differ between releases"
         raise WireError("runtime-version", version, fix)
     return version.removeprefix("v")
+
+
+def release_of(runtime: str, version: str) -> str:
+    """As much of a version as the rules are the same for; empty is the known one."""
+    return ".".join((version or VERSIONS[runtime]).split(".")[: 2 if runtime == VLLM else 3])

@@ -7,6 +7,7 @@ from enum import StrEnum
 from kerf.values.accepts import AcceptsSettings
 from kerf.values.allocator import Allocator
 from kerf.values.fleet import FleetSettings
+from kerf.values.learned import LearningSettings
 from kerf.values.node import Node
 from kerf.values.recovery import RecoveryMode, RecoverySettings
 
@@ -185,6 +186,7 @@ class SchedulingPolicy:
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
     fleet: FleetSettings = field(default_factory=FleetSettings)
     accepts: AcceptsSettings = field(default_factory=AcceptsSettings)
+    learning: LearningSettings = field(default_factory=LearningSettings)
     express: bool = False
     """The leader binds, in batches, the waiting pods of which it understands every constraint."""
 

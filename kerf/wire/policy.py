@@ -29,6 +29,7 @@ from kerf.wire.fields import (
 )
 from kerf.wire.fleet_settings import parse_fleet_settings
 from kerf.wire.json import Json
+from kerf.wire.learned import parse_learning
 from kerf.wire.metering import parse_metering
 from kerf.wire.recovery import parse_mode, parse_recovery
 
@@ -46,7 +47,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
     known(top, "policy", ("apiVersion", "kind", "metadata", "spec"))
     check_kind(top, KIND)
     spec = part_at(top, "spec", "spec")
-    blocks = ("planner", "quota", "admission", "recovery", "metering", "fleet", "express", "accepts")
+    blocks = ("planner", "quota", "admission", "recovery", "metering", "fleet", "express", "accepts", "learning")
     known(spec, "spec", ("nodes", "cards", "weights", "defaults", "pools", *blocks))
     zero = SchedulingPolicy()
     return SchedulingPolicy(
@@ -59,6 +60,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
         quota=_quota(part_at(spec, "quota", "spec.quota")),
         metering=parse_metering(part_at(spec, "metering", "spec.metering"), "spec.metering"),
         fleet=parse_fleet_settings(part_at(spec, "fleet", "spec.fleet"), "spec.fleet"),
+        learning=parse_learning(part_at(spec, "learning", "spec.learning"), "spec.learning"),
         admission=_admission(part_at(spec, "admission", "spec.admission")),
         accepts=parse_accepts_settings(part_at(spec, "accepts", "spec.accepts")),
         express=flag(spec, "express", "spec", zero.express),

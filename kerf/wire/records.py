@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from kerf.values.grant import CardUse
+from kerf.values.learned import ServerPeak
 from kerf.wire.errors import WireError
-from kerf.wire.fields import list_at, object_at, whole
+from kerf.wire.fields import flag, list_at, object_at, whole
 from kerf.wire.inventory import parse_versioned
 from kerf.wire.json import Json
 
@@ -28,6 +30,8 @@ class PodRecord:
     start_ms: int
     end_ms: int
     uses: Mapping[str, CardUse]
+    servers: tuple[ServerPeak, ...] = ()
+    """Its containers, where it names its model."""
 
 
 def render_records(records: Iterable[PodRecord]) -> str:
@@ -58,6 +62,7 @@ def _object(record: PodRecord) -> dict[str, object]:
         "start_ms": record.start_ms,
         "end_ms": record.end_ms,
         "cards": cards,
+        **({"servers": [asdict(server) for server in record.servers]} if record.servers else {}),
     }
 
 
@@ -73,7 +78,27 @@ def _record(item: Json, where: str) -> PodRecord:
         start_ms=whole(item, "start_ms", where, None, (0, _MOST)),
         end_ms=whole(item, "end_ms", where, 0, (0, _MOST)),
         uses=dict(uses),
+        servers=tuple(_server(object_at(each, at), at) for each, at in _places(item, f"{where}.servers")),
     )
+
+
+def _places(item: Json, where: str) -> list[tuple[object, str]]:
+    return [(each, f"{where}[{i}]") for i, each in enumerate(list_at(item.get("servers"), where))]
+
+
+def _server(item: Json, where: str) -> ServerPeak:
+    found: dict[str, Any] = {key: _text(item, key, where) for key in ("container", "model", "image")}
+    found |= {key: _words(item, key, where) for key in ("command", "args")}
+    for key in ("cards", "limit_mib", "peak_mib", "denied", "denied_before", "starts"):
+        found[key] = whole(item, key, where, 0, (0, _MOST))
+    return ServerPeak(**found, failed=flag(item, "failed", where, False))
+
+
+def _words(item: Json, key: str, where: str) -> tuple[str, ...]:
+    found = list_at(item.get(key), f"{where}.{key}")
+    if not all(isinstance(word, str) for word in found):
+        raise WireError(f"{where}.{key}", found, "write a list of texts")
+    return tuple(found)
 
 
 def _use(item: Json, where: str) -> tuple[str, CardUse]:

@@ -12,6 +12,8 @@ from kerf.wire.usage import parse_moment
 
 MODEL = "kerf.dev/model"
 """Label or annotation: the model that a pod serves, where its arguments do not say it."""
+SERVES = "kerf.dev/serves"
+"""Annotation of pods that `kerf model render` sized: the model's name in the catalogue."""
 ENGINE_METRICS = "kerf.dev/engine-metrics"
 """Annotation: `vllm:8000/metrics` or `sglang:30000`, or `none`, where the pod's own words do not say it."""
 _LWS = "leaderworkerset.sigs.k8s.io/name"

@@ -1,9 +1,9 @@
-"""`kerf model estimate|fit|render|validate|publish|deploy`, each verb in a file of its own."""
+"""`kerf model estimate|fit|render|validate|publish|deploy|learned`, each verb in a file of its own."""
 
 import argparse
 from typing import TYPE_CHECKING
 
-from kerfctl.model import deploy, estimate, fit, publish, render, validate
+from kerfctl.model import deploy, estimate, fit, learned, publish, render, validate
 
 if TYPE_CHECKING:
     from kerfctl.arguments import Verbs
@@ -16,6 +16,6 @@ ABOUT = (
 def add_parser(verbs: "Verbs") -> None:
     """`model` and its verbs."""
     parser: argparse.ArgumentParser = verbs.add_parser("model", help="the slice that a model needs", description=ABOUT)
-    inner = parser.add_subparsers(metavar="estimate|fit|render|validate|publish|deploy", required=True)
-    for verb in (estimate, fit, render, validate, publish, deploy):
+    inner = parser.add_subparsers(metavar="estimate|fit|render|validate|publish|deploy|learned", required=True)
+    for verb in (estimate, fit, render, validate, publish, deploy, learned):
         verb.add_parser(inner)

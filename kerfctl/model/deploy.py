@@ -4,8 +4,9 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from kerfctl.model.arguments import add_ask, add_card, ask_of
-from kerfctl.model.workloads import add_wanted, objects_of, wanted_of
+from kerfctl.model.arguments import add_ask, add_card
+from kerfctl.model.lessons import add_learned
+from kerfctl.model.workloads import add_wanted, estimated, objects_of, wanted_of
 
 if TYPE_CHECKING:
     from kerf.kube.client import Kube
@@ -25,8 +26,8 @@ def add_parser(verbs: "Verbs") -> None:
     parser = verbs.add_parser("deploy", help="render, apply, and follow until the model answers")
     add_ask(parser)
     add_card(parser)
+    add_learned(parser, kubeconfig=True)
     add_wanted(parser)
-    parser.add_argument("--kubeconfig", metavar="FILE", help="default: ~/.kube/config")
     parser.add_argument("--timeout", type=float, default=3600.0, metavar="S", help="seconds to follow; default: 3600")
     parser.add_argument("--no-wait", action="store_true", help="apply, and do not follow")
     parser.set_defaults(run=run)
@@ -35,14 +36,12 @@ def add_parser(verbs: "Verbs") -> None:
 def run(args: argparse.Namespace) -> int:
     """Estimate, apply, follow. Exits 1 where the model does not answer in time."""
     from kerf.kube.errors import KubeError
-    from kerf.sizing.estimate import estimate
     from kerf.sizing.manifest import PORTS
     from kerfctl.cluster import connect_to
     from kerfctl.errors import CliError
-    from kerfctl.model.sources import load_model
     from kerfctl.report import say
 
-    found, wanted = estimate(load_model(args.model), ask_of(args)), wanted_of(args)
+    found, wanted = estimated(args), wanted_of(args)
     kube = connect_to(args)
     for item in objects_of(found, wanted):
         meta = item["metadata"]

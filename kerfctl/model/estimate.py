@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerf.wire.errors import WireError
 from kerfctl.model.arguments import add_ask, add_card, ask_of
+from kerfctl.model.lessons import add_learned, lessons_for, no_lessons
 
 if TYPE_CHECKING:
     from kerfctl.arguments import Verbs
@@ -16,6 +17,7 @@ def add_parser(verbs: "Verbs") -> None:
     parser = verbs.add_parser("estimate", help="MiB per card, with every term of the sum")
     add_ask(parser)
     add_card(parser)
+    add_learned(parser, kubeconfig=True)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.set_defaults(run=run)
 
@@ -23,18 +25,20 @@ def add_parser(verbs: "Verbs") -> None:
 def run(args: argparse.Namespace) -> int:
     """Estimate and print. A refusal is an answer under --json, and exits 1."""
     from kerf.sizing.estimate import estimate
-    from kerfctl.model.sources import load_model
+    from kerfctl.model.sources import load_row
 
     try:
-        model = load_model(args.model)
+        row = load_row(args.model)
+        model = row.model
     except WireError as error:
         return _refused(args, str(error), None, error)
+    lessons, ask = lessons_for(args, row.name), ask_of(args)
     try:
-        found = estimate(model, ask_of(args))
+        found = estimate(model, ask, None if lessons is no_lessons else lessons(ask.card))
     except WireError as error:
         return _refused(args, str(error), model, error)
     if args.json:
-        print(json.dumps(_json(found)))
+        print(json.dumps(_json(found) | (_learned_json(found) if lessons is not no_lessons else {})))
     else:
         _print(found, args.model)
     return 0
@@ -67,6 +71,15 @@ def _json(found: Any) -> dict[str, Any]:
     }
 
 
+def _learned_json(found: Any) -> dict[str, Any]:
+    """What was learned and counts, null where nothing does."""
+    from kerf.sizing.taught import need_of
+    from kerf.wire.learned import lesson_object
+
+    lesson = found.lesson
+    return {"learned": None if lesson is None else {**lesson_object(lesson), "need_mib": need_of(lesson)}}
+
+
 def _print(found: Any, name: str) -> None:
     from kerf.values.units import show
     from kerfctl.report import Sheet, say
@@ -86,4 +99,14 @@ def _print(found: Any, name: str) -> None:
     cores = f"{found.cores} % of each card" if found.cores else "best effort"
     say(f"{cards}, {load}, {found.plan.token_bytes:,} B for each token more. Cores: {cores}.")
     say(f"{found.ask.runtime} {found.ask.version}: {' '.join(found.args)}")
-    say(*found.notes)
+    say(*found.notes, *_hint(found))
+
+
+def _hint(found: Any) -> list[str]:
+    """How much of the cache was ever used: a hint for the next estimate, never a smaller slice by itself."""
+    lesson = found.lesson
+    if lesson is None or lesson.kv_percent is None or lesson.kv_percent > 75:
+        return []
+    enough = max(1, -(-lesson.setup.concurrency * lesson.kv_percent // 100))
+    used = f"Its requests used at most {lesson.kv_percent} % of the cache of {lesson.setup.concurrency} at once"
+    return [f"{used}: --concurrency {enough} would have held them."]

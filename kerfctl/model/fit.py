@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerfctl.arguments import add_cluster_arguments, add_prices_argument
 from kerfctl.model.arguments import add_ask, ask_of
+from kerfctl.model.lessons import add_learned, lessons_for
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -18,6 +19,7 @@ def add_parser(verbs: "Verbs") -> None:
     parser = verbs.add_parser("fit", help="which cards of this fleet, in what split, the cheapest first")
     add_ask(parser)
     add_cluster_arguments(parser)
+    add_learned(parser, kubeconfig=False)
     parser.add_argument("--fleet", metavar="FILE", help="a fleet file (examples/fleets) instead of the cluster")
     add_prices_argument(parser)
     parser.add_argument("--supply", choices=("owned", "rented"), default="owned", help="whose prices; default: owned")
@@ -31,9 +33,10 @@ def run(args: argparse.Namespace) -> int:
     from kerf.config.prices import read_prices
     from kerf.sizing.fit import offers
     from kerfctl.model.fleets import cluster_nodes, file_nodes
-    from kerfctl.model.sources import load_model
+    from kerfctl.model.sources import load_row
 
-    model = load_model(args.model)
+    row = load_row(args.model)
+    model = row.model
     nodes = file_nodes(args.fleet) if args.fleet else cluster_nodes(args)
     prices = read_prices(args.prices)
 
@@ -41,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         row = prices.of(card, args.supply)
         return row.per_hour if row else None
 
-    found, refused = offers(model, ask_of(args), nodes, price)
+    found, refused = offers(model, ask_of(args), nodes, price, lessons_for(args, row.name))
     if args.json:
         print(json.dumps({
             "offers": [_offer_json(offer) for offer in found],

@@ -34,7 +34,6 @@ def run(args: argparse.Namespace) -> int:
 
     from kerf.kube.errors import KubeError
     from kerf.sizing.catalogue import render_row
-    from kerf.sizing.estimate import read_model
     from kerfctl.cluster import connect_to
     from kerfctl.errors import CliError
     from kerfctl.model.sources import load_row, plain_name
@@ -44,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     name = args.name or row.name or plain_name(args.model)
     if not NAMES.fullmatch(name):
         raise CliError(f"--name {name}: use at most 53 lower-case letters, digits, dots and hyphens")
-    read_model(row.config, row.stored)
+    _ = row.model  # refuses a row of no use
     row = replace(row, name=name, repository=args.repository or row.repository)
     item = _config_map(render_row(row), name, args.namespace)
     if args.dry_run:

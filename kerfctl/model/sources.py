@@ -10,7 +10,6 @@ import yaml
 
 from kerf.catalogue import shipped
 from kerf.sizing.catalogue import Row, parse_row
-from kerf.sizing.estimate import Model, read_model
 from kerf.sizing.headers import Stored, header_length, parse_header, parse_index, total
 from kerf.sizing.modelhub import parse_spec, specs_of
 from kerfctl.errors import CliError
@@ -19,14 +18,11 @@ LARGEST_JSON = 64 * 2**20
 Json = dict[str, Any]
 
 
-def load_model(source: str) -> Model:
-    """A model from a folder, a config.json, a ModelSpec file or a name. Raises CliError or WireError."""
-    row = load_row(source)
-    return read_model(row.config, row.stored)
-
-
 def load_row(source: str) -> Row:
-    """The same as a row of a catalogue. A folder's has no name. Raises CliError or WireError."""
+    """A model as a row of a catalogue, from a folder, a config.json, a ModelSpec file or a name.
+
+    A folder's row has no name. Raises CliError or WireError.
+    """
     path = Path(source)
     if path.is_dir():
         return _from_folder(path)
@@ -115,6 +111,12 @@ def _json(path: Path) -> Json:
     if not isinstance(found, dict):
         raise CliError(f"{path}: holds {type(found).__name__} where an object is expected")
     return found
+
+
+def row_name(source: str) -> str:
+    """The name of a catalogue row, empty for anything else."""
+    row = shipped().find(source)
+    return row.name if row is not None and not Path(source).exists() else ""
 
 
 def repository_of(source: str) -> str:

@@ -33,7 +33,7 @@ def wanted_of(args: argparse.Namespace) -> Any:
     """The workload that the arguments describe. Raises WireError."""
     from kerf.sizing.manifest import Wanted
     from kerf.wire.errors import WireError
-    from kerfctl.model.sources import plain_name, repository_of
+    from kerfctl.model.sources import plain_name, repository_of, row_name
 
     name = args.name or plain_name(args.model)
     if not NAME.fullmatch(name):
@@ -48,7 +48,8 @@ def wanted_of(args: argparse.Namespace) -> Any:
     fetch = _fetch(args, weights)
     if fetch:
         weights = f"/models/{name}"
-    return Wanted(name, weights, args.namespace, args.image, args.replicas, args.claim, args.cache, fetch)
+    where = (args.namespace, args.image, args.replicas, args.claim, args.cache, fetch)
+    return Wanted(name, weights, *where, serves=row_name(args.model))
 
 
 def _fetch(args: argparse.Namespace, repository: str) -> Any:
@@ -72,6 +73,18 @@ def _fetch(args: argparse.Namespace, repository: str) -> Any:
             tuple(args.exclude or ()),
         )
     )
+
+
+def estimated(args: argparse.Namespace) -> Any:
+    """The estimate for the arguments, with lessons where they are wanted. Raises CliError or WireError."""
+    from kerf.sizing.estimate import estimate
+    from kerfctl.model.arguments import ask_of
+    from kerfctl.model.lessons import lessons_for, no_lessons
+    from kerfctl.model.sources import load_row
+
+    row, ask = load_row(args.model), ask_of(args)
+    lessons = lessons_for(args, row.name)
+    return estimate(row.model, ask, None if lessons is no_lessons else lessons(ask.card))
 
 
 def objects_of(found: Any, wanted: Any) -> list[Json]:

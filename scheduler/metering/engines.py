@@ -84,6 +84,7 @@ class EngineWatch:
         self._steady: dict[Key, Steady] = {}
         self._due = 0.0
         self.scaled = Scaled()
+        self._fullest: dict[str, float] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Read until stopped."""
@@ -102,6 +103,12 @@ class EngineWatch:
         with ThreadPoolExecutor(AT_ONCE, "engines") as pool:
             readings = list(pool.map(self._read, pods))
         self._meter.keep_counters([booking.uid for booking in pods])
+        fullest = {booking.uid: self._fullest[booking.uid] for booking in pods if booking.uid in self._fullest}
+        for booking, (_, reading) in zip(pods, readings, strict=True):
+            if reading is not None and reading.models:
+                used = max(model.kv_use for model in reading.models)
+                fullest[booking.uid] = max(used, fullest.get(booking.uid, 0.0))
+        self._fullest = fullest
         for booking, (place, reading) in zip(pods, readings, strict=True):
             if place is not None and reading is not None:
                 watched = place.started_ms >= self._meter.watches_since_ms > 0
@@ -111,6 +118,10 @@ class EngineWatch:
     def families(self, cluster: str) -> tuple[Metric, ...]:
         """The recommendations and their signals."""
         return tuple(scale_families(self.scaled, cluster))
+
+    def fullest(self, uid: str) -> float | None:
+        """The fullest that the cache of a pod's engine was in this term; None where nobody looked."""
+        return self._fullest.get(uid)
 
     # ---- inside
     def _read(self, booking: Booking) -> tuple[Place | None, EngineReading | None]:

@@ -13,6 +13,7 @@ import deviceplugin.main
 import scheduler.main
 import webhook.main
 from kerf.values.fault import Verdict
+from kerf.values.learned import LearningMode, LearningSettings
 from kerf.values.policy import Pool, QuotaEngine, SchedulingPolicy
 from kerf.values.recovery import RecoveryMode
 from kerf.vendors.registry import NAMES, VENDORS
@@ -106,6 +107,7 @@ def test_the_policy_of_every_value_is_one_that_the_daemons_read():
         Pool("batch", (("pool", "batch"),), 1.0, 2.0, RecoveryMode.RECOVER),
         Pool("everywhere-else", (), 1.2, 2.0),
     )
+    assert policy.learning == LearningSettings(LearningMode.APPLY, 3, 12.0)
     assert (policy.recovery.mode, policy.recovery.codes) == (RecoveryMode.CORDON, ((109, Verdict.CORDON),))
     assert (policy.quota.engine, policy.quota.reserve_percent) == (QuotaEngine.KUEUE, 5)
 

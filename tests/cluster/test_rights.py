@@ -91,6 +91,7 @@ def values(extender: int, webhook: int) -> dict[str, Any]:
     return {
         "quota": {"enabled": True},
         "metering": {"enabled": True, "more": {"writeSeconds": 5}},
+        "policy": {"learning": {"mode": "observe"}},
         "scheduler": {"replicas": 1, "extender": {"port": extender}},
         "webhook": {"replicas": 1, "customURL": {"enabled": True, "port": webhook}},
     }
@@ -106,7 +107,7 @@ def start_daemons(release: Release, kubelet: FakeKubelet, extender: int, webhook
     models = ("--models", NAMESPACE)
     release.start("webhook", "webhook", *where, *certificates, *models, "--config", str(policy))
     election = ("--config", str(policy), "--lease-namespace", NAMESPACE, "--identity", "process")
-    release.start("scheduler", "scheduler", "--bind", f"127.0.0.1:{extender}", *election)
+    release.start("scheduler", "scheduler", "--bind", f"127.0.0.1:{extender}", *election, *models)
     fleet = kubelet.plugin_dir.parent / "fleet.yaml"
     fleet.write_text(yaml.safe_dump({"cards": [{"model": "H100", "memory_mib": 80_000, "count": 2}]}))
     root = kubelet.plugin_dir.parent
@@ -143,7 +144,8 @@ def granted(world: World, account: str) -> set[tuple[str, str, str]]:
     """(verb, group, resource) of the roles that carry the daemon's name."""
     rbac = "/apis/rbac.authorization.k8s.io/v1"
     roles = [*world.cp.api.get(f"{rbac}/clusterroles")["items"], *world.cp.api.get(f"{rbac}/roles")["items"]]
-    rules = [rule for role in roles if role["metadata"]["name"] == f"kerf-{account}" for rule in role["rules"]]
+    own = (f"kerf-{account}", f"kerf-{account}-models")
+    rules = [rule for role in roles if role["metadata"]["name"] in own for rule in role["rules"]]
     return {(v, g, r) for rule in rules for v in rule["verbs"] for g in rule["apiGroups"] for r in rule["resources"]}
 
 
@@ -181,6 +183,9 @@ def exercise(world: World) -> None:
     tenant = {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": "team"}, "spec": share}
     cp.api.post(TENANTS, tenant)
     await_until(lambda: "status" in cp.api.get(f"{TENANTS}/team"), "the tenant's status", 60)
+    # What was learned of models: nothing yet.
+    learned = f"{NAMESPACES}/configmaps/kerf-learned"
+    await_until(lambda: "learned.json" in cp.api.get(learned).get("data", {}), "what was learned", 60)
     # Two pods that fill the node, and one for which they make room.
     create(cp, *(a_gpu_pod(f"low-{i}", mem=70_000, cores=50) for i in range(2)))
     await_bound(cp, "low-0", "low-1")

@@ -13,7 +13,9 @@ from tests.docs.model_tables import PAGE, filled
 
 ROOT = Path(__file__).parents[2]
 TEXT = PAGE.read_text()
-COMMANDS = re.findall(r"^kerf (model (?:estimate|fit|render|validate) \S.*)$", TEXT, re.MULTILINE)
+SHOWN = re.findall(r"^kerf (model (?:estimate|fit|render|validate) \S.*)$", TEXT, re.MULTILINE)
+COMMANDS = [command for command in SHOWN if not command.endswith("--learned")]
+"""Those that need no cluster."""
 
 
 def test_the_tables_are_the_codes() -> None:

@@ -15,6 +15,7 @@ from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.admission import Answer
 from scheduler.extender.gauges import Gauges
+from scheduler.learning.metrics import LearningPage
 from scheduler.metering.engines import Scaled, scale_families
 from scheduler.metering.totals import MeterMetrics, Shown
 from scheduler.metering.totals import families as usage_families
@@ -51,6 +52,9 @@ def existing() -> dict[str, str]:
     """Type by name, as it is exposed."""
     families = [family for metrics in registries() for family in metrics.registry.collect()]
     families += [*usage_families(Shown("", "USD", {}, {}, {})), *scale_families(Scaled(), "")]
+    page = LearningPage()
+    page.show((), {}, {}, ())
+    families += page.collect()
     return {family.name + ("_total" if family.type == "counter" else ""): family.type for family in families}
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import orjson
 import yaml
 
+from kerf.catalogue import shipped
 from kerf.faults.replay import replay
 from kerf.faults.xid import XIDS
 from kerf.pricing.document import parse_prices
 from kerf.sizing.catalogue import parse_row, render_row
 from kerf.sizing.estimate import estimate, read_model
 from kerf.sizing.headers import parse_header, parse_index
+from kerf.sizing.learned import evidence_of
 from kerf.sizing.modelhub import name_of, specs_of
 from kerf.sizing.named import parse_named
 from kerf.sizing.request import VERSIONS, Ask
@@ -22,6 +24,7 @@ from kerf.values.accepts import Chosen
 from kerf.values.ask import Stage
 from kerf.values.grant import CardUse
 from kerf.values.health import SUSPECT
+from kerf.values.learned import Learned, Lesson, ServerPeak, Setup
 from kerf.values.offer import DeviceTaint, OfferedCard
 from kerf.values.policy import Defaults
 from kerf.vendors.registry import NAMES, VENDORS
@@ -48,6 +51,7 @@ from kerf.wire.hami import parse_allocated, parse_register
 from kerf.wire.http import AnswerReader, RequestReader
 from kerf.wire.inventory import parse_inventory, render_inventory
 from kerf.wire.json import at
+from kerf.wire.learned import parse_learned, render_learned
 from kerf.wire.limiter import CardLimit, LedgerSpec, parse_ledger, render_ledger
 from kerf.wire.objects import cards_without_grant, parse_holding, parse_node
 from kerf.wire.policy import parse_policy
@@ -67,6 +71,10 @@ from webhook.core.settings import Settings
 
 SLICES = render_pool("n", "u", [OfferedCard(a_card(), 8, taints=(DeviceTaint("k", "v", "NoExecute"),))], shares=True)
 
+RECORD = PodRecord(
+    "u", "n", "p", "Job/j", "m", 1, 2, {"GPU-0": CardUse(1, 2, 1)}, (ServerPeak("c", "m", "i", ("vllm",), ("serve",)),)
+)
+LEARNED = Learned((Lesson(Setup("qwen3-8b", "vllm", "0.33", "H100", 4, 2048), 8192, 900, kv_percent=3, pods=1),))
 CLUSTER = {
     "apiVersion": "kerf.dev/v1alpha1",
     "kind": "Cluster",
@@ -344,6 +352,12 @@ def changed_ledger(changes: Iterable[tuple[int, int]]) -> bytes:
     return bytes(data)
 
 
+def _taught(text: str) -> None:
+    """What a server teaches, from an annotation and a command, a word a line."""
+    model, *words = text.split("\n")
+    evidence_of(ServerPeak("c", model, "vllm-openai:v0.33.0", tuple(words), limit_mib=9, peak_mib=9), "H100", shipped())
+
+
 def _text(parse: Callable[[str], object]) -> Callable[[bytes], object]:
     """Annotations are text; the API server lets no other bytes through."""
     return lambda body: parse(body.decode(errors="surrogateescape"))
@@ -515,7 +529,11 @@ DECODERS: dict[str, Decoder] = {
     "usage": Decoder(_object(parse_usage), _json(USAGE), deep=True),
     "records": Decoder(
         _text(parse_records),
-        (render_records((PodRecord("u", "n", "p", "Job/j", "m", 1, 2, {"GPU-0": CardUse(1, 2, 1)}),)).encode(),),
+        (render_records((RECORD,)).encode(),),
+    ),
+    "learned": Decoder(_text(parse_learned), (render_learned(LEARNED).encode(),)),
+    "taught": Decoder(
+        _text(_taught), (b"qwen3-8b\nvllm\nserve\n--kv-cache-memory-bytes\n99", b"qwen3-8b"), binary=True
     ),
     "engine-page": Decoder(
         _text(lambda text: (parse_engine(text, "vllm"), parse_engine(text, "sglang"))),

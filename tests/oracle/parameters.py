@@ -20,8 +20,8 @@ CLASSES = """
 llama arcee mistral ministral3 mixtral qwen2 qwen2_moe qwen3 qwen3_moe qwen3_next gemma gemma2 gemma3_text phi phi3
 granite granitemoehybrid smollm3 olmo2 olmo3 olmoe exaone4 cohere cohere2 glm glm4 glm4_moe glm4_moe_lite deepseek_v2
 deepseek_v3 deepseek_v32 glm_moe_dsa minimax_m2 gpt_oss llama4_text ernie4_5 ernie4_5_moe seed_oss starcoder2
-nemotron_h falcon_h1 bamba lfm2 gemma3 qwen2_vl qwen2_5_vl qwen3_vl qwen3_5 qwen3_5_moe voxtral bert roberta xlm-
-roberta modernbert jina_embeddings_v3 whisper
+nemotron_h falcon_h1 bamba lfm2 gemma3 qwen2_vl qwen2_5_vl qwen3_vl qwen3_5 qwen3_5_moe voxtral bert roberta
+xlm-roberta modernbert jina_embeddings_v3 whisper
 """
 """Every family that has a class with defaults that can be built."""
 HEADLESS = {"bert", "roberta", "xlm-roberta", "modernbert", "jina_embeddings_v3"}

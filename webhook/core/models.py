@@ -13,11 +13,13 @@ from zlib import crc32
 from kerf.sizing.cards import CARDS, cards_named
 from kerf.sizing.estimate import MIB, Estimate
 from kerf.sizing.launch import Launch, asked_by, launch_of, missing
+from kerf.sizing.learned import further, taught_by
 from kerf.sizing.manifest import LARGEST_NODE
 from kerf.sizing.named import MODEL, WHERE, Named, parse_named
 from kerf.sizing.quant import PLAIN
 from kerf.sizing.request import SGLANG, Ask
 from kerf.values.ask import Stage
+from kerf.values.learned import LearningMode, Taught
 from kerf.values.units import parse_quantity
 from kerf.values.vendor import ResourceNames
 from kerf.wire.errors import WireError
@@ -46,7 +48,7 @@ def size_model(draft: Draft, settings: Settings) -> Draft:
     ask = asked_by(launch, named, plain=model.quant is PLAIN) if launch else named.ask
     words = _words(container, settings)
     ask = _with_cards(ask, container, draft, words, settings.model_card)
-    found = settings.catalogue.estimate(named.name, ask)
+    found = settings.catalogue.estimate(named.name, ask, _taught(named, launch, ask, settings))
     amounts = _amounts(found, container, words, named.name)
     sized = container.asking(amounts)
     seen = _checksum(container.command, container.args)
@@ -123,6 +125,14 @@ def _with_cards(ask: Ask, container: Container, draft: Draft, words: ResourceNam
     return replace(ask, card=smallest.name)
 
 
+def _taught(named: Named, launch: Launch | None, ask: Ask, settings: Settings) -> Taught | None:
+    """Lessons about the model on the ask's card, where the policy wants pods sized by them."""
+    row = settings.catalogue.find(named.name)
+    if settings.learning is not LearningMode.APPLY or row is None or launch is None:
+        return None
+    return taught_by(settings.learned, row.name, ask.card, further(launch))
+
+
 def _amounts(found: Estimate, container: Container, words: ResourceNames, name: str) -> dict[str, str]:
     """What is missing of cards, memory and cores. Raises WireError where what is there is less than the model needs."""
     field, ranks = container.limits_field, found.ranks
@@ -144,7 +154,8 @@ def _amounts(found: Estimate, container: Container, words: ResourceNames, name: 
 
 
 def _why(found: Estimate) -> str:
-    return f"weights {found.weights_mib:,}, cache {found.kv_bytes // MIB:,}, {found.max_len:,} tokens"
+    learned = ", as servers of it were seen to hold" if found.lesson else ""
+    return f"weights {found.weights_mib:,}, cache {found.kv_bytes // MIB:,}, {found.max_len:,} tokens{learned}"
 
 
 def _number(container: Container, name: str) -> int | None:

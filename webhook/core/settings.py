@@ -8,6 +8,7 @@ from kerf.sizing.catalogue import Catalogue
 from kerf.values.accepts import AcceptsSettings
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.device import Card, Mode
+from kerf.values.learned import Learned, LearningMode
 from kerf.values.policy import AdmissionSettings, Defaults, QuotaEngine, QuotaSettings
 from kerf.values.quota import CardClass, a_card_of
 from kerf.values.vendor import ResourceNames, Vendor, with_slicing, words_of, written_keys
@@ -48,6 +49,9 @@ class Settings:
     """Models that pods may name."""
     model_card: str = ""
     """The card for which such pods are sized where they select none; empty for one card of any size."""
+    learning: LearningMode = LearningMode.OFF
+    learned: Learned = field(default_factory=Learned)
+    """What servers of models were seen to hold; it sizes pods where `learning` is to apply it."""
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     accepts: AcceptsSettings = field(default_factory=AcceptsSettings)
     tenants: Mapping[str, TenantAccount] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The cluster's own rows of the model catalogue: ConfigMaps with a label, each key `*.json` a row."""
+"""Models of the cluster's own: rows of the catalogue, in ConfigMaps with a label, and what was learned of models."""
 
 import json
 import logging
@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 
 from kerf.kube.client import Json, Kube
 from kerf.sizing.catalogue import Row, parse_row
+from kerf.values.learned import Learned
 from kerf.wire.errors import WireError
 from kerf.wire.json import at
+from kerf.wire.learned import LABEL as LEARNED
+from kerf.wire.learned import learned_in
 from webhook.server.followed import Followed, name_of
 
 log = logging.getLogger("webhook")
@@ -39,3 +42,18 @@ def _read(item: Json, before: Rows | None) -> Rows:
             if before and key in before:
                 found[key] = before[key]
     return found
+
+
+def follow_learned(kube: Kube, namespace: str, changed: Callable[[tuple[Learned, ...]], None]) -> Followed[Learned]:
+    """Follow what was learned of models."""
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    return Followed(kube, path, _learned, changed, query={"labelSelector": f"{LEARNED}=true"})
+
+
+def _learned(item: Json, before: Learned | None) -> Learned:
+    """What cannot be read leaves what was known."""
+    try:
+        return learned_in(item)
+    except WireError as error:
+        log.warning("ConfigMap %s: %s", name_of(item), error)
+        return before or Learned()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from kerf.sizing.catalogue import Row
 from kerf.values.accounts import TenantAccount
+from kerf.values.learned import Learned
 from kerf.values.policy import SchedulingPolicy
 from kerf.wire.admission import Answer, Review
 from kerf.wire.choosing import KindQuestion
@@ -35,6 +36,7 @@ class Rules:
                 quota=policy.quota,
                 admission=policy.admission,
                 accepts=policy.accepts,
+                learning=policy.learning.mode,
             )
 
     def know(self, books: tuple[TenantAccount, ...]) -> None:
@@ -47,6 +49,11 @@ class Rules:
         catalogue = self._shipped.beside(rows) if rows else self._shipped
         with self._lock:
             self._settings = replace(self._settings, catalogue=catalogue)
+
+    def learn(self, found: tuple[Learned, ...]) -> None:
+        """Know what servers of models were seen to hold, from the next review on."""
+        with self._lock:
+            self._settings = replace(self._settings, learned=found[0] if found else Learned())
 
     def question(self, review: Review) -> KindQuestion | None:
         """What the scheduler is to be asked before this review is decided, if anything."""

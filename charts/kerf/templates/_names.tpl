@@ -183,6 +183,11 @@ admissionregistration.k8s.io/v1beta1
 {{- if and .Values.webhook.enabled (eq $mode "choose") (not .Values.scheduler.hostNetwork) }}yes{{ end -}}
 {{- end }}
 
+{{/* "yes" where the scheduler learns what servers of models hold. */}}
+{{- define "kerf.learns" -}}
+{{- if has (toString (default "off" .Values.policy.learning.mode)) (list "observe" "apply") }}yes{{ end -}}
+{{- end }}
+
 {{/* Annotations that the vendors' own device plugins obey on pods, as JSON; only the scheduler may write them. */}}
 {{- define "kerf.pluginAnnotations" -}}
 {{- $all := list }}

@@ -12,6 +12,7 @@ from kerf.catalogue import shipped
 from kerf.sizing.estimate import estimate
 from kerf.sizing.request import Ask
 from kerf.testing.builders import a_pod
+from kerf.values.learned import Learned, LearningMode, Lesson, Setup
 from kerf.vendors.registry import VENDORS
 from kerf.wire.admission import Answer, Review
 from tests.webhook.json_patch import apply
@@ -321,3 +322,21 @@ def test_what_the_webhook_stored_it_admits_again_unchanged(
 
     assert stored(pod) == pod
     assert server(stored(naked)) == server(pod)
+
+
+def test_lessons_size_pods_only_where_the_policy_applies_them() -> None:
+    plain = found(card="H100")
+    exact = -(-sum(term.high for term in plain.terms[:3]) // 2**20)
+    setup = Setup("qwen3-0.6b", "vllm", "0.33", "NVIDIA H100 80GB HBM3", concurrency=4, batched_tokens=2048)
+    lesson = Lesson(setup, 8192, beside_mib=900, peak_mib=exact + 900, slice_mib=plain.slice_mib, pods=3, hours=90.0)
+    learned = Learned((lesson,))
+    pod = a_server(annotations={TYPE: "H100"})
+
+    def memory(mode: LearningMode, pod: dict[str, Any] = pod) -> int:
+        return int(server(stored(pod, replace(SETTINGS, learning=mode, learned=learned)))["resources"]["limits"][MEM])
+
+    assert memory(LearningMode.OFF) == memory(LearningMode.OBSERVE) == plain.slice_mib
+    assert exact + 900 < memory(LearningMode.APPLY) < plain.slice_mib
+    with_lora = a_server(annotations={TYPE: "H100"}, args=["--enable-lora"])
+    assert memory(LearningMode.APPLY, with_lora) == plain.slice_mib
+    assert memory(LearningMode.APPLY, a_server()) == found().slice_mib
