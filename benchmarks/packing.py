@@ -2,11 +2,12 @@
 
     python -m benchmarks.packing --traces DIR [--names default,gpuspec20] [--seeds 42-44] [--churn 0.97] [--sim PATH]
 
-DIR holds openb_node_list_gpu_node.csv and openb_pod_list_NAME.csv files. The protocol is that of the FGD paper (USENIX
-ATC'23): permute the nodes, shuffle the trace's pods, and draw again until the pods ask for 130 % of all GPUs. Pods
-arrive one by one, never leave, and are dropped if they do not fit. Under churn, pods arrive at a given share of the
-capacity and have exponentially distributed lifetimes. This file checks every answer against its own accounts.
-The last line is one JSON object. `--sim` also runs the given fgdsim.py on the same engine and compares.
+DIR holds openb_node_list_gpu_node.csv and openb_pod_list_NAME.csv files; `benchmarks.openb_variants` makes further
+traces. FGD (`benchmarks.fgd`) replays the same pods beside Kerf, and a table compares them. The protocol is that of the
+FGD paper (USENIX ATC'23): permute the nodes, shuffle the trace's pods, and draw again until the pods ask for 130 % of
+all GPUs. Pods arrive one by one, never leave, and are dropped if they do not fit. Under churn, pods arrive at a given
+share of the capacity and have exponentially distributed lifetimes. This file checks every answer against its own
+accounts. The last line is one JSON object. `--sim` also runs the given fgdsim.py on the same engine and compares.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.fgd import Fgd
 from benchmarks.openb import Engine
 from benchmarks.repacking import RepackEngine
 
@@ -119,7 +121,7 @@ class Books:
 class Run:
     """An engine, the accounts, and the outcome of every pod."""
 
-    def __init__(self, engine: Engine, nodes: list[TraceNode], pods: list[TracePod], seed: int) -> None:
+    def __init__(self, engine: Engine | Fgd, nodes: list[TraceNode], pods: list[TracePod], seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         order = self.rng.permutation(len(nodes))
         self.nodes = [replace(nodes[j], index=i) for i, j in enumerate(order.tolist())]
@@ -162,7 +164,7 @@ class Run:
         return round(float(np.median(self.latencies)) * 1000, 3)
 
 
-def fill(engine: Engine, nodes: list[TraceNode], pods: list[TracePod], seed: int) -> dict[str, Any]:
+def fill(engine: Engine | Fgd, nodes: list[TraceNode], pods: list[TracePod], seed: int) -> dict[str, Any]:
     """Pods arrive until they ask for 130 % of the GPUs. Returns the percent allocated at 100 and 130 percent."""
     run = Run(engine, nodes, pods, seed)
     capacity = run.books.capacity
@@ -288,6 +290,24 @@ def mean(runs: list[dict[str, Any]], key: str) -> float:
     return round(float(np.mean([run[key] for run in runs])), 2)
 
 
+def compared(kerf: list[dict[str, Any]], fgd: list[dict[str, Any]]) -> dict[str, float]:
+    """The report's figures of a trace, and its line of the table."""
+    figures = {key: mean(kerf, key) for key in ("at_100", "at_130", "p50_ms")}
+    figures |= {f"fgd_{key}": mean(fgd, key) for key in ("at_100", "at_130")}
+    figures["refused"] = sum(run["refused"] for run in kerf)
+    return figures
+
+
+def table(traces: dict[str, dict[str, float]]) -> str:
+    """Percent of the GPUs allocated once pods have asked for 100 % and 130 % of them."""
+    lines = ["| trace | FGD at 100 / 130 % | Kerf at 100 / 130 % | difference |", "|---|---|---|---|"]
+    for name, of in traces.items():
+        gain = " / ".join(f"{of[key] - of[f'fgd_{key}']:+.2f}" for key in ("at_100", "at_130"))
+        fgd, kerf = (f"{of[f'{who}at_100']:.2f} / {of[f'{who}at_130']:.2f}" for who in ("fgd_", ""))
+        lines.append(f"| {name} | {fgd} | {kerf} | {gain} |")
+    return "\n".join(lines)
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--traces", type=Path, required=True, help="folder with the openb CSV files")
@@ -308,12 +328,13 @@ def main() -> int:
     report: dict[str, Any] = {"traces": {}}
     for name in arguments.names.split(",") if arguments.names else found:
         pods = read_pods(folder / f"openb_pod_list_{name}.csv")
-        runs = []
+        runs, theirs = [], []
         for seed in seeds:
+            theirs.append(fill(Fgd(), nodes, pods, seed))
+            print(f"{name:12} fgd  {json.dumps(theirs[-1])}", flush=True)
             runs.append(fill(Engine(), nodes, pods, seed))
-            print(f"{name:12} {json.dumps(runs[-1])}", flush=True)
-        figures = {key: mean(runs, key) for key in ("at_100", "at_130", "p50_ms")}
-        figures["refused"] = sum(run["refused"] for run in runs)
+            print(f"{name:12} kerf {json.dumps(runs[-1])}", flush=True)
+        figures = compared(runs, theirs)
         if arguments.sim:
             figures["differs_from_sim"] = compare(load_sim(arguments.sim), folder, name, runs)
         report["traces"][name] = figures
@@ -327,6 +348,7 @@ def main() -> int:
             keys = ("lost_percent", "moved_percent", "p50_ms")
             report[label] = {"load": arguments.churn, **{key: mean(runs, key) for key in keys}}
             report[label]["refused"] = sum(run["refused"] for run in runs)
+    print(table(report["traces"]))
     print(json.dumps(report))
     return 0
 

@@ -3,8 +3,8 @@
 For every class of the target workload, the free part of a node's cards is useful if the class could run there now: the
 cards have its memory and its cores free, there are enough of them, and the node has the CPU. Half of the weight is on
 that amount, half on the part of it for which the CPU lasts. The cost of a placement is the useful amount that it
-destroys beyond its own size, plus what the space on the card was worth beyond the slice (`prices`), plus the price of a
-kind of card that the workload over-demands (`scarcity`).
+destroys beyond its own size, plus what the space on the card was worth beyond the slice (`prices`). A class weighs as
+much as it comes often, and more if it can go to few cards only (`rarity`).
 
 Nodes whose cost is within a window of the best are equals, and equals are taken in the order of their names: exact
 costs with random ties scatter pods over the fleet, a window with a fixed order fills it from one end.
@@ -26,7 +26,7 @@ from scheduler.core.columns import Bools, Columns, Ints
 from scheduler.core.fit import accepts
 from scheduler.core.preference import PERMILLE
 from scheduler.policies.prices import UNITS, Sizes, worth
-from scheduler.policies.scarcity import scarcity
+from scheduler.policies.rarity import rarity
 from scheduler.policies.sights import Sight
 from scheduler.policies.workload import WHOLE, Kind, Target
 
@@ -64,10 +64,9 @@ class Lens:
     pods: Ints  # per class, its amount of CPU
     cards: NDArray[np.int32]  # per class
     size: Ints  # kinds by classes: thousandths of a card that one pod takes, over all its cards
-    weight: Reals  # per class
+    weight: Reals  # per class, as often as it comes and as rare as its cards are
     worth: Ints  # kinds by UNITS + 1
     slack: Ints  # kinds by UNITS + 1: the least that placing a slice of this size can lose
-    scarce: Ints  # per kind: price of a whole card
 
     @property
     def needs(self) -> int:
@@ -91,7 +90,7 @@ def compile_lens(
     seen = zip(sights, given, strict=True)
     tables = np.array([worth(_sizes(target, *each)) for each in seen], np.int64).reshape(len(sights), UNITS + 1)
     cards = np.array([kind.cards for kind, _ in target.kinds], np.int32)
-    weight = np.array([weight for _, weight in target.kinds], np.float64)
+    often = np.array([weight for _, weight in target.kinds], np.float64)
     factory = np.array([[max(sight.card.factory_memory_mib, 1)] for sight in sights])
     size = np.maximum(memory * PERMILLE // factory, cores * (PERMILLE // 100)).clip(1) * (memory < _NEVER)
     needs, need = np.unique(np.concatenate([memory, cores]), axis=1, return_inverse=True)
@@ -106,10 +105,9 @@ def compile_lens(
         pods=pods,
         cards=cards,
         size=size * cards,
-        weight=weight,
+        weight=np.rint(often * rarity(size > 0, np.array(supply, np.int64))),
         worth=tables,
         slack=_slack(tables),
-        scarce=scarcity(size * cards * weight, np.array(supply, np.float64)),
     )
 
 
@@ -229,11 +227,11 @@ def _useful(count: NDArray[np.int32], amount: Reals, lasting: Reals, lens: Lens)
 
 
 def _lost(kind: Ints, before: Ints, after: Ints, lens: Lens) -> Ints:
-    """What the space on a card was worth beyond the slices placed there, and the price of its kind."""
+    """What the space on a card was worth beyond the slices placed there."""
     per_unit = PERMILLE // UNITS
     size = -((after - before) // per_unit)
     lost = lens.worth[kind, before // per_unit] - lens.worth[kind, after // per_unit] - lens.slack[kind, size]
-    found: Ints = np.maximum(lost, 0) + lens.scarce[kind] * (before - after) // PERMILLE
+    found: Ints = np.maximum(lost, 0)
     return found
 
 

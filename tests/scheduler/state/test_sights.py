@@ -117,7 +117,6 @@ def test_a_card_that_no_class_may_take_is_worth_nothing(one: Selection, spec: di
     number = view.see(fleet.columns.take(row), row).kind[0, 0]
     assert view.survey.useful[row].tolist() == [0.0]
     assert not view.lens.worth[number].any()
-    assert not view.lens.scarce[number].any()
 
 
 def test_cards_that_a_selector_bars_are_worth_nothing_until_the_node_is_labelled() -> None:
@@ -129,8 +128,9 @@ def test_cards_that_a_selector_bars_are_worth_nothing_until_the_node_is_labelled
     before = views.current().survey.useful[rows].tolist()
     fleet.put_node(replace(node, labels=(("pool", "a"),)))
 
+    after = views.current().survey.useful[rows].tolist()
     assert before[0] == 0 < before[1]
-    assert views.current().survey.useful[rows].tolist() == [before[1]] * 2
+    assert after[0] == after[1] > 0
 
 
 def test_pods_that_name_a_card_keep_that_card_alone() -> None:
