@@ -19,8 +19,8 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-demo: venv  ## the main job, end to end, on a real control plane and node on this machine
-	$(BIN)/kerf demo
+demo: venv  ## the main job, end to end, on a real control plane and node on this machine (FLEET=mixed: three vendors' cards)
+	$(BIN)/kerf demo $(if $(FLEET),--fleet $(FLEET))
 
 test: export KERF_EXAMPLES := 100
 test: check chart test-limiter test-cluster  ## every test (the first run builds the control plane)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +25,33 @@ The first run builds the control plane from source; later ones start in under a 
 SETTLE_SECONDS = 120.0
 
 
+FORBIDDEN = 403
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What a demo shows."""
+
+    pods: str
+    nodes: str
+    fleet: str
+
+
+PLAIN = Files("examples/pods", "examples/nodes/one-node.yaml", "examples/fleets/demo.yaml")
+MIXED = Files("examples/mixed/pods.yaml", "examples/mixed/nodes.yaml", "examples/fleets/vendors.yaml")
+
+
 def add_parser(verbs: "Verbs") -> None:
     """`demo`."""
     parser = verbs.add_parser("demo", help="the main job, end to end, on this machine", description=ABOUT)
+    parser.add_argument("--pods", metavar="FILE", help=f"pods to submit (default: {PLAIN.pods})")
+    parser.add_argument("--nodes", metavar="FILE", help="nodes for the preview")
     parser.add_argument(
-        "--pods", default="examples/pods", metavar="FILE", help="pods to submit (default: examples/pods)"
+        "--fleet",
+        default=PLAIN.fleet,
+        metavar="FILE",
+        help="the node's cards; mixed: those of three vendors, with pods",
     )
-    parser.add_argument("--nodes", default="examples/nodes/one-node.yaml", metavar="FILE", help="nodes for the preview")
-    parser.add_argument("--fleet", default="examples/fleets/demo.yaml", metavar="FILE", help="the node's cards")
     parser.add_argument("--keep", action="store_true", help="keep it running until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.set_defaults(run=run)
@@ -41,6 +61,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo. Exit status 1 when a pod that should run does not."""
     from sandbox import CONTROL_PLANE, NODE, SandboxError, ensure, estimate, node_obstacle, run_directory
 
+    files = MIXED if args.fleet == "mixed" else PLAIN
+    args.fleet = files.fleet if args.fleet == "mixed" else args.fleet
+    args.pods, args.nodes = args.pods or files.pods, args.nodes or files.nodes
     for name in (args.pods, args.nodes, args.fleet):
         if not Path(name).exists():
             raise CliError(f"{name} does not exist; run from a checkout, or name the files")
@@ -78,9 +101,10 @@ def _demo(args: argparse.Namespace, say: "_Speaker", run_dir: Path, parts: dict[
     started = time.monotonic()
     with _cluster(args, say, run_dir, parts, fake) as cp:
         kube = connect(str(cp.kubeconfig))
-        names = _create(cp.api, args.pods)
+        names, at_once = _create(cp.api, args.pods)
         say(f"{len(names)} pods created")
-        pods, refused = _settled(cp.api, names, args.vendors)
+        pods, waiting = _settled(cp.api, names, args.vendors)
+        refused = [*at_once, *waiting]
         cards = world_of_cluster(kube, None, args.vendors).seen().cards()
         seconds = round(time.monotonic() - started, 1)
         if args.json:
@@ -133,15 +157,24 @@ def _fake_nodes(cp: Any, file: str) -> None:
     )
 
 
-def _create(api: Any, path: str) -> list[tuple[str, str]]:
+def _create(api: Any, path: str) -> tuple[list[tuple[str, str]], list[RefusedLine]]:
+    """Create the pods of a file: those that were stored, and those that the webhook refused."""
     from kerfctl.documents import read_documents
+    from sandbox import ApiError
 
-    names = []
+    names, refused = [], []
     for pod in read_documents([path]).pods:
-        namespace = pod["metadata"]["namespace"]
-        created = api.post(f"/api/v1/namespaces/{namespace}/pods", runnable(pod))
+        namespace, name = pod["metadata"]["namespace"], str(pod["metadata"].get("name", ""))
+        try:
+            created = api.post(f"/api/v1/namespaces/{namespace}/pods", runnable(pod))
+        except ApiError as error:
+            if error.status != FORBIDDEN:
+                raise
+            sentence = str(error).partition("denied the request: ")[2] or str(error)
+            refused.append(RefusedLine(namespace, name, f"refused at creation: {sentence}"))
+            continue
         names.append((namespace, str(created["metadata"]["name"])))
-    return names
+    return names, refused
 
 
 def runnable(pod: Json) -> dict[str, Any]:

@@ -5,6 +5,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
+from kerf.values.vendor import Vendor
 from kerf.vendors.registry import VENDORS
 from sandbox.commands import answers
 from sandbox.controlplane import ControlPlane
@@ -72,7 +75,8 @@ def start_extender(cp: ControlPlane, port: int, arguments: tuple[str, ...] = (),
 
 
 def start_plugin(cp: ControlPlane, node: Node, fleet: Path, arguments: tuple[str, ...] = ()) -> None:
-    """Start the device plugin of a real node with the simulated cards of a fleet file."""
+    """Start the device plugin of a real node with the simulated cards of a fleet file, whatever their vendors."""
+    vendors = _vendors_in(fleet)
     state = cp.run_dir / "kerf-state"
     state.mkdir(exist_ok=True)
     inventory = f"/api/v1/nodes/{node.name}"
@@ -80,7 +84,7 @@ def start_plugin(cp: ControlPlane, node: Node, fleet: Path, arguments: tuple[str
     def published() -> bool:
         found = cp.api.get(inventory)
         offered, notes = found["status"].get("allocatable", {}), found["metadata"].get("annotations", {})
-        return any(int(offered.get(v.words.count, "0")) > 0 and v.inventory_key in notes for v in VENDORS)
+        return all(int(offered.get(v.words.count, "0")) > 0 and v.inventory_key in notes for v in vendors)
 
     cp.supervisor.start(
         Command(
@@ -90,11 +94,18 @@ def start_plugin(cp: ControlPlane, node: Node, fleet: Path, arguments: tuple[str
                 *("--node-name", node.name, "--kubeconfig", str(cp.kubeconfig_for(PLUGIN))),
                 *("--probe", f"simulated:{fleet}", "--pod-resources-socket", str(node.pod_resources_socket)),
                 *("--device-plugin-dir", str(node.device_plugin_dir), "--cdi-dir", str(node.cdi_dirs[0])),
-                *("--state-dir", str(state), *arguments),
+                *("--state-dir", str(state), *(f"--resource={v.words.count}" for v in vendors), *arguments),
             ),
             ready=published,
         )
     )
+
+
+def _vendors_in(fleet: Path) -> tuple[Vendor, ...]:
+    """The vendors of a fleet file's cards; NVIDIA where nothing is said."""
+    entries = (yaml.safe_load(fleet.read_text()) or {}).get("cards") or [{}]
+    named = {str(entry.get("vendor", VENDORS[0].name)) for entry in entries}
+    return tuple(vendor for vendor in VENDORS if vendor.name in named)
 
 
 def _python(module: str, *arguments: str) -> tuple[str, ...]:
