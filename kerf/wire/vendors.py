@@ -10,7 +10,7 @@ from kerf.values.policy import Defaults
 from kerf.values.slicing import Exactly, Partitions, Size, Slicing, Templates, WholeCard
 from kerf.values.words import ResourceNames
 from kerf.wire.errors import WireError
-from kerf.wire.fields import check_kind, flag, known, list_at, object_at, one_of, text, whole
+from kerf.wire.fields import check_kind, flag, known, list_at, object_at, one_of, part_at, text, whole
 from kerf.wire.json import Json
 
 KIND = "CardVendor"
@@ -35,6 +35,13 @@ _INVENTORY = (
     "from", "annotation", "cards", "perCard", "memory", "memoryUnitMiB", "memoryMiB", "id", "model", "slots",
     "twoNumaNodes", "largestMiB",
 )  # fmt: skip
+_SLICING: dict[str, tuple[str, ...]] = {
+    "any": (),
+    "whole": (),
+    "partitions": ("count",),
+    "templates": ("templates", "whole", "alike"),
+}
+"""What a kind of slicing says of itself."""
 _KEY = re.compile(r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
 _NAME = re.compile(r"^[a-z][a-z0-9]{0,39}$")
 _LARGEST = 2**31 - 1
@@ -51,7 +58,7 @@ def parse_vendor(document: object) -> Description:
         raise WireError("metadata.name", name, "write 1 to 40 lower-case letters and digits, a letter first")
     spec = object_at(top.get("spec"), "spec")
     known(spec, "spec", (*_SPEC, *_RULES))
-    notes = _notes(object_at(spec.get("annotations") or {}, "spec.annotations"))
+    notes = _notes(part_at(spec, "annotations", "spec.annotations"))
     allocated = _key(spec, "allocated", "spec") if "allocated" in spec else ""
     if allocated and (allocated, Note.SLICES) not in notes:
         raise WireError("spec.allocated", allocated, "name an annotation of spec.annotations that has slices")
@@ -61,11 +68,11 @@ def parse_vendor(document: object) -> Description:
         slicing=_slicing(object_at(spec.get("slicing"), "spec.slicing")),
         reading=_reading(object_at(spec.get("inventory"), "spec.inventory")),
         word=text(spec, "word", "spec", None) if "word" in spec else "",
-        recorded=_recorded(object_at(spec.get("recorded") or {}, "spec.recorded")),
+        recorded=_recorded(part_at(spec, "recorded", "spec.recorded")),
         notes=notes,
         lock=_key(spec, "lock", "spec") if "lock" in spec else "",
         allocated=allocated,
-        env=_env(object_at(spec.get("env") or {}, "spec.env")),
+        env=_env(part_at(spec, "env", "spec.env")),
         labels=tuple(_texts(spec, "labels", "spec")),
     )
 
@@ -78,7 +85,7 @@ def _words(name: str, spec: Json) -> ResourceNames:
     said = {key: text(words, key, where, None) for key in _WORDS if key in words}
     if "count" not in said:
         raise WireError(f"{where}.count", None, "name the extended resource by which pods ask for cards")
-    units = object_at(spec.get("units") or {}, "spec.units")
+    units = part_at(spec, "units", "spec.units")
     known(units, "spec.units", _UNITS)
     return ResourceNames(
         vendor=name,
@@ -95,7 +102,7 @@ def _words(name: str, spec: Json) -> ResourceNames:
         memory_in_bytes=flag(units, "memoryInBytes", "spec.units", False),
         card_cores=whole(units, "coresPerCard", "spec.units", 100, (1, 100)),
         totals=flag(units, "totals", "spec.units", False),
-        missing=_missing(object_at(spec.get("missing") or {}, "spec.missing")),
+        missing=_missing(part_at(spec, "missing", "spec.missing")),
         fills=False,
         scheduled=flag(spec, "kubeSchedulerCounts", "spec", False),
         same_card=flag(spec, "sameCard", "spec", False),
@@ -112,8 +119,9 @@ def _missing(missing: Json) -> Defaults:
 
 def _slicing(slicing: Json) -> Slicing:
     where = "spec.slicing"
-    known(slicing, where, ("kind", "count", "templates", "whole", "alike"))
-    match one_of(slicing, "kind", where, None, ("any", "whole", "partitions", "templates")):
+    kind = one_of(slicing, "kind", where, None, _SLICING)
+    known(slicing, where, ("kind", *_SLICING[kind]))
+    match kind:
         case "any":
             return Exactly()
         case "whole":
@@ -148,7 +156,7 @@ def _reading(item: Json) -> Reading:
     known(item, where, _INVENTORY)
     source = Source(one_of(item, "from", where, None, Source))
     needed = ("annotation",) if source is Source.REGISTER else ("cards", "id", "model")
-    for key in needed:
+    for key in (*needed, *(key for key in ("annotation", "cards", "id", "model", "memory") if key in item)):
         text(item, key, where, None)
     card_id = item.get("id", "")
     if card_id and ("{node}" not in str(card_id) or "{index}" not in str(card_id)):
