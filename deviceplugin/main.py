@@ -20,6 +20,7 @@ from deviceplugin.gate.pods import BoundPods
 from deviceplugin.gate.start import Rules, StartGate
 from deviceplugin.inventory.earlier import earlier_hands, earlier_health
 from deviceplugin.inventory.intake import FaultIntake, Reports
+from deviceplugin.inventory.modes import CardModes
 from deviceplugin.inventory.publisher import Publisher
 from deviceplugin.inventory.reader import CardReader
 from deviceplugin.kubelet.fallback import Fallback
@@ -47,6 +48,7 @@ from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
 from kerf.probes.base import Probe
 from kerf.probes.kernel_log import KernelLog
+from kerf.values.device import Backend
 from kerf.values.vendor import Vendor
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
@@ -151,6 +153,7 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     gate = StartGate(pods, files, node, rules)
     about_node = _about_node(events, settings.node_name)
     readers = [CardReader(probe, read, node, metrics, about_node) for probe, read in probes]
+    modes = _modes(readers, gate, files, node, rules)
     restored = threading.Event()
     intake = FaultIntake(node, served, rules.policy, metrics, _reports(events, settings.node_name, pods))
     for reader in readers:
@@ -158,8 +161,7 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
         reader.run_once()
     shared = _Shared(settings, gate, files, node, metrics, events)
     kubelet = [_serve_resource(resource, shared) for resource in resources]
-    monitor = Monitor(kube, pods, node, Ledgers(files), _limits(settings))
-    registry.registry.register(monitor)
+    monitor = _monitor(Monitor(kube, pods, node, Ledgers(files), _limits(settings)), modes, registry)
     watched = {each.resource.vendor: each.servicer.watched for each in kubelet}
     dra = _dra(settings, kube, node, gate, (rules, metrics))
     earlier = partial(_restore, readers, served, restored, dra.hands)
@@ -168,6 +170,7 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     for reader in readers:
         _start("reader", partial(reader.run, stop))
     _listen(shared, monitor, intake, restored, stop)
+    _start("modes", partial(modes.run, stop))
     _start("clean", partial(gate.run_clean_up, stop))
     over = partial(_about_pod, events, reason="Overuse")
     _start("monitor", partial(monitor.run, tuple(probe for probe, _ in probes), over, stop))
@@ -179,6 +182,20 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     for registrar in registrars:
         registrar.join()
     _close(http, events, kubelet)
+
+
+def _modes(readers: Sequence[CardReader], gate: StartGate, files: Files, node: LocalNode, rules: Rules) -> CardModes:
+    """The cards' modes. Those of an earlier run are known before any card is shown."""
+    backend = Backend.PRELOAD if files.limits else Backend.OBSERVE
+    modes = CardModes(readers, node, files, gate, rules.policy, backend)
+    modes.restore()
+    return modes
+
+
+def _monitor(monitor: Monitor, modes: CardModes, registry: Metrics) -> Monitor:
+    monitor.processes.leave_out = modes.servers
+    registry.registry.register(monitor)
+    return monitor
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from deviceplugin.core.modes import CardMode
 from deviceplugin.core.refusal import StartRefusal, Why
 from kerf.values.allocator import Allocator
 from kerf.values.ask import ContainerAsk, whole_if_reserved
-from kerf.values.device import Card
+from kerf.values.device import Card, Mode
 from kerf.values.grant import NO_USE, CardUse, ContainerGrant, Grant, Holding, Slice, card_uses
 from kerf.values.policy import Defaults
 from kerf.values.slicing import Size, alone_on, sizes
@@ -110,6 +111,35 @@ def _is_of(piece: Slice, size: Size, card: Card) -> bool:
     if card.slicing.fixed:
         return (piece.memory_mib, piece.cores) == (size.memory_mib, size.cores)
     return piece.memory_mib <= size.memory_mib and piece.cores <= size.cores
+
+
+def check_modes(
+    holding: Holding, accepted: Collection[str], cards: Mapping[str, Card], modes: Mapping[str, CardMode]
+) -> StartRefusal | None:
+    """Refuse a pod on a card in a mode that it does not accept, or that no MPS daemon serves now.
+
+    Without its daemon a CUDA program runs on the card all the same, but without its share.
+    """
+    for card in (cards[s.card] for c in holding.grant.containers for s in c.slices if s.card in cards):
+        where = f"pod {holding.pod} was granted a slice of card {card.id}, which is in mode {card.mode.word}"
+        if accepted and card.mode.value not in accepted:
+            words = ", ".join(Mode(mode).word for mode in sorted(accepted))
+            return StartRefusal(Why.MODE, f"{where}: the pod accepts {words} alone", lasting=False)
+        mode = modes.get(card.id)
+        if mode and mode.daemon and mode.problem:
+            return StartRefusal(Why.MODE, f"{where}: {mode.problem}", lasting=False)
+    return _one_daemon(holding, cards, modes)
+
+
+def _one_daemon(holding: Holding, cards: Mapping[str, Card], modes: Mapping[str, CardMode]) -> StartRefusal | None:
+    """A process reaches one daemon. Containers that have their cards whole use none."""
+    for container in holding.grant.containers:
+        shared = (s for s in container.slices if s.card in cards and not alone_on(s.cores, cards[s.card]))
+        daemons = {modes[s.card].daemon if s.card in modes else "" for s in shared}
+        if len(daemons) > 1:
+            message = f"container {container.name} of pod {holding.pod} shares cards of {len(daemons)} modes or daemons"
+            return StartRefusal(Why.MODE, f"{message}: a program reaches one MPS daemon")
+    return None
 
 
 def check_start(pod: LivePod, others: tuple[LivePod, ...], cards: Mapping[str, Card]) -> StartRefusal | None:

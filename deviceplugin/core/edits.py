@@ -18,14 +18,22 @@ _NEEDS_0_7 = "additionalGids"
 
 
 def limits_of(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> LedgerSpec:
-    """The limiter's ledger for these slices, in the order of the container's device indices."""
-    arbiters = dict(files.arbiters)
+    """The limiter's ledger for these slices, in the order of the container's device indices.
+
+    Through MPS the daemon gives each program its SMs, so the limiter counts GPU time there and holds nothing back.
+    """
+    arbiters, through_mps = dict(files.arbiters), dict(files.mps)
     by_vendor: dict[str, list[str]] = {}
     for s in slices:
         by_vendor.setdefault(s.vendor, []).append(s.card)
     inside = {card: f"{INSIDE}/arbiter-{i}" for cards in by_vendor.values() for i, card in enumerate(cards)}
     limits = (
-        CardLimit(s.card, s.memory_mib * MIB, s.cores or None, inside[s.card] if s.card in arbiters else "")
+        CardLimit(
+            s.card,
+            s.memory_mib * MIB,
+            (s.card not in through_mps and s.cores) or None,
+            inside[s.card] if s.card in arbiters else "",
+        )
         for s in slices
     )
     return LedgerSpec(tuple(limits), terms.policy, terms.priority)

@@ -17,6 +17,7 @@ class Why(StrEnum):
     OTHER_ALLOCATOR = "OtherAllocator"  # the card is handed out by the other of extender and DRA
     BAD_CLAIM = "BadClaim"  # a claim that cannot be kept: shared, or two slices of one card for one container
     OVERCOMMIT = "OverCommitted"
+    MODE = "WrongMode"  # the pod does not accept the mode that its card is in, or nothing serves that mode now
 
 
 @dataclass(frozen=True, slots=True)

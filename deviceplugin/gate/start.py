@@ -12,11 +12,11 @@ removes them with the pod. Nothing else is remembered between calls.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from deviceplugin.core.check import LivePod, check_ask, check_start, part_of
+from deviceplugin.core.check import LivePod, check_ask, check_modes, check_start, part_of
 from deviceplugin.core.edits import edits_of, limits_of, opts_out, render_specs
 from deviceplugin.core.refusal import StartRefusal, Why
 from deviceplugin.core.start import Start
@@ -30,9 +30,11 @@ from kerf.kube.client import Json
 from kerf.kube.errors import KubeError
 from kerf.obs.loop import Loop, run_every
 from kerf.values.allocator import Allocator
+from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse, Grant, Holding, card_uses
 from kerf.values.injection import LimiterPolicy, NodeFiles, Terms
 from kerf.values.policy import SchedulingPolicy
+from kerf.values.slicing import alone_on
 from kerf.values.vendor import ResourceNames, Vendor
 from kerf.wire.annotations import parse_grant, render_grant
 from kerf.wire.cdi import Edits
@@ -98,7 +100,7 @@ class StartGate:
         with self._lock:
             cards = self._node.grantable(policy)
             refusal = check_ask(pod["spec"], self._part_of(holding), cards, self._rules.names, policy.defaults)
-            refusal = refusal or self._check(pod, holding, listing)
+            refusal = refusal or self._check_modes(pod, holding, cards) or self._check(pod, holding, listing)
             if refusal is None:
                 self._write(pod, holding, (spec, vendor), starts)
             return refusal
@@ -108,7 +110,9 @@ class StartGate:
     ) -> StartRefusal | None:
         """The same for a pod that holds what Kubernetes' own allocator gave its claims. `spec` is (file, vendor)."""
         with self._lock:
-            refusal = self._check(pod, holding, listing, Allocator.DRA)
+            cards = self._node.grantable(self._rules.policy())
+            refusal = self._check_modes(pod, holding, cards)
+            refusal = refusal or self._check(pod, holding, listing, Allocator.DRA)
             if refusal is None:
                 self.pods.add_claimed(holding.uid, holding.grant)
                 self._write(pod, holding, spec, starts)
@@ -127,6 +131,18 @@ class StartGate:
             for card, use in card_uses(grant, ()).items():
                 total[card] = total.get(card, NO_USE) + use
         return total
+
+    def while_held(self, change: Callable[[frozenset[str]], None]) -> None:
+        """Call `change` with the cards of which pods of this node hold slices; none is admitted meanwhile.
+
+        Raises KubeError.
+        """
+        listing = self.pods.list(fresh=True)
+        with self._lock:
+            admitted = _grants(self._files.grants())
+            live = [pod for each in listing.pods if (pod := self._live_pod(each, admitted))]
+            live += self.pods.admitted_since(listing)
+            change(frozenset(s.card for pod in live for c in pod.holding.grant.containers for s in c.slices))
 
     def edits(self, pod: Json, holding: Holding, container: str, vendor: str) -> Edits:
         """One container's edits for its slices of one vendor's cards."""
@@ -177,6 +193,13 @@ class StartGate:
         own = LivePod(self._part_of(holding), started, _order(pod), allocator)
         return check_start(own, tuple(others), self._node.grantable(self._rules.policy()))
 
+    def _check_modes(self, pod: Json, holding: Holding, cards: Mapping[str, Card]) -> StartRefusal | None:
+        try:
+            accepted = parse_pod(pod, self._rules.names, self._rules.policy().defaults).selection.modes
+        except WireError:
+            accepted = ()  # such a pod was bound by its grant; a wrong word in an annotation does not stop it now
+        return check_modes(self._part_of(holding), accepted, cards, self._node.modes)
+
     def _write(self, pod: Json, holding: Holding, spec: tuple[str, str], starts: tuple[Start, ...]) -> None:
         (file, vendor), devices = spec, []
         for start in starts:
@@ -210,8 +233,12 @@ class StartGate:
         return part_of(holding, self._rules.served)
 
     def _node_files(self, holding: Holding, container: str) -> NodeFiles:
-        wanted = {piece.card for piece in holding.grant.of(container)}
-        return self._files.node_files(card for card in self._node.cards if card.id in wanted)
+        slices = {piece.card: piece for piece in holding.grant.of(container)}
+        cards = [card for card in self._node.grantable(self._rules.policy()).values() if card.id in slices]
+        shares = any(not alone_on(slices[card.id].cores, card) for card in cards)
+        modes = self._node.modes
+        daemons = {card.id: modes[card.id].daemon for card in cards if card.id in modes and modes[card.id].daemon}
+        return self._files.node_files(cards, daemons if shares else {})
 
     def _terms(self, pod: Json, container: str) -> Terms:
         own = next((c for c, _ in containers_of(pod["spec"]) if c.get("name") == container), {})

@@ -9,7 +9,7 @@ from deviceplugin.metrics import PluginMetrics
 from deviceplugin.state.node import LocalNode
 from kerf.probes.base import Probe
 from kerf.probes.recovery import Sign
-from kerf.values.device import Card
+from kerf.values.device import Card, Mode
 from kerf.values.health import Health
 from kerf.values.vendor import Vendor, with_slicing
 
@@ -67,6 +67,15 @@ class CardReader:
         if self._probe.report(card, sign):
             self._show(self._probe.known())
 
+    def mps_cards(self) -> tuple[Card, ...]:
+        """Cards of vendors that know MPS, as the hardware has them, whatever mode they are in."""
+        able = {vendor.name for vendor in self._vendors if Mode.MPS in dict(vendor.words.mode_words).values()}
+        return tuple(card for card in self._probe.known() if card.vendor in able)
+
+    def show_again(self) -> None:
+        """The cards' modes have changed."""
+        self._show(self._probe.known())
+
     def restore(self, healths: Mapping[str, Health]) -> None:
         """Go on from what an earlier run knew of the cards."""
         self._probe.restore(healths)
@@ -81,7 +90,8 @@ class CardReader:
     def _show(self, found: tuple[Card, ...]) -> None:
         served = {vendor.name for vendor in self._vendors}
         with self._lock:
-            cards = with_slicing((card for card in found if card.vendor in served), self._vendors)
+            shared = (self._node.as_shared(card) for card in found if card.vendor in served)
+            cards = with_slicing(shared, self._vendors)
             for card in cards:
                 self._metrics.card_healthy.labels(card.id, card.model).set(int(card.healthy))
             sentences = self._node.update_cards(cards, self._name)

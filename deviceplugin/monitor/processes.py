@@ -1,6 +1,6 @@
 """Processes of the node by their PID on the host: their container, and their PID inside it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from deviceplugin.core.usage import parse_cgroup
@@ -11,9 +11,13 @@ class Processes:
 
     def __init__(self, root: str = "/proc") -> None:
         self._root = Path(root)
+        self.leave_out: Callable[[], frozenset[int]] = frozenset
+        """PIDs that belong to no container although they run in one: MPS servers."""
 
     def owner_of(self, pid: int) -> tuple[str, str] | None:
         """(pod uid, container id) of a process; None outside of pods or if the process is gone."""
+        if pid in self.leave_out():
+            return None
         return parse_cgroup(self._read(pid, "cgroup"))
 
     def in_pod(self, uid: str) -> Iterator[tuple[int, int, int]]:

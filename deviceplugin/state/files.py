@@ -6,6 +6,7 @@
     STATE/allocated/<slots>                   without CDI only: which container an Allocate was for
     STATE/arbiters/<card id>.<version>        one per card and version of the limiter's shared memory, shared by the
                                               containers that hold slices of the card
+    STATE/mps/                                what MPS daemons are to run, how they are, and a directory for each
     STATE/ld.so.preload                       one line that names the limiter inside the container
     CDI/kerf.dev-grant_<slots>.json           the CDI spec of the containers that hold these slots
 
@@ -14,7 +15,7 @@ All of it but the history can be written again from the pods' grants, and none o
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from deviceplugin.core.edits import spec_uid
@@ -22,6 +23,7 @@ from deviceplugin.state.node_specs import OWN_PREFIX, NodeSpecs
 from kerf.values.device import Card
 from kerf.values.injection import LIBRARY, NodeFiles
 from kerf.wire.limiter import ARBITER_ABI, render_arbiter
+from kerf.wire.mps import REPORT, WANTED
 
 _PRIVATE_DIR = 0o711
 _SHARED_FILE = 0o666
@@ -43,15 +45,34 @@ class Files:
         if limiter:
             write_atomic(self._preload, f"{LIBRARY}\n".encode(), _PLAIN_FILE)
 
-    def node_files(self, cards: Iterable[Card]) -> NodeFiles:
-        """The host paths for containers that hold slices of these cards. Creates missing arbiters."""
+    @property
+    def limits(self) -> bool:
+        """Whether containers get the limiter."""
+        return bool(self._limiter)
+
+    def node_files(self, cards: Iterable[Card], daemons: Mapping[str, str]) -> NodeFiles:
+        """The host paths for containers that hold slices of these cards. Creates missing arbiters.
+
+        `daemons` are the MPS daemons through which the container shares some of them, by card.
+        """
         listed = tuple(cards)
         return NodeFiles(
             limiter=self._limiter,
             preload=str(self._preload) if self._limiter else "",
             arbiters=tuple((card.id, self._arbiter(card.id)) for card in listed) if self._limiter else (),
             specs=self._specs.edits(listed),
+            mps=tuple(sorted((card, str(self._mps / name / "pipe")) for card, name in daemons.items())),
         )
+
+    def write_mps_wanted(self, text: str) -> None:
+        """What the supervisor of MPS daemons is to run. No-op if the text is the same."""
+        self._mps.mkdir(parents=True, exist_ok=True)
+        if _read(self._mps / WANTED) != text:
+            write_atomic(self._mps / WANTED, text.encode(), _PLAIN_FILE)
+
+    def mps(self) -> tuple[str, str]:
+        """The two files about MPS daemons: what was wanted last, and what their supervisor reports; "" for none."""
+        return _read(self._mps / WANTED), _read(self._mps / REPORT)
 
     def ledger_path(self, uid: str, container: str) -> str:
         """Path of a container's ledger."""
@@ -146,6 +167,10 @@ class Files:
     @property
     def _arbiters(self) -> Path:
         return self._state / "arbiters"
+
+    @property
+    def _mps(self) -> Path:
+        return self._state / "mps"
 
     @property
     def _preload(self) -> Path:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from deviceplugin.core.changes import changes
+from deviceplugin.core.modes import CardMode
 from kerf.values.allocator import Allocator
 from kerf.values.device import Card
 from kerf.values.node import Node
@@ -24,6 +25,7 @@ class LocalNode:
         self._labels: tuple[tuple[str, str], ...] | None = None
         self.uid = ""
         self.cordoned: tuple[str, ...] = ()
+        self._modes: dict[str, CardMode] = {}
 
     @property
     def cards(self) -> tuple[Card, ...]:
@@ -68,6 +70,20 @@ class LocalNode:
     def as_node(self) -> Node:
         """The node with its labels, for questions to the policy."""
         return Node(self.name, labels=self._labels or ())
+
+    @property
+    def modes(self) -> Mapping[str, CardMode]:
+        """How each card is shared, by its id."""
+        return self._modes
+
+    def change_modes(self, modes: Mapping[str, CardMode]) -> None:
+        """From now on the cards are shared so. Readers have to show them again."""
+        self._modes = dict(modes)
+
+    def as_shared(self, card: Card) -> Card:
+        """A card, as the hardware has it, in its mode."""
+        mode = self._modes.get(card.id)
+        return mode.applied(card) if mode else card
 
     def wait(self, version: int, timeout_s: float) -> int:
         """The current version: at once if it is not `version`, otherwise after a change or `timeout_s`."""

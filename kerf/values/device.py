@@ -72,6 +72,8 @@ class Card:
     joint: bool = True
     """False: a container that shares it can hold no other card, because each has an MPS daemon of its own, or because a
     program uses one MIG instance."""
+    no_mps: str = ""
+    """Why the hardware cannot be shared through MPS; empty where it can. Not part of the inventory."""
     mode_note: str = ""
     """Why the card is not in the mode that its pool asks for; empty where it is."""
     mig: Geometry | None = None

@@ -42,6 +42,8 @@ class NodeFiles:
     """(card id, `containerEdits`) of the node's own CDI specs for whole cards."""
     ledger: str = ""
     """The container's ledger."""
+    mps: tuple[tuple[str, str], ...] = ()
+    """(card id, pipe directory) of the MPS daemons of cards that the container shares through them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,13 @@ from tests.source_code import imported
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("kerf", "scheduler", "deviceplugin", "webhook", "kerfctl")
-PROGRAMS = ("scheduler.__main__", "deviceplugin.__main__", "webhook.__main__", "kerfctl.main")
+PROGRAMS = (
+    "scheduler.__main__",
+    "deviceplugin.__main__",
+    "deviceplugin.mps.__main__",
+    "webhook.__main__",
+    "kerfctl.main",
+)
 EXCEPTIONS = {"kerf.testing": "builders and fakes, shipped for those who test against Kerf"}
 
 

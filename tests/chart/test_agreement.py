@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 import deviceplugin.main
+import deviceplugin.mps.main
 import scheduler.main
 import webhook.main
 from kerf.values.fault import Verdict
 from kerf.values.learned import LearningMode, LearningSettings
-from kerf.values.policy import Pool, QuotaEngine, SchedulingPolicy
+from kerf.values.policy import MpsDaemon, Pool, PoolMode, QuotaEngine, SchedulingPolicy
 from kerf.values.recovery import RecoveryMode
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.policy import parse_policy
@@ -28,6 +29,7 @@ SETTINGS = {
     "extender": scheduler.main.Settings,
     "webhook": webhook.main.Flags,
     "deviceplugin": deviceplugin.main.Settings,
+    "mps": deviceplugin.mps.main.Settings,
 }
 
 
@@ -68,7 +70,7 @@ def test_the_notes_give_a_scheduler_of_ones_own_the_same_profile_and_extender():
 @pytest.mark.parametrize("case", sorted(path.stem for path in CASES.glob("*.yaml")))
 def test_a_daemon_knows_every_flag_it_is_given(daemon, case):
     objects = parse(template("--values", str(CASES / f"{case}.yaml")))
-    given = {flag_of(argument) for argument in containers(objects)[daemon]["args"]}
+    given = {flag_of(argument) for argument in containers(objects).get(daemon, {"args": []})["args"]}
     known = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(SETTINGS[daemon])}
 
     assert given - known == set()
@@ -104,7 +106,7 @@ def test_the_policy_of_every_value_is_one_that_the_daemons_read():
 
     assert (policy.nodes, policy.cards, policy.weights) == ("binpack", ("mutex", "topology", "numa"), (1, 2, 3))
     assert policy.pools == (
-        Pool("batch", (("pool", "batch"),), 1.0, 2.0, RecoveryMode.RECOVER),
+        Pool("batch", (("pool", "batch"),), 1.0, 2.0, RecoveryMode.RECOVER, PoolMode.AUTO, MpsDaemon.NODE),
         Pool("everywhere-else", (), 1.2, 2.0),
     )
     assert policy.learning == LearningSettings(LearningMode.APPLY, 3, 12.0)
@@ -145,13 +147,28 @@ def test_secrets_and_accounts_live_in_the_releases_namespace_alone():
 def test_nothing_runs_with_more_than_it_needs():
     found = containers(everything())
 
-    assert set(found) == {"extender", "kube-scheduler", "webhook", "deviceplugin", "limiter"}
+    assert set(found) == {"extender", "kube-scheduler", "webhook", "deviceplugin", "limiter", "mps"}
     for name, container in found.items():
         context = container["securityContext"]
         assert context["readOnlyRootFilesystem"], name
         assert context["allowPrivilegeEscalation"] is False, name
         assert context["capabilities"] == {"drop": ["ALL"]}, name
-        assert (context["runAsUser"] == 0) == (name in {"deviceplugin", "limiter"}), name
+        assert (context["runAsUser"] == 0) == (name in {"deviceplugin", "limiter", "mps"}), name
+
+
+def test_mps_daemons_run_where_a_pool_asks_for_them_and_no_upgrade_ends_them():
+    plain = [each["metadata"]["name"] for each in render() if each["kind"] == "DaemonSet"]
+    found = {each["metadata"]["name"]: each["spec"] for each in everything() if each["kind"] == "DaemonSet"}
+
+    assert [name for name in plain if "mps" in name] == []
+    assert sorted(name for name in found if "mps" in name) == ["kerf-mps-h200", "kerf-mps-nvidia", "kerf-mps-trial"]
+    daemon = found["kerf-mps-h200"]
+    assert daemon["updateStrategy"] == {"type": "OnDelete"}
+    assert (
+        daemon["template"]["spec"]["nodeSelector"]
+        == found["kerf-deviceplugin-h200"]["template"]["spec"]["nodeSelector"]
+    )
+    assert daemon["template"]["spec"]["automountServiceAccountToken"] is False
 
 
 def test_only_a_kernel_log_that_is_a_device_makes_the_device_plugin_privileged():

@@ -25,6 +25,7 @@ from kerf.values.ask import Stage
 from kerf.values.grant import CardUse
 from kerf.values.health import SUSPECT
 from kerf.values.learned import Learned, Lesson, ServerPeak, Setup
+from kerf.values.mps import Daemon, DaemonState, MpsReport, Wanted
 from kerf.values.offer import DeviceTaint, OfferedCard
 from kerf.values.policy import Defaults
 from kerf.vendors.registry import NAMES, VENDORS
@@ -53,6 +54,7 @@ from kerf.wire.inventory import parse_inventory, render_inventory
 from kerf.wire.json import at
 from kerf.wire.learned import parse_learned, render_learned
 from kerf.wire.limiter import CardLimit, LedgerSpec, parse_ledger, render_ledger
+from kerf.wire.mps import parse_report, parse_wanted, render_report, render_wanted
 from kerf.wire.objects import cards_without_grant, parse_holding, parse_node
 from kerf.wire.policy import parse_policy
 from kerf.wire.quota import held_to_nothing, parse_tenant
@@ -478,6 +480,14 @@ DECODERS: dict[str, Decoder] = {
     "inventory": Decoder(
         _text(parse_inventory),
         (render_inventory((a_card(links=("GPU-1",), physical_mib=5, health=SUSPECT),)).encode(),),
+    ),
+    "mps-wanted": Decoder(
+        _text(lambda text: render_wanted(parse_wanted(text))),
+        (render_wanted(Wanted((Daemon("GPU-0", ("GPU-0",)),), (("GPU-0", "GPU-0"),))).encode(),),
+    ),
+    "mps-report": Decoder(
+        _text(lambda text: render_report(parse_report(text))),
+        (render_report(MpsReport(5, "", (DaemonState("GPU-0", True, "", 1, (42,), 3),))).encode(),),
     ),
     "top": Decoder(
         _text(parse_top),

@@ -188,6 +188,13 @@ admissionregistration.k8s.io/v1beta1
 {{- if has (toString (default "off" .Values.policy.learning.mode)) (list "observe" "apply") }}yes{{ end -}}
 {{- end }}
 
+{{/* "yes" where a pool of the policy asks for MPS. */}}
+{{- define "kerf.mps" -}}
+{{- $modes := list -}}
+{{- range .Values.policy.pools }}{{ $modes = append $modes (default "preload" .mode) }}{{ end -}}
+{{- if or (has "mps" $modes) (has "auto" $modes) }}yes{{ end -}}
+{{- end }}
+
 {{/* Annotations that the vendors' own device plugins obey on pods, as JSON; only the scheduler may write them. */}}
 {{- define "kerf.pluginAnnotations" -}}
 {{- $all := list }}

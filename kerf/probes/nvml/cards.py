@@ -11,6 +11,9 @@ from kerf.values.units import MIB
 
 _MEMORY_V2 = 0x02000028
 """The version of nvmlMemory_v2_t: its size and a 2 in the highest byte."""
+_VOLTA = 7
+_PROHIBITED = 2
+"""NVML_COMPUTEMODE_PROHIBITED."""
 _NOT_SUPPORTED = 3
 """NVML_ERROR_NOT_SUPPORTED: the card uses the host's memory, as in a GB10."""
 
@@ -42,6 +45,7 @@ def read_device(driver: Driver, index: int, slots: int, unified_mib: int = 0) ->
         numa=_numa_of(bus),
         mode=_mode_of(driver, handle),
         bus=parse_bus(bus),
+        no_mps=_no_mps(driver, handle),
     )
     return Device(handle, card, bus)
 
@@ -67,6 +71,16 @@ def _memory_of(driver: Driver, handle: Any) -> tuple[int, int]:  # noqa: ANN401 
 
 def _mode_of(driver: Driver, handle: Any) -> Mode:  # noqa: ANN401 (pynvml is untyped)
     return Mode.MIG if driver.optional(lambda: driver.nvml.nvmlDeviceGetMigMode(handle)[0], 0) else Mode.SHARED
+
+
+def _no_mps(driver: Driver, handle: Any) -> str:  # noqa: ANN401 (pynvml is untyped)
+    """Why the card cannot be shared through MPS; empty where it can, or where the driver does not say."""
+    nvml = driver.nvml
+    volta, _ = driver.optional(lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle), (_VOLTA, 0))
+    if volta < _VOLTA:
+        return "it is older than Volta, so its programs would share one address space"
+    prohibited = driver.optional(lambda: nvml.nvmlDeviceGetComputeMode(handle), 0) == _PROHIBITED
+    return "its compute mode is prohibited: nvidia-smi -c DEFAULT" if prohibited else ""
 
 
 def _numa_of(bus: str) -> int:

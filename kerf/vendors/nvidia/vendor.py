@@ -9,6 +9,7 @@ from kerf.values.vendor import INVENTORY, ResourceNames, Vendor
 
 LEDGER = f"{INSIDE}/ledger"
 PRELOAD = "/etc/ld.so.preload"
+MPS_PIPES = f"{INSIDE}/mps"
 _UNSLICED = {
     Mode.MIG: NotSliced(
         "the card is in MIG mode and its device plugin publishes no MIG profiles: use a driver that lists them by "
@@ -46,7 +47,9 @@ def inject(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> Injecti
         env.append(("CUDA_VISIBLE_DEVICES", ",".join(s.card for s in slices)))
     if any(s.card not in specs for s in slices):
         env.insert(0, ("NVIDIA_VISIBLE_DEVICES", ",".join(s.card for s in slices)))
-    mounts = [Mount(files.ledger, LEDGER, read_only=False)]
+    more_env, more_mounts = _mps(slices, files, terms)
+    env += more_env
+    mounts = [Mount(files.ledger, LEDGER, read_only=False), *more_mounts]
     mounts += [
         Mount(arbiters[s.card], f"{INSIDE}/arbiter-{i}", read_only=False)
         for i, s in enumerate(slices)
@@ -55,6 +58,24 @@ def inject(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> Injecti
     if files.limiter and terms.limited:
         mounts += [Mount(files.limiter, LIBRARY), Mount(files.preload, PRELOAD)]
     return Injection(tuple(env), tuple(mounts))
+
+
+def _mps(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> tuple[list[tuple[str, str]], list[Mount]]:
+    """What makes a container's programs clients of its cards' MPS daemon, with their share of SMs and memory.
+
+    The memory limit is one for each process; the ledger, which counts all of them together, stays the container's.
+    """
+    pipes = sorted(set(dict(files.mps).values()))
+    if not pipes:
+        return [], []
+    memory = ",".join(f"{s.card}={s.memory_mib}M" for s in slices)
+    env = [("CUDA_MPS_PIPE_DIRECTORY", MPS_PIPES), ("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", memory)]
+    cores = min((s.cores for s in slices if s.cores), default=0)
+    if cores:
+        env.append(("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", str(cores)))
+    if terms.policy == "priority" and terms.priority:
+        env.append(("CUDA_MPS_CLIENT_PRIORITY", "1"))
+    return env, [Mount(pipes[0], MPS_PIPES, read_only=False)]
 
 
 VENDOR = Vendor(

@@ -46,6 +46,10 @@ class FakeNvml:
     """What the driver keeps of a card; None is a driver that does not have the second version of the call."""
     unified: tuple[int, ...] = ()
     """Cards without memory of their own."""
+    capability: dict[int, int] = field(default_factory=dict)
+    """Major compute capability by card, 9 where none is named."""
+    prohibited: tuple[int, ...] = ()
+    """Cards whose compute mode is prohibited."""
     starts: int = 0
     heard: list[int] = field(default_factory=list)
 
@@ -113,6 +117,12 @@ class FakeNvml:
 
     def _nvmlDeviceGetMigMode(self, handle: int) -> list[int]:
         return [int(handle in self.mig), 0]
+
+    def _nvmlDeviceGetCudaComputeCapability(self, handle: int) -> tuple[int, int]:
+        return self.capability.get(handle, 9), 0
+
+    def _nvmlDeviceGetComputeMode(self, handle: int) -> int:
+        return 2 if handle in self.prohibited else 0
 
     def _nvmlDeviceGetNvLinkState(self, handle: int, link: int) -> int:
         if link >= len(self.links.get(handle, [])):
@@ -403,3 +413,16 @@ def test_a_card_whose_memory_cannot_be_read_for_another_reason_is_no_such_card()
     probe, _ = a_probe(broken={"nvmlDeviceGetMemoryInfo": 1})
 
     assert [card.id for card in probe.cards()] == ["GPU-0"]
+
+
+def test_cards_that_mps_cannot_share_say_why():
+    nvml = FakeNvml(count=4, capability={1: 6}, prohibited=(2,), broken={"nvmlDeviceGetComputeMode": 3})
+
+    probe = NvmlProbe(4, nvml=nvml)  # type: ignore[arg-type]
+
+    assert [card.no_mps for card in probe.cards()] == [
+        "",
+        "it is older than Volta, so its programs would share one address space",
+        "its compute mode is prohibited: nvidia-smi -c DEFAULT",
+        "",
+    ]

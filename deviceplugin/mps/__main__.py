@@ -1,0 +1,7 @@
+"""`python -m deviceplugin.mps`."""
+
+import sys
+
+from deviceplugin.mps.main import main
+
+sys.exit(main())
