@@ -131,8 +131,8 @@ class Lab:
             environments.append({"LD_PRELOAD": library, "KERF_LEDGER": str(path)})
         return environments
 
-    def run(self, mix: Mix, way: str, mps: dict[str, str] | None = None) -> list[Json]:
-        """All tenants at once, from the same instant."""
+    def run(self, mix: Mix, way: str, mps: dict[str, str] | None = None, seed: int = 0) -> list[Json]:
+        """All tenants at once, from the same instant. Every way of one turn gets the same arrivals, by the seed."""
         self.count += 1
         extra: list[dict[str, str]] = [{} for _ in mix.works]
         policy, _, before = way.partition(", ")
@@ -146,7 +146,7 @@ class Lab:
             ]
         running = []
         for i, (work, more) in enumerate(zip(mix.works, extra, strict=True)):
-            command = [sys.executable, str(HERE / "works.py"), work, str(SECONDS), str(self.count * 10 + i)]
+            command = [sys.executable, str(HERE / "works.py"), work, str(SECONDS), str(seed * 10 + i)]
             with (self.folder / f"log{self.count}-{i}").open("w") as log:
                 running.append(
                     subprocess.Popen(
@@ -235,10 +235,10 @@ def measure(lab: Lab, mixes: Sequence[Mix], mps: dict[str, str] | None) -> list[
         print(json.dumps(rows[-1]), flush=True)
     for mix in mixes:
         found: dict[str, list[list[Json]]] = {way: [] for way in ways_of(mix) if way not in MPS_WAYS or mps}
-        for _ in range(RUNS):
+        for turn in range(RUNS):
             for way, runs in found.items():
                 try:
-                    runs.append(lab.run(mix, way, mps))
+                    runs.append(lab.run(mix, way, mps, turn))
                 except (RuntimeError, subprocess.SubprocessError, ValueError, IndexError) as error:
                     print(json.dumps({"mix": list(mix.works), "way": way, "failed": str(error)}), flush=True)
         for way, runs in found.items():

@@ -145,7 +145,8 @@ def namespaces() -> None:
     ways = {
         "own PID namespace": ["unshare", "-p", "--fork", "--mount-proc"],
         "own IPC namespace": ["unshare", "-i"],
-        "own PID, IPC, network and user": ["unshare", "-p", "-i", "-n", "--fork", *as_user(1001)],
+        "own network namespace": ["unshare", "-n"],
+        "own PID, IPC, network and user": ["unshare", "-p", "-i", "-n", "--fork", "--mount-proc", *as_user(1001)],
     }
     with daemon("namespaces", "-M") as served:
         for name, before in ways.items():
@@ -153,7 +154,20 @@ def namespaces() -> None:
         command = ["unshare", "-m", "-p", "-i", "--fork", "--mount-proc", "sh", "-c", inner.format(CLIENT)]
         client = Client(served.environment, before=command)
         say("client in a mount namespace with a /dev/shm of its own", client=client.seen(15))
+        read_only = f"mount --bind {served.folder} {served.folder} && mount -o remount,ro,bind {served.folder}"
+        command = ["unshare", "-m", "sh", "-c", f"{read_only} && exec {CLIENT} hold 1"]
+        client = Client(served.environment, before=command)
+        time.sleep(0.6)
+        servers = served.servers()
+        listed = served.ask(f"get_client_list {servers[0]}") if servers else ""
+        say("client with read-only pipes", client=client.seen(15), clients_meanwhile=listed)
     with daemon("apart", "-M", before=["unshare", "-p", "-i", "--fork", "--mount-proc"]) as served:
+        beside = ["unshare", "-p", "-i", "-n", "--fork", "--mount-proc"]
+        client = Client(served.environment, "hold", "1", before=beside)
+        time.sleep(0.6)
+        servers = served.servers()
+        listed = served.ask(f"get_client_list {servers[0]}") if servers else ""
+        say("client and daemon in PID namespaces beside each other", client=client.seen(15), clients_meanwhile=listed)
         say("daemon in own PID and IPC namespaces", client=Client(served.environment, "hold", "1").seen(15))
 
 
@@ -249,7 +263,10 @@ def main() -> int:
         ["nvidia-cuda-mps-control", "-h"], capture_output=True, text=True, check=False, timeout=9
     )
     say("options of the control daemon", text=(help_text.stdout + help_text.stderr)[:1500])
+    chosen = os.environ.get("KERF_BENCH_FACTS", "").split(",")
     for part in (users, namespaces, rights, lambda: limits(card), deaths, faults):
+        if chosen != [""] and getattr(part, "__name__", "") not in chosen:
+            continue
         try:
             part()
         except (OSError, subprocess.SubprocessError, ValueError) as error:
