@@ -8,6 +8,7 @@ from kerf.values.ask import PodAsk
 from kerf.values.units import show, show_mib
 from kerf.values.verdict import Misfit
 from kerf.wire.accepts import parse_chosen
+from kerf.wire.claims import names_claims
 from kerf.wire.json import Json, at
 from kerf.wire.objects import is_finished
 from kerfctl.arguments import add_cluster_arguments, add_scheduler_argument
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _explain(world: "World", key: str) -> Answer:
     from kerfctl.candidates import waits
+    from kerfctl.claims import explain_claims
     from kerfctl.world import key_of
 
     if refused := next((each for each in world.refused if key_of(each.pod) == key), None):
@@ -64,6 +66,8 @@ def _explain(world: "World", key: str) -> Answer:
         faults = _faults(store, booking.node, list(uses))
         held = {"pod": key, "fits": True, "node": booking.node, "holds": uses, **kind}
         return held | ({"faults": faults} if faults else {})
+    if names_claims(pod) and not store.desk.waiting_pod(str(uid)):
+        return explain_claims(world, store, pod, key)
     waiting = store.desk.waiting_pod(str(uid))
     if waiting is None:
         raise CliError(f"pod {key} asks for no card")
@@ -137,6 +141,8 @@ def _state_text(answer: Answer) -> str:
             for card, (mib, cores) in answer["holds"].items()
         ]
         return "\n".join([f"{answer['pod']} is on {answer['node']} and holds", *(held or ["  no card"])])
+    if "claims" in answer:
+        return f"{answer['pod']} waits: {answer['sentence']}"
     if answer["fits"]:
         return f"{answer['pod']} fits on {show(answer['count'])} nodes now, {', '.join(answer['nodes'])} among them"
     lines = [f"{answer['pod']} cannot run: {answer['sentence']}"]

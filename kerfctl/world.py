@@ -75,6 +75,8 @@ class World:
     """Kueue's objects that Kerf manages; None where Kueue is not served, empty unless the policy says engine: kueue."""
     workloads: Sequence[Json] = ()
     """Kueue's Workloads; empty unless the policy says engine: kueue."""
+    claims: Sequence[Json] = ()
+    """ResourceClaims, where pods use any."""
     kube: Kube | None = None
     """The cluster; None for files."""
     scheduler: str = SCHEDULER
@@ -174,27 +176,24 @@ def world_of_files(
     if not documents.nodes:
         raise CliError(f"{', '.join(files)}: no node; give nodes with a kerf.dev/inventory annotation")
     policy = read_policy(policy_file)
+    pods = _claiming(documents.pods, documents.of("ResourceClaim"), documents.nodes, vendors)
     kueue_keeps = policy.quota.engine is QuotaEngine.KUEUE
     world = World(
         vendors=vendors,
         policy=policy,
         nodes=documents.nodes,
-        pods=_claiming(
-            tuple(pod for pod in documents.pods if is_stored(pod)),
-            documents.of("ResourceClaim"),
-            documents.nodes,
-            vendors,
-        ),
+        pods=tuple(pod for pod in pods if is_stored(pod)),
         tenants=documents.of(TENANT_QUOTA),
         hard=documents.of("ResourceQuota"),
         budgets=documents.of("PodDisruptionBudget"),
+        claims=documents.of("ResourceClaim"),
         managed=_managed_in(documents) if kueue_keeps else (),
         workloads=documents.of("Workload") if kueue_keeps else (),
         scheduler=scheduler,
         idle=documents.idle,
         left_out=documents.left_out,
     )
-    return _with_new_pods(world, documents.pods, prices)
+    return _with_new_pods(world, pods, prices)
 
 
 def _with_new_pods(world: World, pods: Sequence[Json], prices: str | None) -> World:
@@ -248,6 +247,7 @@ def world_of_cluster(
         budgets=(cluster.list_or_none(kube, BUDGETS, "PodDisruptionBudget") or ()) if Also.BUDGETS in also else (),
         managed=managed,
         workloads=(cluster.list_or_none(kube, f"{kueue.ROOT}/workloads", "Workload") or ()) if with_kueue else (),
+        claims=claims or (),
         kube=kube,
     )
 

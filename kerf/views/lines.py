@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kerf.values.allocator import Allocator
 from kerf.values.device import Card, Mode
 from kerf.values.grant import NO_USE, CardUse, Grant
 from kerf.values.slicing import sliceable
@@ -53,7 +54,8 @@ class CardLine:
     used_cores: int
     slices: int
     state: str
-    """Empty for a card that takes pods, else `not sliced`, `cordoned` or `unhealthy`."""
+    """Empty for a card on which Kerf's scheduler places pods, else why it does not: `not sliced`, `cordoned`,
+    `unhealthy`, `given to claims` or `changing hands`."""
     pods: tuple[str, ...]
     mode: str = Mode.SHARED.word
     """`preload`, `mps` or `mig`."""
@@ -61,6 +63,8 @@ class CardLine:
     """Why it is not in the mode that its pool asks for."""
     backend: str = ""
     """What keeps the slices."""
+    allocator: str = Allocator.EXTENDER.value
+    """Who hands it out: `extender`, `dra`, or `none` while it changes hands."""
 
 
 def slice_lines(grant: Grant) -> tuple[SliceLine, ...]:
@@ -102,6 +106,7 @@ def card_lines(node: str, cards: Iterable[Card], cordoned: Collection[str], held
                 mode=card.mode.word,
                 mode_note=card.mode_note,
                 backend=card.backend.value,
+                allocator=card.allocator.value,
             )
         )
     return tuple(lines)
@@ -110,7 +115,12 @@ def card_lines(node: str, cards: Iterable[Card], cordoned: Collection[str], held
 def _state(card: Card, cordoned: bool) -> str:
     if not sliceable(card):
         return "not sliced"
-    return "cordoned" if cordoned else "" if card.healthy else "unhealthy"
+    if cordoned:
+        return "cordoned"
+    return _HANDS[card.allocator] if card.healthy else "unhealthy"
+
+
+_HANDS = {Allocator.EXTENDER: "", Allocator.DRA: "given to claims", Allocator.NONE: "changing hands"}
 
 
 def json_of(pods: Sequence[PodLine], refused: Sequence[RefusedLine], cards: Sequence[CardLine]) -> dict[str, Any]:

@@ -35,7 +35,15 @@ LABELS: Mapping[str, str] = {
     "serving.kserve.io/inferenceservice": "InferenceService",
 }
 """Labels by which pods name the workload that made them, where their owner is an object in between."""
-_READ = frozenset({("", "Node"), ("", "Pod"), ("", "ResourceQuota"), ("kerf.dev", "TenantQuota")})
+_READ = frozenset(
+    {
+        ("", "Node"),
+        ("", "Pod"),
+        ("", "ResourceQuota"),
+        ("kerf.dev", "TenantQuota"),
+        ("resource.k8s.io", "ResourceClaim"),
+    }
+)
 _CORE = frozenset(
     {"Binding", "ComponentStatus", "ConfigMap", "Endpoints", "Event", "Namespace", "PersistentVolume"}
     | {"PersistentVolumeClaim", "PodTemplate", "Secret", "Service", "ServiceAccount"}
@@ -48,6 +56,7 @@ _APART = frozenset(
         "discovery.k8s.io",
         "events.k8s.io",
         "flowcontrol.apiserver.k8s.io",
+        "resource.k8s.io",
     }
     | {"gateway.networking.k8s.io", "kueue.x-k8s.io", "monitoring.coreos.com", "networking.k8s.io", "policy"}
     | {"rbac.authorization.k8s.io", "scheduling.k8s.io", "scheduling.x-k8s.io", "storage.k8s.io"}

@@ -1,6 +1,5 @@
 """A real node whose cards are given to claims: the device plugin with its DRA driver, and pods with claims."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,9 @@ import yaml
 from kerf.wire.inventory import KEY, parse_inventory
 from kerf.wire.limiter import parse_ledger
 from sandbox import SLEEPER, Command, ControlPlane, Node, await_until, free_ports, parse_report
-from tests.cluster.sandbox_pods import PODS
+from tests.chart.helm import NAMESPACE, render
+from tests.cluster.sandbox_pods import PODS, a_sleeper
 
-USER = "system:serviceaccount:kerf-system:kerf-deviceplugin"
 LEDGER = "/usr/local/kerf/ledger"
 RESOURCE = "/apis/resource.k8s.io/v1"
 CLAIMS = f"{RESOURCE}/namespaces/default/resourceclaims"
@@ -52,6 +51,30 @@ class Driver:
         slices = self.cp.api.get(f"{RESOURCE}/resourceslices")["items"]
         own = [each for each in slices if each["spec"]["driver"] == "gpu.kerf.dev"]
         return [d for each in sorted(own, key=lambda e: e["metadata"]["name"]) for d in each["spec"].get("devices", ())]
+
+
+_PATHS = {
+    "DeviceClass": f"{RESOURCE}/deviceclasses",
+    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    "ValidatingAdmissionPolicy": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
+}
+_NAMES = ("kerf-deviceplugin", "kerf-own-node", "kerf-own-slices", "kerf-one-pod-a-claim")
+
+
+def install(cp: ControlPlane, node: Node) -> Path:
+    """The chart's classes, rights and policies for the driver; the kubeconfig of its pod on the node."""
+    cp.api.post("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    for item in render("dra.enabled=true"):
+        if item["kind"] == "DeviceClass" or (item["kind"] in _PATHS and item["metadata"]["name"] in _NAMES):
+            cp.api.post(_PATHS[item["kind"]], item)
+    space = f"/api/v1/namespaces/{NAMESPACE}"
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "kerf-deviceplugin"}}
+    cp.api.post(f"{space}/serviceaccounts", account)
+    pod = a_sleeper("plugin", nodeName=node.name, serviceAccountName="kerf-deviceplugin")
+    cp.api.post(f"{space}/pods", {**pod, "metadata": {"name": "plugin", "namespace": NAMESPACE}})
+    return cp.service_account(NAMESPACE, "kerf-deviceplugin", "plugin")
 
 
 def write_fleet(path: Path, **more: Any) -> None:
@@ -159,6 +182,8 @@ def allocated(driver: Driver, claim: str) -> Slices:
     results = driver.cp.api.get(f"{CLAIMS}/{claim}")["status"]["allocation"]["devices"]["results"]
     return [
         (int(r["device"][-1]), _mib(r["consumedCapacity"]["memory"]), int(r["consumedCapacity"]["cores"]))
+        if "consumedCapacity" in r
+        else (int(r["device"][-1]), 81_920, 100)
         for r in results
     ]
 
@@ -184,7 +209,3 @@ def remove_all(driver: Driver) -> None:
 
 def _mib(text: str) -> int:
     return int(text[:-2]) * (1024 if text.endswith("Gi") else 1)
-
-
-def show(value: object) -> str:
-    return json.dumps(value, indent=1)

@@ -60,6 +60,7 @@ def test_the_json_form_has_every_field_by_its_name():
                 "mode": "preload",
                 "mode_note": "",
                 "backend": "",
+                "allocator": "extender",
             }
         ],
     }
