@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kerf.values.node import Node
@@ -49,6 +49,7 @@ def add_parser(verbs: "Verbs") -> None:
     )
     parser.add_argument("--policy", metavar="FILE", help="SchedulingPolicy; default: Kerf's own")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.add_argument("--new", action="store_true", help="show only the pods that are not bound yet")
     parser.add_argument(
         "--clusters",
         nargs="+",
@@ -70,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     from kerfctl.world import world_of_files
 
     found = simulate(world_of_files(args.files, args.policy, args.vendors, args.scheduler_name, args.prices))
+    if args.new:
+        found = replace(found, pods=tuple(line for line in found.pods if line.phase != "Running"), cards=())
     if args.json:
         lines = json_of(found.pods, found.refused, found.cards)
         print(json.dumps({**lines, "notes": found.notes, "left_out": found.left_out}, indent=2))
@@ -83,7 +86,8 @@ def print_outcome(found: Outcome, title: str = "Cards") -> None:
     from kerfctl.report import print_cards, print_pods, print_refused, say
 
     print_pods(found.pods)
-    print_cards(found.cards, title)
+    if found.cards:
+        print_cards(found.cards, title)
     print_refused(found.refused)
     say(*(f"! {line}" for line in (*found.notes, *found.left_out)))
 

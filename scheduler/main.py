@@ -51,6 +51,8 @@ from scheduler.metering.meter import Meter, Sources
 from scheduler.metering.noderecords import NodeRecords, plugin_addresses
 from scheduler.metering.totals import MeterMetrics
 from scheduler.metrics import QuotaMetrics, RecoveryMetrics, SchedulerMetrics
+from scheduler.page.what_if import Terms
+from scheduler.page.wiring import Asked, Place, RunningPage
 from scheduler.placing.expire import Expiry
 from scheduler.placing.planner import Planner
 from scheduler.placing.pod_groups import POD_GROUPS, PodGroups
@@ -99,6 +101,9 @@ class Settings:
     models: str = setting("", "namespace of the cluster's own models and of what is learned; empty: nothing is learned")
     vendors: tuple[str, ...] = setting((), HELP)
     hami_metrics: bool = setting(False, "also publish metrics under HAMi's names")
+    page: str | None = setting(None, "HOST:PORT of the live page (docs/page.md); none: no page")
+    page_tls_cert: str | None = setting(None, "certificate file of the page; with --page-tls-key serves HTTPS")
+    page_tls_key: str | None = setting(None, "private key file of the page")
     log_level: str = setting("info", "debug, info, warning or error")
 
 
@@ -171,16 +176,33 @@ async def _serve(settings: Settings) -> int:
     if leadership:
         leadership.start()
     policy_file.start(store.feed.set_policy, _LOG.error)
+    pages = _pages(settings, store, kube, metering.asked(settings, leadership))
     try:
+        for page in pages:
+            page.start()
         await extender.serve(settings.bind, tls, stop)
     finally:
         done.set()
-        for end in (policy_file.stop, *(follower.stop for follower in followers)):
+        for end in (policy_file.stop, *(each.stop for each in followers), *(each.stop for each in pages)):
             end()
         running[-1].join(LAST_S)
         if leadership:
             leadership.release()
     return 0
+
+
+def _pages(settings: Settings, store: Store, kube: Kube, asked: Asked) -> list[RunningPage]:
+    """The live page, where there is one."""
+    if not settings.page:
+        return []
+    place = Place(
+        settings.page,
+        server_context(settings.page_tls_cert, settings.page_tls_key),
+        peer_context(settings.peer_ca) if settings.page_tls_cert else None,
+        settings.lease_namespace,
+        fleet=bool(settings.fleet_namespace),
+    )
+    return [RunningPage(place, store, kube, asked)]
 
 
 def _stopped_by_signals() -> asyncio.Event:
@@ -235,6 +257,12 @@ class _Metering:
     def run(self, stop: threading.Event) -> None:
         """Follow the price list until stopped."""
         self._prices.run(stop, _LOG.error)
+
+    def asked(self, settings: Settings, leadership: Leadership | None) -> Asked:
+        """What the live page asks beside the store."""
+        leader = leadership.leader if leadership else lambda: None
+        terms = Terms(settings.config, settings.vendors)
+        return Asked(leadership or ALONE, leader, lambda: self._prices.prices, self._sources.tenants, terms)
 
     def loops(self, acting: Kube) -> list[Loop]:
         """What the leader does, writing through `acting`."""

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from kerf.http.stream import Source, Stream
 from kerf.wire.errors import WireError
 from kerf.wire.http import RequestHead, RequestReader, render_head
 
@@ -46,7 +47,7 @@ def text(words: str, status: int = 200, headers: tuple[tuple[str, str], ...] = (
     return Response(words.encode(), status, _TEXT, headers)
 
 
-Handler = Callable[[Request], Response | Awaitable[Response]]
+Handler = Callable[[Request], Response | Stream | Awaitable[Response | Stream]]
 Routes = Mapping[tuple[str, str], Handler]
 """Handlers by method and path. HEAD is answered as GET without the content."""
 
@@ -159,7 +160,7 @@ class Server:
         if not self._in_flight:
             self._idle.set()
 
-    def answer(self, request: Request) -> Response | Awaitable[Response]:
+    def answer(self, request: Request) -> Response | Stream | Awaitable[Response | Stream]:
         """The handler's answer."""
         method, path = request.head.method, request.head.path
         handler = self._routes.get(("GET" if method == "HEAD" else method, path))
@@ -203,6 +204,8 @@ class _Connection(asyncio.Protocol):
         self._lingers = False
         self._blocked = False
         """Whether the client does not take its answers."""
+        self._source: Source | None = None
+        """What writes the stream that is the last answer of this connection."""
         self.deadline = self._loop.time() + self._limits.silent_s
 
     # ---- asyncio.Protocol
@@ -217,6 +220,8 @@ class _Connection(asyncio.Protocol):
         self._server.leave(self)
         if not self._busy:
             self._uncount()
+        if self._source is not None:
+            self._source.closed()
 
     def data_received(self, data: bytes) -> None:
         if self._lingers or self._transport is None:
@@ -236,13 +241,24 @@ class _Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._blocked = False
         self.deadline = self._loop.time() + self._limits.idle_s
-        if self._transport is not None and not self._busy:
+        if self._source is not None:
+            self._source.drained()
+        elif self._transport is not None and not self._busy:
             self._transport.resume_reading()
             self._read()
 
     def eof_received(self) -> bool:
-        """A client that has sent all still gets its answer."""
-        return self._busy
+        """A client that has sent all still gets its answer, and one that leaves a stream has left."""
+        return self._busy and self._source is None
+
+    # ---- for a stream
+    @property
+    def blocked(self) -> bool:
+        return self._blocked
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
 
     # ---- for the server
     def expire(self) -> None:
@@ -301,7 +317,7 @@ class _Connection(asyncio.Protocol):
         self._busy = True
         self.deadline = self._loop.time() + self._limits.idle_s
         answer = self._server.answer(request)
-        if isinstance(answer, Response):
+        if isinstance(answer, (Response, Stream)):
             self._send(request.head, answer)
             return
         if self._transport is not None:
@@ -310,7 +326,8 @@ class _Connection(asyncio.Protocol):
         self._server.tasks.add(task)
         task.add_done_callback(self._server.tasks.discard)
 
-    async def _await(self, request: Request, answer: Awaitable[Response]) -> None:
+    async def _await(self, request: Request, answer: Awaitable[Response | Stream]) -> None:
+        response: Response | Stream
         try:
             response = await answer
         except Exception as error:  # noqa: BLE001 (one bad request never ends the service)
@@ -320,16 +337,31 @@ class _Connection(asyncio.Protocol):
         self._send(request.head, response)
         self._read()
 
-    def _send(self, head: RequestHead, response: Response) -> None:
+    def _send(self, head: RequestHead, response: Response | Stream) -> None:
         self._busy = False
         self._uncount()
         self.deadline = self._loop.time() + self._limits.idle_s
         if self._transport is None:
             return
+        if isinstance(response, Stream):
+            self._open(head, response)
+            return
         keeps = head.keeps and not self._server.draining
         self._write(response, keeps, without_body=head.method == "HEAD")
         if not keeps:
             self._transport.close()
+
+    def _open(self, head: RequestHead, stream: Stream) -> None:
+        """A stream ends with its connection, so nothing else of the client is read."""
+        assert self._transport is not None
+        self._busy = True
+        if stream.kind:
+            headers = (("Content-Type", stream.kind), *stream.headers, ("Connection", "close"))
+            self._transport.write(render_head(200, headers, None))
+        if head.method == "HEAD":
+            self._transport.close()
+            return
+        self._source = stream.opened(self)
 
     def _write(self, response: Response, keeps: bool, *, without_body: bool = False) -> None:
         headers = (("Content-Type", response.kind), *response.headers)

@@ -45,10 +45,11 @@ class Answer:
     keeps: bool
 
 
-def render_head(status: int, headers: tuple[tuple[str, str], ...], length: int) -> bytes:
-    """An answer's first line and headers."""
+def render_head(status: int, headers: tuple[tuple[str, str], ...], length: int | None) -> bytes:
+    """An answer's first line and headers. Without a length the content ends with the connection."""
     lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, 'Status')}", *(f"{name}: {value}" for name, value in headers)]
-    return "\r\n".join([*lines, f"Content-Length: {length}", "\r\n"]).encode("latin-1")
+    lines += [] if length is None else [f"Content-Length: {length}"]
+    return "\r\n".join([*lines, "\r\n"]).encode("latin-1")
 
 
 class RequestReader:

@@ -2,15 +2,15 @@
 
 import argparse
 import json
-from typing import Any
 
 from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError
 from kerf.values.units import show
+from kerf.views.page.rows import cluster_row
 from kerf.wire.errors import WireError
 from kerf.wire.fleet import WORKLOADS, parse_assigned, parse_cluster
-from kerf.wire.json import Json, at, items_at
+from kerf.wire.json import Json, items_at
 from kerfctl.cluster import may
 from kerfctl.errors import CliError
 from kerfctl.fleet.connect import cluster_named, clusters, manager_of, member_of
@@ -21,7 +21,7 @@ from scheduler.fleet.rights import RULES
 def list_clusters(args: argparse.Namespace) -> int:
     """Print every cluster of the fleet."""
     kube = manager_of(args)
-    rows = [_row(item) for item in clusters(kube)]
+    rows = [cluster_row(item) for item in clusters(kube)]
     if args.json:
         print(json.dumps({"clusters": rows}, indent=2))
         return 0
@@ -35,21 +35,6 @@ def list_clusters(args: argparse.Namespace) -> int:
         sheet.add(row["name"], *words, "\n".join(cards) or "-")
     sheet.print()
     return 0
-
-
-def _row(item: Json) -> dict[str, Any]:
-    spec, status = at(item, "spec"), at(item, "status")
-    return {
-        "name": item["metadata"]["name"],
-        "region": spec.get("region", ""),
-        "supply": spec.get("supply", "owned"),
-        "cordoned": bool(spec.get("cordoned")),
-        "draining": bool(spec.get("draining")),
-        "phase": status.get("phase", "Unseen"),
-        "epoch": status.get("epoch", 0),
-        "reliability": status.get("reliability", "-"),
-        "classes": [dict(each) for each in items_at(status, "classes")],
-    }
 
 
 def doctor(args: argparse.Namespace) -> int:

@@ -72,6 +72,8 @@ class Explanation:
     node: str
     sentence: str
     change: Change | None = None
+    fix: str = ""
+    """The change in words, which is part of the sentence too."""
 
 
 def explain(field: Field, counts: Counts, attempt: Try, name: Callable[[int], str]) -> Explanation:
@@ -86,9 +88,8 @@ def explain(field: Field, counts: Counts, attempt: Try, name: Callable[[int], st
         return Explanation(counts, name(row), f"{wanted}; fits on {name(row)} now")
     change = smallest_change(field, attempt)
     parts = [wanted, _nearest(field, position, miss, name(row))]
-    if change is not None:
-        parts.append(_advice(field, change, name(change.row)))
-    return Explanation(counts, name(row), f"{'; '.join(parts)}{_tail(counts)}", change)
+    fix = "" if change is None else _advice(field, change, name(change.row))
+    return Explanation(counts, name(row), f"{'; '.join(filter(None, (*parts, fix)))}{_tail(counts)}", change, fix)
 
 
 def _wants(ask: PodAsk) -> str:

@@ -100,16 +100,23 @@ class Pending:
         `running` counts the gang's members that are bound, assumed or have a place. Beside a gang that runs in full a
         further pod is an ordinary one, and so are those that a running gang has lost, once all of them are there.
         """
+        note, lost = self.gang_words(ask, running)
+        if lost:
+            self.lost.setdefault(ask.uid, -1)
+        return note
+
+    def gang_words(self, ask: PodAsk, running: Callable[[], int]) -> tuple[str, bool]:
+        """The note alone, and whether the pod is one that a running gang has lost. Changes nothing."""
         ask = self.sized(ask)
         if not ask.gang or ask.gang_size < 2:
-            return ""
+            return "", False
         already = running()
         if already >= ask.gang_size:
-            return ""
+            return "", False
         present = already + sum(1 for one in self.pods.values() if one.ask.gang == ask.gang)
         if present < ask.gang_size:
-            return f"gang {ask.gang} waits for its pods: {present} of {ask.gang_size} are there"
+            return f"gang {ask.gang} waits for its pods: {present} of {ask.gang_size} are there", False
         if already:
-            self.lost.setdefault(ask.uid, -1)
-            return ""
-        return self._gang_notes.get(ask.gang, f"gang {ask.gang} waits for a place for all {ask.gang_size} pods")
+            return "", True
+        waits = f"gang {ask.gang} waits for a place for all {ask.gang_size} pods"
+        return self._gang_notes.get(ask.gang, waits), False

@@ -1,8 +1,8 @@
-"""The scheduler's live state behind its doors: feed, ledger, desk, planning and seating.
+"""The scheduler's live state behind its doors: feed, ledger, desk, planning, seating and sight.
 
 The feed takes what was seen, the ledger has what pods hold, the desk and planning answer questions and reserve, seating
-gives waiting pods places without kube-scheduler. Each takes the lock by itself; nothing outside this package sees the
-lock or what it guards.
+gives waiting pods places without kube-scheduler, sight is for those who only look. Each takes the lock by itself;
+nothing outside this package sees the lock or what it guards.
 """
 
 import time
@@ -16,6 +16,7 @@ from scheduler.state.feed import Feed
 from scheduler.state.live import Live
 from scheduler.state.planning import Planning
 from scheduler.state.seating import Seating
+from scheduler.state.sight import Sight
 
 
 class Store:
@@ -35,6 +36,7 @@ class Store:
         self.desk = Desk(live)
         self.planning = Planning(live, self.desk)
         self.seating = Seating(live, self.desk)
+        self.sight = Sight(live)
 
 
 def load(store: Store, nodes: Iterable[Json], pods: Iterable[Json]) -> None:

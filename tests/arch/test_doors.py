@@ -14,11 +14,12 @@ from scheduler.state.feed import Feed
 from scheduler.state.ledger import Ledger
 from scheduler.state.planning import Planning
 from scheduler.state.seating import Seating
+from scheduler.state.sight import Sight
 from scheduler.state.store import Store
 
 ROOT = Path(__file__).parents[2]
 STATE = ROOT / "scheduler" / "state"
-DOORS = {"feed": Feed, "ledger": Ledger, "desk": Desk, "planning": Planning, "seating": Seating}
+DOORS = {"feed": Feed, "ledger": Ledger, "desk": Desk, "planning": Planning, "seating": Seating, "sight": Sight}
 GUARDED = ("Live", "Fleet", "Engine", "Lanes", "QuotaLedger", "Pending", "HeldPlaces", "WithinQuota", "RLock")
 LEDGER_ENTRIES = {"charge", "release", "confirm", "assume", "assume_reserved", "reserve", "begin_bind", "end_bind"}
 ENGINE_QUESTIONS = {"query", "room", "scores", "place", "explain"}

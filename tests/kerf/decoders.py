@@ -62,6 +62,8 @@ from kerf.wire.records import PodRecord, parse_records, render_records
 from kerf.wire.resourcequota import parse_hard
 from kerf.wire.resources import parse_pod, stages_of
 from kerf.wire.resourceslices import render_pool, same_content, with_times
+from kerf.wire.reviews import User, parse_access_review, parse_sign_in, parse_token_review
+from kerf.wire.sessions import Session, parse_session, render_session, token_ends
 from kerf.wire.subject import subject_of
 from kerf.wire.top import NodeTop, TopCard, parse_top, render_top
 from kerf.wire.traits import traits_of
@@ -77,6 +79,7 @@ RECORD = PodRecord(
     "u", "n", "p", "Job/j", "m", 1, 2, {"GPU-0": CardUse(1, 2, 1)}, (ServerPeak("c", "m", "i", ("vllm",), ("serve",)),)
 )
 LEARNED = Learned((Lesson(Setup("qwen3-8b", "vllm", "0.33", "H100", 4, 2048), 8192, 900, kv_percent=3, pods=1),))
+PAGE_KEY = bytes(32)
 CLUSTER = {
     "apiVersion": "kerf.dev/v1alpha1",
     "kind": "Cluster",
@@ -576,6 +579,17 @@ DECODERS: dict[str, Decoder] = {
             b"Dec 11 13:23:01 n kernel: NVRM: Xid (0000:5d:00): 154, recovery action changed from 0x0 (a) to 0x1 (b)",
             b"2024-12-11T13:23:01,123456+01:00 NVRM: Xid (005d:00): 79",
         ),
+        binary=True,
+    ),
+    "token-review": Decoder(
+        _object(lambda item: (parse_token_review(item), parse_access_review(item))),
+        _json({"status": {"authenticated": True, "user": {"username": "u", "groups": ["g"], "extra": {"k": ["v"]}}}}),
+        deep=True,
+    ),
+    "sign-in": Decoder(_object(parse_sign_in), _json({"token": "t"})),
+    "session": Decoder(
+        _text(lambda text: (parse_session(text, (PAGE_KEY,), 0.0), token_ends(text))),
+        (render_session(Session(User("u", "1", ("g",), (("k", ("v",)),)), 10), PAGE_KEY).encode(),),
         binary=True,
     ),
     "ledger": Decoder(parse_ledger, (LEDGER,), binary=True),

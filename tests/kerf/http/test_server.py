@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerf.http.server import Limits, Request, Response, Server, text
+from kerf.http.stream import Sink, Stream
 from tests.kerf.http.serving import Client, serving
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -25,11 +26,14 @@ class World:
         self.leave = asyncio.Event()
         self.reasons: list[str] = []
         self.inside = asyncio.Semaphore(0)
+        self.sinks: list[Sink] = []
+        self.said: list[str] = []
         self.server = Server(
             {
                 ("GET", "/healthz"): lambda _: text("alive\n"),
                 ("POST", "/echo"): lambda request: Response(request.body),
                 ("POST", "/slow"): self.slow,
+                ("GET", "/news"): lambda _: Stream(self.opened, "text/event-stream"),
                 ("POST", "/fails"): self.fails,
                 ("POST", "/fails-late"): self.fails_late,
             },
@@ -37,6 +41,17 @@ class World:
             lambda path, error: text(f"{path} {type(error).__name__} {error}", 400),
             self.reasons.append,
         )
+
+    def opened(self, sink: Sink) -> "World":
+        self.sinks.append(sink)
+        sink.write(b"first\n")
+        return self
+
+    def drained(self) -> None:
+        self.said.append("drained")
+
+    def closed(self) -> None:
+        self.said.append("closed")
 
     async def slow(self, request: Request) -> Response:
         self.inside.release()
@@ -343,3 +358,59 @@ def test_any_bytes_end_in_an_answer_or_a_closed_connection_and_the_service_goes_
         assert await is_alive(client)
 
     serve(check, Limits(1000, silent_s=0.2))
+
+
+def test_a_stream_sends_its_parts_as_they_come_and_hears_when_its_client_leaves():
+    async def check(world: World, client: Client) -> None:
+        async with client.get("/news") as answer:
+            assert (answer.status, answer.content_type) == (200, "text/event-stream")
+            assert await answer.content.readline() == b"first\n"
+            world.sinks[0].write(b"second\n")
+            assert await answer.content.readline() == b"second\n"
+            assert await is_alive(client)
+        await until(lambda: world.said == ["closed"])
+        world.sinks[0].write(b"to nobody")
+
+    serve(check)
+
+
+def test_a_stream_ends_when_its_source_leaves():
+    async def check(world: World, client: Client) -> None:
+        async with client.get("/news") as answer:
+            await until(lambda: bool(world.sinks))
+            world.sinks[0].leave()
+            assert await answer.read() == b"first\n"
+
+    serve(check)
+
+
+def test_a_client_that_does_not_take_its_stream_is_said_to_be_blocked_and_closed_after_a_while():
+    async def check(world: World, client: Client) -> None:
+        async with raw(client) as streams:
+            streams[1].write(PROBE.replace(b"/healthz", b"/news"))
+            await until(lambda: bool(world.sinks))
+            sink = world.sinks[0]
+            streams[0]._transport.pause_reading()
+            while not sink.blocked:
+                sink.write(b"x" * 100_000)
+                await asyncio.sleep(0)
+            await until(lambda: world.said == ["closed"])
+
+    serve(check, Limits(1000, silent_s=0.2))
+
+
+def test_a_client_that_takes_its_stream_again_is_said_to_be():
+    async def check(world: World, client: Client) -> None:
+        async with raw(client) as streams:
+            streams[1].write(PROBE.replace(b"/healthz", b"/news"))
+            await until(lambda: bool(world.sinks))
+            streams[0]._transport.pause_reading()
+            while not world.sinks[0].blocked:
+                world.sinks[0].write(b"x" * 100_000)
+                await asyncio.sleep(0)
+            reading = asyncio.create_task(streams[0].read())
+            streams[0]._transport.resume_reading()
+            await until(lambda: world.said == ["drained"])
+            reading.cancel()
+
+    serve(check)

@@ -1,0 +1,4 @@
+"""The live page's picture: rows by section and key, what a person sees of it, and the changes between two pictures.
+
+Pure. The page's scripts read the same rows, so a change here is a change of `scheduler/page/static`.
+"""

@@ -1,0 +1,137 @@
+"""Rows of the page from the scheduler's values.
+
+A card's entry is a list, because there are thousands: id, index, vendor, model, mode, state, cause, since, MiB, MiB
+that are held, percent of cores, percent that is held, slots, slots that are held. A pod's entry: name, state, number
+of the card in the row, MiB, percent of cores.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from kerf.metering.use import MICRO, MeteredCard, share
+from kerf.values.accounts import TenantAccount
+from kerf.values.device import Card
+from kerf.values.grant import CardUse
+from kerf.values.health import State
+from kerf.values.node import Node
+from kerf.values.slicing import sliceable
+from kerf.views.page.picture import Row
+from kerf.views.tenants import account_json
+from kerf.wire.json import Json, at, items_at
+from kerf.wire.usage import plain
+
+OK, CORDONED, NOT_SLICED = "ok", "cordoned", "not sliced"
+Held = tuple[str, str, Mapping[str, CardUse]]
+"""A pod's name, the state of what it holds, and what it holds of which card."""
+
+
+def node_row(node: Node, cards: Iterable[tuple[Card, CardUse]], held: Iterable[Held]) -> Row:
+    """A node with its cards and the pods that hold them."""
+    known = list(cards)
+    numbers = {card.id: number for number, (card, _) in enumerate(known)}
+    return {
+        "ready": node.ready,
+        "open": node.schedulable,
+        "problem": node.problem,
+        "cards": [_card(card, use, node) for card, use in known],
+        "pods": [
+            [pod, state, numbers[card], use.memory_mib, use.cores]
+            for pod, state, uses in held
+            for card, use in sorted(uses.items())
+            if card in numbers
+        ],
+    }
+
+
+def _card(card: Card, use: CardUse, node: Node) -> list[Any]:
+    state, cause = state_of(card, node)
+    amounts = (card.memory_mib, use.memory_mib, card.cores, use.cores, card.slots, use.slots)
+    return [card.id, card.index, card.vendor, card.model, card.mode.value, state, cause, card.health.since, *amounts]
+
+
+def state_of(card: Card, node: Node) -> tuple[str, str]:
+    """Why a card takes no new slices, in a word and a sentence; `ok` for one that does."""
+    if not sliceable(card):
+        return NOT_SLICED, card.slicing.refusal
+    if card.health.state is not State.HEALTHY:
+        return card.health.state.value, card.health.cause or "its node reports it unhealthy"
+    if card.id in node.fault_cordoned:
+        return CORDONED, "Kerf cordoned it after a fault"
+    if card.id in node.cordoned:
+        return CORDONED, "its node's annotation cordons it"
+    return OK, ""
+
+
+def tenant_row(account: TenantAccount) -> Row:
+    """A tenant's books."""
+    return account_json(account)
+
+
+def cluster_row(item: Json) -> Row:
+    """A cluster of the fleet."""
+    spec, status = at(item, "spec"), at(item, "status")
+    return {
+        "name": str(at(item, "metadata").get("name", "")),
+        "region": str(spec.get("region", "")),
+        "supply": str(spec.get("supply", "owned")),
+        "cordoned": bool(spec.get("cordoned")),
+        "draining": bool(spec.get("draining")),
+        "phase": str(status.get("phase", "Unseen")),
+        "epoch": status.get("epoch", 0),
+        "reliability": status.get("reliability", "-"),
+        "classes": [dict(each) for each in items_at(status, "classes")],
+    }
+
+
+def cost_rows(
+    cards: Mapping[str, MeteredCard],
+    held: Iterable[tuple[str, Mapping[str, CardUse]]],
+    tenants: Mapping[str, str],
+    currency: str,
+) -> dict[str, Row]:
+    """What an hour costs as things are now: the cards, what is idle of them, and each tenant or namespace without one.
+
+    `held` are namespaces with what a pod holds. Shares of a card that exceed one are divided by their sum, as in bills.
+    """
+    parts: dict[str, list[tuple[str, int, int]]] = {}
+    for namespace, uses in held:
+        for card, use in uses.items():
+            if card in cards:
+                parts.setdefault(card, []).append((namespace, *share(use, cards[card].memory_mib)))
+    spent: dict[str, Decimal] = {}
+    for card, shares in parts.items():
+        whole = max(shares[0][2], sum(part for _, part, _ in shares))
+        for namespace, part, _ in shares:
+            cost = Decimal(cards[card].per_hour) * part / whole / MICRO
+            spent[namespace] = spent.get(namespace, Decimal(0)) + cost
+    every = sum((Decimal(card.per_hour) / MICRO for card in cards.values()), Decimal(0))
+    allocated = sum(spent.values(), Decimal(0))
+    found: dict[str, Row] = {
+        "all": {
+            "cards": _money(every),
+            "allocated": _money(allocated),
+            "idle": _money(every - allocated),
+            "currency": currency,
+        }
+    }
+    for (kind, name), (cost, names) in _by_owner(spent, tenants).items():
+        found[f"{kind}/{name}"] = {
+            "kind": kind, "name": name, "per_hour": _money(cost), "namespaces": names, "currency": currency
+        }  # fmt: skip
+    return found
+
+
+def _by_owner(
+    spent: Mapping[str, Decimal], tenants: Mapping[str, str]
+) -> dict[tuple[str, str], tuple[Decimal, list[str]]]:
+    found: dict[tuple[str, str], tuple[Decimal, list[str]]] = {}
+    for namespace in sorted(spent):
+        owner = ("tenant", tenants[namespace]) if namespace in tenants else ("namespace", namespace)
+        cost, names = found.get(owner, (Decimal(0), []))
+        found[owner] = (cost + spent[namespace], [*names, namespace])
+    return found
+
+
+def _money(amount: Decimal) -> str:
+    return plain(amount.quantize(Decimal("0.0001")))

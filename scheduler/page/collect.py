@@ -1,0 +1,269 @@
+"""What the page shows of everything, kept up to date: only nodes that have changed are read again.
+
+A round is a generator, so that whoever runs it can let others work between its pieces.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from kerf.kube.client import Json
+from kerf.metering.use import MeteredCard
+from kerf.pricing.prices import PriceList
+from kerf.values.grant import CardUse
+from kerf.values.policy import QuotaEngine
+from kerf.views.page.picture import SECTIONS, Row
+from kerf.views.page.rows import cluster_row, cost_rows, node_row, tenant_row
+from scheduler.kueue.activity import activity_by_tenant
+from scheduler.metering.observed import metered_cards
+from scheduler.quota.accounts import tenant_accounts
+from scheduler.state.pending import Waiting
+from scheduler.state.sight import NodeSight, Why
+from scheduler.state.store import Store
+
+SLOW_S = 5.0
+"""How often what is summed over everything is made again: tenants and costs."""
+MOST_WAITING = 2000
+REASONS_A_ROUND = 8
+"""Sentences made in one round; pods that ask for the same share one."""
+STALE_S = 2.0
+"""A sentence is made again after so long, if any node has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What is asked beside the store."""
+
+    prices: Callable[[], PriceList]
+    tenants: Callable[[], Mapping[str, str]]
+    """Tenants by namespace."""
+    clusters: Callable[[], list[Json]] = list
+    """The fleet's clusters, as last listed."""
+    leads: Callable[[], bool] = lambda: True
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What sums need of one node."""
+
+    namespaces: frozenset[str]
+    running: Counter[str]
+    reserved: Counter[str]
+    held: tuple[tuple[str, Mapping[str, CardUse]], ...]
+
+
+@dataclass(slots=True)
+class _Reason:
+    why: Why
+    version: int
+    at: float
+
+
+Rows = dict[str, dict[str, Row]]
+Changed = dict[str, dict[str, Row | None]]
+
+
+@dataclass(slots=True)
+class _Slow:
+    """Sums, and when they were made."""
+
+    at: float = float("-inf")
+    inventory: int = -1
+    cards: Mapping[str, MeteredCard] = field(default_factory=dict)
+
+
+class Collector:
+    """One thread uses it."""
+
+    def __init__(self, store: Store, sources: Sources, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._sources = sources
+        self._clock = clock
+        self._version = -1
+        self._facts: dict[str, _Facts] = {}
+        self._reasons: dict[object, _Reason] = {}
+        self._slow = _Slow()
+        self._changed: Changed = {}
+        self.rows: Rows = {name: {} for name in SECTIONS}
+
+    def namespaces(self) -> frozenset[str]:
+        """Every namespace of which a row knows something."""
+        found: set[str] = set(self._sources.tenants())
+        found.update(*(facts.namespaces for facts in self._facts.values()))
+        found.update(str(row["ns"]) for row in self.rows["waiting"].values())
+        found.update(str(name) for row in self.rows["tenants"].values() for name in row["namespaces"])
+        return frozenset(found)
+
+    def take(self) -> Changed:
+        """What has changed since the last call."""
+        changed, self._changed = self._changed, {}
+        return changed
+
+    def round(self) -> Iterator[None]:
+        """Bring everything up to date, a piece at a time."""
+        yield from self._nodes()
+        yield from self._waiting()
+        self._replace("gangs", self._gangs())
+        if self._clock() - self._slow.at >= SLOW_S:
+            self._slow.at = self._clock()
+            yield
+            self._replace("tenants", self._tenants())
+            yield
+            self._replace("costs", self._costs())
+            self._replace("clusters", {row["name"]: row for row in map(cluster_row, self._sources.clusters())})
+        self._replace("about", {"scheduler": self._about()})
+
+    # ---- nodes
+    def _nodes(self) -> Iterator[None]:
+        version, names, changed = self._store.sight.changed_nodes(self._version)
+        for gone in self._facts.keys() - set(names):
+            self._facts.pop(gone)
+            self._put("nodes", gone, None)
+        for name in changed:
+            seen = self._store.sight.node(name)
+            if seen is not None:
+                self._facts[name] = _facts_of(seen)
+                self._put("nodes", name, _row_of(seen))
+            yield
+        self._version = version
+
+    # ---- pods that wait
+    def _waiting(self) -> Iterator[None]:
+        pods = sorted(self._store.sight.waiting(), key=lambda one: (-one.ask.priority, one.created, one.ask.key))
+        groups: dict[object, Waiting] = {}
+        for one in pods[:MOST_WAITING]:
+            groups.setdefault(_kind(one), one)
+        yield
+        self._reasons = {kind: known for kind, known in self._reasons.items() if kind in groups}
+        for kind in self._stale(groups):
+            why = self._store.sight.why(groups[kind])
+            self._reasons[kind] = _Reason(why, self._version, self._clock())
+            yield
+        planned = self._store.sight.plan()
+        held = {booking.uid: booking.node for booking in planned.reserved}
+        found = {}
+        for one in pods[:MOST_WAITING]:
+            known = self._reasons.get(_kind(one))
+            place = held.get(one.ask.uid) or planned.nodes.get(one.ask.uid, "")
+            found[one.ask.uid] = _waiting_row(one, known.why if known else Why(""), place, one.ask.uid in held)
+        self._replace("waiting", found)
+
+    def _stale(self, groups: Mapping[object, Waiting]) -> list[object]:
+        now = self._clock()
+        new = [kind for kind in groups if kind not in self._reasons]
+        old = [
+            kind
+            for kind, known in self._reasons.items()
+            if known.version != self._version and now - known.at >= STALE_S
+        ]
+        return (new + sorted(old, key=lambda kind: self._reasons[kind].at))[:REASONS_A_ROUND]
+
+    # ---- sums
+    def _gangs(self) -> dict[str, Row]:
+        running, reserved, waiting = Counter[str](), Counter[str](), Counter[str]()
+        nodes: dict[str, list[str]] = {}
+        for name, facts in self._facts.items():
+            running += facts.running
+            reserved += facts.reserved
+            for gang in facts.running.keys() | facts.reserved.keys():
+                nodes.setdefault(gang, []).append(name)
+        said: dict[str, tuple[str, int]] = {}
+        for row in self.rows["waiting"].values():
+            if row["gang"]:
+                waiting[row["gang"]] += 1
+                said[row["gang"]] = (row["why"], row["size"])
+        return {
+            gang: {
+                "ns": gang.partition("/")[0],
+                "size": said.get(gang, ("", 0))[1],
+                "running": running[gang],
+                "reserved": reserved[gang],
+                "waiting": waiting[gang],
+                "why": said.get(gang, ("", 0))[0],
+                "nodes": sorted(nodes.get(gang, ())),
+            }
+            for gang in running.keys() | reserved.keys() | waiting.keys()
+        }
+
+    def _tenants(self) -> dict[str, Row]:
+        desk = self._store.desk
+        limits = desk.limits()
+        if not limits.shares.tenants:
+            return {}
+        enforced = desk.policy.quota.engine is QuotaEngine.KERF
+        activity = activity_by_tenant(desk, None)
+        return {
+            account.name: tenant_row(account)
+            for account in tenant_accounts(limits.shares, limits.capacity, activity, enforced=enforced)
+        }
+
+    def _costs(self) -> dict[str, Row]:
+        prices, desk = self._sources.prices(), self._store.desk
+        if self._slow.inventory != desk.inventory:
+            self._slow.inventory = desk.inventory
+            self._slow.cards = metered_cards(desk.nodes(), prices, desk.policy.metering.supply)
+        held = [each for facts in self._facts.values() for each in facts.held]
+        return cost_rows(self._slow.cards, held, self._sources.tenants(), prices.currency)
+
+    def _about(self) -> Row:
+        desk = self._store.desk
+        return {
+            "cluster": desk.policy.metering.cluster,
+            "leads": self._sources.leads(),
+            "waiting": len(desk.waiting()),
+            "shown": len(self.rows["waiting"]),
+        }
+
+    # ---- inside
+    def _replace(self, section: str, rows: Mapping[str, Row]) -> None:
+        for gone in self.rows[section].keys() - rows.keys():
+            self._put(section, gone, None)
+        for key, row in rows.items():
+            self._put(section, key, row)
+
+    def _put(self, section: str, key: str, row: Row | None) -> None:
+        known = self.rows[section]
+        if row is None:
+            known.pop(key, None)
+        elif known.get(key) == row:
+            return
+        else:
+            known[key] = row
+        self._changed.setdefault(section, {})[key] = row
+
+
+def _kind(one: Waiting) -> object:
+    """What decides the sentence: pods that ask for the same in one namespace and gang wait for the same reason."""
+    return replace(one.ask, name="", uid="", owner="", admission=""), one.problem, one.gates
+
+
+def _waiting_row(one: Waiting, why: Why, place: str, reserved: bool) -> Row:
+    ask = one.ask
+    return {
+        "ns": ask.namespace,
+        "name": ask.name,
+        "created": one.created,
+        "why": why.sentence,
+        "fix": why.fix,
+        "gang": ask.gang or "",
+        "size": ask.gang_size,
+        "node": place,
+        "reserved": reserved,
+        "priority": ask.priority,
+    }
+
+
+def _row_of(seen: NodeSight) -> Row:
+    held = [(booking.key, booking.state.value, booking.uses) for booking in seen.bookings if booking.uses]
+    return node_row(seen.node, [(state.card, state.used) for state in seen.state.cards], held)
+
+
+def _facts_of(seen: NodeSight) -> _Facts:
+    live = [booking for booking in seen.bookings if booking.state.value != "reserved"]
+    return _Facts(
+        frozenset(booking.key.partition("/")[0] for booking in seen.bookings),
+        Counter(booking.gang for booking in live if booking.gang),
+        Counter(booking.gang for booking in seen.bookings if booking.gang and booking not in live),
+        tuple((booking.key.partition("/")[0], booking.uses) for booking in live if booking.uses),
+    )

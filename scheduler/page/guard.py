@@ -1,0 +1,75 @@
+"""What a request of a browser has to be before it is answered: from the page itself, not too often, and signed in.
+
+There is no token against forged requests, because nothing that another site can make a browser send is accepted: the
+cookie is SameSite=Strict, and what is more than a GET needs a header that other sites may not set.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from http.cookies import CookieError, SimpleCookie
+
+from kerf.http.server import Request
+from kerf.wire.sessions import Session, parse_session
+
+COOKIE = "kerf-page"
+SECURE_COOKIE = "__Host-kerf-page"
+OURS = "kerf-page"
+"""Header of every request of the page's scripts; another site would need our consent for it."""
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+class Bucket:
+    """Lets a few through at once and then some in a second."""
+
+    def __init__(self, burst: float, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._burst = burst
+        self._per_s = per_s
+        self._clock = clock
+        self._left = burst
+        self._at = clock()
+
+    def take(self) -> bool:
+        """Whether one more may go."""
+        now = self._clock()
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_s)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+def forged(request: Request) -> bool:
+    """Whether a request that is more than a GET may come from another site."""
+    headers = request.head.headers
+    if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        return True
+    origin = headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != headers.get("host", ""):
+        return True
+    return OURS not in headers
+
+
+def on_loopback(request: Request) -> bool:
+    """Whether the browser reaches the page over its own machine, through a port-forward: no cookie needs TLS there."""
+    host = request.head.headers.get("host", "")
+    return host.rpartition(":")[0] in _LOOPBACK or host in _LOOPBACK
+
+
+def session_of(request: Request, keys: Sequence[bytes], now: float) -> Session | None:
+    """Who has signed in; None for somebody who has not, or whose session has ended."""
+    cookies = SimpleCookie()
+    try:
+        cookies.load(request.head.headers.get("cookie", ""))
+    except CookieError:
+        return None
+    name = COOKIE if on_loopback(request) else SECURE_COOKIE
+    return parse_session(cookies[name].value, keys, now) if name in cookies else None
+
+
+def cookie_header(request: Request, value: str, seconds: int) -> tuple[str, str]:
+    """The header that stores a session, or with 0 seconds removes it."""
+    attributes = f"Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}"
+    if on_loopback(request):
+        return "Set-Cookie", f"{COOKIE}={value}; {attributes}"
+    return "Set-Cookie", f"{SECURE_COOKIE}={value}; {attributes}; Secure"

@@ -1,0 +1,45 @@
+// Words and elements. Everything that comes from the cluster is text, never markup.
+
+export function el(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else if (value === true) made.setAttribute(key, "");
+    else if (value !== false && value != null) made.setAttribute(key, value);
+  }
+  made.append(...children.filter((child) => child != null));
+  return made;
+}
+
+export function svg(name, attributes = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+export const byId = (id) => document.getElementById(id);
+
+const whole = new Intl.NumberFormat("en");
+export const number = (value) => whole.format(value);
+
+export function memory(mib) {
+  if (mib >= 10 * 1048576) return `${whole.format(Math.round(mib / 104857.6) / 10)} TiB`;
+  return mib >= 10240 ? `${whole.format(Math.round(mib / 102.4) / 10)} GiB` : `${whole.format(mib)} MiB`;
+}
+
+export const percent = (part, all) => (all ? Math.round((100 * part) / all) : 0);
+
+export function age(seconds) {
+  if (!(seconds >= 0)) return "";
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86400)} days`;
+}
+
+export const since = (text) => (text ? (Date.now() - Date.parse(text)) / 1000 : NaN);
+
+export function count(value, one, many = `${one}s`) {
+  return `${number(value)} ${value === 1 ? one : many}`;
+}
