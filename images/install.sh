@@ -11,6 +11,10 @@ here=$(dirname "$0")/..
     --require-hashes --only-binary :all: --requirement "$prefix/locked.txt"
 site=$("$prefix/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 cp -R "$here/kerf" "$here/$daemon" "$site/"
+# The page's what-if box runs the command `kerf`, which asks the webhook's rules.
+if [ "$daemon" = scheduler ]; then
+    cp -R "$here/kerfctl" "$here/webhook" "$site/"
+fi
 # Images do not need the test fakes.
 rm -rf "$site/kerf/testing"
 # Half of the client library is an asynchronous client that Kerf never imports (68 MB).

@@ -7,6 +7,8 @@ COPY images/install.sh images/subset.py images/scheduler.txt images/
 COPY requirements/runtime.lock requirements/
 COPY kerf kerf
 COPY scheduler scheduler
+COPY webhook webhook
+COPY kerfctl kerfctl
 RUN images/install.sh scheduler /opt/kerf
 
 FROM python:3.13.7-slim-bookworm

@@ -53,6 +53,7 @@ def add_parser(verbs: "Verbs") -> None:
         help="the node's cards; mixed: those of three vendors, with pods",
     )
     parser.add_argument("--keep", action="store_true", help="keep it running until Ctrl-C")
+    parser.add_argument("--page-port", type=int, default=9092, help="port of the live page, with --keep")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.set_defaults(run=run)
 
@@ -117,6 +118,8 @@ def _demo(args: argparse.Namespace, say: "_Speaker", run_dir: Path, parts: dict[
             say(f"{len(pods)} pods run, {len(refused)} cannot; {seconds} s from nothing to here.")
         if args.keep:
             say(f"export KUBECONFIG={cp.kubeconfig}   (Ctrl-C ends it)")
+            account = _viewer(cp.api)
+            say(f"the live page: kerf ui --url http://127.0.0.1:{args.page_port} --service-account {account}")
             _until_interrupted()
         return 0 if pods and all(pod.phase == "Running" for pod in pods) else 1
 
@@ -131,7 +134,7 @@ def _cluster(
     with ExitStack() as running:
         cp = running.enter_context(ControlPlane.start(run_dir, parts))
         say("API server is up")
-        start_stack(cp)
+        start_stack(cp, scheduler_arguments=("--page", f"127.0.0.1:{args.page_port}") if args.keep else ())
         say("webhook, scheduler extender and kube-scheduler are up")
         if fake:
             cp.start_kwok()
@@ -224,6 +227,17 @@ def _line(pod: Json, vendors: tuple[Vendor, ...]) -> PodLine | RefusedLine:
     slices = slice_lines(holding.grant) if holding else ()
     phase = str(status.get("phase", "Pending"))
     return PodLine(meta["namespace"], meta["name"], phase, str(pod["spec"].get("nodeName", "")), slices)
+
+
+def _viewer(api: Any) -> str:
+    """A ServiceAccount that may see everything: the admin of a sandbox has a certificate, and the page takes tokens."""
+    name = "page-viewer"
+    api.post("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": name}})
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+    subjects = [{"kind": "ServiceAccount", "name": name, "namespace": "default"}]
+    bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+    api.post(bindings, {"metadata": {"name": name}, "roleRef": role, "subjects": subjects})
+    return f"default/{name}"
 
 
 def _until_interrupted() -> None:

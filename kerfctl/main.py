@@ -16,6 +16,7 @@ from kerfctl.model import command as model
 from kerfctl.price import command as price
 from kerfctl.quota import command as quota
 from kerfctl.report import warn
+from kerfctl.ui import command as ui
 
 VERBS = (
     demo,
@@ -34,6 +35,7 @@ VERBS = (
     scale,
     faults,
     fleet,
+    ui,
 )
 
 

@@ -178,8 +178,6 @@ async def _serve(settings: Settings) -> int:
     policy_file.start(store.feed.set_policy, _LOG.error)
     pages = _pages(settings, store, kube, metering.asked(settings, leadership))
     try:
-        for page in pages:
-            page.start()
         await extender.serve(settings.bind, tls, stop)
     finally:
         done.set()
@@ -192,7 +190,7 @@ async def _serve(settings: Settings) -> int:
 
 
 def _pages(settings: Settings, store: Store, kube: Kube, asked: Asked) -> list[RunningPage]:
-    """The live page, where there is one."""
+    """The live page, where there is one, once it listens. Raises OSError."""
     if not settings.page:
         return []
     place = Place(
@@ -202,7 +200,9 @@ def _pages(settings: Settings, store: Store, kube: Kube, asked: Asked) -> list[R
         settings.lease_namespace,
         fleet=bool(settings.fleet_namespace),
     )
-    return [RunningPage(place, store, kube, asked)]
+    page = RunningPage(place, store, kube, asked)
+    page.start()
+    return [page]
 
 
 def _stopped_by_signals() -> asyncio.Event:

@@ -1,6 +1,6 @@
 """What the page shows of everything, kept up to date: only nodes that have changed are read again.
 
-A round is a generator, so that whoever runs it can let others work between its pieces.
+A round is a generator: its caller lets others work between the pieces.
 """
 
 import time

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+import kerf
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError
 from kerf.views.page.access import Access, Veil
@@ -27,7 +28,7 @@ from scheduler.state.store import Store
 
 LARGEST_PASTE = 64 << 10
 LARGEST_ANSWER = 1 << 20
-SECONDS = 20.0
+SECONDS = 30.0
 MEMORY = 2 << 30
 MOST_LINES = 200
 WORLD, PASTED = "world.json", "pasted.yaml"
@@ -41,7 +42,9 @@ BOUNDED = (
     "sys.exit(main(sys.argv[1:]))\n"
 )
 """The program `kerf` after it has bound itself. It is another program, not a part of this one."""
-_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG")
+_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG")
+_OWN = {"PYTHONPATH": str(Path(kerf.__file__).parents[1])}
+"""The program comes from where this one does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ class WhatIf:
             BOUNDED,
             *self._terms.arguments(),
             cwd=folder,
-            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | {"HOME": folder},
+            env={**{name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}, **_OWN, "HOME": folder},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from kerf.config.prices import PriceFile
 from kerf.kube.client import Json, Query
 from kerf.kube.leadership import ALONE
-from kerf.config.prices import PriceFile
 from kerf.testing.builders import a_card, a_node, a_pod, cards_of
 from kerf.testing.fake_kube import FakeKube
 from kerf.values.device import Mode

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.dockerfile import Stage, parse_dockerfile
+from scheduler.page.what_if import BOUNDED
 from tests.source_code import imported
 
 ROOT = Path(__file__).parents[2]
@@ -60,13 +61,13 @@ def test_compilers_and_pip_stay_behind(daemon):
 
 @pytest.mark.parametrize("daemon", DAEMONS)
 def test_of_kerf_an_image_holds_the_kernel_and_its_daemon_alone(daemon):
-    """No command line, no sandbox: neither reaches the build, and the script copies what it is given by name."""
+    """No sandbox reaches the build, the command `kerf` only the scheduler's, and the script copies by name."""
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     sources = {source for stage in stages(daemon) for copy in stage.copies if not copy.stage for source in copy.sources}
     script = re.findall(r'^cp -R (.*) "\$site/"$', (IMAGES / "install.sh").read_text(), re.MULTILINE)
 
     assert {"kerfctl", "sandbox"} <= packages
-    assert sources & packages == {"kerf", daemon}
+    assert sources & packages == {"kerf", daemon, *({"kerfctl", "webhook"} if daemon == "scheduler" else ())}
     assert script == ['"$here/kerf" "$here/$daemon"']
 
 
@@ -76,6 +77,19 @@ def test_only_the_device_plugin_is_root():
         "webhook": "65532:65532",
         "deviceplugin": "0:0",
     }
+
+
+def test_the_command_that_the_page_runs_needs_nothing_that_the_schedulers_image_lacks(tmp_path):
+    """Loaded without every package of the other images."""
+    lacks = (names("deviceplugin") | names("webhook") | {"rich"}) - names("scheduler")
+    modules = {module for module, name in DISTRIBUTIONS.items() if name in lacks} | lacks
+    (tmp_path / "nodes.json").write_text('{"kind": "Node", "metadata": {"name": "n"}}')
+    code = f"import sys; sys.modules.update(dict.fromkeys({sorted(modules)!r})); {BOUNDED}"
+    command = [sys.executable, "-c", code, "simulate", "--new", "--json", str(tmp_path / "nodes.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "aiohttp" in modules
 
 
 @pytest.mark.parametrize("daemon", DAEMONS)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.browser.world import Served, served
+from tests.browser.world import Served
 
 HEADERS = {"kerf-page": "1", "Content-Type": "application/json"}
 
@@ -21,7 +21,7 @@ class Browser:
     def ask(
         self, method: str, path: str, body: object = None, **headers: str
     ) -> tuple[int, Any, http.client.HTTPMessage]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         sent = {**({"Cookie": self.cookie} if self.cookie else {}), **headers}
         connection.request(method, path, None if body is None else json.dumps(body), sent)
         answer = connection.getresponse()

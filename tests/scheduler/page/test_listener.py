@@ -7,8 +7,8 @@ import pytest
 
 from kerf.kube.errors import Unreachable
 from kerf.views.page.picture import applied
-from tests.browser.world import NAMESPACES, Served, holder
-from tests.scheduler.page.page_world import Browser, picture_of, served
+from tests.browser.world import NAMESPACES, Served, holder, served
+from tests.scheduler.page.page_world import Browser, picture_of
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,9 @@ def test_every_answer_keeps_the_page_to_itself(page: Served):
         headers = Browser(page).ask("GET", path)[2]
         policy = headers["Content-Security-Policy"]
         assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"]) == ("nosniff", "no-referrer")
-        assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
 
 
 def test_a_file_that_the_browser_has_is_not_sent_again(page: Served):
@@ -64,7 +66,8 @@ def test_a_cookie_for_another_host_than_this_machine_needs_https(page: Served):
         "POST", "/api/sign-in", {"token": "ada-token"}, **{"kerf-page": "1", "Host": "kerf.example"}
     )[2]
 
-    assert headers["Set-Cookie"].startswith("__Host-kerf-page=") and headers["Set-Cookie"].endswith("; Secure")
+    assert headers["Set-Cookie"].startswith("__Host-kerf-page=")
+    assert headers["Set-Cookie"].endswith("; Secure")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +82,8 @@ def test_a_cookie_for_another_host_than_this_machine_needs_https(page: Served):
 def test_what_is_no_token_gets_one_clear_error(page: Served, body: Any, status: int, words: str):
     found, text = Browser(page).post("/api/sign-in", body)
 
-    assert found == status and words in text
+    assert found == status
+    assert words in text
 
 
 def test_nobody_gets_in_while_the_api_server_does_not_answer(page: Served):
@@ -164,7 +168,8 @@ def test_the_history_of_a_card_is_kept_from_the_start(page: Served):
         picture_of(events)
     found = browser.post("/api/history", {"card": "GPU-gpu-0000-0"})[1]
 
-    assert found["may"] and [sample[3] for sample in found["samples"]] == ["ok"]
+    assert found["may"]
+    assert [sample[3] for sample in found["samples"]] == ["ok"]
 
 
 PODS = """
@@ -190,7 +195,8 @@ def test_pasted_pods_are_placed_by_the_simulator_beside_what_runs_and_nothing_is
     found = signed_in(page, "ada-token").post("/api/what-if", {"yaml": PODS})[1]
 
     by_name = {pod["pod"]: pod for pod in found["pods"]}
-    assert by_name["team-ada/fits"]["node"].startswith("gpu-") and by_name["team-ada/fits"]["slices"][0][1] == 8000
+    assert by_name["team-ada/fits"]["node"].startswith("gpu-")
+    assert by_name["team-ada/fits"]["slices"][0][1] == 8000
     assert "largest such card" in by_name["team-ada/huge"]["why"]
     assert by_name["team-bob/theirs"] == {
         "pod": "team-bob/theirs", "node": "", "why": "you may not list the pods of team-bob",
