@@ -261,7 +261,7 @@ class _Metering:
     def asked(self, settings: Settings, leadership: Leadership | None) -> Asked:
         """What the live page asks beside the store."""
         leader = leadership.leader if leadership else lambda: None
-        terms = Terms(settings.config, settings.vendors)
+        terms = Terms(settings.config, settings.vendors, settings.prices)
         return Asked(leadership or ALONE, leader, lambda: self._prices.prices, self._sources.tenants, terms)
 
     def loops(self, acting: Kube) -> list[Loop]:

@@ -53,6 +53,7 @@ class Terms:
 
     policy: str | None = None
     vendors: tuple[str, ...] = ()
+    prices: str | None = None
 
     def arguments(self) -> Iterator[str]:
         """As arguments of `kerf`."""
@@ -61,6 +62,8 @@ class Terms:
         yield from ("simulate", "--new", "--json")
         if self.policy:
             yield from ("--policy", str(Path(self.policy).absolute()))
+        if self.prices:
+            yield from ("--prices", str(Path(self.prices).absolute()))
         yield from (WORLD, PASTED)
 
 

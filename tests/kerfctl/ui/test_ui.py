@@ -137,7 +137,7 @@ def test_a_forwarded_port_signs_in_at_the_page_and_carries_its_answers():
 def test_a_page_that_is_not_there_is_said_with_the_reason():
     forward = Forward(Address("127.0.0.1", 1), 0)
     try:
-        with pytest.raises(OSError, match="."):
+        with pytest.raises(OSError, match=r"."):
             cookie_of(forward.port, "own")
         assert "refused" in forward.problem
     finally:
