@@ -181,8 +181,7 @@ async def _serve(settings: Settings) -> int:
         await extender.serve(settings.bind, tls, stop)
     finally:
         done.set()
-        for end in (policy_file.stop, *(each.stop for each in followers), *(each.stop for each in pages)):
-            end()
+        _end(policy_file.stop, *(each.stop for each in followers), *(each.stop for each in pages))
         running[-1].join(LAST_S)
         if leadership:
             leadership.release()
@@ -203,6 +202,11 @@ def _pages(settings: Settings, store: Store, kube: Kube, asked: Asked) -> list[R
     page = RunningPage(place, store, kube, asked)
     page.start()
     return [page]
+
+
+def _end(*stops: Callable[[], None]) -> None:
+    for stop in stops:
+        stop()
 
 
 def _stopped_by_signals() -> asyncio.Event:
