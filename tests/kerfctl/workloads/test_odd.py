@@ -6,13 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kerf.pricing.prices import PriceList
 from kerf.testing.builders import a_container, a_node
 from kerf.vendors.registry import NAMES, VENDORS
 from kerfctl.admission import admit
 from kerfctl.errors import CliError
+from kerfctl.kinds import OfflineKinds
 from kerfctl.offers import Offers
 from kerfctl.workloads.expand import Expanded, expand
 from kerfctl.workloads.kinds import DAEMON_SET, MAKERS
+from scheduler.state.store import Store
 from webhook.core.settings import Settings
 
 WORDS = st.sampled_from(
@@ -59,6 +62,14 @@ VALUES = st.recursive(
 KINDS = [*MAKERS, DAEMON_SET]
 
 
+def no_store() -> Store:
+    raise AssertionError("no pod here accepts several kinds of cards")
+
+
+def no_prices() -> PriceList:
+    raise AssertionError("no pod here accepts several kinds of cards")
+
+
 @pytest.mark.parametrize(("group", "kind"), KINDS, ids=[kind for _, kind in KINDS])
 @settings(deadline=None)
 @given(spec=VALUES, status=VALUES)
@@ -72,7 +83,7 @@ def test_an_odd_object_is_pods_or_one_line(group: str, kind: str, spec: Any, sta
     assert not said or (said.startswith(f"file: {kind} odd: ") and "\n" not in said)
 
     offers = Offers(nodes, found.pods, NAMES)
-    for admitted in admit(found.pods, Settings(VENDORS)):
+    for admitted in admit(found.pods, Settings(VENDORS), OfflineKinds(no_store, no_prices, found.pods)):
         pod_spec = admitted.pod.get("spec")
         offers.asked(pod_spec if isinstance(pod_spec, dict) else {})
 
