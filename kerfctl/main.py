@@ -11,6 +11,7 @@ from kerf.wire.errors import WireError
 from kerfctl import demo, doctor, explain, faults, inventory, ledger, repack, scale, simulate, snapshot, top
 from kerfctl.bill import command as bill
 from kerfctl.errors import CliError
+from kerfctl.export import command as export
 from kerfctl.fleet import command as fleet
 from kerfctl.model import command as model
 from kerfctl.price import command as price
@@ -32,6 +33,7 @@ VERBS = (
     model,
     bill,
     price,
+    export,
     scale,
     faults,
     fleet,

@@ -7,6 +7,7 @@ from enum import StrEnum
 from kerf.values.accepts import AcceptsSettings
 from kerf.values.allocator import Allocator
 from kerf.values.fleet import FleetSettings
+from kerf.values.gateways import GatewaySettings
 from kerf.values.learned import LearningSettings
 from kerf.values.node import Node
 from kerf.values.recovery import RecoveryMode, RecoverySettings
@@ -182,6 +183,7 @@ class SchedulingPolicy:
     planner: PlannerSettings = field(default_factory=PlannerSettings)
     quota: QuotaSettings = field(default_factory=QuotaSettings)
     metering: MeteringSettings = field(default_factory=MeteringSettings)
+    gateways: GatewaySettings = field(default_factory=GatewaySettings)
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
     fleet: FleetSettings = field(default_factory=FleetSettings)

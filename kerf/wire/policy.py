@@ -28,6 +28,7 @@ from kerf.wire.fields import (
     whole,
 )
 from kerf.wire.fleet_settings import parse_fleet_settings
+from kerf.wire.gateways import parse_gateways
 from kerf.wire.json import Json
 from kerf.wire.learned import parse_learning
 from kerf.wire.metering import parse_metering
@@ -47,7 +48,18 @@ def parse_policy(document: object) -> SchedulingPolicy:
     known(top, "policy", ("apiVersion", "kind", "metadata", "spec"))
     check_kind(top, KIND)
     spec = part_at(top, "spec", "spec")
-    blocks = ("planner", "quota", "admission", "recovery", "metering", "fleet", "express", "accepts", "learning")
+    blocks = (
+        "planner",
+        "quota",
+        "admission",
+        "recovery",
+        "metering",
+        "fleet",
+        "express",
+        "accepts",
+        "learning",
+        "gateways",
+    )
     known(spec, "spec", ("nodes", "cards", "weights", "defaults", "pools", *blocks))
     zero = SchedulingPolicy()
     return SchedulingPolicy(
@@ -59,6 +71,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
         planner=_planner(part_at(spec, "planner", "spec.planner")),
         quota=_quota(part_at(spec, "quota", "spec.quota")),
         metering=parse_metering(part_at(spec, "metering", "spec.metering"), "spec.metering"),
+        gateways=parse_gateways(part_at(spec, "gateways", "spec.gateways"), "spec.gateways"),
         fleet=parse_fleet_settings(part_at(spec, "fleet", "spec.fleet"), "spec.fleet"),
         learning=parse_learning(part_at(spec, "learning", "spec.learning"), "spec.learning"),
         admission=_admission(part_at(spec, "admission", "spec.admission")),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from kerf.values.subject import SGLANG, VLLM, EnginePort, Subject
 from kerf.wire.errors import WireError
@@ -16,6 +16,8 @@ SERVES = "kerf.dev/serves"
 """Annotation of pods that `kerf model render` sized: the model's name in the catalogue."""
 ENGINE_METRICS = "kerf.dev/engine-metrics"
 """Annotation: `vllm:8000/metrics` or `sglang:30000`, or `none`, where the pod's own words do not say it."""
+SERVING_PORT = "kerf.dev/serving-port"
+"""Annotation: the port of an OpenAI-compatible API, where the pod's own words do not say it, or `none`."""
 _LWS = "leaderworkerset.sigs.k8s.io/name"
 _HASH = "pod-template-hash"
 _PORTS = {VLLM: 8000, SGLANG: 30000}
@@ -58,6 +60,28 @@ def workload_of(pod: Json) -> str:
     return f"{kind}/{name}"
 
 
+def serving_port(pod: Json) -> int:
+    """The port at which a pod answers requests for models; 0 for a pod that does not."""
+    written = at(pod, "metadata", "annotations").get(SERVING_PORT)
+    if isinstance(written, str):
+        return _number(written)
+    for container in items_at(pod, "spec", "containers"):
+        words = _words(container)
+        if engine := _engine_of(words):
+            return _number(_value(words, "--port")) or _PORTS[engine]
+    return 0
+
+
+def served_names(pod: Json) -> tuple[str, ...]:
+    """The names under which a pod's engine serves its model, by the engine's arguments."""
+    for container in items_at(pod, "spec", "containers"):
+        words = _words(container)
+        names = tuple(dict.fromkeys(name[:_LONGEST] for name in _several(words, "--served-model-name")))
+        if names or (names := tuple(filter(None, (_served(words)[:_LONGEST],)))):
+            return names
+    return ()
+
+
 @lru_cache(maxsize=65536)
 def _interned(text: str) -> str:
     """One object for equal texts: thousands of pods share a few workloads."""
@@ -70,7 +94,7 @@ def _engine(pod: Json, container: Json) -> EnginePort | None:
     notes = at(pod, "metadata", "annotations")
     if isinstance(written := notes.get(ENGINE_METRICS), str):
         return _written(written, name)
-    engine = next((each for each in _PORTS if any(_is_engine(word, each) for word in words)), "")
+    engine = _engine_of(words)
     if not engine or (engine == SGLANG and "--enable-metrics" not in words):
         return None
     port = _number(notes.get("prometheus.io/port")) or _number(_value(words, "--port")) or _PORTS[engine]
@@ -84,6 +108,10 @@ def _written(text: str, container: str) -> EnginePort | None:
     if engine not in _PORTS or not (number := _number(port) if port else _PORTS[engine]):
         return None
     return EnginePort(engine, container, number, f"/{path}" if path else "/metrics")
+
+
+def _engine_of(words: tuple[str, ...]) -> str:
+    return next((each for each in _PORTS if any(_is_engine(word, each) for word in words)), "")
 
 
 def _is_engine(word: str, engine: str) -> bool:
@@ -114,6 +142,16 @@ def _words(container: Json) -> tuple[str, ...]:
 def _split(word: str) -> list[str]:
     """`sh -c "vllm serve m --port 1"` holds words too."""
     return word.split()[:256] if " " in word or "\n" in word else [word]
+
+
+def _several(words: tuple[str, ...], flag: str) -> tuple[str, ...]:
+    """All values of a flag that takes several: `--served-model-name one two`."""
+    for i, word in enumerate(words):
+        if word == flag:
+            return tuple(takewhile(lambda each: not each.startswith("-"), words[i + 1 :]))
+        if word.startswith(f"{flag}="):
+            return (word.removeprefix(f"{flag}="),)
+    return ()
 
 
 def _value(words: tuple[str, ...], flag: str) -> str:

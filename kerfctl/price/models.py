@@ -4,11 +4,11 @@ import argparse
 import json
 import time
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 from pathlib import Path
 
 import yaml
 
+from kerf.gateways.litellm import price_params
 from kerf.metering.attribute import Attributed, attribute
 from kerf.metering.tokenprice import difference
 from kerf.values.engine import Tokens
@@ -54,18 +54,12 @@ def litellm(prices: Sequence[TokenPrice]) -> dict[str, list[dict[str, object]]]:
                 "model_name": price.model,
                 "litellm_params": {
                     "model": f"hosted_vllm/{price.model}",
-                    "input_cost_per_token": _per_token(price.input),
-                    "cache_read_input_token_cost": _per_token(price.cached),
-                    "output_cost_per_token": _per_token(price.output),
+                    **price_params(price),
                 },
             }
             for price in prices
         ]
     }
-
-
-def _per_token(price: Decimal) -> str:
-    return plain(price / 10**6)
 
 
 def _print(prices: Sequence[TokenPrice], currency: str) -> None:

@@ -1,0 +1,90 @@
+"""Gateway API's inference extension: an InferencePool for each model and namespace.
+
+A pool selects pods by labels alone, so each pod that gets requests carries a label of its model, and a drained one
+loses it. Where pods do not carry it (files, or a cluster without the controller), the labels that the model's replicas
+have in common select, if no other pod has them.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from kerf.gateways.objects import INFERENCE_POOL, Object, made
+from kerf.gateways.plan import object_name
+from kerf.values.gateways import Gateway, GatewaySettings, Plan, Route, Target
+
+LABEL = "pool.kerf.dev"
+"""Prefix of the labels that Kerf gives to the pods of a pool: one label for each pool."""
+MOST_PORTS = 8
+_CHANGING = ("pod-template-hash", "controller-revision-hash", "statefulset.kubernetes.io/", "apps.kubernetes.io/")
+
+
+def render_pools(
+    plan: Plan, settings: GatewaySettings, *, labelled: bool
+) -> tuple[tuple[Object, ...], tuple[str, ...]]:
+    """The pools, and a line for each model that has none. `labelled`: the pods carry, or are about to, Kerf's label."""
+    found, left_out = [], []
+    everyone = {uid: dict(target.selector) for route in plan.routes for target in route.targets for uid in target.uids}
+    for route in plan.routes:
+        for namespace, targets in sorted(_by_namespace(route).items()):
+            selector = {pool_label(route, namespace): "true"} if labelled else _common(targets, everyone)
+            ports = sorted({target.port for target in targets})
+            if not selector:
+                why = "its replicas have no labels in common that other pods lack"
+            elif len(ports) > 1:
+                why = f"its replicas answer at different ports ({', '.join(map(str, ports))})"
+            else:
+                found.append(_pool(route, namespace, selector, ports, settings))
+                continue
+            left_out.append(f"{route.model}: no InferencePool in {namespace}: {why}")
+    return tuple(found), tuple(left_out)
+
+
+def pool_labels(plan: Plan) -> dict[str, frozenset[str]]:
+    """The labels of Kerf that each pod should have, by uid."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for route in plan.routes:
+        for target in route.targets:
+            for uid in target.uids:
+                found[uid].add(pool_label(route, target.namespace))
+    return {uid: frozenset(labels) for uid, labels in found.items()}
+
+
+def pool_label(route: Route, namespace: str) -> str:
+    """The label of one pool."""
+    return f"{LABEL}/{object_name(route.model, namespace)}"
+
+
+def _by_namespace(route: Route) -> dict[str, list[Target]]:
+    found: dict[str, list[Target]] = defaultdict(list)
+    for target in route.targets:
+        found[target.namespace].append(target)
+    return found
+
+
+def _common(targets: Sequence[Target], everyone: dict[str, dict[str, str]]) -> dict[str, str]:
+    """Labels that all these have; none where another pod of the plan has them too."""
+    first, *others = ({pair for pair in target.selector if _is_stable(pair[0])} for target in targets)
+    common = dict(sorted(first.intersection(*others)))
+    mine = {uid for target in targets for uid in target.uids}
+    return {} if _has_others(common, mine, everyone) else common
+
+
+def _has_others(common: dict[str, str], mine: set[str], everyone: dict[str, dict[str, str]]) -> bool:
+    return any(uid not in mine and common.items() <= labels.items() for uid, labels in everyone.items())
+
+
+def _is_stable(key: str) -> bool:
+    return not key.startswith((*_CHANGING, f"{LABEL}/"))
+
+
+def _pool(
+    route: Route, namespace: str, selector: dict[str, str], ports: Iterable[int], settings: GatewaySettings
+) -> Object:
+    service, _, port = settings.picker.rpartition(":")
+    spec = {
+        "selector": {"matchLabels": selector},
+        "targetPorts": [{"number": number} for number in ports],
+        "endpointPickerRef": {"name": service, "port": {"number": int(port)}},
+    }
+    where = (namespace, object_name(route.model, namespace))
+    return made(INFERENCE_POOL, Gateway.POOL, where, route.model, spec=spec)

@@ -1,0 +1,1 @@
+"""`kerf export`: what others read of Kerf."""

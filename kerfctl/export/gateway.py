@@ -1,0 +1,145 @@
+"""`kerf export gateway`: read pods, Services and measured prices, and print a gateway's objects."""
+
+import argparse
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import yaml
+
+from kerf.catalogue import shipped
+from kerf.config.load import read_policy
+from kerf.config.prices import read_prices
+from kerf.gateways.litellm import FILE
+from kerf.gateways.render import Rendered, Seen, render
+from kerf.gateways.replicas import Fleet
+from kerf.kube import paths
+from kerf.values.gateways import Gateway, GatewaySettings
+from kerf.values.policy import SchedulingPolicy
+from kerf.values.usage import HOUR_MS, TokenPrice
+from kerf.wire.errors import WireError
+from kerf.wire.gateways import parse_gateways
+from kerf.wire.json import Json
+from kerf.wire.objects import parse_node
+from kerf.wire.usage import DAY, PATH, day_text, parse_usage
+from kerf.wire.usage import KIND as TENANT_USAGE
+from kerfctl import cluster
+from kerfctl.documents import read_documents
+from kerfctl.errors import CliError
+from kerfctl.report import say, warn
+
+BACK_MS = 48 * HOUR_MS
+SERVICES = "/api/v1/services"
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What was read of a cluster or of files."""
+
+    nodes: Sequence[Json]
+    pods: Sequence[Json]
+    services: Sequence[Json]
+    usages: Iterable[Json]
+
+
+def run_gateway(args: argparse.Namespace) -> int:
+    """Print the objects. Exit status 1 when a model was left out or there is none."""
+    policy = read_policy(args.policy)
+    settings = _settings(args, policy)
+    read = _of_files(args.file) if args.file else _of_cluster(args)
+    nodes = [parse_node(node, args.vendors) for node in read.nodes]
+    fleet = Fleet(nodes, args.vendors, read_prices(args.prices), shipped())
+    found = render(Seen(read.pods, read.services, fleet, _prices(read.usages)), settings, labelled=False)
+    _print(found, args)
+    warn(*(f"kerf: {line}" for line in found.left_out))
+    warn(*(f"kerf: {name}: no price was measured yet, so its tokens are free for LiteLLM" for name in found.unpriced))
+    if not found.plan.routes:
+        warn(
+            "kerf: no pod serves a model: is vLLM or SGLang among its arguments, "
+            "or kerf.dev/serving-port among its annotations?"
+        )
+    return 1 if found.left_out or not found.plan.routes else 0
+
+
+def _settings(args: argparse.Namespace, policy: SchedulingPolicy) -> GatewaySettings:
+    """Raises CliError that names the flag."""
+    try:
+        return parse_gateways(_words(args, policy), "-")
+    except WireError as error:
+        field = error.field.removeprefix("-.")
+        name, bracket, rest = field.partition("[")
+        flag = {"namespace": "into", "namespaces": "namespace"}.get(name, name) + bracket + rest
+        raise CliError(f"--{flag} {error.value}: {error.fix}") from error
+
+
+def _words(args: argparse.Namespace, policy: SchedulingPolicy) -> dict[str, object]:
+    """The block as the flags write it; where there is no flag, as the policy does. Raises CliError."""
+    of = policy.gateways
+    words: dict[str, object] = {
+        "to": [args.to],
+        "namespace": args.into or of.namespace or "default",
+        "namespaces": args.namespace or list(of.namespaces),
+        "pods": _labels(args.pods) if args.pods else dict(of.pods),
+        "per": args.per or of.per.value,
+        "picker": args.picker or of.picker,
+        "gateway": args.gateway or of.gateway,
+        "retries": of.retries,
+        "allowedFails": of.allowed_fails,
+        "cooldownSeconds": of.cooldown_s,
+        "timeoutSeconds": of.timeout_s,
+        "tokensPerMinute": of.tokens_per_minute,
+        "requestsPerMinute": of.requests_per_minute,
+        "limitHeader": of.limit_header,
+        "telemetry": of.telemetry,
+        "litellm": json.loads(of.litellm) if of.litellm else {},
+    }
+    if args.plain and args.to != Gateway.LITELLM:
+        raise CliError(f"--plain: only --to litellm has a configuration of its own; {args.to} reads objects")
+    return words
+
+
+def _labels(pairs: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise CliError(f"--pods {pair}: write KEY=VALUE")
+        found[key] = value
+    return found
+
+
+def _of_files(files: Sequence[str]) -> Read:
+    documents = read_documents(files)
+    return Read(documents.nodes, documents.pods, documents.of("Service"), documents.of(TENANT_USAGE))
+
+
+def _of_cluster(args: argparse.Namespace) -> Read:
+    kube = cluster.connect_to(args)
+    now = time.time_ns() // 1_000_000
+    days = ",".join(day_text(now - back) for back in range(0, BACK_MS + 1, 24 * HOUR_MS))
+    usages = cluster.list_or_none(kube, PATH, TENANT_USAGE, labelSelector=f"{DAY} in ({days})")
+    services = cluster.list_all(kube, SERVICES, "Service") if args.per == "service" else []
+    nodes = cluster.list_all(kube, paths.NODES, "Node")
+    return Read(nodes, cluster.list_all(kube, paths.PODS, "Pod"), services, usages or [])
+
+
+def _prices(usages: Iterable[Json]) -> tuple[TokenPrice, ...]:
+    """The newest that were measured."""
+    found = []
+    for item in usages:
+        try:
+            found.append(parse_usage(item))
+        except WireError as error:
+            warn(f"kerf: a TenantUsage is left out: {error}")
+    priced = [record for record in found if record.of_cards and record.prices]
+    return max(priced, key=lambda record: record.hour_ms).prices if priced else ()
+
+
+def _print(found: Rendered, args: argparse.Namespace) -> None:
+    if args.json:
+        say(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(found.objects)}, indent=2))
+    elif args.plain:
+        say(yaml.safe_dump(json.loads(found.objects[0]["data"][FILE]), sort_keys=False).rstrip("\n"))
+    else:
+        say("---\n".join(yaml.safe_dump(item, sort_keys=False) for item in found.objects).rstrip("\n"))

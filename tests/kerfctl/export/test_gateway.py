@@ -1,0 +1,103 @@
+"""`kerf export gateway`: what it prints, and one clear line for what it leaves out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kerf.testing.builders import a_node
+from kerf.values.usage import UsageRecord
+from kerf.wire.usage import render_usage
+from kerfctl.main import main
+from tests.kerf.gateways.serving import PRICE, a_replica
+
+HOUR = 1_764_000_000_000 - 1_764_000_000_000 % 3_600_000
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """A node, two replicas of a model, and a measured price."""
+    usage = render_usage(UsageRecord(HOUR, HOUR + 5, currency="USD", prices=(PRICE,)))
+    path = tmp_path / "cluster.yaml"
+    path.write_text(yaml.safe_dump_all([a_node(), a_replica("one"), a_replica("two", 1, memory_mib=20_390), usage]))
+    return str(path)
+
+
+def export(*words: str) -> tuple[str, ...]:
+    return ("export", "gateway", *words)
+
+
+def test_litellms_own_configuration_has_weights_and_prices(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(export("--to", "litellm", "--plain", "--namespace", "team-a", "--file", file)) == 0
+
+    found = [each["litellm_params"] for each in yaml.safe_load(capsys.readouterr().out)["model_list"]]
+    assert [(each["weight"], each["output_cost_per_token"]) for each in found] == [
+        (500, "0.0000012"),
+        (250, "0.0000012"),
+    ]
+
+
+def test_objects_are_printed_for_kubectl_apply(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(export("--to", "knoway", "--file", file)) == 0
+
+    kinds = [item["kind"] for item in yaml.safe_load_all(capsys.readouterr().out)]
+    assert kinds == ["LLMBackend", "LLMBackend", "ModelRoute"]
+
+
+def test_json_is_one_list(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(export("--to", "knoway", "--json", "--into", "edge", "--file", file)) == 0
+
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (found["kind"], {item["metadata"]["namespace"] for item in found["items"]}) == ("List", {"edge"})
+
+
+def test_the_policy_says_what_no_flag_does(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    block = {"to": ["litellm"], "namespace": "edge", "namespaces": ["team-a"], "cooldownSeconds": 7}
+    spec = {"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy", "spec": {"gateways": block}}
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(yaml.safe_dump(spec))
+
+    assert main(export("--to", "litellm", "--plain", "--policy", str(policy), "--file", file)) == 0
+
+    found = yaml.safe_load(capsys.readouterr().out)
+    assert (found["router_settings"]["cooldown_time"], found["model_list"][0]["model_name"]) == (7, "qwen3-8b")
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--to", "inferencepool"), "--picker : name the endpoint picker beside the pods as SERVICE:PORT"),
+        (("--to", "envoy-ai-gateway"), "--gateway : name the Gateway that routes belong to"),
+        (("--to", "knoway", "--plain"), "--plain: only --to litellm has a configuration of its own"),
+        (("--to", "knoway", "--pods", "gold"), "--pods gold: write KEY=VALUE"),
+        (("--to", "knoway", "--namespace", "A"), "--namespace[0] A: write the name of a namespace"),
+        (("--to", "knoway", "--into", "A"), "--into A: write the name of a namespace"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named_by_its_flag(
+    words: tuple[str, ...], error: str, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(export(*words, "--file", file)) == 1
+
+    said = capsys.readouterr()
+    assert (said.out, said.err.startswith(f"kerf: {error}")) == ("", True)
+
+
+def test_models_that_are_left_out_are_named_and_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "pods.yaml"
+    path.write_text(yaml.safe_dump_all([a_replica("one", ready=False)]))
+
+    assert main(export("--to", "litellm", "--namespace", "team-a", "--file", str(path))) == 1
+
+    assert capsys.readouterr().err == "kerf: qwen3-8b: none of its 1 replicas is ready on a healthy card\n"
+
+
+def test_a_cluster_without_models_says_how_they_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "node.yaml"
+    path.write_text(yaml.safe_dump(a_node()))
+
+    assert main(export("--to", "knoway", "--file", str(path))) == 1
+
+    assert capsys.readouterr().err.startswith("kerf: no pod serves a model: is vLLM or SGLang among its arguments")
