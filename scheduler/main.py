@@ -40,6 +40,8 @@ from scheduler.extender.gauges import Gauges
 from scheduler.extender.peers import Peers
 from scheduler.extender.verbs import Verbs
 from scheduler.fleet.wiring import build_manager
+from scheduler.gateways.controller import GatewayController, Prices
+from scheduler.gateways.drains import Drains
 from scheduler.kueue.controller import QuotaController
 from scheduler.kueue.fit_check import FitCheck
 from scheduler.kueue.keeper import QuotaKeeper
@@ -50,7 +52,7 @@ from scheduler.metering.engines import EngineWatch
 from scheduler.metering.meter import Meter, Sources
 from scheduler.metering.noderecords import NodeRecords, plugin_addresses
 from scheduler.metering.totals import MeterMetrics
-from scheduler.metrics import QuotaMetrics, RecoveryMetrics, SchedulerMetrics
+from scheduler.metrics import GatewayMetrics, QuotaMetrics, RecoveryMetrics, SchedulerMetrics
 from scheduler.page.what_if import Terms
 from scheduler.page.wiring import Asked, Place, RunningPage
 from scheduler.placing.expire import Expiry
@@ -152,6 +154,7 @@ async def _serve(settings: Settings) -> int:
     acting = GuardedKube(kube, seat)
     quota_metrics = QuotaMetrics.build(registry)
     events, recovery_metrics = Events(acting, "kerf-scheduler"), RecoveryMetrics.build(registry)
+    gateway_metrics, drains = GatewayMetrics.build(registry), Drains(lambda: store.desk.policy.gateways)
 
     def loops() -> Sequence[Loop]:  # what only the leader does
         return (
@@ -161,10 +164,11 @@ async def _serve(settings: Settings) -> int:
             QuotaController(store, acting, keeper, quota_metrics),
             FitCheck(store, acting, quota_metrics),
             ExpressLane(store, acting, binder, metrics, seat),
-            Recovery(store, acting, events, recovery_metrics, settings.remedies_namespace),
+            Recovery(store, acting, events, recovery_metrics, settings.remedies_namespace).after(drains.may_leave),
             KindWatch(store, events, chooser.memory),
             *_over_clusters(settings, acting, store, seat, policy_file),
             *metering.loops(acting),
+            GatewayController(store, acting, metering.for_gateways(), drains, gateway_metrics),
         )
 
     caught_up = CatchUp(store, kube, nodes, pods).run_once if leadership else _when_read(nodes, pods)
@@ -249,6 +253,7 @@ class _Metering:
         self._sources = Sources(self.prices, keeper.tenants_by_namespace, self._nodes)
         self._learning = LearningPage()
         registry.registry.register(self._learning)
+        self._meter: Meter | None = None
 
     def prices(self) -> PriceList:
         """The price list as it is now."""
@@ -257,6 +262,10 @@ class _Metering:
     def scrape_with(self, gauges: Gauges) -> Callable[[], bytes]:
         """The metrics page: the gauges, and what the last round of metering rendered."""
         return lambda: gauges.scrape() + self._metrics.page.text
+
+    def for_gateways(self) -> Prices:
+        """What cards and tokens cost, asked whenever it is needed."""
+        return Prices(self.prices, lambda: self._meter.token_prices if self._meter else ())
 
     def run(self, stop: threading.Event) -> None:
         """Follow the price list until stopped."""
@@ -270,7 +279,7 @@ class _Metering:
 
     def loops(self, acting: Kube) -> list[Loop]:
         """What the leader does, writing through `acting`."""
-        meter = Meter(self._store, acting, self._sources, self._metrics)
+        self._meter = meter = Meter(self._store, acting, self._sources, self._metrics)
         engines = EngineWatch(self._store, acting, meter)
         meter.more.append(engines.families)
         found: list[Loop] = [meter, engines]

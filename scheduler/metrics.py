@@ -145,3 +145,24 @@ class RecoveryMetrics:
             failed_cards=metrics.gauge("kerf_recovery_failed_cards", "Cards that need a reset or a repair"),
             paused=metrics.gauge("kerf_recovery_paused", "1 while the breaker stops evictions in the pool", ("pool",)),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayMetrics:
+    """What the leader writes for gateways."""
+
+    writes: Counter
+    failures: Counter
+    routes: Gauge
+    replicas: Gauge
+
+    @classmethod
+    def build(cls, metrics: Metrics) -> Self:
+        """Register everything."""
+        labels = ("gateway", "action")
+        return cls(
+            writes=metrics.counter("kerf_gateway_writes_total", "Objects of gateways by what was done", labels),
+            failures=metrics.counter("kerf_gateway_failures_total", "Rounds for gateways that could not be finished"),
+            routes=metrics.gauge("kerf_gateway_routes", "Models that gateways are given"),
+            replicas=metrics.gauge("kerf_gateway_replicas", "Pods that serve models by state", ("state",)),
+        )

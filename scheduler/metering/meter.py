@@ -26,7 +26,7 @@ from kerf.pricing.prices import PriceList
 from kerf.values.engine import ModelReading
 from kerf.values.node import Node
 from kerf.values.policy import MeteringSettings
-from kerf.values.usage import HOUR_MS, hour_of
+from kerf.values.usage import HOUR_MS, TokenPrice, hour_of
 from kerf.wire.usage import moment_text
 from scheduler.metering.noderecords import NodeRecords
 from scheduler.metering.observed import held_now, metered_cards, who_of, who_was
@@ -125,6 +125,12 @@ class Meter:
     def watches_since_ms(self) -> int:
         """Engines that started after this moment are counted from zero; 0 before the books are there."""
         return self._watches_since
+
+    @property
+    def token_prices(self) -> tuple[TokenPrice, ...]:
+        """What a million tokens of each model cost, as last priced."""
+        with self._lock:
+            return self._book.prices if self._book else ()
 
     def count_tokens(self, booking: Booking, start: Start, models: Sequence[ModelReading]) -> None:
         """An engine was read."""

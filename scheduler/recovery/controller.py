@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Self
 
 from kerf.kube import paths
 from kerf.kube.client import Kube
@@ -31,6 +32,8 @@ _LOG = logging.getLogger("kerf.recovery")
 LOOP = Loop("recovery", every_s=0.25, at_once=True, longest_pause_s=5.0, expected=(KubeError,))
 LOOK_S = 5.0
 """A round without any change of the inventory: deadlines, held evictions, the breaker's quiet period."""
+DRAIN_S = 0.25
+"""The same while a pod waits until gateways send nothing to it."""
 PAUSED = "KerfRecoveryPaused"
 MANAGER = "kerf-scheduler-recovery"
 
@@ -61,6 +64,11 @@ class Recovery:
         self._paused_nodes: dict[str, str] = {}
         self._remedied: set[str] = set()
 
+    def after(self, may_leave: Callable[[str], bool]) -> Self:
+        """Evict a pod only once `may_leave` says so of its uid."""
+        self._movers.may_leave = may_leave
+        return self
+
     def run(self, stop: threading.Event) -> None:
         """Run four times a second until stopped; a round without news costs nothing."""
         run_every(LOOP, self.run_once, stop)
@@ -68,8 +76,8 @@ class Recovery:
     def run_once(self) -> None:
         """One round, if anything changed or is due. Raises KubeError."""
         inventory, now = self._store.desk.inventory, self._clock()
-        busy = bool(self._movers.held)
-        if inventory == self._seen and now - self._looked_at < (1.0 if busy else LOOK_S):
+        wait = DRAIN_S if self._movers.draining else 1.0 if self._movers.held else LOOK_S
+        if inventory == self._seen and now - self._looked_at < wait:
             return
         policy = self._store.desk.policy
         acts = self._acts(policy)

@@ -53,12 +53,16 @@ class Movers:
         metrics: RecoveryMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.may_leave: Callable[[str], bool] = lambda _uid: True
+        """Whether the eviction of a pod, by uid, need not wait."""
         self._desk = store.desk
         self._kube = kube
         self._events = events
         self._metrics = metrics
         self._clock = clock
         self._not_before: dict[str, float] = {}
+        self.draining: set[str] = set()
+        """Tenants that wait until gateways send nothing to them, or to a pod of their group."""
         self.held: dict[str, str] = {}
         """By uid of a pod that could not be evicted, the uid of the tenant because of which it has to leave."""
 
@@ -66,6 +70,7 @@ class Movers:
         """Forget the pods that are gone, or need not move any longer."""
         self._not_before = {uid: at for uid, at in self._not_before.items() if uid in uids or at > self._clock()}
         self.held = {uid: tenant for uid, tenant in self.held.items() if tenant in uids}
+        self.draining &= uids
 
     def move(self, tenant: Tenant, settings: RecoverySettings, now: float) -> None:
         """One try to move a tenant with its group. Raises KubeError where the API server cannot be asked."""
@@ -79,6 +84,11 @@ class Movers:
         if settings.dry_run:
             self._say_dry(tenant, members)
             return
+        waiting = [member for member in members if not self.may_leave(_uid(member))]
+        if waiting:
+            self.draining.add(tenant.uid)
+            return
+        self.draining.discard(tenant.uid)
         late = now - tenant.failed.card.health.since >= settings.deadline_s
         by_force = late and settings.after_deadline is AfterDeadline.DELETE
         *others, itself = members

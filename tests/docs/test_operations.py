@@ -19,7 +19,7 @@ from scheduler.learning.metrics import LearningPage
 from scheduler.metering.engines import Scaled, scale_families
 from scheduler.metering.totals import MeterMetrics, Shown
 from scheduler.metering.totals import families as usage_families
-from scheduler.metrics import QuotaMetrics, RecoveryMetrics, SchedulerMetrics
+from scheduler.metrics import GatewayMetrics, QuotaMetrics, RecoveryMetrics, SchedulerMetrics
 from scheduler.state.store import Store
 from webhook.core.settings import Settings as WebhookSettings
 from webhook.server.advice import Adviser
@@ -45,6 +45,7 @@ def registries() -> list[Metrics]:
     nothing = cast("Any", None)
     plugin.registry.register(Monitor(nothing, nothing, LocalNode("n"), nothing, Limits(hami=True)))
     MeterMetrics.build(scheduler)
+    GatewayMetrics.build(scheduler)
     return [scheduler, webhook, plugin]
 
 

@@ -351,3 +351,17 @@ def killed_after(world: World, writes: int) -> None:
         world.kube.after = lambda method, path: None
     world.take_evictions()
     world.lead()
+
+
+def test_a_tenant_leaves_only_once_no_gateway_leads_to_it_and_nothing_waits_for_it():
+    world = four_pods()
+    left: set[str] = set()
+    world.recovery.after(lambda uid: uid != "uid-default-p1" or uid in left)
+
+    world.fail("a", 1, lost())
+    world.fail("a", 2, lost())
+
+    assert world.round() == ["p2"]
+    assert world.cordoned("a") == f"{card_id('a', 1)},{card_id('a', 2)}"
+    left.add("uid-default-p1")
+    assert world.round(seconds=1) == ["p1", "p2"]

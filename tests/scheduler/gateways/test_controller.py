@@ -1,0 +1,281 @@
+"""The leader keeps gateways' objects in a cluster in memory: writes, prunes, labels pods, and says who may leave."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from kerf.config.prices import read_prices
+from kerf.kube.errors import Busy
+from kerf.obs.metrics import Metrics
+from kerf.testing.builders import a_card, a_node
+from kerf.testing.fake_kube import FakeKube
+from kerf.values.gateways import Gateway, GatewaySettings
+from kerf.values.health import Health, State
+from kerf.values.policy import SchedulingPolicy
+from kerf.values.usage import TokenPrice
+from kerf.vendors.registry import VENDORS
+from sandbox.processes import await_until
+from scheduler.gateways.controller import READ_S, GatewayController, Prices
+from scheduler.gateways.drains import Drains
+from scheduler.metrics import GatewayMetrics
+from scheduler.state.store import Store
+from tests.kerf.gateways.serving import a_replica, settings_for
+
+LOST = Health(State.CORDONED, "XID 79", 1, moves=True)
+PRICE = TokenPrice("qwen3-8b", Decimal(1), Decimal(1), Decimal(2))
+ROUTES = "/apis/llm.knoway.dev/v1alpha1/namespaces/serving/modelroutes"
+BACKENDS = "/apis/llm.knoway.dev/v1alpha1/namespaces/serving/llmbackends"
+CONFIG = "/api/v1/namespaces/serving/configmaps/kerf-litellm"
+
+
+class World:
+    """A cluster, the scheduler's state of it, and the controller of one term."""
+
+    def __init__(self) -> None:
+        self.kube = FakeKube()
+        self.now = 0.0
+        self.policy = SchedulingPolicy()
+        self.store = Store(self.policy, VENDORS)
+        self.drains = Drains(lambda: self.store.desk.policy.gateways, lambda: self.now)
+        self.controller = self.lead()
+        self.cards()
+
+    def lead(self) -> GatewayController:
+        prices = Prices(lambda: read_prices(None), lambda: (PRICE,))
+        metrics = GatewayMetrics.build(Metrics())
+        return GatewayController(self.store, self.kube, prices, self.drains, metrics, lambda: self.now)
+
+    def cards(self, *healths: Health) -> None:
+        cards = tuple(
+            a_card(i, id=f"GPU-node-1-{i}", health=health) for i, health in enumerate(healths or [Health()] * 4)
+        )
+        self.store.feed.apply_node("MODIFIED", self.kube.put(a_node("node-1", cards)))
+
+    def write_for(self, *gateways: Gateway, **changes: Any) -> None:
+        settings = settings_for(*gateways, **changes) if gateways else GatewaySettings()
+        self.store.feed.set_policy(replace(self.policy, gateways=settings))
+
+    def round(self, seconds: float = 0.0) -> None:
+        self.now += seconds
+        self.controller.run_once()
+        watched = self.controller._watched
+        if watched is not None and not watched.synced:
+            await_until(lambda: watched.synced, "the pods to be listed", 10)
+            self.controller.run_once()
+
+    def run(self, *pods: dict[str, Any]) -> None:
+        """Pods come or change; the round after that has seen them."""
+        version = self.controller._watched.version if self.controller._watched else 0
+        for pod in pods:
+            self.kube.put(pod)
+        self._await_news(version)
+
+    def end(self, name: str) -> None:
+        version = self.controller._watched.version if self.controller._watched else 0
+        self.kube.remove(f"/api/v1/namespaces/team-a/pods/{name}")
+        self._await_news(version)
+
+    def _await_news(self, version: int) -> None:
+        watched = self.controller._watched
+        if watched is not None:
+            await_until(lambda: watched.version > version, "the watch to show it", 10)
+
+    def weights(self) -> list[int]:
+        routes = self.kube.objects(ROUTES)
+        return [t["destination"]["weight"] for route in routes for t in route["spec"]["route"]["targets"]]
+
+    def labels(self, name: str) -> list[str]:
+        pod = self.kube.get(f"/api/v1/namespaces/team-a/pods/{name}")
+        return sorted(key for key, value in pod["metadata"]["labels"].items() if value and key.startswith("pool."))
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.controller._follow(None)
+
+
+def test_without_a_gateway_nothing_is_read_or_written(world: World):
+    world.kube.fail = lambda method, path: pytest.fail(f"{method} {path}")
+
+    world.round()
+
+    assert world.drains.may_leave("anyone")
+
+
+def test_objects_follow_the_replicas(world: World):
+    world.write_for(Gateway.KNOWAY, Gateway.LITELLM)
+    world.run(a_replica("one"), a_replica("two", 1, memory_mib=20_390))
+    world.round()
+    assert world.weights() == [500, 250]
+    assert "0.000002" in world.kube.get(CONFIG)["data"]["config.yaml"]
+
+    world.end("one")
+    world.round()
+
+    assert (world.weights(), len(world.kube.objects(BACKENDS))) == ([250], 1)
+
+
+def test_a_round_without_news_asks_for_nothing(world: World):
+    world.write_for(Gateway.KNOWAY)
+    world.run(a_replica("one"))
+    world.round()
+    before = list(world.kube.writes)
+
+    world.round(1)
+
+    assert world.kube.writes == before
+
+
+def test_a_model_that_nobody_serves_has_no_route_and_no_backend(world: World):
+    world.write_for(Gateway.KNOWAY)
+    world.run(a_replica("one"))
+    world.round()
+
+    world.end("one")
+    world.round()
+
+    assert world.kube.objects("/apis/llm.knoway.dev") == []
+    deleted = [path.split("/")[-2] for method, path in world.kube.writes if method == "DELETE"]
+    assert deleted == ["modelroutes", "llmbackends"]
+
+
+def test_what_people_change_or_delete_is_written_again_and_what_is_theirs_stays(world: World):
+    world.write_for(Gateway.KNOWAY)
+    world.run(a_replica("one"), a_replica("two", 1))
+    world.round()
+    (route,) = world.kube.objects(ROUTES)
+    mine = world.kube.objects(ROUTES)
+    route["spec"]["route"]["targets"][0]["destination"]["weight"] = 1
+    world.kube.put(route)
+    meta = {"name": "theirs", "namespace": "serving"}
+    world.kube.put({"apiVersion": "llm.knoway.dev/v1alpha1", "kind": "ModelRoute", "metadata": meta, "spec": {}})
+
+    world.round(READ_S + 1)
+
+    found = {item["metadata"]["name"]: item["spec"] for item in world.kube.objects(ROUTES)}
+    assert found == {"theirs": {}, mine[0]["metadata"]["name"]: mine[0]["spec"]}
+
+
+def test_a_new_leader_removes_what_was_written_for_pods_that_are_gone(world: World):
+    world.write_for(Gateway.KNOWAY)
+    world.run(a_replica("one"))
+    world.round()
+    world.controller._follow(None)
+    world.kube.remove("/api/v1/namespaces/team-a/pods/one")
+    world.controller = world.lead()
+
+    world.round()
+
+    assert world.kube.objects("/apis/llm.knoway.dev") == []
+
+
+def test_a_gateway_that_is_taken_from_the_policy_loses_its_objects_and_another_keeps_its_own(world: World):
+    world.write_for(Gateway.KNOWAY, Gateway.LITELLM)
+    world.run(a_replica("one"))
+    world.round()
+    before = world.kube.get(CONFIG)["metadata"]["resourceVersion"]
+
+    world.write_for(Gateway.LITELLM)
+    world.round()
+    assert world.kube.objects("/apis/llm.knoway.dev") == []
+    assert world.kube.get(CONFIG)["metadata"]["resourceVersion"] == before
+
+    world.write_for()
+    world.round()
+    assert world.kube.objects("/api/v1/namespaces/serving") == []
+
+
+def test_objects_move_to_another_namespace(world: World):
+    world.write_for(Gateway.LITELLM)
+    world.run(a_replica("one"))
+    world.round()
+
+    world.write_for(Gateway.LITELLM, namespace="edge")
+    world.round()
+
+    found = [item["metadata"]["namespace"] for item in world.kube.objects("/api/v1") if item["kind"] == "ConfigMap"]
+    assert found == ["edge"]
+
+
+def test_a_drained_pod_loses_its_pools_label_and_gets_it_back(world: World):
+    world.write_for(Gateway.POOL)
+    world.run(a_replica("one"), a_replica("two", 1))
+    world.round()
+    both = world.labels("one")
+    assert both
+    assert world.labels("two") == both
+
+    world.cards(LOST, Health())
+    world.round()
+    assert (world.labels("one"), world.labels("two")) == ([], both)
+
+    world.cards(Health(), Health())
+    world.round()
+    assert world.labels("one") == both
+
+
+def test_a_pod_may_leave_once_gateways_have_left_it_for_a_moment(world: World):
+    world.write_for(Gateway.KNOWAY, settle_s=2.0, drain_s=60.0)
+    world.run(a_replica("one"), a_replica("two", 1))
+    world.round()
+    assert not world.drains.may_leave("uid-team-a-one")
+
+    world.cards(LOST, Health())
+    world.round()
+    assert world.weights() == [500]
+    assert not world.drains.may_leave("uid-team-a-one")
+
+    world.now += 2.0
+    assert world.drains.may_leave("uid-team-a-one")
+    assert not world.drains.may_leave("uid-team-a-two")
+    assert world.drains.may_leave("no-model")
+
+
+def test_a_gateway_that_cannot_be_written_holds_an_eviction_up_for_a_while_only(world: World):
+    world.write_for(Gateway.KNOWAY, drain_s=15.0)
+    world.run(a_replica("one"), a_replica("two", 1))
+    world.round()
+    world.cards(LOST, Health())
+
+    def refuse(method: str, path: str) -> None:
+        if method == "PATCH":
+            raise Busy(503, "ServiceUnavailable", "later")
+
+    world.kube.fail = refuse
+    with pytest.raises(Busy):
+        world.round()
+    assert not world.drains.may_leave("uid-team-a-one")
+
+    world.now += 15.0
+    assert world.drains.may_leave("uid-team-a-one")
+
+
+def test_before_a_new_leader_has_looked_no_pod_leaves_at_once(world: World):
+    world.write_for(Gateway.KNOWAY, drain_s=15.0)
+
+    assert not world.drains.may_leave("uid-team-a-one")
+    world.now += 15.0
+    assert world.drains.may_leave("uid-team-a-one")
+
+
+def test_one_object_that_is_refused_does_not_keep_the_others_back(world: World):
+    world.write_for(Gateway.KNOWAY)
+    world.run(a_replica("one"), a_replica("two", 1))
+
+    def refuse(method: str, path: str) -> None:
+        if method == "PATCH" and "one" in path:
+            raise Busy(503, "ServiceUnavailable", "later")
+
+    world.kube.fail = refuse
+    with pytest.raises(Busy):
+        world.round()
+
+    assert len(world.kube.objects(BACKENDS)) == 1
+    world.kube.fail = lambda method, path: None
+    world.round()
+    assert len(world.kube.objects(BACKENDS)) == 2
