@@ -139,6 +139,8 @@ def test_secrets_and_accounts_live_in_the_releases_namespace_alone():
 
     assert elsewhere == {
         ("RoleBinding", "kerf-kube-scheduler-authentication"),
+        ("Role", "kerf-scheduler-gateways"),
+        ("RoleBinding", "kerf-scheduler-gateways"),
         ("Role", "kerf-scheduler-workers"),
         ("RoleBinding", "kerf-scheduler-workers"),
     }
