@@ -1,0 +1,142 @@
+"""Objects of all four gateways on a real API server: schemas, weights, pruning, and a drain before an eviction."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kerf.gateways.objects import KINDS, OWNER
+from kerf.testing.builders import a_container, cards_of
+from kerf.values.gateways import Gateway
+from kerf.values.health import Health, State
+from kerf.wire.annotations import GRANT, parse_grant
+from kerf.wire.inventory import render_inventory
+from sandbox import ControlPlane, await_until
+from sandbox.api import ApiError
+from sandbox.crds import install_crds
+from tests.cluster import gateway_crds
+from tests.cluster.gpu_pods import PODS, a_fake_node, a_fleet, a_gpu_pod, await_bound, create
+
+pytestmark = pytest.mark.cluster
+NODE = "serving"
+SETTLE_S = 3
+POLICY = {
+    "apiVersion": "kerf.dev/v1alpha1",
+    "kind": "SchedulingPolicy",
+    "spec": {
+        "cards": ["spread"],
+        "recovery": {"mode": "recover"},
+        "gateways": {
+            "to": list(Gateway), "namespace": "default", "namespaces": ["default"], "gateway": "models",
+            "picker": "epp:9002", "tokensPerMinute": 1000, "requestsPerMinute": 60, "settleSeconds": SETTLE_S,
+            "drainSeconds": 30,
+        },
+    },
+}  # fmt: skip
+
+
+def a_replica(name: str, mem: int) -> dict[str, Any]:
+    """A replica of the model `chat` that holds some of a card's memory."""
+    main = {**a_container(mem=mem, cores=10), "image": "vllm/vllm-openai:v0.20.2", "args": ["--model", "chat"]}
+    return a_gpu_pod(name, labels={"app": "chat"}, containers=[main])
+
+
+@pytest.fixture(scope="module")
+def cp(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """One node with two cards; a replica on each, one with half of its card and one with a tenth."""
+    install_crds(control_plane)
+    gateway_crds.install(control_plane)
+    policy = tmp_path_factory.mktemp("gateways") / "policy.yaml"
+    policy.write_text(json.dumps(POLICY))
+    with a_fleet(control_plane, [a_fake_node(NODE, 2)], "--config", str(policy)):
+        create(control_plane, a_replica("half", 40_780))
+        await_bound(control_plane, "half")
+        create(control_plane, a_replica("tenth", 8156))
+        await_bound(control_plane, "tenth")
+        yield control_plane
+
+
+def owned(cp: ControlPlane, gateway: Gateway) -> dict[str, list[dict[str, Any]]]:
+    return {
+        kind.kind: cp.api.get(f"{kind.everywhere}?labelSelector={OWNER}%3D{gateway}")["items"]
+        for kind in KINDS[gateway]
+    }
+
+
+def weights(cp: ControlPlane) -> dict[str, int]:
+    """Weight by replica, as knoway has it."""
+    found = owned(cp, Gateway.KNOWAY)
+    about = {
+        one["metadata"]["name"]: one["metadata"]["annotations"]["kerf.dev/gateway-about"] for one in found["LLMBackend"]
+    }
+    targets = [t["destination"] for route in found["ModelRoute"] for t in route["spec"]["route"]["targets"]]
+    return {about[target["backend"]].partition("/")[2]: target["weight"] for target in targets}
+
+
+def in_envoy(cp: ControlPlane) -> list[int]:
+    routes = owned(cp, Gateway.ENVOY)["AIGatewayRoute"]
+    return sorted(ref["weight"] for route in routes for rule in route["spec"]["rules"] for ref in rule["backendRefs"])
+
+
+def in_pool(cp: ControlPlane) -> list[str]:
+    (pool,) = owned(cp, Gateway.POOL)["InferencePool"]
+    selector = pool["spec"]["selector"]["matchLabels"]
+    pods = cp.api.get(PODS)["items"]
+    chosen = [pod for pod in pods if selector.items() <= pod["metadata"].get("labels", {}).items()]
+    return sorted(pod["metadata"]["name"] for pod in chosen)
+
+
+def test_every_kind_is_taken_by_its_schema_and_replicas_weigh_what_they_hold(cp: ControlPlane) -> None:
+    await_until(lambda: weights(cp) == {"half": 500, "tenth": 100}, "knoway's weights", 60)
+    await_until(lambda: in_envoy(cp) == [100, 500], "Envoy's weights", 30)
+    await_until(lambda: in_pool(cp) == ["half", "tenth"], "the pool to have both", 30)
+
+    counts = {gateway: {kind: len(items) for kind, items in owned(cp, gateway).items()} for gateway in Gateway}
+    assert counts == {
+        Gateway.KNOWAY: {"LLMBackend": 2, "ModelRoute": 1},
+        Gateway.LITELLM: {"ConfigMap": 1},
+        Gateway.ENVOY: {"Backend": 2, "AIServiceBackend": 2, "AIGatewayRoute": 1, "BackendTrafficPolicy": 1},
+        Gateway.POOL: {"InferencePool": 1},
+    }
+
+
+def test_what_is_deleted_comes_back(cp: ControlPlane) -> None:
+    await_until(lambda: bool(owned(cp, Gateway.KNOWAY)["ModelRoute"]), "a route", 60)
+    (route,) = owned(cp, Gateway.KNOWAY)["ModelRoute"]
+    path = f"/apis/llm.knoway.dev/v1alpha1/namespaces/default/modelroutes/{route['metadata']['name']}"
+
+    cp.api.delete(path)
+
+    await_until(lambda: bool(owned(cp, Gateway.KNOWAY)["ModelRoute"]), "the route to be written again", 90)
+
+
+def test_a_replica_of_a_lost_card_is_drained_everywhere_before_it_is_evicted(cp: ControlPlane) -> None:
+    await_until(lambda: in_pool(cp) == ["half", "tenth"], "both replicas to be served", 60)
+    grant = parse_grant(cp.api.get(f"{PODS}/half")["metadata"]["annotations"][GRANT])
+    lost = Health(State.CORDONED, "XID 79", int(time.time()), 79, moves=True, needs_reset=True)
+    card = grant.containers[0].slices[0].card
+    cards = tuple(replace(one, health=lost) if one.id == card else one for one in cards_of(NODE, 2))
+
+    cp.api.patch(
+        f"/api/v1/nodes/{NODE}", {"metadata": {"annotations": {"kerf.dev/inventory": render_inventory(cards)}}}
+    )
+    await_until(lambda: "half" not in weights(cp), "knoway to have no target for it", 30)
+    drained = time.monotonic()
+    assert still_there(cp, "half")
+    await_until(lambda: in_envoy(cp) == [100], "Envoy to have no target for it", 10)
+    await_until(lambda: not still_there(cp, "half"), "it to be evicted", 40)
+
+    assert time.monotonic() - drained > SETTLE_S - 1.5
+    assert (weights(cp), in_pool(cp)) == ({"tenth": 100}, ["tenth"])
+
+
+def still_there(cp: ControlPlane, name: str) -> bool:
+    try:
+        return "deletionTimestamp" not in cp.api.get(f"{PODS}/{name}")["metadata"]
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return False
