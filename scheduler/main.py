@@ -154,7 +154,6 @@ async def _serve(settings: Settings) -> int:
     acting = GuardedKube(kube, seat)
     quota_metrics = QuotaMetrics.build(registry)
     events, recovery_metrics = Events(acting, "kerf-scheduler"), RecoveryMetrics.build(registry)
-    gateway_metrics, drains = GatewayMetrics.build(registry), Drains(lambda: store.desk.policy.gateways)
 
     def loops() -> Sequence[Loop]:  # what only the leader does
         return (
@@ -164,11 +163,10 @@ async def _serve(settings: Settings) -> int:
             QuotaController(store, acting, keeper, quota_metrics),
             FitCheck(store, acting, quota_metrics),
             ExpressLane(store, acting, binder, metrics, seat),
-            Recovery(store, acting, events, recovery_metrics, settings.remedies_namespace).after(drains.may_leave),
+            Recovery(store, acting, events, recovery_metrics, settings.remedies_namespace).after(metering.may_leave),
             KindWatch(store, events, chooser.memory),
             *_over_clusters(settings, acting, store, seat, policy_file),
             *metering.loops(acting),
-            GatewayController(store, acting, metering.for_gateways(), drains, gateway_metrics),
         )
 
     caught_up = CatchUp(store, kube, nodes, pods).run_once if leadership else _when_read(nodes, pods)
@@ -242,7 +240,7 @@ def _nodes_and_pods(kube: Kube, store: Store, *, claims: bool) -> list[Follower]
 
 
 class _Metering:
-    """What meters and prices: its loops are made new for each term, the price list is followed by every replica."""
+    """What meters, prices, and gives prices to gateways. Its loops are new in each term; the price list is followed."""
 
     def __init__(self, settings: Settings, store: Store, kube: Kube, keeper: QuotaKeeper, registry: Metrics) -> None:
         self._store = store
@@ -253,7 +251,9 @@ class _Metering:
         self._sources = Sources(self.prices, keeper.tenants_by_namespace, self._nodes)
         self._learning = LearningPage()
         registry.registry.register(self._learning)
-        self._meter: Meter | None = None
+        self._gateways = GatewayMetrics.build(registry)
+        self._drains = Drains(lambda: store.desk.policy.gateways)
+        self.may_leave = self._drains.may_leave
 
     def prices(self) -> PriceList:
         """The price list as it is now."""
@@ -262,10 +262,6 @@ class _Metering:
     def scrape_with(self, gauges: Gauges) -> Callable[[], bytes]:
         """The metrics page: the gauges, and what the last round of metering rendered."""
         return lambda: gauges.scrape() + self._metrics.page.text
-
-    def for_gateways(self) -> Prices:
-        """What cards and tokens cost, asked whenever it is needed."""
-        return Prices(self.prices, lambda: self._meter.token_prices if self._meter else ())
 
     def run(self, stop: threading.Event) -> None:
         """Follow the price list until stopped."""
@@ -279,10 +275,12 @@ class _Metering:
 
     def loops(self, acting: Kube) -> list[Loop]:
         """What the leader does, writing through `acting`."""
-        self._meter = meter = Meter(self._store, acting, self._sources, self._metrics)
+        meter = Meter(self._store, acting, self._sources, self._metrics)
         engines = EngineWatch(self._store, acting, meter)
         meter.more.append(engines.families)
-        found: list[Loop] = [meter, engines]
+        prices = Prices(self.prices, lambda: meter.token_prices)
+        gateways = GatewayController(self._store, acting, prices, self._drains, self._gateways)
+        found: list[Loop] = [meter, engines, gateways]
         if self._models:
             sources = learner.Sources(self._nodes, engines.fullest, shipped(), self._models)
             found.append(learner.Learner(self._store, acting, sources, self._learning))

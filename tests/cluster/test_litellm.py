@@ -32,7 +32,7 @@ def python() -> Path:
     with home.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (home / "done").exists():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True, timeout=120)
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True, timeout=300)
             pip = [str(home / "bin" / "pip"), "install", "--quiet", "--require-hashes", "--requirement", str(LOCK)]
             subprocess.run(pip, check=True, timeout=900)
             (home / "done").touch()
