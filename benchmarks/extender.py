@@ -4,15 +4,18 @@ For each size, start the extender and measure the time to its first answer. Then
 filter with every node's name, prioritize the rest, bind to the best. So a few nodes change between any two calls. Each
 cycle runs beside one of a handler that decides nothing, on the HTTP stack that Kerf began with (`empty_handler`), and
 blocks of cycles in quiet alternate with blocks under a disturbance: pod events, plans, a follower that asks.
+Then 1,000 nodes of six vendors and 1,000 of NVIDIA's alone take turns, each fleet with an extender of its own.
 The last line is one JSON object: {"runs": [{"nodes", "pods", "p50_ms", "p99_ms", "empty_p50_ms", "empty_p99_ms",
-"rss_mb", "start_s", "start_cpu_s", "cpu_ms_per_pod", "p99_events", "p99_plan", "p99_follower"}]}. The last three are
-ratios to the p99 in quiet of the same run.
+"rss_mb", "start_s", "start_cpu_s", "cpu_ms_per_pod", "p99_events", "p99_plan", "p99_follower"}], "mixed": {"nodes",
+"nvidia_answer_ms", "mixed_answer_ms", "answer_ratio"}}. The last three of a run are ratios to the p99 in quiet of the
+same run.
 """
 
 import argparse
 import http.client
 import json
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,11 +27,13 @@ from pathlib import Path
 
 import orjson
 
-from benchmarks import disturbances, empty_handler
+from benchmarks import disturbances, empty_handler, mixed
 from benchmarks.fake_api_server import SIZES, pending
 from benchmarks.http_client import Client, await_port, cpu_s, free_port, peak_mb, spawn, write_kubeconfig
 
 SHAPES = len(SIZES)
+WARM = 48
+"""Pods of a mixed fleet, two of each class, that warm its lanes."""
 BLOCK = 50
 """Cycles between two changes of what happens beside them."""
 Disturb = Callable[[], AbstractContextManager[None]]
@@ -40,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--sizes", default="1000x8000,5000x40000", help="NODESxPODS, comma-separated")
     parser.add_argument("--calls", type=int, default=500, help="scheduling cycles a size")
     parser.add_argument("--disturbed", type=int, default=500, help="cycles a size under each disturbance")
+    parser.add_argument("--mixed", type=int, default=1_000, help="nodes of the fleet of six vendors; 0 leaves it out")
     args = parser.parse_args(argv)
     for name, version in empty_handler.other_versions().items():
         print(f"the yardstick runs on {name} {version}, not {empty_handler.VERSIONS[name]}", file=sys.stderr)
@@ -48,7 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         nodes, pods = (int(part) for part in size.split("x"))
         runs.append(measure(nodes, pods, args.calls, args.disturbed))
         print(json.dumps(runs[-1]), flush=True)
-    print(json.dumps({"runs": runs}))
+    report = {"runs": runs} | ({"mixed": measure_mixed(args.mixed, args.calls)} if args.mixed else {})
+    print(json.dumps(report))
     return 0
 
 
@@ -96,6 +103,37 @@ def measure(nodes: int, pods: int, calls: int, disturbed: int) -> dict[str, floa
             for process in started:
                 process.kill()
                 process.wait()
+
+
+def measure_mixed(nodes: int, calls: int) -> dict[str, float]:
+    """Medians of filter + prioritize on a fleet of six vendors and on one of NVIDIA's alone, in turns."""
+    names = [f"node-{i:05}" for i in range(nodes)]
+    orders = orders_of(names)
+    times: dict[int, list[float]] = {1: [], len(mixed.WORDS): []}
+    clients: dict[int, Client] = {}
+    started: list[subprocess.Popen[bytes]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            for kinds in times:
+                api_port, port = free_port(), free_port()
+                flags = ("--port", api_port, "--nodes", nodes, "--pods", 0, "--kinds", kinds)
+                started.append(spawn("benchmarks.fake_api_server", *flags))
+                await_port(api_port)
+                (home := Path(folder) / str(kinds)).mkdir()
+                where = ("--kubeconfig", write_kubeconfig(home, api_port), "--bind", f"127.0.0.1:{port}")
+                started.append(spawn("scheduler", *where, "--log-level", "error"))
+                clients[kinds] = Client(port)
+                await_first_answer(clients[kinds], names)
+            for number in range(calls + WARM):
+                for kinds, client in clients.items():
+                    schedule(client, mixed.pod(number, kinds), orders[number % len(orders)], times[kinds])
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
+    ours, others = (statistics.median(each[WARM:]) * 1000 for each in times.values())
+    found = {"nvidia_answer_ms": round(ours, 3), "mixed_answer_ms": round(others, 3)}
+    return {"nodes": nodes, **found, "answer_ratio": round(others / ours, 2)}
 
 
 def measured(world: World, calls: int, disturbed: int) -> dict[str, float]:

@@ -15,6 +15,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from benchmarks import mixed
+
 CARDS = 8
 MODEL = "NVIDIA H100 80GB HBM3"
 MEMORY = 81_559
@@ -90,6 +92,14 @@ def pod_events(number: int, nodes: int) -> list[bytes]:
     return [orjson.dumps({"type": kind, "object": pod}) + b"\n" for kind, pod in life]
 
 
+def a_mixed_node(number: int, kinds: int) -> dict[str, Any]:
+    """A node with eight cards of one of so many vendors."""
+    name = f"node-{number:05}"
+    node: dict[str, Any] = mixed.nvidia_node(name) if kinds == 1 else mixed.mixed_node(number, name)
+    node["metadata"] |= {"uid": name, "resourceVersion": "1"}
+    return node
+
+
 class Watches:
     """Everyone who watches pods, and the pods that come and go."""
 
@@ -134,10 +144,10 @@ class Watches:
                 await asyncio.sleep(1 / per_s)
 
 
-def build(nodes: int, pods: int) -> web.Application:
-    """The HTTP routes."""
+def build(nodes: int, pods: int, kinds: int = 0) -> web.Application:
+    """The HTTP routes; with `kinds`, the fleet of `benchmarks.mixed` with cards of so many vendors, nothing running."""
     lists = {
-        "/api/v1/nodes": [orjson.dumps(node_json(i)) for i in range(nodes)],
+        "/api/v1/nodes": [orjson.dumps(a_mixed_node(i, kinds) if kinds else node_json(i)) for i in range(nodes)],
         "/api/v1/resourcequotas": [],
         "/api/v1/pods": [orjson.dumps(pod_json(i, nodes)) for i in range(pods)],
     }
@@ -146,6 +156,10 @@ def build(nodes: int, pods: int) -> web.Application:
     async def listed(request: web.Request) -> web.StreamResponse:
         if "/pods/new-" in request.path:
             return web.json_response(pending(int(request.path.rpartition("-")[2])))
+        if kinds and "/pods/pod-" in request.path:
+            return web.json_response(mixed.pod(int(request.path.rpartition("-")[2]), kinds))
+        if kinds and "/nodes/node-" in request.path:  # a bind looks for the node lock
+            return web.json_response(a_mixed_node(int(request.path.rpartition("-")[2]), kinds))
         items = lists.get(request.path)
         if items is None:
             status = {"kind": "Status", "code": 404, "reason": "NotFound", "message": "none"}
@@ -177,8 +191,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--nodes", type=int, required=True)
     parser.add_argument("--pods", type=int, required=True)
+    parser.add_argument("--kinds", type=int, default=0)
     args = parser.parse_args()
-    web.run_app(build(args.nodes, args.pods), host="127.0.0.1", port=args.port, print=None, access_log=None)
+    web.run_app(build(args.nodes, args.pods, args.kinds), host="127.0.0.1", port=args.port, print=None, access_log=None)
 
 
 if __name__ == "__main__":

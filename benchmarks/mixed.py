@@ -5,7 +5,8 @@ answer (filter, prioritize) and one placement (assume, every second one undone);
 machine slows both. Every answer follows a change of one node, as in a live cluster.
 
 The last line is one JSON object: {"nodes", "nvidia_answer_ms", "mixed_answer_ms", "answer_ratio",
-"nvidia_placement_ms", "mixed_placement_ms", "placement_ratio"}; times are medians.
+"nvidia_placement_ms", "mixed_placement_ms", "placement_ratio", "choice_ms"}; times are medians. `choice_ms` is the
+scheduler's answer about a new pod that accepts three kinds of cards, on the mixed fleet.
 """
 
 import argparse
@@ -16,10 +17,13 @@ from typing import Any
 
 import orjson
 
+from kerf.config.prices import read_prices
 from kerf.obs.metrics import Metrics
 from kerf.values.grant import Grant
 from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
+from kerf.wire.choosing import KindQuestion
+from scheduler.choosing.chooser import Chooser
 from scheduler.extender.verbs import Verbs
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.store import Store
@@ -146,22 +150,18 @@ class Fleet:
         return (answered - start) * 1000, placed * 1000
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nodes", type=int, default=1_000)
-    parser.add_argument("--turns", type=int, default=400)
-    args = parser.parse_args(argv)
-    fleets = {"nvidia": Fleet(args.nodes, 1), "mixed": Fleet(args.nodes, 6)}
+def measure(nodes: int = 1_000, turns_each: int = 400) -> dict[str, float]:
+    """Medians of both fleets, and their ratios."""
+    fleets = {"nvidia": Fleet(nodes, 1), "mixed": Fleet(nodes, len(WORDS))}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in fleets}
-    for number in range(args.turns):
+    for number in range(turns_each):
         for name, fleet in fleets.items():
             found[name].append(fleet.turn(number))
     medians = {
         name: (statistics.median(a for a, _ in turns[40:]), statistics.median(p for _, p in turns[40:] if p))
         for name, turns in found.items()
     }
-    line: dict[str, float] = {"nodes": args.nodes}
+    line: dict[str, float] = {"nodes": nodes}
     for position, what in enumerate(("answer", "placement")):
         ours, mixed = medians["nvidia"][position], medians["mixed"][position]
         line |= {
@@ -169,7 +169,29 @@ def main(argv: list[str] | None = None) -> int:
             f"mixed_{what}_ms": round(mixed, 3),
             f"{what}_ratio": round(mixed / ours, 2),
         }
-    print(json.dumps(line))
+    return line | {"choice_ms": round(statistics.median(choices(fleets["mixed"])), 3)}
+
+
+def choices(fleet: Fleet, questions: int = 100) -> list[float]:
+    """Milliseconds of each answer about a pod that accepts the first three kinds."""
+    prices = read_prices(None)
+    chooser = Chooser(fleet.store, lambda: prices)
+    times = []
+    for number in range(questions):
+        kinds = tuple((WORDS[kind][0], pod(6 * (2_000_000 + number) + kind, 6)) for kind in range(3))
+        start = time.perf_counter()
+        chooser.choose(KindQuestion(kinds, keep=number % 5 == 0))
+        times.append((time.perf_counter() - start) * 1000)
+    return times
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, default=1_000)
+    parser.add_argument("--turns", type=int, default=400)
+    args = parser.parse_args(argv)
+    print(json.dumps(measure(args.nodes, args.turns)))
     return 0
 
 

@@ -7,7 +7,9 @@ traces. FGD (`benchmarks.fgd`) replays the same pods beside Kerf, and a table co
 FGD paper (USENIX ATC'23): permute the nodes, shuffle the trace's pods, and draw again until the pods ask for 130 % of
 all GPUs. Pods arrive one by one, never leave, and are dropped if they do not fit. Under churn, pods arrive at a given
 share of the capacity and have exponentially distributed lifetimes. This file checks every answer against its own
-accounts. The last line is one JSON object. `--sim` also runs the given fgdsim.py on the same engine and compares.
+accounts. Then placements on
+1,000 nodes of six vendors' cards and on 1,000 of NVIDIA's alone take turns (`benchmarks.mixed`). The last line is one
+JSON object. `--sim` also runs the given fgdsim.py on the same engine and compares.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import mixed
 from benchmarks.fgd import Fgd
 from benchmarks.openb import Engine
 from benchmarks.repacking import RepackEngine
@@ -315,6 +318,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", default="42-43", help="first-last")
     parser.add_argument("--churn", type=float, default=0.97, help="offered load as a share of capacity; 0 skips churn")
     parser.add_argument("--sim", type=Path, help="fgdsim.py, to compare with")
+    parser.add_argument("--no-mixed", action="store_true", help="leave out the placements on a fleet of six vendors")
     return parser.parse_args()
 
 
@@ -348,6 +352,9 @@ def main() -> int:
             keys = ("lost_percent", "moved_percent", "p50_ms")
             report[label] = {"load": arguments.churn, **{key: mean(runs, key) for key in keys}}
             report[label]["refused"] = sum(run["refused"] for run in runs)
+    if not arguments.no_mixed:
+        report["mixed"] = mixed.measure()
+        print(f"mixed fleet {json.dumps(report['mixed'])}", flush=True)
     print(table(report["traces"]))
     print(json.dumps(report))
     return 0

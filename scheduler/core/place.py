@@ -52,12 +52,19 @@ def place(
     return Misfit(Reason.JOINT, len(ask.containers), search.deepest, ask.containers[search.deepest_container].name)
 
 
-def grant_of(container: ContainerAsk, cards: Sequence[Card]) -> Grant:
-    """What a container gets that is alone in its pod and has slices of these cards, which have no places."""
-    sizes = [size_on(container, card) or _NOTHING for card in cards]
-    given = zip(cards, sizes, strict=True)
-    slices = tuple(Slice(card.id, card.vendor, size.memory_mib, size.cores) for card, size in given)
-    return Grant((ContainerGrant(container.name, slices),))
+def grant_of(container: ContainerAsk, cards: Sequence[tuple[Card, int]]) -> Grant | None:
+    """What a container gets that is alone in its pod and has slices of these cards, of which these places are used.
+
+    None where a card has no free place for the slice.
+    """
+    slices = []
+    for card, used in cards:
+        size = size_on(container, card) or _NOTHING
+        free = free_places(size, card, used)[:1]
+        if size.places and not free:
+            return None
+        slices.append(Slice(card.id, card.vendor, size.memory_mib, size.cores, free[0].adds if free else 0))
+    return Grant((ContainerGrant(container.name, tuple(slices)),))
 
 
 def node_misfit(ask: PodAsk, node: NodeState) -> Misfit | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from kerf.values.ask import PodAsk
 from kerf.values.grant import Grant
 from kerf.values.policy import SchedulingPolicy
+from kerf.values.slicing import Placed
 from kerf.values.verdict import Misfit, Reason
 from scheduler.core import bulk
 from scheduler.core.columns import Bools, Columns, Ints
@@ -181,7 +182,8 @@ class Engine:
     def _simply(self, ask: PodAsk, row: int) -> Grant | None:
         """The grant of a pod with one container, by the arrays that its score was computed from.
 
-        None where it does not fit, or where links, NUMA nodes or places on the cards matter: `place` knows these.
+        None where it does not fit, or where links, NUMA nodes or what a place on a card spoils matter: `place` knows
+        these.
         """
         lane, container = self._lanes.get(ask), ask.containers[0]
         several = container.cards > 1 and (lane.preference.topology or ask.selection.same_numa)
@@ -190,8 +192,6 @@ class Engine:
         rows = np.array([row])
         columns = self.fleet.columns.take(rows)
         wanted = self._lanes.wanted(lane, rows, columns)
-        if wanted[0].placed:
-            return None
         if self._node_policy(ask) == FRAGMENTATION:
             fits, price = self._price(lane, rows, columns, wanted, self._views.current())
         else:
@@ -199,7 +199,10 @@ class Engine:
         keys = bulk.sort_keys(wanted[0], columns, lane.preference, price)
         taken = bulk.choose(container.cards, columns, fits, keys, False)
         cards = self.fleet.cards(row)
-        return grant_of(container, [cards[column] for column in np.flatnonzero(taken[0]).tolist()])
+        chosen = [(cards[at], int(columns.used_places[0, at])) for at in np.flatnonzero(taken[0]).tolist()]
+        if any(isinstance(card.slicing, Placed) for card, _ in chosen):
+            return None
+        return grant_of(container, chosen)
 
 
 def _counted(reasons: Ints, unknown: int) -> Counts:
