@@ -16,6 +16,7 @@ from deviceplugin.core.resources import parse_resources
 from deviceplugin.core.slots import Resource
 from deviceplugin.dra.hands import HandRules, Hands
 from deviceplugin.dra.room import Directories, DraRoom
+from deviceplugin.gate.instances import Instances
 from deviceplugin.gate.pods import BoundPods
 from deviceplugin.gate.start import Rules, StartGate
 from deviceplugin.inventory.earlier import earlier_hands, earlier_health
@@ -147,10 +148,11 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     probes = _probes(settings, served, lambda: rules.policy().recovery.clean_readings)
     metrics = PluginMetrics.build(registry := Metrics())
     events = Events(kube, "kerf-deviceplugin")
-    node = LocalNode(settings.node_name)
     files = _files(settings, served)
+    instances = Instances(files, {vendor.name: probe.mig for probe, read in probes for vendor in read})
+    node = LocalNode(settings.node_name, instances.others)
     pods = BoundPods(kube, node, vendors)
-    gate = StartGate(pods, files, node, rules)
+    gate = StartGate(pods, files, node, rules, instances)
     about_node = _about_node(events, settings.node_name)
     readers = [CardReader(probe, read, node, metrics, about_node) for probe, read in probes]
     modes = _modes(readers, gate, files, node, rules)

@@ -9,6 +9,8 @@ from kerf.values.allocator import Allocator
 from kerf.values.ask import ContainerAsk, whole_if_reserved
 from kerf.values.device import Card, Mode
 from kerf.values.grant import NO_USE, CardUse, ContainerGrant, Grant, Holding, Slice, card_uses
+from kerf.values.mig import start_of
+from kerf.values.places import counters
 from kerf.values.policy import Defaults
 from kerf.values.slicing import Size, alone_on, sizes
 from kerf.values.units import show, show_mib
@@ -64,11 +66,19 @@ def fitted(holding: Holding, cards: Mapping[str, Card]) -> Holding:
     return replace(holding, grant=replace(holding.grant, containers=tuple(containers)))
 
 
+def unobstructed(card: Card) -> Card:
+    """A card in MIG mode as if nobody else had made instances on it: what it could give where these are gone."""
+    if card.mig is None or not card.mig.taken:
+        return card
+    whole = replace(card.mig, taken=())
+    return replace(card.in_mig(whole), slicing=whole.slicing)
+
+
 def check_ask(
     spec: Json, holding: Holding, cards: Mapping[str, Card], names: tuple[ResourceNames, ...], defaults: Defaults
 ) -> StartRefusal | None:
     """Refuse a grant that does not match the pod's own limits: it lacks something, or was edited since."""
-    holding = fitted(holding, cards)
+    holding, cards = fitted(holding, cards), {card_id: unobstructed(card) for card_id, card in cards.items()}
     unknown = {container.name for container in holding.grant.containers if container.slices}
     for container, stage in containers_of(spec):
         name = str(container.get("name", ""))
@@ -101,13 +111,15 @@ def _answers(holding: Holding, name: str, asks: list[ContainerAsk], cards: Mappi
             continue  # check_start refuses it by name
         if not any(_is_of(piece, size, card) for size in sizes(ask, card)):
             asked = _amount(ask.memory_on(card.factory_memory_mib, card.reserved_mib), ask.cores)
-            granted = _amount(piece.memory_mib, piece.cores)
+            granted = _amount(piece.memory_mib, piece.cores) + _where(piece, card)
             return _bad(holding, f"container {name} asks for {asked} a card and was granted {granted} of {card.id}")
     return None
 
 
 def _is_of(piece: Slice, size: Size, card: Card) -> bool:
     """Whether a slice is of this size, or smaller where the hardware does not fix sizes."""
+    if card.mig is not None and piece.place not in {place.adds for place in size.places}:
+        return False
     if card.slicing.fixed:
         return (piece.memory_mib, piece.cores) == (size.memory_mib, size.cores)
     return piece.memory_mib <= size.memory_mib and piece.cores <= size.cores
@@ -162,9 +174,8 @@ def check_start(pod: LivePod, others: tuple[LivePod, ...], cards: Mapping[str, C
             return StartRefusal(Why.UNHEALTHY, message, lasting=False)
         sharing = [(holding, use[card_id]) for holding, use in uses if card_id in use]
         used = sum((use for _, use in sharing), NO_USE)
-        refusal = _full(pod, _Room(card, want, used, tuple(h.pod for h, _ in sharing))) or _alone(
-            pod, card, [holding for holding, _ in sharing]
-        )
+        room = _Room(card, want, used, tuple(h.pod for h, _ in sharing))
+        refusal = _covered(pod, room) or _full(pod, room) or _alone(pod, card, [holding for holding, _ in sharing])
         if refusal:
             return refusal
     return None
@@ -178,6 +189,25 @@ def _other_allocator(pod: LivePod, card: Card) -> StartRefusal:
     }[card.allocator]
     message = f"pod {pod.holding.pod} was given a slice of card {card.id} by {pod.allocator.value}, but {whose}"
     return StartRefusal(Why.OTHER_ALLOCATOR, f"{message}: delete the pod", lasting=card.allocator is not Allocator.NONE)
+
+
+def _covered(pod: LivePod, room: _Room) -> StartRefusal | None:
+    """A MIG card's memory slices that are another's, whatever amounts are free."""
+    card, geometry = room.card, room.card.mig
+    if geometry is None:
+        return None
+    wanted = {digit for digit, count in enumerate(counters(room.want.places)) if count}
+    for held, who in ((room.used.places, ", ".join(sorted(room.holders)[:3])), (geometry.held, "others than Kerf")):
+        covered = sorted(wanted & {digit for digit, count in enumerate(counters(held)) if count})
+        if covered:
+            slices = ", ".join(map(str, covered))
+            message = f"pod {pod.holding.pod} was granted memory slices {slices} of card {card.id}, held by {who}"
+            return StartRefusal(Why.OVERCOMMIT, message, lasting=False)
+    return None
+
+
+def _where(piece: Slice, card: Card) -> str:
+    return f" at memory slice {start_of(piece.place)}" if card.mig is not None else ""
 
 
 def _full(pod: LivePod, room: _Room) -> StartRefusal | None:

@@ -53,7 +53,7 @@ def edits_of(
     return Edits(
         env=tuple(pair for part in parts for pair in part.env),
         mounts=tuple(mount for part in parts for mount in part.mounts),
-        merged=tuple(specs[s.card] for s in slices if s.card in specs),
+        merged=tuple(specs[name] for s in slices if (name := files.name_of(s)) in specs),
     )
 
 

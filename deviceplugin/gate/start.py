@@ -18,9 +18,11 @@ from functools import lru_cache
 
 from deviceplugin.core.check import LivePod, check_ask, check_modes, check_start, part_of
 from deviceplugin.core.edits import edits_of, limits_of, opts_out, render_specs
+from deviceplugin.core.instances import on_instances, overlap, starting
 from deviceplugin.core.refusal import StartRefusal, Why
 from deviceplugin.core.start import Start
 from deviceplugin.core.usage import ContainerRef
+from deviceplugin.gate.instances import Claim, Instances
 from deviceplugin.gate.pods import BoundPods, PodList, meta
 from deviceplugin.state.files import Files
 from deviceplugin.state.history import PodHistory
@@ -29,6 +31,7 @@ from deviceplugin.state.node import LocalNode
 from kerf.kube.client import Json
 from kerf.kube.errors import KubeError
 from kerf.obs.loop import Loop, run_every
+from kerf.probes.base import MigError
 from kerf.values.allocator import Allocator
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse, Grant, Holding, card_uses
@@ -74,8 +77,11 @@ class Rules:
 class StartGate:
     """Checks grants against the cards and writes what containers need. Safe from several threads."""
 
-    def __init__(self, pods: BoundPods, files: Files, node: LocalNode, rules: Rules) -> None:
+    def __init__(
+        self, pods: BoundPods, files: Files, node: LocalNode, rules: Rules, instances: Instances | None = None
+    ) -> None:
         self.pods = pods
+        self.instances = instances or Instances(files, {})
         self._files = files
         self.history = PodHistory(files)
         self._ledgers = Ledgers(files)
@@ -101,9 +107,11 @@ class StartGate:
             cards = self._node.grantable(policy)
             refusal = check_ask(pod["spec"], self._part_of(holding), cards, self._rules.names, policy.defaults)
             refusal = refusal or self._check_modes(pod, holding, cards) or self._check(pod, holding, listing)
-            if refusal is None:
-                self._write(pod, holding, (spec, vendor), starts)
-            return refusal
+            ready = refusal or self._make_instances(pod, holding, listing, starts)
+            if isinstance(ready, StartRefusal):
+                return ready
+            self._write(pod, holding, (spec, vendor), ready)
+            return None
 
     def admit_claims(
         self, pod: Json, holding: Holding, listing: PodList, spec: tuple[str, str], starts: tuple[Start, ...]
@@ -113,10 +121,12 @@ class StartGate:
             cards = self._node.grantable(self._rules.policy())
             refusal = self._check_modes(pod, holding, cards)
             refusal = refusal or self._check(pod, holding, listing, Allocator.DRA)
-            if refusal is None:
-                self.pods.add_claimed(holding.uid, holding.grant)
-                self._write(pod, holding, spec, starts)
-            return refusal
+            ready = refusal or self._make_instances(pod, holding, listing, starts)
+            if isinstance(ready, StartRefusal):
+                return ready
+            self.pods.add_claimed(holding.uid, holding.grant)
+            self._write(pod, holding, spec, ready)
+            return None
 
     def release_claims(self, uid: str, spec: str) -> None:
         """A pod that held claims has ended: remove its files. A second call is a no-op."""
@@ -149,7 +159,7 @@ class StartGate:
         return self._edits(pod, holding, container, vendor)[0]
 
     def clean(self) -> int:
-        """Remove the files of pods that are gone or finished; the number of removed files. Raises KubeError."""
+        """Remove the files and MIG instances of pods that are gone or finished; how many. Raises KubeError."""
         records = self.history.read()  # first, so that no pod which is admitted meanwhile is among them
         listing = self.pods.list(fresh=True)
         live = {meta(pod, "uid") for pod in listing.pods if not is_finished(pod)}
@@ -161,6 +171,7 @@ class StartGate:
             for uid in self.pods.claimed():
                 if uid not in live:
                     self.pods.drop_claimed(uid)
+            removed += self._tidy_instances(listing, frozenset(live))
         self.history.end(records, live)
         if removed:
             _LOG.info("removed %d ledgers, specs and records of pods that are gone", removed)
@@ -174,6 +185,45 @@ class StartGate:
         run_every(loop, self.clean, stop, at_once)
 
     # ---- inside
+    def _make_instances(
+        self, pod: Json, holding: Holding, listing: PodList, starts: tuple[Start, ...]
+    ) -> tuple[Start, ...] | StartRefusal:
+        """The containers that may start now that their MIG instances exist.
+
+        Where containers that the kubelet does not distinguish hold instances that cover each other, it is the one
+        whose turn it is; the others get theirs when they start.
+        """
+        cards = {card.id: card for card in self._node.cards}
+        held = {start.container: on_instances(holding.grant.of(start.container), cards) for start in starts}
+        if not any(held.values()):
+            return starts
+        if any(overlap(one, other) for one in held.values() for other in held.values()):
+            turn = starting(pod, holding.stages, held)
+            starts = tuple(start for start in starts if start.container == turn)
+            if not starts:
+                message = f"an init container of pod {holding.pod} still runs by its status, and holds another instance"
+                return StartRefusal(Why.AMBIGUOUS, message, lasting=False)
+        live = {meta(other, "uid") for other in listing.pods if not is_finished(other)} | {holding.uid}
+        live |= {other.holding.uid for other in self.pods.admitted_since(listing)}
+        claim = Claim(self._part_of(holding), cards, live, _ran(pod, holding.grant))
+        try:
+            for start in starts:
+                self.instances.ensure(claim, held[start.container])
+        except MigError as error:
+            return StartRefusal(Why.NO_INSTANCE, f"pod {holding.pod}: {error}", lasting=False)
+        return starts
+
+    def _tidy_instances(self, listing: PodList, live: frozenset[str]) -> int:
+        cards = {card.id: card for card in self._node.cards}
+        if not self.instances.records() and all(card.mig is None for card in cards.values()):
+            return 0
+        admitted = _grants(self._files.grants())
+        for pod in listing.pods:
+            running = self._live_pod(pod, admitted)
+            if running is not None and running.started:
+                self.instances.adopt(Claim(running.holding, cards, live, ran=True))
+        return self.instances.reclaim(live, {card.id: card.vendor for card in cards.values()})
+
     def _check(
         self, pod: Json, holding: Holding, listing: PodList, allocator: Allocator = Allocator.EXTENDER
     ) -> StartRefusal | None:
@@ -238,7 +288,8 @@ class StartGate:
         shares = any(not alone_on(slices[card.id].cores, card) for card in cards)
         modes = self._node.modes
         daemons = {card.id: modes[card.id].daemon for card in cards if card.id in modes and modes[card.id].daemon}
-        return self._files.node_files(cards, daemons if shares else {})
+        given = self.instances.of(holding.uid) if any(card.mig is not None for card in cards) else ()
+        return self._files.node_files(cards, daemons if shares else {}, given)
 
     def _terms(self, pod: Json, container: str) -> Terms:
         own = next((c for c, _ in containers_of(pod["spec"]) if c.get("name") == container), {})

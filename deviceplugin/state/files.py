@@ -4,6 +4,7 @@
     STATE/grants/<pod uid>                    the grant that the pod was admitted with: what it really holds
     STATE/history/<pod uid>                   when the pod began and ended, for metering; kept for a week
     STATE/allocated/<slots>                   without CDI only: which container an Allocate was for
+    STATE/instances/<card id>.<start>         a MIG instance that this plugin made, or is about to make, and for whom
     STATE/arbiters/<card id>.<version>        one per card and version of the limiter's shared memory, shared by the
                                               containers that hold slices of the card
     STATE/mps/                                what MPS daemons are to run, how they are, and a directory for each
@@ -39,7 +40,8 @@ class Files:
         self._cdi = Path(cdi)
         self._limiter = limiter or ""
         self._specs = specs
-        for path in (self._ledgers, self._grants, self._history, self._allocated, self._arbiters, self._cdi):
+        kept = self._ledgers, self._grants, self._history, self._allocated, self._instances, self._arbiters
+        for path in (*kept, self._cdi):
             path.mkdir(parents=True, exist_ok=True)
         self._ledgers.chmod(_PRIVATE_DIR)
         if limiter:
@@ -50,18 +52,23 @@ class Files:
         """Whether containers get the limiter."""
         return bool(self._limiter)
 
-    def node_files(self, cards: Iterable[Card], daemons: Mapping[str, str]) -> NodeFiles:
+    def node_files(
+        self, cards: Iterable[Card], daemons: Mapping[str, str], instances: tuple[tuple[str, int, str], ...] = ()
+    ) -> NodeFiles:
         """The host paths for containers that hold slices of these cards. Creates missing arbiters.
 
-        `daemons` are the MPS daemons through which the container shares some of them, by card.
+        `daemons` are the MPS daemons through which the container shares some of them, by card; `instances` the MIG
+        instances of its pod (card, place, UUID).
         """
         listed = tuple(cards)
+        limited = [card for card in listed if card.mig is None] if self._limiter else []
         return NodeFiles(
             limiter=self._limiter,
             preload=str(self._preload) if self._limiter else "",
-            arbiters=tuple((card.id, self._arbiter(card.id)) for card in listed) if self._limiter else (),
-            specs=self._specs.edits(listed),
+            arbiters=tuple((card.id, self._arbiter(card.id)) for card in limited),
+            specs=self._specs.edits(listed, instances),
             mps=tuple(sorted((card, str(self._mps / name / "pipe")) for card, name in daemons.items())),
+            instances=instances,
         )
 
     def write_mps_wanted(self, text: str) -> None:
@@ -127,6 +134,18 @@ class Files:
         """The texts of `write_allocated`, by stem."""
         return {path.name: _read(path) for path in self._allocated.iterdir() if path.suffix != ".tmp"}
 
+    def write_instance(self, stem: str, text: str) -> None:
+        """Record a MIG instance under its card and place."""
+        write_atomic(self._instances / _safe(stem), text.encode(), _PLAIN_FILE)
+
+    def instances(self) -> dict[str, str]:
+        """The texts of `write_instance`, by stem."""
+        return {path.name: _read(path) for path in sorted(self._instances.iterdir()) if path.suffix != ".tmp"}
+
+    def drop_instance(self, stem: str) -> None:
+        """Forget an instance."""
+        (self._instances / _safe(stem)).unlink(missing_ok=True)
+
     def ledgers(self) -> tuple[tuple[str, str, str], ...]:
         """(pod uid, container, file) of every ledger."""
         return tuple(sorted((p.parent.name, p.name, str(p)) for p in self._ledgers.glob("*/*") if p.suffix != ".tmp"))
@@ -163,6 +182,10 @@ class Files:
     @property
     def _allocated(self) -> Path:
         return self._state / "allocated"
+
+    @property
+    def _instances(self) -> Path:
+        return self._state / "instances"
 
     @property
     def _arbiters(self) -> Path:

@@ -1,7 +1,7 @@
 """What the node has right now: its cards as last read, and its labels."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from deviceplugin.core.changes import changes
@@ -15,8 +15,10 @@ from kerf.values.policy import SchedulingPolicy
 class LocalNode:
     """Shared by all threads. `version` grows with every change of the cards, so a waiting thread never misses one."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, others: Callable[[Card], Card] = lambda card: card) -> None:
         self.name = name
+        self._others = others
+        """A card without what this plugin itself made of it."""
         self._changed = threading.Condition()
         self._version = 0
         self._by_probe: dict[str, tuple[Card, ...]] = {}
@@ -39,6 +41,7 @@ class LocalNode:
 
     def update_cards(self, cards: tuple[Card, ...], probe: str = "") -> tuple[str, ...]:
         """Store one probe's reading of its cards. Returns a sentence per card that changed."""
+        cards = tuple(map(self._others, cards))
         with self._changed:
             before = self._by_probe.get(probe, ())
             if cards == before:

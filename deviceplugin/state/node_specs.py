@@ -25,8 +25,10 @@ class NodeSpecs:
         self._kinds = {vendor.name: vendor.cdi_kind for vendor in vendors}
         self._parsed: dict[tuple[str, int, int], dict[str, dict[str, Mapping[str, Any]]]] = {}
 
-    def edits(self, cards: Iterable[Card]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-        """(card id, edits) of the cards that have a spec, by id or else by index."""
+    def edits(
+        self, cards: Iterable[Card], instances: tuple[tuple[str, int, str], ...] = ()
+    ) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+        """(card id, edits) of the cards that have a spec, by id or else by index; of MIG instances by their UUID."""
         found: dict[str, dict[str, Mapping[str, Any]]] = {}
         for path in self._paths():
             for kind, devices in self._devices(path).items():
@@ -34,6 +36,9 @@ class NodeSpecs:
         edits = []
         for card in cards:
             devices = found.get(self._kinds.get(card.vendor, ""), {})
+            if card.mig is not None:
+                edits += [(uuid, devices[uuid]) for held, _, uuid in instances if held == card.id and uuid in devices]
+                continue
             own = devices.get(card.id) or devices.get(str(card.index))
             if own:
                 edits.append((card.id, own))

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from kerf.values.grant import Slice
+
 INSIDE = "/usr/local/kerf"
 """Directory of all Kerf files inside a container."""
 LIBRARY = f"{INSIDE}/libkerf.so"
@@ -39,11 +41,19 @@ class NodeFiles:
     arbiters: tuple[tuple[str, str], ...] = ()
     """(card id, file) of the node-wide arbiters."""
     specs: tuple[tuple[str, Mapping[str, Any]], ...] = field(default=())
-    """(card id, `containerEdits`) of the node's own CDI specs for whole cards."""
+    """(card id, `containerEdits`) of the node's own CDI specs for whole cards, and (UUID, …) for MIG instances."""
     ledger: str = ""
     """The container's ledger."""
     mps: tuple[tuple[str, str], ...] = ()
     """(card id, pipe directory) of the MPS daemons of cards that the container shares through them."""
+    instances: tuple[tuple[str, int, str], ...] = ()
+    """(card id, place, UUID) of the pod's MIG instances."""
+
+    def name_of(self, piece: Slice) -> str:
+        """What the runtime and programs call a slice's device: its instance, or the card."""
+        return next(
+            (uuid for card, place, uuid in self.instances if (card, place) == (piece.card, piece.place)), piece.card
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from kerf.faults.bus import parse_bus
 from kerf.probes.nvml.driver import Driver, text
+from kerf.probes.nvml.mig import geometry_of
 from kerf.values.device import Card, Mode
 from kerf.values.units import MIB
 
@@ -47,7 +48,8 @@ def read_device(driver: Driver, index: int, slots: int, unified_mib: int = 0) ->
         bus=parse_bus(bus),
         no_mps=_no_mps(driver, handle),
     )
-    return Device(handle, card, bus)
+    geometry = driver.optional(lambda: geometry_of(driver, handle), None) if card.mode is Mode.MIG else None
+    return Device(handle, card.in_mig(geometry) if geometry and geometry.profiles else card, bus)
 
 
 def _memory_of(driver: Driver, handle: Any) -> tuple[int, int]:  # noqa: ANN401 (pynvml is untyped)

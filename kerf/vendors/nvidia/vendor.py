@@ -40,6 +40,8 @@ def slicing_of(card: Card) -> Slicing:
 
 def inject(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> Injection:
     """The runtime's variable where the node's CDI specs do not cover every card, HAMi's names, and the limiter."""
+    if all(files.name_of(piece) != piece.card for piece in slices):
+        return _on_instances(slices, files, terms)
     arbiters, specs = dict(files.arbiters), dict(files.specs)
     env = [("CUDA_DEVICE_MEMORY_LIMIT_" + str(i), f"{s.memory_mib}m") for i, s in enumerate(slices)]
     env += [("CUDA_DEVICE_SM_LIMIT", str(slices[0].cores)), ("KERF_LEDGER", LEDGER)]
@@ -76,6 +78,16 @@ def _mps(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> tuple[lis
     if terms.policy == "priority" and terms.priority:
         env.append(("CUDA_MPS_CLIENT_PRIORITY", "1"))
     return env, [Mount(pipes[0], MPS_PIPES, read_only=False)]
+
+
+def _on_instances(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> Injection:
+    """MIG instances by their UUIDs. The hardware keeps them, so no limiter is loaded and no ledger is mounted."""
+    names = ",".join(map(files.name_of, slices))
+    covered = all(files.name_of(piece) in dict(files.specs) for piece in slices)
+    env = [] if covered else [("NVIDIA_VISIBLE_DEVICES", names)]
+    if terms.privileged:
+        env.append(("CUDA_VISIBLE_DEVICES", names))
+    return Injection(tuple(env))
 
 
 VENDOR = Vendor(

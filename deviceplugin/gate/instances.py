@@ -1,0 +1,158 @@
+"""MIG instances: made when a container starts, taken over by its restarts, and removed after its pod has ended.
+
+A record is written before an instance is made and completed once the driver has named it, so that SIGKILL at any point
+leaves an instance that the next run recognises. An instance without a record is somebody else's: it is never removed.
+The exception is one that lies exactly where a pod that already ran holds it: then the records were lost, not its owner.
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from deviceplugin.core.instances import (
+    Record,
+    on_instances,
+    parse_record,
+    place_words,
+    recorded,
+    render_record,
+    without_own,
+)
+from deviceplugin.state.files import Files
+from kerf.probes.base import MigDriver, MigError
+from kerf.values.device import Card
+from kerf.values.grant import Holding, Slice
+from kerf.values.mig import Instance, start_of
+
+_LOG = logging.getLogger("kerf.deviceplugin.instances")
+Given = tuple[tuple[str, int, str], ...]
+"""(card, place, UUID) of instances."""
+
+
+class Instances:
+    """The instances of this node's pods. The caller holds the gate's lock, except for `others`."""
+
+    def __init__(self, files: Files, drivers: Mapping[str, MigDriver]) -> None:
+        self._files = files
+        self._drivers = drivers
+        """By vendor."""
+        self._gone: frozenset[str] = frozenset()
+
+    def others(self, card: Card) -> Card:
+        """The card with the instances that are none of Kerf's. Its reading may be a moment old."""
+        gone = self._gone
+        return without_own(card, self.records(), gone)
+
+    def records(self) -> tuple[Record, ...]:
+        """Everything recorded. A damaged record is logged and left out."""
+        found = []
+        for stem, text in self._files.instances().items():
+            record = parse_record(text)
+            if record is None:
+                _LOG.warning("the record of instance %s is damaged", stem)
+            else:
+                found.append(record)
+        return tuple(found)
+
+    def of(self, uid: str) -> Given:
+        """The instances of a pod."""
+        mine = (record for record in self.records() if record.uid == uid and record.uuid)
+        return tuple((r.card, Instance(r.start, r.size, r.profile).covers, r.uuid) for r in mine)
+
+    def ensure(self, claim: "Claim", slices: Iterable[Slice]) -> None:
+        """Make what a container needs of the cards in MIG mode. Raises MigError."""
+        for piece in on_instances(slices, claim.cards):
+            self._ensure(claim, piece)
+
+    def adopt(self, claim: "Claim") -> None:
+        """Record again what a running pod holds, if its records were lost. Never raises."""
+        known = {(card, place) for card, place, _ in self.of(claim.holding.uid)}
+        slices = (piece for container in claim.holding.grant.containers for piece in container.slices)
+        for piece in on_instances(slices, claim.cards):
+            if (piece.card, piece.place) in known:
+                continue
+            try:
+                wanted, listed = claim.wanted(piece), self._driver(piece, claim.cards).instances(piece.card)
+            except MigError as error:
+                _LOG.warning("the instance of pod %s is not known: %s", claim.holding.pod, error)
+                continue
+            unknown = (i for i in listed if i.uuid and recorded(self.records(), piece.card, i) is None)
+            for instance in unknown:
+                if wanted.describes(instance):
+                    self._write(replace(wanted, uuid=instance.uuid))
+
+    def reclaim(self, live: Collection[str], vendors: Mapping[str, str]) -> int:
+        """Remove the instances of pods that are not live; how many. `vendors` has each card's. Never raises."""
+        removed = 0
+        for record in self.records():
+            driver = self._drivers.get(vendors.get(record.card, ""))
+            if record.uid in live or driver is None:
+                continue
+            try:
+                found = next((i for i in driver.instances(record.card) if record.describes(i)), None)
+                if found is not None:
+                    self._remove(driver, record, found)
+                    removed += 1
+                else:
+                    self._files.drop_instance(record.stem)
+            except MigError as error:
+                _LOG.warning("instance %s of card %s is not removed yet: %s", record.uuid, record.card, error)
+        return removed
+
+    # ---- inside
+    def _ensure(self, claim: "Claim", piece: Slice) -> None:
+        driver, wanted = self._driver(piece, claim.cards), claim.wanted(piece)
+        for instance in driver.instances(piece.card):
+            if not instance.covers & piece.place:
+                continue
+            record = recorded(self.records(), piece.card, instance)
+            same = bool(instance.uuid) and replace(wanted, uuid=instance.uuid).describes(instance)
+            if same and (record.uid == wanted.uid if record else claim.ran):
+                self._write(replace(wanted, uuid=instance.uuid))
+                return
+            if record is None:
+                named = instance.uuid or f"number {instance.id}"
+                raise MigError(f"instance {named}, which Kerf did not make, lies at {place_words(piece)}")
+            if record.uid in claim.live and record.uid != wanted.uid:
+                raise MigError(f"another pod's instance {instance.uuid} lies at {place_words(piece)}", busy=True)
+            self._remove(driver, record, instance)
+        before = tuple(instance.uuid for instance in driver.instances(piece.card))
+        self._write(replace(wanted, before=before))
+        made = driver.make(piece.card, wanted.profile, wanted.start)
+        self._write(replace(wanted, uuid=made.uuid))
+        _LOG.info("made instance %s at %s for pod %s", made.uuid, place_words(piece), claim.holding.pod)
+
+    def _remove(self, driver: MigDriver, record: Record, instance: Instance) -> None:
+        self._gone |= {instance.uuid}
+        driver.destroy(record.card, instance.id)
+        self._files.drop_instance(record.stem)
+        _LOG.info("removed instance %s of card %s, of pod %s", instance.uuid, record.card, record.uid)
+
+    def _driver(self, piece: Slice, cards: Mapping[str, Card]) -> MigDriver:
+        driver = self._drivers.get(cards[piece.card].vendor)
+        if driver is None:
+            raise MigError(f"nothing here makes instances of card {piece.card}")
+        return driver
+
+    def _write(self, record: Record) -> None:
+        self._files.write_instance(record.stem, render_record(record))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A pod that starts here, and what its instances depend on."""
+
+    holding: Holding
+    cards: Mapping[str, Card]
+    live: Collection[str]
+    """Uids of the pods that keep their instances."""
+    ran: bool
+    """The pod had its instances before."""
+
+    def wanted(self, piece: Slice) -> Record:
+        """The instance that a slice is. Raises MigError for a slice that is none of the card's profiles."""
+        geometry = self.cards[piece.card].mig
+        profile = geometry.profile_of(piece.memory_mib, piece.cores) if geometry else None
+        if profile is None:
+            raise MigError(f"no MIG profile of card {piece.card} has {piece.memory_mib} MiB and {piece.cores} %")
+        return Record(piece.card, start_of(piece.place), profile.size, profile.id, self.holding.uid)
