@@ -158,9 +158,8 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     modes = _modes(readers, gate, files, node, rules)
     restored = threading.Event()
     intake = FaultIntake(node, served, rules.policy, metrics, _reports(events, settings.node_name, pods))
-    for reader in readers:
-        reader.connect(intake)
-        reader.run_once()
+    intake.add_instances(instances.hurt)
+    _connect(readers, intake)
     shared = _Shared(settings, gate, files, node, metrics, events)
     kubelet = [_serve_resource(resource, shared) for resource in resources]
     monitor = _monitor(Monitor(kube, pods, node, Ledgers(files), _limits(settings)), modes, registry)
@@ -198,6 +197,12 @@ def _monitor(monitor: Monitor, modes: CardModes, registry: Metrics) -> Monitor:
     monitor.processes.leave_out = modes.servers
     registry.registry.register(monitor)
     return monitor
+
+
+def _connect(readers: Sequence[CardReader], intake: FaultIntake) -> None:
+    for reader in readers:
+        reader.connect(intake)
+        reader.run_once()
 
 
 @dataclass(frozen=True, slots=True)

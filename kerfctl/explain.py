@@ -5,6 +5,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from kerf.values.ask import PodAsk
+from kerf.values.mig import named
 from kerf.values.units import show, show_mib
 from kerf.values.verdict import Misfit
 from kerf.wire.accepts import parse_chosen
@@ -18,6 +19,7 @@ from kerfctl.report import say
 if TYPE_CHECKING:
     from kerfctl.arguments import Verbs
     from kerfctl.world import World
+    from scheduler.state.bookings import Booking
     from scheduler.state.store import Store
 
 Answer = dict[str, Any]
@@ -63,9 +65,10 @@ def _explain(world: "World", key: str) -> Answer:
     kind = _kind(pod)
     if booking := next((each for each in store.ledger.bookings() if each.uid == uid and each.key == key), None):
         uses = {card: [use.memory_mib, use.cores] for card, use in sorted(booking.uses.items())}
-        faults = _faults(store, booking.node, list(uses))
+        faults = _faults(store, booking.node, list(uses), str(uid))
         held = {"pod": key, "fits": True, "node": booking.node, "holds": uses, **kind}
-        return held | ({"faults": faults} if faults else {})
+        lying = _instances(store, booking)
+        return held | ({"instances": lying} if lying else {}) | ({"faults": faults} if faults else {})
     if names_claims(pod) and not store.desk.waiting_pod(str(uid)):
         return explain_claims(world, store, pod, key)
     waiting = store.desk.waiting_pod(str(uid))
@@ -84,15 +87,29 @@ def _kind(pod: Json) -> Answer:
     return {"kind": chosen.kind, "among": list(chosen.among), "why": chosen.why}
 
 
-def _faults(store: "Store", name: str, cards: list[str]) -> dict[str, str]:
-    """The health of the pod's cards that are not healthy."""
+def _instances(store: "Store", booking: "Booking") -> dict[str, str]:
+    """Which MIG instances the pod has, by card."""
+    node, found = store.desk.node(booking.node), dict[str, list[str]]()
+    for container in booking.holding.grant.containers if booking.holding else ():
+        for piece in container.slices:
+            card = node.card(piece.card) if node else None
+            if card is not None and card.mig is not None:
+                words = named(card.mig, piece.memory_mib, piece.cores, piece.place)
+                found.setdefault(piece.card, []).append(words)
+    return {card: ", ".join(dict.fromkeys(words)) for card, words in found.items()}
+
+
+def _faults(store: "Store", name: str, cards: list[str], uid: str) -> dict[str, str]:
+    """The health of the pod's cards that are not healthy, and of its MIG instances."""
     node = store.desk.node(name)
-    found = {card: known.health for card in cards if node and (known := node.card(card))}
-    return {
-        card: f"{health}" + ("; its pods have to move" if health.moves else "")
-        for card, health in found.items()
-        if not health.takes_slices
+    known = {card: one for card in cards if node and (one := node.card(card))}
+    found = {
+        card: f"{one.health}" + ("; its pods have to move" if one.health.moves else "")
+        for card, one in known.items()
+        if not one.health.takes_slices
     }
+    hurt = {card: each for card, one in known.items() if one.mig for each in one.mig.hurt if each.uid == uid}
+    return found | {card: f"{each.cause}; this pod alone has to move" for card, each in hurt.items()}
 
 
 def _no(key: str, sentence: str) -> Answer:
@@ -135,9 +152,10 @@ def _text(answer: Answer) -> str:
 
 def _state_text(answer: Answer) -> str:
     if "holds" in answer:
-        faults = answer.get("faults", {})
+        lying, faults = answer.get("instances", {}), answer.get("faults", {})
         held = [
-            f"  {card}: {show_mib(mib)}, {cores} %" + (f", {faults[card]}" if card in faults else "")
+            f"  {card}: {show_mib(mib)}, {cores} %"
+            + "".join(f", {said[card]}" for said in (lying, faults) if card in said)
             for card, (mib, cores) in answer["holds"].items()
         ]
         return "\n".join([f"{answer['pod']} is on {answer['node']} and holds", *(held or ["  no card"])])

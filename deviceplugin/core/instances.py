@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from kerf.values.ask import Stage
 from kerf.values.device import Card
 from kerf.values.grant import Slice
-from kerf.values.mig import Instance, start_of
+from kerf.values.mig import Hurt, Instance, start_of
 from kerf.wire.json import Json, at
 
 
@@ -25,6 +25,12 @@ class Record:
     """Empty: it was about to be made."""
     before: tuple[str, ...] = ()
     """The card's instances when it was about to be made: none of these is it."""
+    number: int = 0
+    """The driver's number for the GPU instance, by which faults name it. Numbers are used again."""
+    made: int = 0
+    """Seconds since 1970."""
+    hurt: Hurt | None = None
+    """A fault for which its pod has to move."""
 
     @property
     def stem(self) -> str:
@@ -40,25 +46,27 @@ class Record:
 
 def render_record(record: Record) -> str:
     """The record as JSON."""
-    fields = ("card", "start", "size", "profile", "uid", "uuid", "before")
-    return json.dumps({name: getattr(record, name) for name in fields})
+    fields = ("card", "start", "size", "profile", "uid", "uuid", "before", "number", "made")
+    hurt = {"hurt": [record.hurt.code, record.hurt.cause, record.hurt.since]} if record.hurt else {}
+    return json.dumps({name: getattr(record, name) for name in fields} | hurt)
 
 
 def parse_record(text: str) -> Record | None:
     """What `render_record` wrote; None where the file is damaged."""
     try:
         found = json.loads(text)
-        numbers = [found[key] for key in ("start", "size", "profile")]
+        numbers = [found[key] for key in ("start", "size", "profile", "number", "made")]
         words = [found[key] for key in ("card", "uid", "uuid")]
-        before = found["before"]
-    except (ValueError, KeyError, TypeError):
+        before, fault = found["before"], found.get("hurt")
+        hurt = Hurt(int(numbers[0]), str(words[1]), int(fault[0]), str(fault[1]), int(fault[2])) if fault else None
+    except (ValueError, KeyError, TypeError, IndexError):
         return None
     whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
     if not whole or not all(isinstance(word, str) for word in (*words, *before)):
         return None
-    start, size, profile = numbers
+    start, size, profile, number, made = numbers
     card, uid, uuid = words
-    return Record(card, start, size, profile, uid, uuid, tuple(before))
+    return Record(card, start, size, profile, uid, uuid, tuple(before), number, made, hurt)
 
 
 def recorded(records: Iterable[Record], card: str, instance: Instance) -> Record | None:
@@ -72,8 +80,9 @@ def without_own(card: Card, records: Iterable[Record], gone: frozenset[str]) -> 
         return card
     listed = tuple(records)
     own = {(i.start, i.size) for i in card.mig.taken if i.uuid in gone or recorded(listed, card.id, i) is not None}
-    geometry = card.mig.without(frozenset(own))
-    return card if geometry is card.mig else replace(card.in_mig(geometry), slicing=geometry.slicing)
+    hurt = tuple(sorted(record.hurt for record in listed if record.hurt and record.card == card.id))
+    geometry = replace(card.mig.without(frozenset(own)), hurt=hurt)
+    return card if geometry == card.mig else replace(card.in_mig(geometry), slicing=geometry.slicing)
 
 
 def on_instances(slices: Iterable[Slice], cards: Mapping[str, Card]) -> tuple[Slice, ...]:

@@ -6,7 +6,8 @@ The exception is one that lies exactly where a pod that already ran holds it: th
 """
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from deviceplugin.core.instances import (
@@ -21,8 +22,9 @@ from deviceplugin.core.instances import (
 from deviceplugin.state.files import Files
 from kerf.probes.base import MigDriver, MigError
 from kerf.values.device import Card
+from kerf.values.fault import Fault
 from kerf.values.grant import Holding, Slice
-from kerf.values.mig import Instance, start_of
+from kerf.values.mig import Hurt, Instance, start_of
 
 _LOG = logging.getLogger("kerf.deviceplugin.instances")
 Given = tuple[tuple[str, int, str], ...]
@@ -30,10 +32,11 @@ Given = tuple[tuple[str, int, str], ...]
 
 
 class Instances:
-    """The instances of this node's pods. The caller holds the gate's lock, except for `others`."""
+    """The instances of this node's pods. The caller holds the gate's lock, except for `others` and `hurt`."""
 
-    def __init__(self, files: Files, drivers: Mapping[str, MigDriver]) -> None:
+    def __init__(self, files: Files, drivers: Mapping[str, MigDriver], clock: Callable[[], float] = time.time) -> None:
         self._files = files
+        self._clock = clock
         self._drivers = drivers
         """By vendor."""
         self._gone: frozenset[str] = frozenset()
@@ -79,7 +82,7 @@ class Instances:
             unknown = (i for i in listed if i.uuid and recorded(self.records(), piece.card, i) is None)
             for instance in unknown:
                 if wanted.describes(instance):
-                    self._write(replace(wanted, uuid=instance.uuid))
+                    self._write(self._named(wanted, instance))
 
     def reclaim(self, live: Collection[str], vendors: Mapping[str, str]) -> int:
         """Remove the instances of pods that are not live; how many. `vendors` has each card's. Never raises."""
@@ -99,6 +102,21 @@ class Instances:
                 _LOG.warning("instance %s of card %s is not removed yet: %s", record.uuid, record.card, error)
         return removed
 
+    def hurt(self, card: str, fault: Fault, cause: str) -> bool:
+        """Note that the pod of an instance has to move because of a fault that names it; False if it is none of Kerf's.
+
+        The first fault is kept, until the instance is removed.
+        """
+        number = int(fault.instance) if fault.instance.isdecimal() else -1
+        mine = (r for r in self.records() if r.uuid and (r.card, r.number) == (card, number) and fault.at >= r.made)
+        record = next(mine, None)
+        if record is None:
+            return False
+        if record.hurt is None:
+            words = f"MIG instance {record.number} at memory slice {record.start}: {cause}"
+            self._write(replace(record, hurt=Hurt(record.start, record.uid, fault.code, words, int(fault.at))))
+        return True
+
     # ---- inside
     def _ensure(self, claim: "Claim", piece: Slice) -> None:
         driver, wanted = self._driver(piece, claim.cards), claim.wanted(piece)
@@ -108,7 +126,7 @@ class Instances:
             record = recorded(self.records(), piece.card, instance)
             same = bool(instance.uuid) and replace(wanted, uuid=instance.uuid).describes(instance)
             if same and (record.uid == wanted.uid if record else claim.ran):
-                self._write(replace(wanted, uuid=instance.uuid))
+                self._write(record if record and record.uuid else self._named(wanted, instance))
                 return
             if record is None:
                 named = instance.uuid or f"number {instance.id}"
@@ -119,8 +137,11 @@ class Instances:
         before = tuple(instance.uuid for instance in driver.instances(piece.card))
         self._write(replace(wanted, before=before))
         made = driver.make(piece.card, wanted.profile, wanted.start)
-        self._write(replace(wanted, uuid=made.uuid))
+        self._write(self._named(wanted, made))
         _LOG.info("made instance %s at %s for pod %s", made.uuid, place_words(piece), claim.holding.pod)
+
+    def _named(self, wanted: Record, instance: Instance) -> Record:
+        return replace(wanted, uuid=instance.uuid, number=instance.id, made=int(self._clock()))
 
     def _remove(self, driver: MigDriver, record: Record, instance: Instance) -> None:
         self._gone |= {instance.uuid}

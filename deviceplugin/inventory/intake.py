@@ -22,6 +22,8 @@ _LOG = logging.getLogger("kerf.deviceplugin.faults")
 _LONGEST_CAUSE = 200
 Pass = Callable[[str, Sign], None]
 """Gets a card's id and the sign of its fault."""
+Hurts = Callable[[str, Fault, str], bool]
+"""Gets a card's id, a fault for which the pod of the MIG instance that it names has to move, and its cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,11 @@ class FaultIntake:
         self._lock = threading.Lock()
         self._windows = FaultWindows()
         self._readers: dict[str, Pass] = {}
+        self._hurt: Hurts = _of_none
+
+    def add_instances(self, hurt: Hurts) -> None:
+        """What notes faults of single MIG instances."""
+        self._hurt = hurt
 
     def add_reader(self, vendor: str, take: Pass) -> None:
         """The reader of a vendor's cards gets the signs of their faults."""
@@ -69,6 +76,10 @@ class FaultIntake:
             opens = self._windows.opens(replace(fault, card=card.id), verdict)
         if opens:
             self._report(card, fault, cause, verdict)
+        if vendor.faults.of_one_instance(fault):
+            worst = vendor.faults.tenant_verdict(fault, self._policy().recovery.verdicts)
+            if worst is Verdict.EVICT and self._hurt(card.id, fault, cause):
+                _LOG.warning("the pod of MIG instance %s of card %s has to move: %s", fault.instance, card.id, cause)
         if verdict.rank >= Verdict.SUSPECT.rank:
             away = fault.signal is Signal.LOST
             sign = Sign(verdict, cause, int(fault.at), fault.code, vendor.faults.remedy(fault), away)
@@ -85,6 +96,10 @@ class FaultIntake:
             self._reports.node(f"{where} reported {cause}")
         if fault.pid:
             self._reports.process(fault.pid, f"{where}, of which this pod holds a slice, reported {cause}")
+
+
+def _of_none(_card: str, _fault: Fault, _cause: str) -> bool:
+    return False
 
 
 def cause_of(fault: Fault, vendor: Vendor) -> str:

@@ -64,8 +64,8 @@ class CardReader:
 
     def take(self, card: str, sign: Sign) -> None:
         """A card has a fault: its health changes at once, whatever the hardware answers later."""
-        if self._probe.report(card, sign):
-            self._show(self._probe.known())
+        self._probe.report(card, sign)
+        self._show(self._probe.known())
 
     def mps_cards(self) -> tuple[Card, ...]:
         """Cards of vendors that know MPS, as the hardware has them, whatever mode they are in."""

@@ -110,9 +110,16 @@ class FaultTable:
 
         A code that is not known warns and is never a reason to move anything.
         """
+        verdict = self.tenant_verdict(fault, overrides)
+        return verdict.at_most(Verdict.SUSPECT) if self.of_one_instance(fault) else verdict
+
+    def of_one_instance(self, fault: Fault) -> bool:
+        """Whether the fault names a MIG instance and concerns nothing beside it."""
+        known = self.codes.get(fault.code)
+        return bool(fault.instance and known and known.one_instance)
+
+    def tenant_verdict(self, fault: Fault, overrides: Mapping[int, Verdict] | None = None) -> Verdict:
+        """What the fault means for what runs on that which it names: the instance, or else the card."""
         known = self.codes.get(fault.code)
         said = (overrides or {}).get(fault.code) or self.by_text(fault)
-        verdict = said or (known.verdict if known else Verdict.WARN)
-        if fault.instance and known and known.one_instance:
-            return verdict.at_most(Verdict.SUSPECT)
-        return verdict
+        return said or (known.verdict if known else Verdict.WARN)

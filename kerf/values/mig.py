@@ -55,12 +55,26 @@ class Instance:
         return one(*range(self.start, self.start + self.size))
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Hurt:
+    """An instance of Kerf's with a fault for which its pod has to move, and no other pod of the card."""
+
+    start: int
+    uid: str
+    """Of the pod."""
+    code: int
+    cause: str
+    since: int
+    """Seconds since 1970."""
+
+
 @dataclass(frozen=True, slots=True)
 class Geometry:
     """How a card in MIG mode is divided. `taken` are the instances that are none of Kerf's: they stay."""
 
     profiles: tuple[Profile, ...]
     taken: tuple[Instance, ...] = ()
+    hurt: tuple[Hurt, ...] = ()
 
     @property
     def plain(self) -> tuple[Profile, ...]:

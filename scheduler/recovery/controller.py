@@ -106,11 +106,12 @@ class Recovery:
             self._remedy(found.broken, policy)
 
     def _tenants(self, found: Round) -> list[Tenant]:
-        """The pods whose grants name a failed card, each once."""
+        """The pods whose grants name a failed card, each once; of a failed MIG instance the one that holds it."""
         tenants: dict[str, Tenant] = {}
         for failed in found.move:
             for booking in self._store.ledger.on_node(failed.node):
-                if booking.state is State.CONFIRMED and failed.card.id in booking.uses:
+                concerned = failed.card.id in booking.uses and failed.tenant in {"", booking.uid}
+                if booking.state is State.CONFIRMED and concerned:
                     tenants.setdefault(booking.uid, Tenant(booking.key, booking.uid, failed))
         return list(tenants.values())
 

@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kerf.values.device import Card
-from kerf.values.health import State
+from kerf.values.health import Health, State
 from kerf.values.node import Node
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.recovery import RecoveryMode
@@ -21,6 +21,8 @@ class FailedCard:
 
     node: str
     card: Card
+    tenant: str = ""
+    """Uid of the only pod that has to: that of a MIG instance with a fault. Empty: all of the card's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ def decide(nodes: Sequence[Node], policy: SchedulingPolicy, latched: Mapping[str
                 continue
             failed = [FailedCard(node.name, card) for card in node.cards if card.health.state is State.CORDONED]
             moving = [one for one in failed if one.card.health.moves]
+            moving += [one for card in node.cards for one in _instances(node.name, card)]
             why = _why_not(node, pauses.get(name))
             if moving and why:
                 stay[node.name] = why
@@ -63,6 +66,13 @@ def decide(nodes: Sequence[Node], policy: SchedulingPolicy, latched: Mapping[str
                 broken += failed
     move.sort(key=lambda one: (one.card.health.since, one.node, one.card.index))
     return Round(_cordons(nodes, policy), tuple(move), tuple(broken), pauses, stay)
+
+
+def _instances(node: str, card: Card) -> list[FailedCard]:
+    """A card's MIG instances with a fault, each as a card that has failed for its own pod alone."""
+    hurt = card.mig.hurt if card.mig is not None and card.health.state is not State.CORDONED else ()
+    healths = ((one.uid, Health(State.CORDONED, one.cause, one.since, one.code, moves=True)) for one in hurt)
+    return [FailedCard(node, replace(card, health=health), uid) for uid, health in healths]
 
 
 def _pause(

@@ -145,7 +145,9 @@ def test_a_refused_write_of_the_inventory_is_tried_again(world: World):
 
 
 def test_cards_that_kerf_does_not_slice_are_published_and_have_no_slots(world: World):
-    fleet = {"cards": [{"model": "H100", "memory_mib": GIB_80, "mode": mode} for mode in ("shared", "mig", "mps")]}
+    model = {"model": "NVIDIA H100 80GB HBM3", "memory_mib": GIB_80}
+    full = {**model, "mode": "mig", "instances": [{"profile": "7g.80gb", "start": 0}]}
+    fleet = {"cards": [{**model, "mode": "shared"}, {**model, "mode": "mps"}, full]}
     Path(world.settings.probe.partition(":")[2]).write_text(yaml.safe_dump(fleet))
 
     world.run(slots=20)

@@ -17,20 +17,24 @@ from kerf.kube.paths import pod as pod_path
 from kerf.probes.base import MigError
 from kerf.probes.simulated import SimulatedProbe
 from kerf.testing.builders import a_container, a_pod
+from kerf.values.fault import Fault, Signal
 from kerf.values.grant import ContainerGrant, Grant, Slice
-from kerf.values.mig import Instance, place_at
+from kerf.values.mig import Geometry, Hurt, Instance, place_at
+from kerf.wire.inventory import KEY, parse_inventory
 from tests.deviceplugin.plugin_world import NODE, World, a_world, card
+from tests.deviceplugin.test_faults import until, write
 
 CARD = card(0)
+TIMES = ((999, 1), (1_001, 1), (1_001, 2))
+MIG = {"model": "NVIDIA H100 80GB HBM3", "memory_mib": 81_079, "mode": "mig"}
 SIZES = {"1g": (9_984, 12, 1), "2g": (20_096, 24, 2), "3g": (40_448, 45, 4), "7g": (81_152, 100, 8)}
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     with a_world(tmp_path) as world:
-        entry = {"model": "NVIDIA H100 80GB HBM3", "memory_mib": 81_079, "mode": "mig"}
-        foreign = {**entry, "instances": [{"profile": "1g.10gb", "start": 6}]}
-        (tmp_path / "fleet.yaml").write_text(yaml.safe_dump({"cards": [entry, foreign]}))
+        foreign = {**MIG, "instances": [{"profile": "1g.10gb", "start": 6}]}
+        (tmp_path / "fleet.yaml").write_text(yaml.safe_dump({"cards": [MIG, foreign]}))
         yield world.run(slots=13)
 
 
@@ -156,11 +160,34 @@ def test_an_init_container_gives_its_place_to_the_app_after_it(world: World):
     assert lies(world) == [(4, 4)]
 
 
+# ---- faults
+def test_a_fault_that_names_an_instance_is_published_for_its_pod_alone(tmp_path: Path):
+    log = tmp_path / "kmsg"
+    log.touch()
+    with a_world(tmp_path, kernel_log=str(log)) as world:
+        (tmp_path / "fleet.yaml").write_text(yaml.safe_dump({"cards": [MIG]}))
+        world.run(slots=7)
+        started(world, a_mig_pod("a", main=("3g", 0)))
+        started(world, b := a_mig_pod("b", main=("3g", 4)))
+        number = next(one.id for one in driver(world).instances(CARD) if one.start == 4)
+
+        write(log, f"NVRM: Xid (PCI:0000:01:00 GPU-I:{number:02}): 48, pid=1, name=a, double bit")
+        until(lambda: published(world).hurt != (), lambda: published(world))
+        (hurt,) = published(world).hurt
+
+        assert (hurt.uid, hurt.start, hurt.code) == (b["metadata"]["uid"], 4, 48)
+        assert hurt.cause == f"MIG instance {number} at memory slice 4: XID 48 (double-bit ECC error)"
+
+
+def published(world: World) -> Geometry:
+    text = world.kube.get(f"/api/v1/nodes/{NODE}")["metadata"]["annotations"][KEY]
+    return next((card.mig for card in parse_inventory(text) if card.mig is not None), Geometry(()))
+
+
 # ---- what a kill leaves behind
 def an_instances(tmp_path: Path) -> tuple[Instances, Any, Files]:
     fleet = tmp_path / "fleet.yaml"
-    entry = {"model": "NVIDIA H100 80GB HBM3", "memory_mib": 81_079, "mode": "mig"}
-    fleet.write_text(yaml.safe_dump({"cards": [entry]}))
+    fleet.write_text(yaml.safe_dump({"cards": [MIG]}))
     mig = SimulatedProbe(str(fleet), NODE).mig
     files = Files(str(tmp_path / "state"), str(tmp_path / "cdi"), None, NodeSpecs((), ()))
     return Instances(files, {"nvidia": mig}), mig, files
@@ -210,6 +237,23 @@ def test_an_instance_in_use_stays_until_its_process_has_ended(tmp_path: Path):
     assert instances.records() == (record,)
     mig.destroy = once
     assert instances.reclaim(set(), {CARD: "nvidia"}) == 1
+
+
+def test_a_fault_ends_with_its_instance_and_an_older_one_is_not_that_of_a_younger_instance(tmp_path: Path):
+    instances, mig, files = an_instances(tmp_path)
+    made = mig.make(CARD, 9, 4)
+    record = Record(CARD, 4, 4, 9, "uid-a", made.uuid, number=made.id, made=1_000)
+    files.write_instance(record.stem, render_record(record))
+    before, after, beside = (Fault(at, CARD, 48, Signal.KERNEL, "", f"0{number}") for at, number in TIMES)
+
+    assert not instances.hurt(CARD, before, "XID 48")
+    assert not instances.hurt(CARD, beside, "XID 48")
+    assert instances.hurt(CARD, after, "XID 48")
+    seen = SimulatedProbe(str(tmp_path / "fleet.yaml"), NODE).cards()[0]
+    hurt = Hurt(4, "uid-a", 48, "MIG instance 1 at memory slice 4: XID 48", 1_001)
+    assert Instances(files, {"nvidia": mig}).others(seen).mig.hurt == (hurt,)  # type: ignore[union-attr]
+    instances.reclaim(set(), {CARD: "nvidia"})
+    assert instances.others(seen).mig.hurt == ()  # type: ignore[union-attr]
 
 
 def test_lost_records_are_written_again_from_pods_that_run(world: World):

@@ -82,6 +82,9 @@ class FakeNvml:
 
     def _nvmlShutdown(self) -> None: ...
 
+    def _nvmlDeviceGetMaxMigDeviceCount(self, _handle: int) -> int:
+        return 0
+
     def _nvmlDeviceGetGpuInstanceProfileInfo(self, _handle: int, _kind: int) -> Any:
         raise NVMLError(self.code)  # a driver without the call; `test_nvml_mig` has one with it
 
