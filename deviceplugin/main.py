@@ -32,6 +32,7 @@ from deviceplugin.kubelet.servicer import Servicer, Turns
 from deviceplugin.kubelet.starter import Starter
 from deviceplugin.metrics import PluginMetrics
 from deviceplugin.monitor.http import Server, serve_http
+from deviceplugin.monitor.instances import InstanceSeries
 from deviceplugin.monitor.processes import Processes
 from deviceplugin.monitor.servers import ServerWatch
 from deviceplugin.monitor.watch import Limits, Monitor
@@ -163,6 +164,7 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     shared = _Shared(settings, gate, files, node, metrics, events)
     kubelet = [_serve_resource(resource, shared) for resource in resources]
     monitor = _monitor(Monitor(kube, pods, node, Ledgers(files), _limits(settings)), modes, registry)
+    registry.registry.register(InstanceSeries(instances, node, monitor, hami=settings.hami_metrics))
     watched = {each.resource.vendor: each.servicer.watched for each in kubelet}
     dra = _dra(settings, kube, node, gate, (rules, metrics))
     earlier = partial(_restore, readers, served, restored, dra.hands)

@@ -4,7 +4,7 @@
     STATE/grants/<pod uid>                    the grant that the pod was admitted with: what it really holds
     STATE/history/<pod uid>                   when the pod began and ended, for metering; kept for a week
     STATE/allocated/<slots>                   without CDI only: which container an Allocate was for
-    STATE/instances/<card id>.<start>         a MIG instance that this plugin made, or is about to make, and for whom
+    STATE/instances/<card id>.<start>         a MIG instance of one of its pods: made, or about to be made
     STATE/arbiters/<card id>.<version>        one per card and version of the limiter's shared memory, shared by the
                                               containers that hold slices of the card
     STATE/mps/                                what MPS daemons are to run, how they are, and a directory for each

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kerf.values.ask import ContainerAsk, PodAsk, Stage
 from kerf.values.device import Card
-from kerf.values.slicing import WHOLE, Size
+from kerf.values.slicing import WHOLE, Size, free_places
 from kerf.values.verdict import Misfit, Reason
 from scheduler.core.columns import Bools, Columns, Ints
 from scheduler.core.fit import slice_of
@@ -43,6 +43,10 @@ class Wanted:
     cores: Ints | int
     sliced: Bools | None = None
     blocked: tuple[Ints, ...] = ()
+    kind: Ints | None = None
+    """The fleet's number of each card's kind, where it matters where slices lie."""
+    offers: tuple[tuple[Size, Card], ...] = ()
+    """By that number, the slice and an example of the cards."""
 
     @property
     def placed(self) -> bool:
@@ -62,6 +66,8 @@ class Kinds:
     sliced: Bools
     blocked: Ints
     """Kinds by places: what must be free at each place; 0 where slices lie anywhere."""
+    offers: tuple[tuple[Size, Card], ...] = ()
+    """The slice and an example of the cards by kind, where it matters where some of them lie."""
 
     @classmethod
     def of(cls, ask: ContainerAsk, accepted: Bools, kinds: Sequence[Card]) -> "Kinds":
@@ -77,6 +83,7 @@ class Kinds:
             cores=np.array([size.cores for size in sizes], np.int64),
             sliced=~np.array(none, bool),
             blocked=_blocked(sizes),
+            offers=tuple(zip(sizes, kinds, strict=True)) if any(size.places for size in sizes) else (),
         )
 
     def on(self, columns: Columns) -> Wanted:
@@ -87,7 +94,8 @@ class Kinds:
         if not self.exact:
             kind = columns.kind
             amounts = self.memory[kind], self.cores[kind], self.sliced[kind]
-            return Wanted(self.ask.cards, accepted, *amounts, tuple(places[kind] for places in self.blocked.T))
+            blocked = tuple(places[kind] for places in self.blocked.T)
+            return Wanted(self.ask.cards, accepted, *amounts, blocked, kind, self.offers)
         return Wanted(self.ask.cards, accepted, asked_memory(self.ask, columns), self.ask.cores)
 
 
@@ -282,6 +290,21 @@ def choose(cards: int, columns: Columns, fits: Bools, keys: list[Ints], same_num
     return taken & fits
 
 
+def landing(want: Wanted, columns: Columns) -> Ints:
+    """What a slice adds to the places of each card where it goes to the place that spoils least; else 0."""
+    adds = np.zeros_like(columns.used_places)
+    if want.kind is None or not want.offers:
+        return adds
+    for number in np.unique(want.kind[columns.present & want.accepted]).tolist():
+        size, card = want.offers[number]
+        if size.places:
+            here = columns.present & (want.kind == number)
+            used, back = np.unique(columns.used_places[here], return_inverse=True)
+            first = [next((p.adds for p in free_places(size, card, one)), 0) for one in used.tolist()]
+            adds[here] = np.array(first, np.int64)[back.reshape(-1)]
+    return adds
+
+
 def charged(want: Wanted, columns: Columns, taken: Bools) -> Columns:
     """The rows once the container holds the taken cards."""
     return replace(
@@ -289,6 +312,7 @@ def charged(want: Wanted, columns: Columns, taken: Bools) -> Columns:
         used_memory=columns.used_memory + want.memory * taken,
         used_cores=columns.used_cores + want.cores * taken,
         used_slots=columns.used_slots + taken,
+        used_places=columns.used_places + landing(want, columns) * taken if want.placed else columns.used_places,
     )
 
 

@@ -1,10 +1,10 @@
 """Node policy `fragmentation`: place where the fleet stays most useful to the pods that usually come.
 
 For every class of the target workload, the free part of a node's cards is useful if the class could run there now: the
-cards have its memory and its cores free, there are enough of them, and the node has the CPU. Half of the weight is on
-that amount, half on the part of it for which the CPU lasts. The cost of a placement is the useful amount that it
-destroys beyond its own size, plus what the space on the card was worth beyond the slice (`prices`). A class weighs as
-much as it comes often, and more if it can go to few cards only (`rarity`).
+cards have its memory, its cores and, in MIG mode, a place for its instance free, there are enough of them, and the node
+has the CPU. Half of the weight is on that amount, half on the part of it for which the CPU lasts. The cost of a
+placement is the useful amount that it destroys beyond its own size, plus what the space on the card was worth beyond
+the slice (`prices`). A class weighs as much as it comes often, and more if it can go to few cards only (`rarity`).
 
 Nodes whose cost is within a window of the best are equals, and equals are taken in the order of their names: exact
 costs with random ties scatter pods over the fleet, a window with a fixed order fills it from one end.
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from kerf.values.ask import PodAsk
 from kerf.values.device import Card
 from kerf.values.slicing import Size, size_on
-from scheduler.core.bulk import Wanted
+from scheduler.core.bulk import Wanted, landing
 from scheduler.core.columns import Bools, Columns, Ints
 from scheduler.core.fit import accepts
 from scheduler.core.preference import PERMILLE
@@ -67,6 +67,8 @@ class Lens:
     weight: Reals  # per class, as often as it comes and as rare as its cards are
     worth: Ints  # kinds by UNITS + 1
     slack: Ints  # kinds by UNITS + 1: the least that placing a slice of this size can lose
+    shut: tuple[tuple[int, Ints], ...] = ()
+    """Kinds in MIG mode, each with what must be free by needs and places: a card serves a need that has a place."""
 
     @property
     def needs(self) -> int:
@@ -93,7 +95,7 @@ def compile_lens(
     often = np.array([weight for _, weight in target.kinds], np.float64)
     factory = np.array([[max(sight.card.factory_memory_mib, 1)] for sight in sights])
     size = np.maximum(memory * PERMILLE // factory, cores * (PERMILLE // 100)).clip(1) * (memory < _NEVER)
-    needs, need = np.unique(np.concatenate([memory, cores]), axis=1, return_inverse=True)
+    needs, first, need = np.unique(np.concatenate([memory, cores]), axis=1, return_index=True, return_inverse=True)
     needed_memory, needed_cores = needs[: len(sights)], needs[len(sights) :]
     cpu = np.maximum(np.array([kind.cpu_milli for kind, _ in target.kinds], np.int64), 1)
     amounts, pods = np.unique(cpu, return_inverse=True)
@@ -108,7 +110,19 @@ def compile_lens(
         weight=np.rint(often * rarity(size > 0, np.array(supply, np.int64))),
         worth=tables,
         slack=_slack(tables),
+        shut=tuple(
+            (number, _shut([given[number][i] for i in first.tolist()]))
+            for number, sight in enumerate(sights)
+            if sight.card.mig is not None
+        ),
     )
+
+
+def _shut(sizes: list[Size]) -> Ints:
+    """Sizes by places: what must be free there; sizes with fewer places than others repeat their last one."""
+    most = max((len(size.places) for size in sizes), default=0)
+    rows = [[place.blocked for place in size.places] or [0] for size in sizes]
+    return np.array([(row + row[-1:] * most)[: max(most, 1)] for row in rows], np.int64).reshape(-1, max(most, 1))
 
 
 def _given(target: Target, sight: Sight, models: tuple[str, ...]) -> list[Size]:
@@ -151,26 +165,32 @@ class Free:
     memory: Ints
     cores: Ints
     share: Ints  # thousandths of the card
+    places: Ints  # what is held of places
 
     @classmethod
     def of(cls, columns: Columns) -> "Free":
         """Of every card in the rows."""
         open_ = columns.present & columns.usable & (columns.used_slots < columns.slots)
         memory = (columns.memory - columns.used_memory, columns.memory)
-        return cls.left(open_, memory, (columns.cores - columns.used_cores, columns.cores))
+        cores = (columns.cores - columns.used_cores, columns.cores)
+        return cls.left(open_, memory, cores, columns.used_places)
 
     @classmethod
-    def left(cls, open_: Bools, memory: tuple[Ints, Ints], cores: tuple[Ints, Ints]) -> "Free":
-        """Of (free, total) memory and cores."""
+    def left(cls, open_: Bools, memory: tuple[Ints, Ints], cores: tuple[Ints, Ints], places: Ints) -> "Free":
+        """Of (free, total) memory and cores, and what is held of places."""
         shares = [free * PERMILLE // np.maximum(total, 1) for free, total in (memory, cores)]
         share = np.maximum(np.minimum(*shares), 0) * open_
-        return cls(np.where(open_, memory[0], -1), np.where(open_, cores[0], -1), share)
+        return cls(np.where(open_, memory[0], -1), np.where(open_, cores[0], -1), share, places)
 
     def serves(self, kind: Ints, lens: Lens) -> Bools:
         """Which needs each card could meet: one more axis."""
         cores = lens.cores if lens.cores.ndim == 1 else lens.cores.take(kind, 0)
         found: Bools = lens.memory.take(kind, 0) <= self.memory[..., None]
         found &= cores <= self.cores[..., None]
+        for number, shut in lens.shut:
+            here = kind == number
+            held, back = np.unique(self.places[here], return_inverse=True)
+            found[here] &= ((held[:, None, None] & shut) == 0).any(-1)[back.reshape(-1)]
         return found
 
 
@@ -251,9 +271,11 @@ def price(want: Wanted, cpu_milli: int, columns: Columns, fits: Bools, before: S
     free = (columns.memory - columns.used_memory)[at], (columns.cores - columns.used_cores)[at]
     total = columns.memory[at], columns.cores[at]
     slots = (columns.slots - columns.used_slots)[at]
-    was = Free.left(slots > 0, (free[0], total[0]), (free[1], total[1]))
+    places = columns.used_places[at]
+    was = Free.left(slots > 0, (free[0], total[0]), (free[1], total[1]), places)
     memory, cores = (amount if isinstance(amount, int) else amount[at] for amount in (want.memory, want.cores))
-    left = Free.left(slots > 1, (free[0] - memory, total[0]), (free[1] - cores, total[1]))
+    after = places + landing(want, columns)[at] if want.placed else places
+    left = Free.left(slots > 1, (free[0] - memory, total[0]), (free[1] - cores, total[1]), after)
     had, has = was.serves(kind, lens), left.serves(kind, lens)
     amount = before.amount.take(row, 0)
     amount -= had * was.share[:, None].astype(np.float64)
@@ -272,7 +294,8 @@ def _twins(columns: Columns, fits: Bools) -> Bools:
     """Cards that fit and are like the card before them, which fits as well."""
     twins = np.zeros(fits.shape, bool)
     same = fits[:, 1:] & fits[:, :-1]
-    for array in (columns.used_memory, columns.used_cores, columns.used_slots, columns.kind, *_fixed(columns)):
+    used = columns.used_memory, columns.used_cores, columns.used_slots, columns.used_places
+    for array in (*used, columns.kind, *_fixed(columns)):
         same &= array[:, 1:] == array[:, :-1]
     twins[:, 1:] = same
     return twins

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -11,7 +12,9 @@ import yaml
 
 from deviceplugin.core.instances import Record, render_record
 from deviceplugin.gate.instances import Instances
+from deviceplugin.monitor.instances import InstanceSeries
 from deviceplugin.state.files import Files
+from deviceplugin.state.node import LocalNode
 from deviceplugin.state.node_specs import NodeSpecs
 from kerf.kube.paths import pod as pod_path
 from kerf.probes.base import MigError
@@ -279,3 +282,21 @@ def test_the_simulated_driver_refuses_what_a_driver_refuses(tmp_path: Path):
     mig.destroy(CARD, 7)
     mig.destroy(CARD, 1)
     assert mig.instances(CARD) == ()
+
+
+def test_instances_are_metrics_with_their_pods(tmp_path: Path):
+    instances, mig, files = an_instances(tmp_path)
+    made = mig.make(CARD, 9, 4)
+    record = Record(CARD, 4, 4, 9, "uid-a", made.uuid, number=made.id)
+    files.write_instance(record.stem, render_record(record))
+    node = LocalNode(NODE, instances.others)
+    node.update_cards(SimulatedProbe(str(tmp_path / "fleet.yaml"), NODE).cards())
+    pods = SimpleNamespace(pods=lambda: ({"metadata": {"uid": "uid-a", "namespace": "team", "name": "a"}},))
+
+    own, hami = InstanceSeries(instances, node, pods, hami=True).collect()  # type: ignore[arg-type]
+
+    assert [sample.labels for sample in own.samples] == [
+        {"card": CARD, "profile": "3g.40gb", "start": "4", "size": "4", "uuid": made.uuid, "namespace": "team",
+         "pod": "a"}
+    ]  # fmt: skip
+    assert [sample.labels["mig_uuid"] for sample in hami.samples] == [made.uuid]

@@ -3,21 +3,28 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerf.kube.paths import pod as pod_path
-from kerf.testing.builders import a_mig_card, a_node, a_pod
-from kerf.values.grant import Slice
-from kerf.values.mig import Instance, named, start_of
+from kerf.testing.builders import a_mig_card, a_node, a_pod, an_ask
+from kerf.values.grant import CardUse, Slice
+from kerf.values.mig import Instance, named, place_at, start_of
+from kerf.values.node import Node
 from kerf.values.places import counters
 from kerf.values.verdict import Reason
 from kerfctl.main import main
+from scheduler.core.bulk import Kinds, landing
+from scheduler.policies.fragmentation import compile_lens, price, survey
+from scheduler.policies.sights import Sight
+from scheduler.policies.workload import WHOLE, Kind, Target
 from scheduler.solver.check import broken_rules
 from scheduler.solver.problem import Problem
 from scheduler.solver.solve import plan
+from scheduler.state.fleet import Fleet
 from tests.effort import examples
 from tests.vendors.shop import Shop
 
@@ -159,3 +166,30 @@ def test_people_read_profiles():
     card = a_mig_card()
     assert card.mig is not None
     assert named(card.mig, 40_448, 45, 1 << 28) == "3g.40gb at memory slice 4"
+
+
+def test_a_place_that_a_large_instance_needs_costs_a_small_one_more_than_a_place_that_no_other_can_use():
+    """Both cards have 61,184 MiB free. On the first one 3g still has its place at 0; on the second it has none.
+
+    3g is what usually comes. One more 1g beside 3g's place spoils nothing: it costs the same on both. Where it has to
+    lie inside of 3g's only place, it costs what 3g could have used.
+    """
+    cards = tuple(a_mig_card(i) for i in range(3))
+    held = ((4, 5), (1, 5), (4, 5, 6))
+    fleet = Fleet()
+    fleet.put_node(Node("n", cards, cpu_milli=100_000))
+    for card, starts in zip(cards, held, strict=True):
+        for start in starts:
+            fleet.charge("n", {card.id: CardUse(9_984, 12, 1, place_at(start, 1).adds)}, 0, 0)
+    lens = compile_lens(Target(((Kind(1_000, 1, 30_000, 0, 0, vendor="nvidia"), WHOLE),)), (Sight(cards[0]),), (3,))
+    columns = fleet.columns.take(np.array([fleet.row("n")]))
+    small = an_ask(memory_mib=9_000, cores=0)
+    want = Kinds.of(small, np.ones(1, bool), (cards[0],)).on(columns)
+    before = survey(columns, lens)
+
+    costs = price(want, 0, columns, columns.present, before, lens)[0, :3].tolist()
+
+    assert before.count[0].tolist() == [2]
+    assert [start_of(int(adds)) for adds in landing(want, columns)[0, :3]] == [6, 4, 0]
+    spoilt, useless, inside = costs
+    assert useless < spoilt < inside
