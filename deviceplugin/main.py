@@ -159,8 +159,7 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     modes = _modes(readers, gate, files, node, rules)
     restored = threading.Event()
     intake = FaultIntake(node, served, rules.policy, metrics, _reports(events, settings.node_name, pods))
-    intake.add_instances(instances.hurt)
-    _connect(readers, intake)
+    _connect(readers, intake, instances)
     shared = _Shared(settings, gate, files, node, metrics, events)
     kubelet = [_serve_resource(resource, shared) for resource in resources]
     monitor = _monitor(Monitor(kube, pods, node, Ledgers(files), _limits(settings)), modes, registry)
@@ -201,7 +200,8 @@ def _monitor(monitor: Monitor, modes: CardModes, registry: Metrics) -> Monitor:
     return monitor
 
 
-def _connect(readers: Sequence[CardReader], intake: FaultIntake) -> None:
+def _connect(readers: Sequence[CardReader], intake: FaultIntake, instances: Instances) -> None:
+    intake.add_instances(instances.hurt)
     for reader in readers:
         reader.connect(intake)
         reader.run_once()
