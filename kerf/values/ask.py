@@ -77,6 +77,8 @@ class Selection:
     classes: tuple[str, ...] = ()
     """Slugs of `kerf.values.quota.CardClass`: the classes that the pod's quota covers."""
     same_numa: bool = False
+    same_model: bool = False
+    """All cards of a container are of one model (`kerf.values.alike`)."""
     known: tuple[str, ...] = ()
     """The models among which a type finds what it names best; empty: each card is looked at by itself."""
     same_card: tuple[str, ...] = ()
@@ -96,9 +98,14 @@ class Selection:
 
     def of_cards(self) -> "Selection":
         """What it says of a single card, the models of the fleet apart; the very same one if that is all."""
-        if not (self.same_numa or self.known or self.same_card):
+        if not (self.alike or self.known or self.same_card):
             return self
-        return replace(self, same_numa=False, known=(), same_card=())
+        return replace(self, same_numa=False, same_model=False, known=(), same_card=())
+
+    @property
+    def alike(self) -> bool:
+        """Whether the cards of one container must have something in common."""
+        return self.same_numa or self.same_model
 
     def classes_of(self, vendor: str) -> tuple[str, ...]:
         """The classes of one vendor's cards that are accepted; empty is any."""

@@ -21,11 +21,12 @@ class Reason(IntEnum):
     EXCLUSIVE = 11  # wants the card for itself, others hold slices of it
     TAKEN = 12  # another pod holds the card for itself
     NUMA = 13
-    TOPOLOGY = 14
-    NODE = 15  # the node's CPU or memory
-    JOINT = 16  # each container fits alone, together they do not
-    RESERVED = 17  # held for a gang or an admitted workload
-    QUOTA = 18  # the tenant's quota
+    MODEL = 14  # cards of one model
+    TOPOLOGY = 15
+    NODE = 16  # the node's CPU or memory
+    JOINT = 17  # each container fits alone, together they do not
+    RESERVED = 18  # held for a gang or an admitted workload
+    QUOTA = 19  # the tenant's quota
 
 
 FOREVER = frozenset({Reason.NO_INVENTORY, Reason.TYPE, Reason.NO_SLICE, Reason.TOO_LARGE, Reason.TOO_FEW_CARDS})

@@ -20,6 +20,7 @@ from kerf.wire.errors import WireError
 from kerf.wire.gangs import gang_of
 from kerf.wire.json import Json, at, items_at
 from kerf.wire.node_demand import demand_of
+from kerf.wire.subject import MODEL, SERVES
 from kerf.wire.traits import traits_of
 
 MOST_ASKED = 2**40
@@ -28,6 +29,8 @@ NODE_POLICY = "hami.io/node-scheduler-policy"
 CARD_POLICY = "hami.io/gpu-scheduler-policy"
 WEIGHTS = "hami.io/device-scoring-weights"
 MODE = "kerf.dev/mode"
+SAME_MODEL = "kerf.dev/same-card-model"
+"""Annotation: whether all cards of a container are of one model; the default is yes for pods that name their model."""
 """Annotation: the modes of cards that a pod accepts, a comma list, of any vendor's cards."""
 ADMISSION = "kerf.dev/admission"
 """Annotation in which the fit check names the Workload of a pod. Forged, it reaches no other namespace's places."""
@@ -195,14 +198,19 @@ def _selection(annotations: Json, spec: Json, vendors: list[ResourceNames]) -> S
     if len(found) < 2:
         return found[0] if found else Selection()
     for names, selection in zip(vendors, found, strict=True):
-        if replace(selection, avoid_ids=(), classes=(), same_card=()) != Selection():
+        if replace(selection, avoid_ids=(), classes=(), same_card=(), same_model=False) != Selection():
             chosen = (*names.selection, MODE)
             said = next(key for key in chosen if key != names.avoid_ids and annotations.get(key))
             fix = "a pod with cards of several vendors cannot choose among them: drop it, or use one vendor a pod"
             raise WireError(f"metadata.annotations[{said}]", annotations[said], fix)
     avoided = {card for selection in found for card in selection.avoid_ids}
     together = tuple(vendor for each in found for vendor in each.same_card)
-    return Selection(avoid_ids=tuple(sorted(avoided)), classes=found[0].classes, same_card=together)
+    return Selection(
+        avoid_ids=tuple(sorted(avoided)),
+        classes=found[0].classes,
+        same_model=found[0].same_model,
+        same_card=together,
+    )
 
 
 def _selection_of(annotations: Json, spec: Json, names: ResourceNames) -> Selection:
@@ -217,8 +225,17 @@ def _selection_of(annotations: Json, spec: Json, names: ResourceNames) -> Select
         modes=_modes(annotations, names),
         classes=selected_classes(at(spec, "nodeSelector")),
         same_numa=numa == "true",
+        same_model=_same_model(annotations),
         same_card=(names.vendor,) if names.same_card else (),
     )
+
+
+def _same_model(annotations: Json) -> bool:
+    """Whether the cards of a container are to be of one model: as the pod says, else where it names its model."""
+    written = str(annotations.get(SAME_MODEL, "")).strip().lower()
+    if written not in {"", "true", "false"}:
+        raise WireError(f"metadata.annotations[{SAME_MODEL}]", written, 'write "true" or "false"')
+    return written == "true" or (not written and bool({MODEL, SERVES} & annotations.keys()))
 
 
 def _modes(annotations: Json, names: ResourceNames) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kerf.values.ask import ContainerAsk, PodAsk, Stage
+from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage
 from kerf.values.device import Card
 from kerf.values.slicing import WHOLE, Size, free_places
 from kerf.values.verdict import Misfit, Reason
@@ -17,6 +17,8 @@ from scheduler.core.columns import Bools, Columns, Ints
 from scheduler.core.fit import slice_of
 from scheduler.core.preference import PERMILLE, Preference
 
+_NUMAS = 2**20
+"""More than any machine has NUMA nodes."""
 _NEVER = Size(2**40, 0)
 """Stands for the slice that a card never gives: no card has that much memory."""
 
@@ -120,7 +122,7 @@ def asked_memory(ask: ContainerAsk, columns: Columns) -> Ints | int:
     return ask.memory_mib if ask.memory_mib is not None else columns.factory * (ask.memory_percent or 0) // 100
 
 
-def room(want: Wanted, columns: Columns, preference: Preference, same_numa: bool) -> Room:
+def room(want: Wanted, columns: Columns, preference: Preference, selection: Selection) -> Room:
     """`fit_alone` on every row."""
     checks = _checks(want, columns, preference)
     fits, passed = columns.present, columns.present.astype(np.int8)
@@ -128,8 +130,10 @@ def room(want: Wanted, columns: Columns, preference: Preference, same_numa: bool
         fits = fits & check
         passed += fits
     reasons = _first_failed(passed, [reason for reason, _ in checks], want.cards)
-    if same_numa and want.cards > 1:
-        reasons[(reasons == 0) & (_numa_mates(fits, columns) < want.cards).all(1)] = Reason.NUMA
+    groups = groups_on(columns, selection)
+    if groups is not None and want.cards > 1:
+        apart = (reasons == 0) & (_mates(fits, groups) < want.cards).all(1)
+        reasons[apart] = Reason.MODEL if selection.same_model else Reason.NUMA
     return Room(reasons, fits)
 
 
@@ -188,9 +192,17 @@ def _has_place(want: Wanted, columns: Columns) -> Bools:
     return found
 
 
-def _numa_mates(fits: Bools, columns: Columns) -> Ints:
-    """For each card that fits, how many cards of its NUMA node fit, itself included; 0 for the others."""
-    same = columns.numa[:, :, None] == columns.numa[:, None, :]
+def groups_on(columns: Columns, selection: Selection) -> Ints | None:
+    """`kerf.values.alike.group_of` of every card, as numbers; None where cards need not be alike."""
+    if not selection.alike:
+        return None
+    numa = columns.numa if selection.same_numa else 0
+    return numa + _NUMAS * columns.model if selection.same_model else columns.numa
+
+
+def _mates(fits: Bools, groups: Ints) -> Ints:
+    """For each card that fits, how many cards of its group fit, itself included; 0 for the others."""
+    same = groups[:, :, None] == groups[:, None, :]
     mates: Ints = (same & fits[:, None, :]).sum(2)
     return mates * fits
 
@@ -212,8 +224,7 @@ def verdicts(
     ask: PodAsk, columns: Columns, wanted: Sequence[Wanted], preference: Preference, check_node: bool
 ) -> Verdicts:
     """Decide the rows that arrays can decide; `wanted` has an entry per container."""
-    same_numa = ask.selection.same_numa
-    rooms = [room(want, columns, preference, same_numa) for want in wanted]
+    rooms = [room(want, columns, preference, ask.selection) for want in wanted]
     reasons = np.zeros(columns.rows, np.int64)
     for found in rooms:
         worse = (found.reasons > 0) & ((reasons == 0) | (found.reasons < reasons))
@@ -233,7 +244,7 @@ def _surely_together(ask: PodAsk, columns: Columns, rooms: list[tuple[Wanted, Ro
     fits = np.logical_and.reduce([found.fits for _, found in rooms])
     several = any(container.cards > 1 for container in containers)
     apart: Bools = fits.sum(1) >= sum(container.cards for container in containers)
-    if ask.selection.same_card or (several and (ask.selection.same_numa or preference.topology)):
+    if ask.selection.same_card or (several and (ask.selection.alike or preference.topology)):
         apart = np.zeros(columns.rows, bool)
     if several or preference.mutex or any(np.any(want.cores >= WHOLE) or want.placed for want, _ in rooms):
         return apart
@@ -276,15 +287,14 @@ def fullness(want: Wanted, columns: Columns, preference: Preference) -> Ints:
     return full
 
 
-def choose(cards: int, columns: Columns, fits: Bools, keys: list[Ints], same_numa: bool) -> Bools:
-    """The cards taken on each row: the first `cards` that fit, by the keys, then by column."""
+def choose(cards: int, fits: Bools, keys: list[Ints], groups: Ints | None) -> Bools:
+    """The cards taken on each row: the first `cards` that fit, by the keys, then by column; of one group."""
     order = np.lexsort([*reversed(keys), ~fits], axis=1)
     place_of = np.argsort(order, axis=1)
-    if same_numa and cards > 1:
-        good = _numa_mates(fits, columns) >= cards
+    if groups is not None and cards > 1:
+        good = _mates(fits, groups) >= cards
         first = np.where(good, place_of, place_of.shape[1]).argmin(1)
-        numa = np.take_along_axis(columns.numa, first[:, None], 1)
-        fits = good & (columns.numa == numa)
+        fits = good & (groups == np.take_along_axis(groups, first[:, None], 1))
     rank = np.where(fits, place_of, place_of.shape[1])
     taken = np.argsort(np.argsort(rank, axis=1, kind="stable"), axis=1) < cards
     return taken & fits
@@ -327,8 +337,8 @@ def after(
     running = [i for i, container in enumerate(ask.containers) if container.stage is not Stage.INIT]
     running.sort(key=lambda i: (-ask.containers[i].cards, -ask.containers[i].cores, i))
     for i in running or range(len(ask.containers)):
-        want, same_numa = wanted[i], ask.selection.same_numa
+        want, groups = wanted[i], groups_on(columns, ask.selection)
         fits = fitting(want, columns, preference)
         keys = sort_keys(want, columns, preference, price if len(ask.containers) == 1 else None)
-        columns = charged(want, columns, choose(want.cards, columns, fits, keys, same_numa))
+        columns = charged(want, columns, choose(want.cards, fits, keys, groups))
     return replace(columns, cpu=columns.cpu - ask.cpu_milli, node_memory=columns.node_memory - ask.memory_mib)

@@ -22,6 +22,7 @@ class Columns:
     usable: Bools
     kind: Ints
     numa: Ints
+    model: Ints  # the fleet's number of (vendor, model)
     factory: Ints  # MiB of the hardware
     memory: Ints  # MiB that may be granted
     cores: Ints  # percent of SMs that may be granted

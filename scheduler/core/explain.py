@@ -34,6 +34,7 @@ _SHORT = {
     Reason.EXCLUSIVE: "no card that no other pod uses",
     Reason.TAKEN: "cards are held exclusively",
     Reason.NUMA: "no NUMA node has enough cards free",
+    Reason.MODEL: "too few cards of one model are free",
     Reason.TOPOLOGY: "no linked cards are free",
     Reason.NODE: "node's CPU or memory is short",
     Reason.JOINT: "containers do not fit together",
@@ -205,6 +206,8 @@ def _advice(field: Field, change: Change, node: str) -> str:
             return f"{change.to} {'card' if change.to == 1 else 'cards'}{of} would fit on {node}"
         case "numa":
             return f"without numa-bind it would fit on {node}"
+        case "model":
+            return f'with kerf.dev/same-card-model: "false" it would fit on {node}'
         case "topology":
             return f"without the topology policy it would fit on {node}"
         case _:

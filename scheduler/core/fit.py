@@ -1,5 +1,6 @@
 """Does a container's slice fit on a card beside what is there, and on how many cards of a node."""
 
+from kerf.values.alike import grouped
 from kerf.values.ask import ContainerAsk, Selection
 from kerf.values.device import Card, Mode
 from kerf.values.grant import NO_USE, CardUse
@@ -120,8 +121,8 @@ def _blame(ask: ContainerAsk, failed: list[Misfit], left: int) -> Misfit:
 
 
 def _apart(ask: ContainerAsk, selection: Selection, node: NodeState, verdicts: list[Verdict]) -> Verdict:
-    if not selection.same_numa:
+    fitting = [state.card for state, verdict in zip(node.cards, verdicts, strict=True) if verdict is FIT]
+    most = max(map(len, grouped(selection, ask.cards, fitting)))
+    if most >= ask.cards:
         return FIT
-    numas = [state.card.numa for state, verdict in zip(node.cards, verdicts, strict=True) if verdict is FIT]
-    most = max(numas.count(numa) for numa in numas)
-    return FIT if most >= ask.cards else Misfit(Reason.NUMA, ask.cards, most, ask.name)
+    return Misfit(Reason.MODEL if selection.same_model else Reason.NUMA, ask.cards, most, ask.name)

@@ -31,7 +31,7 @@ Try = Callable[[PodAsk, int], Grant | Misfit]
 class Change:
     """A smaller ask that fits on a node: `what` is a resource of `container` or a rule, `to` its new amount."""
 
-    what: str  # memory, cores, slice (memory, and no more cores than are left over), cards, selection, numa, topology
+    what: str  # memory, cores, slice (memory, and no more cores than are left over), cards, selection, numa, model, …
     to: int
     row: int
     container: str = ""
@@ -57,7 +57,7 @@ class Field:
         """Where the container at `index` has room if it asks for something else, whatever the NUMA nodes."""
         accepted = self.wanted[index].accepted
         want = Kinds.of(ask, np.ones(len(self.kinds), bool), self.kinds).on(self.columns)
-        return room(replace(want, accepted=accepted), self.columns, self.preference, False)
+        return room(replace(want, accepted=accepted), self.columns, self.preference, Selection())
 
     def best(self, values: Ints, count: int = TRIES) -> list[int]:
         """Positions of the highest positive values, ties in the order of names."""
@@ -97,7 +97,7 @@ def nearest_row(field: Field) -> int:
 def blamed(field: Field) -> int:
     """Index of the container that is hardest to place: the one that fits on the fewest rows."""
     fitting = [
-        int((room(want, field.columns, field.preference, field.ask.selection.same_numa).reasons == 0).sum())
+        int((room(want, field.columns, field.preference, field.ask.selection).reasons == 0).sum())
         for want in field.wanted
     ]
     return fitting.index(min(fitting)) if fitting else 0
@@ -151,6 +151,8 @@ def changed(ask: PodAsk, change: Change) -> PodAsk:
     """The pod's ask with a change made."""
     if change.what == "numa":
         return replace(ask, selection=replace(ask.selection, same_numa=False))
+    if change.what == "model":
+        return replace(ask, selection=replace(ask.selection, same_model=False))
     if change.what == "selection":
         return replace(ask, selection=_anywhere(ask.selection))
     if change.what == "topology":
@@ -162,7 +164,7 @@ def changed(ask: PodAsk, change: Change) -> PodAsk:
 
 def _anywhere(selection: Selection) -> Selection:
     """The selection without what chooses among cards."""
-    return Selection(same_numa=selection.same_numa, same_card=selection.same_card)
+    return Selection(same_numa=selection.same_numa, same_model=selection.same_model, same_card=selection.same_card)
 
 
 def _shrunk(ask: ContainerAsk, change: Change) -> ContainerAsk:
@@ -202,6 +204,8 @@ def _proposals(field: Field, index: int) -> Iterator[Change]:
         yield Change("cards", int(cards[i]), int(rows[i]), ask.name)
     if selection.same_numa:
         yield from (Change("numa", 0, int(rows[i])) for i in field.best(cards))
+    if selection.same_model:
+        yield from (Change("model", 0, int(rows[i])) for i in field.best(cards))
     if field.preference.topology:
         yield from (Change("topology", 0, int(rows[i])) for i in field.best(cards))
     if selection != _anywhere(selection):

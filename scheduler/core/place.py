@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
-from kerf.values.ask import ContainerAsk, PodAsk, Stage
+from kerf.values.alike import group_of, grouped
+from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stage
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse, ContainerGrant, Grant, Slice
 from kerf.values.places import Place
@@ -22,6 +23,7 @@ from scheduler.core.state import CardState, NodeState
 
 STEPS = 5_000
 """Card choices tried before the search gives up with JOINT. Eight cards and four containers need far fewer."""
+ANY = Selection()
 _NOTHING = Size(0, 0)  # of a card that gives no slice: it is never chosen
 PERCENT_MIB = 800
 """MiB that a percent counts in the order of the search: a card of about 80 GB. The order only speeds the search up."""
@@ -93,17 +95,17 @@ def _container_misfit(container: ContainerAsk, ask: PodAsk, node: NodeState, pre
     if not preference.topology or container.cards == 1:
         return None
     free = [s for s in node.cards if fit(container, ask.selection, s, mutex=preference.mutex) is FIT]
-    most = max(len(island) for island in islands(free, ask.selection.same_numa))
+    most = max(len(island) for island in islands(free, ask.selection))
     return None if most >= container.cards else Misfit(Reason.TOPOLOGY, container.cards, most, container.name)
 
 
-def islands(states: list[CardState], same_numa: bool = False) -> list[set[str]]:
-    """Groups of card ids that links join, inside one NUMA node each if `same_numa`."""
+def islands(states: list[CardState], selection: Selection = ANY) -> list[set[str]]:
+    """Groups of card ids that links join, each of cards that are alike where the selection wants it."""
     links: dict[str, set[str]] = {state.card.id: set() for state in states}
-    numa = {state.card.id: state.card.numa for state in states}
+    kinds = {state.card.id: group_of(selection, state.card) for state in states}
     for state in states:
         for peer in state.card.links:
-            if peer in links and (not same_numa or numa[peer] == state.card.numa):
+            if peer in links and kinds[peer] == kinds[state.card.id]:
                 links[state.card.id].add(peer)
                 links[peer].add(state.card.id)
     groups: list[set[str]] = []
@@ -197,11 +199,8 @@ class _Search:
         ask = self.containers[container]
         ranked = sorted((self._key(container, p), p) for p in range(len(self.node.cards)) if self._fits(container, p))
         positions = [position for _, position in ranked]
-        if not self.ask.selection.same_numa or ask.cards == 1:
-            yield from self._subsets(positions, ask.cards, ())
-            return
-        for numa in dict.fromkeys(self.node.cards[position].card.numa for position in positions):
-            yield from self._subsets([p for p in positions if self.node.cards[p].card.numa == numa], ask.cards, ())
+        for group in grouped(self.ask.selection, ask.cards, [self.node.cards[p].card for p in positions]):
+            yield from self._subsets([positions[i] for i in group], ask.cards, ())
 
     def _subsets(self, positions: list[int], count: int, taken: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         if len(taken) == count:
@@ -231,7 +230,8 @@ class _Search:
             return position
         holders = tuple(c for c, chosen in enumerate(self.chosen) if chosen is not None and position in chosen)
         hardware = (card.vendor, card.memory_mib, card.factory_memory_mib, card.cores, card.slots, card.numa)
-        return hardware, tuple(sizes[position] for sizes in self.sizes), state.used, holders
+        kind = group_of(self.ask.selection, card)
+        return hardware, kind, tuple(sizes[position] for sizes in self.sizes), state.used, holders
 
     def _use(self, container: int, position: int) -> CardUse:
         """What one slice of the container takes of a card."""

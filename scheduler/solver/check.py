@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
+from kerf.values.alike import together
 from kerf.values.ask import ContainerAsk, PodAsk, Stage
 from kerf.values.card_names import meant
 from kerf.values.device import Card
@@ -94,8 +95,8 @@ def _grant(ask: PodAsk, assignment: Assignment, node: NodeState) -> Iterator[str
         known = [states[i].card for i in ids if i in states and states[i].usable]
         if len(known) != len(ids) or not all(_selected(card, want, ask) for card in known):
             yield f"{want.name}: a card of {ids} is missing, unusable or not selected"
-        if ask.selection.same_numa and len({card.numa for card in known}) > 1:
-            yield f"{want.name}: cards of several NUMA nodes"
+        if not together(ask.selection, known):
+            yield f"{want.name}: cards of several NUMA nodes or models"
         for piece, card in zip(slices, known, strict=False):
             yield from _piece(piece, want, card)
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from kerf.values.ask import ContainerAsk, PodAsk, Stages
+from kerf.values.alike import Group, group_of
+from kerf.values.ask import ContainerAsk, PodAsk, Selection, Stages
 from kerf.values.device import Card
 from kerf.values.grant import CardUse, Grant, card_uses
 from kerf.values.places import Place
@@ -57,13 +58,13 @@ class Draft:
         self.places = np.zeros(self.shape, np.int64)
         self.factory = np.zeros(self.shape, np.int64)
         self.room = np.ones((2, *self.shape), np.int64)  # grantable memory and cores, at least 1
-        self.numa = np.zeros(self.shape, np.int64)
         self.usable, self.empty, self.spent, self.single = (np.zeros(self.shape, np.bool_) for _ in range(4))
         self.cpu = np.array([state.free_cpu_milli for state in self.states], np.int64)
         self.ram = np.array([state.free_memory_mib for state in self.states], np.int64)
         self.kind = np.full(self.shape, -1, np.int64)
         self.where: dict[str, tuple[int, int]] = {}
         self._kinds: list[Card] = []
+        self._groups: dict[tuple[bool, bool], Ints] = {}
         self._accepted: dict[tuple[object, ...], Flags] = {}
         self._wanted: dict[tuple[object, ...], tuple[Ints, Ints]] = {}
         self._places: dict[tuple[object, ...], tuple[Ints, ...]] = {}
@@ -78,7 +79,6 @@ class Draft:
                 self.where[held.card.id] = (n, g)
                 self.single[n, g] = alone_on(WHOLE, held.card)
                 self.room[:, n, g] = max(1, held.card.memory_mib), max(1, held.card.cores)
-                self.numa[n, g] = held.card.numa
                 self._read(n, g, held)
 
     def card(self, where: tuple[int, int]) -> Card:
@@ -231,13 +231,25 @@ class Draft:
         if container.cards > self.shape[1]:
             return np.full(self.shape[0], FAR, np.int64)
         costs = self.card_costs(klass, container)
-        if not klass.ask.selection.same_numa or container.cards == 1:
+        if not klass.ask.selection.alike or container.cards == 1:
             return sum_of_least(costs, container.cards)
-        per_numa = [
-            sum_of_least(np.where(self.numa == numa, costs, FAR), container.cards) for numa in np.unique(self.numa)
+        groups = self.groups(klass.ask.selection)
+        per_group = [
+            sum_of_least(np.where(groups == group, costs, FAR), container.cards) for group in np.unique(groups)
         ]
-        least: Ints = np.minimum.reduce(per_numa)
+        least: Ints = np.minimum.reduce(per_group)
         return least
+
+    def groups(self, selection: Selection) -> Ints:
+        """Equal numbers for cards that one container may hold together."""
+        key = selection.same_numa, selection.same_model
+        if key not in self._groups:
+            numbers: dict[Group, int] = {}
+            self._groups[key] = groups = np.full(self.shape, -1, np.int64)
+            for n, state in enumerate(self.states):
+                for g, held in enumerate(state.cards):
+                    groups[n, g] = numbers.setdefault(group_of(selection, held.card), len(numbers))
+        return self._groups[key]
 
     def best_first(self, klass: PodClass) -> Ints:
         """Nodes that may hold a pod of the class, best fit first; exact where the class is sliced."""

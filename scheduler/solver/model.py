@@ -138,14 +138,14 @@ class Model:
         return spots
 
     def _add_slices(self, spots: Spots, n: int, seeds: list[Grant]) -> None:
-        container = spots.klass.ask.containers[0]
+        container, selection = spots.klass.ask.containers[0], spots.klass.ask.selection
         cards: dict[int, list[int]] = defaultdict(list)
         for g in spots.room.fitting(spots.klass, container)[n].nonzero()[0]:
-            apart = spots.klass.ask.selection.same_numa and container.cards > 1
-            cards[int(self.draft.numa[n, g]) if apart else -1].append(int(g))
-        for numa, group in sorted(cards.items()):
+            apart = selection.alike and container.cards > 1
+            cards[int(self.draft.groups(selection)[n, g]) if apart else -1].append(int(g))
+        for number, group in sorted(cards.items()):
             if len(group) >= container.cards:
-                self._add_group(spots, (n, numa), group, seeds)
+                self._add_group(spots, (n, number), group, seeds)
 
     def _add_group(self, spots: Spots, key: tuple[int, int], group: list[int], seeds: list[Grant]) -> None:
         container, n = spots.klass.ask.containers[0], key[0]

@@ -149,7 +149,7 @@ class Engine:
         fits, price = self._price(lane, rows, columns, wanted, view)
         if price is not None and lane.ask.containers[0].cards == 1:
             keys = bulk.sort_keys(wanted[0], columns, lane.preference, price)
-            taken = bulk.choose(1, columns, fits, keys, False)
+            taken = bulk.choose(1, fits, keys, None)
             chosen: Ints = (price * taken).sum(1)
             return chosen
         columns = view.see(columns, rows)
@@ -186,7 +186,7 @@ class Engine:
         these.
         """
         lane, container = self._lanes.get(ask), ask.containers[0]
-        several = container.cards > 1 and (lane.preference.topology or ask.selection.same_numa)
+        several = container.cards > 1 and (lane.preference.topology or ask.selection.alike)
         if lane.reasons[row] or several:
             return None
         rows = np.array([row])
@@ -197,7 +197,7 @@ class Engine:
         else:
             fits, price = bulk.fitting(wanted[0], columns, lane.preference), None
         keys = bulk.sort_keys(wanted[0], columns, lane.preference, price)
-        taken = bulk.choose(container.cards, columns, fits, keys, False)
+        taken = bulk.choose(container.cards, fits, keys, None)
         cards = self.fleet.cards(row)
         chosen = [(cards[at], int(columns.used_places[0, at])) for at in np.flatnonzero(taken[0]).tolist()]
         if any(isinstance(card.slicing, Placed) for card, _ in chosen):

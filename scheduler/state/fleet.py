@@ -74,6 +74,7 @@ class Fleet:
         self.models: tuple[str, ...] = ()
         """Every model that was ever seen, sorted."""
         self._kind_of: dict[tuple[object, ...], int] = {}
+        self._model_of: dict[tuple[str, str], int] = {}
         self._hardware_of: dict[object, int] = {}
         self._entries: dict[str, _Entry] = {}
         self._names: list[str | None] = [None] * _FIRST_ROWS
@@ -279,6 +280,7 @@ class Fleet:
             use = held.cards.get(card.id, NO_USE)
             columns.present[row, i], columns.usable[row, i] = True, usable and free
             columns.kind[row, i], columns.numa[row, i] = self._kind(card), card.numa
+            columns.model[row, i] = self._model_of.setdefault((card.vendor, card.model), len(self._model_of))
             columns.factory[row, i], columns.memory[row, i] = card.factory_memory_mib, card.memory_mib
             columns.cores[row, i], columns.slots[row, i] = card.cores, card.slots
             columns.used_memory[row, i], columns.used_cores[row, i] = use.memory_mib, use.cores

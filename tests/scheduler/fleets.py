@@ -81,6 +81,7 @@ def pod_asks(draw: st.DrawFn, most: int = 3) -> PodAsk:
         avoid_ids=draw(st.sampled_from(((), (), ("n-0",)))),
         use_types=draw(st.sampled_from(((), (), ("t4",)))),
         same_numa=draw(st.booleans()),
+        same_model=draw(st.booleans()),
     )
     chain = draw(
         st.sampled_from(((), ("binpack",), ("spread",), ("numa", "spread"), ("mutex",), ("topology", "binpack")))
@@ -114,6 +115,8 @@ def _phases(ask: PodAsk) -> Iterator[list[int]]:
 
 def _set_allowed(ask: PodAsk, container: ContainerAsk, taken: tuple[CardState, ...]) -> bool:
     selection = ask.selection
+    if selection.same_model and len({state.card.model for state in taken}) > 1:
+        return False
     if selection.same_numa and len({state.card.numa for state in taken}) > 1:
         return False
     if "topology" in ask.wishes.card_policies and not _connected([state.card for state in taken]):

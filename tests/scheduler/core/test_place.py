@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -206,3 +207,16 @@ def test_the_answer_does_not_depend_on_the_hash_seed():
     }
 
     assert len(answers) == 1
+
+
+def test_cards_of_one_container_are_of_one_model_when_asked():
+    models = ("H100", "H100", "H200", "H200")
+    states = tuple(CardState(a_card(i, memory_mib=10_000, model=model), NO_USE) for i, model in enumerate(models))
+    busy = (replace(states[0], used=CardUse(9_000, 0, 1)), *states[1:])
+    ask = a_pod_ask("p", an_ask(cards=2, memory_mib=2000), selection=Selection(same_model=True))
+    three = a_pod_ask("p", an_ask(cards=3, memory_mib=2000), selection=Selection(same_model=True))
+
+    found = place(ask, NodeState("n", busy, 100, 100), ("binpack",), (1, 1, 3))
+
+    assert [piece.card for piece in found.containers[0].slices] == [states[2].card.id, states[3].card.id]
+    assert place(three, NodeState("n", states, 100, 100), ("binpack",), (1, 1, 3)) == Misfit(Reason.MODEL, 3, 2, "main")

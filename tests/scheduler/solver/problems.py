@@ -66,6 +66,9 @@ def node_states(draw, name="n1", most=4):
         model=draw(st.sampled_from(("NVIDIA H100 80GB HBM3", "Tesla T4"))),
         slicing=draw(st.sampled_from(SLICINGS)),
     )
+    if count > 2 and draw(st.booleans()):  # cards of two models
+        *first, last = node.cards
+        node = replace(node, cards=(*first, replace(last, card=replace(last.card, model="Tesla T4"))))
     broken = draw(st.sampled_from((None, None, None, 0)))
     if broken is None:
         return node
@@ -87,6 +90,7 @@ selections = st.sampled_from(
         Selection(),
         Selection(),
         Selection(same_numa=True),
+        Selection(same_model=True),
         Selection(use_types=("t4",)),
         Selection(avoid_types=("t4",)),
         Selection(avoid_ids=("GPU-n1-0",)),
@@ -201,6 +205,8 @@ class _Books:
         if self.free[node.name][0] < ask.cpu_milli or self.free[node.name][1] < ask.memory_mib:
             return False
         numas = {state.card.numa for state in states}
+        if ask.selection.same_model and len({state.card.model for state in states}) > 1:
+            return False
         if ask.selection.same_numa and len(numas) > 1:
             return False
         if not all(self._fits(ask, state) for state in states):

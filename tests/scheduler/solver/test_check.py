@@ -84,7 +84,7 @@ def test_a_card_that_is_not_selected_is_not_granted(selection):
 
 def test_cards_of_two_numa_nodes_are_not_one():
     pod = a_pod_ask("pod", an_ask(cards=2), selection=Selection(same_numa=True))
-    assert rules((pod,), on("n1", pod, 1, 2), cards=4) == ("default/pod: main: cards of several NUMA nodes",)
+    assert rules((pod,), on("n1", pod, 1, 2), cards=4) == ("default/pod: main: cards of several NUMA nodes or models",)
 
 
 def test_an_exclusive_card_is_shared_with_nobody():
