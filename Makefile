@@ -87,6 +87,9 @@ bench-express: venv  ## pods a second through the express lane, beside a do-noth
 bench-quota: venv  ## workloads a second through the real Kueue, quota by hand and by Kerf side by side
 	$(RUN) benchmarks.quota
 
+bench-prepare: venv  ## how long a start waits for Kerf, by a claim (DRA) and by the device plugin
+	$(RUN) benchmarks.prepare
+
 bench-packing: venv  ## openb traces through the production placement code; TRACES=DIR
 	$(RUN) benchmarks.packing --traces $(or $(TRACES),$(error give TRACES=DIR with the openb CSV files))
 

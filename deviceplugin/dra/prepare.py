@@ -75,7 +75,7 @@ class Preparer:
                 return pod
             own = set(claim_names(pod[0]).values())
             mine = [ref for ref in waiting if ref.namespace == claim.namespace and ref.name in own]
-            refusal = self._prepare_pod(*pod, mine, answers)
+            refusal = self._prepare_pod(*pod, mine, {claim.name: claim}, answers)
             if refusal is not None:
                 return refusal
             waiting = [ref for ref in waiting if ref not in mine]
@@ -117,12 +117,14 @@ class Preparer:
         return StartRefusal(Why.NOT_HERE, message, lasting=False)
 
     def _prepare_pod(
-        self, pod: Json, listing: PodList, refs: list[ClaimRef], answers: dict[str, Any]
+        self, pod: Json, listing: PodList, refs: list[ClaimRef], claims: dict[str, Claim], answers: dict[str, Any]
     ) -> StartRefusal | None:
+        """Prepare a pod's claims, of which some are read already."""
         namespace, uid = meta(pod, "namespace"), meta(pod, "uid")
         expected = {ref.name: ref for ref in refs}
-        claims: dict[str, Claim] = {}
         for name in claim_names(pod).values():
+            if name in claims:
+                continue
             claim = self._claim(expected.get(name, ClaimRef(namespace, name, "")))
             if isinstance(claim, StartRefusal):
                 return claim
