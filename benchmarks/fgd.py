@@ -43,6 +43,7 @@ class Fgd:
         self.model = np.array([self.models.index(node.model) for node in nodes])
         classes = [(pod, share) for pod, share in workload if pod.num_gpu]
         self.share = np.array([share for _, share in classes])
+        self.total = sum(share for _, share in workload)
         self.class_cpu = np.array([pod.cpu for pod, _ in classes])
         self.class_gpus = np.array([pod.num_gpu for pod, _ in classes])
         self.sizes, self.size_of = np.unique([pod.gpu_milli for pod, _ in classes], return_inverse=True)
@@ -90,12 +91,12 @@ class Fgd:
         self.version[node] += 1
 
     def _fragments(self, cpu: Ints, gpu: Ints, model: Ints) -> Reals:
-        """Thousandths of a GPU that the mean class cannot use; classes without GPUs are a constant and left out."""
+        """Thousandths of a GPU that the mean class cannot use; to classes without GPUs all of it is of no use."""
         free = np.maximum(gpu, 0)
         serves = free[:, None, :] >= self.sizes[None, :, None]
         count, amount = serves.sum(2)[:, self.size_of], (free[:, None, :] * serves).sum(2)[:, self.size_of]
         runs = (count >= self.class_gpus) & (cpu[:, None] >= self.class_cpu) & self.accepts[model]
-        found: Reals = free.sum(1) * self.share.sum() - (runs * amount) @ self.share
+        found: Reals = free.sum(1) * self.total - (runs * amount) @ self.share
         return found
 
     def _scores(self, pod: SimPod, rows: Ints) -> tuple[Reals, Ints]:

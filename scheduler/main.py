@@ -55,6 +55,7 @@ from scheduler.metering.totals import MeterMetrics
 from scheduler.metrics import GatewayMetrics, QuotaMetrics, RecoveryMetrics, SchedulerMetrics
 from scheduler.page.what_if import Terms
 from scheduler.page.wiring import Asked, Place, RunningPage
+from scheduler.placing.aside import Aside
 from scheduler.placing.expire import Expiry
 from scheduler.placing.planner import Planner
 from scheduler.placing.pod_groups import POD_GROUPS, PodGroups
@@ -158,7 +159,7 @@ async def _serve(settings: Settings) -> int:
     def loops() -> Sequence[Loop]:  # what only the leader does
         return (
             WakeOnElection(store, acting),
-            Planner(store, acting, metrics),
+            Planner(store, acting, metrics, solve=Aside().plan),
             Preemption(store, acting, metrics),
             QuotaController(store, acting, keeper, quota_metrics),
             FitCheck(store, acting, quota_metrics),

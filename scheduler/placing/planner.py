@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from kerf.kube.client import Kube
 from kerf.obs.loop import Loop, run_every
 from kerf.values.ask import PodAsk
+from scheduler.core.state import NodeState
 from scheduler.metrics import SchedulerMetrics
 from scheduler.placing.wake import wake_scheduler
 from scheduler.solver.problem import Assignment, Plan, Problem, rooms_of
@@ -32,10 +33,15 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 
 
 class Planner:
-    """Plans in a thread of its own; CP-SAT releases the interpreter while it searches."""
+    """Plans in a thread of its own, which waits for `solve`: in the scheduler that is a process (`aside`)."""
 
     def __init__(
-        self, store: Store, kube: Kube, metrics: SchedulerMetrics, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        kube: Kube,
+        metrics: SchedulerMetrics,
+        clock: Callable[[], float] = time.monotonic,
+        solve: Callable[[Problem], Plan] | None = None,
     ) -> None:
         self._desk = store.desk
         self._planning = store.planning
@@ -43,6 +49,8 @@ class Planner:
         self._kube = kube
         self._metrics = metrics
         self._clock = clock
+        self._solve = solve
+        self._digests: dict[str, tuple[NodeState, bytes]] = {}
         self._last = ""
         """The problem that was planned last."""
         self._plans = 0
@@ -66,12 +74,12 @@ class Planner:
             self._planning.set_plan({}, chosen.notes)
             return
         problem = self._planning.problem(chosen.asks)
-        digest = _digest(problem)
+        digest = self._digest(problem)
         if digest == self._last or (digest == self._failed and self._clock() < self._retry_at):
             self._planning.add_notes(chosen.notes)
             return
         self._last = digest
-        self._adopt(problem, plan(problem), chosen.notes)
+        self._adopt(problem, (self._solve or plan)(problem), chosen.notes)
 
     # ---- inside
     def _adopt(self, problem: Problem, answer: Plan, notes: dict[str, str]) -> None:
@@ -98,6 +106,20 @@ class Planner:
             self._plan_again()
         else:
             self._failed, self._pause = "", FIRST_PAUSE_S
+
+    def _digest(self, problem: Problem) -> str:
+        """What the problem is, in short. Nodes that have not changed are the same objects, and are not read again."""
+        known = self._digests
+        self._digests = {
+            state.name: found
+            if (found := known.get(state.name)) and found[0] is state
+            else (state, hashlib.sha256(repr(state).encode()).digest())
+            for state in problem.nodes
+        }
+        offered = [(uid, sorted(names)) for uid, names in problem.offered]
+        text = repr((problem.asks, problem.policy, problem.running, offered, problem.quotas))
+        nodes = b"".join(digest for _, digest in self._digests.values())
+        return hashlib.sha256(nodes + text.encode()).hexdigest()[:12]
 
     def _reserve(self, members: list[tuple[PodAsk, Assignment]], until: float) -> str:
         """Reserve every member's place, or none and say why."""
@@ -177,9 +199,3 @@ def _cut(chosen: list[Candidate], most: int) -> list[Candidate]:
         if not kept or len(kept) + len(members) <= most:
             kept.extend(members)
     return kept
-
-
-def _digest(problem: Problem) -> str:
-    offered = [(uid, sorted(names)) for uid, names in problem.offered]
-    text = repr((problem.nodes, problem.asks, problem.policy, problem.running, offered, problem.quotas))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -40,6 +40,8 @@ class Desk:
 
     def __init__(self, live: Live) -> None:
         self._live = live
+        self._states: dict[str, tuple[int, NodeState]] = {}
+        """By node, what was last read of it, and its version in the fleet then."""
 
     # ---- what holds for all
     @property
@@ -230,14 +232,19 @@ class Desk:
             return self._live.fleet.state(name)
 
     def states(self) -> tuple[NodeState, ...]:
-        """What is free on every node that has cards, by name. Takes the lock in slices."""
-        names = self.node_names()
-        found: list[NodeState] = []
+        """What is free on every node that has cards, by name. Takes the lock in slices.
+
+        A node that has not changed since the last call is the very same value.
+        """
+        names, found, fleet = self.node_names(), dict[str, tuple[int, NodeState]](), self._live.fleet
         for start in range(0, len(names), NODES_A_HOLD):
             with self._live.lock:
-                found += [self._live.fleet.state(name) for name in names[start : start + NODES_A_HOLD]]
+                for name in names[start : start + NODES_A_HOLD]:
+                    known, version = self._states.get(name), fleet.version_of(name)
+                    found[name] = known if known and known[0] == version else (version, fleet.state(name))
             time.sleep(0)  # a filter that waits for the lock gets it now
-        return tuple(state for state in found if state.cards)
+        self._states = found
+        return tuple(state for _, state in found.values() if state.cards)
 
     # ---- pods
     def waiting(self) -> list[Waiting]:

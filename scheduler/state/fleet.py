@@ -231,6 +231,11 @@ class Fleet:
         cpu, memory = _free(entry.node, held)
         return NodeState(name, cards, cpu, memory, entry.node.problem, entry.node.schedulable)
 
+    def version_of(self, name: str) -> int:
+        """The version with which a node came to be as it is; -1 for one that is not known."""
+        entry = self._entries.get(name)
+        return int(self.versions[entry.row]) if entry else -1
+
     def states(self) -> Iterator[NodeState]:
         """Every known node by name. For metrics, dumps and plans; it copies."""
         return (self.state(name) for name in self.names())
