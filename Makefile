@@ -90,8 +90,9 @@ bench-quota: venv  ## workloads a second through the real Kueue, quota by hand a
 bench-prepare: venv  ## how long a start waits for Kerf, by a claim (DRA) and by the device plugin
 	$(RUN) benchmarks.prepare
 
-bench-packing: venv  ## openb traces through the production placement code; TRACES=DIR
-	$(RUN) benchmarks.packing --traces $(or $(TRACES),$(error give TRACES=DIR with the openb CSV files))
+bench-packing: venv  ## openb traces through the production placement code, beside FGD; TRACES=DIR, SEEDS=first-last
+	$(RUN) benchmarks.packing --traces $(or $(TRACES),$(error give TRACES=DIR with the openb CSV files)) \
+	    $(if $(SEEDS),--seeds $(SEEDS))
 
 bench-fleet: venv  ## plans over 4 and 20 clusters of 1,000 nodes, beside greedy and an even spread
 	$(RUN) benchmarks.fleet
