@@ -124,7 +124,7 @@ class Lab:
             path = self.folder / f"ledger{self.count}-{i}"
             wide = "tp" in mix.works[i]
             limits = tuple(
-                CardLimit(uuid, None, share if gated else None, str(arbiter))
+                CardLimit(uuid, None, share if gated else None, str(arbiter) if gated else "")
                 for uuid, arbiter in list(zip(self.cards, arbiters, strict=True))[: None if wide else 1]
             )
             path.write_bytes(render_ledger(LedgerSpec(limits, policy=policy, priority=int(i > 0))))

@@ -20,9 +20,11 @@ _NEEDS_0_7 = "additionalGids"
 def limits_of(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> LedgerSpec:
     """The limiter's ledger for these slices, in the order of the container's device indices.
 
-    Through MPS the daemon gives each program its SMs, so the limiter counts GPU time there and holds nothing back.
+    Through MPS the daemon gives each program its SMs, so the limiter counts GPU time there and holds nothing back: it
+    gets neither a limit nor a seat beside the card's other containers, where gangs would take turns.
     """
-    arbiters, through_mps = dict(files.arbiters), dict(files.mps)
+    through_mps = dict(files.mps)
+    arbiters = {card: path for card, path in files.arbiters if card not in through_mps}
     by_vendor: dict[str, list[str]] = {}
     for s in slices:
         by_vendor.setdefault(s.vendor, []).append(s.card)

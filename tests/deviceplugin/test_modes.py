@@ -99,7 +99,8 @@ def test_a_pool_of_mode_mps_shares_its_cards_through_daemons(world: Sharing):
     }
     assert edits["mounts"]["/usr/local/kerf/mps"] == f"{world.settings.state_dir}/mps/{card(0)}/pipe"
     (limit,) = read_ledger(edits["mounts"]["/usr/local/kerf/ledger"]).spec.cards
-    assert (limit.memory_bytes, limit.cores) == (8000 << 20, None)
+    assert (limit.memory_bytes, limit.cores, limit.arbiter) == (8000 << 20, None, "")
+    assert not [place for place in edits["mounts"] if "arbiter" in place]
 
 
 def test_containers_that_have_their_cards_whole_are_no_clients_and_may_have_several(world: Sharing):

@@ -42,7 +42,9 @@ def inject(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> Injecti
     """The runtime's variable where the node's CDI specs do not cover every card, HAMi's names, and the limiter."""
     if all(files.name_of(piece) != piece.card for piece in slices):
         return _on_instances(slices, files, terms)
-    arbiters, specs = dict(files.arbiters), dict(files.specs)
+    through_mps = dict(files.mps)
+    arbiters = {card: path for card, path in files.arbiters if card not in through_mps}
+    specs = dict(files.specs)
     env = [("CUDA_DEVICE_MEMORY_LIMIT_" + str(i), f"{s.memory_mib}m") for i, s in enumerate(slices)]
     env += [("CUDA_DEVICE_SM_LIMIT", str(slices[0].cores)), ("KERF_LEDGER", LEDGER)]
     if terms.privileged:  # it sees every card of the node; CUDA numbers those that are named here, in this order
@@ -77,7 +79,7 @@ def _mps(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> tuple[lis
         env.append(("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", str(cores)))
     if terms.policy == "priority" and terms.priority:
         env.append(("CUDA_MPS_CLIENT_PRIORITY", "1"))
-    return env, [Mount(pipes[0], MPS_PIPES, read_only=False)]
+    return env, [Mount(pipes[0], MPS_PIPES)]
 
 
 def _on_instances(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> Injection:
