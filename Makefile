@@ -109,6 +109,7 @@ oracle:  ## run transformers and vLLM, and write the tables that the tests of ke
 	    $(abspath tests/kerf/sizing/oracle)/parameters.json
 	cd tests/oracle && $(abspath $(ORACLE))/bin/python planner.py $(abspath kerf/catalogue/rows) \
 	    $(abspath tests/kerf/sizing/oracle)/planner.json
+	cd tests/oracle && $(abspath $(ORACLE))/bin/python options.py $(abspath tests/kerf/sizing/oracle)/options.json
 
 fuzz: venv  ## libFuzzer against every decoder, SECONDS (20) each
 	$(BIN)/pip install --quiet 'atheris>=3,<4'

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from math import inf
 
+from kerf.sizing.vllm_options import FLAGS, LISTS
 from kerf.wire.errors import WireError
 
 SUFFIXES = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -30,12 +31,8 @@ def options_of(words: Iterable[str]) -> dict[str, str]:
     return found
 
 
-FLAG = re.compile(
-    r"(no|enable|disable|trust|enforce|skip|allow)-|(headless|async-scheduling|language-model-only|O[0-9])$"
-)
-"""vLLM's options that take no value."""
-LISTS = frozenset({"served-model-name", "lora-modules", "api-key", "cudagraph-capture-sizes"})
-"""vLLM's options that take several values, each a word of its own."""
+LIKE_FLAG = re.compile(r"(no|enable|disable|trust|enforce|skip|allow)-(?!access-log-for-endpoints$)|O[0-9]$")
+"""Options of other releases that surely take no value."""
 
 
 def free_word(words: Iterable[str]) -> str:
@@ -44,7 +41,7 @@ def free_word(words: Iterable[str]) -> str:
     for word in words:
         if re.match(r"--?[A-Za-z]", word):
             name, sign, _ = word.lstrip("-").replace("_", "-").partition("=")
-            values = 0 if sign or FLAG.match(name) else inf if name in LISTS else 1
+            values = 0 if sign or name in FLAGS or LIKE_FLAG.match(name) else inf if name in LISTS else 1
         elif values:
             values -= 1
         else:
