@@ -20,6 +20,7 @@ spec:
     metadata:
       labels: {app: chat}
       annotations:
+        nvidia.com/vgpu-mode: hami-core
         kerf.dev/accepts: "huawei.com/Ascend910B3;memory=32768, nvidia.com/gpu:H100;memory=40000;cores=50"
     spec: {containers: [{name: main, image: app}]}
 """

@@ -24,6 +24,7 @@ def test_every_pod_shows_its_card_in_mib_and_percent(found: Any):
         "chat": [("GPU-h-0", 24_000, 30)],
         "chat-ascend": [("Ascend910B3-0", 32_768, 50)],
         "embeddings-metax": [("GPU-m-0", 16_384, 25)],
+        "rerank-mig": [("GPU-mig-0", 9_984, 12)],
         "either-a": [("GPU-h-1", 75_000, 0)],
         "either-b": [("Ascend910B3-0", 32_768, 50)],
     }
