@@ -381,8 +381,12 @@ def _reports(events: Events, node: str, pods: BoundPods) -> Reports:
         if pod is not None:
             _about_pod(events, pod, sentence, "CardFault")
 
+    def about_card(card: str, sentence: str) -> None:
+        for pod in pods.on_card(card):
+            _about_pod(events, pod, sentence, "CardFault")
+
     about: dict[str, Any] = {"kind": "Node", "name": node, "uid": node}
-    return Reports(lambda sentence: events.emit(about, "CardFault", sentence), about_process)
+    return Reports(lambda sentence: events.emit(about, "CardFault", sentence), about_process, about_card)
 
 
 def _about_node(events: Events, node: str) -> Callable[[str], None]:

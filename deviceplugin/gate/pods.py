@@ -1,5 +1,6 @@
 """The pods bound to this node, as the API server lists them, and what each may hold here."""
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from kerf.wire.json import at
 from kerf.wire.objects import is_finished, parse_holding
 from kerf.wire.resources import stages_of
 
+_LOG = logging.getLogger("kerf.deviceplugin.pods")
 MOST_RECENT = 512
 """Admitted pods that a list in progress may have missed; more than can start while one list is read."""
 
@@ -130,6 +132,22 @@ class BoundPods:
             return None
         name = f"{meta(pod, 'namespace') or 'default'}/{meta(pod, 'name')}"
         return Holding(name, meta(pod, "uid"), self._node.name, grant, stages_of(at(pod, "spec")))
+
+    def on_card(self, card: str) -> tuple[Json, ...]:
+        """The pods that hold a slice of a card, as last listed; none where the API server does not answer."""
+        try:
+            listed = self.list().pods
+        except KubeError as error:
+            _LOG.warning("the pods of card %s are not known: %s", card, error)
+            return ()
+        return tuple(pod for pod in listed if not is_finished(pod) and card in self._cards_of(pod))
+
+    def _cards_of(self, pod: Json) -> frozenset[str]:
+        try:
+            holding = self.parse(pod)
+        except WireError:
+            return frozenset()
+        return frozenset(s.card for c in holding.grant.containers for s in c.slices) if holding else frozenset()
 
     def placed_by_hami(self, pod: Json) -> bool:
         """Whether HAMi placed the pod here. Its record is counted, and its containers keep what HAMi gave them."""

@@ -13,7 +13,7 @@ from deviceplugin.core.fault_windows import FaultWindows
 from deviceplugin.metrics import PluginMetrics
 from deviceplugin.state.node import LocalNode
 from kerf.probes.recovery import Sign
-from kerf.values.device import Card
+from kerf.values.device import Card, Mode
 from kerf.values.fault import Fault, Signal, Verdict
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.vendor import Vendor
@@ -28,10 +28,12 @@ Hurts = Callable[[str, Fault, str], bool]
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """Where faults are reported: a sentence about the node, and one about the pod of a process, if it is one's."""
+    """Where faults are reported: about the node, the pod of a process, if it is one's, and the pods of a card."""
 
     node: Callable[[str], None]
     process: Callable[[int, str], None]
+    card: Callable[[str, str], None]
+    """About every pod that holds a slice of a card."""
 
 
 class FaultIntake:
@@ -94,7 +96,10 @@ class FaultIntake:
             return
         if verdict.rank <= Verdict.SUSPECT.rank:  # a worse one changes the card's state, which is reported then
             self._reports.node(f"{where} reported {cause}")
-        if fault.pid:
+        if card.mode is Mode.MPS:  # one program's fatal fault ends all of them
+            shared = f"{where}, of which this pod holds a slice through MPS, reported {cause}"
+            self._reports.card(card.id, f"{shared}: every program on the card may have ended with an error")
+        elif fault.pid:
             self._reports.process(fault.pid, f"{where}, of which this pod holds a slice, reported {cause}")
 
 

@@ -34,7 +34,6 @@ class Backend(StrEnum):
     OBSERVE = "observe"  # nothing; use is seen and reported
     PRELOAD = "preload"  # the limiter in the containers' processes
     MPS = "mps"  # an MPS daemon that Kerf runs, and the limiter
-    NATIVE = "native"  # memory limits of the driver, and the limiter
     MIG = "mig"  # the hardware
 
 

@@ -1,6 +1,7 @@
 """Cards shared through MPS on a node: the plugin, the supervisor and a fake control daemon together."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -191,6 +192,32 @@ def test_while_a_daemon_is_down_its_card_is_suspect_and_no_container_starts_with
     (Path(world.root) / "broken").unlink()
     world.until_mode(Mode.MPS)
     world.kubelet.start_container(pod, "main")
+
+
+def test_a_programs_fatal_fault_is_reported_to_every_pod_of_the_card(world: Sharing, tmp_path: Path):
+    log = tmp_path / "kmsg"
+    log.touch()
+    world.settings = replace(world.settings, kernel_log=str(log))
+    world.ask_for("mps")
+    world.supervise()
+    world.run()
+    world.until_mode(Mode.MPS)
+    for name, on in (("one", 0), ("two", 0), ("other", 1)):
+        started(world, one_slice(name, 8000, on=on))
+
+    def about(name: str) -> list[str]:
+        found = world.kube.objects("/api/v1/namespaces/default/events")
+        return [each["message"] for each in found if each["involvedObject"]["name"] == name]
+
+    now = int(time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6)
+    with log.open("a") as file:
+        file.write(f"3,1,{now},-;NVRM: Xid (PCI:0000:01:00): 31, pid=4242, name=python, Ch 00000008\n")
+    world.until(lambda _: bool(about("one")) and bool(about("two")), "events about both pods of the card")
+
+    assert about("one") == about("two")
+    assert "every program on the card may have ended with an error" in about("one")[0]
+    assert about("other") == []
+    assert world.cards()[0].healthy
 
 
 def test_a_restarted_plugin_leaves_daemons_and_modes_as_they_are(world: Sharing):
