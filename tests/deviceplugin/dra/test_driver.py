@@ -93,7 +93,8 @@ def test_one_container_with_two_claims_gets_one_cdi_device_for_both_and_again_af
     world.stop_plugin()
     started(world)
     assert prepared(world, "a", "b", version="v1beta1") == expected
-    assert devices(world)[:2] == [f"{DEVICE}1", f"{DEVICE}0"], "the fullest card comes first"
+    fullest = [f"{DEVICE}1", f"{DEVICE}0"]
+    await_until(lambda: devices(world)[:2] == fullest, "the fullest card to come first", 20)
 
 
 def test_a_released_claim_leaves_no_file_and_a_second_release_is_no_error(world: World):
