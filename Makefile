@@ -23,7 +23,7 @@ demo: venv  ## the main job, end to end, on a real control plane and node on thi
 	$(BIN)/kerf demo $(if $(FLEET),--fleet $(FLEET))
 
 test: export KERF_EXAMPLES := 100
-test: check chart test-limiter test-cluster  ## every test (the first run builds the control plane)
+test: check chart test-limiter test-page test-cluster  ## every test (the first run builds the control plane)
 
 check: export KERF_EXAMPLES ?= 20
 check: lint type arch unit  ## the quick loop (< 60 s): format, lint, types, import contracts, unit tests
@@ -43,7 +43,7 @@ arch: venv
 	$(BIN)/lint-imports
 
 unit: venv
-	$(BIN)/pytest -n auto --maxprocesses 4 -m "not chart and not cluster and not limiter and not gpu"
+	$(BIN)/pytest -n auto --maxprocesses 4 -m "not chart and not cluster and not limiter and not gpu and not browser"
 
 chart: venv  ## the Helm chart and the Dockerfiles: lint, schema, golden renders, every Kubernetes version's schemas
 	$(BIN)/pytest -n 2 -m chart tests/chart tests/images
@@ -53,6 +53,13 @@ chart-golden: venv  ## render the chart's golden files again
 
 test-cluster: venv  ## tests on a real control plane and, where it can run, a real node
 	$(BIN)/pytest -p no:randomly -m cluster
+
+browser:  ## install Debian's Chromium, where it may be installed; name it and fail where not
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -yq --no-install-recommends chromium; } \
+	    || { echo "the tests of the page need Debian's chromium: apt-get install chromium" >&2; exit 1; }
+
+test-page: venv browser  ## the live page in a real Chromium: speed, accessibility, rights, screens in build/shots
+	$(BIN)/pytest -p no:randomly -m browser tests/browser
 
 chaos: venv  ## bad days on a real control plane, with a verdict each (half an hour; DAYS=name,... runs some, EXPRESS=1 with the express lane on)
 	$(RUN) tests.cluster.chaos $(if $(DAYS),--days $(DAYS)) $(if $(EXPRESS),--express)

@@ -28,7 +28,8 @@ from scheduler.state.store import Store
 
 LARGEST_PASTE = 64 << 10
 LARGEST_ANSWER = 1 << 20
-SECONDS = 30.0
+SECONDS = 60.0
+CPU_S = 30
 MEMORY = 2 << 30
 MOST_LINES = 200
 WORLD, PASTED = "world.json", "pasted.yaml"
@@ -36,7 +37,7 @@ BOUNDED = (
     "import os, resource, sys\n"
     "os.nice(10)\n"
     f"resource.setrlimit(resource.RLIMIT_AS, ({MEMORY}, {MEMORY}))\n"
-    f"resource.setrlimit(resource.RLIMIT_CPU, ({int(SECONDS)}, {int(SECONDS)}))\n"
+    f"resource.setrlimit(resource.RLIMIT_CPU, ({CPU_S}, {CPU_S}))\n"
     "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
     "from kerfctl.main import main\n"
     "sys.exit(main(sys.argv[1:]))\n"

@@ -28,6 +28,7 @@ export class Fleet {
 
   reset(nodes) {
     this.nodes = nodes;
+    this.total = null;
     this.sums = new Map();
     for (const [name, row] of nodes) this.sums.set(name, sumOf(row));
     this.order = [...nodes.keys()].sort(natural.compare);
@@ -36,6 +37,7 @@ export class Fleet {
 
   // Some nodes have changed: true where names came or went or the filters' answer may differ.
   update(names) {
+    this.total = null;
     let other = false;
     for (const name of names) {
       const row = this.nodes.get(name);
@@ -78,6 +80,7 @@ export class Fleet {
   }
 
   totals() {
+    if (this.total) return this.total;
     const all = { nodes: this.nodes.size, cards: 0, memory: 0, used: 0, free: 0, faults: 0, states: {}, modes: {}, models: {} };
     for (const sum of this.sums.values()) {
       for (const key of ["cards", "memory", "used", "free", "faults"]) all[key] += sum[key];
@@ -85,6 +88,7 @@ export class Fleet {
         for (const [word, some] of Object.entries(sum[key])) all[key][word] = (all[key][word] || 0) + some;
       }
     }
+    this.total = all;
     return all;
   }
 }

@@ -134,6 +134,7 @@ function choose(name) {
     tab.tabIndex = each === name ? 0 : -1;
   }
   byId("filters").hidden = name === "what-if";
+  for (const each of ["by-state", "by-mode", "by-model"]) byId(each).parentElement.hidden = name !== "fleet";
   if (name === "fleet") { map.layout(); fleetTable(); }
   fillOpen();
 }
