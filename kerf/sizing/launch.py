@@ -20,6 +20,8 @@ ALIASES: dict[str, dict[str, tuple[str, ...]]] = {
         "pipeline-parallel-size": ("pp",),
         "gpu-memory-utilization": ("device-memory-utilization",),
         "quantization": ("q",),
+        "enable-expert-parallel": ("ep",),
+        "disable-custom-all-reduce": ("enable-custom-all-reduce",),
     },
     SGLANG: {
         "tp-size": ("tensor-parallel-size", "tp"),
@@ -121,7 +123,8 @@ def asked_by(launch: Launch, named: Named, *, plain: bool) -> Ask:
             raise _conflict(key, getattr(ask, to), f"--{option} {value}")
         ask = replace(ask, **{to: value})  # type: ignore[arg-type] # every field of ASKED is a number
     _refuse_copies(launch, given)
-    if "enable-expert-parallel" in given and ask.ep == 1:
+    spread = "enable-expert-parallel" in given or (launch.runtime == VLLM and "ep" in given)
+    if spread and ask.ep == 1:
         ask = replace(ask, ep=ask.tp or 1)
     return _with_dtypes(ask, named, given, plain=plain)
 

@@ -340,3 +340,12 @@ def test_lessons_size_pods_only_where_the_policy_applies_them() -> None:
     with_lora = a_server(annotations={TYPE: "H100"}, args=["--enable-lora"])
     assert memory(LearningMode.APPLY, with_lora) == plain.slice_mib
     assert memory(LearningMode.APPLY, a_server()) == found().slice_mib
+
+
+def test_the_short_spellings_of_vllms_options_count() -> None:
+    args = ["-tp", "2", "-ep", "--enable-custom-all-reduce"]
+    pod = stored(a_server("qwen3-30b-a3b;max-len=8192;concurrency=4", {TYPE: "H100"}, args=args))
+
+    written = server(pod)["args"]
+    assert server(pod)["resources"]["limits"][GPU] == "2"
+    assert not {"--tensor-parallel-size", "--enable-expert-parallel", "--disable-custom-all-reduce"} & set(written)
