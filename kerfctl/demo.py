@@ -3,6 +3,7 @@
 import argparse
 import copy
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -141,7 +142,8 @@ def _cluster(
             _fake_nodes(cp, args.nodes)
         else:
             node = running.enter_context(Node.start(cp))
-            start_plugin(cp, node, Path(args.fleet))
+            # Simulated MIG keeps its instances beside the file.
+            start_plugin(cp, node, Path(shutil.copy(args.fleet, cp.run_dir / "fleet.yaml")))
         say("the node is Ready and its cards are published")
         yield cp
 
