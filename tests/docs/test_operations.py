@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import yaml
 
 from deviceplugin.metrics import PluginMetrics
+from deviceplugin.monitor.instances import InstanceSeries
 from deviceplugin.monitor.watch import Limits, Monitor
 from deviceplugin.state.node import LocalNode
 from kerf.obs.metrics import Metrics
@@ -44,6 +46,8 @@ def registries() -> list[Metrics]:
     PluginMetrics.build(plugin)
     nothing = cast("Any", None)
     plugin.registry.register(Monitor(nothing, nothing, LocalNode("n"), nothing, Limits(hami=True)))
+    none = cast("Any", SimpleNamespace(records=lambda: (), pods=lambda: ()))
+    plugin.registry.register(InstanceSeries(none, LocalNode("n"), none, hami=True))
     MeterMetrics.build(scheduler)
     GatewayMetrics.build(scheduler)
     return [scheduler, webhook, plugin]

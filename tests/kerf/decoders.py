@@ -19,12 +19,13 @@ from kerf.sizing.modelhub import name_of, specs_of
 from kerf.sizing.named import parse_named
 from kerf.sizing.request import VERSIONS, Ask
 from kerf.sizing.verdicts import judge
-from kerf.testing.builders import a_card, a_claim, a_claiming_pod, a_container, a_grant, a_node, a_pod
+from kerf.testing.builders import a_card, a_claim, a_claiming_pod, a_container, a_grant, a_mig_card, a_node, a_pod
 from kerf.values.accepts import Chosen
 from kerf.values.ask import Stage
 from kerf.values.grant import CardUse
 from kerf.values.health import SUSPECT
 from kerf.values.learned import Learned, Lesson, ServerPeak, Setup
+from kerf.values.mig import Instance
 from kerf.values.mps import Daemon, DaemonState, MpsReport, Wanted
 from kerf.values.offer import DeviceTaint, OfferedCard
 from kerf.values.policy import Defaults
@@ -482,7 +483,7 @@ DECODERS: dict[str, Decoder] = {
     "resource-slice": Decoder(_object(lambda item: same_content(item, with_times(item, item))), _json(*SLICES)),
     "inventory": Decoder(
         _text(parse_inventory),
-        (render_inventory((a_card(links=("GPU-1",), physical_mib=5, health=SUSPECT),)).encode(),),
+        (render_inventory((a_card(physical_mib=5, health=SUSPECT), a_mig_card(1, Instance(6, 1, 19)))).encode(),),
     ),
     "mps-wanted": Decoder(
         _text(lambda text: render_wanted(parse_wanted(text))),

@@ -1,14 +1,17 @@
 """`kerf.dev/inventory`: a contract that tools read."""
 
 import json
+import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerf.testing.builders import a_card
+from kerf.testing.builders import a_card, a_mig_card
 from kerf.values.device import Backend, Card, Mode
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
+from kerf.values.mig import Hurt, Instance
 from kerf.wire.errors import WireError
 from kerf.wire.inventory import KEY, parse_inventory, render_inventory
 from tests.kerf.strategies import INVENTORIES
@@ -137,3 +140,36 @@ def test_a_long_cause_is_cut_so_that_readers_take_the_node() -> None:
 def test_a_card_that_is_listed_twice_is_refused() -> None:
     with pytest.raises(WireError, match="give every card its own id"):
         parse_inventory(render_inventory((a_card(), a_card())))
+
+
+def test_a_card_in_mig_mode_keeps_its_profiles_the_instances_of_others_and_its_faults():
+    card = a_mig_card(0, Instance(6, 1, 19, 3, "MIG-x"))
+    assert card.mig is not None
+    hurt = replace(card, mig=replace(card.mig, hurt=(Hurt(4, "uid", 48, "XID 48", 7),)))
+
+    (read,) = parse_inventory(render_inventory((hurt,)))
+
+    assert replace(read, slicing=hurt.slicing) == hurt
+    assert read.mig.slicing == hurt.slicing  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"profiles": [{"id": 1, "name": "1g", "memory_mib": 9, "cores": 5, "size": 2, "starts": [7]}]},
+            "mig.profiles[0].starts",
+        ),
+        ({"profiles": [{"id": 1, "name": "x" * 40, "memory_mib": 9, "cores": 5, "size": 1, "starts": []}]}, "name"),
+        ({"taken": [{"start": 8, "size": 1, "profile": 1}]}, "mig.taken[0].start"),
+        ({"taken": [{}] * 65}, "65 entries"),
+        ({"hurt": [{"start": 1, "uid": "u", "cause": 5}]}, "mig.hurt[0].cause"),
+        (7, "write an object"),
+    ],
+)
+def test_a_broken_geometry_is_named(change: object, said: str):
+    document = json.loads(render_inventory((a_mig_card(),)))
+    document["cards"][0]["mig"] = change
+
+    with pytest.raises(WireError, match=re.escape(said)):
+        parse_inventory(json.dumps(document))
