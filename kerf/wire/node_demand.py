@@ -16,7 +16,10 @@ _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 def demand_of(spec: Json) -> str:
-    """The node selector, the required node affinity and the tolerations of a pod with this spec; "" for none."""
+    """The node selector, the required node affinity and the tolerations of a pod with this spec; "" for none.
+
+    Nor is anything said of nodes by what is nested too deep to write down.
+    """
     said: dict[str, object] = {}
     if selector := at(spec, "nodeSelector"):
         said["nodeSelector"] = dict(selector)
@@ -24,7 +27,10 @@ def demand_of(spec: Json) -> str:
         said["affinity"] = {"nodeAffinity": {_REQUIRED: required}}
     if tolerations := [each for each in items_at(spec, "tolerations") if not _passes(each.get("key"))]:
         said["tolerations"] = tolerations
-    return json.dumps(said, sort_keys=True, default=str) if said else ""
+    try:
+        return json.dumps(said, sort_keys=True, default=str) if said else ""
+    except RecursionError:
+        return ""
 
 
 @lru_cache(maxsize=1024)

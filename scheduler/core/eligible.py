@@ -38,10 +38,16 @@ def is_eligible(spec: Json, node: Node) -> bool:
 
 
 def is_meant(demand: str, node: Node) -> bool:
-    """Whether a pod that demands this of nodes (`kerf.wire.node_demand`) is meant for the node, cordons apart."""
+    """Whether a pod that demands this of nodes (`kerf.wire.node_demand`) is meant for the node, cordons apart.
+
+    What no API server lets in bars nothing.
+    """
     if not demand and not node.taints:
         return True
-    return is_eligible(read_demand(demand), replace(node, schedulable=True, taints=lasting_taints(node.taints)))
+    try:
+        return is_eligible(read_demand(demand), replace(node, schedulable=True, taints=lasting_taints(node.taints)))
+    except (KeyError, TypeError, AttributeError):
+        return True
 
 
 def matches(rule: Json, labels: Mapping[str, str]) -> bool:

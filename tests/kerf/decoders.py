@@ -61,7 +61,7 @@ from kerf.wire.policy import parse_policy
 from kerf.wire.quota import held_to_nothing, parse_tenant
 from kerf.wire.records import PodRecord, parse_records, render_records
 from kerf.wire.resourcequota import parse_hard
-from kerf.wire.resources import parse_pod, stages_of
+from kerf.wire.resources import parse_pod, reach_of, stages_of
 from kerf.wire.resourceslices import render_pool, same_content, with_times
 from kerf.wire.reviews import User, parse_access_review, parse_sign_in, parse_token_review
 from kerf.wire.sessions import Session, parse_session, render_session, token_ends
@@ -69,6 +69,7 @@ from kerf.wire.subject import subject_of
 from kerf.wire.top import NodeTop, TopCard, parse_top, render_top
 from kerf.wire.traits import traits_of
 from kerf.wire.usage import parse_usage
+from scheduler.core.eligible import is_meant
 from scheduler.express.nodes import place_of
 from scheduler.express.seen import see
 from webhook.core.mutate import mutate
@@ -415,9 +416,9 @@ def _express(pod: dict[str, object]) -> object:
 
 
 def _pod_words(pod: dict[str, object]) -> object:
-    """What is read of a pod beside its ask: its gang, what scopes look at, and cards that it holds without a grant."""
-    spec = at(pod, "spec")
-    return gang_of(at(pod, "metadata"), spec), traits_of(spec), cards_without_grant(pod, VENDORS)
+    """What is read of a pod beside its ask: gang, scopes, cards without a grant, and whether a node is meant for it."""
+    spec, meant = at(pod, "spec"), is_meant(reach_of(pod, NAMES[:1]).nodes, parse_node(NODE, VENDORS))
+    return gang_of(at(pod, "metadata"), spec), traits_of(spec), cards_without_grant(pod, VENDORS), meant
 
 
 def _node(node: dict[str, object]) -> object:
@@ -563,7 +564,7 @@ DECODERS: dict[str, Decoder] = {
     "fleet-workload": Decoder(_yaml(parse_workload), _json(FLEET_WORKLOAD)),
     "fleet-status": Decoder(_object(lambda item: (parse_record(item), parse_assigned(item))), _json(FLEET_STATUS)),
     "resource-quota": Decoder(_object(lambda item: parse_hard([item], NAMES)), _json(RESOURCE_QUOTA), deep=True),
-    "pod-words": Decoder(_object(_pod_words), _json(POD, GANG_POD), deep=True),
+    "pod-words": Decoder(_object(_pod_words), _json(POD, GANG_POD, EXPRESS_POD), deep=True),
     "broken-tenant": Decoder(_object(held_to_nothing), _json(TENANT), deep=True),
     "tenant": Decoder(_yaml(parse_tenant), _json(TENANT)),
     "model": Decoder(_object(_model), _json(*MODELS)),
