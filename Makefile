@@ -152,7 +152,8 @@ audit: $(TOOLS)/.installed  ## known vulnerabilities of what is shipped, where t
 	$(PYTHON) requirements/audit.py $(TOOLS)/bin/pip-audit requirements/runtime.lock
 
 gen: venv  ## make the gRPC stubs again
-	$(RUN) grpc_tools.protoc -Ideviceplugin/_pb=proto --python_out=. --pyi_out=. proto/*.proto
+	$(RUN) grpc_tools.protoc -Ideviceplugin/_pb=proto --python_out=. --pyi_out=. proto/kubelet_*.proto
+	$(RUN) grpc_tools.protoc -Ischeduler/usage/_pb=proto --python_out=. --pyi_out=. proto/gateway_*.proto
 
 clean:  ## remove what the build made inside the checkout
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache *.egg-info

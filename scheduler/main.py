@@ -51,6 +51,7 @@ from scheduler.learning.metrics import LearningPage
 from scheduler.metering.engines import EngineWatch
 from scheduler.metering.meter import Meter, Sources
 from scheduler.metering.noderecords import NodeRecords, plugin_addresses
+from scheduler.metering.reported import ReportWatch
 from scheduler.metering.totals import MeterMetrics
 from scheduler.metrics import GatewayMetrics, QuotaMetrics, RecoveryMetrics, SchedulerMetrics
 from scheduler.page.what_if import Terms
@@ -281,7 +282,9 @@ class _Metering:
         meter.more.append(engines.families)
         prices = Prices(self.prices, lambda: meter.token_prices)
         gateways = GatewayController(self._store, acting, prices, self._drains, self._gateways)
-        found: list[Loop] = [meter, engines, gateways]
+        reported = ReportWatch(acting, lambda: self._store.desk.policy.metering, meter.measured_tokens)
+        meter.more.append(reported.families)
+        found: list[Loop] = [meter, engines, gateways, reported]
         if self._models:
             sources = learner.Sources(self._nodes, engines.fullest, shipped(), self._models)
             found.append(learner.Learner(self._store, acting, sources, self._learning))

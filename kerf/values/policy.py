@@ -154,6 +154,8 @@ class MeteringSettings:
     """Between two readings of an engine's counters; 0 reads none."""
     open_cost: bool = False
     """Whether OpenCost's series are shown, with slices as fractions of a GPU."""
+    gateway_reports: bool = False
+    """Whether the reports of gateways are compared with the engines' counters."""
     tokens: TokenSettings = field(default_factory=TokenSettings)
     scale: ScaleSettings = field(default_factory=ScaleSettings)
 

@@ -104,6 +104,34 @@ class UsageRecord:
         return f"{hour_text(self.hour_ms)}{owner}"
 
 
+@dataclass(frozen=True, slots=True)
+class ReportedRow:
+    """What a gateway reported of one key, user and model in an hour. `cached` is part of `input`."""
+
+    key: str
+    user: str
+    model: str
+    requests: int
+    input: int
+    cached: int
+    output: int
+
+    def __add__(self, other: "ReportedRow") -> "ReportedRow":
+        """The same key, user and model."""
+        counts = (getattr(self, name) + getattr(other, name) for name in ("requests", "input", "cached", "output"))
+        return ReportedRow(self.key, self.user, self.model, *counts)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedHour:
+    """What one gateway reported to one server in an hour; several servers' add up."""
+
+    hour_ms: int
+    gateway: str
+    server: str
+    rows: tuple[ReportedRow, ...] = ()
+
+
 def hour_of(moment_ms: int) -> int:
     """The start of the hour that holds a moment."""
     return moment_ms - moment_ms % HOUR_MS

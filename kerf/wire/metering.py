@@ -13,7 +13,7 @@ def parse_metering(value: Json, where: str) -> MeteringSettings:
     """Read the block. Raises WireError."""
     zero = MeteringSettings()
     keys = ("enabled", "cluster", "supply", "retentionDays", "writeSeconds", "scrapeSeconds")
-    known(value, where, (*keys, "openCost", "tokens", "scaleOut"))
+    known(value, where, (*keys, "openCost", "gatewayReports", "tokens", "scaleOut"))
     cluster = value.get("cluster", zero.cluster)
     if not isinstance(cluster, str) or len(cluster) > LONGEST_NAME:
         raise WireError(f"{where}.cluster", cluster, f"write a text of at most {LONGEST_NAME} characters")
@@ -25,6 +25,7 @@ def parse_metering(value: Json, where: str) -> MeteringSettings:
         write_s=real(value, "writeSeconds", where, zero.write_s, (5.0, 3600.0)),
         scrape_s=real(value, "scrapeSeconds", where, zero.scrape_s, (0.0, 300.0)),
         open_cost=flag(value, "openCost", where, zero.open_cost),
+        gateway_reports=flag(value, "gatewayReports", where, zero.gateway_reports),
         tokens=_tokens(object_at(value.get("tokens") or {}, f"{where}.tokens"), f"{where}.tokens"),
         scale=_scale(object_at(value.get("scaleOut") or {}, f"{where}.scaleOut"), f"{where}.scaleOut"),
     )

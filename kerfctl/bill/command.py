@@ -18,7 +18,11 @@ def add_parser(verbs: "Verbs") -> None:
     add_cluster_arguments(parser)
     parser.add_argument("--since", default="7d", metavar="TIME", help="7d, 36h, or a day or moment in UTC; default: 7d")
     parser.add_argument("--until", metavar="TIME", help="the same; default: now")
-    parser.add_argument("--by", metavar="FIELDS", help=f"sum by these, of {','.join(FIELDS)}; default: all of them")
+    parser.add_argument(
+        "--by",
+        metavar="FIELDS",
+        help=f"sum by these, of {','.join(FIELDS)}; or, as gateways report, of key,user,model,gateway",
+    )
     parser.add_argument("--prices", metavar="FILE", help="compute costs again from this price list")
     parser.add_argument("--file", action="append", metavar="FILE", help="read these TenantUsages instead of a cluster")
     parser.add_argument("--cache", metavar="FILE", help="local cache (SQLite); default: in the user's cache folder")

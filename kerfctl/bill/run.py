@@ -8,10 +8,12 @@ import time
 from decimal import Decimal
 
 from kerf.config.prices import read_prices
+from kerf.metering.attribute import FIELDS as KEY_FIELDS
 from kerf.metering.bill import FIELDS, Bill, BillLine, bill
 from kerf.values.units import show
 from kerf.views.bills import bill_json
 from kerf.wire.usage import moment_text, plain
+from kerfctl.bill.keys import run_keys
 from kerfctl.bill.read import records_of
 from kerfctl.bill.span import parse_time
 from kerfctl.errors import CliError
@@ -27,6 +29,9 @@ def run_bill(args: argparse.Namespace) -> int:
     until = parse_time(args.until, "--until", now) if args.until else now
     if until < since:
         raise CliError(f"--until {args.until}: it is before --since {args.since}")
+    keys = _keys(args)
+    if keys:
+        return run_keys(args, keys, records_of(args, since, until), (since, until))
     by = _fields(args.by)
     prices = read_prices(args.prices) if args.prices else None
     records = records_of(args, since, until)
@@ -40,6 +45,19 @@ def run_bill(args: argparse.Namespace) -> int:
     for note in (*found.notes, *(() if records else ("no records: is metering on (metering.enabled)?",))):
         warn(f"kerf: {note}")
     return 1 if found.notes else 0
+
+
+def _keys(args: argparse.Namespace) -> tuple[str, ...]:
+    """The fields, where they are those of gateways' reports; `model` is in both. Raises CliError for a mixture."""
+    words = tuple(word.strip() for word in (args.by or "").split(",") if word.strip())
+    if not set(words) & (set(KEY_FIELDS) - {"model"}):
+        return ()
+    odd = next((word for word in words if word not in KEY_FIELDS), None)
+    if odd:
+        raise CliError(f"--by {odd}: gateways report only {', '.join(KEY_FIELDS)}; ask for {odd} in a bill of its own")
+    if args.csv or args.prices:
+        raise CliError("--by key: a bill of gateways' reports has neither --csv nor --prices; use --json")
+    return words
 
 
 def _fields(text: str | None) -> tuple[str, ...]:

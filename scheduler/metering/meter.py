@@ -23,7 +23,7 @@ from kerf.metering.use import Held, MeteredCard
 from kerf.obs.clock import SteadyClock
 from kerf.obs.loop import Loop, run_every
 from kerf.pricing.prices import PriceList
-from kerf.values.engine import ModelReading
+from kerf.values.engine import ModelReading, Tokens
 from kerf.values.node import Node
 from kerf.values.policy import MeteringSettings
 from kerf.values.usage import HOUR_MS, TokenPrice, hour_of
@@ -125,6 +125,16 @@ class Meter:
     def watches_since_ms(self) -> int:
         """Engines that started after this moment are counted from zero; 0 before the books are there."""
         return self._watches_since
+
+    def measured_tokens(self) -> dict[int, dict[str, Tokens]]:
+        """What engines counted in the hours that are open, by hour and served model."""
+        found: dict[int, dict[str, Tokens]] = {}
+        with self._lock:
+            for start, hour in self._book.hours.items() if self._book else ():
+                models = found.setdefault(start, {})
+                for (*_, model), tokens in hour.tokens.items():
+                    models[model] = models.get(model, Tokens()) + tokens
+        return found
 
     @property
     def token_prices(self) -> tuple[TokenPrice, ...]:

@@ -24,7 +24,13 @@ F_STRING, FIELD = re.compile(r"r?fr?['\"]", re.IGNORECASE), re.compile(r"\{[^{}]
 """Before Python 3.12 an f-string is one token, with its fields."""
 SUFFIXES = frozenset([".py", ".c", ".h", ".def", ".sh", ".md", ".yaml", ".tpl", ".txt", ".toml", ".Dockerfile"])
 NAMES = frozenset(["Makefile", "Dockerfile", "install-limiter"])
-ELSEWHERE = ("docs/adr/", "tests/chart/golden/", "deviceplugin/_pb/", "tests/arch/test_plain_english.py")
+ELSEWHERE = (
+    "docs/adr/",
+    "tests/chart/golden/",
+    "deviceplugin/_pb/",
+    "scheduler/usage/_pb/",
+    "tests/arch/test_plain_english.py",
+)
 """History, renders of sources that are read here too, generated code, and this list."""
 LEFT_BEHIND = re.compile(r"^(build|dist|shared|__pycache__|.*\.egg-info)$")
 

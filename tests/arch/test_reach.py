@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = ("kerf", "scheduler", "deviceplugin", "webhook", "kerfctl")
 PROGRAMS = (
     "scheduler.__main__",
+    "scheduler.usage.__main__",
     "deviceplugin.__main__",
     "deviceplugin.mps.__main__",
     "webhook.__main__",

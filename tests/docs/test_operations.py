@@ -13,16 +13,19 @@ from deviceplugin.monitor.instances import InstanceSeries
 from deviceplugin.monitor.watch import Limits, Monitor
 from deviceplugin.state.node import LocalNode
 from kerf.obs.metrics import Metrics
-from kerf.values.policy import SchedulingPolicy
+from kerf.testing.fake_kube import FakeKube
+from kerf.values.policy import MeteringSettings, SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.admission import Answer
 from scheduler.extender.gauges import Gauges
 from scheduler.learning.metrics import LearningPage
 from scheduler.metering.engines import Scaled, scale_families
+from scheduler.metering.reported import ReportWatch
 from scheduler.metering.totals import MeterMetrics, Shown
 from scheduler.metering.totals import families as usage_families
 from scheduler.metrics import GatewayMetrics, QuotaMetrics, RecoveryMetrics, SchedulerMetrics
 from scheduler.state.store import Store
+from scheduler.usage.metrics import UsageMetrics
 from webhook.core.settings import Settings as WebhookSettings
 from webhook.server.advice import Adviser
 from webhook.server.app import Limits as WebhookLimits
@@ -50,12 +53,16 @@ def registries() -> list[Metrics]:
     plugin.registry.register(InstanceSeries(none, LocalNode("n"), none, hami=True))
     MeterMetrics.build(scheduler)
     GatewayMetrics.build(scheduler)
+    UsageMetrics.build(scheduler)
     return [scheduler, webhook, plugin]
 
 
 def existing() -> dict[str, str]:
     """Type by name, as it is exposed."""
     families = [family for metrics in registries() for family in metrics.registry.collect()]
+    watch = ReportWatch(FakeKube(), lambda: MeteringSettings(enabled=True, gateway_reports=True), dict)
+    watch.run_once()
+    families += watch.families("")
     families += [*usage_families(Shown("", "USD", {}, {}, {})), *scale_families(Scaled(), "")]
     page = LearningPage()
     page.show((), {}, {}, ())

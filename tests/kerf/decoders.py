@@ -48,6 +48,7 @@ from kerf.wire.engines import parse_engine
 from kerf.wire.extender import parse_bind_query, parse_nodes_query, parse_preempt_query
 from kerf.wire.fleet import parse_assigned, parse_cluster, parse_record, parse_workload
 from kerf.wire.gangs import gang_of
+from kerf.wire.gatewayrecords import parse_reported
 from kerf.wire.gatewayusage import parse_usage_lines
 from kerf.wire.hami import parse_allocated, parse_register
 from kerf.wire.http import AnswerReader, RequestReader
@@ -82,6 +83,7 @@ RECORD = PodRecord(
 )
 LEARNED = Learned((Lesson(Setup("qwen3-8b", "vllm", "0.33", "H100", 4, 2048), 8192, 900, kv_percent=3, pods=1),))
 PAGE_KEY = bytes(32)
+REPORTED_SPEC = {"hour": "2026-11-27T16:00:00Z", "gateway": "g", "rows": [{"key": "k", "input": 5}]}
 CLUSTER = {
     "apiVersion": "kerf.dev/v1alpha1",
     "kind": "Cluster",
@@ -555,6 +557,7 @@ DECODERS: dict[str, Decoder] = {
         (b'vllm:prompt_tokens_total{engine="0",model_name="m"} 5.0\nsglang:token_usage{tp_rank="0"} 0.5\n',),
         binary=True,
     ),
+    "gateway-record": Decoder(_yaml(parse_reported), _json({"kind": "GatewayUsage", "spec": REPORTED_SPEC})),
     "gateway-usage": Decoder(
         _text(lambda text: list(parse_usage_lines(text))),
         _json({"key": "k", "user": "u", "model": "m", "usage": {"prompt_tokens": 5, "cached_tokens": 1}}),

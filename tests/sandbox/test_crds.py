@@ -8,13 +8,17 @@ import pytest
 import yaml
 
 from kerf.metering.record import MOST_ROWS
+from kerf.metering.reports import MOST_ROWS as MOST_REPORTED
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.device import Mode
 from kerf.values.quota import Amount, Bound, WhenOver
+from kerf.values.usage import ReportedHour, ReportedRow
 from kerf.vendors.registry import NAMES
 from kerf.wire.accounts import render_status
 from kerf.wire.errors import WireError
 from kerf.wire.fields import API_VERSION
+from kerf.wire.gatewayrecords import PATH as REPORTS_PATH
+from kerf.wire.gatewayrecords import render_reported
 from kerf.wire.quota import KIND, MOST_CLASSES, MOST_NAMESPACES, PATH, PRIORITIES, parse_tenant, with_defaults
 from kerf.wire.usage import PATH as USAGE_PATH
 from kerf.wire.usage import render_usage
@@ -83,6 +87,17 @@ def test_what_is_kept_of_an_hour_is_what_its_schema_knows() -> None:
     assert nested(version["schema"]["openAPIV3Schema"])["spec"] == named(render_usage(whole)["spec"])
     assert f"/apis/{crd['spec']['group']}/{version['name']}/{names['plural']}" == USAGE_PATH
     assert version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["rows"]["maxItems"] >= 2 * MOST_ROWS
+
+
+def test_what_gateways_report_is_what_its_schema_knows() -> None:
+    crd = CRDS["GatewayUsage"]
+    version = crd["spec"]["versions"][0]
+    whole = ReportedHour(0, "knoway/gateway", "one", (ReportedRow("k", "u", "m", 1, 2, 1, 3),))
+    schema = version["schema"]["openAPIV3Schema"]
+
+    assert nested(schema)["spec"] == named(render_reported(whole)["spec"])
+    assert f"/apis/{crd['spec']['group']}/{version['name']}/{crd['spec']['names']['plural']}" == REPORTS_PATH
+    assert schema["properties"]["spec"]["properties"]["rows"]["maxItems"] >= 2 * MOST_REPORTED
 
 
 def test_it_is_served_where_the_code_looks_for_it() -> None:

@@ -11,7 +11,7 @@ from deviceplugin._pb import kubelet_deviceplugin_v1beta1_pb2 as dp
 from deviceplugin._pb import kubelet_podresources_v1_pb2 as pr
 
 ROOT = Path(__file__).parents[3]
-SOURCES = sorted((ROOT / "proto").glob("*.proto"))
+SOURCES = sorted((ROOT / "proto").glob("kubelet_*.proto"))
 
 
 def test_generating_again_gives_the_same_files(tmp_path: Path):

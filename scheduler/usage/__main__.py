@@ -1,0 +1,7 @@
+"""`python -m scheduler.usage`."""
+
+import sys
+
+from scheduler.usage.main import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""Messages of gateways' reports, generated from `proto/` by `make gen`. Never edited by hand."""
