@@ -173,6 +173,10 @@ def build(nodes: int, pods: int, kinds: int = 0) -> web.Application:
         return web.Response(body=body, content_type="application/json")
 
     async def created(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/tokenreviews"):
+            return web.json_response({"status": {"authenticated": True, "user": {"username": "viewer"}}})
+        if request.path.endswith("/subjectaccessreviews"):
+            return web.json_response({"status": {"allowed": True}})
         await request.read()
         return web.json_response({"kind": "Status", "status": "Success"}, status=201)
 
