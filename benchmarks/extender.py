@@ -8,7 +8,8 @@ Then 1,000 nodes of six vendors and 1,000 of NVIDIA's alone take turns, each fle
 The last line is one JSON object: {"runs": [{"nodes", "pods", "p50_ms", "p99_ms", "empty_p50_ms", "empty_p99_ms",
 "rss_mb", "start_s", "start_cpu_s", "cpu_ms_per_pod", "p99_events", "p99_plan", "p99_follower"}], "mixed": {"nodes",
 "nvidia_answer_ms", "mixed_answer_ms", "answer_ratio"}}. The last three of a run are ratios to the p99 in quiet of the
-same run.
+same run. With `--viewers 10` a run also has {"viewers", "pairs", "none_p50_ms", "viewers_p50_ms", "ratio"}: with so
+many pages open against none, the median of ten pairs.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from pathlib import Path
 
 import orjson
 
-from benchmarks import disturbances, empty_handler, mixed
+from benchmarks import disturbances, empty_handler, mixed, viewers
 from benchmarks.fake_api_server import SIZES, pending
 from benchmarks.http_client import Client, await_port, cpu_s, free_port, peak_mb, spawn, write_kubeconfig
 
@@ -44,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="1000x8000,5000x40000", help="NODESxPODS, comma-separated")
     parser.add_argument("--calls", type=int, default=500, help="scheduling cycles a size")
+    parser.add_argument("--viewers", type=int, default=0, help="also compare with so many open pages, in ten pairs")
     parser.add_argument("--disturbed", type=int, default=500, help="cycles a size under each disturbance")
     parser.add_argument("--mixed", type=int, default=1_000, help="nodes of the fleet of six vendors; 0 leaves it out")
     args = parser.parse_args(argv)
@@ -52,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     runs = []
     for size in args.sizes.split(","):
         nodes, pods = (int(part) for part in size.split("x"))
-        runs.append(measure(nodes, pods, args.calls, args.disturbed))
+        runs.append(measure(nodes, pods, args.calls, args.disturbed, args.viewers))
         print(json.dumps(runs[-1]), flush=True)
     report = {"runs": runs} | ({"mixed": measure_mixed(args.mixed, args.calls)} if args.mixed else {})
     print(json.dumps(report))
@@ -75,9 +77,9 @@ class World:
     empty_s: list[float] = field(default_factory=list)
 
 
-def measure(nodes: int, pods: int, calls: int, disturbed: int) -> dict[str, float]:
+def measure(nodes: int, pods: int, calls: int, disturbed: int, viewed: int = 0) -> dict[str, float]:
     """Measure one size."""
-    api_port, port, empty_port = free_port(), free_port(), free_port()
+    api_port, port, empty_port, page_port = free_port(), free_port(), free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder:
         started: list[subprocess.Popen[bytes]] = [
             spawn("benchmarks.fake_api_server", "--port", api_port, "--nodes", nodes, "--pods", pods),
@@ -88,9 +90,9 @@ def measure(nodes: int, pods: int, calls: int, disturbed: int) -> dict[str, floa
             await_port(empty_port)
             kubeconfig = write_kubeconfig(Path(folder), api_port)
             begin = time.perf_counter()
-            extender = spawn(
-                "scheduler", "--kubeconfig", kubeconfig, "--bind", f"127.0.0.1:{port}", "--log-level", "error"
-            )
+            page = ("--page", f"127.0.0.1:{page_port}") if viewed else ()
+            bind = ("--bind", f"127.0.0.1:{port}")
+            extender = spawn("scheduler", "--kubeconfig", kubeconfig, *bind, "--log-level", "error", *page)
             started.append(extender)
             names = [f"node-{i:05}" for i in range(nodes)]
             world = World(
@@ -98,7 +100,8 @@ def measure(nodes: int, pods: int, calls: int, disturbed: int) -> dict[str, floa
             )
             await_first_answer(world.kerf, names)
             start = {"start_s": round(time.perf_counter() - begin, 2), "start_cpu_s": round(cpu_s(world.pid), 2)}
-            return {"nodes": nodes, "pods": pods, **measured(world, calls, disturbed), **start}
+            found = {"nodes": nodes, "pods": pods, **measured(world, calls, disturbed), **start}
+            return found | (viewers.ratios(page_port, viewed, lambda: block(world, calls)) if viewed else {})
         finally:
             for process in started:
                 process.kill()
@@ -162,6 +165,13 @@ def measured(world: World, calls: int, disturbed: int) -> dict[str, float]:
     for name, disturb in kinds.items() if disturbed else ():
         found[name] = round(p99_ratio(world, disturb, disturbed), 2)
     return found
+
+
+def block(world: World, calls: int) -> float:
+    """The median of some cycles, in milliseconds."""
+    world.kerf_s.clear()
+    cycle(world, calls, empty=False)
+    return sorted(world.kerf_s)[len(world.kerf_s) // 2] * 1000
 
 
 def p99_ratio(world: World, disturb: Disturb, calls: int) -> float:

@@ -1,7 +1,7 @@
 """Open pages beside the extender's answers: pairs of blocks of cycles, with so many viewers and with none.
 
-Each viewer reads the live page's events in a thread of one other process, as fast as they come, and the fleet changes with every pod that
-the cycles bind.
+Each viewer reads the live page's events in a thread of another process, as fast as they come. The fleet changes with
+every pod that the cycles bind.
 """
 
 import http.client
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.http_client import free_port, spawn
+from benchmarks.http_client import spawn
 
 PAIRS = 10
 SETTLE_S = 3.0
@@ -92,8 +92,6 @@ def watch(port: int, cookie: str) -> None:
     while answer.read1(1 << 16):
         pass
 
-
-__all__ = ["free_port", "ratios"]
 
 if __name__ == "__main__":
     sys.exit(main())
