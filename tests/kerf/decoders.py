@@ -83,7 +83,6 @@ RECORD = PodRecord(
 )
 LEARNED = Learned((Lesson(Setup("qwen3-8b", "vllm", "0.33", "H100", 4, 2048), 8192, 900, kv_percent=3, pods=1),))
 PAGE_KEY = bytes(32)
-REPORTED_SPEC = {"hour": "2026-11-27T16:00:00Z", "gateway": "g", "rows": [{"key": "k", "input": 5}]}
 CLUSTER = {
     "apiVersion": "kerf.dev/v1alpha1",
     "kind": "Cluster",
@@ -557,10 +556,9 @@ DECODERS: dict[str, Decoder] = {
         (b'vllm:prompt_tokens_total{engine="0",model_name="m"} 5.0\nsglang:token_usage{tp_rank="0"} 0.5\n',),
         binary=True,
     ),
-    "gateway-record": Decoder(_yaml(parse_reported), _json({"kind": "GatewayUsage", "spec": REPORTED_SPEC})),
+    "gateway-record": Decoder(_yaml(parse_reported), _json({"spec": {"hour": "2026-11-27T16:00:00Z", "rows": [{}]}})),
     "gateway-usage": Decoder(
-        _text(lambda text: list(parse_usage_lines(text))),
-        _json({"key": "k", "user": "u", "model": "m", "usage": {"prompt_tokens": 5, "cached_tokens": 1}}),
+        _text(lambda t: list(parse_usage_lines(t))), _json({"user": "u", "model": "m", "usage": {"cached_tokens": 1}})
     ),
     "subject": Decoder(_object(subject_of), _json(POD, ENGINE), deep=True),
     "cluster": Decoder(_yaml(parse_cluster), _json(CLUSTER)),
