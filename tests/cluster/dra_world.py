@@ -204,7 +204,7 @@ def remove_all(driver: Driver) -> None:
         api.delete(f"{PODS}/{pod['metadata']['name']}", grace_seconds=0)
     for claim in api.get(CLAIMS)["items"]:
         api.delete(f"{CLAIMS}/{claim['metadata']['name']}")
-    await_until(lambda: not api.get(CLAIMS)["items"] and not api.get(PODS)["items"], "claims and pods to be gone", 60)
+    await_until(lambda: not api.get(CLAIMS)["items"] and not api.get(PODS)["items"], "claims and pods to be gone", 150)
 
 
 def _mib(text: str) -> int:
