@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kerf.values.ask import PodAsk
+from kerf.values.ask import PodAsk, Stage
 from kerf.values.grant import Grant
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.slicing import Placed
@@ -85,7 +85,7 @@ class Engine:
     def place(self, ask: PodAsk, node: str | int) -> Grant | Misfit:
         """The pod's grant on a node, given by name or row: the cards that its score was computed for."""
         name, row = (node, self.fleet.row(node)) if isinstance(node, str) else (self.fleet.name(node), node)
-        grant = self._simply(ask, row) if row >= 0 and len(ask.containers) == 1 else None
+        grant = self._simply(ask, row) if row >= 0 and _is_simple(ask) else None
         if grant is None:
             chain, weights = wished(ask, self.policy)
             state, prices = self.fleet.state(name), self._prices(ask, row)
@@ -203,6 +203,11 @@ class Engine:
         if any(isinstance(card.slicing, Placed) for card, _ in chosen):
             return None
         return grant_of(container, chosen)
+
+
+def _is_simple(ask: PodAsk) -> bool:
+    """Whether one container holds cards while the pod runs: an init container takes the card to which it adds least."""
+    return len(ask.containers) == 1 and ask.containers[0].stage is not Stage.INIT
 
 
 def _counted(reasons: Ints, unknown: int) -> Counts:

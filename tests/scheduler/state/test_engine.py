@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerf.testing.builders import a_node_value, a_pod_ask, an_ask
+from kerf.testing.builders import a_card, a_node_value, a_pod_ask, an_ask
 from kerf.values.ask import PodAsk, Selection, Stage, Wishes
 from kerf.values.grant import CardUse, Grant, card_uses
 from kerf.values.node import Node
 from kerf.values.policy import SchedulingPolicy
+from kerf.values.slicing import Size, Templates
 from kerf.values.verdict import Misfit, Reason
 from scheduler.core.place import place
 from scheduler.core.preference import wished
@@ -118,6 +119,17 @@ def test_the_cards_of_the_arrays_are_those_of_place(log: list[tuple[object, ...]
         prices = engine._prices(ask, fleet.row(name))
         exact = place(ask, fleet.state(name), chain, weights, check_node=False, price=prices)
         assert engine.place(ask, name) == exact
+
+
+def test_an_init_container_alone_takes_the_card_to_which_it_adds_least() -> None:
+    fleet, templates = Fleet(), Templates((Size(40_000, 50), Size(80_000, 100)))
+    fleet.put_node(Node("n", (a_card(0), a_card(1, slicing=templates)), memory_mib=64), (1.0, 1.0))
+    ask = a_pod_ask("p", an_ask(memory_mib=1000, cores=5, stage=Stage.INIT))
+
+    grant = Engine(fleet, SchedulingPolicy(), check_node=False).place(ask, "n")
+
+    assert isinstance(grant, Grant)
+    assert [piece.card for piece in grant.containers[0].slices] == [a_card(0).id]
 
 
 @settings(max_examples=examples(100))
