@@ -120,6 +120,15 @@ uint64_t kerf_decide_cost(uint64_t known, uint64_t sample, bool trusted)
     return known + (rise < most ? rise : most);
 }
 
+struct kerf_counted kerf_decide_counted(double used, double measured, double room)
+{
+    double most = room < measured ? room : measured;
+    most = most > 0 ? most : 0;
+    double counted = used < most ? used : most;
+    counted = counted > 0 ? counted : 0;
+    return (struct kerf_counted){ counted, most - counted };
+}
+
 uint32_t kerf_decide_scale(uint32_t scale, uint32_t charged_permille, uint32_t measured_permille)
 {
     if (charged_permille < 100 || !measured_permille)

@@ -71,6 +71,17 @@ uint64_t kerf_decide_claim(uint64_t vtime, uint64_t vclock, uint32_t weight);
  */
 uint64_t kerf_decide_cost(uint64_t known, uint64_t sample, bool trusted);
 
+/* GPU time to charge, and what is left of the time line for streams that ran at once. Neither is ever negative. */
+struct kerf_counted {
+    double counted, room;
+};
+
+/*
+ * `used` of the `measured` time, but no more than `room`. Events' times are floats from a base that moves: a stretch may
+ * seem to end before it began, and then counts nothing.
+ */
+struct kerf_counted kerf_decide_counted(double used, double measured, double room);
+
 /* The slow correction: what charged work must be multiplied by (permille) so that it agrees with NVML's figure. */
 uint32_t kerf_decide_scale(uint32_t scale, uint32_t charged_permille, uint32_t measured_permille);
 

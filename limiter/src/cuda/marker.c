@@ -180,10 +180,9 @@ static double count_busy(struct kerf_space *space, double used, double measured,
 {
     space->room += now > space->counted_to ? now - space->counted_to : 0;
     space->counted_to = now > space->counted_to ? now : space->counted_to;
-    space->room = space->room < measured ? space->room : measured;
-    double counted = used < space->room ? used : space->room;
-    space->room -= counted;
-    return counted;
+    struct kerf_counted found = kerf_decide_counted(used, measured, space->room);
+    space->room = found.room;
+    return found.counted;
 }
 
 /*

@@ -146,6 +146,19 @@ static void gangs_are_ordered_by_their_slot_alone(void)
     CHECK(decide(self, peer).depth_ns == KERF_DEPTH_NS);
 }
 
+static void what_is_charged_is_what_was_used_within_its_time_and_never_negative(void)
+{
+    struct kerf_counted found = kerf_decide_counted(3 * MS, 5 * MS, 9 * MS);
+    CHECK(found.counted == 3 * MS && found.room == 2 * MS);
+    found = kerf_decide_counted(3 * MS, 5 * MS, 1 * MS); /* a stream beside it was charged for the rest */
+    CHECK(found.counted == 1 * MS && found.room == 0);
+    for (double measured = -5; measured <= 5; measured += 0.5)
+        for (double room = -5; room <= 5; room += 0.5) {
+            found = kerf_decide_counted(2, measured, room);
+            CHECK(found.counted >= 0 && found.counted <= 2 && found.room >= 0);
+        }
+}
+
 static void accounts_grow_by_the_share_and_are_bounded(void)
 {
     CHECK(kerf_decide_refill(0, 100 * MS, 300, 1000 * MS, -100 * MS) == 30 * MS);
@@ -228,6 +241,7 @@ int main(void)
     priority_goes_first();
     one_without_progress_is_not_waited_for();
     gangs_are_ordered_by_their_slot_alone();
+    what_is_charged_is_what_was_used_within_its_time_and_never_negative();
     accounts_grow_by_the_share_and_are_bounded();
     a_claim_is_bounded();
     costs_follow_the_lower_end();
