@@ -7,7 +7,7 @@ that is killed between a cordon and an eviction is followed by one that evicts.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Self
@@ -34,6 +34,8 @@ LOOK_S = 5.0
 """A round without any change of the inventory: deadlines, held evictions, the breaker's quiet period."""
 DRAIN_S = 0.25
 """The same while a pod waits until gateways send nothing to it."""
+SETTLE_S = 1.0
+"""Between the first sight of a fault and an eviction: a burst reaches the inventory in pieces."""
 PAUSED = "KerfRecoveryPaused"
 MANAGER = "kerf-scheduler-recovery"
 
@@ -63,6 +65,9 @@ class Recovery:
         self._pauses: dict[str, Pause] = {}
         self._paused_nodes: dict[str, str] = {}
         self._remedied: set[str] = set()
+        self._known: dict[tuple[str, str, str], float] = {}
+        """By node, card and tenant, when the fault was first seen here."""
+        self._settling = False
 
     def after(self, may_leave: Callable[[str], bool]) -> Self:
         """Evict a pod only once `may_leave` says so of its uid."""
@@ -76,7 +81,7 @@ class Recovery:
     def run_once(self) -> None:
         """One round, if anything changed or is due. Raises KubeError."""
         inventory, now = self._store.desk.inventory, self._clock()
-        wait = DRAIN_S if self._movers.draining else 1.0 if self._movers.held else LOOK_S
+        wait = DRAIN_S if self._movers.draining or self._settling else 1.0 if self._movers.held else LOOK_S
         if inventory == self._seen and now - self._looked_at < wait:
             return
         policy = self._store.desk.policy
@@ -96,7 +101,7 @@ class Recovery:
         for node, cards in found.cordons.items():
             self._cordon(node, cards)
         self._show_pauses(found)
-        tenants = self._tenants(found)
+        tenants = self._tenants(self._settled(found.move, now))
         self._movers.keep_only(frozenset(tenant.uid for tenant in tenants))
         for tenant in tenants:
             self._movers.move(tenant, policy.recovery, now)
@@ -105,10 +110,18 @@ class Recovery:
         if not policy.recovery.dry_run:
             self._remedy(found.broken, policy)
 
-    def _tenants(self, found: Round) -> list[Tenant]:
+    def _settled(self, move: Sequence[FailedCard], now: float) -> list[FailedCard]:
+        """Those that were known a moment ago: of a burst of faults the breaker sees all before a pod is evicted."""
+        keys = [(one.node, one.card.id, one.tenant) for one in move]
+        self._known = {key: self._known.get(key, now) for key in keys}
+        settled = [one for one, key in zip(move, keys, strict=True) if now - self._known[key] >= SETTLE_S]
+        self._settling = len(settled) < len(move)
+        return settled
+
+    def _tenants(self, move: Sequence[FailedCard]) -> list[Tenant]:
         """The pods whose grants name a failed card, each once; of a failed MIG instance the one that holds it."""
         tenants: dict[str, Tenant] = {}
-        for failed in found.move:
+        for failed in move:
             for booking in self._store.ledger.on_node(failed.node):
                 concerned = failed.card.id in booking.uses and failed.tenant in {"", booking.uid}
                 if booking.state is State.CONFIRMED and concerned:

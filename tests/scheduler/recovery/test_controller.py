@@ -163,6 +163,19 @@ def test_half_of_a_pool_at_once_opens_the_breaker_and_a_quiet_period_or_a_person
     assert world.condition("a") == "False"
 
 
+def test_a_burst_that_is_seen_card_by_card_within_a_second_evicts_nobody():
+    world = World().node("a")
+    for index in range(4):
+        world.run(f"a{index}", "a", index)
+    for index in range(4):
+        world.fail("a", index, lost())
+        world.recovery.run_once()
+        world.wait(0.3)
+
+    assert world.round() == []
+    assert world.condition("a") == "True"
+
+
 def test_the_breaker_stays_open_while_cards_come_back_one_by_one():
     world = World().node("a").node("b")
     for name in "ab":

@@ -15,7 +15,7 @@ from kerf.values.policy import SchedulingPolicy
 from kerf.values.recovery import RecoveryMode, RecoverySettings
 from kerf.vendors.registry import VENDORS
 from scheduler.metrics import RecoveryMetrics
-from scheduler.recovery.controller import Recovery
+from scheduler.recovery.controller import SETTLE_S, Recovery
 from scheduler.state.store import Store
 
 NOW = 1_764_000_000
@@ -97,12 +97,18 @@ class World:
         return stored
 
     def round(self, seconds: float = 0.0) -> list[str]:
-        """One round of recovery after so many seconds; the names of the pods that are gone by then, all in all."""
-        self.now += seconds
-        self.monotonic += seconds
+        """What recovery does after so many seconds; the names of the pods that are gone by then, all in all."""
+        self.wait(seconds)
+        self.recovery.run_once()
+        self.wait(SETTLE_S)  # faults that it has just seen are acted upon
         self.recovery.run_once()
         self.take_evictions()
         return sorted(self.gone)
+
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.now += seconds
+        self.monotonic += seconds
 
     def take_evictions(self) -> None:
         """What the API server and the kubelet do after accepted evictions and deletions."""
