@@ -26,7 +26,7 @@ test: export KERF_EXAMPLES := 100
 test: check chart test-limiter test-page test-cluster  ## every test (the first run builds the control plane)
 
 check: export KERF_EXAMPLES ?= 20
-check: lint type arch unit  ## the quick loop (< 60 s): format, lint, types, import contracts, unit tests
+check: lint type arch unit  ## the quick loop (three minutes on two cores): format, lint, types, import contracts, unit tests
 
 fmt: venv  ## format the Python code
 	$(BIN)/ruff format .
