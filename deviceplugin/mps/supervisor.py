@@ -79,8 +79,11 @@ class Supervisor:
         self._place.mkdir(parents=True, exist_ok=True)
 
     def run_once(self) -> None:
-        """Start and end what has to be, look at the rest, and report. Raises OSError."""
-        problem = self._control.problem()
+        """Start and end what has to be, look at the rest, and report. Raises OSError.
+
+        A daemon that answers shows that daemons can run here, so the program is not asked again beside it.
+        """
+        problem = "" if any(one.asked for one in self._ones.values()) else self._control.problem()
         wanted = {} if problem else {each.name: each for each in self._wanted().daemons}
         for name, one in list(self._ones.items()):
             if wanted.get(name) != one.daemon:

@@ -135,6 +135,27 @@ def test_an_unreadable_wish_ends_no_daemon(world: World):
     assert world.look().of("GPU-0") == DaemonState("GPU-0", True)
 
 
+def test_a_program_that_cannot_be_asked_for_a_moment_ends_no_daemon_that_answers(tmp_path: Path):
+    class Slow(Control):
+        says = ""
+
+        def problem(self) -> str:
+            return self.says
+
+    world = World(tmp_path)
+    control = Slow(str(world.program))
+    world.supervisor = Supervisor(world.place, control, world.clock)
+    world.want(ONE)
+    world.until_running("GPU-0")
+    pid = world.pid("GPU-0")
+
+    control.says = "it cannot be run: timed out after 5 seconds"
+
+    assert world.look().of("GPU-0") == DaemonState("GPU-0", True)
+    assert world.pid("GPU-0") == pid
+    world.supervisor.end()
+
+
 def test_programs_that_outlive_a_fatal_fault_are_ended_with_their_daemon(world: World):
     world.want(ONE)
     world.until_running("GPU-0")
