@@ -17,7 +17,11 @@ from scheduler.state.feed import Feed
 
 
 class ClaimingPods:
-    """Takes what the watches see, and passes it on to the feed. Safe from several threads."""
+    """Takes what the watches see, and passes it on to the feed. Safe from several threads.
+
+    A pod event is passed on under the lock: the watch of claims could otherwise pass on a pod just after its deletion,
+    and what it held would be counted until the next list.
+    """
 
     def __init__(self, feed: Feed, vendor: str) -> None:
         self._feed = feed
@@ -43,8 +47,7 @@ class ClaimingPods:
         """One pod event."""
         with self._lock:
             self._keep(kind, item)
-            shown = self._shown(item)
-        self._feed.apply_pod(kind, shown)
+            self._feed.apply_pod(kind, self._shown(item))
 
     def replace_pods(self, items: Iterable[dict[str, Any]]) -> None:
         """The whole list of pods."""
@@ -95,9 +98,9 @@ class ClaimingPods:
 
     def _pass_again(self, concerns: Callable[[Json], bool]) -> None:
         with self._lock:
-            found = [self._shown(pod) for pod in self._pods.values() if concerns(pod)]
-        for pod in found:
-            self._feed.apply_pod("MODIFIED", pod)
+            for pod in self._pods.values():
+                if concerns(pod):
+                    self._feed.apply_pod("MODIFIED", self._shown(pod))
 
 
 def _read(item: Json) -> Claim:

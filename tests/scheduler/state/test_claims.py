@@ -1,6 +1,8 @@
 """What pods hold by claims is booked, in whatever order pod, claim and node are seen."""
 
 from itertools import permutations
+from threading import Thread
+from unittest.mock import patch
 
 import pytest
 
@@ -50,6 +52,26 @@ def test_lists_are_joined_as_events_are_and_a_pod_that_ends_holds_nothing():
     seen.replace_nodes([a_node("node-1", CARDS)])
     assert held(store) == HELD
     seen.apply_pod("MODIFIED", {**POD, "status": {"phase": "Succeeded"}})
+
+    assert held(store) == {}
+
+
+def test_a_pod_that_is_deleted_while_its_claim_is_taken_in_holds_nothing():
+    store, seen = a_cluster()
+    seen.apply_node("ADDED", a_node("node-1", CARDS))
+    seen.apply_pod("ADDED", POD)
+    apply, deletions = store.feed.apply_pod, []
+
+    def as_it_is_deleted(kind, item):
+        if kind == "MODIFIED":
+            deletions.append(Thread(target=seen.apply_pod, args=("DELETED", POD)))
+            deletions[0].start()
+            deletions[0].join(0.1)
+        apply(kind, item)
+
+    with patch.object(store.feed, "apply_pod", as_it_is_deleted):
+        seen.apply_claim("ADDED", CLAIM)
+    deletions[0].join()
 
     assert held(store) == {}
 
