@@ -37,7 +37,7 @@ class Sharing(World):
 
     def supervise(self) -> None:
         def look() -> None:
-            while not self.stop.wait(0.05):
+            while not self.stop.wait(0.2):
                 self.supervisor.run_once()
             self.supervisor.end()
 
@@ -61,7 +61,8 @@ class Sharing(World):
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[Sharing]:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sharing]:
+    monkeypatch.setattr("deviceplugin.inventory.modes.LOOK_S", 0.1)
     policy = tmp_path / "policy.yaml"
     with a_world(tmp_path, config=str(policy), limiter="/opt/libkerf.so") as plain:
         world = Sharing(plain.root, plain.kubelet, plain.kube, plain.settings)
@@ -76,7 +77,6 @@ def world(tmp_path: Path) -> Iterator[Sharing]:
             world.stop.set()
             if hasattr(world, "thread"):
                 world.thread.join(20)
-            world.stop_plugin()
 
 
 def started(world: World, pod: dict[str, Any]) -> dict[str, Any]:
