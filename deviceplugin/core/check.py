@@ -132,7 +132,7 @@ def check_modes(
 
     Without its daemon a CUDA program runs on the card all the same, but without its share.
     """
-    for card in (cards[s.card] for c in holding.grant.containers for s in c.slices if s.card in cards):
+    for card in (cards[piece.card] for piece in holding.grant.slices if piece.card in cards):
         where = f"pod {holding.pod} was granted a slice of card {card.id}, which is in mode {card.mode.word}"
         if accepted and card.mode.value not in accepted:
             words = ", ".join(Mode(mode).word for mode in sorted(accepted))
@@ -240,7 +240,7 @@ def _alone(pod: LivePod, card: Card, others: list[Holding]) -> StartRefusal | No
 
 
 def _slices_on(holding: Holding, card: str) -> list[Slice]:
-    return [piece for container in holding.grant.containers for piece in container.slices if piece.card == card]
+    return [piece for piece in holding.grant.slices if piece.card == card]
 
 
 def _bad(holding: Holding, problem: str) -> StartRefusal:

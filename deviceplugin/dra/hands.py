@@ -15,7 +15,6 @@ from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError, NotFound
 from kerf.obs.loop import Loop, run_every
 from kerf.values.allocator import Allocator
-from kerf.values.grant import Grant
 from kerf.values.policy import SchedulingPolicy
 from kerf.wire.claims import CLAIMS, parse_claim
 from kerf.wire.errors import WireError
@@ -97,8 +96,8 @@ class Hands:
                 _LOG.warning("pod %s cannot be counted: %s", meta(pod, "name"), error)
                 continue
             hand = Allocator.DRA if meta(pod, "uid") in claimed else Allocator.EXTENDER
-            for card in _cards_of(holding.grant) if holding else ():
-                found[card].add(hand)
+            for piece in holding.grant.slices if holding else ():
+                found[piece.card].add(hand)
         for card in self._claimed_cards():
             found[card].add(Allocator.DRA)
         return {card: frozenset(hands) for card, hands in found.items()}
@@ -124,7 +123,3 @@ _SENTENCES = {
     Allocator.DRA: "claims (DRA) are given it from now on",
     Allocator.NONE: "it changes hands: neither Kerf's scheduler nor DRA offers it",
 }
-
-
-def _cards_of(grant: Grant) -> set[str]:
-    return {piece.card for container in grant.containers for piece in container.slices}

@@ -70,8 +70,7 @@ class Instances:
     def adopt(self, claim: "Claim") -> None:
         """Record again what a running pod holds, if its records were lost. Never raises."""
         known = {(card, place) for card, place, _ in self.of(claim.holding.uid)}
-        slices = (piece for container in claim.holding.grant.containers for piece in container.slices)
-        for piece in on_instances(slices, claim.cards):
+        for piece in on_instances(claim.holding.grant.slices, claim.cards):
             if (piece.card, piece.place) in known:
                 continue
             try:
@@ -79,8 +78,8 @@ class Instances:
             except MigError as error:
                 _LOG.warning("the instance of pod %s is not known: %s", claim.holding.pod, error)
                 continue
-            unknown = (i for i in listed if i.uuid and recorded(self.records(), piece.card, i) is None)
-            for instance in unknown:
+            records = self.records()
+            for instance in (i for i in listed if i.uuid and recorded(records, piece.card, i) is None):
                 if wanted.describes(instance):
                     self._write(self._named(wanted, instance))
 
@@ -119,11 +118,11 @@ class Instances:
 
     # ---- inside
     def _ensure(self, claim: "Claim", piece: Slice) -> None:
-        driver, wanted = self._driver(piece, claim.cards), claim.wanted(piece)
+        driver, wanted, records = self._driver(piece, claim.cards), claim.wanted(piece), self.records()
         for instance in driver.instances(piece.card):
             if not instance.covers & piece.place:
                 continue
-            record = recorded(self.records(), piece.card, instance)
+            record = recorded(records, piece.card, instance)
             same = bool(instance.uuid) and replace(wanted, uuid=instance.uuid).describes(instance)
             if same and (record.uid == wanted.uid if record else claim.ran):
                 self._write(record if record and record.uuid else self._named(wanted, instance))

@@ -147,7 +147,7 @@ class BoundPods:
             holding = self.parse(pod)
         except WireError:
             return frozenset()
-        return frozenset(s.card for c in holding.grant.containers for s in c.slices) if holding else frozenset()
+        return frozenset(piece.card for piece in holding.grant.slices) if holding else frozenset()
 
     def placed_by_hami(self, pod: Json) -> bool:
         """Whether HAMi placed the pod here. Its record is counted, and its containers keep what HAMi gave them."""

@@ -12,7 +12,7 @@ removes them with the pod. Nothing else is remembered between calls.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -33,7 +33,6 @@ from kerf.kube.errors import KubeError
 from kerf.obs.loop import Loop, run_every
 from kerf.probes.base import MigError
 from kerf.values.allocator import Allocator
-from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse, Grant, Holding, card_uses
 from kerf.values.injection import LimiterPolicy, NodeFiles, Terms
 from kerf.values.policy import SchedulingPolicy
@@ -106,27 +105,17 @@ class StartGate:
         with self._lock:
             cards = self._node.grantable(policy)
             refusal = check_ask(pod["spec"], self._part_of(holding), cards, self._rules.names, policy.defaults)
-            refusal = refusal or self._check_modes(pod, holding, cards) or self._check(pod, holding, listing)
-            ready = refusal or self._make_instances(pod, holding, listing, starts)
-            if isinstance(ready, StartRefusal):
-                return ready
-            self._write(pod, holding, (spec, vendor), ready)
-            return None
+            return refusal or self._admit(pod, holding, listing, (spec, vendor), starts, Allocator.EXTENDER)
 
     def admit_claims(
         self, pod: Json, holding: Holding, listing: PodList, spec: tuple[str, str], starts: tuple[Start, ...]
     ) -> StartRefusal | None:
         """The same for a pod that holds what Kubernetes' own allocator gave its claims. `spec` is (file, vendor)."""
         with self._lock:
-            cards = self._node.grantable(self._rules.policy())
-            refusal = self._check_modes(pod, holding, cards)
-            refusal = refusal or self._check(pod, holding, listing, Allocator.DRA)
-            ready = refusal or self._make_instances(pod, holding, listing, starts)
-            if isinstance(ready, StartRefusal):
-                return ready
-            self.pods.add_claimed(holding.uid, holding.grant)
-            self._write(pod, holding, spec, ready)
-            return None
+            refusal = self._admit(pod, holding, listing, spec, starts, Allocator.DRA)
+            if refusal is None:
+                self.pods.add_claimed(holding.uid, holding.grant)
+            return refusal
 
     def release_claims(self, uid: str, spec: str) -> None:
         """A pod that held claims has ended: remove its files. A second call is a no-op."""
@@ -152,7 +141,7 @@ class StartGate:
             admitted = _grants(self._files.grants())
             live = [pod for each in listing.pods if (pod := self._live_pod(each, admitted))]
             live += self.pods.admitted_since(listing)
-            change(frozenset(s.card for pod in live for c in pod.holding.grant.containers for s in c.slices))
+            change(frozenset(piece.card for pod in live for piece in pod.holding.grant.slices))
 
     def edits(self, pod: Json, holding: Holding, container: str, vendor: str) -> Edits:
         """One container's edits for its slices of one vendor's cards."""
@@ -179,12 +168,26 @@ class StartGate:
 
     def run_clean_up(self, stop: threading.Event) -> None:
         """Clean up at once and then every half minute, until `stop`."""
-        loop = Loop("deviceplugin.cleanup", CLEAN_S, expected=(KubeError, OSError))
-        at_once = threading.Event()
-        at_once.set()
-        run_every(loop, self.clean, stop, at_once)
+        run_every(Loop("deviceplugin.cleanup", CLEAN_S, at_once=True, expected=(KubeError, OSError)), self.clean, stop)
 
     # ---- inside
+    def _admit(
+        self,
+        pod: Json,
+        holding: Holding,
+        listing: PodList,
+        spec: tuple[str, str],
+        starts: tuple[Start, ...],
+        allocator: Allocator,
+    ) -> StartRefusal | None:
+        """Check the pod beside all others, make its MIG instances, and write its files."""
+        refusal = self._check_modes(pod, holding) or self._check(pod, holding, listing, allocator)
+        ready = refusal or self._make_instances(pod, holding, listing, starts)
+        if isinstance(ready, StartRefusal):
+            return ready
+        self._write(pod, holding, spec, ready)
+        return None
+
     def _make_instances(
         self, pod: Json, holding: Holding, listing: PodList, starts: tuple[Start, ...]
     ) -> tuple[Start, ...] | StartRefusal:
@@ -224,9 +227,7 @@ class StartGate:
                 self.instances.adopt(Claim(running.holding, cards, live, ran=True))
         return self.instances.reclaim(live, {card.id: card.vendor for card in cards.values()})
 
-    def _check(
-        self, pod: Json, holding: Holding, listing: PodList, allocator: Allocator = Allocator.EXTENDER
-    ) -> StartRefusal | None:
+    def _check(self, pod: Json, holding: Holding, listing: PodList, allocator: Allocator) -> StartRefusal | None:
         admitted = _grants(self._files.grants())
         before = admitted.get(holding.uid)
         if before is not None and before.containers != holding.grant.containers:
@@ -243,11 +244,12 @@ class StartGate:
         own = LivePod(self._part_of(holding), started, _order(pod), allocator)
         return check_start(own, tuple(others), self._node.grantable(self._rules.policy()))
 
-    def _check_modes(self, pod: Json, holding: Holding, cards: Mapping[str, Card]) -> StartRefusal | None:
+    def _check_modes(self, pod: Json, holding: Holding) -> StartRefusal | None:
         try:
             accepted = parse_pod(pod, self._rules.names, self._rules.policy().defaults).selection.modes
         except WireError:
             accepted = ()  # such a pod was bound by its grant; a wrong word in an annotation does not stop it now
+        cards = self._node.grantable(self._rules.policy())
         return check_modes(self._part_of(holding), accepted, cards, self._node.modes)
 
     def _write(self, pod: Json, holding: Holding, spec: tuple[str, str], starts: tuple[Start, ...]) -> None:

@@ -61,10 +61,11 @@ class CardModes:
         """Decide, and change what may be changed now. Raises KubeError and OSError."""
         if not self._node.labels_known:
             return  # the pool is not known
-        if self._decide(None).asks:
+        decision = self._decide(None)
+        if decision.asks:
             self._gate.while_held(lambda held: self._apply(self._decide(held)))
         else:
-            self._apply(self._decide(None))
+            self._apply(decision)
 
     def servers(self) -> frozenset[int]:
         """PIDs of MPS servers, whose memory no container holds."""
@@ -89,7 +90,7 @@ class CardModes:
                 reader.show_again()
 
     def _wanted(self) -> Wanted:
-        text = self._files.mps()[0]
+        text = self._files.mps_wanted()
         try:
             return parse_wanted(text) if text else Wanted()
         except WireError as error:
@@ -97,7 +98,7 @@ class CardModes:
             return Wanted()
 
     def _report(self) -> MpsReport:
-        text = self._files.mps()[1]
+        text = self._files.mps_report()
         try:
             report = parse_report(text) if text else MpsReport(problem=NO_SUPERVISOR)
         except WireError as error:

@@ -77,9 +77,13 @@ class Files:
         if _read(self._mps / WANTED) != text:
             write_atomic(self._mps / WANTED, text.encode(), _PLAIN_FILE)
 
-    def mps(self) -> tuple[str, str]:
-        """The two files about MPS daemons: what was wanted last, and what their supervisor reports; "" for none."""
-        return _read(self._mps / WANTED), _read(self._mps / REPORT)
+    def mps_wanted(self) -> str:
+        """What was wanted of MPS daemons last, empty for nothing."""
+        return _read(self._mps / WANTED)
+
+    def mps_report(self) -> str:
+        """What the supervisor of MPS daemons reports, empty for nothing."""
+        return _read(self._mps / REPORT)
 
     def ledger_path(self, uid: str, container: str) -> str:
         """Path of a container's ledger."""

@@ -46,6 +46,11 @@ class Grant:
         """The slices of one container, empty if it holds none."""
         return next((c.slices for c in self.containers if c.name == container), ())
 
+    @property
+    def slices(self) -> tuple[Slice, ...]:
+        """The slices of all containers, one container after the other."""
+        return tuple(piece for container in self.containers for piece in container.slices)
+
     def __bool__(self) -> bool:
         return any(container.slices for container in self.containers)
 
