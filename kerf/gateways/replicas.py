@@ -127,6 +127,11 @@ def _leads(pod: Json) -> bool:
     return str(at(pod, "metadata", "labels").get(_WORKER, "0")) == "0"
 
 
+def matters(pod: Json) -> bool:
+    """Whether `replicas` reads the pod: it serves, or it is a member of a group that may."""
+    return bool(serving_port(pod)) or _SET in at(pod, "metadata", "labels")
+
+
 def _group(pod: Json) -> tuple[str, ...]:
     labels = at(pod, "metadata", "labels")
     if _SET not in labels or _GROUP not in labels:

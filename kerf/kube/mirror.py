@@ -12,7 +12,10 @@ Key = tuple[str, str, str]
 
 
 class Mirror:
-    """Follows `paths` (kind to path). Kinds whose CRD is not installed count as empty."""
+    """Follows `paths` (path to kind; a kind may have several). Kinds whose CRD is not installed count as empty.
+
+    What `keeps` refuses is not held in memory, and its changes are none.
+    """
 
     def __init__(
         self,
@@ -21,14 +24,18 @@ class Mirror:
         query: Query | None = None,
         *,
         changed: threading.Event | None = None,
+        keeps: Callable[[Json], bool] = lambda _: True,
     ) -> None:
         self._lock = threading.Lock()
-        self._items: dict[Key, Json] = {}
+        self._items: dict[str, dict[Key, Json]] = {path: {} for path in paths}
+        self._keeps = keeps
+        self.version = 0
+        """Grows with every change."""
         self.changed = changed or threading.Event()
         """Set with every change; several mirrors may share one."""
         self._followers = [
-            Follower(kube, path, self._replacer(kind), self._changer(kind), query=query, optional=True)
-            for kind, path in paths.items()
+            Follower(kube, path, self._replacer(path, kind), self._changer(path, kind), query=query, optional=True)
+            for path, kind in paths.items()
         ]
 
     def start(self) -> None:
@@ -49,30 +56,36 @@ class Mirror:
     def items(self, *kinds: str) -> list[Json]:
         """The objects of these kinds, or of all, in the order of their keys. Callers do not change them."""
         with self._lock:
-            return [item for key, item in sorted(self._items.items()) if not kinds or key[0] in kinds]
+            found = {key: item for kept in self._items.values() for key, item in kept.items()}
+        return [item for key, item in sorted(found.items()) if not kinds or key[0] in kinds]
 
     def get(self, kind: str, name: str, namespace: str = "") -> Json | None:
         """One object. Callers do not change it."""
+        key = (kind, namespace, name)
         with self._lock:
-            return self._items.get((kind, namespace, name))
+            return next((kept[key] for kept in self._items.values() if key in kept), None)
 
-    def _replacer(self, kind: str) -> Callable[[list[Json]], None]:
+    def _replacer(self, path: str, kind: str) -> Callable[[list[Json]], None]:
         def replace(items: list[Json]) -> None:
+            kept = {_key(kind, item): {"kind": kind, **item} for item in items if self._keeps(item)}
             with self._lock:
-                for key in [key for key in self._items if key[0] == kind]:
-                    del self._items[key]
-                self._items.update((_key(kind, item), {"kind": kind, **item}) for item in items)
+                self._items[path] = kept
+                self.version += 1
             self.changed.set()
 
         return replace
 
-    def _changer(self, kind: str) -> Callable[[str, Json], None]:
+    def _changer(self, path: str, kind: str) -> Callable[[str, Json], None]:
         def change(event: str, item: Json) -> None:
+            key, stays = _key(kind, item), event != "DELETED" and self._keeps(item)
             with self._lock:
-                self._items.pop(_key(kind, item), None)
-                if event != "DELETED":
-                    self._items[_key(kind, item)] = {"kind": kind, **item}
-            self.changed.set()
+                kept = self._items[path]
+                concerns = kept.pop(key, None) is not None or stays
+                if stays:
+                    kept[key] = {"kind": kind, **item}
+                self.version += concerns
+            if concerns:
+                self.changed.set()
 
         return change
 

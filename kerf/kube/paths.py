@@ -2,6 +2,7 @@
 
 NODES = "/api/v1/nodes"
 PODS = "/api/v1/pods"
+SERVICES = "/api/v1/services"
 
 
 def node(name: str) -> str:

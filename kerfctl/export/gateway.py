@@ -30,7 +30,6 @@ from kerfctl.errors import CliError
 from kerfctl.report import say, warn
 
 BACK_MS = 48 * HOUR_MS
-SERVICES = "/api/v1/services"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ def _of_cluster(args: argparse.Namespace) -> Read:
     now = time.time_ns() // 1_000_000
     days = ",".join(day_text(now - back) for back in range(0, BACK_MS + 1, 24 * HOUR_MS))
     usages = cluster.list_or_none(kube, PATH, TENANT_USAGE, labelSelector=f"{DAY} in ({days})")
-    services = cluster.list_all(kube, SERVICES, "Service") if args.per == "service" else []
+    services = cluster.list_all(kube, paths.SERVICES, "Service") if args.per == "service" else []
     nodes = cluster.list_all(kube, paths.NODES, "Node")
     return Read(nodes, cluster.list_all(kube, paths.PODS, "Pod"), services, usages or [])
 

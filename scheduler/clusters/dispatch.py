@@ -91,7 +91,7 @@ class Dispatcher:
         self._events = Events(kube, "kerf-dispatcher")
         self._changed = threading.Event()
         self._seen = Mirror(
-            kube, {kind: f"{ROOT}/{plural}" for kind, plural in _FOLLOWED.items()}, changed=self._changed
+            kube, {f"{ROOT}/{plural}": kind for kind, plural in _FOLLOWED.items()}, changed=self._changed
         )
         self._workers: dict[str, _Known] = {}
         self._since: dict[str, tuple[tuple[str, ...], float]] = {}

@@ -61,7 +61,7 @@ class Worker:
         self._honours_pin = honours_pin
         self._answers: dict[str, tuple[tuple[object, ...], Offer]] = {}
         kinds = ("LocalQueue", "ClusterQueue", "ResourceFlavor")
-        self._kueue = Mirror(kube, {kind: path_of(kind) for kind in kinds}, changed=changed)
+        self._kueue = Mirror(kube, {path_of(kind): kind for kind in kinds}, changed=changed)
         self._followers = (
             Follower(kube, paths.NODES, _then(feed.replace_nodes, changed.set), _then2(feed.apply_node, changed.set)),
             Follower(kube, paths.PODS, _then(feed.replace_pods, changed.set), _then2(feed.apply_pod, changed.set)),

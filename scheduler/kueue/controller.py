@@ -60,9 +60,9 @@ class QuotaController:
         self._metrics = metrics
         self._clock = clock
         self._managed = Mirror(
-            kube, {kind: kueue.path_of(kind) for kind in kueue.PLURALS}, {"labelSelector": kueue.MANAGED_SELECTOR}
+            kube, {kueue.path_of(kind): kind for kind in kueue.PLURALS}, {"labelSelector": kueue.MANAGED_SELECTOR}
         )
-        self._workloads = Mirror(kube, {"Workload": WORKLOADS})
+        self._workloads = Mirror(kube, {WORKLOADS: "Workload"})
         self._status = StatusWriter(kube, keeper, clock)
         self._overdraft = Overdraft(store, kube)
         self._following = False

@@ -68,8 +68,8 @@ class FitCheck:
         self._kube = kube
         self._metrics = metrics
         self._clock = clock
-        self._workloads = Mirror(kube, {"Workload": f"{kueue.ROOT}/workloads"})
-        self._checks = Mirror(kube, {"AdmissionCheck": kueue.path_of("AdmissionCheck")})
+        self._workloads = Mirror(kube, {f"{kueue.ROOT}/workloads": "Workload"})
+        self._checks = Mirror(kube, {kueue.path_of("AdmissionCheck"): "AdmissionCheck"})
         self._answers: dict[str, _Answer] = {}
         self._refused: dict[str, tuple[float, str]] = {}
         """Since when a workload waits, and the reason that was last written."""
