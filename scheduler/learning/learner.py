@@ -2,7 +2,7 @@
 
 Peaks, refusals and failures are the greatest ever seen, so reading a record twice changes nothing. Pods and hours add
 up once each pod has ended; those that still run are added to what is shown. Nothing is only in memory: the next leader
-goes on from the ConfigMap, and the nodes keep their records for a week.
+goes on from the ConfigMap, and the nodes keep their records for a week. What people take out of it is forgotten.
 """
 
 import json
@@ -18,6 +18,7 @@ from kerf.obs.loop import Loop, run_every
 from kerf.sizing.catalogue import Catalogue, Row, parse_row
 from kerf.sizing.learned import Evidence, evidence_of, folded, kept
 from kerf.values.learned import Learned, LearningMode, LearningSettings, Lesson, ServerPeak, Setup
+from kerf.values.usage import HOUR_MS
 from kerf.wire.errors import WireError
 from kerf.wire.json import at
 from kerf.wire.learned import MOST_LESSONS, config_map, learned_in, path_of
@@ -29,9 +30,8 @@ from scheduler.state.store import Store
 _LOG = logging.getLogger("kerf.learning")
 ROUND_S = 300.0
 TICK_S = 5.0
-WEEK_MS = 7 * 24 * 3_600_000
+WEEK_MS = 7 * 24 * HOUR_MS
 """How far back a new leader reads; nodes keep their records for so long."""
-HOUR_MS = 3_600_000
 CATALOGUE = "kerf.dev/catalogue=true"
 FIELD_MANAGER = "kerf-learning"
 
@@ -58,8 +58,8 @@ class Learner:
         self._kube = kube
         self._sources = sources
         self._page = page
-        self._learned: Learned | None = None
         self._written: Learned | None = None
+        """What this term stored last. Where there is something else, the nodes are asked for all that they have."""
         self._due = float("-inf")
 
     def run(self, stop: threading.Event) -> None:
@@ -70,7 +70,6 @@ class Learner:
     def _tick(self) -> None:
         if self._settings.mode is LearningMode.OFF:
             self._page.clear()
-            self._learned = None
         elif time.monotonic() >= self._due:
             self._due = time.monotonic() + self._sources.every_s
             self.run_once()
@@ -78,18 +77,19 @@ class Learner:
     def run_once(self) -> None:
         """Read the nodes, and write what they taught. Raises KubeError; WireError where what is stored is damaged."""
         settings, now = self._settings, self._sources.now_ms()
-        before = self._learned if self._learned is not None else self._stored()
-        back = now - WEEK_MS if self._learned is None else before.until_ms
+        before = self._stored()
+        ours = before == self._written
+        back = before.until_ms if ours else now - WEEK_MS
         answers = self._sources.nodes.read(max(back, 0), self._store.desk.node_names())
         catalogue = self._catalogue()
         found = [(record, self._taught(record, catalogue)) for record in answers.records if record.servers]
-        self._learned = learn(before, found, settings, now)
-        self._page.show(self._learned.lessons, _asks(found), _left_out(found), answers.silent)
-        if self._learned != self._written:
+        learned = learn(before, found, settings, now)
+        self._page.show(learned.lessons, _asks(found), _left_out(found), answers.silent)
+        if not ours or learned != before:
             query = {"fieldManager": FIELD_MANAGER, "force": "true"}
             namespace = self._sources.namespace
-            self._kube.patch(path_of(namespace), config_map(self._learned, namespace), "apply", query)
-            self._written = self._learned
+            answer = self._kube.patch(path_of(namespace), config_map(learned, namespace), "apply", query)
+            self._written = learned_in(answer)
 
     # ---- inside
     @property

@@ -15,11 +15,12 @@ from kerf.testing.fake_kube import FakeKube
 from kerf.values.grant import CardUse
 from kerf.values.learned import Learned, LearningMode, LearningSettings, ServerPeak
 from kerf.values.policy import SchedulingPolicy
+from kerf.values.usage import HOUR_MS
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
-from kerf.wire.learned import KEY, NAME, learned_in, path_of
+from kerf.wire.learned import KEY, NAME, config_map, learned_in, path_of
 from kerf.wire.records import PodRecord, parse_records, render_records
-from scheduler.learning.learner import HOUR_MS, Learner, Sources
+from scheduler.learning.learner import WEEK_MS, Learner, Sources
 from scheduler.learning.metrics import LearningPage
 from scheduler.metering.noderecords import NodeAnswers
 from scheduler.state.store import Store, load
@@ -162,3 +163,30 @@ def test_a_damaged_store_is_named_and_not_overwritten() -> None:
         world.learner.run_once()
 
     assert world.kube.writes == []
+
+
+def test_what_people_forget_stays_forgotten_until_the_nodes_teach_it_again() -> None:
+    world = World()
+    world.records = (world.a_pod("a", 700), world.a_pod("b", 1700, end=world.now - 1, denied=3))
+    world.learner.run_once()
+
+    world.kube.patch(path_of(NAMESPACE), config_map(replace(world.stored, lessons=()), NAMESPACE), "apply")
+    world.records, world.now = (world.records[0],), world.now + HOUR_MS
+    world.learner.run_once()
+
+    (lesson,) = world.stored.lessons
+    assert (lesson.beside_mib, lesson.refused_mib, lesson.pods, lesson.running) == (700, 0, 0, 1)
+    world.learner.run_once()
+    assert world.asked == [START - WEEK_MS, world.now - WEEK_MS, world.stored.until_ms]
+
+
+def test_what_is_forgotten_and_taught_again_as_it_was_is_stored_again() -> None:
+    world = World()
+    world.records = (world.a_pod("a", 700),)
+    world.learner.run_once()
+    before = world.stored
+
+    world.kube.patch(path_of(NAMESPACE), config_map(Learned(), NAMESPACE), "apply")
+    world.learner.run_once()
+
+    assert world.stored == before
