@@ -32,15 +32,18 @@ class Action:
     namespace: str = ""
 
 
-def render_token_review(token: str) -> dict[str, Any]:
-    """The question who a token belongs to."""
-    return {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
+def render_token_review(token: str, audience: str = "") -> dict[str, Any]:
+    """The question who a token belongs to, if it is meant for this audience; without one, for the API server."""
+    spec = {"token": token, "audiences": [audience]} if audience else {"token": token}
+    return {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
 
 
-def parse_token_review(document: Json) -> User | None:
-    """The token's user; None where the API server does not know it."""
+def parse_token_review(document: Json, audience: str = "") -> User | None:
+    """The token's user; None where the API server does not know it, or does not say that it has this audience."""
     status = at(document, "status")
     if status.get("authenticated") is not True or status.get("error"):
+        return None
+    if audience and audience not in _texts(status.get("audiences")):
         return None
     return parse_user(at(status, "user"))
 

@@ -11,11 +11,10 @@ import grpc
 
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError
-from kerf.wire.json import at, text_at
+from kerf.wire.reviews import TOKEN_REVIEWS, parse_token_review, render_token_review
 
 AUDIENCE = "kerf-usage"
 """What a token must be for: one that was made for another server is no proof here."""
-REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 KNOWN_S, REFUSED_S = 60.0, 5.0
 """For how long a review counts."""
 MOST_KNOWN = 1000
@@ -89,14 +88,10 @@ class TokenReviews:
         return answer
 
     def _review(self, token: str) -> str | Denied:
-        kind = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview"}
-        answer = self._kube.create(REVIEWS, {**kind, "spec": {"token": token, "audiences": [AUDIENCE]}})
-        status = at(answer, "status")
-        audiences = status.get("audiences")
-        meant = isinstance(audiences, list) and AUDIENCE in audiences
-        if status.get("authenticated") is not True or not meant:
+        answer = self._kube.create(TOKEN_REVIEWS, render_token_review(token, AUDIENCE))
+        user = parse_token_review(answer, AUDIENCE)
+        if user is None:
             return Denied(grpc.StatusCode.UNAUTHENTICATED, f"the token is not valid for the audience {AUDIENCE}")
-        user = text_at(status, "user", "username")
-        if user not in self._allowed:
-            return Denied(grpc.StatusCode.PERMISSION_DENIED, f"{user} may not report")
-        return user.removeprefix(_ACCOUNT).replace(":", "/")
+        if user.name not in self._allowed:
+            return Denied(grpc.StatusCode.PERMISSION_DENIED, f"{user.name} may not report")
+        return user.name.removeprefix(_ACCOUNT).replace(":", "/")
