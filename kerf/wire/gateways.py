@@ -20,31 +20,33 @@ _KEYS = (
     "settleSeconds",
 )  # fmt: skip
 MOST = 2**31 - 1
+NOTHING = GatewaySettings()
 
 
-def parse_gateways(value: Json, where: str) -> GatewaySettings:
-    """Read the block. Raises WireError."""
-    zero = GatewaySettings()
+def parse_gateways(value: Json, where: str, base: GatewaySettings = NOTHING) -> GatewaySettings:
+    """Read the block; what it does not say is as in `base`. Raises WireError."""
     known(value, where, _KEYS)
     found = GatewaySettings(
-        to=_to(list_at(value.get("to"), f"{where}.to"), f"{where}.to"),
-        namespace=_optional(value, "namespace", where, _NAME, "the name of a namespace"),
-        namespaces=_names(list_at(value.get("namespaces"), f"{where}.namespaces"), f"{where}.namespaces"),
-        pods=_labels(part_at(value, "pods", f"{where}.pods"), f"{where}.pods"),
-        per=Per(one_of(value, "per", where, zero.per.value, tuple(Per))),
-        retries=whole(value, "retries", where, zero.retries, (0, 100)),
-        allowed_fails=whole(value, "allowedFails", where, zero.allowed_fails, (0, 1000)),
-        cooldown_s=whole(value, "cooldownSeconds", where, zero.cooldown_s, (1, 3600)),
-        timeout_s=whole(value, "timeoutSeconds", where, zero.timeout_s, (1, 86_400)),
-        tokens_per_minute=whole(value, "tokensPerMinute", where, zero.tokens_per_minute, (0, MOST)),
-        requests_per_minute=whole(value, "requestsPerMinute", where, zero.requests_per_minute, (0, MOST)),
-        limit_header=_optional(value, "limitHeader", where, _HEADER, "the name of a header") or zero.limit_header,
-        gateway=_optional(value, "gateway", where, _GATEWAY, "NAME or NAMESPACE/NAME of Envoy's Gateway"),
-        picker=_optional(value, "picker", where, _PICKER, "SERVICE:PORT of the endpoint picker"),
-        telemetry=flag(value, "telemetry", where, zero.telemetry),
-        litellm=_litellm(part_at(value, "litellm", f"{where}.litellm"), f"{where}.litellm"),
-        drain_s=real(value, "drainSeconds", where, zero.drain_s, (0.0, 3600.0)),
-        settle_s=real(value, "settleSeconds", where, zero.settle_s, (0.0, 3600.0)),
+        to=_to(list_at(value.get("to"), f"{where}.to"), f"{where}.to") or base.to,
+        namespace=_optional(value, "namespace", where, _NAME, "the name of a namespace") or base.namespace,
+        namespaces=_names(list_at(value.get("namespaces"), f"{where}.namespaces"), f"{where}.namespaces")
+        or base.namespaces,
+        pods=_labels(part_at(value, "pods", f"{where}.pods"), f"{where}.pods") or base.pods,
+        per=Per(one_of(value, "per", where, base.per.value, tuple(Per))),
+        retries=whole(value, "retries", where, base.retries, (0, 100)),
+        allowed_fails=whole(value, "allowedFails", where, base.allowed_fails, (0, 1000)),
+        cooldown_s=whole(value, "cooldownSeconds", where, base.cooldown_s, (1, 3600)),
+        timeout_s=whole(value, "timeoutSeconds", where, base.timeout_s, (1, 86_400)),
+        tokens_per_minute=whole(value, "tokensPerMinute", where, base.tokens_per_minute, (0, MOST)),
+        requests_per_minute=whole(value, "requestsPerMinute", where, base.requests_per_minute, (0, MOST)),
+        limit_header=_optional(value, "limitHeader", where, _HEADER, "the name of a header") or base.limit_header,
+        gateway=_optional(value, "gateway", where, _GATEWAY, "NAME or NAMESPACE/NAME of Envoy's Gateway")
+        or base.gateway,
+        picker=_optional(value, "picker", where, _PICKER, "SERVICE:PORT of the endpoint picker") or base.picker,
+        telemetry=flag(value, "telemetry", where, base.telemetry),
+        litellm=_litellm(part_at(value, "litellm", f"{where}.litellm"), f"{where}.litellm") or base.litellm,
+        drain_s=real(value, "drainSeconds", where, base.drain_s, (0.0, 3600.0)),
+        settle_s=real(value, "settleSeconds", where, base.settle_s, (0.0, 3600.0)),
     )
     check_gateways(found, where)
     return found

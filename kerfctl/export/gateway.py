@@ -4,7 +4,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import yaml
 
@@ -15,7 +15,7 @@ from kerf.gateways.litellm import FILE
 from kerf.gateways.render import Rendered, Seen, render
 from kerf.gateways.replicas import Fleet
 from kerf.kube import paths
-from kerf.values.gateways import Gateway, GatewaySettings
+from kerf.values.gateways import Gateway, GatewaySettings, Per
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.usage import HOUR_MS, TokenPrice
 from kerf.wire.errors import WireError
@@ -46,7 +46,7 @@ def run_gateway(args: argparse.Namespace) -> int:
     """Print the objects. Exit status 1 when a model was left out or there is none."""
     policy = read_policy(args.policy)
     settings = _settings(args, policy)
-    read = _of_files(args.file) if args.file else _of_cluster(args)
+    read = _of_files(args.file) if args.file else _of_cluster(args, settings.per)
     nodes = [parse_node(node, args.vendors) for node in read.nodes]
     fleet = Fleet(nodes, args.vendors, read_prices(args.prices), shipped())
     found = render(Seen(read.pods, read.services, fleet, _prices(read.usages)), settings, labelled=False)
@@ -62,40 +62,27 @@ def run_gateway(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace, policy: SchedulingPolicy) -> GatewaySettings:
-    """Raises CliError that names the flag."""
+    """What the flags say; where there is no flag, what the policy says. Raises CliError that names the flag."""
+    if args.plain and args.to != Gateway.LITELLM:
+        raise CliError(f"--plain: only --to litellm has a configuration of its own; {args.to} reads objects")
+    words = {
+        "to": [args.to],
+        "namespace": args.into,
+        "namespaces": args.namespace,
+        "pods": _labels(args.pods or ()),
+        "per": args.per,
+        "picker": args.picker,
+        "gateway": args.gateway,
+    }
+    of = policy.gateways
     try:
-        return parse_gateways(_words(args, policy), "-")
+        given = {key: value for key, value in words.items() if value}
+        return parse_gateways(given, "-", replace(of, namespace=of.namespace or "default"))
     except WireError as error:
         field = error.field.removeprefix("-.")
         name, bracket, rest = field.partition("[")
         flag = {"namespace": "into", "namespaces": "namespace"}.get(name, name) + bracket + rest
         raise CliError(f"--{flag} {error.value}: {error.fix}") from error
-
-
-def _words(args: argparse.Namespace, policy: SchedulingPolicy) -> dict[str, object]:
-    """The block as the flags write it; where there is no flag, as the policy does. Raises CliError."""
-    of = policy.gateways
-    words: dict[str, object] = {
-        "to": [args.to],
-        "namespace": args.into or of.namespace or "default",
-        "namespaces": args.namespace or list(of.namespaces),
-        "pods": _labels(args.pods) if args.pods else dict(of.pods),
-        "per": args.per or of.per.value,
-        "picker": args.picker or of.picker,
-        "gateway": args.gateway or of.gateway,
-        "retries": of.retries,
-        "allowedFails": of.allowed_fails,
-        "cooldownSeconds": of.cooldown_s,
-        "timeoutSeconds": of.timeout_s,
-        "tokensPerMinute": of.tokens_per_minute,
-        "requestsPerMinute": of.requests_per_minute,
-        "limitHeader": of.limit_header,
-        "telemetry": of.telemetry,
-        "litellm": json.loads(of.litellm) if of.litellm else {},
-    }
-    if args.plain and args.to != Gateway.LITELLM:
-        raise CliError(f"--plain: only --to litellm has a configuration of its own; {args.to} reads objects")
-    return words
 
 
 def _labels(pairs: Iterable[str]) -> dict[str, str]:
@@ -113,12 +100,12 @@ def _of_files(files: Sequence[str]) -> Read:
     return Read(documents.nodes, documents.pods, documents.of("Service"), documents.of(TENANT_USAGE))
 
 
-def _of_cluster(args: argparse.Namespace) -> Read:
+def _of_cluster(args: argparse.Namespace, per: Per) -> Read:
     kube = cluster.connect_to(args)
     now = time.time_ns() // 1_000_000
     days = ",".join(day_text(now - back) for back in range(0, BACK_MS + 1, 24 * HOUR_MS))
     usages = cluster.list_or_none(kube, PATH, TENANT_USAGE, labelSelector=f"{DAY} in ({days})")
-    services = cluster.list_all(kube, paths.SERVICES, "Service") if args.per == "service" else []
+    services = cluster.list_all(kube, paths.SERVICES, "Service") if per is Per.SERVICE else []
     nodes = cluster.list_all(kube, paths.NODES, "Node")
     return Read(nodes, cluster.list_all(kube, paths.PODS, "Pod"), services, usages or [])
 

@@ -8,8 +8,10 @@ import pytest
 import yaml
 
 from kerf.testing.builders import a_node
+from kerf.testing.fake_kube import FakeKube
 from kerf.values.usage import UsageRecord
 from kerf.wire.usage import render_usage
+from kerfctl import cluster
 from kerfctl.main import main
 from tests.kerf.gateways.serving import PRICE, a_replica
 
@@ -63,6 +65,25 @@ def test_the_policy_says_what_no_flag_does(file: str, tmp_path: Path, capsys: py
 
     found = yaml.safe_load(capsys.readouterr().out)
     assert (found["router_settings"]["cooldown_time"], found["model_list"][0]["model_name"]) == (7, "qwen3-8b")
+
+
+def test_services_of_a_cluster_are_targets_where_the_policy_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = {"selector": {"app": "chat"}, "ports": [{"port": 80, "targetPort": 8000}]}
+    meta = {"namespace": "team-a", "name": "chat"}
+    kube = FakeKube(a_node(), a_replica("one"), {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec})
+    monkeypatch.setattr(cluster, "connect_to", lambda _: kube)
+    block = {"to": ["litellm"], "namespace": "edge", "per": "service"}
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        yaml.safe_dump({"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy", "spec": {"gateways": block}})
+    )
+
+    assert main(export("--to", "litellm", "--plain", "--policy", str(policy))) == 0
+
+    (found,) = yaml.safe_load(capsys.readouterr().out)["model_list"]
+    assert found["litellm_params"]["api_base"] == "http://chat.team-a.svc:80/v1"
 
 
 @pytest.mark.parametrize(
