@@ -20,7 +20,7 @@ from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError, NotFound
 from kerf.obs.loop import Loop, run_every
 from kerf.pricing.prices import PriceList
-from kerf.values.gateways import Gateway, GatewaySettings
+from kerf.values.gateways import Gateway, GatewaySettings, Plan
 from kerf.values.usage import TokenPrice
 from kerf.wire.json import Json, at, text_at
 from scheduler.gateways.apply import Applied
@@ -65,8 +65,8 @@ class GatewayController:
         self._changed = threading.Event()
         self._watched: Watched | None = None
         self._applied = Applied(kube, self._count)
-        self._active: tuple[Gateway, ...] = ()
         self._settings = GatewaySettings()
+        """By which the last whole round wrote."""
         self._seen: tuple[object, ...] = ()
         self._looked_at = self._read_at = float("-inf")
 
@@ -74,26 +74,27 @@ class GatewayController:
         """Keep the objects until stopped. They stay as they are without a leader."""
         run_every(replace(LOOP, failures=self._metrics.failures), self.run_once, stop, self._changed)
         self._drains.forget()
-        self._follow(None)
+        self._leave()
 
     def run_once(self) -> None:
         """One round, if anything changed or is due. Raises KubeError for what could not be read or written."""
         settings = self._store.desk.policy.gateways
-        if not settings.to and not self._active:
+        if not settings.to and not self._settings.to:
+            self._leave()
             return
-        watched = self._follow(settings if settings.to else None)
-        if watched is not None and not watched.synced:
+        watched = self._follow(settings if settings.to else self._settings)
+        if not watched.synced:
             self._changed.wait(0.05)
             self._changed.set()
             return
-        seen = (settings, self._store.desk.inventory, watched.version if watched else 0)
+        seen = (settings, self._store.desk.inventory, watched.version)
         if seen == self._seen and self._clock() < self._looked_at + LOOK_S:
             return
         self._read(settings)
-        found = self._rendered(settings, watched)
+        found = self._rendered(settings, watched) if settings.to else Rendered((), Plan())
         self._label_pods(found, settings, watched)
         self._applied.apply(found.objects)
-        self._active, self._settings = settings.to, settings
+        self._settings = settings
         self._looked_at, self._seen = self._clock(), seen
         self._drains.show(found.plan)
         self._show(found)
@@ -102,21 +103,24 @@ class GatewayController:
     def _count(self, gateway: str, action: str) -> None:
         self._metrics.writes.labels(gateway, action).inc()
 
-    def _follow(self, settings: GatewaySettings | None) -> Watched | None:
-        if self._watched is not None and (settings is None or self._watched.scope != scope_of(settings)):
-            self._watched.stop()
-            self._watched = None
-        if self._watched is None and settings is not None:
+    def _follow(self, settings: GatewaySettings) -> Watched:
+        if self._watched is None or self._watched.scope != scope_of(settings):
+            self._leave()
             self._watched = Watched(self._kube, settings, self._changed)
             self._watched.start()
         return self._watched
+
+    def _leave(self) -> None:
+        if self._watched is not None:
+            self._watched.stop()
+            self._watched = None
 
     def _read(self, settings: GatewaySettings) -> None:
         """What there is of the gateways that are written now, and of those that were until now."""
         if settings == self._settings and self._clock() < self._read_at + READ_S:
             return
         moved = settings.namespace != self._settings.namespace
-        before = [gateway for gateway in self._active if moved or gateway not in settings.to]
+        before = [gateway for gateway in self._settings.to if moved or gateway not in settings.to]
         if before:
             stale = Applied(self._kube, self._count)
             stale.read(before, self._settings)
@@ -125,15 +129,15 @@ class GatewayController:
         self._applied.read(settings.to, settings)
         self._read_at = self._clock()
 
-    def _rendered(self, settings: GatewaySettings, watched: Watched | None) -> Rendered:
+    def _rendered(self, settings: GatewaySettings, watched: Watched) -> Rendered:
         desk = self._store.desk
         fleet = Fleet(desk.nodes(), desk.vendors, self._prices.cards(), shipped())
-        pods, services = (watched.pods, watched.services) if watched else ([], [])
-        return render(Seen(pods, services, fleet, self._prices.tokens()), settings, labelled=True)
+        seen = Seen(watched.pods, watched.services, fleet, self._prices.tokens())
+        return render(seen, settings, labelled=True)
 
-    def _label_pods(self, found: Rendered, settings: GatewaySettings, watched: Watched | None) -> None:
+    def _label_pods(self, found: Rendered, settings: GatewaySettings, watched: Watched) -> None:
         """A pool selects by labels alone: give them to the pods that get requests, and take them from the others."""
-        if Gateway.POOL not in (*settings.to, *self._active) or watched is None:
+        if Gateway.POOL not in (*settings.to, *self._settings.to):
             return
         wanted = pool_labels(found.plan) if Gateway.POOL in settings.to else {}
         for pod in watched.pods:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from kerf.config.prices import read_prices
+from kerf.kube import paths
+from kerf.kube.client import Json
 from kerf.kube.errors import Busy
 from kerf.obs.metrics import Metrics
 from kerf.testing.builders import a_card, a_node
@@ -65,6 +67,12 @@ class World:
         if watched is not None and not watched.synced:
             await_until(lambda: watched.synced, "the pods to be listed", 10)
             self.controller.run_once()
+        if watched is not None:
+            await_until(lambda: all(map(self._is_newest, watched.pods)), "the watch to show what the round wrote", 10)
+
+    def _is_newest(self, pod: Json) -> bool:
+        stored = self.kube.get(paths.pod(pod["metadata"]["namespace"], pod["metadata"]["name"]))
+        return bool(stored["metadata"]["resourceVersion"] == pod["metadata"]["resourceVersion"])
 
     def run(self, *pods: dict[str, Any]) -> None:
         """Pods come or change; the round after that has seen them."""
@@ -96,7 +104,7 @@ class World:
 def world() -> Iterator[World]:
     made = World()
     yield made
-    made.controller._follow(None)
+    made.controller._leave()
 
 
 def test_without_a_gateway_nothing_is_read_or_written(world: World):
@@ -165,7 +173,7 @@ def test_a_new_leader_removes_what_was_written_for_pods_that_are_gone(world: Wor
     world.write_for(Gateway.KNOWAY)
     world.run(a_replica("one"))
     world.round()
-    world.controller._follow(None)
+    world.controller._leave()
     world.kube.remove("/api/v1/namespaces/team-a/pods/one")
     world.controller = world.lead()
 
@@ -217,6 +225,21 @@ def test_a_drained_pod_loses_its_pools_label_and_gets_it_back(world: World):
     world.cards(Health(), Health())
     world.round()
     assert world.labels("one") == both
+
+
+def test_a_pool_that_is_taken_from_the_policy_leaves_no_label_and_no_watch(world: World):
+    world.write_for(Gateway.POOL)
+    world.run(a_replica("one"), a_replica("two", 1))
+    world.round()
+    assert world.labels("one")
+
+    world.write_for()
+    world.round()
+    world.round()
+
+    assert (world.labels("one"), world.labels("two")) == ([], [])
+    assert world.kube.objects("/apis/inference.networking.k8s.io") == []
+    assert world.controller._watched is None
 
 
 def test_a_pod_may_leave_once_gateways_have_left_it_for_a_moment(world: World):
