@@ -31,7 +31,6 @@ from deviceplugin.kubelet.registrar import Registrar
 from deviceplugin.kubelet.servicer import Servicer, Turns
 from deviceplugin.kubelet.starter import Starter
 from deviceplugin.metrics import PluginMetrics
-from deviceplugin.monitor.http import Server, serve_http
 from deviceplugin.monitor.instances import InstanceSeries
 from deviceplugin.monitor.processes import Processes
 from deviceplugin.monitor.servers import ServerWatch
@@ -43,6 +42,8 @@ from deviceplugin.state.node import LocalNode
 from deviceplugin.state.node_specs import NodeSpecs
 from kerf.config.load import PolicyFile, load_settings, required_setting, setting
 from kerf.config.vendors import HELP, with_described
+from kerf.http.address import parse_bind
+from kerf.http.pages import Server, serve_pages
 from kerf.kube.client import Kube, connect
 from kerf.kube.errors import KubeError
 from kerf.kube.events import Events
@@ -293,7 +294,9 @@ def _pages(
     if not settings.metrics_bind:
         return None
     pages = {"/top": lambda _: render_top(monitor.top()), "/records": gate.history.page}
-    return serve_http(settings.metrics_bind, metrics, ready, pages)
+    host, port = parse_bind(settings.metrics_bind)
+    address = (host or "127.0.0.1", port)
+    return serve_pages(address, metrics, pages, lambda: "" if ready() else "not registered with the kubelet")
 
 
 def _probes(

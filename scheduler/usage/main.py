@@ -12,6 +12,7 @@ import grpc
 
 from kerf.config.load import load_settings, setting
 from kerf.http.address import parse_bind
+from kerf.http.pages import serve_pages
 from kerf.kube.client import connect
 from kerf.kube.errors import KubeError
 from kerf.kube.leadership import unique_identity
@@ -21,7 +22,7 @@ from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
 from kerf.wire.errors import WireError
 from scheduler.usage.identity import TokenReviews, by_certificate
-from scheduler.usage.listen import Files, credentials, pages
+from scheduler.usage.listen import Files, credentials
 from scheduler.usage.metrics import UsageMetrics
 from scheduler.usage.service import UsageService
 from scheduler.usage.store import ReportStore
@@ -93,7 +94,7 @@ def serve(settings: Settings, stop: threading.Event) -> None:
         servers.append(start_server(handlers, settings.bind_certificates, credentials(files, clients=True))[0])
     writer = threading.Thread(target=store.run, args=(settings.write_seconds, clock.now_ms, stop), name="store")
     writer.start()
-    http = pages(parse_bind(settings.pages), registry)
+    http = serve_pages(parse_bind(settings.pages), registry)
     stop.wait()
     for ended in [server.stop(END_S) for server in servers]:
         ended.wait()

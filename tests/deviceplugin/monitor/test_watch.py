@@ -12,13 +12,13 @@ from prometheus_client.exposition import generate_latest
 
 from deviceplugin.core.usage import ContainerRef
 from deviceplugin.gate.pods import BoundPods
-from deviceplugin.monitor.http import serve_http
 from deviceplugin.monitor.processes import Processes
 from deviceplugin.monitor.watch import Limits, Monitor
 from deviceplugin.state.files import Files
 from deviceplugin.state.ledgers import Ledgers
 from deviceplugin.state.node import LocalNode
 from deviceplugin.state.node_specs import NodeSpecs
+from kerf.http.pages import serve_pages
 from kerf.obs.metrics import Metrics
 from kerf.probes.base import ProcessUse
 from kerf.testing.builders import a_card, a_node, a_pod
@@ -232,9 +232,8 @@ def served(world: World) -> Iterator[int]:
         port = probe.getsockname()[1]
     registry = Metrics()
     registry.registry.register(world.monitor)
-    server = serve_http(
-        f"127.0.0.1:{port}", registry, lambda: False, {"/top": lambda _: render_top(world.monitor.top())}
-    )
+    pages = {"/top": lambda _: render_top(world.monitor.top())}
+    server = serve_pages(("127.0.0.1", port), registry, pages, lambda: "not yet")
     yield port
     server.shutdown()
     server.server_close()

@@ -1,4 +1,4 @@
-"""The node agent's own pages under hostile clients."""
+"""Pages for probes and scrapes under hostile clients."""
 
 import contextlib
 import socket
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deviceplugin.monitor.http import Server, serve_http
+from kerf.http.pages import Server, serve_pages
 from kerf.obs.metrics import Metrics
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -17,7 +17,7 @@ REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(Server, "connections", 3)
     monkeypatch.setattr(Server, "seconds", 0.3)
-    server = serve_http("127.0.0.1:0", Metrics(), lambda: True, {})
+    server = serve_pages(("127.0.0.1", 0), Metrics())
     yield server.server_address[1]
     server.shutdown()
     server.server_close()
@@ -92,7 +92,7 @@ def test_an_endless_request_line_is_refused(port: int) -> None:
 
 
 def test_it_serves_on_an_address_of_ipv6() -> None:
-    server = serve_http("[::1]:0", Metrics(), lambda: True, {})
+    server = serve_pages(("::1", 0), Metrics())
     try:
         with urllib.request.urlopen(f"http://[::1]:{server.server_address[1]}/healthz", timeout=5) as answer:
             assert answer.status == 200

@@ -10,11 +10,12 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 
 from kerf.obs.metrics import Metrics
 
-_LOG = logging.getLogger("kerf.deviceplugin.http")
+_LOG = logging.getLogger("kerf.http")
 Page = Callable[[str], str]
 """The JSON text of a page, by the query of its address."""
 
@@ -52,9 +53,13 @@ class Server(ThreadingHTTPServer):
         _LOG.debug("a connection from %s ended early", client_address, exc_info=True)
 
 
-def serve_http(bind: str, metrics: Metrics, ready: Callable[[], bool], pages: Mapping[str, Page]) -> Server:
-    """Serve on HOST:PORT from its own thread; `pages` return JSON text. Raises OSError, ValueError."""
-    host, _, port = bind.rpartition(":")
+def serve_pages(
+    address: tuple[str, int],
+    metrics: Metrics,
+    pages: Mapping[str, Page] = MappingProxyType({}),
+    unready: Callable[[], str] = lambda: "",
+) -> Server:
+    """Serve from its own thread; `pages` return JSON text, `unready` says what is not ready. Raises OSError."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 10
@@ -66,8 +71,8 @@ def serve_http(bind: str, metrics: Metrics, ready: Callable[[], bool], pages: Ma
             elif path == "/healthz":
                 self._answer(200, b"ok\n", "text/plain")
             elif path == "/readyz":
-                status, words = (200, b"ok\n") if ready() else (503, b"not registered with the kubelet\n")
-                self._answer(status, words, "text/plain")
+                why = unready()
+                self._answer(503 if why else 200, f"{why or 'ok'}\n".encode(), "text/plain")
             elif path in pages:
                 self._answer(200, pages[path](query).encode(), "application/json")
             else:
@@ -83,7 +88,7 @@ def serve_http(bind: str, metrics: Metrics, ready: Callable[[], bool], pages: Ma
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class names it)
             _LOG.debug(format, *args)
 
-    server = Server((host.strip("[]") or "127.0.0.1", int(port)), Handler)
+    server = Server(address, Handler)
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     return server
 
