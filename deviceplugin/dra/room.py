@@ -44,8 +44,7 @@ class DraRoom:
             wake = threading.Event()
             preparer = Preparer(kube, gate, node, rules.vendor, wake.set)
             servicer = DraServicer(preparer, metrics, str(endpoint(directories.plugins)))
-            self._slices = SlicePublisher(kube, node, gate, rules.policy, lambda: servicer.registered)
-            self._slices.wake = wake
+            self._slices = SlicePublisher(kube, node, gate, rules.policy, lambda: servicer.registered, wake)
             self._sockets = DraSockets(directories.registry, directories.plugins, servicer)
 
     def start(self, begin: Start, inventory_current: Callable[[], bool], stop: threading.Event) -> None:

@@ -3,17 +3,18 @@
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from deviceplugin.core.offered import NodeView, offered
 from deviceplugin.gate.start import StartGate
 from deviceplugin.state.node import LocalNode
 from kerf.kube.client import Json, Kube
 from kerf.kube.errors import KubeError, NotFound
-from kerf.kube.watch import Follower
+from kerf.kube.mirror import Mirror
 from kerf.obs.loop import Loop, run_every
 from kerf.values.policy import SchedulingPolicy
 from kerf.wire.devices import DRIVER
-from kerf.wire.json import at
+from kerf.wire.json import at, text_at
 from kerf.wire.resourceslices import (
     SLICES,
     generation_of,
@@ -40,6 +41,7 @@ class SlicePublisher:
         gate: StartGate,
         policy: Callable[[], SchedulingPolicy],
         ready: Callable[[], bool],
+        wake: threading.Event,
     ) -> None:
         self._kube = kube
         self._node = node
@@ -48,18 +50,17 @@ class SlicePublisher:
         self._ready = ready
         self._shares = True
         self._current = -1
-        self._lock = threading.Lock()
-        self._stored: dict[str, Json] = {}
-        self.wake = threading.Event()
+        self._wake = wake
         query = {"fieldSelector": f"spec.nodeName={node.name},spec.driver={DRIVER}"}
-        self._follower = Follower(kube, SLICES, self._replace, self._change, query=query, optional=True)
+        ours = partial(is_ours, node=node.name)
+        self._stored = Mirror(kube, {SLICES: "ResourceSlice"}, query, changed=wake, keeps=ours)
 
     def run(self, stop: threading.Event) -> None:
         """Publish until `stop`. The slices stay: claims that come meanwhile wait at the kubelet for the next plugin."""
-        self._follower.start()
+        self._stored.start()
         threading.Thread(target=self._watch_node, args=(stop,), name="slices", daemon=True).start()
-        run_every(LOOP, self._run_once, stop, self.wake)
-        self._follower.stop()
+        run_every(LOOP, self._run_once, stop, self._wake)
+        self._stored.stop()
 
     def current(self) -> bool:
         """Whether the API server has the pool as the node's cards are now."""
@@ -67,7 +68,7 @@ class SlicePublisher:
 
     # ---- inside
     def _run_once(self) -> None:
-        if not (self._follower.synced.is_set() and self._node.uid and self._ready()):
+        if not (self._stored.synced and self._node.uid and self._ready()):
             return
         version = self._node.wait(-1, 0.0)
         self._publish(self._wanted())
@@ -81,8 +82,7 @@ class SlicePublisher:
         return render_pool(node.name, node.uid, cards, shares=self._shares)
 
     def _publish(self, wanted: tuple[dict[str, object], ...]) -> None:
-        with self._lock:
-            stored = dict(self._stored)
+        stored = {text_at(item, "metadata", "name"): item for item in self._stored.items()}
         names = [str(at(slice_, "metadata")["name"]) for slice_ in wanted]
         obsolete = [name for name in stored if name not in names]
         fresh = [name for name in names if name not in stored]
@@ -94,7 +94,7 @@ class SlicePublisher:
         one = whole and not (obsolete or fresh) and len(changed) == 1
         generation = max((generation_of(item) for item in stored.values()), default=0) + (0 if one else 1)
         for name in obsolete:
-            self._delete(name)
+            self._delete(stored[name])
         for name, body in zip(names, numbered(wanted, generation), strict=True):
             if not one or name in changed:
                 self._write(name, body, stored.get(name))
@@ -108,21 +108,21 @@ class SlicePublisher:
             version = at(stored, "metadata").get("resourceVersion")
             meta = {**at(kept, "metadata"), "resourceVersion": version}
             answer = self._kube.replace(slice_path(name), {**kept, "metadata": meta})
-        self._change("MODIFIED", answer)
+        self._stored.apply(SLICES, "MODIFIED", answer)
         if self._shares and not shares_kept(answer):
             self._shares = False
             _LOG.warning(
                 "this cluster knows no shared devices (Kubernetes 1.36): only whole cards are offered to claims"
             )
-            self.wake.set()
+            self._wake.set()
 
-    def _delete(self, name: str) -> None:
+    def _delete(self, stored: Json) -> None:
+        name = text_at(stored, "metadata", "name")
         try:
             self._kube.delete(slice_path(name))
         except NotFound:
             _LOG.debug("slice %s is gone already", name)
-        with self._lock:
-            self._stored.pop(name, None)
+        self._stored.apply(SLICES, "DELETED", stored)
 
     def _watch_node(self, stop: threading.Event) -> None:
         version = -1
@@ -130,34 +130,8 @@ class SlicePublisher:
             seen = self._node.wait(version, 1.0)
             if seen != version:
                 version = seen
-                self.wake.set()
-
-    def _replace(self, items: list[Json]) -> None:
-        with self._lock:
-            self._stored = {str(at(item, "metadata")["name"]): item for item in items if self._is_ours(item)}
-        self.wake.set()
-
-    def _change(self, kind: str, item: Json) -> None:
-        if not self._is_ours(item):
-            return
-        name, version = str(at(item, "metadata")["name"]), _version(item)
-        with self._lock:
-            known = self._stored.get(name)
-            if kind == "DELETED":
-                if known is None or _version(known) <= version:
-                    self._stored.pop(name, None)
-            elif known is None or _version(known) <= version:  # an older event would make us write the same again
-                self._stored[name] = item
-        self.wake.set()
-
-    def _is_ours(self, item: Json) -> bool:
-        return is_ours(item, self._node.name)
+                self._wake.set()
 
 
 def _count(item: Json) -> object:
     return at(item, "spec", "pool").get("resourceSliceCount")
-
-
-def _version(item: Json) -> int:
-    text = str(at(item, "metadata").get("resourceVersion", ""))
-    return int(text) if text.isdigit() else 0

@@ -26,7 +26,7 @@ from kerf.values.device import Card
 from kerf.values.health import Health, State
 from kerf.values.vendor import Vendor
 from kerf.wire.inventory import render_inventory
-from kerf.wire.json import at
+from kerf.wire.json import at, version_of
 from kerf.wire.objects import cordoned_cards
 
 _LOG = logging.getLogger("kerf.deviceplugin.publisher")
@@ -97,7 +97,7 @@ class Publisher:
         node = self._kube.patch(paths.node(self._node.name), {"metadata": {"annotations": changed}})
         with self._lock:
             self._published = {**self._published, **changed}
-            self._written = _version(node)
+            self._written = version_of(node)
         self._metrics.publications.inc()
         _LOG.info("published %d cards", len(cards))
 
@@ -152,7 +152,7 @@ class Publisher:
             self._earlier({key: str(value) for key, value in notes.items()})
             self._earlier = None
         with self._lock:
-            if _version(node) >= self._written:  # an older event would make us write the same text again
+            if version_of(node) >= self._written:  # an older event would make us write the same text again
                 keys = (vendor.inventory_key for vendor in self._vendors)
                 self._published = {key: str(notes[key]) for key in keys if key in notes}
         self._wake.set()
@@ -167,8 +167,3 @@ def _withdrawn(card: Card, now: int) -> Card:
 
 def _of(vendor: Vendor, cards: tuple[Card, ...]) -> tuple[Card, ...]:
     return tuple(card for card in cards if card.vendor == vendor.name)
-
-
-def _version(node: Json) -> int:
-    text = str(at(node, "metadata").get("resourceVersion", ""))
-    return int(text) if text.isdigit() else 0

@@ -2,10 +2,11 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from kerf.kube.client import Json, Kube, Query
 from kerf.kube.watch import Follower
-from kerf.wire.json import at
+from kerf.wire.json import at, version_of
 
 Key = tuple[str, str, str]
 """Kind, namespace (empty for cluster-wide kinds) and name."""
@@ -27,6 +28,7 @@ class Mirror:
         keeps: Callable[[Json], bool] = lambda _: True,
     ) -> None:
         self._lock = threading.Lock()
+        self._kinds = dict(paths)
         self._items: dict[str, dict[Key, Json]] = {path: {} for path in paths}
         self._keeps = keeps
         self.version = 0
@@ -34,7 +36,7 @@ class Mirror:
         self.changed = changed or threading.Event()
         """Set with every change; several mirrors may share one."""
         self._followers = [
-            Follower(kube, path, self._replacer(path, kind), self._changer(path, kind), query=query, optional=True)
+            Follower(kube, path, self._replacer(path, kind), partial(self.apply, path), query=query, optional=True)
             for path, kind in paths.items()
         ]
 
@@ -65,6 +67,22 @@ class Mirror:
         with self._lock:
             return next((kept[key] for kept in self._items.values() if key in kept), None)
 
+    def apply(self, path: str, event: str, item: Json) -> None:
+        """One event, or what a write of the owner's did: its event comes later. What is older changes nothing."""
+        kind = self._kinds[path]
+        key, stays = _key(kind, item), event != "DELETED" and self._keeps(item)
+        with self._lock:
+            kept = self._items[path]
+            known = kept.get(key)
+            concerns = stays if known is None else version_of(known) <= version_of(item)
+            if concerns:
+                kept.pop(key, None)
+                if stays:
+                    kept[key] = {"kind": kind, **item}
+            self.version += concerns
+        if concerns:
+            self.changed.set()
+
     def _replacer(self, path: str, kind: str) -> Callable[[list[Json]], None]:
         def replace(items: list[Json]) -> None:
             kept = {_key(kind, item): {"kind": kind, **item} for item in items if self._keeps(item)}
@@ -74,20 +92,6 @@ class Mirror:
             self.changed.set()
 
         return replace
-
-    def _changer(self, path: str, kind: str) -> Callable[[str, Json], None]:
-        def change(event: str, item: Json) -> None:
-            key, stays = _key(kind, item), event != "DELETED" and self._keeps(item)
-            with self._lock:
-                kept = self._items[path]
-                concerns = kept.pop(key, None) is not None or stays
-                if stays:
-                    kept[key] = {"kind": kind, **item}
-                self.version += concerns
-            if concerns:
-                self.changed.set()
-
-        return change
 
 
 def _key(kind: str, item: Json) -> Key:

@@ -19,6 +19,12 @@ def at(value: object, *path: str) -> Json:
     return value if isinstance(value, dict) else EMPTY
 
 
+def version_of(item: object) -> int:
+    """An object's resourceVersion, which grows with every change of it; 0 where it has none."""
+    text = text_at(item, "metadata", "resourceVersion")
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
 def text_at(value: object, *path: str) -> str:
     """The text at a path; empty if there is none. Numbers and the like count as none."""
     *above, key = path

@@ -59,3 +59,21 @@ def test_what_is_not_kept_is_not_held_and_changes_nothing():
         kube.put(a_labelled("team-a", "one"))
         await_until(lambda: mirror.version == version + 2, "the label that is gone", 10)
         assert names(mirror) == ["team-a/three"]
+
+
+def test_a_write_of_the_owner_counts_until_something_newer_is_seen_and_what_is_older_changes_nothing():
+    mirror = Mirror(FakeKube(), {"/things": "Thing"})
+
+    def a_thing(version: int) -> Json:
+        return {"kind": "Thing", "metadata": {"name": "one", "resourceVersion": str(version)}}
+
+    mirror.apply("/things", "MODIFIED", a_thing(9))
+    mirror.changed.clear()
+    mirror.apply("/things", "MODIFIED", a_thing(8))
+    mirror.apply("/things", "DELETED", a_thing(8))
+    assert (mirror.items(), mirror.changed.is_set(), mirror.version) == ([a_thing(9)], False, 1)
+    mirror.apply("/things", "MODIFIED", a_thing(10))
+    assert mirror.items() == [a_thing(10)]
+    mirror.apply("/things", "DELETED", a_thing(10))
+
+    assert (mirror.items(), mirror.version) == ([], 3)
