@@ -341,10 +341,10 @@ class _Connection(asyncio.Protocol):
         self._busy = False
         self._uncount()
         self.deadline = self._loop.time() + self._limits.idle_s
-        if self._transport is None:
-            return
         if isinstance(response, Stream):
             self._open(head, response)
+            return
+        if self._transport is None:
             return
         keeps = head.keeps and not self._server.draining
         self._write(response, keeps, without_body=head.method == "HEAD")
@@ -352,15 +352,20 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
     def _open(self, head: RequestHead, stream: Stream) -> None:
-        """A stream ends with its connection, so nothing else of the client is read."""
-        assert self._transport is not None
+        """A stream ends with its connection, so nothing else of the client is read.
+
+        Its source hears of a client that has left already, since it may hold something for it.
+        """
         self._busy = True
+        if self._transport is None:
+            stream.opened(self).closed()
+            return
         if stream.kind:
             headers = (("Content-Type", stream.kind), *stream.headers, ("Connection", "close"))
             self._transport.write(render_head(200, headers, None))
-        if head.method == "HEAD":
-            self._transport.close()
-            return
+            if head.method == "HEAD":
+                self._transport.close()
+                return
         self._source = stream.opened(self)
 
     def _write(self, response: Response, keeps: bool, *, without_body: bool = False) -> None:

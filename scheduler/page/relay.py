@@ -60,6 +60,7 @@ class _Pipe:
 
     def closed(self) -> None:
         self._task.cancel()
+        self._writer.close()  # a task that has not begun yet does not come to its end
 
     async def _run(self) -> None:
         try:
