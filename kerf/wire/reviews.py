@@ -9,7 +9,6 @@ from kerf.wire.json import Json, at
 
 TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"  # noqa: S105 (a path)
 ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
-MOST_GROUPS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +64,7 @@ def parse_user(document: Json) -> User | None:
 
 def render_user(user: User) -> dict[str, Any]:
     """The user as TokenReview has it."""
-    found: dict[str, Any] = {"username": user.name}
-    if user.uid:
-        found["uid"] = user.uid
-    if user.groups:
-        found["groups"] = list(user.groups)
-    if user.extra:
-        found["extra"] = {key: list(values) for key, values in user.extra}
-    return found
+    return {"username": user.name, **_details(user)}
 
 
 def render_access_review(user: User, action: Action) -> dict[str, Any]:
@@ -80,14 +72,9 @@ def render_access_review(user: User, action: Action) -> dict[str, Any]:
     where = {"namespace": action.namespace} if action.namespace else {}
     spec: dict[str, Any] = {
         "user": user.name,
+        **_details(user),
         "resourceAttributes": {"verb": action.verb, "group": action.group, "resource": action.resource, **where},
     }
-    if user.uid:
-        spec["uid"] = user.uid
-    if user.groups:
-        spec["groups"] = list(user.groups)
-    if user.extra:
-        spec["extra"] = {key: list(values) for key, values in user.extra}
     return {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
 
 
@@ -103,6 +90,12 @@ def parse_sign_in(document: object) -> str:
     if not isinstance(token, str) or not token.strip():
         raise WireError("token", "", 'give a Kubernetes token as {"token": "…"}')
     return token.strip()
+
+
+def _details(user: User) -> dict[str, Any]:
+    extra = {key: list(values) for key, values in user.extra}
+    found = {"uid": user.uid, "groups": list(user.groups), "extra": extra}
+    return {key: value for key, value in found.items() if value}
 
 
 def _texts(value: object) -> tuple[str, ...]:
