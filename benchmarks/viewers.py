@@ -48,7 +48,7 @@ def ratios(page_port: int, viewers: int, block: Callable[[], float], pairs: int 
         "pairs": pairs,
         "none_p50_ms": round(middle.none_ms, 3),
         "viewers_p50_ms": round(middle.viewers_ms, 3),
-        "ratio": round(sorted(pair.ratio for pair in found)[pairs // 2], 3),
+        "ratio": round(middle.ratio, 3),
     }
 
 

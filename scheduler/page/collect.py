@@ -14,7 +14,8 @@ from kerf.pricing.prices import PriceList
 from kerf.values.grant import CardUse
 from kerf.values.policy import QuotaEngine
 from kerf.views.page.picture import SECTIONS, Row
-from kerf.views.page.rows import cluster_row, cost_rows, node_row, tenant_row
+from kerf.views.page.rows import cluster_row, cost_rows, node_row
+from kerf.views.tenants import account_json
 from scheduler.kueue.activity import activity_by_tenant
 from scheduler.metering.observed import metered_cards
 from scheduler.quota.accounts import tenant_accounts
@@ -29,6 +30,8 @@ REASONS_A_ROUND = 8
 """Sentences made in one round; pods that ask for the same share one."""
 STALE_S = 2.0
 """A sentence is made again after so long, if any node has changed."""
+LINGER_S = 600.0
+"""A namespace stays known for so long after its last pod: a sentence that is not made again yet may still name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +88,21 @@ class Collector:
         self._reasons: dict[object, _Reason] = {}
         self._slow = _Slow()
         self._changed: Changed = {}
+        self._asking: frozenset[str] = frozenset()
+        """The namespaces of all pods that wait."""
+        self._seen_at: dict[str, float] = {}
+        """When a namespace was last one of which something is known."""
         self.rows: Rows = {name: {} for name in SECTIONS}
 
     def namespaces(self) -> frozenset[str]:
-        """Every namespace of which a row knows something."""
-        found: set[str] = set(self._sources.tenants())
+        """Every namespace of which a row knows something, or did until a short while ago."""
+        found: set[str] = {*self._sources.tenants(), *self._asking}
         found.update(*(facts.namespaces for facts in self._facts.values()))
-        found.update(str(row["ns"]) for row in self.rows["waiting"].values())
         found.update(str(name) for row in self.rows["tenants"].values() for name in row["namespaces"])
-        return frozenset(found)
+        now = self._clock()
+        self._seen_at = {name: at for name, at in self._seen_at.items() if now - at < LINGER_S}
+        self._seen_at.update(dict.fromkeys(found, now))
+        return frozenset(self._seen_at)
 
     def take(self) -> Changed:
         """What has changed since the last call."""
@@ -131,9 +140,11 @@ class Collector:
     # ---- pods that wait
     def _waiting(self) -> Iterator[None]:
         pods = sorted(self._store.sight.waiting(), key=lambda one: (-one.ask.priority, one.created, one.ask.key))
+        self._asking = frozenset(one.ask.namespace for one in pods)
+        shown = [(one, _kind(one)) for one in pods[:MOST_WAITING]]
         groups: dict[object, Waiting] = {}
-        for one in pods[:MOST_WAITING]:
-            groups.setdefault(_kind(one), one)
+        for one, kind in shown:
+            groups.setdefault(kind, one)
         yield
         self._reasons = {kind: known for kind, known in self._reasons.items() if kind in groups}
         for kind in self._stale(groups):
@@ -143,8 +154,8 @@ class Collector:
         planned = self._store.sight.plan()
         held = {booking.uid: booking.node for booking in planned.reserved}
         found = {}
-        for one in pods[:MOST_WAITING]:
-            known = self._reasons.get(_kind(one))
+        for one, kind in shown:
+            known = self._reasons.get(kind)
             place = held.get(one.ask.uid) or planned.nodes.get(one.ask.uid, "")
             found[one.ask.uid] = _waiting_row(one, known.why if known else Why(""), place, one.ask.uid in held)
         self._replace("waiting", found)
@@ -194,7 +205,7 @@ class Collector:
         enforced = desk.policy.quota.engine is QuotaEngine.KERF
         activity = activity_by_tenant(desk, None)
         return {
-            account.name: tenant_row(account)
+            account.name: account_json(account)
             for account in tenant_accounts(limits.shares, limits.capacity, activity, enforced=enforced)
         }
 

@@ -6,7 +6,6 @@ cookie is SameSite=Strict, and what is more than a GET needs a header that other
 
 import time
 from collections.abc import Callable, Sequence
-from http.cookies import CookieError, SimpleCookie
 
 from kerf.http.server import Request
 from kerf.wire.sessions import Session, parse_session
@@ -58,13 +57,11 @@ def on_loopback(request: Request) -> bool:
 
 def session_of(request: Request, keys: Sequence[bytes], now: float) -> Session | None:
     """Who has signed in; None for somebody who has not, or whose session has ended."""
-    cookies = SimpleCookie()
-    try:
-        cookies.load(request.head.headers.get("cookie", ""))
-    except CookieError:
-        return None
     name = COOKIE if on_loopback(request) else SECURE_COOKIE
-    return parse_session(cookies[name].value, keys, now) if name in cookies else None
+    # SimpleCookie would stop at the first odd cookie, and every program on this machine's loopback may set one.
+    pairs = (part.strip().partition("=") for part in request.head.headers.get("cookie", "").split(";"))
+    value = next((value for key, _, value in pairs if key == name), "")
+    return parse_session(value, keys, now)
 
 
 def cookie_header(request: Request, value: str, seconds: int) -> tuple[str, str]:

@@ -5,15 +5,17 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from kerf.values.health import State
+from kerf.views.page.rows import CORDONED, NOT_SLICED, OK
+
 STEP_S = 120.0
 STEPS = 180
 """Six hours."""
 MOST_CARDS = 50_000
 """27 MB. Further cards have no history."""
 _KINDS = 3
-_KINDS = 3
 """Percent of memory, percent of cores, and the state: a byte each."""
-STATES = ("ok", "suspect", "recovering", "cordoned", "not sliced")
+STATES = (OK, State.SUSPECT.value, State.RECOVERING.value, CORDONED, NOT_SLICED)
 _UNKNOWN = 255
 
 

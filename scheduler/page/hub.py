@@ -36,15 +36,18 @@ PIECES_A_TURN = 5
 
 _Row = TypeVar("_Row", bound=Row | None)
 AccessOf = Callable[[User, frozenset[str]], Awaitable[Access]]
+Lasts = Callable[[float], bool]
+"""Whether a session still counts at a time: it has not ended, and its key is still known."""
 
 
 class Viewer:
     """One open page. A `Source` of its stream."""
 
-    def __init__(self, hub: "Hub", session: Session, sink: Sink) -> None:
+    def __init__(self, hub: "Hub", session: Session, sink: Sink, lasts: Lasts) -> None:
         self._hub = hub
         self.session = session
         self.sink = sink
+        self.lasts = lasts
         self.access: Access | None = None
         self.behind = True
         """Whether it needs a snapshot before any change."""
@@ -85,9 +88,9 @@ class Hub:
         self.viewers: set[Viewer] = set()
 
     # ---- for the listener
-    def join(self, session: Session, sink: Sink) -> Viewer:
+    def join(self, session: Session, sink: Sink, lasts: Lasts) -> Viewer:
         """A page was opened."""
-        viewer = Viewer(self, session, sink)
+        viewer = Viewer(self, session, sink, lasts)
         self.viewers.add(viewer)
         self._wake.set()
         return viewer
@@ -129,9 +132,9 @@ class Hub:
             self._sampled_at = now
             self._history.sample(now, _samples(self._collector.rows["nodes"].values()))
         changed = self._collector.take()
+        self._end_sessions(now)
         await self._ask(now)
         await self._show(changed)
-        self._end_sessions(now)
         if now - self._beat_at >= BEAT_S:
             self._beat_at = now
             self._send_all(event("beat", {"now": round(now)}))
@@ -147,9 +150,8 @@ class Hub:
         if again:
             self._asked_at = now
         users = {viewer.session.user for viewer in self.viewers}
-        for user in users:
-            if again or user not in self._accesses:
-                await self._ask_about(user, known, now)
+        asked = [user for user in users if again or user not in self._accesses]
+        await asyncio.gather(*(self._ask_about(user, known, now) for user in asked))
         self._accesses = {user: access for user, access in self._accesses.items() if user in users}
         self._sure_at = {user: at for user, at in self._sure_at.items() if user in users}
         for viewer in self.viewers:
@@ -219,7 +221,7 @@ class Hub:
         viewer.sink.write(event("ready", {}))
 
     def _end_sessions(self, now: float) -> None:
-        for viewer in [each for each in self.viewers if each.session.until <= now]:
+        for viewer in [each for each in self.viewers if not each.lasts(now)]:
             viewer.sink.write(event("end", {"why": "the session has ended; sign in again"}))
             viewer.sink.leave()
             self.viewers.discard(viewer)

@@ -173,11 +173,15 @@ class Page:
     async def _session(self, _: Request, session: Session) -> Response | Stream:
         return _json({"user": session.user.name, "until": session.until})
 
-    async def _events(self, _: Request, session: Session) -> Response | Stream:
+    async def _events(self, request: Request, session: Session) -> Response | Stream:
         hub = self._hub
         if hub is None or hub.full:
             return refused("too many pages are open at this replica; close one, or try again later", 503)
-        return Stream(lambda sink: hub.join(session, sink), "text/event-stream", PRIVATE)
+
+        def lasts(now: float) -> bool:
+            return session_of(request, self._parts.keys.keys, now) is not None
+
+        return Stream(lambda sink: hub.join(session, sink, lasts), "text/event-stream", PRIVATE)
 
     async def _history(self, request: Request, session: Session) -> Response | Stream:
         card = text_at(_document(request), "card")

@@ -17,7 +17,7 @@ import orjson
 
 import kerf
 from kerf.kube.client import Kube
-from kerf.kube.errors import KubeError
+from kerf.kube.errors import KubeError, NotFound
 from kerf.views.page.access import Access, Veil
 from kerf.wire.json import Json, items_at, text_at
 from kerf.wire.quota import PATH as TENANT_QUOTAS
@@ -87,7 +87,10 @@ class WhatIf:
             return _error(f"that is more than {LARGEST_PASTE >> 10} KiB; paste fewer objects")
         async with self._busy:
             with tempfile.TemporaryDirectory(prefix="kerf-what-if-") as folder:
-                await asyncio.to_thread(self._write, Path(folder), pasted)
+                try:
+                    await asyncio.to_thread(self._write, Path(folder), pasted)
+                except KubeError as error:
+                    return _error(f"the quotas cannot be read now, so the answer might be wrong: {error}")
                 found = await self._run(folder)
         return _shown(found, access, known)
 
@@ -112,7 +115,7 @@ class WhatIf:
     def _quotas(self, path: str, kind: str) -> Sequence[Json]:
         try:
             return [{**item, "kind": kind} for item in self._kube.list(path)[0]]
-        except KubeError:
+        except NotFound:  # its CRD is not installed
             return []
 
     async def _run(self, folder: str) -> dict[str, Any]:
@@ -159,9 +162,9 @@ def _decoded(output: bytes, problem: bytes) -> dict[str, Any]:
 
 def _shown(found: Json, access: Access, known: frozenset[str]) -> dict[str, Any]:
     """The answer without anything of namespaces that the person may not see."""
-    if "error" in found:
-        return _error(Veil.of(access, known).text(text_at(found, "error")))
     veil = Veil.of(access, known)
+    if "error" in found:
+        return _error(veil.text(text_at(found, "error")))
     pods = [_pod(item, veil) for item in (*items_at(found, "pods"), *items_at(found, "refused"))]
     notes = [veil.text(str(note)) for part in ("notes", "left_out") for note in found.get(part) or ()]
     more = [f"and {len(pods) - MOST_LINES} more pods"] if len(pods) > MOST_LINES else []

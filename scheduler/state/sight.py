@@ -39,7 +39,7 @@ class Plan:
 
 
 class Sight:
-    """Safe from several threads. Every hold of the lock is about one node or one pod."""
+    """Safe from several threads. A hold of the lock copies references, or answers about one node or one pod."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -67,7 +67,8 @@ class Sight:
         """The pods that wait, with the sizes of their gangs."""
         live = self._live
         with live.lock:
-            return [replace(one, ask=live.pending.sized(one.ask)) for one in live.pending.pods.values()]
+            found = [(one, live.pending.sized(one.ask)) for one in live.pending.pods.values()]
+        return [one if ask is one.ask else replace(one, ask=ask) for one, ask in found]
 
     def plan(self) -> Plan:
         """The plan in force."""

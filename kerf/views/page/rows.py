@@ -10,14 +10,12 @@ from decimal import Decimal
 from typing import Any
 
 from kerf.metering.use import MICRO, MeteredCard, share
-from kerf.values.accounts import TenantAccount
 from kerf.values.device import Card
 from kerf.values.grant import CardUse
 from kerf.values.health import State
 from kerf.values.node import Node
 from kerf.values.slicing import sliceable
 from kerf.views.page.picture import Row
-from kerf.views.tenants import account_json
 from kerf.wire.json import Json, at, items_at
 from kerf.wire.usage import plain
 
@@ -61,11 +59,6 @@ def state_of(card: Card, node: Node) -> tuple[str, str]:
     if card.id in node.cordoned:
         return CORDONED, "its node's annotation cordons it"
     return OK, ""
-
-
-def tenant_row(account: TenantAccount) -> Row:
-    """A tenant's books."""
-    return account_json(account)
 
 
 def cluster_row(item: Json) -> Row:

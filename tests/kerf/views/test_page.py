@@ -1,4 +1,4 @@
-"""The page's picture: changes lead from one picture to the next, and nobody sees what they may not list."""
+"""The page's picture: nobody sees what they may not list."""
 
 from decimal import Decimal
 from typing import Any
@@ -13,26 +13,12 @@ from kerf.values.grant import CardUse
 from kerf.values.health import Health, State
 from kerf.values.node import Node
 from kerf.views.page.access import HIDDEN, Access, Veil, seen_by
-from kerf.views.page.picture import SECTIONS, applied, changes
 from kerf.views.page.rows import cost_rows, node_row
 
 NAMES = tuple(f"ns-{word}-space" for word in ("alpha", "beta", "gamma", "delta"))
-keys = st.sampled_from(("a", "b", "c", "d"))
-rows = st.dictionaries(st.sampled_from(("x", "y")), st.integers(0, 3), min_size=1)
-pictures = st.dictionaries(st.sampled_from(SECTIONS), st.dictionaries(keys, rows, min_size=1))
 access = st.builds(
     Access, st.just(False), st.frozensets(st.sampled_from(NAMES)), st.booleans(), st.booleans()
 )  # fmt: skip
-
-
-@given(pictures, pictures)
-def test_the_changes_between_two_pictures_turn_the_first_into_the_second(old: Any, new: Any):
-    assert applied(old, changes(old, new)) == new
-
-
-@given(pictures)
-def test_nothing_has_changed_between_a_picture_and_itself(picture: Any):
-    assert changes(picture, picture) == {}
 
 
 namespaces = st.sampled_from(NAMES)

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import pytest
 
 from kerf.kube.lease import Claim, Times, render_lease
+from kerf.testing.builders import a_pod
 from kerf.testing.fake_kube import FakeKube
 from kerfctl.errors import CliError
 from kerfctl.ui.credential import cookie_of, token_of
@@ -54,8 +55,12 @@ def test_the_page_is_that_of_the_replica_that_leads():
     assert tunnel.asked == [("kerf-system", "kerf-scheduler-7d9f-abc", 9092)]
 
 
-def test_a_single_replica_without_a_lease_is_found_by_its_labels_and_none_is_said():
+def test_a_single_replica_without_a_lease_is_the_pod_that_runs_and_none_is_said():
     tunnel = Tunnel()
+    pods = (a_pod("ended", namespace="here", phase="Failed"), a_pod("kerf-1", namespace="here", phase="Running"))
+    Leader(FakeKube(*pods), tunnel, "here", 9092).open()
+
+    assert tunnel.asked == [("here", "kerf-1", 9092)]
     with pytest.raises(OSError, match="no replica of the scheduler runs in namespace here"):
         Leader(FakeKube(), tunnel, "here", 9092).open()
 

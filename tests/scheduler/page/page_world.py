@@ -72,3 +72,13 @@ def picture_of(events: Iterator[tuple[str, Any]]) -> dict[str, dict[str, Any]]:
             for section, rows in content.items():
                 found.setdefault(section, {}).update(rows)
     raise AssertionError("the stream ended before the picture was whole")
+
+
+def applied(picture: dict[str, dict[str, Any]], change: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The picture after a change: what the page's scripts do with it."""
+    found = {section: dict(rows) for section, rows in picture.items()}
+    for section, rows in change.items():
+        found[section] = {
+            key: row for key, row in {**found.get(section, {}), **rows}.items() if row is not None
+        }  # fmt: skip
+    return found

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from kerf.kube.errors import Unreachable
-from kerf.views.page.picture import applied
 from tests.browser.world import NAMESPACES, Served, holder, served
-from tests.scheduler.page.page_world import Browser, picture_of
+from tests.scheduler.page.page_world import Browser, applied, picture_of
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +43,7 @@ def test_a_file_that_the_browser_has_is_not_sent_again(page: Served):
     [("GET", "/api/events"), ("GET", "/api/session"), ("POST", "/api/history"), ("POST", "/api/what-if")],
 )
 def test_somebody_who_has_not_signed_in_gets_nothing(page: Served, method: str, path: str):
-    for cookie in ("", "kerf-page=x.y.z", "kerf-page=é"):
+    for cookie in ("", "kerf-page=x.y.z", "kerf-page=é", "kerf-page", "; =;"):
         headers = {"kerf-page": "1", **({"Cookie": cookie.encode().decode("latin-1")} if cookie else {})}
         assert Browser(page).ask(method, path, {} if method == "POST" else None, **headers)[0] == 401
 
@@ -59,6 +58,13 @@ def test_a_token_becomes_a_cookie_that_no_script_reads_and_no_other_site_sends(p
     assert browser.ask("GET", "/api/session")[1]["user"] == "ada"
     assert browser.post("/api/sign-out", {})[0] == 200
     assert browser.ask("GET", "/api/session")[0] == 401
+
+
+def test_odd_cookies_of_other_programs_on_this_machine_sign_nobody_out(page: Served):
+    browser = signed_in(page, "ada-token")
+    browser.cookie = f'a[b]=1; odd={{"x": 1, "y": 2}}; =; {browser.cookie}; last'
+
+    assert browser.ask("GET", "/api/session")[1]["user"] == "ada"
 
 
 def test_a_cookie_for_another_host_than_this_machine_needs_https(page: Served):
@@ -211,10 +217,32 @@ def test_pasted_pods_are_placed_by_the_simulator_beside_what_runs_and_nothing_is
         ("a: [", "not YAML or JSON"),
         ("just words", "an object is expected"),
         ("x" * 70_000, "more than 64 KiB"),
-        ("a: &a [x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nmetadata: {}\nkind: Pod", ""),
     ],
 )
 def test_what_cannot_be_tried_is_said_in_a_sentence(page: Served, pasted: str, words: str):
     found = signed_in(page, "admin-token").post("/api/what-if", {"yaml": pasted})[1]
 
     assert words in found.get("error", "")
+
+
+def test_aliases_in_yaml_are_read_as_what_they_stand_for(page: Served):
+    pasted = "a: &a [x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nmetadata: {name: plain}\nkind: Pod"
+
+    assert signed_in(page, "admin-token").post("/api/what-if", {"yaml": pasted})[1] == {
+        "pods": [{"pod": "default/plain", "node": "", "why": "", "slices": []}], "notes": [],
+    }  # fmt: skip
+
+
+def test_without_the_quotas_nothing_is_promised(page: Served):
+    def fails(method: str, path: str) -> None:
+        if "quotas" in path:
+            raise Unreachable("no route")
+
+    page.kube.fail = fails
+    try:
+        found = signed_in(page, "admin-token").post("/api/what-if", {"yaml": PODS})[1]
+    finally:
+        page.kube.fail = lambda method, path: None
+
+    assert list(found) == ["error"]
+    assert "the quotas cannot be read now" in found["error"]
