@@ -35,7 +35,7 @@ WITH = "kerf.dev/accepts-with"
 CHOSEN = "kerf.dev/chosen"
 WHERE = f"metadata.annotations[{ACCEPTS}]"
 WHERE_WITH = f"metadata.annotations[{WITH}]"
-LONGEST, LONGEST_WITH, LONGEST_WHY = 4096, 65_536, 1000
+LONGEST, LONGEST_WITH, LONGEST_WHY, LONGEST_PROMISE = 4096, 65_536, 1000, 64
 MOST_KINDS, MOST_WORDS = 16, 1024
 OPTIONS = ("cards", "memory", "cores", "container")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -219,7 +219,7 @@ def parse_chosen(notes: Json) -> Chosen | None:
     return Chosen(
         kind,
         why[:LONGEST_WHY] if isinstance(why, str) else "",
-        promise[:64] if isinstance(promise, str) else "",
+        promise[:LONGEST_PROMISE] if isinstance(promise, str) else "",
         seal,
         words[:MOST_KINDS],
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from kerf.wire.body import object_of
 from kerf.wire.errors import WireError
 from kerf.wire.json import at
 
@@ -57,12 +58,7 @@ def pointer(*parts: str | int) -> str:
 
 def parse_review(body: bytes) -> Review:
     """Read an AdmissionReview of v1. Raises WireError."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise WireError("body", body[:64].decode(errors="replace"), f"send JSON ({error})") from error
-    if not isinstance(document, dict):
-        raise WireError("body", document, "send a JSON object")
+    document = object_of(body)
     if document.get("apiVersion") != API_VERSION:
         raise WireError("apiVersion", document.get("apiVersion"), f"send {API_VERSION}")
     request = document.get("request")

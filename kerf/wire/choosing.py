@@ -6,12 +6,12 @@ from typing import Any
 
 import orjson
 
-from kerf.wire.accepts import LONGEST_WHY, MOST_KINDS
+from kerf.wire.accepts import LONGEST_PROMISE, LONGEST_WHY, MOST_KINDS
+from kerf.wire.body import object_of
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at
 
 PATH = "/kinds"
-MOST_PROMISE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def render_question(question: KindQuestion) -> bytes:
 
 def parse_question(body: bytes) -> KindQuestion:
     """Read a request. Raises WireError."""
-    document = _document(body)
+    document = object_of(body)
     if document.get("v") != 1:
         raise WireError("v", document.get("v"), "send 1")
     listed = document.get("kinds")
@@ -68,7 +68,7 @@ def render_kind(answer: KindAnswer) -> bytes:
 
 def parse_kind(body: bytes) -> KindAnswer:
     """Read an answer. Raises WireError."""
-    document = _document(body)
+    document = object_of(body)
     kind, why, fits, promise = (document.get(key) for key in ("kind", "why", "fits", "promise"))
     if not isinstance(kind, str) or not kind:
         raise WireError("kind", kind, "send the kind that was chosen")
@@ -76,7 +76,7 @@ def parse_kind(body: bytes) -> KindAnswer:
         kind,
         why[:LONGEST_WHY] if isinstance(why, str) else "",
         fits is True,
-        promise[:MOST_PROMISE] if isinstance(promise, str) else "",
+        promise[:LONGEST_PROMISE] if isinstance(promise, str) else "",
     )
 
 
@@ -99,13 +99,3 @@ def _short(pod: Json) -> dict[str, Any]:
 def _container(container: Json) -> dict[str, Any]:
     kept = {"name", "resources", "restartPolicy"}
     return {key: value for key, value in container.items() if key in kept}
-
-
-def _document(body: bytes) -> Mapping[str, Any]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise WireError("body", body[:64].decode(errors="replace"), f"send JSON ({error})") from error
-    if not isinstance(document, dict):
-        raise WireError("body", document, "send a JSON object")
-    return document

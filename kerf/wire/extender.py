@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from kerf.wire.body import object_of
 from kerf.wire.errors import WireError
 from kerf.wire.json import at
 
@@ -41,7 +42,7 @@ class PreemptQuery:
 
 def parse_nodes_query(body: bytes) -> NodesQuery:
     """Read ExtenderArgs. Full node objects (`nodeCacheCapable: false`) are reduced to names. Raises WireError."""
-    document = _document(body)
+    document = object_of(body)
     pod = _mapping(document, "Pod")
     names = document.get("NodeNames")
     if names is None:
@@ -66,12 +67,12 @@ def split_nodes_query(body: bytes) -> tuple[bytes, bytes] | None:
 
 def parse_pod_part(document: bytes) -> Mapping[str, Any]:
     """The pod of ExtenderArgs without node names. Raises WireError."""
-    return _mapping(_document(document), "Pod")
+    return _mapping(object_of(document), "Pod")
 
 
 def parse_bind_query(body: bytes) -> BindQuery:
     """Read ExtenderBindingArgs. Raises WireError."""
-    document = _document(body)
+    document = object_of(body)
     fields = {key: document.get(key) for key in ("PodNamespace", "PodName", "PodUID", "Node")}
     for key, value in fields.items():
         if not isinstance(value, str) or not value or len(value) > 253:
@@ -81,7 +82,7 @@ def parse_bind_query(body: bytes) -> BindQuery:
 
 def parse_preempt_query(body: bytes) -> PreemptQuery:
     """Read ExtenderPreemptionArgs, in either of its two forms. Raises WireError."""
-    document = _document(body)
+    document = object_of(body)
     pod = _mapping(document, "Pod")
     short = document.get("NodeNameToMetaVictims")
     full = document.get("NodeNameToVictims")
@@ -148,16 +149,6 @@ def render_victims(victims: Mapping[str, tuple[tuple[str, ...], int]]) -> bytes:
             }
         }
     )
-
-
-def _document(body: bytes) -> Mapping[str, Any]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise WireError("body", body[:64].decode(errors="replace"), f"send JSON ({error})") from error
-    if not isinstance(document, dict):
-        raise WireError("body", document, "send a JSON object")
-    return document
 
 
 def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
