@@ -67,7 +67,6 @@ class Recovery:
         self._remedied: set[str] = set()
         self._known: dict[tuple[str, str, str], float] = {}
         """By node, card and tenant, when the fault was first seen here."""
-        self._settling = False
 
     def after(self, may_leave: Callable[[str], bool]) -> Self:
         """Evict a pod only once `may_leave` says so of its uid."""
@@ -81,8 +80,7 @@ class Recovery:
     def run_once(self) -> None:
         """One round, if anything changed or is due. Raises KubeError."""
         inventory, now = self._store.desk.inventory, self._clock()
-        wait = DRAIN_S if self._movers.draining or self._settling else 1.0 if self._movers.held else LOOK_S
-        if inventory == self._seen and now - self._looked_at < wait:
+        if inventory == self._seen and now - self._looked_at < self._wait_s():
             return
         policy = self._store.desk.policy
         acts = self._acts(policy)
@@ -92,6 +90,12 @@ class Recovery:
         self._seen, self._looked_at, self._observing = inventory, now, not acts
 
     # ---- inside
+    def _wait_s(self) -> float:
+        """Until the next round without news."""
+        if self._movers.draining or any(self._looked_at - since < SETTLE_S for since in self._known.values()):
+            return DRAIN_S
+        return 1.0 if self._movers.held else LOOK_S
+
     def _acts(self, policy: SchedulingPolicy) -> bool:
         modes = {policy.recovery.mode, *(pool.recovery for pool in policy.pools)}
         return bool(modes & {RecoveryMode.CORDON, RecoveryMode.RECOVER})
@@ -114,9 +118,7 @@ class Recovery:
         """Those that were known a moment ago: of a burst of faults the breaker sees all before a pod is evicted."""
         keys = [(one.node, one.card.id, one.tenant) for one in move]
         self._known = {key: self._known.get(key, now) for key in keys}
-        settled = [one for one, key in zip(move, keys, strict=True) if now - self._known[key] >= SETTLE_S]
-        self._settling = len(settled) < len(move)
-        return settled
+        return [one for one, key in zip(move, keys, strict=True) if now - self._known[key] >= SETTLE_S]
 
     def _tenants(self, move: Sequence[FailedCard]) -> list[Tenant]:
         """The pods whose grants name a failed card, each once; of a failed MIG instance the one that holds it."""
