@@ -1,9 +1,10 @@
 """What is free on a node right now, as frozen values: the input of every exact placement decision."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from kerf.values.device import Card
-from kerf.values.grant import CardUse
+from kerf.values.grant import NO_USE, CardUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +37,8 @@ class NodeState:
     problem: str = ""
     schedulable: bool = True
     """Whether the node takes new pods."""
+
+    def holding(self, uses: Mapping[str, CardUse]) -> "NodeState":
+        """The node once pods also hold this of its cards, by card id; its CPU and memory stay."""
+        cards = (replace(card, used=card.used + uses.get(card.card.id, NO_USE)) for card in self.cards)
+        return replace(self, cards=tuple(cards))

@@ -1,14 +1,11 @@
 """For how many more replicas of a pod there is room: by the cards as they are now, and by its tenant's quota."""
 
-from dataclasses import replace
-
 from kerf.metering.scale import Room
 from kerf.values.ask import ContainerAsk, PodAsk, Selection
-from kerf.values.grant import NO_USE, CardUse, card_uses
+from kerf.values.grant import card_uses
 from kerf.values.quota import DIMENSIONS, class_of, usage_of_grant
 from kerf.values.units import show_mib
 from kerf.values.verdict import Misfit
-from scheduler.core.state import NodeState
 from scheduler.state.bookings import Booking
 from scheduler.state.desk import Desk
 
@@ -29,7 +26,7 @@ def _by_cards(booking: Booking, desk: Desk, most: int) -> Room:
     for state in states:
         left = state
         while found < most and not isinstance(grant := desk.place_on(ask, left), Misfit):
-            left = _without(left, card_uses(grant, ()))
+            left = left.holding(card_uses(grant, ()))
             found += 1
     sizes = ", ".join(f"{each.cards} x {show_mib(each.memory_mib or 0)}" for each in ask.containers)
     classes = ", ".join(ask.selection.classes)
@@ -55,11 +52,6 @@ def ask_like(booking: Booking, desk: Desk) -> PodAsk:
 def _classes(booking: Booking, desk: Desk) -> set[str]:
     node = desk.node(booking.node)
     return {class_of(card).slug for card in node.cards if card.id in booking.uses} if node else set()
-
-
-def _without(state: NodeState, uses: dict[str, CardUse]) -> NodeState:
-    cards = tuple(replace(card, used=card.used + uses.get(card.card.id, NO_USE)) for card in state.cards)
-    return replace(state, cards=cards)
 
 
 def _by_quota(booking: Booking, desk: Desk) -> Room | None:

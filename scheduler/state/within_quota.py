@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kerf.values.ask import PodAsk, Stages
-from kerf.values.grant import NO_USE, Grant, card_uses
+from kerf.values.grant import Grant, card_uses
 from kerf.values.verdict import FOREVER, Misfit, Reason
 from scheduler.core.columns import Bools, Ints
 from scheduler.core.eligible import NOT_ELIGIBLE
@@ -146,8 +146,8 @@ class WithinQuota:
                     return state.name, found
                 found = refused
             misfit = found
-        return NoPlace(f"{explain_misfit(misfit)}, beside what other new pods were promised" if promised else
-                       explain_misfit(misfit))  # fmt: skip
+        beside = ", beside what other new pods were promised" if promised else ""
+        return NoPlace(f"{explain_misfit(misfit)}{beside}")
 
     # ---- inside
     def _occupied(self, names: Sequence[str]) -> str:
@@ -175,11 +175,8 @@ def _after(state: NodeState, promised: Sequence[Promised]) -> NodeState:
     """The node as it is once every promised place on it is taken."""
     for each in promised:
         if each.holding.node == state.name:
-            uses = card_uses(each.holding.grant, each.holding.stages)
-            cards = (replace(card, used=card.used + uses.get(card.card.id, NO_USE)) for card in state.cards)
             state = replace(
-                state,
-                cards=tuple(cards),
+                state.holding(card_uses(each.holding.grant, each.holding.stages)),
                 free_cpu_milli=state.free_cpu_milli - each.ask.cpu_milli,
                 free_memory_mib=state.free_memory_mib - each.ask.memory_mib,
             )
