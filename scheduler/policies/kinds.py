@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from kerf.metering.use import share
 from kerf.pricing.prices import PriceList
 from kerf.values.accepts import AcceptsOrder
 from kerf.values.device import Card
@@ -72,9 +73,8 @@ def cost_of(card: Card, use: CardUse, prices: PriceList, supply: str, region: st
     price = prices.of(card.model, supply, region)
     if price is None:
         return None
-    memory = Decimal(use.memory_mib) / max(card.factory_memory_mib, 1)
-    cores = Decimal(use.cores) / 100
-    part = min(max(memory, cores), Decimal(1))
+    mine, whole = share(use, card.factory_memory_mib)
+    part, cores = min(Decimal(mine) / whole, Decimal(1)), Decimal(use.cores) / 100
     speed = Decimal(str(price.throughput)) * (cores or part)
     hour = price.per_hour * part
     return Cost(card.model, hour, hour / speed if speed else price.per_hour, price.currency)
