@@ -55,7 +55,7 @@ def _knows_no_kinds(_body: bytes) -> bytes:
 
 
 class Verbs:
-    """Filter, prioritize, preempt and, by `kinds`, the webhook's question. Called from one thread."""
+    """Filter, prioritize and preempt, called from one thread; by `kinds` the webhook's question, from another."""
 
     def __init__(
         self, desk: Desk, metrics: SchedulerMetrics, kinds: Callable[[bytes], bytes] = _knows_no_kinds

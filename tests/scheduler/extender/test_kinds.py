@@ -1,6 +1,8 @@
 """The webhook's question over HTTP: the leader answers, a follower passes it on, and nobody else pretends to know."""
 
 import asyncio
+import threading
+from collections.abc import Callable
 
 from kerf.config.prices import read_prices
 from kerf.kube.lease import Claim
@@ -39,13 +41,13 @@ class View:
         return Claim("leader", self.address, 1, "1") if self.address else None
 
 
-def a_replica(own: int, ready: bool = True) -> tuple[View, Extender]:
+def a_replica(own: int, ready: bool = True, kinds: Callable[[bytes], bytes] | None = None) -> tuple[View, Extender]:
     view, registry = View(own), Metrics()
     metrics = SchedulerMetrics.build(registry)
     store = Store(SchedulingPolicy(), VENDORS)
     load(store, [a_node("a")], [])
     prices = read_prices(None)
-    verbs = Verbs(store.desk, metrics, Chooser(store, lambda: prices).answer)
+    verbs = Verbs(store.desk, metrics, kinds or Chooser(store, lambda: prices).answer)
     binder = Binder(store, FakeKube(), metrics, view)
     peers = Peers(view, "here:1", metrics, None)
     return view, Extender(verbs, binder, metrics, lambda: ready, registry.render, peers)
@@ -99,3 +101,30 @@ def test_a_malformed_question_is_a_400_and_the_next_is_answered() -> None:
         assert (await leader.post("/kinds", data=QUESTION)).status == 200
 
     serve(check)
+
+
+def test_other_answers_do_not_wait_for_a_choice_and_choices_are_made_one_after_the_other() -> None:
+    begun, go_on, at_once = threading.Semaphore(0), threading.Event(), threading.Semaphore(1)
+
+    def slow(body: bytes) -> bytes:
+        assert at_once.acquire(blocking=False), "two choices at once might promise the same place"
+        begun.release()
+        assert go_on.wait(10)
+        at_once.release()
+        return body
+
+    async def run() -> None:
+        _, leader = a_replica(1, kinds=slow)
+        async with serving(leader.server()) as client:
+            asked = [asyncio.create_task(_post(client)) for _ in range(2)]
+            assert await asyncio.to_thread(begun.acquire, timeout=10)
+            assert (await client.get("/readyz")).status == 200
+            assert not any(task.done() for task in asked)
+            go_on.set()
+            assert await asyncio.gather(*asked) == [200, 200]
+
+    asyncio.run(run())
+
+
+async def _post(client: Client) -> int:
+    return (await client.post("/kinds", data=QUESTION)).status
