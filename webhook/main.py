@@ -30,7 +30,7 @@ from kerf.wire.errors import WireError
 from webhook.core.certificates import Lifetimes
 from webhook.core.settings import CONTROLLERS, Settings
 from webhook.server.advice import Adviser
-from webhook.server.app import Limits, Service
+from webhook.server.app import Limits, Service, no_advice
 from webhook.server.followed import Followed
 from webhook.server.keeper import CertificateTargets, Keeper
 from webhook.server.models import Rows as ModelRows
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rules = Rules(_settings(flags))
         tenants = Tenants(flags.kubeconfig, rules)
         tenants.adopt(policy.policy)
-        models, learned = models_of(flags, rules), learned_of(flags, rules)
+        models = models_of(flags, rules)
         adviser = adviser_of(flags, rules, registry := Metrics())
     except (WireError, KubeError) as error:
         sys.stderr.write(f"webhook: {error}\n")
@@ -138,12 +138,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         rules.decide,
         registry,
         Limits(),
-        ready=lambda: tenants.synced() and (models is None or models.synced),
-        **({"advise": adviser.advise} if adviser else {}),
+        ready=lambda: tenants.synced() and all(each.synced for each in models),
+        advise=adviser.advise if adviser else no_advice,
     )
-    if models and learned:
-        models.start()
-        learned.start()
+    for each in models:
+        each.start()
     if keeper:
         service.watch_certificates(keeper.obstacle, lambda: keeper.expiry)
         keeper.start()
@@ -153,9 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         policy.stop()
         tenants.stop()
-        if models and learned:
-            models.stop()
-            learned.stop()
+        for each in models:
+            each.stop()
         if keeper:
             keeper.stop()
 
@@ -171,14 +169,12 @@ def adviser_of(flags: Flags, rules: Rules, metrics: Metrics) -> Adviser | None:
     return Adviser(rules, (host.strip("[]"), int(port)), metrics, tls)
 
 
-def models_of(flags: Flags, rules: Rules) -> Followed[ModelRows] | None:
-    """What follows the cluster's models, None where no namespace has any. Raises KubeError."""
-    return follow_models(connect(flags.kubeconfig, connections=2), flags.models, rules.offer) if flags.models else None
-
-
-def learned_of(flags: Flags, rules: Rules) -> Followed[Learned] | None:
-    """What follows what was learned of models, beside the models themselves. Raises KubeError."""
-    return follow_learned(connect(flags.kubeconfig, connections=2), flags.models, rules.learn) if flags.models else None
+def models_of(flags: Flags, rules: Rules) -> tuple[Followed[ModelRows] | Followed[Learned], ...]:
+    """What follows the cluster's models and what was learned of any; nothing without a namespace. Raises KubeError."""
+    if not flags.models:
+        return ()
+    kube = connect(flags.kubeconfig, connections=4)
+    return follow_models(kube, flags.models, rules.offer), follow_learned(kube, flags.models, rules.learn)
 
 
 def _settings(flags: Flags) -> Settings:

@@ -35,7 +35,8 @@ class Limits:
 Decide = Callable[[Review], Answer]
 
 
-async def _no_advice(_review: Review) -> Decide | None:
+async def no_advice(_review: Review) -> Decide | None:
+    """Every review is decided as it is."""
     return None
 
 
@@ -52,7 +53,7 @@ class Service:
         metrics: Metrics,
         limits: Limits,
         ready: Callable[[], bool] = lambda: True,
-        advise: Callable[[Review], Awaitable[Decide | None]] = _no_advice,
+        advise: Callable[[Review], Awaitable[Decide | None]] = no_advice,
     ) -> None:
         self._decide = decide
         self._advise = advise
