@@ -171,7 +171,7 @@ def block(world: World, calls: int) -> float:
     """The median of some cycles, in milliseconds."""
     world.kerf_s.clear()
     cycle(world, calls, empty=False)
-    return sorted(world.kerf_s)[len(world.kerf_s) // 2] * 1000
+    return statistics.median(world.kerf_s) * 1000
 
 
 def p99_ratio(world: World, disturb: Disturb, calls: int) -> float:

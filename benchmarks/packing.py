@@ -7,9 +7,9 @@ traces. FGD (`benchmarks.fgd`) replays the same pods beside Kerf, and a table co
 FGD paper (USENIX ATC'23): permute the nodes, shuffle the trace's pods, and draw again until the pods ask for 130 % of
 all GPUs. Pods arrive one by one, never leave, and are dropped if they do not fit. Under churn, pods arrive at a given
 share of the capacity and have exponentially distributed lifetimes. This file checks every answer against its own
-accounts. Then placements on
-1,000 nodes of six vendors' cards and on 1,000 of NVIDIA's alone take turns (`benchmarks.mixed`). The last line is one
-JSON object. `--sim` also runs the given fgdsim.py on the same engine and compares.
+accounts. Then placements on 1,000 nodes of six vendors' cards and on 1,000 of NVIDIA's alone take turns
+(`benchmarks.mixed`). The last line is one JSON object. `--sim` also runs the given fgdsim.py on the same engine and
+compares.
 """
 
 import argparse
@@ -294,7 +294,7 @@ def mean(runs: list[dict[str, Any]], key: str) -> float:
 
 
 def compared(kerf: list[dict[str, Any]], fgd: list[dict[str, Any]]) -> dict[str, float]:
-    """The report's figures of a trace, and its line of the table."""
+    """The report's figures of a trace, with FGD's."""
     figures = {key: mean(kerf, key) for key in ("at_100", "at_130", "p50_ms")}
     figures |= {f"fgd_{key}": mean(fgd, key) for key in ("at_100", "at_130")}
     figures["refused"] = sum(run["refused"] for run in kerf)
