@@ -62,6 +62,13 @@ def start_stack(cp: ControlPlane, *, policy: Path | None = None, scheduler_argum
     return Stack(extender_url, webhook_url)
 
 
+def stop_stack(cp: ControlPlane, *more: str) -> None:
+    """Stop what `start_stack` has started, and other processes, and forget the webhook."""
+    for name in ("kube-scheduler", EXTENDER, WEBHOOK, *more):
+        cp.supervisor.stop(name)
+    cp.api.delete("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/kerf")
+
+
 def start_extender(cp: ControlPlane, port: int, arguments: tuple[str, ...] = (), name: str = EXTENDER) -> None:
     """Start one extender and wait until it has read the cluster."""
     kubeconfig = cp.kubeconfig_for(name)
@@ -89,15 +96,24 @@ def start_plugin(cp: ControlPlane, node: Node, fleet: Path, arguments: tuple[str
     cp.supervisor.start(
         Command(
             PLUGIN,
-            _python(
-                "deviceplugin",
-                *("--node-name", node.name, "--kubeconfig", str(cp.kubeconfig_for(PLUGIN))),
-                *("--probe", f"simulated:{fleet}", "--pod-resources-socket", str(node.pod_resources_socket)),
-                *("--device-plugin-dir", str(node.device_plugin_dir), "--cdi-dir", str(node.cdi_dirs[0])),
-                *("--state-dir", str(state), *(f"--resource={v.words.count}" for v in vendors), *arguments),
+            (
+                *plugin_on(node, cp.kubeconfig_for(PLUGIN), fleet, state),
+                *(f"--resource={v.words.count}" for v in vendors),
+                *arguments,
             ),
             ready=published,
         )
+    )
+
+
+def plugin_on(node: Node, kubeconfig: Path, fleet: Path, state: Path) -> tuple[str, ...]:
+    """The command of a device plugin with a fleet file's cards, at the node's own sockets and directories."""
+    return _python(
+        "deviceplugin",
+        *("--node-name", node.name, "--kubeconfig", str(kubeconfig)),
+        *("--probe", f"simulated:{fleet}", "--pod-resources-socket", str(node.pod_resources_socket)),
+        *("--device-plugin-dir", str(node.device_plugin_dir), "--cdi-dir", str(node.cdi_dirs[0])),
+        *("--state-dir", str(state)),
     )
 
 

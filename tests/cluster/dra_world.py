@@ -1,6 +1,5 @@
 """A real node whose cards are given to claims: the device plugin with its DRA driver, and pods with claims."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import yaml
 from kerf.wire.inventory import KEY, parse_inventory
 from kerf.wire.limiter import parse_ledger
 from sandbox import SLEEPER, Command, ControlPlane, Node, await_until, free_ports, parse_report
+from sandbox.stack import plugin_on
 from tests.chart.helm import NAMESPACE, render
 from tests.cluster.sandbox_pods import PODS, a_sleeper
 
@@ -104,15 +104,8 @@ def start_driver(cp: ControlPlane, node: Node, allocator: str, kubeconfig: Path)
     library = directory / "libkerf.so"
     library.write_bytes(b"the sleeper is static: it only shows what was mounted")
     argv = (
-        sys.executable, "-m", "deviceplugin",
-        "--node-name", node.name,
-        "--kubeconfig", str(kubeconfig),
-        "--probe", f"simulated:{made.fleet}",
-        "--pod-resources-socket", str(node.pod_resources_socket),
-        "--device-plugin-dir", str(node.device_plugin_dir),
-        "--cdi-dir", str(node.cdi_dirs[0]),
+        *plugin_on(node, kubeconfig, made.fleet, directory / "state"),
         "--cdi-specs-from", str(node.cdi_dirs[0]),
-        "--state-dir", str(directory / "state"),
         "--limiter", str(library),
         "--config", str(made.policy),
         "--metrics-bind", made.http,

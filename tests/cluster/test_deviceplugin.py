@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,6 +18,7 @@ from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.inventory import KEY, parse_inventory
 from kerf.wire.limiter import parse_ledger
 from sandbox import SLEEPER, Command, ControlPlane, Node, await_until, free_ports, parse_report
+from sandbox.stack import plugin_on
 from tests.cluster.sandbox_pods import PODS
 
 pytestmark = pytest.mark.cluster
@@ -89,15 +89,8 @@ def plugin(control_plane: ControlPlane, node: Node) -> Iterator[Plugin]:
     library.write_bytes(LIBRARY)
     http = f"127.0.0.1:{free_ports(1)[0]}"
     argv = (
-        sys.executable, "-m", "deviceplugin",
-        "--node-name", node.name,
-        "--kubeconfig", str(control_plane.kubeconfig_for(USER)),
-        "--probe", f"simulated:{fleet}",
-        "--pod-resources-socket", str(node.pod_resources_socket),
-        "--device-plugin-dir", str(node.device_plugin_dir),
-        "--cdi-dir", str(node.cdi_dirs[0]),
+        *plugin_on(node, control_plane.kubeconfig_for(USER), fleet, directory / "state"),
         "--cdi-specs-from", str(node.cdi_dirs[0]),
-        "--state-dir", str(directory / "state"),
         "--limiter", str(library),
         "--metrics-bind", http,
         "--overuse-report-after", "2",

@@ -15,7 +15,7 @@ import yaml
 from kerf.testing.builders import a_container
 from kerf.values.units import MIB
 from sandbox import ControlPlane, Node, await_until, parse_report
-from sandbox.stack import EXTENDER, PLUGIN, WEBHOOK, start_plugin, start_stack
+from sandbox.stack import PLUGIN, start_plugin, start_stack, stop_stack
 from tests.cluster.gpu_pods import PODS, remove_pods
 
 pytestmark = pytest.mark.cluster
@@ -38,9 +38,7 @@ def cluster(control_plane: ControlPlane, node: Node) -> Iterator[tuple[ControlPl
     start_plugin(control_plane, node, fleet, ("--limiter", str(LIMITER / "build" / "libkerf.so")))
     yield control_plane, node, shared
     remove_pods(control_plane)
-    for name in ("kube-scheduler", EXTENDER, WEBHOOK, PLUGIN):
-        control_plane.supervisor.stop(name)
-    control_plane.api.delete("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/kerf")
+    stop_stack(control_plane, PLUGIN)
 
 
 def image_files(directory: Path) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ from kerf.values.units import MIB
 from kerf.wire.annotations import GRANT, parse_grant, render_grant
 from kerf.wire.limiter import parse_ledger
 from sandbox import SLEEPER, ControlPlane, Node, await_until, parse_report
-from sandbox.stack import EXTENDER, PLUGIN, WEBHOOK, start_plugin, start_stack
+from sandbox.stack import EXTENDER, PLUGIN, start_plugin, start_stack, stop_stack
 from tests.cluster.gpu_pods import PODS, await_refused, overcommitted, pods, remove_pods
 
 pytestmark = pytest.mark.cluster
@@ -28,9 +28,7 @@ def cluster(control_plane: ControlPlane, node: Node) -> Iterator[tuple[ControlPl
     start_stack(control_plane)
     start_plugin(control_plane, node, ROOT / "examples" / "fleets" / "demo.yaml")
     yield control_plane, node
-    for name in ("kube-scheduler", EXTENDER, WEBHOOK, PLUGIN):
-        control_plane.supervisor.stop(name)
-    control_plane.api.delete("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/kerf")
+    stop_stack(control_plane, PLUGIN)
 
 
 @pytest.fixture(autouse=True)

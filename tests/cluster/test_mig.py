@@ -11,15 +11,14 @@ import pytest
 import yaml
 
 from kerf.probes.simulated import SimulatedProbe
-from kerf.testing.builders import a_container
 from kerf.values.mig import Instance
 from kerf.wire.inventory import KEY, parse_inventory
-from sandbox import SLEEPER, ControlPlane, Node, await_until, parse_report
-from sandbox.stack import EXTENDER, PLUGIN, WEBHOOK, start_plugin, start_stack
-from tests.cluster.gpu_pods import pods, remove_pods
+from sandbox import ControlPlane, Node, await_until, parse_report
+from sandbox.stack import PLUGIN, start_plugin, start_stack, stop_stack
+from tests.cluster.gpu_pods import pods
+from tests.cluster.one_pod_sets import SETS, OnePodSets
 
 pytestmark = pytest.mark.cluster
-SETS = "/apis/apps/v1/namespaces/default/replicasets"
 POLICY = {
     "apiVersion": "kerf.dev/v1alpha1",
     "kind": "SchedulingPolicy",
@@ -30,46 +29,18 @@ FOREIGN = {"card": 1, "profile": "1g.10gb", "start": 6}
 
 
 @dataclass
-class World:
+class World(OnePodSets):
     """A real node with two cards in MIG mode, one of which holds an instance of somebody else's."""
 
-    cp: ControlPlane
-    node: Node
+    mem = 9_000
+    cores = None
     fleet: Path
     log: Path
-
-    def run(self, *names: str, mem: int = 9_000) -> None:
-        """A ReplicaSet of one pod each, all running."""
-        self.create(*names, mem=mem)
-        await_until(lambda: set(names) <= set(self.running()), f"{', '.join(names)} to run", 120)
-
-    def create(self, *names: str, mem: int = 9_000) -> None:
-        for name in names:
-            main = {**a_container("main", mem=mem, cores=None), "image": SLEEPER, "imagePullPolicy": "Never"}
-            labels = {"app": name}
-            spec = {"terminationGracePeriodSeconds": 1, "automountServiceAccountToken": False, "containers": [main]}
-            template = {"metadata": {"labels": labels}, "spec": spec}
-            meta = {"name": name, "namespace": "default"}
-            body = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
-            self.cp.api.post(SETS, {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": meta, "spec": body})
 
     def remove(self, *names: str) -> None:
         for name in names:
             self.cp.api.delete(f"{SETS}/{name}")
         await_until(lambda: not set(names) & {p["metadata"]["labels"]["app"] for p in pods(self.cp)}, "pods to go", 60)
-
-    def clear(self) -> None:
-        for one in self.cp.api.get(SETS)["items"]:
-            self.cp.api.delete(f"{SETS}/{one['metadata']['name']}")
-        remove_pods(self.cp)
-
-    def running(self) -> dict[str, dict[str, Any]]:
-        """The running pods that are not leaving, by the name of their set."""
-        return {
-            pod["metadata"]["labels"]["app"]: pod
-            for pod in pods(self.cp)
-            if pod["status"].get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
-        }
 
     def uid(self, name: str) -> str:
         return str(self.running().get(name, {"metadata": {"uid": ""}})["metadata"]["uid"])
@@ -103,9 +74,7 @@ def world(control_plane: ControlPlane, node: Node) -> Iterator[World]:
     made = World(control_plane, node, fleet, log)
     yield made
     made.clear()
-    for name in ("kube-scheduler", EXTENDER, WEBHOOK, PLUGIN):
-        control_plane.supervisor.stop(name)
-    control_plane.api.delete("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/kerf")
+    stop_stack(control_plane, PLUGIN)
 
 
 @pytest.fixture(autouse=True)

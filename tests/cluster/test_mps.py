@@ -16,6 +16,7 @@ from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.inventory import KEY, parse_inventory
 from sandbox import SLEEPER, Command, ControlPlane, Node, await_until
+from sandbox.stack import plugin_on
 from tests.cluster.sandbox_pods import PODS, await_report, await_running
 from tests.deviceplugin.mps.fake_control import a_program
 
@@ -87,15 +88,8 @@ def sharing(control_plane: ControlPlane, node: Node) -> Iterator[Sharing]:
     made = Sharing(control_plane, node, folder)
     made.ask_for("auto")
     plugin = (
-        sys.executable, "-m", "deviceplugin",
-        "--node-name", node.name,
-        "--kubeconfig", str(control_plane.kubeconfig_for(USER)),
-        "--probe", f"simulated:{folder / 'fleet.yaml'}",
-        "--pod-resources-socket", str(node.pod_resources_socket),
-        "--device-plugin-dir", str(node.device_plugin_dir),
-        "--cdi-dir", str(node.cdi_dirs[0]),
+        *plugin_on(node, control_plane.kubeconfig_for(USER), folder / "fleet.yaml", folder / "state"),
         "--cdi-specs-from", str(node.cdi_dirs[0]),
-        "--state-dir", str(folder / "state"),
         "--limiter", str(folder / "libkerf.so"),
         "--config", str(folder / "policy.yaml"),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from kerf.kube.client import connect
 from kerf.wire.accepts import ACCEPTS, CHOSEN
 from kerf.wire.annotations import GRANT, parse_grant
 from sandbox import SLEEPER, ControlPlane, Node, await_until, parse_report
-from sandbox.stack import EXTENDER, PLUGIN, WEBHOOK, start_stack
+from sandbox.stack import EXTENDER, PLUGIN, start_stack, stop_stack
 from tests.cluster.ascend_plugin import RESOURCE, TO_ALLOCATE, AscendPlugin
 from tests.cluster.gpu_pods import PODS, a_fake_node, pods, remove_pods
 
@@ -64,9 +64,7 @@ def world(control_plane: ControlPlane, node: Node, tmp_path_factory: pytest.Temp
     await_until(counted, "the kubelet to count the cards", 60)
     yield World(control_plane, node, plugin)
     plugin.stop()
-    for name in ("kube-scheduler", EXTENDER, WEBHOOK):
-        control_plane.supervisor.stop(name)
-    control_plane.api.delete("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/kerf")
+    stop_stack(control_plane)
     control_plane.api.delete(f"/api/v1/nodes/{HOPPER}")
 
 

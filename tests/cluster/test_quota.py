@@ -14,7 +14,7 @@ from kerf.values.quota import Amount
 from kerf.wire.kueue import ROOT
 from sandbox import ControlPlane, Kueue, await_until
 from sandbox.crds import install_crds
-from sandbox.stack import EXTENDER, WEBHOOK, start_stack
+from sandbox.stack import start_stack, stop_stack
 from tests.cluster.gpu_pods import a_fake_node, a_gpu_pod, overcommitted_in, seconds_until
 from tests.cluster.quota_world import (
     CARDS,
@@ -56,8 +56,7 @@ def installed(
     control_plane.add_fake_nodes([a_fake_node(name) for name in NODES])
     start_stack(control_plane, policy=policy)
     yield control_plane
-    for name in ("kube-scheduler", EXTENDER, WEBHOOK):
-        control_plane.supervisor.stop(name)
+    stop_stack(control_plane)
 
 
 @pytest.fixture

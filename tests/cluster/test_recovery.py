@@ -10,20 +10,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from kerf.testing.builders import a_container
 from kerf.wire.annotations import FAULT_CORDON, GRANT, parse_grant
 from kerf.wire.inventory import KEY, parse_inventory
-from sandbox import SLEEPER, ControlPlane, Node, await_until
-from sandbox.stack import EXTENDER, PLUGIN, WEBHOOK, start_plugin, start_stack
-from tests.cluster.gpu_pods import pods, remove_pods
+from sandbox import ControlPlane, Node, await_until
+from sandbox.stack import EXTENDER, PLUGIN, start_plugin, start_stack, stop_stack
+from tests.cluster.gpu_pods import pods
+from tests.cluster.one_pod_sets import OnePodSets
 
 pytestmark = pytest.mark.cluster
-SETS = "/apis/apps/v1/namespaces/default/replicasets"
 BUDGETS = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
 CARDS = 8
 CORDON_S, EVICTION_S, RUNNING_S = 1.0, 3.0, 20.0
@@ -36,11 +34,11 @@ POLICY = {
 
 
 @dataclass
-class World:
-    """A real node with eight cards, and all of Kerf."""
+class World(OnePodSets):
+    """A real node with eight cards, and all of Kerf. Two pods do not fit on one card."""
 
-    cp: ControlPlane
-    node: Node
+    mem = 45_000
+    cores = 10
     fleet: Path
     log: Path
 
@@ -68,18 +66,6 @@ class World:
         await_until(lambda: not self.sick(), "all cards to be well", 120)
         await_until(lambda: FAULT_CORDON not in self.notes(), "no card to be cordoned for a fault", 30)
 
-    def run(self, *names: str) -> None:
-        """A ReplicaSet of one pod each; two of them do not fit on one card."""
-        for name in names:
-            main = {**a_container("main", mem=45_000, cores=10), "image": SLEEPER, "imagePullPolicy": "Never"}
-            labels = {"app": name}
-            spec = {"terminationGracePeriodSeconds": 1, "automountServiceAccountToken": False, "containers": [main]}
-            template = {"metadata": {"labels": labels}, "spec": spec}
-            meta = {"name": name, "namespace": "default"}
-            body = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
-            self.cp.api.post(SETS, {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": meta, "spec": body})
-        await_until(lambda: set(names) <= set(self.running()), f"{', '.join(names)} to run", 120)
-
     def hold(self, name: str) -> None:
         """A PodDisruptionBudget that lets the set's only pod not go."""
         spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": name}}}
@@ -92,11 +78,6 @@ class World:
 
         await_until(counts, "the budget to count its pod", 60)
 
-    def clear(self) -> None:
-        for one in self.cp.api.get(SETS)["items"]:
-            self.cp.api.delete(f"{SETS}/{one['metadata']['name']}")
-        remove_pods(self.cp)
-
     # ---- what is seen
     def notes(self) -> dict[str, str]:
         return dict(self.cp.api.get(f"/api/v1/nodes/{self.node.name}")["metadata"].get("annotations", {}))
@@ -107,14 +88,6 @@ class World:
 
     def need_a_reset(self) -> list[int]:
         return [card.index for card in parse_inventory(self.notes()[KEY]) if card.health.needs_reset]
-
-    def running(self) -> dict[str, dict[str, Any]]:
-        """The running pods that are not leaving, by the name of their set."""
-        return {
-            pod["metadata"]["labels"]["app"]: pod
-            for pod in pods(self.cp)
-            if pod["status"].get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
-        }
 
     def uids(self) -> dict[str, str]:
         return {name: pod["metadata"]["uid"] for name, pod in self.running().items()}
@@ -154,9 +127,7 @@ def world(control_plane: ControlPlane, node: Node) -> Iterator[World]:
     start_plugin(control_plane, node, made.fleet, ("--kernel-log", str(log), "--config", str(policy)))
     yield made
     made.clear()
-    for name in ("kube-scheduler", EXTENDER, WEBHOOK, PLUGIN):
-        control_plane.supervisor.stop(name)
-    control_plane.api.delete("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/kerf")
+    stop_stack(control_plane, PLUGIN)
 
 
 @pytest.fixture(autouse=True)
