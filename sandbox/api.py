@@ -64,6 +64,14 @@ class Api:
         grace = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
         return self._json("DELETE", path, options | grace)
 
+    def remove(self, path: str, grace_seconds: int | None = None) -> None:
+        """Delete an object that a controller may have deleted already."""
+        try:
+            self.delete(path, grace_seconds)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
     def is_ready(self) -> bool:
         """Whether the API server answers that it is ready."""
         try:

@@ -75,7 +75,7 @@ def _forget(cp: ControlPlane, node: str) -> None:
     """Remove a node and its pods; otherwise the next module's node would start them again."""
     for pod in cp.api.get(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}")["items"]:
         meta = pod["metadata"]
-        cp.api.delete(f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}", grace_seconds=0)
+        cp.api.remove(f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}", grace_seconds=0)
     cp.api.delete(f"/api/v1/nodes/{node}")
 
 

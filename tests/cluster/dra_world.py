@@ -194,9 +194,9 @@ def remove_all(driver: Driver) -> None:
     """Delete every pod and claim, and wait until they are gone."""
     api = driver.cp.api
     for pod in api.get(PODS)["items"]:
-        api.delete(f"{PODS}/{pod['metadata']['name']}", grace_seconds=0)
+        api.remove(f"{PODS}/{pod['metadata']['name']}", grace_seconds=0)
     for claim in api.get(CLAIMS)["items"]:
-        api.delete(f"{CLAIMS}/{claim['metadata']['name']}")
+        api.remove(f"{CLAIMS}/{claim['metadata']['name']}")
     await_until(lambda: not api.get(CLAIMS)["items"] and not api.get(PODS)["items"], "claims and pods to be gone", 150)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from kerf.testing.builders import a_container, cards_of
 from kerf.vendors.registry import NAMES
 from kerf.wire.inventory import render_inventory
-from sandbox import ApiError, ControlPlane, Extender, FakeNode, await_until, free_ports, invariants
+from sandbox import ControlPlane, Extender, FakeNode, await_until, free_ports, invariants
 from sandbox.stack import EXTENDER, start_extender
 
 PODS = "/api/v1/namespaces/default/pods"
@@ -60,11 +60,7 @@ def a_fleet(cp: ControlPlane, nodes: Iterable[FakeNode], *arguments: str) -> Ite
 def remove_pods(cp: ControlPlane) -> None:
     """Delete every pod and wait until none is left."""
     for pod in pods(cp):
-        try:
-            cp.api.delete(f"{PODS}/{pod['metadata']['name']}", 0)
-        except ApiError as error:
-            if error.status != 404:  # its owner may have deleted it first
-                raise
+        cp.api.remove(f"{PODS}/{pod['metadata']['name']}", 0)
     await_until(lambda: not pods(cp), "the pods to be gone", 60)
 
 

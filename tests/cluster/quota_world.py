@@ -91,11 +91,7 @@ def remove(cp: ControlPlane, namespace: str, *names: str) -> None:
     """Delete pods, or all pods of a namespace, and wait until Kueue has dropped them."""
     gone = names or tuple(names_of(cp, pods_path(namespace)))
     for name in gone:
-        try:
-            cp.api.delete(f"{pods_path(namespace)}/{name}", 0)
-        except ApiError as error:
-            if error.status != 404:
-                raise
+        cp.api.remove(f"{pods_path(namespace)}/{name}", 0)
     await_until(lambda: not set(gone) & names_of(cp, pods_path(namespace)), "the pods to be gone", 60)
     left = f"{ROOT}/namespaces/{namespace}/workloads"
     await_until(lambda: not any(_owned(w, gone) for w in cp.api.get(left)["items"]), "their workloads to be gone", 60)

@@ -68,11 +68,10 @@ def owned(cp: ControlPlane, gateway: Gateway) -> dict[str, list[dict[str, Any]]]
 
 def weights(cp: ControlPlane) -> dict[str, int]:
     """Weight by replica, as knoway has it."""
-    found = owned(cp, Gateway.KNOWAY)
-    about = {
-        one["metadata"]["name"]: one["metadata"]["annotations"]["kerf.dev/gateway-about"] for one in found["LLMBackend"]
-    }
-    targets = [t["destination"] for route in found["ModelRoute"] for t in route["spec"]["route"]["targets"]]
+    before, routes, after = (owned(cp, Gateway.KNOWAY) for _ in range(3))  # a backend outlives the routes that name it
+    backends = before["LLMBackend"] + after["LLMBackend"]
+    about = {one["metadata"]["name"]: one["metadata"]["annotations"]["kerf.dev/gateway-about"] for one in backends}
+    targets = [t["destination"] for route in routes["ModelRoute"] for t in route["spec"]["route"]["targets"]]
     return {about[target["backend"]].partition("/")[2]: target["weight"] for target in targets}
 
 

@@ -6,14 +6,18 @@ from typing import Any
 import pytest
 
 from kerf.kube.errors import Unreachable
+from scheduler.page import listener
 from tests.browser.world import NAMESPACES, Served, holder, served
-from tests.scheduler.page.page_world import Browser, applied, picture_of
+from tests.scheduler.page.page_world import HEADERS, Browser, applied, picture_of
 
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Served]:
-    with served(10, 60, waiting=5) as one:
-        yield one
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listener, "WHAT_IFS", (100.0, 100.0))  # these tests share a page
+        patch.setattr(listener, "SIGN_INS", (100.0, 100.0))
+        with served(10, 60, waiting=5) as one:
+            yield one
 
 
 def signed_in(page: Served, token: str) -> Browser:
@@ -246,3 +250,16 @@ def test_without_the_quotas_nothing_is_promised(page: Served):
 
     assert list(found) == ["error"]
     assert "the quotas cannot be read now" in found["error"]
+
+
+def test_questions_that_come_too_fast_are_put_off(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(listener, "WHAT_IFS", (2.0, 0.0))
+    with served(1, 1, waiting=0) as page:
+        browser = signed_in(page, "admin-token")
+        answers = [browser.ask("POST", "/api/what-if", {"yaml": ""}, **HEADERS) for _ in range(3)]
+
+    assert [status for status, _, _ in answers] == [200, 200, 429]
+    assert (answers[2][1], answers[2][2]["Retry-After"]) == (
+        "others try something too; try again in a few seconds\n",
+        "2",
+    )
