@@ -23,10 +23,15 @@ demo: venv  ## the main job, end to end, on a real control plane and node on thi
 	$(BIN)/kerf demo $(if $(FLEET),--fleet $(FLEET))
 
 test: export KERF_EXAMPLES := 100
-test: check chart test-limiter test-page test-cluster  ## every test (the first run builds the control plane)
+test: lint type arch unit chart test-limiter test-page test-cluster  ## every test (the first run builds the control plane)
+
+UNIT := not chart and not cluster and not limiter and not gpu and not browser
+QUICK := $(BIN)/pytest -n auto --maxprocesses 4
 
 check: export KERF_EXAMPLES ?= 20
-check: lint type arch unit  ## the quick loop (three minutes on two cores): format, lint, types, import contracts, unit tests
+check: lint type arch  ## the quick loop (a minute on two cores): format, lint, types, import contracts, the quick unit tests
+	$(QUICK) -m "$(UNIT) and not slow"
+	@echo "left out: the $$(grep -vc '^#' tests/slow.txt) slow tests of tests/slow.txt; 'make unit' runs every unit test"
 
 fmt: venv  ## format the Python code
 	$(BIN)/ruff format .
@@ -42,8 +47,11 @@ type: venv
 arch: venv
 	$(BIN)/lint-imports
 
-unit: venv
-	$(BIN)/pytest -n auto --maxprocesses 4 -m "not chart and not cluster and not limiter and not gpu and not browser"
+unit: venv  ## every unit test, the slow ones included (four minutes on two cores)
+	$(QUICK) -m "$(UNIT)"
+
+slow-list: venv  ## measure every unit test, and write the list of those that `make check` leaves out
+	KERF_EXAMPLES=20 $(RUN) tests.slow
 
 chart: venv  ## the Helm chart and the Dockerfiles: lint, schema, golden renders, every Kubernetes version's schemas
 	$(BIN)/pytest -n 2 -m chart tests/chart tests/images

@@ -17,7 +17,9 @@ _EXISTS = 409
 
 def read_crds() -> tuple[dict[str, Any], ...]:
     """Every CustomResourceDefinition of Kerf, by file name. The installed package contains them."""
-    return tuple(yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(_FOLDER.glob("*.yaml")))
+    return tuple(
+        yaml.load(file.read_text(encoding="utf-8"), yaml.CSafeLoader) for file in sorted(_FOLDER.glob("*.yaml"))
+    )
 
 
 def install_crds(cp: ControlPlane) -> None:

@@ -2,7 +2,10 @@
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import slow
 
 # Machines differ and are shared: a property fails on what it says, never on the clock. `make check` tries fewer
 # examples than `make test`.
@@ -13,3 +16,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("steady")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark slow tests before pytest chooses by markers."""
+    slow.mark(items)
