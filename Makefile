@@ -119,12 +119,14 @@ bench-planner: venv  ## CP-SAT plans against greedy ones
 ORACLE := build/oracle
 oracle:  ## run transformers and vLLM, and write the tables that the tests of kerf model check (a quarter of an hour)
 	$(PYTHON) -m venv $(ORACLE)
-	$(ORACLE)/bin/pip install --quiet --disable-pip-version-check 'vllm==0.33.0' 'transformers==5.20.0'
+	$(ORACLE)/bin/pip install --quiet --disable-pip-version-check 'vllm==0.33.0' 'transformers==5.20.0' \
+	    'gguf==0.19.0'
 	cd tests/oracle && $(abspath $(ORACLE))/bin/python parameters.py $(abspath kerf/catalogue/rows) \
 	    $(abspath tests/kerf/sizing/oracle)/parameters.json
 	cd tests/oracle && $(abspath $(ORACLE))/bin/python planner.py $(abspath kerf/catalogue/rows) \
 	    $(abspath tests/kerf/sizing/oracle)/planner.json
 	cd tests/oracle && $(abspath $(ORACLE))/bin/python options.py $(abspath tests/kerf/sizing/oracle)/options.json
+	cd tests/oracle && $(abspath $(ORACLE))/bin/python gguf_files.py $(abspath tests/kerf/sizing/oracle)/gguf.json
 
 fuzz: venv  ## libFuzzer against every decoder, SECONDS (20) each
 	$(BIN)/pip install --quiet 'atheris>=3,<4'

@@ -16,7 +16,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from kerf.metering.use import COST_UNITS, CardTime, Kind, Line, Use
 from kerf.values.engine import Tokens
 from kerf.values.policy import TokenSettings
-from kerf.values.usage import TokenPrice
+from kerf.values.usage import TokenPrice, UsageRecord
 
 MILLION = Decimal(10**6)
 _STEP = Decimal("0.000001")
@@ -33,6 +33,12 @@ class Window:
     tokens: Mapping[tuple[str, str, str, str], Tokens]
     """By tenant, namespace, workload and served model."""
     minutes: float
+
+
+def newest_priced(records: Iterable[UsageRecord]) -> UsageRecord | None:
+    """The newest record of the cards that has prices."""
+    priced = (record for record in records if record.of_cards and record.prices)
+    return max(priced, key=lambda record: record.hour_ms, default=None)
 
 
 def weighted(tokens: Tokens, settings: TokenSettings) -> Decimal:

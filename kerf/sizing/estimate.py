@@ -10,16 +10,20 @@ from kerf.sizing.config import Config, parse_config
 from kerf.sizing.context import Context, check_length, read_context
 from kerf.sizing.overheads import Term, exact, overheads
 from kerf.sizing.pools import plan_pool
-from kerf.sizing.quant import AT_LOAD, PLAIN, Quant, parse_quant
+from kerf.sizing.quant import AT_LOAD, PLAIN, Gguf, Quant, parse_quant, whole_first
 from kerf.sizing.read import read_shape, text_part
 from kerf.sizing.request import SGLANG, TP_CHOICES, Ask, checked, release_of
-from kerf.sizing.shape import Shape
+from kerf.sizing.shape import Shape, Split
 from kerf.sizing.taught import corrected
-from kerf.sizing.weights import Laid, Ranks, Stage, check_blocks, check_ranks, lay_out, stages
+from kerf.sizing.weights import Laid, Ranks, Stage, check_blocks, check_ranks, lay_out, rank_size, stages
 from kerf.values.learned import Lesson, Setup, Taught
 from kerf.wire.errors import WireError
 
 MIB = 2**20
+GGUF_NOTE = (
+    "vLLM 0.33.0 reads GGUF only where its image has vllm-gguf-plugin; both engines want --tokenizer or a config.json "
+    "beside the file where they do not know the architecture."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,9 @@ def read_model(document: object, stored: int | None = None) -> Model:
     """A model from its config.json and, where known, the bytes of its files. Raises WireError."""
     config = parse_config(document)
     shape, quant = read_shape(document), parse_quant(config)
+    if quant.weights not in {None, shape.params}:
+        fix = f"a {shape.family} of this config has {shape.params:,}: the files hold something that is not known"
+        raise WireError("quantization_config.weights", quant.weights, fix)
     return Model(config, shape, quant, read_context(config), lay_out(shape, quant), stored)
 
 
@@ -92,6 +99,7 @@ def estimate(model: Model, ask: Ask, taught: Taught | None = None) -> Estimate:
     """
     ask = checked(ask)
     limit = limit_of(ask)
+    _check_files(model, ask)
     quant = _stored_as(model, ask)
     laid = model.laid if quant is model.quant else lay_out(model.shape, quant)
     refusal: WireError | None = None
@@ -109,6 +117,12 @@ def estimate(model: Model, ask: Ask, taught: Taught | None = None) -> Estimate:
         raise _too_large(nearest, limit or 0)
     assert refusal is not None
     raise refusal
+
+
+def _check_files(model: Model, ask: Ask) -> None:
+    if ask.runtime == SGLANG and isinstance(model.quant, Gguf) and model.quant.files > 1:
+        fix = "SGLang 0.5.23 reads one file alone: merge them with llama.cpp's llama-gguf-split --merge"
+        raise WireError("model", f"{model.quant.files} GGUF files", fix)
 
 
 def limit_of(ask: Ask) -> int | None:
@@ -162,7 +176,7 @@ def _sum(model: Model, laid: Laid, ask: Ask, split: tuple[Ranks, Taught | None])
     load = _load(model, ask, ranks, max_len)
     plan = _planner(model, ask, ranks)(load)
     kv = plan.pool_bytes(ask.concurrency)
-    ranges = tuple(overheads(shape, ask, ranks, load, model_top_k(model)))
+    ranges = (*overheads(shape, ask, ranks, load, model_top_k(model)), *_unpacked(laid, shape, ranks))
     learned = corrected(ranges, taught, _setup(ask, ranks), max_len)
     terms = [_weights(model, ask, stage, ranks), _rope(model.context), *_cache(plan, ask, kv), *learned.terms]
     slice_mib = -(-sum(term.high for term in terms) // MIB)
@@ -218,6 +232,19 @@ def _weights(model: Model, ask: Ask, stage: Stage, ranks: Ranks) -> Term:
     )
 
 
+def _unpacked(laid: Laid, shape: Shape, ranks: Ranks) -> list[Term]:
+    """GGUF types without a kernel that multiplies by them: a step turns a whole matrix into 16-bit numbers first."""
+    if not isinstance(laid.quant, Gguf):
+        return []
+    parts = [pair for layer, formats in laid.layers for pair in zip(layer.tensors, formats, strict=True)]
+    parts += [(part, laid.quant.format_of(part.name, part)) for part in shape.head if part.split is Split.VOCAB]
+    sizes = [2 * rank_size(part, ranks)[0] * rank_size(part, ranks)[1] for part, form in parts if whole_first(form)]
+    if not sizes:
+        return []
+    source = "vllm-gguf-plugin 0.0.5, SGLang 0.5.23: fused_mul_mat_gguf"
+    return [Term("unpacked matrix", 0, max(sizes), "2 B x the largest matrix of an IQ type", source)]
+
+
 def _rope(context: Context) -> Term:
     size = 2 * context.most * context.rotary
     return exact("position table", size, f"2 B x {context.most:,} x {context.rotary}", "vLLM's rotary cache")
@@ -245,6 +272,8 @@ def model_top_k(model: Model) -> int:
 
 def _notes(model: Model) -> tuple[str, ...]:
     notes = ["The slice is the upper end: every range counts with its largest value."]
+    if isinstance(model.quant, Gguf):
+        notes.append(GGUF_NOTE)
     if model.shape.towers:
         notes.append("Towers are charged whole to every card.")
     return tuple(notes)

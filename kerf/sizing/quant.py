@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kerf.sizing.config import Config
+from kerf.sizing.ggml import BY_NAME, Blocks, type_of
 from kerf.sizing.names import Names, bare
 from kerf.sizing.shape import Split, Tensor
 from kerf.wire.errors import WireError
@@ -51,6 +52,8 @@ class Format:
         return body + scales * self.scale_bytes + zeros + self.extra + (4 * cols if self.order else 0)
 
 
+Storage = Format | Blocks
+"""How one matrix is stored; None stands for 16 bits."""
 FP8 = Format(8, -1, 4)
 FP8_ROWS = Format(8, 0, 4)
 INT8_ROWS = Format(8, 0, 4)
@@ -77,11 +80,13 @@ class Quant:
         self.name = name
         self.kv_dtype = kv_dtype
         """What the checkpoint says of the KV cache."""
+        self.weights: int | None = None
+        """How many weights the files hold, where they say so."""
         self._default, self._experts_only = default, experts_only
         self._kept, self._rules = Names(kept), dict(rules or {})
         self._ruled = Names(self._rules)
 
-    def format_of(self, name: str, tensor: Tensor) -> Format | None:
+    def format_of(self, name: str, tensor: Tensor) -> Storage | None:
         """The format of one matrix by its full name, None at 16 bits."""
         if not tensor.linear or tensor.split is Split.VOCAB or (self._default is None and not self._rules):
             return None
@@ -91,6 +96,28 @@ class Quant:
             return None
         rule = self._ruled.find(name)
         return self._rules.get(rule, self._default) if rule is not None else self._default
+
+
+class Gguf(Quant):
+    """A GGUF file's own table: every matrix has the type that the file has for it, embeddings and head too."""
+
+    def __init__(self, types: Mapping[str, str], weights: int, files: int) -> None:
+        kinds = sorted(set(types.values()), key=lambda kind: -list(types.values()).count(kind))
+        super().__init__(f"GGUF {' and '.join(kinds[:3])}", None)
+        self.weights, self.files = weights, files
+        self._types = types
+
+    def format_of(self, name: str, tensor: Tensor) -> Storage | None:
+        """The type in the file. Raises WireError for a matrix that the file does not have."""
+        found = type_of(name, self._types)
+        if found is None and (tensor.linear or tensor.split is Split.VOCAB):
+            raise WireError("quantization_config.types", name, "the file has no tensor for this matrix of the family")
+        return found
+
+
+def whole_first(form: Storage | None) -> bool:
+    """Whether a step unpacks the whole matrix before it multiplies by it."""
+    return isinstance(form, Blocks) and form.whole
 
 
 PLAIN = Quant("16-bit", None)
@@ -276,6 +303,22 @@ def _scheme(weights: Config, part: Config, group: Config) -> Format:
     return Format(bits, by[strategy], zeros=zeros, extra=16 if bits == 4 else 0)
 
 
+def _gguf(part: Config) -> Quant:
+    """The tensor table that kerf.sizing.gguf makes of a file. Raises WireError."""
+    types = part.part("types")
+    if types is None:
+        fix = "name the .gguf file: a config.json does not say which type each matrix has"
+        raise WireError(part.field("types"), None, fix)
+    found: dict[str, str] = {}
+    for kind in types.values:
+        if kind not in BY_NAME:
+            raise WireError(types.field(str(kind)), kind, f"use one of {', '.join(BY_NAME)}")
+        found |= dict.fromkeys(types.words(kind) or (), kind)
+    if len(found) > MOST_PATTERNS * 4:
+        raise WireError(part.field("types"), len(found), f"list at most {MOST_PATTERNS * 4} matrices")
+    return Gguf(found, part.whole("weights", most=2**50), part.whole("files", default=1))
+
+
 METHODS = {
     "fp8": _fp8,
     "fbgemm_fp8": _fbgemm,
@@ -289,6 +332,7 @@ METHODS = {
     "modelopt_mixed": _modelopt,
     "mxfp4": _mxfp4,
     "bitsandbytes": _bitsandbytes,
+    "gguf": _gguf,
 }
 AT_LOAD: dict[str, Quant] = {
     "none": PLAIN,

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from kerf.sizing.quant import Format, Quant
+from kerf.sizing.quant import Quant, Storage
 from kerf.sizing.shape import Layer, Shape, Split, Tensor
 from kerf.wire.errors import WireError
 
@@ -41,13 +41,13 @@ class Stage:
 class Laid:
     """Layers with the format of each matrix. Alike ones are one object: a model has few kinds of them."""
 
-    layers: tuple[tuple[Layer, tuple[Format | None, ...]], ...]
+    layers: tuple[tuple[Layer, tuple[Storage | None, ...]], ...]
     quant: Quant
 
 
 def lay_out(shape: Shape, quant: Quant) -> Laid:
     """Which matrix of which layer is stored how. Raises WireError."""
-    seen: dict[tuple[int, tuple[Format | None, ...]], tuple[Layer, tuple[Format | None, ...]]] = {}
+    seen: dict[tuple[int, tuple[Storage | None, ...]], tuple[Layer, tuple[Storage | None, ...]]] = {}
     found = []
     for i, layer in enumerate(shape.layers):
         formats = tuple(quant.format_of(f"layers.{i}.{part.name}", part) for part in layer.tensors)
@@ -83,8 +83,14 @@ def check_blocks(laid: Laid, ranks: Ranks) -> None:
                 cols == part.cols or cols % form.block[1] == 0
             )
             if not whole:
-                fix = f"{part.name} ({part.rows:,} x {part.cols:,}) does not divide into blocks of {form.block[0]}"
+                fix = f"{part.name} ({part.rows:,} x {part.cols:,}) does not divide into blocks of {blocks_of(form)}"
                 raise WireError("tp", ranks.tp, f"{fix}; use a smaller one, or expert parallelism")
+
+
+def blocks_of(form: Storage) -> str:
+    """The block in words."""
+    rows, cols = form.block or (1, 1)
+    return str(cols) if rows in {1, cols} else f"{rows} x {cols}"
 
 
 DIVIDED = frozenset({Split.COLUMN, Split.ROW, Split.EXPERT_COLUMN, Split.EXPERT_ROW})
@@ -122,7 +128,7 @@ def rank_size(part: Tensor, ranks: Ranks) -> tuple[int, int, int]:
     return rows, cols, count
 
 
-def part_bytes(part: Tensor, form: Format | None, width: int, ranks: Ranks) -> int:
+def part_bytes(part: Tensor, form: Storage | None, width: int, ranks: Ranks) -> int:
     """Bytes of one rank's share."""
     rows, cols, count = rank_size(part, ranks)
     return count * (rows * cols * width if form is None else form.stored(rows, cols))
@@ -153,10 +159,10 @@ def stages(shape: Shape, laid: Laid, width: int, ranks: Ranks) -> list[Stage]:
     return found
 
 
-Kinds = tuple[tuple[Layer, tuple[Format | None, ...]], ...]
+Kinds = tuple[tuple[Layer, tuple[Storage | None, ...]], ...]
 
 
-def _alike(layers: Kinds) -> list[tuple[int, tuple[Layer, tuple[Format | None, ...]]]]:
+def _alike(layers: Kinds) -> list[tuple[int, tuple[Layer, tuple[Storage | None, ...]]]]:
     counts = Counter(id(one) for one in layers)
     return [(counts[key], one) for key, one in {id(one): one for one in layers}.items()]
 

@@ -15,6 +15,7 @@ from kerf.gateways.litellm import FILE
 from kerf.gateways.render import Rendered, Seen, render
 from kerf.gateways.replicas import Fleet
 from kerf.kube import paths
+from kerf.metering.tokenprice import newest_priced
 from kerf.values.gateways import Gateway, GatewaySettings, Per
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.usage import HOUR_MS, TokenPrice
@@ -118,8 +119,8 @@ def _prices(usages: Iterable[Json]) -> tuple[TokenPrice, ...]:
             found.append(parse_usage(item))
         except WireError as error:
             warn(f"kerf: a TenantUsage is left out: {error}")
-    priced = [record for record in found if record.of_cards and record.prices]
-    return max(priced, key=lambda record: record.hour_ms).prices if priced else ()
+    newest = newest_priced(found)
+    return newest.prices if newest else ()
 
 
 def _print(found: Rendered, args: argparse.Namespace) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -88,16 +87,10 @@ def _stored(args: argparse.Namespace) -> Any:
 
 
 def _file(path: str) -> Any:
-    import yaml
-
+    from kerfctl.documents import read_objects
     from kerfctl.errors import CliError
 
-    try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CliError(f"{path}: {error.strerror if isinstance(error, OSError) else error}") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise CliError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(found, dict):
-        raise CliError(f"{path}: holds {type(found).__name__} where a ConfigMap is expected")
-    return found
+    found = [item for _, item in read_objects(path)]
+    if len(found) != 1:
+        raise CliError(f"{path}: holds {len(found)} objects where one ConfigMap is expected")
+    return found[0]

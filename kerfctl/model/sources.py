@@ -13,6 +13,7 @@ from kerf.sizing.catalogue import Row, parse_row
 from kerf.sizing.headers import Stored, header_length, parse_header, parse_index, total
 from kerf.sizing.modelhub import parse_spec, specs_of
 from kerfctl.errors import CliError
+from kerfctl.model.gguf import from_gguf, gguf_in
 
 LARGEST_JSON = 64 * 2**20
 Json = dict[str, Any]
@@ -26,6 +27,8 @@ def load_row(source: str) -> Row:
     path = Path(source)
     if path.is_dir():
         return _from_folder(path)
+    if path.suffix == ".gguf":
+        return from_gguf(path)
     if path.suffix in {".yaml", ".yml"}:
         return _from_spec(path)
     if path.is_file():
@@ -38,7 +41,8 @@ def load_row(source: str) -> Row:
 
 def plain_name(source: str) -> str:
     """A name for what came from a file, in Kubernetes' letters."""
-    last = source.rstrip("/").removesuffix("/config.json").removesuffix(".json").rsplit("/", 1)[-1]
+    last = source.rstrip("/").removesuffix("/config.json").rsplit("/", 1)[-1]
+    last = last.removesuffix(".json").removesuffix(".gguf")
     return re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:53].strip("-") or "model"
 
 
@@ -59,6 +63,8 @@ def _is_row(document: Json) -> bool:
 
 def _from_folder(folder: Path) -> Row:
     config = folder / "config.json"
+    if not config.is_file() and (found := gguf_in(folder)) is not None:
+        return from_gguf(found)
     if not config.is_file():
         raise CliError(f"{folder}: has no config.json; name the folder of a model as Hugging Face lays it out")
     document = _json(config)
@@ -111,6 +117,14 @@ def _json(path: Path) -> Json:
     if not isinstance(found, dict):
         raise CliError(f"{path}: holds {type(found).__name__} where an object is expected")
     return found
+
+
+def gguf_name(source: str) -> str:
+    """The name of a GGUF file, or of the one in a folder; empty for anything else."""
+    path = Path(source)
+    if path.is_dir() and not (path / "config.json").is_file():
+        path = gguf_in(path) or path
+    return path.name if path.suffix == ".gguf" else ""
 
 
 def row_name(source: str) -> str:

@@ -33,7 +33,7 @@ def wanted_of(args: argparse.Namespace) -> Any:
     """The workload that the arguments describe. Raises WireError."""
     from kerf.sizing.manifest import Wanted
     from kerf.wire.errors import WireError
-    from kerfctl.model.sources import plain_name, repository_of, row_name
+    from kerfctl.model.sources import gguf_name, plain_name, repository_of, row_name
 
     name = args.name or plain_name(args.model)
     if not NAME.fullmatch(name):
@@ -44,10 +44,11 @@ def wanted_of(args: argparse.Namespace) -> Any:
         raise WireError("cache", args.cache, "give --claim or --cache, not both")
     if args.cache and not args.cache.startswith("/"):
         raise WireError("cache", args.cache, "write an absolute path on the node")
-    weights = args.weights or repository_of(args.model) or f"/models/{name}"
+    file = gguf_name(args.model)
+    weights = args.weights or repository_of(args.model) or f"/models/{file or name}"
     fetch = _fetch(args, weights)
     if fetch:
-        weights = f"/models/{name}"
+        weights = f"/models/{name}/{file}" if file else f"/models/{name}"
     where = (args.namespace, args.image, args.replicas, args.claim, args.cache, fetch)
     return Wanted(name, weights, *where, serves=row_name(args.model))
 

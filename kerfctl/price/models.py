@@ -10,7 +10,7 @@ import yaml
 
 from kerf.gateways.litellm import price_params
 from kerf.metering.attribute import Attributed, attribute
-from kerf.metering.tokenprice import difference
+from kerf.metering.tokenprice import difference, newest_priced
 from kerf.values.engine import Tokens
 from kerf.values.usage import HOUR_MS, TokenPrice, UsageRecord
 from kerf.views.bills import price_json
@@ -31,10 +31,9 @@ def run_models(args: argparse.Namespace) -> int:
     now = time.time_ns() // 1_000_000
     args.cache, args.no_cache = None, True
     records = records_of(args, 0 if args.file else now - BACK_MS, now + HOUR_MS)
-    cards = [record for record in records if record.of_cards and record.prices]
-    if not cards:
+    newest = newest_priced(records)
+    if newest is None:
         raise CliError("no prices: is metering on (metering.enabled), and has an engine served tokens?")
-    newest = max(cards, key=lambda record: record.hour_ms)
     if args.usage:
         return _attribute(args, newest, records, now)
     if args.json:

@@ -82,7 +82,8 @@ class Learner:
         back = before.until_ms if ours else now - WEEK_MS
         answers = self._sources.nodes.read(max(back, 0), self._store.desk.node_names())
         catalogue = self._catalogue()
-        found = [(record, self._taught(record, catalogue)) for record in answers.records if record.servers]
+        cards = {card.id: card.model for node in self._store.desk.nodes() for card in node.cards}
+        found = [(record, self._taught(record, cards, catalogue)) for record in answers.records if record.servers]
         learned = learn(before, found, settings, now)
         self._page.show(learned.lessons, _asks(found), _left_out(found), answers.silent)
         if not ours or learned != before:
@@ -108,8 +109,10 @@ class Learner:
         rows = [row for item in items for row in _rows(item)]
         return self._sources.shipped.beside(rows) if rows else self._sources.shipped
 
-    def _taught(self, record: PodRecord, catalogue: Catalogue) -> list[tuple[ServerPeak, Evidence | str]]:
-        card = self._card_of(record)
+    def _taught(
+        self, record: PodRecord, cards: Mapping[str, str], catalogue: Catalogue
+    ) -> list[tuple[ServerPeak, Evidence | str]]:
+        card = next((cards[uuid] for uuid in record.uses if uuid in cards), "")  # "": not in the inventory any more
         full = self._sources.fullest(record.uid)
         found = []
         for server in record.servers:
@@ -119,14 +122,6 @@ class Learner:
                 evidence = replace(evidence, lesson=lesson)
             found.append((server, evidence))
         return found
-
-    def _card_of(self, record: PodRecord) -> str:
-        """The model of the pod's cards; empty where the inventory does not list them any more."""
-        for node in self._store.desk.nodes():
-            for card in node.cards:
-                if card.id in record.uses:
-                    return card.model
-        return ""
 
 
 Found = list[tuple[PodRecord, list[tuple[ServerPeak, Evidence | str]]]]

@@ -73,6 +73,7 @@ from kerf.wire.usage import parse_usage
 from scheduler.core.eligible import is_meant
 from scheduler.express.nodes import place_of
 from scheduler.express.seen import see
+from tests.kerf.sizing.models import a_gguf, read_gguf
 from webhook.core.mutate import mutate
 from webhook.core.settings import Settings
 
@@ -571,9 +572,8 @@ DECODERS: dict[str, Decoder] = {
     "model": Decoder(_object(_model), _json(*MODELS)),
     "modelhub": Decoder(_yaml(_entries), _json(MODELHUB)),
     "safetensors": Decoder(lambda body: parse_header(body, "x.safetensors"), _json(SAFETENSORS)),
-    "safetensors-index": Decoder(
-        _object(lambda found: parse_index(found, "x.json")), _json({"metadata": {"total_size": 1}})
-    ),
+    "gguf": Decoder(read_gguf, (a_gguf(),), binary=True),
+    "safetensors-index": Decoder(_object(lambda found: parse_index(found, "x.json")), _json(INDEX)),
     "kernel-log": Decoder(
         _text(lambda text: replay(text.split("\n"), XIDS, {})),
         (

@@ -11,7 +11,7 @@ import yaml
 from kerf.sizing.catalogue import Row, parse_row
 from kerf.testing.builders import a_card, a_node
 from kerfctl.main import main
-from tests.kerf.sizing.models import a_config, row
+from tests.kerf.sizing.models import a_config, a_gguf, oracle, row
 from tests.kerf.sizing.test_modelhub import an_entry
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +85,55 @@ def test_an_index_without_its_files_will_do(folder, capsys):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
     assert answer(capsys, "estimate", folder)[1]["weights_mib_per_card"] == 500
+
+
+def a_gguf_file(path):
+    """A sparse file: the header and as many zeros as the tensors have bytes."""
+    path.write_bytes(a_gguf("llama"))
+    with path.open("r+b") as file:
+        file.truncate(oracle("gguf")["files"]["llama"]["size"])
+    return path
+
+
+def test_a_gguf_file_is_read_from_its_header_alone_or_from_its_folder(tmp_path, capsys):
+    path = a_gguf_file(tmp_path / "tiny-Q4_K_M.gguf")
+    (tmp_path / "mmproj-tiny.gguf").write_bytes(b"a tower, which is another file")
+
+    status, found = answer(capsys, "estimate", path)
+
+    assert (status, found["weights_mib_per_card"]) == (0, 6)
+    assert answer(capsys, "estimate", tmp_path) == (status, found)
+
+
+def test_the_pod_of_a_gguf_file_names_the_file_and_a_published_one_is_sized_the_same(tmp_path, capsys):
+    path = a_gguf_file(tmp_path / "tiny-Q4_K_M.gguf")
+    expected = answer(capsys, "estimate", path)
+
+    assert main(["model", "render", str(path), "--claim", "weights"]) == 0
+    container = yaml.safe_load(capsys.readouterr().out)["spec"]["template"]["spec"]["containers"][0]
+    assert container["args"][:3] == ["/models/tiny-Q4_K_M.gguf", "--served-model-name", "tiny-q4-k-m"]
+    assert main(["model", "publish", str(path), "--dry-run"]) == 0
+    (published,) = yaml.safe_load(capsys.readouterr().out)["data"].values()
+    (tmp_path / "row.json").write_text(published)
+    assert answer(capsys, "estimate", tmp_path / "row.json") == expected
+
+
+def test_a_folder_with_several_gguf_models_wants_the_name_of_one(tmp_path, capsys):
+    for name in ("tiny-Q4_K_M.gguf", "tiny-Q8_0.gguf"):
+        a_gguf_file(tmp_path / name)
+
+    assert main(["model", "estimate", str(tmp_path)]) == 1
+    assert "holds several models; name one file: " in capsys.readouterr().err
+
+
+def test_a_gguf_file_that_was_cut_off_is_one_line(tmp_path, capsys):
+    (tmp_path / "cut.gguf").write_bytes(a_gguf("llama"))
+    (tmp_path / "empty.gguf").write_bytes(b"")
+
+    assert [main(["model", "estimate", str(tmp_path / name)]) for name in ("cut.gguf", "empty.gguf")] == [1, 1]
+    err = capsys.readouterr().err
+    assert "the file is not whole, fetch it again" in err
+    assert "is empty; fetch it again" in err
 
 
 @pytest.mark.parametrize("files", [None, [], {"a": {"b": "model-1.safetensors"}}])

@@ -1,10 +1,14 @@
 """Catalogue rows and small configs for the tests of sizing."""
 
+import base64
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
-from kerf.sizing.estimate import Model, read_model
+from kerf.sizing.estimate import Model, estimate, read_model
+from kerf.sizing.gguf import gguf_config, parse_gguf
+from kerf.sizing.request import Ask
 
 HERE = Path(__file__).parent
 ROWS = Path(__file__).parents[3] / "kerf" / "catalogue" / "rows"
@@ -41,3 +45,14 @@ def a_config(**changes: Any) -> Json:
         "tie_word_embeddings": False,
     }
     return {key: value for key, value in {**config, **changes}.items() if value is not ...}
+
+
+def a_gguf(name: str = "llama") -> bytes:
+    """The header of a GGUF file that gguf 0.19.0 wrote, without its tensors."""
+    return zlib.decompress(base64.b64decode(oracle("gguf")["files"][name]["header"]))
+
+
+def read_gguf(body: bytes) -> object:
+    """An estimate of a file that starts with these bytes."""
+    config = gguf_config([parse_gguf(body, "model.gguf", 2**60)], "model.gguf")
+    return estimate(read_model(config), Ask(max_len=16))
