@@ -14,7 +14,6 @@ from kerf.wire.limiter import CardLimit, LedgerSpec
 
 POD = "kerf.dev/pod"
 UID = "kerf.dev/uid"
-_NEEDS_0_7 = "additionalGids"
 
 
 def limits_of(slices: tuple[Slice, ...], files: NodeFiles, terms: Terms) -> LedgerSpec:
@@ -61,12 +60,7 @@ def edits_of(
 
 def render_specs(pod: str, uid: str, devices: tuple[tuple[str, Edits], ...]) -> str:
     """A CDI spec file with one device per name. Its annotations name the pod, for the clean-up."""
-    documents = [json.loads(render_spec(name, edits)) for name, edits in devices]
-    listed = [device for document in documents for device in document["devices"]]
-    newer = any(_NEEDS_0_7 in device["containerEdits"] for device in listed)
-    version = "0.7.0" if newer else documents[0]["cdiVersion"]
-    whole = {**documents[0], "cdiVersion": version, "annotations": {POD: pod, UID: uid}, "devices": listed}
-    return json.dumps(whole, indent=1, sort_keys=True)
+    return render_spec(devices, {POD: pod, UID: uid})
 
 
 def spec_uid(text: str) -> str:

@@ -7,6 +7,7 @@ restart. The API server is read for each claim, because the kubelet names claims
 import json
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +29,8 @@ from kerf.wire.objects import is_finished
 from kerf.wire.resources import stages_of
 
 _LOG = logging.getLogger("kerf.deviceplugin.dra")
+READERS = 16
+"""Lists of pods that may be under way beside their claims; further ones wait their turn."""
 
 
 class Preparer:
@@ -39,6 +42,7 @@ class Preparer:
         self._node = node
         self._vendor = vendor
         self._changed = changed
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="claims-pods")
 
     def prepare(self, refs: Sequence[ClaimRef], budget_s: float) -> Prepared:
         """An answer for each of the claims. Raises Unavailable where the API server does not answer in time."""
@@ -65,12 +69,14 @@ class Preparer:
 
     # ---- inside
     def _prepare(self, refs: Sequence[ClaimRef], answers: dict[str, Any]) -> StartRefusal | None:
+        # Two answers of the API server take as long as the slower one.
+        listing = self._readers.submit(self._gate.pods.list)
         waiting = list(refs)
         while waiting:
             claim = self._claim(waiting[0])
             if isinstance(claim, StartRefusal):
                 return claim
-            pod = self._pod_of(claim)
+            pod = self._pod_of(claim, listing.result())
             if isinstance(pod, StartRefusal):
                 return pod
             own = set(claim_names(pod[0]).values())
@@ -106,10 +112,10 @@ class Preparer:
             return f"is reserved for {users}: a slice belongs to one pod, so give each pod a claim of its own"
         return ""
 
-    def _pod_of(self, claim: Claim) -> tuple[Json, PodList] | StartRefusal:
-        (name, uid), found = claim.consumers[0], None
+    def _pod_of(self, claim: Claim, cached: PodList) -> tuple[Json, PodList] | StartRefusal:
+        name, uid = claim.consumers[0]
         for fresh in (False, True):
-            listing = self._gate.pods.list(fresh=fresh)
+            listing = self._gate.pods.list(fresh=True) if fresh else cached
             found = listing.by_uid(uid)
             if found is not None and set(claim_names(found).values()) >= {claim.name}:
                 return found, listing

@@ -213,8 +213,14 @@ class Files:
 def write_atomic(path: Path, data: bytes, mode: int) -> None:
     """Replace a file. Readers see the old content or the new content, never a part."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    temporary.chmod(mode)
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(file, rest) :]
+        os.fchmod(file, mode)
+    finally:
+        os.close(file)
     temporary.replace(path)
 
 

@@ -112,4 +112,4 @@ def _in_hands(card: Card, allocator: Allocator) -> Card:
 
 
 def _grown(card: Card, memory: float, cores: float) -> Card:
-    return card.overcommitted(memory, cores) if (memory, cores) != (1.0, 1.0) else replace(card)
+    return card.overcommitted(memory, cores) if (memory, cores) != (1.0, 1.0) else card

@@ -1,7 +1,7 @@
 """CDI specs (Container Device Interface 0.6): how a grant reaches the runtime."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from kerf.wire.errors import WireError
 
 VERSION = "0.6.0"
 KIND = "kerf.dev/grant"
+_NEEDS_0_7 = "additionalGids"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,18 @@ def device_id(slots: tuple[str, ...]) -> str:
     return "-".join(sorted(slots))
 
 
-def render_spec(device: str, edits: Edits) -> str:
-    """A CDI spec file with one device. Merged edits come first, so Kerf's own environment has the last word."""
+def render_spec(devices: Iterable[tuple[str, Edits]], annotations: Mapping[str, str]) -> str:
+    """A CDI spec file with one device per name."""
+    listed = [{"name": name, "containerEdits": _container_edits(edits)} for name, edits in devices]
+    newer = any(_NEEDS_0_7 in device["containerEdits"] for device in listed)
+    spec: dict[str, Any] = {"cdiVersion": "0.7.0" if newer else VERSION, "kind": KIND, "devices": listed}
+    if annotations:
+        spec["annotations"] = annotations
+    return json.dumps(spec, separators=(",", ":"), sort_keys=True)
+
+
+def _container_edits(edits: Edits) -> dict[str, list[Any]]:
+    """Merged edits come first, so Kerf's own environment has the last word."""
     out: dict[str, list[Any]] = {}
     for other in edits.merged:
         for key, values in other.items():
@@ -47,8 +58,7 @@ def render_spec(device: str, edits: Edits) -> str:
         out.setdefault("env", []).extend(env)
     if mounts:
         out.setdefault("mounts", []).extend(mounts)
-    spec = {"cdiVersion": VERSION, "kind": KIND, "devices": [{"name": device, "containerEdits": out}]}
-    return json.dumps(spec, indent=1, sort_keys=True)
+    return out
 
 
 def parse_spec_devices(text: str, kind: str) -> dict[str, Mapping[str, Any]]:

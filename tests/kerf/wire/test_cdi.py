@@ -24,7 +24,7 @@ def test_the_kubelets_order_of_slots_does_not_change_the_name(slots: list[str]) 
 
 @given(WORDS, EDITS)
 def test_a_spec_is_read_as_it_was_written(name: str, edits: Edits) -> None:
-    held = parse_spec_devices(render_spec(name, edits), "kerf.dev/grant")
+    held = parse_spec_devices(render_spec(((name, edits),), {}), "kerf.dev/grant")
 
     mounts = [
         {
@@ -41,7 +41,7 @@ def test_a_spec_is_read_as_it_was_written(name: str, edits: Edits) -> None:
 def test_the_cards_own_edits_come_first_and_kerfs_environment_has_the_last_word() -> None:
     card = {"env": ["A=card"], "deviceNodes": [{"path": "/dev/nvidia0"}], "hooks": "not a list"}
 
-    spec = json.loads(render_spec("s", Edits(env=(("A", "kerf"),), merged=(card, card))))
+    spec = json.loads(render_spec((("s", Edits(env=(("A", "kerf"),), merged=(card, card))),), {}))
 
     assert spec == {
         "cdiVersion": "0.6.0",
