@@ -12,6 +12,7 @@ import yaml
 import deviceplugin.main
 import deviceplugin.mps.main
 import scheduler.main
+import scheduler.usage.main
 import webhook.main
 from kerf.values.fault import Verdict
 from kerf.values.learned import LearningMode, LearningSettings
@@ -30,6 +31,7 @@ SETTINGS = {
     "webhook": webhook.main.Flags,
     "deviceplugin": deviceplugin.main.Settings,
     "mps": deviceplugin.mps.main.Settings,
+    "usage": scheduler.usage.main.Settings,
 }
 
 
@@ -149,7 +151,7 @@ def test_secrets_and_accounts_live_in_the_releases_namespace_alone():
 def test_nothing_runs_with_more_than_it_needs():
     found = containers(everything())
 
-    assert set(found) == {"extender", "kube-scheduler", "webhook", "deviceplugin", "limiter", "mps"}
+    assert set(found) == {"extender", "kube-scheduler", "webhook", "deviceplugin", "limiter", "mps", "usage"}
     for name, container in found.items():
         context = container["securityContext"]
         assert context["readOnlyRootFilesystem"], name

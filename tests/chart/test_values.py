@@ -42,6 +42,17 @@ def test_helm_finds_nothing_to_complain_about():
         ("admissionPolicies.enabled=often", "/admissionPolicies/enabled", "value must be one of 'auto', true, false"),
         ("webhook.certificates.source=secret", "webhook.certificates.caBundle", "give the PEM of the authority"),
         ("scheduler.leaderElect=false", "scheduler.replicas: 2", "write 1, or elect a leader"),
+        ("gateways.reports.enabled=true", "gateways.reports: nobody may report", "tokens.allow"),
+        (
+            "gateways.reports.enabled=true,gateways.reports.certificates.allow={edge}",
+            "gateways.reports.certificates.caSecret",
+            "the Secret with ca.crt",
+        ),
+        (
+            "gateways.reports.tokens.allow={knoway}",
+            "/gateways/reports/tokens/allow/0",
+            "'knoway' does not match pattern",
+        ),
         ("scheduler.hostNetwork=true", "scheduler.replicas: 2", "write 1, or drop hostNetwork"),
         ("devicePlugin.createRuntimeClass=true", "devicePlugin.runtimeClassName", "name the class"),
     ],
