@@ -16,12 +16,13 @@ from deviceplugin.core.resources import parse_resources
 from deviceplugin.core.slots import Resource
 from deviceplugin.dra.hands import HandRules, Hands
 from deviceplugin.dra.room import Directories, DraRoom
+from deviceplugin.gate.hardware import Wanted, hardware_of, probes_of
 from deviceplugin.gate.instances import Instances
 from deviceplugin.gate.pods import BoundPods
-from deviceplugin.gate.start import Rules, StartGate
+from deviceplugin.gate.start import Hardware, Rules, StartGate
 from deviceplugin.inventory.earlier import earlier_hands, earlier_health
 from deviceplugin.inventory.intake import FaultIntake, Reports
-from deviceplugin.inventory.modes import CardModes
+from deviceplugin.inventory.modes import CardModes, Floor
 from deviceplugin.inventory.publisher import Publisher
 from deviceplugin.inventory.reader import CardReader
 from deviceplugin.kubelet.fallback import Fallback
@@ -50,6 +51,7 @@ from kerf.kube.events import Events
 from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
 from kerf.probes.base import Probe
+from kerf.probes.cgroups import ROOT
 from kerf.probes.kernel_log import KernelLog
 from kerf.values.device import Backend
 from kerf.values.vendor import Vendor
@@ -81,6 +83,9 @@ class Settings:
     cdi_dir: str = setting("/var/run/cdi", "directory for this plugin's CDI specs")
     cdi_specs_from: tuple[str, ...] = setting(
         ("/etc/cdi", "/var/run/cdi"), "directory of the node's own CDI specs for whole cards; repeats"
+    )
+    cgroup_root: str = setting(
+        ROOT, "the host's cgroup v2 directory that holds kubepods, for limits that the driver keeps"
     )
     state_dir: str = setting("/var/run/kerf", "ledgers and records, as a path on the host; need not survive a reboot")
     kernel_log: str = setting(
@@ -147,24 +152,24 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     resources = parse_resources(settings.resource, vendors)
     served = tuple(vendor for vendor in vendors if vendor.name in {resource.vendor for resource in resources})
     rules = _rules(settings, served)
-    probes = _probes(settings, served, lambda: rules.policy().recovery.clean_readings)
+    probes = _probes(settings, served, rules)
     metrics = PluginMetrics.build(registry := Metrics())
     events = Events(kube, "kerf-deviceplugin")
     files = _files(settings, served)
-    instances = Instances(files, {vendor.name: probe.mig for probe, read in probes for vendor in read})
-    node = LocalNode(settings.node_name, instances.others)
+    hardware = hardware_of(probes, files, settings.cgroup_root, fallback=settings.fallback_env)
+    node = LocalNode(settings.node_name, hardware.instances.others)
     pods = BoundPods(kube, node, vendors)
-    gate = StartGate(pods, files, node, rules, instances)
+    gate = StartGate(pods, files, node, rules, hardware)
     about_node = _about_node(events, settings.node_name)
     readers = [CardReader(probe, read, node, metrics, about_node) for probe, read in probes]
-    modes = _modes(readers, gate, files, node, rules)
+    modes = _modes(readers, gate, node, files, hardware)
     restored = threading.Event()
     intake = FaultIntake(node, served, rules.policy, metrics, _reports(events, settings.node_name, pods))
-    _connect(readers, intake, instances)
+    _connect(readers, intake, hardware.instances)
     shared = _Shared(settings, gate, files, node, metrics, events)
     kubelet = [_serve_resource(resource, shared) for resource in resources]
     monitor = _monitor(Monitor(kube, pods, node, Ledgers(files), _limits(settings)), modes, registry)
-    registry.registry.register(InstanceSeries(instances, node, monitor, hami=settings.hami_metrics))
+    registry.registry.register(InstanceSeries(hardware.instances, node, monitor, hami=settings.hami_metrics))
     watched = {each.resource.vendor: each.servicer.watched for each in kubelet}
     dra = _dra(settings, kube, node, gate, (rules, metrics))
     earlier = partial(_restore, readers, served, restored, dra.hands)
@@ -187,10 +192,12 @@ def serve(settings: Settings, kube: Kube, stop: threading.Event, vendors: tuple[
     _close(http, events, kubelet)
 
 
-def _modes(readers: Sequence[CardReader], gate: StartGate, files: Files, node: LocalNode, rules: Rules) -> CardModes:
+def _modes(
+    readers: Sequence[CardReader], gate: StartGate, node: LocalNode, files: Files, hardware: Hardware
+) -> CardModes:
     """The cards' modes. Those of an earlier run are known before any card is shown."""
-    backend = Backend.PRELOAD if files.limits else Backend.OBSERVE
-    modes = CardModes(readers, node, files, gate, rules.policy, backend)
+    floor = Floor(Backend.PRELOAD if files.limits else Backend.OBSERVE, hardware.limits.failed)
+    modes = CardModes(readers, node, files, gate, floor)
     modes.restore()
     return modes
 
@@ -299,25 +306,10 @@ def _pages(
     return serve_pages(address, metrics, pages, lambda: "" if ready() else "not registered with the kubelet")
 
 
-def _probes(
-    settings: Settings, served: tuple[Vendor, ...], clean: Callable[[], int]
-) -> list[tuple[Probe, tuple[Vendor, ...]]]:
-    """Each probe with the vendors whose cards it reads."""
-    kind, _, path = settings.probe.partition(":")
-    if kind == "simulated" and path:
-        from kerf.probes.simulated import SimulatedProbe
-
-        return [(SimulatedProbe(path, settings.node_name, settings.slots, clean), served)]
-    return [(_hardware_probe(settings, vendor, clean), (vendor,)) for vendor in served]
-
-
-def _hardware_probe(settings: Settings, vendor: Vendor, clean: Callable[[], int]) -> Probe:
-    if vendor.probe == "nvml" and settings.probe in {"", "nvml"}:
-        from kerf.probes.nvml import NvmlProbe
-
-        return NvmlProbe(settings.slots, clean, unified_mib=settings.unified_memory_mib)
-    fix = f"use {vendor.probe} or simulated:FILE" if vendor.probe else "use simulated:FILE"
-    raise WireError("--probe", settings.probe, f"{fix} for the cards of {vendor.name}")
+def _probes(settings: Settings, served: tuple[Vendor, ...], rules: Rules) -> list[tuple[Probe, tuple[Vendor, ...]]]:
+    clean: Callable[[], int] = lambda: rules.policy().recovery.clean_readings  # noqa: E731
+    one = Wanted(settings.probe, settings.node_name, settings.slots, settings.unified_memory_mib, clean)
+    return probes_of(one, served)
 
 
 def _about_pod(events: Events, pod: dict[str, Any], message: str, reason: str) -> None:

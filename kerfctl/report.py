@@ -79,7 +79,7 @@ class Sheet:
 
 def print_cards(cards: Sequence[CardLine], title: str) -> None:
     """The table of cards with a bar of how full each is."""
-    modes = any(line.mode != Mode.SHARED.word for line in cards)
+    modes = any(line.mode != Mode.SHARED.word or line.native for line in cards)
     columns = ("node", "card", "model", *(("mode",) if modes else ()), "memory", "cores", ">slices", "pods")
     sheet = Sheet(title, columns)
     for line in cards:
@@ -89,7 +89,7 @@ def print_cards(cards: Sequence[CardLine], title: str) -> None:
             line.node,
             (str(line.index), line.state),
             line.model,
-            *((line.mode,) if modes else ()),
+            *(((line.mode, f"memory: {line.backend}") if line.native else line.mode,) if modes else ()),
             f"{'█' * filled}{'░' * (10 - filled)} {show(line.used_mib)} / {show_mib(line.memory_mib)}",
             f"{line.used_cores} / {line.cores} %",
             str(line.slices),

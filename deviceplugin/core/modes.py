@@ -5,13 +5,14 @@ so that a container of several cards never holds cards of two modes.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from deviceplugin.core.limits import kept
 from kerf.values.device import Backend, Card, Mode
 from kerf.values.health import Health, State
 from kerf.values.mps import MOST_CLIENTS, SERVER_MIB, Daemon, MpsReport
-from kerf.values.policy import MpsDaemon, PoolMode
+from kerf.values.policy import DriverLimits, MpsDaemon, PoolMode
 
 GRACE_S = 60
 """How long a card stays in mode mps while nothing supervises its daemon: a supervisor that is updated comes back."""
@@ -58,6 +59,7 @@ class Wish:
     mode: PoolMode = PoolMode.PRELOAD
     daemon: MpsDaemon = MpsDaemon.CARD
     backend: Backend = Backend.PRELOAD
+    limits: DriverLimits = DriverLimits.NEVER
 
     @property
     def mps(self) -> bool:
@@ -73,6 +75,8 @@ class Seen:
     modes: Mapping[str, CardMode]
     held: frozenset[str] | None
     now: int
+    failed: Callable[[str], str] = lambda _: ""
+    """Why a card's driver keeps no limits of memory here, beside what the card says itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,8 @@ def decide(cards: Iterable[Card], wish: Wish, seen: Seen, known: Iterable[Daemon
         goal = target.get(card.id, "")
         new = _next(card.id, was, goal, wish, seen, daemons)
         asks = asks or (seen.held is None and new.daemon != goal and _may_start(goal, seen))
-        modes[card.id] = _described(replace(new, joint=_joint(new, daemons)), was, goal, reasons[card.id], wish, seen)
+        described = _described(replace(new, joint=_joint(new, daemons)), goal, reasons[card.id], wish, seen)
+        modes[card.id] = _dated(_with_limits(described, card, wish, seen), was, seen.now)
     used = {mode.daemon for mode in modes.values()} | set(target.values())
     return Decision(modes, tuple(sorted(each for name, each in daemons.items() if name in used and name)), asks)
 
@@ -136,7 +141,7 @@ def _next(card: str, was: CardMode, goal: str, wish: Wish, seen: Seen, daemons: 
     return CardMode(goal, Backend.MPS if goal else wish.backend)
 
 
-def _described(mode: CardMode, was: CardMode, goal: str, reason: str, wish: Wish, seen: Seen) -> CardMode:
+def _described(mode: CardMode, goal: str, reason: str, wish: Wish, seen: Seen) -> CardMode:
     """The mode with its note and its problem."""
     state = seen.report.of(mode.daemon) if mode.daemon else None
     problem = ""
@@ -144,8 +149,19 @@ def _described(mode: CardMode, was: CardMode, goal: str, reason: str, wish: Wish
         problem = f"its MPS daemon does not run: {(state.problem if state else seen.report.problem) or 'it starts'}"
     elif wish.mode is PoolMode.MPS and not mode.daemon and reason:
         problem = f"its pool asks for mode mps: {reason}"
-    since = was.since if was.problem else seen.now
-    return replace(mode, note=_note(mode, goal, reason, wish, seen), problem=problem, since=since if problem else 0)
+    return replace(mode, note=_note(mode, goal, reason, wish, seen), problem=problem)
+
+
+def _with_limits(mode: CardMode, card: Card, wish: Wish, seen: Seen) -> CardMode:
+    """The same, with what the card's driver keeps by itself."""
+    found = kept(card, mode.backend, wish.limits, seen.failed(card.id))
+    note = "; ".join(each for each in (mode.note, found.note) if each)
+    return replace(mode, backend=found.backend, note=note, problem=mode.problem or found.problem)
+
+
+def _dated(mode: CardMode, was: CardMode, now: int) -> CardMode:
+    since = was.since if was.problem else now
+    return replace(mode, since=since if mode.problem else 0)
 
 
 def _note(mode: CardMode, goal: str, reason: str, wish: Wish, seen: Seen) -> str:

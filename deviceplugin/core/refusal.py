@@ -18,6 +18,7 @@ class Why(StrEnum):
     BAD_CLAIM = "BadClaim"  # a claim that cannot be kept: shared, or two slices of one card for one container
     OVERCOMMIT = "OverCommitted"
     MODE = "WrongMode"  # the pod does not accept the mode that its card is in, or nothing serves that mode now
+    NO_LIMIT = "NoLimit"  # the driver did not take the limit of the pod's memory
     NO_INSTANCE = "NoInstance"  # the driver did not make its MIG instance, or an older one is still in use
 
 

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from deviceplugin.core.check import LivePod, check_ask, check_modes, check_start, part_of
 from deviceplugin.core.edits import edits_of, limits_of, opts_out, render_specs
@@ -23,6 +24,7 @@ from deviceplugin.core.refusal import StartRefusal, Why
 from deviceplugin.core.start import Start
 from deviceplugin.core.usage import ContainerRef
 from deviceplugin.gate.instances import Claim, Instances
+from deviceplugin.gate.limits import PodLimits
 from deviceplugin.gate.pods import BoundPods, PodList, meta
 from deviceplugin.state.files import Files
 from deviceplugin.state.history import PodHistory
@@ -33,9 +35,10 @@ from kerf.kube.errors import KubeError
 from kerf.obs.loop import Loop, run_every
 from kerf.probes.base import MigError
 from kerf.values.allocator import Allocator
+from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse, Grant, Holding, card_uses
 from kerf.values.injection import LimiterPolicy, NodeFiles, Terms
-from kerf.values.policy import SchedulingPolicy
+from kerf.values.policy import DriverLimits, SchedulingPolicy
 from kerf.values.slicing import alone_on
 from kerf.values.vendor import ResourceNames, Vendor
 from kerf.wire.annotations import parse_grant, render_grant
@@ -73,14 +76,23 @@ class Rules:
         return frozenset(vendor.name for vendor in self.vendors)
 
 
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What the gate has the driver do."""
+
+    instances: Instances
+    limits: PodLimits
+
+
 class StartGate:
     """Checks grants against the cards and writes what containers need. Safe from several threads."""
 
     def __init__(
-        self, pods: BoundPods, files: Files, node: LocalNode, rules: Rules, instances: Instances | None = None
+        self, pods: BoundPods, files: Files, node: LocalNode, rules: Rules, hardware: Hardware | None = None
     ) -> None:
         self.pods = pods
-        self.instances = instances or Instances(files, {})
+        self.instances = hardware.instances if hardware else Instances(files, {})
+        self._limits = hardware.limits if hardware else PodLimits(Path("/"), {})
         self._files = files
         self.history = PodHistory(files)
         self._ledgers = Ledgers(files)
@@ -123,6 +135,10 @@ class StartGate:
             self.pods.drop_claimed(uid)
             self._files.remove_pod(uid, spec)
 
+    def policy(self) -> SchedulingPolicy:
+        """The policy as it is now."""
+        return self._rules.policy()
+
     def uses(self) -> dict[str, CardUse]:
         """What admitted pods hold of each card, where every container of a pod counts."""
         total: dict[str, CardUse] = {}
@@ -161,6 +177,7 @@ class StartGate:
                 if uid not in live:
                     self.pods.drop_claimed(uid)
             removed += self._tidy_instances(listing, frozenset(live))
+            self._keep_limits(listing)
         self.history.end(records, live)
         if removed:
             _LOG.info("removed %d ledgers, specs and records of pods that are gone", removed)
@@ -185,8 +202,20 @@ class StartGate:
         ready = refusal or self._make_instances(pod, holding, listing, starts)
         if isinstance(ready, StartRefusal):
             return ready
-        self._write(pod, holding, spec, ready)
-        return None
+        unlimited = self._limit(holding)
+        if unlimited is None:
+            self._write(pod, holding, spec, ready)
+        return unlimited
+
+    def _limit(self, holding: Holding) -> StartRefusal | None:
+        """Have the driver keep the pod's memory, where the card says so; that is decided first."""
+        held, cards = self._part_of(holding), self._cards()
+        undecided = [piece.card for piece in held.grant.slices if piece.card not in self._node.modes]
+        wanted = any(pool.driver_limits is not DriverLimits.NEVER for pool in self._rules.policy().pools)
+        if wanted and any(card in cards and not cards[card].no_limits for card in undecided):
+            message = f"pod {holding.pod}: what keeps the memory of card {undecided[0]} is not decided yet"
+            return StartRefusal(Why.NO_LIMIT, message, lasting=False)
+        return self._limits.keep(held, cards)
 
     def _make_instances(
         self, pod: Json, holding: Holding, listing: PodList, starts: tuple[Start, ...]
@@ -196,7 +225,7 @@ class StartGate:
         Where containers that the kubelet does not distinguish hold instances that cover each other, it is the one
         whose turn it is; the others get theirs when they start.
         """
-        cards = {card.id: card for card in self._node.cards}
+        cards = self._cards()
         held = {start.container: on_instances(holding.grant.of(start.container), cards) for start in starts}
         if not any(held.values()):
             return starts
@@ -217,7 +246,7 @@ class StartGate:
         return starts
 
     def _tidy_instances(self, listing: PodList, live: frozenset[str]) -> int:
-        cards = {card.id: card for card in self._node.cards}
+        cards = self._cards()
         if not self.instances.records() and all(card.mig is None for card in cards.values()):
             return 0
         admitted = _grants(self._files.grants())
@@ -226,6 +255,16 @@ class StartGate:
             if running is not None and running.started:
                 self.instances.adopt(Claim(running.holding, cards, live, ran=True))
         return self.instances.reclaim(live, {card.id: card.vendor for card in cards.values()})
+
+    def _keep_limits(self, listing: PodList) -> None:
+        cards = self._cards()
+        if any(card.backend.native for card in cards.values()):
+            admitted = _grants(self._files.grants())
+            found = (self._live_pod(pod, admitted) for pod in listing.pods)
+            self._limits.again((live.holding for live in found if live and live.started), cards)
+
+    def _cards(self) -> dict[str, Card]:
+        return {card.id: card for card in self._node.cards}
 
     def _check(self, pod: Json, holding: Holding, listing: PodList, allocator: Allocator) -> StartRefusal | None:
         admitted = _grants(self._files.grants())

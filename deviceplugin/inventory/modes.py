@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from deviceplugin.core.modes import CardMode, Decision, Seen, Wish, decide
 from deviceplugin.gate.start import StartGate
@@ -14,7 +15,6 @@ from kerf.kube.errors import KubeError
 from kerf.obs.loop import Loop, run_every
 from kerf.values.device import Backend
 from kerf.values.mps import MpsReport, Wanted
-from kerf.values.policy import SchedulingPolicy
 from kerf.wire.errors import WireError
 from kerf.wire.mps import parse_report, parse_wanted, render_wanted
 
@@ -23,6 +23,14 @@ LOOK_S = 1.0
 SILENT_S = 10
 """A report that is older says nothing."""
 NO_SUPERVISOR = "no supervisor of MPS daemons answers on this node (DaemonSet kerf-mps)"
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What keeps slices where neither a daemon nor a driver does, and why a card's driver keeps no limits here."""
+
+    backend: Backend = Backend.PRELOAD
+    failed: Callable[[str], str] = lambda _: ""
 
 
 class CardModes:
@@ -34,15 +42,13 @@ class CardModes:
         node: LocalNode,
         files: Files,
         gate: StartGate,
-        policy: Callable[[], SchedulingPolicy],
-        backend: Backend,
+        floor: Floor,
     ) -> None:
         self._readers = tuple(readers)
         self._node = node
         self._files = files
         self._gate = gate
-        self._policy = policy
-        self._backend = backend
+        self._floor = floor
 
     def restore(self) -> None:
         """Cards that pods share through MPS are in that mode before the first look."""
@@ -73,10 +79,11 @@ class CardModes:
 
     # ---- inside
     def _decide(self, held: frozenset[str] | None) -> Decision:
-        pool = self._policy().pool_of(self._node.as_node())
-        wish = Wish(pool.mode, pool.mps_daemon, self._backend) if pool else Wish(backend=self._backend)
+        pool = self._gate.policy().pool_of(self._node.as_node())
+        backend = self._floor.backend
+        wish = Wish(pool.mode, pool.mps_daemon, backend, pool.driver_limits) if pool else Wish(backend=backend)
         cards = [card for reader in self._readers for card in reader.mps_cards()]
-        seen = Seen(self._report(), self._node.modes, held, int(time.time()))
+        seen = Seen(self._report(), self._node.modes, held, int(time.time()), self._floor.failed)
         return decide(cards, wish, seen, self._wanted().daemons)
 
     def _apply(self, decision: Decision) -> None:
@@ -85,6 +92,11 @@ class CardModes:
         if decision.daemons or self._wanted() != Wanted():
             self._files.write_mps_wanted(render_wanted(Wanted(decision.daemons, shared)))
         if decision.modes != self._node.modes:
+            for card, mode in sorted(decision.modes.items()):
+                if mode.backend is not self._node.modes.get(card, CardMode(backend=Backend.UNSAID)).backend:
+                    _LOG.info(
+                        "card %s: its slices are kept by %s%s", card, mode.backend, f" ({mode.note})" * bool(mode.note)
+                    )
             self._node.change_modes(decision.modes)
             for reader in self._readers:
                 reader.show_again()

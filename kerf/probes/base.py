@@ -42,6 +42,20 @@ class MigDriver(Protocol):
         """Remove an instance and its compute instances. No-op if there is none with this number."""
 
 
+class LimitError(Exception):
+    """The driver did not keep a limit of memory, or does not say so."""
+
+
+class LimitDriver(Protocol):
+    """Limits of a card's memory that the driver keeps for a cgroup. Every call asks the hardware; raises LimitError."""
+
+    def limit(self, card: str, cgroup: str, bytes_: int) -> None:
+        """The processes of a cgroup, and of those below it, hold at most so much of a card from now on."""
+
+    def limit_of(self, card: str, cgroup: str) -> int | None:
+        """The limit of a cgroup in bytes; None where there is none."""
+
+
 class Probe(Protocol):
     """Reads cards. No method raises: a card that cannot be read is not healthy, and failures are counted."""
 
@@ -52,6 +66,10 @@ class Probe(Protocol):
     @property
     def mig(self) -> MigDriver:
         """What makes instances of the cards in MIG mode."""
+
+    @property
+    def limits(self) -> LimitDriver:
+        """What keeps limits of memory in the driver."""
 
     def cards(self) -> tuple[Card, ...]:
         """Every card by index, in any health."""

@@ -10,6 +10,7 @@
         health:                     # the same in detail; `cause` and `since` (seconds since 1970) may be left out
           - {card: 3, state: cordoned, cause: XID 79, since: 1764250000, moves: true, code: 79}
         lost: [1]                   # cards that the driver calls lost, as long as they are listed
+        driver_limits: true         # the driver can keep limits of memory for cgroups
         # ids: [GPU-a, …]  cores: 100  slots: 10  mode: shared  vendor: nvidia  buses: ["0000:5d:00", …]
       - model: NVIDIA H200
         memory_mib: 143771
@@ -39,8 +40,9 @@ from kerf.probes.boot import boot_id
 from kerf.probes.courses import Courses
 from kerf.probes.mig_models import GEOMETRIES, known_geometry
 from kerf.probes.recovery import CLEAN_READS, Sign
+from kerf.probes.simulated_limits import SimulatedLimits
 from kerf.probes.simulated_mig import SimulatedMig
-from kerf.values.device import Backend, Card, Mode
+from kerf.values.device import NO_LIMITS, Backend, Card, Mode
 from kerf.values.fault import Fault, Signal
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.values.mig import Geometry, Instance, place_at
@@ -53,7 +55,7 @@ from kerf.wire.json import Json
 _LOG = logging.getLogger("kerf.probes.simulated")
 _CARD_KEYS = (
     "model", "memory_mib", "count", "numa", "links", "unhealthy", "health", "lost", "ids", "cores", "slots", "mode",
-    "vendor", "buses", "instances",
+    "vendor", "buses", "instances", "driver_limits",
 )  # fmt: skip
 _USE_KEYS = ("card", "pid", "memory_mib", "percent")
 UNREADABLE = Health(State.SUSPECT, "the fleet file cannot be read")
@@ -94,6 +96,7 @@ class SimulatedProbe:
         self._stamp = self._look()
         self._fleet = self._read()
         self.mig = SimulatedMig(self._path.with_name(f"{self._path.name}.{node}.mig"), lambda: self._fleet.cards)
+        self.limits = SimulatedLimits()
         self.errors = 0
 
     def cards(self) -> tuple[Card, ...]:
@@ -235,6 +238,7 @@ def _entry(value: object, where: str, node: str, first: int, slots: int) -> list
     buses = _buses(entry, where, first, count)
     mode, linked = one_of(entry, "mode", where, "shared", Mode), flag(entry, "links", where, False)
     numas = _numas(entry, where, count)
+    no_limits = "" if flag(entry, "driver_limits", where, False) else NO_LIMITS
     geometry = _geometry(entry, where, count, Mode(mode))
     cards = [
         Card(
@@ -251,6 +255,7 @@ def _entry(value: object, where: str, node: str, first: int, slots: int) -> list
             health=health.get(i, HEALTHY),
             links=tuple(other for other in ids if other != ids[i]) if linked else (),
             bus=buses[i],
+            no_limits=no_limits,
         )
         for i in range(count)
     ]

@@ -33,8 +33,27 @@ class Backend(StrEnum):
     UNSAID = ""  # another plugin's card, or the inventory of an older Kerf
     OBSERVE = "observe"  # nothing; use is seen and reported
     PRELOAD = "preload"  # the limiter in the containers' processes
+    NATIVE = "native"  # the driver keeps memory (r615 and newer), the limiter shares GPU time
     MPS = "mps"  # an MPS daemon that Kerf runs, and the limiter
+    NATIVE_MPS = "native-mps"  # the driver keeps memory, an MPS daemon that Kerf runs divides the SMs
     MIG = "mig"  # the hardware
+
+    @property
+    def native(self) -> bool:
+        """Whether the driver itself refuses memory beyond a pod's slices."""
+        return self in {Backend.NATIVE, Backend.NATIVE_MPS}
+
+    @property
+    def through_mps(self) -> bool:
+        """Whether programs share the card through an MPS daemon that Kerf runs."""
+        return self in {Backend.MPS, Backend.NATIVE_MPS}
+
+    def with_native(self) -> "Backend":
+        """The same, with memory kept by the driver."""
+        return Backend.NATIVE_MPS if self.through_mps else Backend.NATIVE
+
+
+NO_LIMITS = "its driver knows no limits of memory (r615 and newer do)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +92,10 @@ class Card:
     program uses one MIG instance."""
     no_mps: str = ""
     """Why the hardware cannot be shared through MPS; empty where it can. Not part of the inventory."""
+    no_limits: str = NO_LIMITS
+    """Why the driver cannot keep limits of the card's memory; empty where it can. Not part of the inventory."""
     mode_note: str = ""
-    """Why the card is not in the mode that its pool asks for; empty where it is."""
+    """Why the card is not in the mode that its pool asks for, or its driver keeps no limits; empty where all is so."""
     mig: Geometry | None = None
     """Profiles, placements and the instances that are not Kerf's, of a card in MIG mode."""
     allocator: Allocator = Allocator.EXTENDER

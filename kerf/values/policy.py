@@ -43,6 +43,14 @@ class MpsDaemon(StrEnum):
     NODE = "node"  # one for all cards of the node
 
 
+class DriverLimits(StrEnum):
+    """Whether the driver itself is to keep the memory of pods (r615 and newer)."""
+
+    NEVER = "never"
+    AUTO = "auto"  # where the node can, else as without, with the reason
+    REQUIRE = "require"  # a card whose driver does not do it gives no slices
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Nodes that share over-commitment factors. A node belongs to the first pool whose selector matches its labels."""
@@ -60,6 +68,8 @@ class Pool:
     """How the cards are shared. A card changes its mode only while no pod holds a slice of it."""
     mps_daemon: MpsDaemon = MpsDaemon.CARD
     """Which cards one MPS daemon serves."""
+    driver_limits: DriverLimits = DriverLimits.NEVER
+    """Whether the driver keeps memory beside what the mode does."""
     allocator: Allocator = Allocator.EXTENDER
     """Who hands out the cards of these nodes."""
 

@@ -10,7 +10,7 @@ from typing import Self
 
 from kerf.values.ask import ContainerAsk, PodAsk, Stage, Stages
 from kerf.values.card_names import meant
-from kerf.values.device import Backend, Card, Mode
+from kerf.values.device import Card, Mode
 from kerf.values.grant import Grant
 from kerf.values.slicing import ANY_SIZE, Slicing, size_on
 
@@ -103,7 +103,7 @@ def class_of(card: Card) -> CardClass:
 
     So a card stays in its class when it changes between the two, and quota, labels and prices stay as they are.
     """
-    software = card.mode is Mode.MPS and card.backend is Backend.MPS
+    software = card.mode is Mode.MPS and card.backend.through_mps
     return CardClass(card.vendor, card.model, Mode.SHARED if software else card.mode)
 
 

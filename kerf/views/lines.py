@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kerf.values.allocator import Allocator
-from kerf.values.device import Card, Mode
+from kerf.values.device import Backend, Card, Mode
 from kerf.values.grant import NO_USE, CardUse, Grant
 from kerf.values.slicing import sliceable
 
@@ -65,6 +65,11 @@ class CardLine:
     """What keeps the slices."""
     allocator: str = Allocator.EXTENDER.value
     """Who hands it out: `extender`, `dra`, or `none` while it changes hands."""
+
+    @property
+    def native(self) -> bool:
+        """Whether the driver itself keeps the pods' memory."""
+        return self.backend in {Backend.NATIVE.value, Backend.NATIVE_MPS.value}
 
 
 def slice_lines(grant: Grant) -> tuple[SliceLine, ...]:

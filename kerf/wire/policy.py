@@ -4,6 +4,7 @@ from kerf.values.allocator import Allocator
 from kerf.values.policy import (
     AdmissionSettings,
     Defaults,
+    DriverLimits,
     MpsDaemon,
     PlannerSettings,
     Pool,
@@ -122,7 +123,7 @@ def _defaults(value: Json) -> Defaults:
 def _pool(value: object, where: str) -> Pool:
     pool = object_at(value, where)
     numbers = ("memoryOvercommit", "coresOvercommit")
-    known(pool, where, ("name", "nodeSelector", *numbers, "recovery", "mode", "mpsDaemon", "allocator"))
+    known(pool, where, ("name", "nodeSelector", *numbers, "recovery", "mode", "mpsDaemon", "driverLimits", "allocator"))
     selector = object_at(pool.get("nodeSelector") or {}, f"{where}.nodeSelector")
     return Pool(
         name=text(pool, "name", where, None),
@@ -131,6 +132,7 @@ def _pool(value: object, where: str) -> Pool:
         cores_overcommit=real(pool, "coresOvercommit", where, 1.0, (0.1, 10.0)),
         recovery=parse_mode(pool, "recovery", where),
         mode=PoolMode(one_of(pool, "mode", where, PoolMode.PRELOAD.value, list(PoolMode))),
+        driver_limits=DriverLimits(one_of(pool, "driverLimits", where, DriverLimits.NEVER.value, list(DriverLimits))),
         mps_daemon=MpsDaemon(one_of(pool, "mpsDaemon", where, MpsDaemon.CARD.value, list(MpsDaemon))),
         allocator=Allocator(one_of(pool, "allocator", where, Allocator.EXTENDER.value, _ALLOCATORS)),
     )

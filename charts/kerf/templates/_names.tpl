@@ -195,6 +195,11 @@ admissionregistration.k8s.io/v1beta1
 {{- if or (has "mps" $modes) (has "auto" $modes) }}yes{{ end -}}
 {{- end }}
 
+{{/* "yes" where a pool of the policy has the driver keep the memory of pods. */}}
+{{- define "kerf.driverLimits" -}}
+{{- range .Values.policy.pools }}{{ if ne "never" (default "never" .driverLimits) }}yes{{ end }}{{ end -}}
+{{- end }}
+
 {{/* Annotations that the vendors' own device plugins obey on pods, as JSON; only the scheduler may write them. */}}
 {{- define "kerf.pluginAnnotations" -}}
 {{- $all := list }}

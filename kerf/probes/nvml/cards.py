@@ -6,6 +6,7 @@ from typing import Any
 
 from kerf.faults.bus import parse_bus
 from kerf.probes.nvml.driver import Driver, text
+from kerf.probes.nvml.limits import why_not
 from kerf.probes.nvml.mig import geometry_of
 from kerf.values.device import Card, Mode
 from kerf.values.units import MIB
@@ -47,6 +48,7 @@ def read_device(driver: Driver, index: int, slots: int, unified_mib: int = 0) ->
         mode=_mode_of(driver, handle),
         bus=parse_bus(bus),
         no_mps=_no_mps(driver, handle),
+        no_limits=why_not(driver, handle),
     )
     geometry = driver.optional(lambda: geometry_of(driver, handle), None) if card.mode is Mode.MIG else None
     return Device(handle, card.in_mig(geometry) if geometry and geometry.profiles else card, bus)

@@ -9,12 +9,13 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from kerf.probes.base import MigDriver, MigError, ProcessUse
+from kerf.probes.base import LimitDriver, LimitError, MigDriver, MigError, ProcessUse
 from kerf.probes.boot import boot_id
 from kerf.probes.courses import Courses
 from kerf.probes.nvml.cards import Device, read_device
 from kerf.probes.nvml.driver import Driver
 from kerf.probes.nvml.faults import action_fault, action_of, fault_of, listen, lost, lost_fault
+from kerf.probes.nvml.limits import limit, limit_of
 from kerf.probes.nvml.links import links_of
 from kerf.probes.nvml.mig import destroy, instances_of, make
 from kerf.probes.nvml.processes import uses_of
@@ -142,7 +143,25 @@ class NvmlProbe:
         with self._lock:
             destroy(self._driver, self._handle(card), instance)
 
+    @property
+    def limits(self) -> LimitDriver:
+        return self
+
+    def limit(self, card: str, cgroup: str, bytes_: int) -> None:
+        with self._lock:
+            limit(self._driver, self._readable(card), cgroup, bytes_)
+
+    def limit_of(self, card: str, cgroup: str) -> int | None:
+        with self._lock:
+            return limit_of(self._driver, self._readable(card), cgroup)
+
     # ---- inside
+    def _readable(self, card: str) -> Any:  # noqa: ANN401 (pynvml is untyped)
+        """The handle of a card that NVML answers for now. Raises LimitError."""
+        if card not in self._heard:
+            raise LimitError(f"card {card} cannot be read now")
+        return self._known[card].handle
+
     def _handle(self, card: str) -> Any:  # noqa: ANN401 (pynvml is untyped)
         """The handle of a card in MIG mode that NVML answers for now. Raises MigError."""
         if card not in self._heard or self._known[card].card.mig is None:

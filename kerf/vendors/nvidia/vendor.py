@@ -1,7 +1,7 @@
 """NVIDIA: the words of HAMi's pod contract (its defaults), the limiter, the container runtime and XID errors."""
 
 from kerf.faults.xid import XIDS
-from kerf.values.device import MODE_WORDS, Backend, Card, Mode
+from kerf.values.device import MODE_WORDS, Card, Mode
 from kerf.values.grant import Slice
 from kerf.values.injection import INSIDE, LIBRARY, Injection, Mount, NodeFiles, Terms
 from kerf.values.slicing import ANY_SIZE, ONE_CARD_EACH, NotSliced, Slicing
@@ -33,7 +33,7 @@ def slicing_of(card: Card) -> Slicing:
         return card.mig.slicing
     if not card.memory_mib:
         return _UNIFIED
-    if card.mode is Mode.MPS and card.backend is Backend.MPS:
+    if card.mode is Mode.MPS and card.backend.through_mps:
         return ANY_SIZE if card.joint else ONE_CARD_EACH
     return _UNSLICED.get(card.mode, ANY_SIZE)
 

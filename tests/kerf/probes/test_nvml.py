@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import pynvml
 import pytest
 
 from kerf.probes.base import ProcessUse
@@ -50,6 +51,10 @@ class FakeNvml:
     """Major compute capability by card, 9 where none is named."""
     prohibited: tuple[int, ...] = ()
     """Cards whose compute mode is prohibited."""
+    limits: dict[tuple[int, str], int] | None = None
+    """Hard limits by card and cgroup; None is a driver older than r615."""
+    unset: int = 6
+    """What the driver answers for a cgroup without a limit: 6 through dmem, 3 where it counts by itself."""
     starts: int = 0
     heard: list[int] = field(default_factory=list)
 
@@ -71,6 +76,21 @@ class FakeNvml:
         return call
 
     NVML_FI_DEV_GET_GPU_RECOVERY_ACTION = 230
+    c_nvmlSetMemoryLimits_v1_t = pynvml.c_nvmlSetMemoryLimits_v1_t
+    c_nvmlGetMemoryLimits_v1_t = pynvml.c_nvmlGetMemoryLimits_v1_t
+
+    def _nvmlDeviceGetMemoryLimits_v1(self, handle: int, limits: Any) -> None:
+        if self.limits is None:
+            raise NVMLError(13)
+        if (handle, limits.nameSpace) not in self.limits:
+            raise NVMLError(self.unset)
+        limits.hardLimit = self.limits[handle, limits.nameSpace]
+
+    def _nvmlDeviceSetMemoryLimits_v1(self, handle: int, limits: Any) -> None:
+        if self.limits is None:
+            raise NVMLError(13)
+        assert limits.softLimit == 0
+        self.limits[handle, limits.nameSpace] = limits.hardLimit
 
     def _nvmlInit(self) -> None:
         self.starts += 1
