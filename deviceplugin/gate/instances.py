@@ -6,6 +6,7 @@ The exception is one that lies exactly where a pod that already ran holds it: th
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -27,23 +28,31 @@ from kerf.values.grant import Holding, Slice
 from kerf.values.mig import Hurt, Instance, start_of
 
 _LOG = logging.getLogger("kerf.deviceplugin.instances")
+GONE_S = 60.0
+"""How long a reading of a card may still show an instance that has been removed. A driver may use its UUID again."""
 Given = tuple[tuple[str, int, str], ...]
 """(card, place, UUID) of instances."""
 
 
 class Instances:
-    """The instances of this node's pods. The caller holds the gate's lock, except for `others` and `hurt`."""
+    """The instances of this node's pods. The caller holds the gate's lock, except for `others` and `hurt`.
+
+    `hurt` does not wait for the gate, whose holder may be waiting for a driver that hangs because of the fault.
+    """
 
     def __init__(self, files: Files, drivers: Mapping[str, MigDriver], clock: Callable[[], float] = time.time) -> None:
         self._files = files
         self._clock = clock
         self._drivers = drivers
         """By vendor."""
-        self._gone: frozenset[str] = frozenset()
+        self._gone: Mapping[str, float] = {}
+        """When each instance was removed, by UUID."""
+        self._writing = threading.Lock()
+        """Held while a record is read and written again, or removed."""
 
     def others(self, card: Card) -> Card:
         """The card with the instances that are none of Kerf's. Its reading may be a moment old."""
-        gone = self._gone
+        gone = frozenset(self._lately_gone())
         return without_own(card, self.records(), gone)
 
     def records(self) -> tuple[Record, ...]:
@@ -96,7 +105,7 @@ class Instances:
                     self._remove(driver, record, found)
                     removed += 1
                 else:
-                    self._files.drop_instance(record.stem)
+                    self._drop(record)
             except MigError as error:
                 _LOG.warning("instance %s of card %s is not removed yet: %s", record.uuid, record.card, error)
         return removed
@@ -107,14 +116,16 @@ class Instances:
         The first fault is kept, until the instance is removed.
         """
         number = int(fault.instance) if fault.instance.isdecimal() else -1
-        mine = (r for r in self.records() if r.uuid and (r.card, r.number) == (card, number) and fault.at >= r.made)
-        record = next(mine, None)
-        if record is None:
-            return False
-        if record.hurt is None:
-            words = f"MIG instance {record.number} at memory slice {record.start}: {cause}"
-            self._write(replace(record, hurt=Hurt(record.start, record.uid, fault.code, words, int(fault.at))))
-        return True
+        with self._writing:
+            mine = (r for r in self.records() if r.uuid and (r.card, r.number) == (card, number) and fault.at >= r.made)
+            record = next(mine, None)
+            if record is None:
+                return False
+            if record.hurt is None:
+                words = f"MIG instance {record.number} at memory slice {record.start}: {cause}"
+                hurt = Hurt(record.start, record.uid, fault.code, words, int(fault.at))
+                self._files.write_instance(record.stem, render_record(replace(record, hurt=hurt)))
+            return True
 
     # ---- inside
     def _ensure(self, claim: "Claim", piece: Slice) -> None:
@@ -125,7 +136,8 @@ class Instances:
             record = recorded(records, piece.card, instance)
             same = bool(instance.uuid) and replace(wanted, uuid=instance.uuid).describes(instance)
             if same and (record.uid == wanted.uid if record else claim.ran):
-                self._write(record if record and record.uuid else self._named(wanted, instance))
+                if record is None or not record.uuid:  # a complete one may get a fault at any moment
+                    self._write(self._named(wanted, instance))
                 return
             if record is None:
                 named = instance.uuid or f"number {instance.id}"
@@ -143,9 +155,9 @@ class Instances:
         return replace(wanted, uuid=instance.uuid, number=instance.id, made=int(self._clock()))
 
     def _remove(self, driver: MigDriver, record: Record, instance: Instance) -> None:
-        self._gone |= {instance.uuid}
+        self._gone = {**self._lately_gone(), instance.uuid: self._clock()}
         driver.destroy(record.card, instance.id)
-        self._files.drop_instance(record.stem)
+        self._drop(record)
         _LOG.info("removed instance %s of card %s, of pod %s", instance.uuid, record.card, record.uid)
 
     def _driver(self, piece: Slice, cards: Mapping[str, Card]) -> MigDriver:
@@ -154,8 +166,17 @@ class Instances:
             raise MigError(f"nothing here makes instances of card {piece.card}")
         return driver
 
+    def _lately_gone(self) -> dict[str, float]:
+        now = self._clock()
+        return {uuid: at for uuid, at in self._gone.items() if abs(now - at) < GONE_S}
+
     def _write(self, record: Record) -> None:
-        self._files.write_instance(record.stem, render_record(record))
+        with self._writing:
+            self._files.write_instance(record.stem, render_record(record))
+
+    def _drop(self, record: Record) -> None:
+        with self._writing:
+            self._files.drop_instance(record.stem)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from kerf.wire.mps import parse_report, parse_wanted, render_wanted
 
 _LOG = logging.getLogger("kerf.deviceplugin.modes")
 LOOK_S = 1.0
+LONGEST_PAUSE_S = 16.0
+"""Between two lists of the pods while some of them are in the way; the first pause is that of a look."""
 SILENT_S = 10
 """A report that is older says nothing."""
 NO_SUPERVISOR = "no supervisor of MPS daemons answers on this node (DaemonSet kerf-mps)"
@@ -49,6 +51,9 @@ class CardModes:
         self._files = files
         self._gate = gate
         self._floor = floor
+        self._pause = 0.0
+        self._asks_at = float("-inf")
+        self._wished = Wish()
 
     def restore(self) -> None:
         """Cards that pods share through MPS are in that mode before the first look."""
@@ -67,24 +72,30 @@ class CardModes:
         """Decide, and change what may be changed now. Raises KubeError and OSError."""
         if not self._node.labels_known:
             return  # the pool is not known
-        decision = self._decide(None)
-        if decision.asks:
-            self._gate.while_held(lambda held: self._apply(self._decide(held)))
-        else:
+        decision, wish = self._decide(None), self._wish()
+        if not decision.asks or wish != self._wished:
+            self._pause, self._asks_at, self._wished = 0.0, float("-inf"), wish
+        if not decision.asks or time.monotonic() < self._asks_at:
             self._apply(decision)
+            return
+        self._gate.while_held(lambda held: self._apply(self._decide(held)))
+        if self._decide(None).asks:  # pods are in the way: ask for them less and less often
+            self._pause = min(self._pause * 2 or LOOK_S, LONGEST_PAUSE_S)
+            self._asks_at = time.monotonic() + self._pause
 
     def servers(self) -> frozenset[int]:
         """PIDs of MPS servers, whose memory no container holds."""
         return self._report().servers
 
     # ---- inside
+    def _wish(self) -> Wish:
+        pool, backend = self._gate.policy().pool_of(self._node.as_node()), self._floor.backend
+        return Wish(pool.mode, pool.mps_daemon, backend, pool.driver_limits) if pool else Wish(backend=backend)
+
     def _decide(self, held: frozenset[str] | None) -> Decision:
-        pool = self._gate.policy().pool_of(self._node.as_node())
-        backend = self._floor.backend
-        wish = Wish(pool.mode, pool.mps_daemon, backend, pool.driver_limits) if pool else Wish(backend=backend)
         cards = [card for reader in self._readers for card in reader.mps_cards()]
         seen = Seen(self._report(), self._node.modes, held, int(time.time()), self._floor.failed)
-        return decide(cards, wish, seen, self._wanted().daemons)
+        return decide(cards, self._wish(), seen, self._wanted().daemons)
 
     def _apply(self, decision: Decision) -> None:
         """The file first: a plugin that is killed here finds the card in the mode in which containers started."""

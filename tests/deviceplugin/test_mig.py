@@ -1,6 +1,7 @@
 """Pods on MIG instances: the real plugin with a simulated driver, between a fake kubelet and a fake API server."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -300,3 +301,35 @@ def test_instances_are_metrics_with_their_pods(tmp_path: Path):
          "pod": "a"}
     ]  # fmt: skip
     assert [sample.labels["mig_uuid"] for sample in hami.samples] == [made.uuid]
+
+
+def test_a_container_that_starts_again_takes_no_fault_off_its_instance(world: World):
+    admitted = world.bind(a_mig_pod("a", main=("3g", 4)))
+    world.kubelet.start_container(admitted, "main")
+    (instance,) = driver(world).instances(CARD)
+    state = Path(world.settings.state_dir)
+    beside = Instances(Files(str(state), str(world.root / "cdi"), None, NodeSpecs((), ())), {})
+    assert beside.hurt(CARD, Fault(time.time() + 1, CARD, 48, Signal.KERNEL, "", str(instance.id)), "XID 48")
+
+    world.kubelet.start_container(admitted, "main")
+
+    assert [record.hurt.code for record in beside.records() if record.hurt] == [48]
+
+
+def test_a_removed_instance_counts_as_kerfs_for_a_minute_because_a_driver_may_use_its_uuid_again(tmp_path: Path):
+    _, mig, files = an_instances(tmp_path)
+    now = [0.0]
+    instances = Instances(files, {"nvidia": mig}, lambda: now[0])
+    made = mig.make(CARD, 9, 4)
+    record = Record(CARD, 4, 4, 9, "uid-a", made.uuid, number=made.id)
+    files.write_instance(record.stem, render_record(record))
+    seen = SimulatedProbe(str(tmp_path / "fleet.yaml"), NODE).cards()[0]
+    instances.reclaim(set(), {CARD: "nvidia"})
+
+    taken = []
+    for moment in (0.0, 59.0, 61.0):
+        now[0] = moment
+        geometry = instances.others(seen).mig
+        taken.append(geometry.taken if geometry else None)
+
+    assert taken == [(), (), (made,)]
