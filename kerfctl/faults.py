@@ -1,4 +1,4 @@
-"""`kerf faults replay FILE`: what Kerf would make of a kernel log. `kerf faults resume NODE`: go on after a pause."""
+"""`kerf faults`: what Kerf makes of a kernel log or of an inference server, and going on after a pause."""
 
 import argparse
 import json
@@ -15,8 +15,8 @@ ABOUT = "Faults of cards: what drivers report, and what it means. docs/recovery.
 
 def add_parser(verbs: "Verbs") -> None:
     """`faults` and its verb."""
-    parser = verbs.add_parser("faults", help="replay a kernel log's faults of cards; let recovery go on after a pause")
-    inner = parser.add_subparsers(metavar="replay|resume", required=True)
+    parser = verbs.add_parser("faults", help="what a kernel log or a server says of cards; let recovery go on")
+    inner = parser.add_subparsers(metavar="replay|server|resume", required=True)
     replay = inner.add_parser("replay", help="one line a card, code and minute of a kernel log", description=ABOUT)
     replay.add_argument(
         "file",
@@ -26,6 +26,12 @@ def add_parser(verbs: "Verbs") -> None:
     replay.add_argument("--policy", metavar="FILE", help="the SchedulingPolicy, for verdicts of its own on codes")
     replay.add_argument("--json", action="store_true", help="a JSON list instead of a table")
     replay.set_defaults(run=run_replay)
+    about = "what Kerf would report of an inference server that it watches: stalls, and errors in its log"
+    server = inner.add_parser("server", help="signs of a fault in an inference server", description=about)
+    server.add_argument("url", metavar="URL", nargs="?", help="the server, http://HOST:PORT, with /health and /metrics")
+    server.add_argument("--seconds", type=int, default=0, metavar="N", help="look again for so long; a stall takes 60")
+    server.add_argument("--log", metavar="FILE", help="its log; - is standard input")
+    server.set_defaults(run=run_server)
     about = "let recovery go on where the breaker stopped it: what failed on these nodes until now was no common cause"
     resume = inner.add_parser("resume", help="let evictions go on after the breaker stopped them", description=about)
     resume.add_argument("nodes", metavar="NODE", nargs="+")
@@ -47,6 +53,17 @@ def run_replay(args: argparse.Namespace) -> int:
     else:
         _print_table(found)
     return 0
+
+
+def run_server(args: argparse.Namespace) -> int:
+    """Print what is found. Exit status 1 where there is a sign of a fault, or the server cannot be watched."""
+    from kerfctl.errors import CliError
+    from kerfctl.server_signs import in_log, in_pages
+
+    if not args.url and not args.log:
+        raise CliError("write the server's URL, or --log FILE, or both")
+    signs = in_log(args.log) if args.log else 0
+    return int(signs + (in_pages(args.url, args.seconds) if args.url else 0) > 0)
 
 
 def run_resume(args: argparse.Namespace) -> int:

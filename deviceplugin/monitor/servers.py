@@ -82,8 +82,10 @@ class ServerWatch:
             words = self._stall(one, course)
             words = words or next(iter(self._errors(one.pod, course)), "")
             if words and words != course.said:
-                self._say(one, words)
+                self._report(one.pod, f"the server reports {words}")
             course.said = words
+            for card in one.cards if words else ():  # again in every look: a card whose server stalls does not recover
+                self._take(Fault(time.time(), card, 0, Signal.SERVER, f"a server on the card reports {words}"))
 
     # ---- inside
     def _course(self, one: Watched) -> _Course:
@@ -101,11 +103,6 @@ class ServerWatch:
             cards = {piece.card for part in (holding.grant.containers if holding else ()) for piece in part.slices}
             if cards and 0 < int(port) < 65_536:
                 yield Watched(pod, int(port), tuple(sorted(cards)))
-
-    def _say(self, one: Watched, words: str) -> None:
-        self._report(one.pod, f"the server reports {words}")
-        for card in one.cards:
-            self._take(Fault(time.time(), card, 0, Signal.SERVER, f"a server on the card reports {words}"))
 
     def _stall(self, one: Watched, course: _Course) -> str:
         address = text_at(one.pod, "status", "podIP")

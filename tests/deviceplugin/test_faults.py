@@ -1,5 +1,6 @@
 """Faults through the whole device plugin: a line in the kernel log, the card's state, and restarts."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ from deviceplugin.inventory.condition import TYPE
 from kerf.testing.builders import a_card, a_node
 from kerf.values.health import Health, State
 from kerf.wire.inventory import KEY, parse_inventory
-from tests.deviceplugin.plugin_world import NODE, World, a_world, card
+from tests.deviceplugin.leader import evicted
+from tests.deviceplugin.plugin_world import NODE, World, a_world, card, one_slice
 
 NODE_PATH = f"/api/v1/nodes/{NODE}"
 
@@ -123,3 +125,35 @@ def test_a_fault_after_a_cards_recovery_counts_and_one_from_before_it_does_not(t
         world.run(slots=30)
 
         until(lambda: states(world) == {card(2): (State.CORDONED, True)}, lambda: health(world))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "state", "leave"),
+    [(None, None, []), ("suspect", State.SUSPECT, []), ("evict", State.CORDONED, ["beside", "serve"])],
+)
+def test_what_a_server_says_counts_as_the_policy_says(tmp_path, monkeypatch, verdict, state, leave):
+    """By default it warns. Raised, it concerns the server's card, and its neighbours there as well."""
+    monkeypatch.setattr("deviceplugin.monitor.servers.LOOK_S", 0.1)
+    monkeypatch.setattr("deviceplugin.monitor.watch.RELIST_S", 0.1)
+    monkeypatch.setattr("deviceplugin.monitor.watch.PODS_S", 0.1)
+    policy = tmp_path / "policy.json"
+    spec = {"recovery": {"codes": {"0": verdict} if verdict else {}}}
+    policy.write_text(json.dumps({"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy", "spec": spec}))
+    with a_world(tmp_path, config=str(policy), pod_logs=str(tmp_path / "logs")) as world:
+        world.run()
+        serve = one_slice("serve", 8000, on=1)
+        serve["metadata"]["annotations"]["kerf.dev/watch-server"] = "8000"
+        for pod in (serve, one_slice("beside", 8000, on=1), one_slice("other", 8000, on=2)):
+            world.kube.put(pod)
+        log = tmp_path / "logs" / f"default_serve_{serve['metadata']['uid']}" / "main" / "0.log"
+        log.parent.mkdir(parents=True)
+
+        def says() -> bool:
+            with log.open("a") as file:
+                file.write("2026-11-27T12:00:01Z stderr F RuntimeError: CUDA error: unspecified launch failure\n")
+            return any(message.startswith("the server reports CUDA error") for message in events(world))
+
+        until(says, lambda: events(world))
+        until(lambda: {one: at for one, (at, _) in states(world).items()} == ({card(1): state} if state else {}),
+              lambda: health(world))  # fmt: skip
+        assert evicted(world.kube) == leave

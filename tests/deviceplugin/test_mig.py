@@ -25,6 +25,7 @@ from kerf.values.fault import Fault, Signal
 from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.values.mig import Geometry, Hurt, Instance, place_at
 from kerf.wire.inventory import KEY, parse_inventory
+from tests.deviceplugin.leader import evicted
 from tests.deviceplugin.plugin_world import NODE, World, a_world, card
 from tests.deviceplugin.test_faults import until, write
 
@@ -181,6 +182,7 @@ def test_a_fault_that_names_an_instance_is_published_for_its_pod_alone(tmp_path:
 
         assert (hurt.uid, hurt.start, hurt.code) == (b["metadata"]["uid"], 4, 48)
         assert hurt.cause == f"MIG instance {number} at memory slice 4: XID 48 (double-bit ECC error)"
+        assert evicted(world.kube) == ["b"]
 
 
 def published(world: World) -> Geometry:

@@ -15,6 +15,7 @@ from deviceplugin.mps.supervisor import Supervisor
 from kerf.values.device import Backend, Card, Mode
 from kerf.values.mps import SERVER_MIB
 from kerf.wire.inventory import KEY, parse_inventory
+from tests.deviceplugin.leader import evicted
 from tests.deviceplugin.mps.fake_control import a_program
 from tests.deviceplugin.plugin_world import GIB_80, NODE, World, a_sliced_pod, a_world, card, one_slice, read_ledger
 
@@ -194,7 +195,9 @@ def test_while_a_daemon_is_down_its_card_is_suspect_and_no_container_starts_with
     world.kubelet.start_container(pod, "main")
 
 
-def test_a_programs_fatal_fault_is_reported_to_every_pod_of_the_card(world: Sharing, tmp_path: Path):
+@pytest.fixture
+def sharers(world: Sharing, tmp_path: Path) -> Callable[[str], None]:
+    """Pods `one` and `two` share card 0 through MPS, `other` has card 1. Writes a line into the kernel log."""
     log = tmp_path / "kmsg"
     log.touch()
     world.settings = replace(world.settings, kernel_log=str(log))
@@ -205,19 +208,37 @@ def test_a_programs_fatal_fault_is_reported_to_every_pod_of_the_card(world: Shar
     for name, on in (("one", 0), ("two", 0), ("other", 1)):
         started(world, one_slice(name, 8000, on=on))
 
-    def about(name: str) -> list[str]:
-        found = world.kube.objects("/api/v1/namespaces/default/events")
-        return [each["message"] for each in found if each["involvedObject"]["name"] == name]
+    def write(line: str) -> None:
+        now = int(time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6)
+        with log.open("a") as file:
+            file.write(f"3,1,{now},-;NVRM: Xid (PCI:0000:01:00): {line}\n")
 
-    now = int(time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6)
-    with log.open("a") as file:
-        file.write(f"3,1,{now},-;NVRM: Xid (PCI:0000:01:00): 31, pid=4242, name=python, Ch 00000008\n")
-    world.until(lambda _: bool(about("one")) and bool(about("two")), "events about both pods of the card")
+    return write
 
-    assert about("one") == about("two")
-    assert "every program on the card may have ended with an error" in about("one")[0]
-    assert about("other") == []
+
+def about(world: World, name: str) -> list[str]:
+    found = world.kube.objects("/api/v1/namespaces/default/events")
+    return [each["message"] for each in found if each["involvedObject"]["name"] == name]
+
+
+def test_a_programs_fatal_fault_is_reported_to_every_pod_of_the_card_and_moves_none(world: Sharing, sharers):
+    sharers("31, pid=4242, name=python, Ch 00000008")
+    world.until(lambda _: bool(about(world, "one")) and bool(about(world, "two")), "events about both pods")
+
+    assert about(world, "one") == about(world, "two")
+    assert "every program on the card may have ended with an error" in about(world, "one")[0]
+    assert about(world, "other") == []
     assert world.cards()[0].healthy
+    assert evicted(world.kube) == []
+
+
+def test_a_cards_fatal_fault_moves_every_client_of_it_although_it_names_one_process(world: Sharing, sharers):
+    sharers("95, pid=4242, name=python, Uncontained memory error")
+    (card, *others) = world.until(lambda cards: not cards[0].healthy, "a cordoned card")
+
+    assert (card.mode, str(card.health)) == (Mode.MPS, "cordoned: XID 95 (uncontained memory error)")
+    assert all(each.healthy for each in others)
+    assert evicted(world.kube) == ["one", "two"]
 
 
 def test_a_restarted_plugin_leaves_daemons_and_modes_as_they_are(world: Sharing):

@@ -119,3 +119,68 @@ def test_recovery_goes_on_where_a_person_says_so_and_a_node_that_is_not_there_is
 
     assert capsys.readouterr().out == "node a: recovery goes on\n"
     assert int(kube.get("/api/v1/nodes/a")["metadata"]["annotations"][RESUME]) > 1_764_000_000
+
+
+# ---- inference servers
+def test_a_servers_log_is_read_for_errors_of_cuda_and_nccl(tmp_path, capsys):
+    text = "INFO started\nRuntimeError: CUDA error: unspecified launch failure\nRuntimeError: NCCL error in: x\n"
+
+    assert main(["faults", "server", "--log", a_file(tmp_path, text, "serve.log")]) == 1
+
+    said = "line 2: CUDA error: unspecified launch failure\nline 3: NCCL error\n"
+    assert capsys.readouterr().out == said
+
+
+def test_a_log_without_errors_is_well(tmp_path, capsys):
+    assert main(["faults", "server", "--log", a_file(tmp_path, "CUDA out of memory\n")]) == 0
+    assert capsys.readouterr().out == "no error of CUDA, cuDNN or NCCL is in this log\n"
+
+
+@pytest.fixture
+def pages(monkeypatch):
+    """What a server answers by path; None is a refusal. Time passes while the verb sleeps."""
+    answers = {"/health": "", "/metrics": "vllm:num_requests_running 2\nvllm:generation_tokens_total 1200\n"}
+    now = [0.0]
+
+    def fetch(url: str, _seconds: float, largest: int) -> bytes:
+        found = answers[f"/{url.rpartition('/')[2]}"]
+        if found is None:
+            raise OSError("connection refused")
+        return found.encode()
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr("kerfctl.server_signs.fetch", fetch)
+    monkeypatch.setattr("kerfctl.server_signs.time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    return answers
+
+
+def test_a_server_is_looked_at_once(pages, capsys):
+    assert main(["faults", "server", "127.0.0.1:8000"]) == 0
+    assert capsys.readouterr().out == (
+        "the health page answers, 2 requests run, 1,200 tokens so far: Kerf can watch this server\n"
+    )
+
+
+def test_a_server_that_stalls_is_seen_after_a_minute(pages, capsys):
+    assert main(["faults", "server", "http://127.0.0.1:8000/", "--seconds", "90"]) == 1
+    assert capsys.readouterr().out == (
+        "the server reports its health page answers, requests run, and no token moved for 60 seconds\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("page", "arguments", "sentence"),
+    [
+        (None, ["127.0.0.1:1"], "http://127.0.0.1:1/metrics: nothing answers (connection refused)"),
+        ("up 1\n", ["127.0.0.1:1"], "no counter of tokens of vLLM or SGLang"),
+        ("", ["ftp://127.0.0.1"], "ftp://127.0.0.1: write http://HOST:PORT"),
+        ("", [], "write the server's URL, or --log FILE, or both"),
+    ],
+)
+def test_a_server_that_cannot_be_watched_is_one_clear_error(pages, capsys, page, arguments, sentence):
+    pages["/metrics"] = page
+
+    assert main(["faults", "server", *arguments]) == 1
+    assert sentence in capsys.readouterr().err
