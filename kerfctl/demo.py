@@ -97,7 +97,7 @@ def _preview(args: argparse.Namespace, say: "_Speaker") -> None:
 
 def _demo(args: argparse.Namespace, say: "_Speaker", run_dir: Path, parts: dict[str, Path], fake: bool) -> int:
     from kerf.kube.client import connect
-    from kerfctl.report import print_cards, print_pods, print_refused
+    from kerfctl.report import print_cards, print_parts, print_pods, print_refused
     from kerfctl.world import world_of_cluster
 
     started = time.monotonic()
@@ -115,6 +115,7 @@ def _demo(args: argparse.Namespace, say: "_Speaker", run_dir: Path, parts: dict[
         else:
             print_pods(pods)
             print_cards(cards, "Cards")
+            print_parts(cards)
             print_refused(refused)
             say(f"{len(pods)} pods run, {len(refused)} cannot; {seconds} s from nothing to here.")
         if args.keep:

@@ -99,6 +99,23 @@ def print_cards(cards: Sequence[CardLine], title: str) -> None:
     say(*(f"{line.node}, card {line.index}: in mode {line.mode}: {line.mode_note}" for line in cards if line.mode_note))
 
 
+def print_parts(cards: Sequence[CardLine]) -> None:
+    """The table of cards of fixed sizes: what lies on each, and what would still fit. Nothing if there are none."""
+    divided = [line for line in cards if line.parts or line.free]
+    if not divided:
+        return
+    sheet = Sheet("Instances and templates", ("node", "card", "holds", "free, each size by itself"))
+    for line in divided:
+        free = "\n".join(map(str, line.free))
+        sheet.add(line.node, str(line.index), "\n".join(line.parts) or "-", free or "nothing")
+    sheet.print()
+
+
+def print_faults(cards: Sequence[CardLine]) -> None:
+    """One line for each card that has a fault."""
+    say(*(f"! {line.node}, card {line.index} ({line.card}) is {line.fault}" for line in cards if line.fault))
+
+
 def print_pods(pods: Sequence[PodLine]) -> None:
     """The table of pods with their slices."""
     sheet = Sheet("Pods", ("pod", "phase", "node", "slices"))

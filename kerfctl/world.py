@@ -18,7 +18,7 @@ from kerf.kube.client import Kube
 from kerf.values.claim import Claim
 from kerf.values.policy import QuotaEngine, SchedulingPolicy
 from kerf.values.vendor import ResourceNames, Vendor, words_of
-from kerf.views.lines import CardLine, card_lines
+from kerf.views.lines import CardLine, Tenant, card_lines
 from kerf.wire import kueue
 from kerf.wire.claims import CLAIMS, names_claims, parse_claim, with_claims
 from kerf.wire.errors import WireError
@@ -148,8 +148,11 @@ class Seen:
     def _cards_of(self, name: str) -> tuple[CardLine, ...]:
         node = self.store.desk.node(name)
         cards = [state.card for state in self.store.desk.state(name).cards]
-        held = [(booking.key, booking.uses) for booking in self.store.ledger.on_node(name)]
-        return card_lines(name, cards, node.cordoned if node else (), held)
+        tenants = [
+            Tenant(booking.key, booking.uses, booking.holding.grant.slices if booking.holding else ())
+            for booking in self.store.ledger.on_node(name)
+        ]
+        return card_lines(name, cards, node.cordoned if node else (), tenants)
 
 
 def read_world(args: argparse.Namespace, also: Also = Also.NOTHING) -> World:

@@ -149,13 +149,14 @@ class Templates:
         if self.group and ask.group != self.group:
             return ()
         memory = ask.memory_on(card.factory_memory_mib, card.reserved_mib)
-        return tuple(size for size in self._all(card) if size.memory_mib >= memory and size.cores >= ask.cores)
+        return tuple(size for size in self.offered(card) if size.memory_mib >= memory and size.cores >= ask.cores)
 
     def largest(self, card: Hardware) -> Size:
         """The whole card, or its largest template."""
-        return max(self._all(card), default=Size(0, 0))
+        return max(self.offered(card), default=Size(0, 0))
 
-    def _all(self, card: Hardware) -> tuple[Size, ...]:
+    def offered(self, card: Hardware) -> tuple[Size, ...]:
+        """Every size that the card can give."""
         most = Size(_most(card), min(card.cores, WHOLE))
         fitting = tuple(t for t in self.templates if t.memory_mib <= most.memory_mib and t.cores <= most.cores)
         offered = (*fitting, most) if self.whole else fitting

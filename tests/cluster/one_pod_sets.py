@@ -1,5 +1,6 @@
 """ReplicaSets of one pod each: a pod that is evicted gets a successor under the same name."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,18 +20,18 @@ class OnePodSets:
     mem: ClassVar[int]
     cores: ClassVar[int | None]
 
-    def run(self, *names: str, mem: int = 0) -> None:
-        """Create the sets and wait until their pods run."""
-        self.create(*names, mem=mem)
+    def run(self, *names: str, mem: int = 0, notes: Mapping[str, str] | None = None) -> None:
+        """Create the sets and wait until their pods run. `notes` are annotations of the pods."""
+        self.create(*names, mem=mem, notes=notes)
         await_until(lambda: set(names) <= set(self.running()), f"{', '.join(names)} to run", 120)
 
-    def create(self, *names: str, mem: int = 0) -> None:
+    def create(self, *names: str, mem: int = 0, notes: Mapping[str, str] | None = None) -> None:
         for name in names:
             main = a_container("main", mem=mem or self.mem, cores=self.cores)
             containers = [{**main, "image": SLEEPER, "imagePullPolicy": "Never"}]
             labels = {"app": name}
             spec = {"terminationGracePeriodSeconds": 1, "automountServiceAccountToken": False, "containers": containers}
-            template = {"metadata": {"labels": labels}, "spec": spec}
+            template = {"metadata": {"labels": labels, "annotations": dict(notes or {})}, "spec": spec}
             meta = {"name": name, "namespace": "default"}
             body = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
             self.cp.api.post(SETS, {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": meta, "spec": body})

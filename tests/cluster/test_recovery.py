@@ -4,19 +4,21 @@ The cards are simulated. Their faults are lines in a kernel log, as a driver wri
 """
 
 import json
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
 
+from kerf.http.fetch import fetch
 from kerf.wire.annotations import FAULT_CORDON, GRANT, parse_grant
 from kerf.wire.inventory import KEY, parse_inventory
-from sandbox import ControlPlane, Node, await_until
+from sandbox import ControlPlane, Node, await_until, free_ports
 from sandbox.stack import EXTENDER, PLUGIN, start_plugin, start_stack, stop_stack
 from tests.cluster.gpu_pods import pods
 from tests.cluster.one_pod_sets import OnePodSets
@@ -41,6 +43,10 @@ class World(OnePodSets):
     cores = 10
     fleet: Path
     log: Path
+    metrics: int
+    """Port of the device plugin's metrics."""
+    fallen: set[int] = field(default_factory=set)
+    """Cards that have failed: each further time they have to be well for twice as long."""
 
     # ---- what happens
     def write_fleet(self, *lost: int) -> None:
@@ -52,6 +58,7 @@ class World(OnePodSets):
     def off_the_bus(self, *indices: int) -> float:
         """The driver writes that these cards are off the bus. When it was, by the monotonic clock."""
         now = time.monotonic()
+        self.fallen |= set(indices)
         with self.log.open("a") as file:
             for index in indices:
                 line = f"NVRM: Xid (PCI:0000:{index + 1:02x}:00): 79, pid='<unknown>', GPU has fallen off the bus."
@@ -65,6 +72,11 @@ class World(OnePodSets):
         self.write_fleet()
         await_until(lambda: not self.sick(), "all cards to be well", 120)
         await_until(lambda: FAULT_CORDON not in self.notes(), "no card to be cordoned for a fault", 30)
+
+    def run_apart(self, *names: str) -> None:
+        """The same on cards that have not failed, where enough are left."""
+        avoid = sorted(self.fallen)[: CARDS - len(names)]
+        self.run(*names, notes={"nvidia.com/nouse-gpuuuid": ",".join(f"GPU-{self.node.name}-{i}" for i in avoid)})
 
     def hold(self, name: str) -> None:
         """A PodDisruptionBudget that lets the set's only pod not go."""
@@ -85,6 +97,12 @@ class World(OnePodSets):
     def sick(self) -> dict[int, str]:
         """The state of the cards that take no slices."""
         return {c.index: c.health.state.value for c in parse_inventory(self.notes()[KEY]) if not c.healthy}
+
+    def faults_seen(self, card: int) -> int:
+        """How often the device plugin that runs now has seen Xid 79 of a card, by its own count."""
+        page = fetch(f"http://127.0.0.1:{self.metrics}/metrics", 5.0).decode()
+        wanted = rf'^kerf_node_faults_total{{card="GPU-{self.node.name}-{card}",code="79",.*}} (\S+)$'
+        return int(sum(float(value) for value in re.findall(wanted, page, re.MULTILINE)))
 
     def need_a_reset(self) -> list[int]:
         return [card.index for card in parse_inventory(self.notes()[KEY]) if card.health.needs_reset]
@@ -121,10 +139,12 @@ def world(control_plane: ControlPlane, node: Node) -> Iterator[World]:
     policy, log = folder / "policy.yaml", folder / "kmsg"
     policy.write_text(json.dumps(POLICY))
     log.touch()
-    made = World(control_plane, node, folder / "fleet.yaml", log)
+    (port,) = free_ports(1)
+    made = World(control_plane, node, folder / "fleet.yaml", log, port)
     made.write_fleet()
     start_stack(control_plane, policy=policy)
-    start_plugin(control_plane, node, made.fleet, ("--kernel-log", str(log), "--config", str(policy)))
+    more = ("--kernel-log", str(log), "--config", str(policy), "--metrics-bind", f"127.0.0.1:{port}")
+    start_plugin(control_plane, node, made.fleet, more)
     yield made
     made.clear()
     stop_stack(control_plane, PLUGIN)
@@ -139,7 +159,7 @@ def calm(world: World) -> Iterator[None]:
 
 
 def test_a_lost_card_moves_its_own_pod_and_its_neighbours_notice_nothing(world):
-    world.run("a", "b", "c", "d")
+    world.run_apart("a", "b", "c", "d")
     before = world.uids()
     victim, card = before["b"], world.card_of("b")
 
@@ -157,7 +177,7 @@ def test_a_lost_card_moves_its_own_pod_and_its_neighbours_notice_nothing(world):
 
 
 def test_a_budget_holds_an_eviction_over_the_leaders_death_and_then_it_is_made(world):
-    world.run("held")
+    world.run_apart("held")
     uid, card = world.uids()["held"], world.card_of("held")
     world.hold("held")
 
@@ -173,7 +193,7 @@ def test_a_budget_holds_an_eviction_over_the_leaders_death_and_then_it_is_made(w
 
 
 def test_a_device_plugin_that_is_killed_before_it_reports_a_fault_reports_it_when_it_is_back(world):
-    world.run("a")
+    world.run_apart("a")
     uid, card = world.uids()["a"], world.card_of("a")
 
     world.cp.kill(PLUGIN)
@@ -184,9 +204,40 @@ def test_a_device_plugin_that_is_killed_before_it_reports_a_fault_reports_it_whe
     assert world.sick() == {card: "cordoned"}
 
 
+def test_a_device_plugin_that_is_killed_between_seeing_a_fault_and_annotating_it_sees_it_again(world):
+    world.run_apart("a", "b")
+    before, card = world.uids(), world.card_of("a")
+
+    world.cp.kill("kube-apiserver")
+    world.off_the_bus(card)
+    await_until(lambda: world.faults_seen(card) == 1, "the device plugin to see the fault", 30)
+    world.cp.kill(PLUGIN)
+    world.cp.restart("kube-apiserver")
+    assert world.sick() == {}
+    world.cp.supervisor.restart(PLUGIN)
+
+    await_until(lambda: world.uids().get("a", before["a"]) != before["a"], "the pod to run elsewhere", 90)
+    assert (world.sick(), world.uids()["b"]) == ({card: "cordoned"}, before["b"])
+
+
+def test_a_card_that_comes_back_takes_pods_again(world):
+    world.run_apart("a")
+    uid, card = world.uids()["a"], world.card_of("a")
+    world.off_the_bus(card)
+    await_until(lambda: world.uids().get("a", uid) != uid, "the pod to run elsewhere", 60)
+    others = [f"more-{i}" for i in range(CARDS - 2)]
+    world.run(*others)
+    assert card not in {world.card_of(name) for name in ("a", *others)}
+
+    world.come_back()
+
+    world.run("last")
+    assert world.card_of("last") == card
+
+
 def test_half_of_the_cards_at_once_evict_nobody_until_a_person_says_so(world):
     names = ["a", "b", "c", "d"]
-    world.run(*names)
+    world.run_apart(*names)
     before, cards = world.uids(), [world.card_of(name) for name in names]
 
     world.off_the_bus(*cards)

@@ -4,12 +4,15 @@ from dataclasses import replace
 
 from kerf.testing.builders import a_card, a_grant
 from kerf.values.grant import CardUse
-from kerf.views.lines import CardLine, PodLine, RefusedLine, SliceLine, card_lines, json_of, pod_line
+from kerf.views.lines import CardLine, PodLine, RefusedLine, SliceLine, Tenant, card_lines, json_of, pod_line
 
 
 def test_a_card_shows_what_is_used_of_it_and_which_pods_hold_it():
     first, second = a_card(0), a_card(1)
-    held = [("team/a", {first.id: CardUse(8000, 30, 1)}), ("default/b", {first.id: CardUse(2000, 10, 1)})]
+    held = [
+        Tenant("team/a", {first.id: CardUse(8000, 30, 1)}),
+        Tenant("default/b", {first.id: CardUse(2000, 10, 1)}),
+    ]
 
     lines = card_lines("node-1", (first, second), (second.id,), held)
 
@@ -21,7 +24,7 @@ def test_a_card_shows_what_is_used_of_it_and_which_pods_hold_it():
 
 def test_two_pods_of_one_name_are_both_counted():
     card = a_card(0)
-    held = [("default/a", {card.id: CardUse(1000, 0, 1)})] * 2
+    held = [Tenant("default/a", {card.id: CardUse(1000, 0, 1)})] * 2
 
     (line,) = card_lines("node-1", (card,), (), held)
 
@@ -61,6 +64,9 @@ def test_the_json_form_has_every_field_by_its_name():
                 "mode_note": "",
                 "backend": "",
                 "allocator": "extender",
+                "parts": (),
+                "free": (),
+                "fault": "",
             }
         ],
     }
