@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,8 +46,8 @@ class World(OnePodSets):
     log: Path
     metrics: int
     """Port of the device plugin's metrics."""
-    fallen: set[int] = field(default_factory=set)
-    """Cards that have failed: each further time they have to be well for twice as long."""
+    falls: Counter[int] = field(default_factory=Counter)
+    """How often each card has failed: each time it has to be well for twice as long."""
 
     # ---- what happens
     def write_fleet(self, *lost: int) -> None:
@@ -58,7 +59,7 @@ class World(OnePodSets):
     def off_the_bus(self, *indices: int) -> float:
         """The driver writes that these cards are off the bus. When it was, by the monotonic clock."""
         now = time.monotonic()
-        self.fallen |= set(indices)
+        self.falls.update(indices)
         with self.log.open("a") as file:
             for index in indices:
                 line = f"NVRM: Xid (PCI:0000:{index + 1:02x}:00): 79, pid='<unknown>', GPU has fallen off the bus."
@@ -74,8 +75,8 @@ class World(OnePodSets):
         await_until(lambda: FAULT_CORDON not in self.notes(), "no card to be cordoned for a fault", 30)
 
     def run_apart(self, *names: str) -> None:
-        """The same on cards that have not failed, where enough are left."""
-        avoid = sorted(self.fallen)[: CARDS - len(names)]
+        """The same on cards that have not failed, or seldom; each successor has a card left as well."""
+        avoid = [card for card, _ in self.falls.most_common(CARDS - len(names) - 1)]
         self.run(*names, notes={"nvidia.com/nouse-gpuuuid": ",".join(f"GPU-{self.node.name}-{i}" for i in avoid)})
 
     def hold(self, name: str) -> None:
