@@ -97,6 +97,11 @@ class CardClass:
         """The class as a name: at most 63 of [a-z0-9-], unique as long as models differ in more than punctuation."""
         return _slug(self.vendor, self.model, self.mode.value)
 
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes in which its cards may be: shared ones with MPS, or without."""
+        return (self.mode.value, Mode.MPS.value) if self.mode is Mode.SHARED else (self.mode.value,)
+
 
 def class_of(card: Card) -> CardClass:
     """The class a card belongs to. Cards that Kerf shares through MPS are of the class of those shared without.

@@ -234,7 +234,13 @@ class QuotaLedger:
         """The classes of one vendor's cards of which the pod may hold what it asks; empty is any class."""
         meant = ask.selection.classes_of(vendor)
         theirs = self.capacity if share is None else {part.card_class for part in share.parts}
-        candidates = [one for one in theirs if one.vendor == vendor and (not meant or one.slug in meant)]
+        candidates = [
+            one
+            for one in theirs
+            if one.vendor == vendor
+            and (not meant or one.slug in meant)
+            and any(ask.selection.takes(one.model, mode) for mode in one.modes)
+        ]
         misfits = {one.slug: self._too_much(ask, one, share) for one in candidates}
         allowed = [slug for slug, misfit in misfits.items() if misfit is None]
         if share is None and len(allowed) == len(candidates):

@@ -143,6 +143,11 @@ class Container:
         env = tuple(entry if isinstance(other, Mapping) and other.get("name") == name else other for other in self.env)
         return replace(self, env=env if entry in env else (*env, entry), changed=True)
 
+    def without_env(self, name: str) -> "Container":
+        """The container without this environment variable."""
+        env = tuple(entry for entry in self.env if not (isinstance(entry, Mapping) and entry.get("name") == name))
+        return self if len(env) == len(self.env) else replace(self, env=env, changed=True)
+
     def stored(self) -> Json:
         """The container as Kerf would store it."""
         if not self.changed:

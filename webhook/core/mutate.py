@@ -17,7 +17,15 @@ from webhook.core.forgeries import revert, strip
 from webhook.core.gangs import keep_marks, mark_gangs
 from webhook.core.kinds import NO_ADVICE, Advice, Offer, choose, offers_of, question_of
 from webhook.core.models import same_model
-from webhook.core.pod_owners import KINDS, NOT_QUEUED, owned_by_template, restore_amounts, same_words, templates_of
+from webhook.core.pod_owners import (
+    KINDS,
+    NOT_QUEUED,
+    follow_change,
+    owned_by_template,
+    restore_amounts,
+    same_words,
+    templates_of,
+)
 from webhook.core.queue import enqueue, keep_queue, refuse_owners_of_users
 from webhook.core.quota import OverQuota, never_fits, room_for
 from webhook.core.recent import NOTHING_RECENT, Recent
@@ -75,7 +83,7 @@ def _drafts(review: Review, settings: Settings, at: tuple[Recent, float], advice
         draft, recent = _create_pod(review, settings, at, advice)
         return [draft], recent
     if kind == ("", "Pod") and review.user not in settings.trusted:
-        return [revert(draft_of(review.object), review.old, settings.written)], recent
+        return [_update_pod(review, settings)], recent
     if kind in KINDS and not (settings.is_controller(review.user) and owned_by_template(review.object)):
         return (_create_owner if review.operation == "CREATE" else _update_owner)(review, settings), recent
     if kind == GROUP_KIND:
@@ -96,6 +104,15 @@ def _create_pod(review: Review, settings: Settings, at: tuple[Recent, float], ad
     if isinstance(room, Misfit):
         raise OverQuota(room.detail)
     return enqueue(draft, tenant, settings.quota), recent if review.dry_run else recent.plus(room)
+
+
+def _update_pod(review: Review, settings: Settings) -> Draft:
+    """What only Kerf writes stays as it was, and no user names what Kueue would count instead of the pod."""
+    draft = revert(draft_of(review.object), review.old, settings.written)
+    asks = _readable(draft)
+    if settings.tenant(review.namespace) and (asks is None or asks.mentioned(settings.resources)):
+        refuse_owners_of_users(review, settings)
+    return draft
 
 
 def _offers(
@@ -153,11 +170,13 @@ def _update_template(
         return _complete_template(kind, draft, settings, tenant)
     with within(draft):
         read_draft, before = read_containers(draft), _readable(old)
+        read_draft = follow_change(read_draft, before, settings) if before else read_draft
         same = before is not None and same_model(read_draft, before)
         if before and same and same_words(read_draft, before, settings):
-            return draft
+            return read_draft
         if before and same and _same_ask(read_draft, before, settings):
             return _keep_template(read_draft, before, settings)
+        draft = read_draft
     return _complete_template(kind, draft, settings, tenant)
 
 
@@ -181,7 +200,7 @@ def _readable(draft: Draft) -> Draft | None:
 
 def _same_ask(new: Draft, old: Draft, settings: Settings) -> bool:
     """Whether two templates ask for the same. Raises WireError where the new one cannot be read."""
-    ask = parse_pod(new.sent, settings.words, settings.defaults)
+    ask = parse_pod(new.stored(), settings.words, settings.defaults)
     try:
         before = parse_pod(old.sent, settings.words, settings.defaults)
     except WireError:
@@ -210,7 +229,7 @@ def _complete(draft: Draft, settings: Settings, tenant: TenantAccount | None, ki
 
     A step that decides what is asked belongs before `mentioned`, a step that depends on what is asked behind `read`.
     """
-    draft = read_containers(draft)
+    draft = draft if draft.containers else read_containers(draft)
     if opted_out(draft, settings, tenant):
         refuse_opted_out_cards(draft, settings)
     else:

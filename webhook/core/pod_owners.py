@@ -11,7 +11,7 @@ from typing import Any
 from kerf.values.vendor import QUOTA_DOMAIN
 from kerf.wire.json import Json, items_at
 from kerf.wire.resources import CARD_POLICY, NODE_POLICY, WEIGHTS
-from webhook.core.draft import Container, Draft, changed, draft_of
+from webhook.core.draft import Container, Draft, changed, draft_of, same_amount
 from webhook.core.settings import Settings
 
 _WISHES = (NODE_POLICY, CARD_POLICY, WEIGHTS)
@@ -84,6 +84,52 @@ def restore_amounts(draft: Draft, old: Draft, settings: Settings) -> Draft:
     return draft.with_containers(
         _restored(container, before.get((container.part, container.name)), settings) for container in draft.containers
     )
+
+
+def follow_change(draft: Draft, old: Draft, settings: Settings) -> Draft:
+    """What an update changes in limits alone holds for requests too, and the reverse.
+
+    Kerf wrote both, and `kubectl apply` sends what has changed in a file that has one of them.
+    """
+    before = {(container.part, container.name): container for container in old.containers}
+    pairs = [(each, before.get((each.part, each.name))) for each in draft.containers]
+    warnings = [
+        f"{each.limits_field}: no card is asked there any more, but the requests still ask: remove them too"
+        for each, was in pairs
+        if was and _asks(was.limits, settings) and not _asks(each.limits, settings) and _asks(each.requests, settings)
+    ]
+    followed = (_followed(each, was, settings) if was else each for each, was in pairs)
+    return draft.with_containers(followed).warn(warnings)
+
+
+def _followed(container: Container, before: Container, settings: Settings) -> Container:
+    changes: dict[str, Any] = {}
+    for name in sorted(settings.resources & before.limits.keys() & before.requests.keys()):
+        was, limit, request = before.limits[name], container.limits.get(name), container.requests.get(name)
+        if request is None or not same_amount(was, before.requests[name]):
+            continue  # an object that was replaced by a file without requests
+        if limit is None:
+            if same_amount(request, was) and _asks(container.limits, settings):
+                changes[name] = None
+        elif same_amount(limit, was) != same_amount(request, was):
+            changes[name] = request if same_amount(limit, was) else limit
+    return _without_priority(container.asking(changes), before, settings)
+
+
+def _without_priority(container: Container, before: Container, settings: Settings) -> Container:
+    """The container without the variable that Kerf wrote for a task priority which the update removes."""
+    for names in settings.words:
+        was = before.amounts.get(names.priority)
+        if was is None or names.priority in container.amounts or not names.priority_env:
+            continue
+        value = container.env_value(names.priority_env)
+        if value is not None and same_amount(value, was):
+            container = container.without_env(names.priority_env)
+    return container
+
+
+def _asks(amounts: Json, settings: Settings) -> bool:
+    return not settings.resources.isdisjoint(amounts)
 
 
 def _restored(container: Container, before: Container | None, settings: Settings) -> Container:

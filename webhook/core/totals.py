@@ -11,7 +11,7 @@ from itertools import chain
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.ask import ContainerAsk, PodAsk, Selection
 from kerf.values.device import Mode
-from kerf.values.quota import DIMENSIONS, amount_of
+from kerf.values.quota import DIMENSIONS, CardClass, amount_of
 from kerf.values.units import show_mib
 from kerf.values.vendor import QUOTA_DOMAIN, ResourceNames
 from kerf.wire.classes import class_label
@@ -155,8 +155,8 @@ def _takes(selection: Selection, entry: ClassAccount, vendor: str) -> bool:
 
 
 def _modes_of(entry: ClassAccount) -> tuple[str, ...]:
-    """The modes in which cards of a class may be: shared ones with MPS, or without."""
-    return (entry.mode, Mode.MPS.value) if entry.mode == Mode.SHARED else (entry.mode,)
+    """The modes in which cards of a class may be."""
+    return CardClass(entry.vendor, entry.model, Mode(entry.mode)).modes
 
 
 def _nothing_left(ask: PodAsk, tenant: str, theirs: list[ClassAccount], names: ResourceNames) -> WireError:

@@ -63,6 +63,14 @@ has({{ .of }}.resources) && {{ include "kerf.cel.resources" .root }}.exists(r,
 {{ join " ||\n" $parts }}
 {{- end }}
 
+{{/* Whether an update of a pod that asks for cards changes its owners, which Kueue counts instead of it. */}}
+{{- define "kerf.cel.changesOwners" -}}
+{{- $new := include "kerf.cel.path" (dict "of" "object" "path" "metadata.ownerReferences" "otherwise" "[]") -}}
+{{- $old := include "kerf.cel.path" (dict "of" "oldObject" "path" "metadata.ownerReferences" "otherwise" "[]") -}}
+(request.operation == 'UPDATE' && {{ $new }} != {{ $old }} && (
+{{- include "kerf.cel.mentions" (dict "root" . "spec" "object.spec") }}))
+{{- end }}
+
 {{/* A list of strings. */}}
 {{- define "kerf.cel.list" -}}
 [{{ range $i, $one := . }}{{ if $i }}, {{ end }}'{{ $one }}'{{ end }}]

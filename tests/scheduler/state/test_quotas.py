@@ -13,6 +13,7 @@ from kerf.values.verdict import Misfit, Reason
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.resources import parse_pod, stages_of
 from scheduler.kueue.keeper import QuotaKeeper
+from scheduler.state.answers import ByCards
 from scheduler.state.store import Store
 from tests.scheduler.quota.tenants import SLUG
 
@@ -212,3 +213,49 @@ def test_whatever_comes_and_goes_no_tenant_is_ever_beyond_its_limit(steps: list[
             store.ledger.undo(f"uid-team-p{number}")
         held = [Usage(tuple(used.items())).total for used in store.desk.used().values()]
         assert all(h.memory_mib <= 81_559 and h.cores <= 100 and h.cards <= 10 for h in held)
+
+
+SIZES = st.sampled_from([("H100", 81_559), ("A100", 40_960), ("A100", 81_920), ("L4", 23_034)])
+
+
+@given(
+    st.lists(SIZES, min_size=1, max_size=4),
+    st.lists(st.integers(1, 100), min_size=1, max_size=3),
+    st.integers(1, 120_000),
+    st.sampled_from([None, "A100", "L4,H100"]),
+    st.booleans(),
+)
+def test_what_filter_lets_pass_under_a_resource_quota_bind_does_not_refuse_for_it(
+    cards: list[tuple[str, int]], percents: list[int], most: int, kind: str | None, together: bool
+) -> None:
+    """Also where cards differ in size, within a class and among classes, and the pod asks for parts of a card."""
+    made = tuple(a_card(i, model=model, memory_mib=mib) for i, (model, mib) in enumerate(cards))
+    nodes = [a_node("n", made)] if together else [a_node(f"n{card.index}", (card,)) for card in made]
+    store, _ = a_store(nodes=nodes, quotas=[a_quota(gpumem=most)])
+    limits = [{"nvidia.com/gpumem-percentage": str(percent)} for percent in percents]
+    containers = [{"name": f"c{i}", "resources": {"limits": each}} for i, each in enumerate(limits)]
+    notes = {"nvidia.com/use-gputype": kind} if kind else {}
+    pod = a_pod("p", namespace="team", containers=containers, annotations=notes)
+    ask = parse_pod(pod, NAMES, POLICY.defaults)
+
+    found = store.desk.fits(ask, store.desk.node_names())
+
+    for name in found.fits if isinstance(found, ByCards) else ():
+        assert isinstance(store.desk.assume(ask, name, stages_of(pod["spec"])), Grant)
+        store.ledger.undo(ask.uid)
+
+
+def test_a_pod_whose_kind_of_card_a_resource_quota_leaves_no_room_for_waits_for_the_quota() -> None:
+    a100, l4 = a_card(0, model="A100", memory_mib=81_920), a_card(1, model="L4", memory_mib=23_034)
+    nodes = [a_node("big", (a100,)), a_node("l", (l4,))]
+    store, _ = a_store(nodes=nodes, quotas=[a_quota(gpumem=30_000)])
+    half = [{"name": "main", "resources": {"limits": {"nvidia.com/gpumem-percentage": "50"}}}]
+    pod = a_pod("p", namespace="team", containers=half, annotations={"nvidia.com/use-gputype": "A100"})
+
+    found = store.desk.fits(parse_pod(pod, NAMES, POLICY.defaults), ["big", "l"])
+
+    assert isinstance(found, Misfit)
+    assert found.detail == (
+        "quota: namespace team (ResourceQuota rq) holds 0 MiB of at most 30,000 MiB of nvidia cards; "
+        "40,960 MiB asked, 30,000 MiB would fit"
+    )

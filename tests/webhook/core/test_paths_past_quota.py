@@ -7,6 +7,7 @@ import pytest
 from kerf.testing.builders import a_container, a_pod
 from kerf.values.policy import QuotaEngine
 from kerf.values.quota import Amount, Bound
+from kerf.wire.admission import Answer
 from tests.webhook.json_patch import apply
 from tests.webhook.tenants import a_book, a_class_book, answer_to, settings_of
 
@@ -92,3 +93,11 @@ REFUSED = {
 @pytest.mark.parametrize("pod", REFUSED.values(), ids=list(REFUSED))
 def test_what_could_not_be_counted_is_refused(pod: dict[str, Any]) -> None:
     assert not answer_to(pod, KUEUE).allowed
+
+
+def test_an_owner_that_a_user_writes_on_a_live_pod_is_refused() -> None:
+    refused = answer_to(owned(), KUEUE, a_pod())
+    by_a_controller = answer_to(owned(), KUEUE, a_pod(), user="system:kube-controller-manager")
+
+    assert refused.message.startswith("metadata.ownerReferences: 'Job queued': only a controller writes it")
+    assert by_a_controller == answer_to(a_pod(), KUEUE, owned()) == Answer(allowed=True)

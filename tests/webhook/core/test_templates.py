@@ -329,6 +329,54 @@ def test_an_update_of_the_task_priority_alone_is_not_undone(word: str) -> None:
     assert made["spec"]["template"]["spec"]["containers"][0]["env"] == [{"name": "CUDA_TASK_PRIORITY", "value": other}]
 
 
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+@pytest.mark.parametrize("settings", [ONE_KIND, Settings(VENDORS)], ids=["a tenant's", "without a tenant"])
+@pytest.mark.parametrize("part", ["limits", "requests"])
+def test_what_apply_changes_in_one_map_holds_for_both(kind: str, settings: Settings, part: str) -> None:
+    """`kubectl apply` sends what changed in the file, and the other map is Kerf's."""
+    words = {"nvidia.com/gpumem": "8000", PRIORITY: "1"}
+    old = stored(apps(kind, a_template(containers=[{"name": "main", "resources": {"limits": words}}])), settings)
+    new = copy.deepcopy(old)
+    new["spec"]["template"]["spec"]["containers"][0]["resources"][part] |= {"nvidia.com/gpumem": "9k", PRIORITY: "0"}
+
+    (made,) = stored(new, settings, old)["spec"]["template"]["spec"]["containers"]
+
+    words = {"nvidia.com/gpumem": "9k", PRIORITY: "0", "nvidia.com/gpu": "1"}
+    assert made["resources"]["limits"].items() >= words.items()
+    assert made["resources"]["requests"].items() >= words.items()
+    assert made["env"] == [{"name": "CUDA_TASK_PRIORITY", "value": "0"}]
+    assert limits(stored(new, ONE_KIND, old))["quota.kerf.dev/nvidia-mib"] == "9000"
+
+
+def test_what_apply_removes_from_the_limits_is_asked_no_longer() -> None:
+    words = {"nvidia.com/gpu": "2", "nvidia.com/gpumem": "8000", PRIORITY: "1"}
+    old = stored(a_deployment(a_template(containers=[{"name": "main", "resources": {"limits": words}}])))
+    new = copy.deepcopy(old)
+    del limits(new)[PRIORITY], limits(new)["nvidia.com/gpumem"]
+
+    (made,) = stored(new, ONE_KIND, old)["spec"]["template"]["spec"]["containers"]
+
+    assert {name for name in made["resources"]["requests"] if name.startswith("nvidia.com")} == {
+        "nvidia.com/gpu",
+        "nvidia.com/gpucores",
+    }
+    assert made["resources"]["limits"]["quota.kerf.dev/nvidia-mib"] == str(2 * 81_559)
+    assert made["env"] == []
+
+
+def test_limits_that_ask_for_no_card_beside_requests_that_do_are_named() -> None:
+    old = stored(a_deployment(a_template(mem=8000)))
+    new = copy.deepcopy(old)
+    for name in [name for name in limits(new) if name.startswith("nvidia.com/")]:
+        del limits(new)[name]
+
+    answer = answer_to(new, ONE_KIND, old)
+
+    words = "no card is asked there any more, but the requests still ask: remove them too"
+    assert answer.warnings == (f"spec.template.spec.containers[main].resources.limits: {words}",)
+    assert apply(new, answer.patch)["spec"] == old["spec"]
+
+
 def test_a_task_priority_that_comes_from_elsewhere_is_never_the_word_none() -> None:
     source = {"name": "CUDA_TASK_PRIORITY", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
     old = stored(a_deployment(a_template(containers=[{**HALF, "env": [source]}])))
