@@ -37,6 +37,7 @@ from deviceplugin.monitor.processes import Processes
 from deviceplugin.monitor.servers import ServerWatch
 from deviceplugin.monitor.watch import Limits, Monitor
 from deviceplugin.state.allocations import Allocations
+from deviceplugin.state.alone import alone_in
 from deviceplugin.state.files import Files
 from deviceplugin.state.ledgers import Ledgers
 from deviceplugin.state.node import LocalNode
@@ -140,7 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     threading.excepthook = crash
     try:
         vendors = with_described(VENDORS, settings.vendors)
-        serve(settings, connect(settings.kubeconfig, timeout_s=5.0), stop, vendors)
+        with alone_in(settings.state_dir):
+            serve(settings, connect(settings.kubeconfig, timeout_s=5.0), stop, vendors)
     except (WireError, KubeError, OSError, ValueError) as error:
         _LOG.error("%s", error)
         return 1

@@ -26,6 +26,7 @@ from deviceplugin.core.usage import ContainerRef
 from deviceplugin.gate.instances import Claim, Instances
 from deviceplugin.gate.limits import PodLimits
 from deviceplugin.gate.pods import BoundPods, PodList, meta
+from deviceplugin.state.allocations import Allocations
 from deviceplugin.state.files import Files
 from deviceplugin.state.history import PodHistory
 from deviceplugin.state.ledgers import Ledgers
@@ -96,6 +97,7 @@ class StartGate:
         self._files = files
         self.history = PodHistory(files)
         self._ledgers = Ledgers(files)
+        self._allocations = Allocations(files)
         self._node = node
         self._rules = rules
         self._lock = threading.Lock()
@@ -172,7 +174,7 @@ class StartGate:
             live |= {pod.holding.uid for pod in self.pods.admitted_since(listing)}
             # Before the ledgers go, and under the lock: a container that starts again keeps its earlier peaks.
             records = self.history.see(records, self._ledgers.read(), {meta(pod, "uid"): pod for pod in listing.pods})
-            removed = self._files.remove_except(frozenset(live))
+            removed = self._files.remove_except(frozenset(live)) + self._allocations.remove_except(frozenset(live))
             for uid in self.pods.claimed():
                 if uid not in live:
                     self.pods.drop_claimed(uid)
@@ -311,8 +313,8 @@ class StartGate:
             self.history.restart(ref, before)
 
     def _edits(self, pod: Json, holding: Holding, container: str, vendor: str) -> tuple[Edits, bytes]:
-        """A container's edits for one vendor's cards, and its fresh ledger for all of its slices."""
-        slices, terms = holding.grant.of(container), self._terms(pod, container)
+        """A container's edits for one vendor's cards, and its fresh ledger for its slices of this plugin's cards."""
+        slices, terms = self._part_of(holding).grant.of(container), self._terms(pod, container)
         files = self._node_files(holding, container)
         ledger = self._files.ledger_path(holding.uid, container)
         own = tuple(piece for piece in slices if piece.vendor == vendor)

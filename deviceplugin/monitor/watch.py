@@ -21,7 +21,9 @@ from kerf.kube.errors import KubeError
 from kerf.kube.evict import AlreadyGone, Evicted, NotEvicted, evict
 from kerf.obs.loop import Loop, run_every
 from kerf.probes.base import Probe, ProcessUse
+from kerf.values.grant import Holding
 from kerf.values.units import MIB
+from kerf.wire.errors import WireError
 from kerf.wire.json import at
 from kerf.wire.limiter import LedgerView
 from kerf.wire.top import NodeTop
@@ -85,6 +87,7 @@ class Monitor(Collector):
         granted = {
             ref: {card.limit.uuid: card.limit.memory_bytes for card in view.cards} for ref, view in ledgers.items()
         }
+        granted |= {ref: cards for pod in self._pods.values() for ref, cards in self._by_hami(pod).items()}
         over = overuses(samples, granted, self._limits.tolerance_mib * MIB)
         names = {uid: (meta(pod, "namespace"), meta(pod, "name")) for uid, pod in self._pods.items()}
         self._picture = Picture(ledgers, samples, foreign, over, names)
@@ -120,6 +123,18 @@ class Monitor(Collector):
             return
         self._pods = {meta(pod, "uid"): pod for pod in listed}
         self._containers = {id_: name for pod in listed for id_, name in _container_ids(pod)}
+
+    def _by_hami(self, pod: Json) -> dict[ContainerRef, dict[str, int | None]]:
+        """What HAMi gave the containers of a pod that it placed: no ledger of Kerf's says so."""
+        if not self._bound.placed_by_hami(pod):
+            return {}
+        try:
+            holding = self._bound.parse(pod)
+        except WireError as error:
+            _LOG.debug("what HAMi gave pod %s cannot be read: %s", meta(pod, "name"), error)
+            return {}
+        names = [name for name, _ in holding.stages] if holding else []
+        return {ContainerRef(meta(pod, "uid"), name): _bytes(holding, name) for name in names if holding}
 
     def _ref(self, uid: str, container_id: str) -> ContainerRef:
         return ContainerRef(uid, self._containers.get(container_id, ""))
@@ -166,6 +181,16 @@ class Monitor(Collector):
                 _LOG.warning("pod %s is not evicted: %s", key, reason)
             case AlreadyGone():
                 pass
+
+
+def _bytes(holding: Holding, container: str) -> dict[str, int | None]:
+    """Bytes by card; where a record does not say whose a slice is, any container of the pod may use it."""
+    known = {name for name, _ in holding.stages}
+    found: dict[str, int | None] = {}
+    for part in holding.grant.containers:
+        for piece in part.slices if part.name == container or part.name not in known else ():
+            found[piece.card] = (found.get(piece.card) or 0) + piece.memory_mib * MIB
+    return found
 
 
 def _container_ids(pod: Json) -> Iterator[tuple[str, str]]:

@@ -30,6 +30,14 @@ class Allocations:
         record = {"uid": allocation.uid, "containers": list(allocation.containers), "vendor": allocation.vendor}
         self._files.write_allocated(stem, json.dumps(record))
 
+    def remove_except(self, live: frozenset[str]) -> int:
+        """Remove the records of pods that are not `live`, and damaged ones; how many."""
+        kept = {stem for stem, allocation in self.by_stem().items() if allocation.uid in live}
+        gone = self._files.allocated().keys() - kept
+        for stem in gone:
+            self._files.drop_allocated(stem)
+        return len(gone)
+
     def by_stem(self) -> dict[str, Allocation]:
         """All records."""
         found = {}

@@ -8,6 +8,7 @@
     STATE/arbiters/<card id>.<version>        one per card and version of the limiter's shared memory, shared by the
                                               containers that hold slices of the card
     STATE/mps/                                what MPS daemons are to run, how they are, and a directory for each
+    STATE/lock                                held by the one device plugin that uses this directory
     STATE/ld.so.preload                       one line that names the limiter inside the container
     CDI/kerf.dev-grant_<slots>.json           the CDI spec of the containers that hold these slots
 
@@ -137,6 +138,10 @@ class Files:
     def allocated(self) -> dict[str, str]:
         """The texts of `write_allocated`, by stem."""
         return {path.name: _read(path) for path in self._allocated.iterdir() if path.suffix != ".tmp"}
+
+    def drop_allocated(self, stem: str) -> None:
+        """Forget an allocation."""
+        (self._allocated / _safe(stem)).unlink(missing_ok=True)
 
     def write_instance(self, stem: str, text: str) -> None:
         """Record a MIG instance under its card and place."""

@@ -9,11 +9,13 @@ import pytest
 from deviceplugin.core.start import Start
 from deviceplugin.gate.pods import BoundPods
 from deviceplugin.gate.start import Rules, StartGate
+from deviceplugin.state.allocations import Allocation, Allocations
 from deviceplugin.state.files import Files
 from deviceplugin.state.node import LocalNode
 from deviceplugin.state.node_specs import NodeSpecs
 from kerf.testing.builders import a_card, a_grant, a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
+from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.limiter import parse_ledger
@@ -94,3 +96,29 @@ def test_the_clean_up_removes_what_belongs_to_pods_that_are_over(tmp_path: Path,
 
     assert world.gate.clean() == 3  # ledger, grant and spec
     assert (world.devices(), world.files.grants(), world.files.ledgers()) == ({}, {}, ())
+
+
+def test_the_clean_up_removes_records_of_slots_that_pods_no_longer_have(tmp_path: Path):
+    world = World(tmp_path, a_bound_pod("stays", 2000))
+    world.admit("stays")
+    allocations = Allocations(world.files)
+    allocations.write("kerf-0", Allocation("uid-default-gone", ("main",), "nvidia"))
+    allocations.write("kerf-1", stays := Allocation("uid-default-stays", ("main",), "nvidia"))
+    world.files.write_allocated("kerf-2", "{")
+
+    assert world.gate.clean() == 2
+
+    assert allocations.by_stem() == {"kerf-1": stays}
+    assert list(world.files.allocated()) == ["kerf-1"]
+
+
+def test_a_ledger_has_the_cards_that_this_plugin_serves(tmp_path: Path):
+    """Another vendor's plugin of the node knows its own cards alone, and each has its own state directory."""
+    slices = (Slice("GPU-0", "nvidia", 8000, 30), Slice("NPU-0", "acme", 4000, 20))
+    pod = a_pod("p", mem=8000, grant=Grant((ContainerGrant("main", slices),)), node="node-1")
+    world = World(tmp_path, pod)
+
+    assert world.admit("p") == ""
+
+    ledger = Path(world.files.ledger_path("uid-default-p", "main")).read_bytes()
+    assert [card.limit.uuid for card in parse_ledger(ledger).cards] == ["GPU-0"]

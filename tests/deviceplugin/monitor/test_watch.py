@@ -21,7 +21,7 @@ from deviceplugin.state.node_specs import NodeSpecs
 from kerf.http.pages import serve_pages
 from kerf.obs.metrics import Metrics
 from kerf.probes.base import ProcessUse
-from kerf.testing.builders import a_card, a_node, a_pod
+from kerf.testing.builders import a_card, a_container, a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
 from kerf.values.units import MIB
 from kerf.vendors.registry import VENDORS
@@ -51,10 +51,10 @@ class World:
         limit = CardLimit("GPU-0", 8000 * MIB, 30)
         self.files.write_ledger(UID, "main", render_ledger(LedgerSpec((limit,))))
 
-    def a_process(self, pid: int, *, inside: int = 7, start: int = 99, pod: str = UID) -> int:
+    def a_process(self, pid: int, *, inside: int = 7, start: int = 99, pod: str = UID, container: str = ID) -> int:
         folder = self.proc / str(pid)
         folder.mkdir()
-        (folder / "cgroup").write_text(f"0::/kubepods/pod{pod}/{ID}\n" if pod else "0::/user.slice\n")
+        (folder / "cgroup").write_text(f"0::/kubepods/pod{pod}/{container}\n" if pod else "0::/user.slice\n")
         (folder / "status").write_text(f"Name:\tx\nNSpid:\t{pid}\t{inside}\n")
         (folder / "stat").write_text(f"{pid} (a b) c) S {' '.join(['0'] * 18)} {start} 0\n")
         return pid
@@ -187,6 +187,39 @@ def test_a_card_that_was_not_granted_is_reported_from_the_first_byte(world: Worl
     world.look(ProcessUse("GPU-1", world.a_process(41), MIB))
 
     assert world.said == ["pod: container main uses 1 MiB of card GPU-1, which it was not granted"]
+
+
+HAMI_UID = "1d2a6c1e-1111-2222-3333-444455556666"
+BOTH = {"main": "GPU-0,NVIDIA,4000,30:;", "side": "GPU-0,NVIDIA,1000,10:;"}
+
+
+@pytest.mark.parametrize(
+    ("names", "record", "most"),
+    [
+        (["main", "side"], "".join(BOTH.values()), 4000),
+        (["main", "side"], BOTH["main"], 4000),
+        (["main", "side", "plain"], "".join(BOTH.values()), 5000),
+    ],
+    ids=["a place for each container", "one place for two", "two places for three"],
+)
+def test_what_hami_gave_its_pods_is_no_overuse(world: World, names: list[str], record: str, most: int):
+    """HAMi leaves out the place of a container without cards, so a record may not say whose a slice is."""
+    notes = {"hami.io/vgpu-node": "node-1", "hami.io/vgpu-devices-allocated": record}
+    containers = [a_container(name) for name in names]
+    pod = a_pod("theirs", uid=HAMI_UID, node="node-1", phase="Running", annotations=notes, containers=containers)
+    pod["status"]["containerStatuses"] = [{"name": "main", "containerID": f"containerd://{'cd' * 32}"}]
+    world.kube.put(pod)
+    world.look()
+    pid = world.a_process(51, pod=HAMI_UID, container="cd" * 32)
+
+    world.look(ProcessUse("GPU-0", pid, (most + 512) * MIB))
+    assert world.said == []
+    world.look(ProcessUse("GPU-0", pid, (most + 513) * MIB))
+
+    granted = f"{most:,} MiB granted"
+    assert world.said == [f"theirs: container main uses {most + 513:,} MiB of card GPU-0 past the limiter: {granted}"]
+    world.look(ProcessUse("GPU-9", pid, MIB))
+    assert world.said[1:] == ["theirs: container main uses 1 MiB of card GPU-9, which it was not granted"]
 
 
 def test_eviction_only_where_it_is_asked_for(tmp_path: Path):
