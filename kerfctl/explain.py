@@ -11,7 +11,7 @@ from kerf.values.verdict import Misfit
 from kerf.wire.accepts import parse_chosen
 from kerf.wire.claims import names_claims
 from kerf.wire.json import Json, at
-from kerf.wire.objects import is_finished
+from kerf.wire.objects import cards_without_grant, is_finished
 from kerfctl.arguments import add_cluster_arguments, add_scheduler_argument
 from kerfctl.errors import CliError
 from kerfctl.report import say
@@ -68,6 +68,8 @@ def _explain(world: "World", key: str) -> Answer:
         faults = _faults(store, booking.node, list(uses), str(uid))
         held = {"pod": key, "fits": True, "node": booking.node, "holds": uses, **kind}
         lying = _instances(store, booking)
+        if unknown := cards_without_grant(pod, store.desk.vendors):
+            held["without_grant"] = unknown
         return held | ({"instances": lying} if lying else {}) | ({"faults": faults} if faults else {})
     if names_claims(pod) and not store.desk.waiting_pod(str(uid)):
         return explain_claims(world, store, pod, key)
@@ -158,6 +160,8 @@ def _state_text(answer: Answer) -> str:
             + "".join(f", {said[card]}" for said in (lying, faults) if card in said)
             for card, (mib, cores) in answer["holds"].items()
         ]
+        if unknown := answer.get("without_grant"):
+            held.append(f"  {unknown} cards without a grant of Kerf's: {answer['node']} takes no slices until it ends")
         return "\n".join([f"{answer['pod']} is on {answer['node']} and holds", *(held or ["  no card"])])
     if "claims" in answer:
         return f"{answer['pod']} waits: {answer['sentence']}"

@@ -18,12 +18,14 @@ OVERRULED = ("NodeResourcesFit", "NodeResourcesBalancedAllocation", "ImageLocali
 class Extender:
     """How kube-scheduler reaches Kerf's extender.
 
-    `url` has no trailing slash; `ca_file` is set for https; `timeout_seconds` is per call. `words` are the vendors'
-    whose cards kube-scheduler asks the extender about.
+    `url` has no trailing slash; `ca_file` is set for https, and `pair` where the extender wants a client certificate
+    (certificate and key); `timeout_seconds` is per call. `words` are the vendors' whose cards kube-scheduler asks the
+    extender about.
     """
 
     url: str
     ca_file: str | None = None
+    pair: tuple[str, str] | None = None
     weight: int = 1
     timeout_seconds: int = 10
     words: tuple[ResourceNames, ...] = NAMES
@@ -63,7 +65,8 @@ def _profile(name: str) -> dict[str, Any]:
 
 
 def _extender(extender: Extender) -> dict[str, Any]:
-    tls = {"enableHTTPS": True, "tlsConfig": {"caFile": extender.ca_file}} if extender.ca_file else {}
+    files = dict(zip(("certFile", "keyFile"), extender.pair or (), strict=False))
+    tls = {"enableHTTPS": True, "tlsConfig": {"caFile": extender.ca_file, **files}} if extender.ca_file else {}
     return {
         "urlPrefix": extender.url,
         "filterVerb": "filter",

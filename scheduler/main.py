@@ -5,6 +5,7 @@ import gc
 import logging
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -14,7 +15,7 @@ from kerf.catalogue import shipped
 from kerf.config.load import PolicyFile, load_settings, setting
 from kerf.config.prices import PriceFile
 from kerf.config.vendors import HELP, with_described
-from kerf.http.tls import peer_context, server_context
+from kerf.http.tls import PeerTls, peer_context, server_context
 from kerf.kube import paths
 from kerf.kube.client import Kube, connect, connect_to
 from kerf.kube.errors import KubeError
@@ -83,6 +84,9 @@ class Settings:
     bind: str = setting("127.0.0.1:9090", "HOST:PORT to serve on")
     tls_cert: str | None = setting(None, "certificate file; with --tls-key serves HTTPS; read again when it changes")
     tls_key: str | None = setting(None, "private key file")
+    client_ca: str | None = setting(
+        None, "CA of the certificates with which clients may ask and bind, and of the replicas' own; others get 403"
+    )
     config: str | None = setting(None, "SchedulingPolicy file; read again when it changes")
     lease_namespace: str | None = setting(None, "namespace of the Lease by which replicas elect a leader; none: alone")
     lease_name: str = setting("kerf-scheduler", "name of that Lease")
@@ -133,7 +137,7 @@ def asyncio_run(serve: Coroutine[None, None, int]) -> int:
 
 async def _serve(settings: Settings) -> int:
     stop, done = _stopped_by_signals(), threading.Event()
-    tls = server_context(settings.tls_cert, settings.tls_key)
+    tls = server_context(settings.tls_cert, settings.tls_key, settings.client_ca)
     kube = connect(settings.kubeconfig)
     registry = Metrics()
     metrics = SchedulerMetrics.build(registry)
@@ -329,8 +333,15 @@ def _leadership(settings: Settings) -> Leadership | None:
 def _peers(settings: Settings, leadership: Leadership | None, metrics: SchedulerMetrics) -> Peers | None:
     if leadership is None:
         return None
-    tls = peer_context(settings.peer_ca) if settings.tls_cert else None
-    return Peers(leadership, settings.advertise or settings.bind, metrics, tls)
+    return Peers(leadership, settings.advertise or settings.bind, metrics, _peer_tls(settings))
+
+
+def _peer_tls(settings: Settings) -> Callable[[], ssl.SSLContext] | None:
+    """How a replica reaches another one: with its own certificate where clients need one."""
+    if settings.client_ca and settings.tls_cert and settings.tls_key:
+        return PeerTls(settings.client_ca, settings.tls_cert, settings.tls_key)
+    context = peer_context(settings.peer_ca) if settings.tls_cert else None
+    return None if context is None else lambda: context
 
 
 def _when_read(*followers: Follower) -> Callable[[threading.Event], bool]:

@@ -6,7 +6,7 @@ import os
 import signal
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import uvloop
@@ -16,7 +16,7 @@ from kerf.catalogue import shipped
 from kerf.config.load import PolicyFile, load_settings, required_setting, setting
 from kerf.config.vendors import HELP, with_described
 from kerf.http.address import parse_bind
-from kerf.http.tls import peer_context, server_context
+from kerf.http.tls import PeerTls, peer_context, server_context
 from kerf.kube.client import connect
 from kerf.kube.errors import KubeError
 from kerf.obs.log import start_logging
@@ -79,6 +79,10 @@ class Flags:
     drain_seconds: float = setting(0.0, "how long to go on serving, unready, after SIGTERM")
     scheduler: str = setting("", "HOST:PORT of the scheduler, which chooses for pods that accept several kinds")
     scheduler_ca: str | None = setting(None, "CA of the scheduler's certificate; given, it is asked by HTTPS")
+    scheduler_cert: str | None = setting(None, "client certificate to show the scheduler; read again when it changes")
+    scheduler_key: str | None = setting(None, "private key of that certificate")
+    extender_secret: str = setting("", "with --manage-certs: Secret to keep the scheduler's certificate in, too")
+    extender_service: str = setting("kerf-scheduler", "Service that the scheduler's certificate is for")
     vendors: tuple[str, ...] = setting((), HELP)
     log_level: str = setting("info", "debug, info, warning or error")
 
@@ -123,6 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         address = parse_bind(flags.bind)
         keeper = keeper_of(flags)
+        extenders = extender_keeper_of(flags)
         tls = keeper.tls.context if keeper else server_context(flags.tls_cert, flags.tls_key)
         policy = PolicyFile(flags.config)
         rules = Rules(_settings(flags))
@@ -146,6 +151,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if keeper:
         service.watch_certificates(keeper.obstacle, lambda: keeper.expiry)
         keeper.start()
+    if extenders:
+        extenders.start()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(serve(service, address, tls, flags.drain_seconds))
@@ -154,8 +161,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         tenants.stop()
         for each in models:
             each.stop()
-        if keeper:
-            keeper.stop()
+        for kept in (keeper, extenders):
+            if kept:
+                kept.stop()
 
 
 def adviser_of(flags: Flags, rules: Rules, metrics: Metrics) -> Adviser | None:
@@ -165,8 +173,19 @@ def adviser_of(flags: Flags, rules: Rules, metrics: Metrics) -> Adviser | None:
     host, _, port = flags.scheduler.rpartition(":")
     if not host.strip("[]") or not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
         raise WireError("--scheduler", flags.scheduler, "write HOST:PORT, for example kerf-scheduler.kerf-system:9090")
-    tls = peer_context(flags.scheduler_ca) if flags.scheduler_ca else None
-    return Adviser(rules, (host.strip("[]"), int(port)), metrics, tls)
+    return Adviser(rules, (host.strip("[]"), int(port)), metrics, _scheduler_tls(flags))
+
+
+def _scheduler_tls(flags: Flags) -> Callable[[], ssl.SSLContext] | None:
+    """How the scheduler is asked, None for plain HTTP. Raises WireError."""
+    given = (flags.scheduler_ca, flags.scheduler_cert, flags.scheduler_key)
+    if flags.scheduler_cert or flags.scheduler_key:
+        if not all(given):
+            fix = "give --scheduler-ca, --scheduler-cert and --scheduler-key together"
+            raise WireError("--scheduler-cert, --scheduler-key", flags.scheduler_cert or flags.scheduler_key, fix)
+        return PeerTls(*(str(each) for each in given))
+    context = peer_context(flags.scheduler_ca) if flags.scheduler_ca else None
+    return None if context is None else lambda: context
 
 
 def models_of(flags: Flags, rules: Rules) -> tuple[Followed[ModelRows] | Followed[Learned], ...]:
@@ -206,9 +225,22 @@ def keeper_of(flags: Flags) -> Keeper | None:
     targets = CertificateTargets(
         flags.namespace, flags.cert_secret, flags.service_name, flags.webhook_configuration, flags.cert_host
     )
+    return Keeper(connect(flags.kubeconfig), targets, _lifetimes(flags), flags.cert_check_seconds)
+
+
+def extender_keeper_of(flags: Flags) -> Keeper | None:
+    """What keeps the scheduler's certificate, which its clients show as well; None where it has none of Kerf's."""
+    if not flags.extender_secret:
+        return None
+    if not flags.manage_certs:
+        raise WireError("--extender-secret", flags.extender_secret, "give --manage-certs too, or drop it")
+    targets = CertificateTargets(flags.namespace, flags.extender_secret, flags.extender_service, ())
+    return Keeper(connect(flags.kubeconfig), targets, _lifetimes(flags), flags.cert_check_seconds)
+
+
+def _lifetimes(flags: Flags) -> Lifetimes:
     spread = SPREAD_ROUNDS * flags.cert_check_seconds
-    lifetimes = Lifetimes(flags.cert_hours * 3600, flags.authority_hours * 3600, spread)
-    return Keeper(connect(flags.kubeconfig), targets, lifetimes, flags.cert_check_seconds)
+    return Lifetimes(flags.cert_hours * 3600, flags.authority_hours * 3600, spread)
 
 
 async def serve(service: Service, address: tuple[str, int], tls: ssl.SSLContext | None, drain_s: float) -> int:

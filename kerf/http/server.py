@@ -47,6 +47,7 @@ def text(words: str, status: int = 200, headers: tuple[tuple[str, str], ...] = (
     return Response(words.encode(), status, _TEXT, headers)
 
 
+_UNKNOWN = text("this port answers clients with a certificate alone: show one\n", 403)
 Handler = Callable[[Request], Response | Stream | Awaitable[Response | Stream]]
 Routes = Mapping[tuple[str, str], Handler]
 """Handlers by method and path. HEAD is answered as GET without the content."""
@@ -92,13 +93,15 @@ class Server:
         self._idle = asyncio.Event()
         self._idle.set()
         self.draining = False
+        self.known_only = False
         self._server: asyncio.Server | None = None
         self._watch: asyncio.TimerHandle | None = None
         self.tasks: set[asyncio.Task[None]] = set()
 
     # ---- life
     async def listen(self, address: tuple[str, int], tls: ssl.SSLContext | None) -> int:
-        """Accept connections; the port. Raises OSError."""
+        """Accept connections; the port. Raises OSError. Where `tls` asks for certificates, others may GET alone."""
+        self.known_only = tls is not None and tls.verify_mode is not ssl.CERT_NONE
         loop = asyncio.get_running_loop()
         patience = self.limits.silent_s if tls else None
         self._server = await loop.create_server(
@@ -200,6 +203,7 @@ class _Connection(asyncio.Protocol):
         """The size by which the request that arrives or is answered is counted; -1 for none."""
         self._noted = False
         """Whether the head of the request that arrives was looked at."""
+        self._known = not server.known_only
         self._busy = False
         self._lingers = False
         self._blocked = False
@@ -211,6 +215,7 @@ class _Connection(asyncio.Protocol):
     # ---- asyncio.Protocol
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by isinstance
+        self._known = self._known or bool(transport.get_extra_info("peercert"))
         if not self._server.admit(self):
             self._transport.abort()
             self._transport = None
@@ -304,7 +309,7 @@ class _Connection(asyncio.Protocol):
         self.deadline = self._loop.time() + self._limits.silent_s
         if head.method not in {"GET", "HEAD"}:
             size = self._limits.body_bytes if head.length is None else head.length
-            refusal = self._server.begin(size)
+            refusal = self._server.begin(size) if self._known else _UNKNOWN
             if refusal is not None:
                 self._refuse(refusal)
                 return False

@@ -14,13 +14,18 @@ if TYPE_CHECKING:  # 8 MB of cryptography that a server with files does not need
 _LOG = logging.getLogger("kerf.tls")
 
 
-def server_context(cert: str | None, key: str | None) -> ssl.SSLContext | None:
-    """A server's TLS context, None for plain HTTP. Raises WireError for half a pair or one that cannot be read."""
+def server_context(cert: str | None, key: str | None, client_ca: str | None = None) -> ssl.SSLContext | None:
+    """A server's TLS context, None for plain HTTP. Raises WireError for half a pair or one that cannot be read.
+
+    With `client_ca` a client may show a certificate of that authority; the server says what one without may do.
+    """
     if not cert and not key:
+        if client_ca:
+            raise WireError("--client-ca", client_ca, "give --tls-cert and --tls-key too: certificates need TLS")
         return None
     if not cert or not key:
         raise WireError("--tls-cert, --tls-key", cert or key, "give both files, or neither")
-    rotation = _Rotation(Path(cert), Path(key))
+    rotation = _Rotation(Path(cert), Path(key), Path(client_ca) if client_ca else None)
     context = rotation.current
     # Called in every handshake, with or without a server name: the cheap moment to notice a rotated certificate.
     context.sni_callback = rotation.choose
@@ -36,6 +41,32 @@ def peer_context(ca: str | None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False
     return context
+
+
+class PeerTls:
+    """A client's TLS context towards replicas, with a certificate of its own; made again when a file of it changes."""
+
+    def __init__(self, ca: str, cert: str, key: str) -> None:
+        self._files = tuple(map(Path, (ca, cert, key)))
+        self._stamp: tuple[tuple[int, int, int], ...] = ()
+        self._context: ssl.SSLContext | None = None
+
+    def __call__(self) -> ssl.SSLContext:
+        """The context of the files as they are, or as they were last readable. Raises ValueError before that."""
+        stamp = tuple(_stamp(path) for path in self._files)
+        if stamp != self._stamp:
+            ca, cert, key = map(str, self._files)
+            try:
+                context = peer_context(ca)
+                context.load_cert_chain(cert, key, password=_no_password)
+                self._context, self._stamp = context, stamp
+            except (OSError, WireError) as error:
+                if self._context is None:
+                    raise ValueError(f"the certificate for the scheduler cannot be read: {error}") from error
+                self._stamp = stamp
+                _LOG.warning("certificate not reloaded, the old one stays: %s: %s", cert, error)
+        assert self._context is not None
+        return self._context
 
 
 class LiveContext:
@@ -64,14 +95,15 @@ class _Rotation:
     so a half-written pair would end the service.
     """
 
-    def __init__(self, cert: Path, key: Path) -> None:
-        self._files = (cert, key)
+    def __init__(self, cert: Path, key: Path, client_ca: Path | None) -> None:
+        self._files = (cert, key, *((client_ca,) if client_ca else ()))
         self._stamp = self._state()
         try:
             self.current = self._load()
         except (OSError, ssl.SSLError) as error:
+            named = "--tls-cert, --tls-key" + (", --client-ca" if client_ca else "")
             words = f"name a readable pair ({error})"
-            raise WireError("--tls-cert, --tls-key", f"{cert} {key}", words) from error
+            raise WireError(named, " ".join(map(str, self._files)), words) from error
 
     def choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         """Give a connection in its handshake the newest pair."""
@@ -90,7 +122,11 @@ class _Rotation:
             _LOG.info("certificate reloaded: %s", self._files[0])
 
     def _load(self) -> ssl.SSLContext:
-        return _load(*self._files)
+        context = _load(*self._files[:2])
+        for authority in self._files[2:]:
+            context.load_verify_locations(authority)
+            context.verify_mode = ssl.CERT_OPTIONAL
+        return context
 
     def _state(self) -> tuple[tuple[int, int, int], ...]:
         return tuple(_stamp(path) for path in self._files)

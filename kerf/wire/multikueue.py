@@ -1,7 +1,6 @@
 """What a dispatcher reads of MultiKueue's objects (kueue.x-k8s.io/v1beta2) and what it writes. Pure."""
 
 import base64
-import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -95,6 +94,9 @@ def render_pin(flavors: Iterable[str]) -> dict[str, Any]:
     return {"metadata": {"annotations": {ALLOWED_FLAVORS: ",".join(sorted(flavors))}}}
 
 
+_LISTS = ("users", "clusters", "contexts")
+
+
 def secret_of(cluster: Json) -> str:
     """The name of the Secret with a MultiKueueCluster's kubeconfig. Raises WireError."""
     source = at(cluster, "spec", "clusterSource")
@@ -102,7 +104,10 @@ def secret_of(cluster: Json) -> str:
     if not config or config.get("locationType", "Secret") != "Secret":
         fix = "name a kubeConfig of locationType Secret: Kerf reads no files and no ClusterProfiles"
         raise WireError("spec.clusterSource", dict(source), fix)
-    return str(config["location"])
+    location = config.get("location")
+    if not isinstance(location, str) or not location:
+        raise WireError("spec.clusterSource.kubeConfig.location", location, "write the name of the Secret")
+    return location
 
 
 def parse_kubeconfig(secret: Json) -> dict[str, Any]:
@@ -112,10 +117,10 @@ def parse_kubeconfig(secret: Json) -> dict[str, Any]:
     """
     try:
         text = base64.b64decode(at(secret, "data")["kubeconfig"], validate=True)
-        config = yaml.safe_load(text)
-    except (KeyError, binascii.Error, yaml.YAMLError, UnicodeDecodeError):
-        raise WireError("data.kubeconfig", "…", "write a kubeconfig there, base64") from None
-    if not isinstance(config, dict):
+        config = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError, yaml.YAMLError):
+        config = None
+    if not isinstance(config, dict) or not all(isinstance(config.get(key) or [], list) for key in _LISTS):
         raise WireError("data.kubeconfig", "…", "write a kubeconfig there, base64")
     for entry in config.get("users") or ():
         for key in ("exec", "auth-provider", "tokenFile", "client-certificate", "client-key"):

@@ -47,7 +47,7 @@ class Peers:
         leaders: Leaders,
         own_address: str,
         metrics: SchedulerMetrics,
-        tls: ssl.SSLContext | None,
+        tls: Callable[[], ssl.SSLContext] | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._leaders = leaders
@@ -55,7 +55,7 @@ class Peers:
         self._metrics = metrics
         self._tls = tls
         self._clock = clock
-        self._posters: dict[str, Poster] = {}
+        self._posters: dict[tuple[str, ssl.SSLContext | None], Poster] = {}
         self._silent: dict[str, float] = {}
 
     def needed(self) -> bool:
@@ -115,12 +115,13 @@ class Peers:
             self._metrics.forwarded.labels(verb, outcome).inc()
 
     def _poster(self, address: str) -> Poster:
-        """The connections to one leader; those to earlier ones are closed."""
-        if address not in self._posters:
+        """The connections to one leader; those to earlier ones, or with an earlier certificate, are closed."""
+        tls = self._tls() if self._tls else None
+        if (address, tls) not in self._posters:
             self.close()
             host, _, port = address.rpartition(":")
-            self._posters = {address: Poster(host.strip("[]"), int(port), self._tls, MOST_CONNECTIONS)}
-        return self._posters[address]
+            self._posters = {(address, tls): Poster(host.strip("[]"), int(port), tls, MOST_CONNECTIONS)}
+        return self._posters[address, tls]
 
 
 def plain_address(address: str) -> str:

@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.chart.helm import one, parse, render, template
+from tests.chart.helm import Refused, one, parse, render, template
 
 pytestmark = pytest.mark.chart
+FILES = {"caFile": "ca.crt", "certFile": "tls.crt", "keyFile": "tls.key"}
 
 
 def pool(**itself: Any) -> dict[str, Any]:
@@ -107,3 +109,32 @@ def test_a_further_vendor_is_values_alone():
     assert "{name: toy.example/npu, ignoredByScheduler: false}" in configuration
     assert "{name: quota.kerf.dev/toy-mib, ignoredByScheduler: true}" in configuration
     assert "toy.example/npu" in str(one(objects, "MutatingWebhookConfiguration", "kerf-webhook"))
+
+
+def test_the_extenders_certificate_comes_from_the_webhook_and_everyone_who_asks_shows_it():
+    objects = render("scheduler.extender.tls.source=self-managed")
+    scheduler = one(objects, "Deployment", "kerf-scheduler")["spec"]["template"]["spec"]
+    webhook = one(objects, "Deployment", "kerf-webhook")["spec"]["template"]["spec"]
+    configuration = one(objects, "ConfigMap", "kerf-kube-scheduler")["data"]["config.yaml"]
+    role = one(objects, "Role", "kerf-webhook")
+    files = {name: f"/etc/kerf-extender-tls/{file}" for name, file in FILES.items()}
+
+    (extender,) = yaml.safe_load(configuration)["extenders"]
+    assert (extender["urlPrefix"], extender["enableHTTPS"]) == ("https://127.0.0.1:9090", True)
+    assert extender["tlsConfig"] == {"serverName": "kerf-scheduler.kerf-system.svc", **files}
+    for container in scheduler["containers"]:
+        assert "/etc/kerf-extender-tls" in [mount["mountPath"] for mount in container["volumeMounts"]]
+    assert "--client-ca=/etc/kerf-extender-tls/ca.crt" in scheduler["containers"][0]["args"]
+    assert {"--extender-secret=kerf-scheduler-cert", "--scheduler-key=/etc/kerf-extender-tls/tls.key"} <= set(
+        webhook["containers"][0]["args"]
+    )
+    one(objects, "Secret", "kerf-scheduler-cert")
+    (named,) = [rule["resourceNames"] for rule in role["rules"] if "update" in rule["verbs"]]
+    assert named == ["kerf-webhook-cert", "kerf-scheduler-cert"]
+    mounted = [volume["secret"] for volume in scheduler["volumes"] if volume["name"] == "extender-tls"]
+    assert "ca.key" not in str(mounted)
+
+
+def test_the_extenders_certificate_needs_a_webhook_that_makes_its_own():
+    with pytest.raises(Refused, match=r"scheduler\.extender\.tls\.source: self-managed: the webhook makes"):
+        render("scheduler.extender.tls.source=self-managed", "webhook.certificates.source=cert-manager")

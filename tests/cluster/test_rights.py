@@ -92,7 +92,8 @@ def values(extender: int, webhook: int) -> dict[str, Any]:
         "quota": {"enabled": True},
         "metering": {"enabled": True, "more": {"writeSeconds": 5}},
         "policy": {"learning": {"mode": "observe"}},
-        "scheduler": {"replicas": 1, "extender": {"port": extender}},
+        # Without a kube-scheduler in the pod its account has Kerf's own rules alone, so that a missing one shows.
+        "scheduler": {"replicas": 1, "extender": {"port": extender}, "kubeScheduler": {"enabled": False}},
         "webhook": {"replicas": 1, "customURL": {"enabled": True, "port": webhook}},
     }
 

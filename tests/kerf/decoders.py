@@ -1,14 +1,17 @@
 """Every decoder of what comes from outside, with documents that it reads, for property tests and `make fuzz`."""
 
+import base64
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import orjson
 import yaml
+from google.protobuf.message import DecodeError
 
 from kerf.catalogue import shipped
 from kerf.faults.replay import replay
+from kerf.faults.servers import parse_sample
 from kerf.faults.xid import XIDS
 from kerf.pricing.document import parse_prices
 from kerf.sizing.catalogue import parse_row, render_row
@@ -19,18 +22,16 @@ from kerf.sizing.modelhub import name_of, specs_of
 from kerf.sizing.named import parse_named
 from kerf.sizing.request import VERSIONS, Ask
 from kerf.sizing.verdicts import judge
-from kerf.testing.builders import a_card, a_claim, a_claiming_pod, a_container, a_grant, a_mig_card, a_node, a_pod
-from kerf.values.accepts import Chosen
+from kerf.testing.builders import a_card, a_claim, a_claiming_pod, a_grant, a_mig_card
 from kerf.values.ask import Stage
-from kerf.values.grant import CardUse
 from kerf.values.health import SUSPECT
-from kerf.values.learned import Learned, Lesson, ServerPeak, Setup
+from kerf.values.learned import ServerPeak
 from kerf.values.mig import Instance
 from kerf.values.mps import Daemon, DaemonState, MpsReport, Wanted
-from kerf.values.offer import DeviceTaint, OfferedCard
 from kerf.values.policy import Defaults
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.accepts import ACCEPTS, CHOSEN, WITH, parse_accepts, parse_chosen, render_chosen
+from kerf.wire.accounts import parse_account
 from kerf.wire.admission import parse_review
 from kerf.wire.annotations import owned_annotation, owned_label, parse_grant, render_grant
 from kerf.wire.cdi import parse_spec_devices
@@ -50,295 +51,77 @@ from kerf.wire.fleet import parse_assigned, parse_cluster, parse_record, parse_w
 from kerf.wire.gangs import gang_of
 from kerf.wire.gatewayrecords import parse_reported
 from kerf.wire.gatewayusage import parse_usage_lines
-from kerf.wire.hami import parse_allocated, parse_register
+from kerf.wire.hami import parse_allocated, parse_lock, parse_register
 from kerf.wire.http import AnswerReader, RequestReader
 from kerf.wire.inventory import parse_inventory, render_inventory
 from kerf.wire.json import at
 from kerf.wire.learned import parse_learned, render_learned
-from kerf.wire.limiter import CardLimit, LedgerSpec, parse_ledger, render_ledger
+from kerf.wire.limiter import parse_ledger
+from kerf.wire.mig import geometry_json, parse_geometry
 from kerf.wire.mps import parse_report, parse_wanted, render_report, render_wanted
+from kerf.wire.multikueue import parse_kubeconfig, secret_of
 from kerf.wire.objects import cards_without_grant, parse_holding, parse_node
 from kerf.wire.policy import parse_policy
 from kerf.wire.quota import held_to_nothing, parse_tenant
-from kerf.wire.records import PodRecord, parse_records, render_records
+from kerf.wire.records import parse_records, render_records
 from kerf.wire.resourcequota import parse_hard
 from kerf.wire.resources import parse_pod, reach_of, stages_of
-from kerf.wire.resourceslices import render_pool, same_content, with_times
+from kerf.wire.resourceslices import same_content, with_times
 from kerf.wire.reviews import User, parse_access_review, parse_sign_in, parse_token_review
 from kerf.wire.sessions import Session, parse_session, render_session, token_ends
 from kerf.wire.subject import subject_of
 from kerf.wire.top import NodeTop, TopCard, parse_top, render_top
 from kerf.wire.traits import traits_of
 from kerf.wire.usage import parse_usage
+from kerf.wire.vendors import parse_vendor
 from scheduler.core.eligible import is_meant
 from scheduler.express.nodes import place_of
 from scheduler.express.seen import see
+from scheduler.usage._pb import gateway_usage_pb2 as pb
+from scheduler.usage.service import row_of
+from tests.kerf.documents import (
+    ACCOUNT,
+    BIND,
+    CDI,
+    CHOICE,
+    CLUSTER,
+    ENGINE,
+    EXPRESS_POD,
+    FILTER,
+    FLEET_STATUS,
+    FLEET_WORKLOAD,
+    FULL_FILTER,
+    FULL_PREEMPT,
+    GANG_POD,
+    GEOMETRY,
+    INDEX,
+    KUBECONFIG,
+    LEARNED,
+    LEDGER,
+    MODELHUB,
+    MODELS,
+    NODE,
+    PAGE_KEY,
+    POD,
+    POLICY,
+    PREEMPT,
+    PRICES,
+    RECORD,
+    REGISTER,
+    REMOTE,
+    RESOURCE_QUOTA,
+    REVIEW,
+    SAFETENSORS,
+    SECRET,
+    SLICES,
+    TENANT,
+    USAGE,
+    USAGE_REPORT,
+    VENDOR,
+)
 from tests.kerf.sizing.models import a_gguf, read_gguf
 from webhook.core.mutate import mutate
 from webhook.core.settings import Settings
-
-SLICES = render_pool("n", "u", [OfferedCard(a_card(), 8, taints=(DeviceTaint("k", "v", "NoExecute"),))], shares=True)
-
-RECORD = PodRecord(
-    "u", "n", "p", "Job/j", "m", 1, 2, {"GPU-0": CardUse(1, 2, 1)}, (ServerPeak("c", "m", "i", ("vllm",), ("serve",)),)
-)
-LEARNED = Learned((Lesson(Setup("qwen3-8b", "vllm", "0.33", "H100", 4, 2048), 8192, 900, kv_percent=3, pods=1),))
-PAGE_KEY = bytes(32)
-CLUSTER = {
-    "apiVersion": "kerf.dev/v1alpha1",
-    "kind": "Cluster",
-    "metadata": {"name": "east"},
-    "spec": {"region": "eu", "supply": "rented", "kubeconfigSecret": "s", "cordoned": True, "draining": False},
-}
-FLEET_WORKLOAD = {
-    "apiVersion": "kerf.dev/v1alpha1",
-    "kind": "FleetWorkload",
-    "metadata": {"name": "chat", "namespace": "serving", "generation": 2},
-    "spec": {
-        "replicas": 3,
-        "groupSize": 2,
-        "handOver": "LeaderWorkerSet",
-        "template": {"spec": {"containers": [{"name": "main"}]}},
-        "accepts": [{"model": "H100", "memoryMiB": 8000, "cores": 30}],
-        "clusters": ["east"],
-        "regions": ["eu"],
-        "preferRegions": {"regions": ["eu"], "elsewherePercent": 10},
-        "supply": "owned",
-        "mostPerCluster": 2,
-        "survive": 1,
-        "minAvailable": 1,
-        "maxMoves": 1,
-        "priority": 5,
-    },
-}
-FLEET_STATUS = {
-    "status": {
-        "epoch": 2,
-        "phase": "Live",
-        "lastContact": 1764000000,
-        "restingUntil": 1764000100,
-        "losses": [1763000000],
-        "assignments": [{"cluster": "east", "model": "NVIDIA H100", "epoch": 2, "replicas": 3, "leaving": 1}],
-    }
-}
-REVIEW = {
-    "apiVersion": "admission.k8s.io/v1",
-    "request": {"uid": "u", "kind": {"kind": "Pod"}, "userInfo": {"username": "joe"}, "object": {}, "oldObject": None},
-}
-FILTER = {"Pod": {}, "NodeNames": ["a"]}
-FULL_FILTER = {"Pod": {}, "Nodes": {"items": [{"metadata": {"name": "a"}}]}}
-BIND = {"PodNamespace": "d", "PodName": "p", "PodUID": "u", "Node": "n"}
-PREEMPT = {"Pod": {}, "NodeNameToMetaVictims": {"n": {"Pods": [{"UID": "u"}], "NumPDBViolations": 1}}}
-FULL_PREEMPT = {"Pod": {}, "NodeNameToVictims": {"n": {"Pods": [{"metadata": {"uid": "u"}}], "NumPDBViolations": 1}}}
-POLICY = {
-    "apiVersion": "kerf.dev/v1alpha1",
-    "kind": "SchedulingPolicy",
-    "spec": {
-        "nodes": "spread",
-        "cards": ["mutex", "binpack"],
-        "weights": {"slot": 1, "core": 1, "memory": 3},
-        "defaults": {"memoryMiB": 0, "cores": 0, "cards": 1, "wholeCardCores": True},
-        "pools": [
-            {
-                "name": "p",
-                "nodeSelector": {"a": "b"},
-                "memoryOvercommit": 1.5,
-                "coresOvercommit": 2,
-                "recovery": "cordon",
-            }
-        ],
-        "accepts": {"mode": "first", "order": "price", "answerSeconds": 1, "explainAfterSeconds": 5},
-        "planner": {"enabled": True, "maxPods": 5, "deterministicLimit": 1, "gangTimeoutSeconds": 60},
-        "recovery": {
-            "mode": "recover",
-            "dryRun": True,
-            "deadlineSeconds": 60,
-            "afterDeadline": "delete",
-            "breaker": {"percent": 50, "windowSeconds": 300, "quietSeconds": 900},
-            "cleanReadings": 6,
-            "codes": {"109": "cordon"},
-            "remedies": {"reset-card": {"spec": {"template": {"spec": {"containers": [{"name": "x"}]}}}}},
-        },
-    },
-}
-CDI = {
-    "kind": "nvidia.com/gpu",
-    "containerEdits": {"env": ["A=1"]},
-    "devices": [{"name": "GPU-0", "containerEdits": {"deviceNodes": [{"path": "/dev/nvidia0"}]}}],
-}
-REGISTER = [
-    {"id": "GPU-0", "count": 10, "devmem": 1, "devcore": 100, "type": "NVIDIA", "mode": "hami-core", "health": True}
-]
-POD = a_pod(
-    init=[a_container("fetch")],
-    labels={"kerf.dev/gang": "g"},
-    annotations={
-        "kerf.dev/gang-size": "2",
-        "hami.io/node-scheduler-policy": "spread",
-        "hami.io/gpu-scheduler-policy": "mutex",
-        "hami.io/device-scoring-weights": "slot=1,core=1,memory=3",
-        "nvidia.com/use-gpuuuid": "a,b",
-        "nvidia.com/vgpu-mode": "mig",
-        "nvidia.com/numa-bind": "true",
-    },
-    spec={"priority": 1, "overhead": {"cpu": "1"}, "resources": {"requests": {"cpu": "1"}}, "schedulingGroup": {}},
-    node="node-1",
-    grant=a_grant(),
-)
-NODE = a_node()
-_TERM = {"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}
-EXPRESS_POD = a_pod(
-    init=[a_container("side", restartPolicy="Always")],
-    labels={"app": "web"},
-    spec={
-        "priority": 1,
-        "overhead": {"cpu": "1"},
-        "nodeSelector": {"a": "b"},
-        "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoSchedule"}],
-        "volumes": [{"name": "v", "emptyDir": {}}],
-        "affinity": {
-            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [_TERM]}},
-            "podAntiAffinity": {
-                "requiredDuringSchedulingIgnoredDuringExecution": [{"labelSelector": _TERM, "namespaces": ["a"]}]
-            },
-        },
-    },
-)
-TENANT = {
-    "apiVersion": "kerf.dev/v1alpha1",
-    "kind": "TenantQuota",
-    "metadata": {"name": "team-a"},
-    "spec": {
-        "namespaces": ["a", "b"],
-        "weight": 3,
-        "priority": "high",
-        "whenOver": "evict",
-        "classes": [
-            {"model": "H100", "guaranteed": "8 cards of H100"},
-            {"model": "A100", "guaranteed": {"memory": "80Gi", "cores": 100, "cards": 1}},
-        ],
-    },
-}
-RESOURCE_QUOTA = {
-    "metadata": {"name": "rq", "namespace": "a"},
-    "spec": {
-        "hard": {
-            "limits.nvidia.com/gpumem": "20Gi",
-            "requests.nvidia.com/gpu": "2",
-            "limits.nvidia.com/gpucores": "1.5",
-        },
-        "scopes": ["Terminating"],
-        "scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["vip"]}]},
-    },
-}
-GANG_POD = {
-    "metadata": {
-        "namespace": "a",
-        "labels": {
-            "kerf.dev/gang": "g",
-            "leaderworkerset.sigs.k8s.io/name": "l",
-            "leaderworkerset.sigs.k8s.io/group-index": "0",
-            "jobset.sigs.k8s.io/jobset-name": "j",
-            "pod-template-hash": "x",
-        },
-        "annotations": {"scheduling.k8s.io/group-name": "v", "kueue.x-k8s.io/pod-group-total-count": "2"},
-        "ownerReferences": [{"kind": "ReplicaSet", "name": "r-x", "controller": True}],
-    },
-    "spec": {"nodeName": "n", "activeDeadlineSeconds": 1, "affinity": {"podAffinity": {}}, "containers": []},
-    "status": {"phase": "Running"},
-}
-LEDGER = render_ledger(LedgerSpec((CardLimit("GPU-0", 1 << 30, 30), CardLimit("GPU-1", None, None)), generation=7))
-
-MODELS = (
-    {
-        "model_type": "qwen3_moe",
-        "hidden_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 16,
-        "intermediate_size": 128,
-        "vocab_size": 512,
-        "max_position_embeddings": 4096,
-        "num_experts": 4,
-        "moe_intermediate_size": 32,
-        "rope_scaling": {"rope_type": "yarn", "factor": 2.0},
-        "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128], "ignore": ["re:.*x"]},
-    },
-    {
-        "model_type": "gemma3",
-        "text_config": {
-            "model_type": "gemma3_text",
-            "hidden_size": 64,
-            "num_hidden_layers": 6,
-            "num_attention_heads": 4,
-            "intermediate_size": 128,
-            "vocab_size": 512,
-            "sliding_window": 64,
-            "layer_types": ["sliding_attention"] * 5 + ["full_attention"],
-        },
-        "vision_config": {"hidden_size": 32, "num_hidden_layers": 1},
-    },
-    {
-        "model_type": "bert",
-        "hidden_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 128,
-        "vocab_size": 512,
-    },
-)
-MODELHUB = {
-    "apiVersion": "model.hydra.io/v1alpha1",
-    "kind": "ModelSpec",
-    "metadata": {"name": "m"},
-    "spec": {
-        "source": {"huggingface": {"name": "o/m"}, "modelscope": {"name": "o/m"}},
-        "deployments": [
-            {
-                "runtime": "vllm",
-                "versionRequired": ">=v0.6.5",
-                "resourceRequirements": {"gpuCount": 2, "gpuType": "vgpu", "perGPUMemoryGB": 1},
-                "customRuntimeArgs": ["--max-model-len=1k", "--gpu-memory-utilization 0.9"],
-            }
-        ],
-    },
-}
-PRICES = {
-    "apiVersion": "kerf.dev/v1alpha1",
-    "kind": "PriceList",
-    "spec": {
-        "currency": "USD",
-        "prices": [
-            {"model": "H100", "supply": "rented", "region": "r", "perHour": "2.5", "source": "s", "date": "2026-01-01"}
-        ],
-        "throughput": [{"model": "H100", "relative": 1.0, "source": "s", "date": "2026-01-01"}],
-    },
-}
-_HOUR = "2026-01-01T00:00:00Z"
-_ROW = {"namespace": "n", "workload": "Job/j", "class": "c", "vgpuSeconds": "1.5", "cost": "0.1"}
-USAGE = {
-    "kind": "TenantUsage",
-    "spec": {
-        "hour": _HOUR,
-        "until": _HOUR,
-        "closed": False,
-        "rows": [_ROW],
-        "tokens": [{"model": "m", "input": 1}],
-        "cards": [{"class": "c", "seconds": "1", "perHour": "2", "cost": "3"}],
-        "prices": [{"model": "m", "output": "1"}],
-        "counters": [{"uid": "u", "output": 1}],
-        "gaps": ["a"],
-    },
-}
-ENGINE = a_pod(
-    containers=[{"name": "s", "image": "vllm/vllm-openai:v1", "args": ["--model=m", "--port", "8001"]}],
-    annotations={"kerf.dev/engine-metrics": "sglang:1/x", "prometheus.io/port": "80"},
-)
-ENGINE["metadata"]["ownerReferences"] = [{"controller": True, "kind": "ReplicaSet", "name": "a-b"}]
-CHOICE = Chosen("nvidia.com/gpu", "cheap", "p-1", 7, ("nvidia.com/gpu",))
-INDEX = {"metadata": {"total_size": 1}}
-SAFETENSORS = {"__metadata__": {"format": "pt"}, "a": {"dtype": "F4", "shape": [4, 16], "data_offsets": [0, 32]}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -476,6 +259,19 @@ def _request(body: bytes) -> object:
     return reader.head() and reader.content()
 
 
+def _kubeconfig(body: bytes) -> object:
+    return parse_kubeconfig({"data": {"kubeconfig": base64.b64encode(body).decode()}})
+
+
+def _usage_report(body: bytes) -> object:
+    """What a gateway reports; what is no message of the protocol is refused by gRPC."""
+    try:
+        request = pb.UsageReportRequest.FromString(body)
+    except DecodeError:
+        return None
+    return row_of(request)
+
+
 def _json(*documents: object) -> tuple[bytes, ...]:
     return tuple(json.dumps(document).encode() for document in documents)
 
@@ -595,6 +391,19 @@ DECODERS: dict[str, Decoder] = {
         (render_session(Session(User("u", "1", ("g",), (("k", ("v",)),)), 10), PAGE_KEY).encode(),),
         binary=True,
     ),
+    "account": Decoder(_object(parse_account), _json(ACCOUNT), deep=True),
+    "mig-geometry": Decoder(_yaml(lambda item: geometry_json(parse_geometry(item, "mig"))), _json(GEOMETRY)),
+    "card-vendor": Decoder(_yaml(parse_vendor), _json(VENDOR)),
+    "worker-secret": Decoder(_object(parse_kubeconfig), _json(SECRET), deep=True),
+    "worker-kubeconfig": Decoder(_kubeconfig, _json(KUBECONFIG)),
+    "worker-cluster": Decoder(_object(secret_of), _json(REMOTE), deep=True),
+    "usage-report": Decoder(_usage_report, (USAGE_REPORT.SerializeToString(),), binary=True),
+    "server-page": Decoder(
+        _text(lambda text: parse_sample(0.0, True, text)),
+        (b'vllm:generation_tokens_total{model_name="m"} 5.0\nvllm:num_requests_running 1\n',),
+        binary=True,
+    ),
+    "node-lock": Decoder(_text(parse_lock), (b"2026-01-01T00:00:00Z,namespace,pod",), binary=True),
     "ledger": Decoder(parse_ledger, (LEDGER,), binary=True),
     "ledger-bytes": Decoder(_patches, (b"", b"\x00\x02\x00\x01"), binary=True),
 }

@@ -40,6 +40,20 @@ def explain(request: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsy
     return run
 
 
+def test_a_pod_that_holds_cards_without_a_grant_is_named_with_them(tmp_path: Path, capsys: Any) -> None:
+    """It started under another device plugin, which knows which cards they are."""
+    native = a_pod("trainer", namespace="ml", node="free", phase="Running", gpu=4, mem=None, cores=None)
+    path = tmp_path / "state.yaml"
+    path.write_text(yaml.safe_dump_all([*a_world(), native]))
+
+    assert main(["explain", "ml/trainer", "--file", str(path)]) == 0
+
+    assert capsys.readouterr().out.splitlines() == [
+        "ml/trainer is on free and holds",
+        "  4 cards without a grant of Kerf's: free takes no slices until it ends",
+    ]
+
+
 @pytest.mark.parametrize(
     ("spec", "nodes"),
     [

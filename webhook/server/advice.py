@@ -34,7 +34,7 @@ class Adviser:
         rules: Rules,
         scheduler: tuple[str, int],
         metrics: Metrics,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rules = rules
@@ -43,6 +43,8 @@ class Adviser:
         self._clock = clock
         self._silent_until = 0.0
         self._poster: Poster | None = None
+        self._by: ssl.SSLContext | None = None
+        """What the poster's connections were made with."""
         self._asked = metrics.counter(
             "kerf_webhook_kind_questions",
             "Questions to the scheduler about pods that accept kinds.",
@@ -76,8 +78,11 @@ class Adviser:
         return answer
 
     async def _post(self, body: bytes, seconds: float) -> Advice:
-        if self._poster is None:
-            self._poster = Poster(*self._scheduler, self._tls)
+        tls = self._tls() if self._tls else None
+        if self._poster is None or tls is not self._by:
+            if self._poster is not None:
+                self._poster.close()
+            self._poster, self._by = Poster(*self._scheduler, tls), tls
         answer = await self._poster.post(PATH, _HEADERS, body, seconds)
         if answer.status != HTTPStatus.OK:
             raise ValueError(f"status {answer.status}: {answer.content[:200].decode(errors='replace').strip()}")

@@ -95,6 +95,28 @@ affinity:
 {{- end }}
 {{- end }}
 
+{{/* Whether the extender's clients show certificates; empty for no. */}}
+{{- define "kerf.extenderTLS" -}}
+{{- $source := .Values.scheduler.extender.tls.source -}}
+{{- if ne $source "none" }}
+{{- if and (eq $source "self-managed") (not (and .Values.webhook.enabled (eq .Values.webhook.certificates.source "self-managed"))) }}
+{{- fail "scheduler.extender.tls.source: self-managed: the webhook makes the certificate where it makes its own; write secret, or let webhook.certificates.source be self-managed" }}
+{{- end }}
+{{- $source -}}
+{{- end }}
+{{- end }}
+
+{{/* The volume of the extender's certificates, without their authority's key; give root, optional. */}}
+{{- define "kerf.extenderVolume" -}}
+- name: extender-tls
+  secret:
+    secretName: {{ .root.Values.scheduler.extender.tls.secretName }}
+    {{- if .optional }}
+    optional: true
+    {{- end }}
+    items: [{key: ca.crt, path: ca.crt}, {key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}]
+{{- end }}
+
 {{/* A rolling upgrade never has fewer replicas than asked for, unless they share the node's ports. */}}
 {{- define "kerf.strategy" -}}
 strategy:

@@ -100,6 +100,20 @@ def test_a_fresh_cluster_gets_a_secret_a_bundle_and_a_trusted_certificate() -> N
     assert keeper.expiry == leaf.until == pytest.approx(clock() + 90 * DAY, abs=5)
 
 
+def test_the_extenders_certificate_is_kept_in_its_secret_alone() -> None:
+    """Its clients read the Secret: there is no configuration to inject into."""
+    kube = FakeKube(a_configuration())
+    places = CertificateTargets("kerf", "kerf-scheduler-cert", "kerf-scheduler", ())
+
+    assert Keeper(kube, places, Lifetimes(), every_s=30.0).look()
+
+    secret = kube.get(f"{SECRETS}/kerf-scheduler-cert")
+    made = parse_secret(secret)
+    assert made is not None
+    assert "kerf-scheduler.kerf.svc" in made.held().hosts
+    assert bundles(kube) == {b""}
+
+
 def test_a_second_look_writes_nothing() -> None:
     kube = FakeKube(a_configuration())
     keeper, _ = a_keeper(kube)

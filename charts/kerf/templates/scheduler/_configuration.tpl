@@ -20,7 +20,7 @@ podMaxBackoffSeconds: {{ .Values.scheduler.kubeScheduler.maxBackoffSeconds }}
 profiles:
   {{- include "kerf.profile" . | nindent 2 }}
 extenders:
-  {{- include "kerf.extender" (dict "root" . "url" (printf "http://127.0.0.1:%d" (int .Values.scheduler.extender.port))) | nindent 2 }}
+  {{- include "kerf.extender" (dict "root" . "url" (printf "%s://127.0.0.1:%d" (ternary "https" "http" (include "kerf.extenderTLS" . | not | not)) (int .Values.scheduler.extender.port))) | nindent 2 }}
 {{- end }}
 
 {{/* The profile: what users wish outweighs the extender's order, and nothing blurs it. */}}
@@ -55,6 +55,14 @@ extenders:
   bindVerb: bind
   weight: {{ $values.scheduler.extender.weight }}
   nodeCacheCapable: true
+  {{- if include "kerf.extenderTLS" .root }}
+  enableHTTPS: true
+  tlsConfig:
+    serverName: kerf-scheduler.{{ .root.Release.Namespace }}.svc
+    caFile: /etc/kerf-extender-tls/ca.crt
+    certFile: /etc/kerf-extender-tls/tls.crt
+    keyFile: /etc/kerf-extender-tls/tls.key
+  {{- end }}
   httpTimeout: {{ $values.scheduler.extender.httpTimeout }}s
   managedResources:
     {{- range include "kerf.vendors" .root | fromJson }}
