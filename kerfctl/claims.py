@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from kerf.values.allocator import Allocator
+from kerf.values.slicing import free_places
 from kerf.values.units import parse_quantity, show, show_mib, to_mib
 from kerf.wire.claims import claim_names, parse_claim
 from kerf.wire.errors import WireError
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from scheduler.core.state import CardState
     from scheduler.state.store import Store
 
-_SLICE, _CARD = "slice.gpu.kerf.dev", "card.gpu.kerf.dev"
+_SLICE, _CARD, _MIG = "slice.gpu.kerf.dev", "card.gpu.kerf.dev", "mig.gpu.kerf.dev"
 
 
 def explain_claims(world: "World", store: "Store", pod: Json, key: str) -> dict[str, Any]:
@@ -58,10 +59,12 @@ def _short(request: Json, cards: list["CardState"]) -> Iterator[str]:
     """Why a request finds no cards, by amounts; selectors and the order of a list are not weighed."""
     exactly = at(request, "exactly")
     name, kind, count = text_at(request, "name"), text_at(exactly, "deviceClassName"), exactly.get("count") or 1
-    if kind not in {_SLICE, _CARD}:
+    if kind not in {_SLICE, _CARD, _MIG}:
         return
+    cards = [state for state in cards if (state.card.mig is not None) == (kind == _MIG)]
     if not cards:
-        yield f"request {name}: no card is given to claims (allocator: dra)"
+        mode = " in MIG mode" if kind == _MIG else ""
+        yield f"request {name}: no card{mode} is given to claims (allocator: dra)"
         return
     wanted = at(exactly, "capacity", "requests")
     try:
@@ -73,10 +76,14 @@ def _short(request: Json, cards: list["CardState"]) -> Iterator[str]:
         yield f"request {name}: no share of a card has all of its cores; use class {_CARD}"
         return
     well = [state for state in cards if state.card.healthy]
-    fitting = [state for state in well if (_takes(state, mib, cores) if kind == _SLICE else not state.used.slots)]
+    takes = {_SLICE: _takes, _MIG: _has_instance}.get(kind, lambda state, *_: not state.used.slots)
+    fitting = [state for state in well if takes(state, mib, cores)]
     if len({state.card.id for state in fitting}) < count:
         most = max((state.free.memory_mib for state in well), default=0)
-        asked = f"{show_mib(mib)} and {cores} % free" if kind == _SLICE else "nothing on them"
+        asked = {
+            _SLICE: f"{show_mib(mib)} and {cores} % free",
+            _MIG: f"a free place for an instance of {show_mib(mib)} and {cores} %",
+        }.get(kind, "nothing on them")
         yield (
             f"request {name}: {show(len(fitting))} of {show(len(cards))} cards that claims are given have {asked}, and "
             f"{count} are needed; the most that is free of one is {show_mib(max(most, 0))}"
@@ -87,3 +94,8 @@ def _takes(state: "CardState", mib: int, cores: int) -> bool:
     whole = state.used.cores >= 100 and state.card.cores <= 100
     room = state.free.slots > 0 and state.free.memory_mib >= mib and state.free.cores >= cores
     return room and not whole and mib <= state.card.factory_memory_mib
+
+
+def _has_instance(state: "CardState", mib: int, cores: int) -> bool:
+    sizes = (size for size in getattr(state.card.slicing, "offers", ()) if size.memory_mib >= mib)
+    return any(size.cores >= cores and free_places(size, state.card, state.used.places) for size in sizes)

@@ -10,7 +10,7 @@ from kerf.values.offer import DeviceTaint, OfferedCard
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.recovery import RecoveryMode
 from kerf.values.slicing import sliceable
-from kerf.wire.devices import DRIVER, slice_device
+from kerf.wire.devices import DRIVER, partition_device, slice_device
 
 FAULT = f"{DRIVER}/fault"
 CORDON = f"{DRIVER}/cordon"
@@ -44,13 +44,24 @@ def offered(
 
     defaults = policy.defaults
     return tuple(
-        OfferedCard(card, defaults.memory_mib or _equal_part(card), defaults.cores, taints_of(card, view))
+        OfferedCard(
+            card,
+            defaults.memory_mib or _equal_part(card),
+            defaults.cores,
+            taints_of(card, view),
+            uses.get(card.id, NO_USE).places,
+        )
         for card in sorted(mine, key=rank)
     )
 
 
 def can_be_claimed(card: Card) -> bool:
-    """Whether the card can be a device: software keeps its slices, so any size is one, and its id makes a name."""
+    """Whether the card can be a device, and its id makes a name: software keeps its slices, or it is in MIG mode.
+
+    What others have made of a card in MIG mode does not matter: its hands do not change for that.
+    """
+    if card.mig is not None:
+        return any(partition_device(card.id, p.id, max(p.starts, default=0)) for p in card.mig.plain)
     return sliceable(card) and not card.slicing.fixed and bool(slice_device(card.id))
 
 

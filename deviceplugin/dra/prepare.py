@@ -150,6 +150,10 @@ class Preparer:
             return StartRefusal(Why.BAD_CLAIM, message)
         if division.problem:
             return StartRefusal(Why.BAD_CLAIM, f"pod {name}: {division.problem}")
+        cards, held = {card.id: card for card in self._node.cards}, [s for c in claims.values() for s in c.shares]
+        wrong = (share.misplaced(cards[share.card]) for share in held if share.card in cards)
+        if problem := next(filter(None, wrong), ""):
+            return StartRefusal(Why.BAD_CLAIM, f"pod {name}: {problem}")
         cards = {card.id: card for card in self._node.cards}
         uids = json.dumps(sorted(claim.uid for claim in claims.values() if claim.shares))
         grant = replace(grant_of(division, cards, self._vendor), extra=((CLAIMS, uids),))

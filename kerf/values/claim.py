@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from kerf.values.ask import Stage, Stages
 from kerf.values.device import Card
 from kerf.values.grant import ContainerGrant, Grant, Slice
+from kerf.values.mig import place_at
 
 ClaimRequest = tuple[str, str]
 """(name of the ResourceClaim, name of the request in it)."""
@@ -24,6 +25,16 @@ class Share:
     cores: int = 0
     share_id: str = ""
     admin: bool = False
+    partition: tuple[int, int] | None = None
+    """Of a MIG instance: its profile's number, and its first memory slice."""
+
+    def misplaced(self, card: Card) -> str:
+        """Why the card cannot give this device as it is now; empty where it can. A card changes its mode when empty."""
+        if (self.partition is None) != (card.mig is None):
+            return f"device {self.device} is none of card {card.id} in its present mode: delete the pod"
+        if self.partition is not None and _placed(self, card, "") is None:
+            return f"the driver makes no MIG instance for device {self.device} of card {card.id}: delete the pod"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +93,13 @@ def divide(uses: tuple[ClaimUse, ...], claims: Mapping[str, Claim]) -> Division:
     held = {(claim.uid, share) for portion in portions for claim, share in portion.shares}
     unused = tuple((c, s) for c in claims.values() for s in c.shares if (c.uid, s) not in held)
     problem = _overlap(portions) or _together(portions, tuple((use.container, use.stage) for use in uses))
-    return Division(portions, unused, problem or _same_card(portions))
+    return Division(portions, unused, problem or _same_card(portions) or _one_instance(portions))
 
 
 def grant_of(division: Division, cards: Mapping[str, Card], vendor: str) -> Grant:
     """The division as a grant. A whole card of which nothing is known counts no memory.
+
+    A MIG instance that its card does not know counts as the whole card.
 
     What cannot be kept is held by no container, yet held.
     """
@@ -104,7 +117,20 @@ def _slice(share: Share, cards: Mapping[str, Card], vendor: str) -> Slice:
     card = cards.get(share.card)
     if share.memory_mib is not None:
         return Slice(share.card, vendor, share.memory_mib, share.cores)
+    placed = _placed(share, card, vendor) if card else None
+    if placed is not None:
+        return placed
     return Slice(share.card, vendor, card.factory_memory_mib if card else 0, 100)
+
+
+def _placed(share: Share, card: Card, vendor: str) -> Slice | None:
+    """A MIG instance as a slice at a place; None for any other share, and for one that the card does not give."""
+    number, start = share.partition or (-1, -1)
+    plain = card.mig.plain if card.mig else ()
+    profile = next((each for each in plain if each.id == number and start in each.starts), None)
+    if profile is None:
+        return None
+    return Slice(share.card, vendor, profile.memory_mib, profile.cores, place_at(start, profile.size).adds)
 
 
 def _shares(use: ClaimUse, claims: Mapping[str, Claim]) -> tuple[tuple[Claim, Share], ...]:
@@ -157,4 +183,15 @@ def _same_card(portions: tuple[Portion, ...]) -> str:
                     f"{other[1].request} and {share.request}): ask for them by one request with a count, or add the "
                     "constraint distinctAttribute: gpu.kerf.dev/uuid to the claim"
                 )
+    return ""
+
+
+def _one_instance(portions: tuple[Portion, ...]) -> str:
+    for portion in portions:
+        claim, share = next(((c, s) for c, s in portion.shares if s.partition), portion.shares[0])
+        if share.partition and len(portion.shares) > 1:
+            return (
+                f"container {portion.containers[0]} got a MIG instance (request {share.request} of claim {claim.name}) "
+                "beside another device: a program uses one MIG instance, so ask for one"
+            )
     return ""

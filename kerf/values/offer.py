@@ -22,3 +22,5 @@ class OfferedCard:
     default_mib: int
     default_cores: int = 0
     taints: tuple[DeviceTaint, ...] = ()
+    places: int = 0
+    """What is held of a card in MIG mode, place by place."""

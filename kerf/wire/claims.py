@@ -6,7 +6,7 @@ from kerf.values.claim import Claim, ClaimUse, Share, divide, grant_of
 from kerf.values.device import Card
 from kerf.values.units import parse_quantity, to_mib
 from kerf.wire.annotations import GRANT, render_grant
-from kerf.wire.devices import CORES, DRIVER, MEMORY, card_of
+from kerf.wire.devices import CORES, DRIVER, MEMORY, card_of, partition_of
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.resources import containers_of
@@ -92,12 +92,14 @@ def with_claims(pod: Json, claims: Mapping[str, Claim], cards: Mapping[str, Card
 
 def _share(result: Json, where: str) -> Share:
     device, consumed = text_at(result, "device"), result.get("consumedCapacity")
-    found = card_of(device)
+    part = partition_of(device)
+    found = (part[0], True) if part else card_of(device)
     if found is None:
         raise WireError(f"{where}.device", device, "delete the claim: this is no device that Kerf publishes")
     card, whole = found
-    request = text_at(result, "request").partition("/")[0]
-    share = Share(request, device, card, share_id=text_at(result, "shareID"), admin=result.get("adminAccess") is True)
+    request, share_id = text_at(result, "request").partition("/")[0], text_at(result, "shareID")
+    admin, partition = result.get("adminAccess") is True, part[1:] if part else None
+    share = Share(request, device, card, share_id=share_id, admin=admin, partition=partition)
     if whole:
         return share
     if not isinstance(consumed, dict):

@@ -7,7 +7,8 @@ MEMORY, CORES, SLOTS = "memory", "cores", "slots"
 """Capacities of a device."""
 _PLAIN = re.compile(r"GPU-([a-z0-9](?:[a-z0-9-]*[a-z0-9])?)")
 _LONGEST = 63
-_SLICE, _WHOLE = "gpu", "card"
+_SLICE, _WHOLE, _PART = "gpu", "card", "mig"
+_PARTITION = re.compile(r"(.+)-([0-9]{1,9})-([0-9]{1,2})")
 
 
 def slice_device(card: str) -> str:
@@ -18,6 +19,26 @@ def slice_device(card: str) -> str:
 def whole_device(card: str) -> str:
     """The device that is the whole card; empty where the id is too long for one."""
     return _device(_WHOLE, card)
+
+
+def partition_device(card: str, profile: int, start: int) -> str:
+    """The device that is a MIG instance of a card, by the profile's number and its first memory slice.
+
+    Empty where the id is too long for one.
+    """
+    name = _device(_PART, card)
+    name = f"{name}-{profile}-{start}" if name else ""
+    return name if len(name) <= _LONGEST else ""
+
+
+def partition_of(device: str) -> tuple[str, int, int] | None:
+    """(card's id, profile, first memory slice) of a MIG instance; None for any other device."""
+    found = _PARTITION.fullmatch(device)
+    kind, _, rest = found.group(1).partition("-") if found else ("", "", "")
+    if found is None or kind not in {_PART, f"{_PART}x"}:
+        return None
+    card = card_of(f"{_SLICE}{kind.removeprefix(_PART)}-{rest}")
+    return (card[0], int(found.group(2)), int(found.group(3))) if card else None
 
 
 def card_of(device: str) -> tuple[str, bool] | None:

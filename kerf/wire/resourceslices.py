@@ -1,17 +1,19 @@
 """ResourceSlices of the driver gpu.kerf.dev, written and compared as raw JSON.
 
 A card is two devices: one that many claims share by memory, cores and slots, and one that is the whole card. A counter
-of 1 for each card lets the allocator give either to claims, never both. Kubernetes before 1.36 knows neither shares nor
-counters, so there a card is the whole card alone.
+of 1 for each card lets the allocator give either to claims, never both. A card in MIG mode is a device for each place
+where an instance may lie, with a counter for each memory slice of the card. Kubernetes before 1.36 knows neither shares
+nor counters, so there a card is the whole card alone, and one in MIG mode is none.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
+from kerf.values.mig import start_of
 from kerf.values.offer import OfferedCard
-from kerf.values.slicing import WHOLE
+from kerf.values.slicing import WHOLE, free_places
 from kerf.values.units import parse_quantity
-from kerf.wire.devices import CORES, DRIVER, MEMORY, SLOTS, slice_device, whole_device
+from kerf.wire.devices import CORES, DRIVER, MEMORY, SLOTS, partition_device, slice_device, whole_device
 from kerf.wire.json import Json, at, items_at, text_at
 
 SLICES = "/apis/resource.k8s.io/v1/resourceslices"
@@ -19,6 +21,8 @@ API = "resource.k8s.io/v1"
 CARDS_A_SLICE = 32
 """Two devices a card, and 64 devices with taints or counters a slice."""
 COUNTERS_A_SET = 32
+SETS, DEVICES = 8, 64
+"""Of counters, and of devices with counters, in one slice."""
 _LONGEST_TEXT = 64
 
 
@@ -29,12 +33,17 @@ def slice_path(name: str) -> str:
 
 def render_pool(node: str, uid: str, cards: Iterable[OfferedCard], *, shares: bool) -> tuple[dict[str, Any], ...]:
     """The slices of a node's pool without generation and count. The allocator takes the first card with room."""
-    listed = [offered for offered in cards if shares or not offered.taints]
-    chunks = [listed[i : i + CARDS_A_SLICE] for i in range(0, len(listed), CARDS_A_SLICE)] or [[]]
+    offers = list(cards)
+    listed = [each for each in offers if each.card.mig is None and (shares or not each.taints)]
+    divided = [each for each in offers if each.card.mig is not None] if shares else []
+    chunks = [listed[i : i + CARDS_A_SLICE] for i in range(0, len(listed), CARDS_A_SLICE)]
     counters = _counters(listed) if shares else {}
-    specs: list[dict[str, Any]] = [{"devices": _devices(chunk, counters, shares)} for chunk in chunks]
-    if counters:
-        specs.insert(0, {"sharedCounters": _counter_sets(counters)})
+    sets = [*_counter_sets(counters), *sorted(map(_memory_slices, divided), key=lambda each: str(each["name"]))]
+    specs: list[dict[str, Any]] = [{"sharedCounters": sets[i : i + SETS]} for i in range(0, len(sets), SETS)]
+    specs += [{"devices": _devices(chunk, counters, shares)} for chunk in chunks]
+    specs += [{"devices": chunk} for chunk in _packed(map(_partitions, divided))]
+    if not chunks and not divided:
+        specs.append({"devices": []})
     return tuple(_slice(node, uid, i, spec) for i, spec in enumerate(specs))
 
 
@@ -89,7 +98,8 @@ def with_times(wanted: Json, stored: Json) -> dict[str, Any]:
 def shares_kept(stored: Json) -> bool:
     """Whether the API server kept what slices need; one with the features off drops those fields in silence."""
     devices = items_at(stored, "spec", "devices")
-    return all("allowMultipleAllocations" in device for device in devices if text_at(device, "name").startswith("gpu"))
+    shared = (device for device in devices if text_at(device, "name").startswith("gpu"))
+    return all("allowMultipleAllocations" in one for one in shared) and all("consumesCounters" in d for d in devices)
 
 
 def _slice(node: str, uid: str, index: int, spec: dict[str, Any]) -> dict[str, Any]:
@@ -113,6 +123,42 @@ def _counter_sets(counters: dict[str, str]) -> list[dict[str, Any]]:
     for card, name in counters.items():
         sets.setdefault(name, {})[slice_device(card)] = {"value": "1"}
     return [{"name": name, "counters": values} for name, values in sorted(sets.items())]
+
+
+def _memory_slices(offered: OfferedCard) -> dict[str, Any]:
+    """The counter set of a card in MIG mode. It says what the card has, whatever is held of it."""
+    profiles = offered.card.mig.plain if offered.card.mig else ()
+    eighths = max((start + profile.size for profile in profiles for start in profile.starts), default=0)
+    counters = {f"memory-slice-{i}": {"value": "1"} for i in range(eighths)}
+    return {"name": slice_device(offered.card.id), "counters": counters}
+
+
+def _partitions(offered: OfferedCard) -> list[dict[str, Any]]:
+    """A device for each place where an instance may lie beside those of others.
+
+    The smallest come first, and of each size the place that spoils least beside what is held.
+    """
+    card, devices = offered.card, []
+    for size in getattr(card.slicing, "offers", ()):
+        profile = card.mig.profile_of(size.memory_mib, size.cores) if card.mig else None
+        free = free_places(size, card, offered.places)
+        for place in (*free, *(each for each in size.places if each not in free)):
+            start = start_of(place.adds)
+            name = partition_device(card.id, profile.id, start) if profile else ""
+            if profile and name:
+                taken = {f"memory-slice-{i}": {"value": "1"} for i in range(start, start + profile.size)}
+                consumes = [{"counterSet": slice_device(card.id), "counters": taken}]
+                attributes = _attributes(offered, "mig") | {"profile": {"string": profile.name}}
+                amounts = {MEMORY: {"value": f"{size.memory_mib}Mi"}, CORES: {"value": str(size.cores)}}
+                common = _common(offered, {}) | {"consumesCounters": consumes}
+                devices.append({"name": name, "attributes": attributes, "capacity": amounts} | common)
+    return devices
+
+
+def _packed(groups: Iterable[list[dict[str, Any]]]) -> list[list[dict[str, Any]]]:
+    """The devices of cards in as few slices as their order allows; those of one card may lie in two."""
+    devices = [device for group in groups for device in group]
+    return [devices[i : i + DEVICES] for i in range(0, len(devices), DEVICES)]
 
 
 def _devices(cards: list[OfferedCard], counters: dict[str, str], shares: bool) -> list[dict[str, Any]]:
@@ -179,7 +225,7 @@ def _attributes(offered: OfferedCard, kind: str) -> dict[str, Any]:
     return out | {
         "numa": {"int": card.numa},
         "index": {"int": card.index},
-        "mig": {"bool": False},
+        "mig": {"bool": card.mig is not None},
         "nvlink": {"bool": bool(card.links)},
     }
 

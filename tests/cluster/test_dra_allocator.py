@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from deviceplugin.core.check import LivePod, check_start
 from deviceplugin.core.offered import NodeView, offered
-from kerf.testing.builders import a_card, a_claiming_pod
+from kerf.testing.builders import a_card, a_claiming_pod, a_mig_card
 from kerf.values.allocator import Allocator
 from kerf.values.claim import divide, grant_of
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse, Holding, card_uses
+from kerf.values.mig import start_of
 from kerf.values.policy import SchedulingPolicy
 from kerf.wire.claims import claim_uses, parse_claim
 from kerf.wire.resourceslices import numbered, render_pool
@@ -174,3 +175,41 @@ def test_all_of_the_cores_is_no_slice_and_an_unasked_amount_is_not_the_card(kube
     assert given_ is not None
     assert given_["devices"]["results"][0]["consumedCapacity"] == {"memory": "8000Mi", "cores": "40", "slots": "1"}
     assert kubernetes.allocate(node.slices(), [], a_claim(1, ("slice", 1, 10, 100))) is None
+
+
+profiles = st.sampled_from([(9_000, 10), (9_984, 12), (19_000, 12), (20_000, 20), (40_000, 40), (60_000, 60)])
+
+
+@given(st.lists(st.one_of(profiles, releases), max_size=16))
+def test_instances_that_the_allocator_gives_never_cover_each_other_and_each_is_large_enough(
+    kubernetes: Kubernetes, steps: list[tuple[int, int] | int]
+):
+    node = Node([a_mig_card(i, allocator=Allocator.DRA) for i in range(2)])
+    numbers = count()
+    for step in steps:
+        if isinstance(step, int):
+            for name in list(node.claims)[step:][:1]:
+                del node.claims[name], node.pods[name]
+            continue
+        claim = a_claim(next(numbers), ("mig", 1, *step))
+        found = kubernetes.allocate(node.slices(), list(node.claims.values()), claim)
+        if found is None:
+            continue
+        node.take({**claim, "status": {"allocation": found}})  # the gate refuses what is covered
+        (piece,) = node.pods[claim["metadata"]["name"]].holding.grant.of("main")
+        assert (piece.memory_mib >= step[0], piece.cores >= step[1]) == (True, True)
+
+
+def test_seven_instances_fill_a_card_and_a_half_stays_whole_for_a_larger_one(kubernetes: Kubernetes):
+    node = Node([a_mig_card(0, allocator=Allocator.DRA)])
+    small, starts = ("mig", 1, 9_984, 12), []
+    for number, ask in enumerate([small] * 3 + [("mig", 1, 40_448, 45)]):
+        claim = a_claim(number, ask)
+        found = kubernetes.allocate(node.slices(), list(node.claims.values()), claim)
+        assert found is not None, (number, starts)
+        node.take({**claim, "status": {"allocation": found}})
+        starts.append(start_of(node.pods[f"c{number}"].holding.grant.of("main")[0].place))
+
+    assert starts[-1] in (0, 4)
+    assert kubernetes.allocate(node.slices(), list(node.claims.values()), a_claim(9, ("mig", 1, 40_448, 45))) is None
+    assert kubernetes.allocate(node.slices(), list(node.claims.values()), a_claim(9, ("slice", 1, 1_000, 1))) is None

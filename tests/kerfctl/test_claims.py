@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
-from kerf.testing.builders import a_claim, a_claiming_pod, a_node, cards_of
+from kerf.testing.builders import a_claim, a_claiming_pod, a_mig_card, a_node, cards_of
 from kerf.values.allocator import Allocator
 from kerfctl.main import main
 
 SHORT = "cards that claims are given have 60,000 MiB and 0 % free, and 1 are needed"
+NO_PLACE = "cards that claims are given have a free place for an instance of 61,440 MiB and 0 %, and 1 are needed"
 CARDS = cards_of("n", 2, allocator=Allocator.DRA, memory_mib=80_000)
 
 
@@ -69,6 +70,27 @@ def test_a_claim_that_waits_is_explained_by_what_is_free(tmp_path, capsys, claim
     main(["explain", "late", "--file", files(tmp_path, *held, *pods, claim, a_waiting_pod()), "--json"])
 
     assert json.loads(capsys.readouterr().out)["sentence"] == sentence
+
+
+@pytest.mark.parametrize(
+    ("ask", "sentence"),
+    [
+        ({"memory": "38Gi"}, "kube-scheduler can allocate it"),
+        (
+            {"memory": "60Gi"},
+            f"request gpu: 0 of 1 {NO_PLACE}; the most that is free of one is 40,704 MiB",
+        ),
+    ],
+)
+def test_a_claim_for_an_instance_is_explained_by_free_places(tmp_path, capsys, ask, sentence):
+    node = a_node("node-1", [a_mig_card(0, id="GPU-m", allocator=Allocator.DRA)])
+    held = a_claim("a", ("mig-m-9-4", None, 0), pod="pod-1"), a_claiming_pod("pod-1", main=["a"])
+    path = tmp_path / "world.yaml"
+    path.write_text(yaml.safe_dump_all([node, *held, a_waiting_claim("mig", **ask), a_waiting_pod()]))
+
+    main(["explain", "late", "--file", str(path), "--json"])
+
+    assert json.loads(capsys.readouterr().out)["sentence"] == f"claim waits: {sentence}"
 
 
 def test_a_pod_by_extended_resources_finds_no_card_among_those_of_claims(tmp_path, capsys):

@@ -36,6 +36,11 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def started(world: World) -> None:
     """Start the plugin, register its driver and wait until claims are given the four cards."""
+    started_with(world, cards=4, devices=8)
+
+
+def started_with(world: World, cards: int, devices: int) -> None:
+    """The same for so many cards, and so many devices."""
     world.start_plugin()
     registry = world.root / "r" / "gpu.kerf.dev-reg.sock"
     await_until(registry.exists, "the driver's socket", 10)
@@ -46,8 +51,8 @@ def started(world: World) -> None:
             reg.RegistrationStatus(plugin_registered=True)
         )
     assert (info.name, list(info.supported_versions)) == ("gpu.kerf.dev", ["v1.DRAPlugin", "v1beta1.DRAPlugin"])
-    await_until(lambda: hands(world) == [Allocator.DRA] * 4, "the cards to be given to claims", 20)
-    await_until(lambda: len(devices(world)) == 8, "the devices", 20)
+    await_until(lambda: hands(world) == [Allocator.DRA] * cards, "the cards to be given to claims", 20)
+    await_until(lambda: len(listed(world)) == devices, "the devices", 20)
 
 
 def hands(world: World) -> list[Allocator]:
@@ -55,7 +60,7 @@ def hands(world: World) -> list[Allocator]:
     return [card.allocator for card in parse_inventory(notes[KEY])] if KEY in notes else []
 
 
-def devices(world: World) -> list[str]:
+def listed(world: World) -> list[str]:
     return [d["name"] for item in world.kube.objects(SLICES) for d in item["spec"].get("devices", [])]
 
 
@@ -94,7 +99,7 @@ def test_one_container_with_two_claims_gets_one_cdi_device_for_both_and_again_af
     started(world)
     assert prepared(world, "a", "b", version="v1beta1") == expected
     fullest = [f"{DEVICE}1", f"{DEVICE}0"]
-    await_until(lambda: devices(world)[:2] == fullest, "the fullest card to come first", 20)
+    await_until(lambda: listed(world)[:2] == fullest, "the fullest card to come first", 20)
 
 
 def test_a_released_claim_leaves_no_file_and_a_second_release_is_no_error(world: World):

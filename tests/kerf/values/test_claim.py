@@ -2,16 +2,17 @@
 
 import pytest
 
-from kerf.testing.builders import a_card, a_claim, a_claiming_pod
+from kerf.testing.builders import a_card, a_claim, a_claiming_pod, a_mig_card
 from kerf.values.claim import divide, grant_of
 from kerf.values.grant import ContainerGrant, Grant, Slice
+from kerf.values.mig import place_at
 from kerf.wire.claims import claim_uses, parse_claim
 
 
 def granted(pod, *items):
     claims = {claim.name: claim for claim in map(parse_claim, items)}
     division = divide(claim_uses(pod), claims)
-    return division.problem, grant_of(division, {"GPU-1": a_card(1)}, "nvidia")
+    return division.problem, grant_of(division, {"GPU-1": a_card(1), "GPU-5": a_mig_card(5)}, "nvidia")
 
 
 def slices(*pieces):
@@ -29,6 +30,40 @@ def test_a_whole_card_is_all_of_its_memory_and_cores():
     assert granted(a_claiming_pod(main=["a"]), a_claim("a", ("card-1", None, 0)))[1] == Grant(
         (ContainerGrant("main", slices((1, a_card(1).memory_mib, 100))),)
     )
+
+
+def test_a_mig_instance_is_a_slice_at_its_place():
+    piece = Slice("GPU-5", "nvidia", 40_448, 45, place_at(4, 4).adds)
+
+    assert granted(a_claiming_pod(main=["a"]), a_claim("a", ("mig-5-9-4", None, 0))) == (
+        "",
+        Grant((ContainerGrant("main", (piece,)),)),
+    )
+
+
+def test_a_container_has_one_mig_instance_and_nothing_beside_it():
+    problem, _ = granted(a_claiming_pod(main=["a"]), a_claim("a", ("mig-5-9-4", None, 0), ("gpu-1", 9, 9)))
+
+    assert "a program uses one MIG instance" in problem
+
+
+@pytest.mark.parametrize(
+    ("device", "card", "problem"),
+    [
+        ("mig-5-9-4", a_mig_card(5), ""),
+        ("gpu-1", a_card(1), ""),
+        ("gpu-5", a_mig_card(5), "device gpu-5 is none of card GPU-5 in its present mode"),
+        ("mig-1-9-4", a_card(1), "device mig-1-9-4 is none of card GPU-1 in its present mode"),
+        ("mig-5-9-3", a_mig_card(5), "the driver makes no MIG instance for device mig-5-9-3"),
+        ("mig-5-77-0", a_mig_card(5), "the driver makes no MIG instance for device mig-5-77-0"),
+    ],
+)
+def test_a_device_of_another_mode_of_the_card_is_none(device, card, problem):
+    amounts = (1, 1) if device.startswith("gpu") else (None, 0)
+    (share,) = parse_claim(a_claim("a", (device, *amounts))).shares
+
+    assert share.misplaced(card).startswith(problem)
+    assert bool(share.misplaced(card)) == bool(problem)
 
 
 def test_several_claims_and_requests_of_one_container_are_held_together():

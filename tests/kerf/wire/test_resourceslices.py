@@ -5,9 +5,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerf.testing.builders import a_card, cards_of
+from kerf.testing.builders import a_card, a_mig_card, cards_of
+from kerf.values.mig import Instance, place_at
 from kerf.values.offer import DeviceTaint, OfferedCard
-from kerf.wire.devices import card_of, slice_device, whole_device
+from kerf.wire.devices import card_of, partition_device, partition_of, slice_device, whole_device
 from kerf.wire.resourceslices import numbered, render_pool, same_content, shares_kept, with_times
 
 TAINT = DeviceTaint("gpu.kerf.dev/fault", "cordoned", "NoExecute")
@@ -21,6 +22,73 @@ def test_a_card_is_found_again_by_the_name_of_its_device(text):
             assert len(name) <= 63
             assert name == name.lower()
             assert not name.endswith("-")
+
+
+@given(st.text(min_size=1, max_size=40), st.integers(0, 999), st.integers(0, 7))
+def test_an_instance_is_found_again_by_the_name_of_its_device(text, profile, start):
+    for card in (text, f"GPU-{text}"):
+        name = partition_device(card, profile, start)
+        assert not name or partition_of(name) == (card, profile, start)
+        assert len(name) <= 63
+        assert partition_of(slice_device(card)) is partition_of(whole_device(card)) is None
+        assert not name or card_of(name) is None
+
+
+def partitions(*offers):
+    """Name and memory slices of each device of a pool of cards in MIG mode."""
+    devices = [d for s in render_pool("n", "u", offers, shares=True) for d in s["spec"].get("devices", ())]
+    return [(d["attributes"]["profile"]["string"], [int(c[-1]) for c in _counters(d)]) for d in devices]
+
+
+def _counters(device):
+    (consumed,) = device["consumesCounters"]
+    return consumed["counters"]
+
+
+def test_a_card_in_mig_mode_is_a_device_for_each_place_and_a_counter_for_each_memory_slice():
+    counters, devices = render_pool("n", "u", [OfferedCard(a_mig_card(), 1)], shares=True)
+
+    assert counters["spec"]["sharedCounters"] == [
+        {"name": "gpu-0", "counters": {f"memory-slice-{i}": {"value": "1"} for i in range(8)}}
+    ]
+    first = devices["spec"]["devices"][0]
+    assert partition_of(first["name"])[0] == "GPU-0"
+    assert first["capacity"] == {"memory": {"value": "9984Mi"}, "cores": {"value": "12"}}
+    assert {key: first["attributes"][key] for key in ("kind", "mig", "profile")} == {
+        "kind": {"string": "mig"},
+        "mig": {"bool": True},
+        "profile": {"string": "1g.10gb"},
+    }
+    assert "allowMultipleAllocations" not in first
+    found = partitions(OfferedCard(a_mig_card(), 1))
+    assert [name for name, _ in found] == ["1g.10gb"] * 7 + ["1g.20gb"] * 4 + ["2g.20gb"] * 3 + ["3g.40gb"] * 2 + [
+        "4g.40gb",
+        "7g.80gb",
+    ]
+    assert found[-1] == ("7g.80gb", list(range(8)))
+
+
+def test_what_others_made_is_not_offered_and_what_is_held_comes_last():
+    foreign = partitions(OfferedCard(a_mig_card(0, Instance(6, 1, 19, 1)), 1))
+    assert not [covers for _, covers in foreign if 6 in covers]
+
+    held = partitions(OfferedCard(a_mig_card(), 1, places=place_at(6, 1).adds))
+    smallest = [covers for name, covers in held if name == "1g.10gb"]
+    assert (len(smallest), smallest[-1]) == (7, [6])
+    assert smallest[0] in ([4], [5])  # beside it, so that the other half stays whole
+
+
+def test_a_cluster_without_counters_gets_no_instance():
+    (only,) = render_pool("n", "u", [OfferedCard(a_mig_card(), 1)], shares=False)
+
+    assert only["spec"]["devices"] == []
+
+
+def test_many_cards_in_mig_mode_stay_within_what_a_slice_may_have():
+    slices = render_pool("n", "u", [OfferedCard(a_mig_card(i), 1) for i in range(10)], shares=True)
+
+    assert [len(s["spec"].get("sharedCounters", ())) for s in slices] == [8, 2, 0, 0, 0]
+    assert [len(s["spec"].get("devices", ())) for s in slices] == [0, 0, 64, 64, 52]
 
 
 def test_uuids_of_cards_can_be_read_in_the_names_of_their_devices():
