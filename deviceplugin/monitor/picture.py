@@ -61,6 +61,10 @@ def families(picture: Picture, cards: Iterable[Card]) -> Iterator[Metric]:
             for use in view.cards:
                 family.add_metric([*picture.name_of(ref.uid), ref.container, use.limit.uuid], value(use))
         yield family
+    busy = GaugeMetricFamily("kerf_container_busy_percent", "Busy SMs by the driver, percent of card", labels=_LABELS)
+    for sample in picture.samples:
+        busy.add_metric([*picture.name_of(sample.ref.uid), sample.ref.container, sample.card], sample.percent)
+    yield busy
     over = GaugeMetricFamily("kerf_container_overuse_bytes", "Memory used past the limiter", labels=_LABELS)
     for overuse in picture.overuse:
         labels = [*picture.name_of(overuse.ref.uid), overuse.ref.container, overuse.card]

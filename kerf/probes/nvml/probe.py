@@ -15,6 +15,7 @@ from kerf.probes.courses import Courses
 from kerf.probes.nvml.cards import Device, read_device
 from kerf.probes.nvml.driver import Driver
 from kerf.probes.nvml.faults import action_fault, action_of, fault_of, listen, lost, lost_fault
+from kerf.probes.nvml.instance_time import InstanceTime
 from kerf.probes.nvml.limits import limit, limit_of
 from kerf.probes.nvml.links import links_of
 from kerf.probes.nvml.mig import destroy, instances_of, make
@@ -62,6 +63,7 @@ class NvmlProbe:
         self._courses = Courses(boot_id(), clean_reads)
         self._faults: deque[Fault] = deque(maxlen=_MOST_FAULTS)
         self._started_at = 0
+        self._times = InstanceTime()
 
     @property
     def errors(self) -> int:
@@ -114,7 +116,7 @@ class NvmlProbe:
             if not self._driver.started:
                 return ()
             readable = [self._known[card_id] for card_id in self._heard]
-            return tuple(sorted(use for device in readable for use in uses_of(self._driver, device)))
+            return tuple(sorted(use for device in readable for use in uses_of(self._driver, device, self._times)))
 
     def close(self) -> None:
         with self._lock:
@@ -216,6 +218,7 @@ class NvmlProbe:
             _LOG.info("restarting NVML to find cards %s again", ", ".join(sorted(lost_cards)))
             self._started_at = now
             self._driver.stop()
+            self._times.forget()
             self._heard.clear()
 
     def _record(self, event: Any) -> bool:  # noqa: ANN401 (pynvml is untyped)

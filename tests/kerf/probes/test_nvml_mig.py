@@ -37,6 +37,11 @@ class FakeMig(FakeNvml):
     used: set[int] = field(default_factory=set)
     """GPU instances that a process uses."""
 
+    util: dict[int, float] = field(default_factory=dict)
+    """Percent of its SMs that each GPU instance keeps busy, by GPM."""
+    samples: int = 0
+    """Samples that are not freed."""
+
     c_nvmlGpuInstancePlacement_t = Placement
     c_nvmlGpuInstance_t = c_uint
     c_nvmlComputeInstance_t = c_uint
@@ -118,6 +123,34 @@ class FakeMig(FakeNvml):
     def _nvmlDeviceGetGpuInstanceId(self, device: int) -> int:
         return device - 1000
 
+    def _nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[Any]:
+        return [SimpleNamespace(pid=500 + gi, usedGpuMemory=7, gpuInstanceId=gi) for gi in sorted(self.gpu)]
+
+    def _nvmlDeviceGetProcessUtilization(self, handle: int, since: int) -> list[Any]:
+        raise NVMLError(NOT_SUPPORTED)
+
+    def c_nvmlGpmMetricsGet_t(self) -> Any:
+        return SimpleNamespace(metrics=[SimpleNamespace()])
+
+    def _nvmlGpmSampleAlloc(self) -> Any:
+        self.samples += 1
+        return SimpleNamespace(of=0)
+
+    def _nvmlGpmSampleFree(self, _sample: Any) -> None:
+        self.samples -= 1
+
+    def _nvmlGpmMigSampleGet(self, _handle: int, gi: int, sample: Any) -> Any:
+        if gi not in self.util:
+            raise NVMLError(NOT_SUPPORTED)
+        sample.of = gi
+        return sample
+
+    def _nvmlGpmMetricsGet(self, asked: Any) -> Any:
+        assert (asked.version, asked.numMetrics, asked.metrics[0].metricId) == (1, 1, 2)
+        assert asked.sample1.of == asked.sample2.of != 0
+        asked.metrics[0].value, asked.metrics[0].nvmlReturn = self.util[asked.sample1.of], 0
+        return asked
+
     def _nvmlDeviceGetUUID(self, handle: int) -> str:
         return f"MIG-{handle - 1000}" if handle > 1000 else super()._nvmlDeviceGetUUID(handle)
 
@@ -195,3 +228,22 @@ def test_profiles_are_sorted_by_their_number_as_the_driver_names_them():
 
     assert card.mig is not None
     assert card.mig.profiles[-1] == Profile(20, "1g.10gb+me", 9_984, 12, 1, tuple(range(7)))
+
+
+def test_gpu_time_of_an_instance_is_its_share_of_the_card_from_the_second_look_on():
+    probe, fake, card = a_probe(gpu={1: (9, 4, 4), 2: (19, 0, 1)}, compute={1, 2}, util={1: 80.0, 2: float("nan")})
+    looks = [[(use.pid, use.memory_bytes, use.percent) for use in probe.uses()] for _ in range(2)]
+
+    assert looks == [[(501, 7, 0), (502, 7, 0)], [(501, 7, 36), (502, 7, 0)]]  # 80 % of 3g's 45 %
+    assert fake.samples == 2
+
+    fake.gpu.pop(1)
+    probe.uses()
+    assert (fake.samples, card) == (1, "GPU-0")
+
+
+def test_a_card_without_gpm_has_memory_alone_and_keeps_no_samples():
+    probe, fake, _ = a_probe(gpu={1: (9, 4, 4)}, compute={1})
+
+    assert [(use.pid, use.percent) for use in (*probe.uses(), *probe.uses())] == [(501, 0)] * 2
+    assert (fake.samples, probe.errors) == (0, 0)
