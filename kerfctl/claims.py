@@ -76,7 +76,7 @@ def _short(request: Json, cards: list["CardState"]) -> Iterator[str]:
         yield f"request {name}: no share of a card has all of its cores; use class {_CARD}"
         return
     well = [state for state in cards if state.card.healthy]
-    takes = {_SLICE: _takes, _MIG: _has_instance}.get(kind, lambda state, *_: not state.used.slots)
+    takes = {_SLICE: _takes, _MIG: _has_instance, _CARD: _is_empty}[kind]
     fitting = [state for state in well if takes(state, mib, cores)]
     if len({state.card.id for state in fitting}) < count:
         most = max((state.free.memory_mib for state in well), default=0)
@@ -94,6 +94,10 @@ def _takes(state: "CardState", mib: int, cores: int) -> bool:
     whole = state.used.cores >= 100 and state.card.cores <= 100
     room = state.free.slots > 0 and state.free.memory_mib >= mib and state.free.cores >= cores
     return room and not whole and mib <= state.card.factory_memory_mib
+
+
+def _is_empty(state: "CardState", _mib: int, _cores: int) -> bool:
+    return not state.used.slots
 
 
 def _has_instance(state: "CardState", mib: int, cores: int) -> bool:

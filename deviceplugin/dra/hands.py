@@ -21,6 +21,8 @@ from kerf.wire.errors import WireError
 from kerf.wire.objects import is_finished
 
 _LOG = logging.getLogger("kerf.deviceplugin.hands")
+FIRST_LOOK_S, LONGEST_LOOK_S = 1.0, 16.0
+"""Between two looks at what holds cards that cannot change hands yet: all pods of the node, and all claims."""
 LOOP = Loop("deviceplugin.hands", every_s=1.0, expected=(KubeError,))
 
 
@@ -33,6 +35,7 @@ class HandRules:
     driver: bool
     settle_s: float = 10.0
     """How long both must have seen that neither offers a card; longer than a Binding or an allocation is under way."""
+    clock: Callable[[], float] = time.monotonic
 
 
 class Hands:
@@ -46,6 +49,8 @@ class Hands:
         self._restored = threading.Event()
         self._hands: dict[str, Allocator] = {}
         self._since: dict[str, float] = {}
+        self._looked_at, self._pause = float("-inf"), FIRST_LOOK_S
+        self._blocked: tuple[object, ...] = ()
 
     def restore(self, earlier: Mapping[str, Allocator]) -> None:
         """Go on from what an earlier run published. A card of which nothing is known is offered by neither at first."""
@@ -64,16 +69,30 @@ class Hands:
         cards, target = self._cards(), self._target()
         if not self._restored.is_set() or not wants_change(cards, self._hands, target):
             return
-        now, seen = time.monotonic(), published()
+        now, seen = self._rules.clock(), published()
+        if not self._due(now, (tuple(cards), target)):
+            return
         idle = {card for card in cards if self._hands.get(card) is Allocator.NONE}
         self._since = {card: self._since.get(card, now) for card in idle} if seen else {}
         settled = frozenset(card for card, since in self._since.items() if now - since >= self._rules.settle_s)
         hands = next_hands(cards, self._hands, target, self._holders(), settled)
+        self._looked_at = now
+        self._blocked = () if Allocator.NONE in hands.values() or hands != self._hands else (tuple(cards), target)
         for card, hand in hands.items():
             if hand is not self._hands.get(card, Allocator.EXTENDER):
                 _LOG.info("card %s: %s", card, _SENTENCES[hand])
         self._hands = hands
         self._node.update_hands(hands)
+
+    def _due(self, now: float, wanted: tuple[object, ...]) -> bool:
+        """Whether to look at what holds the cards. While pods hold all that is to change, each look is later."""
+        if self._blocked != wanted:
+            self._pause = FIRST_LOOK_S
+            return True
+        if now < self._looked_at + self._pause:
+            return False
+        self._pause = min(self._pause * 2, LONGEST_LOOK_S)
+        return True
 
     def _cards(self) -> list[str]:
         cards = (card for card in self._node.cards if card.vendor == self._rules.vendor)
