@@ -127,6 +127,13 @@ def normal(line: str) -> str:
     return line if line.startswith("#") else f"{name} {float(number)}"
 
 
+def test_busy_sms_by_the_driver_are_a_series_of_the_container(world: World):
+    world.look(ProcessUse("GPU-0", world.a_process(41), MIB, 25))
+
+    labels = '{card="GPU-0",container="main",namespace="default",pod="pod"}'
+    assert f"kerf_container_busy_percent{labels} 25.0" in {normal(line) for line in world.metrics()}
+
+
 def test_top_shows_use_against_grant(world: World):
     world.patch_ledger(CARDS_AT, "card", charged=3000 * MIB, peak=4000 * MIB, denied=2, throttled_ns=7_000_000)
     world.look(
