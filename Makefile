@@ -126,6 +126,8 @@ oracle:  ## run transformers and vLLM, and write the tables that the tests of ke
 	cd tests/oracle && $(abspath $(ORACLE))/bin/python planner.py $(abspath kerf/catalogue/rows) \
 	    $(abspath tests/kerf/sizing/oracle)/planner.json
 	cd tests/oracle && $(abspath $(ORACLE))/bin/python options.py $(abspath tests/kerf/sizing/oracle)/options.json
+	$(ORACLE)/bin/pip install --quiet --disable-pip-version-check --no-deps 'sglang==0.5.23' IPython msgspec orjson pybase64 traitlets
+	cd tests/oracle && $(abspath $(ORACLE))/bin/python sglang_options.py $(abspath tests/kerf/sizing/oracle)/sglang_options.json
 	cd tests/oracle && $(abspath $(ORACLE))/bin/python gguf_files.py $(abspath tests/kerf/sizing/oracle)/gguf.json
 
 fuzz: venv  ## libFuzzer against every decoder, SECONDS (20) each

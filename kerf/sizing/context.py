@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kerf.sizing import gemma4
 from kerf.sizing.config import Config
 from kerf.sizing.encoders import ENCODERS
 from kerf.sizing.families import FAMILIES
@@ -78,9 +79,15 @@ def _ropes(text: Config) -> list[Config]:
 
 
 def _rotary(text: Config) -> int:
+    """The width of all tables: each kind of layer with frequencies of its own has one (vLLM 0.33.0's get_rope)."""
     heads = text.maybe("num_attention_heads", "n_head", least=1) or 1
     hidden = text.maybe("hidden_size", "n_embd", "d_model", least=1) or 0
     dim = text.maybe("qk_rope_head_dim", "head_dim", least=1) or hidden // heads
+    if text.text("model_type") == gemma4.FAMILY:
+        return dim + text.whole("global_head_dim", default=gemma4.GLOBAL_DIM)  # proportional ones are zero-padded
     ropes = _ropes(text)
-    factor = text.real("partial_rotary_factor", ropes[0].real("partial_rotary_factor", 1.0) if ropes else 1.0)
-    return int(dim * min(1.0, max(0.0, factor)))
+    own = text.real("partial_rotary_factor", 1.0)
+    factors = [min(1.0, max(0.0, rope.real("partial_rotary_factor", own))) for rope in ropes] or [own]
+    if text.has("rope_local_base_freq"):  # gemma3 as transformers 4 wrote it
+        factors.append(1.0)
+    return sum(int(dim * factor) for factor in factors)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from kerf.sizing import attention, feedforward
+from kerf.sizing import attention, feedforward, gemma4
 from kerf.sizing.attention import Heads, read_heads, vector
 from kerf.sizing.config import MOST_LAYERS, Config
 from kerf.sizing.families import Family
@@ -33,16 +33,22 @@ def decoder_shape(config: Config, name: str, family: Family) -> Shape:
     words = layer_words(config, family)
     sparse = sparse_layers(config, family, len(words))
     indexers = config.words("indexer_types") or ()
+    lone = gemma4.borrowers(config, len(words)) if name == gemma4.FAMILY else len(words)
     seen: dict[tuple[str, bool, bool], Layer] = {}
     layers = []
     for i, (word, many) in enumerate(zip(words, sparse, strict=True)):
-        borrows = i < len(indexers) and indexers[i] == "shared"  # another layer's indexer answers
+        # another layer's indexer answers, or its keys and values
+        borrows = i >= lone or (i < len(indexers) and indexers[i] == "shared")
         key = (word, many, borrows)
         if key not in seen:
             rules = replace(family, index=False) if borrows else family
-            seen[key] = _layer(config, rules, heads, word, many)
+            if name == gemma4.FAMILY:
+                seen[key] = gemma4.layer(config, rules, heads, KINDS[word], borrows=borrows)
+            else:
+                seen[key] = _layer(config, rules, heads, word, many)
         layers.append(seen[key])
     experts = feedforward.expert_count(config, family)
+    more = gemma4.embeddings(config, heads.hidden, len(words)) if name == gemma4.FAMILY else ()
     norm = Tensor("model.norm", heads.hidden, 2 if family.norm_bias else 1)
     head = [norm, Tensor("lm_head", vocab, heads.hidden, Split.VOCAB)]
     if family.head_bias:
@@ -55,7 +61,7 @@ def decoder_shape(config: Config, name: str, family: Family) -> Shape:
         heads=heads.query,
         kv_heads=heads.query if family.latent else heads.kv,
         width=_width(layers),
-        embed=(Tensor("model.embed_tokens", vocab, heads.hidden, Split.VOCAB),),
+        embed=(Tensor("model.embed_tokens", vocab, heads.hidden, Split.VOCAB), *more),
         layers=tuple(layers),
         head=tuple(head),
         tied=config.flag("tie_word_embeddings", default=family.tied),

@@ -28,11 +28,13 @@ class Tensor:
     count: int = 1
     units: int = 1
     """Heads whose rows belong together, for Split.KV."""
+    copied: bool = False
+    """On a card alone: the engine loads another matrix a second time."""
 
     @property
     def params(self) -> int:
         """Parameters in all of them."""
-        return self.rows * self.cols * self.count
+        return 0 if self.copied else self.rows * self.cols * self.count
 
 
 class Kind(StrEnum):

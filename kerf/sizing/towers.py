@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from kerf.sizing.config import Config
 from kerf.sizing.shape import Tensor
+from kerf.wire.errors import WireError
 
 Maker = Callable[[Config, Config, int], list[Tensor]]
 """The tower's own config, the whole one, and the hidden size of the text part."""
@@ -176,6 +177,45 @@ def _voxtral(tower: Config, _top: Config, text: int) -> list[Tensor]:
     ]
 
 
+def _gemma4(tower: Config, top: Config, text: int) -> list[Tensor]:
+    if top.has("audio_config"):
+        raise WireError("audio_config", dict(top.values["audio_config"]), "Gemma 4's audio tower is not known")
+    hidden, size = tower.whole("hidden_size", default=768), tower.whole("intermediate_size", default=3072)
+    layers, dim = tower.whole("num_hidden_layers", default=16), tower.whole("head_dim", default=64)
+    heads = tower.whole("num_attention_heads", default=12)
+    wide = dim * (heads + tower.whole("num_key_value_heads", default=heads))
+    patch = tower.whole("patch_size", default=16)
+    return [
+        Tensor("vision_tower.attn", 2 * wide, hidden, linear=True, count=layers),
+        Tensor("vision_tower.mlp.up", 2 * size, hidden, linear=True, count=layers),
+        Tensor("vision_tower.mlp.down", hidden, size, linear=True, count=layers),
+        Tensor("vision_tower.norms", 4 * hidden + 2 * dim, count=layers),
+        Tensor("vision_tower.patch_embedder", hidden, 3 * patch * patch),
+        Tensor("vision_tower.positions", 2 * tower.whole("position_embedding_size", default=10240), hidden),
+        Tensor("embed_vision.embedding_projection", text, hidden, linear=True),
+    ]
+
+
+def _kimi_k25(tower: Config, top: Config, text: int) -> list[Tensor]:
+    hidden = tower.whole("hidden_size", "vt_hidden_size", default=1152)
+    size = tower.whole("intermediate_size", "vt_intermediate_size", default=4304)
+    layers = tower.whole("num_hidden_layers", "vt_num_hidden_layers", default=27)
+    patch = tower.whole("patch_size", default=14)
+    height = tower.whole("pos_emb_height", "init_pos_emb_height", default=64)
+    width = tower.whole("pos_emb_width", "init_pos_emb_width", default=64)
+    merge = tower.wholes("merge_kernel_size") or (2, 2)
+    joined = hidden * merge[0] * merge[-1]
+    return [
+        *plain("vision_tower", (layers, hidden, size)),
+        Tensor("vision_tower.patch_embed", hidden, 3 * patch * patch + 1),
+        Tensor("vision_tower.positions", height * width, hidden),
+        Tensor("vision_tower.final_layernorm", hidden, 2),
+        Tensor("mm_projector.pre_norm", top.whole("projection_hidden_size", default=hidden), 2),
+        *_linear("mm_projector.in_proj", joined, joined),
+        *_linear("mm_projector.out_proj", text, joined),
+    ]
+
+
 def _internvl(tower: Config, top: Config, text: int) -> list[Tensor]:
     hidden, size = tower.whole("hidden_size", default=1024), tower.whole("intermediate_size", default=4096)
     layers = tower.whole("num_hidden_layers", default=24)
@@ -208,6 +248,8 @@ def _side(tower: Config, key: str, default: int) -> int:
 
 TOWERS: dict[str, tuple[str, Maker]] = {
     "gemma3": ("vision_config", _siglip),
+    "gemma4": ("vision_config", _gemma4),
+    "kimi_k25": ("vision_config", _kimi_k25),
     "qwen2_vl": ("vision_config", _qwen2_vl),
     "qwen2_5_vl": ("vision_config", _qwen2_5_vl),
     "qwen3_vl": ("vision_config", _qwen3_vl),

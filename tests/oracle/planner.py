@@ -59,15 +59,19 @@ def specs(config, tp: int) -> dict:
         one = MLAAttentionSpec(block_size=64, num_kv_heads=1, head_size=width, dtype=torch.bfloat16)
         return {f"layers.{i}": one for i in range(text.num_hidden_layers)}
     words = getattr(text, "layer_types", None) or ["full_attention"] * text.num_hidden_layers
-    heads = max(1, (text.num_key_value_heads or text.num_attention_heads) // tp)
-    dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    # Full layers of Gemma 4 have wider and fewer heads.
+    own = text.per_layer_config if text.model_type == "gemma4_text" else None
+    heads = 0 if own else max(1, (text.num_key_value_heads or text.num_attention_heads) // tp)
+    dim = 0 if own else getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     block, state = 16, None
     if {"linear_attention", "mamba"} & set(words):
         state = recurrent(text, tp)
         block = 16 * max(1, -(-state.page_size_bytes // (16 * 4 * heads * dim)))
-    common = {"block_size": block, "num_kv_heads": heads, "head_size": dim, "dtype": torch.bfloat16}
     found = {}
     for i, word in enumerate(words):
+        if own:
+            heads, dim = max(1, own[i].num_key_value_heads // tp), own[i].head_dim
+        common = {"block_size": block, "num_kv_heads": heads, "head_size": dim, "dtype": torch.bfloat16}
         if word in {"full_attention", "attention"}:
             found[f"layers.{i}"] = FullAttentionSpec(**common)
         elif word == "sliding_attention":

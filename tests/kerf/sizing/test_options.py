@@ -2,9 +2,12 @@
 
 import pytest
 
+from kerf.sizing.estimate import estimate
+from kerf.sizing.launch import pairs
 from kerf.sizing.options import free_word
+from kerf.sizing.request import Ask
 from kerf.sizing.vllm_options import FLAGS, LISTS
-from tests.kerf.sizing.models import oracle
+from tests.kerf.sizing.models import model, oracle
 
 TRUTH = oracle("options")
 
@@ -26,3 +29,21 @@ def test_the_model_is_found_behind_every_option(kind: str) -> None:
             wrong[name] = found
 
     assert wrong == {}
+
+
+def test_what_is_written_for_sglang_are_options_of_its_own_parser() -> None:
+    truth = oracle("sglang_options")
+    asks = [
+        (
+            "qwen3-30b-a3b",
+            Ask("sglang", max_len=4096, concurrency=2, tp=2, pp=2, ep=2, kv_dtype="fp8_e4m3", quantization="fp8"),
+        ),
+        ("bge-reranker-v2-m3", Ask("sglang", max_len=512)),
+    ]
+    written = {pair for name, ask in asks for pair in pairs(estimate(model(name), ask).args)}
+
+    kinds = {name: "flags" if name in truth["flags"] else "single" for name in truth["flags"] + truth["single"]}
+    assert truth["package"] == "sglang 0.5.23"
+    assert {name: kinds.get(name) for name, _ in written} == {
+        name: "single" if value else "flags" for name, value in written
+    }
