@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
-from kerf.catalogue import shipped
 from kerf.config.load import PolicyFile, load_settings, setting
 from kerf.config.prices import PriceFile
 from kerf.config.vendors import HELP, with_described
@@ -32,38 +31,20 @@ from kerf.wire.errors import WireError
 from kerf.wire.quota import PATH as TENANT_QUOTAS
 from kerf.wire.resourcequota import PATH as RESOURCE_QUOTAS
 from scheduler.choosing.chooser import Chooser
-from scheduler.choosing.watch import KindWatch
-from scheduler.clusters.dispatch import DISPATCHER, Dispatcher
-from scheduler.express.lane import ExpressLane
 from scheduler.extender.app import Extender
 from scheduler.extender.bind import Binder
 from scheduler.extender.gauges import Gauges
 from scheduler.extender.peers import Peers
 from scheduler.extender.verbs import Verbs
-from scheduler.fleet.wiring import build_manager
-from scheduler.gateways.controller import GatewayController, Prices
 from scheduler.gateways.drains import Drains
-from scheduler.kueue.controller import QuotaController
-from scheduler.kueue.fit_check import FitCheck
 from scheduler.kueue.keeper import QuotaKeeper
 from scheduler.leader import CatchUp, LeaderLoops, Loop, start_loop
-from scheduler.learning import learner
 from scheduler.learning.metrics import LearningPage
-from scheduler.metering.engines import EngineWatch
-from scheduler.metering.meter import Meter, Sources
 from scheduler.metering.noderecords import NodeRecords, plugin_addresses
-from scheduler.metering.reported import ReportWatch
 from scheduler.metering.totals import MeterMetrics
 from scheduler.metrics import GatewayMetrics, QuotaMetrics, RecoveryMetrics, SchedulerMetrics
-from scheduler.page.what_if import Terms
-from scheduler.page.wiring import Asked, Place, RunningPage
-from scheduler.placing.aside import Aside
 from scheduler.placing.expire import Expiry
-from scheduler.placing.planner import Planner
 from scheduler.placing.pod_groups import POD_GROUPS, PodGroups
-from scheduler.placing.preempt import Preemption
-from scheduler.placing.wake import WakeOnElection
-from scheduler.recovery.controller import Recovery
 from scheduler.state.claims import ClaimingPods
 from scheduler.state.feed import Feed
 from scheduler.state.store import Store
@@ -93,7 +74,7 @@ class Settings:
     identity: str | None = setting(None, "this replica's name in the Lease (default: the host's name)")
     advertise: str | None = setting(None, "HOST:PORT at which other replicas reach this one (default: --bind)")
     peer_ca: str | None = setting(None, "CA of the replicas' certificates, with --tls-cert (default: the system's)")
-    multikueue: bool = setting(False, f"be MultiKueue's dispatcher {DISPATCHER} (on the manager cluster)")
+    multikueue: bool = setting(False, "be MultiKueue's dispatcher kerf.dev/fit (on the manager cluster)")
     multikueue_namespace: str = setting("kueue-system", "namespace of the workers' kubeconfig Secrets")
     multikueue_pins: bool = setting(
         False, "the workers' Kueue has the gate ConcurrentAdmission on, so flavors are kept"
@@ -161,16 +142,13 @@ async def _serve(settings: Settings) -> int:
     quota_metrics = QuotaMetrics.build(registry)
     events, recovery_metrics = Events(acting, "kerf-scheduler"), RecoveryMetrics.build(registry)
 
-    def loops() -> Sequence[Loop]:  # what only the leader does
+    def loops() -> Sequence[Loop]:
+        from scheduler.leading import Parts, loops_of
+
+        measures = metrics, quota_metrics, recovery_metrics
+        parts = Parts(store, acting, seat, binder, events, *measures, keeper, chooser.memory, metering.may_leave)
         return (
-            WakeOnElection(store, acting),
-            Planner(store, acting, metrics, solve=Aside().plan),
-            Preemption(store, acting, metrics),
-            QuotaController(store, acting, keeper, quota_metrics),
-            FitCheck(store, acting, quota_metrics),
-            ExpressLane(store, acting, binder, metrics, seat),
-            Recovery(store, acting, events, recovery_metrics, settings.remedies_namespace).after(metering.may_leave),
-            KindWatch(store, events, chooser.memory),
+            *loops_of(parts, settings.remedies_namespace),
             *_over_clusters(settings, acting, store, seat, policy_file),
             *metering.loops(acting),
         )
@@ -184,22 +162,27 @@ async def _serve(settings: Settings) -> int:
     if leadership:
         leadership.start()
     policy_file.start(store.feed.set_policy, _LOG.error)
-    pages = _pages(settings, store, kube, metering.asked(settings, leadership))
+    pages = _pages(settings, store, kube, leadership, metering)
     try:
         await extender.serve(settings.bind, tls, stop)
     finally:
         done.set()
-        _end(policy_file.stop, *(each.stop for each in followers), *(each.stop for each in pages))
+        _end(policy_file.stop, *(each.stop for each in followers), *pages)
         running[-1].join(LAST_S)
         if leadership:
             leadership.release()
     return 0
 
 
-def _pages(settings: Settings, store: Store, kube: Kube, asked: Asked) -> list[RunningPage]:
-    """The live page, where there is one, once it listens. Raises OSError."""
+def _pages(
+    settings: Settings, store: Store, kube: Kube, leadership: Leadership | None, metering: "_Metering"
+) -> list[Callable[[], None]]:
+    """The live page, where there is one, once it listens: how it stops. Raises OSError."""
     if not settings.page:
         return []
+    from scheduler.page.what_if import Terms
+    from scheduler.page.wiring import Asked, Place, RunningPage
+
     place = Place(
         settings.page,
         server_context(settings.page_tls_cert, settings.page_tls_key),
@@ -207,9 +190,12 @@ def _pages(settings: Settings, store: Store, kube: Kube, asked: Asked) -> list[R
         settings.lease_namespace,
         fleet=bool(settings.fleet_namespace),
     )
+    leader = leadership.leader if leadership else lambda: None
+    terms = Terms(settings.config, settings.vendors, settings.prices)
+    asked = Asked(leadership or ALONE, leader, metering.prices, metering.tenants, terms)
     page = RunningPage(place, store, kube, asked)
     page.start()
-    return [page]
+    return [page.stop]
 
 
 def _end(*stops: Callable[[], None]) -> None:
@@ -254,7 +240,7 @@ class _Metering:
         self._metrics = MeterMetrics.build(registry)
         self._models = settings.models
         self._nodes = NodeRecords(lambda: plugin_addresses(kube))
-        self._sources = Sources(self.prices, keeper.tenants_by_namespace, self._nodes)
+        self.tenants = keeper.tenants_by_namespace
         self._learning = LearningPage()
         registry.registry.register(self._learning)
         self._gateways = GatewayMetrics.build(registry)
@@ -273,15 +259,14 @@ class _Metering:
         """Follow the price list until stopped."""
         self._prices.run(stop, _LOG.error)
 
-    def asked(self, settings: Settings, leadership: Leadership | None) -> Asked:
-        """What the live page asks beside the store."""
-        leader = leadership.leader if leadership else lambda: None
-        terms = Terms(settings.config, settings.vendors, settings.prices)
-        return Asked(leadership or ALONE, leader, lambda: self._prices.prices, self._sources.tenants, terms)
-
     def loops(self, acting: Kube) -> list[Loop]:
         """What the leader does, writing through `acting`."""
-        meter = Meter(self._store, acting, self._sources, self._metrics)
+        from scheduler.gateways.controller import GatewayController, Prices
+        from scheduler.metering.engines import EngineWatch
+        from scheduler.metering.meter import Meter, Sources
+        from scheduler.metering.reported import ReportWatch
+
+        meter = Meter(self._store, acting, Sources(self.prices, self.tenants, self._nodes), self._metrics)
         engines = EngineWatch(self._store, acting, meter)
         meter.more.append(engines.families)
         prices = Prices(self.prices, lambda: meter.token_prices)
@@ -290,6 +275,9 @@ class _Metering:
         meter.more.append(reported.families)
         found: list[Loop] = [meter, engines, gateways, reported]
         if self._models:
+            from kerf.catalogue import shipped
+            from scheduler.learning import learner
+
             sources = learner.Sources(self._nodes, engines.fullest, shipped(), self._models)
             found.append(learner.Learner(self._store, acting, sources, self._learning))
         return found
@@ -299,6 +287,8 @@ def _over_clusters(settings: Settings, kube: Kube, store: Store, seat: Tenure, p
     """What runs on the manager cluster alone: MultiKueue's dispatcher, and the manager of a fleet."""
     found: list[Loop] = _dispatchers(settings, kube, store)
     if settings.fleet_namespace:
+        from scheduler.fleet.wiring import build_manager
+
         prices = PriceFile(settings.prices)
         found.append(build_manager(kube, seat, policy, prices, store.desk.vendors, settings.fleet_namespace))
     return found
@@ -308,6 +298,8 @@ def _dispatchers(settings: Settings, kube: Kube, store: Store) -> list[Loop]:
     """MultiKueue's dispatcher, where this is the manager cluster."""
     if not settings.multikueue:
         return []
+    from scheduler.clusters.dispatch import Dispatcher
+
     return [
         Dispatcher(
             kube,

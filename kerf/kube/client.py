@@ -1,4 +1,4 @@
-"""The API server as raw JSON: one small class over the official client's configuration and connection pool.
+"""The API server as raw JSON: one small class over a connection pool, and over the official client's configuration.
 
 The official models decode slowly and drop fields they do not know; Kerf reads and writes dictionaries.
 """
@@ -9,6 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 import orjson
 
+from kerf.kube.access import Access, access_of
 from kerf.kube.errors import Gone, KubeError, Unreachable, error_of
 from kerf.kube.fenced import FencedPoster
 from kerf.wire.json import at
@@ -70,11 +71,9 @@ class KubeClient:
     """A Kube over HTTP."""
 
     def __init__(self, configuration: Any, timeout_s: float = 10.0) -> None:  # noqa: ANN401 (the library's own type is untyped)
-        from kubernetes.client.rest import RESTClientObject
-
         self._configuration = configuration
-        # One server, one pool: the manager would parse the URL and look the pool up for every call.
-        self._pool = RESTClientObject(configuration).pool_manager.connection_from_url(str(configuration.host))
+        # One server, one pool: a manager would parse the URL and look the pool up for every call.
+        self._pool = configuration.pool() if isinstance(configuration, Access) else _library_pool(configuration)
         self._root = urlsplit(str(configuration.host)).path.rstrip("/")
         self._timeout_s = timeout_s
         self._fenced = FencedPoster(configuration)
@@ -206,6 +205,9 @@ class KubeClient:
 
 def connect(kubeconfig: str | None, *, connections: int = 32, timeout_s: float = 10.0) -> KubeClient:
     """A client from a kubeconfig file, or from inside a cluster when None. Raises KubeError with the fix."""
+    if (access := access_of(kubeconfig)) is not None:
+        access.connection_pool_maxsize = connections
+        return KubeClient(access, timeout_s)
     from kubernetes import client, config
 
     configuration = client.Configuration()
@@ -232,6 +234,12 @@ def connect_to(kubeconfig: Mapping[str, Any], *, connections: int = 8, timeout_s
         raise KubeError(0, "Kubeconfig", f"the kubeconfig cannot be used ({error}); write a complete one") from error
     configuration.connection_pool_maxsize = connections
     return KubeClient(configuration, timeout_s)
+
+
+def _library_pool(configuration: Any) -> Any:  # noqa: ANN401
+    from kubernetes.client.rest import RESTClientObject
+
+    return RESTClientObject(configuration).pool_manager.connection_from_url(str(configuration.host))
 
 
 def _decoded(status: int, data: bytes) -> Json:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from kerf.values.ask import Stage, Stages
 from kerf.values.places import most_places
@@ -23,7 +24,7 @@ class Slice:
     @property
     def use(self) -> "CardUse":
         """What the slice takes of its card."""
-        return CardUse(self.memory_mib, self.cores, 1, self.place)
+        return _one_slice(self.memory_mib, self.cores, self.place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,12 @@ class CardUse:
 NO_USE = CardUse()
 
 
+@lru_cache(maxsize=4096)
+def _one_slice(memory_mib: int, cores: int, place: int) -> CardUse:
+    """One value for the slices of one size: a cluster has a few sizes, and tens of thousands of slices."""
+    return CardUse(memory_mib, cores, 1, place)
+
+
 @dataclass(frozen=True, slots=True)
 class Holding:
     """A pod's grant on a node, with what is needed to account for it. `stages` orders the pod's containers."""
@@ -111,6 +118,10 @@ def card_uses(grant: Grant, stages: Mapping[str, Stage] | Stages) -> dict[str, C
     max( apps + sidecars, each plain init container + the sidecars declared before it ). `stages` lists the pod's
     containers, init containers first, in declared order; a container that is not listed counts as an app.
     """
+    if len(grant.containers) == 1:  # nearly every pod; what one container holds does not depend on its stage
+        slices = grant.containers[0].slices
+        if len(found := {slice_.card: slice_.use for slice_ in slices}) == len(slices):
+            return found
     order = dict(stages)
     running: dict[str, CardUse] = {}
     peak: dict[str, CardUse] = {}

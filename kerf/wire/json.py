@@ -15,7 +15,9 @@ EMPTY: Json = {}
 def at(value: object, *path: str) -> Json:
     """The object at a path; an empty one if there is none."""
     for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            return EMPTY
+        value = value.get(key)
     return value if isinstance(value, dict) else EMPTY
 
 
@@ -27,13 +29,11 @@ def version_of(item: object) -> int:
 
 def text_at(value: object, *path: str) -> str:
     """The text at a path; empty if there is none. Numbers and the like count as none."""
-    *above, key = path
-    found = at(value, *above).get(key)
+    found = at(value, *path[:-1]).get(path[-1])
     return found if isinstance(found, str) else ""
 
 
 def items_at(value: object, *path: str) -> tuple[Json, ...]:
     """The objects in the list at a path; none if there is no list. Items that are no objects are left out."""
-    *above, key = path
-    found = at(value, *above).get(key)
+    found = at(value, *path[:-1]).get(path[-1])
     return tuple(item for item in found if isinstance(item, Mapping)) if isinstance(found, list) else ()

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from kerf.sizing.taught import need_of
 from kerf.values.learned import Lesson
 
 MIB = 2**20
@@ -63,6 +62,8 @@ def _families(
     left_out: Mapping[str, int],
     silent: Sequence[str],
 ) -> Iterator[Metric]:
+    from kerf.sizing.taught import need_of  # a scheduler that learns nothing does without what sizes models
+
     granted = GaugeMetricFamily("kerf_model_granted_bytes", "Memory granted to servers that run", labels=MODEL)
     never = GaugeMetricFamily("kerf_model_over_ask_bytes", "Memory that they were granted and never held", labels=MODEL)
     idle = GaugeMetricFamily("kerf_model_idle_cache_bytes", "Cache that they hold and never used", labels=MODEL)

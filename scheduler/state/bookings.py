@@ -21,15 +21,12 @@ from kerf.values.grant import CardUse, Holding, card_uses
 from kerf.values.subject import NO_SUBJECT, Subject
 from kerf.values.traits import ORDINARY, Traits
 from kerf.values.vendor import Vendor
-from kerf.wire.accepts import parse_chosen
 from kerf.wire.errors import WireError
-from kerf.wire.gangs import gang_of
-from kerf.wire.json import Json, at
+from kerf.wire.json import Json
 from kerf.wire.objects import cards_without_grant, parse_holding
-from kerf.wire.resources import effective_requests, reach_of
-from kerf.wire.subject import subject_of
-from kerf.wire.traits import traits_of
+from kerf.wire.subject import bound_ms, workload_of
 from scheduler.state.fleet import ANY_CARD
+from scheduler.state.templates import NAMELESS, Template, Templates
 
 _LOG = logging.getLogger("kerf.store")
 
@@ -73,45 +70,40 @@ class Booking:
     """Whose use it is; known of confirmed pods that hold cards."""
 
 
-def booking_of(pod: Json, vendors: tuple[Vendor, ...]) -> Booking:
+def booking_of(pod: Json, vendors: tuple[Vendor, ...], templates: Templates) -> Booking:
     """A bound pod as a confirmed booking. What cannot be read of it holds nothing, and the log says so."""
     meta, spec = pod["metadata"], pod["spec"]
     key = f"{meta.get('namespace') or 'default'}/{meta.get('name', '')}"
-    holding, gang, cpu, memory = None, None, 0, 0
-    chosen = parse_chosen(at(meta, "annotations"))
-    try:
-        cpu, memory = effective_requests(spec, at(pod, "status"))
-        gang = gang_of(meta, spec)[0]
-    except WireError as error:
-        _LOG.warning("pod %s: %s", key, error)
+    holding = None
     try:
         holding = parse_holding(pod, vendors)
     except WireError as error:
         _LOG.warning("pod %s: %s", key, error)
+    held = frozenset({slice_.vendor for part in holding.grant.containers for slice_ in part.slices} if holding else ())
+    template = templates.of(pod, held)
+    for problem in template.problems:
+        _LOG.warning("pod %s: %s", key, problem)
     return Booking(
         key=key,
         uid=str(meta.get("uid", "")),
         node=spec["nodeName"],
         state=State.CONFIRMED,
         uses=card_uses(holding.grant, holding.stages) if holding else {},
-        cpu_milli=cpu,
-        memory_mib=memory,
+        cpu_milli=template.cpu_milli,
+        memory_mib=template.memory_mib,
         holding=holding,
-        priority=int(spec.get("priority") or 0),
-        gang=gang,
-        kind=chosen.kind if chosen else "",
-        traits=traits_of(spec),
+        priority=template.priority,
+        gang=template.gang,
+        kind=template.kind,
+        traits=template.traits,
         without_grant=cards_without_grant(pod, vendors),
         created=str(meta.get("creationTimestamp") or ""),
-        reach=_reach(pod, holding, vendors, key) if holding else ANY_CARD,
-        subject=subject_of(pod) if holding else NO_SUBJECT,
+        reach=template.reach,
+        subject=_subject(pod, template) if holding else NO_SUBJECT,
     )
 
 
-def _reach(pod: Json, holding: Holding, vendors: tuple[Vendor, ...], key: str) -> Reach:
-    held = {slice_.vendor for part in holding.grant.containers for slice_ in part.slices}
-    try:
-        return reach_of(pod, (vendor.words for vendor in vendors if vendor.name in held))
-    except WireError as error:
-        _LOG.warning("pod %s: %s", key, error)
-        return ANY_CARD
+def _subject(pod: Json, template: Template) -> Subject:
+    common = template.subject
+    workload = workload_of(pod) if common.workload == NAMELESS else common.workload
+    return Subject(bound_ms(pod), workload, common.model, common.engine)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from kerf.values.ask import PodAsk
+from kerf.values.ask import PodAsk, Stages
 from kerf.values.device import Card
 from kerf.values.hard_quota import HardQuota
 from kerf.values.policy import SchedulingPolicy
@@ -19,12 +19,13 @@ from kerf.wire.claims import names_claims
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
 from kerf.wire.objects import cards_without_grant, is_finished, parse_node
-from kerf.wire.resources import ADMISSION, parse_pod, stages_of
+from kerf.wire.resources import ADMISSION, parse_pod
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares
 from scheduler.state.bookings import Booking, State, booking_of
 from scheduler.state.live import Live
 from scheduler.state.pending import Waiting
+from scheduler.state.templates import Templates
 
 _LOG = logging.getLogger("kerf.store")
 PODS_A_HOLD = 500
@@ -64,6 +65,7 @@ class Feed:
     def __init__(self, live: Live) -> None:
         self._live = live
         self._listed = False
+        self._templates = Templates(live.vendors)
 
     # ---- watches
     def apply_node(self, kind: str, item: Json) -> None:
@@ -175,17 +177,19 @@ class Feed:
             started = known.holding is None and (
                 cards_without_grant(item, self._live.vendors) != known.without_grant or _by_claims(item)
             )
-            return _Bound(uid, booking_of(item, self._live.vendors)) if started else _Bound(uid)
+            return _Bound(uid, booking_of(item, self._live.vendors, self._templates)) if started else _Bound(uid)
         admitted = None
         if ADMISSION in at(item["metadata"], "annotations"):
             with suppress(WireError):
                 admitted = parse_pod(item, self._live.names, self._live.policy.defaults)
-        return _Bound(uid, booking_of(item, self._live.vendors), admitted)
+        return _Bound(uid, booking_of(item, self._live.vendors, self._templates), admitted)
 
     def _waiting(self, uid: str, item: Json) -> Waiting | None:
         meta = item["metadata"]
+        stages: Stages = ()
+        problem = ""
         try:
-            ask, problem = parse_pod(item, self._live.names, self._live.policy.defaults), ""
+            ask, stages = self._templates.ask_of(item, self._live.policy.defaults)
         except WireError as error:
             ask = PodAsk(str(meta.get("namespace") or "default"), str(meta.get("name", "")), uid)
             problem = str(error)
@@ -193,7 +197,7 @@ class Feed:
             return None
         return Waiting(
             ask,
-            () if problem else stages_of(item["spec"]),
+            stages,
             str(meta.get("creationTimestamp", "")),
             problem,
             gates=bool(item["spec"].get("schedulingGates")),

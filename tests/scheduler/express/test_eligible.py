@@ -1,11 +1,25 @@
 """Which pods the express lane may take: a case for every field of the PodSpec of the newest Kubernetes (1.37)."""
 
+import json
+from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 
 from kerf.testing.builders import a_container, a_pod
-from scheduler.express.eligible import CONTAINER_FIELDS, POD_FIELDS, VOLUMES, why_not
+from scheduler.express.eligible import (
+    AFFINITY_FIELDS,
+    CONTAINER_FIELDS,
+    NODE_AFFINITY_FIELDS,
+    POD_FIELDS,
+    RESOURCE_FIELDS,
+    TERM_FIELDS,
+    TOLERATION_FIELDS,
+    VOLUMES,
+    Rule,
+    why_not,
+)
 
 TERM = {"matchExpressions": [{"key": "gpu", "operator": "In", "values": ["h100"]}]}
 REQUIRED, PREFERRED = (f"{word}DuringSchedulingIgnoredDuringExecution" for word in ("required", "preferred"))
@@ -122,6 +136,26 @@ def test_a_constraint_that_only_kube_scheduler_can_weigh_leaves_the_pod(field: s
 
 def test_every_known_field_has_its_case() -> None:
     assert set(TAKEN) == set(POD_FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rules"),
+    [
+        ("podspec", POD_FIELDS),
+        ("container", CONTAINER_FIELDS),
+        ("resourcerequirements", RESOURCE_FIELDS),
+        ("toleration", TOLERATION_FIELDS),
+        ("affinity", AFFINITY_FIELDS),
+        ("nodeaffinity", NODE_AFFINITY_FIELDS),
+        ("nodeselectorterm", TERM_FIELDS),
+    ],
+)
+def test_the_lane_has_a_rule_for_every_field_of_the_newest_kubernetes(kind: str, rules: dict[str, Rule]) -> None:
+    schemas = (Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema").glob("v*-local")
+    newest = max(schemas, key=lambda path: [int(part) for part in path.name[1:].split("-")[0].split(".")])
+    fields = json.loads((newest / f"{kind}-v1.json").read_text())["properties"]
+
+    assert set(fields) - set(rules) == set()
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, False, "", []])

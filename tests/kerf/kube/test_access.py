@@ -1,0 +1,170 @@
+"""Ways to the API server that need no library, each as the official library reads it, and those that need it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kerf.kube import access
+from kerf.kube.access import Access, access_of
+
+
+@pytest.fixture(autouse=True)
+def _without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+def a_kubeconfig(folder: Path, cluster: dict[str, Any], user: dict[str, Any], **more: Any) -> str:
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "other", "cluster": {"server": "https://other"}}, {"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    } | more
+    path = folder / "kubeconfig"
+    path.write_text(json.dumps(document))
+    return str(path)
+
+
+def files_in(folder: Path) -> None:
+    for name in ("ca.crt", "me.crt", "me.key", "token"):
+        (folder / name).write_text(f"the {name}\n")
+
+
+PLAIN: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"server": "http://127.0.0.1:8001/"}, {}),
+    ({"server": "https://api:6443/under", "insecure-skip-tls-verify": True}, {"token": "secret"}),
+    ({"server": "https://api", "certificate-authority": "ca.crt"}, {"token": "secret"}),
+    (
+        {"server": "https://[::1]:6443", "certificate-authority": "ca.crt"},
+        {"client-certificate": "me.crt", "client-key": "me.key"},
+    ),
+    ({"server": "https://api"}, {"tokenFile": "token"}),
+]
+
+
+@pytest.mark.parametrize(("cluster", "user"), PLAIN)
+def test_a_plain_kubeconfig_means_what_the_library_reads(
+    cluster: dict[str, Any], user: dict[str, Any], tmp_path: Path
+) -> None:
+    from kubernetes import client, config
+
+    files_in(tmp_path)
+    path = a_kubeconfig(tmp_path, cluster, user)
+    theirs = client.Configuration()
+    config.load_kube_config(path, client_configuration=theirs)
+    ours = access_of(path)
+    assert ours is not None
+
+    assert (ours.host, ours.ssl_ca_cert, ours.cert_file, ours.key_file, ours.verify_ssl, ours.assert_hostname) == (
+        theirs.host,
+        theirs.ssl_ca_cert,
+        theirs.cert_file,
+        theirs.key_file,
+        theirs.verify_ssl,
+        theirs.assert_hostname,
+    )
+    sent = {each["key"]: each["value"] for each in theirs.auth_settings().values()}
+    assert {each["key"]: each["value"] for each in ours.auth_settings().values()} == {
+        key: value.strip() for key, value in sent.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("cluster", "user", "more"),
+    [
+        ({"server": "https://api"}, {"exec": {"command": "aws"}}, {}),
+        ({"server": "https://api"}, {"username": "me", "password": "secret"}, {}),
+        ({"server": "https://api", "certificate-authority-data": "QQ=="}, {}, {}),
+        ({"server": "https://api", "tls-server-name": "other"}, {}, {}),
+        ({"server": "https://api", "proxy-url": "http://proxy"}, {}, {}),
+        ({"server": "https://api", "a-newer-field": 1}, {}, {}),
+        ({"server": "https://api", "certificate-authority": "missing.crt"}, {}, {}),
+        ({"server": "https://api"}, {"client-certificate": "missing.crt", "client-key": "me.key"}, {}),
+        ({"server": "https://api"}, {"tokenFile": "missing"}, {}),
+        ({"server": "https://api"}, {"token": 7}, {}),
+        ({"server": 7}, {}, {}),
+        ({"server": "https://api"}, {}, {"current-context": "y"}),
+        ({"server": "https://api"}, {}, {"contexts": []}),
+        ({"server": "https://api"}, {}, {"clusters": None}),
+    ],
+)
+def test_anything_else_is_the_librarys(
+    cluster: dict[str, Any], user: dict[str, Any], more: dict[str, Any], tmp_path: Path
+) -> None:
+    files_in(tmp_path)
+
+    assert access_of(a_kubeconfig(tmp_path, cluster, user, **more)) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "a: [", "\x00"])
+def test_what_is_no_kubeconfig_is_the_librarys_to_report(text: str, tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").write_text(text)
+
+    assert access_of(str(tmp_path / "kubeconfig")) is None
+    assert access_of(str(tmp_path / "missing")) is None
+
+
+def test_a_proxy_is_the_librarys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://proxy")
+
+    assert access_of(a_kubeconfig(tmp_path, {"server": "https://api"}, {})) is None
+
+
+def test_a_pod_asks_as_its_account_and_reads_a_renewed_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files_in(tmp_path)
+    monkeypatch.setattr(access, "ACCOUNT", tmp_path)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    now = [1000.0]
+    monkeypatch.setattr(access.time, "monotonic", lambda: now[0])
+
+    found = access_of(None)
+    assert found is not None
+    assert (found.host, found.ssl_ca_cert, found.verify_ssl) == (
+        "https://[fd00::1]:443",
+        str(tmp_path / "ca.crt"),
+        True,
+    )
+    words = []
+    for text, later in (("new", 1), ("new", 61), ("", 61)):
+        words.append(found.auth_settings()["BearerToken"]["value"])
+        (tmp_path / "token").write_text(text)
+        now[0] += later
+    words.append(found.auth_settings()["BearerToken"]["value"])
+
+    assert words == ["Bearer the token", "Bearer the token", "Bearer new", "Bearer new"]
+
+
+@pytest.mark.parametrize("missing", ["ca.crt", "token", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"])
+def test_a_pod_without_an_account_is_the_librarys_to_report(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files_in(tmp_path)
+    monkeypatch.setattr(access, "ACCOUNT", tmp_path)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    monkeypatch.delenv(missing, raising=False)
+    (tmp_path / missing).unlink(missing_ok=True)
+
+    assert access_of(None) is None
+
+
+def test_a_token_is_not_printed() -> None:
+    assert "secret" not in repr(Access("https://api", token="secret"))
+
+
+def test_a_plain_way_loads_no_library(tmp_path: Path) -> None:
+    path = a_kubeconfig(tmp_path, {"server": "http://127.0.0.1:1"}, {"token": "secret"})
+    code = (
+        "import sys; from kerf.kube.client import connect; connect(sys.argv[1]); sys.exit('kubernetes' in sys.modules)"
+    )
+
+    subprocess.run([sys.executable, "-c", code, path], cwd=Path(access.__file__).parents[2], check=True)
