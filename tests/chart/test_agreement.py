@@ -16,7 +16,7 @@ import scheduler.usage.main
 import webhook.main
 from kerf.values.fault import Verdict
 from kerf.values.learned import LearningMode, LearningSettings
-from kerf.values.policy import MpsDaemon, Pool, PoolMode, QuotaEngine, SchedulingPolicy
+from kerf.values.policy import DriverLimits, MpsDaemon, Pool, PoolMode, QuotaEngine, SchedulingPolicy
 from kerf.values.recovery import RecoveryMode
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.policy import parse_policy
@@ -108,7 +108,16 @@ def test_the_policy_of_every_value_is_one_that_the_daemons_read():
 
     assert (policy.nodes, policy.cards, policy.weights) == ("binpack", ("mutex", "topology", "numa"), (1, 2, 3))
     assert policy.pools == (
-        Pool("batch", (("pool", "batch"),), 1.0, 2.0, RecoveryMode.RECOVER, PoolMode.AUTO, MpsDaemon.NODE),
+        Pool(
+            "batch",
+            (("pool", "batch"),),
+            1.0,
+            2.0,
+            RecoveryMode.RECOVER,
+            PoolMode.AUTO,
+            MpsDaemon.NODE,
+            DriverLimits.AUTO,
+        ),
         Pool("everywhere-else", (), 1.2, 2.0),
     )
     assert policy.learning == LearningSettings(LearningMode.APPLY, 3, 12.0)
@@ -149,15 +158,21 @@ def test_secrets_and_accounts_live_in_the_releases_namespace_alone():
 
 
 def test_nothing_runs_with_more_than_it_needs():
+    """But for the device plugin, which here sets limits in the driver: that needs a privileged container."""
     found = containers(everything())
 
     assert set(found) == {"extender", "kube-scheduler", "webhook", "deviceplugin", "limiter", "mps", "usage"}
-    for name, container in found.items():
+    privileged = []
+    for name, container in (*found.items(), *containers(render()).items()):
         context = container["securityContext"]
         assert context["readOnlyRootFilesystem"], name
+        if context.get("privileged"):
+            privileged.append(name)
+            continue
         assert context["allowPrivilegeEscalation"] is False, name
         assert context["capabilities"] == {"drop": ["ALL"]}, name
         assert (context["runAsUser"] == 0) == (name in {"deviceplugin", "limiter", "mps"}), name
+    assert privileged == ["deviceplugin"]
 
 
 def test_mps_daemons_run_where_a_pool_asks_for_them_and_no_upgrade_ends_them():
