@@ -5,6 +5,11 @@ Part 4 needs one card, part 5 two. One JSON row per mix, mode and policy:
 tenant does alone and bare in this run. The last line is a JSON summary.
 Mode `mps` is plain with policy "plain", and as Kerf's device plugin sets it up with policy "kerf": the same daemon and
 percentages, with the limiter in the program and no compute limit in its ledger.
+A machine that is lent for minutes: with KERF_BENCH_BUDGET=540 it begins no run that would end later than so many
+seconds after its start, keeps every run in OUT/partN.runs.jsonl, and goes on from there when it is called again, until
+the last line says that nothing is left. `inference.py 4 pool FILE...` pools the runs of several calls without a card.
+There are KERF_BENCH_RUNS interleaved runs, and as many more as it takes until the tenants of each work that counts
+requests have KERF_BENCH_REQUESTS of them (0; the aim is 2000) together: `pooled_p99_ms` is over these.
 Environment: KERF_BENCH_SECONDS (24) a run, KERF_BENCH_RUNS (3) of each, KERF_BENCH_MIXES to choose by number,
 KERF_BENCH_WAYS to choose by name, KERF_BENCH_BEFORE an older libkerf.so to run every policy with, too.
 """
@@ -31,6 +36,10 @@ SECONDS = float(os.environ.get("KERF_BENCH_SECONDS", "24"))
 RUNS = int(os.environ.get("KERF_BENCH_RUNS", "3"))
 LIBRARY = os.environ["KERF_LIBRARY"]
 BEFORE = os.environ.get("KERF_BENCH_BEFORE", "")
+REQUESTS = int(os.environ.get("KERF_BENCH_REQUESTS", "0"))
+BUDGET = float(os.environ.get("KERF_BENCH_BUDGET", "inf"))
+MOST_RUNS = 40
+BEGAN = time.monotonic()
 WAYS = [way for way in os.environ.get("KERF_BENCH_WAYS", "").split(",") if way]
 MPS_WAYS = ("mps", "mps kerf")
 OUT = Path(os.environ.get("OUT") or "bench-out")
@@ -224,33 +233,118 @@ def ways_of(mix: Mix) -> Iterator[str]:
                 yield f"{way}, before"
 
 
-def measure(lab: Lab, mixes: Sequence[Mix], mps: dict[str, str] | None) -> list[Json]:
-    """Alone first, then every way of every mix, interleaved run by run."""
+class Book:
+    """Every run that was made, in a file, so that a later call goes on from there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.runs: dict[str, list[list[Json]]] = {}
+        self.failed: dict[str, int] = {}
+        self.cards: set[str] = set()
+        if path.exists():
+            for line in path.read_text().splitlines():
+                self._take(json.loads(line))
+
+    def add(self, key: str, run: list[Json], card: str) -> None:
+        self._write({"key": key, "card": card, "run": run})
+
+    def fail(self, key: str, error: str) -> None:
+        print(json.dumps({"key": key, "failed": error}), flush=True)
+        self._write({"key": key, "failed": error})
+
+    def tries(self, key: str) -> int:
+        return len(self.runs.get(key, ())) + self.failed.get(key, 0)
+
+    def _write(self, entry: Json) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+        self._take(entry)
+
+    def _take(self, entry: Json) -> None:
+        if "run" in entry:
+            self.runs.setdefault(entry["key"], []).append(entry["run"])
+            self.cards.add(entry["card"])
+        else:
+            self.failed[entry["key"]] = self.failed.get(entry["key"], 0) + 1
+
+
+def key_of(mix: Mix, way: str) -> str:
+    shares = zip(mix.works, mix.shares, strict=True)
+    return f"{way}: " + " + ".join(f"{work} {share}" for work, share in shares)
+
+
+def pooled_of(mix: Mix, runs: Sequence[list[Json]]) -> dict[str, list[float]]:
+    """All latencies of each work that has any, over its tenants and runs."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for work, one in zip(mix.works, run, strict=True):
+            if one["latencies_ms"]:
+                found.setdefault(work, []).extend(one["latencies_ms"])
+    return found
+
+
+def needed(mix: Mix, way: str, book: Book) -> int:
+    """How many more runs a way of a mix needs at least: the turns, and one where requests are missing."""
+    key = key_of(mix, way)
+    if book.tries(key) < RUNS:
+        return RUNS - book.tries(key)
+    few = any(len(latencies) < REQUESTS for latencies in pooled_of(mix, book.runs.get(key, [])).values())
+    return int(few and book.tries(key) < MOST_RUNS)
+
+
+def plan(mixes: Sequence[Mix], mps: bool, book: Book) -> Iterator[tuple[Mix, str, int]]:
+    """What is left to run: each work alone, then turn by turn every way of every mix. Asked again after each run."""
+    for work in dict.fromkeys(work for mix in mixes for work in mix.works):
+        single = Mix((work,), (100,), ("bare",))
+        if not book.tries(key_of(single, "bare")):
+            yield single, "bare", 0
+    for mix in mixes:
+        ways = [way for way in ways_of(mix) if way not in MPS_WAYS or mps]
+        for turn in range(MOST_RUNS):
+            for way in ways:
+                if book.tries(key_of(mix, way)) == turn and needed(mix, way, book):
+                    yield mix, way, turn
+
+
+def rows_of(mixes: Sequence[Mix], book: Book) -> list[Json]:
+    """A row of every way that has a run."""
     rows, alone = list[Json](), dict[str, float]()
     for work in dict.fromkeys(work for mix in mixes for work in mix.works):
         single = Mix((work,), (100,), ("bare",))
-        runs = [lab.run(single, "bare")]
-        alone[work] = runs[0][0]["work"] / runs[0][0]["seconds"]
-        rows.append({**row(single, "bare", runs, alone), "per_second": round(alone[work], 2)})
-        print(json.dumps(rows[-1]), flush=True)
+        runs = book.runs.get(key_of(single, "bare"))
+        if runs:
+            alone[work] = runs[0][0]["work"] / runs[0][0]["seconds"]
+            rows.append({**row(single, "bare", runs, alone), "per_second": round(alone[work], 2)})
     for mix in mixes:
-        found: dict[str, list[list[Json]]] = {way: [] for way in ways_of(mix) if way not in MPS_WAYS or mps}
-        for turn in range(RUNS):
-            for way, runs in found.items():
-                try:
-                    runs.append(lab.run(mix, way, mps, turn))
-                except (RuntimeError, subprocess.SubprocessError, ValueError, IndexError) as error:
-                    print(json.dumps({"mix": list(mix.works), "way": way, "failed": str(error)}), flush=True)
-        for way, runs in found.items():
+        for way in ways_of(mix):
+            runs = book.runs.get(key_of(mix, way))
             if runs:
-                rows.append(row(mix, way, runs, alone))
-                print(json.dumps(rows[-1]), flush=True)
+                pooled = pooled_of(mix, runs)
+                requests = {work: len(latencies) for work, latencies in pooled.items()}
+                p99 = {work: percentile(latencies, 0.99) for work, latencies in pooled.items()}
+                more = {"runs": len(runs), "requests": requests, "pooled_p99_ms": p99}
+                rows.append({**row(mix, way, runs, alone), **more})
     return rows
 
 
-def main(part: str) -> int:
-    chosen = [int(one) for one in os.environ.get("KERF_BENCH_MIXES", "").split(",") if one]
-    mixes = [mix for i, mix in enumerate(MIXES[part]) if not chosen or i in chosen]
+def measure(lab: Lab, mixes: Sequence[Mix], mps: dict[str, str] | None, book: Book) -> int:
+    """Run what is left, as far as the time allows; how many runs are left."""
+    card, longest = ",".join(lab.cards), SECONDS + 15.0
+    while (left := next(plan(mixes, mps is not None, book), None)) is not None:
+        if time.monotonic() - BEGAN + longest > BUDGET:
+            return sum(max(needed(one, other, book), 1) for one, other, _ in plan(mixes, mps is not None, book))
+        (mix, way, turn), before = left, time.monotonic()
+        try:
+            book.add(key_of(mix, way), lab.run(mix, way, mps, turn), card)
+        except (RuntimeError, subprocess.SubprocessError, ValueError, IndexError) as error:
+            book.fail(key_of(mix, way), str(error))
+        longest = max(longest, time.monotonic() - before)
+    return 0
+
+
+def run_part(part: str, mixes: Sequence[Mix], book: Book) -> int:
+    """Run what is left of a part; how many runs are left after it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         daemon = Mps(folder)
@@ -258,15 +352,30 @@ def main(part: str) -> int:
         lab = Lab(folder, uuids()[: 2 if part == "5" else 1])
         started = wanted and daemon.__enter__()
         try:
-            rows = measure(lab, mixes, daemon.environment if started else None)
+            return measure(lab, mixes, daemon.environment if started else None, book)
         finally:
             if started:
                 daemon.__exit__()
-    OUT.mkdir(parents=True, exist_ok=True)
+
+
+def main(part: str, *files: str) -> int:
+    chosen = [int(one) for one in os.environ.get("KERF_BENCH_MIXES", "").split(",") if one]
+    mixes = [mix for i, mix in enumerate(MIXES[part]) if not chosen or i in chosen]
+    kept = OUT / f"part{part}.runs.jsonl"
+    if files:  # "pool" and the runs of several calls
+        OUT.mkdir(parents=True, exist_ok=True)
+        kept = OUT / f"part{part}.pooled.jsonl"
+        kept.write_text("".join(Path(name).read_text() for name in files[1:]))
+    book = Book(kept)
+    left = 0 if files else run_part(part, mixes, book)
+    rows = rows_of(mixes, book)
     (OUT / f"part{part}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
-    print(json.dumps({"part": part, "rows": len(rows), "mps": bool(started), "runs": RUNS, "seconds": SECONDS}))
+    for one in rows:
+        print(json.dumps(one))
+    summary = {"part": part, "rows": len(rows), "runs": RUNS, "requests": REQUESTS, "seconds": SECONDS, "left": left}
+    print(json.dumps({**summary, "cards": sorted(book.cards), "one_machine": len(book.cards) <= 1}))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

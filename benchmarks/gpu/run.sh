@@ -2,7 +2,9 @@
 # benchmarks/gpu/run.sh 1|2|3 [--dry-run]: one part of the GPU benchmark (bench.py says what each measures),
 # each under nine minutes. Needs one NVIDIA card, gcc, Python >= 3.12 with PyTorch, Triton and pynvml.
 # Writes OUT/partN.json and prints a table. --dry-run: on the fake driver, no card and no PyTorch needed.
-# benchmarks/gpu/run.sh 4|5: inference tenants (inference.py) on one card, on two; prints JSON lines.
+# benchmarks/gpu/run.sh 4|5: inference tenants (inference.py) on one card, on two; prints JSON lines. On a machine that is
+# lent for ten minutes a command: KERF_BENCH_REQUESTS=2000 KERF_BENCH_BUDGET=540 run.sh 4, again until its last line says
+# "left": 0. Runs are kept in OUT/part4.runs.jsonl; `run.sh 4 pool FILE...` pools those of several machines, without a card.
 # benchmarks/gpu/run.sh 6: whether models fit the slices that they are estimated (models.py); needs transformers too.
 # benchmarks/gpu/run.sh 7: what the MPS daemon does with users, namespaces, rights, limits, deaths and faults (mps.py).
 set -euo pipefail
@@ -20,6 +22,7 @@ fi
 export KERF_LIBRARY=$PWD/limiter/build/libkerf.so KERF_BENCH_BIN=$PWD/$bin
 
 if [ "$part" -ge 4 ]; then
+    [ "${2:-}" != pool ] || exec python3 benchmarks/gpu/inference.py "$@"
     nvidia-smi --query-gpu=name,driver_version,clocks.sm --format=csv || true
     if [ "$part" = 7 ]; then
         cuda=$(dirname "$(dirname "$(readlink -f "$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)")")")
@@ -29,7 +32,7 @@ if [ "$part" -ge 4 ]; then
         exec python3 benchmarks/gpu/mps.py
     fi
     [ "$part" != 6 ] || exec python3 benchmarks/gpu/models.py
-    exec python3 benchmarks/gpu/inference.py "$part"
+    exec python3 benchmarks/gpu/inference.py "$@"
 fi
 
 flags="-std=gnu11 -D_GNU_SOURCE -O2 -Ilimiter/include -Ilimiter/src -Ilimiter/tests/fake"
