@@ -2,7 +2,7 @@
 
 #define SILENT_NS 40000000u
 #define GIVE_WAY_NS 20000000u /* after its turn a gang lets the others take the slot for so long */
-#define DRAIN_NS 10000000u   /* the next gang waits for the work of the one before, but never longer */
+#define DRAIN_NS 2000000u    /* the next gang waits for the work of the one before (1 ms at most), but never longer */
 #define ALONE_NS 2000000u
 #define OWNER_SHIFT 48
 #define DEADLINE_MASK ((1ULL << OWNER_SHIFT) - 1)

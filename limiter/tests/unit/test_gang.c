@@ -1,7 +1,7 @@
 /*
  * Freedom from dead-lock, by a model: containers with a rank on each of two cards run the library's own
  * decisions on arbiters in memory, in every order of their first looks and in thousands of random ones.
- * A collective is over when both ranks have launched it; a card runs what it has, in any order of launches.
+ * A card gives its time in parts to all that have work on it, and a collective spins until its peer has begun.
  * In any order, every container whose ranks live must continue, also beside one that lost a rank.
  */
 #include <fcntl.h>
@@ -19,16 +19,17 @@
 #define KERNEL_NS (60 * US)
 #define AHEAD_NS MS
 #define PATIENCE_NS (250 * MS) /* every container must get on within this */
-#define ORDERS 10
-#define LOOKS 4000
-#define FIRST 5 /* looks whose every order is tried */
+#define ORDERS 3
+#define LOOKS 25000 /* a second: several times the patience, or nothing would ever be missed */
+#define FIRST 4 /* looks whose every order is tried */
 
 struct process {
     struct kerf_seat seats[2];
     struct kerf_gang gang;
     int card;              /* where its rank works; single-card containers too */
     bool alive, counted, held;
-    uint64_t launched, base; /* kernels; every second one is a collective */
+    uint64_t launched, over, base; /* kernels; every second one is a collective */
+    uint64_t spent;        /* card time given to the one that runs */
     uint64_t last_in, hungry_until, charged;
 };
 
@@ -36,7 +37,7 @@ struct container {
     int ranks; /* 2: a gang over both cards; 1: alone on card 0 */
     uint32_t weight[2];
     struct process process[2];
-    uint64_t done, done_at;
+    uint64_t done, done_at, slowest;
 };
 
 static struct container container[CONTAINERS];
@@ -97,14 +98,41 @@ static void tear_down(void)
                 munmap(container[i].process[r].seats[s].head, KERF_NODE_ARBITER_BYTES);
 }
 
-/* Kernels of a rank that are over: collectives need the other rank to have launched as many. */
-static uint64_t finished(const struct container *c, int r)
+static void run_rank(struct process *p, const struct process *peer, uint64_t part)
 {
-    if (c->ranks == 1)
-        return c->process[r].launched;
-    uint64_t mine = c->process[r].launched, other = c->process[!r].launched;
-    uint64_t reached = mine < other ? mine : other;
-    return mine > reached ? (reached | 1) < mine ? (reached | 1) : mine : mine; /* the plain kernel before it is over too */
+    p->spent += part;
+    while (p->launched > p->over && p->spent >= KERNEL_NS) {
+        if (peer && p->over % 2 && (peer->over < p->over || peer->launched <= p->over)) {
+            p->spent = 0; /* a collective whose peer has not begun: this part was spent spinning */
+            return;
+        }
+        p->spent -= KERNEL_NS;
+        p->over++;
+    }
+    if (p->launched == p->over)
+        p->spent = 0;
+}
+
+/* A card gives its time in equal parts to the ranks that have work on it, whether that gets on or spins. */
+static void run_card(int card, uint64_t span)
+{
+    uint64_t busy = 0;
+    for (int i = 0; i < containers; i++)
+        busy += card < container[i].ranks && container[i].process[card].launched > container[i].process[card].over;
+    for (int i = 0; i < containers && busy; i++) {
+        struct container *c = &container[i];
+        if (card < c->ranks && c->process[card].launched > c->process[card].over)
+            run_rank(&c->process[card], c->ranks > 1 ? &c->process[!card] : NULL, span / busy);
+    }
+}
+
+static void pass(uint64_t span)
+{
+    for (uint64_t step; span; span -= step, now += step) {
+        step = span < KERNEL_NS ? span : KERNEL_NS;
+        run_card(0, step);
+        run_card(1, step);
+    }
 }
 
 static void look(struct container *c, int r)
@@ -113,7 +141,7 @@ static void look(struct container *c, int r)
     if (!p->alive)
         return;
     struct kerf_seat *own = &p->seats[p->card];
-    uint64_t over = finished(c, r), in_flight = (p->launched - over) * KERNEL_NS;
+    uint64_t over = p->over, in_flight = (p->launched - over) * KERNEL_NS;
     kerf_seat_charge(own, (over - p->charged) * KERNEL_NS, now);
     p->charged = over;
     for (int s = 0; s < c->ranks; s++) {
@@ -145,9 +173,10 @@ static void look(struct container *c, int r)
     }
     for (; in_flight < depth || quota; in_flight += KERNEL_NS, quota -= quota > 0)
         p->launched++;
-    uint64_t done = finished(c, 0);
-    if (done > c->done)
-        c->done = done, c->done_at = now;
+    if (c->process[0].over > c->done) {
+        c->slowest = now - c->done_at > c->slowest ? now - c->done_at : c->slowest;
+        c->done = c->process[0].over, c->done_at = now;
+    }
 }
 
 static bool complete(const struct container *c)
@@ -178,7 +207,7 @@ static bool plays_well(int looks, int kill_at)
 {
     for (int i = 0; i < looks; i++) {
         pick_and_look(rand_r(&seed) % 6);
-        now += (uint64_t)(rand_r(&seed) % (rand_r(&seed) % 50 ? 40 : 2000)) * US;
+        pass((uint64_t)(rand_r(&seed) % (rand_r(&seed) % 50 ? 40 : 2000)) * US);
         if (i == kill_at)
             container[0].process[rand_r(&seed) % 2].alive = false;
         if (!all_get_on())
@@ -206,10 +235,10 @@ static void every_order_of_the_first_looks(void)
 {
     for (int order = 0; order < 1 << 2 * FIRST; order++) {
         set_up(two_gangs, crossed, 2);
-        for (int i = 0; i < FIRST; i++, now += 50 * US)
+        for (int i = 0; i < FIRST; i++, pass(50 * US))
             pick_and_look(order >> 2 * i & 3);
         bool fine = true;
-        for (int i = 0; i < 800 && fine; i++, now += 400 * US) {
+        for (int i = 0; i < 800 && fine; i++, pass(400 * US)) {
             pick_and_look(i % 4);
             fine = all_get_on();
         }
@@ -226,11 +255,102 @@ static void turns_are_shared(void)
     static const uint32_t weights[][2] = { { 30, 30 }, { 70, 70 } };
     set_up(two_gangs, weights, 2);
     uint64_t from = now;
-    for (int i = 0; now < from + 2000 * MS; i++, now += 20 * US)
+    for (int i = 0; now < from + 2000 * MS; i++, pass(20 * US))
         pick_and_look(i % 4);
     double part = (double)container[0].done / (double)(container[0].done + container[1].done);
     CHECK(part > 0.2 && part < 0.4);
     tear_down();
+}
+
+/* The ranks look each on its own; one look in `rare` comes late by up to `late_us`. 0: none does. */
+static void play(uint64_t span, unsigned rare, unsigned late_us)
+{
+    uint64_t next[2 * CONTAINERS], until = now + span;
+    int ranks = 0;
+    for (int i = 0; i < containers; i++)
+        for (int r = 0; r < container[i].ranks; r++)
+            next[ranks++] = now + (uint64_t)(rand_r(&seed) % 100) * US;
+    while (now < until) {
+        int first = 0;
+        for (int i = 1; i < ranks; i++)
+            first = next[i] < next[first] ? i : first;
+        if (next[first] > now)
+            pass(next[first] - now);
+        pick_and_look(first);
+        bool late = rare && !((unsigned)rand_r(&seed) % rare);
+        next[first] = now + (late ? (unsigned)rand_r(&seed) % late_us : 20 + (unsigned)rand_r(&seed) % 60) * US;
+    }
+}
+
+static uint64_t work_of(const int *ranks, int count, unsigned rare, uint64_t *slowest)
+{
+    uint64_t sum = 0;
+    set_up(ranks, even, count);
+    play(600 * MS, rare, 5000);
+    *slowest = 0;
+    for (int i = 0; i < count; i++) {
+        sum += container[i].done;
+        *slowest = container[i].slowest > *slowest ? container[i].slowest : *slowest;
+    }
+    tear_down();
+    return sum;
+}
+
+/* What pairs of ranks do together, beside what one does alone, and the longest that any of them pauses. */
+static void turns_cost_little(void)
+{
+    static const unsigned late[] = { 0, 500 };
+    for (seed = 1; seed <= 2; seed++)
+        for (int i = 0; i < 2; i++) {
+            unsigned keep = seed;
+            uint64_t slowest, alone = work_of(one_gang, 1, late[i], &slowest);
+            CHECK(work_of(two_gangs, 2, late[i], &slowest) * 100 > alone * 60 && slowest < 60 * MS);
+            CHECK(work_of(three_gangs, 3, late[i], &slowest) * 100 > alone * 60 && slowest < 100 * MS);
+            seed = keep;
+        }
+}
+
+/* The slots that killed processes have claimed delay no other gang: soon it has the cards as if alone. */
+static void the_dead_take_no_turns(void)
+{
+    for (seed = 1; seed <= 3; seed++) {
+        unsigned keep = seed;
+        set_up(two_gangs, even, 2);
+        play((uint64_t)(100 + 7 * seed) * MS, 0, 0);
+        for (int r = 0; r < 2; r++) {
+            struct process *p = &container[0].process[r];
+            p->alive = false;
+            p->over = p->launched; /* the driver ends their work, and nobody clears what they have published */
+        }
+        play(60 * MS, 0, 0);
+        uint64_t before = container[1].done;
+        play(300 * MS, 0, 0);
+        CHECK((container[1].done - before) * KERNEL_NS * 100 > 300 * MS * 95);
+        tear_down();
+        seed = keep;
+    }
+}
+
+/*
+ * Work that never ends, because its peer is dead while its own rank lives, is waited for no longer than any other. It
+ * spins on one card all the time and takes its turns, so half of a half is the most that is left.
+ */
+static void work_that_never_ends_is_not_waited_for(void)
+{
+    for (seed = 1; seed <= 3; seed++) {
+        unsigned keep = seed;
+        set_up(two_gangs, even, 2);
+        play(100 * MS, 0, 0);
+        container[0].process[1].alive = false;
+        play(100 * MS, 0, 0);
+        uint64_t before = container[1].done;
+        container[1].slowest = 0;
+        play(500 * MS, 0, 0);
+        CHECK(container[0].process[0].launched > container[0].process[0].over);
+        CHECK((container[1].done - before) * KERNEL_NS * 100 > 500 * MS * 15 && container[1].slowest < 80 * MS);
+        tear_down();
+        seed = keep;
+    }
 }
 
 int main(void)
@@ -249,6 +369,9 @@ int main(void)
     random_orders(three_gangs, even, 3, false);
     every_order_of_the_first_looks();
     turns_are_shared();
+    turns_cost_little();
+    the_dead_take_no_turns();
+    work_that_never_ends_is_not_waited_for();
     unlink(path[0]);
     unlink(path[1]);
     FINISH();
