@@ -1,4 +1,4 @@
-"""The page in Debian's Chromium, over 1,000 nodes with eight cards each."""
+"""The page in Debian's Chromium, over 1,000 nodes with eight cards each, and ten with gangs and faults."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ PAINTED_S, BYTES, UPDATE_MS = 1.0, 5_000_000, 100.0
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Served]:
-    with served() as one:
+    with served(busy=True) as one:
         yield one
 
 
@@ -77,7 +77,7 @@ def test_it_paints_within_a_second_and_takes_less_than_five_megabytes(chromium: 
     assert tab.problems == []
     assert painted <= PAINTED_S
     assert sum(sizes) <= BYTES
-    assert tab.inner_text("#shown") == "1,000 nodes, 8,000 cards."
+    assert tab.inner_text("#shown") == "1,010 nodes, 8,072 cards."
 
 
 def test_a_hundred_changed_cards_take_less_than_a_tenth_of_a_second(chromium: Any, page: Served):
@@ -112,9 +112,9 @@ def test_the_map_and_its_table_work_with_a_keyboard_alone(chromium: Any, page: S
     tab.focus("#map")
     for key in ("Home", "ArrowRight", "ArrowRight", "ArrowRight"):
         tab.keyboard.press(key)
-    assert tab.inner_text("#cursor").startswith("gpu-0000, card 3")
+    assert tab.inner_text("#cursor").startswith("gang-0, card 3")
     tab.keyboard.press("Enter")
-    assert tab.inner_text("#detail-title") == "gpu-0000, card 3"
+    assert tab.inner_text("#detail-title") == "gang-0, card 3"
 
     tab.focus("#tab-fleet")
     tab.keyboard.press("ArrowRight")
@@ -128,7 +128,7 @@ def test_search_and_filters_leave_what_was_asked_for(chromium: Any, page: Served
     tab = opened(chromium, page, "admin-token")
     tab.fill("#search", "gpu-0047")
     tab.select_option("#by-state", "cordoned")
-    assert tab.inner_text("#shown") == "1 node of 1000 pass the filters."
+    assert tab.inner_text("#shown") == "1 node of 1010 pass the filters."
     tab.click("#as-table")
     assert tab.locator("#table-side tbody tr").count() == 1
 
@@ -141,6 +141,44 @@ def test_who_may_list_one_namespace_finds_no_other_name_anywhere_on_the_page(chr
         assert [other for other in NAMESPACES[1:] if other in text] == []
     tab.click("#tab-waiting")
     assert "team-ada/waits-" in tab.inner_text("#waiting")
+
+
+def rows(tab: Any, view: str, *columns: str) -> list[tuple[str, ...]]:
+    """Cells of a view's first table."""
+    tab.click(f"#tab-{view}")
+    cells = (
+        "(rows, names) => rows.map((row) => names.map((name) => row.querySelector(`[data-name='${name}']`).innerText))"
+    )
+    found = tab.locator(f"#{view} table").first.locator("tbody tr").evaluate_all(cells, list(columns))
+    return [tuple(row) for row in found]
+
+
+def test_gangs_faults_and_clusters_are_shown_with_what_is_the_matter(chromium: Any, page: Served):
+    tab = opened(chromium, page, "admin-token")
+    tab.click("#tab-clusters")
+    tab.wait_for_selector("#clusters tbody tr")
+    gangs = {row[0]: row[1:] for row in rows(tab, "gangs", "Gang", "Running", "Reserved", "Waiting", "Nodes")}
+    assert gangs["team-ada/lora"] == ("8", "0", "0", "gang-0, gang-1, gang-2, gang-3")
+    assert gangs["team-bob/eval"] == ("3", "0", "1", "gang-4")
+    assert gangs["team-cyd/dpo"] == ("0", "4", "4", "gang-0, gang-1, gang-2, gang-3")
+    tab.wait_for_selector("#gangs td:text('gang team-eve/sweep waits for its pods: 3 of 6 are there')")
+    assert "planned" in tab.locator("#gangs table").nth(1).inner_text()
+
+    tab.fill("#search", "ill-")
+    assert rows(tab, "faults", "Node", "Card", "State")[6:] == [
+        ("ill-1", "all 8", "not ready"),
+        ("ill-2", "all 8", "cordoned"),
+        ("ill-3", "none is known", "not read"),
+    ]
+    tab.fill("#search", "")
+    states = [("east-1", "Live, cordoned"), ("eu-spot", "Lost"), ("new", "Joining"),
+              ("on-prem-in-the-old-building", "Silent, draining"), ("west-1", "Live")]  # fmt: skip
+    assert rows(tab, "clusters", "Cluster", "Phase") == states
+    tab.click("#tab-faults")
+    tab.fill("#search", "ill-1")
+    tab.click("#faults button.link")
+    assert tab.inner_text("#detail-title") == "ill-1, card 0"
+    assert tab.problems == []
 
 
 def test_a_token_without_rights_sees_nothing(chromium: Any, page: Served):

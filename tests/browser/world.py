@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from kerf.config.prices import PriceFile
 from kerf.kube.client import Json, Query
 from kerf.kube.leadership import ALONE
-from kerf.testing.builders import a_card, a_node, a_pod, cards_of
+from kerf.testing.builders import a_card, a_mig_card, a_node, a_pod, cards_of
 from kerf.testing.fake_kube import FakeKube
-from kerf.values.device import Mode
 from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.values.health import Health, State
 from kerf.values.policy import SchedulingPolicy
@@ -21,6 +20,7 @@ from scheduler.kueue.keeper import QuotaKeeper
 from scheduler.page.what_if import Terms
 from scheduler.page.wiring import Asked, Place, RunningPage
 from scheduler.state.store import Store, load
+from tests.browser.busy import add_gangs, borrower, busy_nodes, clusters
 
 NAMESPACES = tuple(f"team-{name}" for name in ("ada", "bob", "cyd", "dee", "eve"))
 Allowed = frozenset[tuple[str, str]]
@@ -68,20 +68,22 @@ class Served:
 
 
 @contextmanager
-def served(nodes: int = 1000, pods: int = 6000, *, waiting: int = 40) -> Iterator[Served]:
-    """A page over a fleet."""
+def served(nodes: int = 1000, pods: int = 6000, *, waiting: int = 40, busy: bool = False) -> Iterator[Served]:
+    """A page over a fleet; a busy one has gangs, plans, all kinds of faults and several clusters as well."""
     store = Store(SchedulingPolicy(), VENDORS)
-    load(store, fleet(nodes), holders(nodes, pods))
+    load(store, (*fleet(nodes), *(busy_nodes() if busy else ())), holders(nodes, pods))
     for number in range(waiting):
         size = 100_000 + 1000 * (number % 4)
         store.feed.apply_pod("ADDED", a_pod(f"waits-{number:03}", namespace=NAMESPACES[number % 5], mem=size, cores=10))
+    if busy:
+        add_gangs(store)
     keeper = QuotaKeeper(store)
-    keeper.replace_tenants([tenant(name) for name in NAMESPACES[:3]])
+    keeper.replace_tenants([*(tenant(name) for name in NAMESPACES[:3]), *([borrower(NAMESPACES[3])] if busy else ())])
     keeper.replace_hard([])
     keeper.refresh()
-    kube = ReviewingKube()
+    kube = ReviewingKube(*(clusters() if busy else ()))
     asked = Asked(ALONE, lambda: None, lambda: PriceFile(None).prices, keeper.tenants_by_namespace, Terms())
-    page = RunningPage(Place("127.0.0.1:0"), store, kube, asked)
+    page = RunningPage(Place("127.0.0.1:0", fleet=busy), store, kube, asked)
     page.start()
     try:
         yield Served(store, kube, page, f"http://127.0.0.1:{page.port}")
@@ -100,7 +102,7 @@ def fleet(nodes: int) -> Iterator[Json]:
         if number % 55 == 9:
             cards[5] = a_card(5, id=f"GPU-{name}-5", health=Health(State.SUSPECT, "no answer for 40 s", 1_790_000_000))
         if number % 10 == 4:
-            cards = [a_card(card.index, id=card.id, mode=Mode.MIG) for card in cards]
+            cards = [a_mig_card(card.index, id=card.id) for card in cards]
         yield a_node(name, tuple(cards))
 
 
@@ -108,10 +110,10 @@ def holders(nodes: int, pods: int) -> Iterator[Json]:
     """Running pods with a slice each."""
     rng = random.Random(7)
     for number in range(pods):
-        name = f"gpu-{rng.randrange(nodes):04}"
-        yield holder(
-            f"serve-{number:05}", NAMESPACES[number % 5], name, rng.randrange(8), rng.choice((8000, 16000, 20000))
-        )
+        chosen = rng.randrange(nodes)
+        name = f"gpu-{chosen + (chosen % 10 == 4):04}"
+        mib = rng.choice((8000, 16000, 20000))
+        yield holder(f"serve-{number:05}", NAMESPACES[number % 5], name, rng.randrange(8), mib)
 
 
 def holder(name: str, namespace: str, node: str, card: int, mib: int) -> Json:

@@ -16,7 +16,7 @@ from kerf.values.health import State
 from kerf.values.node import Node
 from kerf.values.slicing import sliceable
 from kerf.views.page.picture import Row
-from kerf.wire.json import Json, at, items_at
+from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.usage import plain
 
 OK, CORDONED, NOT_SLICED = "ok", "cordoned", "not sliced"
@@ -72,9 +72,17 @@ def cluster_row(item: Json) -> Row:
         "draining": bool(spec.get("draining")),
         "phase": str(status.get("phase", "Unseen")),
         "epoch": status.get("epoch", 0),
-        "reliability": status.get("reliability", "-"),
+        "contact": status.get("lastContact", 0),
+        "reliability": status.get("reliability", "—"),
+        "why": next((said for each in items_at(status, "conditions") if (said := _refusal(each))), ""),
         "classes": [dict(each) for each in items_at(status, "classes")],
     }
+
+
+def _refusal(condition: Json) -> str:
+    """What a condition says that keeps a cluster from taking new work; empty for one that does not."""
+    kept = condition.get("type") in {"Reachable", "Fresh"} and condition.get("status") == "False"
+    return text_at(condition, "message") if kept else ""
 
 
 def cost_rows(

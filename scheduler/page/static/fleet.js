@@ -16,8 +16,15 @@ function sumOf(row) {
     sum.modes[card[CARD.mode]] = (sum.modes[card[CARD.mode]] || 0) + 1;
     sum.models[card[CARD.model]] = (sum.models[card[CARD.model]] || 0) + 1;
   }
-  if (row.problem || !row.ready) sum.faults += 1;
+  if (wrongWith(row)) sum.faults += 1;
   return sum;
+}
+
+// What keeps a node as a whole from taking slices, in a word and a sentence; null for a node that takes them.
+export function wrongWith(row) {
+  if (row.problem) return ["not read", row.problem];
+  if (!row.ready) return ["not ready", "its kubelet does not report"];
+  return row.open ? null : ["cordoned", "the node itself is cordoned (spec.unschedulable)"];
 }
 
 export class Fleet {

@@ -1,6 +1,7 @@
 // The map: every card as a cell on a canvas that is as large as what is visible, however many nodes there are.
 
 import { byId, el, memory, percent } from "./text.js";
+import { wrongWith } from "./fleet.js";
 import { CARD } from "./store.js";
 
 const CELL = 15, TALL = 20, GAP = 2, LABEL = 15, PAD = 10, COLUMNS = 8;
@@ -86,7 +87,7 @@ export class FleetMap {
     const y = above - top;
     pen.font = "11px system-ui, sans-serif";
     pen.textBaseline = "top";
-    const bad = row.problem || !row.ready || !row.open;
+    const bad = wrongWith(row);
     pen.fillStyle = bad ? this.paint.bad : this.paint.quiet;
     const most = Math.max(3, Math.floor((this.tileWidth - PAD) / 6.2));
     const label = (bad ? "! " : "") + name;

@@ -1,6 +1,7 @@
 // The views beside the map: each is made once and filled again when its rows change and it is open.
 
 import { age, byId, count, el, memory, number, percent, since } from "./text.js";
+import { wrongWith } from "./fleet.js";
 import { CARD } from "./store.js";
 import { STATES } from "./map.js";
 import { Table } from "./table.js";
@@ -70,7 +71,7 @@ export function tenants() {
 export function gangs() {
   const table = new Table("Gangs: pods that start all or none", [
     { name: "Gang", of: ([key]) => key },
-    { name: "Size", number: true, of: ([, row]) => (row.size ? number(row.size) : "") },
+    { name: "Size", number: true, of: ([, row]) => (row.size ? number(row.size) : "—") },
     { name: "Running", number: true, of: ([, row]) => number(row.running) },
     { name: "Reserved", number: true, of: ([, row]) => number(row.reserved) },
     { name: "Waiting", number: true, of: ([, row]) => number(row.waiting) },
@@ -91,10 +92,10 @@ export function gangs() {
 }
 
 export function faults(open) {
-  const table = new Table("Cards and nodes that take no new slices, or not as they should", [
+  const table = new Table("Cards and nodes that take no new slices", [
     { name: "Node", of: (item) => item.node },
-    { name: "Card", press: (item) => open(item), of: (item) => (item.card ? `card ${item.card[CARD.index]}, ${item.card[CARD.model]}` : "the node") },
-    { name: "State", narrow: true, of: (item) => (item.card ? { text: STATES[item.card[CARD.state]] || item.card[CARD.state], class: KIND[item.card[CARD.state]] || "bad" } : { text: "node", class: "bad" }) },
+    { name: "Card", press: (item) => (item.place === undefined ? null : () => open(item)), of: (item) => (item.card ? `card ${item.card[CARD.index]}, ${item.card[CARD.model]}` : item.cards ? `all ${item.cards}` : "none is known") },
+    { name: "State", narrow: true, of: (item) => (item.card ? { text: STATES[item.card[CARD.state]] || item.card[CARD.state], class: KIND[item.card[CARD.state]] || "bad" } : { text: item.state, class: "bad" }) },
     { name: "Cause", of: (item) => (item.card ? item.card[CARD.cause] : item.words) },
     { name: "For", narrow: true, of: (item) => (item.card && item.card[CARD.since] ? age(Date.now() / 1000 - item.card[CARD.since]) : "") },
     { name: "Pods there", number: true, of: (item) => number(item.pods) },
@@ -105,8 +106,9 @@ export function faults(open) {
     for (const name of fleet.order) {
       if (!fleet.sums.get(name)?.faults) continue;
       const row = fleet.nodes.get(name);
-      const words = row.problem || (row.ready ? "" : "its kubelet does not report");
-      if (words && has(search, name, words)) found.push([name, { node: name, words, pods: row.pods.length }]);
+      const [state, words] = wrongWith(row) || ["", ""];
+      const cards = row.cards.length;
+      if (state && has(search, name, state, words)) found.push([name, { node: name, cards, place: cards ? 0 : undefined, state, words, pods: row.pods.length }]);
       row.cards.forEach((card, place) => {
         if (["ok", "not sliced"].includes(card[CARD.state]) || !has(search, name, card[CARD.id], card[CARD.cause], card[CARD.model])) return;
         found.push([`${name}/${card[CARD.id]}`, { node: name, card, place, pods: row.pods.filter((pod) => pod[2] === place).length }]);
@@ -138,9 +140,10 @@ export const money = (amount, currency) => `${Number(amount).toLocaleString("en"
 export function clusters() {
   const table = new Table("The fleet's clusters, as its manager sees them", [
     { name: "Cluster", of: (row) => row.name },
-    { name: "Region", of: (row) => row.region },
-    { name: "Supply", of: (row) => row.supply },
+    { name: "Region", narrow: true, of: (row) => row.region },
+    { name: "Supply", narrow: true, of: (row) => row.supply },
     { name: "Phase", of: (row) => ({ text: [row.phase, row.cordoned ? "cordoned" : "", row.draining ? "draining" : ""].filter(Boolean).join(", "), class: row.phase === "Live" ? "ok" : "warn" }) },
+    { name: "Last answer", of: (row) => [row.contact ? `${age(Date.now() / 1000 - row.contact)} ago` : "never", row.why].filter(Boolean).join(": ") },
     { name: "Reliability", number: true, of: (row) => row.reliability },
     { name: "Cards", of: (row) => row.classes.map((each) => `${each.model}: ${number(each.empty || 0)} of ${number(each.cards || 0)} empty, ${memory(each.freeMiB || 0)} free`).join("; ") },
   ], "This cluster manages no fleet, or you may not list its clusters.");
@@ -150,7 +153,7 @@ export function clusters() {
 
 export function cards(open) {
   const table = new Table("Cards", [
-    { name: "Card", press: (item) => open(item), of: (item) => `${item.node}, card ${item.card[CARD.index]}` },
+    { name: "Card", press: (item) => () => open(item), of: (item) => `${item.node}, card ${item.card[CARD.index]}` },
     { name: "Model", of: (item) => item.card[CARD.model] },
     { name: "Mode", narrow: true, of: (item) => item.card[CARD.mode] },
     { name: "State", narrow: true, of: (item) => ({ text: STATES[item.card[CARD.state]] || item.card[CARD.state], class: KIND[item.card[CARD.state]] || "bad" }) },

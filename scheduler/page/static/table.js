@@ -4,7 +4,7 @@ import { el, number } from "./text.js";
 
 const PAGE = 50;
 
-// columns: [{ name, of(item) → text or node or {text, class}, number, narrow }]
+// columns: [{ name, of(item) → text or {text, class}, press(item) → what a button does or null, number, narrow }]
 export class Table {
   constructor(caption, columns, words) {
     this.columns = columns;
@@ -61,10 +61,11 @@ export class Table {
     this.columns.forEach((column, place) => {
       const cell = row.children[place];
       const found = column.of(item);
-      if (column.press) {
+      const press = column.press?.(item);
+      if (press) {
         let button = cell.firstElementChild;
-        if (!button) { button = el("button", { type: "button", class: "link" }); cell.append(button); }
-        button.onclick = () => column.press(item);
+        if (!button) { button = el("button", { type: "button", class: "link" }); cell.replaceChildren(button); }
+        button.onclick = press;
         if (button.textContent !== found) button.textContent = found;
         return;
       }

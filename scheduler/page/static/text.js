@@ -24,7 +24,7 @@ const whole = new Intl.NumberFormat("en");
 export const number = (value) => whole.format(value);
 
 export function memory(mib) {
-  if (mib >= 10 * 1048576) return `${whole.format(Math.round(mib / 104857.6) / 10)} TiB`;
+  if (mib >= 1048576) return `${whole.format(Math.round(mib / 10485.76) / 100)} TiB`;
   return mib >= 10240 ? `${whole.format(Math.round(mib / 102.4) / 10)} GiB` : `${whole.format(mib)} MiB`;
 }
 
