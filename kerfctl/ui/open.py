@@ -1,6 +1,7 @@
 """Forward a port, sign in, open the browser, and stay."""
 
 import argparse
+import sys
 import threading
 import webbrowser
 from pathlib import Path
@@ -15,9 +16,14 @@ from kerfctl.ui.doorstep import Doorstep
 from kerfctl.ui.forward import Forward
 from kerfctl.ui.target import Leader, Target, parse_url
 
+MOST_PORT = 65_535
+
 
 def open_page(args: argparse.Namespace) -> int:
     """Stay until interrupted. Raises CliError."""
+    for name, port, least in (("--port", args.port, 0), ("--page-port", args.page_port, 1)):
+        if not least <= port <= MOST_PORT:
+            raise CliError(f"{name} {port}: write a port from {least} to {MOST_PORT}")
     kubeconfig = args.kubeconfig or str(Path("~/.kube/config").expanduser())
     try:
         kube, tunnel = connect(kubeconfig, timeout_s=30.0), PodTunnel(kubeconfig)
@@ -31,9 +37,12 @@ def open_page(args: argparse.Namespace) -> int:
     page = f"http://127.0.0.1:{forward.port}/"
     doorstep = Doorstep(_signed_in(forward, kube, tunnel.bearer_token(), args), page)
     file = doorstep.write_file(Path("~/.cache/kerf").expanduser())
-    say(f"The page is at {page} until you press Ctrl-C.")
-    say(f"To sign a browser in, open {file}, or give the code {doorstep.code} at {doorstep.url}")
-    say("Both work once, on this machine. The session lasts for an hour at most.")
+    say(
+        f"The page is at {page} until you press Ctrl-C.",
+        f"To sign a browser in, open {file}, or give the code {doorstep.code} at {doorstep.url}",
+        "Both work once, on this machine. The session lasts for an hour at most.",
+        file=sys.stdout,  # at once, also where that is a pipe
+    )
     if not args.no_browser and not webbrowser.open(file.as_uri()):
         warn("kerf: no browser could be started")
     try:

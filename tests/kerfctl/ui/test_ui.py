@@ -14,6 +14,7 @@ from kerf.kube.lease import Claim, Times, render_lease
 from kerf.testing.builders import a_pod
 from kerf.testing.fake_kube import FakeKube
 from kerfctl.errors import CliError
+from kerfctl.main import main
 from kerfctl.ui.credential import cookie_of, token_of
 from kerfctl.ui.doorstep import Doorstep
 from kerfctl.ui.forward import Forward
@@ -137,6 +138,14 @@ def test_a_forwarded_port_signs_in_at_the_page_and_carries_its_answers():
                 cookie_of(forward.port, "unknown")
         finally:
             forward.close()
+
+
+@pytest.mark.parametrize(
+    "words", [("--port", "99999"), ("--port", "-1"), ("--page-port", "0"), ("--page-port", "70000")]
+)
+def test_a_port_that_is_none_is_refused(words: tuple[str, str], capsys: pytest.CaptureFixture[str]):
+    assert main(["ui", *words]) == 1
+    assert f"{words[0]} {words[1]}: write a port from" in capsys.readouterr().err
 
 
 def test_a_page_that_is_not_there_is_said_with_the_reason():

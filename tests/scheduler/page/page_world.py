@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from tests.browser.world import Served
 
@@ -18,10 +20,13 @@ class Browser:
         self._port = page.page.port
         self.cookie = ""
 
+    def connection(self, timeout: float) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=timeout)
+
     def ask(
         self, method: str, path: str, body: object = None, **headers: str
     ) -> tuple[int, Any, http.client.HTTPMessage]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        connection = self.connection(60)
         sent = {**({"Cookie": self.cookie} if self.cookie else {}), **headers}
         connection.request(method, path, None if body is None else json.dumps(body), sent)
         answer = connection.getresponse()
@@ -41,7 +46,7 @@ class Browser:
     @contextmanager
     def events(self) -> Iterator[Iterator[tuple[str, Any]]]:
         """The events of the stream, each with its content."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        connection = self.connection(20)
         connection.request("GET", "/api/events", None, {"Cookie": self.cookie})
         answer = connection.getresponse()
         assert (answer.status, answer.headers["Content-Type"]) == (200, "text/event-stream")
@@ -60,6 +65,27 @@ class Browser:
         finally:
             answer.close()
             connection.close()
+
+
+class SecureBrowser(Browser):
+    """Reaches one host over TLS, whose certificate it checks, and keeps only cookies that such a host may set."""
+
+    def __init__(self, host: str, port: int, trust: ssl.SSLContext) -> None:
+        super().__init__(at_port(port))
+        self.host = host
+        self._trust = trust
+
+    def connection(self, timeout: float) -> http.client.HTTPConnection:
+        return http.client.HTTPSConnection(self.host, self._port, timeout=timeout, context=self._trust)
+
+    def picture(self) -> dict[str, dict[str, Any]]:
+        with self.events() as events:
+            return picture_of(events)
+
+
+def at_port(port: int) -> Served:
+    """A page of which only the port is known."""
+    return cast("Served", SimpleNamespace(page=SimpleNamespace(port=port)))
 
 
 def picture_of(events: Iterator[tuple[str, Any]]) -> dict[str, dict[str, Any]]:
