@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kerfctl.arguments import Verbs
 
 T = TypeVar("T")
-SHORTEST_S = 1.0
+SHORTEST_S, LONGEST_S = 1.0, 86_400.0
 
 
 def add_parser(verbs: "Verbs") -> None:
@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
 
     With --watch, until it is interrupted.
     """
-    if args.watch is not None and args.watch < SHORTEST_S:
-        raise CliError(f"--watch {args.watch}: write at least {SHORTEST_S:.0f} second")
+    if args.watch is not None and not SHORTEST_S <= args.watch <= LONGEST_S:
+        raise CliError(f"--watch {args.watch}: write seconds from {SHORTEST_S:.0f} to {LONGEST_S:,.0f}")
     while True:
         status = _once(args)
         if args.watch is None:

@@ -10,7 +10,7 @@ from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError
 from kerf.values.usage import HOUR_MS, UsageRecord, hour_of
 from kerf.wire.errors import WireError
-from kerf.wire.json import Json, at
+from kerf.wire.json import Json, at, text_at
 from kerf.wire.usage import DAY, KIND, PATH, day_text, parse_usage
 from kerfctl import cluster
 from kerfctl.bill.cache import Cache
@@ -27,15 +27,30 @@ NOT_SERVED = (
 _NAMESPACE = "/api/v1/namespaces/kube-system"
 
 
-def records_of(args: argparse.Namespace, since_ms: int, until_ms: int) -> list[UsageRecord]:
+class Records(list[UsageRecord]):
+    """Records, and the days of those that could not be read."""
+
+    def __init__(self, items: Iterable[Json] = ()) -> None:
+        super().__init__()
+        self.left_out: list[str] = []
+        for item in items:
+            try:
+                self.append(parse_usage(item))
+            except WireError as error:
+                self.left_out.append(text_at(item, "metadata", "labels", DAY))
+                warn(f"kerf: TenantUsage {at(item, 'metadata').get('name')} is left out: {error}")
+
+
+def records_of(args: argparse.Namespace, since_ms: int, until_ms: int) -> Records:
     """Records of every hour that begins within the span, of files or of the cluster. Raises CliError."""
     if args.file:
-        found: Iterable[UsageRecord] = _read(read_documents(args.file).of(KIND))
+        found = Records(read_documents(args.file).of(KIND))
     else:
         days = [day_text(moment) for moment in _days(since_ms, until_ms)]
         found = _of_cluster(cluster.connect_to(args), args, days)
     first = hour_of(since_ms)
-    return [record for record in found if first <= record.hour_ms < max(until_ms, first + 1)]
+    found[:] = [record for record in found if first <= record.hour_ms < max(until_ms, first + 1)]
+    return found
 
 
 def _days(since_ms: int, until_ms: int) -> Iterator[int]:
@@ -45,18 +60,24 @@ def _days(since_ms: int, until_ms: int) -> Iterator[int]:
     return (day * DAY_MS for day in range(first, last + 1))
 
 
-def _of_cluster(kube: Kube, args: argparse.Namespace, days: list[str]) -> Iterator[UsageRecord]:
+def _of_cluster(kube: Kube, args: argparse.Namespace, days: list[str]) -> Records:
     cache = None if args.no_cache else Cache(_cache_file(args.cache), _identity(kube))
     try:
         missing = [day for day in days if cache is None or not cache.complete(day)]
-        fresh = _list(kube, missing)
+        read = _list(kube, missing)
+        fresh: dict[str, list[UsageRecord]] = {}
+        for record in sorted(read, key=lambda record: record.name):
+            fresh.setdefault(day_text(record.hour_ms), []).append(record)
+        read.clear()
         for day in days:
             if day not in missing and cache is not None:
-                yield from cache.records(day)
+                read += cache.records(day)
                 continue
-            yield from fresh.get(day, [])
-            if cache is not None and _is_complete(fresh.get(day, []), day):
+            read += fresh.get(day, [])
+            # A day of which something was left out is read again: another version may read it.
+            if cache is not None and day not in read.left_out and _is_complete(fresh.get(day, []), day):
                 cache.put(day, fresh[day])
+        return read
     finally:
         if cache is not None:
             cache.close()
@@ -67,25 +88,13 @@ def _is_complete(records: list[UsageRecord], day: str) -> bool:
     return bool(records) and records[-1].name.startswith(f"{day}23") and all(record.closed for record in records)
 
 
-def _list(kube: Kube, days: list[str]) -> dict[str, list[UsageRecord]]:
+def _list(kube: Kube, days: list[str]) -> Records:
     if not days:
-        return {}
+        return Records()
     items = cluster.list_or_none(kube, PATH, KIND, labelSelector=f"{DAY} in ({','.join(days)})")
     if items is None:
         raise CliError(NOT_SERVED)
-    found: dict[str, list[UsageRecord]] = {}
-    for record in sorted(_read(items), key=lambda record: record.name):
-        found.setdefault(day_text(record.hour_ms), []).append(record)
-    return found
-
-
-def _read(items: Iterable[Json]) -> Iterator[UsageRecord]:
-    for item in items:
-        try:
-            yield parse_usage(item)
-        except WireError as error:
-            name = at(item, "metadata").get("name")
-            warn(f"kerf: TenantUsage {name} is left out: {error}")
+    return Records(items)
 
 
 def _cache_file(path: str | None) -> Path:

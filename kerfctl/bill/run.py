@@ -23,7 +23,7 @@ AMOUNTS = ("vgpu_seconds", "mib_seconds", "core_seconds", "cost")
 
 
 def run_bill(args: argparse.Namespace) -> int:
-    """Read and print. Exit status 1 when something is not known or has no price."""
+    """Read and print. Exit status 1 when something is not known, was left out or has no price."""
     now = time.time_ns() // 1_000_000
     since = parse_time(args.since, "--since", now)
     until = parse_time(args.until, "--until", now) if args.until else now
@@ -44,7 +44,7 @@ def run_bill(args: argparse.Namespace) -> int:
         _print(found, by, f"{moment_text(since)[:16]} to {moment_text(until)[:16]} UTC")
     for note in (*found.notes, *(() if records else ("no records: is metering on (metering.enabled)?",))):
         warn(f"kerf: {note}")
-    return 1 if found.notes else 0
+    return 1 if found.notes or records.left_out else 0
 
 
 def _keys(args: argparse.Namespace) -> tuple[str, ...]:

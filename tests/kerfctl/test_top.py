@@ -159,6 +159,11 @@ class TestCluster:
         assert main(["top"]) == 1
         assert "name monitors by URL instead" in capsys.readouterr().err
 
+    @pytest.mark.parametrize("seconds", ["0", "nan", "inf", "1e12"])
+    def test_a_watch_is_at_least_a_second_and_at_most_a_day(self, kube, seconds: str, capsys) -> None:
+        assert main(["top", "--watch", seconds]) == 1
+        assert "write seconds from 1 to 86,400" in capsys.readouterr().err
+
     def test_a_watch_looks_again(self, kube, monkeypatch, capsys) -> None:
         looks = []
 

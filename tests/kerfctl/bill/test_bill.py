@@ -180,6 +180,15 @@ class TestCluster:
         assert self.node_cost(capsys, tmp_path / "c.sqlite") == 16
         assert len(asked) == 1
 
+    def test_a_closed_day_of_which_a_record_cannot_be_read_is_an_error_each_time(self, kube, tmp_path, capsys) -> None:
+        self.fill(kube, closed=True)
+        first = kube.list(PATH)[0][0]
+        kube.put({**first, "spec": {**first["spec"], "hour": "soon"}})
+
+        for _ in range(2):
+            status, _, err = run(capsys, *SPAN, "--cache", str(tmp_path / "c.sqlite"), "--json")
+            assert (status, f"TenantUsage {first['metadata']['name']} is left out" in err) == (1, True)
+
     def test_a_day_that_is_open_is_asked_for_again(self, kube, asked, tmp_path: Path, capsys) -> None:
         self.fill(kube, closed=False)
 
