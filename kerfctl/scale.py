@@ -16,6 +16,9 @@ KINDS = {
     "ReplicaSet": "apps/v1",
     "LeaderWorkerSet": "leaderworkerset.x-k8s.io/v1",
 }
+MOST_REPLICAS = 2**31 - 1
+LONGEST_S = 3600
+"""The longest stabilization window of an HPA."""
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
 
 
@@ -40,13 +43,19 @@ def run(args: argparse.Namespace) -> int:
     from kerfctl.report import say
 
     namespace, kind, name = _workload(args.workload)
-    if not 1 <= args.min <= args.max:
-        raise CliError(f"--min {args.min}, --max {args.max}: write 1 <= MIN <= MAX")
-    if args.keda and not args.prometheus:
-        raise CliError("--keda: name Prometheus with --prometheus URL")
+    if not 1 <= args.min <= args.max <= MOST_REPLICAS:
+        raise CliError(f"--min {args.min}, --max {args.max}: write 1 <= MIN <= MAX <= {MOST_REPLICAS}")
+    if not 0 <= args.cooldown <= LONGEST_S:
+        raise CliError(f"--cooldown {args.cooldown}: write seconds from 0 to {LONGEST_S}, which is what an HPA takes")
+    if args.keda and not _is_url(args.prometheus or ""):
+        raise CliError(f"--prometheus {args.prometheus or ''}: write http://HOST:PORT, where Prometheus answers KEDA")
     made = _keda(namespace, kind, name, args) if args.keda else _hpa(namespace, kind, name, args)
     say(yaml.safe_dump(made, sort_keys=False).rstrip("\n"))
     return 0
+
+
+def _is_url(text: str) -> bool:
+    return bool(re.fullmatch(r"https?://[^\s/]+(/\S*)?", text))
 
 
 def _workload(text: str) -> tuple[str, str, str]:
@@ -60,11 +69,9 @@ def _workload(text: str) -> tuple[str, str, str]:
 
 def _keda(namespace: str, kind: str, name: str, args: argparse.Namespace) -> dict[str, Any]:
     query = f'max({METRIC}{{namespace="{namespace}",kind="{kind}",name="{name}"}})'
-    trigger = {
-        "type": "prometheus",
-        "metricType": "AverageValue",
-        "metadata": {"serverAddress": args.prometheus, "query": query, "threshold": "1"},
-    }
+    # KEDA's default reads 0 where the metric is missing, which would scale to MIN while no leader is scraped.
+    metadata = {"serverAddress": args.prometheus, "query": query, "threshold": "1", "ignoreNullValues": "false"}
+    trigger = {"type": "prometheus", "metricType": "AverageValue", "metadata": metadata}
     spec = {
         "scaleTargetRef": {"apiVersion": KINDS[kind], "kind": kind, "name": name},
         "minReplicaCount": args.min,
@@ -73,8 +80,8 @@ def _keda(namespace: str, kind: str, name: str, args: argparse.Namespace) -> dic
         "advanced": {"horizontalPodAutoscalerConfig": {"behavior": _behavior(args.cooldown)}},
         "triggers": [trigger],
     }
-    metadata = {"name": name, "namespace": namespace}
-    return {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": metadata, "spec": spec}
+    meta = {"name": name, "namespace": namespace}
+    return {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": meta, "spec": spec}
 
 
 def _hpa(namespace: str, kind: str, name: str, args: argparse.Namespace) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def test_a_scaled_object_asks_prometheus(capsys) -> None:
         "serverAddress": "http://p:9090",
         "query": 'max(kerf_recommended_replicas{namespace="team-a",kind="Deployment",name="chat"})',
         "threshold": "1",
+        "ignoreNullValues": "false",  # a metric that is missing is no recommendation of 0 replicas
     }
     behavior = found["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert behavior["scaleDown"] == {"stabilizationWindowSeconds": 600}
@@ -48,8 +49,11 @@ def test_a_scaled_object_asks_prometheus(capsys) -> None:
         (("chat", "--hpa"), "write NAMESPACE/KIND/NAME"),
         (("a/Job/b", "--hpa"), "no autoscaler scales a Job"),
         (('a/Deployment/b"}', "--hpa"), "write NAMESPACE/KIND/NAME"),
-        ((CHAT, "--keda"), "--prometheus URL"),
+        ((CHAT, "--keda"), "write http://HOST:PORT"),
+        ((CHAT, "--keda", "--prometheus", "ftp:/x"), "--prometheus ftp:/x"),
         ((CHAT, "--hpa", "--min", "0"), "write 1 <= MIN <= MAX"),
+        ((CHAT, "--hpa", "--max", "99999999999"), "write 1 <= MIN <= MAX"),
+        ((CHAT, "--hpa", "--cooldown", "-5"), "write seconds from 0 to 3600"),
     ],
 )
 def test_wrong_words_are_refused_with_the_fix(words: tuple[str, ...], said: str, capsys) -> None:
