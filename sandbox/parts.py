@@ -80,6 +80,7 @@ GROUPS = {
         Group("kueue", "parts/kueue"),
         Group("sleeper", "images/sleeper"),
         Group("allocator", "parts/allocator"),
+        Group("promql", "parts/promql"),
     )
 }
 
@@ -121,6 +122,7 @@ PARTS = {
         Part("kueue", "kueue", "sigs.k8s.io/kueue/cmd/kueue", 600, variable="KUEUE_BIN"),
         Part("sleeper", "sleeper", "kerf.dev/sandbox/sleeper", 2),
         Part("allocator", "allocator", "kerf.dev/sandbox/allocator", 100),
+        Part("promql", "promql", "kerf.dev/sandbox/promql", 60),
     )
 }
 
