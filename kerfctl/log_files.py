@@ -21,6 +21,8 @@ _OTHERS: Mapping[bytes, str] = {
     b"\x28\xb5\x2f\xfd": "it is compressed with zstd; run zstdcat FILE | kerf faults replay -",
     b"LPKSHHRH": "it is a journal of systemd; run journalctl -k --file FILE | kerf faults replay -",
 }
+_WIDE: Mapping[bytes, str] = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+"""What Windows' shell writes where the output of kubectl goes into a file."""
 _LONGEST_MAGIC = 8
 
 
@@ -28,12 +30,21 @@ def read_lines(name: str) -> Iterator[str]:
     """The lines of a file, or of standard input for `-`. Bytes that are no text are kept as marks. Raises CliError."""
     try:
         with _raw(name) as raw:
+            wide = _WIDE.get(raw.peek(2)[:2])
+            if wide:
+                yield from _wide_lines(raw, wide)
             for line in _opened(name, raw):
                 yield line.decode(errors="replace")
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise CliError(f"{name}: its compressed text is damaged ({error}); copy it again") from error
     except OSError as error:
         raise CliError(f"{name}: {error.strerror or error}; name a readable file, or - for standard input") from error
+
+
+def _wide_lines(raw: io.BufferedReader, encoding: str) -> Iterator[str]:
+    wrapped = io.TextIOWrapper(raw, encoding=encoding, errors="replace")
+    yield from wrapped
+    wrapped.detach()
 
 
 def _raw(name: str) -> io.BufferedReader:

@@ -2,7 +2,8 @@ r"""Kernel logs as records: the text of /dev/kmsg, of dmesg with any of its opti
 
 /dev/kmsg writes `priority,sequence,microseconds,flags;text`, then lines ` KEY=value` that say more about the record.
 Bytes that are no plain text, a line break among them, are written as `\x0a`. Where one printk makes several lines,
-dmesg writes the time before the first one only; syslog writes it before each.
+dmesg writes the time before the first one only; syslog writes it before each. Syslog counts equal messages, and
+journalctl has forms of its own: an object a line (`-o json`), and `NAME=value` lines (`-o export`).
 """
 
 import json
@@ -18,7 +19,13 @@ _ESCAPED = re.compile(r"\\x([0-9a-f]{2})", re.IGNORECASE)
 _LEVEL = re.compile(r"(?:<\d{1,4}>(?:1 (?=\d{4}-))?|[a-z]{3,8}\s{0,8}:[a-z]{2,6}\s{0,8}:\s?)", re.IGNORECASE)
 _SYSLOG = re.compile(r"(?:\S{1,255}\s){0,2}kernel(?:\[\d{1,10}\])?(?::\s?| - - -? ?)", re.IGNORECASE)
 """The host's name, after the name of a time zone where there is one, and the kernel: as RFC 3164 or 5424 writes it."""
-_JSON = re.compile(r'\s*"(time|msg)":\s*(["\d].*?),?\s*')
+_JSON = re.compile(r'\s*"(time|msg|MESSAGE|__REALTIME_TIMESTAMP)"\s?:\s*(["\d].*?),?\s*')
+_REPEATED = re.compile(
+    r"(?:message repeated (\d{1,9}) times: \[ ?(.*)\]|(?:\S+ )?last message repeated (\d{1,9}) times)\s*"
+)
+_MOST_REPEATED = 10_000
+"""As often as one line is counted at most."""
+_STAMP, _MESSAGE = "__REALTIME_TIMESTAMP", "MESSAGE"
 _COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}m")
 _PADDING = "\0\ufeff"
 """What comes before the first line after a crash, or before that of a file from another system."""
@@ -48,11 +55,12 @@ def parse_records(lines: Iterable[str]) -> Iterator[Record]:
         at, text, part = read
         if text.startswith(_FIRST_WORDS):
             boot += 1
+        repeated = _REPEATED.fullmatch(text) if "message repeated" in text else None
+        if repeated:
+            text = last if repeated[2] is None else repeated[2]
         last = (last + text)[:LONGEST] if part == "+" else text
-        if "\n" in last:
+        for _ in range(min(int(repeated[1] or repeated[3]), _MOST_REPEATED) if repeated else 1):
             yield from (Record(at, each, boot, part == "+") for each in last.split("\n"))
-        else:
-            yield Record(at, last, boot, part == "+")
 
 
 def _plain(line: str) -> str:
@@ -72,6 +80,12 @@ def _read(line: str, clock: Clock) -> tuple[float, str, str] | None:
     line = line.lstrip()
     if line[:1] == '"' and (member := _JSON.fullmatch(line)):
         return _of_json(member[1], member[2], clock)
+    if line[:1] == "{" and _MESSAGE in line:
+        return _of_journal(line, clock)
+    if line.startswith(_STAMP + "="):
+        _at_microseconds(line.partition("=")[2], clock)
+        return None
+    line = line.removeprefix(_MESSAGE + "=")
     rest = line[level.end() :] if line[:1] != "[" and (level := _LEVEL.match(line)) else line
     at, rest, timed = clock.split(rest)
     if "kernel" in rest[:300] and (prefix := _SYSLOG.match(rest)):
@@ -82,16 +96,38 @@ def _read(line: str, clock: Clock) -> tuple[float, str, str] | None:
 
 
 def _of_json(name: str, value: str, clock: Clock) -> tuple[float, str, str] | None:
-    """A member of the objects that `dmesg --json` writes, a line each."""
+    """A member of the objects that `dmesg --json` and `journalctl -o json-pretty` write, a line each."""
     try:
         read = json.loads(value)
     except ValueError:
         return None
-    if name == "msg" and isinstance(read, str):
+    if name in {"msg", _MESSAGE} and isinstance(read, str):
         return clock.split("")[0], read, ""
     if name == "time" and isinstance(read, float):
         clock.set(read)
+    if name == _STAMP:
+        _at_microseconds(str(read), clock)
     return None
+
+
+def _of_journal(line: str, clock: Clock) -> tuple[float, str, str] | None:
+    """An entry of the journal as an object. Only the kernel's own count."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return clock.split("")[0], line, ""
+    message = entry.get(_MESSAGE)
+    if isinstance(message, list):  # bytes that are no text
+        message = bytes(one for one in message if isinstance(one, int) and 0 <= one < 256).decode(errors="replace")
+    if not isinstance(message, str) or entry.get("_TRANSPORT", "kernel") != "kernel":
+        return None
+    _at_microseconds(str(entry.get(_STAMP, "")), clock)
+    return clock.split("")[0], message, ""
+
+
+def _at_microseconds(text: str, clock: Clock) -> None:
+    if text.isascii() and text.isdigit() and len(text) < 20:
+        clock.set(int(text) / 1e6)
 
 
 def _unescaped(found: "re.Match[str]") -> str:

@@ -68,6 +68,14 @@ def test_a_log_is_read_from_standard_input(monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out) == [EVENT]
 
 
+@pytest.mark.parametrize("mark", ["utf-16-le", "utf-16-be"])
+def test_a_log_is_read_as_windows_shell_wrote_it(tmp_path, capsys, mark):
+    text = ("\ufeff" + LOG.replace("\n", "\r\n")).encode(mark)
+
+    assert main(["faults", "replay", a_file(tmp_path, text), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [EVENT]
+
+
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
 def test_a_log_is_read_as_log_rotation_compressed_it(tmp_path, monkeypatch, capsys, compress):
     packed = compress(LOG.encode())

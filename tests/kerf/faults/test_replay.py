@@ -1,5 +1,6 @@
 """Kernel logs in every shape that drivers and tools write, replayed."""
 
+import json
 from itertools import pairwise
 
 import pytest
@@ -290,3 +291,67 @@ def test_a_code_that_is_not_known_never_moves_anything(code: int, text: str) -> 
     (event,) = events([fault], XIDS, {})
 
     assert code in XIDS.codes or event == FaultEvent("0000:01:00", code, Verdict.WARN, 1, text, 0)
+
+
+def test_several_faults_on_one_line_are_events_of_their_own():
+    first = f"NVRM: Xid (PCI:0000:5d:00): 79, pid=1, {OFF}"
+
+    assert seen(
+        f"[1.0] {first} NVRM: Xid (PCI:0000:5E:00): 48, pid=2NVRM: GPU at 0000:9b:00.0 has fallen off the bus."
+    ) == [
+        ("0000:5d:00", 79, "evict", 1),
+        ("0000:5e:00", 48, "evict", 1),
+        ("0000:9b:00", 79, "evict", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'audit: type=1400 apparmor="DENIED" operation="open" name="/tmp/NVRM:Xid(PCI:0000:5e:00):79," comm="cat"',
+        "overlayfs: failed to resolve /NVRM: GPU at 0000:5e:00 has fallen off the bus.",
+        'time="2026-11-28" level=info msg="NVRM: Xid (PCI:0000:5e:00): 79, GPU has fallen off the bus"',
+    ],
+)
+def test_what_a_line_only_quotes_is_no_fault(line: str) -> None:
+    assert seen(f"[1.0] {line}", f"6,1,1000000,-;{line}") == []
+
+
+def test_a_drop_is_found_where_only_its_first_line_names_the_module():
+    bare = [line.removeprefix("NVRM: ") for line in DROP[1:]]
+
+    assert seen(f"[1.0] {DROP[0]}", *(f"[1.0] {line}" for line in bare)) == [("0000:5d:00", 79, "evict", 1)]
+    assert seen(*(f"[1.0] {line}" for line in bare)) == []
+
+
+def test_equal_messages_that_syslog_counted_are_counted():
+    xid = "NVRM: Xid (PCI:0000:5d:00): 31, pid=1, MMU Fault"
+    lines = [
+        f"Nov 23 10:00:00 n kernel: {xid}",
+        f"Nov 23 10:00:05 n kernel: message repeated 4 times: [ {xid}]",
+        "Nov 23 10:00:09 n last message repeated 3 times",
+    ]
+
+    assert seen(*lines) == [("0000:5d:00", 31, "warn", 8)]
+
+
+def entry(second: int, **members: object) -> str:
+    stamp = {"__REALTIME_TIMESTAMP": f"{1_795_000_000 + second}000000", "_TRANSPORT": "kernel"}
+    return json.dumps(stamp | {"MESSAGE": "NVRM: Xid (PCI:0000:5d:00): 31, pid=1"} | members)
+
+
+def test_the_journals_objects_have_their_own_times_and_sources():
+    quoted = entry(3, _TRANSPORT="syslog")
+    as_bytes = entry(2, MESSAGE=[*b"NVRM: Xid (PCI:0000:5d:00): 31, \xff"])
+
+    assert seen(entry(0), quoted, as_bytes, entry(60)) == [("0000:5d:00", 31, "warn", 2), ("0000:5d:00", 31, "warn", 1)]
+
+
+@pytest.mark.parametrize("form", ["{}={}", '\t"{}" : "{}",'])
+def test_the_journals_members_a_line_each_have_their_times(form: str) -> None:
+    moments = [1_795_000_000_000_000, 1_795_000_060_000_000]
+    message = form.format("MESSAGE", "NVRM: Xid (PCI:0000:5d:00): 31, pid=1")
+
+    lines = [line for at in moments for line in (form.format("__REALTIME_TIMESTAMP", at), message)]
+
+    assert seen(*lines) == [("0000:5d:00", 31, "warn", 1)] * 2
