@@ -9,7 +9,7 @@ from kerf.values.ask import ContainerAsk, PodAsk
 from kerf.values.card_names import listed
 from kerf.values.device import Mode
 from kerf.values.places import counters
-from kerf.values.slicing import size_on
+from kerf.values.slicing import Exactly, Size, Slicing, Templates, size_on
 from kerf.values.units import show, show_mib
 from kerf.values.verdict import Misfit, Reason
 from scheduler.core.nearest import Change, Field, Try, blamed, nearest_row, smallest_change
@@ -139,20 +139,39 @@ def _no_place(field: Field, index: int, position: int) -> str:
     """Which slice finds no place on the cards of a row, and what is free on the first of them that have memory."""
     columns, ask = field.columns, field.ask.containers[index]
     found: list[str] = []
+    strangers: list[str] = []
     for column in np.flatnonzero(columns.present[position] & columns.usable[position]).tolist():
         card = field.kinds[int(columns.kind[position, column])]
         size = size_on(ask, card)
-        if card.mig is None or size is None or not field.wanted[index].accepted[position, column]:
+        if size is None or not field.wanted[index].accepted[position, column]:
             continue
         held = int(columns.used_places[position, column])
+        if card.mig is None:
+            strangers += _strangers(card.slicing, size, ask, held, column)
+            continue
         inside = counters(sum(place.adds for place in size.places))
         free = [str(n) for n, (has, may) in enumerate(zip(counters(held), inside, strict=True)) if may and not has]
         found.append(f"card {column} has only {', '.join(free) or 'none'} of the places that {size.name} could cover")
     more = f"; and {len(found) - _MOST_NAMED} more cards" if len(found) > _MOST_NAMED else ""
     said = "; ".join(found[:_MOST_NAMED])
     if not said:
-        return short_reason(Reason.PLACE)
+        return ": ".join(filter(None, (short_reason(Reason.PLACE), "; ".join(strangers[:_MOST_NAMED]))))
     return f"no place for the slice ({said}{more}): moving an instance can make one (kerf repack --for {field.ask.key})"
+
+
+def _strangers(slicing: Slicing, size: Size, ask: ContainerAsk, held: int, column: int) -> list[str]:
+    """The slices of a card beside which this one may not lie, where they are of other groups or sizes."""
+    inside = [i for i, count in enumerate(counters(held)) if count]
+    if isinstance(slicing, Exactly) and slicing.groups:
+        names = " and ".join(slicing.groups[i][0] for i in inside)
+        return (
+            [f"card {column} is used by pods of {names}, and a pod of {ask.group} does not join them"] if names else []
+        )
+    if isinstance(slicing, Templates) and slicing.alike and inside:
+        sizes = " and ".join(show_mib(one.memory_mib) for i, one in enumerate(slicing.templates) if i in inside)
+        held_text = f"slices of {sizes}" if sizes else "a pod that has all of it"
+        return [f"card {column} has {held_text}, and takes none of {show_mib(size.memory_mib)} beside"]
+    return []
 
 
 def _amounts(values: list[int]) -> str:

@@ -34,7 +34,8 @@ def test_what_a_vendor_cannot_do_says_why(found: Any):
     said = {pod["name"]: pod["reason"] for pod in found["refused"]}
 
     assert "a card has 65,536 MiB: write at most that" in said["too-large-ascend"]
-    assert "no free place on a card for such a slice" in said["rerank-metax"]
+    metax = "card 0 is used by pods of fixed-share, and a pod of burst-share does not join them"
+    assert f"no free place on a card for such a slice: {metax}" in said["rerank-metax"]
 
 
 def test_a_vendor_of_ones_own_is_read_from_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path):

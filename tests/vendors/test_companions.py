@@ -144,7 +144,8 @@ def test_a_used_kunlun_card_takes_shares_of_its_size_alone():
     shop = Unlocked(kunlun())
     shop.take(vxpu("quarter", 1))
 
-    assert "no free place on a card for such a slice" in shop.take(vxpu("half", 30000)).misfit
+    said = "card 0 has slices of 24,576 MiB, and takes none of 49,152 MiB beside"
+    assert f"no free place on a card for such a slice: {said}" in shop.take(vxpu("half", 30000)).misfit
     assert [shop.take(vxpu(f"more-{i}", 1)).slices[0][0] for i in range(3)] == ["XPU-0"] * 3
 
 
