@@ -55,11 +55,18 @@ def _add(actions: "Verbs") -> None:
     add.add_argument(
         "--chart", metavar="DIR", default="charts/kerf", help="the chart to install (default: %(default)s)"
     )
-    add.add_argument("--registry", metavar="HOST", help="where the images are, for clusters without the internet")
+    add.add_argument(
+        "--registry",
+        metavar="HOST",
+        help="where all images are, kube-scheduler's too, for clusters without the internet",
+    )
     add.add_argument("--values", metavar="FILE", action="append", default=[], help="values for the chart; repeats")
     add.add_argument("--helm", metavar="PROGRAM", default="helm", help="the helm to run (default: %(default)s)")
     add.add_argument(
         "--gpu-operator", metavar="CHART", help="install NVIDIA's GPU Operator from this chart, its own plugin off"
+    )
+    add.add_argument(
+        "--gpu-operator-values", metavar="FILE", action="append", default=[], help="values for that chart; repeats"
     )
     _manager(add)
     add.set_defaults(run=run_add)

@@ -3,11 +3,9 @@
 import argparse
 import base64
 import json
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from kerf.kube import paths
@@ -22,15 +20,14 @@ from kerf.wire.json import Json, at, text_at
 from kerf.wire.objects import parse_node
 from kerfctl.cluster import may
 from kerfctl.errors import CliError
+from kerfctl.fleet.charts import APPLY, install_operator, kerf_there
 from kerfctl.fleet.connect import CALL_S, clusters, manager_of, server_of
 from kerfctl.report import say
 from scheduler.fleet.rights import ACCOUNT, RULES, account_objects, reader_objects
 
-VERSION = version("kerf-gpu")
 OLDEST = (1, 29)
 TOKEN_S = 30.0
 RIGHTS_S = 15.0
-APPLY = {"fieldManager": "kerf-cli", "force": "true"}
 _NEEDED = (("rbac.authorization.k8s.io", "clusterroles"), ("", "serviceaccounts"), ("", "secrets"))
 
 
@@ -47,7 +44,7 @@ def add(args: argparse.Namespace) -> int:
         _step(done, "version", lambda: _version(member))
         _step(done, "rights", lambda: _rights(member))
         _step(done, "driver", lambda: _driver(member, args))
-        _step(done, "kerf", lambda: _kerf(member, args))
+        _step(done, "kerf", lambda: kerf_there(member, args))
         _step(done, "cards", lambda: _cards(member, args.vendors))
         token = _step(done, "credential", lambda: _credential(member, args.namespace))
         config = _kubeconfig(*server, token)
@@ -93,9 +90,8 @@ def _rights(member: Kube) -> str:
 def _driver(member: Kube, args: argparse.Namespace) -> str:
     """What the nodes say of driver and toolkit; the GPU Operator where it is asked for."""
     if args.gpu_operator:
-        words = ["upgrade", "--install", "gpu-operator", args.gpu_operator, "--namespace", "gpu-operator"]
-        _helm(args, [*words, "--create-namespace", "--set", "devicePlugin.enabled=false"])
-        return "the GPU Operator is installed, its own device plugin off"
+        install_operator(args)
+        return "the GPU Operator is installed, its own device plugin off; it brings drivers up by itself"
     nodes, _ = member.list(paths.NODES)
     with_driver = sum("nvidia.com/cuda.driver-version.full" in at(n, "metadata", "labels") for n in nodes)
     with_inventory = sum(bool(_cards_on(n, args.vendors)) for n in nodes)
@@ -107,46 +103,6 @@ def _driver(member: Kube, args: argparse.Namespace) -> str:
     if not with_driver and not with_inventory:
         return f"no node of {len(nodes)} says that it has a driver (--gpu-operator CHART installs one); {toolkit}"
     return f"{max(with_driver, with_inventory)} of {len(nodes)} nodes have a driver; {toolkit}"
-
-
-def _kerf(member: Kube, args: argparse.Namespace) -> str:
-    """The version of Kerf there; installs or upgrades it where that was asked for."""
-    found = _installed(member, args.namespace)
-    if found == VERSION:
-        return f"version {VERSION} is installed"
-    if not args.install:
-        what = f"version {found} is installed and this is {VERSION}" if found else "Kerf is not installed"
-        return f"{what}: run this again with --install, or install the chart"
-    words = ["upgrade", "--install", "kerf", args.chart, "--namespace", args.namespace, "--create-namespace"]
-    words += ["--set", f"global.imageRegistry={args.registry}"] if args.registry else []
-    words += [word for file in args.values for word in ("--values", file)]
-    _helm(args, words)
-    return f"version {VERSION} was {'upgraded from ' + found if found else 'installed'}"
-
-
-def _installed(member: Kube, namespace: str) -> str:
-    try:
-        item = member.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/kerf-scheduler")
-    except NotFound:
-        return ""
-    return str(at(item, "metadata", "labels").get("app.kubernetes.io/version", "unknown"))
-
-
-def _helm(args: argparse.Namespace, words: list[str]) -> None:
-    try:
-        found = subprocess.run(
-            [args.helm, *words, "--kubeconfig", args.kubeconfig],
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise CliError(f"{args.helm}: no such program: install helm, or name it with --helm") from error
-    except subprocess.TimeoutExpired as error:
-        raise CliError(f"{args.helm} {words[0]}: no end after 600 s") from error
-    if found.returncode:
-        raise CliError(f"{args.helm} {words[0]} {words[2]}: {' '.join(found.stderr.split())[-400:]}")
 
 
 def _cards(member: Kube, vendors: tuple[Vendor, ...]) -> str:
