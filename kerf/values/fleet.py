@@ -65,6 +65,8 @@ class FleetWorkload:
     template: Mapping[str, Any] = field(default_factory=dict)
     group_size: int = 1
     hand_over: HandOver = HandOver.DEPLOYMENT
+    queue: str = ""
+    """The LocalQueue on the manager cluster through which MultiKueue hands it over; empty: directly."""
     accepts: tuple[Accept, ...] = ()
     clusters: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()

@@ -19,11 +19,15 @@ LABEL_EPOCH = "fleet.kerf.dev/epoch"
 LABEL_MODEL = "fleet.kerf.dev/model"
 LABEL_MANAGER = "fleet.kerf.dev/manager"
 """On everything that a manager hands to a cluster: whose it is, under which epoch, on which cards, by which fleet."""
+LABEL_CLUSTER = "fleet.kerf.dev/cluster"
+"""On what goes through MultiKueue: the cluster that it is for. Its pods also tolerate a taint of this key and value,
+because Kueue shows a pod's tolerations and not its labels. No node has such a taint."""
 SPLIT = "fleet.kerf.dev/split"
 """Label of a TenantQuota whose guarantee holds over all clusters."""
 MOST_REPLICAS, MOST_GROUP, MOST_LISTED = 10_000, 64, 64
 MOST_LOSSES = 32
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?")
+_QUEUE = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 
 
 def parse_cluster(document: object) -> ClusterSpec:
@@ -77,8 +81,8 @@ def render_record(record: ClusterRecord) -> dict[str, Any]:
 
 
 _WORKLOAD_KEYS = (
-    "replicas", "groupSize", "handOver", "template", "accepts", "clusters", "regions", "preferRegions", "supply",
-    "mostPerCluster", "survive", "minAvailable", "maxMoves", "priority",
+    "replicas", "groupSize", "handOver", "queue", "template", "accepts", "clusters", "regions", "preferRegions",
+    "supply", "mostPerCluster", "survive", "minAvailable", "maxMoves", "priority",
 )  # fmt: skip
 
 
@@ -112,6 +116,7 @@ def parse_workload(document: object) -> FleetWorkload:
         template=template,
         group_size=size,
         hand_over=hand_over,
+        queue=_queue(spec),
         accepts=_accepts(spec),
         clusters=_words(spec.get("clusters"), "spec.clusters"),
         regions=_words(spec.get("regions"), "spec.regions"),
@@ -172,6 +177,15 @@ def _accepts(spec: Json) -> tuple[Accept, ...]:
         cores = whole(part, "cores", where, None, (0, 100)) if "cores" in part else None
         found.append(Accept((text(part, "model", where, None),), memory, cores))
     return tuple(found)
+
+
+def _queue(spec: Json) -> str:
+    if "queue" not in spec:
+        return ""
+    name = text(spec, "queue", "spec", None)
+    if not _QUEUE.fullmatch(name):
+        raise WireError("spec.queue", name, "write the name of a LocalQueue, of a-z, 0-9, - and .")
+    return name
 
 
 def _words(value: object, where: str) -> tuple[str, ...]:

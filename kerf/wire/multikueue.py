@@ -9,7 +9,8 @@ import yaml
 
 from kerf.wire.classes import selected_classes
 from kerf.wire.errors import WireError
-from kerf.wire.json import Json, at
+from kerf.wire.fleet import LABEL_CLUSTER
+from kerf.wire.json import Json, at, items_at
 
 CONTROLLER = "kueue.x-k8s.io/multikueue"
 ALLOWED_FLAVORS = "kueue.x-k8s.io/workload-allowed-resource-flavors"
@@ -42,6 +43,8 @@ class Dispatchable:
     groups: tuple[PodGroup, ...]
     nominated: tuple[str, ...] = ()
     allowed: str = ""
+    only: str = ""
+    """The one cluster that it may go to: a fleet's plan has chosen it."""
 
     @property
     def key(self) -> str:
@@ -81,6 +84,7 @@ def parse_dispatchable(workload: Json, checks: Iterable[str], flavors: Mapping[s
         groups=tuple(_groups(workload, flavors)),
         nominated=tuple(status.get("nominatedClusterNames") or ()),
         allowed=str(at(meta, "annotations").get(ALLOWED_FLAVORS, "")),
+        only=_only(spec),
     )
 
 
@@ -131,6 +135,17 @@ def parse_kubeconfig(secret: Json) -> dict[str, Any]:
         if cluster.get("insecure-skip-tls-verify") or "certificate-authority" in cluster:
             raise WireError("data.kubeconfig.clusters.cluster", "…", "use certificate-authority-data")
     return config
+
+
+def _only(spec: Json) -> str:
+    """The cluster that the pods tolerate the fleet's mark of. Kueue shows no labels of a pod, but its tolerations."""
+    marks = (
+        toleration.get("value")
+        for pod_set in items_at(spec, "podSets")
+        for toleration in items_at(pod_set, "template", "spec", "tolerations")
+        if toleration.get("key") == LABEL_CLUSTER
+    )
+    return str(next(marks, "") or "")
 
 
 def _groups(workload: Json, flavors: Mapping[str, Json]) -> Iterable[PodGroup]:

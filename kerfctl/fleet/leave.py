@@ -40,7 +40,7 @@ def remove(args: argparse.Namespace) -> int:
 def _await_clean(member: Kube, name: str, timeout_s: float) -> None:
     """Until the manager has removed there what it had handed over."""
     until = time.monotonic() + timeout_s
-    while left := [path for path, _ in owned(member, NAME)]:
+    while left := [path for path, _ in owned(member, NAME, name)]:
         if time.monotonic() > until:
             raise CliError(f"{name}: {', '.join(left)} still there: does the manager run? --now forgets the cluster")
         time.sleep(1.0)

@@ -152,7 +152,7 @@ def _views(paths: Sequence[str], policy: str | None, vendors: tuple[Vendor, ...]
                     raise CliError(f"{path}: {error}") from error
         world = world_of_files([str(entry)], policy, vendors)
         store = world.seen().store
-        pods = fleet_pods([dict(pod) for pod in world.pods], NAME, store)
+        pods = fleet_pods([dict(pod) for pod in world.pods], NAME, name, store)
         yield View(spec, nodes=tuple(store.desk.nodes()), states=store.desk.states(), pods=tuple(pods))
 
 

@@ -149,7 +149,7 @@ class Dispatcher:
 
     def _dispatch(self, one: Dispatchable, before: Mapping[str, list[Need]]) -> tuple[str, ...]:
         """Nominate for one workload; the clusters that are nominated now."""
-        candidates, more = self._candidates(one.check), self._overdue(one)
+        candidates, more = self._candidates(one), self._overdue(one)
         if one.nominated and not more and set(one.nominated) <= set(candidates):
             return one.nominated
         offers = [self._offer(cluster, one, before.get(cluster, [])) for cluster in candidates]
@@ -179,7 +179,8 @@ class Dispatcher:
 
     def _report(self, one: Dispatchable, chosen: Nomination) -> None:
         about = {"apiVersion": VERSION, "kind": "Workload", "namespace": one.namespace, "name": one.name}
-        text = "; ".join(chosen.refused) or f"admission check {one.check} names no cluster"
+        none = f"{one.only}, which the fleet's plan chose, is no cluster" if one.only else "there is no cluster"
+        text = "; ".join(chosen.refused) or f"{none} of admission check {one.check} that Kueue is connected to"
         self._events.emit({**about, "uid": one.uid}, "NoClusterFits", f"no worker cluster fits: {text}")
 
     # ---- workers
@@ -189,12 +190,13 @@ class Dispatcher:
             return Offer(cluster, "there is no connection to it")
         return known.worker.offer(need_of(one, known.worker.desk), before)
 
-    def _candidates(self, check: str) -> list[str]:
-        """The clusters of a check that Kueue is connected to, in its configuration's order."""
-        parameters = ((self._seen.get("AdmissionCheck", check) or {}).get("spec") or {}).get("parameters") or {}
+    def _candidates(self, one: Dispatchable) -> list[str]:
+        """The clusters that Kueue is connected to, in its configuration's order; for a fleet's, the one of its plan."""
+        parameters = ((self._seen.get("AdmissionCheck", one.check) or {}).get("spec") or {}).get("parameters") or {}
         config = self._seen.get("MultiKueueConfig", str(parameters.get("name", ""))) or {}
         listed = at(config, "spec").get("clusters") or ()
-        return [name for name in listed if _active(self._seen.get("MultiKueueCluster", name) or {})]
+        found = [name for name in listed if _active(self._seen.get("MultiKueueCluster", name) or {})]
+        return [name for name in found if one.only in ("", name)]
 
     def _settled(self) -> bool:
         """Whether every worker was read, or had its time: else the first one read would get everything."""

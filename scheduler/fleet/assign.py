@@ -194,7 +194,7 @@ def _why_not(one: FleetWorkload, view: View, made: Shapes) -> str:
     """What one cluster says of a workload of which something has no place."""
     phase = view.record.phase
     if not allows(one, view):
-        return f"{view.name}: the workload's clusters, regions and supply leave it out"
+        return f"{view.name}: the workload's clusters, regions, supply and queue leave it out"
     if phase is not Phase.LIVE:
         return f"{view.name}: {phase.value}, it takes no new work"
     if view.spec.draining or view.spec.cordoned:

@@ -10,7 +10,7 @@ from typing import Any
 from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import Conflict, KubeError, NotFound
-from kerf.wire.fleet import LABEL_EPOCH, LABEL_MANAGER, LABEL_WORKLOAD
+from kerf.wire.fleet import LABEL_CLUSTER, LABEL_EPOCH, LABEL_MANAGER, LABEL_WORKLOAD
 from kerf.wire.json import Json, at
 from scheduler.fleet.render import DEPLOYMENTS, LEADER_WORKER_SETS, slug
 
@@ -35,12 +35,15 @@ def apply_part(kube: Kube, path: str, body: Mapping[str, Any]) -> None:
         kube.patch(path, body, "apply", query)
 
 
-def hand_over(kube: Kube, fleet: str, wanted: Mapping[str, Json], spared: Collection[str]) -> None:
+def hand_over(
+    kube: Kube, fleet: str, wanted: Mapping[str, Json], spared: Collection[str], *, queued: bool = False
+) -> None:
     """Make the fleet's objects in a cluster those that are wanted, by path. Those of `spared` workloads stay.
 
-    What is there already is written again only where it differs in what the fleet decides. Raises KubeError.
+    What is there already is written again only where it differs in what the fleet decides. What goes through MultiKueue
+    (`queued`) and what is handed over directly do not see each other. Raises KubeError.
     """
-    there = dict(owned(kube, fleet))
+    there = {path: item for path, item in owned(kube, fleet) if bool(_label(item, LABEL_CLUSTER)) is queued}
     for path, body in wanted.items():
         if path not in there or _differs(there[path], body):
             apply_part(kube, path, {**body, "metadata": {**body["metadata"], "annotations": {MARK: mark(body)}}})
@@ -61,19 +64,20 @@ def mark(body: Json) -> str:
     return hashlib.sha256(json.dumps(body["spec"], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def remove_epochs(kube: Kube, fleet: str, epoch: int) -> bool:
-    """Delete everything that the fleet has there of another epoch; whether nothing of it was left.
+def remove_epochs(kube: Kube, fleet: str, cluster: str, epoch: int) -> bool:
+    """Delete everything that the fleet has in a cluster of another epoch; whether nothing of it was left.
 
     Controllers go first, so that no pod comes again. A pod that is being deleted gets no traffic from Services.
     """
     clean = True
-    for path, item in owned(kube, fleet):
+    for path, item in owned(kube, fleet, cluster):
         if _label(item, LABEL_EPOCH) != str(epoch):
             clean = False
             _delete(kube, path, _DELETE)
     pods, _ = kube.list(paths.PODS, {"labelSelector": f"{LABEL_MANAGER}={slug(fleet)}"})
     for pod in pods:
-        if _label(pod, LABEL_MANAGER) != slug(fleet) or _label(pod, LABEL_EPOCH) == str(epoch):
+        mine = _label(pod, LABEL_MANAGER) == slug(fleet) and is_for(pod, cluster)
+        if not mine or _label(pod, LABEL_EPOCH) == str(epoch):
             continue
         clean = False
         meta = pod["metadata"]
@@ -86,8 +90,8 @@ def remove_epochs(kube: Kube, fleet: str, epoch: int) -> bool:
     return clean
 
 
-def owned(kube: Kube, fleet: str) -> list[tuple[str, Json]]:
-    """The fleet's Deployments and LeaderWorkerSets in a cluster, by path."""
+def owned(kube: Kube, fleet: str, cluster: str | None = None) -> list[tuple[str, Json]]:
+    """The fleet's Deployments and LeaderWorkerSets at an API server, by path; those for one cluster alone, if named."""
     found: list[tuple[str, Json]] = []
     for listed in LISTS:
         root, _, plural = listed.rpartition("/")
@@ -96,10 +100,15 @@ def owned(kube: Kube, fleet: str) -> list[tuple[str, Json]]:
         except NotFound:
             continue  # the cluster has no LeaderWorkerSets
         for item in items:
-            if _label(item, LABEL_MANAGER) == slug(fleet):
+            if _label(item, LABEL_MANAGER) == slug(fleet) and (cluster is None or is_for(item, cluster)):
                 meta = item["metadata"]
                 found.append((f"{root}/namespaces/{meta['namespace']}/{plural}/{meta['name']}", item))
     return found
+
+
+def is_for(item: Json, cluster: str) -> bool:
+    """Whether something is for the cluster in which it was seen; the manager cluster has what is for others, too."""
+    return _label(item, LABEL_CLUSTER) in ("", cluster)
 
 
 def _delete(kube: Kube, path: str, body: Mapping[str, Any]) -> None:

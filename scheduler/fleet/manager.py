@@ -35,6 +35,7 @@ from kerf.wire.multikueue import parse_kubeconfig
 from scheduler.fleet.assign import Decision, assign, rebalance
 from scheduler.fleet.handover import hand_over, remove_epochs
 from scheduler.fleet.member import Member
+from scheduler.fleet.queued import QueuedWorkloads, bounded
 from scheduler.fleet.quotas import SplitTenants
 from scheduler.fleet.records import reliability, seen, takes_work
 from scheduler.fleet.render import render, slug
@@ -93,6 +94,7 @@ class Manager:
         self._broken: dict[str, str] = {}
         self._waits = _Waits()
         self._tenants = SplitTenants(kube, NAME)
+        self._queued = QueuedWorkloads(kube, NAME, names)
 
     def run(self, stop: threading.Event) -> None:
         """Round after round until stopped. What runs in the clusters goes on without it."""
@@ -114,6 +116,7 @@ class Manager:
         decided = self._decide(workloads, views, terms)
         spared = {slug(key_of(item)) for item in workloads} - {slug(one.key) for one, _ in decided}
         self._hand_over(decided, views, spared)
+        self._queued.run_once(decided, views, spared)
         kubes = {name: known.member.kube for name, known in self._members.items()}
 
         def cost(namespaces: tuple[str, ...]) -> float:
@@ -146,7 +149,7 @@ class Manager:
         clean = True
         if answers and member is not None and before.phase in (Phase.LOST, Phase.RETURNED, Phase.JOINING):
             try:
-                clean = remove_epochs(member.kube, NAME, before.epoch)
+                clean = remove_epochs(member.kube, NAME, spec.name, before.epoch)
             except KubeError as error:
                 _LOG.warning("cluster %s: %s", spec.name, error)
                 clean, answers = False, isinstance(error, Forbidden)
@@ -208,17 +211,7 @@ class Manager:
         self, items: list[dict[str, Any]], views: tuple[View, ...], terms: Terms
     ) -> list[tuple[FleetWorkload, tuple[Assigned, ...]]]:
         """Decide and write; the workloads whose decision is written."""
-        workloads: list[FleetWorkload] = []
-        by_key: dict[str, dict[str, Any]] = {}
-        for item in items:
-            try:
-                one = parse_workload(item)
-            except WireError as error:
-                self._write_problem(item, str(error))
-                continue
-            if not item["metadata"].get("deletionTimestamp"):
-                workloads.append(one)
-                by_key[one.key] = item
+        workloads, by_key = self._read(items)
         before = {key: parse_assigned(item) for key, item in by_key.items()}
         decisions = assign(workloads, before, views, terms, self._avoid(before, workloads, views))
         decisions = rebalance(decisions, views, terms, terms.policy.fleet)
@@ -227,6 +220,24 @@ class Manager:
             for each in decisions
             if self._write_workload(by_key[each.workload.key], each, views, terms) and not each.problem
         ]
+
+    def _read(self, items: list[dict[str, Any]]) -> tuple[list[FleetWorkload], dict[str, dict[str, Any]]]:
+        """The workloads to decide for. What has a problem, or cannot be judged in this round, stays as it is."""
+        workloads: list[FleetWorkload] = []
+        queues = self._queued.queues() if any(at(item, "spec").get("queue") for item in items) else None
+        for item in items:
+            try:
+                one: FleetWorkload | str | None = parse_workload(item)
+            except WireError as error:
+                one = str(error)
+            if isinstance(one, FleetWorkload) and one.queue:
+                one = bounded(one, queues) if queues is not None else None
+            if isinstance(one, str):
+                self._write_problem(item, one)
+            elif one is not None and not item["metadata"].get("deletionTimestamp"):
+                workloads.append(one)
+        keys = {one.key for one in workloads}
+        return workloads, {key_of(item): item for item in items if key_of(item) in keys}
 
     def _write_workload(self, item: Json, decision: Decision, views: tuple[View, ...], terms: Terms) -> bool:
         status = workload_status(decision, views, terms)
@@ -275,12 +286,11 @@ class Manager:
             known = self._members.get(view.name)
             if known is None or view.record.phase not in (Phase.LIVE, Phase.RESTING):
                 continue
-            wanted = dict(
-                render(one, part, NAME, self._names)
-                for one, parts in decided
-                for part in parts
-                if part.cluster == view.name and part.epoch == view.record.epoch
-            )
+            wanted: dict[str, Json] = {}
+            for one, parts in decided:
+                for part in parts if not one.queue else ():
+                    if part.cluster == view.name and part.epoch == view.record.epoch:
+                        wanted |= render(one, part, NAME, self._names, {})
             try:
                 hand_over(known.member.kube, NAME, wanted, spared)
             except KubeError as error:

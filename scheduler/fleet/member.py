@@ -16,6 +16,7 @@ from kerf.wire.fleet import LABEL_EPOCH, LABEL_MANAGER, LABEL_MODEL, LABEL_WORKL
 from kerf.wire.json import at, items_at, text_at
 from kerf.wire.objects import is_finished
 from scheduler.core.state import NodeState
+from scheduler.fleet.handover import is_for
 from scheduler.fleet.render import slug
 from scheduler.fleet.view import FleetPod
 from scheduler.state.store import Store
@@ -44,10 +45,11 @@ class Member(Protocol):
 class FollowedMember:
     """Watches the cluster and asks it for its version every two seconds, from threads of its own."""
 
-    def __init__(self, kube: Kube, store: Store, fleet: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, kube: Kube, store: Store, fleet: str, name: str, clock: Callable[[], float] = time.time) -> None:
         self.kube = kube
         self._store = store
         self._fleet = fleet
+        self._name = name
         self._clock = clock
         self._answered = 0.0
         self._lock = threading.Lock()
@@ -81,25 +83,25 @@ class FollowedMember:
 
     def _replace(self, items: list[Json]) -> None:
         self._store.feed.replace_pods(items)
-        found = fleet_pods(items, self._fleet, self._store)
+        found = fleet_pods(items, self._fleet, self._name, self._store)
         with self._lock:
             self._pods = {pod.uid: pod for pod in found}
 
     def _change(self, kind: str, item: Json) -> None:
         self._store.feed.apply_pod(kind, item)
         uid = text_at(item, "metadata", "uid")
-        found = fleet_pods([item], self._fleet, self._store) if kind != "DELETED" else []
+        found = fleet_pods([item], self._fleet, self._name, self._store) if kind != "DELETED" else []
         with self._lock:
             self._pods.pop(uid, None)
             self._pods.update({pod.uid: pod for pod in found})
 
 
-def fleet_pods(items: Iterable[Json], fleet: str, store: Store) -> list[FleetPod]:
-    """The live pods among some that the fleet's hand-over made."""
+def fleet_pods(items: Iterable[Json], fleet: str, cluster: str, store: Store) -> list[FleetPod]:
+    """The live pods among some of a cluster that the fleet's hand-over made for it."""
     found = []
     for item in items:
         labels = at(item, "metadata", "labels")
-        if labels.get(LABEL_MANAGER) != slug(fleet) or is_finished(item):
+        if labels.get(LABEL_MANAGER) != slug(fleet) or not is_for(item, cluster) or is_finished(item):
             continue
         notes, meta = at(item, "metadata", "annotations"), at(item, "metadata")
         epoch = str(labels.get(LABEL_EPOCH, ""))

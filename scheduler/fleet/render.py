@@ -1,13 +1,19 @@
-"""What a cluster gets of a workload: a Deployment or a LeaderWorkerSet with the marks of its fleet and epoch. Pure."""
+"""What a cluster gets of a workload: a Deployment or LeaderWorkerSets with the marks of its fleet and epoch. Pure.
+
+What goes through MultiKueue is written on the manager cluster: Kueue copies it to the cluster that the plan chose.
+"""
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kerf.values.fleet import Assigned, FleetWorkload, HandOver
 from kerf.values.vendor import ResourceNames
-from kerf.wire.fleet import LABEL_EPOCH, LABEL_MANAGER, LABEL_MODEL, LABEL_WORKLOAD
+from kerf.wire.fields import API_VERSION
+from kerf.wire.fleet import LABEL_CLUSTER, LABEL_EPOCH, LABEL_MANAGER, LABEL_MODEL, LABEL_WORKLOAD, WORKLOAD
 from kerf.wire.json import Json, at
+from kerf.wire.kueue import QUEUE_LABEL
 from scheduler.fleet.shapes import accepted, sized
 
 DEPLOYMENTS = "/apis/apps/v1"
@@ -33,35 +39,56 @@ def labels_of(fleet: str, workload: str, part: Assigned) -> dict[str, str]:
 
 
 def object_name(one: FleetWorkload, part: Assigned) -> str:
-    """Another epoch or model is another object: nothing of an older epoch is ever taken over."""
-    return f"{one.name}-{slug(part.model)[:6]}-e{part.epoch}"
+    """Another epoch or model is another object: nothing of an older epoch is ever taken over.
+
+    On the manager cluster, where MultiKueue finds the parts for all clusters, another cluster is another object, too.
+    """
+    what = slug(f"{part.cluster} {part.model}")[:8] if one.queue else slug(part.model)[:6]
+    return f"{one.name}-{what}-e{part.epoch}"
 
 
 def render(
-    one: FleetWorkload, part: Assigned, fleet: str, names: Sequence[ResourceNames]
-) -> tuple[str, dict[str, Any]]:
-    """The path to apply to, and the object."""
+    one: FleetWorkload, part: Assigned, fleet: str, names: Sequence[ResourceNames], classes: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """The objects of a part, by the path to apply each to. `classes` selects nodes where Kueue counts by class."""
     labels = labels_of(fleet, one.key, part)
-    meta = {"name": object_name(one, part), "namespace": one.namespace, "labels": labels}
+    if one.queue:
+        labels[LABEL_CLUSTER] = part.cluster
     template = _template(one, part, labels, names)
-    if one.hand_over is HandOver.LEADER_WORKER_SET:
-        body: dict[str, Any] = {
-            "apiVersion": "leaderworkerset.x-k8s.io/v1",
-            "kind": "LeaderWorkerSet",
-            "metadata": meta,
-            "spec": {
-                "replicas": part.replicas,
-                "leaderWorkerTemplate": {"size": one.group_size, "workerTemplate": template},
-            },
-        }
-        return f"{LEADER_WORKER_SETS}/namespaces/{one.namespace}/leaderworkersets/{meta['name']}", body
+    meta: dict[str, Any] = {"name": object_name(one, part), "namespace": one.namespace, "labels": labels}
+    if one.queue:
+        template["spec"] = _for_cluster(template["spec"], part.cluster, classes)
+        owner = {"apiVersion": API_VERSION, "kind": WORKLOAD, "name": one.name, "uid": one.uid}
+        meta |= {"labels": {**labels, QUEUE_LABEL: one.queue}, "ownerReferences": [owner]}
+    if one.hand_over is HandOver.DEPLOYMENT:
+        spec = {"replicas": part.replicas, "selector": {"matchLabels": labels}, "template": template}
+        body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec}
+        return {f"{DEPLOYMENTS}/namespaces/{one.namespace}/deployments/{meta['name']}": body}
+    if not one.queue:
+        return dict([_groups(one, meta, part.replicas, template)])
+    # MultiKueue never changes a LeaderWorkerSet that it has copied, so each group is one of its own.
+    digest = slug(json.dumps([part.model, part.epoch, part.cluster, template], sort_keys=True, default=str))[:8]
+    singles = [{**meta, "name": f"{one.name}-{digest}-{i}"} for i in range(part.replicas)]
+    return dict(_groups(one, each, 1, template) for each in singles)
+
+
+def _groups(
+    one: FleetWorkload, meta: Mapping[str, Any], replicas: int, template: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
     body = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": meta,
-        "spec": {"replicas": part.replicas, "selector": {"matchLabels": labels}, "template": template},
+        "apiVersion": "leaderworkerset.x-k8s.io/v1",
+        "kind": "LeaderWorkerSet",
+        "metadata": dict(meta),
+        "spec": {"replicas": replicas, "leaderWorkerTemplate": {"size": one.group_size, "workerTemplate": template}},
     }
-    return f"{DEPLOYMENTS}/namespaces/{one.namespace}/deployments/{meta['name']}", body
+    return f"{LEADER_WORKER_SETS}/namespaces/{one.namespace}/leaderworkersets/{meta['name']}", body
+
+
+def _for_cluster(spec: Mapping[str, Any], cluster: str, classes: Mapping[str, str]) -> dict[str, Any]:
+    """A pod that says to Kerf's dispatcher which cluster it is for, and to Kueue of which class its quota is."""
+    mark = {"key": LABEL_CLUSTER, "operator": "Equal", "value": cluster, "effect": "NoSchedule"}
+    found = {**spec, "tolerations": [*(spec.get("tolerations") or ()), mark]}
+    return found | ({"nodeSelector": {**classes, **at(spec, "nodeSelector")}} if classes else {})
 
 
 def _template(

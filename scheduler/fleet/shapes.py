@@ -15,6 +15,7 @@ from kerf.values.node import Node
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.slicing import alone_on, size_on
 from kerf.values.vendor import ResourceNames
+from kerf.wire.claims import names_claims
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
 from kerf.wire.resources import parse_pod
@@ -259,6 +260,9 @@ def read_template(workload: FleetWorkload, accept: Accept | None, terms: Terms) 
     """What one pod asks for. Raises WireError where it asks for no card."""
     pod = sized(workload, accept, terms.names)
     ask = parse_pod(pod, terms.names, terms.policy.defaults)
+    if not ask.containers and names_claims(pod):
+        fix = "ask by limits such as nvidia.com/gpumem: a fleet plans no claims"
+        raise WireError("spec.template.spec.resourceClaims", at(pod, "spec").get("resourceClaims"), fix)
     if not ask.containers:
         raise WireError(
             "spec.template", "no container asks for a card", "use a Deployment: a fleet is planned by cards"

@@ -25,9 +25,9 @@ def build_manager(
 ) -> Manager:
     """A manager that writes, here and in every cluster, only while `seat` holds its term."""
 
-    def follow(_name: str, kubeconfig: Mapping[str, Any]) -> FollowedMember:
+    def follow(name: str, kubeconfig: Mapping[str, Any]) -> FollowedMember:
         client = connect_to(kubeconfig, connections=6, timeout_s=CALL_S)
-        return FollowedMember(GuardedKube(client, seat), Store(policy.policy, vendors), NAME)
+        return FollowedMember(GuardedKube(client, seat), Store(policy.policy, vendors), NAME, name)
 
     def terms() -> tuple[SchedulingPolicy, PriceList]:
         prices.reload(_LOG.error)

@@ -265,3 +265,15 @@ def test_sizes_follow_the_kind_of_card():
         "nvidia.com/gpu": "1", "nvidia.com/gpumem": "60000", "nvidia.com/gpucores": "70",
     }  # fmt: skip
     assert pod["metadata"]["annotations"]["nvidia.com/use-gputype"] == "NVIDIA A100-SXM4-80GB"
+
+
+def test_a_template_that_asks_by_claims_is_refused_with_the_fix():
+    world = two_clusters()
+    claims = [{"name": "gpu", "resourceClaimTemplateName": "small"}]
+    world.ask("chat", 1, template={"spec": {"resourceClaims": claims, "containers": [{"name": "main", "image": "i"}]}})
+
+    world.round(rounds=2)
+
+    said = world.status("chat")["conditions"][0]["message"]
+    assert said.startswith("spec.template.spec.resourceClaims")
+    assert said.endswith("ask by limits such as nvidia.com/gpumem: a fleet plans no claims")

@@ -15,7 +15,7 @@ from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.annotations import GRANT, render_grant
-from kerf.wire.fleet import LABEL_EPOCH
+from kerf.wire.fleet import LABEL_CLUSTER, LABEL_EPOCH
 from scheduler.core.place import place
 from scheduler.core.preference import wished
 from scheduler.fleet.manager import Manager
@@ -47,10 +47,13 @@ class Cluster:
     last: float = 0.0
 
     def __post_init__(self) -> None:
-        for i in range(self.nodes):
-            name = f"{self.name}-{i}"
-            self.kube.put(a_node(name, cards_of(name, self.cards, model=self.model)))
+        for node in self.nodes_of():
+            self.kube.put(node)
         self.kube.fail = self._fail
+
+    def nodes_of(self) -> list[dict[str, Any]]:
+        names = [f"{self.name}-{i}" for i in range(self.nodes)]
+        return [a_node(name, cards_of(name, self.cards, model=self.model)) for name in names]
 
     def _fail(self, method: str, path: str) -> None:
         if not self.up and not self.inside:
@@ -66,7 +69,7 @@ class Cluster:
 
     def seen(self) -> Any:
         store = self.store()
-        pods = fleet_pods(self.pods(), "kerf", store) if self.up else self.frozen
+        pods = fleet_pods(self.pods(), "kerf", self.name, store) if self.up else self.frozen
         self.frozen = pods
         return tuple(store.desk.nodes()), store.desk.states(), tuple(pods)
 
@@ -85,8 +88,18 @@ class Cluster:
         return [o for o in self.kube.objects("/api/v1/namespaces/") if o.get("kind") == "Pod"]
 
     def objects(self) -> list[dict[str, Any]]:
-        """What was handed over: Deployments and LeaderWorkerSets."""
-        return [*self.kube.objects("/apis/apps/v1/"), *self.kube.objects("/apis/leaderworkerset.x-k8s.io/v1/")]
+        """What was handed over: Deployments and LeaderWorkerSets, and what MultiKueue would copy while it can."""
+        if self.queued_at is not None and self.up:
+            self.copied = [o for o in _handed_over(self.queued_at) if self._is_mine(o)]
+        direct = [o for o in _handed_over(self.kube) if LABEL_CLUSTER not in o["metadata"]["labels"]]
+        return [*direct, *self.copied]
+
+    def _is_mine(self, item: dict[str, Any]) -> bool:
+        return bool(item["metadata"]["labels"].get(LABEL_CLUSTER) == self.name)
+
+    queued_at: FakeKube | None = None
+    """The manager cluster, where MultiKueue connects the two."""
+    copied: list[dict[str, Any]] = field(default_factory=list)
 
     def live(self) -> None:
         """One round of its controllers and its scheduler: pods for Deployments, places for pods."""
@@ -130,6 +143,10 @@ class Cluster:
                     pod["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
                     self.kube.put(pod)
                     break
+
+
+def _handed_over(kube: FakeKube) -> list[dict[str, Any]]:
+    return [*kube.objects("/apis/apps/v1/"), *kube.objects("/apis/leaderworkerset.x-k8s.io/v1/")]
 
 
 def pods_of(item: dict[str, Any]) -> int:
