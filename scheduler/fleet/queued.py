@@ -5,7 +5,6 @@ dispatcher nominates the cluster that the plan chose, and MultiKueue makes the p
 """
 
 import logging
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -81,7 +80,7 @@ def bounded(one: FleetWorkload, queues: Queues) -> FleetWorkload | str:
 def class_selector(view: View, model: str) -> dict[str, str]:
     """The label of a model's class in a cluster, where its nodes have it: quota is counted by class there."""
     names = {node.name: node for node in view.nodes}
-    found = Counter[tuple[str, str]]()
+    found: set[tuple[str, str]] = set()
     for state in view.states:
         cards = [each.card for each in state.cards if each.card.model == model]
         node = names.get(state.name)

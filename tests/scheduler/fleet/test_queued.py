@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
-from kerf.testing.builders import a_container
-from kerf.values.fleet import Assigned, FleetWorkload, HandOver
+from kerf.testing.builders import a_container, cards_of
+from kerf.values.fleet import Assigned, ClusterSpec, FleetWorkload, HandOver
+from kerf.wire.classes import class_labels
 from kerf.wire.fleet import LABEL_CLUSTER, LABEL_EPOCH
 from kerf.wire.multikueue import parse_dispatchable
-from scheduler.fleet.queued import Queues, bounded, parse_queues
+from scheduler.fleet.queued import Queues, bounded, class_selector, parse_queues
 from scheduler.fleet.render import render
+from scheduler.fleet.view import View
 from tests.scheduler.fleet.world import NAMES, Cluster, World
 
 ROOT = "kueue.x-k8s.io/v1beta2"
@@ -103,6 +105,24 @@ def chosen(spec: Mapping[str, Any]) -> str:
     one = parse_dispatchable({"metadata": meta, "spec": pods, "status": status}, ["mk"], {})
     assert one is not None
     return one.only
+
+
+@pytest.mark.parametrize(
+    ("labelled", "selected"),
+    [(True, {"class.kerf.dev/nvidia-h100-80gb-hbm3-shared": "true"}), (False, {})],
+    ids=["nodes with the label of their class", "nodes without labels of classes"],
+)
+def test_pods_select_their_class_where_nodes_have_its_label(labelled: bool, selected: dict[str, str]) -> None:
+    cluster = Cluster("far", 2)
+    for node in cluster.nodes_of() if labelled else ():
+        labels = class_labels(cards_of("any", 1, model=H100))
+        cluster.kube.put({**node, "metadata": {**node["metadata"], "labels": labels}})
+    nodes, states, _ = cluster.seen()
+
+    found = class_selector(View(ClusterSpec("far"), nodes=nodes, states=states), H100)
+
+    assert found == selected
+    assert class_selector(View(ClusterSpec("far"), nodes=nodes, states=states), "NVIDIA L40S") == {}
 
 
 def test_a_workload_of_somebody_else_may_go_to_any_cluster() -> None:
