@@ -46,7 +46,8 @@ def hand_over(
     there = {path: item for path, item in owned(kube, fleet) if bool(_label(item, LABEL_CLUSTER)) is queued}
     for path, body in wanted.items():
         if path not in there or _differs(there[path], body):
-            apply_part(kube, path, {**body, "metadata": {**body["metadata"], "annotations": {MARK: mark(body)}}})
+            notes = {**at(body, "metadata", "annotations"), MARK: mark(body)}
+            apply_part(kube, path, {**body, "metadata": {**body["metadata"], "annotations": notes}})
     for path, item in there.items():
         if path not in wanted and _label(item, LABEL_WORKLOAD) not in spared:
             _LOG.info("removing %s", path)

@@ -290,7 +290,7 @@ class Manager:
             for one, parts in decided:
                 for part in parts if not one.queue else ():
                     if part.cluster == view.name and part.epoch == view.record.epoch:
-                        wanted |= render(one, part, NAME, self._names, {})
+                        wanted |= render(one, part, NAME, self._names)
             try:
                 hand_over(known.member.kube, NAME, wanted, spared)
             except KubeError as error:

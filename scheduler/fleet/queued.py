@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 from kerf.kube.client import Kube
 from kerf.kube.errors import Forbidden, KubeError, NotFound
 from kerf.values.fleet import Assigned, FleetWorkload
+from kerf.values.node import Node
 from kerf.values.vendor import ResourceNames
-from kerf.wire.classes import class_labels
+from kerf.wire.classes import class_label, selected_classes
 from kerf.wire.json import Json, at, items_at
 from kerf.wire.kueue import ROOT
 from kerf.wire.multikueue import CONTROLLER
-from scheduler.fleet.handover import hand_over
-from scheduler.fleet.render import render
+from scheduler.fleet.handover import hand_over, owned
+from scheduler.fleet.render import REFUSED, render
 from scheduler.fleet.view import View
 
 _LOG = logging.getLogger("kerf.fleet")
@@ -77,17 +78,23 @@ def bounded(one: FleetWorkload, queues: Queues) -> FleetWorkload | str:
     return replace(one, clusters=allowed)
 
 
-def class_selector(view: View, model: str) -> dict[str, str]:
-    """The label of a model's class in a cluster, where its nodes have it: quota is counted by class there."""
-    names = {node.name: node for node in view.nodes}
-    found: set[tuple[str, str]] = set()
-    for state in view.states:
-        cards = [each.card for each in state.cards if each.card.model == model]
-        node = names.get(state.name)
-        if cards and node is not None:
-            labels = dict(node.labels)
-            found.update(label for label in class_labels(cards).items() if labels.get(label[0]) == label[1])
-    return dict(found) if len(found) == 1 else {}
+def other_classes(views: Sequence[View], view: View, model: str) -> tuple[str, ...]:
+    """Labels of classes, of all clusters, that no node with cards of a model has in one cluster.
+
+    Kueue reserves quota of the first class whose label the pods do not refuse. Nothing is refused where the nodes of
+    that model have no label: their Kerf writes none, and quota is not by class.
+    """
+    mine: set[str] = set()
+    with_model = {state.name for state in view.states if any(each.card.model == model for each in state.cards)}
+    for node in view.nodes:
+        if node.name in with_model:
+            mine |= _class_labels(node)
+    everywhere = {label for each in views for node in each.nodes for label in _class_labels(node)}
+    return tuple(sorted(everywhere - mine)) if mine else ()
+
+
+def _class_labels(node: Node) -> set[str]:
+    return {class_label(slug) for slug in selected_classes(dict(node.labels))}
 
 
 class QueuedWorkloads:
@@ -121,24 +128,40 @@ class QueuedWorkloads:
         spared: Collection[str],
     ) -> None:
         """Write the parts of queued workloads, and remove what is not wanted any more."""
-        by_name = {view.name: view for view in views}
-        wanted: dict[str, Json] = {}
-        for one, parts in decided:
-            for part in parts if one.queue else ():
-                view = by_name.get(part.cluster)
-                if view is not None and view.record.usable and part.epoch == view.record.epoch:
-                    wanted |= render(one, part, self._fleet, self._names, class_selector(view, part.model))
-        if not wanted and not self._may_be_there:
+        usable = {view.name: view for view in views if view.record.usable}
+        parts = [
+            (one, part, usable[part.cluster])
+            for one, parts in decided
+            for part in (parts if one.queue else ())
+            if part.cluster in usable and part.epoch == usable[part.cluster].record.epoch
+        ]
+        if not parts and not self._may_be_there:
             return
+        wanted: dict[str, Json] = {}
         try:
+            there = dict(owned(self._kube, self._fleet)) if parts else {}
+            for one, part, view in parts:
+                wanted |= self._objects(one, part, there, other_classes(views, view, part.model))
             hand_over(self._kube, self._fleet, wanted, spared, queued=True)
             self._may_be_there = bool(wanted or spared)
         except Forbidden as error:
-            if wanted:
+            if parts:
                 _LOG.warning("what goes through MultiKueue: %s", error)
-            self._may_be_there = bool(wanted)
+            self._may_be_there = bool(parts)
         except KubeError as error:
             _LOG.warning("what goes through MultiKueue: %s", error)
+
+    def _objects(
+        self, one: FleetWorkload, part: Assigned, there: Mapping[str, Json], refused: tuple[str, ...]
+    ) -> Mapping[str, Json]:
+        """A part's objects. Those that exist keep the classes that they refuse: a new class rolls no pods."""
+        plain = render(one, part, self._fleet, self._names)
+        before = next((there[path] for path in plain if path in there), None)
+        if before is not None:
+            refused = tuple(
+                each for each in str(at(before, "metadata", "annotations").get(REFUSED, "")).split(",") if each
+            )
+        return render(one, part, self._fleet, self._names, refused)
 
 
 def _name(item: Json) -> str:

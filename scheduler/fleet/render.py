@@ -18,6 +18,9 @@ from scheduler.fleet.shapes import accepted, sized
 
 DEPLOYMENTS = "/apis/apps/v1"
 LEADER_WORKER_SETS = "/apis/leaderworkerset.x-k8s.io/v1"
+REFUSED = "fleet.kerf.dev/refused-classes"
+"""On what goes through MultiKueue: which classes of cards its pods refuse, as long as it lives."""
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 NOT_OURS = frozenset(
     {"resourceVersion", "uid", "creationTimestamp", "managedFields", "generation", "name", "namespace"}
 )
@@ -48,26 +51,30 @@ def object_name(one: FleetWorkload, part: Assigned) -> str:
 
 
 def render(
-    one: FleetWorkload, part: Assigned, fleet: str, names: Sequence[ResourceNames], classes: Mapping[str, str]
+    one: FleetWorkload, part: Assigned, fleet: str, names: Sequence[ResourceNames], refused: Sequence[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """The objects of a part, by the path to apply each to. `classes` selects nodes where Kueue counts by class."""
+    """The objects of a part, by the path to apply each to. `refused` are labels of other classes of cards."""
     labels = labels_of(fleet, one.key, part)
     if one.queue:
         labels[LABEL_CLUSTER] = part.cluster
     template = _template(one, part, labels, names)
     meta: dict[str, Any] = {"name": object_name(one, part), "namespace": one.namespace, "labels": labels}
+    # MultiKueue never changes a LeaderWorkerSet that it has copied, so each group is one, named after its content.
+    digest = slug(json.dumps([part.model, part.epoch, part.cluster, template], sort_keys=True, default=str))[:8]
     if one.queue:
-        template["spec"] = _for_cluster(template["spec"], part.cluster, classes)
+        template["spec"] = _for_cluster(template["spec"], part.cluster, refused)
         owner = {"apiVersion": API_VERSION, "kind": WORKLOAD, "name": one.name, "uid": one.uid}
-        meta |= {"labels": {**labels, QUEUE_LABEL: one.queue}, "ownerReferences": [owner]}
+        meta |= {
+            "labels": {**labels, QUEUE_LABEL: one.queue},
+            "ownerReferences": [owner],
+            "annotations": {REFUSED: ",".join(refused)},
+        }
     if one.hand_over is HandOver.DEPLOYMENT:
         spec = {"replicas": part.replicas, "selector": {"matchLabels": labels}, "template": template}
         body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec}
         return {f"{DEPLOYMENTS}/namespaces/{one.namespace}/deployments/{meta['name']}": body}
     if not one.queue:
         return dict([_groups(one, meta, part.replicas, template)])
-    # MultiKueue never changes a LeaderWorkerSet that it has copied, so each group is one of its own.
-    digest = slug(json.dumps([part.model, part.epoch, part.cluster, template], sort_keys=True, default=str))[:8]
     singles = [{**meta, "name": f"{one.name}-{digest}-{i}"} for i in range(part.replicas)]
     return dict(_groups(one, each, 1, template) for each in singles)
 
@@ -75,20 +82,33 @@ def render(
 def _groups(
     one: FleetWorkload, meta: Mapping[str, Any], replicas: int, template: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    body = {
-        "apiVersion": "leaderworkerset.x-k8s.io/v1",
-        "kind": "LeaderWorkerSet",
-        "metadata": dict(meta),
-        "spec": {"replicas": replicas, "leaderWorkerTemplate": {"size": one.group_size, "workerTemplate": template}},
+    spec: dict[str, Any] = {
+        "replicas": replicas,
+        "leaderWorkerTemplate": {"size": one.group_size, "workerTemplate": template},
     }
+    if one.queue:  # Kueue's webhook writes every field of it, this one empty, which the API server refuses
+        spec["rolloutStrategy"] = {"type": "RollingUpdate"}
+    kind = {"apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet"}
+    body = {**kind, "metadata": dict(meta), "spec": spec}
     return f"{LEADER_WORKER_SETS}/namespaces/{one.namespace}/leaderworkersets/{meta['name']}", body
 
 
-def _for_cluster(spec: Mapping[str, Any], cluster: str, classes: Mapping[str, str]) -> dict[str, Any]:
-    """A pod that says to Kerf's dispatcher which cluster it is for, and to Kueue of which class its quota is."""
+def _for_cluster(spec: Mapping[str, Any], cluster: str, refused: Sequence[str]) -> dict[str, Any]:
+    """A pod that says to Kerf's dispatcher which cluster it is for, and to Kueue of which classes it takes no quota.
+
+    Kueue weighs for each flavor the labels of that flavor alone, so a selector of a class excludes no other.
+    """
     mark = {"key": LABEL_CLUSTER, "operator": "Equal", "value": cluster, "effect": "NoSchedule"}
     found = {**spec, "tolerations": [*(spec.get("tolerations") or ()), mark]}
-    return found | ({"nodeSelector": {**classes, **at(spec, "nodeSelector")}} if classes else {})
+    if not refused:
+        return found
+    affinity, node = at(spec, "affinity"), at(spec, "affinity", "nodeAffinity")
+    required = at(node, _REQUIRED)
+    given: Sequence[Json] = required.get("nodeSelectorTerms") or ({},)
+    without = [{"key": label, "operator": "DoesNotExist"} for label in refused]
+    terms = [{**term, "matchExpressions": [*(term.get("matchExpressions") or ()), *without]} for term in given]
+    rules = {**node, _REQUIRED: {**required, "nodeSelectorTerms": terms}}
+    return found | {"affinity": {**affinity, "nodeAffinity": rules}}
 
 
 def _template(

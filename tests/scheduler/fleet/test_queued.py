@@ -1,22 +1,24 @@
 """FleetWorkloads with a queue: written on the manager cluster for MultiKueue, in clusters that the queue reaches."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from kerf.testing.builders import a_container, cards_of
 from kerf.values.fleet import Assigned, ClusterSpec, FleetWorkload, HandOver
+from kerf.values.quota import class_of
 from kerf.wire.classes import class_labels
 from kerf.wire.fleet import LABEL_CLUSTER, LABEL_EPOCH
 from kerf.wire.multikueue import parse_dispatchable
-from scheduler.fleet.queued import Queues, bounded, class_selector, parse_queues
-from scheduler.fleet.render import render
+from scheduler.fleet.queued import Queues, bounded, other_classes, parse_queues
+from scheduler.fleet.render import REFUSED, render
 from scheduler.fleet.view import View
 from tests.scheduler.fleet.world import NAMES, Cluster, World
 
 ROOT = "kueue.x-k8s.io/v1beta2"
-H100 = "NVIDIA H100 80GB HBM3"
+H100, A100 = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB"
 
 
 def an_object(kind: str, name: str, namespace: str = "", **spec: Any) -> dict[str, Any]:
@@ -81,7 +83,7 @@ def test_a_queue_that_reaches_nothing_is_one_sentence(one: FleetWorkload, queues
 
 
 def test_a_deployment_says_its_queue_to_kueue_and_its_cluster_to_the_dispatcher() -> None:
-    made = render(a_workload(), Assigned("far", H100, 2, 3), "kerf", NAMES, {"class.kerf.dev/h100": "true"})
+    made = render(a_workload(), Assigned("far", H100, 2, 3), "kerf", NAMES, ("class.kerf.dev/a100",))
 
     ((path, body),) = made.items()
     assert path.startswith("/apis/apps/v1/namespaces/default/deployments/chat-")
@@ -90,7 +92,10 @@ def test_a_deployment_says_its_queue_to_kueue_and_its_cluster_to_the_dispatcher(
     assert body["spec"]["replicas"] == 3
     pod = body["spec"]["template"]
     assert (pod["metadata"]["labels"][LABEL_CLUSTER], pod["metadata"]["labels"][LABEL_EPOCH]) == ("far", "2")
-    assert pod["spec"]["nodeSelector"] == {"disk": "ssd", "class.kerf.dev/h100": "true"}
+    (term,) = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
+    ]
+    assert term == {"matchExpressions": [{"key": "class.kerf.dev/a100", "operator": "DoesNotExist"}]}
     assert chosen(pod["spec"]) == "far"
 
 
@@ -107,22 +112,37 @@ def chosen(spec: Mapping[str, Any]) -> str:
     return one.only
 
 
-@pytest.mark.parametrize(
-    ("labelled", "selected"),
-    [(True, {"class.kerf.dev/nvidia-h100-80gb-hbm3-shared": "true"}), (False, {})],
-    ids=["nodes with the label of their class", "nodes without labels of classes"],
-)
-def test_pods_select_their_class_where_nodes_have_its_label(labelled: bool, selected: dict[str, str]) -> None:
-    cluster = Cluster("far", 2)
-    for node in cluster.nodes_of() if labelled else ():
-        labels = class_labels(cards_of("any", 1, model=H100))
-        cluster.kube.put({**node, "metadata": {**node["metadata"], "labels": labels}})
+def a_view(name: str, model: str, *, labelled: bool = True) -> View:
+    cluster = Cluster(name, 2, model=model)
+    if labelled:
+        label(cluster)
     nodes, states, _ = cluster.seen()
+    return View(ClusterSpec(name), nodes=nodes, states=states)
 
-    found = class_selector(View(ClusterSpec("far"), nodes=nodes, states=states), H100)
 
-    assert found == selected
-    assert class_selector(View(ClusterSpec("far"), nodes=nodes, states=states), "NVIDIA L40S") == {}
+def test_pods_take_no_quota_of_other_classes_where_nodes_have_the_label_of_theirs() -> None:
+    far, near = a_view("far", H100), a_view("near", A100)
+    bare = a_view("bare", H100, labelled=False)
+
+    assert other_classes((far, near), far, H100) == (
+        f"class.kerf.dev/{class_of(cards_of('x', 1, model=A100)[0]).slug}",
+    )
+    assert other_classes((far, near, bare), bare, H100) == ()
+
+
+def test_what_a_pod_demands_of_its_nodes_stays_beside_the_classes_that_it_refuses() -> None:
+    term = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
+    rule = "requiredDuringSchedulingIgnoredDuringExecution"
+    affinity = {"podAffinity": {}, "nodeAffinity": {rule: {"nodeSelectorTerms": [term, term]}}}
+    template = {"spec": {**a_workload().template["spec"], "affinity": affinity}}
+
+    ((_, body),) = render(a_workload(template=template), Assigned("far", H100, 1, 1), "kerf", NAMES, ("b",)).items()
+
+    without = {"matchExpressions": [*term["matchExpressions"], {"key": "b", "operator": "DoesNotExist"}]}
+    assert body["spec"]["template"]["spec"]["affinity"] == {
+        "podAffinity": {},
+        "nodeAffinity": {rule: {"nodeSelectorTerms": [without, without]}},
+    }
 
 
 def test_a_workload_of_somebody_else_may_go_to_any_cluster() -> None:
@@ -132,12 +152,14 @@ def test_a_workload_of_somebody_else_may_go_to_any_cluster() -> None:
 def test_each_group_is_a_leader_worker_set_of_its_own_and_another_template_is_another_one() -> None:
     groups = a_workload(group_size=4, hand_over=HandOver.LEADER_WORKER_SET)
     part = Assigned("far", H100, 1, 2)
-    made = render(groups, part, "kerf", NAMES, {})
-    other = render(groups, part, "kerf", NAMES, {"class.kerf.dev/h100": "true"})
+    made = render(groups, part, "kerf", NAMES)
+    other = render(
+        replace(groups, template={**groups.template, "metadata": {"labels": {"v": "2"}}}), part, "kerf", NAMES
+    )
 
     assert [(b["spec"]["replicas"], b["spec"]["leaderWorkerTemplate"]["size"]) for b in made.values()] == [(1, 4)] * 2
     assert not set(made) & set(other)
-    assert set(render(groups, Assigned("far", H100, 1, 3), "kerf", NAMES, {})) > set(made), "more groups, the same two"
+    assert set(render(groups, Assigned("far", H100, 1, 3), "kerf", NAMES)) > set(made), "more groups, the same two"
 
 
 def a_queued_world(*clusters: Cluster, reach: tuple[str, ...] = ("east", "west")) -> World:
@@ -167,6 +189,34 @@ def test_only_clusters_that_the_queue_reaches_get_something_and_the_rest_is_expl
     assert world.running("chat") == {"west": 8}
     said = world.status("chat")["conditions"][0]["message"]
     assert "east: the workload's clusters, regions, supply and queue leave it out" in said
+
+
+def test_a_class_that_comes_into_the_fleet_changes_no_pod_that_runs() -> None:
+    world = a_queued_world(Cluster("east", 1), Cluster("west", 1, model=A100), reach=("east",))
+    label(world.clusters["east"])
+    world.ask("chat", 4, queue="team")
+    world.round(rounds=3)
+    ((before,), classes) = (world.home.objects("/apis/apps/v1/"), refused(world))
+
+    label(world.clusters["west"])
+    world.ask_again("chat", 5)
+    world.round(rounds=3)
+
+    (after,) = world.home.objects("/apis/apps/v1/")
+    assert (before["spec"]["template"], classes) == (after["spec"]["template"], refused(world))
+    assert (before["spec"]["replicas"], after["spec"]["replicas"]) == (4, 5)
+
+
+def refused(world: World) -> str:
+    (body,) = world.home.objects("/apis/apps/v1/")
+    return str(body["metadata"]["annotations"][REFUSED])
+
+
+def label(cluster: Cluster) -> None:
+    """What Kerf writes on nodes where quota is by class."""
+    for node in cluster.nodes_of():
+        labels = class_labels(cards_of("any", 1, model=cluster.model))
+        cluster.kube.put({**node, "metadata": {**node["metadata"], "labels": labels}})
 
 
 def test_a_lost_clusters_replicas_go_elsewhere_and_its_old_ones_are_gone_once_it_returns() -> None:
