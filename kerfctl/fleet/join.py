@@ -28,6 +28,8 @@ from scheduler.fleet.rights import ACCOUNT, RULES, account_objects, reader_objec
 OLDEST = (1, 29)
 TOKEN_S = 30.0
 RIGHTS_S = 15.0
+MANAGER_S, LIVE_S = 15.0, 60.0
+"""How long a join waits for a manager to look at the cluster, and then for the cluster to be live."""
 _NEEDED = (("rbac.authorization.k8s.io", "clusterroles"), ("", "serviceaccounts"), ("", "secrets"))
 
 
@@ -197,9 +199,9 @@ def _namespace(name: str) -> dict[str, Any]:
 
 def _usable(manager: Kube, name: str, cards: str) -> int:
     """The last line: what the fleet may use. It waits a little for a manager that runs."""
-    until = time.monotonic() + 15.0
+    start = time.monotonic()
     status: Json = {}
-    while time.monotonic() < until:
+    while time.monotonic() < start + (LIVE_S if status else MANAGER_S):
         status = at(manager.get(f"{CLUSTERS}/{name}"), "status")
         if status.get("phase") in ("Live", "Resting", "Returned"):
             break

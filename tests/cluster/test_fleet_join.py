@@ -1,5 +1,6 @@
 """`kerf cluster add --install` with the real Helm: the chart comes into a member, again, and after failures."""
 
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from kerf.wire.inventory import render_inventory
 from kerfctl.main import main
 from sandbox import Command, ControlPlane, FakeNode, run_directory
 from sandbox.crds import install_crds
-from tests.chart.helm import CHART, helm
+from tests.chart.helm import CHART, helm, run
 from tests.cluster.chart_release import NAMESPACES, VERSION, a_control_plane
 
 pytestmark = pytest.mark.cluster
@@ -55,8 +56,8 @@ def pair(parts: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
         held = {"kerf.dev/inventory": render_inventory(cards_of("gpu-1", 8, model=H100))}
         member.add_fake_nodes([FakeNode("gpu-1", held, {"gpu": "on"}), FakeNode("cpu-1")])
         words = ["fleet", "run", "--manager", str(home.kubeconfig)]
-        run = f"import sys; from kerfctl.main import main; sys.exit(main({words!r}))"
-        home.supervisor.launch(Command("kerf-fleet", (sys.executable, "-c", run)))
+        code = f"import sys; from kerfctl.main import main; sys.exit(main({words!r}))"
+        home.supervisor.launch(Command("kerf-fleet", (sys.executable, "-c", code)))
         yield Pair(home, member, tmp_path_factory.mktemp("values"))
 
 
@@ -118,7 +119,7 @@ def test_a_second_run_finds_everything_there(pair: Pair, capsys: pytest.CaptureF
 def test_an_older_kerf_is_upgraded_with_its_crds_and_keeps_the_values_that_it_had(
     pair: Pair, capsys: pytest.CaptureFixture[str]
 ):
-    pair.member.api.patch(SCHEDULER, {"metadata": {"labels": {"app.kubernetes.io/version": "0.0.1"}}})
+    release(pair, an_older_chart(pair))
     crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/fleetworkloads.kerf.dev"
     old = pair.member.api.get(crd)["spec"]["versions"]
     del old[0]["additionalPrinterColumns"]
@@ -133,6 +134,19 @@ def test_an_older_kerf_is_upgraded_with_its_crds_and_keeps_the_values_that_it_ha
     assert f"kerf: version {VERSION} was upgraded from 0.0.1" in capsys.readouterr().out
     assert "podMaxBackoffSeconds: 3" in backoff(pair)
     assert "additionalPrinterColumns" in pair.member.api.get(crd)["spec"]["versions"][0]
+
+
+def an_older_chart(pair: Pair) -> Path:
+    older = pair.files / "older"
+    shutil.copytree(CHART, older)
+    text = (older / "Chart.yaml").read_text()
+    (older / "Chart.yaml").write_text(text.replace(f"appVersion: {VERSION}", "appVersion: 0.0.1"))
+    return older
+
+
+def release(pair: Pair, chart: Path) -> None:
+    where = ("--namespace", "kerf-system", "--kubeconfig", str(pair.member.kubeconfig))
+    run("upgrade", "kerf", str(chart), "--reuse-values", *where)
 
 
 def test_a_kerf_that_is_newer_than_this_one_is_left_alone(pair: Pair, capsys: pytest.CaptureFixture[str]):

@@ -157,7 +157,7 @@ def join_fleet(found: Clusters, policy: Path) -> None:
     found.manager.supervisor.launch(Command("kerf-fleet", (sys.executable, "-c", run)))
     for name, plane in found.workers.items():
         flags = ("--kubeconfig", str(plane.kubeconfig), "--supply", WORKERS[name][0])
-        assert main(["cluster", "add", name, *flags, "--manager", str(found.manager.kubeconfig)]) == 0
+        assert main(["cluster", "add", name, *flags, "--manager", str(found.manager.kubeconfig)]) == 0, name
 
 
 def start_dispatcher(found: Clusters) -> Any:
