@@ -72,7 +72,7 @@ class Clusters:
     def status(self, name: str) -> dict[str, Any]:
         return self.manager.api.get(f"{WORKLOADS}/{name}").get("status") or {}
 
-    def await_bound(self, wanted: Mapping[tuple[str, str], int], seconds: float = 90) -> None:
+    def await_bound(self, wanted: Mapping[tuple[str, str], int], seconds: float = 240) -> None:
         try:
             await_until(lambda: self.bound() == wanted, "replicas to be bound", seconds)
         except Exception as error:
