@@ -22,6 +22,10 @@ class Said:
     cores: int | None
 
 
+class CoresError(ValueError):
+    """An ask that a vendor cannot answer because of its cores."""
+
+
 def _as_asked(ask: ContainerAsk, _said: Said) -> ContainerAsk:
     return ask
 
@@ -136,6 +140,11 @@ class ResourceNames:
         """Every annotation in which users choose among this vendor's cards."""
         words = (self.use_ids, self.avoid_ids, self.use_types, self.avoid_types, self.modes, self.same_numa)
         return tuple(word for word in words if word)
+
+    @property
+    def rounds_when_placed(self) -> bool:
+        """Whether an ask stays as it is until a card answers it, because the vendor has no rule of its own."""
+        return self.resolve is _as_asked
 
     # ---- numbers
     def mib(self, value: object) -> int:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from kerf.values.ask import ContainerAsk, Stage
 from kerf.values.policy import Defaults
 from kerf.values.units import parse_quantity, parse_whole, to_mib
-from kerf.values.words import ResourceNames, Said
+from kerf.values.words import CoresError, ResourceNames, Said
 from kerf.wire.errors import WireError
 from kerf.wire.json import EMPTY, Json, at
 
@@ -86,6 +86,7 @@ def _resolved(ask: ContainerAsk, said: Said, names: ResourceNames, written: tupl
         refusal = names.refuses(ask)
     except ValueError as error:
         refusal = str(error)
+        field = names.cores if isinstance(error, CoresError) and names.cores in given else field
     if refusal:
         raise WireError(f"{where}[{field}]", given[field], refusal)
     return ask

@@ -63,9 +63,46 @@ def test_the_pods_message_says_what_the_ask_became():
     got = Shop(node("Ascend910B3", 65536)).take(asking(**limits("Ascend910B3", memory=20000)))
 
     field = "spec.containers[main].resources.limits[huawei.com/Ascend910B3-memory]"
-    became = "the pod gets the template vir10_3c_32g, 32,768 MiB, the smallest that holds what is asked"
+    became = (
+        "20,000 MiB asked: the pod gets the template vir10_3c_32g, 32,768 MiB, the smallest that holds what is asked"
+    )
     assert got.warnings == (f"{field}: {became}",)
     assert got.limits == {"huawei.com/Ascend910B3": "1", "huawei.com/Ascend910B3-memory": "32768"}
+
+
+@pytest.mark.parametrize(
+    ("word", "asks", "field", "became"),
+    [
+        ("Ascend910B3", {"memory": 40000}, "-memory", "40,000 MiB asked: the pod gets the whole card, 65,536 MiB"),
+        ("Ascend910C", {"count": 1}, "", "1 asked, 2 written: Ascend910C come in pairs"),
+    ],
+)
+def test_an_ask_that_becomes_whole_cards_says_so(word: str, asks: dict[str, int], field: str, became: str):
+    (warning,) = Shop(node(word, 65536)).take(asking(**limits(word, **asks))).warnings
+
+    assert warning.startswith(f"spec.containers[main].resources.limits[huawei.com/{word}{field}]: {became}")
+
+
+@pytest.mark.parametrize("memory", [None, 16384, 32768])
+def test_an_ask_that_gets_what_it_says_has_no_message(memory: int | None):
+    assert Shop(node("Ascend910B3", 65536)).take(asking(**limits("Ascend910B3", memory=memory))).warnings == ()
+
+
+def test_a_percentage_where_there_are_none_is_refused():
+    percentage = "huawei.com/Ascend910B3-memory-percentage"
+
+    got = Shop(node("Ascend910B3", 65536)).take(asking(**limits("Ascend910B3"), **{percentage: 50}))
+
+    fix = "no percentage can be asked of these cards: write huawei.com/Ascend910B3-memory"
+    assert got.refused == f"spec.containers[main].resources.limits[{percentage}]: '50': {fix}"
+
+
+def test_a_refusal_because_of_cores_names_the_cores():
+    got = Shop(node("Ascend910B3", 65536)).take(asking(**limits("Ascend910B3", core=50)))
+
+    assert got.refused.startswith(
+        "spec.containers[main].resources.limits[huawei.com/Ascend910B3-core]: '50': cores can"
+    )
 
 
 @pytest.mark.parametrize(

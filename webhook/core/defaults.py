@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from kerf.values.ask import ContainerAsk
-from kerf.values.units import parse_quantity
+from kerf.values.units import parse_quantity, show_mib
 from kerf.values.words import ResourceNames
 from kerf.wire.errors import WireError
 from webhook.core.draft import Container, Draft, changed
@@ -44,6 +44,7 @@ def fill(draft: Draft, settings: Settings) -> Draft:
         filled = container
         for ask in container.asks:
             names = settings.by_vendor[ask.vendor]
+            refuse_percentages(container, names)
             warnings += _warnings(container, ask, names)
             filled = _filled(filled, ask, names)
         containers.append(filled)
@@ -100,9 +101,7 @@ def _resolved(container: Container, ask: ContainerAsk, names: ResourceNames) -> 
 
 def _warnings(container: Container, ask: ContainerAsk, names: ResourceNames) -> list[str]:
     """What was adjusted for compatibility with HAMi, and what becomes of an ask that the vendor rounds."""
-    said = names.memory if names.memory in container.amounts else names.count
-    remark = names.remarks(ask)
-    out = [f"{container.limits_field}[{said}]: {remark}"] if remark else []
+    out = _rounded(container, ask, names)
     most = names.card_cores * (ask.cards if names.totals else 1)
     if _number(container, names.memory) and _number(container, names.memory_percent):
         out.append(f"{container.limits_field}: {names.memory} wins over {names.memory_percent}, which was dropped")
@@ -110,6 +109,32 @@ def _warnings(container: Container, ask: ContainerAsk, names: ResourceNames) -> 
         field, given = f"{container.limits_field}[{names.cores}]", container.amounts[names.cores]
         out.append(f"{field}: a card has {most}, so {most} was written for {given}")
     return out
+
+
+def _rounded(container: Container, ask: ContainerAsk, names: ResourceNames) -> list[str]:
+    """What was asked, what it became and why, for each amount that the vendor's rules raise."""
+    remark, asked = names.remarks(ask), _mib(container, names)
+    together = ask.cards if names.totals else 1
+    raised = names.rounds_when_placed or asked != (ask.memory_mib or 0) * together
+    out = []
+    if remark and raised and (asked or ask.memory_mib is not None):
+        said = names.memory if names.memory in container.amounts else names.count
+        out.append(f"{container.limits_field}[{said}]: {f'{show_mib(asked)} asked: ' if asked else ''}{remark}")
+    for name, became in _resolved(container, ask, names).items():
+        given = 0 if name == names.memory else _number(container, name)
+        if given and became is not None and int(parse_quantity(became)) > given:
+            out.append(
+                f"{container.limits_field}[{name}]: {given} asked, {became} written: {remark or 'cards give no less'}"
+            )
+    return out
+
+
+def refuse_percentages(container: Container, names: ResourceNames) -> None:
+    """A percentage of memory where the vendor has none would be ignored. Raises WireError."""
+    for name, value in container.amounts.items():
+        if name.startswith(f"{names.domain}/") and name.endswith("percentage") and name not in names.all:
+            fix = f"no percentage can be asked of these cards: write {names.memory}" if names.memory else "drop it"
+            raise WireError(f"{container.limits_field}[{name}]", value, fix)
 
 
 def _number(container: Container, name: str) -> int:

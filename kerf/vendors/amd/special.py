@@ -3,14 +3,14 @@
 from kerf.values.ask import ContainerAsk
 from kerf.values.device import Card
 from kerf.values.grant import Slice
-from kerf.values.words import Said
+from kerf.values.words import CoresError, Said
 from kerf.vendors.build import Special
 
 
 def resolve(ask: ContainerAsk, said: Said) -> ContainerAsk:
     """Percent are from 1 to 100. Raises ValueError."""
     if said.cores is not None and not 1 <= said.cores <= 100:
-        raise ValueError(f"cores are percent: {said.cores} is not from 1 to 100")
+        raise CoresError(f"cores are percent: {said.cores} is not from 1 to 100")
     return ask
 
 

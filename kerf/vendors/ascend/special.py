@@ -20,7 +20,7 @@ from kerf.values.grant import Slice
 from kerf.values.slicing import Exactly, NotSliced, Size, Slicing, Templates, WholeCard
 from kerf.values.units import show
 from kerf.values.vendor import Placement
-from kerf.values.words import Said
+from kerf.values.words import CoresError, Said
 from kerf.vendors.build import Special
 from kerf.wire.json import Json, at
 
@@ -118,7 +118,7 @@ def resolve(kind: Kind, ask: ContainerAsk, said: Said) -> ContainerAsk:
     if ask.group == SOFT:
         return ask
     if said.cores is not None:
-        raise ValueError(
+        raise CoresError(
             f"cores can be asked of soft slices alone: add the annotation {MODE}: {SOFT_WORD}, or drop them"
         )
     template = _template(kind, said.memory_mib)
@@ -147,9 +147,13 @@ def _template(kind: Kind, mib: int | None) -> Size | None:
 
 
 def remarks(kind: Kind, ask: ContainerAsk) -> str:
-    """Which template the ask gets."""
-    if ask.group == SOFT or ask.memory_mib is None:
+    """Which template the ask gets, or that it gets whole cards."""
+    if kind.paired:
+        return f"{kind.word} come in pairs, each of which is granted whole"
+    if ask.group == SOFT:
         return ""
+    if ask.memory_mib is None:
+        return f"the pod gets the whole card, {show(kind.allocatable)} MiB: no template holds so much"
     name = next((size.name for size in kind.sizes if size.memory_mib == ask.memory_mib), "")
     return f"the pod gets the template {name}, {show(ask.memory_mib)} MiB, the smallest that holds what is asked"
 

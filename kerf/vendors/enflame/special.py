@@ -17,7 +17,7 @@ from kerf.values.device import Card
 from kerf.values.grant import Slice
 from kerf.values.slicing import Hardware, NotSliced, Size, Slicing
 from kerf.values.vendor import Placement
-from kerf.values.words import Said
+from kerf.values.words import CoresError, Said
 from kerf.vendors.build import SERVED, Special
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
@@ -33,10 +33,12 @@ _MOST = 64
 
 def resolve(ask: ContainerAsk, said: Said) -> ContainerAsk:
     """One slice, by its number of parts or by memory and cores. Raises ValueError."""
+    if said.count and (said.memory_mib or said.cores):
+        raise ValueError("drs-gcu says the size: drop gcu-memory and gcu-core, or drop drs-gcu")
     if said.count:
         return replace(ask, cards=1, memory_mib=1, memory_percent=None, cores=0, group=str(said.count))
     if said.cores is not None and not 1 <= said.cores <= 100:
-        raise ValueError(f"cores are percent: {said.cores} is not from 1 to 100")
+        raise CoresError(f"cores are percent: {said.cores} is not from 1 to 100")
     if said.memory_mib == 0:
         raise ValueError("write a memory above 0, or drop it")
     return replace(ask, cards=1, memory_mib=said.memory_mib or 1, memory_percent=None, cores=said.cores or 0, group="")

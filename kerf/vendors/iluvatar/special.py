@@ -14,4 +14,9 @@ def resolve(ask: ContainerAsk, _said: Said) -> ContainerAsk:
     return replace(ask, cores=100) if ask.cards > 1 else ask
 
 
-SPECIAL = Special(words={"resolve": resolve})
+def remarks(ask: ContainerAsk) -> str:
+    """Why cores were raised."""
+    return "several cards are taken with all of their cores" if ask.cards > 1 else ""
+
+
+SPECIAL = Special(words={"resolve": resolve, "remarks": remarks})

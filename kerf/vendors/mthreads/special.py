@@ -25,6 +25,11 @@ def resolve(ask: ContainerAsk, said: Said) -> ContainerAsk:
     return ask
 
 
+def remarks(ask: ContainerAsk) -> str:
+    """Why memory and cores were raised."""
+    return "several cards are taken whole" if ask.cards > 1 else ""
+
+
 def notes(asks: tuple[ContainerAsk, ...], _notes: Mapping[str, Any]) -> Mapping[str, str]:
     """How many cards, where there are several."""
     several = [ask.cards for ask in asks if ask.cards > 1]
@@ -36,4 +41,4 @@ def device(piece: Slice, _card: Card) -> tuple[str, str, int, int]:
     return piece.card, "Mthreads", piece.memory_mib, -(-piece.cores * CARD_CORES // 100)
 
 
-SPECIAL = Special(words={"resolve": resolve, "notes": notes, "fills": True}, device=device)
+SPECIAL = Special(words={"resolve": resolve, "remarks": remarks, "notes": notes, "fills": True}, device=device)

@@ -34,8 +34,8 @@ def test_a_described_vendor_works_through_webhook_and_scheduler():
     ("units", "became"),
     [
         (8, ""),
-        (9, "the pod gets the template medium, 16,384 MiB, the smallest that holds what is asked"),
-        (17, "no template holds what is asked: the pod gets a whole card"),
+        (9, "9,216 MiB asked: the pod gets the template medium, 16,384 MiB, the smallest that holds what is asked"),
+        (17, "17,408 MiB asked: no template holds what is asked: the pod gets a whole card"),
     ],
 )
 def test_the_pods_message_says_which_template_its_memory_becomes(units: int, became: str):
