@@ -33,6 +33,11 @@ class Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler)
 
+    def shutdown(self) -> None:
+        """Serve no more, and free the port."""
+        super().shutdown()
+        self.server_close()
+
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 (the base class's types)
         if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
