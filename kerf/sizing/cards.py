@@ -52,6 +52,8 @@ CARDS = tuple(
     )
 )
 """H100 and H200 were measured (driver 580.159.04); the others are what nvidia-smi prints on such cards."""
+LARGEST_MIB = max(card.usable for card in CARDS)
+"""MiB of the largest card that is known."""
 
 
 _BY_NAME = {name: card for card in CARDS for name in (card.name, f"NVIDIA {card.name}", *card.models)}

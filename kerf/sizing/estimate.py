@@ -104,9 +104,9 @@ def estimate(model: Model, ask: Ask, taught: Taught | None = None) -> Estimate:
     laid = model.laid if quant is model.quant else lay_out(model.shape, quant)
     refusal: WireError | None = None
     nearest: Estimate | None = None
-    for tp in (ask.tp,) if ask.tp is not None else TP_CHOICES if limit is not None else (1,):
+    for tp in _splits(ask, limit):
         try:
-            found = _sum(model, laid, ask, (Ranks(tp, ask.pp, tp if ask.ep > 1 else 1), taught))
+            found = _sum(model, laid, ask, (Ranks(tp, ask.pp, tp if ask.ep > 1 or ask.spread else 1), taught))
         except WireError as error:
             refusal = refusal or error
             continue
@@ -117,6 +117,13 @@ def estimate(model: Model, ask: Ask, taught: Taught | None = None) -> Estimate:
         raise _too_large(nearest, limit or 0)
     assert refusal is not None
     raise refusal
+
+
+def _splits(ask: Ask, limit: int | None) -> tuple[int, ...]:
+    """The tensor parallelism that is asked for, or what is tried. Experts that are shared out say it as well."""
+    if ask.tp is not None or ask.ep > 1:
+        return (ask.tp or ask.ep,)
+    return TP_CHOICES if limit is not None else (1,)
 
 
 def _check_files(model: Model, ask: Ask) -> None:

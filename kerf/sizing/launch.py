@@ -81,6 +81,8 @@ class Launch:
     def model(self) -> str:
         """The model that the arguments name, empty where they name none."""
         given, free = self.options, free_word(self.words) if self.positional else ""
+        if self.runtime == SGLANG and self.words and not self.words[0].startswith("-"):
+            free = self.words[0]  # SGLang 0.5.23 takes the model as the first word alone: `sglang serve MODEL --…`
         return free or given.get("model-path") or given.get("model") or ""
 
 
@@ -115,7 +117,7 @@ def asked_by(launch: Launch, named: Named, *, plain: bool) -> Ask:
         raise _conflict("runtime", ask.runtime, launch.runtime)
     ask = replace(ask, runtime=launch.runtime)
     for to, option in ASKED[launch.runtime].items():
-        value = number(given, (option, *ALIASES[launch.runtime].get(option, ())))
+        value = number(given, (option, *ALIASES[launch.runtime].get(option, ())), launch.runtime)
         key = KEY_OF.get(to, to)
         if value is None:
             continue
@@ -124,8 +126,10 @@ def asked_by(launch: Launch, named: Named, *, plain: bool) -> Ask:
         ask = replace(ask, **{to: value})  # type: ignore[arg-type] # every field of ASKED is a number
     _refuse_copies(launch, given)
     spread = "enable-expert-parallel" in given or (launch.runtime == VLLM and "ep" in given)
-    if spread and ask.ep == 1:
-        ask = replace(ask, ep=ask.tp or 1)
+    ask = replace(ask, spread=spread)
+    if launch.runtime == VLLM and ASKED[VLLM]["batched_tokens"] in given and ask.batched_tokens < ask.concurrency:
+        fix = f"vLLM starts with no fewer than the {ask.concurrency} requests at once (--max-num-seqs): raise it"
+        raise WireError("--max-num-batched-tokens", ask.batched_tokens, fix)
     return _with_dtypes(ask, named, given, plain=plain)
 
 

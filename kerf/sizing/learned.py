@@ -97,8 +97,8 @@ def _pool(launch: Launch, found: Estimate) -> int | None:
     if not found.kv_bytes:
         return 0
     if launch.runtime == VLLM:
-        return number(launch.options, ("kv-cache-memory-bytes",), 2**50)
-    tokens = number(launch.options, ("max-total-tokens",))
+        return number(launch.options, ("kv-cache-memory-bytes",), launch.runtime, 2**50)
+    tokens = number(launch.options, ("max-total-tokens",), launch.runtime)
     return None if tokens is None else found.kv_bytes * min(tokens, found.kv_tokens) // max(found.kv_tokens, 1)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kerf.sizing.cards import card_named
+from kerf.sizing.cards import LARGEST_MIB, card_named
 from kerf.sizing.estimate import Estimate
 from kerf.sizing.fetch import Fetch, init_container
 from kerf.sizing.request import SGLANG
@@ -63,6 +63,9 @@ def workload(found: Estimate, wanted: Wanted) -> Json:
     if found.ranks.tp > LARGEST_NODE:
         fix = f"use at most {LARGEST_NODE}, the cards of one node, and --pp for more"
         raise WireError("tp", found.ranks.tp, fix)
+    if found.slice_mib > LARGEST_MIB and not found.ask.card and found.ask.card_mib is None:
+        fix = f"the largest card that is known has {LARGEST_MIB:,} MiB: name the card, or write --tp"
+        raise WireError("slice", f"{found.slice_mib:,} MiB", fix)
     labels = _labels(wanted)
     meta = {"name": wanted.name, "namespace": wanted.namespace, "labels": labels}
     if found.ranks.cards <= LARGEST_NODE:

@@ -27,6 +27,8 @@ class Ask:
     tp: int | None = None
     pp: int = 1
     ep: int = 1
+    spread: bool = False
+    """Whole experts on each rank, however many ranks there are."""
     kv_dtype: str = "auto"
     quantization: str = ""
     batched_tokens: int = BATCHED_TOKENS
@@ -56,7 +58,10 @@ def checked(ask: Ask) -> Ask:
         raise WireError(
             "ep", ask.ep, f"use {ask.tp}, as --tp: one host's experts are spread over its tensor-parallel ranks"
         )
-    return replace(ask, version=known_version(ask.runtime, ask.version))
+    tokens = ask.batched_tokens
+    if ask.runtime == VLLM:
+        tokens = max(tokens, ask.concurrency)  # vLLM 0.33.0 refuses fewer tokens of a step than requests at once
+    return replace(ask, version=known_version(ask.runtime, ask.version), batched_tokens=tokens)
 
 
 def known_version(runtime: str, version: str) -> str:

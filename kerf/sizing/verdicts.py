@@ -83,17 +83,17 @@ def _sized(one: Deployment, model: Model, version: str) -> str:
 
 
 def _ask(one: Deployment, given: dict[str, str], version: str) -> Ask:
-    tp = number(given, ("tensor-parallel-size", "tp-size", "tp"))
-    pp = number(given, ("pipeline-parallel-size", "pp-size", "pp")) or 1
+    tp = number(given, ("tensor-parallel-size", "tp-size", "tp"), one.runtime)
+    pp = number(given, ("pipeline-parallel-size", "pp-size", "pp"), one.runtime) or 1
     tp = tp or max(1, one.cards // pp)
     if tp * pp != one.cards:
         fix = f"tp {tp} x pp {pp} takes {tp * pp} cards; make them equal"
         raise WireError("gpuCount", one.cards, fix)
-    experts = "enable-expert-parallel" in given or (number(given, ("ep-size",)) or 1) > 1
+    experts = "enable-expert-parallel" in given or (number(given, ("ep-size",), one.runtime) or 1) > 1
     return Ask(
         runtime=one.runtime,
         version=version,
-        max_len=number(given, ("max-model-len", "context-length")),
+        max_len=number(given, ("max-model-len", "context-length"), one.runtime),
         tp=tp,
         pp=pp,
         ep=tp if experts else 1,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from zlib import crc32
 
-from kerf.sizing.cards import CARDS, cards_named
+from kerf.sizing.cards import LARGEST_MIB, cards_named
 from kerf.sizing.estimate import MIB, Estimate
 from kerf.sizing.launch import Launch, asked_by, launch_of, missing
 from kerf.sizing.learned import further, taught_by
@@ -27,8 +27,6 @@ from webhook.core.draft import Container, Draft, changed, same_amount
 from webhook.core.settings import Settings
 
 SIZED = "kerf.dev/sized"
-LARGEST_MIB = max(card.usable for card in CARDS)
-"""MiB of the largest card that is known."""
 
 
 def size_model(draft: Draft, settings: Settings) -> Draft:

@@ -4,9 +4,10 @@ import pytest
 
 from kerf.sizing.estimate import estimate
 from kerf.sizing.launch import pairs
-from kerf.sizing.options import free_word
+from kerf.sizing.options import free_word, number
 from kerf.sizing.request import Ask
 from kerf.sizing.vllm_options import FLAGS, LISTS
+from kerf.wire.errors import WireError
 from tests.kerf.sizing.models import model, oracle
 
 TRUTH = oracle("options")
@@ -47,3 +48,30 @@ def test_what_is_written_for_sglang_are_options_of_its_own_parser() -> None:
     assert {name: kinds.get(name) for name, _ in written} == {
         name: "single" if value else "flags" for name, value in written
     }
+
+
+@pytest.mark.parametrize(
+    ("runtime", "key", "text", "value"),
+    [
+        ("vllm", "max-model-len", "32k", 32_000),
+        ("vllm", "max-model-len", "32K", 32_768),
+        ("vllm", "max-model-len", "25.6k", 25_600),
+        ("vllm", "max-model-len", "1M", 2**20),
+        ("vllm", "max-model-len", "32Ki", None),
+        ("vllm", "max-model-len", "1.5K", None),
+        ("vllm", "max-num-seqs", "1k", None),
+        ("sglang", "context-length", "32k", 32_000),
+        ("sglang", "context-length", "32Ki", 32_768),
+        ("sglang", "context-length", "1M", 10**6),
+        ("sglang", "context-length", "32K", None),
+        ("sglang", "chunked-prefill-size", "2k", None),
+        ("sglang", "chunked-prefill-size", "-1", None),
+    ],
+)
+def test_a_number_is_what_the_engine_reads(runtime: str, key: str, text: str, value: int | None) -> None:
+    """By `human_readable_int` of vLLM 0.33.0 and of SGLang 0.5.23; other options of both are plain integers."""
+    if value is None:
+        with pytest.raises(WireError, match=f"--{key}: '{text}': write a plain whole number"):
+            number({key: text}, (key,), runtime)
+    else:
+        assert number({key: text}, (key,), runtime) == value

@@ -349,3 +349,28 @@ def test_the_short_spellings_of_vllms_options_count() -> None:
     written = server(pod)["args"]
     assert server(pod)["resources"]["limits"][GPU] == "2"
     assert not {"--tensor-parallel-size", "--enable-expert-parallel", "--disable-custom-all-reduce"} & set(written)
+
+
+def test_sglang_serves_the_model_that_is_its_first_word() -> None:
+    own = ["Qwen/Qwen3-0.6B", "--context-length", "8Ki"]
+
+    args = server(stored(a_server("qwen3-0.6b;concurrency=4", command=["sglang", "serve"], args=own)))["args"]
+
+    wanted = found(runtime="sglang").args
+    assert args == [*own, *wanted[2:]]
+
+
+def test_experts_are_spread_over_as_many_cards_as_the_container_has() -> None:
+    ask = {"limits": {GPU: "8"}, "args": ["--enable-expert-parallel"]}
+
+    pod = server(stored(a_server("qwen3-235b-a22b-fp8;max-len=8192;concurrency=4", **ask)))
+
+    assert pod["resources"]["limits"][MEM] == str(found("qwen3-235b-a22b-fp8", tp=8, ep=8).slice_mib)
+
+
+def test_a_step_takes_at_least_the_requests_at_once() -> None:
+    args = server(stored(a_server("qwen3-0.6b;max-len=128;concurrency=3000")))["args"]
+
+    assert args[args.index("--max-num-batched-tokens") + 1] == "3000"
+    answer = answered(a_server("qwen3-0.6b;concurrency=3000", args=["--max-num-batched-tokens", "2048"]))
+    assert "no fewer than the 3000 requests at once" in answer.message
