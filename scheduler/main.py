@@ -44,6 +44,7 @@ from scheduler.metering.noderecords import NodeRecords, plugin_addresses
 from scheduler.metering.totals import MeterMetrics
 from scheduler.metrics import GatewayMetrics, QuotaMetrics, RecoveryMetrics, SchedulerMetrics
 from scheduler.placing.expire import Expiry
+from scheduler.placing.leader_worker_sets import LEADER_WORKER_SETS, LeaderWorkerSets
 from scheduler.placing.pod_groups import POD_GROUPS, PodGroups
 from scheduler.state.claims import ClaimingPods
 from scheduler.state.feed import Feed
@@ -215,9 +216,10 @@ def _stopped_by_signals() -> asyncio.Event:
 
 def _other_followers(kube: Kube, store: Store, keeper: QuotaKeeper) -> list[Follower]:
     """What a replica follows beside nodes and pods; it may answer before these are read."""
-    groups = [(path, PodGroups(store)) for path in POD_GROUPS]
+    groups, sets = [(path, PodGroups(store)) for path in POD_GROUPS], LeaderWorkerSets(store)
     return [
         *(Follower(kube, path, each.replace, each.change, optional=True) for path, each in groups),
+        Follower(kube, LEADER_WORKER_SETS, sets.replace, sets.change, optional=True),
         Follower(kube, TENANT_QUOTAS, keeper.replace_tenants, keeper.change_tenant, optional=True),
         Follower(kube, RESOURCE_QUOTAS, keeper.replace_hard, keeper.change_hard),
     ]
@@ -302,11 +304,15 @@ def _dispatchers(settings: Settings, kube: Kube, store: Store) -> list[Loop]:
     if not settings.multikueue:
         return []
     from scheduler.clusters.dispatch import Dispatcher
+    from scheduler.clusters.workers import Books
+
+    def books(_: str) -> Books:
+        return Books(known := Store(store.desk.policy, store.desk.vendors), QuotaKeeper(known))
 
     return [
         Dispatcher(
             kube,
-            lambda _: Store(store.desk.policy, store.desk.vendors),
+            books,
             connect_to,
             namespace=settings.multikueue_namespace,
             honours_pin=settings.multikueue_pins,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import cast
 
 from kerf.kube.client import Json, Kube, Query
-from kerf.kube.errors import Gone, KubeError, NotFound
+from kerf.kube.errors import Forbidden, Gone, KubeError, NotFound
 from kerf.wire.json import at
 
 _LOG = logging.getLogger("kerf.watch")
@@ -22,6 +22,7 @@ class Follower:
     """
 
     _streams = False
+    _absences: tuple[type[KubeError], ...] = (NotFound,)
 
     def __init__(
         self,
@@ -82,7 +83,7 @@ class Follower:
                 pause = FIRST_PAUSE_S
             except Gone:
                 version = ""
-            except NotFound as error:
+            except self._absences as error:
                 pause = self._absent(error, pause)
                 version = ""
             except KubeError as error:
@@ -127,6 +128,19 @@ class Follower:
                     self._change(kind, item)
                 self._version = version
         return version
+
+
+class PermittedFollower(Follower):
+    """What its credential may not read counts as absent, as what does not exist does; that is logged once."""
+
+    _absences = (NotFound, Forbidden)
+    _said = False
+
+    def _absent(self, error: KubeError, pause: float) -> float:
+        if isinstance(error, Forbidden) and not self._said:
+            _LOG.warning("%s is left out: %s", self._path, error)
+            self._said = True
+        return super()._absent(error, pause)
 
 
 class StreamFollower(Follower):

@@ -49,6 +49,17 @@ def gang_of(meta: Json, spec: Json) -> tuple[str | None, int]:
     return f"{meta.get('namespace') or 'default'}/{name}", size
 
 
+def starts_leader_first(item: Json) -> bool:
+    """Whether a LeaderWorkerSet makes the workers of a group once its leader is ready."""
+    return at(item, "spec").get("startupPolicy") == "LeaderReady"
+
+
+def groups_of_set(item: Json) -> str:
+    """The names of the gangs of a LeaderWorkerSet's groups, up to their last slash."""
+    meta = at(item, "metadata")
+    return f"{meta.get('namespace') or 'default'}/{_LWS}/{meta.get('name')}"
+
+
 def _named(meta: Json, spec: Json) -> str:
     """The gang that a pod names."""
     labels, notes = at(meta, "labels"), at(meta, "annotations")

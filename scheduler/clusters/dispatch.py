@@ -31,8 +31,7 @@ from kerf.wire.multikueue import (
     secret_of,
 )
 from scheduler.clusters.nominate import Nomination, Offer, nominate
-from scheduler.clusters.workers import Need, Worker, need_of
-from scheduler.state.store import Store
+from scheduler.clusters.workers import Books, Need, Worker, need_of
 
 _LOG = logging.getLogger("kerf.dispatch")
 DISPATCHER = "kerf.dev/fit"
@@ -66,16 +65,17 @@ class _Known:
 class Dispatcher:
     """One thread; `run` it at the leader alone.
 
-    `store_for` makes an empty store for a worker cluster of that name; `connect` makes a client from a kubeconfig.
+    `books_for` makes the empty books of a worker cluster of that name; `connect` makes a client from a kubeconfig.
     `honours_pin` says that the workers' Kueue runs with the feature gate ConcurrentAdmission: without it only
     clusters whose queue has no cards of another class are nominated. On a worker the kubeconfig's user needs, beside
-    what MultiKueue needs, get, list and watch of nodes, pods, localqueues, clusterqueues and resourceflavors.
+    what MultiKueue needs, get, list and watch of nodes, pods, localqueues, clusterqueues and resourceflavors; with list
+    and watch of tenantquotas and resourcequotas its tenants' quotas count too.
     """
 
     def __init__(
         self,
         kube: Kube,
-        store_for: Callable[[str], Store],
+        books_for: Callable[[str], Books],
         connect: Callable[[Mapping[str, Any]], Kube],
         *,
         namespace: str = "kueue-system",
@@ -83,7 +83,7 @@ class Dispatcher:
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._kube = kube
-        self._store_for = store_for
+        self._books_for = books_for
         self._connect = connect
         self._namespace = namespace
         self._honours_pin = honours_pin
@@ -223,7 +223,7 @@ class Dispatcher:
             known.read = time.monotonic()
             return
         kube = self._connect(parse_kubeconfig(secret))
-        worker = Worker(name, kube, self._store_for(name), self._changed, honours_pin=self._honours_pin)
+        worker = Worker(name, kube, self._books_for(name), self._changed, honours_pin=self._honours_pin)
         if known is not None:
             known.worker.stop()
         now = time.monotonic()

@@ -4,24 +4,26 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.mirror import Mirror
-from kerf.kube.watch import Follower
+from kerf.kube.watch import Follower, PermittedFollower
 from kerf.values.ask import PodAsk
 from kerf.values.quota import class_of
 from kerf.values.verdict import Misfit
 from kerf.wire.classes import class_label, selected_classes
-from kerf.wire.json import Json, at
+from kerf.wire.json import at
 from kerf.wire.kueue import path_of
 from kerf.wire.multikueue import Dispatchable
+from kerf.wire.quota import PATH as TENANT_QUOTAS
+from kerf.wire.resourcequota import PATH as RESOURCE_QUOTAS
 from kerf.wire.resources import parse_pod
 from scheduler.clusters.nominate import Offer
 from scheduler.core.explain import explain_misfit
 from scheduler.core.state import NodeState
-from scheduler.solver.problem import Problem
+from scheduler.solver.problem import Problem, QuotaRoom
 from scheduler.solver.solve import plan
 from scheduler.state.desk import Desk
 from scheduler.state.store import Store
@@ -47,24 +49,53 @@ def need_of(workload: Dispatchable, desk: Desk) -> Need:
     return Need(workload, tuple(asks))
 
 
+class Limits(Protocol):
+    """What keeps a store's quotas up to date: a Follower's callbacks, and one round."""
+
+    def replace_tenants(self, items: list[dict[str, Any]]) -> None: ...
+    def change_tenant(self, kind: str, item: dict[str, Any]) -> None: ...
+    def replace_hard(self, items: list[dict[str, Any]]) -> None: ...
+    def change_hard(self, kind: str, item: dict[str, Any]) -> None: ...
+    def refresh(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The state of one worker cluster, empty at first."""
+
+    store: Store
+    limits: Limits
+
+
 class Worker:
-    """Follows a cluster into `store`; cards count, the worker's taints and other node labels are for its own scheduler.
+    """Follows a cluster into `books`; cards count, and its tenants' quotas where the kubeconfig's rights allow.
+
+    The worker's taints and other node labels are for its own scheduler.
 
     `honours_pin` says that its Kueue assigns no flavor but the pinned ones.
     """
 
     def __init__(
-        self, name: str, kube: Kube, store: Store, changed: threading.Event, *, honours_pin: bool = False
+        self, name: str, kube: Kube, books: Books, changed: threading.Event, *, honours_pin: bool = False
     ) -> None:
         self.name = name
-        self.desk, feed = store.desk, store.feed
+        self.desk, feed = books.store.desk, books.store.feed
         self._honours_pin = honours_pin
         self._answers: dict[str, tuple[tuple[object, ...], Offer]] = {}
         kinds = ("LocalQueue", "ClusterQueue", "ResourceFlavor")
         self._kueue = Mirror(kube, {path_of(kind): kind for kind in kinds}, changed=changed)
+        self._limits = limits = books.limits
+        quotas = (
+            (TENANT_QUOTAS, limits.replace_tenants, limits.change_tenant),
+            (RESOURCE_QUOTAS, limits.replace_hard, limits.change_hard),
+        )
         self._followers = (
             Follower(kube, paths.NODES, _then(feed.replace_nodes, changed.set), _then2(feed.apply_node, changed.set)),
             Follower(kube, paths.PODS, _then(feed.replace_pods, changed.set), _then2(feed.apply_pod, changed.set)),
+            *(
+                PermittedFollower(kube, path, _then(all_, changed.set), _then2(one, changed.set), optional=True)
+                for path, all_, one in quotas
+            ),
         )
 
     def start(self) -> None:
@@ -94,34 +125,45 @@ class Worker:
         if not need.asks:
             return Offer(self.name, flavors=flavors)
         earlier = tuple(other.workload.uid for other in before)
-        stamp = (need.workload.version, self.desk.version, self.desk.inventory, flavors, earlier)
+        self._limits.refresh()
+        rooms = self.desk.rooms(ask.namespace for other in (*before, need) for ask in other.asks)
+        stamp = (need.workload.version, self.desk.version, self.desk.inventory, flavors, earlier, rooms)
         known = self._answers.get(need.workload.uid)
         if known is None or known[0] != stamp:
-            known = self._answers[need.workload.uid] = (stamp, self._placed(need, before, flavors))
+            known = self._answers[need.workload.uid] = (stamp, self._placed(need, before, flavors, rooms))
         return known[1]
 
     def forget(self, uids: set[str]) -> None:
         """Keep answers for these workloads alone."""
         self._answers = {uid: answer for uid, answer in self._answers.items() if uid in uids}
 
-    def _placed(self, need: Need, before: Sequence[Need], flavors: tuple[str, ...]) -> Offer:
+    def _placed(
+        self, need: Need, before: Sequence[Need], flavors: tuple[str, ...], rooms: tuple[QuotaRoom, ...]
+    ) -> Offer:
         states = self.desk.states()
-        promised = tuple(ask for other in before for ask in other.asks)
-        missing = set(plan(Problem(states, (*promised, *need.asks), self.desk.policy)).unplaced)
-        if not missing:
+
+        def missing(asks: tuple[PodAsk, ...]) -> set[str]:
+            return set(plan(Problem(states, asks, self.desk.policy, quotas=rooms)).unplaced)
+
+        left = missing((*(ask for other in before for ask in other.asks), *need.asks))
+        if not left:
             return Offer(self.name, "", self._free(need.workload.classes, states), flavors)
-        if before and not plan(Problem(states, need.asks, self.desk.policy)).unplaced:
+        if before and not missing(need.asks):
             names = ", ".join(other.workload.key for other in before)
             return Offer(self.name, f"its free cards are promised to {names}")
-        fit = sum(ask.uid not in missing for ask in need.asks)
-        return Offer(self.name, f"{fit} of {len(need.asks)} pods fit now{self._why(need.asks[0], states)}")
+        fit = sum(ask.uid not in left for ask in need.asks)
+        return Offer(self.name, f"{fit} of {len(need.asks)} pods fit now{self._why(need, states, rooms)}")
 
-    def _why(self, ask: PodAsk, states: tuple[NodeState, ...]) -> str:
-        """Why a pod fits on no node: the most frequent reason."""
+    def _why(self, need: Need, states: tuple[NodeState, ...], rooms: tuple[QuotaRoom, ...]) -> str:
+        """Why a pod fits on no node: its quota, or the most frequent reason."""
+        ask = need.asks[0]
         answers = [self.desk.place_on(ask, state) for state in states]
         misses = [answer for answer in answers if isinstance(answer, Misfit)]
         if not states:
             return "; no node of it has cards"
+        if not plan(Problem(states, need.asks, self.desk.policy)).unplaced:
+            owners = " and ".join(sorted({room.owner for room in rooms if room.covers(ask)}))
+            return f"; more does not fit within the quota of {owners} there" if owners else ""
         if len(misses) < len(answers):
             return ""
         (said, nodes), *_ = Counter(explain_misfit(miss) for miss in misses).most_common(1)
@@ -177,7 +219,7 @@ def _then(act: Callable[[list[dict[str, Any]]], None], after: Callable[[], None]
     return both
 
 
-def _then2(act: Callable[[str, Json], None], after: Callable[[], None]) -> Callable[..., None]:
+def _then2(act: Callable[[str, dict[str, Any]], None], after: Callable[[], None]) -> Callable[..., None]:
     def both(kind: str, item: dict[str, Any]) -> None:
         act(kind, item)
         after()

@@ -23,6 +23,7 @@ from scheduler.core.explain import short_reason
 from scheduler.core.state import NodeState
 from scheduler.core.victims import choose_victims
 from scheduler.quota.evict import Running
+from scheduler.solver.problem import QuotaRoom
 from scheduler.state.answers import ByCards, Decided, Limits, Member, NoPlace, Promised, Where
 from scheduler.state.binding import Claim
 from scheduler.state.bookings import Booking, State
@@ -150,6 +151,11 @@ class Desk:
     def place_on(self, ask: PodAsk, state: NodeState) -> Grant | Misfit:
         """The grant on a node as it might be, by the card policies alone. Reads no live state."""
         return self._live.engine.place_on(ask, state)
+
+    def rooms(self, namespaces: Iterable[str]) -> tuple[QuotaRoom, ...]:
+        """What the pods of these namespaces may still take of their tenants' quotas and of ResourceQuotas."""
+        with self._live.lock:
+            return self._live.quotas.rooms(namespaces)
 
     def refusals(self, asks: Iterable[PodAsk]) -> tuple[str, ...]:
         """What quota says of waiting pods that it refuses."""

@@ -132,6 +132,11 @@ class Feed:
         with self._live.lock:
             self._live.pending.set_gang_size(gang, size)
 
+    def set_one_by_one(self, groups: str, *, apart: bool) -> None:
+        """Whether the pods of the gangs `groups/…` start one after the other."""
+        with self._live.lock:
+            self._live.pending.set_one_by_one(groups, apart=apart)
+
     def cards_on(self, node: str) -> tuple[Card, ...]:
         """The cards that a node has published."""
         with self._live.lock:

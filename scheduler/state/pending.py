@@ -37,6 +37,8 @@ class Pending:
         """Node per pod, as the last adopted plan has it: the top score, not a reservation."""
         self._gang_notes: dict[str, str] = {}
         self._gang_sizes: dict[str, int] = {}
+        self._one_by_one: set[str] = set()
+        """Names of gangs up to their last slash whose pods start one after the other."""
         self._offered: dict[str, frozenset[str]] = {}
         self.lost: dict[str, int] = {}
         """Pods that a running gang has lost, and the fleet's version at which no place was found for each."""
@@ -88,8 +90,15 @@ class Pending:
         self._gang_sizes[gang] = size
         self._changed.set()
 
+    def set_one_by_one(self, groups: str, *, apart: bool) -> None:
+        """Whether the pods of the gangs `groups/…` start one after the other."""
+        (self._one_by_one.add if apart else self._one_by_one.discard)(groups)
+        self._changed.set()
+
     def sized(self, ask: PodAsk) -> PodAsk:
-        """The ask with its gang's size, where a PodGroup has it."""
+        """The ask with its gang's size, where a PodGroup has it; 1 where the pods of its gang start one by one."""
+        if ask.gang and ask.gang.rpartition("/")[0] in self._one_by_one:
+            return replace(ask, gang_size=1)
         if ask.gang and not ask.gang_size:
             return replace(ask, gang_size=self._gang_sizes.get(ask.gang, 0))
         return ask

@@ -26,6 +26,8 @@ from sandbox import (
     start_kueue,
 )
 from scheduler.clusters.dispatch import DISPATCHER, Dispatcher
+from scheduler.clusters.workers import Books
+from scheduler.kueue.keeper import QuotaKeeper
 from scheduler.state.store import Store
 from tests.cluster.kueue_objects import (
     KUEUE,
@@ -117,7 +119,7 @@ def dispatcher(clusters: Clusters, manager: Api) -> Iterator[None]:
     stop = threading.Event()
     loop = Dispatcher(
         connect(str(clusters.manager.kubeconfig)),
-        store_for=lambda _: Store(SchedulingPolicy(), VENDORS),
+        books_for=lambda _: Books(store := Store(SchedulingPolicy(), VENDORS), QuotaKeeper(store)),
         connect=connect_to,
         honours_pin=True,
         patience_s=5.0,

@@ -29,6 +29,13 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 TENANTS = "/apis/kerf.dev/v1alpha1/tenantquotas"
 POD_GROUPS = "/apis/scheduling.x-k8s.io/v1alpha1/namespaces/default/podgroups"
 
+OTHERS = (
+    ("scheduling.x-k8s.io", "v1alpha1", "PodGroup"),
+    ("scheduling.volcano.sh", "v1beta1", "PodGroup"),
+    ("leaderworkerset.x-k8s.io", "v1", "LeaderWorkerSet"),
+)
+"""Kinds of other projects that the scheduler follows."""
+
 UNUSED_HERE = {
     "scheduler": {
         ("create", "", "events"): "only when a pod has waited a minute for one of several kinds of cards",
@@ -75,8 +82,8 @@ class World:
 def world(parts: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with run_directory() as run_dir, a_control_plane(run_dir, parts) as cp:
         cp.add_fake_nodes([FakeNode(name, labels={"gpu": "on"}) for name in (NODE, OTHER)])
-        for group, version in (("scheduling.x-k8s.io", "v1alpha1"), ("scheduling.volcano.sh", "v1beta1")):
-            cp.api.post(CRDS, a_crd(group, version, "PodGroup", "Namespaced"))
+        for group, version, kind in OTHERS:
+            cp.api.post(CRDS, a_crd(group, version, kind, "Namespaced"))
         extender, webhook = free_ports(2)
         release = Release(cp)
         release.install(values(extender, webhook))

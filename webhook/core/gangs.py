@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from kerf.wire.gangs import GANG, GANG_PART, GANG_SIZE
+from kerf.wire.gangs import GANG, GANG_PART, GANG_SIZE, starts_leader_first
 from kerf.wire.json import Json, at, items_at
 from webhook.core.draft import Draft, changed
 
@@ -20,7 +20,7 @@ def mark_gangs(kind: tuple[str, str], item: Json, drafts: Sequence[Draft]) -> li
     """
     if any(_says_itself(draft) for draft in drafts):
         return list(drafts)
-    if kind == LEADER_WORKER_SET and at(item, "spec").get("startupPolicy") == "LeaderReady":
+    if kind == LEADER_WORKER_SET and starts_leader_first(item):
         return [_marked(draft, {GANG_SIZE: "1"}) for draft in drafts]
     return _job_set(item, drafts) if kind == JOB_SET else list(drafts)
 

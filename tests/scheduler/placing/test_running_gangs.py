@@ -12,10 +12,12 @@ from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from scheduler.extender.verbs import Verbs
 from scheduler.metrics import SchedulerMetrics
+from scheduler.placing.leader_worker_sets import LeaderWorkerSets
 from scheduler.placing.planner import Planner
 from scheduler.state.store import Store, load
 from scheduler.state.within_quota import WithinQuota
 
+LWS = "leaderworkerset.sigs.k8s.io"
 WHOLE = [a_container(mem=81_559, cores=100)]
 
 
@@ -92,6 +94,29 @@ def test_lost_members_wait_for_each_other_before_any_is_placed() -> None:
     world.store.feed.apply_pod("ADDED", other := member(2, size=3))
     assert world.fits(lost)
     assert world.fits(other)
+
+
+def test_a_leader_whose_workers_come_later_does_not_wait_for_them() -> None:
+    """A LeaderWorkerSet from before the webhook wrote so into its templates."""
+    group = {f"{LWS}/name": "llm", f"{LWS}/group-index": "0"}
+    leader = a_pod("llm-0", containers=WHOLE, labels=group, annotations={f"{LWS}/size": "2"})
+    world = World(2, leader)
+    sets = LeaderWorkerSets(world.store)
+    waits = {"metadata": {"name": "llm", "namespace": "default"}, "spec": {"startupPolicy": "LeaderReady"}}
+    at_once = {**waits, "spec": {"startupPolicy": "LeaderCreated"}}
+    answers = [world.fits(leader)]
+    for act in (
+        lambda: sets.replace([waits]),
+        lambda: sets.change("MODIFIED", at_once),
+        lambda: sets.change("ADDED", waits),
+        lambda: sets.change("DELETED", waits),
+        lambda: sets.replace([waits, {**waits, "metadata": {"name": "llm", "namespace": "other"}}]),
+        lambda: sets.replace([at_once]),
+    ):
+        act()
+        answers.append(world.fits(leader))
+
+    assert answers == [False, True, False, True, False, True, False]
 
 
 def test_a_bind_that_fails_leaves_a_gangs_member_its_place() -> None:
