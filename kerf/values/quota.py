@@ -173,6 +173,13 @@ class WhenOver(StrEnum):
     EVICT = "evict"
 
 
+class ByClaims(StrEnum):
+    """Whether a tenant may get cards by ResourceClaims, which Kubernetes allocates and no quota bounds."""
+
+    REFUSE = "refuse"
+    ALLOW = "allow"
+
+
 @dataclass(frozen=True, slots=True)
 class TenantQuota:
     """One tenant: its namespaces and its part of each class of cards."""
@@ -184,6 +191,8 @@ class TenantQuota:
     """Share of what is idle, beside other tenants'."""
     priority: str = "normal"
     when_over: WhenOver = WhenOver.KEEP
+    claims: ByClaims = ByClaims.REFUSE
+    """Kept by the API server, from the stored object."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from kerf.values.card_names import canonical
 from kerf.values.device import Mode
-from kerf.values.quota import UNBOUNDED, ClassQuota, Share, TenantQuota, WhenOver
+from kerf.values.quota import UNBOUNDED, ByClaims, ClassQuota, Share, TenantQuota, WhenOver
 from kerf.values.units import parse_whole, to_mib
 from kerf.wire.errors import WireError
 from kerf.wire.fields import API_VERSION, check_kind, known, list_at, object_at, one_of, text, whole
@@ -33,7 +33,7 @@ def parse_tenant(document: object, vendor: str = "") -> TenantQuota:
     check_kind(top, KIND)
     name = _name(object_at(top.get("metadata") or {}, "metadata").get("name"), "metadata.name")
     spec = object_at(top.get("spec") or {}, "spec")
-    known(spec, "spec", ("namespaces", "classes", "weight", "priority", "whenOver"))
+    known(spec, "spec", ("namespaces", "classes", "weight", "priority", "whenOver", "claims"))
     namespaces = [_name(item, f"spec.namespaces[{i}]") for i, item in enumerate(_some(spec, "namespaces"))]
     classes = [_class(item, f"spec.classes[{i}]", vendor) for i, item in enumerate(_some(spec, "classes"))]
     return TenantQuota(
@@ -43,6 +43,7 @@ def parse_tenant(document: object, vendor: str = "") -> TenantQuota:
         weight=whole(spec, "weight", "spec", 1, (1, 1000)),
         priority=one_of(spec, "priority", "spec", "normal", PRIORITIES),
         when_over=WhenOver(one_of(spec, "whenOver", "spec", WhenOver.KEEP, list(WhenOver))),
+        claims=ByClaims(one_of(spec, "claims", "spec", ByClaims.REFUSE, list(ByClaims))),
     )
 
 
@@ -50,7 +51,12 @@ def with_defaults(document: Json, vendor: str) -> dict[str, Any]:
     """A readable document as the API server stores it: every default of the CRD is written out, `vendor` too."""
     spec = document["spec"]
     classes = [{"mode": Mode.SHARED.value, "vendor": vendor, **entry} for entry in spec["classes"]]
-    defaults = {"weight": 1, "priority": "normal", "whenOver": WhenOver.KEEP.value}
+    defaults = {
+        "weight": 1,
+        "priority": "normal",
+        "whenOver": WhenOver.KEEP.value,
+        "claims": ByClaims.REFUSE.value,
+    }
     return {**document, "spec": {**defaults, **spec, "classes": classes}}
 
 

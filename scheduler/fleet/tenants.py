@@ -103,6 +103,7 @@ def render_part(part: TenantPart, fleet: str) -> dict[str, Any]:
             "weight": tenant.weight,
             "priority": tenant.priority,
             "whenOver": tenant.when_over.value,
+            "claims": tenant.claims.value,
         },
     }
 

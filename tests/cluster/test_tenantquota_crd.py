@@ -79,6 +79,7 @@ def test_every_way_to_write_a_share_is_taken(cp: ControlPlane, document: dict[st
         (a_tenant(weight=0), "spec.weight"),
         (a_tenant(priority="urgent"), "spec.priority"),
         (a_tenant(whenOver="kill"), "spec.whenOver"),
+        (a_tenant(claims=True), "spec.claims"),
         (a_tenant(classes=[]), "spec.classes"),
         (a_tenant(classes=[{"model": "H100", "guaranteed": "1 card"}] * 2), "spec.classes"),
         (of_class(), "spec.classes[0].guaranteed"),

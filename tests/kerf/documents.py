@@ -178,6 +178,7 @@ TENANT = {
         "weight": 3,
         "priority": "high",
         "whenOver": "evict",
+        "claims": "allow",
         "classes": [
             {"model": "H100", "guaranteed": "8 cards of H100"},
             {"model": "A100", "guaranteed": {"memory": "80Gi", "cores": 100, "cards": 1}},

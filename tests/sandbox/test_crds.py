@@ -11,7 +11,7 @@ from kerf.metering.record import MOST_ROWS
 from kerf.metering.reports import MOST_ROWS as MOST_REPORTED
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.device import Mode
-from kerf.values.quota import Amount, Bound, WhenOver
+from kerf.values.quota import Amount, Bound, ByClaims, WhenOver
 from kerf.values.usage import ReportedHour, ReportedRow
 from kerf.vendors.registry import NAMES
 from kerf.wire.accounts import render_status
@@ -38,6 +38,7 @@ VALUES = {
     "weight": 2,
     "priority": "high",
     "whenOver": "evict",
+    "claims": "allow",
 }
 CLASS_VALUES = {
     "model": "H100",
@@ -128,6 +129,7 @@ def test_schema_and_codec_know_the_same_keys(schema: Any, values: Any, document:
 def test_words_bounds_and_defaults_are_the_codecs() -> None:
     assert SPEC["priority"]["enum"] == list(PRIORITIES)
     assert SPEC["whenOver"]["enum"] == [word.value for word in WhenOver]
+    assert SPEC["claims"]["enum"] == [word.value for word in ByClaims]
     assert set(CLASS["mode"]["enum"]) == {mode.value for mode in Mode}
     assert (SPEC["namespaces"]["maxItems"], SPEC["classes"]["maxItems"]) == (MOST_NAMESPACES, MOST_CLASSES)
     bare = {"namespaces": ["a"], "classes": [{"model": "H100", "guaranteed": "1 card"}]}

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from kerf.testing.builders import cards_of
 from kerf.values.device import Mode
-from kerf.values.quota import UNBOUNDED, ClassQuota, Share, TenantQuota, WhenOver
+from kerf.values.quota import UNBOUNDED, ByClaims, ClassQuota, Share, TenantQuota, WhenOver
 from kerf.wire.classes import class_labels, selected_classes
 from kerf.wire.errors import WireError
 from kerf.wire.quota import conflicts, parse_tenant
@@ -36,6 +36,7 @@ def test_every_key_is_read_in_human_units() -> None:
         weight=3,
         priority="high",
         whenOver="evict",
+        claims="allow",
         classes=[
             {
                 "guaranteed": "8 cards of H100",
@@ -61,6 +62,7 @@ def test_every_key_is_read_in_human_units() -> None:
         weight=3,
         priority="high",
         when_over=WhenOver.EVICT,
+        claims=ByClaims.ALLOW,
     )
 
 
@@ -77,6 +79,7 @@ def test_every_key_is_read_in_human_units() -> None:
         (tenant(weight=0), "spec.weight"),
         (tenant(priority="urgent"), "spec.priority"),
         (tenant(whenOver="kill"), "spec.whenOver"),
+        (tenant(claims=True), "spec.claims"),
         (tenant(classes=[]), "spec.classes"),
         (tenant(classes=[*ONE, {"model": "h100", "guaranteed": "2 cards"}]), "spec.classes"),
         (tenant(classes=[{"model": "H100"}]), "spec.classes[0].guaranteed"),
