@@ -85,6 +85,12 @@ def test_slices_are_a_class_from_1_36_and_refused_by_name_before(version, slices
     classes = {each["metadata"]["name"] for each in objects if each["kind"] == "DeviceClass"}
     policies = {each["metadata"]["name"] for each in objects if each["kind"] == "ValidatingAdmissionPolicy"}
 
-    assert classes == {"card.gpu.kerf.dev", *(["slice.gpu.kerf.dev"] if slices else [])}
+    assert classes == {"card.gpu.kerf.dev", *(["slice.gpu.kerf.dev", "mig.gpu.kerf.dev"] if slices else [])}
     assert ({"kerf-no-slice-claims", "kerf-no-slice-templates"} <= policies) is not slices
     assert {"kerf-own-slices", "kerf-one-pod-a-claim"} <= policies
+
+
+def test_quotas_beside_claims_need_the_policies_that_bound_claims():
+    with pytest.raises(Refused, match="keep claims within what tenants may have"):
+        rendered("dra", "1.36", "--set", "admissionPolicies.enabled=false")
+    rendered("dra", "1.36", "--set", "admissionPolicies.enabled=false,quota.enabled=false")
