@@ -19,6 +19,7 @@ from kerfctl.bill.span import parse_time
 from kerfctl.errors import CliError
 from kerfctl.report import Sheet, say, warn
 
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 (some spreadsheets read the wide ones too)
 AMOUNTS = ("vgpu_seconds", "mib_seconds", "core_seconds", "cost")
 
 
@@ -72,16 +73,18 @@ def _fields(text: str | None) -> tuple[str, ...]:
 
 def _csv(found: Bill) -> None:
     rows: list[tuple[str, ...]] = [(*FIELDS, *AMOUNTS, "currency")]
-    rows += [(*line.key, *(plain(getattr(line, name)) for name in AMOUNTS), found.currency) for line in found.lines]
+    for line in found.lines:
+        amounts = (plain(getattr(line, name)) for name in AMOUNTS)
+        rows.append((*(_cell(word) for word in line.key), *amounts, found.currency))
     rows.append(("(idle)", *("" for _ in FIELDS[1:]), "", "", "", plain(found.idle_cost), found.currency))
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(tuple(_cell(cell) for cell in row) for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     say(text.getvalue().rstrip("\n"))
 
 
-def _cell(text: str) -> str:
-    """A spreadsheet would compute what begins with these signs."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+def _cell(name: str) -> str:
+    """A name as text: a spreadsheet would compute what begins with these signs. Amounts stay numbers."""
+    return f"'{name}" if name.startswith(FORMULAS) else name
 
 
 def _print(found: Bill, by: tuple[str, ...], span: str) -> None:

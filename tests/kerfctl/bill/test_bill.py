@@ -96,6 +96,21 @@ def test_csv_ends_with_what_is_idle(file: str, capsys) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\n=1", "＝1", 'a,"b"\n=c', "名前", "'a"])  # noqa: RUF001
+def test_no_name_is_a_formula_in_csv_and_every_amount_is_a_number(name: str, tmp_path: Path, capsys) -> None:
+    found = [item for item in records() if item["spec"].get("tenant")]  # without the cards: idle is below zero
+    for item in found:
+        item["spec"]["rows"][0]["model"] = name
+    path = tmp_path / "usage.json"
+    path.write_text(json.dumps({"items": found, "kind": "List"}))
+
+    _, out, _ = run(capsys, "--file", str(path), *SPAN, "--csv", "--by", "model")
+    rows = list(csv.DictReader(io.StringIO(out)))
+
+    assert {row["model"] for row in rows} == {"m", "", name if name[0].isalpha() or name[0] == "'" else f"'{name}"}
+    assert sorted(Decimal(row["cost"]) for row in rows) == [-2, 1, 1]
+
+
 def test_the_table_shows_that_it_adds_up(file: str, capsys) -> None:
     status, out, _ = run(capsys, "--file", file, *SPAN, "--by", "workload")
 
