@@ -75,6 +75,8 @@ def bill(records: Iterable[UsageRecord], by: Sequence[str] = FIELDS, prices: Pri
     if len(currencies) > 1:
         notes.append(f"sums mix currencies: {', '.join(currencies)}; compute them again with --prices FILE")
     idle = node - sum((line.cost for line in lines), ZERO)
+    if idle < ZERO:
+        notes.append("the records of the cards are not all there, so what is idle is not known: it is below zero here")
     return Bill(lines, idle, node, currencies[0] if currencies else "USD", tuple(notes))
 
 

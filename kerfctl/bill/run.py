@@ -5,12 +5,13 @@ import csv
 import io
 import json
 import time
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 from kerf.config.prices import read_prices
 from kerf.metering.attribute import FIELDS as KEY_FIELDS
 from kerf.metering.bill import FIELDS, Bill, BillLine, bill
 from kerf.values.units import show
+from kerf.values.usage import HOUR_MS, hour_of
 from kerf.views.bills import bill_json
 from kerf.wire.usage import moment_text, plain
 from kerfctl.bill.keys import run_keys
@@ -20,6 +21,7 @@ from kerfctl.errors import CliError
 from kerfctl.report import Sheet, say, warn
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 (some spreadsheets read the wide ones too)
+CENT = Decimal("0.01")
 AMOUNTS = ("vgpu_seconds", "mib_seconds", "core_seconds", "cost")
 
 
@@ -42,7 +44,7 @@ def run_bill(args: argparse.Namespace) -> int:
     elif args.csv:
         _csv(found)
     else:
-        _print(found, by, f"{moment_text(since)[:16]} to {moment_text(until)[:16]} UTC")
+        print_bill(found, by, _hours(since, until))
     for note in (*found.notes, *(() if records else ("no records: is metering on (metering.enabled)?",))):
         warn(f"kerf: {note}")
     return 1 if found.notes or records.left_out else 0
@@ -87,15 +89,23 @@ def _cell(name: str) -> str:
     return f"'{name}" if name.startswith(FORMULAS) else name
 
 
-def _print(found: Bill, by: tuple[str, ...], span: str) -> None:
+def print_bill(found: Bill, by: tuple[str, ...], span: str) -> None:
+    """The table, and that allocated + idle is what the cards cost: to the cent, as printed."""
     shown = [name for name in FIELDS if name in by]
     sheet = Sheet(f"Bill, {span}", (*shown, ">GPU hours", ">GiB hours", ">core hours", f">{found.currency}"))
     for line in sorted(found.lines, key=lambda line: (-line.cost, line.key)):
         words = dict(zip(FIELDS, line.key, strict=True))
         sheet.add(*(words[name] or "-" for name in shown), *_amounts(line))
     sheet.print()
-    money = f"allocated {_money(found.allocated)} + idle {_money(found.idle_cost)} = cards {_money(found.node_cost)}"
-    say(f"{money} {found.currency}")
+    cards, allocated = (amount.quantize(CENT, ROUND_HALF_UP) for amount in (found.node_cost, found.allocated))
+    say(f"allocated {allocated:,} + idle {cards - allocated:,} = cards {cards:,} {found.currency}")
+
+
+def _hours(since_ms: int, until_ms: int) -> str:
+    """The whole hours that a span counts, as people read them."""
+    first = hour_of(since_ms)
+    last = max(hour_of(until_ms + HOUR_MS - 1), first + HOUR_MS)
+    return f"{moment_text(first)[:16]} to {moment_text(last)[:16]} UTC"
 
 
 def _amounts(line: BillLine) -> tuple[str, ...]:
@@ -104,4 +114,4 @@ def _amounts(line: BillLine) -> tuple[str, ...]:
 
 
 def _money(amount: Decimal) -> str:
-    return f"{amount:,.2f}"
+    return f"{amount.quantize(CENT, ROUND_HALF_UP):,}"

@@ -19,4 +19,5 @@ def parse_time(text: str, flag: str, now_ms: int) -> int:
     try:
         return parse_moment(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text, flag)
     except WireError as error:
-        raise CliError(f"{flag} {text}: write a span such as 7d or 36h, or a day or moment in UTC") from error
+        fix = "write a span such as 7d or 36h (m, h, d, w), a day in UTC such as 2026-11-01, or 2026-11-01T12:00:00Z"
+        raise CliError(f"{flag} {text}: {fix}") from error

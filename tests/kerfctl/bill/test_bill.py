@@ -1,5 +1,6 @@
 """`kerf bill`: files, the cluster, the cache, sums, forms, and what it says when something is missing."""
 
+import contextlib
 import csv
 import io
 import json
@@ -8,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from kerf.metering.bill import Bill, BillLine
 from kerf.metering.book import Book
 from kerf.testing.fake_kube import FakeKube
 from kerf.values.usage import HOUR_MS
 from kerf.wire.usage import PATH, render_usage
 from kerfctl import cluster
 from kerfctl.bill.cache import Cache
+from kerfctl.bill.run import print_bill
 from kerfctl.bill.span import parse_time
 from kerfctl.errors import CliError
 from kerfctl.main import main
@@ -117,6 +122,40 @@ def test_the_table_shows_that_it_adds_up(file: str, capsys) -> None:
     assert status == 0
     assert "allocated 2.00 + idle 2.00 = cards 4.00 USD" in out
     assert "Deployment/a" in out
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "hours"),
+    [
+        ("2025-11-27T16:00:00Z", "2025-11-27T18:00:00Z", "2025-11-27T16:00 to 2025-11-27T18:00 UTC"),
+        ("2025-11-27T17:30:00Z", "2025-11-27T17:30:00Z", "2025-11-27T17:00 to 2025-11-27T18:00 UTC"),
+        ("2025-11-27T16:59:59Z", "2025-11-30T23:59:59Z", "2025-11-27T16:00 to 2025-12-01T00:00 UTC"),
+    ],
+)
+def test_the_heading_names_the_whole_hours_that_are_counted(
+    since: str, until: str, hours: str, file: str, capsys
+) -> None:
+    _, out, _ = run(capsys, "--file", file, "--since", since, "--until", until, "--by", "tenant")
+
+    assert out.splitlines()[0].strip() == f"Bill, {hours}"
+
+
+@given(st.lists(st.decimals(0, 100, places=6), min_size=1, max_size=4), st.decimals(0, 100, places=6))
+def test_the_last_line_adds_up_to_the_cent(costs: list[Decimal], rest: Decimal) -> None:
+    lines = tuple(BillLine("", "", str(number), "", "", "", cost=cost) for number, cost in enumerate(costs))
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        print_bill(Bill(lines, rest, sum(costs, rest), "USD"), ("workload",), "an hour")
+
+    words = said.getvalue().splitlines()[-1].replace(",", "").split()
+    assert Decimal(words[1]) + Decimal(words[4]) == Decimal(words[7])
+
+
+def test_use_without_the_records_of_its_cards_is_said(tmp_path: Path, capsys) -> None:
+    path = tmp_path / "usage.json"
+    path.write_text(json.dumps({"items": [item for item in records() if item["spec"].get("tenant")], "kind": "List"}))
+    status, _, err = run(capsys, "--file", str(path), *SPAN, "--json")
+
+    assert (status, "the records of the cards are not all there" in err) == (1, True)
 
 
 def test_a_class_without_a_price_is_said_and_ends_with_status_1(file: str, tmp_path: Path, capsys) -> None:
