@@ -1,7 +1,6 @@
 """Records of a span of time: from files, or from the cluster and the cache of closed days."""
 
 import argparse
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -61,7 +60,8 @@ def _days(since_ms: int, until_ms: int) -> Iterator[int]:
 
 
 def _of_cluster(kube: Kube, args: argparse.Namespace, days: list[str]) -> Records:
-    cache = None if args.no_cache else Cache(_cache_file(args.cache), _identity(kube))
+    identity = "" if args.no_cache else _identity(kube)
+    cache = Cache(_cache_file(args.cache), identity) if identity else None
     try:
         missing = [day for day in days if cache is None or not cache.complete(day)]
         read = _list(kube, missing)
@@ -105,9 +105,8 @@ def _cache_file(path: str | None) -> Path:
 
 
 def _identity(kube: Kube) -> str:
-    """A name for the cluster that no other has: the uid of its kube-system namespace."""
+    """A name for the cluster that no other has: the uid of its kube-system namespace. Empty where it is not known."""
     try:
         return str(at(kube.get(_NAMESPACE), "metadata").get("uid") or "")
     except KubeError:
-        host = os.environ.get("KUBECONFIG", "")
-        return hashlib.sha256(host.encode()).hexdigest()
+        return ""

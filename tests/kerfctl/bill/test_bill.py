@@ -263,6 +263,14 @@ class TestCluster:
 
         assert (one.complete("20251127"), other.complete("20251127")) == (True, False)
 
+    def test_clusters_that_cannot_be_told_apart_have_no_cache(self, kube, asked, tmp_path: Path, capsys) -> None:
+        self.fill(kube, closed=True)
+        kube.delete("/api/v1/namespaces/kube-system")
+
+        assert self.node_cost(capsys, tmp_path / "c.sqlite") == 16
+        assert self.node_cost(capsys, tmp_path / "c.sqlite") == 16
+        assert len(asked) == 2
+
     def test_a_span_that_is_too_long_is_refused(self, kube, capsys) -> None:
         _, _, err = run(capsys, "--since", "999999w", "--no-cache")
         assert err.endswith(" days; name at most 3700\n")
