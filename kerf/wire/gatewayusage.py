@@ -28,7 +28,7 @@ class Reported:
 
 def parse_usage_lines(text: str) -> Iterator[Reported]:
     """One report for each line that is not empty. Raises WireError with the line's number."""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # splitlines would also cut at signs that JSON allows in texts
         if line.strip():
             yield _report(line, f"line {number}")
 

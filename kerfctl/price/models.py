@@ -12,7 +12,7 @@ from kerf.gateways.litellm import price_params
 from kerf.metering.attribute import Attributed, attribute
 from kerf.metering.tokenprice import difference, newest_priced
 from kerf.values.engine import Tokens
-from kerf.values.usage import HOUR_MS, TokenPrice, UsageRecord
+from kerf.values.usage import HOUR_MS, TokenPrice, UsageRecord, hour_of
 from kerf.views.bills import price_json
 from kerf.wire.gatewayusage import Reported, parse_usage_lines
 from kerf.wire.usage import plain
@@ -30,12 +30,17 @@ def run_models(args: argparse.Namespace) -> int:
     """Print the newest prices, or what a gateway's usage costs by them. Exit status 1 when there are none."""
     now = time.time_ns() // 1_000_000
     args.cache, args.no_cache = None, True
-    records = records_of(args, 0 if args.file else now - BACK_MS, now + HOUR_MS)
+    since = parse_time(args.since, "--since", now)
+    until = parse_time(args.until, "--until", now) if args.until else now
+    if until < since:
+        raise CliError(f"--until {args.until}: it is before --since {args.since}")
+    back = min(now - BACK_MS, since) if args.usage else now - BACK_MS
+    records = records_of(args, 0 if args.file else back, now + HOUR_MS)
     newest = newest_priced(records)
     if newest is None:
         raise CliError("no prices: is metering on (metering.enabled), and has an engine served tokens?")
     if args.usage:
-        return _attribute(args, newest, records, now)
+        return _attribute(args, newest, [each for each in records if hour_of(since) <= each.hour_ms < until])
     if args.json:
         print(json.dumps(price_json(newest.prices, newest.currency, newest.cluster), indent=2))
     elif args.litellm:
@@ -69,15 +74,11 @@ def _print(prices: Sequence[TokenPrice], currency: str) -> None:
     sheet.print()
 
 
-def _attribute(args: argparse.Namespace, newest: UsageRecord, records: Iterable[UsageRecord], now: int) -> int:
+def _attribute(args: argparse.Namespace, newest: UsageRecord, records: Iterable[UsageRecord]) -> int:
     reported = _read(args.usage)
-    since = parse_time(args.since, "--since", now)
-    until = parse_time(args.until, "--until", now) if args.until else now
     measured: dict[str, Tokens] = {}
-    for record in records:
-        if since - since % HOUR_MS <= record.hour_ms < until:
-            for row in record.tokens:
-                measured[row.model] = measured.get(row.model, Tokens()) + Tokens(row.input, row.cached, row.output)
+    for row in (row for record in records for row in record.tokens):
+        measured[row.model] = measured.get(row.model, Tokens()) + Tokens(row.input, row.cached, row.output)
     lines, unpriced = attribute([(r.key, r.user, r.model, r.tokens) for r in reported], newest.prices)
     apart = difference(measured, [(r.model, r.tokens) for r in reported])
     if args.json:
@@ -114,6 +115,6 @@ def _json(lines: Sequence[Attributed], apart: dict[str, float], currency: str) -
 
 def _read(path: str) -> list[Reported]:
     try:
-        return list(parse_usage_lines(Path(path).read_text(encoding="utf-8")))
+        return list(parse_usage_lines(Path(path).read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError) as error:
         raise CliError(f"--usage {path}: {error}; name a file of JSON lines") from error

@@ -1,14 +1,17 @@
 """`kerf price models`: the newest prices, LiteLLM's form, and a gateway's usage by key."""
 
 import json
+import time
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 import yaml
 
-from kerf.values.usage import HOUR_MS, TokenPrice, TokenRow, UsageRecord
-from kerf.wire.usage import render_usage
+from kerf.testing.fake_kube import FakeKube
+from kerf.values.usage import HOUR_MS, TokenPrice, TokenRow, UsageRecord, hour_of
+from kerf.wire.usage import PATH, render_usage
+from kerfctl import cluster
 from kerfctl.main import main
 from tests.kerf.metering.histories import START
 
@@ -90,6 +93,30 @@ def test_where_gateway_and_engines_differ_it_is_said(file: str, tmp_path: Path, 
     assert status == 1
     assert "m: the gateway reports +20.0% beside what the engines measured" in err
     assert "x: no engine of this name has a price" in err
+
+
+def test_the_engines_tokens_are_those_of_the_whole_span(tmp_path: Path, monkeypatch, capsys) -> None:
+    now = hour_of(time.time_ns() // 1_000_000)
+    kube = FakeKube()
+    tokens = (TokenRow("ns", "Deployment/a", "m", 0, 0, 1_000_000),)
+    records = [UsageRecord(now - days * 24 * HOUR_MS, now, "team", tokens=tokens) for days in (1, 5, 9)]
+    for record in (*records, UsageRecord(now, now + 5, currency="USD", prices=(PRICE,))):
+        kube.patch(f"{PATH}/{record.name}", render_usage(record), "apply")
+    monkeypatch.setattr(cluster, "connect_to", lambda args: kube)
+    line = {"key": "k", "model": "m", "completion_tokens": 2_000_000}
+
+    assert main(["price", "models", "--usage", usage(tmp_path, line), "--since", "7d", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["difference"] == {"m": 0.0}
+
+
+def test_every_sign_that_json_allows_in_a_text_is_read(file: str, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "usage.jsonl"
+    path.write_text(
+        '\ufeff{"model": "m", "user": "a\u2028b\x85c", "completion_tokens": 1000000}\r\n\r\n', encoding="utf-8"
+    )
+    main(["price", "models", "--file", file, "--usage", str(path), *SPAN, "--json"])
+
+    assert [row["user"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["a\u2028b\x85c"]
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"model": ""}', '{"model": "m", "prompt_tokens": -1}'])
