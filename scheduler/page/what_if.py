@@ -165,10 +165,15 @@ def _shown(found: Json, access: Access, known: frozenset[str]) -> dict[str, Any]
     veil = Veil.of(access, known)
     if "error" in found:
         return _error(veil.text(text_at(found, "error")))
-    pods = [_pod(item, veil) for item in (*items_at(found, "pods"), *items_at(found, "refused"))]
+    pods = [_pod(item, veil) for item in (*items_at(found, "refused"), *items_at(found, "pods"))]
     notes = [veil.text(str(note)) for part in ("notes", "left_out") for note in found.get(part) or ()]
+    if not pods:
+        notes.append(
+            "no pod here looks for a place: paste pods without a node, or what makes pods, as a Deployment does"
+        )
     more = [f"and {len(pods) - MOST_LINES} more pods"] if len(pods) > MOST_LINES else []
-    return {"pods": pods[:MOST_LINES], "notes": [*notes[:MOST_LINES], *more]}
+    counts = {"all": len(pods), "placed": sum(bool(pod["node"]) for pod in pods)}
+    return {"pods": pods[:MOST_LINES], "counts": counts, "notes": [*notes[:MOST_LINES], *more]}
 
 
 def _pod(item: Json, veil: Veil) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 // The page: signs in, follows, and draws what is open.
 
-import { byId, count, el } from "./text.js";
+import { byId, count, el, number } from "./text.js";
 import { Store, ask } from "./store.js";
 import { Fleet } from "./fleet.js";
 import { FleetMap, STATES } from "./map.js";
@@ -180,7 +180,7 @@ async function tryIt(event) {
     const lines = found.pods.map((pod) => el("li", {}, el("b", {}, pod.pod), pod.node ? ` fits on ${pod.node}` : ` ${pod.why || "needs no card"}`,
       pod.slices?.length ? el("ul", {}, ...pod.slices.map(([card, mib, cores]) => el("li", {}, `${card}: ${mib} MiB${cores ? `, ${cores} %` : ""}`))) : null));
     answer.replaceChildren(
-      el("p", {}, `${count(found.pods.filter((pod) => pod.node).length, "pod")} of ${found.pods.length} would get a place beside what runs now.`),
+      el("p", {}, `${count(found.counts.placed, "pod")} of ${number(found.counts.all)} would get a place beside what runs now.`),
       el("ul", {}, ...lines), ...found.notes.map((note) => el("p", { class: "warn" }, note)));
   } catch (error) {
     answer.replaceChildren(el("p", { class: "bad" }, error.message));

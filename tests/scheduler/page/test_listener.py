@@ -7,6 +7,7 @@ import pytest
 
 from kerf.kube.errors import Unreachable
 from scheduler.page import listener
+from scheduler.page.what_if import MOST_LINES
 from tests.browser.world import NAMESPACES, Served, holder, served
 from tests.scheduler.page.page_world import HEADERS, Browser, applied, picture_of
 
@@ -233,8 +234,46 @@ def test_aliases_in_yaml_are_read_as_what_they_stand_for(page: Served):
     pasted = "a: &a [x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nmetadata: {name: plain}\nkind: Pod"
 
     assert signed_in(page, "admin-token").post("/api/what-if", {"yaml": pasted})[1] == {
-        "pods": [{"pod": "default/plain", "node": "", "why": "", "slices": []}], "notes": [],
-    }  # fmt: skip
+        "pods": [{"pod": "default/plain", "node": "", "why": "", "slices": []}],
+        "counts": {"all": 1, "placed": 0},
+        "notes": [],
+    }
+
+
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: many, namespace: team-ada}
+spec:
+  replicas: %d
+  template:
+    spec: {containers: [{name: main, image: x, resources: {limits: {nvidia.com/gpu: 1, nvidia.com/gpumem: 1}}}]}
+"""
+
+
+def test_every_pod_is_counted_and_those_without_a_place_are_listed_first(page: Served):
+    pasted = f"{DEPLOYMENT % (MOST_LINES + 50)}---{PODS}"
+    found = signed_in(page, "admin-token").post("/api/what-if", {"yaml": pasted})[1]
+
+    assert (len(found["pods"]), found["counts"]["all"]) == (MOST_LINES, MOST_LINES + 53)
+    assert found["notes"] == ["and 53 more pods"]
+    assert "team-ada/huge" in {pod["pod"] for pod in found["pods"] if not pod["node"]}
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "kind: ConfigMap\nmetadata: {name: a}",
+        "---\n---\n",
+        DEPLOYMENT % 0,
+        "kind: Pod\nmetadata: {name: a}\nspec: {nodeName: b, containers: []}\nstatus: {phase: Running}",
+    ],
+)
+def test_where_no_pod_looks_for_a_place_it_is_said(page: Served, pasted: str):
+    found = signed_in(page, "admin-token").post("/api/what-if", {"yaml": pasted})[1]
+
+    assert found["counts"] == {"all": 0, "placed": 0}
+    assert "no pod here looks for a place" in found["notes"][-1]
 
 
 def test_without_the_quotas_nothing_is_promised(page: Served):
