@@ -112,7 +112,7 @@ def cost_rows(
         "all": {
             "cards": _money(every),
             "allocated": _money(allocated),
-            "idle": _money(every - allocated),
+            "idle": plain(_rounded(every) - _rounded(allocated)),
             "currency": currency,
         }
     }
@@ -135,4 +135,8 @@ def _by_owner(
 
 
 def _money(amount: Decimal) -> str:
-    return plain(amount.quantize(Decimal("0.0001")))
+    return plain(_rounded(amount))
+
+
+def _rounded(amount: Decimal) -> Decimal:
+    return amount.quantize(Decimal("0.0001"))

@@ -130,12 +130,13 @@ export function costs() {
   byId("costs").append(el("h2", {}, "Cost now"), total, el("p", { class: "quiet" }, "What the present slices and cards cost, by the price list; kerf bill has what was used."), table.element);
   return ({ picture, search }) => {
     const all = picture.costs.get("all");
-    total.textContent = all ? `The cards cost ${money(all.cards, all.currency)} an hour: ${money(all.allocated, all.currency)} allocated and ${money(all.idle, all.currency)} idle.` : "What the cards cost is shown to those who may list nodes.";
+    total.textContent = all ? `The cards cost ${money(all.cards, all.currency)} an hour: ${money(all.allocated, all.currency)} allocated and ${money(cents(all.cards) - cents(all.allocated), all.currency)} idle.` : "What the cards cost is shown to those who may list nodes.";
     table.show([...picture.costs].filter(([key, row]) => key !== "all" && has(search, row.name, ...row.namespaces)).sort(([, a], [, b]) => b.per_hour - a.per_hour));
   };
 }
 
-export const money = (amount, currency) => `${Number(amount).toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 })} ${currency}`;
+const cents = (amount) => Math.round(100 * amount) / 100; // what is shown adds up
+export const money = (amount, currency) => `${cents(amount).toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 })} ${currency}`;
 
 export function clusters() {
   const table = new Table("The fleet's clusters, as its manager sees them", [

@@ -164,5 +164,5 @@ def test_allocated_and_idle_are_what_the_cards_cost_however_they_are_shared(uses
     found = cost_rows(cards, [(ns, {card: CardUse(mib, cores, 1)}) for ns, card, mib, cores in uses], {}, "USD")
     every, allocated, idle = (Decimal(found["all"][key]) for key in ("cards", "allocated", "idle"))
 
-    assert abs(allocated + idle - every) <= Decimal("0.0001")
-    assert idle >= 0
+    assert allocated + idle == every
+    assert not idle.is_signed()  # nor a zero below zero, which the page would show as -0.00
