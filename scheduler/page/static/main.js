@@ -21,6 +21,7 @@ const stale = new Set();
 let open = "fleet";
 let asTable = false;
 let started = false;
+let notice = "";
 
 const store = new Store({
   begin: (who) => begin(who),
@@ -40,7 +41,7 @@ function begin(who) {
   byId("user").textContent = who.user;
   const nothing = !who.everywhere && !who.nodes && !who.namespaces.length;
   const partly = !who.everywhere ? `You see ${count(who.namespaces.length, "namespace")} whose pods you may list${who.nodes ? "" : ", and of the cards those that their pods hold"}.` : "";
-  byId("notice").textContent = nothing ? "You may list the pods of no namespace that Kerf knows, so there is nothing to show." : partly;
+  notice = nothing ? "You may list the pods of no namespace that Kerf knows, so there is nothing to show." : partly;
 }
 
 function changed(sections, nodes) {
@@ -75,7 +76,8 @@ function fleetTable() {
 function about() {
   const row = store.picture.about.get("scheduler");
   byId("cluster").textContent = row?.cluster || "";
-  if (row && row.leads === false) byId("notice").textContent = "This replica does not lead and no leader answers: plans, reservations and some reasons are missing.";
+  const alone = row?.leads === false ? "This replica does not lead and no leader answers: plans, reservations and some reasons are missing. " : "";
+  byId("notice").textContent = alone + notice;
 }
 
 function link(words, bad) {
