@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
         raise CliError(f"--min {args.min}, --max {args.max}: write 1 <= MIN <= MAX <= {MOST_REPLICAS}")
     if not 0 <= args.cooldown <= LONGEST_S:
         raise CliError(f"--cooldown {args.cooldown}: write seconds from 0 to {LONGEST_S}, which is what an HPA takes")
+    if args.hpa and args.prometheus:
+        raise CliError("--prometheus: an HPA takes the metric from an adapter; leave it out, or write --keda")
     if args.keda and not _is_url(args.prometheus or ""):
         raise CliError(f"--prometheus {args.prometheus or ''}: write http://HOST:PORT, where Prometheus answers KEDA")
     made = _keda(namespace, kind, name, args) if args.keda else _hpa(namespace, kind, name, args)

@@ -109,6 +109,8 @@ def _look(args: argparse.Namespace) -> Look:
     if args.tenant and args.tenant not in tenants.values():
         raise CliError(f"--tenant {args.tenant}: no TenantQuota of this name has namespaces")
     pods = cluster.list_all(kube, paths.PODS, "Pod")
+    if args.node not in (None, *nodes, *silent):
+        raise CliError(f"--node {args.node}: no device plugin of Kerf runs on a node of this name")
     return Look(_only(nodes, args.node), _only(silent, args.node), pods, tenants)
 
 

@@ -57,7 +57,7 @@ def bill(records: Iterable[UsageRecord], by: Sequence[str] = FIELDS, prices: Pri
     """Sum records. `by` are the fields to keep; with `prices`, costs are computed again from these."""
     found = sorted(records, key=lambda record: record.name)
     sums: dict[tuple[str, ...], BillLine] = {}
-    node_cost, unpriced = ZERO, set()
+    node_cost, notes = ZERO, set[str]()
     for record in found:
         for row in record.rows:
             line = _line(record, row, _cost(row, prices), by)
@@ -65,19 +65,29 @@ def bill(records: Iterable[UsageRecord], by: Sequence[str] = FIELDS, prices: Pri
             sums[line.key] = _plus(before, line) if before else line
         for card in record.cards:
             node_cost += _card_cost(card, prices)
-            if not (prices.of(card.card_model, card.supply, card.region) if prices else card.per_hour):
-                unpriced.add(card.card_class)
+            notes |= _without_price(card, prices)
     lines = tuple(replace(sums[key], cost=sums[key].cost.quantize(_STEP, ROUND_DOWN)) for key in sorted(sums))
     node = node_cost.quantize(_STEP, ROUND_UP)
     currencies = sorted({prices.currency} if prices else {record.currency for record in found if record.cards})
-    notes = [f"no row of the price list means {name}: its cards cost nothing here" for name in sorted(unpriced)]
-    notes += [gap for record in found for gap in record.gaps]
+    said = [*sorted(notes), *(gap for record in found for gap in record.gaps)]
     if len(currencies) > 1:
-        notes.append(f"sums mix currencies: {', '.join(currencies)}; compute them again with --prices FILE")
+        said.append(f"sums mix currencies: {', '.join(currencies)}; compute them again with --prices FILE")
     idle = node - sum((line.cost for line in lines), ZERO)
     if idle < ZERO:
-        notes.append("the records of the cards are not all there, so what is idle is not known: it is below zero here")
-    return Bill(lines, idle, node, currencies[0] if currencies else "USD", tuple(notes))
+        said.append("the records of the cards are not all there, so what is idle is not known: it is below zero here")
+    return Bill(lines, idle, node, currencies[0] if currencies else "USD", tuple(said))
+
+
+def _without_price(card: CardRow, prices: PriceList | None) -> set[str]:
+    """What to say of a card that costs nothing. A record has only its price: a row that says 0 looks as none does."""
+    if prices:
+        known = prices.of(card.card_model, card.supply, card.region)
+        return set() if known else {f"no row of the price list means {card.card_class}: its cards cost nothing here"}
+    if card.per_hour:
+        return set()
+    return {
+        f"cards of {card.card_class} cost nothing: no row of the leader's price list meant them, or their row says 0"
+    }
 
 
 def _line(record: UsageRecord, row: UsageRow, cost: Decimal, by: Sequence[str]) -> BillLine:

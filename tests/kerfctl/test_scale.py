@@ -47,6 +47,7 @@ def test_a_scaled_object_asks_prometheus(capsys) -> None:
     ("words", "said"),
     [
         (("chat", "--hpa"), "write NAMESPACE/KIND/NAME"),
+        ((CHAT, "--hpa", "--prometheus", "http://p:9090"), "--prometheus: an HPA takes the metric from an adapter"),
         (("a/Job/b", "--hpa"), "no autoscaler scales a Job"),
         (('a/Deployment/b"}', "--hpa"), "write NAMESPACE/KIND/NAME"),
         ((CHAT, "--keda"), "write http://HOST:PORT"),

@@ -131,6 +131,10 @@ class TestCluster:
         assert main(["top", "--tenant", "blue"]) == 1
         assert "no TenantQuota of this name" in capsys.readouterr().err
 
+    def test_a_node_without_a_monitor_is_an_error(self, kube, capsys) -> None:
+        assert main(["top", "--node", "node-9"]) == 1
+        assert "--node node-9: no device plugin of Kerf runs" in capsys.readouterr().err
+
     def test_the_estimate_of_a_sized_pod_is_beside_its_use(self, kube, capsys) -> None:
         sized = json.dumps({"container": "main", "limits": {"nvidia.com/gpumem": 7777}})
         kube.put(a_pod("chat", annotations={"kerf.dev/sized": sized}, node="node-1"))

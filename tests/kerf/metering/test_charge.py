@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -161,6 +162,19 @@ def test_other_prices_change_costs_and_never_the_balance() -> None:
     ]
     assert (found.node_cost, found.idle_cost, found.currency) == (Decimal("3.333333"), Decimal("2.5"), "EUR")
     assert found.notes == ("no row of the price list means nvidia-l4: its cards cost nothing here",)
+
+
+@pytest.mark.parametrize(("row", "notes"), [("0", 0), (None, 1)])
+def test_a_row_that_says_0_is_a_price(row: str | None, notes: int) -> None:
+    book = Book("west", "USD")
+    book.advance({"GPU-0": a_card(per_hour=0)}, [], START)
+    book.advance({"GPU-0": a_card(per_hour=0)}, [], START + HOUR_MS)
+    rows = (PriceRow("H100", Supply.OWNED, Decimal(row), "me", "2026-01-01"),) if row else ()
+
+    assert len(bill(book.records(0), ["class"], PriceList("EUR", rows)).notes) == notes
+    assert bill(book.records(0)).notes == (
+        "cards of nvidia-h100 cost nothing: no row of the leader's price list meant them, or their row says 0",
+    )
 
 
 def test_a_price_in_millionths_is_exact() -> None:

@@ -21,6 +21,15 @@ def test_the_whole_list_is_a_table(capsys) -> None:
     assert "us-east-1" in out
 
 
+def test_the_list_is_cut_by_supply_and_region(capsys) -> None:
+    for words, key, value in (
+        (("--supply", "owned"), "supply", "owned"),
+        (("--region", "us-east-1"), "region", "us-east-1"),
+    ):
+        assert main(["price", "cards", *words, "--json"]) == 0
+        assert {card[key] for card in json.loads(capsys.readouterr().out)["cards"]} == {value}
+
+
 def test_a_card_without_a_price_is_an_error_with_the_fix(capsys) -> None:
     assert main(["price", "cards", "Abacus"]) == 1
     assert "add one and name it by --prices FILE" in capsys.readouterr().err
