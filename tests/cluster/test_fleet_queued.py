@@ -37,6 +37,8 @@ from sandbox import (
 from sandbox.crds import install_crds
 from sandbox.stack import start_extender
 from scheduler.clusters.dispatch import DISPATCHER, Dispatcher
+from scheduler.clusters.workers import Books
+from scheduler.kueue.keeper import QuotaKeeper
 from scheduler.state.store import Store
 from tests.cluster.kueue_objects import KUEUE, a_cluster_queue, a_flavor, a_local_queue, create
 
@@ -164,7 +166,7 @@ def start_dispatcher(found: Clusters) -> Any:
     stop = threading.Event()
     loop = Dispatcher(
         connect(str(found.manager.kubeconfig)),
-        store_for=lambda _: Store(SchedulingPolicy(), VENDORS),
+        books_for=lambda _: Books(store := Store(SchedulingPolicy(), VENDORS), QuotaKeeper(store)),
         connect=connect_to,
         honours_pin=True,
     )
