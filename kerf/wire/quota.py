@@ -48,14 +48,16 @@ def parse_tenant(document: object, vendor: str = "") -> TenantQuota:
 
 
 def with_defaults(document: Json, vendor: str) -> dict[str, Any]:
-    """A readable document as the API server stores it: every default of the CRD is written out, `vendor` too."""
+    """A readable document as the API server stores it: every default of the CRD is written out, `vendor` too.
+
+    `claims` has none there: versions that do not know it refuse a document that has it.
+    """
     spec = document["spec"]
     classes = [{"mode": Mode.SHARED.value, "vendor": vendor, **entry} for entry in spec["classes"]]
     defaults = {
         "weight": 1,
         "priority": "normal",
         "whenOver": WhenOver.KEEP.value,
-        "claims": ByClaims.REFUSE.value,
     }
     return {**document, "spec": {**defaults, **spec, "classes": classes}}
 

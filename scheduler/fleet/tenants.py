@@ -9,7 +9,7 @@ from typing import Any
 
 from kerf.values.card_names import canonical, meant
 from kerf.values.device import Mode
-from kerf.values.quota import UNBOUNDED, ClassQuota, Share, TenantQuota, class_of
+from kerf.values.quota import UNBOUNDED, ByClaims, ClassQuota, Share, TenantQuota, class_of
 from kerf.wire.errors import WireError
 from kerf.wire.fields import API_VERSION
 from kerf.wire.fleet import LABEL_MANAGER, SPLIT
@@ -103,7 +103,7 @@ def render_part(part: TenantPart, fleet: str) -> dict[str, Any]:
             "weight": tenant.weight,
             "priority": tenant.priority,
             "whenOver": tenant.when_over.value,
-            "claims": tenant.claims.value,
+            **({} if tenant.claims is ByClaims.REFUSE else {"claims": tenant.claims.value}),
         },
     }
 
