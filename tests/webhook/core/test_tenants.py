@@ -25,7 +25,10 @@ def test_a_readable_one_passes() -> None:
     ("spec", "message"),
     [
         ({"weight": 0}, "spec.weight: '0': write a whole number from 1 to 1000"),
-        ({"wieght": 1}, "spec.wieght: '1': unknown key; use one of namespaces, classes, weight, priority, whenOver, claims"),
+        (
+            {"wieght": 1},
+            "spec.wieght: '1': unknown key; use one of namespaces, classes, weight, priority, whenOver, claims",
+        ),
         (
             {"namespaces": ["free", "taken"]},
             "spec.namespaces[1]: 'taken': it belongs to tenant first already: drop it from one of the two",
