@@ -127,6 +127,7 @@ class LeaderLoops:
         self._store.desk.changed.set()  # the planner waits for it
         for thread in threads:
             thread.join(END_S)
+        self._metrics.registry.end_term()
         self._store.planning.drop()
         _LOG.info("term %d is over", term)
 

@@ -15,6 +15,7 @@ from kerf.values.quota import DIMENSIONS, Amount
 class SchedulerMetrics:
     """What the extender and its loops count."""
 
+    registry: Metrics
     seconds: Histogram
     refusals: Counter
     binds: Counter
@@ -39,6 +40,7 @@ class SchedulerMetrics:
     def build(cls, metrics: Metrics) -> Self:
         """Register everything."""
         return cls(
+            registry=metrics,
             seconds=metrics.histogram("kerf_scheduler_request_seconds", "Time to answer a verb", ("verb",)),
             refusals=metrics.counter("kerf_scheduler_refusals_total", "Nodes refused by reason", ("reason",)),
             binds=metrics.counter("kerf_scheduler_binds_total", "Binds by outcome", ("outcome",)),
@@ -48,17 +50,17 @@ class SchedulerMetrics:
             tenants=metrics.gauge("kerf_ledger_pods", "Pods in the ledger by state", ("state",)),
             waiting=metrics.gauge("kerf_waiting_pods", "Pods with asks that are not bound"),
             plans=metrics.counter("kerf_plans_total", "Plans by what was adopted", ("adopted",)),
-            planned=metrics.gauge("kerf_plan_pods", "Pods of the last plan by outcome", ("outcome",)),
-            plan_gap=metrics.gauge("kerf_plan_gap_ratio", "Distance of the last plan from its proven bound"),
+            planned=metrics.leaders_gauge("kerf_plan_pods", "Pods of the last plan by outcome", ("outcome",)),
+            plan_gap=metrics.leaders_gauge("kerf_plan_gap_ratio", "Distance of the last plan from its proven bound"),
             plans_rejected=metrics.counter("kerf_plans_rejected_total", "Solver answers that the checker refused"),
             preemptions=metrics.counter("kerf_preempted_pods_total", "Pods evicted for a more important one"),
-            leads=metrics.gauge("kerf_scheduler_leader", "1 while this replica leads and has caught up"),
+            leads=metrics.leaders_gauge("kerf_scheduler_leader", "1 while this replica leads and has caught up"),
             elections=metrics.counter("kerf_scheduler_elections_total", "How often this replica became the leader"),
             forwarded=metrics.counter(
                 "kerf_scheduler_forwarded_total", "Requests passed on to the leader", ("verb", "outcome")
             ),
             turned_away=metrics.counter("kerf_scheduler_turned_away_total", "Requests answered with 503", ("reason",)),
-            express_open=metrics.gauge("kerf_express_open", "1 while the express lane binds pods"),
+            express_open=metrics.leaders_gauge("kerf_express_open", "1 while the express lane binds pods"),
             express_pods=metrics.counter(
                 "kerf_express_pods_total", "Pods of the express lane by outcome", ("outcome",)
             ),
@@ -89,13 +91,17 @@ class QuotaMetrics:
         """Register everything."""
         labels = ("tenant", "class", "resource")
         return cls(
-            guaranteed=metrics.gauge("kerf_quota_guaranteed", "What a tenant is guaranteed", labels),
-            limit=metrics.gauge("kerf_quota_limit", "What a tenant may hold, burst included", labels),
-            used=metrics.gauge("kerf_quota_used", "What a tenant's pods hold by their grants", labels),
-            pending=metrics.gauge("kerf_quota_pending", "What a tenant's waiting pods ask for", labels),
-            reserved=metrics.gauge("kerf_quota_kueue_reserved", "What Kueue's books say a tenant uses", labels),
-            drift=metrics.gauge("kerf_quota_drift", "Kueue's books minus grants and waiting pods; 0 is right", labels),
-            overcommitted=metrics.gauge("kerf_quota_overcommitted", "1 where a promise had to shrink", ("tenant",)),
+            guaranteed=metrics.leaders_gauge("kerf_quota_guaranteed", "What a tenant is guaranteed", labels),
+            limit=metrics.leaders_gauge("kerf_quota_limit", "What a tenant may hold, burst included", labels),
+            used=metrics.leaders_gauge("kerf_quota_used", "What a tenant's pods hold by their grants", labels),
+            pending=metrics.leaders_gauge("kerf_quota_pending", "What a tenant's waiting pods ask for", labels),
+            reserved=metrics.leaders_gauge("kerf_quota_kueue_reserved", "What Kueue's books say a tenant uses", labels),
+            drift=metrics.leaders_gauge(
+                "kerf_quota_drift", "Kueue's books minus grants and waiting pods; 0 is right", labels
+            ),
+            overcommitted=metrics.leaders_gauge(
+                "kerf_quota_overcommitted", "1 where a promise had to shrink", ("tenant",)
+            ),
             writes=metrics.counter("kerf_quota_writes_total", "Kueue objects written by action", ("action",)),
             failures=metrics.counter("kerf_quota_failures_total", "Quota rounds that could not be finished"),
             fit_answers=metrics.counter("kerf_fit_answers_total", "Answers of the fit check by state", ("state",)),
@@ -141,9 +147,11 @@ class RecoveryMetrics:
         """Register everything."""
         return cls(
             moved=metrics.counter("kerf_recovery_pods_total", "Pods of failed cards by what came of it", ("outcome",)),
-            held=metrics.gauge("kerf_recovery_held_pods", "Pods of failed cards whose eviction is refused"),
-            failed_cards=metrics.gauge("kerf_recovery_failed_cards", "Cards that need a reset or a repair"),
-            paused=metrics.gauge("kerf_recovery_paused", "1 while the breaker stops evictions in the pool", ("pool",)),
+            held=metrics.leaders_gauge("kerf_recovery_held_pods", "Pods of failed cards whose eviction is refused"),
+            failed_cards=metrics.leaders_gauge("kerf_recovery_failed_cards", "Cards that need a reset or a repair"),
+            paused=metrics.leaders_gauge(
+                "kerf_recovery_paused", "1 while the breaker stops evictions in the pool", ("pool",)
+            ),
         )
 
 
@@ -163,6 +171,6 @@ class GatewayMetrics:
         return cls(
             writes=metrics.counter("kerf_gateway_writes_total", "Objects of gateways by what was done", labels),
             failures=metrics.counter("kerf_gateway_failures_total", "Rounds for gateways that could not be finished"),
-            routes=metrics.gauge("kerf_gateway_routes", "Models that gateways are given"),
-            replicas=metrics.gauge("kerf_gateway_replicas", "Pods that serve models by state", ("state",)),
+            routes=metrics.leaders_gauge("kerf_gateway_routes", "Models that gateways are given"),
+            replicas=metrics.leaders_gauge("kerf_gateway_replicas", "Pods that serve models by state", ("state",)),
         )

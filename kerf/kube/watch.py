@@ -88,6 +88,7 @@ class Follower:
                 version = ""
             except KubeError as error:
                 _LOG.warning("watch of %s: %s; again in %.1f s", self._path, error, pause)
+                version = self._version if version else ""  # what was passed on is not passed on again
                 self._stop.wait(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
             except Exception:  # noqa: BLE001 (a defect of a callback must not leave the store stale for ever)

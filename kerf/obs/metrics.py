@@ -12,6 +12,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._series: list[Gauge] = []
+        self._numbers: list[Gauge] = []
 
     def counter(self, name: str, words: str, labels: tuple[str, ...] = ()) -> Counter:
         """A number that only grows."""
@@ -20,6 +22,19 @@ class Metrics:
     def gauge(self, name: str, words: str, labels: tuple[str, ...] = ()) -> Gauge:
         """A number that goes up and down."""
         return Gauge(name, words, labels, registry=self.registry)
+
+    def leaders_gauge(self, name: str, words: str, labels: tuple[str, ...] = ()) -> Gauge:
+        """A number that only a leader knows: it ends with the term."""
+        gauge = self.gauge(name, words, labels)
+        (self._series if labels else self._numbers).append(gauge)
+        return gauge
+
+    def end_term(self) -> None:
+        """This process leads no more: series with labels end, single numbers are 0."""
+        for gauge in self._series:
+            gauge.clear()
+        for gauge in self._numbers:
+            gauge.set(0)
 
     def histogram(self, name: str, words: str, labels: tuple[str, ...] = ()) -> Histogram:
         """A distribution of seconds."""

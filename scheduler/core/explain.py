@@ -117,6 +117,10 @@ def _nearest(field: Field, position: int, miss: Misfit, node: str) -> str:
         return f"best node {node}: {_node_text(miss)}"
     columns, index = field.columns, blamed(field)
     usable = field.wanted[index].accepted[position] & columns.usable[position] & columns.present[position]
+    if field.preference.mutex and Reason.UNHEALTHY < miss.reason < Reason.EXCLUSIVE:
+        idle = int((usable & (columns.used_slots[position] == 0)).sum())
+        if idle < field.ask.containers[index].cards:  # more room on a card that others use would not help
+            return f"it wants cards to itself, and of best node {node} {idle} have no other pod"
     memory = (columns.memory[position] - columns.used_memory[position])[usable].tolist()
     cores = (columns.cores[position] - columns.used_cores[position])[usable].tolist()
     texts = {

@@ -1,6 +1,11 @@
 """Gauges that are read from the store at each scrape; on demand under HAMi's names too."""
 
+from collections.abc import Iterator
+
+from prometheus_client import Gauge
+
 from kerf.obs.metrics import Metrics
+from scheduler.core.state import NodeState
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.store import Store
 
@@ -43,39 +48,44 @@ class _HamiGauges:
         self._mem_ratio = registry.gauge("hami_node_gpu_memory_allocated_ratio", "Share of memory granted", _CARD)
         self._pod_mem = registry.gauge("hami_vgpu_memory_allocated_bytes", "Memory a pod holds", _POD)
         self._pod_core = registry.gauge("hami_vgpu_core_allocated_ratio", "Cores a pod holds", _POD)
-        self._all = (
-            self._limit,
-            self._cores,
-            self._shared,
-            self._core_used,
-            self._mem_used,
-            self._mem_ratio,
-            self._pod_mem,
-            self._pod_core,
-        )
+        self._shown: dict[str, tuple[NodeState, list[tuple[Gauge, tuple[str, ...]]]]] = {}
+        """By node, the state that its series show, and these."""
 
     def refresh(self, store: Store) -> None:
-        for gauge in self._all:
-            gauge.clear()
-        for name in store.desk.node_names():
-            self._cards(store, name)
-            self._pods(store, name)
+        """Set the series of the nodes that have changed; the others stay as they are."""
+        states = {state.name: state for state in store.desk.states()}
+        for name in self._shown.keys() - states.keys():
+            self._forget(name)
+        for name, state in states.items():
+            known = self._shown.get(name)
+            if known is None or known[0] is not state:
+                self._forget(name)
+                self._shown[name] = (state, [*self._cards(state), *self._pods(store, name)])
 
-    def _cards(self, store: Store, name: str) -> None:
-        for state in store.desk.state(name).cards:
+    def _forget(self, name: str) -> None:
+        for gauge, labels in self._shown.pop(name, (None, []))[1]:
+            gauge.remove(*labels)
+
+    def _cards(self, node: NodeState) -> Iterator[tuple[Gauge, tuple[str, ...]]]:
+        for state in node.cards:
             card, used = state.card, state.used
-            labels = (_ZONE, name, card.id, str(card.index), card.model)
-            self._limit.labels(*labels).set(card.memory_mib * _MIB)
-            self._cores.labels(*labels).set(card.cores)
-            self._shared.labels(*labels).set(used.slots)
-            self._core_used.labels(*labels).set(used.cores)
-            self._mem_used.labels(*labels, str(used.cores)).set(used.memory_mib * _MIB)
-            self._mem_ratio.labels(*labels).set(used.memory_mib / card.memory_mib if card.memory_mib else 0)
+            labels = (_ZONE, node.name, card.id, str(card.index), card.model)
+            yield _set(self._limit, labels, card.memory_mib * _MIB)
+            yield _set(self._cores, labels, card.cores)
+            yield _set(self._shared, labels, used.slots)
+            yield _set(self._core_used, labels, used.cores)
+            yield _set(self._mem_used, (*labels, str(used.cores)), used.memory_mib * _MIB)
+            yield _set(self._mem_ratio, labels, used.memory_mib / card.memory_mib if card.memory_mib else 0)
 
-    def _pods(self, store: Store, name: str) -> None:
+    def _pods(self, store: Store, name: str) -> Iterator[tuple[Gauge, tuple[str, ...]]]:
         for booking in store.ledger.on_node(name):
             namespace, _, pod = booking.key.partition("/")
             for card, use in booking.uses.items():
                 labels = (_ZONE, namespace, name, pod, "0", card)
-                self._pod_mem.labels(*labels).set(use.memory_mib * _MIB)
-                self._pod_core.labels(*labels).set(use.cores)
+                yield _set(self._pod_mem, labels, use.memory_mib * _MIB)
+                yield _set(self._pod_core, labels, use.cores)
+
+
+def _set(gauge: Gauge, labels: tuple[str, ...], value: float) -> tuple[Gauge, tuple[str, ...]]:
+    gauge.labels(*labels).set(value)
+    return gauge, labels

@@ -18,10 +18,13 @@ def activity_by_tenant(desk: Desk, workloads: Iterable[Json] | None) -> dict[str
     for workload in workloads or ():
         by_namespace[workload["metadata"].get("namespace", "")].append(workload)
     shares, used, names = desk.limits().shares, desk.used(), desk.names
-    waiting = [w for w in desk.waiting() if not w.problem]
+    waiting: dict[str, list[Waiting]] = defaultdict(list)
+    for one in desk.waiting():
+        if not one.problem:
+            waiting[one.ask.namespace].append(one)
     found = {}
     for tenant in (share.tenant for share in shares.tenants):
-        pods = [w for w in waiting if w.ask.namespace in tenant.namespaces]
+        pods = [one for namespace in tenant.namespaces for one in waiting[namespace]]
         if workloads is None:
             asks = tuple(w.ask for w in pods)
             passed = tuple(w.ask for w in pods if not w.gates)

@@ -77,7 +77,6 @@ class QuotaController:
         run_every(loop, self._round, stop)
         for mirror in mirrors:
             mirror.stop()
-        self._metrics.show(())  # the next leader shows them
 
     def run_once(self) -> None:
         """One round. Raises KubeError for what could not be written."""

@@ -34,6 +34,9 @@ class Overdraft:
     def run_once(self, workloads: Workloads | None) -> None:
         """One round of evictions; `workloads` are Kueue's, None without Kueue. Raises KubeError."""
         if workloads is None:
+            if not self._desk.overdrawn():
+                self._asked.clear()
+                return
             running = self._desk.running()
             self._asked &= {one.name for one in running}
             for one in self._victims(running):

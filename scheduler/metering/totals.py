@@ -103,8 +103,8 @@ class MeterMetrics:
         return cls(
             page=UsagePage(),
             writes=metrics.counter("kerf_metering_writes_total", "TenantUsage records written"),
-            unknown=metrics.gauge("kerf_metering_unknown_cards", "Cards that pods hold and no inventory lists"),
-            skew=metrics.gauge("kerf_metering_clock_step_seconds", "How far the clock was set since the start"),
+            unknown=metrics.leaders_gauge("kerf_metering_unknown_cards", "Cards that pods hold and no inventory lists"),
+            skew=metrics.leaders_gauge("kerf_metering_clock_step_seconds", "How far the clock was set since the start"),
             gaps=metrics.counter("kerf_metering_silent_nodes_total", "Nodes whose records could not be read"),
         )
 

@@ -108,7 +108,7 @@ class Planner:
             self._failed, self._pause = "", FIRST_PAUSE_S
 
     def _digest(self, problem: Problem) -> str:
-        """What the problem is, in short. Nodes that have not changed are the same objects, and are not read again."""
+        """What the problem is, in short, in this process. Unchanged parts are the same objects and are not read again."""
         known = self._digests
         self._digests = {
             state.name: found
@@ -116,7 +116,7 @@ class Planner:
             else (state, hashlib.sha256(repr(state).encode()).digest())
             for state in problem.nodes
         }
-        offered = [(uid, sorted(names)) for uid, names in problem.offered]
+        offered = [(uid, hash(names)) for uid, names in problem.offered]  # a set remembers its hash
         text = repr((problem.asks, problem.policy, problem.running, offered, problem.quotas))
         nodes = b"".join(digest for _, digest in self._digests.values())
         return hashlib.sha256(nodes + text.encode()).hexdigest()[:12]

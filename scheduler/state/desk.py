@@ -275,6 +275,11 @@ class Desk:
             quotas = self._live.quotas
             return {share.tenant.name: quotas.used(share) for share in quotas.shares.tenants}
 
+    def overdrawn(self) -> bool:
+        """Whether tenants hold more of a class than its cards give, and a file says that pods leave then."""
+        with self._live.lock:
+            return self._live.quotas.overdrawn()
+
     def running(self) -> list[Running]:
         """The confirmed pods of tenants, with what they hold by class."""
         with self._live.lock:

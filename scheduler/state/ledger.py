@@ -35,6 +35,7 @@ class Ledger:
         self._clock = clock
         self._bookings: dict[str, Booking] = {}
         self._on_node: dict[str, set[str]] = {}
+        self._of_gang: dict[str, set[str]] = {}
         self._binding: set[str] = set()
         self._unsettled: frozenset[str] = frozenset()
 
@@ -83,17 +84,17 @@ class Ledger:
     def gang_members(self) -> dict[str, int]:
         """How many pods of each gang are bound, assumed or have a place reserved."""
         with self._lock:
-            return dict(Counter(booking.gang for booking in self._bookings.values() if booking.gang))
+            return {gang: len(uids) for gang, uids in self._of_gang.items()}
 
     def members_of(self, gang: str | None) -> int:
         """How many pods of one gang are bound, assumed or have a place reserved."""
         with self._lock:
-            return sum(1 for booking in self._bookings.values() if booking.gang == gang)
+            return len(self._of_gang.get(gang or "", ()))
 
     def kind_of(self, gang: str) -> str:
         """The kind of cards that the pods of a gang were given; empty where none of them has a place."""
         with self._lock:
-            return next((each.kind for each in self._bookings.values() if each.gang == gang and each.kind), "")
+            return next((kind for uid in self._of_gang.get(gang, ()) if (kind := self._bookings[uid].kind)), "")
 
     def nodes_below(self, priority: int) -> list[str]:
         """Nodes with pods less important than `priority`, those with the most first."""
@@ -172,6 +173,8 @@ class Ledger:
         with self._lock:
             self._bookings[booking.uid] = booking
             self._on_node.setdefault(booking.node, set()).add(booking.uid)
+            if booking.gang:
+                self._of_gang.setdefault(booking.gang, set()).add(booking.uid)
             self._fleet.charge(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib, booking.reach)
             if booking.without_grant:
                 self._fleet.occupy(booking.node, booking.key, booking.without_grant)
@@ -183,10 +186,9 @@ class Ledger:
             booking = self._bookings.pop(uid, None)
             if booking is None:
                 return
-            on_node = self._on_node[booking.node]
-            on_node.discard(uid)
-            if not on_node:
-                del self._on_node[booking.node]
+            _discard(self._on_node, booking.node, uid)
+            if booking.gang:
+                _discard(self._of_gang, booking.gang, uid)
             self._fleet.release(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib)
             if booking.without_grant:
                 self._fleet.occupy(booking.node, booking.key, 0)
@@ -288,3 +290,10 @@ class Ledger:
             reach=ask.reach,
             since=self._clock(),
         )
+
+
+def _discard(sets: dict[str, set[str]], key: str, uid: str) -> None:
+    """Take a pod out of an index; what is empty is left out."""
+    sets[key].discard(uid)
+    if not sets[key]:
+        del sets[key]

@@ -31,6 +31,8 @@ class Pending:
         self._clock = clock
         self._changed = changed
         self.pods: dict[str, Waiting] = {}
+        self._members: dict[str, set[str]] = {}
+        """The waiting pods of each gang."""
         self.refused: dict[str, float] = {}
         """When a pod was first refused everywhere (monotonic seconds)."""
         self.planned: dict[str, str] = {}
@@ -45,13 +47,18 @@ class Pending:
 
     def put(self, uid: str, waiting: Waiting) -> None:
         """A pod waits, or its ask has changed."""
-        fresh = uid not in self.pods
+        known = self.pods.get(uid)
+        if known is not None and known.ask.gang != waiting.ask.gang:
+            self._leave_gang(uid)
         self.pods[uid] = waiting
-        if fresh and waiting.ask.gang:
-            self._changed.set()
+        if waiting.ask.gang:
+            self._members.setdefault(waiting.ask.gang, set()).add(uid)
+            if known is None:
+                self._changed.set()
 
     def forget(self, uid: str) -> None:
         """The pod is bound, finished or gone."""
+        self._leave_gang(uid)
         for memory in (self.pods, self.refused, self.planned, self._offered, self.lost):
             memory.pop(uid, None)
 
@@ -122,10 +129,21 @@ class Pending:
         already = running()
         if already >= ask.gang_size:
             return "", False
-        present = already + sum(1 for one in self.pods.values() if one.ask.gang == ask.gang)
+        present = already + len(self._members.get(ask.gang, ()))
         if present < ask.gang_size:
             return f"gang {ask.gang} waits for its pods: {present} of {ask.gang_size} are there", False
         if already:
             return "", True
         waits = f"gang {ask.gang} waits for a place for all {ask.gang_size} pods"
         return self._gang_notes.get(ask.gang, waits), False
+
+    # ---- inside
+    def _leave_gang(self, uid: str) -> None:
+        """The pod is in its gang no longer. No-op without one."""
+        known = self.pods.get(uid)
+        if known is None or not known.ask.gang:
+            return
+        members = self._members[known.ask.gang]
+        members.discard(uid)
+        if not members:
+            del self._members[known.ask.gang]

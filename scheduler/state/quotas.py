@@ -22,6 +22,7 @@ from kerf.values.quota import (
     Bound,
     CardClass,
     Usage,
+    WhenOver,
     class_of,
     total,
     usage_of_ask,
@@ -139,6 +140,19 @@ class QuotaLedger:
         """What a tenant holds, by class."""
         slugs = [part.card_class.slug for part in share.parts]
         return {slug: self._held(share, slug) for slug in slugs}
+
+    def overdrawn(self) -> bool:
+        """Whether tenants hold more of a class than its cards give, and a file says that pods leave then."""
+        if not any(share.tenant.when_over is WhenOver.EVICT for share in self.shares.tenants):
+            return False
+        theirs = {namespace for share in self.shares.tenants for namespace in share.tenant.namespaces}
+        held: dict[str, Amount] = {}
+        for (namespace, slug), amount in self._sums.items():
+            if namespace in theirs:
+                held[slug] = held.get(slug, NOTHING) + amount
+        return any(
+            (held.get(card_class.slug, NOTHING) - gives.total).floor() for card_class, gives in self.capacity.items()
+        )
 
     # ---- verdicts
     def narrow(self, ask: PodAsk) -> PodAsk | Misfit:

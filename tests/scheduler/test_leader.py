@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from prometheus_client import Gauge
 
 from kerf.kube import paths
 from kerf.kube.watch import Follower
@@ -15,9 +16,11 @@ from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.resources import parse_pod, stages_of
 from scheduler import leader
 from scheduler.leader import CatchUp, LeaderLoops
-from scheduler.metrics import SchedulerMetrics
+from scheduler.metering.totals import MeterMetrics
+from scheduler.metrics import GatewayMetrics, QuotaMetrics, RecoveryMetrics, SchedulerMetrics
 from scheduler.state.bookings import State
 from scheduler.state.store import Store
+from tests.limiter.harness import eventually
 
 HELD = a_grant(card="GPU-node-1-0")
 
@@ -141,3 +144,42 @@ def test_loops_begin_after_catching_up_end_with_the_term_and_begin_anew_with_the
     thread.join(30)
 
     assert told == ["looked", "looked", "begun", "ended", "looked", "begun", "ended"]
+
+
+def test_what_only_a_leader_knows_is_shown_no_longer_once_its_term_is_over() -> None:
+    registry = Metrics()
+    seat, store, done = Seat(), Store(SchedulingPolicy(), VENDORS), threading.Event()
+    metrics = SchedulerMetrics.build(registry)
+    others = QuotaMetrics, RecoveryMetrics, GatewayMetrics, MeterMetrics
+    for each in others:
+        each.build(registry)
+
+    class Shows:
+        def run(self, stop: threading.Event) -> None:
+            for gauge in gauges(registry):
+                (gauge.labels(*gauge._labelnames) if gauge._labelnames else gauge).set(7)
+            assert stop.wait(30)
+
+    loops = LeaderLoops(seat, lambda _: True, lambda: (Shows(),), store, metrics)
+    thread = threading.Thread(target=loops.run, args=(done,))
+    thread.start()
+    seat.now = 1
+    eventually(lambda: shown(registry) and set(shown(registry).values()) == {7.0})
+    seat.now = 0
+    eventually(lambda: set(shown(registry)) == OF_EVERY_REPLICA)
+    done.set()
+    thread.join(30)
+
+
+OF_EVERY_REPLICA = {"kerf_ledger_pods", "kerf_waiting_pods"}
+"""Set at each scrape."""
+
+
+def gauges(registry: Metrics) -> list[Gauge]:
+    return [each for each in registry.registry._collector_to_names if isinstance(each, Gauge)]
+
+
+def shown(registry: Metrics) -> dict[str, float]:
+    """The gauges that are not 0."""
+    samples = (sample for gauge in gauges(registry) for family in gauge.collect() for sample in family.samples)
+    return {sample.name: sample.value for sample in samples if sample.value}

@@ -135,3 +135,24 @@ def test_a_list_that_is_streamed_is_taken_in_while_it_is_read():
 
     assert script.done.wait(30)
     assert got == ["a", "read on after a", "b", "read on after b"]
+
+
+def test_after_a_broken_connection_the_watch_goes_on_behind_the_last_event_that_was_passed_on() -> None:
+    asked: list[str] = []
+
+    class Breaks(Script):
+        def watch(self, path: str, version: str, query: object = None, timeout_s: int = 300) -> Iterator:
+            asked.append(version)
+            for step in self._next(self._watches):
+                if isinstance(step, Exception):
+                    raise step
+                yield step
+
+    first, second = item("b"), {"metadata": {"name": "b", "resourceVersion": "7"}}
+    script = Breaks([[item("a")]], [[("ADDED", first), ("MODIFIED", second), Unreachable("reset")], []])
+    follower = Follower(script, "/things", lambda items: None, lambda kind, thing: None)
+    follower.start()
+    assert script.done.wait(30)
+    follower.stop()
+
+    assert asked == ["1", "7", "7"]

@@ -93,6 +93,11 @@ def test_memory_names_what_is_free_and_what_would_fit():
             id="no empty card",
         ),
         pytest.param(
+            a_pod_ask("p", an_ask(memory_mib=30_000, cores=0), wishes=Wishes(card_policies=("mutex",))),
+            "needs 30,000 MiB on one card; it wants cards to itself, and of best node a 0 have no other pod",
+            id="no empty card, and too little memory beside the other pods",
+        ),
+        pytest.param(
             a_pod_ask("p", an_ask(cards=2, memory_mib=1000, cores=0), wishes=Wishes(card_policies=("topology",))),
             "needs 1,000 MiB on 2 cards of one node; best node a has 1 of 2: no linked cards are free; "
             "without the topology policy it would fit on a",
