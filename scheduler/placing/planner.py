@@ -108,7 +108,7 @@ class Planner:
             self._failed, self._pause = "", FIRST_PAUSE_S
 
     def _digest(self, problem: Problem) -> str:
-        """What the problem is, in short, in this process. Unchanged parts are the same objects and are not read again."""
+        """What the problem is, in short, in this process. What has not changed is the same object, not read again."""
         known = self._digests
         self._digests = {
             state.name: found
