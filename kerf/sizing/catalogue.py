@@ -103,9 +103,11 @@ class Catalogue:
         return self._models[row.name]
 
     def repository(self, name: str) -> str:
-        """Where a model's weights are; empty where no row says so."""
+        """Where a model's weights are: the repository that the name is, else the row's own; empty where none is."""
         row = self.find(name)
-        return row.repository if row else ""
+        if row is None:
+            return ""
+        return next((also for also in row.also if also.lower() == name.lower()), row.repository)
 
     def estimate(self, name: str, ask: Ask, taught: Taught | None = None) -> Estimate:
         """The estimate for a model by name, corrected by lessons. Raises WireError."""
@@ -119,8 +121,12 @@ class Catalogue:
             self._estimates[key] = estimate(model, ask, taught)
         return self._estimates[key]
 
+    def near(self, name: str) -> list[str]:
+        """Names that are much like this one."""
+        return difflib.get_close_matches(name.lower(), self._by_name, n=3, cutoff=0.5)
+
     def hint(self, name: str) -> str:
         """What to do about a name that no row has."""
-        near = difflib.get_close_matches(name.lower(), self._by_name, n=3, cutoff=0.5)
+        near = self.near(name)
         known = f"did you mean {' or '.join(near)}? " if near else ""
         return f"{known}`kerf model publish` adds a model to the cluster's catalogue"

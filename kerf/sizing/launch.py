@@ -75,12 +75,12 @@ class Launch:
     @property
     def options(self) -> dict[str, str]:
         """What the arguments say."""
-        return options_of(self.words)
+        return options_of(self.words, self.runtime)
 
     @property
     def model(self) -> str:
         """The model that the arguments name, empty where they name none."""
-        given, free = self.options, free_word(self.words) if self.positional else ""
+        given, free = self.options, free_word(self.words, self.runtime) if self.positional else ""
         if self.runtime == SGLANG and self.words and not self.words[0].startswith("-"):
             free = self.words[0]  # SGLang 0.5.23 takes the model as the first word alone: `sglang serve MODEL --…`
         return free or given.get("model-path") or given.get("model") or ""
@@ -125,7 +125,7 @@ def asked_by(launch: Launch, named: Named, *, plain: bool) -> Ask:
             raise _conflict(key, getattr(ask, to), f"--{option} {value}")
         ask = replace(ask, **{to: value})  # type: ignore[arg-type] # every field of ASKED is a number
     _refuse_copies(launch, given)
-    spread = "enable-expert-parallel" in given or (launch.runtime == VLLM and "ep" in given)
+    spread = launch.runtime == VLLM and ("enable-expert-parallel" in given or "ep" in given)
     ask = replace(ask, spread=spread)
     if launch.runtime == VLLM and ASKED[VLLM]["batched_tokens"] in given and ask.batched_tokens < ask.concurrency:
         fix = f"vLLM starts with no fewer than the {ask.concurrency} requests at once (--max-num-seqs): raise it"
@@ -139,7 +139,8 @@ def _with_dtypes(ask: Ask, named: Named, given: dict[str, str], *, plain: bool) 
         if "kv-dtype" in named.given and ask.kv_dtype != kv_dtype:
             raise _conflict("kv-dtype", ask.kv_dtype, f"--kv-cache-dtype {kv_dtype}")
         ask = replace(ask, kv_dtype=kv_dtype)
-    quantization = given.get("quantization") or given.get("q") or ""
+    names = ("quantization", *ALIASES[ask.runtime].get("quantization", ()))
+    quantization = next((given[name] for name in names if name in given), "")
     if plain and quantization in AT_LOAD and not ask.quantization:
         ask = replace(ask, quantization=quantization)
     return ask

@@ -38,8 +38,7 @@ class Ask:
 
 def checked(ask: Ask) -> Ask:
     """The same ask with every number in bounds and a known engine. Raises WireError."""
-    if ask.runtime not in VERSIONS:
-        raise WireError("runtime", ask.runtime, f"use one of {', '.join(VERSIONS)}")
+    known_runtime(ask.runtime)
     bounds = (
         ("max-len", ask.max_len, 2**31 - 1),
         ("concurrency", ask.concurrency, 2**16),
@@ -64,18 +63,25 @@ def checked(ask: Ask) -> Ask:
     return replace(ask, version=known_version(ask.runtime, ask.version), batched_tokens=tokens)
 
 
+def known_runtime(runtime: str) -> None:
+    """Raises WireError for an engine whose rules are not known."""
+    if runtime not in VERSIONS:
+        raise WireError("runtime", runtime, f"use one of {', '.join(VERSIONS)}")
+
+
 def known_version(runtime: str, version: str) -> str:
     """The version whose rules apply: the same minor release as the one that was read. Raises WireError."""
     read = VERSIONS[runtime]
     if not version:
         return read
-    found = re.fullmatch(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,6}))?(?:[.+-]?[a-z0-9.+-]{0,32})?", version)
+    found = re.fullmatch(r"[vV]?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,6}))?(?:[.+-]?[a-z0-9.+-]{0,32})?", version)
     parts = read.split(".")
     depth = 2 if runtime == VLLM else 3
     if not found or [part or "0" for part in found.groups()[:depth]] != parts[:depth]:
         fix = f"the rules of {runtime} {read} are known; sizes and arguments differ between releases"
         raise WireError("runtime-version", version, fix)
-    return version.removeprefix("v")
+    plain = version[1:] if version[0] in "vV" else version
+    return f"{plain}.0" if plain.count(".") == 1 else plain  # images have three numbers
 
 
 def release_of(runtime: str, version: str) -> str:

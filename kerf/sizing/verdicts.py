@@ -1,11 +1,12 @@
 """Whether a catalogue's entry can run as it is written, why not, and what would."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kerf.sizing.cards import card_named
 from kerf.sizing.estimate import MIB, Estimate, Model, estimate, longest_context
-from kerf.sizing.modelhub import Deployment, ModelSpec, parse_spec
+from kerf.sizing.launch import ALIASES, ASKED, COPIES
+from kerf.sizing.modelhub import Deployment, Json, ModelSpec, name_of, parse_spec
 from kerf.sizing.options import number, options
 from kerf.sizing.overheads import CONTEXT_MIB
 from kerf.sizing.request import SGLANG, VERSIONS, VLLM, Ask
@@ -25,6 +26,17 @@ class Verdict:
     name: str
     ok: bool
     reason: str = ""
+
+
+def judge_all(documents: Sequence[Json], find: Finder, card: str = "", version: str = "") -> list[Verdict]:
+    """Whether each of several entries can run. Two that differ under one name get a remark."""
+    found = [judge(one, name_of(one, i), find, card, version) for i, one in enumerate(documents)]
+    first: dict[str, Json] = {}
+    for i, (one, verdict) in enumerate(zip(documents, found, strict=True)):
+        if first.setdefault(verdict.name, one) != one:
+            remark = f"another entry is called {verdict.name} too and differs: readers keep one of them"
+            found[i] = replace(verdict, reason="; ".join(filter(None, (verdict.reason, remark))))
+    return found
 
 
 def judge(document: object, name: str, find: Finder, card: str = "", version: str = "") -> Verdict:
@@ -66,7 +78,7 @@ def _deployment(one: Deployment, spec: ModelSpec, model: Model | None, card: str
 
 
 def _sized(one: Deployment, model: Model, version: str) -> str:
-    given = options(one.args)
+    given = options(one.args, one.runtime)
     ask = _ask(one, given, version)
     try:
         found = estimate(model, replace(ask, card_mib=None))
@@ -83,17 +95,24 @@ def _sized(one: Deployment, model: Model, version: str) -> str:
 
 
 def _ask(one: Deployment, given: dict[str, str], version: str) -> Ask:
-    tp = number(given, ("tensor-parallel-size", "tp-size", "tp"), one.runtime)
-    pp = number(given, ("pipeline-parallel-size", "pp-size", "pp"), one.runtime) or 1
-    tp = tp or max(1, one.cards // pp)
-    if tp * pp != one.cards:
-        fix = f"tp {tp} x pp {pp} takes {tp * pp} cards; make them equal"
+    def asked(field: str) -> int | None:
+        option = ASKED[one.runtime].get(field)
+        return number(given, (option, *ALIASES[one.runtime].get(option, ())), one.runtime) if option else None
+
+    copies = 1 if "enable-dp-attention" in given else number(given, COPIES[one.runtime], one.runtime) or 1
+    pp = asked("pp") or 1
+    tp = asked("tp") or max(1, one.cards // (pp * copies))
+    if tp * pp * copies != one.cards:
+        more = f" x {copies} copies" if copies > 1 else ""
+        fix = f"tp {tp} x pp {pp}{more} takes {tp * pp * copies} cards; make them equal"
         raise WireError("gpuCount", one.cards, fix)
-    experts = "enable-expert-parallel" in given or (number(given, ("ep-size",), one.runtime) or 1) > 1
+    experts = (asked("ep") or 1) > 1 or (
+        one.runtime == VLLM and any(name in given for name in ("enable-expert-parallel", "ep"))
+    )
     return Ask(
         runtime=one.runtime,
         version=version,
-        max_len=number(given, ("max-model-len", "context-length"), one.runtime),
+        max_len=asked("max_len"),
         tp=tp,
         pp=pp,
         ep=tp if experts else 1,

@@ -4,7 +4,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from kerfctl.model.arguments import add_ask, add_card
+from kerfctl.model.arguments import add_ask, add_card, readings
 from kerfctl.model.lessons import add_learned
 from kerfctl.model.workloads import add_wanted, estimated, objects_of, wanted_of
 
@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         say(f"applied: {item['kind']} {meta['namespace']}/{meta['name']}")
     cards = f"{found.ranks.cards} x {found.slice_mib:,} MiB"
     say(f"each replica asks for {cards} for {found.max_len:,} tokens and {found.ask.concurrency} requests at once")
+    say(*readings(args))
     if args.no_wait or not wanted.replicas:
         return 0
     return _follow(kube, wanted, PORTS[found.ask.runtime], args.timeout)

@@ -5,7 +5,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from kerf.wire.errors import WireError
-from kerfctl.model.arguments import add_ask, add_card, ask_of
+from kerfctl.model.arguments import add_ask, add_card, ask_of, readings
 from kerfctl.model.lessons import add_learned, lessons_for, no_lessons
 
 if TYPE_CHECKING:
@@ -25,26 +25,24 @@ def add_parser(verbs: "Verbs") -> None:
 def run(args: argparse.Namespace) -> int:
     """Estimate and print. A refusal is an answer under --json, and exits 1."""
     from kerf.sizing.estimate import estimate
+    from kerfctl.errors import CliError
     from kerfctl.model.sources import load_row
 
+    model = None
     try:
         row = load_row(args.model)
-        model = row.model
-    except WireError as error:
-        return _refused(args, str(error), None, error)
-    lessons, ask = lessons_for(args, row.name), ask_of(args)
-    try:
+        model, ask, lessons = row.model, ask_of(args), lessons_for(args, row.name)
         found = estimate(model, ask, None if lessons is no_lessons else lessons(ask.card))
-    except WireError as error:
-        return _refused(args, str(error), model, error)
+    except (WireError, CliError) as error:
+        return _refused(args, model, error)
     if args.json:
         print(json.dumps(_json(found) | (_learned_json(found) if lessons is not no_lessons else {})))
     else:
-        _print(found, args.model)
+        _print(found, args)
     return 0
 
 
-def _refused(args: argparse.Namespace, reason: str, model: Any, error: WireError) -> int:
+def _refused(args: argparse.Namespace, model: Any, error: Exception) -> int:
     if not args.json:
         raise error
     print(json.dumps({
@@ -54,7 +52,7 @@ def _refused(args: argparse.Namespace, reason: str, model: Any, error: WireError
         "slice_mib": None,
         "cards": None,
         "args": None,
-        "refused": reason,
+        "refused": str(error),
     }))  # fmt: skip
     return 1
 
@@ -80,12 +78,12 @@ def _learned_json(found: Any) -> dict[str, Any]:
     return {"learned": None if lesson is None else {**lesson_object(lesson), "need_mib": need_of(lesson)}}
 
 
-def _print(found: Any, name: str) -> None:
+def _print(found: Any, args: argparse.Namespace) -> None:
     from kerf.values.units import show
     from kerfctl.report import Sheet, say
 
     shape, ranks = found.model.shape, found.ranks
-    title = f"{name}: {shape.family}, {show(shape.params)} parameters, {found.model.quant.name} weights"
+    title = f"{args.model}: {shape.family}, {show(shape.params)} parameters, {found.model.quant.name} weights"
     sheet = Sheet(title, ("MiB per card", ">at least", ">counted", "formula", "source"))
     mib = 2**20
     for term in found.terms:
@@ -99,7 +97,7 @@ def _print(found: Any, name: str) -> None:
     cores = f"{found.cores} % of each card" if found.cores else "best effort"
     say(f"{cards}, {load}, {found.plan.token_bytes:,} B for each token more. Cores: {cores}.")
     say(f"{found.ask.runtime} {found.ask.version}: {' '.join(found.args)}")
-    say(*found.notes, *_hint(found))
+    say(*readings(args), *found.notes, *_hint(found))
 
 
 def _hint(found: Any) -> list[str]:

@@ -5,7 +5,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from kerfctl.arguments import add_cluster_arguments, add_prices_argument
-from kerfctl.model.arguments import add_ask, ask_of
+from kerfctl.model.arguments import add_ask, ask_of, readings
 from kerfctl.model.lessons import add_learned, lessons_for
 
 if TYPE_CHECKING:
@@ -32,10 +32,12 @@ def run(args: argparse.Namespace) -> int:
     """Read the fleet, estimate on each kind of card, print. Exits 1 where nothing fits."""
     from kerf.config.prices import read_prices
     from kerf.sizing.fit import offers
+    from kerf.sizing.request import checked
     from kerfctl.model.fleets import cluster_nodes, file_nodes
     from kerfctl.model.sources import load_row
+    from kerfctl.report import say
 
-    row = load_row(args.model)
+    ask, row = checked(ask_of(args)), load_row(args.model)
     model = row.model
     nodes = file_nodes(args.fleet) if args.fleet else cluster_nodes(args)
     prices = read_prices(args.prices)
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         row = prices.of(card, args.supply)
         return row.per_hour if row else None
 
-    found, refused = offers(model, ask_of(args), nodes, price, lessons_for(args, row.name))
+    found, refused = offers(model, ask, nodes, price, lessons_for(args, row.name))
     if args.json:
         print(json.dumps({
             "offers": [_offer_json(offer) for offer in found],
@@ -52,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         }))  # fmt: skip
     else:
         _print(args.model, found, refused, prices.currency)
+        say(*readings(args))
     return 0 if found else 1
 
 
@@ -100,5 +103,7 @@ def _print(name: str, found: list[Any], refused: list[Any], currency: str) -> No
             price = "not known" if offer.price is None else f"{offer.price:.2f}"
             sheet.add(offer.card, *(f"{number:,}" for number in numbers), price)
         sheet.print()
+    if not found and not refused:
+        say("no node has a usable card")
     for one in refused:
         say(f"{one.card} ({one.card_mib:,} MiB): {one.reason}")

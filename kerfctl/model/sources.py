@@ -12,8 +12,10 @@ from kerf.catalogue import shipped
 from kerf.sizing.catalogue import Row, parse_row
 from kerf.sizing.headers import Stored, header_length, parse_header, parse_index, total
 from kerf.sizing.modelhub import parse_spec, specs_of
+from kerf.sizing.read import TEXT_PARTS
 from kerfctl.errors import CliError
 from kerfctl.model.gguf import from_gguf, gguf_in
+from kerfctl.model.hub import cached_name, hub_name, snapshot_of
 
 LARGEST_JSON = 64 * 2**20
 Json = dict[str, Any]
@@ -26,22 +28,37 @@ def load_row(source: str) -> Row:
     """
     path = Path(source)
     if path.is_dir():
-        return _from_folder(path)
+        return _from_folder(snapshot_of(path))
     if path.suffix == ".gguf":
         return from_gguf(path)
     if path.suffix in {".yaml", ".yml"}:
         return _from_spec(path)
+    if path.is_file() and (path.suffix == ".safetensors" or path.name.endswith(".index.json")):
+        return _from_folder(path.parent)
     if path.is_file():
         document = _json(path)
         return parse_row(document, source) if _is_row(document) else Row("", "", document, source=path.name)
-    if (found := shipped().find(source)) is not None:
+    if (found := shipped().find(hub_name(source))) is not None:
         return found
-    raise CliError(f"{source}: no such folder, file or name of the catalogue, which docs/models.md lists")
+    raise CliError(f"{source}: no such folder, file or name of the catalogue{_instead(source)}")
+
+
+def _instead(source: str) -> str:
+    """What to do about a name that is not known. Kerf asks no hub, so it is the same for gated and for open models."""
+    name = hub_name(source)
+    near = shipped().near(name)
+    known = f", which has {' and '.join(near)}" if near else ", which docs/models.md lists"
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name):
+        return known
+    fetch = f"hf download {name} config.json model.safetensors.index.json --local-dir m"
+    return f"{known}. Kerf asks no hub: run `{fetch}` (with HF_TOKEN where it is gated) and name the folder m"
 
 
 def plain_name(source: str) -> str:
     """A name for what came from a file, in Kubernetes' letters."""
-    last = source.rstrip("/").removesuffix("/config.json").rsplit("/", 1)[-1]
+    path = Path(hub_name(source).rstrip("/"))
+    folder = path.parent if path.name.endswith((".safetensors", ".index.json")) or path.name == "config.json" else path
+    last = cached_name(source) or folder.name or folder.absolute().name
     last = last.removesuffix(".json").removesuffix(".gguf")
     return re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:53].strip("-") or "model"
 
@@ -66,21 +83,44 @@ def _from_folder(folder: Path) -> Row:
     if not config.is_file() and (found := gguf_in(folder)) is not None:
         return from_gguf(found)
     if not config.is_file():
-        raise CliError(f"{folder}: has no config.json; name the folder of a model as Hugging Face lays it out")
+        raise CliError(f"{folder}: has no config.json{_has_instead(folder)}")
     document = _json(config)
     beside = folder / "hf_quant_config.json"
     if beside.is_file() and not document.get("quantization_config"):
         document = {**document, "quantization_config": {"quant_method": "modelopt", **_json(beside)}}
     stored = _stored(folder)
-    return Row("", "", document, stored=stored.size if stored is not None else None, source=folder.name)
+    return Row("", "", document, stored=_loaded(stored, document) if stored else None, source=folder.name)
+
+
+def _loaded(stored: Stored, document: Json) -> int:
+    """Bytes on the card: both engines load files of 32-bit numbers with 16 bits."""
+    inner = next((part for key in TEXT_PARTS if isinstance(part := document.get(key), dict)), {})
+    wide = "float32" in {one.get(key) for one in (document, inner) for key in ("torch_dtype", "dtype")}
+    return stored.size // 2 if wide and not document.get("quantization_config") else stored.size
+
+
+def _has_instead(folder: Path) -> str:
+    """What a folder without a config.json is, and what to do."""
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file():
+        return f": it is an adapter (LoRA) of {_json(adapter).get('base_model_name_or_path')}; name that model"
+    if (folder / "model_index.json").is_file():
+        return ": it is a pipeline of several models (diffusers), which neither engine's planner sizes"
+    fix = "; `hf download OWNER/NAME config.json --local-dir FOLDER` gets it"
+    stored = _stored(folder)
+    if stored is None:
+        return f"; name the folder of a model as Hugging Face lays it out{fix}"
+    size = f"{-(-stored.size // 2**20):,} MiB of weights"
+    return f": {size} alone say neither heads nor layers, so the cache would be a guess{fix}"
 
 
 def _stored(folder: Path) -> Stored | None:
     """Bytes of the weights: the files' own headers, else what their index says."""
-    files = sorted(folder.glob("*.safetensors"))
+    files = {path.name for path in folder.glob("*.safetensors")}
     index = folder / "model.safetensors.index.json"
-    wanted = _files_of(index) if index.is_file() else {path.name for path in files}
-    if wanted and wanted <= {path.name for path in files}:
+    whole = {"model.safetensors"} & files  # what lies beside it, consolidated.safetensors, are the same weights
+    wanted = _files_of(index) if index.is_file() else whole or files
+    if wanted and wanted <= files:
         return total(_header(folder / name) for name in sorted(wanted))
     if not index.is_file():
         return None
@@ -129,14 +169,13 @@ def gguf_name(source: str) -> str:
 
 def row_name(source: str) -> str:
     """The name of a catalogue row, empty for anything else."""
-    row = shipped().find(source)
+    row = shipped().find(hub_name(source))
     return row.name if row is not None and not Path(source).exists() else ""
 
 
 def repository_of(source: str) -> str:
     """The repository of a catalogue row, empty for anything else."""
-    row = shipped().find(source)
-    return row.repository if row is not None and not Path(source).exists() else ""
+    return "" if Path(source).exists() else shipped().repository(hub_name(source))
 
 
 def spec_documents(paths: list[str]) -> list[Mapping[str, Any]]:

@@ -24,17 +24,13 @@ def run(args: argparse.Namespace) -> int:
     """Judge every entry. Exits 1 where one cannot run."""
     from kerf.catalogue import shipped
     from kerf.sizing.cards import card_named
-    from kerf.sizing.modelhub import name_of
-    from kerf.sizing.verdicts import judge
+    from kerf.sizing.verdicts import judge_all
     from kerfctl.model.sources import spec_documents
     from kerfctl.report import say
 
     if args.card:
         card_named(args.card)
-    found = [
-        judge(item, name_of(item, i), shipped().model, args.card, args.runtime_version)
-        for i, item in enumerate(spec_documents(args.files))
-    ]
+    found = judge_all(spec_documents(args.files), shipped().model, args.card, args.runtime_version)
     if args.json:
         print(json.dumps([{"name": one.name, "ok": one.ok, "reason": one.reason or None} for one in found]))
     else:

@@ -7,7 +7,7 @@ import pytest
 from kerf.sizing.modelhub import parse_spec, specs_of
 from kerf.sizing.options import options
 from kerf.sizing.semver import parse_version, satisfies
-from kerf.sizing.verdicts import Verdict, judge
+from kerf.sizing.verdicts import Verdict, judge, judge_all
 from kerf.wire.errors import WireError
 from tests.kerf.sizing.models import model
 
@@ -189,7 +189,7 @@ def test_a_merged_index_has_many_shapes(wrap):
 def test_arguments_are_read_as_people_write_them():
     text = ["--max-model-len=4096", "--tensor-parallel-size 2", "--gpu_memory_utilization", "0.9", "--enforce-eager"]
 
-    assert options(text) == {
+    assert options(text, "vllm") == {
         "max-model-len": "4096",
         "tensor-parallel-size": "2",
         "gpu-memory-utilization": "0.9",
@@ -234,3 +234,38 @@ def test_version_requirements(requirement, met):
 def test_a_requirement_that_cannot_be_read_is_refused(requirement):
     with pytest.raises(WireError, match="versionRequired"):
         satisfies((0, 33, 0), requirement, "versionRequired")
+
+
+def test_two_entries_of_one_name_are_both_judged_and_the_second_says_so():
+    """The same entry twice, in its own file and in a merged index, is no contradiction."""
+    first, other = an_entry(args=["--max-model-len=32768"]), an_entry(args=["--max-model-len=16384"])
+    remark = "another entry is called qwen3-8b too and differs: readers keep one of them"
+
+    assert judge_all([first, copy.deepcopy(first), other], find) == [
+        Verdict("qwen3-8b", ok=True),
+        Verdict("qwen3-8b", ok=True),
+        Verdict("qwen3-8b", ok=True, reason=remark),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "args", "cards"),
+    [
+        ("vllm", ["--tensor-parallel-size=2", "--data-parallel-size=2"], 4),
+        ("vllm", ["-tp", "2", "-dp", "2"], 4),
+        ("vllm", ["--data-parallel-size=4"], 4),
+        ("sglang", ["--tp", "2", "--dp", "2"], 4),
+        ("sglang", ["--tp-size=4", "--dp-size=4", "--enable-dp-attention"], 4),  # the copies share out the ranks
+        ("sglang", ["--expert-parallel-size=1", "--tensor-parallel-size=4"], 4),
+    ],
+)
+def test_copies_of_a_model_are_cards_too(runtime, args, cards):
+    entry = an_entry(args=args, runtime=runtime, version="", gpuCount=cards)
+
+    assert judge(entry, "x", find).ok
+
+
+def test_cards_that_copies_do_not_take_are_refused_with_the_sum():
+    entry = an_entry(args=["--tensor-parallel-size=2", "--data-parallel-size=2"], gpuCount=2)
+
+    assert "gpuCount: '2': tp 2 x pp 1 x 2 copies takes 4 cards; make them equal" in judge(entry, "x", find).reason

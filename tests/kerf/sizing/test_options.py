@@ -1,35 +1,57 @@
-"""Which words of `vllm serve` are values of options, by vLLM 0.33.0's own parser (`make oracle`)."""
+"""Which words are options and which are their values, by the engines' own parsers (`make oracle`)."""
 
 import pytest
 
 from kerf.sizing.estimate import estimate
 from kerf.sizing.launch import pairs
-from kerf.sizing.options import free_word, number
+from kerf.sizing.options import TABLES, free_word, number, options_of, typed
 from kerf.sizing.request import Ask
-from kerf.sizing.vllm_options import FLAGS, LISTS
 from kerf.wire.errors import WireError
 from tests.kerf.sizing.models import model, oracle
 
-TRUTH = oracle("options")
+TRUTHS = {"vllm": oracle("options"), "sglang": oracle("sglang_options")}
 
 
-def test_the_options_are_the_parsers() -> None:
-    assert (TRUTH["package"], set(TRUTH["flags"]), set(TRUTH["lists"])) == ("vllm 0.33.0", set(FLAGS), set(LISTS))
+@pytest.mark.parametrize(("runtime", "package"), [("vllm", "vllm 0.33.0"), ("sglang", "sglang 0.5.23")])
+def test_the_options_are_the_parsers(runtime: str, package: str) -> None:
+    truth, table = TRUTHS[runtime], TABLES[runtime]
+
+    assert truth["package"] == package
+    assert [set(truth[kind]) for kind in ("flags", "lists", "single")] == [table.flags, table.lists, table.singles]
 
 
+@pytest.mark.parametrize("runtime", ["vllm", "sglang"])
 @pytest.mark.parametrize("kind", ["flags", "lists", "single"])
-def test_the_model_is_found_behind_every_option(kind: str) -> None:
+def test_a_free_word_is_found_around_every_option(runtime: str, kind: str) -> None:
     values = {"flags": [], "lists": ["a", "b"], "single": ["a"]}[kind]
     wrong = {}
-    for name in TRUTH[kind]:
+    for name in TRUTHS[runtime][kind]:
         option = f"--{name}" if len(name) > 1 else f"-{name}"
-        behind = [option, *values, "--seed", "1", "org/model"]
+        behind = [option, *values, "--seed=1", "org/model"]
         before = ["org/model", option, *values]
-        found = free_word(behind), free_word(before)
-        if found != ("org/model", "org/model"):
-            wrong[name] = found
+        found = free_word(behind, runtime), free_word(before, runtime)
+        given = options_of([option, *values, "--log-level", "info"], runtime)
+        if found != ("org/model", "org/model") or given != {name: (values or ["true"])[0], "log-level": "info"}:
+            wrong[name] = found, given
 
-    assert wrong == {}
+    assert {name: seen for name, seen in wrong.items() if name != "log-level"} == {}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "words", "given"),
+    [
+        ("sglang", ["--enable-metrics", "7", "--tp", "2"], {"enable-metrics": "true", "tp-size": "2"}),
+        ("vllm", ["--enforce-eager", "7", "--tp", "2"], {"enforce-eager": "true", "tp": "2"}),
+        ("sglang", ["--max-total", "9"], {"max-total-tokens": "9"}),
+        ("vllm", ["--max-model", "9"], {"max-model-len": "9"}),
+        ("sglang", ["--context", "9"], {"context": "9"}),  # context-bucket or context-length: argparse refuses it
+        ("sglang", ["--is-embedding", "--lora-paths", "a", "b"], {"is-embedding": "true", "lora-paths": "a"}),
+        ("vllm", ["-tp", "2", "-O3", "--seed", "-1"], {"tp": "2", "O3": "true", "seed": "-1"}),
+    ],
+)
+def test_each_engines_words_are_read_by_its_own_table(runtime: str, words: list[str], given: dict[str, str]) -> None:
+    """Beginnings of options too: argparse takes one that only one option has."""
+    assert options_of(words, runtime) == given
 
 
 def test_what_is_written_for_sglang_are_options_of_its_own_parser() -> None:
@@ -75,3 +97,32 @@ def test_a_number_is_what_the_engine_reads(runtime: str, key: str, text: str, va
             number({key: text}, (key,), runtime)
     else:
         assert number({key: text}, (key,), runtime) == value
+
+
+@pytest.mark.parametrize(
+    ("runtime", "text", "value"),
+    [
+        ("vllm", "32k", 32_000),
+        ("vllm", "32K", 32_768),
+        ("sglang", "32k", 32_000),
+        ("sglang", "32Ki", 32_768),
+        ("vllm", "0.1k", 100),
+        ("sglang", "1.1M", 1_100_000),
+    ],
+)
+def test_a_person_may_write_what_the_engine_reads(runtime: str, text: str, value: int) -> None:
+    assert typed(text, "max-len", runtime, suffixed=True) == value
+
+
+@pytest.mark.parametrize(
+    ("runtime", "text", "fix"),
+    [
+        ("vllm", "32Ki", "32768, or 32k for 32,000 or 32K for 32,768 as vllm 0.33.0 reads them"),
+        ("sglang", "32K", "32768, or 32k for 32,000 or 32Ki for 32,768 as sglang 0.5.23 reads them"),
+        ("sglang", "1.5Ki", "32768, or 32k"),
+        ("vllm", "-1", "32768, or 32k"),
+    ],
+)
+def test_what_the_engine_would_not_read_is_refused_with_what_it_would(runtime: str, text: str, fix: str) -> None:
+    with pytest.raises(WireError, match=f"max-len: '{text}': write a whole number: {fix}"):
+        typed(text, "max-len", runtime, suffixed=True)
