@@ -47,18 +47,27 @@ struct kerf_gang {
 enum kerf_admission {
     KERF_GANG_ALONE = 0,   /* no other such container shares a card */
     KERF_GANG_IN = 1,      /* this container's turn */
-    KERF_GANG_OUT = 2,
-    KERF_GANG_CATCH_UP = 3, /* its turn is over, and another rank has launched more: follow it, and no further */
+    KERF_GANG_OUT = 2,     /* not its turn, or not on every card */
 };
+/* One process in its gang. */
 struct kerf_rank {
-    bool wants;
-    bool counted;      /* `launches` is since a moment when the whole gang was drained */
-    uint64_t launches;
-    uint64_t in_flight_ns;
-    uint64_t last_in;  /* when this process was last admitted */
-    uint64_t lag;      /* out: launches by which another rank is ahead after the turn */
+    bool spans;        /* its container has several cards with arbiters; else it is in no gang */
+    bool out;          /* it waits for its container's turn */
+    bool counted;      /* `base` is from a moment when the whole gang was drained */
+    uint64_t base;     /* what it had launched then */
+    uint64_t in_at;    /* when it was last admitted */
+    uint64_t empty_at; /* since when it has had nothing in flight; 0: it has */
+    uint64_t follow;   /* launches since `base` up to which it follows another rank, out of turn; 0: it follows none */
 };
-enum kerf_admission kerf_gang_admit(const struct kerf_gang *gang, struct kerf_rank *rank, uint64_t now);
-bool kerf_gang_drained(const struct kerf_gang *gang, uint64_t now);
+
+/* What a process publishes before it looks at the others. */
+struct kerf_pulse kerf_rank_pulse(const struct kerf_rank *rank, bool wants, bool hungry, uint64_t in_flight_ns, uint64_t launched);
+
+/*
+ * Whether this process may launch now, as far as other gangs are concerned. KERF_GANG_OUT: `quota` launches only, which
+ * another rank of its container waits for; `pulse` is then published again. `launched` is what it has launched in all.
+ */
+enum kerf_admission kerf_gang_settle(const struct kerf_gang *gang, struct kerf_seat *own, struct kerf_rank *rank, struct kerf_pulse *pulse,
+                                     uint64_t launched, uint64_t now, uint64_t *quota);
 
 #endif

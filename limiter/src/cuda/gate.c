@@ -328,7 +328,7 @@ static void form_gang(void)
         kerf_pace.gang_card[at] = gate->card;
     }
     KERF_EACH_GATE(gate)
-        gate->in_gang = gate->seat.node_wide && gang->count > 1;
+        gate->rank.spans = gate->seat.node_wide && gang->count > 1;
 }
 
 static void live(void)

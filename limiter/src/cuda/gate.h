@@ -70,14 +70,11 @@ struct kerf_gate {
     bool held;       /* 0 because of another container, or of the cap */
     enum kerf_why why;
     uint64_t gone_launches; /* of streams that are gone */
-    bool in_gang;    /* this container spans cards with arbiters */
+    struct kerf_rank rank; /* among the processes of a container that spans cards */
     int waiting;     /* threads held back */
     uint32_t bell;   /* futex of those threads */
     struct kerf_seat seat;
     uint64_t settled_at, active_at, hungry_until;
-    uint64_t gang_in_at;   /* when the gang slot last admitted us */
-    uint64_t gang_base;    /* launches up to a moment when the whole gang was drained */
-    bool gang_counted;     /* there was such a moment */
     uint64_t launch_ns;    /* what one launch costs, typically */
     uint64_t busy_ns;      /* GPU time charged, not yet scaled */
     uint64_t untimed_ns;   /* of that, by figures that are upper bounds */

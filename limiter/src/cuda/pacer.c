@@ -10,12 +10,11 @@
 
 #define TICK_NS 100000u       /* between looks while the GPU works for us */
 #define HELD_TICK_NS 40000u   /* while threads wait at the gate */
-#define IDLE_TICK_NS 500000u  /* while it does not, but did a moment ago */
+#define IDLE_TICK_NS 500000u  /* while it does not, but did a moment ago; a container that spans cards must see its turn end */
 #define IDLE_REST_NS 3000000u /* for so long: sleep */
 #define HUNGRY_FOR_NS 2000000u /* a process stays hungry for so long after it was seen to be */
 #define GANG_DEPTH_NS 1000000u /* of work in flight when containers that span cards take turns: it drains at each end */
 #define GANG_ALONE_NS 8000000u /* the same before another one comes */
-#define GANG_REST_NS 2000000u
 #define CHORES_NS 1000000000ull
 #define BRISK_CHORES_NS 100000000ull
 #define LEAVE_TRIES 1000 /* x 100 us */
@@ -59,36 +58,11 @@ static bool is_hungry(struct kerf_gate *gate, uint64_t in_flight, bool capped_ou
 }
 
 /* Applies the turns of containers that span cards to what this card alone would allow. */
-static void settle_gang(struct kerf_gate *gate, struct kerf_pulse *pulse, uint64_t now)
+static void settle_gang(struct kerf_gate *gate, struct kerf_pulse *pulse, uint64_t launched, uint64_t now)
 {
-    struct kerf_rank rank = {
-        .wants = pulse->want & KERF_WANT_CARD, .counted = gate->gang_counted, .launches = pulse->launches, .in_flight_ns = pulse->in_flight_ns, .last_in = gate->gang_in_at,
-    };
-    switch (kerf_gang_admit(&kerf_pace.gang, &rank, now)) {
-    case KERF_GANG_ALONE:
-        gate->gang_counted = false;
-        gate->gang_in_at = now;
-        gate->depth = kerf_within(gate->depth, 0, GANG_ALONE_NS);
-        return;
-    case KERF_GANG_IN:
-        gate->gang_in_at = now;
-        gate->depth = kerf_within(gate->depth, 0, GANG_DEPTH_NS);
-        return;
-    case KERF_GANG_CATCH_UP:
-        gate->depth = 0;
-        gate->quota = rank.lag;
-        return;
-    case KERF_GANG_OUT:
-        gate->depth = 0;
-        pulse->want = (pulse->want & ~(uint32_t)KERF_WANT_MORE) | (rank.wants ? KERF_WANT_SLOT : 0);
-        /* Well after the turn: both ranks see the same, and neither launches. */
-        if (gate->gang_in_at + GANG_REST_NS < now && kerf_gang_drained(&kerf_pace.gang, now)) {
-            gate->gang_base = kerf_gate_launches(gate);
-            gate->gang_counted = true;
-            pulse->launches = 0;
-        }
-        kerf_seat_publish(&gate->seat, pulse, now);
-    }
+    static const uint64_t most[] = { [KERF_GANG_ALONE] = GANG_ALONE_NS, [KERF_GANG_IN] = GANG_DEPTH_NS, [KERF_GANG_OUT] = 0 };
+    enum kerf_admission admission = kerf_gang_settle(&kerf_pace.gang, &gate->seat, &gate->rank, pulse, launched, now, &gate->quota);
+    gate->depth = kerf_within(gate->depth, 0, most[admission]);
 }
 
 void kerf_gate_settle(struct kerf_gate *gate, uint64_t now)
@@ -98,15 +72,12 @@ void kerf_gate_settle(struct kerf_gate *gate, uint64_t now)
     uint32_t cap = cap_of(gate);
     gate->active_at = in_flight || gate->waiting ? now : gate->active_at;
     bool hungry = is_hungry(gate, in_flight, gate->why == KERF_WHY_CAP, now);
-    struct kerf_pulse pulse = {
-        .want = (in_flight || gate->waiting ? KERF_WANT_CARD : 0) | (hungry ? KERF_WANT_MORE : 0) | (gate->in_gang ? KERF_WANT_GANG : 0),
-        .in_flight_ns = in_flight,
-        .launches = gate->gang_counted ? kerf_gate_launches(gate) - gate->gang_base : 0,
-    };
+    uint64_t launched = gate->rank.spans ? kerf_gate_launches(gate) : 0;
+    struct kerf_pulse pulse = kerf_rank_pulse(&gate->rank, in_flight || gate->waiting, hungry, in_flight, launched);
     kerf_seat_join(&gate->seat, (unsigned)gate->card, now);
     kerf_seat_publish(&gate->seat, &pulse, now);
     struct kerf_self self = {
-        .now = now, .weight = 1, .gang = gate->in_gang, .hungry = hungry, .held = gate->held, .in_flight_ns = in_flight, .launch_ns = gate->launch_ns,
+        .now = now, .weight = 1, .gang = gate->rank.spans, .hungry = hungry, .held = gate->held, .in_flight_ns = in_flight, .launch_ns = gate->launch_ns,
     };
     int others = kerf_seat_look(&gate->seat, cap < 100 ? cap : 0, &self, peers);
     struct kerf_verdict verdict = kerf_decide_gate(&self, peers, others);
@@ -116,8 +87,8 @@ void kerf_gate_settle(struct kerf_gate *gate, uint64_t now)
     gate->held = verdict.depth_ns == 0;
     gate->why = verdict.why;
     gate->settled_at = now;
-    if (gate->in_gang)
-        settle_gang(gate, &pulse, now);
+    if (gate->rank.spans)
+        settle_gang(gate, &pulse, launched, now);
     set_depths(gate);
 }
 
@@ -158,12 +129,12 @@ static uint64_t tick(struct kerf_gate *gate)
     kerf_gate_settle(gate, now);
     for (int i = 0; i < gate->lane_count; i++)
         after += gate->lanes[i]->completed;
-    if (after != completed || depth != gate->depth)
+    if (after != completed || depth != gate->depth || gate->quota)
         wake_waiting(gate);
     fold_launches(gate);
     uint64_t next = gate->waiting ? HELD_TICK_NS : TICK_NS;
     if (!kerf_gate_in_flight(gate) && !gate->waiting)
-        next = gate->active_at + IDLE_REST_NS > now ? IDLE_TICK_NS : 0;
+        next = gate->active_at + IDLE_REST_NS > now ? (gate->rank.spans ? TICK_NS : IDLE_TICK_NS) : 0;
     pthread_mutex_unlock(&gate->lock);
     return next;
 }
