@@ -85,6 +85,14 @@ class Hardware:
     limits: PodLimits
 
 
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What a pod says beside its grant: the modes of cards that it accepts, and its limiter's priority."""
+
+    modes: tuple[str, ...] = ()
+    priority: int = 1
+
+
 class StartGate:
     """Checks grants against the cards and writes what containers need. Safe from several threads."""
 
@@ -163,7 +171,7 @@ class StartGate:
 
     def edits(self, pod: Json, holding: Holding, container: str, vendor: str) -> Edits:
         """One container's edits for its slices of one vendor's cards."""
-        return self._edits(pod, holding, container, vendor)[0]
+        return self._edits(holding, container, vendor, self._terms(pod, container, self._words(pod)))[0]
 
     def clean(self) -> int:
         """Remove the files and MIG instances of pods that are gone or finished; how many. Raises KubeError."""
@@ -200,14 +208,25 @@ class StartGate:
         allocator: Allocator,
     ) -> StartRefusal | None:
         """Check the pod beside all others, make its MIG instances, and write its files."""
-        refusal = self._check_modes(pod, holding) or self._check(pod, holding, listing, allocator)
+        words = self._words(pod)
+        cards = self._node.grantable(self._rules.policy())
+        refusal = check_modes(self._part_of(holding), words.modes, cards, self._node.modes)
+        refusal = refusal or self._check(pod, holding, listing, allocator)
         ready = refusal or self._make_instances(pod, holding, listing, starts)
         if isinstance(ready, StartRefusal):
             return ready
         unlimited = self._limit(holding)
         if unlimited is None:
-            self._write(pod, holding, spec, ready)
+            self._write(pod, holding, spec, ready, words)
         return unlimited
+
+    def _words(self, pod: Json) -> _Words:
+        """A pod is started by its grant; a wrong word in an annotation does not stop it now."""
+        try:
+            ask = parse_pod(pod, self._rules.names, self._rules.policy().defaults)
+        except WireError:
+            return _Words()
+        return _Words(ask.selection.modes, ask.task_priority)
 
     def _limit(self, holding: Holding) -> StartRefusal | None:
         """Have the driver keep the pod's memory, where the card says so; that is decided first."""
@@ -285,18 +304,12 @@ class StartGate:
         own = LivePod(self._part_of(holding), started, _order(pod), allocator)
         return check_start(own, tuple(others), self._node.grantable(self._rules.policy()))
 
-    def _check_modes(self, pod: Json, holding: Holding) -> StartRefusal | None:
-        try:
-            accepted = parse_pod(pod, self._rules.names, self._rules.policy().defaults).selection.modes
-        except WireError:
-            accepted = ()  # such a pod was bound by its grant; a wrong word in an annotation does not stop it now
-        cards = self._node.grantable(self._rules.policy())
-        return check_modes(self._part_of(holding), accepted, cards, self._node.modes)
-
-    def _write(self, pod: Json, holding: Holding, spec: tuple[str, str], starts: tuple[Start, ...]) -> None:
+    def _write(
+        self, pod: Json, holding: Holding, spec: tuple[str, str], starts: tuple[Start, ...], words: _Words
+    ) -> None:
         (file, vendor), devices = spec, []
         for start in starts:
-            edits, ledger = self._edits(pod, holding, start.container, vendor)
+            edits, ledger = self._edits(holding, start.container, vendor, self._terms(pod, start.container, words))
             self._keep_peak(ContainerRef(holding.uid, start.container))
             self._files.write_ledger(holding.uid, start.container, ledger)
             devices += [(name, edits) for name in start.names]
@@ -312,9 +325,9 @@ class StartGate:
         if before is not None:
             self.history.restart(ref, before)
 
-    def _edits(self, pod: Json, holding: Holding, container: str, vendor: str) -> tuple[Edits, bytes]:
+    def _edits(self, holding: Holding, container: str, vendor: str, terms: Terms) -> tuple[Edits, bytes]:
         """A container's edits for one vendor's cards, and its fresh ledger for its slices of this plugin's cards."""
-        slices, terms = self._part_of(holding).grant.of(container), self._terms(pod, container)
+        slices = self._part_of(holding).grant.of(container)
         files = self._node_files(holding, container)
         ledger = self._files.ledger_path(holding.uid, container)
         own = tuple(piece for piece in slices if piece.vendor == vendor)
@@ -334,14 +347,10 @@ class StartGate:
         given = self.instances.of(holding.uid) if any(card.mig is not None for card in cards) else ()
         return self._files.node_files(cards, daemons if shares else {}, given)
 
-    def _terms(self, pod: Json, container: str) -> Terms:
+    def _terms(self, pod: Json, container: str, words: _Words) -> Terms:
         own = next((c for c, _ in containers_of(pod["spec"]) if c.get("name") == container), {})
-        try:
-            priority = parse_pod(pod, self._rules.names, self._rules.policy().defaults).task_priority
-        except WireError:
-            priority = 1
         limited = not (self._rules.allow_disable and opts_out(own, self._rules.names))
-        return Terms(self._rules.limiter_policy, priority, limited, is_privileged(own))
+        return Terms(self._rules.limiter_policy, words.priority, limited, is_privileged(own))
 
     def _live_pod(self, pod: Json, admitted: dict[str, Grant]) -> LivePod | None:
         """What another pod holds. An admitted pod holds what it was admitted with, even if its annotation changed."""

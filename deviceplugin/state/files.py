@@ -47,6 +47,8 @@ class Files:
         self._ledgers.chmod(_PRIVATE_DIR)
         if limiter:
             write_atomic(self._preload, f"{LIBRARY}\n".encode(), _PLAIN_FILE)
+        # Every start asks for all of them, and only this process writes them: STATE/lock.
+        self._granted = {path.name: _read(path) for path in self._grants.iterdir() if path.suffix != ".tmp"}
 
     @property
     def limits(self) -> bool:
@@ -105,10 +107,11 @@ class Files:
     def write_grant(self, uid: str, text: str) -> None:
         """Record the grant that a pod was admitted with. Written last: a pod without a record was not admitted."""
         write_atomic(self._grants / _safe(uid), text.encode(), _PLAIN_FILE)
+        self._granted[_safe(uid)] = text
 
     def grants(self) -> dict[str, str]:
         """Recorded grants by uid of the admitted pods."""
-        return {path.name: _read(path) for path in self._grants.iterdir() if path.suffix != ".tmp"}
+        return dict(self._granted)
 
     def write_history(self, uid: str, text: str) -> None:
         """Record when a pod began and ended."""
@@ -168,12 +171,14 @@ class Files:
         files += [path for path in self._cdi.glob(f"{OWN_PREFIX}*") if _stale(path, live)]
         for path in files:
             path.unlink(missing_ok=True)
+        self._granted = {uid: text for uid, text in self._granted.items() if uid in live}
         return len(gone) + len(files)
 
     def remove_pod(self, uid: str, stem: str) -> None:
         """Remove one pod's ledgers, its record and its spec file. A file that is gone already is no error."""
         (self._cdi / f"{OWN_PREFIX}{_safe(stem)}.json").unlink(missing_ok=True)
         (self._grants / _safe(uid)).unlink(missing_ok=True)
+        self._granted.pop(_safe(uid), None)
         shutil.rmtree(self._ledgers / _safe(uid), ignore_errors=True)
 
     @property
