@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from kerf.values.allocator import Allocator
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse
-from kerf.values.offer import DeviceTaint, OfferedCard
+from kerf.values.offer import DeviceTaint, OfferedCard, equal_part
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.recovery import RecoveryMode
-from kerf.values.slicing import sliceable
-from kerf.wire.devices import DRIVER, partition_device, slice_device
+from kerf.wire.devices import DRIVER, can_be_claimed
 
 FAULT = f"{DRIVER}/fault"
 CORDON = f"{DRIVER}/cordon"
@@ -46,23 +45,13 @@ def offered(
     return tuple(
         OfferedCard(
             card,
-            defaults.memory_mib or _equal_part(card),
+            defaults.memory_mib or equal_part(card),
             defaults.cores,
             taints_of(card, view),
             uses.get(card.id, NO_USE).places,
         )
         for card in sorted(mine, key=rank)
     )
-
-
-def can_be_claimed(card: Card) -> bool:
-    """Whether the card can be a device, and its id makes a name: software keeps its slices, or it is in MIG mode.
-
-    What others have made of a card in MIG mode does not matter: its hands do not change for that.
-    """
-    if card.mig is not None:
-        return any(partition_device(card.id, p.id, max(p.starts, default=0)) for p in card.mig.plain)
-    return sliceable(card) and not card.slicing.fixed and bool(slice_device(card.id))
 
 
 def taints_of(card: Card, view: NodeView) -> tuple[DeviceTaint, ...]:
@@ -77,11 +66,6 @@ def taints_of(card: Card, view: NodeView) -> tuple[DeviceTaint, ...]:
     if card.id in view.cordoned:
         found.append(DeviceTaint(CORDON, "", NO_SCHEDULE))
     return tuple(found)
-
-
-def _equal_part(card: Card) -> int:
-    """What an ask without memory gets: one slot's part of the card, never all of it."""
-    return max(card.factory_memory_mib // max(card.slots, 2), 1)
 
 
 def _fill(card: Card, used: CardUse, weights: tuple[int, int, int]) -> float:

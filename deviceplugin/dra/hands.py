@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from deviceplugin.core.hands import next_hands, wants_change
-from deviceplugin.core.offered import can_be_claimed
 from deviceplugin.gate.pods import BoundPods, meta
 from deviceplugin.state.node import LocalNode
 from kerf.kube.client import Kube
@@ -17,6 +16,7 @@ from kerf.obs.loop import Loop, run_every
 from kerf.values.allocator import Allocator
 from kerf.values.policy import SchedulingPolicy
 from kerf.wire.claims import CLAIMS, parse_claim
+from kerf.wire.devices import can_be_claimed
 from kerf.wire.errors import WireError
 from kerf.wire.objects import is_finished
 

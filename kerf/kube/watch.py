@@ -136,9 +136,17 @@ class PermittedFollower(Follower):
 
     _absences = (NotFound, Forbidden)
     _said = False
+    refused = False
+    """Whether the credential may not read it now."""
+
+    def _list(self) -> str:
+        version = super()._list()
+        self.refused = False
+        return version
 
     def _absent(self, error: KubeError, pause: float) -> float:
-        if isinstance(error, Forbidden) and not self._said:
+        self.refused = isinstance(error, Forbidden)
+        if self.refused and not self._said:
             _LOG.warning("%s is left out: %s", self._path, error)
             self._said = True
         return super()._absent(error, pause)

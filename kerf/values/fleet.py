@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from kerf.values.accepts import Accept
+from kerf.values.device_ask import ClaimTemplate, DeviceAsk
 from kerf.values.supply import Supply
 
 
@@ -80,6 +81,10 @@ class FleetWorkload:
     max_moves: int = 1
     priority: int = 0
     generation: int = 0
+    claims: tuple[ClaimTemplate, ...] = ()
+    """The claims that each pod gets for itself, where its template asks by ResourceClaims."""
+    devices: tuple[DeviceAsk, ...] = ()
+    """What these claims ask for, of each pod."""
 
     @property
     def key(self) -> str:

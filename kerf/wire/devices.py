@@ -2,6 +2,9 @@
 
 import re
 
+from kerf.values.device import Card
+from kerf.values.slicing import sliceable
+
 DRIVER = "gpu.kerf.dev"
 MEMORY, CORES, SLOTS = "memory", "cores", "slots"
 """Capacities of a device."""
@@ -52,6 +55,16 @@ def card_of(device: str) -> tuple[str, bool] | None:
         except ValueError:
             return None
     return None
+
+
+def can_be_claimed(card: Card) -> bool:
+    """Whether the card can be a device, and its id makes a name: software keeps its slices, or it is in MIG mode.
+
+    What others have made of a card in MIG mode does not matter: its hands do not change for that.
+    """
+    if card.mig is not None:
+        return any(partition_device(card.id, p.id, max(p.starts, default=0)) for p in card.mig.plain)
+    return sliceable(card) and not card.slicing.fixed and bool(slice_device(card.id))
 
 
 def _device(kind: str, card: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kerf.values.mig import start_of
-from kerf.values.offer import OfferedCard
+from kerf.values.offer import OfferedCard, most_of
 from kerf.values.slicing import WHOLE, free_places
 from kerf.values.units import parse_quantity
 from kerf.wire.devices import CORES, DRIVER, MEMORY, SLOTS, partition_device, slice_device, whole_device
@@ -182,9 +182,7 @@ def _common(offered: OfferedCard, counters: dict[str, str]) -> dict[str, Any]:
 
 def _shared(offered: OfferedCard) -> dict[str, Any]:
     card = offered.card
-    most_mib = min(card.factory_memory_mib, card.memory_mib)
-    # All of the cores is the card alone, which no share can promise: the whole card is another device.
-    most_cores = WHOLE - 1 if card.cores <= WHOLE else WHOLE
+    most_mib, most_cores = most_of(card)
     return {
         "name": slice_device(card.id),
         "allowMultipleAllocations": True,

@@ -16,6 +16,7 @@ from kerf.wire.fleet import CLUSTER, WORKLOAD, parse_cluster, parse_workload
 from kerf.wire.json import Json, at
 from kerfctl.documents import read_objects
 from kerfctl.errors import CliError
+from kerfctl.fleet.filed_claims import FiledClaims
 from kerfctl.report import Sheet, say
 from kerfctl.workloads.kinds import DAEMON_SET, MAKERS, group_kind, is_read
 from kerfctl.workloads.replica import named
@@ -43,6 +44,8 @@ class Next:
     placed: int
     saved: float
     price: float
+    kind: str = ""
+    """The name of the kind of cards in the problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +89,42 @@ def what_if(
     return WhatIf(plans, made, _further(made, best), listed.currency, tuple(_left_out(items)))
 
 
-def _workloads(items: Iterable[tuple[str, Json]]) -> Iterator[FleetWorkload]:
+def _workloads(items: Sequence[tuple[str, Json]]) -> Iterator[FleetWorkload]:
+    claims, seen = FiledClaims.of(items), set[str]()
     for path, item in items:
         document = _as_workload(item)
         if document is None:
             continue
+        kind = group_kind(item)[1]
         try:
-            yield parse_workload(document)
+            one = parse_workload(document)
+            if kind != WORKLOAD:
+                one = replace(one, name=named(item))
+            one = claims.asked_by(one, kind)
         except WireError as error:
-            name = f"{item.get('kind')} {item['metadata'].get('name')}"
-            raise CliError(f"{path}: {name}: {error}") from error
+            raise CliError(f"{path}: {kind} {named(item)}: {error}") from error
+        yield _own_name(one, kind, seen)
+    for one in claims.alone(item for _, item in items)[0]:
+        yield _own_name(one, "ResourceClaim", seen)
 
 
-def _left_out(items: Iterable[tuple[str, Json]]) -> Iterator[str]:
+def _own_name(one: FleetWorkload, kind: str, seen: set[str]) -> FleetWorkload:
+    """The workload under a name that no other has: in Kubernetes each kind has names of its own."""
+    name, number = one.name, 1
+    while (key := f"{one.namespace}/{name}") in seen:
+        number += 1
+        name = f"{one.name} ({kind})" if number == 2 else f"{one.name} ({kind} {number})"
+    seen.add(key)
+    return replace(one, name=name)
+
+
+def _left_out(items: Sequence[tuple[str, Json]]) -> Iterator[str]:
     for _, item in items:
         key = group_kind(item)
         counts = key in MAKERS or key == DAEMON_SET or not is_read(key)
         if counts and key[1] != CLUSTER and _as_workload(item) is None:
             yield f"not read: {key[1]} {named(item)}"
+    yield from FiledClaims.of(items).alone(item for _, item in items)[1]
 
 
 def _as_workload(item: Json) -> Json | None:
@@ -112,7 +133,7 @@ def _as_workload(item: Json) -> Json | None:
     if kind == WORKLOAD:
         return item
     top = {"apiVersion": API_VERSION, "kind": WORKLOAD}
-    meta = {key: value for key, value in item["metadata"].items() if key in ("name", "namespace")}
+    meta = {"name": "workload", "namespace": item["metadata"].get("namespace")}  # other kinds may have longer names
     if kind in _GROUPS:
         return {
             **top,
@@ -174,7 +195,7 @@ def _further(made: Shapes, best: FleetPlan) -> tuple[Next, ...]:
             count = len(node.cards)
             placed = sum(n for _, n in best.unplaced) - sum(n for _, n in more.unplaced)
             saved = (best.cost - more.cost) / MICRO / count
-            found.append(Next(site.name, made.model(name), count, placed, saved, site.money_of(name) / MICRO))
+            found.append(Next(site.name, made.model(name), count, placed, saved, site.money_of(name) / MICRO, name))
     return tuple(sorted(found, key=lambda n: (-n.placed / n.cards, -n.saved, n.price, n.model, n.cluster)))
 
 
@@ -197,7 +218,7 @@ def json_of(found: WhatIf) -> dict[str, Any]:
                 "strandedCards": round(plan.stranded, 3),
                 "unplaced": dict(plan.unplaced),
                 "assignments": [
-                    {"workload": p.demand, "cluster": p.site, "model": found.made.model(p.kind), "replicas": p.units}
+                    {"workload": p.demand, "cluster": p.site, **_cards_of(found.made, p.kind), "replicas": p.units}
                     for p in plan.parts
                 ],
                 "models": models_of(found.made, plan),
@@ -206,7 +227,7 @@ def json_of(found: WhatIf) -> dict[str, Any]:
         ],
         "next": [
             {
-                "cluster": n.cluster, "model": n.model, "cards": n.cards, "replicasPlaced": n.placed,
+                "cluster": n.cluster, **_cards_of(found.made, n.kind), "cards": n.cards, "replicasPlaced": n.placed,
                 "savedPerCardAndHour": round(n.saved, 4), "pricePerCardAndHour": round(n.price, 4),
             }
             for n in found.further
@@ -214,6 +235,11 @@ def json_of(found: WhatIf) -> dict[str, Any]:
         "withoutPrice": list(found.made.unpriced),
         "leftOut": list(found.left_out),
     }  # fmt: skip
+
+
+def _cards_of(made: Shapes, kind: str) -> dict[str, str]:
+    card = made.cards[kind]
+    return {"model": card.model, "mode": card.mode.word, "allocator": card.allocator.value}
 
 
 def models_of(made: Shapes, plan: FleetPlan) -> dict[str, dict[str, float]]:
@@ -237,7 +263,7 @@ def print_what_if(found: WhatIf, as_json: bool) -> int:
     if as_json:
         print(json.dumps(json_of(found), indent=2))
         return int(not found.whole)
-    parts = [(p.demand, p.site, found.made.model(p.kind), str(p.units)) for p in best.parts]
+    parts = [(p.demand, p.site, found.made.label(p.kind), str(p.units)) for p in best.parts]
     _table("Plan", ("workload", "cluster", "model", "replicas"), parts)
     rows: list[tuple[str, ...]] = []
     for name, plan in found.plans:
@@ -256,7 +282,7 @@ def print_what_if(found: WhatIf, as_json: bool) -> int:
         "Cards", ("model", "policy", "with room", "opened", "used", "stranded"), sorted(rows, key=lambda row: row[0])
     )
     rows = [
-        (n.model, n.cluster, str(n.cards), f"{n.placed:+d}", f"{n.saved:,.3f}", f"{n.price:,.3f}")
+        (found.made.label(n.kind), n.cluster, str(n.cards), f"{n.placed:+d}", f"{n.saved:,.3f}", f"{n.price:,.3f}")
         for n in found.further
     ]
     heads = ("model", "cluster", "cards of a node", "replicas placed", "saved a card", "price a card")

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from kerf.values.allocator import Allocator
 from kerf.values.fleet import Assigned, FleetSettings, FleetWorkload, Phase
 from kerf.wire.errors import WireError
 from scheduler.fleet.shapes import Shapes, Terms, Want, accepted, allows, read_template, shapes
@@ -202,9 +203,8 @@ def _why_not(one: FleetWorkload, view: View, made: Shapes) -> str:
     if not view.takes_work:
         return f"{view.name}: what was seen of it is stale"
     demand = next((each for each in made.problem.demands if each.name == one.key), None)
-    if demand is None or not demand.fits:
-        models = sorted({card.card.model for state in view.states for card in state.cards}) or ["no cards"]
-        return f"{view.name}: no card that it accepts; it has {', '.join(models)}"
+    if demand is None or not demand.fits or (one.devices and not _of_hands(one, view)):
+        return f"{view.name}: no card that it accepts; it has {_has(one, view)}"
     if not demand.allows(view.name):
         return f"{view.name}: its own scheduler did not place earlier replicas; it is asked again later"
     alone = replace(demand, most=None, survive=0, sites=frozenset((view.name,)))
@@ -216,6 +216,18 @@ def _why_not(one: FleetWorkload, view: View, made: Shapes) -> str:
         if alone.fit(node.kind)
     )
     return f"{view.name}: {fit} of {alone.units} replicas fit by themselves; {empty} of its cards are empty"
+
+
+def _of_hands(one: FleetWorkload, view: View) -> list[str]:
+    """The models of a cluster's cards that are given out in the way in which a workload asks."""
+    hands = Allocator.DRA if one.devices else Allocator.EXTENDER
+    return sorted({each.card.model for state in view.states for each in state.cards if each.card.allocator is hands})
+
+
+def _has(one: FleetWorkload, view: View) -> str:
+    if one.devices and not view.knows_claims:
+        return "no readable claims: run kerf cluster add for it again, which renews the rights"
+    return ", ".join(_of_hands(one, view)) or ("no cards that are given to claims" if one.devices else "no cards")
 
 
 def rebalance(

@@ -4,20 +4,24 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from kerf.kube import paths
 from kerf.kube.client import Kube
-from kerf.kube.errors import Conflict, KubeError, NotFound
+from kerf.kube.errors import Conflict, Forbidden, Invalid, KubeError, NotFound
 from kerf.wire.fleet import LABEL_CLUSTER, LABEL_EPOCH, LABEL_MANAGER, LABEL_WORKLOAD
 from kerf.wire.json import Json, at
+from scheduler.fleet.claims import TEMPLATES
 from scheduler.fleet.render import DEPLOYMENTS, LEADER_WORKER_SETS, slug
 
 _LOG = logging.getLogger("kerf.fleet")
 FIELD_MANAGER = "kerf-fleet"
 MARK = "fleet.kerf.dev/decided"
 LISTS = (f"{DEPLOYMENTS}/deployments", f"{LEADER_WORKER_SETS}/leaderworkersets")
+"""What makes pods."""
+ALL = (*LISTS, TEMPLATES)
+"""Templates of claims come last, so that no controller loses its pods' template before it is gone."""
 LONGEST_GRACE_S = 3
 """Pods of an older epoch get at most so long to end: others run in their place already."""
 _DELETE = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
@@ -41,23 +45,32 @@ def hand_over(
     """Make the fleet's objects in a cluster those that are wanted, by path. Those of `spared` workloads stay.
 
     What is there already is written again only where it differs in what the fleet decides. What goes through MultiKueue
-    (`queued`) and what is handed over directly do not see each other. Raises KubeError.
+    (`queued`) and what is handed over directly do not see each other. An object that the cluster refuses keeps no other
+    back. Raises KubeError, of the first refusal at the end.
     """
-    there = {path: item for path, item in owned(kube, fleet) if bool(_label(item, LABEL_CLUSTER)) is queued}
+    refused: KubeError | None = None
+    listed = owned(kube, fleet, lists=LISTS if queued else ALL)
+    there = {path: item for path, item in listed if bool(_label(item, LABEL_CLUSTER)) is queued}
     for path, body in wanted.items():
         if path not in there or _differs(there[path], body):
             notes = {**at(body, "metadata", "annotations"), MARK: mark(body)}
-            apply_part(kube, path, {**body, "metadata": {**body["metadata"], "annotations": notes}})
+            try:
+                apply_part(kube, path, {**body, "metadata": {**body["metadata"], "annotations": notes}})
+            except (Invalid, Forbidden, Conflict, NotFound) as error:
+                _LOG.warning("%s is refused: %s", path, error)
+                refused = refused or error
     for path, item in there.items():
         if path not in wanted and _label(item, LABEL_WORKLOAD) not in spared:
             _LOG.info("removing %s", path)
             _delete(kube, path, _DELETE)
+    if refused is not None:
+        raise refused
 
 
 def _differs(item: Json, body: Json) -> bool:
     """Whether another decision was handed over before, or somebody has scaled the object since."""
     written = at(item, "metadata", "annotations").get(MARK)
-    return written != mark(body) or at(item, "spec").get("replicas") != body["spec"]["replicas"]
+    return written != mark(body) or at(item, "spec").get("replicas") != body["spec"].get("replicas")
 
 
 def mark(body: Json) -> str:
@@ -91,15 +104,19 @@ def remove_epochs(kube: Kube, fleet: str, cluster: str, epoch: int) -> bool:
     return clean
 
 
-def owned(kube: Kube, fleet: str, cluster: str | None = None) -> list[tuple[str, Json]]:
-    """The fleet's Deployments and LeaderWorkerSets at an API server, by path; those for one cluster alone, if named."""
+def owned(kube: Kube, fleet: str, cluster: str | None = None, lists: Sequence[str] = ALL) -> list[tuple[str, Json]]:
+    """What the fleet has at an API server, by path; what is for one cluster alone, if that is named."""
     found: list[tuple[str, Json]] = []
-    for listed in LISTS:
+    for listed in lists:
         root, _, plural = listed.rpartition("/")
         try:
             items, _ = kube.list(listed, {"labelSelector": f"{LABEL_MANAGER}={slug(fleet)}"})
         except NotFound:
-            continue  # the cluster has no LeaderWorkerSets
+            continue  # the cluster has no LeaderWorkerSets, or no claims
+        except Forbidden:
+            if listed != TEMPLATES:
+                raise
+            continue  # its credential was written by an earlier Kerf, so the fleet has made none there
         for item in items:
             if _label(item, LABEL_MANAGER) == slug(fleet) and (cluster is None or is_for(item, cluster)):
                 meta = item["metadata"]

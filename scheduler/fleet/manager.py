@@ -33,6 +33,8 @@ from kerf.wire.fleet import (
 from kerf.wire.json import at
 from kerf.wire.multikueue import parse_kubeconfig
 from scheduler.fleet.assign import Decision, assign, rebalance
+from scheduler.fleet.claims import API as CLAIM_API
+from scheduler.fleet.claims import Claimable, with_claims
 from scheduler.fleet.handover import hand_over, remove_epochs
 from scheduler.fleet.member import Member
 from scheduler.fleet.queued import QueuedWorkloads, bounded
@@ -156,11 +158,12 @@ class Manager:
         record = seen(before, settings, now, answers=answers, clean=clean)
         trust = reliability(record, settings, now)
         nodes, states, pods = member.seen() if member is not None else ((), (), ())
-        view = View(spec, record, nodes, states, pods, takes_work(record, settings, now), trust)
+        knows = member is None or member.knows_claims()
+        view = View(spec, record, nodes, states, pods, takes_work(record, settings, now), trust, knows)
         status = {**render_record(record), **cluster_status(view, settings, self._broken.get(spec.name, ""))}
         if not self._write_cluster(item, written, record, status):
             usable = before.usable and record.usable
-            return View(spec, before, nodes, states, pods, usable and view.takes_work, trust)
+            return replace(view, record=before, takes_work=usable and view.takes_work)
         return view
 
     def _write_cluster(self, item: Json, before: ClusterRecord, record: ClusterRecord, status: dict[str, Any]) -> bool:
@@ -232,12 +235,33 @@ class Manager:
                 one = str(error)
             if isinstance(one, FleetWorkload) and one.queue:
                 one = bounded(one, queues) if queues is not None else None
+            if isinstance(one, FleetWorkload):
+                one = self._with_claims(one)
             if isinstance(one, str):
                 self._write_problem(item, one)
             elif one is not None and not item["metadata"].get("deletionTimestamp"):
                 workloads.append(one)
         keys = {one.key for one in workloads}
         return workloads, {key_of(item): item for item in items if key_of(item) in keys}
+
+    def _with_claims(self, one: FleetWorkload) -> FleetWorkload | str | None:
+        """The workload with what its claims ask for; None where its templates cannot be read in this round."""
+
+        def template(name: str) -> Json | None:
+            try:
+                return self._kube.get(f"{CLAIM_API}/namespaces/{one.namespace}/resourceclaimtemplates/{name}")
+            except NotFound:
+                return None
+
+        try:
+            return with_claims(one, Claimable(template))
+        except WireError as error:
+            return str(error)
+        except Forbidden as error:
+            return f"spec.template.spec.resourceClaims: the manager may not read ResourceClaimTemplates ({error})"
+        except KubeError as error:
+            _LOG.warning("templates of claims of %s: %s", one.key, error)
+            return None
 
     def _write_workload(self, item: Json, decision: Decision, views: tuple[View, ...], terms: Terms) -> bool:
         status = workload_status(decision, views, terms)

@@ -4,14 +4,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from kerf.kube import paths
 from kerf.kube.client import Json, Kube
 from kerf.kube.errors import KubeError
-from kerf.kube.watch import Follower
+from kerf.kube.watch import Follower, PermittedFollower
 from kerf.obs.loop import Loop, run_every
 from kerf.values.node import Node
+from kerf.wire.claims import CLAIMS
 from kerf.wire.fleet import LABEL_EPOCH, LABEL_MANAGER, LABEL_MODEL, LABEL_WORKLOAD
 from kerf.wire.json import at, items_at, text_at
 from kerf.wire.objects import is_finished
@@ -19,6 +21,7 @@ from scheduler.core.state import NodeState
 from scheduler.fleet.handover import is_for
 from scheduler.fleet.render import slug
 from scheduler.fleet.view import FleetPod
+from scheduler.state.claims import ClaimingPods
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.fleet")
@@ -38,6 +41,9 @@ class Member(Protocol):
     def seen(self) -> tuple[tuple[Node, ...], tuple[NodeState, ...], tuple[FleetPod, ...]]:
         """Its nodes, what is free on them, and the fleet's pods there."""
 
+    def knows_claims(self) -> bool:
+        """Whether what claims hold there can be read."""
+
     def stop(self) -> None:
         """Stop following."""
 
@@ -45,9 +51,12 @@ class Member(Protocol):
 class FollowedMember:
     """Watches the cluster and asks it for its version every two seconds, from threads of its own."""
 
-    def __init__(self, kube: Kube, store: Store, fleet: str, name: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, kube: Kube, store: Store, vendor: str, fleet: str, name: str, clock: Callable[[], float] = time.time
+    ) -> None:
         self.kube = kube
         self._store = store
+        self._joined = ClaimingPods(store.feed, vendor)
         self._fleet = fleet
         self._name = name
         self._clock = clock
@@ -55,9 +64,13 @@ class FollowedMember:
         self._lock = threading.Lock()
         self._pods: dict[str, FleetPod] = {}
         self._stop = threading.Event()
+        joined = self._joined
+        # A credential that an earlier Kerf wrote may not read claims.
+        self._claims = PermittedFollower(kube, CLAIMS, joined.replace_claims, joined.apply_claim, optional=True)
         self._followers = (
-            Follower(kube, paths.NODES, store.feed.replace_nodes, store.feed.apply_node),
+            Follower(kube, paths.NODES, joined.replace_nodes, joined.apply_node),
             Follower(kube, paths.PODS, self._replace, self._change),
+            self._claims,
         )
         for follower in self._followers:
             follower.start()
@@ -69,7 +82,12 @@ class FollowedMember:
     def seen(self) -> tuple[tuple[Node, ...], tuple[NodeState, ...], tuple[FleetPod, ...]]:
         with self._lock:
             pods = tuple(self._pods.values())
+        # A claim may become known after the pod that uses it.
+        pods = tuple(replace(pod, cards=_cards_of(self._store, pod.uid)) for pod in pods)
         return tuple(self._store.desk.nodes()), self._store.desk.states(), pods
+
+    def knows_claims(self) -> bool:
+        return not self._claims.refused
 
     def stop(self) -> None:
         self._stop.set()
@@ -82,13 +100,13 @@ class FollowedMember:
         self._answered = asked
 
     def _replace(self, items: list[Json]) -> None:
-        self._store.feed.replace_pods(items)
+        self._joined.replace_pods([dict(item) for item in items])
         found = fleet_pods(items, self._fleet, self._name, self._store)
         with self._lock:
             self._pods = {pod.uid: pod for pod in found}
 
     def _change(self, kind: str, item: Json) -> None:
-        self._store.feed.apply_pod(kind, item)
+        self._joined.apply_pod(kind, item)
         uid = text_at(item, "metadata", "uid")
         found = fleet_pods([item], self._fleet, self._name, self._store) if kind != "DELETED" else []
         with self._lock:
@@ -106,8 +124,6 @@ def fleet_pods(items: Iterable[Json], fleet: str, cluster: str, store: Store) ->
         notes, meta = at(item, "metadata", "annotations"), at(item, "metadata")
         epoch = str(labels.get(LABEL_EPOCH, ""))
         uid = text_at(meta, "uid")
-        booking = store.ledger.get(uid)
-        held = booking.holding.grant.containers if booking is not None and booking.holding is not None else ()
         found.append(
             FleetPod(
                 workload=str(notes.get(LABEL_WORKLOAD, "")),
@@ -122,7 +138,14 @@ def fleet_pods(items: Iterable[Json], fleet: str, cluster: str, store: Store) ->
                     for c in items_at(item, "status", "conditions")
                 ),
                 leaving=bool(meta.get("deletionTimestamp")),
-                cards=tuple(piece.card for container in held for piece in container.slices),
+                cards=_cards_of(store, uid),
             )
         )
     return found
+
+
+def _cards_of(store: Store, uid: str) -> tuple[str, ...]:
+    """The cards of which a pod holds slices, one for each slice."""
+    booking = store.ledger.get(uid)
+    held = booking.holding.grant.containers if booking is not None and booking.holding is not None else ()
+    return tuple(piece.card for container in held for piece in container.slices)

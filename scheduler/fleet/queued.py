@@ -17,7 +17,7 @@ from kerf.wire.classes import class_label, selected_classes
 from kerf.wire.json import Json, at, items_at
 from kerf.wire.kueue import ROOT
 from kerf.wire.multikueue import CONTROLLER
-from scheduler.fleet.handover import hand_over, owned
+from scheduler.fleet.handover import LISTS, hand_over, owned
 from scheduler.fleet.render import REFUSED, render
 from scheduler.fleet.view import View
 
@@ -139,7 +139,7 @@ class QueuedWorkloads:
             return
         wanted: dict[str, Json] = {}
         try:
-            there = dict(owned(self._kube, self._fleet)) if parts else {}
+            there = dict(owned(self._kube, self._fleet, lists=LISTS)) if parts else {}
             for one, part, view in parts:
                 wanted |= self._objects(one, part, there, other_classes(views, view, part.model))
             hand_over(self._kube, self._fleet, wanted, spared, queued=True)

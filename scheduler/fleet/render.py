@@ -14,6 +14,7 @@ from kerf.wire.fields import API_VERSION
 from kerf.wire.fleet import LABEL_CLUSTER, LABEL_EPOCH, LABEL_MANAGER, LABEL_MODEL, LABEL_WORKLOAD, WORKLOAD
 from kerf.wire.json import Json, at
 from kerf.wire.kueue import QUEUE_LABEL
+from scheduler.fleet.claims import handed_over
 from scheduler.fleet.shapes import accepted, sized
 
 DEPLOYMENTS = "/apis/apps/v1"
@@ -58,6 +59,9 @@ def render(
     if one.queue:
         labels[LABEL_CLUSTER] = part.cluster
     template = _template(one, part, labels, names)
+    claims, refs = handed_over(one, part.model, labels)
+    if refs:
+        template["spec"] = {**template["spec"], "resourceClaims": refs}
     meta: dict[str, Any] = {"name": object_name(one, part), "namespace": one.namespace, "labels": labels}
     # MultiKueue never changes a LeaderWorkerSet that it has copied, so each group is one, named after its content.
     digest = slug(json.dumps([part.model, part.epoch, part.cluster, template], sort_keys=True, default=str))[:8]
@@ -72,9 +76,9 @@ def render(
     if one.hand_over is HandOver.DEPLOYMENT:
         spec = {"replicas": part.replicas, "selector": {"matchLabels": labels}, "template": template}
         body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec}
-        return {f"{DEPLOYMENTS}/namespaces/{one.namespace}/deployments/{meta['name']}": body}
+        return {**claims, f"{DEPLOYMENTS}/namespaces/{one.namespace}/deployments/{meta['name']}": body}
     if not one.queue:
-        return dict([_groups(one, meta, part.replicas, template)])
+        return {**claims, **dict([_groups(one, meta, part.replicas, template)])}
     singles = [{**meta, "name": f"{one.name}-{digest}-{i}"} for i in range(part.replicas)]
     return dict(_groups(one, each, 1, template) for each in singles)
 

@@ -15,6 +15,13 @@ RULES: tuple[dict[str, Any], ...] = (
         "resources": ["leaderworkersets"],
         "verbs": ["list", "create", "patch", "delete"],
     },
+    # What claims hold of cards, and the templates of claims of those workloads that ask by them.
+    {"apiGroups": ["resource.k8s.io"], "resources": ["resourceclaims"], "verbs": ["list", "watch"]},
+    {
+        "apiGroups": ["resource.k8s.io"],
+        "resources": ["resourceclaimtemplates"],
+        "verbs": ["list", "create", "patch", "delete"],
+    },
     # A workload's namespace, where the cluster lacks it.
     {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["create"]},
     # The cluster's part of tenants whose quota is split.

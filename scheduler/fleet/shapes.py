@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from kerf.pricing.prices import PriceList
 from kerf.values.accepts import Accept
+from kerf.values.allocator import Allocator
 from kerf.values.ask import PodAsk, Stage
 from kerf.values.card_names import nearest
-from kerf.values.device import Card
+from kerf.values.device import Card, Mode
 from kerf.values.fleet import FleetWorkload
 from kerf.values.node import Node
 from kerf.values.policy import SchedulingPolicy
@@ -22,6 +23,7 @@ from kerf.wire.resources import parse_pod
 from scheduler.core.eligible import is_eligible
 from scheduler.core.preference import prefer, wished
 from scheduler.core.state import CardState, NodeState
+from scheduler.fleet.claims import pieces_of, takes_claims
 from scheduler.fleet.view import View
 from scheduler.solver.fleet.problem import MICRO, Demand, Fit, FleetProblem, Held, Kind, NodeSpace, Piece, Site, Space
 
@@ -65,10 +67,18 @@ class Shapes:
         """The model of a kind's cards."""
         return self.cards[kind].model
 
+    def label(self, kind: str) -> str:
+        """The model of a kind's cards for people, with what sets them apart from others of that model."""
+        card = self.cards[kind]
+        apart = [card.mode.word] if card.mode is not Mode.SHARED else []
+        apart += ["claims"] if card.allocator is Allocator.DRA else []
+        return f"{card.model} ({', '.join(apart)})" if apart else card.model
+
 
 def shapes(views: Sequence[View], wants: Sequence[Want], terms: Terms, *, own_stays: bool = True) -> Shapes:
     """Build the problem. Unless `own_stays`, what the fleet's own pods hold counts as free. Raises WireError."""
     groups = _Groups(wants)
+    claimed = any(want.workload.devices for want in wants)
     kinds: dict[tuple[object, ...], tuple[Kind, Card, frozenset[int]]] = {}
     found: dict[str, Counter[NodeSpace]] = {}
     for view in views:
@@ -79,7 +89,8 @@ def shapes(views: Sequence[View], wants: Sequence[Want], terms: Terms, *, own_st
             for state in view.states:
                 node = by_name.get(state.name)
                 if node is not None and node.ready:
-                    for space in _node_spaces(state, groups.of(node), kinds, own, own_stays):
+                    cordoned = node.cordoned if claimed and view.knows_claims else None
+                    for space in _node_spaces(_usable(state, cordoned), groups.of(node), kinds, own, own_stays):
                         spaces[space] += 1
         found[view.name] = spaces
     cards = {kind.name: card for kind, card, _ in kinds.values()}
@@ -121,6 +132,14 @@ def _kinds_of(i: int, allowed: Mapping[str, frozenset[int]]) -> set[str]:
     return {name for name, group in allowed.items() if i in group}
 
 
+def _usable(state: NodeState, cordoned: Sequence[str] | None) -> NodeState:
+    """The node with those cards usable, too, that claims may get; None: what claims hold there is not asked for."""
+    if cordoned is None or not state.schedulable:
+        return state
+    cards = (replace(each, usable=each.usable or takes_claims(each, cordoned)) for each in state.cards)
+    return replace(state, cards=tuple(cards))
+
+
 def _node_spaces(
     state: NodeState,
     group: frozenset[int],
@@ -134,7 +153,8 @@ def _node_spaces(
         if not card_state.usable or not group:
             continue
         card = card_state.card
-        key = (card.vendor, card.model, card.mode, card.memory_mib, card.cores, card.slots, card.slicing, group)
+        size = (card.memory_mib, card.cores, card.slots, card.slicing)
+        key = (card.vendor, card.model, card.mode, card.allocator, size, group)
         if key not in kinds:
             alike = sum(other[1].model == card.model for other in kinds.values())
             name = f"{card.model} ({alike + 1})" if alike else card.model
@@ -180,6 +200,7 @@ def _demand(
             fits.append(fit)
     allowed = frozenset(view.name for view in views if allows(one, view) and view.name not in want.avoid)
     prices = {(site.name, kind): price for site in sites for kind, price in site.price}
+    by_name = {fit.kind: cards[fit.kind] for fit in fits}
     size = {fit.kind: sum(p.cards * p.share(_kind(cards[fit.kind], fit.kind)) for p in fit.pieces) for fit in fits}
     dearest = max((prices[s, k] * part * one.group_size for k, part in size.items() for s in allowed), default=0.0)
     preferred = set(one.prefer_regions)
@@ -229,6 +250,10 @@ def _fit(one: FleetWorkload, name: str, card: Card, terms: Terms, models: tuple[
     accept = accepted(one, card.model)
     if one.accepts and accept is None:
         return None
+    if one.devices or card.allocator is Allocator.DRA:
+        given = card.allocator is Allocator.DRA and one.devices
+        claimed = pieces_of(one.devices, card, terms.policy.defaults) if given else None
+        return None if claimed is None else Fit(name, claimed)
     ask = read_template(one, accept, terms)
     selection = ask.selection.among(models)
     if any(each.vendor != card.vendor for each in ask.containers) or not selection.takes(card.model, card.mode.value):
@@ -260,10 +285,10 @@ def read_template(workload: FleetWorkload, accept: Accept | None, terms: Terms) 
     """What one pod asks for. Raises WireError where it asks for no card."""
     pod = sized(workload, accept, terms.names)
     ask = parse_pod(pod, terms.names, terms.policy.defaults)
-    if not ask.containers and names_claims(pod):
-        fix = "ask by limits such as nvidia.com/gpumem: a fleet plans no claims"
+    if ask.containers and names_claims(pod):
+        fix = "ask by claims, or by limits such as nvidia.com/gpumem: a pod uses one way"
         raise WireError("spec.template.spec.resourceClaims", at(pod, "spec").get("resourceClaims"), fix)
-    if not ask.containers:
+    if not ask.containers and not workload.devices:
         raise WireError(
             "spec.template", "no container asks for a card", "use a Deployment: a fleet is planned by cards"
         )

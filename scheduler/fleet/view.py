@@ -34,6 +34,8 @@ class View:
     pods: tuple[FleetPod, ...] = ()
     takes_work: bool = True
     reliability: float = 1.0
+    knows_claims: bool = True
+    """Whether what claims hold there can be read. Where not, cards that are given to claims take nothing."""
 
     @property
     def name(self) -> str:

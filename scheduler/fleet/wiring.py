@@ -27,7 +27,7 @@ def build_manager(
 
     def follow(name: str, kubeconfig: Mapping[str, Any]) -> FollowedMember:
         client = connect_to(kubeconfig, connections=6, timeout_s=CALL_S)
-        return FollowedMember(GuardedKube(client, seat), Store(policy.policy, vendors), NAME, name)
+        return FollowedMember(GuardedKube(client, seat), Store(policy.policy, vendors), vendors[0].name, NAME, name)
 
     def terms() -> tuple[SchedulingPolicy, PriceList]:
         prices.reload(_LOG.error)

@@ -323,6 +323,7 @@ def test_the_managers_rights_are_what_it_uses_and_no_more(fleet: Fleet):
     unused_here = (
         {(verb, "leaderworkerset.x-k8s.io", "leaderworkersets") for verb in ("create", "patch", "delete")}
         | {("create", "", "namespaces"), ("create", "apps", "deployments")}  # an apply is a patch in the audit log
+        | {(verb, "resource.k8s.io", "resourceclaimtemplates") for verb in ("create", "patch", "delete")}
         | {(verb, "kerf.dev", "tenantquotas") for verb in ("list", "create", "patch", "delete")}
     )
     assert granted - used <= unused_here

@@ -43,6 +43,7 @@ from kerf.wire.choosing import (
     render_kind,
     render_question,
 )
+from kerf.wire.claim_specs import on_model, own_classes, parse_claim_spec
 from kerf.wire.claims import names_claims, parse_claim, with_claims
 from kerf.wire.classes import selected_classes
 from kerf.wire.engines import parse_engine
@@ -77,6 +78,8 @@ from kerf.wire.vendors import parse_vendor
 from scheduler.core.eligible import is_meant
 from scheduler.express.nodes import place_of
 from scheduler.express.seen import see
+from scheduler.fleet.claims import Claimable
+from scheduler.fleet.claims import with_claims as with_claims_of_fleet
 from scheduler.usage._pb import gateway_usage_pb2 as pb
 from scheduler.usage.service import row_of
 from tests.kerf.documents import (
@@ -84,6 +87,8 @@ from tests.kerf.documents import (
     BIND,
     CDI,
     CHOICE,
+    CLAIM_SPEC,
+    CLAIMING_WORKLOAD,
     CLUSTER,
     ENGINE,
     EXPRESS_POD,
@@ -195,6 +200,15 @@ def _claiming(pod: dict[str, object]) -> object:
     return names_claims(pod) and with_claims(pod, {claim.key: claim}, {}, "nvidia")
 
 
+def _claim_spec(spec: dict[str, object]) -> object:
+    asks = parse_claim_spec(spec, "spec", own_classes())
+    return asks == parse_claim_spec(on_model(spec, "H100"), "spec", own_classes())
+
+
+def _fleet_workload(document: object) -> object:
+    return with_claims_of_fleet(parse_workload(document), Claimable(lambda _: {"spec": {"spec": CLAIM_SPEC}}))
+
+
 def _express(pod: dict[str, object]) -> object:
     words = frozenset(name for names in NAMES for name in names.all)
     return see("ADDED", pod, words, frozenset())  # it reads every pod: one that cannot be read is not the lane's
@@ -279,6 +293,7 @@ def _json(*documents: object) -> tuple[bytes, ...]:
 DECODERS: dict[str, Decoder] = {
     "claim": Decoder(_object(_claim), (orjson.dumps(a_claim("c", ("gpu-0", 4096, 20), ("card-1", None, 0))),)),
     "claiming-pod": Decoder(_object(_claiming), (orjson.dumps(a_claiming_pod(main=["c"])),)),
+    "claim-spec": Decoder(_object(_claim_spec), _json(CLAIM_SPEC)),
     "resource-slice": Decoder(_object(lambda item: same_content(item, with_times(item, item))), _json(*SLICES)),
     "inventory": Decoder(
         _text(parse_inventory),
@@ -359,7 +374,7 @@ DECODERS: dict[str, Decoder] = {
     ),
     "subject": Decoder(_object(subject_of), _json(POD, ENGINE), deep=True),
     "cluster": Decoder(_yaml(parse_cluster), _json(CLUSTER)),
-    "fleet-workload": Decoder(_yaml(parse_workload), _json(FLEET_WORKLOAD)),
+    "fleet-workload": Decoder(_yaml(_fleet_workload), _json(FLEET_WORKLOAD, CLAIMING_WORKLOAD)),
     "fleet-status": Decoder(_object(lambda item: (parse_record(item), parse_assigned(item))), _json(FLEET_STATUS)),
     "resource-quota": Decoder(_object(lambda item: parse_hard([item], NAMES)), _json(RESOURCE_QUOTA), deep=True),
     "pod-words": Decoder(_object(_pod_words), _json(POD, GANG_POD, EXPRESS_POD), deep=True),

@@ -31,6 +31,40 @@ CLUSTER = {
     "metadata": {"name": "east"},
     "spec": {"region": "eu", "supply": "rented", "kubeconfigSecret": "s", "cordoned": True, "draining": False},
 }
+CLAIM_SPEC = {
+    "devices": {
+        "requests": [
+            {
+                "name": "gpu",
+                "exactly": {
+                    "deviceClassName": "slice.gpu.kerf.dev",
+                    "count": 2,
+                    "capacity": {"requests": {"memory": "8Gi", "cores": "30"}},
+                    "selectors": [{"cel": {"expression": "device.attributes['gpu.kerf.dev'].model.contains('H100')"}}],
+                },
+            },
+            {"name": "any", "firstAvailable": [{"name": "a", "deviceClassName": "card.gpu.kerf.dev"}]},
+        ],
+        "constraints": [{"requests": ["gpu"], "distinctAttribute": "gpu.kerf.dev/uuid"}],
+    }
+}
+CLAIMING_WORKLOAD = {
+    "apiVersion": "kerf.dev/v1alpha1",
+    "kind": "FleetWorkload",
+    "metadata": {"name": "claims", "namespace": "serving"},
+    "spec": {
+        "replicas": 2,
+        "template": {
+            "spec": {
+                "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "half"}],
+                "containers": [
+                    {"name": "main", "resources": {"claims": [{"name": "gpu"}]}},
+                    {"name": "whole", "resources": {"limits": {"gpu.kerf.dev/card": "1"}}},
+                ],
+            }
+        },
+    },
+}
 FLEET_WORKLOAD = {
     "apiVersion": "kerf.dev/v1alpha1",
     "kind": "FleetWorkload",

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kerf.testing.builders import a_node
+from kerf.testing.builders import a_claim, a_claiming_pod, a_node, cards_of
+from kerf.values.allocator import Allocator
 from kerfctl.main import main
 
 CONTAINER = {"name": "main", "image": "i", "resources": {"limits": {"nvidia.com/gpumem": 8000}}}
@@ -41,3 +42,99 @@ def test_an_object_that_the_plan_does_not_have_is_named(
     found = json.loads(capsys.readouterr().out)
     assert found["leftOut"] == left_out
     assert [part["workload"] for part in found["plans"][0]["assignments"]] == ["default/deployment"]
+
+
+SLICE = {"deviceClassName": "slice.gpu.kerf.dev", "capacity": {"requests": {"memory": "40000Mi", "cores": "50"}}}
+DEVICES = {"devices": {"requests": [{"name": "gpu", "exactly": SLICE}]}}
+RESOURCE = "resource.k8s.io/v1"
+TEMPLATE = {
+    "apiVersion": RESOURCE,
+    "kind": "ResourceClaimTemplate",
+    "metadata": {"name": "half"},
+    "spec": {"spec": DEVICES},
+}
+
+
+def a_claim_of(name: str, spec: dict[str, Any], **meta: Any) -> dict[str, Any]:
+    return {"apiVersion": RESOURCE, "kind": "ResourceClaim", "metadata": {"name": name, **meta}, "spec": spec}
+
+
+def claiming(replicas: int, **ref: str) -> dict[str, Any]:
+    pod = {"resourceClaims": [{"name": "gpu", **ref}], "containers": [{"name": "main", "image": "i"}]}
+    return {"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "chat.v1"},
+            "spec": {"replicas": replicas, "template": {"spec": pod}}}  # fmt: skip
+
+
+def plan_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], workloads: list[dict[str, Any]], nodes: list[dict[str, Any]]
+) -> dict[str, Any]:
+    files, cluster = tmp_path / "workloads.yaml", tmp_path / "north.yaml"
+    files.write_text(yaml.safe_dump_all(workloads))
+    cluster.write_text(yaml.safe_dump_all(nodes))
+    main(["simulate", str(files), "--clusters", str(cluster), "--json"])
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def given_to_claims(name: str, cards: int) -> dict[str, Any]:
+    return a_node(name, cards_of(name, cards, allocator=Allocator.DRA))
+
+
+def test_pods_with_claims_and_claims_by_themselves_count_as_the_slices_that_they_ask_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = a_claim_of("alone", DEVICES)
+    held = a_claim_of("chat-x-gpu-y", DEVICES, ownerReferences=[{"kind": "Pod", "name": "chat-x"}])
+    other = a_claim_of(
+        "nic", {"devices": {"requests": [{"name": "n", "exactly": {"deviceClassName": "rdma.example"}}]}}
+    )
+    workloads = [TEMPLATE, claiming(4, resourceClaimTemplateName="half"), alone, held, other]
+
+    found = plan_of(tmp_path, capsys, workloads, [given_to_claims("a", 2), a_node("b", 4)])
+
+    placed = {(p["workload"], p["replicas"], p["allocator"]) for p in found["plans"][0]["assignments"]}
+    assert sum(n for _, n, _ in placed) == 4  # two cards of two halves each; the others are not given to claims
+    assert {hands for _, _, hands in placed} == {"dra"}
+    assert sum(found["plans"][0]["unplaced"].values()) == 1
+    assert [line.partition(": spec")[0] for line in found["leftOut"]] == ["not read: ResourceClaim nic"]
+
+
+def test_a_claim_that_exists_is_counted_with_the_one_pod_that_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workloads = [a_claim_of("mine", DEVICES), claiming(1, resourceClaimName="mine")]
+
+    found = plan_of(tmp_path, capsys, workloads, [given_to_claims("a", 2)])
+
+    assert [(p["workload"], p["replicas"]) for p in found["plans"][0]["assignments"]] == [("default/chat.v1", 1)]
+
+
+@pytest.mark.parametrize(
+    ("workloads", "says"),
+    [
+        ([claiming(1, resourceClaimTemplateName="half")], "there is no ResourceClaimTemplate of that name"),
+        ([a_claim_of("mine", DEVICES), claiming(2, resourceClaimName="mine")], "belongs to one pod"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], workloads: list[dict[str, Any]], says: str
+) -> None:
+    files, cluster = tmp_path / "workloads.yaml", tmp_path / "north.yaml"
+    files.write_text(yaml.safe_dump_all(workloads))
+    cluster.write_text(yaml.safe_dump(a_node()))
+
+    assert main(["simulate", str(files), "--clusters", str(cluster)]) == 1
+
+    said = capsys.readouterr().err
+    assert "Deployment chat.v1" in said
+    assert says in said
+
+
+def test_what_pods_hold_by_claims_is_not_given_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    node = a_node("node-1", cards_of("a", 1, allocator=Allocator.DRA))
+    held = a_claim("held", ("gpu-a-0", 60_000, 50))
+    pod = a_claiming_pod(main=["held"])
+
+    found = plan_of(tmp_path, capsys, [TEMPLATE, claiming(1, resourceClaimTemplateName="half")], [node, held, pod])
+
+    assert found["plans"][0]["unplaced"] == {"default/chat.v1": 1}

@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kerf.kube.errors import Invalid
 from kerf.testing.builders import a_container
 from kerf.values.fleet import FleetSettings
 from tests.effort import examples
@@ -267,13 +268,17 @@ def test_sizes_follow_the_kind_of_card():
     assert pod["metadata"]["annotations"]["nvidia.com/use-gputype"] == "NVIDIA A100-SXM4-80GB"
 
 
-def test_a_template_that_asks_by_claims_is_refused_with_the_fix():
+def test_an_object_that_a_cluster_refuses_keeps_no_other_back():
     world = two_clusters()
-    claims = [{"name": "gpu", "resourceClaimTemplateName": "small"}]
-    world.ask("chat", 1, template={"spec": {"resourceClaims": claims, "containers": [{"name": "main", "image": "i"}]}})
+    world.ask("bad", 1)
+    world.ask("good", 1)
 
-    world.round(rounds=2)
+    def refuse(method: str, path: str) -> None:
+        if method == "PATCH" and "/deployments/bad-" in path:
+            raise Invalid(422, "Invalid", "spec.template is invalid")
 
-    said = world.status("chat")["conditions"][0]["message"]
-    assert said.startswith("spec.template.spec.resourceClaims")
-    assert said.endswith("ask by limits such as nvidia.com/gpumem: a fleet plans no claims")
+    for cluster in world.clusters.values():
+        cluster.kube.fail = refuse
+    world.round(rounds=3)
+
+    assert (total(world, "bad"), total(world, "good")) == (0, 1)

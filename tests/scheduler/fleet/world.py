@@ -10,6 +10,7 @@ from kerf.config.prices import read_prices
 from kerf.kube.errors import Unreachable
 from kerf.testing.builders import a_container, a_node, cards_of
 from kerf.testing.fake_kube import FakeKube
+from kerf.values.allocator import Allocator
 from kerf.values.fleet import FleetSettings
 from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.values.policy import SchedulingPolicy
@@ -53,7 +54,7 @@ class Cluster:
 
     def nodes_of(self) -> list[dict[str, Any]]:
         names = [f"{self.name}-{i}" for i in range(self.nodes)]
-        return [a_node(name, cards_of(name, self.cards, model=self.model)) for name in names]
+        return [a_node(name, cards_of(name, self.cards, model=self.model, allocator=self.allocator)) for name in names]
 
     def _fail(self, method: str, path: str) -> None:
         if not self.up and not self.inside:
@@ -73,6 +74,11 @@ class Cluster:
         self.frozen = pods
         return tuple(store.desk.nodes()), store.desk.states(), tuple(pods)
 
+    def knows_claims(self) -> bool:
+        return self.reads_claims
+
+    reads_claims: bool = True
+    allocator: Allocator = Allocator.EXTENDER
     frozen: list[Any] = field(default_factory=list)
 
     def stop(self) -> None:
