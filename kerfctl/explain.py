@@ -139,7 +139,9 @@ def _where(world: "World", store: "Store", ask: PodAsk, spec: Json) -> Answer:
     if where.why is None:
         return {"fits": True, "nodes": where.fits[:10], "count": len(where.fits)}
     reasons = {reason.name.lower(): count for reason, count in where.why.counts} | allowed.barred
-    return {"fits": False, "sentence": where.why.sentence, "reasons": reasons, "nearest": where.why.node}
+    found = {"fits": False, "sentence": where.why.sentence, "reasons": reasons, "nearest": where.why.node}
+    unmet = store.desk.unmet(ask)
+    return {**found, "guarantee": unmet} if unmet else found
 
 
 def _text(answer: Answer) -> str:
@@ -169,4 +171,5 @@ def _state_text(answer: Answer) -> str:
         return f"{answer['pod']} fits on {show(answer['count'])} nodes now, {', '.join(answer['nodes'])} among them"
     lines = [f"{answer['pod']} cannot run: {answer['sentence']}"]
     lines += [f"  {show(count)} nodes: {reason.replace('_', ' ')}" for reason, count in answer["reasons"].items()]
+    lines += [f"  {answer['guarantee']}"] if "guarantee" in answer else []
     return "\n".join(lines)

@@ -46,7 +46,7 @@ def loops_of(parts: Parts, remedies_namespace: str) -> tuple[Loop, ...]:
     return (
         WakeOnElection(store, acting),
         Planner(store, acting, metrics, solve=Aside().plan),
-        Preemption(store, acting, metrics),
+        Preemption(store, acting, metrics, parts.events),
         QuotaController(store, acting, parts.keeper, parts.quota_metrics),
         FitCheck(store, acting, parts.quota_metrics),
         ExpressLane(store, acting, parts.binder, metrics, parts.seat),

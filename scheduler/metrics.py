@@ -27,6 +27,8 @@ class SchedulerMetrics:
     plan_gap: Gauge
     plans_rejected: Counter
     preemptions: Counter
+    reclaimed: Counter
+    unmet: Gauge
     leads: Gauge
     elections: Counter
     forwarded: Counter
@@ -54,6 +56,12 @@ class SchedulerMetrics:
             plan_gap=metrics.leaders_gauge("kerf_plan_gap_ratio", "Distance of the last plan from its proven bound"),
             plans_rejected=metrics.counter("kerf_plans_rejected_total", "Solver answers that the checker refused"),
             preemptions=metrics.counter("kerf_preempted_pods_total", "Pods evicted for a more important one"),
+            reclaimed=metrics.counter(
+                "kerf_quota_reclaimed_pods_total", "Pods that left for another tenant's guarantee", ("tenant", "how")
+            ),
+            unmet=metrics.leaders_gauge(
+                "kerf_quota_unmet_pods", "Refused pods within a guarantee for which no pod may leave", ("tenant",)
+            ),
             leads=metrics.leaders_gauge("kerf_scheduler_leader", "1 while this replica leads and has caught up"),
             elections=metrics.counter("kerf_scheduler_elections_total", "How often this replica became the leader"),
             forwarded=metrics.counter(

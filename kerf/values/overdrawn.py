@@ -27,6 +27,12 @@ def overdrawn_namespace(namespace: str, quota: HardLimit, vendor: str, state: St
     return replace(found, detail="; ".join((found.detail, *quota.problems)))
 
 
+def overdrawn_rest(model: str, state: State, broken: Broken) -> Misfit:
+    """Namespaces without a tenant have no room beside what tenants keep for themselves."""
+    found = _misfit("namespaces without a tenant hold", f" of {model}", state, broken)
+    return replace(found, detail=f"{found.detail}; tenants do not lend the rest")
+
+
 def beyond(tenant: str, model: str, limit: Bound, asked: Amount, dimension: str) -> Misfit:
     """A single ask exceeds all that a tenant may ever hold of one class of cards."""
     most, wanted = limit.of(dimension) or 0, getattr(asked, dimension)

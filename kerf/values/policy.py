@@ -10,7 +10,7 @@ from kerf.values.fleet import FleetSettings
 from kerf.values.gateways import GatewaySettings
 from kerf.values.learned import LearningSettings
 from kerf.values.node import Node
-from kerf.values.recovery import RecoveryMode, RecoverySettings
+from kerf.values.recovery import AfterDeadline, RecoveryMode, RecoverySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,17 @@ class QuotaEngine(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ReclaimSettings:
+    """How a tenant gets back what others borrow of its guarantee, where Kerf keeps the quota."""
+
+    enabled: bool = True
+    deadline_s: float = 300.0
+    """How long evictions are tried for a refused pod."""
+    after_deadline: AfterDeadline = AfterDeadline.DELETE
+    """Whatever the borrower's PodDisruptionBudget says: a budget is the borrower's own word."""
+
+
+@dataclass(frozen=True, slots=True)
 class QuotaSettings:
     """How tenant quota is kept. Without TenantQuota objects nothing is limited."""
 
@@ -115,6 +126,7 @@ class QuotaSettings:
     """Name of the LocalQueue in every namespace of a tenant."""
     fit_check: bool = True
     """Kueue admits nothing that no card can hold (AdmissionCheck `kerf-gpu-fit`)."""
+    reclaim: ReclaimSettings = field(default_factory=ReclaimSettings)
 
 
 @dataclass(frozen=True, slots=True)

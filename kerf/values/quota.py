@@ -80,6 +80,10 @@ class Bound:
         limits = ((self.of(name), getattr(held, name)) for name in DIMENSIONS)
         return Bound(*(None if limit is None else limit - taken for limit, taken in limits))
 
+    def names(self, asked: Amount) -> bool:
+        """Whether it says something of a dimension in which something is asked."""
+        return any(self.of(name) is not None and getattr(asked, name) for name in DIMENSIONS)
+
     def __add__(self, other: "Bound") -> "Bound":
         return Bound(*(_plus(self.of(name), other.of(name)) for name in DIMENSIONS))
 

@@ -11,8 +11,10 @@ from kerf.values.policy import (
     PoolMode,
     QuotaEngine,
     QuotaSettings,
+    ReclaimSettings,
     SchedulingPolicy,
 )
+from kerf.values.recovery import AfterDeadline
 from kerf.wire.accepts import parse_accepts_settings
 from kerf.wire.errors import WireError
 from kerf.wire.fields import (
@@ -154,7 +156,7 @@ def _quota(value: Json) -> QuotaSettings:
     where, zero = "spec.quota", QuotaSettings()
     if value.get("engine") is False:  # YAML reads a bare off as false
         value = {**value, "engine": QuotaEngine.OFF.value}
-    known(value, where, ("engine", "reservePercent", "shrinkAfterSeconds", "cohort", "queue", "fitCheck"))
+    known(value, where, ("engine", "reservePercent", "shrinkAfterSeconds", "cohort", "queue", "fitCheck", "reclaim"))
     return QuotaSettings(
         engine=QuotaEngine(one_of(value, "engine", where, zero.engine.value, [engine.value for engine in QuotaEngine])),
         reserve_percent=whole(value, "reservePercent", where, zero.reserve_percent, (0, 99)),
@@ -162,6 +164,18 @@ def _quota(value: Json) -> QuotaSettings:
         cohort=text(value, "cohort", where, zero.cohort),
         queue=text(value, "queue", where, zero.queue),
         fit_check=flag(value, "fitCheck", where, zero.fit_check),
+        reclaim=_reclaim(part_at(value, "reclaim", f"{where}.reclaim")),
+    )
+
+
+def _reclaim(value: Json) -> ReclaimSettings:
+    where, zero = "spec.quota.reclaim", ReclaimSettings()
+    known(value, where, ("mode", "deadlineSeconds", "afterDeadline"))
+    words = [word.value for word in AfterDeadline]
+    return ReclaimSettings(
+        enabled=one_of(value, "mode", where, "evict", ("evict", "wait")) == "evict",
+        deadline_s=real(value, "deadlineSeconds", where, zero.deadline_s, (0.0, 604_800.0)),
+        after_deadline=AfterDeadline(one_of(value, "afterDeadline", where, zero.after_deadline.value, words)),
     )
 
 

@@ -106,6 +106,8 @@ class Verbs:
         for node, chosen in self._desk.victims(ask, query.victims).items():
             uids, violations = query.victims[node]
             if chosen == ():  # not the cards are short but CPU, memory or slots, and those kube-scheduler knows
+                if not self._desk.spares_guarantees(ask, uids):
+                    continue
                 answer[node] = (uids, violations)
             elif chosen:
                 answer[node] = (chosen, min(violations, len(chosen)))

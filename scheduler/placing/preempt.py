@@ -4,21 +4,30 @@ kube-scheduler looks for victims only among what its own plugins count. Slices o
 so a pod that is refused for its cards alone never gets a candidate, and the `preempt` verb is never called. This loop
 does what is missing: for a refused pod it finds the node where the fewest, least important pods must leave, evicts
 them through the Eviction API (so PodDisruptionBudgets hold), and reserves what they free.
+
+A pod within its tenant's guarantee comes first: for it leaves what others borrow, whatever the priorities. A budget
+delays that until the policy's deadline and does not prevent it.
 """
 
 import logging
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 
+from kerf.kube import paths
 from kerf.kube.client import Kube
+from kerf.kube.errors import KubeError, NotFound
+from kerf.kube.events import Events
 from kerf.kube.evict import AlreadyGone, Evicted, NotEvicted, evict
 from kerf.obs.loop import Loop, run_every
-from kerf.values.ask import PodAsk
+from kerf.values.recovery import AfterDeadline
 from scheduler.core.place import node_misfit
 from scheduler.core.victims import Evictable, choose_victims, without
 from scheduler.metrics import SchedulerMetrics
 from scheduler.placing.wake import wake_scheduler
-from scheduler.state.pending import Waiting
+from scheduler.state.planning import Seeker
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.preempt")
@@ -31,39 +40,97 @@ HOLD_S = 90.0
 """How long the freed capacity is held: a pod's termination grace and kube-scheduler's back-off."""
 PROTECTED_S = 30.0
 """How long a pod that a PodDisruptionBudget protects is no victim: others are looked for meanwhile."""
+GANG_PAUSE_S = 5.0
+"""Until a gang that found no places is tried again: all of its places are sought one by one."""
 CALL_AFTER = 2
 """Rounds with a free place after which kube-scheduler is woken; mostly it has retried by itself before."""
+GRACE_S = 30
+"""After the deadline a borrower that leaves already gets no longer than this."""
 
 
 class Preemption:
-    """Evicts for refused pods with a priority, one pod a round."""
+    """Evicts for refused pods: for every one within a guarantee, and for one a round by its priority."""
 
-    def __init__(self, store: Store, kube: Kube, metrics: SchedulerMetrics) -> None:
+    def __init__(self, store: Store, kube: Kube, metrics: SchedulerMetrics, events: Events | None = None) -> None:
         self._desk = store.desk
         self._planning = store.planning
         self._ledger = store.ledger
         self._kube = kube
         self._metrics = metrics
+        self._events = events
         self._rounds: dict[str, int] = {}
         """By uid of a waiting pod, for how many rounds its reserved room has been free."""
         self._protected: dict[str, float] = {}
         """Until when (monotonic seconds) pods that could not be evicted are no victims."""
+        self._gangs_later: dict[str, float] = {}
+        """Until when no place is sought for gangs that found none."""
 
     def run(self, stop: threading.Event) -> None:
         """Run twice a second until stopped."""
         run_every(LOOP, self.run_once, stop)
 
     def run_once(self) -> None:
-        """One round: the most important refused pod that evictions can help; a wake-up for those whose room is free."""
+        """One round: the refused pods that evictions can help; a wake-up for those whose room is free."""
         moment = time.monotonic() - PATIENCE_S
         self._wake(moment)
         now = time.monotonic()
         self._protected = {uid: until for uid, until in self._protected.items() if until > now}
-        refused = self._planning.preemptors(moment)
-        for waiting in sorted(refused, key=lambda w: (-w.ask.priority, w.created, w.ask.key)):
-            found = self._best(waiting.ask)
-            if found is not None and self._evict(waiting, *found):
-                return
+        unmet = Counter[str]()
+        full: set[object] = set()
+        helped: set[str] = set()
+        for seeker in sorted(self._planning.seekers(moment), key=_order):
+            if seeker.ask.uid in helped or self._planning.has_room(seeker.ask):
+                continue
+            kind = (replace(seeker.ask, name="", uid=""), seeker.tenant, seeker.offered, self._is_late(seeker))
+            found = None if kind in full else self._best(seeker)
+            if found is not None and self._evict(seeker, *found):
+                helped.add(seeker.ask.uid)
+                if not seeker.tenant:
+                    break
+            else:
+                full.add(kind)  # pods of one kind wait for the same
+                unmet[seeker.tenant] += 1
+        self._gangs_later = {gang: until for gang, until in self._gangs_later.items() if until > now}
+        for members in self._planning.gangs(moment):
+            gang = str(members[0].ask.gang)
+            if gang in self._gangs_later or not self._free_gang(members):
+                self._gangs_later.setdefault(gang, now + GANG_PAUSE_S)
+                unmet[members[0].tenant] += len(members)
+        self._show(unmet)
+
+    # ---- inside
+    def _free_gang(self, members: tuple[Seeker, ...]) -> bool:
+        """Reserve a place for every member, then evict what is borrowed there; or neither."""
+        chosen: dict[str, tuple[Seeker, str, Evictable]] = {}
+        with self._ledger.unsettled(frozenset(seeker.ask.uid for seeker in members)):
+            for seeker in members:
+                if self._planning.reserve_free(seeker, time.monotonic() + HOLD_S):
+                    continue
+                found = self._best(seeker)
+                if found is None or not self._planning.reserve_after(seeker, *found, time.monotonic() + HOLD_S):
+                    self._give_up(members, chosen)
+                    return False
+                for victim in found[1]:
+                    chosen[victim.uid] = (seeker, found[0], victim)
+                    self._planning.leave(victim.uid)
+        for uid, (seeker, node, victim) in list(chosen.items()):
+            if not self._remove(seeker, node, victim):
+                self._give_up(members, chosen)
+                return False
+            del chosen[uid]
+        return True
+
+    def _give_up(self, members: tuple[Seeker, ...], chosen: Iterable[str]) -> None:
+        for uid in chosen:
+            self._planning.stay(uid)
+        for seeker in members:
+            self._ledger.drop_reservation(seeker.ask.uid)
+
+    def _show(self, unmet: Counter[str]) -> None:
+        self._metrics.unmet.clear()
+        for tenant, count in unmet.items():
+            if tenant:
+                self._metrics.unmet.labels(tenant).set(count)
 
     def _wake(self, moment: float) -> None:
         """Wake kube-scheduler, once, for a pod whose victims are gone and that is still not placed.
@@ -76,42 +143,94 @@ class Preemption:
             if self._rounds[uid] == CALL_AFTER:
                 wake_scheduler(self._kube, node, f"room-{uid}")
 
-    def _best(self, ask: PodAsk) -> tuple[str, tuple[Evictable, ...]] | None:
-        """The node and its victims: fewest first, then the least important, then the node's name.
+    def _is_late(self, seeker: Seeker) -> bool:
+        """Whether budgets delay its tenant's guarantee no longer."""
+        settings = self._desk.policy.quota.reclaim
+        over = time.monotonic() - seeker.since >= settings.deadline_s
+        return bool(seeker.tenant) and over and settings.after_deadline is AfterDeadline.DELETE
 
-        None where a node that kube-scheduler offered has room as it is: the pod only waits for its next turn.
-        """
-        if self._planning.has_room(ask):
-            return None
-        best: tuple[tuple[int, int, str], tuple[Evictable, ...]] | None = None
-        for name in self._planning.nodes_to_free(ask)[:MOST_NODES]:
-            state, evictable = self._planning.node_with_pods(name, ask)
-            evictable = [pod for pod in evictable if pod.uid not in self._protected]
-            uids = choose_victims(ask, state, evictable, self._desk.place_on)
-            if not uids:
+    def _best(self, seeker: Seeker) -> tuple[str, tuple[Evictable, ...]] | None:
+        """The node and its victims: of what is borrowed first, fewest, the least important, then the node's name."""
+        best: tuple[tuple[bool, int, int, str], tuple[Evictable, ...]] | None = None
+        late = self._is_late(seeker)
+        for name in self._planning.nodes_to_free(seeker.claimant)[:MOST_NODES]:
+            victims = self._victims(seeker, name, late)
+            if victims is None:
                 continue
-            victims = tuple(pod for pod in evictable if pod.uid in uids)
-            if node_misfit(ask, without(state, victims)) is not None:
-                continue
-            rank = (len(victims), max(pod.priority for pod in victims), name)
+            own = bool(seeker.tenant) and not all(pod.borrowed for pod in victims)
+            rank = (own, len(victims), max((pod.priority for pod in victims), default=0), name)
             if best is None or rank < best[0]:
                 best = (rank, victims)
-        return (best[0][2], best[1]) if best else None
+        return (best[0][3], best[1]) if best else None
 
-    def _evict(self, waiting: Waiting, node: str, victims: tuple[Evictable, ...]) -> bool:
-        ask = waiting.ask
-        if not self._planning.reserve_after(waiting, node, victims, time.monotonic() + HOLD_S):
+    def _victims(self, seeker: Seeker, node: str, late: bool) -> tuple[Evictable, ...] | None:
+        """Who has to leave on a node, besides those that leave already. None: it does not help."""
+        state, evictable, rule = self._planning.node_with_pods(node, seeker.claimant)
+        evictable = [pod for pod in evictable if late or pod.uid not in self._protected]
+        uids = choose_victims(seeker.ask, state, evictable, self._desk.place_on, rule)
+        if uids is None or (not uids and not self._planning.leaving(node)):
+            return None
+        victims = tuple(pod for pod in evictable if pod.uid in uids)
+        return victims if node_misfit(seeker.ask, without(state, victims)) is None else None
+
+    def _evict(self, seeker: Seeker, node: str, victims: tuple[Evictable, ...]) -> bool:
+        if not self._planning.reserve_after(seeker, node, victims, time.monotonic() + HOLD_S):
             return False
+        if self._is_late(seeker):
+            self._hurry(seeker.ask.uid, node)
         for victim in victims:
-            match evict(self._kube, victim.key, victim.uid):
-                case Evicted():
-                    self._metrics.preemptions.inc()
-                    _LOG.info("evicted %s from %s for %s", victim.key, node, ask.key)
-                case NotEvicted(reason):
-                    _LOG.warning("%s cannot be evicted for %s: %s", victim.key, ask.key, reason)
-                    self._protected[victim.uid] = time.monotonic() + PROTECTED_S
-                    self._ledger.drop_reservation(ask.uid)
-                    return False
-                case AlreadyGone():
-                    pass
+            if not self._remove(seeker, node, victim):
+                self._ledger.drop_reservation(seeker.ask.uid)
+                return False
         return True
+
+    def _remove(self, seeker: Seeker, node: str, victim: Evictable) -> bool:
+        """Whether the pod leaves. One that a budget protects is no victim for a while."""
+        answer, how = evict(self._kube, victim.key, victim.uid), "evicted"
+        if isinstance(answer, NotEvicted) and victim.borrowed and self._is_late(seeker):
+            answer, how = self._delete(victim), "deleted"
+        if isinstance(answer, NotEvicted):
+            _LOG.warning("%s cannot be evicted for %s: %s", victim.key, seeker.ask.key, answer.reason)
+            self._protected[victim.uid] = time.monotonic() + PROTECTED_S
+            return False
+        if isinstance(answer, Evicted):
+            self._planning.leave(victim.uid)
+            self._say(seeker, victim, node, how)
+        return True
+
+    def _delete(self, pod: Evictable, **options: int) -> Evicted | AlreadyGone | NotEvicted:
+        namespace, _, name = pod.key.partition("/")
+        try:
+            self._kube.delete(paths.pod(namespace, name), {"preconditions": {"uid": pod.uid}, **options})
+        except NotFound:
+            return AlreadyGone()
+        except KubeError as error:
+            return NotEvicted(str(error))
+        return Evicted()
+
+    def _hurry(self, uid: str, node: str) -> None:
+        """Pods that leave already and lie on the reserved cards may not stay as long as they like."""
+        held = self._ledger.reservation(uid)
+        for pod in self._planning.leaving(node):
+            if held is not None and pod.uses.keys() & held.uses.keys():
+                self._delete(pod, gracePeriodSeconds=GRACE_S)
+
+    def _say(self, seeker: Seeker, victim: Evictable, node: str, how: str) -> None:
+        ask = seeker.ask
+        if not victim.borrowed:
+            self._metrics.preemptions.inc()
+            _LOG.info("%s %s from %s for %s", how, victim.key, node, ask.key)
+            return
+        owner = f"tenant {victim.owner} holds" if victim.owner else "namespaces without a tenant hold"
+        why = f"{owner} more than is guaranteed, and tenant {seeker.tenant} asks for its guarantee (pod {ask.key})"
+        self._metrics.reclaimed.labels(victim.owner or "none", how).inc()
+        _LOG.info("%s %s from %s: %s", how, victim.key, node, why)
+        if self._events is not None:
+            namespace, _, name = victim.key.partition("/")
+            about = {"kind": "Pod", "namespace": namespace, "name": name, "uid": victim.uid}
+            self._events.emit(about, "Reclaimed", f"{how}: {why}")
+
+
+def _order(seeker: Seeker) -> tuple[bool, int, str, str]:
+    """Guarantees first, then the most important, then the oldest."""
+    return not seeker.tenant, -seeker.ask.priority, seeker.waiting.created, seeker.ask.key

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from kerf.values.quota import DIMENSIONS, NOTHING, Amount, Bound, WhenOver, total
+from scheduler.quota.borrowing import borrowed
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares
 
@@ -28,7 +29,7 @@ def victims(capacity: Capacity, shares: Shares, running: Iterable[Running]) -> t
     """Who leaves, in order, so that no class is held beyond what it gives.
 
     Only tenants that hold more than their guarantee are asked, and of those only who says `whenOver: evict`; the least
-    important first, then the newest. A tenant is never pushed below its guarantee.
+    important first, then the newest. A tenant that holds no more than its guarantee loses nothing.
     """
     staying = list(running)
     gone: list[Running] = []
@@ -45,9 +46,7 @@ def victims(capacity: Capacity, shares: Shares, running: Iterable[Running]) -> t
                 for one in staying
                 if one.tenant in willing
                 and any(getattr(one.of(slug), name) for name in over)
-                and _stays_guaranteed(
-                    held[one.tenant], one.of(slug), guaranteed.get((one.tenant, slug), Bound(0, 0, 0))
-                )
+                and borrowed(held[one.tenant], one.of(slug), guaranteed.get((one.tenant, slug), Bound(0, 0, 0)))
             ]
             if not asked:
                 break
@@ -68,12 +67,3 @@ def _held_by_tenant(running: Iterable[Running], slug: str) -> Mapping[str, Amoun
     for one in running:
         held[one.tenant] = held.get(one.tenant, NOTHING) + one.of(slug)
     return held
-
-
-def _stays_guaranteed(held: Amount, part: Amount, guaranteed: Bound) -> bool:
-    """Whether the tenant borrows something of which this part is one."""
-    return any(
-        getattr(part, name) and bound is not None and getattr(held, name) > bound
-        for name in DIMENSIONS
-        for bound in [guaranteed.of(name)]
-    )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from kerf.values.ask import PodAsk, Stages
 from kerf.values.grant import Grant
 from kerf.values.node import Node
-from kerf.values.policy import SchedulingPolicy
+from kerf.values.policy import QuotaEngine, SchedulingPolicy
 from kerf.values.quota import Amount
 from kerf.values.vendor import ResourceNames, Vendor
 from kerf.values.verdict import Misfit, Reason
@@ -29,11 +29,12 @@ from scheduler.state.binding import Claim
 from scheduler.state.bookings import Booking, State
 from scheduler.state.live import Live
 from scheduler.state.pending import Waiting
+from scheduler.state.turns import Claimant
 
 NODES_A_HOLD = 200
 """Nodes read in one hold of the lock, so that a filter never waits for 5,000."""
 PODS_A_HOLD = 500
-MAKING_ROOM = "less important pods are ending to make room on the cards"
+MAKING_ROOM = "other pods are ending to make room on the cards"
 
 
 class Desk:
@@ -137,9 +138,15 @@ class Desk:
         found = {}
         for name in sorted(names):
             with live.lock:
-                state, evictable = live.fleet.state(name), live.ledger.evictable(name, ask)
-            found[name] = choose_victims(narrowed, state, evictable, self.place_on)
+                state, evictable = live.fleet.state(name), live.turns.evictable(name, Claimant(ask))
+                rule = live.turns.rule(evictable)
+            found[name] = choose_victims(narrowed, state, evictable, self.place_on, rule)
         return found
+
+    def spares_guarantees(self, ask: PodAsk, uids: Sequence[str]) -> bool:
+        """Whether pods that kube-scheduler chose for a more important one take no tenant below its guarantee."""
+        with self._live.lock:
+            return self._live.turns.spare(ask, uids)
 
     def look(
         self, ask: PodAsk, names: Sequence[str], stages: Stages, promised: Sequence[Promised]
@@ -289,6 +296,16 @@ class Desk:
                 for b in self._live.ledger.bookings(State.CONFIRMED)
                 if (owner := quotas.owner(b.key.partition("/")[0]))
             ]
+
+    def unmet(self, ask: PodAsk) -> str:
+        """Who leaves so that a pod gets what its tenant is guaranteed; empty where nobody does."""
+        live, quota = self._live, self._live.policy.quota
+        if quota.engine is not QuotaEngine.KERF or not quota.reclaim.enabled:
+            return ""
+        with live.lock:
+            owner, mine = live.quotas.owner(ask.namespace), live.turns.within_guarantee(ask)
+            borrowers = [name or "no tenant" for name in live.turns.borrowers(ask)] if mine is not None else []
+        return f"tenant {owner} is guaranteed this: pods of {' and '.join(borrowers)} leave for it" if borrowers else ""
 
     # ---- inside: what decides before the cards do
     def _charged(self, ask: PodAsk, names: Sequence[str]) -> Decided | None:

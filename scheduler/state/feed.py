@@ -46,6 +46,8 @@ class _Bound:
     uid: str
     booking: Booking | None = None
     admitted: PodAsk | None = None
+    leaves: bool = False
+    """It is being deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Feed:
                 if node.problem:
                     _LOG.warning("node %s: %s", node.name, node.problem)
                 live.nodes[node.name] = node
-                if live.quotas.put_node(node):
+                if live.quotas.cards.put_node(node):
                     live.quotas.recount(live.ledger.on_node(node.name))
                 live.fleet.put_node(node, live.policy.factors(node))
             else:
@@ -177,17 +179,18 @@ class Feed:
         return _Waits(uid, waiting) if waiting is not None else None
 
     def _bound(self, uid: str, item: Json) -> _Bound:
-        known = self._live.ledger.get(uid)
+        known, leaves = self._live.ledger.get(uid), "deletionTimestamp" in item["metadata"]
         if known is not None and known.state is State.CONFIRMED and known.node == item["spec"]["nodeName"]:
             started = known.holding is None and (
                 cards_without_grant(item, self._live.vendors) != known.without_grant or _by_claims(item)
             )
-            return _Bound(uid, booking_of(item, self._live.vendors, self._templates)) if started else _Bound(uid)
+            found = booking_of(item, self._live.vendors, self._templates) if started else None
+            return _Bound(uid, found, leaves=leaves)
         admitted = None
         if ADMISSION in at(item["metadata"], "annotations"):
             with suppress(WireError):
                 admitted = parse_pod(item, self._live.names, self._live.policy.defaults)
-        return _Bound(uid, booking_of(item, self._live.vendors, self._templates), admitted)
+        return _Bound(uid, booking_of(item, self._live.vendors, self._templates), admitted, leaves)
 
     def _waiting(self, uid: str, item: Json) -> Waiting | None:
         meta = item["metadata"]
@@ -217,14 +220,20 @@ class Feed:
                 self._forget(uid)
             case _Waits(uid, waiting):
                 live.pending.put(uid, waiting)
-            case _Bound(uid, booking, admitted):
+            case _Bound(uid):
                 live.pending.forget(uid)
-                known = live.ledger.get(uid)
-                if booking is None or (known is not None and _is_settled(known, booking)):
-                    return
-                if admitted is not None:
-                    live.places.pass_by(admitted)
-                live.ledger.confirm(booking)
+                self._confirm(seen)
+                if seen.leaves:
+                    live.ledger.leave(uid)
+
+    def _confirm(self, seen: _Bound) -> None:
+        live, booking = self._live, seen.booking
+        known = live.ledger.get(seen.uid)
+        if booking is None or (known is not None and _is_settled(known, booking)):
+            return
+        if seen.admitted is not None:
+            live.places.pass_by(seen.admitted)
+        live.ledger.confirm(booking)
 
     def _forget(self, uid: str) -> None:
         self._live.places.forget(uid)

@@ -1,7 +1,6 @@
 """The ledger: what each pod holds, or has reserved, on which node. Only this package charges and releases."""
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,7 +8,6 @@ from dataclasses import replace
 from kerf.obs.clock import SteadyClock
 from kerf.values.ask import PodAsk, Stages
 from kerf.values.grant import Grant, Holding, card_uses
-from scheduler.core.victims import Evictable
 from scheduler.state.bookings import Booking, State
 from scheduler.state.fleet import Fleet
 from scheduler.state.history import Ended, History
@@ -36,6 +34,7 @@ class Ledger:
         self._bookings: dict[str, Booking] = {}
         self._on_node: dict[str, set[str]] = {}
         self._of_gang: dict[str, set[str]] = {}
+        self._leaving: set[str] = set()
         self._binding: set[str] = set()
         self._unsettled: frozenset[str] = frozenset()
 
@@ -96,19 +95,14 @@ class Ledger:
         with self._lock:
             return next((kind for uid in self._of_gang.get(gang, ()) if (kind := self._bookings[uid].kind)), "")
 
-    def nodes_below(self, priority: int) -> list[str]:
-        """Nodes with pods less important than `priority`, those with the most first."""
-        with self._lock:
-            found = Counter(b.node for b in self._bookings.values() if b.uses and b.priority < priority)
-        return [name for name, _ in sorted(found.items(), key=lambda item: (-item[1], item[0]))]
+    def leaves(self, uid: str) -> bool:
+        """Whether a pod is on its way out: it holds what it has until it has ended."""
+        return uid in self._leaving
 
-    def evictable(self, node: str, ask: PodAsk) -> list[Evictable]:
-        """The node's pods that are less important than the asking one."""
-        return [
-            Evictable(b.uid, b.key, b.priority, b.uses, b.cpu_milli, b.memory_mib)
-            for b in self.on_node(node)
-            if b.priority < ask.priority and b.state is State.CONFIRMED
-        ]
+    def leaving(self) -> frozenset[str]:
+        """The pods that are on their way out."""
+        with self._lock:
+            return frozenset(self._leaving)
 
     def assumed_before(self, moment: float) -> list[Booking]:
         """Assumptions older than a monotonic time whose bind is over: the watch never confirmed them."""
@@ -126,7 +120,12 @@ class Ledger:
         with self._lock:
             if booking.uid in self._unsettled:
                 return False
-            cards = {state.card.id: state.free for state in self._fleet.state(booking.node).cards}
+            mates = (self._bookings[uid] for uid in self._of_gang.get(booking.gang or "", ()))
+            places = [booking, *(mate for mate in mates if mate.state is State.RESERVED)]
+            return all(map(self._is_free, places))
+
+    def _is_free(self, booking: Booking) -> bool:
+        cards = {state.card.id: state.free for state in self._fleet.state(booking.node).cards}
         return all(
             card in cards and min(cards[card].memory_mib, cards[card].cores, cards[card].slots) >= 0
             for card in booking.uses
@@ -168,6 +167,17 @@ class Ledger:
             self._binding.discard(uid)
 
     # ---- changes
+    def leave(self, uid: str) -> None:
+        """The pod is being deleted. No-op for one that holds nothing."""
+        with self._lock:
+            if uid in self._bookings:
+                self._leaving.add(uid)
+
+    def stay(self, uid: str) -> None:
+        """The pod is not being deleted after all."""
+        with self._lock:
+            self._leaving.discard(uid)
+
     def charge(self, booking: Booking) -> None:
         """Write down what a pod holds."""
         with self._lock:
@@ -186,6 +196,7 @@ class Ledger:
             booking = self._bookings.pop(uid, None)
             if booking is None:
                 return
+            self._leaving.discard(uid)
             _discard(self._on_node, booking.node, uid)
             if booking.gang:
                 _discard(self._of_gang, booking.gang, uid)

@@ -15,6 +15,7 @@ from scheduler.state.held_places import HeldPlaces
 from scheduler.state.ledger import Ledger
 from scheduler.state.pending import Pending
 from scheduler.state.quotas import QuotaLedger
+from scheduler.state.turns import Turns
 from scheduler.state.within_quota import WithinQuota
 
 
@@ -40,4 +41,5 @@ class Live:
         self.within = WithinQuota(self.engine, self.quotas)
         self.pending = Pending(clock, self.changed)
         self.ledger = Ledger(self.lock, self.fleet, self.quotas, self.changed, clock)
+        self.turns = Turns(self.ledger, self.quotas, self.within)
         self.places = HeldPlaces(self.lock, self.ledger, self.within.best)

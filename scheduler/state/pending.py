@@ -92,6 +92,10 @@ class Pending:
         self._gang_notes |= notes
 
     # ---- gangs
+    def members_of(self, gang: str) -> int:
+        """How many pods of a gang wait."""
+        return len(self._members.get(gang, ()))
+
     def set_gang_size(self, gang: str, size: int) -> None:
         """The size of one group; 0 forgets it."""
         self._gang_sizes[gang] = size
@@ -129,7 +133,7 @@ class Pending:
         already = running()
         if already >= ask.gang_size:
             return "", False
-        present = already + len(self._members.get(ask.gang, ()))
+        present = already + self.members_of(ask.gang)
         if present < ask.gang_size:
             return f"gang {ask.gang} waits for its pods: {present} of {ask.gang_size} are there", False
         if already:

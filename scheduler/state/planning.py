@@ -1,24 +1,44 @@
 """What the planner and preemption ask of the live state, and what they reserve. The lock is inside."""
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from kerf.values.ask import PodAsk
 from kerf.values.grant import Grant
+from kerf.values.policy import QuotaEngine
 from kerf.values.verdict import Misfit, Reason
 from scheduler.core.explain import explain_misfit
 from scheduler.core.state import NodeState
-from scheduler.core.victims import Evictable, without
+from scheduler.core.victims import Allowed, Evictable, without
 from scheduler.solver.problem import Assignment, Movable, Problem
-from scheduler.state.answers import Candidate
+from scheduler.state.answers import Candidate, NoPlace
 from scheduler.state.desk import PODS_A_HOLD, Desk
 from scheduler.state.live import Live
 from scheduler.state.pending import Waiting
+from scheduler.state.turns import Claimant
 
 PLACES_A_HOLD = 8
 """Places checked again and reserved in one hold of the lock."""
 Offered = tuple[tuple[str, frozenset[str]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Seeker:
+    """A refused pod for which others may leave. `tenant` is set where it is within that tenant's guarantee."""
+
+    waiting: Waiting
+    claimant: Claimant
+    since: float
+    """When it was first refused everywhere (monotonic seconds)."""
+    offered: frozenset[str] | None = None
+    """The nodes that kube-scheduler's own filters left to it; None where they left all."""
+    tenant: str = ""
+
+    @property
+    def ask(self) -> PodAsk:
+        """What it asks for."""
+        return self.waiting.ask
 
 
 class Planning:
@@ -99,22 +119,47 @@ class Planning:
             self._live.pending.set_plan({}, {})
 
     # ---- preemption
-    def preemptors(self, moment: float) -> list[Waiting]:
+    def seekers(self, moment: float) -> list[Seeker]:
         """Pods refused since before a monotonic time that evictions may help, each with its ask within quota."""
         live = self._live
         with live.lock:
-            alone = [one for one in live.pending.refused_before(moment) if one.preempts and not one.ask.gang]
-        found = []
+            alone = [one for one in live.pending.refused_before(moment) if not one.ask.gang]
+        found: list[Seeker] = []
         for start in range(0, len(alone), PODS_A_HOLD):
             with live.lock:
                 for one in alone[start : start + PODS_A_HOLD]:
-                    uid = one.ask.uid
-                    narrowed = live.within.narrow(one.ask)
-                    settled = uid in live.pending.planned or live.ledger.get(uid) is not None
-                    if not settled and not isinstance(narrowed, Misfit):  # no eviction helps a pod that quota refuses
-                        found.append(replace(one, ask=narrowed))
+                    found += self._seekers(one)
             time.sleep(0)
         return found
+
+    def gangs(self, moment: float) -> list[tuple[Seeker, ...]]:
+        """Complete gangs, refused since before a monotonic time, whose pods are within their tenant's guarantee."""
+        live, members = self._live, dict[str, list[Waiting]]()
+        with live.lock:
+            for one in live.pending.refused_before(moment) if self._reclaims else ():
+                if one.ask.gang and one.ask.containers and live.ledger.get(one.ask.uid) is None:
+                    members.setdefault(one.ask.gang, []).append(one)
+            found = []
+            for gang, waiting in sorted(members.items()):
+                size = live.pending.sized(waiting[0].ask).gang_size
+                if live.ledger.members_of(gang) + live.pending.members_of(gang) >= size > 1:
+                    seekers = [next(iter(self._seekers(one)), None) for one in waiting]
+                    if all(seeker is not None and seeker.tenant for seeker in seekers):
+                        found.append(tuple(seeker for seeker in seekers if seeker is not None))
+        return found
+
+    def reserve_free(self, seeker: Seeker, until: float) -> bool:
+        """Reserve a place that is free as things are, within the tenant's guarantee."""
+        live, ask, stages = self._live, seeker.ask, seeker.waiting.stages
+        with live.lock:
+            if ask.uid not in live.pending.pods or live.turns.within_guarantee(ask) is None:
+                return False
+            names = sorted(live.nodes if seeker.offered is None else seeker.offered)
+            found = live.within.best(ask, names, stages) if live.within.has_room(ask, names) else None
+            if found is None or isinstance(found, NoPlace):
+                return False
+            live.ledger.reserve(ask, *found, stages, until)
+            return True
 
     def freed(self, moment: float) -> dict[str, str]:
         """By uid of a pod refused since before a monotonic time, the node on which its reserved room is free by now."""
@@ -131,23 +176,43 @@ class Planning:
             names = sorted(self._live.nodes if offered is None else offered)
             return self._live.within.has_room(ask, names)
 
-    def nodes_to_free(self, ask: PodAsk) -> list[str]:
-        """Nodes on offer with pods less important than the asking one, those with the most first."""
+    def nodes_to_free(self, claimant: Claimant) -> list[str]:
+        """Nodes on offer with pods that may leave for the claimant, those with the most first."""
         with self._live.lock:
-            offered = self._live.pending.offered(ask.uid)
-        found = self._live.ledger.nodes_below(ask.priority)
+            offered = self._live.pending.offered(claimant.ask.uid)
+            found = self._live.turns.nodes_to_free(claimant)
         return [name for name in found if offered is None or name in offered]
 
-    def node_with_pods(self, name: str, ask: PodAsk) -> tuple[NodeState, list[Evictable]]:
-        """What is free on a node, and its pods that are less important than the asking one."""
-        with self._live.lock:
-            return self._live.fleet.state(name), self._live.ledger.evictable(name, ask)
-
-    def reserve_after(self, waiting: Waiting, node: str, victims: Sequence[Evictable], until: float) -> bool:
-        """Reserve what the victims will free, if it is enough by now."""
-        live, ask = self._live, waiting.ask
+    def node_with_pods(self, name: str, claimant: Claimant) -> tuple[NodeState, list[Evictable], Allowed]:
+        """What will be free on a node once those have ended that leave already, and which others may leave together."""
+        live = self._live
         with live.lock:
-            state = without(live.fleet.state(node), victims)
+            state = without(live.fleet.state(name), live.turns.leaving(name))
+            evictable = live.turns.evictable(name, claimant)
+            return state, evictable, live.turns.rule(evictable)
+
+    def leaving(self, node: str) -> list[Evictable]:
+        """The node's pods that are on their way out."""
+        with self._live.lock:
+            return self._live.turns.leaving(node)
+
+    def leave(self, uid: str) -> None:
+        """A pod is a victim: count on what it holds, and not on the pod."""
+        self._live.ledger.leave(uid)
+
+    def stay(self, uid: str) -> None:
+        """It could not be evicted."""
+        self._live.ledger.stay(uid)
+
+    def reserve_after(self, seeker: Seeker, node: str, victims: Sequence[Evictable], until: float) -> bool:
+        """Reserve what the victims will free, and those that leave already, if that is right and enough by now."""
+        live, waiting, ask = self._live, seeker.waiting, seeker.ask
+        with live.lock:
+            if seeker.tenant and live.turns.within_guarantee(ask) is None:
+                return False
+            if not live.turns.rule(victims)(victims):
+                return False
+            state = without(live.fleet.state(node), [*live.turns.leaving(node), *victims])
             grant = live.within.place_on(ask, state, waiting.stages)
             if isinstance(grant, Misfit) or ask.uid not in live.pending.pods:
                 return False
@@ -155,6 +220,26 @@ class Planning:
             return True
 
     # ---- inside
+    @property
+    def _reclaims(self) -> bool:
+        quota = self._live.policy.quota
+        return quota.engine is QuotaEngine.KERF and quota.reclaim.enabled
+
+    def _seekers(self, one: Waiting) -> Iterator[Seeker]:
+        """The pod as a claimant of its tenant's guarantee, and by its priority."""
+        live, uid = self._live, one.ask.uid
+        narrowed = live.within.narrow(one.ask)
+        settled = uid in live.pending.planned or live.ledger.get(uid) is not None
+        if settled or isinstance(narrowed, Misfit):  # no eviction helps a pod that quota refuses
+            return
+        since, offered = live.pending.refused[uid], live.pending.offered(uid)
+        mine = live.turns.within_guarantee(narrowed) if self._reclaims else None
+        if mine is not None:
+            claimant = Claimant(mine, one.preempts, guaranteed=True)
+            yield Seeker(replace(one, ask=mine), claimant, since, offered, live.quotas.owner(mine.namespace))
+        if one.preempts:
+            yield Seeker(replace(one, ask=narrowed), Claimant(narrowed), since, offered)
+
     def _reserve_in_slices(self, members: Sequence[tuple[PodAsk, Assignment]], until: float) -> str:
         """Why a place cannot be reserved; those before it are reserved. Empty where all are."""
         for start in range(0, len(members), PLACES_A_HOLD):
@@ -188,5 +273,5 @@ class Planning:
 
     def _as_planned(self, ask: PodAsk, planned: Assignment) -> PodAsk:
         """The ask on the classes of cards that the plan has for it: the gang's quota was shared out by class."""
-        classes = self._live.quotas.classes_of(planned.node, planned.grant) if self._live.quotas.active else ()
+        classes = self._live.quotas.cards.classes_of(planned.node, planned.grant) if self._live.quotas.active else ()
         return replace(ask, selection=replace(ask.selection, classes=classes)) if classes else ask

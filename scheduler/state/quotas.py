@@ -7,14 +7,12 @@ Nothing is counted while there is no quota, so that a cluster without tenants pa
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import astuple, replace
 
-from kerf.values.ask import PodAsk, Stages, whole_if_reserved
-from kerf.values.grant import Grant, Holding, Slice
+from kerf.values.ask import PodAsk, Stages
+from kerf.values.grant import Grant, Holding
 from kerf.values.hard_quota import HardLimit, HardQuota
-from kerf.values.node import Node
-from kerf.values.overdrawn import holds_nothing, overdrawn, overdrawn_namespace
+from kerf.values.overdrawn import holds_nothing, overdrawn, overdrawn_namespace, overdrawn_rest
 from kerf.values.quota import (
     DIMENSIONS,
     NOTHING,
@@ -23,29 +21,17 @@ from kerf.values.quota import (
     CardClass,
     Usage,
     WhenOver,
-    class_of,
     total,
     usage_of_ask,
-    usage_of_grant,
 )
 from kerf.values.traits import Traits
 from kerf.values.verdict import Misfit, Reason
+from scheduler.quota.borrowing import NO_TENANT, Standing
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Part, Shares, TenantShare
 from scheduler.solver.problem import QuotaRoom
 from scheduler.state.bookings import Booking
-
-Key = TypeVar("Key")
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """A pod as quota counts it: by class of cards, and by vendor."""
-
-    namespace: str
-    traits: Traits
-    by_class: Usage
-    by_vendor: Usage
+from scheduler.state.counted import Counted, CountedCards, add_to, sum_of
 
 
 class QuotaLedger:
@@ -55,15 +41,17 @@ class QuotaLedger:
         self.shares = Shares()
         self.capacity: Capacity = {}
         self._tenant_of: dict[str, TenantShare] = {}
+        self._kept = False
+        """Whether a tenant keeps some of its guarantee for itself."""
         self.hard: Mapping[str, HardQuota] = {}
-        self._class_of: dict[str, dict[str, str]] = {}
-        self._sizes: dict[str, dict[str, tuple[int, int]]] = {}
-        """By node, what each card gives and what its driver keeps, where it keeps anything."""
+        self.cards = CountedCards()
         self._counted: dict[str, Counted] = {}
         self._replaced: set[str] = set()
         """Pods that are leaving and whose successors are counted instead."""
         self._sums: dict[tuple[str, str], Amount] = {}
         """By namespace and class."""
+        self._without_tenant: dict[str, Amount] = {}
+        """By class, in namespaces of no tenant."""
         self._by_traits: dict[tuple[str, str], dict[Traits, Amount]] = {}
         """By namespace and vendor, what pods of the same traits hold together."""
 
@@ -77,20 +65,17 @@ class QuotaLedger:
         """Another division among tenants. A tenant of whose file nothing can be kept holds nothing."""
         self.shares, self.capacity = shares, capacity
         self._tenant_of = shares.by_namespace()
+        self._kept = any(_kept(part, name) for share in shares.tenants for part in share.parts for name in DIMENSIONS)
+        self._without_tenant = {}
+        for (namespace, slug), amount in self._sums.items():
+            if namespace not in self._tenant_of:
+                add_to(self._without_tenant, slug, amount)
 
     def set_hard(self, hard: Mapping[str, HardQuota]) -> None:
         """What ResourceQuota objects say, by namespace."""
         self.hard = hard
 
     # ---- what is held
-    def put_node(self, node: Node) -> bool:
-        """Learn the classes of a node's cards; whether they are others than before."""
-        classes = {card.id: class_of(card).slug for card in node.cards}
-        sizes = {card.id: (card.factory_memory_mib, card.reserved_mib) for card in node.cards if card.reserved_mib}
-        known = self._class_of.get(node.name), self._sizes.get(node.name, {})
-        self._class_of[node.name], self._sizes[node.name] = classes, sizes
-        return known != (classes, sizes)
-
     def recount(self, bookings: Iterable[Booking]) -> None:
         """Count pods again, after the first quota appears or cards change their class."""
         for booking in bookings:
@@ -101,7 +86,7 @@ class QuotaLedger:
         """Count a pod."""
         if not self.active or booking.holding is None or booking.uid in self._counted or booking.uid in self._replaced:
             return
-        counted = self._count(booking.holding, booking.traits)
+        counted = self.cards.count(booking.holding, booking.traits)
         self._counted[booking.uid] = counted
         self._add(counted, 1)
 
@@ -141,6 +126,15 @@ class QuotaLedger:
         slugs = [part.card_class.slug for part in share.parts]
         return {slug: self._held(share, slug) for slug in slugs}
 
+    def standing(self, owner: str) -> Standing:
+        """What a tenant is guaranteed and holds; for the empty name, all namespaces of no tenant together."""
+        if owner == NO_TENANT:
+            rest = {card_class.slug: Bound(*astuple(amount)) for card_class, amount in self.shares.rest}
+            return Standing(rest, dict(self._without_tenant))
+        share = next(share for share in self.shares.tenants if share.tenant.name == owner)
+        guaranteed = {part.card_class.slug: part.guaranteed for part in share.parts}
+        return Standing(guaranteed, {one.slug: self._held(share, one.slug) for one in self.capacity})
+
     def overdrawn(self) -> bool:
         """Whether tenants hold more of a class than its cards give, and a file says that pods leave then."""
         if not any(share.tenant.when_over is WhenOver.EVICT for share in self.shares.tenants):
@@ -155,16 +149,19 @@ class QuotaLedger:
         )
 
     # ---- verdicts
-    def narrow(self, ask: PodAsk) -> PodAsk | Misfit:
-        """The ask, confined to the classes of which its tenant and its namespace may hold it, or why there is none."""
+    def narrow(self, ask: PodAsk, *, guaranteed: bool = False) -> PodAsk | Misfit:
+        """The ask, confined to the classes of which its tenant and its namespace may hold it, or why there is none.
+
+        `guaranteed` asks for what is within the tenant's guarantee alone.
+        """
         share = self._tenant_of.get(ask.namespace)
-        if not ask.containers or (share is None and ask.namespace not in self.hard):
+        if not ask.containers or (share is None and ask.namespace not in self.hard and not self._kept):
             return ask
         if share is not None and not share.parts:
             return holds_nothing(share.tenant.name, share.problems)
         allowed: list[str] = []
         for vendor in sorted({container.vendor for container in ask.containers}):
-            slugs = self._allowed(ask, vendor, share)
+            slugs = self._allowed(ask, vendor, share, guaranteed)
             if isinstance(slugs, Misfit):
                 return slugs
             allowed += slugs
@@ -181,11 +178,11 @@ class QuotaLedger:
         """
         if not self.active:
             return None
-        counted = self._count(Holding(ask.key, ask.uid, node, grant, stages), ask.traits)
+        counted = self.cards.count(Holding(ask.key, ask.uid, node, grant, stages), ask.traits)
         share = self._tenant_of.get(ask.namespace)
         if beside:
             counted = self._with(counted, share, beside)
-        if share is not None:
+        if share is not None or self._kept:
             for slug, amount in counted.by_class.by:
                 if misfit := self._broken(share, slug, amount):
                     return misfit
@@ -209,26 +206,28 @@ class QuotaLedger:
             if name in self.hard
             for limit in self.hard[name].limits
         ]
-        return (*tenants, *hard)
-
-    def classes_of(self, node: str, grant: Grant) -> tuple[str, ...]:
-        """The classes of the cards of a grant on a node."""
-        classes = self._class_of.get(node, {})
-        cards = (piece.card for part in grant.containers for piece in part.slices)
-        return tuple(sorted({classes[card] for card in cards if card in classes}))
+        return (*tenants, *self._rest_room(asked), *hard)
 
     # ---- inside
     def _with(self, counted: Counted, share: TenantShare | None, beside: Sequence[tuple[Holding, Traits]]) -> Counted:
         """What a pod would hold together with others of its tenant by class, and of its namespace by vendor."""
-        theirs = [self._count(*each) for each in beside]
+        theirs = [self.cards.count(*each) for each in beside]
         mates = share.tenant.namespaces if share else ()
         return replace(
             counted,
-            by_class=_sum_of([counted.by_class, *(one.by_class for one in theirs if one.namespace in mates)]),
-            by_vendor=_sum_of(
+            by_class=sum_of([counted.by_class, *(one.by_class for one in theirs if one.namespace in mates)]),
+            by_vendor=sum_of(
                 [counted.by_vendor, *(one.by_vendor for one in theirs if one.namespace == counted.namespace)]
             ),
         )
+
+    def _rest_room(self, namespaces: Iterable[str]) -> Iterator[QuotaRoom]:
+        """What namespaces without a tenant may still take together, where tenants keep something."""
+        theirs = tuple(name for name in namespaces if name not in self._tenant_of)
+        if theirs and self._kept:
+            held = self._without_tenant
+            left = ((one.slug, self._lent(one).less(held.get(one.slug, NOTHING))) for one in self.capacity)
+            yield QuotaRoom("namespaces without a tenant", theirs, tuple(left))
 
     def _left(self, share: TenantShare) -> Iterator[tuple[str, Bound]]:
         for part in share.parts:
@@ -244,7 +243,7 @@ class QuotaLedger:
         held = self._by_traits.get((namespace, vendor), {})
         return total(amount for traits, amount in held.items() if limit.takes(traits))
 
-    def _allowed(self, ask: PodAsk, vendor: str, share: TenantShare | None) -> list[str] | Misfit:
+    def _allowed(self, ask: PodAsk, vendor: str, share: TenantShare | None, guaranteed: bool) -> list[str] | Misfit:
         """The classes of one vendor's cards of which the pod may hold what it asks; empty is any class."""
         meant = ask.selection.classes_of(vendor)
         theirs = self.capacity if share is None else {part.card_class for part in share.parts}
@@ -255,7 +254,7 @@ class QuotaLedger:
             and (not meant or one.slug in meant)
             and any(ask.selection.takes(one.model, mode) for mode in one.modes)
         ]
-        misfits = {one.slug: self._too_much(ask, one, share) for one in candidates}
+        misfits = {one.slug: self._too_much(ask, one, share, guaranteed) for one in candidates}
         allowed = [slug for slug, misfit in misfits.items() if misfit is None]
         if share is None and len(allowed) == len(candidates):
             return list(meant)
@@ -264,12 +263,14 @@ class QuotaLedger:
             return next((found for found in misfits.values() if found), None) or Misfit(Reason.QUOTA, 1, 0, nothing)
         return allowed
 
-    def _too_much(self, ask: PodAsk, card_class: CardClass, share: TenantShare | None) -> Misfit | None:
+    def _too_much(
+        self, ask: PodAsk, card_class: CardClass, share: TenantShare | None, guaranteed: bool
+    ) -> Misfit | None:
         """Why the pod may not hold cards of this class, whatever their size."""
         asked = NOTHING
         for card in self.capacity[card_class].samples(card_class):
             asked = asked.peak(usage_of_ask(ask, card).of(card_class.vendor))
-        broken = self._broken(share, card_class.slug, asked) if share is not None else None
+        broken = self._broken(share, card_class.slug, asked, guaranteed=guaranteed)
         return broken or self._over(ask, card_class.vendor, asked)
 
     def _over(self, ask: PodAsk, vendor: str, more: Amount) -> Misfit | None:
@@ -284,84 +285,72 @@ class QuotaLedger:
                 return overdrawn_namespace(ask.namespace, limit, vendor, (bound, held, more), broken)
         return None
 
-    def _broken(self, share: TenantShare, slug: str, more: Amount) -> Misfit | None:
+    def _broken(self, share: TenantShare | None, slug: str, more: Amount, *, guaranteed: bool = False) -> Misfit | None:
+        if share is None:
+            return self._beside_tenants(slug, more) if self._kept else None
         part = next((part for part in share.parts if part.card_class.slug == slug), None)
-        limit = self._limit(share, part) if part else Bound(0, 0, 0)
+        if guaranteed and part and not part.guaranteed.names(more):
+            return Misfit(Reason.QUOTA)
+        limit = Bound(0, 0, 0) if not part else part.guaranteed if guaranteed else self._limit(share, part)
         held = self._held(share, slug)
         broken = limit.first_broken(held, more)
         model = part.card_class.model if part else slug
         return overdrawn(share.tenant.name, model, (limit, held, more), broken) if broken else None
 
+    def _beside_tenants(self, slug: str, more: Amount) -> Misfit | None:
+        """Why namespaces without a tenant may not hold more of a class: tenants keep the rest."""
+        card_class = next((one for one in self.capacity if one.slug == slug), None)
+        if card_class is None:
+            return None
+        limit, held = self._lent(card_class), self._without_tenant.get(slug, NOTHING)
+        broken = limit.first_broken(held, more)
+        return overdrawn_rest(card_class.model, (limit, held, more), broken) if broken else None
+
     def _limit(self, share: TenantShare, part: Part) -> Bound:
         """The most that a tenant may hold of a class now: no more than others leave of what they do not lend."""
-        others = [
-            (self._held(other, part.card_class.slug), theirs)
-            for other in self.shares.tenants
-            if other.tenant.name != share.tenant.name
-            for theirs in other.parts
-            if theirs.card_class == part.card_class
-        ]
-        gives = self.capacity[part.card_class].total
-        found = []
+        lent, found = self._lent(part.card_class, share.tenant.name), []
         for name in DIMENSIONS:
-            kept = sum(max(getattr(held, name), _kept(theirs, name)) for held, theirs in others)
-            own, most = part.guaranteed.of(name), part.limit.of(name)
-            lent = max(getattr(gives, name) - kept, own or 0)
-            defended = any(_kept(theirs, name) for _, theirs in others)
-            found.append(most if own is None or not defended else lent if most is None else min(most, lent))
+            own, most, left = part.guaranteed.of(name), part.limit.of(name), lent.of(name)
+            free = None if own is None or left is None else max(left, own)
+            found.append(most if free is None else free if most is None else min(most, free))
         return Bound(*found)
+
+    def _lent(self, card_class: CardClass, but: str = "") -> Bound:
+        """What tenants leave of a class, `but` apart; no bound where none of them keeps anything."""
+        slug, gives = card_class.slug, self.capacity[card_class].total
+        others = [
+            (self._held(other, slug), theirs)
+            for other in self.shares.tenants
+            if other.tenant.name != but
+            for theirs in other.parts
+            if theirs.card_class == card_class
+        ]
+        return Bound(
+            *(
+                max(
+                    getattr(gives, name)
+                    - sum(max(getattr(held, name), _kept(theirs, name)) for held, theirs in others),
+                    0,
+                )
+                if any(_kept(theirs, name) for _, theirs in others)
+                else None
+                for name in DIMENSIONS
+            )
+        )
 
     def _held(self, share: TenantShare, slug: str) -> Amount:
         return total(self._sums.get((namespace, slug), NOTHING) for namespace in share.tenant.namespaces)
 
-    def _count(self, holding: Holding, traits: Traits) -> Counted:
-        classes = self._class_of.get(holding.node, {})
-        if sizes := self._sizes.get(holding.node):
-            holding = _fitted(holding, sizes)
-        vendors = {slice_.card: slice_.vendor for part in holding.grant.containers for slice_ in part.slices}
-        return Counted(
-            namespace=holding.pod.partition("/")[0],
-            traits=traits,
-            by_class=usage_of_grant(holding.grant, holding.stages, classes),
-            by_vendor=usage_of_grant(holding.grant, holding.stages, vendors),
-        )
-
     def _add(self, counted: Counted, sign: int) -> None:
         for slug, amount in counted.by_class.by:
-            _sum(self._sums, (counted.namespace, slug), amount * sign)
+            add_to(self._sums, (counted.namespace, slug), amount * sign)
+            if counted.namespace not in self._tenant_of:
+                add_to(self._without_tenant, slug, amount * sign)
         for vendor, amount in counted.by_vendor.by:
             key = (counted.namespace, vendor)
-            _sum(self._by_traits.setdefault(key, {}), counted.traits, amount * sign)
+            add_to(self._by_traits.setdefault(key, {}), counted.traits, amount * sign)
             if not self._by_traits[key]:
                 del self._by_traits[key]
-
-
-def _sum_of(parts: Iterable[Usage]) -> Usage:
-    """The sum of what several pods hold, name by name."""
-    found: dict[str, Amount] = {}
-    for part in parts:
-        for name, amount in part.by:
-            found[name] = found.get(name, NOTHING) + amount
-    return Usage.build(found)
-
-
-def _sum(sums: dict[Key, Amount], key: Key, amount: Amount) -> None:
-    """Add; what adds up to nothing is left out."""
-    if summed := sums.get(key, NOTHING) + amount:
-        sums[key] = summed
-    else:
-        sums.pop(key, None)
-
-
-def _fitted(holding: Holding, sizes: Mapping[str, tuple[int, int]]) -> Holding:
-    """The holding with slices that reach into what a driver keeps as whole cards."""
-
-    def fit(piece: Slice) -> Slice:
-        size = sizes.get(piece.card)
-        return replace(piece, memory_mib=whole_if_reserved(piece.memory_mib, *size)) if size else piece
-
-    containers = (replace(each, slices=tuple(map(fit, each.slices))) for each in holding.grant.containers)
-    return replace(holding, grant=replace(holding.grant, containers=tuple(containers)))
 
 
 def _kept(part: Part, dimension: str) -> int:

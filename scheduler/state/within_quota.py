@@ -49,6 +49,10 @@ class WithinQuota:
         selection = ask.selection.among(self._fleet.models)
         return self._quotas.narrow(ask if selection is ask.selection else replace(ask, selection=selection))
 
+    def guaranteed(self, ask: PodAsk) -> PodAsk | Misfit:
+        """The ask, confined to the classes of which its tenant is guaranteed so much more."""
+        return self._quotas.narrow(ask, guaranteed=True)
+
     def fits(self, ask: PodAsk, names: Sequence[str]) -> ByCards | Misfit:
         """On which of the nodes the pod fits; a misfit where quota leaves nothing."""
         narrowed = self.narrow(ask)

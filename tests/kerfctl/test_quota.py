@@ -406,6 +406,15 @@ def test_explain_says_the_quota_of_a_pod_that_waits_for_it(cluster, capsys):
     assert "team/waits cannot run: quota: tenant team holds 0 MiB of at most 81,559 MiB" in capsys.readouterr().out
 
 
+def test_explain_says_who_leaves_for_a_pod_within_its_tenants_guarantee(cluster, capsys):
+    theirs = a_pod("b", namespace="other", node="node-1", grant=a_grant("GPU-node-1-0", H100_MIB, 100))
+    asks = a_pod("waits", namespace="team", mem=H100_MIB, cores=100)
+    cluster(a_node(cards=1), a_tenant(), theirs, asks)
+
+    assert main(["explain", "team/waits"]) == 1
+    assert "  tenant team is guaranteed this: pods of no tenant leave for it" in capsys.readouterr().out
+
+
 def test_a_snapshot_takes_the_quotas_along(cluster, tmp_path, capsys):
     tight = {**a_tenant(), "status": {"observedGeneration": 1}}
     tight["spec"]["classes"][0]["burst"] = "0 cards"

@@ -160,7 +160,8 @@ LIMITS = st.fixed_dictionaries(
 def tenants(draw: st.DrawFn) -> dict:
     models = draw(st.lists(st.sampled_from(("H100", "A100")), unique=True, min_size=1))
     none = {"memory": 0, "cores": 0, "cards": 0}
-    classes = [{"model": model, "guaranteed": {**draw(LIMITS)} or "1 card", "burst": none} for model in models]
+    lent = draw(st.sampled_from(({}, {"lendable": none}, {"lendable": {"memory": 20_000}})))
+    classes = [{"model": model, "guaranteed": {**draw(LIMITS)} or "1 card", "burst": none, **lent} for model in models]
     return {
         "apiVersion": "kerf.dev/v1alpha1",
         "kind": "TenantQuota",
@@ -175,9 +176,10 @@ def tenants(draw: st.DrawFn) -> dict:
     st.lists(st.tuples(st.sampled_from(("h", "a")), st.sampled_from((10_000, 40_000)), st.booleans()), max_size=4),
     st.sampled_from((5_000, 30_000, 60_000)),
     st.sampled_from((0, 40, 100)),
+    st.sampled_from(("team", "no-tenant")),
 )
 def test_the_planner_finds_room_within_quota_exactly_where_a_bind_does(
-    tenant: dict, held: list[tuple[str, int, bool]], mib: int, cores: int
+    tenant: dict, held: list[tuple[str, int, bool]], mib: int, cores: int, namespace: str
 ) -> None:
     store = Store(POLICY, VENDORS)
     for node in (a_node("h", cards_of("h", 2, model=H100)), a_node("a", cards_of("a", 2, model=A100))):
@@ -185,9 +187,9 @@ def test_the_planner_finds_room_within_quota_exactly_where_a_bind_does(
     found = capacity(store.desk.nodes(), POLICY)
     store.feed.set_quota(divide([parse_tenant(tenant)], found), found, {})
     for i, (node, memory, dev) in enumerate(held):
-        pod = a_pod(f"old-{i}", namespace="team-dev" if dev else "team", mem=memory, cores=10)
+        pod = a_pod(f"old-{i}", namespace="team-dev" if dev else namespace, mem=memory, cores=10)
         store.desk.assume(*with_node(store, pod, node))
-    pod = a_pod("new", namespace="team", mem=mib, cores=cores)
+    pod = a_pod("new", namespace=namespace, mem=mib, cores=cores)
     ask, stages = store.desk.read(pod)
 
     for node in ("h", "a"):

@@ -198,6 +198,19 @@ admissionregistration.k8s.io/v1beta1
 {{- if or (has "cordon" $modes) (has "recover" $modes) }}yes{{ end -}}
 {{- end }}
 
+{{/* "yes" where the scheduler evicts what tenants borrow of others' guarantees. */}}
+{{- define "kerf.reclaims" -}}
+{{- $reclaim := default (dict) .Values.policy.quota.reclaim -}}
+{{- if and .Values.quota.enabled (not .Values.quota.kueue.enabled) (ne (toString (default "evict" $reclaim.mode)) "wait") }}yes{{ end -}}
+{{- end }}
+
+{{/* "yes" where pods are deleted that no eviction removes before a deadline. */}}
+{{- define "kerf.deletesPods" -}}
+{{- $reclaim := default (dict) .Values.policy.quota.reclaim -}}
+{{- $recovers := and (include "kerf.recovers" .) (eq (default "wait" .Values.policy.recovery.afterDeadline) "delete") -}}
+{{- if or $recovers (and (include "kerf.reclaims" .) (ne (default "delete" $reclaim.afterDeadline) "wait")) }}yes{{ end -}}
+{{- end }}
+
 {{/* "yes" where the webhook asks the scheduler which kind of cards a pod gets, and can reach it. */}}
 {{- define "kerf.choosesKinds" -}}
 {{- $mode := "choose" -}}

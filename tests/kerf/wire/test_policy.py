@@ -13,8 +13,10 @@ from kerf.values.policy import (
     PoolMode,
     QuotaEngine,
     QuotaSettings,
+    ReclaimSettings,
     SchedulingPolicy,
 )
+from kerf.values.recovery import AfterDeadline
 from kerf.wire.errors import WireError
 from kerf.wire.policy import parse_card_policies, parse_policy
 
@@ -62,6 +64,7 @@ def test_every_key_is_read() -> None:
             "cohort": "gpus",
             "queue": "default",
             "fitCheck": False,
+            "reclaim": {"mode": "wait", "deadlineSeconds": 60, "afterDeadline": "wait"},
         },
     )
 
@@ -76,7 +79,15 @@ def test_every_key_is_read() -> None:
             Pool("rest", mode=PoolMode.AUTO, mps_daemon=MpsDaemon.NODE),
         ),
         planner=PlannerSettings(enabled=False, max_pods=10, deterministic_limit=0.5, gang_timeout_s=30.0),
-        quota=QuotaSettings(QuotaEngine.KUEUE, 3, 5.0, "gpus", "default", fit_check=False),
+        quota=QuotaSettings(
+            QuotaEngine.KUEUE,
+            3,
+            5.0,
+            "gpus",
+            "default",
+            fit_check=False,
+            reclaim=ReclaimSettings(False, 60.0, AfterDeadline.WAIT),
+        ),
     )
 
 

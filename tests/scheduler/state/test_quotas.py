@@ -117,6 +117,34 @@ def test_what_a_tenant_does_not_lend_is_defended_against_a_tenant_that_borrows_w
         assert isinstance(assume(store, name, namespace="keeps", mem=81_559, cores=100), Grant)
 
 
+def test_what_a_tenant_does_not_lend_is_defended_against_namespaces_without_a_tenant() -> None:
+    keeps = a_tenant("keeps", "2 cards", lendable="0 cards", burst="0 cards")
+    store, _ = a_store(keeps)  # four cards
+    whole = {"mem": 81_559, "cores": 100}
+
+    found = [assume(store, f"p{i}", namespace=f"ns-{i}", **whole) for i in range(3)]
+
+    assert [isinstance(grant, Grant) for grant in found] == [True, True, False]
+    assert found[2] == Misfit(
+        Reason.QUOTA,
+        81_559,
+        0,
+        "quota: namespaces without a tenant hold 163,118 MiB of at most 163,118 MiB of NVIDIA H100 80GB HBM3; "
+        "81,559 MiB asked, 0 MiB would fit; tenants do not lend the rest",
+    )
+    assert all(isinstance(assume(store, name, namespace="keeps", **whole), Grant) for name in "de")
+    (room,) = store.desk.rooms(["ns-1", "ns-2"])
+    assert (room.owner, room.namespaces) == ("namespaces without a tenant", ("ns-1", "ns-2"))
+    assert room.bound(SLUG).memory_mib == 0
+
+
+def test_where_all_is_lent_namespaces_without_a_tenant_are_not_limited() -> None:
+    store, _ = a_store(a_tenant("lends", "4 cards"))
+
+    assert isinstance(assume(store, "p", namespace="ns", mem=81_559, cores=100), Grant)
+    assert store.desk.rooms(["ns"]) == ()
+
+
 def test_what_a_tenant_lends_may_be_borrowed() -> None:
     lends = a_tenant("lends", "2 cards", lendable="1 card")
     borrows = a_tenant("borrows", "1 card")

@@ -1,0 +1,87 @@
+"""How much of which cards a pod counts for: the classes of every node's cards, and sums of what pods hold."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from kerf.values.ask import whole_if_reserved
+from kerf.values.grant import Grant, Holding, Slice
+from kerf.values.node import Node
+from kerf.values.quota import NOTHING, Amount, Usage, class_of, usage_of_grant
+from kerf.values.traits import Traits
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A pod as quota counts it: by class of cards, and by vendor."""
+
+    namespace: str
+    traits: Traits
+    by_class: Usage
+    by_vendor: Usage
+
+
+class CountedCards:
+    """The classes and sizes of all cards, by node. The caller holds the store's lock."""
+
+    def __init__(self) -> None:
+        self._class_of: dict[str, dict[str, str]] = {}
+        self._sizes: dict[str, dict[str, tuple[int, int]]] = {}
+        """By node, what each card gives and what its driver keeps, where it keeps anything."""
+
+    def put_node(self, node: Node) -> bool:
+        """Learn the classes of a node's cards; whether they are others than before."""
+        classes = {card.id: class_of(card).slug for card in node.cards}
+        sizes = {card.id: (card.factory_memory_mib, card.reserved_mib) for card in node.cards if card.reserved_mib}
+        known = self._class_of.get(node.name), self._sizes.get(node.name, {})
+        self._class_of[node.name], self._sizes[node.name] = classes, sizes
+        return known != (classes, sizes)
+
+    def classes_of(self, node: str, grant: Grant) -> tuple[str, ...]:
+        """The classes of the cards of a grant on a node."""
+        classes = self._class_of.get(node, {})
+        cards = (piece.card for part in grant.containers for piece in part.slices)
+        return tuple(sorted({classes[card] for card in cards if card in classes}))
+
+    def count(self, holding: Holding, traits: Traits) -> Counted:
+        """A pod with what it holds."""
+        classes = self._class_of.get(holding.node, {})
+        if sizes := self._sizes.get(holding.node):
+            holding = _fitted(holding, sizes)
+        vendors = {slice_.card: slice_.vendor for part in holding.grant.containers for slice_ in part.slices}
+        return Counted(
+            namespace=holding.pod.partition("/")[0],
+            traits=traits,
+            by_class=usage_of_grant(holding.grant, holding.stages, classes),
+            by_vendor=usage_of_grant(holding.grant, holding.stages, vendors),
+        )
+
+
+def sum_of(parts: Iterable[Usage]) -> Usage:
+    """The sum of what several pods hold, name by name."""
+    found: dict[str, Amount] = {}
+    for part in parts:
+        for name, amount in part.by:
+            found[name] = found.get(name, NOTHING) + amount
+    return Usage.build(found)
+
+
+def add_to(sums: dict[Key, Amount], key: Key, amount: Amount) -> None:
+    """Add; what adds up to nothing is left out."""
+    if summed := sums.get(key, NOTHING) + amount:
+        sums[key] = summed
+    else:
+        sums.pop(key, None)
+
+
+def _fitted(holding: Holding, sizes: Mapping[str, tuple[int, int]]) -> Holding:
+    """The holding with slices that reach into what a driver keeps as whole cards."""
+
+    def fit(piece: Slice) -> Slice:
+        size = sizes.get(piece.card)
+        return replace(piece, memory_mib=whole_if_reserved(piece.memory_mib, *size)) if size else piece
+
+    containers = (replace(each, slices=tuple(map(fit, each.slices))) for each in holding.grant.containers)
+    return replace(holding, grant=replace(holding.grant, containers=tuple(containers)))
