@@ -25,7 +25,7 @@ from scheduler.policies import fragmentation
 from scheduler.policies.nodes import POLICIES
 from scheduler.policies.workload import Target
 from scheduler.state.fleet import Fleet
-from scheduler.state.lanes import Lane, Lanes
+from scheduler.state.lanes import Lane, Lanes, Priced
 from scheduler.state.workload_views import CHUNK, WorkloadView, WorkloadViews
 
 FRAGMENTATION = "fragmentation"
@@ -147,6 +147,8 @@ class Engine:
             after = bulk.after(lane.ask, columns, wanted, lane.preference, None)
             return POLICIES[self._node_policy(lane.ask)](after, lane.preference.weights)
         fits, price = self._price(lane, rows, columns, wanted, view)
+        if price is not None:
+            lane.priced = Priced(rows, fits, price, self.fleet.version, view.number)
         if price is not None and lane.ask.containers[0].cards == 1:
             keys = bulk.sort_keys(wanted[0], columns, lane.preference, price)
             taken = bulk.choose(1, fits, keys, None)
@@ -162,6 +164,10 @@ class Engine:
         """The cards that fit and what a slice costs on each; no price for several containers: they go by the chain."""
         if len(lane.ask.containers) != 1:
             return columns.present, None
+        if len(rows) == 1 and lane.priced is not None:
+            row = int(rows[0])
+            if (known := lane.priced.at(row, int(self.fleet.versions[row]), view.number)) is not None:
+                return known
         fits = bulk.fitting(wanted[0], columns, lane.preference)
         before = view.survey.take(rows)
         seen = view.see(columns, rows)

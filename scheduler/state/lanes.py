@@ -35,6 +35,23 @@ def class_key(ask: PodAsk) -> ClassKey:
     return slices, ask.selection, ask.wishes, ask.cpu_milli, ask.memory_mib
 
 
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """What a slice costs on each card of some rows, as of a version of the fleet and a view."""
+
+    rows: Ints
+    fits: Bools
+    price: Ints
+    version: int
+    view: int
+
+    def at(self, row: int, changed: int, view: int) -> tuple[Bools, Ints] | None:
+        """Of one row that has last changed with a version of the fleet; None where it is not known."""
+        if changed > self.version or view != self.view or not len(places := np.flatnonzero(self.rows == row)):
+            return None
+        return self.fits[places], self.price[places]
+
+
 @dataclass(slots=True)
 class Lane:
     """One class of pods: per row the reason (0 = fits) and, where it fits, the cost of placing it there."""
@@ -49,6 +66,8 @@ class Lane:
     costed: int = -1
     """The fleet's version that `costs` reflects, for the view numbered `view`."""
     view: int = -1
+    priced: Priced | None = None
+    """The last rows that were costed: the best node for a pod is mostly one that has just changed."""
     memo: dict[Hashable, int] = field(default_factory=dict)
     kinds: tuple[Kinds, ...] = ()
     """Per container what it gets of each kind of card, by the fleet's number."""

@@ -94,11 +94,12 @@ def test_lanes_kept_up_to_date_equal_fresh_ones(log: list[tuple[object, ...]], a
     kept.set_target(TARGET)
     fresh.set_target(TARGET)
     for event in log:
+        kept.scores(ask, kept_fleet.every_row())
         apply(kept_fleet, event)
         apply(fresh_fleet, event)
-        kept.scores(ask, kept_fleet.every_row())
 
     names = kept_fleet.names()
+    assert [kept.place(ask, name) for name in names] == [fresh.place(ask, name) for name in names]
     ours, theirs = (e.scores(ask, e.fleet.rows(names)).tolist() for e in (kept, fresh))
 
     assert ours == theirs
