@@ -28,8 +28,8 @@ class Roster:
     def __init__(self) -> None:
         self.names: list[str] = []
         self._numbers: dict[bytes, int] = {}
-        self._quoted: Bytes = np.zeros((0, 0), np.uint8)
-        self._scores: Bytes = np.zeros((0, 0), np.uint8)
+        self._written: tuple[Bytes, Bytes] | None = None
+        """What `json` and `scored` write of each name, until there are more of them."""
 
     def read(self, text: bytes) -> "NodeList | None":
         """A JSON list of distinct texts without spaces; None for anything but plain names."""
@@ -44,24 +44,28 @@ class Roster:
             found = tuple(self._numbers[part] for part in parts)
         return NodeList(self, np.array(found, np.int64), text)
 
+    def add(self, name: str) -> int:
+        """The number of a name that need not be plain as long as no list is written as text."""
+        return self._add(name.encode())
+
     def number(self, name: str) -> int:
         """A name's number, -1 for one that was never read."""
         return self._numbers.get(name.encode(), -1)
 
     def json(self, numbers: Ints) -> bytes:
         """A JSON list of names."""
-        return b"[%s]" % self._joined(self._quoted, numbers)[:-1]
+        return b"[%s]" % self._joined(numbers)[:-1]
 
     def entries(self, numbers: Ints, value: str) -> bytes:
         """Members of a JSON object that give each name the same value; empty for no names."""
         told = b'":' + orjson.dumps(value) + b","
-        return self._joined(self._quoted, numbers).replace(b'",', told)[:-1]
+        return self._joined(numbers).replace(b'",', told)[:-1]
 
     def scored(self, numbers: Ints, scores: Ints) -> bytes:
         """kube-scheduler's HostPriorityList. Scores are whole numbers from 0 to MOST_SCORE."""
         if not len(numbers):
             return b"[]"
-        lines = self._scores[numbers]
+        lines = self._tables()[1][numbers]
         rest = scores
         for place in range(_DIGITS):
             column = lines.shape[1] - 3 - place
@@ -72,21 +76,31 @@ class Roster:
         return b"[%s]" % lines.tobytes().translate(None, b"\0")[:-1]
 
     # ---- inside
-    def _joined(self, table: Bytes, numbers: Ints) -> bytes:
-        return table[numbers].tobytes().translate(None, b"\0")
+    def _joined(self, numbers: Ints) -> bytes:
+        return self._tables()[0][numbers].tobytes().translate(None, b"\0")
+
+    def _add(self, part: bytes) -> int:
+        number = self._numbers.get(part)
+        if number is None:
+            number = self._numbers[part] = len(self.names)
+            self.names.append(part.decode())
+            self._written = None
+        return number
 
     def _learn(self, parts: list[bytes]) -> bool:
         fresh = [part for part in dict.fromkeys(parts) if part not in self._numbers]
         if not all(0 < len(part) <= _LONGEST and _PLAIN.issuperset(part) for part in fresh):
             return False
         for part in fresh:
-            self._numbers[part] = len(self.names)
-            self.names.append(part.decode())
-        names = list(self._numbers)
-        self._quoted = _table([b'"%s",' % name for name in names])
-        blank = b"\0" * _DIGITS
-        self._scores = _table([b'{"Host":"%s","Score":' % name for name in names], blank + b"},")
+            self._add(part)
         return True
+
+    def _tables(self) -> tuple[Bytes, Bytes]:
+        if self._written is None:
+            quoted = _table([b'"%s",' % name for name in self._numbers])
+            scores = [b'{"Host":"%s","Score":' % name for name in self._numbers]
+            self._written = quoted, _table(scores, b"\0" * _DIGITS + b"},")
+        return self._written
 
 
 class NodeList(Sequence[str]):
@@ -149,6 +163,8 @@ def take(names: Sequence[str], places: Ints) -> Sequence[str]:
 
 def _table(lines: list[bytes], end: bytes = b"") -> Bytes:
     """A row a line, filled up with NUL, which no line contains, and then the end."""
+    if not lines:
+        return np.zeros((0, 1), np.uint8)
     width = max(map(len, lines)) + len(end)
     text = b"".join(line.ljust(width - len(end), b"\0") + end for line in lines)
     return np.frombuffer(text, np.uint8).reshape(len(lines), width)

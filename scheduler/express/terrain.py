@@ -16,6 +16,7 @@ import numpy as np
 
 from kerf.wire.json import Json, text_at
 from scheduler.core.columns import Bools, Ints
+from scheduler.core.node_list import NodeList, Roster
 from scheduler.core.wishes import Wishes
 from scheduler.express.neighbours import Terms
 from scheduler.express.nodes import Demands, Place, place_of
@@ -36,7 +37,7 @@ Amounts = tuple[tuple[str, int], ...]
 class Open:
     """The nodes that are open to a pod, cards apart, and what it prefers among them."""
 
-    names: list[str]
+    names: NodeList
     wishes: Wishes | None
 
 
@@ -90,7 +91,8 @@ class Terrain:
         self._on_refused = refused
         self._changed = threading.Condition()
         self._rows: dict[str, int] = {}
-        self._names: list[str] = []
+        self._roster = Roster()
+        """The nodes' names by row."""
         self._places: dict[str, Place] = {}
         self._columns: dict[str, int] = {}
         self._have: Ints = np.zeros((_FIRST_ROWS, _FIRST_COLUMNS), np.int64)
@@ -182,7 +184,7 @@ class Terrain:
             rows = np.flatnonzero(fits)
             weights, taints = demanded.weights[rows], demanded.taints[rows]
             wishes = Wishes(weights, taints) if weights.any() or taints.any() else None
-            return Open([self._names[row] for row in rows.tolist()], wishes)
+            return Open(NodeList(self._roster, rows), wishes)
 
     def take(self, uid: str, node: str, seconds: float) -> bool:
         """Count a pod that kube-scheduler is about to bind. False where the lane has just given its room away."""
@@ -306,7 +308,7 @@ class Terrain:
         if len(known.allowed) < len(self._present):
             known.grow(len(self._present))
         for row in np.flatnonzero(self._changed_at > known.version).tolist():
-            if (place := self._places.get(self._names[row])) is not None:
+            if (place := self._places.get(self._roster.names[row])) is not None:
                 allowed = demands.allow(place)
                 known.put(row, allowed, demands.wish(place) if allowed else (0, 0))
         known.version = self._version
@@ -333,8 +335,7 @@ class Terrain:
         """A node's row, for good: its pods may be announced before it, and it may come back."""
         row = self._rows.get(name)
         if row is None:
-            row = self._rows[name] = len(self._names)
-            self._names.append(name)
+            row = self._rows[name] = self._roster.add(name)
             if row >= len(self._present):
                 self._grow(2 * row, self._have.shape[1])
         return row

@@ -26,6 +26,8 @@ UNLIMITED = 2**40
 ANY_CARD = Reach()
 _FIRST_ROWS = 64
 _FIRST_WIDTH = 8
+_ROSTERS = 4
+"""Rosters whose rows are remembered: those of the questions, and that of the express lane."""
 
 
 @dataclass(slots=True)
@@ -84,7 +86,7 @@ class Fleet:
         self._occupied: dict[str, dict[str, int]] = {}
         """By node, the pods that hold cards without a grant, and how many."""
         self._ranks: tuple[int, Ints] | None = None
-        self._roster_rows: tuple[Roster, int, int, Ints] | None = None
+        self._roster_rows: dict[Roster, tuple[tuple[int, int], Ints]] = {}
 
     # ---- changes
     def put_node(self, node: Node, factors: tuple[float, float] = (1.0, 1.0)) -> None:
@@ -200,11 +202,13 @@ class Fleet:
 
     def _rows_of(self, roster: Roster) -> Ints:
         """The row of each name of a roster, made again only when rows or names have changed."""
-        known = self._roster_rows
-        if known is None or known[0] is not roster or known[1:3] != (len(roster.names), self.layout):
+        known, now = self._roster_rows.get(roster), (len(roster.names), self.layout)
+        if known is None or known[0] != now:
+            if len(self._roster_rows) >= _ROSTERS:
+                self._roster_rows.clear()  # the old ones may be in use no longer
             rows = np.array([self._rows.get(name, -1) for name in roster.names], np.int64)
-            self._roster_rows = known = (roster, len(rows), self.layout, rows)
-        return known[3]
+            known = self._roster_rows[roster] = (now, rows)
+        return known[1]
 
     def every_row(self) -> Ints:
         """The rows of all known nodes, in the order of their names."""

@@ -37,6 +37,16 @@ def test_a_part_of_a_list_is_written_as_json(names, random):
     assert all((name in part) == (name in list(part)) for name in [*names, "never seen"])
 
 
+@given(LISTS)
+def test_names_that_are_added_one_by_one_are_a_list_as_well(names):
+    roster = Roster()
+    listed = NodeList(roster, np.array([roster.add(name) for name in names], np.int64))
+
+    assert listed == names
+    assert listed.text == text_of(names)
+    assert [roster.add(name) for name in names] == list(range(len(names)))
+
+
 @given(LISTS, st.text(max_size=20))
 def test_names_with_one_value_are_members_of_an_object(names, value):
     read = Roster().read(text_of(names))
