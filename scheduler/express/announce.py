@@ -1,7 +1,7 @@
 """`Scheduled` Events for the pods that the lane has bound, as kube-scheduler writes them, some time after the fact.
 
 An Event costs the API server as much as a Binding, so they are written once the lane has nothing to bind, or once they
-have waited for a few seconds. Best effort, as all Events are.
+have waited for half a minute. Best effort, as all Events are.
 """
 
 import logging
@@ -22,7 +22,7 @@ from scheduler.express.seen import Pending
 
 _LOG = logging.getLogger("kerf.express")
 LOOP = Loop("express-events", every_s=0.5)
-LONGEST_S = 5.0
+LONGEST_S = 30.0
 """An Event waits at most this long while the lane binds."""
 MOST = 20_000
 """Events that wait; the oldest are dropped beyond it."""

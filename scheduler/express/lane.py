@@ -164,7 +164,7 @@ class ExpressLane:
         last = min(start + ROUND_S, max(end - 3 * self._binding_s, start + SPARE_S))
         for pod, seat in batch(pods, self._kind, self._seat, lambda: self._may_send(last)):
             seated.append(pod.uid)
-            asyncio.run_coroutine_threadsafe(self._start(pod, seat, term), knock.loop)
+            knock.loop.call_soon_threadsafe(self._start, pod, seat, term)
         if seated and self._terrain.await_bound(seated, max(end - time.monotonic(), SPARE_S)):
             time.sleep(self.settle_s)
             self.settle_s = max(SETTLES_LESS * self.settle_s, SETTLE_S)
@@ -198,8 +198,10 @@ class ExpressLane:
         self._terrain.promise(pod, seat.node, HELD_S)
         return pod, seat
 
-    async def _start(self, pod: Pending, seat: Seat, term: int) -> None:
-        self._tasks[pod.uid] = asyncio.current_task()  # type: ignore[assignment]
+    def _start(self, pod: Pending, seat: Seat, term: int) -> None:
+        self._tasks[pod.uid] = asyncio.get_running_loop().create_task(self._bind(pod, seat, term))
+
+    async def _bind(self, pod: Pending, seat: Seat, term: int) -> None:
         start = time.monotonic()
         try:
             with seat.claim:
