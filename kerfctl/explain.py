@@ -9,7 +9,6 @@ from kerf.values.mig import named
 from kerf.values.units import show, show_mib
 from kerf.values.verdict import Misfit
 from kerf.wire.accepts import parse_chosen
-from kerf.wire.claims import names_claims
 from kerf.wire.json import Json, at
 from kerf.wire.objects import cards_without_grant, is_finished
 from kerfctl.arguments import add_cluster_arguments, add_scheduler_argument
@@ -51,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _explain(world: "World", key: str) -> Answer:
     from kerfctl.candidates import waits
-    from kerfctl.claims import explain_claims
+    from kerfctl.claiming.explain import explain_claims
     from kerfctl.world import key_of
 
     if refused := next((each for each in world.refused if key_of(each.pod) == key), None):
@@ -71,8 +70,8 @@ def _explain(world: "World", key: str) -> Answer:
         if unknown := cards_without_grant(pod, store.desk.vendors):
             held["without_grant"] = unknown
         return held | ({"instances": lying} if lying else {}) | ({"faults": faults} if faults else {})
-    if names_claims(pod) and not store.desk.waiting_pod(str(uid)):
-        return explain_claims(world, store, pod, key)
+    if (said := explain_claims(world, store, pod, key)) is not None:
+        return said
     waiting = store.desk.waiting_pod(str(uid))
     if waiting is None:
         raise CliError(f"pod {key} asks for no card")

@@ -15,7 +15,7 @@ from kerfctl.errors import CliError
 
 if TYPE_CHECKING:
     from kerfctl.arguments import Verbs
-    from kerfctl.offers import Offers
+    from kerfctl.claiming.place import ClaimPlaces
     from kerfctl.world import World
     from scheduler.state.pending import Waiting
     from scheduler.state.store import Store
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 ABOUT = """Read Kubernetes YAML or JSON (nodes with an inventory, pods, and workloads that make pods, in order; also
 the output of `kubectl get nodes,pods -A -o json` and of `kerf snapshot`). New pods pass the webhook's rules; then the
 waiting pods are placed with the scheduler's own code. Node selectors, required node affinity, taints, CPU, memory and
-extended resources are honoured, and so are TenantQuotas and ResourceQuotas among the files; preferences, pod affinity,
+extended resources are honoured, and so are TenantQuotas and ResourceQuotas among the files; new ResourceClaims get
+what Kubernetes' allocator would give them; preferences, pod affinity,
 topology spread and volumes are kube-scheduler's and are left out. A pod that is refused or fits nowhere is an answer:
 exit status 0. Exit status 1 when an object was left out, and with --clusters when a replica has no place."""
 
@@ -94,20 +95,22 @@ def print_outcome(found: Outcome, title: str = "Cards") -> None:
 
 def simulate(world: "World") -> Outcome:
     """Place every waiting pod of the world in order. Raises CliError."""
+    from kerfctl.claiming.place import claim_places
     from kerfctl.gangs import broken_gangs
 
     seen = world.seen()
     for name, sentence in seen.unreadable.items():  # a mistake in a file, not something to work around
         raise CliError(f"TenantQuota {name}: {sentence}")
     running = [pod_line(held.pod, "Running", held.node, held.grant) for held in seen.store.ledger.holdings()]
-    placing = _Placing(seen.store, world.offers(), world.scheduler, seen.store.desk.nodes())
+    claims = claim_places(world, seen.store)
+    placing = _Placing(seen.store, claims, world.scheduler, seen.store.desk.nodes())
     lines = [placing.place(pod) for pod in world.pods if not at(pod, "spec").get("nodeName")]
     placed = [line for line in lines if isinstance(line, PodLine)]
     refused = [_refused(each.pod, f"refused at creation: {each.refusal}") for each in world.refused]
     refused += [line for line in lines if isinstance(line, RefusedLine)]
     idle = [f"{namespace}/{name}: {reason}" for namespace, name, reason in world.idle]
     notes = (*world.warnings, *idle, *broken_gangs(seen.store))
-    return Outcome((*running, *placed), tuple(refused), seen.cards(), notes, world.left_out)
+    return Outcome((*running, *placed), tuple(refused), seen.cards(), notes, (*world.left_out, *claims.unread))
 
 
 def _refused(pod: Json, reason: str) -> RefusedLine:
@@ -122,7 +125,7 @@ class _Placing:
     """Pods placed one after another, each beside those before it."""
 
     store: "Store"
-    offers: "Offers"
+    claims: "ClaimPlaces"
     scheduler: str
     nodes: Sequence[Node]
 
@@ -132,6 +135,11 @@ class _Placing:
 
         meta = pod["metadata"]
         waiting = self.store.desk.waiting_pod(meta["uid"])
+        claiming = self.claims.claiming(pod)
+        if claiming is not None:
+            named = str(at(pod, "spec").get("schedulerName") or self.scheduler)  # any scheduler allocates claims
+            answer = waits(pod, named) or (claiming if isinstance(claiming, str) else self.claims.place(claiming))
+            return _refused(pod, answer) if isinstance(answer, str) else answer
         if waiting is None:
             return PodLine(str(meta["namespace"]), str(meta.get("name", "")), "Pending", "", ())
         found = waits(pod, self.scheduler) or waiting.problem or self._assume(waiting, at(pod, "spec"))
@@ -142,7 +150,7 @@ class _Placing:
         from kerfctl.candidates import candidates
         from scheduler.core.explain import explain_misfit
 
-        allowed = candidates(spec, self.nodes, self.offers)
+        allowed = candidates(spec, self.nodes, self.claims.offers)
         if allowed.sentence:
             return allowed.sentence
         desk = self.store.desk
@@ -155,5 +163,5 @@ class _Placing:
         grant = desk.assume(waiting.ask, node, waiting.stages)
         if isinstance(grant, Misfit):
             return explain_misfit(grant)
-        self.offers.take(spec, node)
+        self.claims.offers.take(spec, node)
         return pod_line(waiting.ask.key, "Placed", node, grant)

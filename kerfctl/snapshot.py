@@ -25,7 +25,9 @@ _POD_SPEC = (
     "schedulingGroup",
     "resources",
     "overhead",
+    "resourceClaims",
 )
+_POD_STATUS = ("phase", "resourceClaimStatuses", "extendedResourceClaimStatus")
 _NODE_SPEC = ("unschedulable", "taints")
 _NODE_STATUS = ("allocatable", "capacity")
 _OWNER = ("kind", "controller")
@@ -50,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     items += [reduce_quota(item, "kerf.dev/v1alpha1", "TenantQuota") for item in world.tenants or ()]
     items += [reduce_quota(item, "v1", "ResourceQuota") for item in world.hard]
     items += [reduce_budget(item) for item in world.budgets]
+    items += [reduce_claim(item) for item in world.claims]
+    items += [reduce_class(item) for item in world.device_classes]
     document = {"apiVersion": "v1", "kind": "List", "items": items}
     if args.output:
         Path(args.output).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -97,7 +101,7 @@ def reduce_pod(pod: Json, names: Names) -> dict[str, Any]:
             "annotations": _ours(at(meta, "annotations"), names),
         },
         "spec": kept,
-        "status": {"phase": at(pod, "status").get("phase", "Pending")},
+        "status": {"phase": "Pending", **_of(at(pod, "status"), _POD_STATUS)},
     }
 
 
@@ -111,6 +115,27 @@ def reduce_budget(item: Json) -> dict[str, Any]:
     """What a PodDisruptionBudget covers, and how many evictions it allows now."""
     status = _of(at(item, "status"), ("disruptionsAllowed",))
     return {**reduce_quota(item, "policy/v1", "PodDisruptionBudget"), "status": status}
+
+
+def reduce_claim(item: Json) -> dict[str, Any]:
+    """What a claim asks for and holds; opaque parameters of drivers are left out."""
+    meta = _of(item["metadata"], ("name", "namespace", "uid", "creationTimestamp"))
+    spec = {"devices": _of(at(item, "spec", "devices"), ("requests", "constraints"))}
+    found, allocation = _of(at(item, "status"), ("reservedFor",)), at(item, "status", "allocation")
+    status = {**found, **({"allocation": _claimed(allocation)} if allocation else {})}
+    version = "resource.k8s.io/v1"
+    return {"apiVersion": version, "kind": "ResourceClaim", "metadata": meta, "spec": spec, "status": status}
+
+
+def reduce_class(item: Json) -> dict[str, Any]:
+    """What a class of devices selects, and the extended resource that stands for it."""
+    spec = _of(at(item, "spec"), ("selectors", "extendedResourceName"))
+    meta = _of(item["metadata"], ("name",))
+    return {"apiVersion": "resource.k8s.io/v1", "kind": "DeviceClass", "metadata": meta, "spec": spec}
+
+
+def _claimed(allocation: Json) -> dict[str, Any]:
+    return {"devices": _of(at(allocation, "devices"), ("results",))}
 
 
 def _of(part: Json, keys: tuple[str, ...]) -> dict[str, Any]:

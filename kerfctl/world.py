@@ -41,6 +41,7 @@ from scheduler.state.store import Store, load
 from webhook.core.settings import Settings, by_namespace
 
 SCHEDULER = "kerf-scheduler"
+DEVICE_CLASSES = "/apis/resource.k8s.io/v1/deviceclasses"
 BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
 NO_CRD = (
     "the TenantQuota CRD is not installed: install the chart, or kubectl apply -f charts/kerf/crds/tenantquotas.yaml"
@@ -77,6 +78,10 @@ class World:
     """Kueue's Workloads; empty unless the policy says engine: kueue."""
     claims: Sequence[Json] = ()
     """ResourceClaims, where pods use any."""
+    templates: Sequence[Json] = ()
+    """ResourceClaimTemplates of files."""
+    device_classes: Sequence[Json] = ()
+    """DeviceClasses, where pods use claims."""
     kube: Kube | None = None
     """The cluster; None for files."""
     scheduler: str = SCHEDULER
@@ -190,6 +195,8 @@ def world_of_files(
         hard=documents.of("ResourceQuota"),
         budgets=documents.of("PodDisruptionBudget"),
         claims=documents.of("ResourceClaim"),
+        templates=documents.of("ResourceClaimTemplate"),
+        device_classes=documents.of("DeviceClass"),
         managed=_managed_in(documents) if kueue_keeps else (),
         workloads=documents.of("Workload") if kueue_keeps else (),
         scheduler=scheduler,
@@ -239,7 +246,9 @@ def world_of_cluster(
     with_kueue = Also.KUEUE in also and policy.quota.engine is QuotaEngine.KUEUE
     managed = _managed(kube) if with_kueue else ()
     nodes, pods = cluster.list_all(kube, paths.NODES, "Node"), cluster.list_all(kube, paths.PODS, "Pod")
-    claims = cluster.list_or_none(kube, CLAIMS, "ResourceClaim") if any(names_claims(pod) for pod in pods) else ()
+    claiming = any(names_claims(pod) for pod in pods)
+    claims = cluster.list_or_none(kube, CLAIMS, "ResourceClaim") if claiming else ()
+    classes = cluster.list_or_none(kube, DEVICE_CLASSES, "DeviceClass") if claims else ()
     return World(
         vendors=vendors,
         policy=policy,
@@ -251,6 +260,7 @@ def world_of_cluster(
         managed=managed,
         workloads=(cluster.list_or_none(kube, f"{kueue.ROOT}/workloads", "Workload") or ()) if with_kueue else (),
         claims=claims or (),
+        device_classes=classes or (),
         kube=kube,
     )
 

@@ -1,7 +1,5 @@
 """Kubernetes' own allocator on the slices that Kerf publishes: no two consumers exceed a card, whatever is asked."""
 
-import json
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count
@@ -23,11 +21,10 @@ from kerf.values.policy import SchedulingPolicy
 from kerf.wire.claims import claim_uses, parse_claim
 from kerf.wire.resourceslices import numbered, render_pool
 from sandbox import ensure
-from tests.chart.helm import render
+from tests.cluster.real_allocator import NODE, Kubernetes
 
 pytestmark = pytest.mark.cluster
 
-NODE = "node-1"
 Ask = tuple[str, int, int, int]
 """(class, count, MiB, percent of cores); no MiB names no amounts."""
 asks = st.one_of(
@@ -42,31 +39,6 @@ fleets = st.lists(
     ),
     min_size=1, max_size=4,
 )  # fmt: skip
-
-
-class Kubernetes:
-    """The Go program of `sandbox/parts/allocator`: one question, one answer."""
-
-    def __init__(self, program: str) -> None:
-        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._classes = [each for each in render("dra.enabled=true") if each["kind"] == "DeviceClass"]
-
-    def allocate(
-        self, slices: tuple[dict[str, Any], ...], allocated: list[dict[str, Any]], claim: dict[str, Any]
-    ) -> dict[str, Any] | None:
-        """The allocation of one more claim, None if the node has no room."""
-        question = {"node": NODE, "slices": slices, "classes": self._classes, "allocated": allocated, "claims": [claim]}
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
-        assert "error" not in answer
-        return answer["allocations"][0] if answer["allocations"] else None
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
 
 
 @pytest.fixture(scope="module")

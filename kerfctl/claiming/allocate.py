@@ -1,0 +1,196 @@
+"""A model of Kubernetes' own allocator (1.36) for one node: first fit by the list, with backtracking. Pure.
+
+A device of an exclusive kind is skipped while it is in use; then come selectors, amounts, taints, counters and
+constraints, as in Kubernetes. `tests/cluster/test_simulated_allocator.py` compares the two.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from kerf.wire.devices import DRIVER
+from kerf.wire.json import Json, text_at
+from kerfctl.claiming.cel import Missing, Unreadable, holds
+from kerfctl.claiming.devices import Amounts, Books, Device, Pool
+from kerfctl.claiming.requests import MOST_DEVICES, ClaimAsk, Constraint, Wanted
+
+MOST_STEPS = 20_000
+"""Devices that one search looks at. kube-scheduler gives up after 10 s."""
+
+
+class Ended(Exception):
+    """Kubernetes' allocator ends such a claim with an error, whichever node it looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A device for a request of the claim with this number."""
+
+    claim: int
+    request: str
+    device: Device
+    taken: Amounts
+
+
+def allocate(asks: Sequence[ClaimAsk], pool: Pool, books: Books) -> tuple[Pick, ...] | None:
+    """The devices of a pod's claims together; None where the node has no room. Raises Ended, Unreadable."""
+    return _Search(asks, pool).run(books)
+
+
+@dataclass(slots=True)
+class _Search:
+    asks: Sequence[ClaimAsk]
+    pool: Pool
+    steps: int = 0
+    accepted: dict[tuple[tuple[tuple[str, str], ...], str], bool] = field(default_factory=dict)
+
+    def run(self, books: Books) -> tuple[Pick, ...] | None:
+        slots = [(i, ways) for i, ask in enumerate(self.asks) for ways in ask.requests]
+        return self._requests(slots, books, ())
+
+    def _requests(
+        self, slots: list[tuple[int, tuple[Wanted, ...]]], books: Books, picks: tuple[Pick, ...]
+    ) -> tuple[Pick, ...] | None:
+        if not slots:
+            return picks
+        (claim, ways), rest = slots[0], slots[1:]
+        for wanted in ways:
+            devices = self._all_of(wanted, books) if wanted.all else self.pool.devices
+            count = len(devices) if wanted.all else wanted.count
+            if count > MOST_DEVICES:
+                raise Ended(f"request {wanted.request} would get {count} devices; a claim has at most {MOST_DEVICES}")
+            if count:
+                found = self._devices(_Turn(claim, wanted, devices, count), rest, books, picks)
+                if found is not None:
+                    return found
+        return None
+
+    def _devices(
+        self, turn: "_Turn", rest: list[tuple[int, tuple[Wanted, ...]]], books: Books, picks: tuple[Pick, ...]
+    ) -> tuple[Pick, ...] | None:
+        """One more device for the request whose turn it is: a later one than its last, so none comes twice."""
+        if turn.left == 0:
+            return self._requests(rest, books, picks)
+        for index in range(turn.start, len(turn.devices)):
+            self.steps += 1
+            if self.steps > MOST_STEPS:
+                raise Ended(f"{MOST_STEPS:,} combinations of devices were tried: ask for fewer, or by fewer requests")
+            device = turn.devices[index]
+            taken = self._takes(turn.wanted, device, books)
+            if taken is None:
+                continue
+            if not all(_keeps(constraint, turn, device, picks) for constraint in self.asks[turn.claim].constraints):
+                if turn.wanted.all:
+                    raise Ended(f"request {turn.wanted.request} wants all devices, which its constraints do not allow")
+                continue
+            pick = Pick(turn.claim, turn.wanted.request, device, taken)
+            found = self._devices(turn.after(index), rest, books.with_one(device, taken), (*picks, pick))
+            if found is not None:
+                return found
+        return None
+
+    def _takes(self, wanted: Wanted, device: Device, books: Books) -> Amounts | None:
+        """What the request takes of a device, None where it cannot have it."""
+        if device.name in books.whole or not self._accepts(wanted, device):
+            return None
+        taken = taken_of(wanted, device)
+        if taken is None or not tolerates(wanted, device):
+            return None
+        return taken if books.room_for(device, taken, self.pool) else None
+
+    def _all_of(self, wanted: Wanted, books: Books) -> tuple[Device, ...]:
+        """All devices that suit the request. Shared ones without room are passed over, others in use are not."""
+        found = []
+        for device in self.pool.devices:
+            taken = taken_of(wanted, device) if self._accepts(wanted, device) else None
+            if taken is not None and (not device.shared or _has_amounts(device, taken, books)):
+                found.append(device)
+        return tuple(found)
+
+    def _accepts(self, wanted: Wanted, device: Device) -> bool:
+        key = (wanted.selectors, device.name)
+        if key not in self.accepted:
+            self.accepted[key] = accepts(wanted, device)
+        return self.accepted[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A request that needs `left` more devices, from `start` on."""
+
+    claim: int
+    wanted: Wanted
+    devices: tuple[Device, ...]
+    left: int
+    start: int = 0
+
+    def after(self, index: int) -> "_Turn":
+        return _Turn(self.claim, self.wanted, self.devices, self.left - 1, index + 1)
+
+
+def accepts(wanted: Wanted, device: Device) -> bool:
+    """Whether all selectors of a request and its class are true. Raises Ended, Unreadable."""
+    return all(_selects(whose, text, device) for whose, text in wanted.selectors)
+
+
+def taken_of(wanted: Wanted, device: Device) -> Amounts | None:
+    """What a request books of a device, whatever is free of it; None where the device never gives it."""
+    asked = dict(wanted.amounts)
+    if any(name not in device.capacities for name in asked):
+        return None
+    if not device.shared:
+        enough = all(device.capacities[name].value >= amount for name, amount in asked.items())
+        return {} if enough else None
+    taken: dict[str, Fraction] = {}
+    for name, capacity in device.capacities.items():
+        amount = capacity.taken_by(asked.get(name))
+        if amount is None or amount > capacity.value:
+            return None
+        taken[name] = amount
+    return taken
+
+
+def _has_amounts(device: Device, taken: Amounts, books: Books) -> bool:
+    held = books.amounts.get(device.name, {})
+    return all(held.get(name, Fraction()) + amount <= device.capacities[name].value for name, amount in taken.items())
+
+
+def _selects(whose: str, expression: str, device: Device) -> bool:
+    try:
+        return holds(expression, device.variables)
+    except Missing as error:
+        fix = f'write .?{error}.orValue("")'
+        raise Ended(f"a selector of {whose} reads {error}, which device {device.name} does not have: {fix}") from error
+    except Unreadable as error:
+        raise Unreadable(f"the selector {expression!r} of {whose}: {error}") from error
+
+
+def tolerates(wanted: Wanted, device: Device) -> bool:
+    """Whether a request may have a device with these taints."""
+    return all(any(_tolerated(each, taint) for each in wanted.tolerations) for taint in device.taints)
+
+
+def _tolerated(toleration: Json, taint: Json) -> bool:
+    effect, key = text_at(toleration, "effect"), text_at(toleration, "key")
+    if (effect and effect != taint.get("effect")) or (key and key != taint.get("key")):
+        return False
+    if (text_at(toleration, "operator") or "Equal") == "Exists":
+        return True
+    return bool(key) and text_at(toleration, "value") == text_at(taint, "value")
+
+
+def _keeps(constraint: Constraint, turn: _Turn, device: Device, picks: tuple[Pick, ...]) -> bool:
+    """Whether a constraint still holds once the request gets the device."""
+    if not constraint.covers(turn.wanted.request):
+        return True
+    value = _attribute(constraint.attribute, device.attributes)
+    if value is None:
+        return False
+    mine = (pick for pick in picks if pick.claim == turn.claim and constraint.covers(pick.request))
+    values = [_attribute(constraint.attribute, pick.device.attributes) for pick in mine]
+    return value not in values if constraint.distinct else all(each == value for each in values)
+
+
+def _attribute(name: str, attributes: Mapping[str, object]) -> object:
+    domain, _, short = name.rpartition("/")
+    return attributes.get(short) if domain in {"", DRIVER} else None
