@@ -16,6 +16,7 @@ from kerf.values.health import State
 from kerf.values.node import Node
 from kerf.values.slicing import sliceable
 from kerf.views.page.picture import Row
+from kerf.views.parts import way_of
 from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.usage import plain
 
@@ -45,7 +46,7 @@ def node_row(node: Node, cards: Iterable[tuple[Card, CardUse]], held: Iterable[H
 def _card(card: Card, use: CardUse, node: Node) -> list[Any]:
     state, cause = state_of(card, node)
     amounts = (card.memory_mib, use.memory_mib, card.cores, use.cores, card.slots, use.slots)
-    return [card.id, card.index, card.vendor, card.model, card.mode.value, state, cause, card.health.since, *amounts]
+    return [card.id, card.index, card.vendor, card.model, way_of(card), state, cause, card.health.since, *amounts]
 
 
 def state_of(card: Card, node: Node) -> tuple[str, str]:

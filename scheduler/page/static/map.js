@@ -6,6 +6,7 @@ import { CARD } from "./store.js";
 
 const CELL = 15, TALL = 20, GAP = 2, LABEL = 15, PAD = 10, COLUMNS = 8;
 const SIGNS = { suspect: "!", recovering: "…", cordoned: "×", "not sliced": "–" };
+const CORNERS = { mig: 5, mps: 2 };  // modes that are marked, and how tall
 const COLOURS = { suspect: "warn", recovering: "warn", cordoned: "bad", "not sliced": "off" };
 export const STATES = {
   ok: "takes slices", suspect: "suspect", recovering: "recovering", cordoned: "cordoned", "not sliced": "not sliced",
@@ -118,9 +119,9 @@ export class FleetMap {
     for (let slice = 1; slice < Math.min(card[CARD.slices], 6); slice += 1) {
       pen.fillRect(x, Math.round(y + TALL - (deep * slice) / card[CARD.slices]), CELL, 1);
     }
-    if (card[CARD.mode] !== "shared") {
+    if (card[CARD.mode] in CORNERS) {
       pen.fillStyle = this.paint.extra;
-      pen.fillRect(x + CELL - 5, y, 5, card[CARD.mode] === "mig" ? 5 : 2);
+      pen.fillRect(x + CELL - 5, y, 5, CORNERS[card[CARD.mode]]);
     }
     pen.lineWidth = state === "ok" ? 1 : 2;
     pen.strokeStyle = state === "ok" ? this.paint.off : this.paint[COLOURS[state] || "bad"];
@@ -136,11 +137,11 @@ export class FleetMap {
 
   legend() {
     const samples = [
-      ["empty", ["", 0, "", "", "shared", "ok", "", 0, 100, 0, 100, 0, 10, 0]],
-      ["held, a line between slices", ["", 0, "", "", "shared", "ok", "", 0, 100, 75, 100, 0, 10, 3]],
+      ["empty", ["", 0, "", "", "preload", "ok", "", 0, 100, 0, 100, 0, 10, 0]],
+      ["held, a line between slices", ["", 0, "", "", "preload", "ok", "", 0, 100, 75, 100, 0, 10, 3]],
       ["MIG", ["", 0, "", "", "mig", "ok", "", 0, 100, 30, 100, 0, 10, 1]],
       ["MPS", ["", 0, "", "", "mps", "ok", "", 0, 100, 30, 100, 0, 10, 1]],
-      ...Object.keys(SIGNS).map((state) => [state, ["", 0, "", "", "shared", state, "", 0, 100, 0, 100, 0, 10, 0]]),
+      ...Object.keys(SIGNS).map((state) => [state, ["", 0, "", "", "preload", state, "", 0, 100, 0, 100, 0, 10, 0]]),
     ];
     byId("legend").replaceChildren(...samples.map(([words, card]) => {
       const canvas = el("canvas", { width: 2 * CELL, height: 2 * TALL, "aria-hidden": "true" });

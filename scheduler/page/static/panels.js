@@ -63,7 +63,7 @@ export function tenants() {
     list.replaceChildren(...rows.map(([name, row]) => el("article", { class: "tenant" },
       el("h3", {}, name),
       el("p", { class: "quiet" }, row.namespaces.length ? `namespaces ${row.namespaces.join(", ")}` : "no namespace that you may list"),
-      ...row.classes.map((entry) => el("div", {}, el("h4", {}, `${entry.model} (${entry.mode})`), ...AMOUNTS.map((each) => meter(entry, ...each)))),
+      ...row.classes.map((entry) => el("div", {}, el("h4", {}, entry.mode === "shared" ? entry.model : `${entry.model} (${entry.mode})`), ...AMOUNTS.map((each) => meter(entry, ...each)))),
       ...[...row.problems, ...(row.waiting || [])].map((words) => el("p", { class: "warn" }, words)))));
   };
 }

@@ -1,5 +1,6 @@
 """The page's picture: nobody sees what they may not list."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -8,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerf.metering.use import Kind, MeteredCard
-from kerf.testing.builders import a_node_value
-from kerf.values.grant import CardUse
+from kerf.testing.builders import a_card, a_mig_card, a_node_value
+from kerf.values.grant import NO_USE, CardUse
 from kerf.values.health import Health, State
 from kerf.values.node import Node
+from kerf.values.slicing import Exactly, Templates
 from kerf.views.page.access import HIDDEN, Access, Veil, seen_by
 from kerf.views.page.rows import cost_rows, node_row
 
@@ -166,3 +168,12 @@ def test_allocated_and_idle_are_what_the_cards_cost_however_they_are_shared(uses
 
     assert allocated + idle == every
     assert not idle.is_signed()  # nor a zero below zero, which the page would show as -0.00
+
+
+def test_the_mode_of_a_card_is_the_word_of_the_inventory() -> None:
+    driver, templates = replace(a_card(1), slicing=Exactly()), replace(a_card(2), slicing=Templates(()))
+    cards = (a_card(0), driver, templates, a_mig_card(3))
+
+    row = node_row(Node("node-1", cards), [(card, NO_USE) for card in cards], [])
+
+    assert [entry[4] for entry in row["cards"]] == ["preload", "driver", "templates", "mig"]
