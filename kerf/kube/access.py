@@ -59,11 +59,24 @@ class Access:
         return manager.connection_from_url(self.host)
 
 
-def access_of(kubeconfig: str | None) -> Access | None:
-    """The access that a kubeconfig file, or the pod's account for None, gives; None where only the library can say."""
+def access_of(kubeconfig: str | None, context: str | None = None) -> Access | None:
+    """The access that a kubeconfig file, or the pod's account for None, gives; None where only the library can say.
+
+    Without a `context` it is the file's current one.
+    """
     if any(os.environ.get(name) or os.environ.get(name.lower()) for name in _PROXIES):
         return None
-    return _in_kubeconfig(Path(kubeconfig)) if kubeconfig else _in_cluster(os.environ, ACCOUNT)
+    return _in_kubeconfig(Path(kubeconfig), context) if kubeconfig else _in_cluster(os.environ, ACCOUNT)
+
+
+def command_of(kubeconfig: str, name: str | None = None) -> str:
+    """The command that gives a kubeconfig's user a credential; empty where there is none."""
+    try:
+        document = yaml.safe_load(Path(kubeconfig).read_text())
+        context = _named(document, "contexts", name or document["current-context"])["context"]
+        return str(_named(document, "users", context["user"])["user"]["exec"]["command"])
+    except (OSError, ValueError, yaml.YAMLError, AttributeError, KeyError, TypeError, StopIteration):
+        return ""
 
 
 def _in_cluster(environment: Mapping[str, str], account: Path) -> Access | None:
@@ -75,10 +88,10 @@ def _in_cluster(environment: Mapping[str, str], account: Path) -> Access | None:
     return Access(f"https://{name}:{port}", ssl_ca_cert=str(authority), token_file=token)
 
 
-def _in_kubeconfig(path: Path) -> Access | None:
+def _in_kubeconfig(path: Path, name: str | None) -> Access | None:
     try:
         document = yaml.safe_load(path.read_text())
-        context = _named(document, "contexts", document["current-context"])["context"]
+        context = _named(document, "contexts", name or document["current-context"])["context"]
         cluster = _named(document, "clusters", context["cluster"])["cluster"]
         user = _named(document, "users", context["user"])["user"] or {}
         plain = cluster.keys() <= _CLUSTER and user.keys() <= _USER and isinstance(cluster["server"], str)

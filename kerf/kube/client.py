@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 import orjson
 
-from kerf.kube.access import Access, access_of
+from kerf.kube.access import Access, access_of, command_of
 from kerf.kube.errors import Gone, KubeError, Unreachable, error_of
 from kerf.kube.fenced import FencedPoster
 from kerf.wire.json import at
@@ -203,9 +203,11 @@ class KubeClient:
         return headers
 
 
-def connect(kubeconfig: str | None, *, connections: int = 32, timeout_s: float = 10.0) -> KubeClient:
+def connect(
+    kubeconfig: str | None, *, connections: int = 32, timeout_s: float = 10.0, context: str | None = None
+) -> KubeClient:
     """A client from a kubeconfig file, or from inside a cluster when None. Raises KubeError with the fix."""
-    if (access := access_of(kubeconfig)) is not None:
+    if (access := access_of(kubeconfig, context)) is not None:
         access.connection_pool_maxsize = connections
         return KubeClient(access, timeout_s)
     from kubernetes import client, config
@@ -213,14 +215,23 @@ def connect(kubeconfig: str | None, *, connections: int = 32, timeout_s: float =
     configuration = client.Configuration()
     try:
         if kubeconfig:
-            config.load_kube_config(kubeconfig, client_configuration=configuration)
+            config.load_kube_config(kubeconfig, context, client_configuration=configuration)
         else:
             config.load_incluster_config(client_configuration=configuration)
     except (config.ConfigException, OSError) as error:
         where = kubeconfig or "this pod's service account"
         raise KubeError(0, "Kubeconfig", f"{where} cannot be used ({error}); pass --kubeconfig FILE") from error
+    if kubeconfig and not (configuration.api_key or configuration.cert_file or configuration.username):
+        _check_command(kubeconfig, command_of(kubeconfig, context))
     configuration.connection_pool_maxsize = connections
     return KubeClient(configuration, timeout_s)
+
+
+def _check_command(kubeconfig: str, command: str) -> None:
+    """The library goes on without a credential where the command of a user fails."""
+    if command:
+        said = f"{kubeconfig}: the command {command} gave no credential: install it, or sign in with it"
+        raise KubeError(0, "Kubeconfig", said)
 
 
 def connect_to(kubeconfig: Mapping[str, Any], *, connections: int = 8, timeout_s: float = 10.0) -> KubeClient:
@@ -259,4 +270,6 @@ def _error(status: int, data: bytes) -> KubeError:
     message = str(answer.get("message") or data[:200].decode(errors="replace"))
     if status == 504 and "too old" in message:
         return Gone(410, "Gone", message)
+    if status == 401:
+        message += ": the credential is unknown there or has ended; sign in again, or use another kubeconfig"
     return error_of(status, str(answer.get("reason", "")), message)

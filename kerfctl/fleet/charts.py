@@ -99,7 +99,8 @@ def _helm(
 ) -> str:
     """Helm's output. Unless it works `here` alone, it gets the kubeconfig of the cluster. Raises CliError."""
     given = json.dumps(values or {})
-    command = [args.helm, *words, *(() if here else (f"--kubeconfig={args.kubeconfig}",))]
+    there = [f"--kubeconfig={args.kubeconfig}", *([f"--kube-context={args.context}"] if args.context else [])]
+    command = [args.helm, *words, *([] if here else there)]
     try:
         found = subprocess.run(command, input=given, capture_output=True, text=True, timeout=2 * WAIT_S, check=False)
     except OSError as error:

@@ -49,6 +49,7 @@ def _add(actions: "Verbs") -> None:
     )
     add.add_argument("name", metavar="NAME")
     add.add_argument("--kubeconfig", metavar="FILE", required=True, help="of the cluster that joins, as administrator")
+    add.add_argument("--context", metavar="NAME", help="of that kubeconfig (default: its current one)")
     add.add_argument("--region", default="", help="where it is, in the words of the price list")
     add.add_argument("--supply", choices=tuple(Supply), default="owned", help="decides its prices")
     add.add_argument("--install", action="store_true", help="install or upgrade Kerf's chart there, with helm")
@@ -80,6 +81,7 @@ def _manager(parser: argparse.ArgumentParser) -> None:
         default=default,
         help="the manager cluster (default: $KUBECONFIG, else ~/.kube/config)",
     )
+    parser.add_argument("--manager-context", metavar="NAME", help="of that kubeconfig (default: its current one)")
     parser.add_argument("--namespace", default=NAMESPACE, help="of Kerf, on both sides (default: %(default)s)")
 
 

@@ -22,7 +22,8 @@ NO_KIND = "the manager cluster does not serve kerf.dev Clusters: install Kerf's 
 def manager_of(args: argparse.Namespace) -> Kube:
     """The manager cluster's API server. Raises CliError."""
     try:
-        return connect(args.manager or str(Path("~/.kube/config").expanduser()), timeout_s=CALL_S)
+        file = args.manager or str(Path("~/.kube/config").expanduser())
+        return connect(file, timeout_s=CALL_S, context=args.manager_context)
     except KubeError as error:
         raise CliError(f"the manager cluster: {error}") from error
 
@@ -55,24 +56,42 @@ def member_of(kube: Kube, namespace: str, secret: str) -> Kube:
         raise CliError(f"Secret {namespace}/{secret}: {error}") from error
 
 
-def server_of(path: str) -> tuple[str, str]:
-    """The URL of a kubeconfig's current cluster and its CA in base64. Raises CliError."""
+_KEPT = ("tls-server-name", "proxy-url")
+"""What the manager needs to reach a cluster, beside its server and its CA."""
+
+
+def server_of(path: str, context: str | None = None) -> dict[str, str]:
+    """The cluster of a kubeconfig's context, with its CA in it, as another kubeconfig has it. Raises CliError."""
     try:
         config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CliError(f"{path}: cannot be read as a kubeconfig: {' '.join(str(error).split())[:200]}") from error
     contexts = {str(each.get("name")): at(each, "context") for each in items_at(config, "contexts")}
-    name = contexts.get(str(at(config).get("current-context")), {}).get("cluster")
-    cluster: Json = next((at(e, "cluster") for e in items_at(config, "clusters") if e.get("name") == name), {})
+    name = context or str(at(config).get("current-context") or "")
+    if name not in contexts:
+        known = ", ".join(sorted(contexts)) or "none"
+        raise CliError(f"{path}: has no context {name or '(no current-context is set)'}; --context takes: {known}")
+    named = contexts[name].get("cluster")
+    cluster: Json = next((at(e, "cluster") for e in items_at(config, "clusters") if e.get("name") == named), {})
     server = str(cluster.get("server") or "")
     if not server:
-        raise CliError(f"{path}: names no cluster with a server: write a complete kubeconfig with a current-context")
-    if cluster.get("certificate-authority-data"):
-        return server, str(cluster["certificate-authority-data"])
-    if cluster.get("certificate-authority"):
-        file = Path(path).parent / str(cluster["certificate-authority"])
-        try:
-            return server, base64.b64encode(file.read_bytes()).decode()
-        except OSError as error:
-            raise CliError(f"{file}: {error.strerror}: the cluster's certificate-authority is needed") from error
-    raise CliError(f"{path}: has no certificate-authority: Kerf connects to no cluster that it cannot verify")
+        raise CliError(f"{path}: context {name} names no cluster with a server: write a complete kubeconfig")
+    if not server.startswith("https://") or cluster.get("insecure-skip-tls-verify"):
+        fix = "write its certificate-authority-data"
+        raise CliError(f"{path}: {server}: Kerf joins no cluster whose certificate it may not verify: {fix}")
+    kept = {key: str(cluster[key]) for key in _KEPT if cluster.get(key)}
+    return {"server": server, **_authority(Path(path), cluster), **kept}
+
+
+def _authority(path: Path, cluster: Json) -> dict[str, str]:
+    """The CA of a cluster; nothing where it has none of its own, and the system's CAs verify it."""
+    key = "certificate-authority-data"
+    if cluster.get(key):
+        return {key: str(cluster[key])}
+    if not cluster.get("certificate-authority"):
+        return {}
+    file = path.parent / str(cluster["certificate-authority"])
+    try:
+        return {key: base64.b64encode(file.read_bytes()).decode()}
+    except OSError as error:
+        raise CliError(f"{file}: {error.strerror}: the cluster's certificate-authority is needed") from error

@@ -39,9 +39,9 @@ def add(args: argparse.Namespace) -> int:
     spec = parse_cluster(
         render_cluster(ClusterSpec(args.name, Supply(args.supply), args.region, f"kerf-cluster-{args.name}"))
     )
-    manager, server = manager_of(args), server_of(args.kubeconfig)
+    manager, server = manager_of(args), server_of(args.kubeconfig, args.context)
     try:
-        member = connect(args.kubeconfig, timeout_s=CALL_S)
+        member = connect(args.kubeconfig, timeout_s=CALL_S, context=args.context)
         clusters(manager)
         _step(done, "version", lambda: _version(member))
         _step(done, "rights", lambda: _rights(member))
@@ -49,7 +49,7 @@ def add(args: argparse.Namespace) -> int:
         _step(done, "kerf", lambda: kerf_there(member, args))
         _step(done, "cards", lambda: _cards(member, args.vendors))
         token = _step(done, "credential", lambda: _credential(member, args.namespace))
-        config = _kubeconfig(*server, token)
+        config = _kubeconfig(server, token)
         _step(done, "access", lambda: await_rights(connect_to(config, timeout_s=CALL_S), RULES))
         _step(
             done,
@@ -167,11 +167,11 @@ def _may(member: Kube, verb: str, group: str, resource: str) -> bool:
         return False  # the token is as new as the rights
 
 
-def _kubeconfig(server: str, authority: str, token: str) -> dict[str, Any]:
+def _kubeconfig(server: dict[str, str], token: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "member", "cluster": {"server": server, "certificate-authority-data": authority}}],
+        "clusters": [{"name": "member", "cluster": server}],
         "users": [{"name": ACCOUNT, "user": {"token": token}}],
         "contexts": [{"name": "member", "context": {"cluster": "member", "user": ACCOUNT}}],
         "current-context": "member",

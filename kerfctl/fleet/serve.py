@@ -19,7 +19,7 @@ def serve(args: argparse.Namespace) -> int:
     """Manage until SIGTERM or SIGINT. What runs in the clusters goes on afterwards."""
     start_logging(args.log_level)
     try:
-        kube = connect(args.manager or str(Path("~/.kube/config").expanduser()))
+        kube = connect(args.manager or str(Path("~/.kube/config").expanduser()), context=args.manager_context)
     except KubeError as error:
         raise CliError(str(error)) from error
     stop = threading.Event()

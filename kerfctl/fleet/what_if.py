@@ -1,26 +1,23 @@
 """`kerf simulate WORKLOADS --clusters …`: would this fleet hold these workloads, at what cost, and which card next."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kerf.config.load import read_policy
 from kerf.config.prices import read_prices
-from kerf.values.fleet import ClusterSpec, FleetWorkload
+from kerf.values.fleet import ClusterSpec
 from kerf.values.vendor import Vendor
 from kerf.wire.errors import WireError
-from kerf.wire.fields import API_VERSION
-from kerf.wire.fleet import CLUSTER, WORKLOAD, parse_cluster, parse_workload
-from kerf.wire.json import Json, at
+from kerf.wire.fleet import CLUSTER, parse_cluster
 from kerfctl.documents import read_objects
 from kerfctl.errors import CliError
-from kerfctl.fleet.filed_claims import FiledClaims
+from kerfctl.fleet.wanted import Wanted, wanted
 from kerfctl.report import Sheet, say
-from kerfctl.workloads.kinds import DAEMON_SET, MAKERS, group_kind, is_read
-from kerfctl.workloads.replica import named
 from kerfctl.world import world_of_files
+from scheduler.fleet.assign import why_not
 from scheduler.fleet.manager import NAME
 from scheduler.fleet.member import fleet_pods
 from scheduler.fleet.shapes import Shapes, Terms, Want, shapes
@@ -31,7 +28,6 @@ from scheduler.solver.fleet.solve import Effort, plan_fleet
 
 EFFORT = Effort(limit=2.0, seconds=60.0)
 """Somebody waits for a plan that is to be as good as it can be."""
-_GROUPS = {"Deployment": "replicas", "StatefulSet": "replicas", "ReplicaSet": "replicas", "Job": "parallelism"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +52,14 @@ class WhatIf:
     made: Shapes
     further: tuple[Next, ...]
     currency: str
-    left_out: tuple[str, ...] = ()
-    """Objects that make pods, or that kerf does not know, of which the plan has none."""
+    why: Mapping[str, tuple[str, ...]]
+    """Of each workload with replicas that have no place, a sentence for each cluster."""
+    asked: Wanted
 
     @property
     def whole(self) -> bool:
         """Whether every object was read, and every replica has a place."""
-        return not self.left_out and not self.plans[0][1].unplaced
+        return not self.asked.left_out and not self.plans[0][1].unplaced
 
 
 def what_if(
@@ -72,85 +69,24 @@ def what_if(
     listed = read_prices(prices)
     terms = Terms(tuple(vendor.words for vendor in vendors), read_policy(policy), listed)
     items = [pair for file in files for pair in read_objects(file)]
-    workloads = tuple(_workloads(items))
-    if not workloads:
-        raise CliError(f"{', '.join(files)}: no workload; give FleetWorkloads, Deployments, LeaderWorkerSets or Jobs")
+    asked = wanted(items, terms)
+    if not asked.workloads:
+        kinds = "FleetWorkloads, Deployments, LeaderWorkerSets, Jobs, Pods or ResourceClaims"
+        raise CliError(f"{', '.join(files)}: no workload that asks for cards; give {kinds}")
     views = tuple(_views(clusters, policy, vendors))
-    try:
-        made = shapes(views, [Want(each, each.replicas) for each in workloads], terms, own_stays=False)
-    except WireError as error:
-        raise CliError(str(error)) from error
+    made = shapes(views, [Want(each, each.replicas) for each in asked.workloads], terms, own_stays=False)
     best = plan_fleet(made.problem, EFFORT)
     plans = (
         ("plan", best),
         ("cheapest first", plan_cheapest(made.problem)),
         ("even spread", plan_evenly(made.problem)),
     )
-    return WhatIf(plans, made, _further(made, best), listed.currency, tuple(_left_out(items)))
-
-
-def _workloads(items: Sequence[tuple[str, Json]]) -> Iterator[FleetWorkload]:
-    claims, seen = FiledClaims.of(items), set[str]()
-    for path, item in items:
-        document = _as_workload(item)
-        if document is None:
-            continue
-        kind = group_kind(item)[1]
-        try:
-            one = parse_workload(document)
-            if kind != WORKLOAD:
-                one = replace(one, name=named(item))
-            one = claims.asked_by(one, kind)
-        except WireError as error:
-            raise CliError(f"{path}: {kind} {named(item)}: {error}") from error
-        yield _own_name(one, kind, seen)
-    for one in claims.alone(item for _, item in items)[0]:
-        yield _own_name(one, "ResourceClaim", seen)
-
-
-def _own_name(one: FleetWorkload, kind: str, seen: set[str]) -> FleetWorkload:
-    """The workload under a name that no other has: in Kubernetes each kind has names of its own."""
-    name, number = one.name, 1
-    while (key := f"{one.namespace}/{name}") in seen:
-        number += 1
-        name = f"{one.name} ({kind})" if number == 2 else f"{one.name} ({kind} {number})"
-    seen.add(key)
-    return replace(one, name=name)
-
-
-def _left_out(items: Sequence[tuple[str, Json]]) -> Iterator[str]:
-    for _, item in items:
-        key = group_kind(item)
-        counts = key in MAKERS or key == DAEMON_SET or not is_read(key)
-        if counts and key[1] != CLUSTER and _as_workload(item) is None:
-            yield f"not read: {key[1]} {named(item)}"
-    yield from FiledClaims.of(items).alone(item for _, item in items)[1]
-
-
-def _as_workload(item: Json) -> Json | None:
-    """A FleetWorkload, or an ordinary workload as one; None for what is none."""
-    kind, spec = str(item.get("kind")), at(item, "spec")
-    if kind == WORKLOAD:
-        return item
-    top = {"apiVersion": API_VERSION, "kind": WORKLOAD}
-    meta = {"name": "workload", "namespace": item["metadata"].get("namespace")}  # other kinds may have longer names
-    if kind in _GROUPS:
-        return {
-            **top,
-            "metadata": meta,
-            "spec": {"replicas": spec.get(_GROUPS[kind], 1), "template": spec.get("template")},
-        }
-    if kind == "LeaderWorkerSet":
-        group = at(spec, "leaderWorkerTemplate")
-        body = {
-            "replicas": spec.get("replicas", 1),
-            "groupSize": group.get("size", 1),
-            "template": group.get("workerTemplate"),
-        }
-        return {**top, "metadata": meta, "spec": body}
-    if kind == "Pod":
-        return {**top, "metadata": meta, "spec": {"replicas": 1, "template": {"metadata": {}, "spec": dict(spec)}}}
-    return None
+    why = {
+        one.key: tuple(why_not(one, view, made) for view in views)
+        for one in asked.workloads
+        if one.key in dict(best.unplaced)
+    }
+    return WhatIf(plans, made, _further(made, best), listed.currency, why, asked)
 
 
 def _views(paths: Sequence[str], policy: str | None, vendors: tuple[Vendor, ...]) -> Iterator[View]:
@@ -160,7 +96,7 @@ def _views(paths: Sequence[str], policy: str | None, vendors: tuple[Vendor, ...]
         raise CliError(f"{', '.join(paths)}: no file; give a file for each cluster, or a folder of them")
     seen: set[str] = set()
     for entry in entries:
-        name = entry.stem
+        name = entry.name if entry.is_dir() else entry.stem
         if name in seen:
             raise CliError(f"{entry}: a second cluster called {name}: give each file its own name")
         seen.add(name)
@@ -233,7 +169,9 @@ def json_of(found: WhatIf) -> dict[str, Any]:
             for n in found.further
         ],
         "withoutPrice": list(found.made.unpriced),
-        "leftOut": list(found.left_out),
+        "leftOut": list(found.asked.left_out),
+        "withoutCards": list(found.asked.without_cards),
+        "whyNot": {name: list(said) for name, said in found.why.items()},
     }  # fmt: skip
 
 
@@ -288,10 +226,12 @@ def print_what_if(found: WhatIf, as_json: bool) -> int:
     heads = ("model", "cluster", "cards of a node", "replicas placed", "saved a card", "price a card")
     _table("One more node", heads, rows)
     for name, n in best.unplaced:
-        say(f"✗ {name}: {n} replicas have no place")
+        say(f"✗ {name}: {n} replicas have no place: {'; '.join(found.why[name])}")
     if found.made.unpriced:
         say(f"no price for {', '.join(found.made.unpriced)}: counted as the dearest card; --prices FILE says more")
-    say(*(f"! {line}" for line in found.left_out))
+    if found.asked.without_cards:
+        say(f"not planned, they ask for no card: {', '.join(found.asked.without_cards)}")
+    say(*(f"! {line}" for line in found.asked.left_out))
     return int(not found.whole)
 
 

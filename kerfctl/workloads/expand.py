@@ -32,11 +32,11 @@ def expand(items: Sequence[tuple[str, Json]], nodes: Sequence[Json]) -> Expanded
     An object that owns another of the files is counted by what it owns; a pod that is there takes a replica's place.
     """
     found = Expanded()
-    owners = {owner for _, item in items if item.get("kind") != "Pod" for owner in _owners(item)}
+    owners = {owner for _, item in items if item.get("kind") != "Pod" for owner in owners_of(item)}
     existing: defaultdict[Key, list[Json]] = defaultdict(list)
     for _, item in items:
         if item.get("kind") == "Pod" and not is_finished(item) and not at(item, "metadata").get("deletionTimestamp"):
-            for owner in _owners(item):
+            for owner in owners_of(item):
                 existing[owner].append(item)
     for path, item in items:
         key = group_kind(item)
@@ -44,8 +44,8 @@ def expand(items: Sequence[tuple[str, Json]], nodes: Sequence[Json]) -> Expanded
             found.pods.append(_named(item, len(found.pods)))
         elif key not in MAKERS and key != DAEMON_SET:
             found.left_out += [] if is_read(key) else [f"not read: {key[1]} {named(item)}"]
-        elif _key(item) not in owners:
-            _add(found, item, path, existing[_key(item)], nodes)
+        elif key_of(item) not in owners:
+            _add(found, item, path, existing[key_of(item)], nodes)
     return found
 
 
@@ -94,7 +94,7 @@ def _stands_for(pod: Json, replica: Replica) -> bool:
     return all(labels.get(key, value) == value for key, value in replica.labels.items())
 
 
-def _owners(item: Json) -> Iterator[Key]:
+def owners_of(item: Json) -> Iterator[Key]:
     """The workloads that an object belongs to: its controller, and the one that its labels name."""
     namespace, labels = _namespace(item), at(item, "metadata", "labels")
     for owner in items_at(item, "metadata", "ownerReferences"):
@@ -128,7 +128,8 @@ def _named(pod: Json, position: int) -> Json:
     return {**pod, "metadata": meta}
 
 
-def _key(item: Json) -> Key:
+def key_of(item: Json) -> Key:
+    """Namespace, kind and name of an object."""
     return _namespace(item), group_kind(item)[1], named(item)
 
 

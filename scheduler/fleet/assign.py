@@ -156,7 +156,7 @@ def _decide(
     _trim(one, units, leaving, {each.key: each.ready for each in stands})
     parts = tuple(sorted(Assigned(*key, n, min(n, leaving[key])) for key, n in units.items() if n > 0))
     short = max(0, one.replicas - sum(part.replicas for part in parts))
-    why = tuple(_why_not(one, view, made) for view in views) if short and made else ()
+    why = tuple(why_not(one, view, made) for view in views) if short and made else ()
     return Decision(one, parts, _ready(stands), short, why)
 
 
@@ -191,7 +191,7 @@ def _ready(stands: Sequence[Standing]) -> int:
     return sum(each.ready for each in stands)
 
 
-def _why_not(one: FleetWorkload, view: View, made: Shapes) -> str:
+def why_not(one: FleetWorkload, view: View, made: Shapes) -> str:
     """What one cluster says of a workload of which something has no place."""
     phase = view.record.phase
     if not allows(one, view):

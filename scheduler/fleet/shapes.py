@@ -28,6 +28,10 @@ from scheduler.fleet.view import View
 from scheduler.solver.fleet.problem import MICRO, Demand, Fit, FleetProblem, Held, Kind, NodeSpace, Piece, Site, Space
 
 
+class NoCards(WireError):
+    """A template that asks for no card."""
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What every cluster's pods are read with, and what cards cost."""
@@ -282,16 +286,14 @@ def accepted(workload: FleetWorkload, model: str) -> Accept | None:
 
 
 def read_template(workload: FleetWorkload, accept: Accept | None, terms: Terms) -> PodAsk:
-    """What one pod asks for. Raises WireError where it asks for no card."""
+    """What one pod asks for. Raises WireError, and NoCards where it asks for no card."""
     pod = sized(workload, accept, terms.names)
     ask = parse_pod(pod, terms.names, terms.policy.defaults)
     if ask.containers and names_claims(pod):
         fix = "ask by claims, or by limits such as nvidia.com/gpumem: a pod uses one way"
         raise WireError("spec.template.spec.resourceClaims", at(pod, "spec").get("resourceClaims"), fix)
     if not ask.containers and not workload.devices:
-        raise WireError(
-            "spec.template", "no container asks for a card", "use a Deployment: a fleet is planned by cards"
-        )
+        raise NoCards("spec.template", "no container asks for a card", "use a Deployment: a fleet is planned by cards")
     return replace(ask, gang=None, gang_size=0)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from kerf.config.prices import read_prices
 from kerf.testing.builders import a_container, cards_of
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.inventory import render_inventory
@@ -35,9 +36,13 @@ from sandbox import (
 from sandbox.crds import install_crds
 from sandbox.stack import start_extender
 from scheduler.fleet.rights import RULES
+from tests.cluster.fleet_minimum import Model, least_cost
 
 pytestmark = pytest.mark.cluster
 LOST_S = 20
+MOST_DEARER = 1.25
+"""Each cluster's scheduler packs the pods one by one as they come, so it opens a few cards more than the plan."""
+PRICES = read_prices(None)
 POLICY = {
     "apiVersion": "kerf.dev/v1alpha1",
     "kind": "SchedulingPolicy",
@@ -219,9 +224,54 @@ def test_sixty_replicas_of_five_workloads_are_bound_within_their_rules_and_the_p
 
     assert plan["gap"] == 0.0
     assert plan["unplaced"] == {}
+    placed, least = placed_cost(fleet), least_of_sixty()
+    print(f"an hour: {placed} placed, {plan['costPerHour']} planned, {least} at least", file=sys.stderr)
+    assert plan["costPerHour"] == least
+    assert least <= placed <= MOST_DEARER * least
     by_cluster = {name: fleet.bound(name) for name in FLEETS}
     assert max(bound["rerank"] for bound in by_cluster.values()) <= 6
     assert 12 - max(bound["vision"] for bound in by_cluster.values()) >= 4
+
+
+def price_of(model: str, cluster: str) -> float:
+    """What an hour of a card costs there."""
+    region, supply, _ = FLEETS[cluster]
+    price = PRICES.of(model, supply, region)
+    assert price is not None
+    return float(price.per_hour)
+
+
+def placed_cost(fleet: Fleet) -> float:
+    """What the cards cost an hour of which pods hold anything, by the bindings at the three API servers."""
+    total = 0.0
+    for name, plane in fleet.planes.items():
+        held = [parse_holding(pod, VENDORS) for pod in plane.api.get("/api/v1/pods")["items"]]
+        cards = {piece.card for one in held if one for part in one.grant.containers for piece in part.slices}
+        models = {f"GPU-{name}-{i}": model for i, (model, _) in enumerate(FLEETS[name][2])}
+        total += sum(price_of(models[card.rpartition("-")[0]], name) for card in cards)
+    return round(total, 4)
+
+
+def least_of_sixty() -> float:
+    """The least that the five workloads' cards can cost: the eight whole cards of `large`, and the rest by trying."""
+    slices = {
+        H100: {"chat": (40_000, 45), "embed": (9_000, 15), "rerank": (12_000, 20)},
+        A100: {"chat": (44_000, 50), "embed": (9_000, 15), "rerank": (12_000, 20), "vision": (20_000, 40)},
+        L40S: {"embed": (9_000, 15), "rerank": (12_000, 20), "vision": (20_000, 40)},
+    }
+    prices = {
+        model: sorted(
+            round(price_of(model, name) * 10_000)
+            for name, (_, _, nodes) in FLEETS.items()
+            for each, cards in nodes
+            for _ in range(cards if each == model else 0)
+        )
+        for model in slices
+    }
+    whole, prices[H100] = prices[H100][:8], prices[H100][8:]
+    models = [Model(MIB[model], tuple(prices[model]), slices[model]) for model in slices]
+    rest = {name: n for name, n in WANTED.items() if name != "large"}
+    return (sum(whole) + least_cost(models, rest, below=10**9)) / 10_000
 
 
 def assigned(fleet: Fleet) -> dict[tuple[str, str, str], int]:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kerf.kube import access
 from kerf.kube.access import Access, access_of
+from kerf.kube.client import connect
+from kerf.kube.errors import KubeError
 
 
 @pytest.fixture(autouse=True)
@@ -168,3 +171,33 @@ def test_a_plain_way_loads_no_library(tmp_path: Path) -> None:
     )
 
     subprocess.run([sys.executable, "-c", code, path], cwd=Path(access.__file__).parents[2], check=True)
+
+
+def two_contexts(tmp_path: Path, user: dict[str, Any]) -> str:
+    def cluster(name: str) -> dict[str, Any]:
+        return {"name": name, "cluster": {"server": f"https://{name}.example"}}
+
+    path = tmp_path / "kubeconfig"
+    contexts = [{"name": n, "context": {"cluster": n, "user": "u"}} for n in ("east", "west.eu")]
+    users = [{"name": "u", "user": user}]
+    clusters = [cluster("east"), cluster("west.eu")]
+    path.write_text(yaml.safe_dump({"contexts": contexts, "clusters": clusters, "users": users,
+                                    "current-context": "east"}))  # fmt: skip
+    return str(path)
+
+
+def test_a_context_is_chosen_by_its_name(tmp_path: Path) -> None:
+    path = two_contexts(tmp_path, {"token": "t"})
+
+    hosts = [access.host for name in (None, "west.eu") if (access := access_of(path, name))]
+
+    assert hosts == ["https://east.example", "https://west.eu.example"]
+    with pytest.raises(KubeError, match="nope"):
+        connect(path, context="nope")
+
+
+def test_a_command_that_gives_no_credential_is_named(tmp_path: Path) -> None:
+    command = {"apiVersion": "client.authentication.k8s.io/v1", "command": "no-such-login", "interactiveMode": "Never"}
+
+    with pytest.raises(KubeError, match="the command no-such-login gave no credential"):
+        connect(two_contexts(tmp_path, {"exec": command}))

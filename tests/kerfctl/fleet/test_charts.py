@@ -28,7 +28,8 @@ def helm(tmp_path: Path) -> Path:
 
 def flags(helm: Path, **changes: Any) -> argparse.Namespace:
     usual = {
-        "helm": str(helm), "kubeconfig": "north.yaml", "namespace": "kerf-system", "chart": "charts/kerf",
+        "helm": str(helm), "context": None,
+        "kubeconfig": "north.yaml", "namespace": "kerf-system", "chart": "charts/kerf",
         "install": True, "registry": None, "values": [], "gpu_operator": None, "gpu_operator_values": [],
     }  # fmt: skip
     return argparse.Namespace(**usual | changes)

@@ -1,13 +1,16 @@
 """A join waits until the API server has taken the new rights up."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kerf.kube.errors import Forbidden
 from kerf.testing.fake_kube import FakeKube
 from kerf.wire.json import Json
 from kerfctl.errors import CliError
+from kerfctl.fleet.connect import server_of
 from kerfctl.fleet.join import await_rights
 
 RULES = ({"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["list", "patch"]},)
@@ -44,3 +47,37 @@ def test_a_join_asks_until_the_credential_may_do_all_that_the_manager_does() -> 
 def test_a_right_that_never_comes_is_named() -> None:
     with pytest.raises(CliError, match=r"kerf-fleet may not list deployments\.apps after 0 s"):
         await_rights(Authorizer(refusals=99), RULES, seconds=0.0)
+
+
+def a_kubeconfig(tmp_path: Path, **cluster: Any) -> str:
+    path = tmp_path / "kubeconfig"
+    contexts = [{"name": n, "context": {"cluster": n, "user": "u"}} for n in ("a", "b")]
+    clusters = [{"name": "a", "cluster": {"server": "https://a.example"}}, {"name": "b", "cluster": cluster}]
+    path.write_text(yaml.safe_dump({"contexts": contexts, "clusters": clusters, "current-context": "a"}))
+    return str(path)
+
+
+def test_what_the_manager_needs_to_reach_a_cluster_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_bytes(b"CA")
+    reach = {"server": "https://b.example", "proxy-url": "http://proxy:3128", "tls-server-name": "b"}
+    path = a_kubeconfig(tmp_path, **reach, **{"certificate-authority": "ca.crt"})
+
+    assert server_of(path, "b") == {**reach, "certificate-authority-data": "Q0E="}
+    assert server_of(path) == {"server": "https://a.example"}  # the system's CAs verify it
+
+
+@pytest.mark.parametrize(
+    ("cluster", "context", "says"),
+    [
+        ({}, "c", "has no context c; --context takes: a, b"),
+        ({}, "b", "names no cluster with a server"),
+        ({"server": "http://b.example"}, "b", "whose certificate it may not verify"),
+        ({"server": "https://b.example", "insecure-skip-tls-verify": True}, "b", "whose certificate it may not verify"),
+        ({"server": "https://b.example", "certificate-authority": "gone"}, "b", "gone: No such file"),
+    ],
+)
+def test_a_kubeconfig_that_cannot_be_kept_is_refused(
+    tmp_path: Path, cluster: dict[str, Any], context: str, says: str
+) -> None:
+    with pytest.raises(CliError, match=says):
+        server_of(a_kubeconfig(tmp_path, **cluster), context)

@@ -138,3 +138,47 @@ def test_what_pods_hold_by_claims_is_not_given_again(tmp_path: Path, capsys: pyt
     found = plan_of(tmp_path, capsys, [TEMPLATE, claiming(1, resourceClaimTemplateName="half")], [node, held, pod])
 
     assert found["plans"][0]["unplaced"] == {"default/chat.v1": 1}
+
+
+def test_odd_but_valid_files_are_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = {
+        **a_workload("Deployment"),
+        "metadata": {"name": "chat.v1.5-with-a-name-that-is-longer-than-that-of-a-fleets"},
+    }
+    none = {**a_workload("Deployment"), "metadata": {"name": "none"}, "spec": {**long["spec"], "replicas": 0}}
+    job = a_workload("Job", "batch/v1")
+    job["spec"] |= {"parallelism": 4, "completions": 2}
+    idle = {**a_workload("Job", "batch/v1"), "metadata": {"name": "idle"}}
+    idle["spec"]["suspend"] = True
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": "chat-"},
+        "spec": {"containers": [CONTAINER]},
+    }
+    owner = {"kind": "Deployment", "name": long["metadata"]["name"], "controller": True}
+    owned = {**a_workload("ReplicaSet"), "metadata": {"name": "owned", "ownerReferences": [owner]}}
+    web = {**a_workload("Deployment"), "metadata": {"name": "web"}}
+    web["spec"] = {"template": {"spec": {"containers": [{"name": "main", "image": "i"}]}}}
+    other = {**a_workload("Job", "batch.volcano.sh/v1alpha1"), "metadata": {"name": "other"}}
+
+    found = plan_of(tmp_path, capsys, [long, none, job, idle, pod, pod, owned, web, other], [a_node("a", 4)])
+
+    assert {p["workload"]: p["replicas"] for p in found["plans"][0]["assignments"]} == {
+        "default/chat": 1,
+        "default/chat (Pod)": 1,
+        f"default/{long['metadata']['name']}": 1,
+        "default/job": 2,
+    }
+    assert found["withoutCards"] == ["Deployment web"]
+    assert found["leftOut"] == ["not read: Job other"]
+
+
+def test_what_a_pod_selects_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    meta = {"name": "picky", "annotations": {"nvidia.com/use-gputype": "A100"}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [CONTAINER]}}
+
+    found = plan_of(tmp_path, capsys, [pod], [a_node("a", 4)])
+
+    said = "north: no card that it accepts; it has NVIDIA H100 80GB HBM3"
+    assert (found["plans"][0]["unplaced"], found["whyNot"]) == ({"default/picky": 1}, {"default/picky": [said]})
