@@ -8,6 +8,7 @@ from kerf.testing.builders import a_container, a_pod
 from kerf.values.policy import QuotaEngine
 from kerf.values.quota import Amount, Bound
 from kerf.wire.admission import Answer
+from tests.webhook.core.test_templates import MAKERS, a_template, at
 from tests.webhook.json_patch import apply
 from tests.webhook.tenants import a_book, a_class_book, answer_to, settings_of
 
@@ -26,6 +27,12 @@ def owned() -> dict[str, Any]:
     pod = a_pod()
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "queued", "uid": "u", "controller": True}
     pod["metadata"]["ownerReferences"] = [owner]
+    return pod
+
+
+def with_meta(**meta: Any) -> dict[str, Any]:
+    pod = a_pod()
+    pod["metadata"].update(meta)
     return pod
 
 
@@ -50,6 +57,14 @@ PATHS = {
     "a queue of its own": a_pod(labels={"kueue.x-k8s.io/queue-name": "other"}),
     "unmanaged": a_pod(labels={"kueue.x-k8s.io/managed": "false"}),
     "a priority class": a_pod(spec={"priorityClassName": "system-node-critical"}),
+    "scheduling gates": a_pod(spec={"schedulingGates": [{"name": "example.com/mine"}]}),
+    "a group of Kueue's": a_pod(labels={"kueue.x-k8s.io/pod-group-name": "g"}),
+    "a priority of Kueue's": a_pod(labels={"kueue.x-k8s.io/priority-class": "kerf-high"}),
+    "an overhead": a_pod(spec={"overhead": {"nvidia.com/gpumem": "-8000"}}),
+    "an ephemeral container": a_pod(spec={"ephemeralContainers": [a_container("debug")]}),
+    "a long farewell": a_pod(spec={"terminationGracePeriodSeconds": 86_400}),
+    "a finalizer and a generated name": with_meta(finalizers=["example.com/mine"], generateName="p-"),
+    "another vendor's word for memory": a_pod(annotations={"hami.io/gpu-memory": "1"}),
     "a gang": a_pod(labels={"kerf.dev/gang": "g"}, annotations={"kerf.dev/gang-size": "2"}),
 }
 
@@ -73,7 +88,54 @@ def test_no_field_changes_what_kueue_counts(pod: dict[str, Any]) -> None:
     assert "kerf.dev/grant" not in stored["metadata"].get("annotations", {})
 
 
+SHAPES = {
+    "an init container": a_pod(containers=[{"name": "main"}], init=[a_container("init")]),
+    "a sidecar": a_pod(containers=[{"name": "main"}], init=[a_container("side", restartPolicy="Always")]),
+    "a second container": a_pod(containers=[{"name": "main"}, a_container("second")]),
+    "cores alone": a_pod(containers=[a_container(gpu=0, mem=None)]),
+    "cards alone": a_pod(containers=[a_container(mem=None, cores=None)]),
+    "a percentage": a_pod(containers=[{"name": "m", "resources": {"limits": {"nvidia.com/gpumem-percentage": "50"}}}]),
+    "several kinds of cards": a_pod(annotations={"kerf.dev/accepts": "H100 | H100;memory=4000"}),
+}
+
+
+@pytest.mark.parametrize("pod", SHAPES.values(), ids=list(SHAPES))
+def test_no_shape_of_a_pod_leads_past_a_quota_that_is_used_up(pod: dict[str, Any]) -> None:
+    assert not answer_to(pod, FULL).allowed
+
+
+@pytest.mark.parametrize("user", ["joe", "system:serviceaccount:kube-system:replicaset-controller", "kuberay"])
+@pytest.mark.parametrize("kind", ["RayCluster", "PyTorchJob", "InferenceService", "Workflow", "ReplicaSet"])
+def test_pods_of_kinds_whose_templates_nobody_reads_are_counted_when_they_are_made(user: str, kind: str) -> None:
+    pod = with_meta(ownerReferences=[{"apiVersion": "v1", "kind": kind, "name": "o", "uid": "u", "controller": True}])
+
+    assert answer_to(pod, FULL, user=user).message.startswith("quota: tenant team-a")
+
+
+@pytest.mark.parametrize(("make", "path", "field"), MAKERS)
+@pytest.mark.parametrize("more", [{}, {"suspend": True}], ids=["as it is", "suspended"])
+def test_no_template_says_by_itself_what_kueue_counts(make: Any, path: Any, field: str, more: dict[str, Any]) -> None:
+    template = a_template(
+        containers=with_resources(limits={**a_container()["resources"]["limits"], **FORGED})["spec"]["containers"]
+    )
+    item = make(template)
+    item["spec"].update(more)
+
+    answer = answer_to(item, KUEUE)
+    assert answer.allowed, answer.message
+    assert totals(at(apply(item, answer.patch), *path)) == TOTALS
+
+
+def test_a_pod_that_says_that_kueue_gates_it_is_counted_all_the_same() -> None:
+    pod = a_pod(annotations={"kueue.x-k8s.io/pod-suspending-parent": "statefulset"})
+
+    assert totals(apply(pod, answer_to(pod, KUEUE).patch)) == TOTALS
+    assert not answer_to(pod, FULL).allowed
+
+
 REFUSED = {
+    "less than nothing": a_pod(containers=[a_container(mem="-8000")]),
+    "more than a number holds": a_pod(containers=[a_container(mem="9223372036854775808")]),
     "another scheduler": a_pod(spec={"schedulerName": "default-scheduler-2"}),
     "a node of its choice": a_pod(node="node-1"),
     "cards of the pod": a_pod(
