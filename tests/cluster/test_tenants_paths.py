@@ -78,7 +78,7 @@ def test_only_kueue_opens_its_gates_in_a_tenants_namespace(cp: ControlPlane) -> 
     assert words(cp.api_as(USER), path, without()) == ""
 
 
-def test_elsewhere_gates_are_nobodys_business(cp: ControlPlane) -> None:
+def test_elsewhere_gates_are_left_alone(cp: ControlPlane) -> None:
     cp.api.post(PODS.format("free"), a_pod("gated", GATE))
 
     assert words(cp.api, f"{PODS.format('free')}/gated", without()) == ""

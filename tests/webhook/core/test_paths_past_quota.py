@@ -64,7 +64,7 @@ PATHS = {
     "an ephemeral container": a_pod(spec={"ephemeralContainers": [a_container("debug")]}),
     "a long farewell": a_pod(spec={"terminationGracePeriodSeconds": 86_400}),
     "a finalizer and a generated name": with_meta(finalizers=["example.com/mine"], generateName="p-"),
-    "another vendor's word for memory": a_pod(annotations={"hami.io/gpu-memory": "1"}),
+    "HAMi's own name for memory": a_pod(annotations={"hami.io/gpu-memory": "1"}),
     "a gang": a_pod(labels={"kerf.dev/gang": "g"}, annotations={"kerf.dev/gang-size": "2"}),
 }
 
