@@ -15,9 +15,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import IO
+from typing import IO, Self
 
-from scheduler.core.state import NodeState
+from kerf.values.grant import CardUse
+from scheduler.core.state import CardState, NodeState
 from scheduler.solver.problem import Plan, Problem
 from scheduler.solver.solve import plan
 
@@ -38,6 +39,33 @@ class _Question:
 
     problem: Problem
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A node of which the process knows the cards: what is held of each and whether it is usable, and all else.
+
+    To pack the cards as well takes eight times as long.
+    """
+
+    name: str
+    held: tuple[tuple[int, int, int, int, bool], ...]
+    rest: tuple[int, int, str, bool]
+
+    @classmethod
+    def of(cls, state: NodeState) -> Self:
+        """All of a node but its cards."""
+        held = tuple(
+            (each.used.memory_mib, each.used.cores, each.used.slots, each.used.places, each.usable)
+            for each in state.cards
+        )
+        return cls(state.name, held, (state.free_cpu_milli, state.free_memory_mib, state.problem, state.schedulable))
+
+    def after(self, before: NodeState) -> NodeState:
+        """The node as it is now."""
+        pairs = zip(before.cards, self.held, strict=True)
+        cards = tuple(CardState(known.card, CardUse(*used), usable) for known, (*used, usable) in pairs)
+        return NodeState(self.name, cards, *self.rest)
 
 
 class PlanError(Exception):
@@ -87,11 +115,19 @@ class Aside:
         return self._process
 
     def _frames(self, problem: Problem) -> Iterator[bytes]:
-        changed = [state for state in problem.nodes if self._sent.get(state.name) is not state]
+        changed = [self._said(state) for state in problem.nodes if self._sent.get(state.name) is not state]
         for start in range(0, len(changed), NODES_A_FRAME):
             yield pickle.dumps(tuple(changed[start : start + NODES_A_FRAME]), pickle.HIGHEST_PROTOCOL)
         self._sent = {state.name: state for state in problem.nodes}
         yield pickle.dumps(_Question(replace(problem, nodes=()), tuple(self._sent)), pickle.HIGHEST_PROTOCOL)
+
+    def _said(self, state: NodeState) -> NodeState | _Change:
+        """A node, without its cards where these are the very same ones as before."""
+        before = self._sent.get(state.name)
+        if before is None or len(before.cards) != len(state.cards):
+            return state
+        same = all(old.card is new.card for old, new in zip(before.cards, state.cards, strict=True))
+        return _Change.of(state) if same else state
 
 
 def answer_all(read: Callable[[], object], write: Callable[[Plan], None]) -> None:
@@ -103,7 +139,7 @@ def answer_all(read: Callable[[], object], write: Callable[[Plan], None]) -> Non
         except EOFError:
             return
         if isinstance(said, tuple):
-            known |= {state.name: state for state in said}
+            known |= {each.name: each if isinstance(each, NodeState) else each.after(known[each.name]) for each in said}
         else:
             assert isinstance(said, _Question)
             known = {name: known[name] for name in said.names}

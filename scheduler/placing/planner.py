@@ -6,7 +6,6 @@ reserved; a plan that cannot be adopted is made again. kube-scheduler does not k
 on one node (`kerf.dev/plan`) wakes it: one write a plan, not one a pod.
 """
 
-import hashlib
 import logging
 import threading
 import time
@@ -27,6 +26,7 @@ from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.planner")
 LOOP = Loop("planner", every_s=5.0, settle_s=0.1)
+_64_BITS = 2**64 - 1
 """Arrivals and departures come in bursts; one plan serves a burst."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Before the same problem is planned again, after its plan could not be adopted."""
@@ -50,7 +50,7 @@ class Planner:
         self._metrics = metrics
         self._clock = clock
         self._solve = solve
-        self._digests: dict[str, tuple[NodeState, bytes]] = {}
+        self._digests: dict[str, tuple[NodeState, int]] = {}
         self._last = ""
         """The problem that was planned last."""
         self._plans = 0
@@ -111,15 +111,12 @@ class Planner:
         """What the problem is, in short, in this process. What has not changed is the same object, not read again."""
         known = self._digests
         self._digests = {
-            state.name: found
-            if (found := known.get(state.name)) and found[0] is state
-            else (state, hashlib.sha256(repr(state).encode()).digest())
+            state.name: found if (found := known.get(state.name)) and found[0] is state else (state, hash(state))
             for state in problem.nodes
         }
-        offered = [(uid, hash(names)) for uid, names in problem.offered]  # a set remembers its hash
-        text = repr((problem.asks, problem.policy, problem.running, offered, problem.quotas))
-        nodes = b"".join(digest for _, digest in self._digests.values())
-        return hashlib.sha256(nodes + text.encode()).hexdigest()[:12]
+        nodes = tuple(digest for _, digest in self._digests.values())
+        whole = hash((nodes, problem.asks, problem.policy, problem.running, problem.offered, problem.quotas))
+        return f"{whole & _64_BITS:x}"
 
     def _reserve(self, members: list[tuple[PodAsk, Assignment]], until: float) -> str:
         """Reserve every member's place, or none and say why."""

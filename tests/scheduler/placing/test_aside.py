@@ -3,14 +3,17 @@
 import pickle
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kerf.testing.builders import a_node, a_node_value, a_pod_ask, an_ask
 from kerf.values.grant import CardUse
 from kerf.values.policy import PlannerSettings, SchedulingPolicy
 from scheduler.core.state import CardState, NodeState
-from scheduler.placing.aside import NODES_A_FRAME, Aside, PlanError, answer_all
+from scheduler.placing.aside import NODES_A_FRAME, Aside, PlanError, _Change, answer_all
 from scheduler.solver.problem import Plan, Problem
 from scheduler.solver.solve import plan
 from tests.scheduler.placing.test_planner import World
@@ -57,6 +60,37 @@ def test_only_nodes_that_have_changed_are_sent() -> None:
 
     assert [[state.name for state in frame] for frame in frames[:-1]] == [["b"]]
     assert frames[-1].names == ("a", "b")
+
+
+def test_cards_that_the_process_knows_are_not_sent_again(aside: Aside) -> None:
+    first, other = a_state("a"), a_state("b")
+    held = tuple(
+        replace(card, used=CardUse(30_000, 40, 2, 7), usable=number == 0) for number, card in enumerate(other.cards)
+    )
+    fuller = replace(other, cards=held, free_cpu_milli=9, problem="late", schedulable=False)
+    fewer = replace(fuller, cards=fuller.cards[:1], problem="")
+    rounds = [a_problem(first, each) for each in (other, fuller, fewer, other)]
+
+    sent = Aside()
+    frames = [b"".join(list(sent._frames(problem))[:-1]) for problem in rounds]
+
+    assert [b"Card" in frame for frame in frames] == [True, False, True, True]
+    assert [aside.plan(problem) for problem in rounds] == [plan(problem) for problem in rounds]
+
+
+@given(st.data())
+def test_a_node_that_has_changed_is_what_is_left_of_it_once_it_was_packed(data: st.DataObject) -> None:
+    before, number = a_state("a"), st.integers(-5, 100_000)
+    uses = st.builds(CardUse, number, number, number, number)
+    cards = tuple(replace(card, used=data.draw(uses), usable=data.draw(st.booleans())) for card in before.cards)
+    rest = {
+        "free_cpu_milli": data.draw(number),
+        "problem": data.draw(st.text()),
+        "schedulable": data.draw(st.booleans()),
+    }
+    now = replace(before, cards=cards, **rest)
+
+    assert pickle.loads(pickle.dumps(_Change.of(now))).after(before) == now
 
 
 def test_a_plan_after_the_process_has_ended_starts_another_one(aside: Aside) -> None:
