@@ -164,12 +164,15 @@ def _quota(value: Json) -> QuotaSettings:
         cohort=text(value, "cohort", where, zero.cohort),
         queue=text(value, "queue", where, zero.queue),
         fit_check=flag(value, "fitCheck", where, zero.fit_check),
-        reclaim=_reclaim(part_at(value, "reclaim", f"{where}.reclaim")),
+        reclaim=_reclaim(value),
     )
 
 
-def _reclaim(value: Json) -> ReclaimSettings:
+def _reclaim(quota: Json) -> ReclaimSettings:
     where, zero = "spec.quota.reclaim", ReclaimSettings()
+    if isinstance(quota.get("reclaim"), bool | str):
+        raise WireError(where, quota["reclaim"], "write an object: {mode: wait} or {mode: evict}")
+    value = part_at(quota, "reclaim", where)
     known(value, where, ("mode", "deadlineSeconds", "afterDeadline"))
     words = [word.value for word in AfterDeadline]
     return ReclaimSettings(

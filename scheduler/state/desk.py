@@ -304,8 +304,9 @@ class Desk:
             return ""
         with live.lock:
             owner, mine = live.quotas.owner(ask.namespace), live.turns.within_guarantee(ask)
-            borrowers = [name or "no tenant" for name in live.turns.borrowers(ask)] if mine is not None else []
-        return f"tenant {owner} is guaranteed this: pods of {' and '.join(borrowers)} leave for it" if borrowers else ""
+            borrowers = live.turns.borrowers(ask) if mine is not None else []
+        words = " and ".join(f"tenant {name}" if name else "namespaces without a tenant" for name in borrowers)
+        return f"tenant {owner} is guaranteed this: pods of {words} leave for it" if words else ""
 
     # ---- inside: what decides before the cards do
     def _charged(self, ask: PodAsk, names: Sequence[str]) -> Decided | None:

@@ -120,7 +120,8 @@ class Ledger:
         with self._lock:
             if booking.uid in self._unsettled:
                 return False
-            mates = (self._bookings[uid] for uid in self._of_gang.get(booking.gang or "", ()))
+            gang = booking.gang if booking.gang and self._leaving else ""  # else the places of its mates are free
+            mates = (self._bookings[uid] for uid in self._of_gang.get(gang, ()))
             places = [booking, *(mate for mate in mates if mate.state is State.RESERVED)]
             return all(map(self._is_free, places))
 

@@ -412,7 +412,9 @@ def test_explain_says_who_leaves_for_a_pod_within_its_tenants_guarantee(cluster,
     cluster(a_node(cards=1), a_tenant(), theirs, asks)
 
     assert main(["explain", "team/waits"]) == 1
-    assert "  tenant team is guaranteed this: pods of no tenant leave for it" in capsys.readouterr().out
+    assert (
+        "  tenant team is guaranteed this: pods of namespaces without a tenant leave for it" in capsys.readouterr().out
+    )
 
 
 def test_a_snapshot_takes_the_quotas_along(cluster, tmp_path, capsys):

@@ -169,3 +169,11 @@ def test_a_policy_that_says_when_the_planner_runs_is_still_read() -> None:
     assert parse_policy({"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy", "spec": spec}) == (
         SchedulingPolicy()
     )
+
+
+@pytest.mark.parametrize("written", [False, "wait", "off"])
+def test_a_word_in_place_of_the_reclaim_block_is_refused_with_what_to_write(written: object) -> None:
+    spec = {"quota": {"reclaim": written}}
+
+    with pytest.raises(WireError, match=r"spec.quota.reclaim: .*write an object: {mode: wait} or {mode: evict}"):
+        parse_policy({"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy", "spec": spec})
