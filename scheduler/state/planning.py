@@ -230,9 +230,9 @@ class Planning:
         live, uid = self._live, one.ask.uid
         narrowed = live.within.narrow(one.ask)
         settled = uid in live.pending.planned or live.ledger.get(uid) is not None
-        if settled or isinstance(narrowed, Misfit):  # no eviction helps a pod that quota refuses
+        since, offered = live.pending.refused.get(uid), live.pending.offered(uid)
+        if settled or since is None or isinstance(narrowed, Misfit):  # no eviction helps a pod that quota refuses
             return
-        since, offered = live.pending.refused[uid], live.pending.offered(uid)
         mine = live.turns.within_guarantee(narrowed) if self._reclaims else None
         if mine is not None:
             claimant = Claimant(mine, one.preempts, guaranteed=True)

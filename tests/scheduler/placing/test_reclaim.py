@@ -330,3 +330,11 @@ def test_whole_cards_are_had_back_one_by_one_up_to_the_guarantee(cards: int, dat
     left = [owner for i, owner in enumerate(owners) if f"{owner}/p{i}" not in world.gone()]
     assert left.count("other") >= min(cards - mine, owners.count("other"))
     assert SLUG in world.store.desk.used()["mine"] or not world.store.desk.used()["mine"]
+
+
+def test_a_pod_that_goes_while_others_are_looked_at_is_passed_over() -> None:
+    world = World(EACH, waits("lender"))
+    (one,) = world.store.desk.waiting()
+    world.store.feed.apply_pod("DELETED", {"metadata": {"uid": one.ask.uid}, "spec": {}})
+
+    assert list(world.store.planning._seekers(one)) == []
