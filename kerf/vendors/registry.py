@@ -34,6 +34,7 @@ VENDORS: tuple[Vendor, ...] = (
     *(_described("ascend/ascend.yaml", ascend.special_of(k), k.vendor, k.word) for k in ascend.KINDS),
     _described("cambricon/cambricon.yaml", cambricon.SPECIAL),
     _described("hygon/hygon.yaml"),
+    _described("hygon/hcu.yaml"),
     *(
         _described("iluvatar/iluvatar.yaml", iluvatar.SPECIAL, word.lower().replace("-", ""), word)
         for word in iluvatar.WORDS

@@ -22,6 +22,8 @@ _TIME, _PHASE, _BIND_TIME = "hami.io/vgpu-time", "hami.io/bind-phase", "hami.io/
 Device = tuple[str, str, int, int]
 """A device as HAMi writes it: id, type, MiB, cores in the vendor's own units."""
 _MODES = {"": Mode.SHARED, "hami-core": Mode.SHARED, "mig": Mode.MIG, "mps": Mode.MPS}
+_OURS = "nvidia"
+"""Other vendors' plugins have words of their own for how they share a card ("hami"); they share it by themselves."""
 MOST_CARDS = 256
 
 
@@ -112,7 +114,7 @@ def _colon_records(text: str, key: str) -> list[dict[str, Any]]:
 
 def _card(record: dict[str, Any], where: str, vendor: str) -> Card:
     mode = str(record.get("mode") or "")
-    if mode not in _MODES:
+    if mode not in _MODES and vendor == _OURS:
         raise WireError(f"{where}.mode", mode, "use hami-core, mig or mps")
     identity, model = record.get("id"), record.get("type")
     if not isinstance(identity, str) or not identity or not isinstance(model, str) or not model:
@@ -126,7 +128,7 @@ def _card(record: dict[str, Any], where: str, vendor: str) -> Card:
         cores=_number(record, "devcore", where, 100),
         slots=_number(record, "count", where, 10),
         numa=_number(record, "numa", where, 0),
-        mode=_MODES[mode],
+        mode=_MODES.get(mode, Mode.SHARED),
         health=HEALTHY if record.get("health") is True else SUSPECT,
     )
 

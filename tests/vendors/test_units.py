@@ -9,6 +9,10 @@ from tests.vendors.shop import Shop, a_vendor_node, asking, registered
 HYGON = a_vendor_node(
     annotations={"hami.io/node-dcu-register": "DCU-0,4,32768,60,DCU-K100,0,true:"}, **{"hygon.com/dcunum": "4"}
 )
+HCU = a_vendor_node(
+    annotations={"hami.io/node-hcu-register": "HCU-T6T8,4,65520,100,HCU-K100_AI,0,true,0,hami:"},
+    **{"hygon.com/hcunum": "4"},
+)
 ILUVATAR = a_vendor_node(
     annotations={"hami.io/node-BI-V150-register": "BI-0,10,32768,100,BI-V150,0,true:BI-1,10,32768,100,BI-V150,0,true:"},
     **{"iluvatar.ai/BI-V150-vgpu": "20"},
@@ -65,6 +69,13 @@ TABLE: list[Any] = [
         [("DCU-0", "hygon", 32768, 100)],
         both("dcu", "DCU-0,DCU,32768,100:;"),
         id="hygon: a whole card",
+    ),
+    pytest.param(
+        HCU,
+        {"hygon.com/hcunum": 1, "hygon.com/hcumem": 8000, "hygon.com/hcucores": 30},
+        [("HCU-T6T8", "hygonhcu", 8000, 30)],
+        both("hcu", "HCU-T6T8,HCU,8000,30:;"),
+        id="hygon: the newer words, and a plugin that calls its mode hami",
     ),
     pytest.param(
         ILUVATAR,
@@ -214,6 +225,13 @@ def test_moore_threads(limits: dict[str, int], slices: list[Any], record: str, s
         (CAMBRICON, {"cambricon.com/vmlu": 2, "cambricon.com/mlu.smlu.vcore": 10}, "the pod has one profile"),
         (HYGON, {"hygon.com/dcunum": 1, "hygon.com/dcumem": "0.5"}, "write a whole number"),
         (HYGON, {"hygon.com/dcunum": 0, "hygon.com/dcumem": 5}, "ask for at least one card"),
+        (HCU, {"hygon.com/hcunum": 0, "hygon.com/hcumem": 5}, "ask for at least one card"),
+        (ILUVATAR, {"iluvatar.ai/BI-V150-vgpu": 1, "iluvatar.ai/BI-V150.vMem": "1.5"}, "the unit is 256 MiB"),
+        (METAX, {"metax-tech.com/gpu": "0.5"}, "write a whole number"),
+        (KUNLUN, {"kunlunxin.com/xpu": "0.5"}, "write a whole number"),
+        (ENFLAME, {"enflame.com/gcu": "0.5"}, "write a whole number"),
+        (VASTAI, {"vastaitech.com/va": "0.5"}, "write a whole number"),
+        (BIREN, {"birentech.com/gpu": "0.5"}, "write a whole number"),
     ],
 )
 def test_what_a_vendor_cannot_do_is_refused(node: dict[str, Any], limits: dict[str, Any], said: str):
@@ -256,6 +274,7 @@ def test_the_second_half_of_kunlun_cards_is_on_the_second_numa_node():
             "no card is of the vendor, type, id or mode",
         ),
         (HYGON, {"hygon.com/dcunum": 1}, {"hygon.com/nouse-gpuuuid": "DCU-0"}, "no card is of the vendor"),
+        (HCU, {"hygon.com/hcunum": 1}, {"hygon.com/nouse-hcutype": "K100"}, "no card is of the vendor"),
         (METAX, {"metax-tech.com/gpu": 3}, {}, "the largest node, n, has 2 such cards"),
         (VASTAI, {"vastaitech.com/va": 1}, {"vastaitech.com/use-gpuuuid": "VA-9"}, "no card is of the vendor"),
     ],
