@@ -49,7 +49,7 @@ def plan(
             left_out += missing
         else:
             targets = tuple(_target(model, *each) for each in live)
-        if not targets:
+        if not live:
             left_out.append(f"{model}: none of its {len(several)} replicas is ready on a healthy card")
         routes.append(Route(model, object_name(model), targets))
         routed |= {uid for target in targets for uid in target.uids}

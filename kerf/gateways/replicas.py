@@ -21,7 +21,7 @@ from kerf.values.vendor import Vendor
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.objects import is_finished, parse_holding
-from kerf.wire.subject import MODEL, served_names, serving_port, workload_of
+from kerf.wire.subject import MODEL, SERVING_PORT, served_names, serving_port, workload_of
 
 _LWS = "leaderworkerset.sigs.k8s.io"
 _WORKER, _GROUP, _SET = f"{_LWS}/worker-index", f"{_LWS}/group-index", f"{_LWS}/name"
@@ -83,6 +83,23 @@ def named_port(pod: Json, name: str) -> int:
             if port.get("name") == name and isinstance(number, int):
                 return number
     return 0
+
+
+def mistaken(pods: Iterable[Json], catalogue: Catalogue) -> tuple[tuple[str, str], ...]:
+    """(namespace, sentence) for each pod that says by an annotation that it serves, and not how."""
+    found = []
+    for pod in pods:
+        meta, written = at(pod, "metadata"), at(pod, "metadata", "annotations").get(SERVING_PORT)
+        if written in {None, "none"} or is_finished(pod):
+            continue
+        namespace = text_at(meta, "namespace") or "default"
+        where = f"pod {namespace}/{text_at(meta, 'name')}"
+        if not serving_port(pod):
+            fix = 'write a port from 1 to 65535, or "none"'
+            found.append((namespace, f"{where}: {SERVING_PORT} {written!r}: {fix}"))
+        elif not (served_names(pod) or _named(pod, catalogue)):
+            found.append((namespace, f"{where} has {SERVING_PORT} and names no model: name one by {MODEL}"))
+    return tuple(found)
 
 
 def _replica(pod: Json, catalogue: Catalogue) -> Replica | None:

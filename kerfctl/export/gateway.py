@@ -13,7 +13,7 @@ from kerf.config.load import read_policy
 from kerf.config.prices import read_prices
 from kerf.gateways.litellm import FILE
 from kerf.gateways.render import Rendered, Seen, render
-from kerf.gateways.replicas import Fleet
+from kerf.gateways.replicas import Fleet, mistaken
 from kerf.kube import paths
 from kerf.metering.tokenprice import newest_priced
 from kerf.values.gateways import Gateway, GatewaySettings, Per
@@ -52,14 +52,21 @@ def run_gateway(args: argparse.Namespace) -> int:
     fleet = Fleet(nodes, args.vendors, read_prices(args.prices), shipped())
     found = render(Seen(read.pods, read.services, fleet, _prices(read.usages)), settings, labelled=False)
     _print(found, args)
-    warn(*(f"kerf: {line}" for line in found.left_out))
+    left_out = [*found.left_out, *_mistaken(read.pods, settings)]
+    warn(*(f"kerf: {line}" for line in left_out))
     warn(*(f"kerf: {name}: no price was measured yet, so its tokens are free for LiteLLM" for name in found.unpriced))
     if not found.plan.routes:
         warn(
             "kerf: no pod serves a model: is vLLM or SGLang among its arguments, "
             "or kerf.dev/serving-port among its annotations?"
         )
-    return 1 if found.left_out or not found.plan.routes else 0
+    return 1 if left_out or not found.plan.routes else 0
+
+
+def _mistaken(pods: Iterable[Json], settings: GatewaySettings) -> list[str]:
+    """Pods of the served namespaces whose annotations cannot be meant so."""
+    wanted = settings.namespaces
+    return [text for namespace, text in mistaken(pods, shipped()) if not wanted or namespace in wanted]
 
 
 def _settings(args: argparse.Namespace, policy: SchedulingPolicy) -> GatewaySettings:

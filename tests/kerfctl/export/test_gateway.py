@@ -122,3 +122,44 @@ def test_a_cluster_without_models_says_how_they_are_found(tmp_path: Path, capsys
     assert main(export("--to", "knoway", "--file", str(path))) == 1
 
     assert capsys.readouterr().err.startswith("kerf: no pod serves a model: is vLLM or SGLang among its arguments")
+
+
+@pytest.mark.parametrize(
+    ("notes", "sentence"),
+    [
+        (
+            {"kerf.dev/serving-port": "99999"},
+            "kerf.dev/serving-port '99999': write a port from 1 to 65535, or \"none\"",
+        ),
+        ({"kerf.dev/serving-port": "http"}, "kerf.dev/serving-port 'http': write a port from 1 to 65535, or \"none\""),
+        ({"kerf.dev/serving-port": "8080"}, "has kerf.dev/serving-port and names no model: name one by kerf.dev/model"),
+        ({"kerf.dev/serving-port": "none"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_pod_that_says_wrongly_that_it_serves_is_named(
+    notes: dict[str, str], sentence: str, file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kerf.testing.builders import a_pod
+
+    path = tmp_path / "odd.yaml"
+    pod = a_pod("odd.v1", namespace="team-a")
+    pod["metadata"]["annotations"] = notes
+    path.write_text(yaml.safe_dump(pod))
+
+    status = main(export("--to", "knoway", "--namespace", "team-a", "--file", file, "--file", str(path)))
+
+    said = capsys.readouterr().err
+    assert (status, sentence in said, "odd.v1" in said) == (int(bool(sentence)), True, bool(sentence))
+
+
+def test_a_replica_without_a_service_is_no_sick_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "pods.yaml"
+    path.write_text(yaml.safe_dump_all([a_node(), a_replica("one")]))
+
+    words = ("--to", "knoway", "--namespace", "team-a", "--per", "service", "--file", str(path))
+    assert main(export(*words)) == 1
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "healthy card" in line] == []
+    assert lines[0].startswith("kerf: qwen3-8b: no Service leads to team-a/")
