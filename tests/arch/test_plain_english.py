@@ -22,7 +22,25 @@ MANNERED = re.compile(
 )
 F_STRING, FIELD = re.compile(r"r?fr?['\"]", re.IGNORECASE), re.compile(r"\{[^{}]*\}")
 """Before Python 3.12 an f-string is one token, with its fields."""
-SUFFIXES = frozenset([".py", ".c", ".h", ".def", ".sh", ".md", ".yaml", ".tpl", ".txt", ".toml", ".Dockerfile"])
+SUFFIXES = frozenset(
+    [
+        ".py",
+        ".c",
+        ".h",
+        ".def",
+        ".sh",
+        ".md",
+        ".yaml",
+        ".tpl",
+        ".txt",
+        ".toml",
+        ".Dockerfile",
+        ".js",
+        ".html",
+        ".css",
+        ".proto",
+    ]
+)
 NAMES = frozenset(["Makefile", "Dockerfile", "install-limiter"])
 ELSEWHERE = (
     "docs/adr/",
