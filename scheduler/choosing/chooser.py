@@ -145,7 +145,7 @@ class Rivals:
     def _could_run(self, ask: PodAsk, name: str) -> bool:
         state = self._desk.state(name)
         empty = replace(state, cards=tuple(replace(card, used=NO_USE) for card in state.cards))
-        return isinstance(self._desk.place_on(ask, empty), Grant)
+        return self._desk.could_hold(ask, empty)
 
 
 def _uses_nothing_else(one: Waiting) -> bool:

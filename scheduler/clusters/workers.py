@@ -157,7 +157,7 @@ class Worker:
     def _why(self, need: Need, states: tuple[NodeState, ...], rooms: tuple[QuotaRoom, ...]) -> str:
         """Why a pod fits on no node: its quota, or the most frequent reason."""
         ask = need.asks[0]
-        answers = [self.desk.place_on(ask, state) for state in states]
+        answers = [self.desk.by_cards_alone(ask, state) for state in states]
         misses = [answer for answer in answers if isinstance(answer, Misfit)]
         if not states:
             return "; no node of it has cards"

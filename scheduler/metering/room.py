@@ -25,7 +25,7 @@ def _by_cards(booking: Booking, desk: Desk, most: int) -> Room:
     found = 0
     for state in states:
         left = state
-        while found < most and not isinstance(grant := desk.place_on(ask, left), Misfit):
+        while found < most and not isinstance(grant := desk.by_cards_alone(ask, left), Misfit):
             left = left.holding(card_uses(grant, ()))
             found += 1
     sizes = ", ".join(f"{each.cards} x {show_mib(each.memory_mib or 0)}" for each in ask.containers)

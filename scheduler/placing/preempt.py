@@ -167,7 +167,7 @@ class Preemption:
         """Who has to leave on a node, besides those that leave already. None: it does not help."""
         state, evictable, rule = self._planning.node_with_pods(node, seeker.claimant)
         evictable = [pod for pod in evictable if late or pod.uid not in self._protected]
-        uids = choose_victims(seeker.ask, state, evictable, self._desk.place_on, rule)
+        uids = choose_victims(seeker.ask, state, evictable, self._desk.by_cards_alone, rule)
         if uids is None or (not uids and not self._planning.leaving(node)):
             return None
         victims = tuple(pod for pod in evictable if pod.uid in uids)

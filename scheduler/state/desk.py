@@ -140,7 +140,7 @@ class Desk:
             with live.lock:
                 state, evictable = live.fleet.state(name), live.turns.evictable(name, Claimant(ask))
                 rule = live.turns.rule(evictable)
-            found[name] = choose_victims(narrowed, state, evictable, self.place_on, rule)
+            found[name] = choose_victims(narrowed, state, evictable, self.by_cards_alone, rule)
         return found
 
     def spares_guarantees(self, ask: PodAsk, uids: Sequence[str]) -> bool:
@@ -155,9 +155,14 @@ class Desk:
         with self._live.lock:
             return self._live.within.beside(ask, names, stages, promised)
 
-    def place_on(self, ask: PodAsk, state: NodeState) -> Grant | Misfit:
-        """The grant on a node as it might be, by the card policies alone. Reads no live state."""
-        return self._live.engine.place_on(ask, state)
+    def could_hold(self, ask: PodAsk, state: NodeState) -> bool:
+        """Whether quota leaves something to the pod and a node as it might be has the cards for that."""
+        with self._live.lock:
+            return self._live.within.could_hold(ask, state)
+
+    def by_cards_alone(self, ask: PodAsk, state: NodeState) -> Grant | Misfit:
+        """The grant on a node as it might be, whatever quota says. Reads no live state."""
+        return self._live.within.by_cards_alone(ask, state)
 
     def rooms(self, namespaces: Iterable[str]) -> tuple[QuotaRoom, ...]:
         """What the pods of these namespaces may still take of their tenants' quotas and of ResourceQuotas."""

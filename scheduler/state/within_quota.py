@@ -33,6 +33,14 @@ class Ranks:
     scores: Ints
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """A narrowed ask, and the positions of the nodes that have room for it."""
+
+    ask: PodAsk
+    best_first: list[int]
+
+
 class WithinQuota:
     """The engine's answers for what quota leaves to a pod."""
 
@@ -102,20 +110,25 @@ class WithinQuota:
             return grant
         return self._quotas.refuses(ask, state.name, grant, stages) or grant
 
+    def could_hold(self, ask: PodAsk, state: NodeState) -> bool:
+        """Whether quota leaves something to the pod and a node as it might be has the cards for that."""
+        narrowed = self.narrow(ask)
+        return not isinstance(narrowed, Misfit) and isinstance(self._engine.place_on(narrowed, state), Grant)
+
+    def by_cards_alone(self, ask: PodAsk, state: NodeState) -> Grant | Misfit:
+        """The grant on a node as it might be, by the card policies alone.
+
+        The caller has narrowed the ask, or counts quota itself. Reads no live state, so it needs no lock.
+        """
+        return self._engine.place_on(ask, state)
+
     def best(self, ask: PodAsk, names: Sequence[str], stages: Stages) -> tuple[str, Grant] | NoPlace:
         """The best of the nodes and the grant there."""
-        if not names:
-            return NoPlace(NOT_ELIGIBLE)
-        narrowed = self.narrow(ask)
-        if isinstance(narrowed, Misfit):
-            return NoPlace(narrowed.detail)
-        rows = self._fleet.rows(names)
-        good = np.flatnonzero(self._room(narrowed, rows))
-        if not len(good):
-            return self._why_not(narrowed, rows)
-        best_first = good[np.argsort(self._engine.scores(narrowed, rows)[good], kind="stable")[::-1]]
+        candidates = self._candidates(ask, names)
+        if isinstance(candidates, NoPlace):
+            return candidates
         misfit = Misfit(Reason.MEMORY)
-        for position in best_first.tolist():
+        for position in candidates.best_first:
             found = self.place(ask, names[position], stages)
             if isinstance(found, Grant):
                 return names[position], found
@@ -129,21 +142,14 @@ class WithinQuota:
 
         Nothing is charged and nothing is remembered of the question.
         """
-        if not names:
-            return NoPlace(NOT_ELIGIBLE)
-        narrowed = self.narrow(ask)
-        if isinstance(narrowed, Misfit):
-            return NoPlace(narrowed.detail)
-        rows = self._fleet.rows(names)
-        good = np.flatnonzero(self._room(narrowed, rows))
-        if not len(good):
-            return self._why_not(narrowed, rows)
-        best_first = good[np.argsort(self._engine.scores(narrowed, rows)[good], kind="stable")[::-1]]
+        candidates = self._candidates(ask, names)
+        if isinstance(candidates, NoPlace):
+            return candidates
         taken = [(each.holding, each.ask.traits) for each in promised]
         misfit = Misfit(Reason.MEMORY)
-        for position in best_first[: len(promised) + _TRIES].tolist():
+        for position in candidates.best_first[: len(promised) + _TRIES]:
             state = _after(self._fleet.state(names[position]), promised)
-            found = node_misfit(ask, state) or self._engine.place_on(narrowed, state)
+            found = node_misfit(ask, state) or self._engine.place_on(candidates.ask, state)
             if isinstance(found, Grant):
                 refused = self._quotas.refuses(ask, state.name, found, stages, taken)
                 if refused is None:
@@ -154,6 +160,19 @@ class WithinQuota:
         return NoPlace(f"{explain_misfit(misfit)}{beside}")
 
     # ---- inside
+    def _candidates(self, ask: PodAsk, names: Sequence[str]) -> _Candidates | NoPlace:
+        if not names:
+            return NoPlace(NOT_ELIGIBLE)
+        narrowed = self.narrow(ask)
+        if isinstance(narrowed, Misfit):
+            return NoPlace(narrowed.detail)
+        rows = self._fleet.rows(names)
+        good = np.flatnonzero(self._room(narrowed, rows))
+        if not len(good):
+            return self._why_not(narrowed, rows)
+        best_first = good[np.argsort(self._engine.scores(narrowed, rows)[good], kind="stable")[::-1]]
+        return _Candidates(narrowed, best_first.tolist())
+
     def _occupied(self, names: Sequence[str]) -> str:
         """Which of the nodes are not offered because pods hold their cards without a grant."""
         taken = [name for name in self._fleet.occupied_nodes() if name in names]

@@ -22,7 +22,17 @@ STATE = ROOT / "scheduler" / "state"
 DOORS = {"feed": Feed, "ledger": Ledger, "desk": Desk, "planning": Planning, "seating": Seating, "sight": Sight}
 GUARDED = ("Live", "Fleet", "Engine", "Lanes", "QuotaLedger", "Pending", "HeldPlaces", "WithinQuota", "RLock")
 LEDGER_ENTRIES = {"charge", "release", "confirm", "assume", "assume_reserved", "reserve", "begin_bind", "end_bind"}
-ENGINE_QUESTIONS = {"query", "room", "scores", "place", "explain"}
+ENGINE_QUESTIONS = {"query", "room", "scores", "place", "place_on", "explain"}
+
+
+WITHOUT_QUOTA = {
+    "scheduler/clusters/workers.py": "says why cards have no room, beside a plan that has the bounds of quota",
+    "scheduler/metering/room.py": "counts by cards and by quota, and takes the least",
+    "scheduler/placing/preempt.py": "has a narrowed ask, and reserves within quota",
+    "scheduler/state/desk.py": "its victims make room for a narrowed ask",
+    "scheduler/state/within_quota.py": "the question itself",
+}
+"""Who may ask about cards whatever quota says, and why it cannot forget quota."""
 
 
 def calls(receiver: str, *folders: Path) -> Iterator[tuple[str, str]]:
@@ -68,4 +78,20 @@ def test_quota_is_narrowed_and_the_engine_asked_in_one_module() -> None:
     asked = {file for file, method in calls("engine", STATE) if method in ENGINE_QUESTIONS}
     narrowed = {file for file, method in calls("quotas", STATE) if method == "narrow"}
 
+    everywhere = {
+        file for file, method in calls("engine", ROOT / "scheduler", ROOT / "kerfctl") if method == "place_on"
+    }
+
+    assert everywhere == {"scheduler/state/within_quota.py"}
     assert asked == narrowed == {"scheduler/state/within_quota.py"}
+
+
+def test_who_asks_whatever_quota_says_has_a_reason() -> None:
+    names = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("scheduler", "kerfctl")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if "by_cards_alone" in path.read_text()
+    }
+
+    assert names == set(WITHOUT_QUOTA)

@@ -203,6 +203,19 @@ def test_a_waiting_pod_that_no_card_could_hold_makes_nothing_scarce() -> None:
     assert world.ask(a_kind(HOPPER), a_kind(ASCEND)).kind == HOPPER
 
 
+def test_a_waiting_pod_that_quota_refuses_makes_nothing_scarce() -> None:
+    world = World(a_gpu_node("h", H100), an_ascend_node("n"))
+    found = capacity(world.store.desk.nodes(), DEFAULT)
+    world.store.feed.set_quota(
+        divide([tenant("default", Share(memory_mib=50_000), burst=Share(memory_mib=0))], found), found, {}
+    )
+    world.create("beyond-quota", a_kind(HOPPER, 70_000))
+
+    answer = world.ask(a_kind(HOPPER, 40_000), a_kind(ASCEND))
+
+    assert (answer.kind, "waits and can use nothing else" in answer.why) == (HOPPER, False)
+
+
 def test_a_kind_that_the_owners_last_pod_waited_for_in_vain_comes_last_for_a_while() -> None:
     world = World(a_gpu_node("h", H100), an_ascend_node("n"))
     made = {"controller": True, "uid": "rs-1", "kind": "ReplicaSet", "name": "rs"}
