@@ -5,7 +5,7 @@ follows transformers 5.20.0's own reader of GGUF, with which vLLM and SGLang loa
 """
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -288,8 +288,3 @@ def _storage(table: Mapping[str, Stored], files: int, where: str) -> dict[str, A
         raise WireError(f"{where}: {name}", one, f"its other half is {other}, and engines load both as one matrix")
     weights = sum(tensor.count for name, tensor in table.items() if name not in TABLES)
     return {"quant_method": "gguf", "files": files, "weights": weights, "types": types}
-
-
-def total_bytes(files: Iterable[Header]) -> int:
-    """Bytes of all tensors in the files."""
-    return sum(tensor.bytes for file in files for tensor in file.tensors)

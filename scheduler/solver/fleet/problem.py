@@ -1,6 +1,6 @@
 """What a plan over clusters is asked and what it answers, as values. Money is in millionths of the currency an hour."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -258,11 +258,6 @@ def weights(problem: FleetProblem) -> Weights:
         found.unplaced[demand.name] = int(4 * most * max(1.0, size / slices * 4)) * 4**rank
         found.exposed[demand.name] = most // 2 + 1
     return found
-
-
-def total_units(parts: Iterable[Part]) -> int:
-    """All units of some parts."""
-    return sum(part.units for part in parts)
 
 
 def lost_one_by_one(problem: FleetProblem, demand: Demand) -> tuple[str, ...]:
