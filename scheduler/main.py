@@ -158,9 +158,7 @@ async def _serve(settings: Settings) -> int:
         )
 
     caught_up = CatchUp(store, kube, nodes, pods).run_once if leadership else _when_read(nodes, pods)
-    for follower in followers:
-        follower.start()
-    threading.Thread(target=_settle, args=(followers[:2],), name="settle", daemon=True).start()
+    _follow(followers)
     leading = LeaderLoops(seat, lambda end: keeper.ready and caught_up(end), loops, store, metrics)
     running = [start_loop(each, done) for each in (Expiry(store, kube), keeper, metering, leading)]
     if leadership:
@@ -200,6 +198,13 @@ def _pages(
     page = RunningPage(place, store, kube, asked)
     page.start()
     return [page.stop]
+
+
+def _follow(followers: Sequence[Follower]) -> None:
+    """Start them; once nodes and pods, the first two, are read, the process settles."""
+    for follower in followers:
+        follower.start()
+    threading.Thread(target=_settle, args=(followers[:2],), name="settle", daemon=True).start()
 
 
 def _end(*stops: Callable[[], None]) -> None:

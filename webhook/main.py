@@ -157,11 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(serve(service, address, tls, flags.drain_seconds))
     finally:
-        policy.stop()
-        tenants.stop()
-        for each in models:
-            each.stop()
-        for kept in (keeper, extenders):
+        for kept in (policy, tenants, *models, keeper, extenders):
             if kept:
                 kept.stop()
 

@@ -30,6 +30,31 @@ def decoder_shape(config: Config, name: str, family: Family) -> Shape:
     """The shape of a text decoder. Raises WireError."""
     heads = read_heads(config, family)
     vocab = config.whole("vocab_size")
+    layers = _layers(config, name, family, heads)
+    experts = feedforward.expert_count(config, family)
+    more = gemma4.embeddings(config, heads.hidden, len(layers)) if name == gemma4.FAMILY else ()
+    norm = Tensor("model.norm", heads.hidden, 2 if family.norm_bias else 1)
+    head = [norm, Tensor("lm_head", vocab, heads.hidden, Split.VOCAB)]
+    if family.head_bias:
+        head.append(vector("lm_head.bias", vocab, Split.VOCAB))
+    return Shape(
+        family=name,
+        task="text",
+        hidden=heads.hidden,
+        vocab=vocab,
+        heads=heads.query,
+        kv_heads=heads.query if family.latent else heads.kv,
+        width=_width(layers),
+        embed=(Tensor("model.embed_tokens", vocab, heads.hidden, Split.VOCAB), *more),
+        layers=layers,
+        head=tuple(head),
+        tied=config.flag("tie_word_embeddings", default=family.tied),
+        experts=experts,
+        latent=family.latent,
+    )
+
+
+def _layers(config: Config, name: str, family: Family, heads: Heads) -> tuple[Layer, ...]:
     words = layer_words(config, family)
     sparse = sparse_layers(config, family, len(words))
     indexers = config.words("indexer_types") or ()
@@ -47,27 +72,7 @@ def decoder_shape(config: Config, name: str, family: Family) -> Shape:
             else:
                 seen[key] = _layer(config, rules, heads, word, many)
         layers.append(seen[key])
-    experts = feedforward.expert_count(config, family)
-    more = gemma4.embeddings(config, heads.hidden, len(words)) if name == gemma4.FAMILY else ()
-    norm = Tensor("model.norm", heads.hidden, 2 if family.norm_bias else 1)
-    head = [norm, Tensor("lm_head", vocab, heads.hidden, Split.VOCAB)]
-    if family.head_bias:
-        head.append(vector("lm_head.bias", vocab, Split.VOCAB))
-    return Shape(
-        family=name,
-        task="text",
-        hidden=heads.hidden,
-        vocab=vocab,
-        heads=heads.query,
-        kv_heads=heads.query if family.latent else heads.kv,
-        width=_width(layers),
-        embed=(Tensor("model.embed_tokens", vocab, heads.hidden, Split.VOCAB), *more),
-        layers=tuple(layers),
-        head=tuple(head),
-        tied=config.flag("tie_word_embeddings", default=family.tied),
-        experts=experts,
-        latent=family.latent,
-    )
+    return tuple(layers)
 
 
 def layer_words(config: Config, family: Family) -> list[str]:
@@ -233,7 +238,7 @@ def _adjusted(config: Config, size: int) -> int:
     return step * -(-size // step)
 
 
-def _width(layers: list[Layer]) -> int:
+def _width(layers: tuple[Layer, ...]) -> int:
     """The most that one token needs at once in a layer: what the widest pair of matrices writes."""
     widths = [
         sum(part.rows for part in layer.tensors if part.linear and part.split in {Split.COLUMN, Split.KV})

@@ -80,6 +80,7 @@ def render_record(record: ClusterRecord) -> dict[str, Any]:
     }
 
 
+_SOME = (1, MOST_REPLICAS)
 _WORKLOAD_KEYS = (
     "replicas", "groupSize", "handOver", "queue", "template", "accepts", "clusters", "regions", "preferRegions",
     "supply", "mostPerCluster", "survive", "minAvailable", "maxMoves", "priority",
@@ -98,22 +99,15 @@ def parse_workload(document: object) -> FleetWorkload:
         raise WireError(
             "spec.handOver", hand_over.value, "use LeaderWorkerSet for groups: it keeps their pods together"
         )
-    template = object_at(spec.get("template") or {}, "spec.template")
-    if not items_at(template, "spec", "containers"):
-        raise WireError("spec.template.spec.containers", None, "write a pod template with at least one container")
     preferred = object_at(spec.get("preferRegions") or {}, "spec.preferRegions")
     known(preferred, "spec.preferRegions", ("regions", "elsewherePercent"))
-    survive = whole(spec, "survive", "spec", 0, (0, MOST_REPLICAS))
-    least = whole(spec, "minAvailable", "spec", 0, (0, MOST_REPLICAS))
-    for key, value in (("survive", survive), ("minAvailable", least)):
-        if value > replicas:
-            raise WireError(f"spec.{key}", value, f"write at most spec.replicas, {replicas}")
+    survive, least = (_of_replicas(spec, key, replicas) for key in ("survive", "minAvailable"))
     return FleetWorkload(
         namespace=str(meta.get("namespace") or "default"),
         name=_name(meta.get("name")),
         uid=str(meta.get("uid") or ""),
         replicas=replicas,
-        template=template,
+        template=_template(spec),
         group_size=size,
         hand_over=hand_over,
         queue=_queue(spec),
@@ -123,15 +117,27 @@ def parse_workload(document: object) -> FleetWorkload:
         prefer_regions=_words(preferred.get("regions"), "spec.preferRegions.regions"),
         elsewhere_percent=whole(preferred, "elsewherePercent", "spec.preferRegions", 20, (0, 1000)),
         supply=Supply(one_of(spec, "supply", "spec", None, Supply)) if "supply" in spec else None,
-        most_per_cluster=whole(spec, "mostPerCluster", "spec", None, (1, MOST_REPLICAS))
-        if "mostPerCluster" in spec
-        else None,
+        most_per_cluster=whole(spec, "mostPerCluster", "spec", None, _SOME) if "mostPerCluster" in spec else None,
         survive=survive,
         min_available=least,
         max_moves=whole(spec, "maxMoves", "spec", 1, (0, MOST_REPLICAS)),
         priority=whole(spec, "priority", "spec", 0, (-(10**9), 10**9)),
         generation=int(meta.get("generation") or 0) if isinstance(meta.get("generation"), int) else 0,
     )
+
+
+def _of_replicas(spec: Json, key: str, replicas: int) -> int:
+    value = whole(spec, key, "spec", 0, (0, MOST_REPLICAS))
+    if value > replicas:
+        raise WireError(f"spec.{key}", value, f"write at most spec.replicas, {replicas}")
+    return value
+
+
+def _template(spec: Json) -> Json:
+    template = object_at(spec.get("template") or {}, "spec.template")
+    if not items_at(template, "spec", "containers"):
+        raise WireError("spec.template.spec.containers", None, "write a pod template with at least one container")
+    return template
 
 
 def parse_assigned(document: Json) -> tuple[Assigned, ...]:

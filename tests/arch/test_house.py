@@ -11,7 +11,9 @@ from tests.source_code import statements
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("kerf", "kerfctl", "sandbox", "scheduler", "deviceplugin", "webhook")
-LONGEST_MODULE, LONGEST_TEST, LONGEST_FUNCTION = 400, 600, 60
+LONGEST_MODULE, LONGEST_TEST, LONGEST_FUNCTION = 400, 600, 40
+WIRING = {("scheduler/main.py", "_serve"): 56, ("deviceplugin/main.py", "serve"): 44}
+"""A daemon's parts in the order in which they are built: each half would need all that the other half has."""
 
 
 def sources(*folders: str) -> list[Path]:
@@ -27,11 +29,12 @@ def test_no_module_outgrows_its_budget():
 
 def test_no_function_outgrows_its_budget():
     long = [
-        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {node.end_lineno - node.lineno + 1} lines"
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {length} lines"
         for path in sources(*PACKAGES)
         for node in statements(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        if node.end_lineno and node.end_lineno - node.lineno >= LONGEST_FUNCTION
+        if (length := (node.end_lineno or node.lineno) - node.lineno + 1) > LONGEST_FUNCTION
+        if length > WIRING.get((path.relative_to(ROOT).as_posix(), node.name), LONGEST_FUNCTION)
     ]
 
     assert long == []
