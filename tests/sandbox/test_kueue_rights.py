@@ -1,7 +1,5 @@
 """What Kueue's own manifests let people write: the table in docs/quota.md, for the version of the sandbox."""
 
-import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-import sandbox
 from kerf.wire.kueue import PLURALS, VERSION
+from sandbox.build import module_dir
 from tests.chart.helm import render
 
 ROOT = Path(__file__).parents[2]
@@ -26,16 +24,11 @@ TO_TENANTS = {
 Rule = tuple[str, str, str]
 
 
+pytestmark = pytest.mark.cluster  # it reads the source that Kueue is built from, which may have to be fetched first
+
+
 def module() -> Path:
-    """Kueue's source in Go's module cache."""
-    required = (Path(sandbox.__file__).parent / "parts/kueue/go.mod").read_text()
-    found = re.search(r"sigs\.k8s\.io/kueue (v[\w.\-]+)", required)
-    assert found is not None
-    cache = Path(os.environ.get("GOMODCACHE", Path.home() / "go/pkg/mod"))
-    return cache / f"sigs.k8s.io/kueue@{found[1]}/config/components"
-
-
-pytestmark = pytest.mark.skipif(not module().is_dir(), reason="Kueue's source is not in Go's module cache")
+    return module_dir("kueue", "sigs.k8s.io/kueue") / "config/components"
 
 
 def roles() -> Iterator[tuple[str, dict[str, str], set[Rule]]]:
