@@ -58,7 +58,7 @@ class SlicePublisher:
     def run(self, stop: threading.Event) -> None:
         """Publish until `stop`. The slices stay: claims that come meanwhile wait at the kubelet for the next plugin."""
         self._stored.start()
-        threading.Thread(target=self._watch_node, args=(stop,), name="slices", daemon=True).start()
+        threading.Thread(target=self._node.wake, args=(self._wake, stop), name="slices", daemon=True).start()
         run_every(LOOP, self._run_once, stop, self._wake)
         self._stored.stop()
 
@@ -123,14 +123,6 @@ class SlicePublisher:
         except NotFound:
             _LOG.debug("slice %s is gone already", name)
         self._stored.apply(SLICES, "DELETED", stored)
-
-    def _watch_node(self, stop: threading.Event) -> None:
-        version = -1
-        while not stop.is_set():
-            seen = self._node.wait(version, 1.0)
-            if seen != version:
-                version = seen
-                self._wake.set()
 
 
 def _count(item: Json) -> object:

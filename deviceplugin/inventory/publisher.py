@@ -68,7 +68,7 @@ class Publisher:
     def run(self, stop: threading.Event) -> None:
         """Publish until `stop`, then withdraw the offer; never raises."""
         self._follower.start()
-        threading.Thread(target=self._watch_cards, args=(stop,), name="publish", daemon=True).start()
+        threading.Thread(target=self._node.wake, args=(self._wake, stop), name="publish", daemon=True).start()
         loop = Loop("deviceplugin.publisher", every_s=LOOK_S, rest_s=BETWEEN_S, expected=(KubeError,))
         run_every(loop, self._run_once, stop, self._wake)
         self._follower.stop()
@@ -126,14 +126,6 @@ class Publisher:
             self._kube.patch(paths.node(self._node.name), {"metadata": {"annotations": offers}})
         except KubeError as error:
             _LOG.warning("cannot withdraw the offer of this node's cards: %s", error)
-
-    def _watch_cards(self, stop: threading.Event) -> None:
-        version = -1
-        while not stop.is_set():
-            seen = self._node.wait(version, 1.0)
-            if seen != version:
-                version = seen
-                self._wake.set()
 
     def _replace(self, nodes: list[Json]) -> None:
         for node in nodes:

@@ -94,6 +94,15 @@ class LocalNode:
             self._changed.wait_for(lambda: self._version != version, timeout_s)
             return self._version
 
+    def wake(self, sleeper: threading.Event, stop: threading.Event) -> None:
+        """Set the event at every change of the node, until stopped."""
+        version = -1
+        while not stop.is_set():
+            seen = self.wait(version, 1.0)
+            if seen != version:
+                version = seen
+                sleeper.set()
+
     def _show(self) -> None:
         """Put the cards of all probes together, each with its allocator. Holds the lock."""
         found = (card for name in sorted(self._by_probe) for card in self._by_probe[name])
