@@ -1,4 +1,7 @@
-"""Every vendor that Kerf knows. Adding one is a folder beside this file and a line here."""
+"""Every vendor that Kerf knows. Adding one is a folder beside this file and a line here.
+
+A folder with descriptions alone has no `__init__.py`; one with functions (`special.py`) has.
+"""
 
 from importlib.resources import files
 
