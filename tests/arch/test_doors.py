@@ -95,3 +95,16 @@ def test_who_asks_whatever_quota_says_has_a_reason() -> None:
     }
 
     assert names == set(WITHOUT_QUOTA)
+
+
+def test_cards_are_placed_by_the_engine_and_the_solver_alone() -> None:
+    placed = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("scheduler", "kerfctl")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module == "scheduler.core.place"
+        if any(name.name == "place" for name in node.names)
+    }
+
+    assert placed == {"scheduler/solver/greedy.py", "scheduler/state/engine.py", "scheduler/state/lanes.py"}
