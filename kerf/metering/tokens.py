@@ -60,4 +60,6 @@ class TokenCounters:
 def _since(last: Tokens, now: Tokens) -> Tokens:
     if now.input + now.cached < last.input + last.cached or now.output < last.output:
         return now  # it started again within the same container
-    return Tokens(max(now.input - last.input, 0), max(now.cached - last.cached, 0), now.output - last.output)
+    prompt = now.input + now.cached - last.input - last.cached
+    cached = min(max(now.cached - last.cached, 0), prompt)  # it may be counted later than the prompt that it is part of
+    return Tokens(prompt - cached, cached, now.output - last.output)

@@ -174,3 +174,25 @@ def test_pods_that_are_gone_are_forgotten() -> None:
     counters.keep([])
 
     assert counters.rows() == ()
+
+
+PROMPTS = st.lists(st.tuples(st.integers(0, 1000), st.floats(0, 1)), min_size=1, max_size=8)
+
+
+@given(PROMPTS)
+def test_a_prompt_counts_once_however_its_cached_part_moves(prompts: list[tuple[int, float]]) -> None:
+    counters, total, counted = TokenCounters(), 0, 0
+    for more, part in prompts:
+        total += more
+        cached = round(total * part)
+        found = counters.read(NEW, [a_reading(0, prompt=total - cached, cached=cached)])
+        counted += sum(tokens.input + tokens.cached for tokens in found.values())
+
+    assert counted == total
+
+
+def test_a_cached_part_that_is_counted_late_is_no_second_prompt() -> None:
+    counters = TokenCounters()
+    counters.read(NEW, [a_reading(5, prompt=100)])
+
+    assert counters.read(NEW, [a_reading(6, prompt=50, cached=60)]) == {"m": Tokens(cached=10, output=1)}
