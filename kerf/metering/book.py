@@ -62,8 +62,11 @@ class Book:
             if record.of_cards and record.until_ms >= book.until_ms:
                 book.until_ms = record.until_ms
                 book.prices, book.counters = record.prices or book.prices, record.counters
+                if record.currency != currency:
+                    book.prices = ()  # an amount in another currency is no price to go on from
             if not record.closed:
                 book._read(record)
+                book._note_currency(record)
         return book
 
     def advance(self, cards: Mapping[str, MeteredCard], held: Sequence[Held], now_ms: int) -> tuple[str, ...]:
@@ -137,6 +140,11 @@ class Book:
         self.hours = {start: hour for start, hour in self.hours.items() if start + HOUR_MS > moment_ms}
 
     # ---- inside
+    def _note_currency(self, record: UsageRecord) -> None:
+        if record.of_cards and record.currency != self.currency and record.cards:
+            sentence = f"costs of this hour are amounts in {record.currency} at first, in {self.currency} later"
+            self.add_gap(record.hour_ms, f"{sentence}: compute them again with --prices FILE")
+
     def _record(self, hour_ms: int, hour: Hour, owner: Owner, until: int, *, closed: bool) -> UsageRecord:
         lines = {line: use for line, use in hour.lines.items() if owner_of(line[0]) == owner}
         rows = [usage_row(line, use) for line, use in fold(lines).items()]

@@ -14,7 +14,7 @@ from kerf.metering.charge import charge
 from kerf.metering.use import CardTime, Held, Kind, MeteredCard, Use, Who, micro
 from kerf.pricing.prices import PriceList, PriceRow
 from kerf.values.supply import Supply
-from kerf.values.usage import HOUR_MS, hour_of
+from kerf.values.usage import HOUR_MS, TokenPrice, hour_of
 from kerf.wire.usage import parse_usage, render_usage
 from tests.kerf.metering.histories import CARDS, H100, L4, START, a_card, a_hold, holds
 
@@ -181,3 +181,19 @@ def test_a_price_in_millionths_is_exact() -> None:
     assert micro(Decimal("3.430900")) == 3_430_900
     assert hour_of(START + 1) == START
     assert Kind("c", "m", "owned") < Kind("c", "m", "rented")
+
+
+def test_a_price_list_in_another_currency_takes_no_price_over_and_says_which_hour_mixes_them() -> None:
+    book = Book("c", "USD")
+    book.prices = (TokenPrice("m", Decimal(1), Decimal(1), Decimal(2)),)
+    book.advance({"GPU-0": a_card()}, [], START)
+    book.advance({"GPU-0": a_card()}, [], START + 60_000)
+
+    same = Book.taken_over(written_and_read(book, 0), "c", "USD")
+    other = Book.taken_over(written_and_read(book, 0), "c", "CNY")
+
+    assert (same.prices, same.hours[START].gaps) == (book.prices, [])
+    assert other.prices == ()
+    assert other.hours[START].gaps == [
+        "costs of this hour are amounts in USD at first, in CNY later: compute them again with --prices FILE"
+    ]
