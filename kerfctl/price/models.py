@@ -45,6 +45,8 @@ def run_models(args: argparse.Namespace) -> int:
         print(json.dumps(price_json(newest.prices, newest.currency, newest.cluster), indent=2))
     elif args.litellm:
         say(yaml.safe_dump(litellm(newest.prices), sort_keys=False).rstrip("\n"))
+        if newest.currency != "USD":
+            warn(f"kerf: these prices are in {newest.currency}; LiteLLM names no currency, so its budgets are in it too")
     else:
         _print(newest.prices, newest.currency)
     return 0

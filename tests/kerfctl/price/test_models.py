@@ -63,6 +63,19 @@ def test_litellm_gets_both_prices_of_one_token(file: str, capsys) -> None:
     }
 
 
+def test_litellm_names_no_currency_so_another_one_than_dollars_is_said(file: str, tmp_path: Path, capsys) -> None:
+    main(["price", "models", "--file", file, "--litellm"])
+    assert capsys.readouterr().err == ""
+
+    yuan = tmp_path / "yuan.yaml"
+    yuan.write_text(Path(file).read_text().replace("USD", "CNY"))
+    main(["price", "models", "--file", str(yuan), "--litellm"])
+
+    said = capsys.readouterr()
+    assert yaml.safe_load(said.out)["model_list"]
+    assert said.err == ("kerf: these prices are in CNY; LiteLLM names no currency, so its budgets are in it too\n")
+
+
 def usage(tmp_path: Path, *lines: dict[str, object]) -> str:
     path = tmp_path / "usage.jsonl"
     path.write_text("\n".join(json.dumps(line) for line in lines))
