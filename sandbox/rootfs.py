@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,21 @@ def build_image(checkout: Path, dockerfile: Path, name: str) -> Path:
     return kept
 
 
+def build_host_image(name: str, trees: Mapping[str, Path], tools: Iterable[str], archive: Path) -> None:
+    """Write an OCI archive of this machine's Python, a shell and some of its programs, and of further files.
+
+    `trees`: files and folders of this machine by their path in the image. Raises SandboxError.
+    """
+    with tempfile.TemporaryDirectory(dir=archive.parent) as work:
+        root, layer = Path(work) / "root", Path(work) / "layer.tar"
+        root.mkdir()
+        for target, source in trees.items():
+            _copy(source.parent, source.parent, root, Copy("", (source.name,), target))
+        _stand_in_for_the_base(root, tools)
+        _pack(root, layer)
+        _write_archive(archive, name, layer, Stage("", ""))
+
+
 def _forget_older(kept: Path, daemon: str) -> None:
     """Sources change often and an archive is large, so keep only the newest and those of two other checkouts."""
     archives = sorted(kept.parent.glob(f"{daemon}-*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
@@ -91,7 +106,7 @@ def _copy(checkout: Path, built: Path, root: Path, copy: Copy) -> None:
             shutil.copy2(where, target)
 
 
-def _stand_in_for_the_base(root: Path) -> None:
+def _stand_in_for_the_base(root: Path, more: Iterable[str] = ()) -> None:
     """Python where the virtual environment expects it, a shell, and the libraries that they need."""
     prefix = Path(sys.base_prefix)
 
@@ -99,10 +114,11 @@ def _stand_in_for_the_base(root: Path) -> None:
         return {name for name in names if name in STAND_IN or name.startswith("config-") or name.endswith(".a")}
 
     shutil.copytree(prefix, root / prefix.relative_to("/"), symlinks=True, ignore=unwanted)
-    for tool in TOOLS:
+    tools = (*TOOLS, *more)
+    for tool in tools:
         _place(root, Path(tool))
     extensions = [path for path in root.rglob("*") if ".so" in path.suffixes and not path.is_symlink()]
-    programs = [Path(os.path.realpath(tool)) for tool in (*TOOLS, sysconfig.get_path("scripts") + "/python3")]
+    programs = [Path(os.path.realpath(tool)) for tool in (*tools, sysconfig.get_path("scripts") + "/python3")]
     for library in _libraries((*programs, *extensions)):
         _place(root, library)
     (root / "tmp").mkdir(mode=0o1777, exist_ok=True)

@@ -35,7 +35,7 @@ def decoder_shape(config: Config, name: str, family: Family) -> Shape:
     more = gemma4.embeddings(config, heads.hidden, len(layers)) if name == gemma4.FAMILY else ()
     norm = Tensor("model.norm", heads.hidden, 2 if family.norm_bias else 1)
     head = [norm, Tensor("lm_head", vocab, heads.hidden, Split.VOCAB)]
-    if family.head_bias:
+    if attention.is_on(config, family.head_bias):
         head.append(vector("lm_head.bias", vocab, Split.VOCAB))
     return Shape(
         family=name,
@@ -118,13 +118,15 @@ def _by_rule(config: Config, family: Family, count: int) -> list[str]:
     local, every = family.pattern
     if local != "linear_attention" and read_window(config, family) == 0:
         return ["full_attention"] * count
-    every = (
-        config.maybe("sliding_window_pattern", "full_attention_interval", "no_rope_layer_interval", least=1) or every
-    )
+    every = config.maybe(*EVERY, least=1) or every
     no_rope = config.wholes("no_rope_layers")
     if local == "chunked_attention" and no_rope:
         return _checked(config, [local if one else "full_attention" for one in no_rope], count)
     return [local if (i + 1) % every else "full_attention" for i in range(count)]
+
+
+EVERY = ("sliding_window_pattern", "full_attention_interval", "no_rope_layer_interval", "global_attn_every_n_layers")
+"""Keys that say that every n-th layer is a full one."""
 
 
 def read_window(config: Config, family: Family) -> int:
@@ -161,7 +163,8 @@ def sparse_layers(config: Config, family: Family, count: int) -> list[bool]:
 
 
 DENSE_FIRST = {"deepseek_v3": 3, "kimi_k2": 3, "deepseek_v32": 3, "glm_moe_dsa": 3, "glm4_moe": 1, "glm4_moe_lite": 1,
-               "ernie4_5_moe": 1, "lfm2_moe": 2, "mimo_v2_flash": 1}  # fmt: skip
+               "ernie4_5_moe": 1, "lfm2_moe": 2, "mimo_v2_flash": 1, "afmoe": 1, "exaone_moe": 1,
+               "hy_v3": 1}  # fmt: skip
 """Dense layers at the start, of the class, for files that do not say."""
 
 
@@ -180,6 +183,7 @@ def _layer(config: Config, family: Family, heads: Heads, word: str, sparse: bool
         made, kept = _attend(config, family, heads, kind)
         parts, caches = parts + list(made), caches + kept
     parts += _feed(config, family, heads.hidden, sparse)
+    parts += [vector("mlp.act_fn", family.activation)] if family.activation else []
     norms = Tensor("norms", heads.hidden, 2 if family.norm_bias else 1, count=family.norms)
     return Layer((*parts, norms), caches)
 

@@ -15,6 +15,7 @@ from kerf.sizing.read import read_shape, text_part
 from kerf.sizing.request import SGLANG, TP_CHOICES, Ask, checked, release_of
 from kerf.sizing.shape import Shape, Split
 from kerf.sizing.taught import corrected
+from kerf.sizing.unsized import UNSERVED
 from kerf.sizing.weights import Laid, Ranks, Stage, check_blocks, check_ranks, lay_out, rank_size, stages
 from kerf.values.learned import Lesson, Setup, Taught
 from kerf.wire.errors import WireError
@@ -99,7 +100,7 @@ def estimate(model: Model, ask: Ask, taught: Taught | None = None) -> Estimate:
     """
     ask = checked(ask)
     limit = limit_of(ask)
-    _check_files(model, ask)
+    _check_served(model, ask)
     quant = _stored_as(model, ask)
     laid = model.laid if quant is model.quant else lay_out(model.shape, quant)
     refusal: WireError | None = None
@@ -126,7 +127,9 @@ def _splits(ask: Ask, limit: int | None) -> tuple[int, ...]:
     return TP_CHOICES if limit is not None else (1,)
 
 
-def _check_files(model: Model, ask: Ask) -> None:
+def _check_served(model: Model, ask: Ask) -> None:
+    if model.shape.family in UNSERVED:
+        raise WireError("model_type", model.shape.family, UNSERVED[model.shape.family])
     if ask.runtime == SGLANG and isinstance(model.quant, Gguf) and model.quant.files > 1:
         fix = "SGLang 0.5.23 reads one file alone: merge them with llama.cpp's llama-gguf-split --merge"
         raise WireError("model", f"{model.quant.files} GGUF files", fix)

@@ -30,7 +30,9 @@ class Family:
     kv_heads: int | None = None
     """Of the class, where the file has no key. None: as many as attention heads."""
     sinks: bool = False
-    head_bias: bool = False
+    head_bias: Flag = False
+    activation: int = 0
+    """Learned numbers of each feed-forward network's activation."""
     gate: bool = False
     """The query projection also makes an output gate: twice the rows."""
     latent: bool = False
@@ -100,6 +102,23 @@ FAMILIES: dict[str, Family] = {
                           experts="num_experts", max_len=131072),
     "phi": Family(qkv_bias=True, o_bias=True, mlp_bias=True, gated=False, norms=1, norm_bias=True, head_bias=True),
     "phi3": Family(max_len=4096),
+    "phimoe": Family(qkv_bias=BIAS, o_bias=BIAS, norm_bias=True, head_bias=("lm_head_bias", False), kv_heads=8,
+                     experts="num_local_experts", expert_dim=("intermediate_size",), max_len=131072),
+    "apertus": Family(qkv_bias=BIAS, o_bias=BIAS, gated=False, qk_norm="head", activation=2, max_len=65536),
+    "afmoe": Family(qk_norm="head", gate=True, norms=4, head_dim=128, pattern=("sliding_attention", 4),
+                    window=("sliding_window", 1024), experts="num_experts", shared="count",
+                    shared_key="num_shared_experts", correction=True, max_len=16384),
+    "exaone_moe": Family(qk_norm="head", kv_heads=32, pattern=("sliding_attention", 4),
+                         window=("sliding_window", 4096), experts="num_experts", shared="count",
+                         shared_key="num_shared_experts"),
+    "hy_v3": Family(qkv_bias=BIAS, o_bias=BIAS, mlp_bias=("mlp_bias", False), qk_norm="head",
+                    qk_norm_if=("qk_norm", True), head_dim=128, kv_heads=8, experts="num_experts", shared="count",
+                    shared_key="num_shared_experts", max_len=131072),
+    "hunyuan_v1_dense": Family(qkv_bias=BIAS, o_bias=BIAS, qk_norm="head"),
+    "granitemoe": Family(qkv_bias=BIAS, o_bias=BIAS, experts="num_local_experts", expert_dim=("intermediate_size",)),
+    "granitemoeshared": Family(qkv_bias=BIAS, o_bias=BIAS, experts="num_local_experts",
+                               expert_dim=("intermediate_size",), shared="size",
+                               shared_key="shared_intermediate_size"),
     "granite": LLAMA,
     "granitemoehybrid": Family(qkv_bias=BIAS, o_bias=BIAS, mixer="mamba2", experts="num_local_experts",
                                expert_dim=("intermediate_size",), shared="size", shared_key="shared_intermediate_size"),

@@ -82,6 +82,8 @@ def script(fetch: Fetch, folder: str) -> str:
         "fi",
         'rm -f "$to/.kerf-complete"',
         *(_hugging_face(fetch) if fetch.source == HUGGING_FACE else _modelscope(fetch)),
+        'for file in "$to"/*.safetensors "$to"/*.gguf "$to"/*.bin "$to"/*.pt none; do [ -e "$file" ] && break; done',
+        '[ "$file" != none ] || { echo "$wanted: the hub has no weights there"; exit 1; }',
         'printf %s "$wanted" > "$to/.kerf-complete"',
         'echo "$wanted: complete"',
     ]

@@ -34,6 +34,8 @@ class Format:
     """A 4-byte table entry per column (GPTQ's g_idx)."""
     packed: bool = True
     """Rows padded to whole 32-bit words."""
+    whole_input: bool = False
+    """One scale for all inputs of an output, which ranks cannot share out (AWQ's group_size -1)."""
 
     def stored(self, rows: int, cols: int) -> int:
         """Bytes of one matrix."""
@@ -170,12 +172,11 @@ def _fbgemm(part: Config) -> Quant:
 
 
 def _awq(part: Config) -> Quant:
-    bits, group = (
-        part.whole("bits", "w_bit", default=4, most=8),
-        part.maybe("group_size", "q_group_size", least=1) or 128,
-    )
+    bits = _bits(part, "bits", part.whole("bits", "w_bit", default=4, most=8))
+    whole = -1 in {part.values.get("group_size"), part.values.get("q_group_size")}
+    group = 0 if whole else part.whole("q_group_size", "group_size", default=128)
     kept = _patterns(part, "modules_to_not_convert")
-    return Quant(f"awq int{bits}", Format(_bits(part, "bits", bits), group, zeros=True), kept)
+    return Quant(f"awq int{bits}", Format(bits, group, zeros=True, whole_input=whole), kept)
 
 
 def _gptq(part: Config) -> Quant:

@@ -8,6 +8,7 @@ from kerf.sizing.encoders import ENCODERS
 from kerf.sizing.families import ALIASES, FAMILIES, Family
 from kerf.sizing.shape import Shape
 from kerf.sizing.towers import TOWERS
+from kerf.sizing.unsized import missing_of
 from kerf.wire.errors import WireError
 
 TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
@@ -25,6 +26,8 @@ def read_shape(document: object) -> Shape:
     shape = decoder_shape(_tied_from(top, text), name, family)
     if text is top:
         return replace(shape, task=_task(top))
+    if kind not in TOWERS and (reason := missing_of(kind)):
+        raise WireError("model_type", kind, f"this family is not sized yet: {reason}")
     if kind not in TOWERS:
         fix = f"this multi-modal family is not known; known are {', '.join(sorted(TOWERS))}"
         raise WireError("model_type", kind, fix)
@@ -51,6 +54,8 @@ def family_of(top: Config, text: Config) -> tuple[str, Family]:
     if not name:
         raise WireError("model_type", None, "write the model's family, for example llama")
     found = FAMILIES.get(name) or FAMILIES.get(ALIASES.get(name, ""))
+    if found is None and (reason := missing_of(name) or missing_of(top.text("model_type"))):
+        raise WireError(text.field("model_type"), name, f"this family is not sized yet: {reason}")
     if found is None:
         fix = f"this family is not known, so its weights would be a guess; known are {', '.join(sorted(FAMILIES))}"
         raise WireError(text.field("model_type"), name, fix)

@@ -2,10 +2,14 @@
 
 import argparse
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kerfctl.model.answer import answer_of
 from kerfctl.model.arguments import add_ask, add_card, readings
 from kerfctl.model.lessons import add_learned
+from kerfctl.model.progress import failures, progress
+from kerfctl.model.rollout import is_final, last_message, newest, refused
 from kerfctl.model.workloads import add_wanted, estimated, objects_of, wanted_of
 
 if TYPE_CHECKING:
@@ -43,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
 
     found, wanted = estimated(args), wanted_of(args)
     kube = connect_to(args)
-    for item in objects_of(found, wanted):
+    objects = objects_of(found, wanted)
+    for item in objects:
         meta = item["metadata"]
         path = f"{COLLECTIONS[item['kind']].format(meta['namespace'])}/{meta['name']}"
         try:
@@ -56,48 +61,88 @@ def run(args: argparse.Namespace) -> int:
     say(*readings(args))
     if args.no_wait or not wanted.replicas:
         return 0
-    return _follow(kube, wanted, PORTS[found.ask.runtime], args.timeout)
+    return _follow(kube, Followed(wanted, objects[0]["kind"], PORTS[found.ask.runtime], found.model.shape.task), args)
 
 
-def _follow(kube: "Kube", wanted: Any, port: int, timeout_s: float) -> int:
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What is followed: the workload's kind, and where and what its servers are asked."""
+
+    wanted: Any
+    kind: str
+    port: int
+    task: str
+
+
+def _follow(kube: "Kube", to: Followed, args: argparse.Namespace) -> int:
     """Print each change of each pod until one answers for the model."""
     from kerf.kube.errors import KubeError
-    from kerf.wire.json import text_at
     from kerfctl.errors import CliError
-    from kerfctl.model.progress import failures, progress
     from kerfctl.report import say
 
-    ends, before = time.monotonic() + timeout_s, dict[str, str]()
-    pods_at = f"/api/v1/namespaces/{wanted.namespace}/pods"
-    selector = {"labelSelector": f"app.kubernetes.io/name={wanted.name},app.kubernetes.io/component=model-server"}
+    name, before = to.wanted.name, dict[str, str]()
+    ends = time.monotonic() + args.timeout
     while time.monotonic() < ends:
         try:
-            pods = kube.list(pods_at, selector)[0]
+            now, pods = _look(kube, to)
         except KubeError as error:
-            raise CliError(f"pods of {wanted.namespace}/{wanted.name}: {error}") from error
-        now = progress(pods)
-        say(*(f"{name} {text}" for name, text in now.items() if before.get(name) != text))
+            raise CliError(f"pods of {to.wanted.namespace}/{name}: {error}") from error
+        answer = _ask(kube, to, now)
+        say(*(f"{each} {text}" for each, text in now.items() if before.get(each) != text))
         before = now
         if broken := list(failures(pods)):
             raise CliError("; ".join(broken))
-        ready = [
-            text_at(pod, "metadata", "name") for pod in pods if now[text_at(pod, "metadata", "name")] == "is ready"
-        ]
-        if ready and _answers(kube, wanted, ready[0], port):
-            say(f"{wanted.name} answers: kubectl -n {wanted.namespace} port-forward service/{wanted.name} 8080:http")
+        if answer is not None:
+            say(f"{name} answers: {answer}")
+            say(f"reach it by kubectl -n {to.wanted.namespace} port-forward service/{name} 8080:http")
             return 0
         time.sleep(LOOK_S)
-    waits = "; ".join(f"{name} {text}" for name, text in before.items()) or "it has no pods yet"
-    raise CliError(f"{wanted.name} does not answer after {timeout_s:g} s: {waits}")
+    waits = "; ".join(f"{each} {text}{_warned(kube, to, each)}" for each, text in before.items())
+    waits = waits or "it has no pods yet"
+    raise CliError(f"{name} does not answer after {args.timeout:g} s: {waits}")
 
 
-def _answers(kube: "Kube", wanted: Any, pod: str, port: int) -> bool:
-    """Whether a pod lists the model, asked through the API server."""
+def _look(kube: "Kube", to: Followed) -> tuple[dict[str, str], list[Any]]:
+    """Where the newest pods are, and they themselves. Raises CliError where none will come, and KubeError."""
+    from kerfctl.errors import CliError
+
+    space, name = to.wanted.namespace, to.wanted.name
+    selector = {"labelSelector": f"app.kubernetes.io/name={name},app.kubernetes.io/component=model-server"}
+    pods = kube.list(f"/api/v1/namespaces/{space}/pods", selector)[0]
+    if to.kind != "Deployment":
+        return progress(pods), pods
+    owner = kube.get(f"{COLLECTIONS[to.kind].format(space)}/{name}")
+    sets = kube.list(f"/apis/apps/v1/namespaces/{space}/replicasets", selector)[0]
+    own, refusal = newest(owner, sets, pods), refused(owner)
+    if refusal and not own:
+        if is_final(refusal):
+            raise CliError(f"{name} gets no pods: {refusal}")
+        return {name: f"waits for its pods: {refusal}"}, own
+    return progress(own), own
+
+
+def _warned(kube: "Kube", to: Followed, pod: str) -> str:
+    """The last warning about a pod: a volume that cannot be mounted, a probe that fails."""
     from kerf.kube.errors import KubeError
-    from kerf.wire.json import items_at
 
+    query = {"fieldSelector": f"involvedObject.name={pod},type=Warning"}
     try:
-        answer = kube.get(f"/api/v1/namespaces/{wanted.namespace}/pods/{pod}:{port}/proxy/v1/models")
+        found = kube.list(f"/api/v1/namespaces/{to.wanted.namespace}/events", query)[0]
     except KubeError:
-        return False
-    return any(each.get("id") == wanted.name for each in items_at(answer, "data"))
+        return ""
+    return f" ({last})" if (last := last_message(found)) else ""
+
+
+def _ask(kube: "Kube", to: Followed, now: dict[str, str]) -> str | None:
+    """The first ready pod's answer; None where there is none yet, which `now` then says."""
+    from kerf.kube.errors import KubeError
+
+    ready = next((name for name, text in now.items() if text == "is ready"), None)
+    if ready is None:
+        return None
+    root = f"/api/v1/namespaces/{to.wanted.namespace}/pods/{ready}:{to.port}/proxy"
+    try:
+        return answer_of(kube, root, to.wanted.name, to.task)
+    except KubeError as error:
+        now[ready] = f"is ready and lists the model, but does not answer: {error}"
+        return None

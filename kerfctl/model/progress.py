@@ -40,6 +40,11 @@ def _statuses(pod: Json) -> tuple[Json, ...]:
     return (*items_at(pod, "status", "initContainerStatuses"), *items_at(pod, "status", "containerStatuses"))
 
 
+def _why(waiting: Json) -> str:
+    """What an image could not be fetched for: a wrong name looks like a slow registry otherwise."""
+    return f": {text_at(waiting, 'message')[:300]}" if waiting.get("reason") == "ErrImagePull" else ""
+
+
 def _sentence(pod: Json) -> str:
     if at(pod, "metadata").get("deletionTimestamp"):
         return "ends"
@@ -52,7 +57,7 @@ def _sentence(pod: Json) -> str:
     for status in _statuses(pod):
         waiting = at(status, "state", "waiting")
         if waiting.get("reason") not in {None, "PodInitializing", "ContainerCreating"}:
-            return f"{status.get('name')}: {waiting['reason']}"
+            return f"{status.get('name')}: {waiting['reason']}{_why(waiting)}"
         if status.get("name") == "fetch" and "running" in at(status, "state"):
             return f"fetches its weights on {text_at(pod, 'spec', 'nodeName')}"
         if status.get("name") == "server" and "running" in at(status, "state"):

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from kerf.kube.errors import NotFound
+from kerf.kube.errors import Busy, NotFound
 from kerf.testing.fake_kube import FakeKube
 from kerfctl import cluster
 from kerfctl.main import main
 from kerfctl.model import deploy
 from kerfctl.model.progress import failures, progress
+from kerfctl.model.rollout import HASH, REVISION, is_final, last_message, newest, refused
 
 PODS = "/api/v1/namespaces/default/pods"
 SERVER = {"app.kubernetes.io/name": "qwen3-0-6b", "app.kubernetes.io/component": "model-server"}
@@ -69,6 +70,7 @@ class Cluster(FakeKube):
     def __init__(self, *states: dict[str, Any]) -> None:
         super().__init__()
         self._states, self._asked = list(states), 0
+        self.completion: Any = {"choices": [{"text": " Paris."}]}
 
     def list(self, path: str, query: Any = None) -> Any:
         if path == PODS and self._states:
@@ -82,6 +84,12 @@ class Cluster(FakeKube):
         if self._asked == 1:
             raise NotFound(404, "NotFound", "no endpoints")
         return {"data": [{"id": "qwen3-0-6b"}]}
+
+    def create(self, path: str, body: Any, query: Any = None) -> Any:
+        assert (path, body["model"]) == (f"{PODS}/server-1:8000/proxy/v1/completions", "qwen3-0-6b")
+        if isinstance(self.completion, Exception):
+            raise self.completion
+        return self.completion
 
 
 @pytest.fixture
@@ -111,8 +119,76 @@ def test_a_model_is_followed_until_it_answers(deployed: Any, capsys: pytest.Capt
         "server-1 waits for a place: no card has 6,208 MiB",
         "server-1 loads the model on n",
         "server-1 is ready",
-        "qwen3-0-6b answers: kubectl -n default port-forward service/qwen3-0-6b 8080:http",
+        "qwen3-0-6b answers: The capital of France is Paris.",
+        "reach it by kubectl -n default port-forward service/qwen3-0-6b 8080:http",
     ]
+
+
+def test_a_server_without_completions_answers_by_listing_its_model(
+    deployed: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kube = Cluster(a_server("n", conditions=READY))
+    kube.completion = NotFound(404, "NotFound", "no such path")
+
+    assert deployed(kube) == 0
+    assert "qwen3-0-6b answers: it lists the model" in capsys.readouterr().out.splitlines()
+
+
+def test_a_server_that_fails_at_its_first_request_does_not_answer(
+    deployed: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kube = Cluster(a_server("n", conditions=READY))
+    kube.completion = Busy(500, "InternalError", "CUDA error")
+
+    assert deployed(kube, "--timeout", "0.05") == 1
+    assert "server-1 is ready and lists the model, but does not answer: InternalError (500): CUDA error" in (
+        capsys.readouterr().err
+    )
+
+
+def a_deployment(revision: str = "2", generation: int = 3, *conditions: dict[str, Any]) -> dict[str, Any]:
+    meta = {"generation": generation, "annotations": {REVISION: revision}}
+    return {"metadata": meta, "status": {"observedGeneration": 3, "conditions": list(conditions)}}
+
+
+def a_set(revision: str) -> dict[str, Any]:
+    return {"metadata": {"annotations": {REVISION: revision}, "labels": {HASH: f"hash-{revision}"}}}
+
+
+def a_pod_of(revision: str) -> dict[str, Any]:
+    return {"metadata": {"name": f"of-{revision}", "labels": {HASH: f"hash-{revision}"}}}
+
+
+def test_only_the_pods_of_the_newest_template_are_followed() -> None:
+    sets, pods = [a_set("1"), a_set("2")], [a_pod_of("1"), a_pod_of("2")]
+
+    assert newest(a_deployment(), sets, pods) == [a_pod_of("2")]
+    assert newest(a_deployment(generation=4), sets, pods) == []  # the controller has not seen the change yet
+
+
+def test_an_owner_says_why_it_cannot_make_its_pods() -> None:
+    quota = "pods is forbidden: exceeded quota: team, requested: requests.nvidia.com/gpu=1"
+    failed = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": quota}
+
+    assert [refused(a_deployment("2", 3, failed)), refused(a_deployment())] == [quota, ""]
+    assert [is_final(quota), is_final("failed calling webhook: connection refused")] == [True, False]
+
+
+def test_the_last_warning_of_a_pod_is_said_in_one_line() -> None:
+    old = {"message": "old", "lastTimestamp": "2026-11-28T05:00:00Z"}
+    new = {"message": "Unable to attach\n  volumes", "eventTime": "2026-11-28T05:00:01Z"}
+
+    assert [last_message([new, old]), last_message([])] == ["Unable to attach volumes", ""]
+
+
+def test_a_refusal_of_every_pod_ends_at_once_with_its_reason(deployed: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    class Refusing(FakeKube):
+        def get(self, path: str, query: Any = None) -> Any:
+            failed = {"type": "ReplicaFailure", "status": "True", "message": 'pods "x" is forbidden: exceeded quota: q'}
+            return super().get(path, query) | {"status": {"conditions": [failed]}}
+
+    assert deployed(Refusing()) == 1
+    assert capsys.readouterr().err == 'kerf: qwen3-0-6b gets no pods: pods "x" is forbidden: exceeded quota: q\n'
 
 
 def test_a_model_that_does_not_answer_in_time_says_what_it_waits_for(

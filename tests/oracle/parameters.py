@@ -21,10 +21,14 @@ llama arcee mistral ministral3 mixtral qwen2 qwen2_moe qwen3 qwen3_moe qwen3_nex
 granite granitemoehybrid smollm3 olmo2 olmo3 olmoe exaone4 cohere cohere2 glm glm4 glm4_moe glm4_moe_lite deepseek_v2
 deepseek_v3 deepseek_v32 glm_moe_dsa minimax_m2 gpt_oss llama4_text ernie4_5 ernie4_5_moe seed_oss starcoder2
 nemotron_h falcon_h1 bamba lfm2 gemma3 gemma4_text qwen2_vl qwen2_5_vl qwen3_vl qwen3_5 qwen3_5_moe voxtral bert roberta
-xlm-roberta modernbert jina_embeddings_v3 whisper
+xlm-roberta modernbert jina_embeddings_v3 whisper granitemoe exaone_moe apertus phimoe afmoe hy_v3
 """
 """Every family that has a class with defaults that can be built."""
 MORE = (
+    ("hunyuan_v1_dense", {"head_dim": 128}),
+    ("granitemoeshared", {"shared_intermediate_size": 1024}),
+    ("phimoe", {"attention_bias": True, "lm_head_bias": True}),
+    ("apertus", {"num_key_value_heads": 8, "tie_word_embeddings": True}),
     ("gemma4_text", {"num_kv_shared_layers": 10, "use_double_wide_mlp": True}),
     ("gemma4_text", {"attention_k_eq_v": True, "num_global_key_value_heads": 2, "hidden_size_per_layer_input": 0}),
     ("gemma4_text", {"enable_moe_block": True, "num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 512}),

@@ -13,6 +13,7 @@ STAND_IN = """#!/bin/sh
 echo "$(basename "$0") $*" >> "$LOG"
 case "$(basename "$0") $1" in
   "hf download") [ -e "$FAIL_DOWNLOAD" ] && exit 1; echo weights > "$TO/model.safetensors" ;;
+  "modelscope download") [ -e "$FAIL_DOWNLOAD" ] || echo weights > "$TO/model.safetensors" ;;
   "hf cache") [ -e "$WRONG" ] && { rm "$WRONG"; exit 1; } ;;
 esac
 exit 0
@@ -96,6 +97,14 @@ def test_excluded_files_are_not_missed(volume: Volume) -> None:
 def test_modelscope_checks_checksums_itself(volume: Volume) -> None:
     assert volume.run(Fetch(MODELSCOPE, "o/m")) == 0
     assert volume.calls == ["modelscope download o/m --local-dir TO"]
+
+
+def test_a_repository_without_weights_is_not_complete(volume: Volume) -> None:
+    """ModelScope 1.40.2 ends with 0 where it found no files."""
+    volume.no_network.touch()
+
+    assert volume.run(Fetch(MODELSCOPE, "o/m")) == 1
+    assert not (volume.to / ".kerf-complete").exists()
 
 
 def test_a_name_is_never_shell(volume: Volume) -> None:

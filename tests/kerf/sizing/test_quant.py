@@ -3,13 +3,13 @@
 import pytest
 
 from kerf.sizing.config import parse_config
-from kerf.sizing.estimate import read_model
+from kerf.sizing.estimate import estimate, read_model
 from kerf.sizing.names import Names
 from kerf.sizing.quant import MXFP4, NVFP4, Format, parse_quant
 from kerf.sizing.request import Ask
-from kerf.sizing.weights import Ranks, lay_out, stages
+from kerf.sizing.weights import lay_out
 from kerf.wire.errors import WireError
-from tests.kerf.sizing.models import a_config, model, row
+from tests.kerf.sizing.models import a_config, row
 
 MIB = 2**20
 
@@ -76,12 +76,28 @@ def test_an_unknown_method_is_refused_by_name(method):
         parse_quant(parse_config({"quantization_config": {"quant_method": method}}))
 
 
-def test_gpt_oss_stores_its_experts_alone_in_four_bits():
-    """The indexes of openai/gpt-oss-20b and 120b say 13,761,264,768 and 65,248,815,744 bytes."""
-    for name, expected in (("gpt-oss-20b", 13_761_264_768), ("gpt-oss-120b", 65_248_815_744)):
-        found = model(name)
-        size = stages(found.shape, lay_out(found.shape, found.quant), 2, Ranks())[0].total
-        assert size == expected
+WHOLE = {"quant_method": "awq", "bits": 4, "group_size": -1, "zero_point": True}
+
+
+def test_awq_with_one_group_to_an_output_has_one_scale_and_zero_point_each():
+    """A group_size of -1 is the input's size in vLLM 0.33.0's auto_awq.py."""
+    assert bits(WHOLE) == pytest.approx(4.005, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("changes", "tp", "message"),
+    [
+        ({}, 2, r"tp: '2': self_attn\.o_proj has one scale for all its inputs \(group_size -1\).*use 1"),
+        (
+            {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2},
+            1,
+            r"quantization_config\.group_size: '-1': neither engine loads experts with one group",
+        ),
+    ],
+)
+def test_awq_with_one_group_is_refused_where_no_engine_loads_it(changes, tp, message):
+    with pytest.raises(WireError, match=message):
+        estimate(read_model(a_config(quantization_config=WHOLE, **changes)), Ask(tp=tp, max_len=128))
 
 
 def test_ignored_layers_stay_wide():

@@ -1,0 +1,71 @@
+"""Families that the engines serve and that are refused by name, with what is missing for each.
+
+Read from the model registries of vLLM 0.33.0 and SGLang 0.5.23 and from transformers 5.20.0's classes.
+"""
+
+LINEAR = "its linear attention layers keep a state whose size is not read yet"
+TOWER = "its vision or audio tower is not read yet; give the text part alone if the engine serves that"
+MIXED = "its layers mix latent attention with a recurrent state, and the size of that state is not read yet"
+GONE_FROM_VLLM = "vLLM 0.33.0 serves it no more, and it is not read for SGLang"
+UNSERVED = {
+    "bamba": "vLLM refuses it since 0.23.0, and SGLang 0.5.23 has no class for it: use an older engine, by hand"
+}
+"""Families whose weights are read and that neither engine serves."""
+UNSIZED: dict[str, str] = {
+    "deepseek_v4": "each layer keeps a window and compressed keys at rates of 4 and 128, and the compressor has a cache"
+    " of its own (vLLM's SlidingWindowMLASpec); how these share one pool of blocks is not read yet",
+    "minimax_m3": "its sparse attention keeps an indexer's cache beside keys and values, and how both share one pool of"
+    " blocks is not read yet",
+    "minimax": GONE_FROM_VLLM,
+    "kimi_linear": MIXED,
+    "kimi_k3": MIXED,
+    "bailing_hybrid": LINEAR,
+    "qwen4_exp": LINEAR,
+    "olmo_hybrid": LINEAR,
+    "glm5_next": "its sparse attention's caches are not read yet",
+    "longcat_flash": "it has two attention caches to a layer, which are not read yet",
+    "mistral4": "its latent attention with scaled queries was not compared with a class yet",
+    "gemma3n": "its layers share keys and values and have embeddings of their own, which are not read yet",
+    "hunyuan_v1_moe": "its files give experts and widths by layer as lists, which are not read yet",
+    "hy_v4": "its attention is not read yet",
+    "step3p5": "its heads and windows differ by layer, which is not read yet",
+    "step5": "its attention is not read yet",
+    "laguna": "its heads differ by layer, which is not read yet",
+    "jamba": "its Mamba layers of the first kind keep a state whose size is not read yet",
+    "mamba": "its Mamba layers of the first kind keep a state whose size is not read yet",
+    "mamba2": "a model without attention has no cache of keys and values, which the sum does not cover yet",
+    "falcon_mamba": "its Mamba layers of the first kind keep a state whose size is not read yet",
+    "zamba2": "its attention layers share weights, which is not read yet",
+    "dots1": GONE_FROM_VLLM,
+    "glm4v": TOWER,
+    "glm4v_moe": TOWER,
+    "glm46v": TOWER,
+    "qwen2_5_omni": TOWER,
+    "qwen3_omni_moe": TOWER,
+    "qwen3_asr": TOWER,
+    "phi4_multimodal": TOWER,
+    "phi4mm": TOWER,
+    "minicpmv": TOWER,
+    "llava_next": TOWER,
+    "llava_onevision": TOWER,
+    "molmo2": TOWER,
+    "mllama": GONE_FROM_VLLM,
+    "ernie4_5_vl_moe": TOWER,
+    "cohere2_vision": TOWER,
+    "lfm2_vl": TOWER,
+    "paddleocr_vl": TOWER,
+    "deepseek_ocr2": TOWER,
+    "deepseek_vl_v2": TOWER,
+    "muse_spark": TOWER,
+    "inkling": TOWER,
+    "nemotron_h_omni": TOWER,
+}
+"""`model_type` to what is missing. A name with `_text` or `_vl` behind one of these means the same."""
+
+
+def missing_of(kind: str) -> str:
+    """What is missing for a family; empty where nothing is known of it."""
+    for name in (kind, kind.removesuffix("_text"), kind.removesuffix("_vl"), kind.removesuffix("_vl_text")):
+        if name in UNSIZED:
+            return UNSIZED[name]
+    return ""
