@@ -46,7 +46,9 @@ def run_models(args: argparse.Namespace) -> int:
     elif args.litellm:
         say(yaml.safe_dump(litellm(newest.prices), sort_keys=False).rstrip("\n"))
         if newest.currency != "USD":
-            warn(f"kerf: these prices are in {newest.currency}; LiteLLM names no currency, so its budgets are in it too")
+            warn(
+                f"kerf: these prices are in {newest.currency}; LiteLLM names no currency, so its budgets are in it too"
+            )
     else:
         _print(newest.prices, newest.currency)
     return 0
