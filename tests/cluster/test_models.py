@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -77,12 +77,15 @@ class World:
     cp: ControlPlane
     node: Node
     home: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def deploy(self, name: str, hub: Hub | None, *words: str, source: str = "huggingface") -> subprocess.Popen[str]:
         fetch = ("--fetch", source, "--endpoint", f"http://{GATEWAY}:{hub.port}") if hub else ()
         argv = (sys.executable, "-c", KERF, "model", "deploy", *ASK, "--name", name, *fetch, *words)
         user = ("--kubeconfig", str(self.cp.kubeconfig), *(("--fetch-image", IMAGE) if hub else ()))
-        return subprocess.Popen((*argv, *user), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        pipe, words = subprocess.PIPE, (*argv, *user)
+        self.started.append(subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, cwd=ROOT))
+        return self.started[-1]
 
     def cache(self, name: str) -> tuple[str, str]:
         return ("--cache", str(self.home / "caches" / name))
@@ -111,6 +114,10 @@ def world(
 @pytest.fixture(autouse=True)
 def nothing_left(world: World) -> Iterator[None]:
     yield
+    for process in [one for one in world.started if one.poll() is None]:
+        process.kill()
+        process.communicate()
+    world.started.clear()
     for one in world.cp.api.get("/apis/apps/v1/deployments")["items"]:
         meta = one["metadata"]
         world.cp.api.delete(f"/apis/apps/v1/namespaces/{meta['namespace']}/deployments/{meta['name']}")
@@ -141,7 +148,7 @@ def test_weights_that_were_interrupted_are_completed_and_the_server_answers_with
         await_until(lambda: {"model-1.safetensors", "config.json"} <= {name for name, _ in hub.asked}, "the others", 30)
         hub.asked.clear()
         world.remove_pods(source)
-        await_until(lambda: "model-2.safetensors" in {name for name, _ in hub.asked}, "the next pod to go on", 60)
+        await_until(lambda: "model-2.safetensors" in {name for name, _ in hub.asked}, "the next pod to go on", 150)
         hub.let_go.set()
         status, lines, err = ended(process)
 
