@@ -34,19 +34,31 @@ class Pick:
 
 def allocate(asks: Sequence[ClaimAsk], pool: Pool, books: Books) -> tuple[Pick, ...] | None:
     """The devices of a pod's claims together; None where the node has no room. Raises Ended, Unreadable."""
-    return _Search(asks, pool).run(books)
+    return _Search(asks, pool, books).run()
 
 
 @dataclass(slots=True)
 class _Search:
     asks: Sequence[ClaimAsk]
     pool: Pool
+    before: Books
+    everything: dict[int, tuple[Device, ...]] = field(default_factory=dict)
+    """By id of a request for all devices, these: Kubernetes looks for them before it picks any device."""
     steps: int = 0
     accepted: dict[tuple[tuple[tuple[str, str], ...], str], bool] = field(default_factory=dict)
 
-    def run(self, books: Books) -> tuple[Pick, ...] | None:
+    def run(self) -> tuple[Pick, ...] | None:
+        for ask in self.asks:
+            for wanted in (each for ways in ask.requests for each in ways if each.all):
+                self.everything[id(wanted)] = self._all_of(wanted)
+            least = sum(min(self._count(each) for each in ways) for ways in ask.requests)
+            if least > MOST_DEVICES:
+                raise Ended(f"claim {ask.name} would get {least} devices; a claim has at most {MOST_DEVICES}")
         slots = [(i, ways) for i, ask in enumerate(self.asks) for ways in ask.requests]
-        return self._requests(slots, books, ())
+        return self._requests(slots, self.before, ())
+
+    def _count(self, wanted: Wanted) -> int:
+        return len(self.everything[id(wanted)]) if wanted.all else wanted.count
 
     def _requests(
         self, slots: list[tuple[int, tuple[Wanted, ...]]], books: Books, picks: tuple[Pick, ...]
@@ -55,11 +67,9 @@ class _Search:
             return picks
         (claim, ways), rest = slots[0], slots[1:]
         for wanted in ways:
-            devices = self._all_of(wanted, books) if wanted.all else self.pool.devices
-            count = len(devices) if wanted.all else wanted.count
-            if count > MOST_DEVICES:
-                raise Ended(f"request {wanted.request} would get {count} devices; a claim has at most {MOST_DEVICES}")
-            if count:
+            devices = self.everything[id(wanted)] if wanted.all else self.pool.devices
+            count, before = self._count(wanted), sum(pick.claim == claim for pick in picks)
+            if count and before + count <= MOST_DEVICES:
                 found = self._devices(_Turn(claim, wanted, devices, count), rest, books, picks)
                 if found is not None:
                     return found
@@ -76,12 +86,10 @@ class _Search:
             if self.steps > MOST_STEPS:
                 raise Ended(f"{MOST_STEPS:,} combinations of devices were tried: ask for fewer, or by fewer requests")
             device = turn.devices[index]
-            taken = self._takes(turn.wanted, device, books)
+            taken = self._gives(turn, device, books, picks)
             if taken is None:
-                continue
-            if not all(_keeps(constraint, turn, device, picks) for constraint in self.asks[turn.claim].constraints):
                 if turn.wanted.all:
-                    raise Ended(f"request {turn.wanted.request} wants all devices, which its constraints do not allow")
+                    return None  # without this one it cannot be all, so Kubernetes looks no further
                 continue
             pick = Pick(turn.claim, turn.wanted.request, device, taken)
             found = self._devices(turn.after(index), rest, books.with_one(device, taken), (*picks, pick))
@@ -89,21 +97,29 @@ class _Search:
                 return found
         return None
 
-    def _takes(self, wanted: Wanted, device: Device, books: Books) -> Amounts | None:
-        """What the request takes of a device, None where it cannot have it."""
+    def _gives(self, turn: "_Turn", device: Device, books: Books, picks: tuple[Pick, ...]) -> Amounts | None:
+        """What the request takes of a device, None where it cannot have it. In Kubernetes' order: amounts come last."""
+        wanted = turn.wanted
         if device.name in books.whole or not self._accepts(wanted, device):
             return None
         taken = taken_of(wanted, device)
-        if taken is None or not tolerates(wanted, device):
+        if taken is None or not books.counters_for(device, self.pool) or not tolerates(wanted, device):
             return None
-        return taken if books.room_for(device, taken, self.pool) else None
+        if not all(_keeps(constraint, turn, device, picks) for constraint in self.asks[turn.claim].constraints):
+            if wanted.all:
+                raise Ended(f"request {wanted.request} wants all devices, which its constraints do not allow")
+            return None
+        return taken if books.amounts_for(device, taken) else None
 
-    def _all_of(self, wanted: Wanted, books: Books) -> tuple[Device, ...]:
-        """All devices that suit the request. Shared ones without room are passed over, others in use are not."""
+    def _all_of(self, wanted: Wanted) -> tuple[Device, ...]:
+        """All devices that suit the request, before the pod's own claims take any.
+
+        Shared ones without room are passed over, others in use are not.
+        """
         found = []
         for device in self.pool.devices:
             taken = taken_of(wanted, device) if self._accepts(wanted, device) else None
-            if taken is not None and (not device.shared or _has_amounts(device, taken, books)):
+            if taken is not None and self.before.amounts_for(device, taken):
                 found.append(device)
         return tuple(found)
 
@@ -148,11 +164,6 @@ def taken_of(wanted: Wanted, device: Device) -> Amounts | None:
             return None
         taken[name] = amount
     return taken
-
-
-def _has_amounts(device: Device, taken: Amounts, books: Books) -> bool:
-    held = books.amounts.get(device.name, {})
-    return all(held.get(name, Fraction()) + amount <= device.capacities[name].value for name, amount in taken.items())
 
 
 def _selects(whose: str, expression: str, device: Device) -> bool:

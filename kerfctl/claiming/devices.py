@@ -106,17 +106,22 @@ class Books:
 
     def room_for(self, device: Device, taken: Amounts, pool: Pool) -> bool:
         """Whether the device has that much left, and its counters too."""
+        return self.counters_for(device, pool) and self.amounts_for(device, taken)
+
+    def counters_for(self, device: Device, pool: Pool) -> bool:
+        """Whether the device is not in use as a whole, and its counters suffice. A shared one has taken them once."""
         if device.name in self.whole:
             return False
-        before = self.amounts.get(device.name)
-        if device.shared and any(
-            (before or {}).get(name, Fraction()) + amount > device.capacities[name].value
-            for name, amount in taken.items()
-        ):
-            return False
-        return before is not None or all(
+        return device.name in self.amounts or all(
             self.counters.get((set_, counter), Fraction()) + amount <= pool.counters.get((set_, counter), Fraction())
             for set_, counter, amount in device.counters
+        )
+
+    def amounts_for(self, device: Device, taken: Amounts) -> bool:
+        """Whether a shared device has that much left."""
+        held = self.amounts.get(device.name, {})
+        return not device.shared or all(
+            held.get(name, Fraction()) + amount <= device.capacities[name].value for name, amount in taken.items()
         )
 
 

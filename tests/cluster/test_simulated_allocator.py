@@ -72,7 +72,17 @@ constraints = st.lists(
     ),
     max_size=1,
 )  # fmt: skip
-claims = st.builds(lambda r, c: {"devices": {"requests": r} | ({"constraints": c} if c else {})}, requests, constraints)
+
+
+def spec_of(requests: list[dict[str, Any]], constraints: list[dict[str, Any]]) -> dict[str, Any]:
+    """A claim. For distinctAttribute Kubernetes 1.36 keeps a request's last device only; the model keeps all."""
+    ways = [way for one in requests for way in (one.get("exactly"), *one.get("firstAvailable", ())) if way]
+    several = any(way.get("allocationMode") == "All" or way.get("count", 1) > 1 for way in ways)
+    kept = [one for one in constraints if not (several and "distinctAttribute" in one)]
+    return {"devices": {"requests": requests} | ({"constraints": kept} if kept else {})}
+
+
+claims = st.builds(spec_of, requests, constraints)
 cards = st.lists(
     st.builds(
         lambda memory, slots, numa, model: (memory, slots, numa, model),
