@@ -42,23 +42,23 @@ class _Search:
     asks: Sequence[ClaimAsk]
     pool: Pool
     before: Books
-    everything: dict[int, tuple[Device, ...]] = field(default_factory=dict)
-    """By id of a request for all devices, these: Kubernetes looks for them before it picks any device."""
+    everything: dict[tuple[int, str], tuple[Device, ...]] = field(default_factory=dict)
+    """By claim and request for all devices, these: Kubernetes looks for them before it picks any device."""
     steps: int = 0
     accepted: dict[tuple[tuple[tuple[str, str], ...], str], bool] = field(default_factory=dict)
 
     def run(self) -> tuple[Pick, ...] | None:
-        for ask in self.asks:
+        for claim, ask in enumerate(self.asks):
             for wanted in (each for ways in ask.requests for each in ways if each.all):
-                self.everything[id(wanted)] = self._all_of(wanted)
-            least = sum(min(self._count(each) for each in ways) for ways in ask.requests)
+                self.everything[claim, wanted.request] = self._all_of(wanted)
+            least = sum(min(self._count(claim, each) for each in ways) for ways in ask.requests)
             if least > MOST_DEVICES:
                 raise Ended(f"claim {ask.name} would get {least} devices; a claim has at most {MOST_DEVICES}")
         slots = [(i, ways) for i, ask in enumerate(self.asks) for ways in ask.requests]
         return self._requests(slots, self.before, ())
 
-    def _count(self, wanted: Wanted) -> int:
-        return len(self.everything[id(wanted)]) if wanted.all else wanted.count
+    def _count(self, claim: int, wanted: Wanted) -> int:
+        return len(self.everything[claim, wanted.request]) if wanted.all else wanted.count
 
     def _requests(
         self, slots: list[tuple[int, tuple[Wanted, ...]]], books: Books, picks: tuple[Pick, ...]
@@ -67,8 +67,8 @@ class _Search:
             return picks
         (claim, ways), rest = slots[0], slots[1:]
         for wanted in ways:
-            devices = self.everything[id(wanted)] if wanted.all else self.pool.devices
-            count, before = self._count(wanted), sum(pick.claim == claim for pick in picks)
+            devices = self.everything[claim, wanted.request] if wanted.all else self.pool.devices
+            count, before = self._count(claim, wanted), sum(pick.claim == claim for pick in picks)
             if count and before + count <= MOST_DEVICES:
                 found = self._devices(_Turn(claim, wanted, devices, count), rest, books, picks)
                 if found is not None:
