@@ -11,7 +11,8 @@ the last line says that nothing is left. `inference.py 4 pool FILE...` pools the
 There are KERF_BENCH_RUNS interleaved runs, and as many more as it takes until the tenants of each work that counts
 requests have KERF_BENCH_REQUESTS of them (0; the aim is 2000) together: `pooled_p99_ms` is over these.
 Environment: KERF_BENCH_SECONDS (24) a run, KERF_BENCH_RUNS (3) of each, KERF_BENCH_MIXES to choose by number,
-KERF_BENCH_WAYS to choose by name, KERF_BENCH_BEFORE an older libkerf.so to run every policy with, too.
+KERF_BENCH_WAYS to choose by name, KERF_BENCH_BEFORE an older libkerf.so to run every policy with, too, and
+CUDA_VISIBLE_DEVICES to choose the cards by UUID, so that several calls may run at once on the cards of one machine.
 """
 
 import json
@@ -113,6 +114,10 @@ class Mps:
 
 
 def uuids() -> list[str]:
+    """The cards to use: those that CUDA_VISIBLE_DEVICES names by UUID, or all of the machine."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if named.startswith("GPU-"):
+        return named.split(",")
     query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
 
