@@ -117,7 +117,7 @@ bench-planner: venv  ## CP-SAT plans against greedy ones
 
 # The engines' packages take 10 GB, so they live apart and CI checks the tables instead.
 ORACLE := build/oracle
-oracle:  ## run transformers and vLLM, and write the tables that the tests of kerf model check (a quarter of an hour)
+oracle:  ## run transformers, vLLM and CEL, and write the tables that tests check (a quarter of an hour)
 	$(PYTHON) -m venv $(ORACLE)
 	$(ORACLE)/bin/pip install --quiet --disable-pip-version-check 'vllm==0.33.0' 'transformers==5.20.0' \
 	    'gguf==0.19.0'
@@ -129,6 +129,8 @@ oracle:  ## run transformers and vLLM, and write the tables that the tests of ke
 	$(ORACLE)/bin/pip install --quiet --disable-pip-version-check --no-deps 'sglang==0.5.23' IPython msgspec orjson pybase64 traitlets
 	cd tests/oracle && $(abspath $(ORACLE))/bin/python sglang_options.py $(abspath tests/kerf/sizing/oracle)/sglang_options.json
 	cd tests/oracle && $(abspath $(ORACLE))/bin/python gguf_files.py $(abspath tests/kerf/sizing/oracle)/gguf.json
+	$(ORACLE)/bin/pip install --quiet --disable-pip-version-check --no-deps 'cel-expr-python==0.1.3'
+	$(ORACLE)/bin/python tests/oracle/cel_answers.py tests/kerf/wire/oracle/cel.json
 
 fuzz: venv  ## libFuzzer against every decoder, SECONDS (20) each
 	$(BIN)/pip install --quiet 'atheris>=3,<4'

@@ -184,7 +184,7 @@ def path_of(item: Json) -> str:
     """The path of an object of the core group, or of its `apiVersion: group/version`."""
     meta, kind, version = item["metadata"], item["kind"], item.get("apiVersion", "v1")
     root = f"/api/{version}" if "/" not in version else f"/apis/{version}"
-    plural = kind.lower() + "s"
+    plural = kind.lower() + ("es" if kind.endswith("s") else "s")
     if kind == "Node" or not meta.get("namespace"):
         return f"{root}/{plural}/{meta['name']}"
     return f"{root}/namespaces/{meta['namespace']}/{plural}/{meta['name']}"

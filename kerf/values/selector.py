@@ -1,148 +1,277 @@
-"""Conditions on devices: what a DeviceClass or a request for devices selects, as a value that cards are held against.
+"""Selectors of devices as trees, and what they come to for a device. Pure.
 
-Only what all cards of a model have in common is known. A part that the device lacks makes a condition fail, as it does
-in Kubernetes, unless the rest decides it.
+Kubernetes ends a whole claim where a selector reads what a device does not have, so Lacking is no "false". As in CEL,
+`false && lacking` is false and `true || lacking` is true, whichever side comes first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property, partial
+from typing import Any
 
-Plain = str | bool | int | Fraction
-_ORDERS = {"<": (-1,), "<=": (-1, 0), ">": (1,), ">=": (0, 1)}
+from kerf.values.cel import (
+    FUNCTIONS,
+    METHODS,
+    Failed,
+    Lacking,
+    Maybe,
+    Quantity,
+    Unread,
+    Value,
+    contains,
+    counted,
+    equal,
+    negative,
+    ordered,
+    shown,
+    truth,
+)
 
-
-class Lacking(ValueError):
-    """The device does not have what the condition reads, or it is of another type."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceFacts:
-    """What is known of a device of Kerf's driver: its driver, its attributes and its capacity."""
-
-    driver: str
-    attributes: Mapping[str, Plain] = field(default_factory=dict)
-    capacity: Mapping[str, Fraction] = field(default_factory=dict)
+Plain = str | bool | int | float | None
+MOST_STEPS = 100_000
+"""Of one evaluation. The API server's bound is on an estimate of the same."""
+LAZY = {"orValue": 1, "or": 1}
+"""Methods whose argument counts only where the optional has no value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One node of a condition. `word` says what it does with its parts."""
+    """One node of a selector. `word` says what it does with its parts."""
 
     word: str
     parts: "tuple[Term | Plain, ...]" = ()
+    depth: int = field(default=0, compare=False, repr=False)
 
-    def holds(self, device: DeviceFacts) -> bool:
-        """Whether the device is selected."""
+    def __post_init__(self) -> None:
+        deepest = max((part.depth for part in self.parts if isinstance(part, Term)), default=0)
+        object.__setattr__(self, "depth", deepest + 1)
+
+    @property
+    def terms(self) -> "Iterator[Term]":
+        """The parts that are terms."""
+        return (part for part in self.parts if isinstance(part, Term))
+
+
+def literal(value: Plain) -> Term:
+    """A value by itself. Its type is a part, because 1 and true are one key to Python."""
+    return Term("literal", (type(value).__name__, value))
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What is known of a device of Kerf's driver."""
+
+    driver: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    capacity: Mapping[str, Fraction] = field(default_factory=dict)
+    shared: bool = False
+
+    @cached_property
+    def variables(self) -> Mapping[str, Value]:
+        """What a selector reads."""
+        amounts = {name: Quantity(value) for name, value in self.capacity.items()}
+        parts = {"attributes": _Domains({self.driver: self.attributes}), "capacity": _Domains({self.driver: amounts})}
+        return {"device": {"driver": self.driver, "allowMultipleAllocations": self.shared, **parts}}
+
+
+class _Domains(dict[str, Any]):
+    """A domain of which a device says nothing has no names."""
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str)
+
+    def __missing__(self, name: str) -> Mapping[str, Any]:
+        return {}
+
+
+def selects(term: Term, device: DeviceFacts) -> bool:
+    """Whether the device is selected. Raises Failed, Lacking and Unread."""
+    found = _Evaluation().of(term, device.variables)
+    if not isinstance(found, bool):
+        raise Failed(f"it says {shown(found)} instead of true or false")
+    return found
+
+
+def holds(term: Term, device: DeviceFacts) -> bool:
+    """Whether the device is selected; not where Kubernetes would end the claim, either."""
+    try:
+        return selects(term, device)
+    except (Failed, Unread):
+        return False
+
+
+Scope = Mapping[str, Value]
+
+
+class _Evaluation:
+    """One evaluation, with the steps that it has taken."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+
+    def of(self, term: Term, scope: Scope) -> Value:
+        self._steps += 1
+        if self._steps > MOST_STEPS:
+            raise Unread(f"it takes more than {MOST_STEPS:,} steps")
+        return _WORDS[term.word](self, term.parts, scope)
+
+    # ---- words
+    def literal(self, parts: tuple[Any, ...], _: Scope) -> Value:
+        return parts[1]
+
+    def name(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        if parts[0] not in scope:
+            raise Failed(f"it names {parts[0]}, which is nothing")
+        return scope[parts[0]]
+
+    def list(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        return tuple(self.of(part, scope) for part in parts)
+
+    def map(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        values = [self.of(part, scope) for part in parts]
+        if any(isinstance(key, float) or not isinstance(key, str | int) for key in values[::2]):
+            raise Failed("a key of a map is neither a text, a whole number nor true or false")
+        if any(isinstance(key, bool) for key in values[::2]):
+            raise Unread("a map has true or false as a key")
+        return dict(zip(values[::2], values[1::2], strict=True))
+
+    def item(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        value, key = self.of(parts[0], scope), self.of(parts[1], scope)
+        if isinstance(value, Maybe):
+            return _inside(value.value, key) if value.there else value
+        found = _inside(value, key)
+        if not found.there:
+            raise Lacking(str(key))
+        return found.value
+
+    def maybe_item(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        value = self.of(parts[0], scope)
+        if isinstance(value, Maybe):
+            return _inside(value.value, self.of(parts[1], scope)) if value.there else value
+        return _inside(value, self.of(parts[1], scope))
+
+    def has(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        found = self.maybe_item(parts, scope)
+        assert isinstance(found, Maybe), "an item that may be there"
+        return found.there
+
+    def not_(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        return not truth(self.of(parts[0], scope))
+
+    def negative(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        return negative(self.of(parts[0], scope))
+
+    def and_(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        return not _decided(partial(self._says, part, scope, False) for part in parts)
+
+    def or_(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        return _decided(partial(self._says, part, scope, True) for part in parts)
+
+    def choose(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        return self.of(parts[1] if truth(self.of(parts[0], scope)) else parts[2], scope)
+
+    def compare(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        sign, one, other = parts[0], self.of(parts[1], scope), self.of(parts[2], scope)
+        if sign in {"==", "!="}:
+            return equal(one, other) is (sign == "==")
+        return contains(other, one) if sign == "in" else ordered(sign, one, other)
+
+    def count(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        return counted(parts[0], self.of(parts[1], scope), self.of(parts[2], scope))
+
+    def call(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        return self._apply(FUNCTIONS, parts[0], parts[1:], scope)
+
+    def method(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        name, target = parts[0], parts[1]
+        if LAZY.get(name) != len(parts) - 2:
+            return self._apply(METHODS, name, parts[1:], scope)
+        value = self.of(target, scope)
+        if not isinstance(value, Maybe):
+            raise Failed(f"{name}: {shown(value)} is no optional")
+        if value.there:
+            return value if name == "or" else value.value
+        return self.of(parts[2], scope)
+
+    def bind(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        name, value, body = parts
+        return self.of(body, {**scope, name: self.of(value, scope)})
+
+    def each(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        """The macros all, exists, exists_one, filter and map, over a list or the keys of a map."""
+        kind, name, *terms = parts
+        many = self.of(terms[0], scope)
+        if not isinstance(many, tuple | Mapping):
+            raise Failed(f"{kind}: {shown(many)} is neither a list nor a map")
+        scopes = ({**scope, name: value} for value in many)
+        body = terms[-1]
+        if kind in {"all", "exists"}:
+            wanted = kind == "exists"
+            return _decided(partial(self._says, body, inner, wanted) for inner in scopes) is wanted
+        if kind == "map":
+            kept = (inner for inner in scopes if len(terms) == 2 or truth(self.of(terms[1], inner)))
+            return tuple(self.of(body, inner) for inner in kept)
+        found = tuple(inner[name] for inner in scopes if truth(self.of(body, inner)))
+        return found if kind == "filter" else len(found) == 1
+
+    def if_there(self, parts: tuple[Any, ...], scope: Scope) -> Value:
+        """Whether or not the optional has a value: optMap and optFlatMap."""
+        kind, name, value, body = parts
+        found = self.of(value, scope)
+        if not isinstance(found, Maybe):
+            raise Failed(f"{kind}: {shown(found)} is no optional")
+        if not found.there:
+            return found
+        made = self.of(body, {**scope, name: found.value})
+        return Maybe(made, there=True) if kind == "optMap" else made
+
+    def _says(self, term: Term, scope: Scope, wanted: bool) -> bool:
+        return truth(self.of(term, scope)) is wanted
+
+    def _apply(
+        self, known: Mapping[Any, Callable[..., Value]], name: str, terms: tuple[Any, ...], scope: Scope
+    ) -> Value:
+        function = known.get((name, len(terms) - (known is METHODS)))
+        if function is None:
+            raise Unread(f"kerf does not read the function {name}")
+        values = [self.of(term, scope) for term in terms]
         try:
-            return self.value(device) is True
-        except Lacking:
-            return False
+            return function(*values)
+        except Failed as error:
+            raise Failed(f"{name}: {error}") from error
 
-    def value(self, device: DeviceFacts) -> object:
-        """What it comes to. Raises Lacking."""
-        match self.word:
-            case "literal":
-                return self.parts[0]
-            case "list":
-                return tuple(_term(part).value(device) for part in self.parts)
-            case "driver":
-                return device.driver
-            case "attribute":
-                return _known(device.attributes, self.parts[0])
-            case "capacity":
-                return _known(device.capacity, self.parts[0])
-            case "lacking":
-                raise Lacking(self.word)
-            case "and" | "or":
-                return self._both(device)
-            case "has" | "orValue":
-                return self._if_there(device)
-            case _:
-                return _applied(self.word, [_term(part).value(device) for part in self.parts])
 
-    def _both(self, device: DeviceFacts) -> bool:
-        """`false && error` is false and `true || error` is true, in either order."""
-        decisive, lacking = self.word == "or", None
-        for part in self.parts:
-            try:
-                found = _term(part).value(device)
-            except Lacking as error:
-                lacking = error
-                continue
-            if not isinstance(found, bool):
-                raise Lacking(self.word)
-            if found is decisive:
-                return decisive
-        if lacking is not None:
-            raise lacking
-        return not decisive
-
-    def _if_there(self, device: DeviceFacts) -> object:
+def _decided(sides: Iterator[Callable[[], bool]]) -> bool:
+    """Whether a side is true. A side that is wins over one that fails."""
+    wrong: ValueError | None = None
+    for side in sides:
         try:
-            found = _term(self.parts[0]).value(device)
-        except Lacking:
-            return False if self.word == "has" else _term(self.parts[1]).value(device)
-        return True if self.word == "has" else found
+            if side():
+                return True
+        except Unread as error:
+            wrong = error
+        except Failed as error:
+            wrong = wrong or error
+    if wrong is not None:
+        raise wrong
+    return False
 
 
-def _term(part: "Term | Plain") -> Term:
-    return part if isinstance(part, Term) else Term("literal", (part,))
+def _inside(value: Value, key: Value) -> Maybe:
+    if isinstance(value, tuple) and isinstance(key, int) and not isinstance(key, bool):
+        return Maybe(value[key], there=True) if 0 <= key < len(value) else Maybe()
+    if not isinstance(value, Mapping):
+        raise Failed(f"{shown(key)} is read of {shown(value)}, which has no parts")
+    plain = isinstance(key, str | int) and not isinstance(key, bool)
+    return Maybe(value[key], there=True) if plain and key in value else Maybe()
 
 
-def _known(found: Mapping[str, Plain], name: object) -> Plain:
-    if not isinstance(name, str) or name not in found:
-        raise Lacking(str(name))
-    return found[name]
-
-
-def _applied(word: str, values: list[object]) -> object:
-    """An operator or a method on values. Raises Lacking for values of the wrong types."""
-    first = values[0]
-    if word == "not" and isinstance(first, bool):
-        return not first
-    if word == "lowerAscii" and isinstance(first, str):
-        return first.lower()
-    if len(values) < 2:
-        raise Lacking(word)
-    second = values[1]
-    if word == "in" and isinstance(second, tuple):
-        return any(type(each) is type(first) and each == first for each in second)
-    if word in {"==", "!="}:
-        if type(first) is not type(second):
-            raise Lacking(word)
-        return (first == second) is (word == "==")
-    if isinstance(first, str) and isinstance(second, str):
-        return _of_texts(word, first, second)
-    if isinstance(first, bool) or isinstance(second, bool) or type(first) is not type(second):
-        raise Lacking(word)
-    if isinstance(first, int | Fraction) and isinstance(second, int | Fraction):
-        return _of_numbers(word, first, second)
-    raise Lacking(word)
-
-
-def _of_texts(word: str, first: str, second: str) -> bool:
-    match word:
-        case "contains":
-            return second in first
-        case "startsWith":
-            return first.startswith(second)
-        case "endsWith":
-            return first.endswith(second)
-        case _:
-            raise Lacking(word)
-
-
-def _of_numbers(word: str, first: int | Fraction, second: int | Fraction) -> bool | int:
-    order = (first > second) - (first < second)
-    match word:
-        case "compareTo":
-            return order
-        case "isGreaterThan":
-            return order > 0
-        case "isLessThan":
-            return order < 0
-        case _ if word in _ORDERS:
-            return order in _ORDERS[word]
-        case _:
-            raise Lacking(word)
+_WORDS: Mapping[str, Callable[..., Value]] = {
+    "literal": _Evaluation.literal, "name": _Evaluation.name, "list": _Evaluation.list, "map": _Evaluation.map,
+    "item": _Evaluation.item, "item?": _Evaluation.maybe_item, "has": _Evaluation.has, "not": _Evaluation.not_,
+    "negative": _Evaluation.negative, "and": _Evaluation.and_, "or": _Evaluation.or_, "choose": _Evaluation.choose,
+    "compare": _Evaluation.compare, "count": _Evaluation.count, "call": _Evaluation.call,
+    "method": _Evaluation.method, "bind": _Evaluation.bind, "each": _Evaluation.each,
+    "if there": _Evaluation.if_there,
+}  # fmt: skip

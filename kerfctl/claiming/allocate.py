@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from kerf.values.cel import Failed, Lacking, Unread
+from kerf.values.device_ask import ClaimAsk, Constraint, Selector, Wanted
+from kerf.values.selector import selects
+from kerf.wire.cel import parse_cel
+from kerf.wire.claim_requests import MOST_DEVICES
 from kerf.wire.devices import DRIVER
 from kerf.wire.json import Json, text_at
-from kerfctl.claiming.cel import Missing, Unreadable, holds
 from kerfctl.claiming.devices import Amounts, Books, Device, Pool
-from kerfctl.claiming.requests import MOST_DEVICES, ClaimAsk, Constraint, Wanted
 
 MOST_STEPS = 20_000
 """Devices that one search looks at. kube-scheduler gives up after 10 s."""
@@ -33,7 +36,7 @@ class Pick:
 
 
 def allocate(asks: Sequence[ClaimAsk], pool: Pool, books: Books) -> tuple[Pick, ...] | None:
-    """The devices of a pod's claims together; None where the node has no room. Raises Ended, Unreadable."""
+    """The devices of a pod's claims together; None where the node has no room. Raises Ended, Unread."""
     return _Search(asks, pool, books).run()
 
 
@@ -45,7 +48,7 @@ class _Search:
     everything: dict[tuple[int, str], tuple[Device, ...]] = field(default_factory=dict)
     """By claim and request for all devices, these: Kubernetes looks for them before it picks any device."""
     steps: int = 0
-    accepted: dict[tuple[tuple[tuple[str, str], ...], str], bool] = field(default_factory=dict)
+    accepted: dict[tuple[tuple[Selector, ...], str], bool] = field(default_factory=dict)
 
     def run(self) -> tuple[Pick, ...] | None:
         for claim, ask in enumerate(self.asks):
@@ -145,8 +148,8 @@ class _Turn:
 
 
 def accepts(wanted: Wanted, device: Device) -> bool:
-    """Whether all selectors of a request and its class are true. Raises Ended, Unreadable."""
-    return all(_selects(whose, text, device) for whose, text in wanted.selectors)
+    """Whether all selectors of a request and its class are true. Raises Ended, Unread."""
+    return all(_selects(selector, device) for selector in wanted.selectors)
 
 
 def taken_of(wanted: Wanted, device: Device) -> Amounts | None:
@@ -166,14 +169,17 @@ def taken_of(wanted: Wanted, device: Device) -> Amounts | None:
     return taken
 
 
-def _selects(whose: str, expression: str, device: Device) -> bool:
+def _selects(selector: Selector, device: Device) -> bool:
+    whose = selector.whose
     try:
-        return holds(expression, device.variables)
-    except Missing as error:
+        return selects(parse_cel(selector.expression), device.facts)
+    except Lacking as error:
         fix = f'write .?{error}.orValue("")'
         raise Ended(f"a selector of {whose} reads {error}, which device {device.name} does not have: {fix}") from error
-    except Unreadable as error:
-        raise Unreadable(f"the selector {expression!r} of {whose}: {error}") from error
+    except Failed as error:
+        raise Ended(f"the selector {selector.expression!r} of {whose} ends in an error: {error}") from error
+    except ValueError as error:
+        raise Unread(f"the selector {selector.expression!r} of {whose}: {error}") from error
 
 
 def tolerates(wanted: Wanted, device: Device) -> bool:

@@ -6,10 +6,10 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
+from kerf.values.selector import DeviceFacts
 from kerf.values.units import parse_quantity
 from kerf.wire.devices import DRIVER
 from kerf.wire.json import Json, at, items_at, text_at
-from kerfctl.claiming.cel import Quantity
 
 Amounts = Mapping[str, Fraction]
 BLOCKING = frozenset({"NoSchedule", "NoExecute"})
@@ -57,22 +57,9 @@ class Device:
     taints: tuple[Json, ...] = field(default=())
 
     @cached_property
-    def variables(self) -> Mapping[str, Any]:
+    def facts(self) -> DeviceFacts:
         """What a selector reads."""
-        amounts = {name: Quantity(each.value) for name, each in self.capacities.items()}
-        seen = {"driver": DRIVER, "allowMultipleAllocations": self.shared}
-        parts = {"attributes": _Domains({DRIVER: self.attributes}), "capacity": _Domains({DRIVER: amounts})}
-        return {"device": {**seen, **parts}}
-
-
-class _Domains(dict[str, Any]):
-    """A domain of which a device says nothing has no names."""
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str)
-
-    def __missing__(self, name: str) -> Mapping[str, Any]:
-        return {}
+        return DeviceFacts(DRIVER, self.attributes, {k: each.value for k, each in self.capacities.items()}, self.shared)
 
 
 @dataclass(frozen=True, slots=True)

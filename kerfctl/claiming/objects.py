@@ -6,13 +6,10 @@ from typing import Any
 
 from kerf.values.quota import ByClaims
 from kerf.values.units import parse_whole
+from kerf.wire.claim_requests import Classes, class_of_resource, is_ours
 from kerf.wire.claims import claim_names
 from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.resources import containers_of
-from kerfctl.claiming.requests import class_of_resource, is_ours
-
-CARD_RESOURCE = "gpu.kerf.dev/card"
-"""The chart's `dra.cardResource`."""
 
 
 class NoClaim(ValueError):
@@ -46,7 +43,7 @@ class Objects:
 
     claims: Mapping[str, Json]
     templates: Mapping[str, Json]
-    classes: Mapping[str, Json]
+    classes: Classes
     tenants: tuple[tuple[str, bool, frozenset[str]], ...] = ()
     """(tenant, whether it may have claims, namespaces), where quota is kept."""
 

@@ -6,12 +6,15 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from deviceplugin.core.offered import NodeView, offered
+from kerf.values.cel import Unread
 from kerf.values.claim import Claim, divide
+from kerf.values.device_ask import ClaimAsk
 from kerf.values.grant import Grant
 from kerf.values.node import Node
 from kerf.values.units import MIB
 from kerf.values.vendor import Vendor
 from kerf.views.lines import PodLine, pod_line
+from kerf.wire.claim_requests import known_classes, parse_ask
 from kerf.wire.claims import claim_uses, parse_claim, with_claims
 from kerf.wire.devices import DRIVER, MEMORY
 from kerf.wire.errors import WireError
@@ -19,10 +22,8 @@ from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.resourceslices import render_pool
 from kerfctl.candidates import candidates
 from kerfctl.claiming.allocate import Ended, Pick, allocate
-from kerfctl.claiming.cel import Unreadable
 from kerfctl.claiming.devices import Books, Pool, books_of, pool_of
 from kerfctl.claiming.objects import (
-    CARD_RESOURCE,
     Claiming,
     NoClaim,
     Objects,
@@ -31,7 +32,6 @@ from kerfctl.claiming.objects import (
     node_of,
     tenants_of,
 )
-from kerfctl.claiming.requests import ClaimAsk, classes_of, parse_ask
 from kerfctl.claiming.why import why_not
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class ClaimPlaces:
             return self._search(asks, roomy)
         except Ended as error:
             return Where(sentence=str(error))
-        except Unreadable as error:
+        except Unread as error:
             self.unread.append(f"not read: pod {key}: {error}")
             return Where(sentence=str(error), read=False)
 
@@ -193,7 +193,7 @@ def claim_places(world: "World", store: "Store") -> ClaimPlaces:
     objects = Objects(
         claims=by_key(world.claims),
         templates=by_key(world.templates),
-        classes=classes_of(world.device_classes, CARD_RESOURCE),
+        classes=known_classes(world.device_classes),
         tenants=tenants_of(world.tenants or ()) if quota_kept else (),
     )
     return ClaimPlaces(store, world.offers(), store.desk.nodes(), objects)

@@ -5,11 +5,11 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from kerf.values.allocator import Allocator
+from kerf.values.device_ask import ClaimAsk, Wanted
 from kerf.values.slicing import free_places
 from kerf.values.units import MIB, show, show_mib
 from kerfctl.claiming.allocate import Ended, accepts, allocate, taken_of, tolerates
 from kerfctl.claiming.devices import Books, Device, Pool
-from kerfctl.claiming.requests import ClaimAsk, Wanted
 
 if TYPE_CHECKING:
     from scheduler.core.state import CardState, NodeState

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kerf.values.fleet import FleetWorkload
-from kerf.wire.claim_specs import CARD_CLASS, CARD_RESOURCE, Classes, own_classes, parse_class
+from kerf.wire.claim_requests import Classes, known_classes
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at, text_at
 from kerfctl.workloads.kinds import MAKERS, group_kind
@@ -23,32 +23,23 @@ class FiledClaims:
     templates: _Named
     claims: _Named
     classes: Classes
-    resources: Mapping[str, str]
 
     @classmethod
     def of(cls, items: Sequence[tuple[str, Json]]) -> "FiledClaims":
-        """Read the classes; the rest is read where it is asked for."""
-        classes, resources = own_classes(), {CARD_RESOURCE: CARD_CLASS}
-        for _, item in items:
-            if group_kind(item) == (_GROUP, "DeviceClass"):
-                try:
-                    name, selectors, resource = parse_class(item)
-                except WireError:
-                    continue  # only a claim that names it needs it, and is refused by its name
-                classes[name] = selectors
-                resources |= {resource: name} if resource else {}
+        """Read the classes; the rest is read where it is asked for, the selectors of the classes, too."""
+        classes = known_classes(item for _, item in items if group_kind(item) == (_GROUP, "DeviceClass"))
         found = {
             kind: {_key(item): item for _, item in items if group_kind(item) == (_GROUP, kind)}
             for kind in ("ResourceClaimTemplate", "ResourceClaim")
         }
-        return cls(found["ResourceClaimTemplate"], found["ResourceClaim"], classes, resources)
+        return cls(found["ResourceClaimTemplate"], found["ResourceClaim"], classes)
 
     def asked_by(self, one: FleetWorkload, kind: str) -> FleetWorkload:
         """The workload with what its claims ask for. Raises WireError."""
         by_name = {name: item for (space, name), item in self.claims.items() if space == one.namespace}
         templates = {name: item for (space, name), item in self.templates.items() if space == one.namespace}
         claim = None if kind == "FleetWorkload" else by_name.get
-        return with_claims(one, Claimable(templates.get, claim, self.classes, self.resources))
+        return with_claims(one, Claimable(templates.get, claim, self.classes))
 
     def alone(self, items: Iterable[Json]) -> tuple[list[FleetWorkload], list[str]]:
         """The claims that no pod of the files has or names, each as one replica, and a line for each that is not read.

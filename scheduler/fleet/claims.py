@@ -16,19 +16,11 @@ from kerf.values.device_ask import ClaimTemplate, DeviceAsk, DeviceOption
 from kerf.values.fleet import FleetWorkload
 from kerf.values.offer import equal_part, most_of
 from kerf.values.policy import Defaults
-from kerf.values.selector import DeviceFacts, Plain
+from kerf.values.selector import DeviceFacts, holds
 from kerf.values.slicing import WHOLE
 from kerf.values.units import MIB, parse_whole
-from kerf.wire.claim_specs import (
-    CARD_CLASS,
-    CARD_RESOURCE,
-    IMPLICIT,
-    MOST_DEVICES,
-    Classes,
-    on_model,
-    own_classes,
-    parse_claim_spec,
-)
+from kerf.wire.claim_requests import MOST_DEVICES, Classes, class_of_resource, known_classes
+from kerf.wire.claim_specs import on_model, parse_claim_spec
 from kerf.wire.devices import DRIVER, can_be_claimed
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at, text_at
@@ -48,14 +40,11 @@ class Claimable:
     template: Callable[[str], Json | None]
     claim: Callable[[str], Json | None] | None = None
     """None: a fleet hands over templates alone."""
-    classes: Classes = field(default_factory=own_classes)
-    resources: Mapping[str, str] = field(default_factory=lambda: {CARD_RESOURCE: CARD_CLASS})
-    """The classes that have an extended resource, by that."""
+    classes: Classes = field(default_factory=known_classes)
 
     def class_of(self, resource: str) -> str:
-        """The class that an extended resource stands for; empty for any other."""
-        name = resource.removeprefix(IMPLICIT)
-        return name if name != resource and name in self.classes else self.resources.get(resource, "")
+        """The class that an extended resource is for; empty for any other."""
+        return class_of_resource(resource, self.classes)
 
 
 def asks_by_claims(one: FleetWorkload, known: Claimable) -> bool:
@@ -206,14 +195,15 @@ def _instance(option: DeviceOption, card: Card, i: int) -> Piece | None:
 
 
 def _selects(option: DeviceOption, facts: DeviceFacts) -> bool:
-    return all(term.holds(facts) for term in option.selectors)
+    return all(holds(term, facts) for term in option.selectors)
 
 
 def _facts(card: Card, kind: str, memory_mib: int, cores: int, **more: str) -> DeviceFacts:
     texts = {"kind": kind, "model": card.model[:64], "vendor": card.vendor, **more}
-    attributes: dict[str, Plain] = {**texts, "mig": card.mig is not None, "nvlink": bool(card.links)}
+    attributes: dict[str, Any] = {**texts, "mig": card.mig is not None, "nvlink": bool(card.links)}
     capacity = {"memory": Fraction(memory_mib * MIB), "cores": Fraction(cores)}
-    return DeviceFacts(DRIVER, attributes, capacity if kind != "slice" else {**capacity, "slots": Fraction(card.slots)})
+    slots = {"slots": Fraction(card.slots)} if kind == "slice" else {}
+    return DeviceFacts(DRIVER, attributes, capacity | slots, shared=kind == "slice")
 
 
 # ---- what is handed over

@@ -2,8 +2,12 @@
 
 import json
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
+from sandbox import ensure
 from tests.chart.helm import render
 
 NODE = "node-1"
@@ -39,3 +43,11 @@ class Kubernetes:
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
+
+
+@pytest.fixture(scope="module", name="kubernetes")
+def running_allocator() -> Iterator[Kubernetes]:
+    """The program, for the tests of a module that imports this."""
+    running = Kubernetes(str(ensure(("allocator",))["allocator"]))
+    yield running
+    running.close()

@@ -1,6 +1,6 @@
 """Kubernetes' own allocator on the slices that Kerf publishes: no two consumers exceed a card, whatever is asked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -20,10 +20,11 @@ from kerf.values.mig import start_of
 from kerf.values.policy import SchedulingPolicy
 from kerf.wire.claims import claim_uses, parse_claim
 from kerf.wire.resourceslices import numbered, render_pool
-from sandbox import ensure
-from tests.cluster.real_allocator import NODE, Kubernetes
+from tests.cluster.real_allocator import NODE, Kubernetes, running_allocator
 
 pytestmark = pytest.mark.cluster
+__all__ = ["running_allocator"]
+"""The fixture `kubernetes`."""
 
 Ask = tuple[str, int, int, int]
 """(class, count, MiB, percent of cores); no MiB names no amounts."""
@@ -39,13 +40,6 @@ fleets = st.lists(
     ),
     min_size=1, max_size=4,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def kubernetes() -> Iterator[Kubernetes]:
-    running = Kubernetes(str(ensure(("allocator",))["allocator"]))
-    yield running
-    running.close()
 
 
 def a_claim(number: int, ask: Ask) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """`kerf simulate`'s model of the DRA allocator beside Kubernetes' own: the same devices, in the same order."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,15 +12,16 @@ from kerf.values.allocator import Allocator
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE
 from kerf.values.policy import SchedulingPolicy
+from kerf.wire.claim_requests import known_classes, parse_ask
 from kerf.wire.resourceslices import numbered, render_pool
 from kerfctl.claiming.allocate import Ended, allocate
 from kerfctl.claiming.devices import books_of, pool_of
 from kerfctl.claiming.place import allocated_claim
-from kerfctl.claiming.requests import classes_of, parse_ask
-from sandbox import ensure
-from tests.cluster.real_allocator import NODE, Kubernetes
+from tests.cluster.real_allocator import NODE, Kubernetes, running_allocator
 
 pytestmark = pytest.mark.cluster
+__all__ = ["running_allocator"]
+"""The fixture `kubernetes`."""
 
 SELECTORS = (
     "device.attributes['gpu.kerf.dev'].model.contains('H100')",
@@ -33,6 +33,12 @@ SELECTORS = (
     "has(device.attributes['gpu.kerf.dev'].profile) || device.allowMultipleAllocations",
     "device.attributes['gpu.kerf.dev'].profile == '1g.10gb'",
     "device.driver.startsWith('gpu.') ? device.attributes['gpu.kerf.dev'].uuid.endsWith('1') : false",
+    "cel.bind(mine, device.attributes['gpu.kerf.dev'], mine.index > 0 || mine.model.split('1')[0] == 'H')",
+    "['H100', 'B200'].exists(word, device.attributes['gpu.kerf.dev'].model == word)",
+    "'numa' in device.attributes['gpu.kerf.dev'] && device.attributes['gpu.kerf.dev'].index % 2 == 0",
+    "device.capacity['gpu.kerf.dev'].cores.asInteger() >= 50",
+    "device.attributes['gpu.kerf.dev'].?bus != optional.of('x')",
+    "device.attributes['gpu.kerf.dev'].model == 7 || device.attributes['gpu.kerf.dev'].model > 7",
     "device.attributes['other.dev'].?x.hasValue() || device.attributes['gpu.kerf.dev'].uuid.matches('^GPU-[0-2]$')",
 )
 EXACT = {"allocationMode": "ExactCount", "count": 1}
@@ -92,13 +98,6 @@ cards = st.lists(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def kubernetes() -> Iterator[Kubernetes]:
-    running = Kubernetes(str(ensure(("allocator",))["allocator"]))
-    yield running
-    running.close()
-
-
 def slices_of(hardware: list[Card], cordoned: list[str]) -> tuple[dict[str, Any], ...]:
     uses = {card.id: NO_USE for card in hardware}
     listed = offered(hardware, uses, NodeView(cordoned), SchedulingPolicy())
@@ -120,7 +119,7 @@ def test_the_model_gives_each_pod_what_kubernetes_allocator_gives_it(
     made += [a_mig_card(9, allocator=Allocator.DRA)] if mig else []
     slices = slices_of(made, [made[0].id] if cordoned else [])
     pool, allocated = pool_of(NODE, slices), list[dict[str, Any]]()
-    classes = classes_of((), "")
+    classes = known_classes()
     for number, specs in enumerate(pods):
         named = [
             {"metadata": {"name": f"c{number}-{i}", "namespace": "default", "uid": f"u{number}-{i}"}, "spec": spec}

@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 
 import orjson
 import yaml
@@ -29,12 +30,14 @@ from kerf.values.learned import ServerPeak
 from kerf.values.mig import Instance
 from kerf.values.mps import Daemon, DaemonState, MpsReport, Wanted
 from kerf.values.policy import Defaults
+from kerf.values.selector import DeviceFacts, Term, holds
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.accepts import ACCEPTS, CHOSEN, WITH, parse_accepts, parse_chosen, render_chosen
 from kerf.wire.accounts import parse_account
 from kerf.wire.admission import parse_review
 from kerf.wire.annotations import owned_annotation, owned_label, parse_grant, render_grant
 from kerf.wire.cdi import parse_spec_devices
+from kerf.wire.cel import parse_cel
 from kerf.wire.choosing import (
     KindAnswer,
     KindQuestion,
@@ -43,10 +46,12 @@ from kerf.wire.choosing import (
     render_kind,
     render_question,
 )
-from kerf.wire.claim_specs import on_model, own_classes, parse_claim_spec
+from kerf.wire.claim_requests import known_classes, parse_ask
+from kerf.wire.claim_specs import on_model, parse_claim_spec
 from kerf.wire.claims import names_claims, parse_claim, with_claims
 from kerf.wire.classes import selected_classes
 from kerf.wire.engines import parse_engine
+from kerf.wire.errors import WireError
 from kerf.wire.extender import parse_bind_query, parse_nodes_query, parse_preempt_query
 from kerf.wire.fleet import parse_assigned, parse_cluster, parse_record, parse_workload
 from kerf.wire.gangs import gang_of
@@ -59,6 +64,7 @@ from kerf.wire.json import at
 from kerf.wire.learned import parse_learned, render_learned
 from kerf.wire.limiter import parse_ledger
 from kerf.wire.mig import geometry_json, parse_geometry
+from kerf.wire.model_conditions import parse_condition
 from kerf.wire.mps import parse_report, parse_wanted, render_report, render_wanted
 from kerf.wire.multikueue import parse_kubeconfig, secret_of
 from kerf.wire.objects import cards_without_grant, parse_holding, parse_node
@@ -90,6 +96,8 @@ from tests.kerf.documents import (
     CLAIM_SPEC,
     CLAIMING_WORKLOAD,
     CLUSTER,
+    CONDITION,
+    DEVICE_CLASS,
     ENGINE,
     EXPRESS_POD,
     FILTER,
@@ -118,6 +126,7 @@ from tests.kerf.documents import (
     REVIEW,
     SAFETENSORS,
     SECRET,
+    SELECTOR,
     SLICES,
     TENANT,
     USAGE,
@@ -200,9 +209,28 @@ def _claiming(pod: dict[str, object]) -> object:
     return names_claims(pod) and with_claims(pod, {claim.key: claim}, {}, "nvidia")
 
 
+def _claim_ask(item: dict[str, object]) -> object:
+    """The document is a claim and, to the next one, a class."""
+    return parse_ask(item, known_classes([item]))
+
+
+def _selector(parse: Callable[[str], Term]) -> Callable[[bytes], object]:
+    """A selector is read and held against a device."""
+    facts = DeviceFacts("gpu.kerf.dev", {"model": "NVIDIA H100", "index": 3}, {"memory": Fraction(2**30)})
+
+    def read(text: str) -> object:
+        try:
+            term = parse(text)
+        except ValueError as error:
+            raise WireError("expression", text, str(error)) from error
+        return holds(term, facts)
+
+    return _text(read)
+
+
 def _claim_spec(spec: dict[str, object]) -> object:
-    asks = parse_claim_spec(spec, "spec", own_classes())
-    return asks == parse_claim_spec(on_model(spec, "H100"), "spec", own_classes())
+    asks = parse_claim_spec(spec, "spec", known_classes())
+    return asks == parse_claim_spec(on_model(spec, "H100"), "spec", known_classes())
 
 
 def _fleet_workload(document: object) -> object:
@@ -293,6 +321,13 @@ def _json(*documents: object) -> tuple[bytes, ...]:
 DECODERS: dict[str, Decoder] = {
     "claim": Decoder(_object(_claim), (orjson.dumps(a_claim("c", ("gpu-0", 4096, 20), ("card-1", None, 0))),)),
     "claiming-pod": Decoder(_object(_claiming), (orjson.dumps(a_claiming_pod(main=["c"])),)),
+    "claim-ask": Decoder(_object(_claim_ask), _json({"metadata": {"name": "c"}, "spec": CLAIM_SPEC}, DEVICE_CLASS)),
+    "cel": Decoder(
+        _selector(parse_cel), (SELECTOR.encode(), b"[1, 'a'].exists(x, x.?y == optional.none())"), binary=True
+    ),
+    "model-condition": Decoder(
+        _selector(parse_condition), (CONDITION.encode(), b"[1].all(x, x > 0 ? true : false)"), binary=True
+    ),
     "claim-spec": Decoder(_object(_claim_spec), _json(CLAIM_SPEC)),
     "resource-slice": Decoder(_object(lambda item: same_content(item, with_times(item, item))), _json(*SLICES)),
     "inventory": Decoder(

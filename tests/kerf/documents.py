@@ -48,6 +48,18 @@ CLAIM_SPEC = {
         "constraints": [{"requests": ["gpu"], "distinctAttribute": "gpu.kerf.dev/uuid"}],
     }
 }
+SELECTOR = (
+    "device.attributes['gpu.kerf.dev'].?model.orValue('').matches('H1') && (device.attributes['gpu.kerf.dev'].index "
+    "in [1, 2 + 1] || !(device.capacity['gpu.kerf.dev'].memory.isLessThan(quantity('8Gi')) ? false : true))"
+)
+CONDITION = (
+    "cel.bind(mine, device.attributes['gpu.kerf.dev'], mine.model.matches('H[12]00') && (mine.?profile.hasValue() || "
+    "device.capacity['gpu.kerf.dev'].memory.compareTo(quantity('8Gi')) >= 0))"
+)
+DEVICE_CLASS = {
+    "metadata": {"name": "large"},
+    "spec": {"selectors": [{"cel": {"expression": SELECTOR}}], "extendedResourceName": "example.com/large"},
+}
 CLAIMING_WORKLOAD = {
     "apiVersion": "kerf.dev/v1alpha1",
     "kind": "FleetWorkload",

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from kerf.kube.errors import Forbidden, NotFound
-from kerf.testing.builders import a_container, a_grant, a_node, a_pod
+from kerf.testing.builders import a_claim, a_claiming_pod, a_container, a_grant, a_node, a_pod, cards_of
 from kerf.testing.fake_kube import FakeKube
+from kerf.values.allocator import Allocator
 from kerfctl.main import main
 
 TAINT = {"key": "team", "value": "red", "effect": "NoSchedule", "timeAdded": "2026-01-01T00:00:00Z"}
@@ -134,6 +135,51 @@ def test_a_snapshot_keeps_what_is_read_and_nothing_else(snapshot):
     assert budget == {**a_budget(1), "status": {"disruptionsAllowed": 1}}
     assert "secret" not in text
     assert "managedFields" not in text
+
+
+def a_waiting_claim() -> dict[str, Any]:
+    exactly = {"deviceClassName": "large", "capacity": {"requests": {"memory": "40000Mi"}}}
+    devices = {"requests": [{"name": "gpu", "exactly": exactly}], "config": [{"opaque": {"parameters": "secret"}}]}
+    claim = a_claim("waits")
+    claim["metadata"] |= {"managedFields": [], "labels": {"app": "late"}}
+    return {**claim, "spec": {"devices": devices}}
+
+
+LARGE = {
+    "apiVersion": "resource.k8s.io/v1",
+    "kind": "DeviceClass",
+    "metadata": {"name": "large", "uid": "u"},
+    "spec": {"selectors": [{"cel": {"expression": "device.allowMultipleAllocations"}}], "config": [{"opaque": {}}]},
+}
+
+
+def test_simulate_places_the_claims_of_a_snapshot_beside_those_that_hold_cards(snapshot, capsys):
+    late = a_claiming_pod("late", main=["waits"])
+    del late["spec"]["nodeName"]
+    cards = a_node("node-1", cards_of("n", 2, allocator=Allocator.DRA, memory_mib=80_000))
+    holding = (a_claim("a", ("gpu-n-0", 50_000, 20)), a_claiming_pod("pod-1", main=["a"]))
+    path = snapshot(cards, *holding, a_waiting_claim(), LARGE, late)
+
+    found = answer(capsys, "simulate", path)
+
+    assert {pod["name"]: [(s["card"], s["memory_mib"]) for s in pod["slices"]] for pod in found["pods"]} == {
+        "pod-1": [("GPU-n-0", 50_000)],
+        "late": [("GPU-n-1", 40_000)],
+    }
+    assert [card["used_mib"] for card in found["cards"]] == [50_000, 40_000]
+
+
+def test_a_snapshot_keeps_what_claims_ask_for_and_hold(snapshot):
+    held, pod = a_claim("a", ("gpu-n-0", 50_000, 20)), a_claiming_pod("pod-1", main=["a"])
+    held["status"]["devices"] = [{"driver": "gpu.kerf.dev", "data": "secret"}]
+
+    text = Path(snapshot(a_node(), held, pod, a_waiting_claim(), LARGE)).read_text()
+
+    kept = {item["metadata"]["name"]: item for item in json.loads(text)["items"]}
+    assert kept["a"] == a_claim("a", ("gpu-n-0", 50_000, 20))
+    assert kept["waits"]["spec"] == {"devices": {"requests": a_waiting_claim()["spec"]["devices"]["requests"]}}
+    assert kept["large"] == {**LARGE, "metadata": {"name": "large"}, "spec": {"selectors": LARGE["spec"]["selectors"]}}
+    assert "secret" not in text
 
 
 @pytest.mark.parametrize(

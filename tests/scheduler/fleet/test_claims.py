@@ -13,7 +13,7 @@ from kerf.values.device_ask import DeviceAsk, DeviceOption
 from kerf.values.offer import OfferedCard, equal_part
 from kerf.values.policy import Defaults
 from kerf.values.units import parse_quantity, to_mib
-from kerf.wire.cel import parse_cel
+from kerf.wire.model_conditions import parse_condition
 from kerf.wire.resourceslices import render_pool
 from scheduler.fleet.claims import pieces_of
 from scheduler.solver.fleet.problem import Piece
@@ -58,7 +58,7 @@ def first_device(card: Card, kinds: list[str], memory: int | None, cores: int | 
 def test_a_claim_takes_what_the_first_of_the_nodes_devices_would_give_it(
     card: Card, kinds: list[str], memory: int | None, cores: int | None
 ) -> None:
-    condition = parse_cel(f"{A}.kind in {kinds}")
+    condition = parse_condition(f"{A}.kind in {kinds}")
     ask = DeviceAsk((DeviceOption((condition,), 1, memory, cores),))
 
     found = pieces_of((ask,), card, Defaults())
@@ -71,7 +71,7 @@ def test_a_claim_takes_what_the_first_of_the_nodes_devices_would_give_it(
 
 
 def test_where_the_first_alternative_cannot_be_answered_the_next_one_counts() -> None:
-    whole, half = parse_cel(f"{A}.model == 'other'"), parse_cel(f"{A}.kind == 'slice'")
+    whole, half = parse_condition(f"{A}.model == 'other'"), parse_condition(f"{A}.kind == 'slice'")
     ask = DeviceAsk((DeviceOption((whole,)), DeviceOption((half,), 2, 40_000, 50)))
 
     assert pieces_of((ask,), a_card(), Defaults()) == (Piece(40_000, 50, 2),)
