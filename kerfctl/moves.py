@@ -8,7 +8,8 @@ from kerf.wire.objects import parse_holding
 from kerf.wire.resources import parse_pod
 from kerfctl.errors import CliError
 from kerfctl.world import World
-from scheduler.core.eligible import eligible_nodes, matches
+from scheduler.core.budgets import covers, disruptions_allowed
+from scheduler.core.eligible import eligible_nodes
 from scheduler.solver.check import broken_moves
 from scheduler.solver.problem import Movable, Move, Problem, Repack
 from scheduler.solver.repack import plan_repack
@@ -33,7 +34,7 @@ def problem_of(world: World, store: Store) -> Problem:
         offered=tuple(
             (pod["metadata"].get("uid", ""), frozenset(eligible_nodes(at(pod, "spec"), known))) for pod in world.pods
         ),
-        budgets=tuple(sorted((_key(budget), _allowed(budget)) for budget in world.budgets)),
+        budgets=tuple(sorted((_key(budget), disruptions_allowed(budget)) for budget in world.budgets)),
     )
 
 
@@ -65,18 +66,6 @@ def movable(pod: Json, world: World, defaults: Defaults) -> Movable | None:
     return Movable(holding, ask, covering)
 
 
-def covers(budget: Json, meta: Json) -> bool:
-    """Whether a PodDisruptionBudget's selector matches a pod."""
-    if budget["metadata"].get("namespace", "default") != meta.get("namespace", "default"):
-        return False
-    if at(budget, "spec").get("selector") is None:
-        return False
-    selector, labels = at(budget, "spec", "selector"), at(meta, "labels")
-    if any(labels.get(key) != value for key, value in at(selector, "matchLabels").items()):
-        return False
-    return all(matches(rule, labels) for rule in items_at(selector, "matchExpressions"))
-
-
 def _target(store: Store, name: str | None) -> PodAsk | None:
     if name is None:
         return None
@@ -92,7 +81,3 @@ def _target(store: Store, name: str | None) -> PodAsk | None:
 def _key(budget: Json) -> str:
     meta = budget["metadata"]
     return f"{meta.get('namespace', 'default')}/{meta.get('name', '')}"
-
-
-def _allowed(budget: Json) -> int:
-    return int(at(budget, "status").get("disruptionsAllowed") or 0)

@@ -25,11 +25,15 @@ class NotEvicted:
     reason: str
 
 
-def evict(kube: Kube, pod_key: str, uid: str) -> Evicted | AlreadyGone | NotEvicted:
-    """Evict the pod `namespace/name` if it still has this uid. Never raises: callers retry in a later round."""
+def evict(kube: Kube, pod_key: str, uid: str, *, dry_run: bool = False) -> Evicted | AlreadyGone | NotEvicted:
+    """Evict the pod `namespace/name` if it still has this uid. Never raises: callers retry in a later round.
+
+    With `dry_run` the API server says what it would answer, and the pod stays.
+    """
     namespace, _, name = pod_key.partition("/")
+    query = {"dryRun": "All"} if dry_run else None
     try:
-        kube.create(paths.eviction(namespace, name), render_eviction(namespace, name, uid))
+        kube.create(paths.eviction(namespace, name), render_eviction(namespace, name, uid), query)
     except NotFound:
         return AlreadyGone()
     except KubeError as error:

@@ -25,6 +25,11 @@ def eviction(namespace: str, name: str) -> str:
     return f"{pod(namespace, name)}/eviction"
 
 
+def budgets(namespace: str) -> str:
+    """The PodDisruptionBudgets of a namespace."""
+    return f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets"
+
+
 def events(namespace: str) -> str:
     """The Events of a namespace."""
     return f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"

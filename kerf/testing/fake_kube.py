@@ -59,6 +59,9 @@ class FakeKube:
 
     def create(self, path: str, body: object, query: Query | None = None) -> Json:
         assert isinstance(body, dict)
+        if query and "dryRun" in query:
+            self.fail("POST", path)
+            return {}
         self.writes.append(("POST", path))
         self.fail("POST", path)
         answer = self._bind(path, body) if path.endswith("/binding") else self._create(path, copy.deepcopy(body))

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from kerf.kube import paths
@@ -26,6 +26,8 @@ from kerf.values.recovery import AfterDeadline
 from scheduler.core.place import node_misfit
 from scheduler.core.victims import Evictable, choose_victims, without
 from scheduler.metrics import SchedulerMetrics
+from scheduler.placing.pauses import Pauses
+from scheduler.placing.together import who_stays
 from scheduler.placing.wake import wake_scheduler
 from scheduler.state.planning import Seeker
 from scheduler.state.store import Store
@@ -62,6 +64,9 @@ class Preemption:
         """By uid of a waiting pod, for how many rounds its reserved room has been free."""
         self._protected: dict[str, float] = {}
         """Until when (monotonic seconds) pods that could not be evicted are no victims."""
+        self._looked: dict[str, int] = {}
+        """By uid of a waiting pod, how many nodes of a large fleet were looked at for it."""
+        self._pauses = Pauses()
         self._gangs_later: dict[str, float] = {}
         """Until when no place is sought for gangs that found none."""
 
@@ -71,35 +76,49 @@ class Preemption:
 
     def run_once(self) -> None:
         """One round: the refused pods that evictions can help; a wake-up for those whose room is free."""
-        moment = time.monotonic() - PATIENCE_S
-        self._wake(moment)
         now = time.monotonic()
+        self._wake(now - PATIENCE_S)
         self._protected = {uid: until for uid, until in self._protected.items() if until > now}
-        unmet = Counter[str]()
+        self._gangs_later = {gang: until for gang, until in self._gangs_later.items() if until > now}
+        self._pauses.forget()
+        self._looked = {uid: nodes for uid, nodes in self._looked.items() if self._desk.waiting_pod(uid)}
+        self._show({**self._help_alone(now - PATIENCE_S), **self._help_gangs(now)})
+
+    # ---- inside
+    def _help_alone(self, moment: float) -> dict[str, str]:
+        """Evict for pods without a gang. The tenants, by uid, of those for whose guarantee nobody may leave."""
         full: set[object] = set()
         helped: set[str] = set()
+        unmet: dict[str, str] = {}
         for seeker in sorted(self._planning.seekers(moment), key=_order):
-            if seeker.ask.uid in helped or self._planning.has_room(seeker.ask):
+            uid = seeker.ask.uid
+            if uid in helped or self._planning.has_room(seeker.ask):
                 continue
             kind = (replace(seeker.ask, name="", uid=""), seeker.tenant, seeker.offered, self._is_late(seeker))
             found = None if kind in full else self._best(seeker)
-            if found is not None and self._evict(seeker, *found):
-                helped.add(seeker.ask.uid)
+            if found is not None and found[1] and self._pauses.holds(uid):
+                unmet |= {uid: seeker.tenant} if seeker.tenant else {}
+            elif found is not None and self._evict(seeker, *found):
+                helped.add(uid)
+                unmet.pop(uid, None)
                 if not seeker.tenant:
                     break
             else:
                 full.add(kind)  # pods of one kind wait for the same
-                unmet[seeker.tenant] += 1
-        self._gangs_later = {gang: until for gang, until in self._gangs_later.items() if until > now}
-        for members in self._planning.gangs(moment):
-            gang = str(members[0].ask.gang)
-            if gang in self._gangs_later or not self._free_gang(members):
-                self._gangs_later.setdefault(gang, now + GANG_PAUSE_S)
-                unmet[members[0].tenant] += len(members)
-        self._show(unmet)
+                unmet |= {uid: seeker.tenant} if seeker.tenant else {}
+        return unmet
 
-    # ---- inside
-    def _free_gang(self, members: tuple[Seeker, ...]) -> bool:
+    def _help_gangs(self, now: float) -> dict[str, str]:
+        """The same for gangs."""
+        unmet: dict[str, str] = {}
+        for members in self._planning.gangs(now - PATIENCE_S):
+            gang = str(members[0].ask.gang)
+            if gang in self._gangs_later or not self._free_gang(gang, members):
+                self._gangs_later.setdefault(gang, now + GANG_PAUSE_S)
+                unmet |= {seeker.ask.uid: seeker.tenant for seeker in members}
+        return unmet
+
+    def _free_gang(self, gang: str, members: tuple[Seeker, ...]) -> bool:
         """Reserve a place for every member, then evict what is borrowed there; or neither."""
         chosen: dict[str, tuple[Seeker, str, Evictable]] = {}
         with self._ledger.unsettled(frozenset(seeker.ask.uid for seeker in members)):
@@ -113,11 +132,19 @@ class Preemption:
                 for victim in found[1]:
                     chosen[victim.uid] = (seeker, found[0], victim)
                     self._planning.leave(victim.uid)
-        for uid, (seeker, node, victim) in list(chosen.items()):
+        leaving = list(chosen.values())
+        if (leaving and self._pauses.holds(gang)) or self._some_stay([(seeker, victim) for seeker, _, victim in leaving]):
+            self._give_up(members, chosen)
+            return False
+        for seeker in members:
+            self._hurry(seeker)
+        for seeker, node, victim in leaving:
             if not self._remove(seeker, node, victim):
                 self._give_up(members, chosen)
                 return False
-            del chosen[uid]
+            del chosen[victim.uid]
+        if leaving:
+            self._pauses.note(gang)
         return True
 
     def _give_up(self, members: tuple[Seeker, ...], chosen: Iterable[str]) -> None:
@@ -126,11 +153,10 @@ class Preemption:
         for seeker in members:
             self._ledger.drop_reservation(seeker.ask.uid)
 
-    def _show(self, unmet: Counter[str]) -> None:
+    def _show(self, unmet: Mapping[str, str]) -> None:
         self._metrics.unmet.clear()
-        for tenant, count in unmet.items():
-            if tenant:
-                self._metrics.unmet.labels(tenant).set(count)
+        for tenant, count in Counter(unmet.values()).items():
+            self._metrics.unmet.labels(tenant).set(count)
 
     def _wake(self, moment: float) -> None:
         """Wake kube-scheduler, once, for a pod whose victims are gone and that is still not placed.
@@ -139,9 +165,9 @@ class Preemption:
         """
         free = self._planning.freed(moment)
         self._rounds = {uid: self._rounds.get(uid, 0) + 1 for uid in free}
-        for uid, node in free.items():
-            if self._rounds[uid] == CALL_AFTER:
-                wake_scheduler(self._kube, node, f"room-{uid}")
+        due = next((uid for uid in free if self._rounds[uid] == CALL_AFTER), "")
+        if due:  # one event of a node is enough for all of them
+            wake_scheduler(self._kube, free[due], f"room-{due}")
 
     def _is_late(self, seeker: Seeker) -> bool:
         """Whether budgets delay its tenant's guarantee no longer."""
@@ -153,7 +179,7 @@ class Preemption:
         """The node and its victims: of what is borrowed first, fewest, the least important, then the node's name."""
         best: tuple[tuple[bool, int, int, str], tuple[Evictable, ...]] | None = None
         late = self._is_late(seeker)
-        for name in self._planning.nodes_to_free(seeker.claimant)[:MOST_NODES]:
+        for name in self._nodes(seeker):
             victims = self._victims(seeker, name, late)
             if victims is None:
                 continue
@@ -162,6 +188,15 @@ class Preemption:
             if best is None or rank < best[0]:
                 best = (rank, victims)
         return (best[0][3], best[1]) if best else None
+
+    def _nodes(self, seeker: Seeker) -> list[str]:
+        """The nodes to look at in this round. Of a large fleet each round has others, until one helps."""
+        names = self._planning.nodes_to_free(seeker.claimant)
+        if len(names) <= MOST_NODES:
+            return names
+        start = self._looked.get(seeker.ask.uid, 0) % len(names)
+        self._looked[seeker.ask.uid] = start + MOST_NODES
+        return (names[start:] + names[:start])[:MOST_NODES]
 
     def _victims(self, seeker: Seeker, node: str, late: bool) -> tuple[Evictable, ...] | None:
         """Who has to leave on a node, besides those that leave already. None: it does not help."""
@@ -176,13 +211,30 @@ class Preemption:
     def _evict(self, seeker: Seeker, node: str, victims: tuple[Evictable, ...]) -> bool:
         if not self._planning.reserve_after(seeker, node, victims, time.monotonic() + HOLD_S):
             return False
-        if self._is_late(seeker):
-            self._hurry(seeker.ask.uid, node)
+        if self._some_stay([(seeker, victim) for victim in victims]):
+            self._ledger.drop_reservation(seeker.ask.uid)
+            return False
+        self._hurry(seeker)
         for victim in victims:
             if not self._remove(seeker, node, victim):
                 self._ledger.drop_reservation(seeker.ask.uid)
                 return False
+        if victims:
+            self._pauses.note(seeker.ask.uid)
         return True
+
+    def _some_stay(self, leaving: Sequence[tuple[Seeker, Evictable]]) -> bool:
+        """Whether one of several pods would not leave: then none is asked to. Of one alone its eviction says it."""
+        asked = [pod for seeker, pod in leaving if not (pod.borrowed and self._is_late(seeker))]
+        stay = who_stays(self._kube, asked) if len(leaving) > 1 else {}
+        for pod in asked:
+            if pod.uid in stay:
+                self._protect(pod, stay[pod.uid])
+        return bool(stay)
+
+    def _protect(self, pod: Evictable, why: str) -> None:
+        _LOG.warning("%s cannot be evicted: %s", pod.key, why)
+        self._protected[pod.uid] = time.monotonic() + PROTECTED_S
 
     def _remove(self, seeker: Seeker, node: str, victim: Evictable) -> bool:
         """Whether the pod leaves. One that a budget protects is no victim for a while."""
@@ -190,8 +242,7 @@ class Preemption:
         if isinstance(answer, NotEvicted) and victim.borrowed and self._is_late(seeker):
             answer, how = self._delete(victim), "deleted"
         if isinstance(answer, NotEvicted):
-            _LOG.warning("%s cannot be evicted for %s: %s", victim.key, seeker.ask.key, answer.reason)
-            self._protected[victim.uid] = time.monotonic() + PROTECTED_S
+            self._protect(victim, f"{answer.reason} (for {seeker.ask.key})")
             return False
         if isinstance(answer, Evicted):
             self._planning.leave(victim.uid)
@@ -208,11 +259,13 @@ class Preemption:
             return NotEvicted(str(error))
         return Evicted()
 
-    def _hurry(self, uid: str, node: str) -> None:
-        """Pods that leave already and lie on the reserved cards may not stay as long as they like."""
-        held = self._ledger.reservation(uid)
-        for pod in self._planning.leaving(node):
-            if held is not None and pod.uses.keys() & held.uses.keys():
+    def _hurry(self, seeker: Seeker) -> None:
+        """After the deadline borrowers that leave already, on the reserved cards, may not stay as long as they like."""
+        place = self._ledger.reservation(seeker.ask.uid)
+        if place is None or not self._is_late(seeker):
+            return
+        for pod in self._planning.leaving_borrowers(place.node, seeker.claimant):
+            if pod.uses.keys() & place.uses.keys():
                 self._delete(pod, gracePeriodSeconds=GRACE_S)
 
     def _say(self, seeker: Seeker, victim: Evictable, node: str, how: str) -> None:

@@ -200,7 +200,7 @@ class Desk:
             if known is not None and known.node == node:
                 if not live.ledger.ready(known):
                     return Misfit(Reason.RESERVED, detail="the pods that make room are still ending")
-                if known.holding is not None:
+                if known.holding is not None and live.ledger.is_usable(known):
                     live.ledger.assume_reserved(known)
                     return known.holding.grant
             live.ledger.drop_reservation(ask.uid)
@@ -327,7 +327,7 @@ class Desk:
         held = ledger.reservation(ask.uid)
         if held is None:
             return None
-        if held.node not in names:
+        if held.node not in names or not ledger.is_usable(held):
             ledger.drop_reservation(ask.uid)
             return None
         if not ledger.ready(held):

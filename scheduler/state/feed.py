@@ -48,6 +48,8 @@ class _Bound:
     admitted: PodAsk | None = None
     leaves: bool = False
     """It is being deleted."""
+    grace_s: float | None = None
+    """How long it may take for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,22 +177,25 @@ class Feed:
             return _Gone(uid)
         if spec.get("nodeName"):
             return self._bound(uid, item)
+        if meta.get("deletionTimestamp"):  # with a finalizer it may stay so for long, and nobody binds it any more
+            return _Gone(uid)
         waiting = self._waiting(uid, item)
         return _Waits(uid, waiting) if waiting is not None else None
 
     def _bound(self, uid: str, item: Json) -> _Bound:
         known, leaves = self._live.ledger.get(uid), "deletionTimestamp" in item["metadata"]
+        grace_s = item["metadata"].get("deletionGracePeriodSeconds") if leaves else None
         if known is not None and known.state is State.CONFIRMED and known.node == item["spec"]["nodeName"]:
             started = known.holding is None and (
                 cards_without_grant(item, self._live.vendors) != known.without_grant or _by_claims(item)
             )
             found = booking_of(item, self._live.vendors, self._templates) if started else None
-            return _Bound(uid, found, leaves=leaves)
+            return _Bound(uid, found, leaves=leaves, grace_s=grace_s)
         admitted = None
         if ADMISSION in at(item["metadata"], "annotations"):
             with suppress(WireError):
                 admitted = parse_pod(item, self._live.names, self._live.policy.defaults)
-        return _Bound(uid, booking_of(item, self._live.vendors, self._templates), admitted, leaves)
+        return _Bound(uid, booking_of(item, self._live.vendors, self._templates), admitted, leaves, grace_s)
 
     def _waiting(self, uid: str, item: Json) -> Waiting | None:
         meta = item["metadata"]
@@ -224,7 +229,7 @@ class Feed:
                 live.pending.forget(uid)
                 self._confirm(seen)
                 if seen.leaves:
-                    live.ledger.leave(uid)
+                    live.ledger.leave(uid, seen.grace_s)
 
     def _confirm(self, seen: _Bound) -> None:
         live, booking = self._live, seen.booking

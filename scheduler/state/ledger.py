@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from kerf.obs.clock import SteadyClock
 from kerf.values.ask import PodAsk, Stages
@@ -12,6 +12,19 @@ from scheduler.state.bookings import Booking, State
 from scheduler.state.fleet import Fleet
 from scheduler.state.history import Ended, History
 from scheduler.state.quotas import QuotaLedger
+
+USUAL_GRACE_S = 30.0
+"""The grace period of a pod that says none."""
+OVERDUE_S = 60.0
+"""Nobody counts on a pod that is still there so long after its grace period: its node may never be able to end it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A pod that is being deleted: its grace period, if known, and until when (monotonic seconds) it should end."""
+
+    grace_s: float | None
+    until: float
 
 
 class Ledger:
@@ -34,7 +47,7 @@ class Ledger:
         self._bookings: dict[str, Booking] = {}
         self._on_node: dict[str, set[str]] = {}
         self._of_gang: dict[str, set[str]] = {}
-        self._leaving: set[str] = set()
+        self._leaving: dict[str, Leaving] = {}
         self._binding: set[str] = set()
         self._unsettled: frozenset[str] = frozenset()
 
@@ -96,13 +109,18 @@ class Ledger:
             return next((kind for uid in self._of_gang.get(gang, ()) if (kind := self._bookings[uid].kind)), "")
 
     def leaves(self, uid: str) -> bool:
-        """Whether a pod is on its way out: it holds what it has until it has ended."""
+        """Whether a pod is being deleted: it holds what it has until it has ended."""
         return uid in self._leaving
 
+    def ends_soon(self, uid: str) -> bool:
+        """Whether a pod is being deleted and its time is not over yet: what it holds is free soon."""
+        known = self._leaving.get(uid)
+        return known is not None and self._clock() < known.until
+
     def leaving(self) -> frozenset[str]:
-        """The pods that are on their way out."""
+        """The pods that end soon."""
         with self._lock:
-            return frozenset(self._leaving)
+            return frozenset(uid for uid in self._leaving if self.ends_soon(uid))
 
     def assumed_before(self, moment: float) -> list[Booking]:
         """Assumptions older than a monotonic time whose bind is over: the watch never confirmed them."""
@@ -124,6 +142,12 @@ class Ledger:
             mates = (self._bookings[uid] for uid in self._of_gang.get(gang, ()))
             places = [booking, *(mate for mate in mates if mate.state is State.RESERVED)]
             return all(map(self._is_free, places))
+
+    def is_usable(self, booking: Booking) -> bool:
+        """Whether the cards of a reserved place still take slices: one may have failed since, or been cordoned."""
+        with self._lock:
+            usable = {state.card.id for state in self._fleet.state(booking.node).cards if state.usable}
+            return booking.uses.keys() <= usable
 
     def _is_free(self, booking: Booking) -> bool:
         cards = {state.card.id: state.free for state in self._fleet.state(booking.node).cards}
@@ -168,16 +192,19 @@ class Ledger:
             self._binding.discard(uid)
 
     # ---- changes
-    def leave(self, uid: str) -> None:
-        """The pod is being deleted. No-op for one that holds nothing."""
+    def leave(self, uid: str, grace_s: float | None = None) -> None:
+        """The pod is being deleted, with this grace period if that is known. No-op for one that holds nothing."""
         with self._lock:
-            if uid in self._bookings:
-                self._leaving.add(uid)
+            known = self._leaving.get(uid)
+            if uid not in self._bookings or (known is not None and grace_s in (None, known.grace_s)):
+                return
+            until = self._clock() + (USUAL_GRACE_S if grace_s is None else grace_s) + OVERDUE_S
+            self._leaving[uid] = Leaving(grace_s, until)
 
     def stay(self, uid: str) -> None:
         """The pod is not being deleted after all."""
         with self._lock:
-            self._leaving.discard(uid)
+            self._leaving.pop(uid, None)
 
     def charge(self, booking: Booking) -> None:
         """Write down what a pod holds."""
@@ -197,7 +224,7 @@ class Ledger:
             booking = self._bookings.pop(uid, None)
             if booking is None:
                 return
-            self._leaving.discard(uid)
+            self._leaving.pop(uid, None)
             _discard(self._on_node, booking.node, uid)
             if booking.gang:
                 _discard(self._of_gang, booking.gang, uid)

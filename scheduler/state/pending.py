@@ -35,6 +35,8 @@ class Pending:
         """The waiting pods of each gang."""
         self.refused: dict[str, float] = {}
         """When a pod was first refused everywhere (monotonic seconds)."""
+        self._claims: dict[str, float] = {}
+        """Since when a refused pod is within its tenant's guarantee (monotonic seconds)."""
         self.planned: dict[str, str] = {}
         """Node per pod, as the last adopted plan has it: the top score, not a reservation."""
         self._gang_notes: dict[str, str] = {}
@@ -59,7 +61,7 @@ class Pending:
     def forget(self, uid: str) -> None:
         """The pod is bound, finished or gone."""
         self._leave_gang(uid)
-        for memory in (self.pods, self.refused, self.planned, self._offered, self.lost):
+        for memory in (self.pods, self.refused, self._claims, self.planned, self._offered, self.lost):
             memory.pop(uid, None)
 
     def refuse(self, uid: str, names: Sequence[str], *, all_nodes: int) -> None:
@@ -73,6 +75,13 @@ class Pending:
         if uid not in self.refused:
             self.refused[uid] = self._clock()
             self._changed.set()
+
+    def claims_since(self, uid: str, *, within: bool) -> float:
+        """Since when a refused pod has been within its tenant's guarantee without a break, up to now."""
+        if not within:
+            self._claims.pop(uid, None)
+            return self._clock()
+        return self._claims.setdefault(uid, self._clock())
 
     def offered(self, uid: str) -> frozenset[str] | None:
         """The nodes that kube-scheduler's own filters left to a pod; None where they left all."""

@@ -30,7 +30,7 @@ class Seeker:
     waiting: Waiting
     claimant: Claimant
     since: float
-    """When it was first refused everywhere (monotonic seconds)."""
+    """Since when it is refused everywhere, and where it has a tenant within that guarantee (monotonic seconds)."""
     offered: frozenset[str] | None = None
     """The nodes that kube-scheduler's own filters left to it; None where they left all."""
     tenant: str = ""
@@ -123,7 +123,7 @@ class Planning:
         """Pods refused since before a monotonic time that evictions may help, each with its ask within quota."""
         live = self._live
         with live.lock:
-            alone = [one for one in live.pending.refused_before(moment) if not one.ask.gang]
+            alone = [one for one in live.pending.refused_before(moment) if self._is_alone(one)]
         found: list[Seeker] = []
         for start in range(0, len(alone), PODS_A_HOLD):
             with live.lock:
@@ -133,19 +133,21 @@ class Planning:
         return found
 
     def gangs(self, moment: float) -> list[tuple[Seeker, ...]]:
-        """Complete gangs, refused since before a monotonic time, whose pods are within their tenant's guarantee."""
-        live, members = self._live, dict[str, list[Waiting]]()
+        """Gangs of which as many pods as are missing were refused before a monotonic time, all within the guarantee."""
+        live, members, found = self._live, dict[str, list[Waiting]](), []
         with live.lock:
             for one in live.pending.refused_before(moment) if self._reclaims else ():
-                if one.ask.gang and one.ask.containers and live.ledger.get(one.ask.uid) is None:
+                if one.ask.gang and one.ask.containers and not self._is_alone(one):
                     members.setdefault(one.ask.gang, []).append(one)
-            found = []
             for gang, waiting in sorted(members.items()):
-                size = live.pending.sized(waiting[0].ask).gang_size
-                if live.ledger.members_of(gang) + live.pending.members_of(gang) >= size > 1:
-                    seekers = [next(iter(self._seekers(one)), None) for one in waiting]
-                    if all(seeker is not None and seeker.tenant for seeker in seekers):
-                        found.append(tuple(seeker for seeker in seekers if seeker is not None))
+                missing = live.pending.sized(waiting[0].ask).gang_size - live.ledger.members_of(gang)
+                free = sorted(
+                    (one for one in waiting if live.ledger.get(one.ask.uid) is None),
+                    key=lambda one: (one.created, one.ask.key),
+                )
+                seekers = [seeker for one in free[:missing] for seeker in self._seekers(one) if seeker.tenant]
+                if len(seekers) == missing:
+                    found.append(tuple(seekers))
         return found
 
     def reserve_free(self, seeker: Seeker, until: float) -> bool:
@@ -165,7 +167,7 @@ class Planning:
         """By uid of a pod refused since before a monotonic time, the node on which its reserved room is free by now."""
         live = self._live
         with live.lock:
-            refused = [one.ask for one in live.pending.refused_before(moment) if not one.ask.gang]
+            refused = [one.ask for one in live.pending.refused_before(moment)]
             held = {ask.uid: live.ledger.reservation(ask.uid) for ask in refused}
             return {uid: place.node for uid, place in held.items() if place and live.ledger.ready(place)}
 
@@ -196,6 +198,11 @@ class Planning:
         with self._live.lock:
             return self._live.turns.leaving(node)
 
+    def leaving_borrowers(self, node: str, claimant: Claimant) -> list[Evictable]:
+        """Those of them that their owners borrow, the claimant's own apart."""
+        with self._live.lock:
+            return self._live.turns.leaving_borrowers(node, claimant)
+
     def leave(self, uid: str) -> None:
         """A pod is a victim: count on what it holds, and not on the pod."""
         self._live.ledger.leave(uid)
@@ -205,14 +212,20 @@ class Planning:
         self._live.ledger.stay(uid)
 
     def reserve_after(self, seeker: Seeker, node: str, victims: Sequence[Evictable], until: float) -> bool:
-        """Reserve what the victims will free, and those that leave already, if that is right and enough by now."""
+        """Reserve what the victims will free, and those that leave already, if that is right and enough by now.
+
+        They are looked at again: meanwhile one may have left, or have become another tenant's, or policy and shares may
+        have changed.
+        """
         live, waiting, ask = self._live, seeker.waiting, seeker.ask
         with live.lock:
-            if seeker.tenant and live.turns.within_guarantee(ask) is None:
+            if seeker.tenant and (not self._reclaims or live.turns.within_guarantee(ask) is None):
                 return False
-            if not live.turns.rule(victims)(victims):
+            chosen = {pod.uid for pod in victims}
+            found = [pod for pod in live.turns.evictable(node, seeker.claimant) if pod.uid in chosen]
+            if len(found) < len(chosen) or not live.turns.rule(found)(found):
                 return False
-            state = without(live.fleet.state(node), [*live.turns.leaving(node), *victims])
+            state = without(live.fleet.state(node), [*live.turns.leaving(node), *found])
             grant = live.within.place_on(ask, state, waiting.stages)
             if isinstance(grant, Misfit) or ask.uid not in live.pending.pods:
                 return False
@@ -225,6 +238,12 @@ class Planning:
         quota = self._live.policy.quota
         return quota.engine is QuotaEngine.KERF and quota.reclaim.enabled
 
+    def _is_alone(self, one: Waiting) -> bool:
+        """Whether it is placed without others: it has no gang, or one that starts one by one or runs in full."""
+        ask = self._live.pending.sized(one.ask)
+        alone = not ask.gang or ask.gang_size < 2 or self._live.ledger.members_of(ask.gang) >= ask.gang_size
+        return alone and bool(ask.containers)
+
     def _seekers(self, one: Waiting) -> Iterator[Seeker]:
         """The pod as a claimant of its tenant's guarantee, and by its priority."""
         live, uid = self._live, one.ask.uid
@@ -234,9 +253,10 @@ class Planning:
         if settled or since is None or isinstance(narrowed, Misfit):  # no eviction helps a pod that quota refuses
             return
         mine = live.turns.within_guarantee(narrowed) if self._reclaims else None
+        claimed = live.pending.claims_since(uid, within=mine is not None)
         if mine is not None:
             claimant = Claimant(mine, one.preempts, guaranteed=True)
-            yield Seeker(replace(one, ask=mine), claimant, since, offered, live.quotas.owner(mine.namespace))
+            yield Seeker(replace(one, ask=mine), claimant, claimed, offered, live.quotas.owner(mine.namespace))
         if one.preempts:
             yield Seeker(replace(one, ask=narrowed), Claimant(narrowed), since, offered)
 

@@ -6,7 +6,7 @@ PriorityClass is a word that anyone may write. The caller holds the lock.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 from kerf.values.ask import PodAsk
 from kerf.values.verdict import Misfit
@@ -46,7 +46,16 @@ class Turns:
 
     def leaving(self, node: str) -> list[Evictable]:
         """The node's pods that are on their way out: what they hold is free soon."""
-        return [_pod(b) for b in self._ledger.on_node(node) if self._ledger.leaves(b.uid)]
+        return [_pod(b) for b in self._ledger.on_node(node) if self._ledger.ends_soon(b.uid)]
+
+    def leaving_borrowers(self, node: str, claimant: Claimant) -> list[Evictable]:
+        """Those of them that their owners, others than the claimant's, borrow."""
+        own, found = self._owner(claimant.ask.namespace), []
+        for pod in self.leaving(node):
+            owner, holds = self._owner(pod.key.partition("/")[0]), self._quotas.usage_of(pod.uid)
+            if owner != own and self._quotas.standing(owner).lends(holds):
+                found.append(replace(pod, owner=owner, holds=holds, borrowed=True))
+        return found
 
     def rule(self, pods: Iterable[Evictable]) -> Allowed:
         """Which of these may leave together, as things are now."""
@@ -67,19 +76,18 @@ class Turns:
 
     def nodes_to_free(self, claimant: Claimant) -> list[str]:
         """Nodes with pods that may leave for the claimant, or leave already; those with the most first."""
-        own = self._owner(claimant.ask.namespace)
+        own, standing = self._owner(claimant.ask.namespace), cache(self._standing)
+        classes = frozenset(claimant.ask.selection.classes if claimant.guaranteed else ())
         counts: dict[str, int] = {}
-        lends: dict[str, bool] = {}
         for booking in self._ledger.bookings(State.CONFIRMED):
-            if not booking.uses:
+            holds = self._quotas.usage_of(booking.uid)
+            if not booking.uses or (classes and classes.isdisjoint(slug for slug, _ in holds.by)):
                 continue
-            may = self._ledger.leaves(booking.uid)
-            may = may or (claimant.preempts and booking.priority < claimant.ask.priority)
-            if not may and claimant.guaranteed:
-                owner = self._owner_of(booking)
-                if owner not in lends:
-                    lends[owner] = owner != own and self._standing(owner).borrows
-                may = lends[owner]
+            may = self._ledger.ends_soon(booking.uid)
+            if not self._ledger.leaves(booking.uid):
+                owner, by_priority = self._owner_of(booking), booking.priority < claimant.ask.priority
+                borrowed = claimant.guaranteed and owner != own and standing(owner).lends(holds)
+                may = borrowed or (claimant.preempts and by_priority)
             if may:
                 counts[booking.node] = counts.get(booking.node, 0) + 1
         return [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]

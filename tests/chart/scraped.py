@@ -60,6 +60,7 @@ def scheduler() -> Iterator[str]:
     recovery.paused.labels("h100").set(1)
     recovery.held.set(3)
     made.leads.set(1)
+    made.unmet.labels("team").set(2)
     for minute in range(MINUTES):
         for counter in (made.elections, made.plans_rejected, made.preemptions, quota.failures, meter.gaps):
             counter.inc()

@@ -16,6 +16,7 @@ from tests.cluster.gpu_pods import (
     await_bound,
     create,
     overcommitted,
+    overcommitted_in,
     remove_pods,
 )
 from tests.cluster.test_tenants_claims import CRDS, TENANTS
@@ -53,8 +54,10 @@ def cluster(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def cp(cluster: ControlPlane) -> Iterator[ControlPlane]:
     yield cluster
-    for pod in cluster.api.get(OURS)["items"]:
-        cluster.api.remove(f"{OURS}/{pod['metadata']['name']}", 0)
+    for path in (OURS, BUDGETS):
+        for item in cluster.api.get(path)["items"]:
+            cluster.api.remove(f"{path}/{item['metadata']['name']}", 0)
+    await_until(lambda: not cluster.api.get(OURS)["items"], "the lender's pods to be gone", 60)
     remove_pods(cluster)
 
 
@@ -72,17 +75,26 @@ def lend_all(cp: ControlPlane) -> None:
     await_bound(cp, "b0", "b1")
 
 
-def ask(cp: ControlPlane) -> None:
-    pod = a_gpu_pod("asks", **WHOLE)
-    cp.api.post(OURS, {**pod, "metadata": {"name": "asks"}})
+def ask(cp: ControlPlane, name: str = "asks", size: dict[str, int] = WHOLE, **meta: Any) -> None:
+    pod = a_gpu_pod(name, **size)
+    cp.api.post(OURS, {**pod, "metadata": {"name": name, **meta}})
 
 
-def bound(cp: ControlPlane) -> bool:
-    return bool(cp.api.get(f"{OURS}/asks")["spec"].get("nodeName"))
+def bound(cp: ControlPlane, name: str = "asks") -> bool:
+    return bool(cp.api.get(f"{OURS}/{name}")["spec"].get("nodeName"))
 
 
 def left(cp: ControlPlane) -> list[str]:
-    return [pod["metadata"]["name"] for pod in cp.api.get(PODS)["items"]]
+    return sorted(pod["metadata"]["name"] for pod in cp.api.get(PODS)["items"])
+
+
+def add_budget(cp: ControlPlane, app: str, stay: int, pods: int) -> None:
+    """A PodDisruptionBudget by which so many of these pods have to stay, once it counts them."""
+    spec = {"minAvailable": stay, "selector": {"matchLabels": {"app": app}}}
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": app}, "spec": spec}
+    cp.api.post(BUDGETS, budget)
+    counted = lambda: cp.api.get(f"{BUDGETS}/{app}").get("status", {}).get("currentHealthy") == pods  # noqa: E731
+    await_until(counted, "the budget to count the pods", 30)
 
 
 def said(cp: ControlPlane) -> list[dict[str, Any]]:
@@ -107,16 +119,39 @@ def test_what_is_lent_comes_back_when_it_is_asked_for(cp: ControlPlane) -> None:
 
 
 def test_a_budget_delays_it_until_the_deadline(cp: ControlPlane) -> None:
-    spec = {"minAvailable": 2, "selector": {"matchLabels": {"app": "borrower"}}}
-    cp.api.post(
-        BUDGETS, {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "all"}, "spec": spec}
-    )
     lend_all(cp)
-    healthy = lambda: cp.api.get(f"{BUDGETS}/all").get("status", {}).get("currentHealthy") == 2  # noqa: E731
-    await_until(healthy, "the budget to count the pods", 30)
+    add_budget(cp, "borrower", stay=2, pods=2)
 
     ask(cp)
     await_until(lambda: bound(cp), "the guarantee", 40)
 
     assert len(left(cp)) == 1
     assert overcommitted(cp) == []
+
+
+def test_of_two_pods_that_share_a_budget_none_leaves_for_nothing(cp: ControlPlane) -> None:
+    """One of the halves may go, and that would help nobody; after the deadline the whole card alone comes back."""
+    create(cp, a_gpu_pod("whole", labels={"app": "whole"}, **WHOLE))
+    await_bound(cp, "whole")
+    create(cp, *(a_gpu_pod(f"half-{i}", labels={"app": "halves"}, mem=40_000, cores=50) for i in range(2)))
+    await_bound(cp, "half-0", "half-1")
+    add_budget(cp, "whole", stay=1, pods=1)
+    add_budget(cp, "halves", stay=1, pods=2)
+
+    ask(cp)
+    await_until(lambda: bound(cp), "the guarantee", 40)
+
+    assert left(cp) == ["half-0", "half-1"]
+    assert overcommitted(cp) == []
+
+
+def test_a_gang_gets_all_its_places_back_and_takes_them(cp: ControlPlane) -> None:
+    lend_all(cp)
+    gang = {"labels": {"kerf.dev/gang": "train"}, "annotations": {"kerf.dev/gang-size": "2"}}
+
+    ask(cp, "m0", {"mem": 40_000, "cores": 50}, **gang)
+    ask(cp, "m1", {"mem": 40_000, "cores": 50}, **gang)
+    await_until(lambda: bound(cp, "m0") and bound(cp, "m1"), "the gang", 30)
+
+    assert len(left(cp)) == 1
+    assert overcommitted_in(cp, "default", "lender") == []

@@ -40,18 +40,22 @@ class World:
 
     def __init__(self, tenants: dict[str, Any], *pods: Pod, cards: int = 2, **quota: Any) -> None:
         quota.setdefault("reclaim", ReclaimSettings(deadline_s=1e9))  # the clock of the store does not move
-        self.kube = FakeKube(*pods)
-        self.store = Store(SchedulingPolicy(quota=QuotaSettings(**quota)), VENDORS, clock=lambda: 0.0)
+        self.kube, self.now = FakeKube(*pods), 0.0
+        self.store = Store(SchedulingPolicy(quota=QuotaSettings(**quota)), VENDORS, clock=lambda: self.now)
         load(self.store, [a_node("n", cards)], pods)
-        keeper = QuotaKeeper(self.store, clock=lambda: 0.0)
-        keeper.replace_tenants([a_tenant(name, guaranteed) for name, guaranteed in tenants.items()])
-        keeper.replace_hard([])
-        keeper.refresh()
+        self.keeper = QuotaKeeper(self.store, clock=lambda: 0.0)
+        self.keeper.replace_hard([])
+        self.promise(tenants)
         self.registry, self.events = Metrics(), Recorded()
         self.loop = Preemption(self.store, self.kube, SchedulerMetrics.build(self.registry), self.events)  # type: ignore[arg-type]
         for pod in pods:
             if "nodeName" not in pod["spec"]:
                 self.store.desk._live.pending.refuse(pod["metadata"]["uid"], ["n"], all_nodes=1)
+
+    def promise(self, tenants: dict[str, Any]) -> None:
+        """These tenants, each with its guarantee, and no others."""
+        self.keeper.replace_tenants([a_tenant(name, guaranteed) for name, guaranteed in tenants.items()])
+        self.keeper.refresh()
 
     def gone(self) -> list[str]:
         """Pods that were evicted or deleted, in order."""
@@ -61,6 +65,13 @@ class World:
             if path.endswith("/eviction") or (verb == "DELETE" and "/pods/" in path):
                 found.append(f"{parts[-3]}/{parts[-1]}")
         return found
+
+    def accepted(self) -> list[str]:
+        """Pods whose eviction the API server accepted, or that were deleted."""
+        there = self.kube.objects()
+        evicted = {one["metadata"]["name"] for one in there if one["kind"] == "Eviction"}
+        stay = {one["metadata"]["name"] for one in there if one["kind"] == "Pod"} - evicted
+        return [key for key in dict.fromkeys(self.gone()) if key.partition("/")[2] not in stay]
 
     def leave(self) -> None:
         """The pods that were evicted have ended."""
