@@ -4,7 +4,7 @@ from kerf.values.ask import PodAsk
 from kerf.values.policy import Defaults
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at
-from kerf.wire.objects import parse_holding
+from kerf.wire.objects import CardsOf, cards_of, parse_holding
 from kerf.wire.resources import parse_pod
 from kerfctl.errors import CliError
 from kerfctl.world import World
@@ -28,9 +28,10 @@ def plan_moves(world: World, target: str | None, most: int) -> Repack:
 def problem_of(world: World, store: Store) -> Problem:
     """What may be moved, and where to."""
     known, defaults = store.desk.nodes(), store.desk.policy.defaults
+    cards = cards_of(known)
     return store.planning.problem(
         (w.ask for w in store.desk.waiting() if not w.problem and not w.gates),
-        movable=tuple(m for pod in world.pods if (m := movable(pod, world, defaults)) is not None),
+        movable=tuple(m for pod in world.pods if (m := movable(pod, world, defaults, cards)) is not None),
         offered=tuple(
             (pod["metadata"].get("uid", ""), frozenset(eligible_nodes(at(pod, "spec"), known))) for pod in world.pods
         ),
@@ -46,7 +47,7 @@ def why_not_now(world: World, move: Move) -> str:
     return next(iter(broken_moves(problem, Repack(moves=(move,)), 1)), "")
 
 
-def movable(pod: Json, world: World, defaults: Defaults) -> Movable | None:
+def movable(pod: Json, world: World, defaults: Defaults, cards: CardsOf) -> Movable | None:
     """A running pod that its controller creates again after an eviction; None for a bare, ending or pinned one."""
     meta = pod["metadata"]
     owners = items_at(meta, "ownerReferences")
@@ -56,7 +57,7 @@ def movable(pod: Json, world: World, defaults: Defaults) -> Movable | None:
     if not owned or daemon or pinned or meta.get("deletionTimestamp"):
         return None
     try:
-        holding = parse_holding(pod, world.vendors)
+        holding = parse_holding(pod, world.vendors, cards)
         ask = parse_pod(pod, world.names, defaults)
     except WireError:
         return None

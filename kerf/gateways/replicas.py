@@ -20,7 +20,7 @@ from kerf.values.node import Node
 from kerf.values.vendor import Vendor
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at, text_at
-from kerf.wire.objects import is_finished, parse_holding
+from kerf.wire.objects import CardsOf, cards_of, is_finished, parse_holding
 from kerf.wire.subject import MODEL, SERVING_PORT, served_names, serving_port, workload_of
 
 _LWS = "leaderworkerset.sigs.k8s.io"
@@ -43,7 +43,8 @@ def replicas(pods: Iterable[Json], fleet: Fleet) -> tuple[Replica, ...]:
     """Every pod that serves, by namespace and name."""
     cards = {card.id: (card, node) for node in fleet.nodes for card in node.cards}
     listed = [pod for pod in pods if not is_finished(pod)]
-    held = {text_at(pod, "metadata", "uid"): _uses(pod, fleet.vendors) for pod in listed}
+    of_node = cards_of(fleet.nodes)
+    held = {text_at(pod, "metadata", "uid"): _uses(pod, fleet.vendors, of_node) for pod in listed}
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for pod in listed:
         if group := _group(pod):
@@ -156,9 +157,9 @@ def _group(pod: Json) -> tuple[str, ...]:
     return (text_at(pod, "metadata", "namespace"), str(labels[_SET]), str(labels[_GROUP]))
 
 
-def _uses(pod: Json, vendors: tuple[Vendor, ...]) -> Mapping[str, CardUse]:
+def _uses(pod: Json, vendors: tuple[Vendor, ...], cards: CardsOf) -> Mapping[str, CardUse]:
     try:
-        holding = parse_holding(pod, vendors)
+        holding = parse_holding(pod, vendors, cards)
     except WireError:
         return {}
     return card_uses(holding.grant, holding.stages) if holding else {}

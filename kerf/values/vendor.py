@@ -11,8 +11,9 @@ from typing import Any
 from kerf.values.ask import ContainerAsk, Stages
 from kerf.values.device import Card
 from kerf.values.fault import FaultTable
-from kerf.values.grant import Grant, Slice
+from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.values.injection import Injection, NodeFiles, Terms
+from kerf.values.recorded import Device, Held, Record
 from kerf.values.slicing import NotSliced, Slicing
 from kerf.values.words import QUOTA_DOMAIN, ResourceNames
 
@@ -80,6 +81,8 @@ class Vendor:
     """Node annotation in which HAMi's device plugin registers cards; empty where `plugin` reads the node."""
     hami_allocated: str = ""
     """Pod annotation in which HAMi records what a pod holds."""
+    held: Held | None = None
+    """What such a record means; None: MiB and cores are just those of the slices."""
     inject: Callable[[tuple[Slice, ...], NodeFiles, Terms], Injection] = _injects_nothing
     """Environment and mounts of one container for its slices of this vendor's cards, in the order of their indices."""
     faults: FaultTable = field(default_factory=FaultTable)
@@ -108,6 +111,25 @@ def _with_slicing(card: Card, vendor: Vendor | None) -> Card:
     """No copy of a card that has its slicing already: a large fleet has 40,000 cards."""
     slicing = vendor.slicing_of(card) if vendor else NotSliced(f"Kerf knows no vendor {card.vendor}")
     return card if card.slicing is slicing else replace(card, slicing=slicing)
+
+
+def recorded_grant(record: Record, vendors: Iterable[Vendor], cards: Iterable[Card]) -> Grant:
+    """The grant that HAMi's record of a pod amounts to on the node's cards. Of unknown cards the record is taken as is.
+
+    A record can be read before its node is: it is to be read again when the node's cards have changed.
+    """
+    by_name, known = {vendor.name: vendor for vendor in vendors}, {card.id: card for card in cards}
+    slices: dict[str, tuple[Slice, ...]] = {}
+    for part in record:
+        vendor = by_name[part.vendor]
+        held = vendor.held(part.devices, known, part.group) if vendor.held else as_written(part.devices, vendor.words)
+        slices[part.container] = (*slices.get(part.container, ()), *held)
+    return Grant(tuple(ContainerGrant(name, held) for name, held in slices.items()))
+
+
+def as_written(devices: Iterable[Device], words: ResourceNames) -> tuple[Slice, ...]:
+    """A record's amounts as they are. More units of cores than a card has in percent count as the whole card."""
+    return tuple(Slice(card, words.vendor, mib, min(words.percent(cores), 100)) for card, _, mib, cores in devices)
 
 
 def plugin_notes(vendors: Iterable[Vendor], placement: Placement) -> dict[str, str]:

@@ -11,10 +11,12 @@ from kerf.values.device import Card
 from kerf.values.grant import Slice
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.values.injection import Injection, NodeFiles, Terms
+from kerf.values.recorded import Device
 from kerf.values.slicing import Slicing, Templates
 from kerf.values.units import parse_quantity, show
 from kerf.values.vendor import OtherPlugin, Placement, Vendor
 from kerf.values.words import ResourceNames
+from kerf.vendors.held import Meaning, Owner, reader
 from kerf.wire import hami
 from kerf.wire.errors import WireError
 from kerf.wire.inventory import distinct
@@ -24,7 +26,7 @@ SERVED = ("plugin", "vendor")
 """The fact of every card that the vendor's own device plugin serves."""
 SILENT = Health(State.SUSPECT, "the vendor's device plugin offers no card to the kubelet")
 MOST_CARDS = hami.MOST_CARDS
-Render = Callable[[Slice, Card], hami.Device]
+Render = Callable[[Slice, Card], Device]
 """A slice as HAMi's records have it."""
 
 
@@ -40,6 +42,10 @@ class Special:
     reads: bool = False
     """`cards` reads the node alone: its annotation has a form of the vendor's own."""
     device: Render | None = None
+    means: Meaning | None = None
+    """The inverse of `device`: the slice of a card that a device of HAMi's record is."""
+    owner: Owner | None = None
+    """The card that has a recorded id, where ids may be those of parts of cards."""
     notes: Callable[[Placement], Mapping[str, str]] | None = None
     """Further annotations of the Binding."""
     writes: frozenset[str] = frozenset()
@@ -76,6 +82,7 @@ def vendor_of(description: Description, special: Special = _PLAIN) -> Vendor:
         cdi_kind=words.count,
         slicing_of=special.slicing_of or (lambda _card: description.slicing),
         hami_allocated=description.allocated,
+        held=reader(words, special.means, special.owner),
         inject=_injector(description.env),
         card_labels=description.labels,
         plugin=OtherPlugin(keys, cards, notes, writes, description.lock),

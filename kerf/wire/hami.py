@@ -10,8 +10,8 @@ from typing import Any
 
 from kerf.values.ask import Stages
 from kerf.values.device import Card, Mode
-from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.values.health import HEALTHY, SUSPECT
+from kerf.values.recorded import Device, Part, Record
 from kerf.values.words import ResourceNames
 from kerf.wire.errors import WireError
 from kerf.wire.inventory import distinct
@@ -19,8 +19,6 @@ from kerf.wire.inventory import distinct
 NODE = "hami.io/vgpu-node"
 LOCK = "hami.io/mutex.lock"
 _TIME, _PHASE, _BIND_TIME = "hami.io/vgpu-time", "hami.io/bind-phase", "hami.io/bind-time"
-Device = tuple[str, str, int, int]
-"""A device as HAMi writes it: id, type, MiB, cores in the vendor's own units."""
 _MODES = {"": Mode.SHARED, "hami-core": Mode.SHARED, "mig": Mode.MIG, "mps": Mode.MPS}
 _OURS = "nvidia"
 """Other vendors' plugins have words of their own for how they share a card ("hami"); they share it by themselves."""
@@ -70,8 +68,8 @@ def parse_lock(text: str) -> tuple[str, str, str]:
     return (parts[0], parts[1], parts[2]) if text.count(",") == 2 else (parts[0], "", "")
 
 
-def parse_allocated(text: str, key: str, words: ResourceNames, stages: Stages) -> Grant:
-    """The grant of `…-devices-allocated`: "UUID,NVIDIA,MiB,cores:" per device, ";" after each container.
+def parse_allocated(text: str, key: str, words: ResourceNames, stages: Stages, group: str = "") -> Record:
+    """What `…-devices-allocated` records: "UUID,NVIDIA,MiB,cores:" per device, ";" after each container.
 
     HAMi 2.10 leaves out the empty place of a container without devices, so when there are fewer places than
     containers it is unknown whose they are; they are then counted as held by app containers, which never
@@ -81,12 +79,11 @@ def parse_allocated(text: str, key: str, words: ResourceNames, stages: Stages) -
     names = [name for name, _ in stages]
     if len(places) != len(names):
         names = [f"#{i}" for i in range(len(places))]  # no container can be called that
-    containers = []
-    for name, place in zip(names, places, strict=True):
-        slices = tuple(_slice(item, key, words) for item in place.split(":") if item.strip())
-        if slices:
-            containers.append(ContainerGrant(name, slices))
-    return Grant(tuple(containers))
+    found = (
+        Part(words.vendor, name, tuple(_device(item, key, words) for item in place.split(":") if item.strip()), group)
+        for name, place in zip(names, places, strict=True)
+    )
+    return tuple(part for part in found if part.devices)
 
 
 def _json_records(text: str, key: str) -> list[dict[str, Any]]:
@@ -144,8 +141,7 @@ def _number(record: dict[str, Any], name: str, where: str, default: int) -> int:
     return number
 
 
-def _slice(item: str, key: str, words: ResourceNames) -> Slice:
-    """A device of a record. More units of cores than a card has in percent count as the whole card."""
+def _device(item: str, key: str, words: ResourceNames) -> Device:
     fields = [part.strip() for part in item.split(",")]
     if len(fields) < 4 or not fields[0]:
         raise WireError(key, item, "write UUID,vendor,MiB,cores")
@@ -156,4 +152,4 @@ def _slice(item: str, key: str, words: ResourceNames) -> Slice:
     most = 100 if words.scheduled else 2**31
     if not 0 <= memory < 2**31 or not 0 <= cores <= most:
         raise WireError(key, item, f"write MiB from 0 and cores from 0 to {most}")
-    return Slice(fields[0], words.vendor, memory, min(words.percent(cores), 100))
+    return fields[0], fields[1], memory, cores

@@ -1,16 +1,17 @@
 """Kubernetes nodes and pods, as raw JSON, to values. The only place that knows which field has which fact."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from kerf.values.ask import Stages
 from kerf.values.device import Card
 from kerf.values.grant import Grant, Holding
 from kerf.values.health import Health, State
 from kerf.values.node import Node, Taint
+from kerf.values.recorded import Record
 from kerf.values.units import milli, parse_whole, to_mib
-from kerf.values.vendor import Vendor, with_slicing
+from kerf.values.vendor import Vendor, recorded_grant, with_slicing
 from kerf.wire import annotations as ours
 from kerf.wire import hami, inventory
 from kerf.wire.container_asks import amounts_of
@@ -22,10 +23,15 @@ _THEIRS = Health(State.SUSPECT, "its device plugin is still HAMi's")
 FINISHED = frozenset({"Succeeded", "Failed"})
 """Phases of a pod that has given back what it held."""
 _BLOCKING = ("NoSchedule", "NoExecute")
+CardsOf = Callable[[str], Iterable[Card]]
+"""The cards of a node by its name; none of an unknown one."""
 
 
 def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
-    """A node with its cards. Never raises: what cannot be read becomes the node's `problem` and no cards."""
+    """A node with its cards. Never raises: what cannot be read becomes the node's `problem`, and no cards.
+
+    A vendor's inventory that cannot be read leaves the other vendors' cards as they are.
+    """
     meta, spec, status = at(node, "metadata"), at(node, "spec"), at(node, "status")
     notes = at(meta, "annotations")
     allocatable = at(status, "allocatable")
@@ -33,7 +39,8 @@ def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
     problem = ""
     cpu = memory = 0
     try:
-        cards = with_slicing(_cards(node, notes, vendors), vendors)
+        cards, problem = _cards(node, notes, vendors)
+        cards = with_slicing(cards, vendors)
         cpu, memory = milli(allocatable.get("cpu", 0)), to_mib(allocatable.get("memory", 0)) if allocatable else 0
     except (ValueError, RecursionError) as error:
         problem, cards = str(error), ()
@@ -64,32 +71,71 @@ def is_finished(pod: Json) -> bool:
     return text_at(pod, "status", "phase") in FINISHED
 
 
-def parse_holding(pod: Json, vendors: tuple[Vendor, ...]) -> Holding | None:
+def no_cards(_node: str) -> tuple[Card, ...]:
+    """Where no node is known."""
+    return ()
+
+
+def cards_of(nodes: Iterable[Node]) -> CardsOf:
+    """The cards of these nodes."""
+    found = {node.name: node.cards for node in nodes}
+    return lambda name: found.get(name, ())
+
+
+def parse_holding(pod: Json, vendors: tuple[Vendor, ...], cards: CardsOf = no_cards) -> Holding | None:
     """What a live pod holds, None if it holds nothing or is finished.
 
     A grant counts only on a pod that is bound (`spec.nodeName`): the Binding writes both at once, so a grant
-    without a node is a forgery. HAMi's record counts only where there is no Kerf grant. Raises WireError.
+    without a node is a forgery. HAMi's record counts only where there is no Kerf grant; what it means depends on the
+    node's cards. Raises WireError.
     """
     try:
-        return _holding(pod, vendors)
+        return _holding(pod, vendors, cards)
     except RecursionError as error:  # a text was expected and something too deep to print was sent
         raise WireError("pod", "…", "nest its values less deeply") from error
 
 
-def _holding(pod: Json, vendors: tuple[Vendor, ...]) -> Holding | None:
+def _holding(pod: Json, vendors: tuple[Vendor, ...], cards: CardsOf) -> Holding | None:
     meta, spec = at(pod, "metadata"), at(pod, "spec")
     node = spec.get("nodeName")
     if not node or is_finished(pod):
         return None
-    notes = at(meta, "annotations")
+    notes, where = at(meta, "annotations"), str(node)
     stages = stages_of(spec)
-    if ours.GRANT not in notes and not _asks_for_devices(spec):
-        return None  # what HAMi's annotations say of a pod without devices is forged or left over
-    grant = _grant(notes, stages, str(node), vendors)
+    if ours.GRANT in notes:
+        grant = ours.parse_grant(str(notes[ours.GRANT]), vendors[0].name)
+    else:
+        record = parse_record(pod, vendors)
+        grant = recorded_grant(record, vendors, cards(where)) if record else Grant()
     if not grant:
         return None
     pod_key = f"{meta.get('namespace') or 'default'}/{meta.get('name', '')}"
-    return Holding(pod_key, str(meta.get("uid", "")), str(node), grant, stages)
+    return Holding(pod_key, str(meta.get("uid", "")), where, grant, stages)
+
+
+def parse_record(pod: Json, vendors: tuple[Vendor, ...]) -> Record:
+    """What HAMi recorded of a live pod that it bound; nothing where Kerf has granted. Raises WireError."""
+    notes, spec = at(pod, "metadata", "annotations"), at(pod, "spec")
+    node = spec.get("nodeName")
+    if not node or notes.get(hami.NODE) != node or ours.GRANT in notes or is_finished(pod):
+        return ()
+    if not _asks_for_devices(spec):
+        return ()  # what HAMi's annotations say of a pod without devices is forged or left over
+    stages = stages_of(spec)
+    return tuple(
+        part
+        for vendor in vendors
+        if vendor.hami_allocated and vendor.hami_allocated in notes
+        for part in hami.parse_allocated(
+            str(notes[vendor.hami_allocated]), vendor.hami_allocated, vendor.words, stages, _group(notes, vendor)
+        )
+    )
+
+
+def _group(notes: Json, vendor: Vendor) -> str:
+    with suppress(ValueError):
+        return vendor.words.group_of(notes)
+    return ""
 
 
 def cards_without_grant(pod: Json, vendors: tuple[Vendor, ...]) -> int:
@@ -141,44 +187,54 @@ def render_eviction(namespace: str, name: str, uid: str) -> dict[str, Any]:
     }
 
 
-def _grant(notes: Json, stages: Stages, node: str, vendors: tuple[Vendor, ...]) -> Grant:
-    if ours.GRANT in notes:
-        return ours.parse_grant(str(notes[ours.GRANT]), vendors[0].name)
-    if notes.get(hami.NODE) != node:
-        return Grant()
-    held = tuple(
-        container
-        for vendor in vendors
-        if vendor.hami_allocated and vendor.hami_allocated in notes
-        for container in hami.parse_allocated(
-            str(notes[vendor.hami_allocated]), vendor.hami_allocated, vendor.words, stages
-        ).containers
-    )
-    return Grant(held)
-
-
-def _cards(node: Json, notes: Json, vendors: tuple[Vendor, ...]) -> tuple[Card, ...]:
-    """The cards of every vendor, from what Kerf's plugin, the vendor's or HAMi's publishes. Raises WireError."""
-    found: list[Card] = []
-    capacity, several = at(node, "status", "capacity"), 0
+def _cards(node: Json, notes: Json, vendors: tuple[Vendor, ...]) -> tuple[tuple[Card, ...], str]:
+    """The cards of every vendor whose inventory can be read, and why others cannot."""
+    found: dict[str, Card] = {}
+    problems, several = [], 0
     for vendor in vendors:
-        key, register = vendor.inventory_key, vendor.hami_register
-        if key in notes:
-            cards = inventory.parse_inventory(str(notes[key]), key, vendor.name)
-        elif register and register in notes:
-            key, cards = register, hami.parse_register(str(notes[register]), register, vendor.name)
-            if vendor.probe:  # Kerf's own plugin serves such cards, and a grant means nothing to another
-                cards = tuple(replace(card, health=_THEIRS) for card in cards)
-        elif vendor.plugin and any(word in notes or word in capacity for word in vendor.plugin.keys):
-            key, cards = vendor.plugin.keys[0], vendor.plugin.cards(node)
-        else:
+        try:
+            key, cards = _published(node, notes, vendor)
+            found |= {card.id: card for card in _once(cards, found, key)}
+        except (ValueError, RecursionError) as error:
+            problems.append(str(error))
             continue
-        several += 1
-        twice = {card.id for card in cards} & {card.id for card in found}
-        if twice:
-            raise WireError(key, min(twice), "give every card its own id: another vendor's inventory has this one too")
-        found += cards
-    return tuple(sorted(found, key=lambda card: (card.index, card.id)) if several > 1 else found)
+        several += bool(key)
+    cards = tuple(found.values())
+    in_order = tuple(sorted(cards, key=lambda card: (card.index, card.id))) if several > 1 else cards
+    return in_order, "; ".join(problems)
+
+
+def _published(node: Json, notes: Json, vendor: Vendor) -> tuple[str, tuple[Card, ...]]:
+    """Where a vendor's cards are published, by Kerf's plugin, the vendor's or HAMi's, and the cards. Raises WireError.
+
+    The key is empty where nothing publishes any.
+    """
+    key, register, plugin = vendor.inventory_key, vendor.hami_register, vendor.plugin
+    if key in notes:
+        return key, inventory.parse_inventory(str(notes[key]), key, vendor.name)
+    if register and register in notes:
+        cards = hami.parse_register(str(notes[register]), register, vendor.name)
+        # Kerf's own plugin serves such cards, and a grant means nothing to another
+        return register, tuple(replace(card, health=_THEIRS) for card in cards) if vendor.probe else cards
+    capacity = at(node, "status", "capacity")
+    if plugin and any(word in notes or word in capacity for word in plugin.keys):
+        return plugin.keys[0], plugin.cards(node)
+    return "", ()
+
+
+def _once(cards: tuple[Card, ...], known: Mapping[str, Card], key: str) -> tuple[Card, ...]:
+    """The cards, of which none may be another vendor's too. Raises WireError.
+
+    A plugin that was replaced by one of another vendor's words leaves its cards behind and offers none: they are those
+    of the plugin that offers some.
+    """
+    twice = {card.id for card in cards} & known.keys()
+    if not twice:
+        return cards
+    both = sorted(card.id for card in cards if card.id in twice and card.healthy and known[card.id].healthy)
+    if both:
+        raise WireError(key, both[0], "give every card its own id: another vendor's inventory has this one too")
+    return tuple(card for card in cards if card.id not in twice or card.healthy)
 
 
 def _taints(value: object) -> tuple[Taint, ...]:

@@ -13,7 +13,7 @@ from kerf.values.units import show, show_mib
 from kerf.wire.annotations import GRANT
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at, text_at
-from kerf.wire.objects import cards_without_grant, is_finished, parse_holding, parse_node
+from kerf.wire.objects import cards_of, cards_without_grant, is_finished, parse_holding, parse_node
 from kerf.wire.resources import parse_pod
 from kerfctl.diagnosis.dump import Dump, Finding, Level, name_of, notes_of
 
@@ -154,9 +154,10 @@ def overcommitment(dump: Dump) -> Iterator[Finding]:
 def _used(dump: Dump) -> dict[tuple[str, str], CardUse]:
     """What is held, by node and card."""
     used: dict[tuple[str, str], CardUse] = {}
+    cards = cards_of(_nodes(dump))
     for pod in dump.pods:
         try:
-            holding = parse_holding(pod, dump.vendors)
+            holding = parse_holding(pod, dump.vendors, cards)
         except WireError:
             continue  # `grants` says so
         if holding:
@@ -167,14 +168,15 @@ def _used(dump: Dump) -> dict[tuple[str, str], CardUse]:
 
 def grants(dump: Dump) -> Iterator[Finding]:
     """Every bound pod that asks for cards holds a grant of cards that its node has."""
-    cards = {node.name: {card.id for card in node.cards} for node in _nodes(dump)}
+    nodes = tuple(_nodes(dump))
+    cards, of_node = {node.name: {card.id for card in node.cards} for node in nodes}, cards_of(nodes)
     for pod in dump.pods:
         spec = at(pod, "spec")
         node = spec.get("nodeName")
         if not node or is_finished(pod):
             continue
         try:
-            holding = parse_holding(pod, dump.vendors)
+            holding = parse_holding(pod, dump.vendors, of_node)
             asks = spec.get("schedulerName") == dump.scheduler and bool(
                 parse_pod(pod, dump.names, dump.policy.defaults).containers
             )

@@ -136,7 +136,8 @@ def _nearest(field: Field, position: int, miss: Misfit, node: str) -> str:
         Reason.JOINT: f"together they exceed best node {node}, which has {_amounts(memory)} MiB free",
     }
     amount = f" has {show(miss.free)} of {show(miss.asked)}" if miss.asked else ""
-    return texts.get(miss.reason, f"best node {node}{amount}: {short_reason(miss.reason)}")
+    unread = f": {miss.detail}" if miss.reason is Reason.NO_INVENTORY and miss.detail else ""
+    return texts.get(miss.reason, f"best node {node}{amount}: {short_reason(miss.reason)}{unread}")
 
 
 def _no_place(field: Field, index: int, position: int) -> str:

@@ -95,7 +95,7 @@ def fit_alone(ask: ContainerAsk, selection: Selection, node: NodeState, *, mutex
     The reason is the first check, in the order of `Reason`, that leaves fewer cards than asked. For amounts (MiB,
     percent), `free` is what the ask would have to shrink to for that check to leave enough.
     """
-    if not node.cards:
+    if not node.cards or (node.problem and all(state.card.vendor != ask.vendor for state in node.cards)):
         return Misfit(Reason.NO_INVENTORY, ask.cards, 0, node.problem)
     verdicts = [fit(ask, selection, state, mutex=mutex) for state in node.cards]
     left = len(verdicts)

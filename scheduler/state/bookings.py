@@ -12,18 +12,20 @@ The first grant seen on a bound pod is the one that counts; a later change of th
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from kerf.values.ask import Reach
+from kerf.values.device import Card
 from kerf.values.grant import CardUse, Holding, card_uses
+from kerf.values.recorded import Record
 from kerf.values.subject import NO_SUBJECT, Subject
 from kerf.values.traits import ORDINARY, Traits
-from kerf.values.vendor import Vendor
+from kerf.values.vendor import Vendor, recorded_grant
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json
-from kerf.wire.objects import cards_without_grant, parse_holding
+from kerf.wire.objects import cards_without_grant, parse_holding, parse_record
 from kerf.wire.subject import bound_ms, workload_of
 from scheduler.state.fleet import ANY_CARD
 from scheduler.state.templates import NAMELESS, Template, Templates
@@ -68,14 +70,21 @@ class Booking:
     """Which cards the pod might as well have taken."""
     subject: Subject = NO_SUBJECT
     """Whose use it is; known of confirmed pods that hold cards."""
+    record: Record = ()
+    """What HAMi recorded of a pod that it bound: what `holding` was read from."""
 
 
 def booking_of(pod: Json, vendors: tuple[Vendor, ...], templates: Templates) -> Booking:
-    """A bound pod as a confirmed booking. What cannot be read of it holds nothing, and the log says so."""
+    """A bound pod as a confirmed booking. What cannot be read of it holds nothing, and the log says so.
+
+    What HAMi recorded is taken as it is written: `read_again` knows the node's cards.
+    """
     meta, spec = pod["metadata"], pod["spec"]
     key = f"{meta.get('namespace') or 'default'}/{meta.get('name', '')}"
-    holding = None
+    holding: Holding | None = None
+    record: Record = ()
     try:
+        record = parse_record(pod, vendors)
         holding = parse_holding(pod, vendors)
     except WireError as error:
         _LOG.warning("pod %s: %s", key, error)
@@ -100,7 +109,19 @@ def booking_of(pod: Json, vendors: tuple[Vendor, ...], templates: Templates) -> 
         created=str(meta.get("creationTimestamp") or ""),
         reach=template.reach,
         subject=_subject(pod, template) if holding else NO_SUBJECT,
+        record=record,
     )
+
+
+def read_again(booking: Booking, vendors: tuple[Vendor, ...], cards: Iterable[Card]) -> Booking:
+    """The booking of a pod that HAMi bound, now that its node has these cards; every other one as it is."""
+    if not booking.record or booking.holding is None:
+        return booking
+    grant = recorded_grant(booking.record, vendors, cards)
+    if grant == booking.holding.grant:
+        return booking
+    uses = card_uses(grant, booking.holding.stages)
+    return replace(booking, holding=replace(booking.holding, grant=grant), uses=uses)
 
 
 def _subject(pod: Json, template: Template) -> Subject:

@@ -13,6 +13,7 @@ from typing import Any
 from kerf.values.ask import PodAsk, Stages
 from kerf.values.device import Card
 from kerf.values.hard_quota import HardQuota
+from kerf.values.node import Node
 from kerf.values.policy import SchedulingPolicy
 from kerf.wire.annotations import GRANT
 from kerf.wire.claims import names_claims
@@ -22,7 +23,7 @@ from kerf.wire.objects import cards_without_grant, is_finished, parse_node
 from kerf.wire.resources import ADMISSION, parse_pod
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares
-from scheduler.state.bookings import Booking, State, booking_of
+from scheduler.state.bookings import Booking, State, booking_of, read_again
 from scheduler.state.live import Live
 from scheduler.state.pending import Waiting
 from scheduler.state.templates import Templates
@@ -87,6 +88,7 @@ class Feed:
                 if live.quotas.cards.put_node(node):
                     live.quotas.recount(live.ledger.on_node(node.name))
                 live.fleet.put_node(node, live.policy.factors(node))
+                self._read_again(node)
             else:
                 return
             live.inventory += 1
@@ -218,6 +220,14 @@ class Feed:
         )
 
     # ---- under the lock
+    def _read_again(self, node: Node) -> None:
+        """What HAMi recorded of pods means something else on other cards."""
+        live = self._live
+        for booking in live.ledger.on_node(node.name):
+            again = read_again(booking, live.vendors, node.cards)
+            if again is not booking:
+                live.ledger.correct(again)
+
     def _apply(self, seen: _Seen) -> None:
         live = self._live
         match seen:
@@ -238,7 +248,8 @@ class Feed:
             return
         if seen.admitted is not None:
             live.places.pass_by(seen.admitted)
-        live.ledger.confirm(booking)
+        node = live.nodes.get(booking.node)
+        live.ledger.confirm(read_again(booking, live.vendors, node.cards) if node else booking)
 
     def _forget(self, uid: str) -> None:
         self._live.places.forget(uid)

@@ -246,6 +246,16 @@ class Ledger:
             self.release(booking.uid)
             self.charge(booking)
 
+    def correct(self, booking: Booking) -> None:
+        """A pod that holds cards holds something else of them than was known: its node's cards are known now."""
+        with self._lock:
+            known = self._bookings[booking.uid]
+            self._fleet.release(known.node, known.uses, known.cpu_milli, known.memory_mib)
+            self._fleet.charge(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib, booking.reach)
+            self._bookings[booking.uid] = booking
+            self._quotas.recount((booking,))
+        self._changed.set()
+
     def assume(self, ask: PodAsk, node: str, grant: Grant, stages: Stages) -> None:
         """Charge a pod that is about to be bound, until `undo` or the watch."""
         self.charge(self._booking(ask, node, grant, stages, State.ASSUMED))

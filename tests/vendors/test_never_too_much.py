@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from kerf.values.grant import Slice
 from kerf.values.places import counters
 from kerf.vendors.registry import VENDORS
-from kerf.wire.objects import parse_holding
 from scheduler.solver.check import broken_rules
 from scheduler.solver.problem import Problem
 from scheduler.solver.solve import plan
@@ -147,41 +146,3 @@ def test_a_grants_places_survive_a_restart_of_the_scheduler():
     assert got.slices
     assert before == after
     assert before.places
-
-
-EXACT = ("hygon", "hygonhcu", "biv150", "cambricon", "mthreads", "metax", "kunlun", "metaxsgpu", "kunlunvxpu")
-"""Vendors whose records say all of a slice. Others round cores to their own units, or leave amounts out."""
-
-
-def as_hami_left_it(vendor: str, count: int, memory: int, cores: int) -> tuple[Any, dict[str, Any]]:
-    """What Kerf gave a pod, and that pod with the vendor's record alone, as HAMi would have bound it."""
-    got = Shop(FLEETS[vendor]).take(asking("old", **ask_of(NAMES[vendor], count, memory, cores)))
-    assert (got.refused, got.misfit) == ("", "")
-    notes = {**got.stored["metadata"].get("annotations", {}), **got.notes, "hami.io/vgpu-node": "n"}
-    notes.pop("kerf.dev/grant", None)
-    meta = {**got.stored["metadata"], "annotations": notes, "uid": "uid-old"}
-    return got, {**got.stored, "metadata": meta, "spec": {**got.stored["spec"], "nodeName": "n"}}
-
-
-@pytest.mark.parametrize("vendor", EXACT)
-@pytest.mark.parametrize(("memory", "cores"), [(0, 0), (8, 20)])
-def test_a_vendors_record_reads_back_as_what_was_given(vendor: str, memory: int, cores: int):
-    got, pod = as_hami_left_it(vendor, 1, memory, cores)
-
-    held = parse_holding(pod, VENDORS)
-
-    assert held is not None
-    pieces = [piece for container in held.grant.containers for piece in container.slices]
-    assert [(p.card, p.vendor, p.memory_mib, p.cores) for p in pieces] == got.slices
-
-
-@pytest.mark.parametrize("vendor", FLEETS)
-def test_a_whole_card_that_hami_gave_is_given_to_nobody_else(vendor: str):
-    got, pod = as_hami_left_it(vendor, 1, 0, 0)
-    shop = Shop(FLEETS[vendor])
-    shop.store.feed.apply_pod("ADDED", pod)
-
-    next_one = shop.take(asking("new", **ask_of(NAMES[vendor], 1, 0, 0)))
-
-    whole = vendor not in {"enflamedrs", "biv150"}  # these give a part, or best effort, to a pod that names no amounts
-    assert not whole or not {card for card, *_ in next_one.slices} & {card for card, *_ in got.slices}

@@ -35,11 +35,13 @@ METAX = a_vendor_node(**{"metax-tech.com/gpu": "2"})
 ENFLAME = a_vendor_node(**{"enflame.com/gcu": "2"})
 KUNLUN = a_vendor_node(**{"kunlunxin.com/xpu": "4"})
 VASTAI = a_vendor_node(
-    annotations={"hami.io/node-va-register": registered({"id": "VA-0", "devmem": 65536, "type": "Vastai"})},
+    annotations={"hami.io/node-va-register": registered({"id": "VA-0", "count": 1, "devmem": 65536, "type": "Vastai"})},
     **{"vastaitech.com/va": "1"},
 )
 BIREN = a_vendor_node(
-    annotations={"hami.io/node-biren-register": registered({"id": "BR-0", "devmem": 32768, "type": "Biren166"})},
+    annotations={
+        "hami.io/node-biren-register": registered({"id": "BR-0", "count": 1, "devmem": 32768, "type": "Biren166"})
+    },
     **{"birentech.com/gpu": "1"},
 )
 

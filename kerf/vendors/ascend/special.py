@@ -17,6 +17,8 @@ from typing import Any
 from kerf.values.ask import ContainerAsk
 from kerf.values.device import Card
 from kerf.values.grant import Slice
+from kerf.values.places import one
+from kerf.values.recorded import Device
 from kerf.values.slicing import Exactly, NotSliced, Size, Slicing, Templates, WholeCard
 from kerf.values.units import show
 from kerf.values.vendor import Placement
@@ -94,6 +96,8 @@ def special_of(kind: Kind) -> Special:
         slicing_of=partial(slicing_of, kind),
         cards=partial(cards_of, kind),
         device=partial(device, kind),
+        means=partial(means, kind),
+        owner=module_of if kind.paired else None,
         notes=partial(notes, kind),
         writes=frozenset({f"huawei.com/{kind.word}"}),
     )
@@ -186,7 +190,7 @@ def _modules(cards: tuple[Card, ...]) -> tuple[Card, ...]:
 
 
 def _module(number: int, parts: list[Card]) -> Card:
-    first = replace(parts[0], index=number, slots=1)
+    first = replace(parts[0], index=number, slots=len(parts))
     if len(parts) != 2:
         return first
     worse = next((part for part in parts if not part.healthy), parts[0])
@@ -197,6 +201,23 @@ def _module(number: int, parts: list[Card]) -> Card:
 def device(kind: Kind, piece: Slice, _card: Card) -> tuple[str, str, int, int]:
     """A slice in HAMi's record: templates and whole cards count no cores there."""
     return piece.card, kind.word, piece.memory_mib, piece.cores if _card.fact(SOFT) else 0
+
+
+def means(kind: Kind, recorded: Device, card: Card) -> Slice:
+    """The template of a record's MiB, a soft slice as it is written, or a processor's part of its module."""
+    _, _, memory, cores = recorded
+    if kind.paired:
+        half = memory or card.memory_mib // 2
+        return Slice(card.id, card.vendor, half, min(100 * half // max(card.memory_mib, 1), 100))
+    if card.fact(SOFT):
+        return Slice(card.id, card.vendor, memory, min(cores, 100), one(0))
+    size = next((size for size in kind.sizes if size.memory_mib == memory), None)
+    return Slice(card.id, card.vendor, memory, size.cores if size else 100)
+
+
+def module_of(identity: str, cards: Mapping[str, Card]) -> Card | None:
+    """The module of a processor."""
+    return cards.get(identity) or next((card for card in cards.values() if card.fact(MATE) == identity), None)
 
 
 def notes(kind: Kind, placement: Placement) -> Mapping[str, str]:

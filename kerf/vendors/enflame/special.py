@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from kerf.values.ask import ContainerAsk
 from kerf.values.device import Card
 from kerf.values.grant import Slice
+from kerf.values.recorded import Device
 from kerf.values.slicing import Hardware, NotSliced, Size, Slicing
 from kerf.values.vendor import Placement
 from kerf.values.words import CoresError, Said
@@ -138,6 +139,16 @@ def device(piece: Slice, card: Card) -> tuple[str, str, int, int]:
     return piece.card, "Enflame", piece.memory_mib, -(-parts * 100 // most)
 
 
+def means(recorded: Device, card: Card) -> Slice:
+    """The profile of a record by its MiB and cores, which are rounded up there; else just what is written."""
+    _, _, memory, cores = recorded
+    profiles = _profiles(_ids(card))
+    most = max((parts for parts, _ in profiles), default=1)
+    alike = (size for parts, size in profiles if (size.memory_mib, -(-parts * 100 // most)) == (memory, cores))
+    size = next(alike, Size(memory, min(cores, 100)))
+    return Slice(card.id, card.vendor, size.memory_mib, size.cores)
+
+
 def notes(placement: Placement) -> Mapping[str, str]:
     """The slice of each container by profile; index, minor and size of the first one alone, as there is one of each."""
     held = [(name, slices[0]) for name, slices in placement.of(VENDOR) if slices]
@@ -177,6 +188,7 @@ SPECIAL = Special(
     cards=cards,
     reads=True,
     device=device,
+    means=means,
     notes=notes,
     writes=frozenset({INDEX, MINOR, ID, SIZE, CONTAINERS}),
 )

@@ -10,7 +10,8 @@ from dataclasses import replace
 from kerf.values.ask import ContainerAsk
 from kerf.values.device import Card
 from kerf.values.grant import Slice
-from kerf.values.places import Place, counters, one, whole
+from kerf.values.places import DIGITS, Place, counters, one, whole
+from kerf.values.recorded import Device
 from kerf.values.slicing import NotSliced, Placed, Size, Slicing
 from kerf.values.vendor import Placement
 from kerf.values.words import Said
@@ -73,6 +74,14 @@ def device(piece: Slice, _card: Card) -> tuple[str, str, int, int]:
     return piece.card, "AWSNeuron", 0, sum(1 << core for core in _cores(piece))
 
 
+def means(recorded: Device, card: Card) -> Slice:
+    """The cores of a recorded bit mask, and their part of the device's memory."""
+    each = max(int(card.fact(PARTS) or 2), 1)
+    held = [core for core in range(each) if recorded[3] >> core & 1]
+    part = Slice(card.id, card.vendor, card.memory_mib * len(held) // each, 100 * len(held) // each)
+    return replace(part, place=one(*held)) if each <= DIGITS else part
+
+
 def notes(placement: Placement) -> Mapping[str, str]:
     """Indexes of devices for containers that ask for devices, of cores (counted through the node) for the others."""
     ids: list[str] = []
@@ -97,6 +106,7 @@ SPECIAL = Special(
     slicing_of=slicing_of,
     cards=cards,
     device=device,
+    means=means,
     notes=notes,
     writes=frozenset({IDS, KIND}),
 )

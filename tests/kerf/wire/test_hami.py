@@ -11,7 +11,8 @@ from kerf.values.ask import Stage, Stages
 from kerf.values.device import Card, Mode
 from kerf.values.grant import ContainerGrant, Grant, Slice, card_uses
 from kerf.values.health import HEALTHY, SUSPECT
-from kerf.vendors.registry import NAMES
+from kerf.values.vendor import recorded_grant
+from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.errors import WireError
 from kerf.wire.hami import parse_allocated, parse_register
 
@@ -117,6 +118,10 @@ def test_a_registration_is_bounded() -> None:
         parse_register(json.dumps(records), KEY, "nvidia")
 
 
+def read(text: str, stages: Stages) -> Grant:
+    return recorded_grant(parse_allocated(text, ALLOCATED, NAMES[0], stages), VENDORS, ())
+
+
 STAGES = st.lists(st.sampled_from([Stage.INIT, Stage.SIDECAR]), max_size=3).flatmap(
     lambda initial: st.integers(1, 3).map(
         lambda apps: tuple((f"c{i}", stage) for i, stage in enumerate([*initial, *[Stage.APP] * apps]))
@@ -145,7 +150,7 @@ def as_places(grant: Grant, *, empty: bool = True) -> str:
 def test_a_documented_record_is_read_container_by_container(pod: tuple[Stages, Grant]) -> None:
     stages, grant = pod
 
-    assert parse_allocated(as_places(grant), ALLOCATED, NAMES[0], stages) == Grant(
+    assert read(as_places(grant), stages) == Grant(
         tuple(container for container in grant.containers if container.slices)
     )
 
@@ -153,7 +158,7 @@ def test_a_documented_record_is_read_container_by_container(pod: tuple[Stages, G
 @given(allocations())
 def test_a_record_with_lost_places_never_counts_too_little(pod: tuple[Stages, Grant]) -> None:
     stages, grant = pod
-    counted = card_uses(parse_allocated(as_places(grant, empty=False), ALLOCATED, NAMES[0], stages), stages)
+    counted = card_uses(read(as_places(grant, empty=False), stages), stages)
 
     for card, use in card_uses(grant, stages).items():
         assert counted[card].peak(use) == counted[card]
@@ -162,7 +167,7 @@ def test_a_record_with_lost_places_never_counts_too_little(pod: tuple[Stages, Gr
 def test_a_lost_place_cannot_be_claimed_by_a_containers_name() -> None:
     stages = (("#0", Stage.INIT), ("a", Stage.APP), ("b", Stage.APP))
 
-    held = parse_allocated("GPU-1,NVIDIA,5,0:;GPU-1,NVIDIA,7,0:;", ALLOCATED, NAMES[0], stages)
+    held = read("GPU-1,NVIDIA,5,0:;GPU-1,NVIDIA,7,0:;", stages)
 
     assert [container.name for container in held.containers] == ["#0", "#1"]  # "#" is in no container's name
 
