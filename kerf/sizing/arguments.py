@@ -22,6 +22,8 @@ class Served:
     generates: bool
     static: int
     """Bytes of weights and cache."""
+    block: int = 0
+    """Tokens of a block of the cache, where vLLM has to be given them."""
 
 
 def render(served: Served) -> tuple[str, ...]:
@@ -52,6 +54,8 @@ def _vllm(served: Served) -> tuple[str, ...]:
         args += ["--kv-cache-memory-bytes", str(served.kv_bytes)]
         if ask.kv_dtype != "auto":
             args += ["--kv-cache-dtype", ask.kv_dtype]
+        if served.block:
+            args += ["--block-size", str(served.block)]
     else:
         args += ["--runner", "pooling"]
     if ask.quantization and ask.quantization != "none":

@@ -126,6 +126,19 @@ def latent(config: Config, family: Family, heads: Heads) -> Parts:
     return tuple(parts), tuple(caches)
 
 
+def block_index(config: Config, hidden: int) -> Parts:
+    """What MiniMax M3 chooses blocks of tokens by: queries with a head to each KV head, and one key."""
+    part = config.part("sparse_attention_config") or Config({}, config.field("sparse_attention_config"))
+    heads = part.maybe("sparse_num_index_heads", least=1) or config.whole("index_n_heads", default=4, most=MOST_HEADS)
+    dim = part.maybe("sparse_index_dim", least=1) or config.whole("index_head_dim", default=128)
+    parts = (
+        matrix("self_attn.index_q_proj", heads * dim, hidden, Split.KV, heads),
+        matrix("self_attn.index_k_proj", dim, hidden, Split.WHOLE),
+        Tensor("self_attn.index_norms", dim, 2),
+    )
+    return parts, (Cache(Kind.KEYS, 1, dim),)
+
+
 def mixer(config: Config, family: Family, hidden: int) -> Parts:
     """The layer without attention: a state instead of keys and values."""
     return MIXERS[family.mixer](config, hidden)

@@ -9,7 +9,8 @@ from kerf.sizing.shape import Cache, Kind, Shape, State
 from kerf.sizing.weights import Ranks, stage_layers
 from kerf.wire.errors import WireError
 
-BLOCK, LATENT_BLOCK = 16, 64
+BLOCK, LATENT_BLOCK, CHOSEN_BLOCK = 16, 64, 128
+"""Tokens of a block: usual, of latent attention, and where attention chooses blocks (vLLM 0.33.0 takes no other)."""
 LATENT_FP8, LATENT_NVFP4 = 656, 352
 """Bytes per token and layer of vLLM's fp8_ds_mla and nvfp4_ds_mla: packed, with scales and the rope part."""
 KV_BYTES = {"auto": 2, "bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
@@ -73,7 +74,7 @@ class Plan:
         return self.block_bytes * (self.request_blocks * concurrency + 1) if self.block_bytes else 0
 
 
-GROWING = frozenset({Kind.FULL, Kind.LATENT, Kind.INDEX})
+GROWING = frozenset({Kind.FULL, Kind.LATENT, Kind.INDEX, Kind.KEYS})
 """Kinds of which each token adds something."""
 NOTHING = Plan(0, 0, 0, 0)
 
@@ -124,6 +125,8 @@ def token_bytes(cache: Cache, ranks: Ranks, kv_dtype: str) -> int:
         return 0
     if cache.kind is Kind.INDEX:
         return cache.dim + cache.dim // 128 * 4  # 8-bit keys with a 32-bit scale to 128 (vLLM 0.33.0's indexer)
+    if cache.kind is Kind.KEYS:
+        return 2 * cache.dim  # whatever the keys and values: vLLM 0.33.0's indexer_kv_dtype, SGLang 0.5.23's upper end
     if cache.kind is Kind.LATENT and kv_dtype in {"fp8_ds_mla", "nvfp4_ds_mla"}:
         return LATENT_FP8 if kv_dtype == "fp8_ds_mla" else LATENT_NVFP4
     if kv_dtype not in KV_BYTES:
@@ -149,7 +152,7 @@ def _specs(shape: Shape, ranks: Ranks, kv_dtype: str) -> list[tuple[int, Spec]]:
     kinds = {id(cache): cache for _, cache in caches}
     tokens = [token_bytes(cache, ranks, kv) for cache in kinds.values() if cache.kind is not Kind.STATE]
     states = [state_bytes(cache.state, ranks.tp) for cache in kinds.values() if cache.state is not None]
-    block = LATENT_BLOCK if shape.latent else BLOCK
+    block = own_block(shape) or (LATENT_BLOCK if shape.latent else BLOCK)
     state_page = max(states, default=0)
     if states and tokens:
         step = 128 if shape.latent else block
@@ -161,6 +164,12 @@ def _specs(shape: Shape, ranks: Ranks, kv_dtype: str) -> list[tuple[int, Spec]]:
         spec = _spec(cache, token_bytes(cache, ranks, kv), block, state_page)
         found[key] = made.setdefault(spec, spec)  # alike ones are one object
     return [(layer, found[id(cache)]) for layer, cache in caches]
+
+
+def own_block(shape: Shape) -> int:
+    """Tokens of a block that the model needs and vLLM has to be given; 0 where it needs none."""
+    chosen = any(cache.kind is Kind.KEYS for layer in shape.layers for cache in layer.caches)
+    return CHOSEN_BLOCK if chosen else 0
 
 
 def _spec(cache: Cache, token: int, block: int, state_page: int) -> Spec:

@@ -20,8 +20,11 @@ KINDS = {
     "indexed_attention": Kind.LATENT,
     "deepseek_sparse_attention": Kind.LATENT,
     "hybrid": Kind.FULL,
+    "minimax_m3_sparse": Kind.FULL,
 }
 """layer_types of transformers 5.20.0 and of older files. `moe` and `mlp` (nemotron_h) keep nothing."""
+BLOCK_SPARSE = "minimax_m3_sparse"
+"""Full attention that chooses blocks of tokens by keys of its own."""
 LETTERS = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
 """hybrid_override_pattern of nemotron_h."""
 
@@ -106,6 +109,10 @@ def _by_rule(config: Config, family: Family, count: int) -> list[str]:
     listed = config.wholes("attn_layer_indices") or config.wholes("full_attn_idxs")
     if family.mixer and listed is not None:
         return ["full_attention" if i in listed else "linear_attention" for i in range(count)]
+    chosen = config.part("sparse_attention_config")
+    flags = chosen.list("sparse_attention_freq") if chosen is not None else None
+    if flags is not None:
+        return _checked(config, [BLOCK_SPARSE if one else "full_attention" for one in flags], count)
     flags = config.list("hybrid_layer_pattern")
     if flags is not None:
         return _checked(config, ["sliding_attention" if one else "full_attention" for one in flags], count)
@@ -181,6 +188,9 @@ def _layer(config: Config, family: Family, heads: Heads, word: str, sparse: bool
         parts += made
     if kind is not Kind.STATE:
         made, kept = _attend(config, family, heads, kind)
+        parts, caches = parts + list(made), caches + kept
+    if word == BLOCK_SPARSE:
+        made, kept = attention.block_index(config, heads.hidden)
         parts, caches = parts + list(made), caches + kept
     parts += _feed(config, family, heads.hidden, sparse)
     parts += [vector("mlp.act_fn", family.activation)] if family.activation else []

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kerf.sizing import arguments
-from kerf.sizing.cache import NOTHING, Load, Plan, pool_of
+from kerf.sizing.cache import NOTHING, Load, Plan, own_block, pool_of
 from kerf.sizing.cards import card_named
 from kerf.sizing.config import Config, parse_config
 from kerf.sizing.context import Context, check_length, read_context
@@ -190,7 +190,8 @@ def _sum(model: Model, laid: Laid, ask: Ask, split: tuple[Ranks, Taught | None])
     learned = corrected(ranges, taught, _setup(ask, ranks), max_len)
     terms = [_weights(model, ask, stage, ranks), _rope(model.context), *_cache(plan, ask, kv), *learned.terms]
     slice_mib = -(-sum(term.high for term in terms) // MIB)
-    served = arguments.Served(ask, ranks, max_len, load.kv_dtype, kv, slice_mib, shape.generates, sum_fixed(terms))
+    fixed, block = sum_fixed(terms), own_block(shape)
+    served = arguments.Served(ask, ranks, max_len, load.kv_dtype, kv, slice_mib, shape.generates, fixed, block)
     args = arguments.render(served)
     notes = (*_notes(model), *learned.notes)
     return Estimate(model, ask, ranks, max_len, stage, plan, tuple(terms), slice_mib, kv, args, notes, learned.lesson)

@@ -146,6 +146,10 @@ FAMILIES: dict[str, Family] = {
     "glm_moe_dsa": Family(latent=True, index=True, experts="n_routed_experts", shared="count", max_len=202752),
     "minimax_m2": Family(qk_norm="full", head_dim=128, kv_heads=8, experts="num_local_experts",
                          expert_dim=("intermediate_size",), max_len=196608),
+    "minimax_m3_vl_text": Family(qk_norm="head", head_dim=128, kv_heads=4, experts="num_local_experts",
+                                 expert_dim=("intermediate_size",), shared="size",
+                                 shared_key="shared_intermediate_size", dense_mlp="dense_intermediate_size",
+                                 max_len=524288),
     "gpt_oss": Family(qkv_bias=("attention_bias", True), o_bias=("attention_bias", True), head_dim=64, kv_heads=8,
                       sinks=True,
                       pattern=("sliding_attention", 2), window=("sliding_window", 128), experts="num_local_experts",
@@ -199,6 +203,11 @@ ALIASES = {
     "qwen2_audio": "qwen2",
     "internvl": "qwen2",
     "kimi_k25": "deepseek_v3",
+    "minimax_m3": "minimax_m3_vl_text",
+    "minimax_m3_text": "minimax_m3_vl_text",
+    "minimax_m3_vl": "minimax_m3_vl_text",
     "llava": "llama",
 }
 """The text family of names that have none of their own, and of models that nest a text part without a name."""
+DECIDES = frozenset({"minimax_m3_vl"})
+"""Multi-modal names that say which family the text part is: their files name an older one in it."""

@@ -1,6 +1,6 @@
 """The KV cache as SGLang 0.5.23 holds it: a pool per kind of layer, in pages of one token."""
 
-from kerf.sizing.cache import NOTHING, Load, Plan, latent_dtype, state_bytes, token_bytes
+from kerf.sizing.cache import GROWING, NOTHING, Load, Plan, latent_dtype, state_bytes, token_bytes
 from kerf.sizing.shape import Kind, Shape
 from kerf.sizing.weights import Ranks, stage_layers
 
@@ -19,7 +19,7 @@ def plan_pool(shape: Shape, ranks: Ranks, load: Load) -> Plan:
     for count in stage_layers(len(shape.layers), ranks.pp):
         caches = [cache for layer in shape.layers[start : start + count] for cache in layer.caches]
         start += count
-        growing = sum(token_bytes(c, ranks, kv) for c in caches if c.kind in {Kind.FULL, Kind.LATENT, Kind.INDEX})
+        growing = sum(token_bytes(c, ranks, kv) for c in caches if c.kind in GROWING)
         local = sum(token_bytes(c, ranks, kv) for c in caches if c.kind in {Kind.SLIDING, Kind.CHUNKED})
         cross = sum(token_bytes(c, ranks, kv) for c in caches if c.kind is Kind.CROSS)
         state = sum(state_bytes(c.state, ranks.tp) for c in caches if c.state is not None)

@@ -167,6 +167,11 @@ def _fp8(part: Config) -> Quant:
     return Quant("fp8 block", Format(8, scale_bytes=width, block=(block[0], block[1])), kept)
 
 
+def _mxfp8(part: Config) -> Quant:
+    """As MiniMax writes it: one 8-bit scale to 32 numbers (vLLM 0.33.0's ModelOptMxFp8Config)."""
+    return Quant("mxfp8", MXFP8, _patterns(part, "ignored_layers", "modules_to_not_convert"))
+
+
 def _fbgemm(part: Config) -> Quant:
     return Quant("fbgemm_fp8", FP8_ROWS, _patterns(part, "modules_to_not_convert"))
 
@@ -325,13 +330,18 @@ METHODS = {
     "fbgemm_fp8": _fbgemm,
     "awq": _awq,
     "awq_marlin": _awq,
+    "auto_awq": _awq,
     "gptq": _gptq,
     "gptq_marlin": _gptq,
+    "auto_gptq": _gptq,
     "compressed-tensors": _compressed,
     "modelopt": _modelopt,
     "modelopt_fp4": _modelopt,
     "modelopt_mixed": _modelopt,
+    "modelopt_mxfp8": _modelopt,
     "mxfp4": _mxfp4,
+    "gpt_oss_mxfp4": _mxfp4,
+    "mxfp8": _mxfp8,
     "bitsandbytes": _bitsandbytes,
     "gguf": _gguf,
 }

@@ -5,7 +5,7 @@ from dataclasses import replace
 from kerf.sizing.config import Config, parse_config
 from kerf.sizing.decoder import decoder_shape
 from kerf.sizing.encoders import ENCODERS
-from kerf.sizing.families import ALIASES, FAMILIES, Family
+from kerf.sizing.families import ALIASES, DECIDES, FAMILIES, Family
 from kerf.sizing.shape import Shape
 from kerf.sizing.towers import TOWERS
 from kerf.sizing.unsized import missing_of
@@ -50,7 +50,8 @@ def text_part(top: Config) -> Config:
 
 def family_of(top: Config, text: Config) -> tuple[str, Family]:
     """The name and the rules of a text decoder's family. Raises WireError where it is not known."""
-    name = text.text("model_type") or top.text("model_type")
+    outer = top.text("model_type")
+    name = outer if outer in DECIDES else text.text("model_type") or outer
     if not name:
         raise WireError("model_type", None, "write the model's family, for example llama")
     found = FAMILIES.get(name) or FAMILIES.get(ALIASES.get(name, ""))

@@ -45,6 +45,7 @@ class Kind(StrEnum):
     CHUNKED = "chunked"  # of the current chunk of `window` tokens
     LATENT = "latent"  # one compressed vector per token, the same on every rank (MLA)
     INDEX = "index"  # the keys of a sparse-attention indexer, the same on every rank
+    KEYS = "keys"  # the keys by which blocks of tokens are chosen, at 16 bits, the same on every rank
     STATE = "state"  # a state of constant size per sequence (Mamba, linear attention, short convolution)
     CROSS = "cross"  # keys and values of the encoder's output, once per request
 

@@ -246,6 +246,22 @@ def _side(tower: Config, key: str, default: int) -> int:
     return sides[0] if sides else tower.whole(key, default=default)
 
 
+def _minimax_m3(tower: Config, top: Config, text: int) -> list[Tensor]:
+    hidden, size = tower.whole("hidden_size", default=1280), tower.whole("intermediate_size", default=5120)
+    layers, middle = tower.whole("num_hidden_layers", default=32), top.whole("projector_hidden_size", default=6144)
+    compressed = tower.part("img_token_compression_config") or tower
+    merge = compressed.whole("spatial_merge_size", default=2) ** 2 * text
+    return [
+        *plain("vision_tower", (layers, hidden, size)),
+        Tensor("vision_tower.patch_embedding", hidden, _patch(tower, 14)),
+        Tensor("vision_tower.pre_layrnorm", hidden, 2),
+        *_linear("multi_modal_projector.linear_1", middle, hidden),
+        *_linear("multi_modal_projector.linear_2", text, middle),
+        *_linear("multi_modal_projector.merge_linear_1", middle, merge),
+        *_linear("multi_modal_projector.merge_linear_2", text, middle),
+    ]
+
+
 TOWERS: dict[str, tuple[str, Maker]] = {
     "gemma3": ("vision_config", _siglip),
     "gemma4": ("vision_config", _gemma4),
@@ -259,6 +275,7 @@ TOWERS: dict[str, tuple[str, Maker]] = {
     "mistral3": ("vision_config", _pixtral),
     "llama4": ("vision_config", _llama4),
     "internvl": ("vision_config", _internvl),
+    "minimax_m3_vl": ("vision_config", _minimax_m3),
     "qwen2_audio": ("audio_config", _qwen2_audio),
     "voxtral": ("audio_config", _voxtral),
 }

@@ -14,8 +14,6 @@ UNSERVED = {
 UNSIZED: dict[str, str] = {
     "deepseek_v4": "each layer keeps a window and compressed keys at rates of 4 and 128, and the compressor has a cache"
     " of its own (vLLM's SlidingWindowMLASpec); how these share one pool of blocks is not read yet",
-    "minimax_m3": "its sparse attention keeps an indexer's cache beside keys and values, and how both share one pool of"
-    " blocks is not read yet",
     "minimax": GONE_FROM_VLLM,
     "kimi_linear": MIXED,
     "kimi_k3": MIXED,

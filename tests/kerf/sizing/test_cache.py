@@ -3,12 +3,13 @@
 import pytest
 
 from kerf.sizing.cache import Load, plan_cache
-from kerf.sizing.estimate import read_model
+from kerf.sizing.estimate import estimate, read_model
 from kerf.sizing.pools import plan_pool
 from kerf.sizing.read import read_shape
+from kerf.sizing.request import Ask
 from kerf.sizing.weights import Ranks, stage_layers
 from kerf.wire.errors import WireError
-from tests.kerf.sizing.models import a_config, model, oracle, row
+from tests.kerf.sizing.models import a_config, minimax_m3, model, oracle, row
 
 TRUTH = oracle("planner")
 GIB = 2**30
@@ -83,6 +84,25 @@ def test_sparse_latent_attention_keeps_packed_latents_and_its_indexers_keys():
     plan = plan_cache(read_shape(row("deepseek-v3.2")["config"]), Ranks(), Load(4096, 1, 2048))
 
     assert plan.token_bytes == 61 * (656 + 132)
+
+
+def test_attention_that_chooses_blocks_keeps_keys_of_its_own_beside_keys_and_values():
+    """By vLLM 0.33.0, models/minimax_m3: 128 tokens to a block, and 128 16-bit numbers to a token and sparse layer."""
+    shape = read_shape(minimax_m3())
+    plans = {
+        (tp, kind): plan_cache(shape, Ranks(tp), Load(1000, 1, 2048, kind)) for tp in (1, 8) for kind in ("auto", "fp8")
+    }
+
+    assert {key: plan.token_bytes for key, plan in plans.items()} == {
+        (1, "auto"): 60 * 4 * 2 * 128 * 2 + 57 * 256,
+        (8, "auto"): 60 * 1 * 2 * 128 * 2 + 57 * 256,
+        (1, "fp8"): 60 * 4 * 2 * 128 + 57 * 256,
+        (8, "fp8"): 60 * 1 * 2 * 128 + 57 * 256,
+    }
+    assert {(plan.block_tokens, plan.request_blocks) for plan in plans.values()} == {(128, 8)}
+    assert plan_pool(shape, Ranks(8), Load(1000, 1, 2048)).request_bytes == 1000 * (60 * 512 + 57 * 256)
+    args = estimate(read_model(minimax_m3()), Ask(tp=8, max_len=1000)).args
+    assert args[args.index("--block-size") + 1] == "128"
 
 
 def test_kv_heads_are_copied_where_there_are_more_ranks():

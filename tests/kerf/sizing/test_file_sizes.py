@@ -8,7 +8,7 @@ import pytest
 
 from kerf.sizing.estimate import read_model
 from kerf.sizing.weights import Ranks, stages
-from tests.kerf.sizing.models import row
+from tests.kerf.sizing.models import minimax_m3, row
 
 INDEXES = {
     "gemma-2-2b": ("google/gemma-2-2b-it", 5_228_683_776),
@@ -96,6 +96,19 @@ def test_a_rows_weights_are_within_a_percent_of_its_files(name):
     _, total, changes = FILES[name]
 
     assert size({**row(name)["config"], **changes}) == pytest.approx(total, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "total"),
+    [
+        ({}, 854e9),
+        ({"quant_method": "mxfp8", "ignored_layers": ["lm_head", "vision_tower", "multi_modal_projector"]}, 444e9),
+    ],
+    ids=["MiniMaxAI/MiniMax-M3", "MiniMaxAI/MiniMax-M3-MXFP8"],
+)
+def test_minimax_m3_is_as_large_as_public_pages_say(quantization, total):
+    """854 GB is what a mirror of the repository lists, 444 GB what those who quantised the second one further quote."""
+    assert size(minimax_m3(**quantization)) == pytest.approx(total, rel=0.001)
 
 
 @pytest.mark.parametrize("name", ["deepseek-v3", "deepseek-r1"])

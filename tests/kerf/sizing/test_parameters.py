@@ -4,7 +4,7 @@ import pytest
 
 from kerf.sizing.families import FAMILIES
 from kerf.sizing.read import read_shape
-from tests.kerf.sizing.models import NAMES, oracle, row
+from tests.kerf.sizing.models import NAMES, minimax_m3, oracle, row
 
 TRUTH = oracle("parameters")
 
@@ -25,7 +25,13 @@ def test_every_family_was_compared():
     compared = {read_shape(row(name)["config"]).family for name in NAMES}
     compared |= {read_shape(found["config"]).family for found in TRUTH["classes"].values()}
 
+    compared |= {read_shape(minimax_m3()).family}  # below
     assert set(FAMILIES) - compared == {"lfm2_moe", "ministral"}  # their classes have no defaults that can be built
+
+
+def test_minimax_m3_has_the_parameters_of_its_class():
+    """By the constructors of transformers 5.20.0's minimax_m3_vl, run with layers that only count."""
+    assert read_shape(minimax_m3()).params == 427_040_132_864
 
 
 def test_the_table_names_its_package():

@@ -17,8 +17,8 @@ from tests.kerf.sizing.models import a_config, oracle
     [
         (a_config(model_type="deepseek_v4"), r"model_type: 'deepseek_v4': this family is not sized yet: each layer"),
         (
-            {"model_type": "minimax_m3_vl", "text_config": a_config(model_type="minimax_m3_vl_text")},
-            r"text_config\.model_type: 'minimax_m3_vl_text': this family is not sized yet: its sparse attention",
+            {"model_type": "glm5_next_vl", "text_config": a_config(model_type="glm5_next_text")},
+            r"text_config\.model_type: 'glm5_next_text': this family is not sized yet: its sparse attention",
         ),
         (
             {"model_type": "glm4v", "text_config": a_config(model_type="glm4")},
