@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def add_parser(verbs: "Verbs") -> None:
     """`price` and its verbs."""
     parser = verbs.add_parser("price", help="what an hour of a card and a million tokens of a model cost")
-    inner = parser.add_subparsers(metavar="cards|models", required=True)
+    parser.set_defaults(run=_cards, model=None, prices=None, supply=None, region=None, json=False)
+    inner = parser.add_subparsers(metavar="cards|models", help="without either: cards")
     models = inner.add_parser("models", help="what a million tokens of each model cost, as measured")
     add_cluster_arguments(models)
     models.add_argument("--file", action="append", metavar="FILE", help="read these TenantUsages instead of a cluster")

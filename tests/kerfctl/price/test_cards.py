@@ -33,3 +33,10 @@ def test_the_list_is_cut_by_supply_and_region(capsys) -> None:
 def test_a_card_without_a_price_is_an_error_with_the_fix(capsys) -> None:
     assert main(["price", "cards", "Abacus"]) == 1
     assert "add one and name it by --prices FILE" in capsys.readouterr().err
+
+
+def test_price_alone_shows_the_list(capsys) -> None:
+    assert main(["price"]) == 0
+    alone = capsys.readouterr().out
+    assert main(["price", "cards"]) == 0
+    assert alone == capsys.readouterr().out
