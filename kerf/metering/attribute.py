@@ -107,7 +107,7 @@ def _prices(records: Iterable[UsageRecord]) -> tuple[list[tuple[int, Mapping[str
         for record in records
         if record.of_cards and record.prices
     ]
-    return [(hour, prices) for hour, prices, _ in found], found[-1][2] if found else "USD"
+    return [(hour, prices) for hour, prices, _ in found], "+".join(sorted({each for *_, each in found})) or "USD"
 
 
 def _price_at(prices: Sequence[tuple[int, Mapping[str, TokenPrice]]], hour_ms: int, model: str) -> TokenPrice | None:

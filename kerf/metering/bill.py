@@ -75,7 +75,7 @@ def bill(records: Iterable[UsageRecord], by: Sequence[str] = FIELDS, prices: Pri
     idle = node - sum((line.cost for line in lines), ZERO)
     if idle < ZERO:
         said.append("the records of the cards are not all there, so what is idle is not known: it is below zero here")
-    return Bill(lines, idle, node, currencies[0] if currencies else "USD", tuple(said))
+    return Bill(lines, idle, node, "+".join(currencies) or "USD", tuple(said))
 
 
 def _without_price(card: CardRow, prices: PriceList | None) -> set[str]:

@@ -40,6 +40,8 @@ def run_keys(args: argparse.Namespace, by: Sequence[str], records: Sequence[Usag
     notes += [
         f"{model}: no engine of this name has a price, so its tokens cost nothing here" for model in found.unpriced
     ]
+    if "+" in found.currency:
+        notes.append(f"sums mix currencies: {found.currency}; narrow --since and --until to one of them")
     warn(*(f"kerf: {note}" for note in notes))
     return 1 if notes else 0
 

@@ -39,6 +39,19 @@ class Records(list[UsageRecord]):
                 self.left_out.append(text_at(item, "metadata", "labels", DAY))
                 warn(f"kerf: TenantUsage {at(item, 'metadata').get('name')} is left out: {error}")
 
+    def drop_copies(self) -> None:
+        """Keep one record of each hour and owner of a cluster: files may overlap, and an object may have a copy."""
+        found: dict[tuple[str, str], UsageRecord] = {}
+        for record in sorted(self, key=lambda record: (record.closed, record.until_ms)):
+            key = (record.cluster, record.name)
+            other = found.get(key)
+            if other is not None and other != record and (other.closed or not record.cluster):
+                self.left_out.append(day_text(record.hour_ms))
+                words = f"is there twice, with other amounts, in cluster {record.cluster!r}; one is left out"
+                warn(f"kerf: TenantUsage {record.name} {words}: bill each cluster alone, or name it (metering.cluster)")
+            found[key] = record
+        self[:] = found.values()
+
 
 def records_of(args: argparse.Namespace, since_ms: int, until_ms: int) -> Records:
     """Records of every hour that begins within the span, of files or of the cluster. Raises CliError."""
@@ -49,6 +62,7 @@ def records_of(args: argparse.Namespace, since_ms: int, until_ms: int) -> Record
         found = _of_cluster(cluster.connect_to(args), args, days)
     first = hour_of(since_ms)
     found[:] = [record for record in found if first <= record.hour_ms < max(until_ms, first + 1)]
+    found.drop_copies()
     return found
 
 

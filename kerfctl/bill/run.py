@@ -15,8 +15,9 @@ from kerf.values.usage import HOUR_MS, hour_of
 from kerf.views.bills import bill_json
 from kerf.wire.usage import moment_text, plain
 from kerfctl.bill.keys import run_keys
+from kerfctl.bill.missing import missing_hours
 from kerfctl.bill.read import records_of
-from kerfctl.bill.span import parse_time
+from kerfctl.bill.span import parse_span
 from kerfctl.errors import CliError
 from kerfctl.report import Sheet, say, warn
 
@@ -28,10 +29,7 @@ AMOUNTS = ("vgpu_seconds", "mib_seconds", "core_seconds", "cost")
 def run_bill(args: argparse.Namespace) -> int:
     """Read and print. Exit status 1 when something is not known, was left out or has no price."""
     now = time.time_ns() // 1_000_000
-    since = parse_time(args.since, "--since", now)
-    until = parse_time(args.until, "--until", now) if args.until else now
-    if until < since:
-        raise CliError(f"--until {args.until}: it is before --since {args.since}")
+    since, until = parse_span(args.since, args.until, now)
     keys = _keys(args)
     if keys:
         return run_keys(args, keys, records_of(args, since, until), (since, until))
@@ -45,9 +43,10 @@ def run_bill(args: argparse.Namespace) -> int:
         _csv(found)
     else:
         print_bill(found, by, _hours(since, until))
-    for note in (*found.notes, *(() if records else ("no records: is metering on (metering.enabled)?",))):
-        warn(f"kerf: {note}")
-    return 1 if found.notes or records.left_out else 0
+    lacks = missing_hours(records, since, until, now)
+    nothing = () if records else ("no records: is metering on (metering.enabled)?",)
+    warn(*(f"kerf: {note}" for note in (*found.notes, *lacks.holes, *lacks.ends, *nothing)))
+    return 1 if found.notes or lacks.holes or records.left_out else 0
 
 
 def _keys(args: argparse.Namespace) -> tuple[str, ...]:

@@ -12,6 +12,17 @@ _AGO = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
+def parse_span(since: str, until: str | None, now_ms: int) -> tuple[int, int]:
+    """The ends of a span; without `until` it ends now. Raises CliError."""
+    begin = parse_time(since, "--since", now_ms)
+    end = parse_time(until, "--until", now_ms) if until else now_ms
+    if end < begin and until:
+        raise CliError(f"--until {until}: it is before --since {since}")
+    if end < begin:
+        raise CliError(f"--since {since}: this is still to come; name a time before now")
+    return begin, end
+
+
 def parse_time(text: str, flag: str, now_ms: int) -> int:
     """Milliseconds since 1970. Raises CliError with the fix."""
     if found := _AGO.fullmatch(text):

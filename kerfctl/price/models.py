@@ -17,7 +17,7 @@ from kerf.views.bills import price_json
 from kerf.wire.gatewayusage import Reported, parse_usage_lines
 from kerf.wire.usage import plain
 from kerfctl.bill.read import records_of
-from kerfctl.bill.span import parse_time
+from kerfctl.bill.span import parse_span
 from kerfctl.errors import CliError
 from kerfctl.report import Sheet, say, warn
 
@@ -30,10 +30,7 @@ def run_models(args: argparse.Namespace) -> int:
     """Print the newest prices, or what a gateway's usage costs by them. Exit status 1 when there are none."""
     now = time.time_ns() // 1_000_000
     args.cache, args.no_cache = None, True
-    since = parse_time(args.since, "--since", now)
-    until = parse_time(args.until, "--until", now) if args.until else now
-    if until < since:
-        raise CliError(f"--until {args.until}: it is before --since {args.since}")
+    since, until = parse_span(args.since, args.until, now)
     back = min(now - BACK_MS, since) if args.usage else now - BACK_MS
     records = records_of(args, 0 if args.file else back, now + HOUR_MS)
     newest = newest_priced(records)

@@ -16,9 +16,10 @@ from kerf.metering.bill import Bill, BillLine
 from kerf.metering.book import Book
 from kerf.testing.fake_kube import FakeKube
 from kerf.values.usage import HOUR_MS
-from kerf.wire.usage import PATH, render_usage
+from kerf.wire.usage import PATH, parse_usage, render_usage
 from kerfctl import cluster
 from kerfctl.bill.cache import Cache
+from kerfctl.bill.missing import LATE_MS, Missing, missing_hours
 from kerfctl.bill.run import print_bill
 from kerfctl.bill.span import parse_time
 from kerfctl.errors import CliError
@@ -181,6 +182,7 @@ def test_no_records_is_said(tmp_path: Path, capsys) -> None:
         (("--since", "yesterday"), "--since yesterday: write a span such as 7d"),
         (("--since", "2025-02-31x"), "--since 2025-02-31x"),
         (("--since", "2025-02-29"), "--since 2025-02-29"),
+        (("--since", "9999-01-01"), "--since 9999-01-01: this is still to come"),
         (("--since", "2025-11-31T00:00:00Z"), "--since 2025-11-31T00:00:00Z"),
         (("--by", "tenant,pod"), "--by pod: write some of tenant, namespace"),
         (("--by", ""), "--by ''"),
@@ -199,6 +201,8 @@ def test_spans_are_read_from_now() -> None:
     assert parse_time("7d", "--since", now) == now - 7 * 24 * HOUR_MS
     assert parse_time("90m", "--since", now) == now - 90 * 60_000
     assert parse_time("2025-11-27T16:00:00Z", "--since", now) == START
+    leap = parse_time("2028-02-29", "--since", now)
+    assert parse_time("2028-03-01", "--until", now) == leap + 24 * HOUR_MS
     with pytest.raises(CliError):
         parse_time("7", "--since", now)
 
@@ -282,3 +286,54 @@ class TestCluster:
         status, _, err = run(capsys, *SPAN, "--no-cache")
         assert status == 1
         assert "install the chart's CRDs" in err
+
+
+def in_file(tmp_path: Path, name: str, items: list[dict[str, Any]]) -> str:
+    path = tmp_path / name
+    path.write_text(json.dumps({"kind": "List", "items": items}))
+    return str(path)
+
+
+def test_files_that_overlap_and_copies_under_other_names_count_once(tmp_path: Path, capsys) -> None:
+    early, whole = records(1), records(2, closed=True)
+    copies = [{**item, "metadata": {**item["metadata"], "name": f"copy-{i}"}} for i, item in enumerate(whole)]
+    files = [in_file(tmp_path, f"{i}.json", items) for i, items in enumerate((whole, early, copies))]
+    words = [word for file in files for word in ("--file", file)]
+    status, out, err = run(capsys, *words, *SPAN, "--json")
+
+    assert (status, json.loads(out)["node_cost"]) == (0, "4")
+    assert "is there twice" not in err
+
+
+def test_two_clusters_without_a_name_are_not_billed_as_one(tmp_path: Path, capsys) -> None:
+    found = [[{**item, "spec": {**item["spec"], "cluster": ""}} for item in records(hours)] for hours in (1, 2)]
+    files = [in_file(tmp_path, f"{i}.json", items) for i, items in enumerate(found)]
+    other = json.loads(Path(files[1]).read_text())
+    cards = next(item["spec"]["cards"] for item in other["items"] if item["spec"].get("cards"))
+    cards[0]["cost"] = "7"
+    Path(files[1]).write_text(json.dumps(other))
+    status, _, err = run(capsys, "--file", files[0], "--file", files[1], *SPAN, "--json")
+
+    assert status == 1
+    assert "TenantUsage 2025112716 is there twice, with other amounts, in cluster ''" in err
+
+
+def test_hours_without_a_record_are_named(tmp_path: Path, capsys) -> None:
+    items = [item for item in records(4) if not item["metadata"]["name"].startswith("2025112717")]
+    status, _, err = run(capsys, "--file", in_file(tmp_path, "a.json", items), *SPAN, "--json")
+
+    assert status == 1
+    why = "it was not metered then, or its records were deleted (metering.retentionDays)"
+    assert err.splitlines() == [
+        "kerf: cluster west: there is no record between 2025-11-27T17:00Z and 2025-11-27T18:00Z",
+        f"kerf: cluster west: there is no record before 2025-11-27T16:00Z: {why}",
+        "kerf: cluster west: there is no record after 2025-11-27T20:00Z: is metering on, and does a scheduler lead?",
+    ]
+
+
+def test_an_hour_that_has_just_begun_may_have_no_record_yet() -> None:
+    found = [parse_usage(item) for item in records(1)]
+    begun = START + HOUR_MS
+
+    assert missing_hours(found, START, begun + HOUR_MS, begun + LATE_MS) == Missing((), ())
+    assert len(missing_hours(found, START, begun + HOUR_MS, begun + LATE_MS + 1).ends) == 1
