@@ -12,6 +12,7 @@ import orjson
 from kerf.kube.access import Access, access_of, command_of
 from kerf.kube.errors import Gone, KubeError, Unreachable, error_of
 from kerf.kube.fenced import FencedPoster
+from kerf.wire.http import parse_date
 from kerf.wire.json import at
 
 Json = dict[str, Any]
@@ -32,6 +33,9 @@ class Kube(Protocol):
 
     `create_while` alone is awaited: any number of them run at the same time, all on one event loop per `Kube`.
     """
+
+    def moment_ms(self) -> int | None:
+        """The API server's time of day, to the second, in milliseconds since 1970; None where it does not say."""
 
     def get(self, path: str, query: Query | None = None) -> Json:
         """One object, or a list as the server gives it."""
@@ -82,6 +86,10 @@ class KubeClient:
         """Close all connections; the client is done. Call it on the event loop if `create_while` was used."""
         self._pool.close()
         self._fenced.close()
+
+    def moment_ms(self) -> int | None:
+        response = self._send("GET", "/version", None, None, "application/json", self._timeout_s)
+        return parse_date(response.headers.get("Date", ""))
 
     def get(self, path: str, query: Query | None = None) -> Json:
         return self._call("GET", path, None, query)

@@ -189,6 +189,7 @@ class GuardedKube:
         self._kube = kube
         self._tenure = tenure
         self.get, self.list, self.pages, self.watch = kube.get, kube.list, kube.pages, kube.watch
+        self.moment_ms = kube.moment_ms
 
     def create(self, path: str, body: object, query: Query | None = None) -> Json:
         return self._checked("POST", path).create(path, body, query)

@@ -37,6 +37,9 @@ class Hour:
     gaps: list[str] = field(default_factory=list)
     stored: dict[Owner, int] = field(default_factory=dict)
     """Until when the records that were read count, by owner."""
+    currency: str = ""
+    prices: tuple[TokenPrice, ...] = ()
+    """The models' prices at the end of an hour in another currency than the book's."""
 
 
 class Book:
@@ -66,8 +69,15 @@ class Book:
                     book.prices = ()  # an amount in another currency is no price to go on from
             if not record.closed:
                 book._read(record)
-                book._note_currency(record)
+        book._note_currency()
         return book
+
+    def change_currency(self, currency: str) -> None:
+        """From now on costs are amounts in another currency. Hours that were counted keep theirs."""
+        for hour in self.hours.values():
+            hour.prices = hour.prices or self.prices
+        self.currency, self.prices = currency, ()
+        self.recent, self.recent_ms = Hour(), 0
 
     def advance(self, cards: Mapping[str, MeteredCard], held: Sequence[Held], now_ms: int) -> tuple[str, ...]:
         """Count everything up to now; ids of cards that are held and not described.
@@ -75,7 +85,7 @@ class Book:
         Books that have counted nothing begin now. A clock that is behind the books counts nothing until it is not.
         """
         since = self.until_ms or now_ms
-        self.hours.setdefault(hour_of(since), Hour())
+        self._hour(hour_of(since))
         unknown: set[str] = set()
         while since < now_ms:
             hour_ms = hour_of(since)
@@ -93,7 +103,7 @@ class Book:
 
     def add(self, hour_ms: int, counted: Charge, per_hour: Mapping[Kind, int]) -> None:
         """Add what was charged within one hour."""
-        for hour in (self.hours.setdefault(hour_ms, Hour()), self.recent):
+        for hour in (self._hour(hour_ms), self.recent):
             for line, use in counted.lines.items():
                 hour.lines[line] = hour.lines.get(line, Use()) + use
             for kind, time in counted.cards.items():
@@ -102,7 +112,7 @@ class Book:
 
     def add_tokens(self, moment_ms: int, who: Who, counts: Mapping[str, Tokens]) -> None:
         """Add tokens that were counted, by served model."""
-        for hour in (self.hours.setdefault(hour_of(moment_ms), Hour()), self.recent):
+        for hour in (self._hour(hour_of(moment_ms)), self.recent):
             for model, tokens in counts.items():
                 key = (who.tenant, who.namespace, who.workload, model)
                 hour.tokens[key] = hour.tokens.get(key, Tokens()) + tokens
@@ -121,7 +131,7 @@ class Book:
 
     def add_gap(self, moment_ms: int, sentence: str) -> None:
         """Note what the hour cannot know."""
-        gaps = self.hours.setdefault(hour_of(moment_ms), Hour()).gaps
+        gaps = self._hour(hour_of(moment_ms)).gaps
         if sentence not in gaps:
             gaps.append(sentence)
 
@@ -140,10 +150,18 @@ class Book:
         self.hours = {start: hour for start, hour in self.hours.items() if start + HOUR_MS > moment_ms}
 
     # ---- inside
-    def _note_currency(self, record: UsageRecord) -> None:
-        if record.of_cards and record.currency != self.currency and record.cards:
-            sentence = f"costs of this hour are amounts in {record.currency} at first, in {self.currency} later"
-            self.add_gap(record.hour_ms, f"{sentence}: compute them again with --prices FILE")
+    def _hour(self, hour_ms: int) -> Hour:
+        return self.hours.setdefault(hour_ms, Hour(currency=self.currency))
+
+    def _note_currency(self) -> None:
+        """The hour that is going on is counted on in the new currency; an hour that is over keeps its own."""
+        for hour_ms, hour in self.hours.items():
+            before = hour.currency
+            if before != self.currency and hour_ms + HOUR_MS > self.until_ms:
+                hour.currency, hour.prices = self.currency, ()
+                if hour.cards:
+                    sentence = f"costs of this hour are amounts in {before} at first, in {self.currency} later"
+                    self.add_gap(hour_ms, f"{sentence}: compute them again with --prices FILE")
 
     def _record(self, hour_ms: int, hour: Hour, owner: Owner, until: int, *, closed: bool) -> UsageRecord:
         lines = {line: use for line, use in hour.lines.items() if owner_of(line[0]) == owner}
@@ -154,7 +172,7 @@ class Book:
             if _token_owner(key) == owner
         ]
         return UsageRecord(
-            hour_ms, until, owner[0], owner[1], self.cluster, self.currency, closed,
+            hour_ms, until, owner[0], owner[1], self.cluster, hour.currency, closed,
             rows=tuple(sorted(rows, key=_row_key)),
             tokens=tuple(sorted(tokens, key=lambda row: (row.namespace, row.workload, row.model))),
         )  # fmt: skip
@@ -162,15 +180,16 @@ class Book:
     def _cards(self, hour_ms: int, hour: Hour, until: int, *, closed: bool) -> UsageRecord:
         newest = hour_ms == max(self.hours)
         return UsageRecord(
-            hour_ms, until, cluster=self.cluster, currency=self.currency, closed=closed,
+            hour_ms, until, cluster=self.cluster, currency=hour.currency, closed=closed,
             cards=tuple(card_row(kind, hour.cards[kind], _price(hour, kind)) for kind in sorted(hour.cards)),
-            prices=self.prices,
+            prices=self.prices if hour.currency == self.currency else hour.prices,
             counters=self.counters if newest else (),
             gaps=tuple(hour.gaps),
         )  # fmt: skip
 
     def _read(self, record: UsageRecord) -> None:
-        hour = self.hours.setdefault(record.hour_ms, Hour())
+        hour = self._hour(record.hour_ms)
+        hour.currency, hour.prices = record.currency, record.prices or hour.prices
         hour.stored[record.tenant, record.owner_namespace] = record.until_ms
         hour.gaps += record.gaps
         for row in record.rows:

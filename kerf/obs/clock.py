@@ -1,7 +1,9 @@
-"""Time for measuring use: seconds that never jump, shown as the time of day at which the process began to count."""
+"""Time for measuring use: seconds that never jump, shown as the time of day that somebody trusted once."""
 
 import time
 from collections.abc import Callable
+
+TOLERANCE_MS = 2000
 
 
 def _boot_ms() -> int:
@@ -25,6 +27,17 @@ class SteadyClock:
         """Milliseconds since 1970."""
         return self._boot_ms() + self._offset
 
+    def align(self, moment_ms: int) -> int:
+        """It is this moment, to the second, by a clock that counts more than this machine's; by how much that is later.
+
+        A difference that is within the seconds of such a clock changes nothing.
+        """
+        later = moment_ms - self.now_ms()
+        if abs(later) <= TOLERANCE_MS:
+            return 0
+        self._offset += later
+        return later
+
     def skew_ms(self) -> int:
-        """How far the time of day has been set ahead since the start."""
+        """How far the machine's time of day is ahead of this clock."""
         return self._wall_ms() - self.now_ms()

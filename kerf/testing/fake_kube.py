@@ -27,6 +27,7 @@ class FakeKube:
         self.writes: list[tuple[str, str]] = []
         self.fail: Callable[[str, str], None] = lambda method, path: None
         self.after: Callable[[str, str], None] = lambda method, path: None
+        self.moment: int | None = None
         for item in objects:
             self.put(item)
 
@@ -49,6 +50,10 @@ class FakeKube:
             return [copy.deepcopy(item) for path, item in sorted(self._objects.items()) if path.startswith(prefix)]
 
     # ---- Kube
+    def moment_ms(self) -> int | None:
+        self.fail("GET", "/version")
+        return self.moment
+
     def get(self, path: str, query: Query | None = None) -> Json:
         self.fail("GET", path)
         if query and "limit" in query:

@@ -4,14 +4,19 @@ Strict where messages could be read in two ways (two lengths, folded headers, od
 message has a Content-Length, comes in chunks, or (an answer only) ends with its connection.
 """
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from kerf.values.days import civil, days_of
 from kerf.wire.errors import WireError
 
 LARGEST_HEAD = 1 << 16
 LARGEST_ANSWER = 32 << 20
 CONTINUE = 100
+FIRST_YEAR = 1970
+_DATE = re.compile(r"[A-Z][a-z]{2}, (\d{2}) ([A-Z][a-z]{2}) (\d{4}) (\d{2}):(\d{2}):(\d{2}) GMT", re.ASCII)
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _BODILESS = frozenset({204, 304})
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LONGEST_NUMBER = 16
@@ -43,6 +48,22 @@ class Answer:
     status: int
     content: bytes
     keeps: bool
+
+
+def parse_date(text: str) -> int | None:
+    """Milliseconds since 1970 of a Date header, as servers write it today; None for what is none."""
+    found = _DATE.fullmatch(text)
+    if found is None or found[2] not in _MONTHS:
+        return None
+    day, month, year, hours, minutes, seconds = (
+        int(found[1]),
+        _MONTHS.index(found[2]) + 1,
+        *map(int, found.groups()[2:]),
+    )
+    days = days_of(year, month, day) if year >= FIRST_YEAR else -1
+    if civil(days) != (year, month, day) or hours > 23 or minutes > 59 or seconds > 60:
+        return None
+    return (days * 86_400 + hours * 3600 + minutes * 60 + seconds) * 1000
 
 
 def render_head(status: int, headers: tuple[tuple[str, str], ...], length: int | None) -> bytes:

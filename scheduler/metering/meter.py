@@ -20,7 +20,7 @@ from kerf.metering.book import Book
 from kerf.metering.opencost import Holder
 from kerf.metering.tokens import Start, TokenCounters
 from kerf.metering.use import Held, MeteredCard
-from kerf.obs.clock import SteadyClock
+from kerf.obs.clock import TOLERANCE_MS
 from kerf.obs.loop import Loop, run_every
 from kerf.pricing.prices import PriceList
 from kerf.values.engine import ModelReading, Tokens
@@ -29,7 +29,7 @@ from kerf.values.policy import MeteringSettings
 from kerf.values.usage import HOUR_MS, TokenPrice, hour_of
 from kerf.wire.usage import moment_text
 from scheduler.metering.noderecords import NodeRecords
-from scheduler.metering.observed import held_now, metered_cards, who_of, who_was
+from scheduler.metering.observed import held_now, metered_cards, priced, who_of, who_was
 from scheduler.metering.store import Records
 from scheduler.metering.totals import MeterMetrics, Shown
 from scheduler.state.bookings import Booking
@@ -46,7 +46,6 @@ KEEP_MS = 2 * HOUR_MS
 """How long a replica remembers what ended; a leader is elected long before."""
 REST = 20
 """Times the length of a round that passes before the next, so that metering takes at most a twentieth of a core."""
-SKEW_MS = 2000
 MOST_COUNTERS = 8000
 
 
@@ -69,17 +68,18 @@ class Meter:
         kube: Kube,
         sources: Sources,
         metrics: MeterMetrics,
-        clock: SteadyClock | None = None,
     ) -> None:
         self._store = store
         self._records = Records(kube)
         self._sources = sources
         self._metrics = metrics
-        self._clock = clock or SteadyClock()
+        self._kube = kube
         self.more: list[Callable[[str], tuple[Metric, ...]]] = []
         """Further families for the page, by the cluster's name."""
         self._lock = threading.Lock()
         self._book: Book | None = None
+        self._prices = PriceList()
+        """The list by which the hour is counted."""
         self._cards: dict[str, MeteredCard] = {}
         self._gone: dict[str, MeteredCard] = {}
         self._late: tuple[Held, ...] = ()
@@ -112,7 +112,7 @@ class Meter:
         if time.monotonic() - self._written_at >= settings.write_s:
             self._write()
         if time.monotonic() - self._swept_at >= 3600.0:
-            self._records.delete_old(self._clock.now_ms(), settings.retention_days)
+            self._records.delete_old(self._store.ledger.now_ms(), settings.retention_days)
             self._swept_at = time.monotonic()
 
     def close(self) -> None:
@@ -149,7 +149,7 @@ class Meter:
                 return
             counts = self._counters.read(start, models)
             if counts:
-                self._book.add_tokens(self._clock.now_ms(), who_of(booking, self._sources.tenants()), counts)
+                self._book.add_tokens(self._store.ledger.now_ms(), who_of(booking, self._sources.tenants()), counts)
 
     def keep_counters(self, uids: Sequence[str]) -> None:
         """Only these pods are left."""
@@ -171,9 +171,11 @@ class Meter:
         return self._store.desk.policy.metering
 
     def _take_over(self, settings: MeteringSettings) -> None:
-        now = self._clock.now_ms()
+        self._align()
+        now = self._store.ledger.now_ms()
         found = self._records.recent(now)
-        book = Book.taken_over(found, settings.cluster, self._sources.prices().currency)
+        self._prices = self._sources.prices()
+        book = Book.taken_over(found, settings.cluster, self._prices.currency)
         if book.until_ms and book.until_ms < now - MOST_BACK_MS:
             book.add_gap(
                 now, f"nothing is known between {moment_text(book.until_ms)} and {moment_text(now - MOST_BACK_MS)}"
@@ -191,6 +193,7 @@ class Meter:
         if not book.until_ms or known_since <= book.until_ms or self._sources.node_records is None:
             return
         known = {booking.uid for booking in self._store.ledger.bookings()}
+        known |= {each.booking.uid for each in self._store.ledger.held_and_ended()[1]}
         answer = self._sources.node_records.read(book.until_ms, self._store.desk.node_names())
         tenants = self._sources.tenants()
         self._late = tuple(
@@ -213,28 +216,42 @@ class Meter:
         )
 
     def _count(self, settings: MeteringSettings) -> None:
-        now = self._clock.now_ms()
+        now = self._store.ledger.now_ms()
+        book = self._book
+        if book is None:
+            return
         live, ended = self._store.ledger.held_and_ended()
+        held = (*held_now(live, ended, self._sources.tenants(), now), *self._late)
+        before = book.until_ms
+        self._take_prices(book, held, now)
         self._cards = self._cards_now(settings, live)
-        held = held_now(live, ended, self._sources.tenants(), now)
         with self._lock:
-            book = self._book
-            if book is None:
-                return
-            before = book.until_ms
-            unknown = book.advance({**self._cards, **self._gone}, (*held, *self._late), now)
+            unknown = book.advance({**self._cards, **self._gone}, held, now)
         self._show(settings, book, live)
         self._late = tuple(each for each in self._late if each.end_ms > now)
         self._store.ledger.forget_ended(min(before or now, now - KEEP_MS))
         self._metrics.unknown.set(len(unknown))
         self._watch_clock()
 
+    def _take_prices(self, book: Book, held: Sequence[Held], now: int) -> None:
+        """The newest list. One in another currency counts from the next full hour on, so that no hour mixes two."""
+        newest = self._sources.prices()
+        if newest.currency != book.currency:
+            if hour_of(now) <= hour_of(book.until_ms or now):
+                return
+            with self._lock:
+                book.advance({**self._cards, **self._gone}, held, hour_of(now))
+                book.change_currency(newest.currency)
+            _LOG.info("costs are amounts in %s from %s on", newest.currency, moment_text(hour_of(now)))
+        self._prices = newest
+
     def _cards_now(self, settings: MeteringSettings, live: Sequence[Booking]) -> dict[str, MeteredCard]:
         """The cards of the inventory; those that are gone count for as long as a pod holds them."""
-        found = metered_cards(self._store.desk.nodes(), self._sources.prices(), settings.supply)
+        found = metered_cards(self._store.desk.nodes(), self._prices, settings.supply)
         held = {card for booking in live for card in booking.uses}
         lost = {**self._gone, **{card: known for card, known in self._cards.items() if card not in found}}
-        self._gone = {card: known for card, known in lost.items() if card in held and card not in found}
+        kept = (known for card, known in lost.items() if card in held and card not in found)
+        self._gone = {card.id: priced(card, self._prices) for card in kept}
         return found
 
     def _show(self, settings: MeteringSettings, book: Book, live: Sequence[Booking]) -> None:
@@ -251,7 +268,7 @@ class Meter:
         page.show(Shown(book.cluster, book.currency, lines, cards, self._cards, prices, holders, nodes, more))
 
     def _write(self) -> None:
-        now = self._clock.now_ms()
+        now = self._store.ledger.now_ms()
         with self._lock:
             book = self._book
             if book is not None:
@@ -267,9 +284,16 @@ class Meter:
                 book.drop_before(before)
         self._records.forget(record.name for record in records if record.closed)
 
+    def _align(self) -> None:
+        """Binds are written with the API server's time, so ends are counted by it, too, whatever this machine says."""
+        moment = self._kube.moment_ms()
+        later = self._store.ledger.align(moment) if moment is not None else 0
+        if later:
+            _LOG.warning("this machine's clock is %.0f s behind the API server's, which counts", later / 1000)
+
     def _watch_clock(self) -> None:
-        skew = self._clock.skew_ms()
+        skew = self._store.ledger.skew_ms()
         self._metrics.skew.set(skew / 1000)
-        if abs(skew) > SKEW_MS and not self._skewed:
+        if abs(skew) > TOLERANCE_MS and not self._skewed:
             self._skewed = True
-            _LOG.warning("the time of day was set by %.1f s; use is measured without that step", skew / 1000)
+            _LOG.warning("the time of day is ahead of what is metered by %.1f s", skew / 1000)

@@ -1,6 +1,7 @@
 """What the scheduler's state knows, as metering sees it: cards with their prices, and what pods hold of them. Pure."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from kerf.metering.use import Held, Kind, MeteredCard, Who, micro
 from kerf.pricing.prices import PriceList
@@ -32,6 +33,12 @@ def metered_cards(nodes: Iterable[Node], prices: PriceList, supply: str) -> dict
             kind = Kind(class_of(card).slug, card.model, come_by, region)
             found[card.id] = MeteredCard(card.id, kind, card.factory_memory_mib, priced[key], node.name)
     return found
+
+
+def priced(card: MeteredCard, prices: PriceList) -> MeteredCard:
+    """A card that no inventory lists any more, at its price by this list."""
+    price = prices.of(card.kind.card_model, card.kind.supply, card.kind.region)
+    return replace(card, per_hour=micro(price.per_hour) if price else 0)
 
 
 def held_now(

@@ -30,10 +30,16 @@ class Records:
         items, _ = self._kube.list(PATH, {"labelSelector": f"{DAY} in ({days})"})
         found = []
         for item in items:
+            name = at(item, "metadata").get("name")
             try:
-                found.append(parse_usage(item))
+                record = parse_usage(item)
             except WireError as error:
-                _LOG.warning("TenantUsage %s is left out: %s", at(item, "metadata").get("name"), error)
+                _LOG.warning("TenantUsage %s is left out: %s", name, error)
+                continue
+            if record.name == name:
+                found.append(record)
+            else:
+                _LOG.warning("TenantUsage %s is left out: it is a copy of %s", name, record.name)
         return found
 
     def write(self, records: Iterable[UsageRecord]) -> int:

@@ -4,7 +4,7 @@ Only the leader shows these series. A series ends when its workload has used not
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from kerf.metering.book import Book
+from kerf.metering.book import Book, Hour
 from kerf.metering.opencost import Holder, allocations, node_gpus
 from kerf.metering.use import COST_UNITS, MICRO, CardTime, Kind, Line, MeteredCard, Use
 from kerf.obs.metrics import Metrics
@@ -50,6 +50,7 @@ class UsagePage:
     """The text that is added to the extender's metrics."""
 
     text: bytes = b""
+    _currency: str = ""
     _base: dict[Line, Use] = field(default_factory=dict)
     _cards: dict[Kind, CardTime] = field(default_factory=dict)
 
@@ -67,24 +68,36 @@ class UsagePage:
 
     def totals(self, book: Book) -> tuple[dict[Line, Use], dict[Kind, CardTime]]:
         """Everything that was counted since this replica leads, and what is open of before."""
+        self._follow_currency(book)
         lines, cards = dict(self._base), dict(self._cards)
         for hour in book.hours.values():
-            for line, use in hour.lines.items():
-                lines[line] = lines.get(line, Use()) + use
-            for kind, time in hour.cards.items():
-                cards[kind] = cards.get(kind, CardTime()) + time
+            _add(book, hour, lines, cards)
         return lines, cards
 
     def keep(self, book: Book, before_ms: int) -> None:
         """Hours that end before a moment leave the books soon: their use stays in the totals while it goes on."""
         going = {line for start, hour in book.hours.items() if start >= before_ms for line in hour.lines}
+        self._follow_currency(book)
         for start, hour in book.hours.items():
             if start < before_ms:
-                for line, use in hour.lines.items():
-                    self._base[line] = self._base.get(line, Use()) + use
-                for kind, time in hour.cards.items():
-                    self._cards[kind] = self._cards.get(kind, CardTime()) + time
+                _add(book, hour, self._base, self._cards)
         self._base = {line: use for line, use in self._base.items() if line in going}
+
+    def _follow_currency(self, book: Book) -> None:
+        """Costs are counted from zero in a new currency, which is a label of theirs; times go on."""
+        if self._currency != book.currency:
+            self._base = {line: replace(use, cost=0) for line, use in self._base.items()}
+            self._cards = {kind: replace(time, cost=0) for kind, time in self._cards.items()}
+            self._currency = book.currency
+
+
+def _add(book: Book, hour: Hour, lines: dict[Line, Use], cards: dict[Kind, CardTime]) -> None:
+    """Add an hour; one in another currency than the book's without its costs."""
+    alike = hour.currency == book.currency
+    for line, use in hour.lines.items():
+        lines[line] = lines.get(line, Use()) + (use if alike else replace(use, cost=0))
+    for kind, time in hour.cards.items():
+        cards[kind] = cards.get(kind, CardTime()) + (time if alike else replace(time, cost=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +117,7 @@ class MeterMetrics:
             page=UsagePage(),
             writes=metrics.counter("kerf_metering_writes_total", "TenantUsage records written"),
             unknown=metrics.leaders_gauge("kerf_metering_unknown_cards", "Cards that pods hold and no inventory lists"),
-            skew=metrics.leaders_gauge("kerf_metering_clock_step_seconds", "How far the clock was set since the start"),
+            skew=metrics.leaders_gauge("kerf_metering_clock_step_seconds", "How far this machine's clock is ahead"),
             gaps=metrics.counter("kerf_metering_silent_nodes_total", "Nodes whose records could not be read"),
         )
 

@@ -11,6 +11,8 @@ from scheduler.state.bookings import Booking
 
 MOST = 200_000
 """Ended bookings; at ten pods a second, more than five hours."""
+KEPT_MS = 6 * 3_600_000
+"""No leader asks for what is older: where none ran for so long, it asks the nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,15 @@ class History:
 
     def add(self, booking: Booking) -> None:
         """A confirmed booking has ended now."""
+        self.forget_before(self._now_ms() - KEPT_MS)
         if len(self._ended) >= MOST:
             self.since_ms = self._ended.popleft().end_ms
         self._ended.append(Ended(booking, self._now_ms()))
+
+    def shift(self, later_ms: int) -> None:
+        """The clock was wrong by so much until now."""
+        self._ended = deque(Ended(each.booking, each.end_ms + later_ms) for each in self._ended)
+        self.since_ms += later_ms
 
     def ended(self) -> tuple[Ended, ...]:
         """Every ended booking that is still known, the oldest first."""

@@ -39,7 +39,8 @@ class Ledger:
         clock: Callable[[], float],
     ) -> None:
         self._lock = lock
-        self._history = History(SteadyClock().now_ms)
+        self._moments = SteadyClock()
+        self._history = History(self.now_ms)
         self._fleet = fleet
         self._quotas = quotas
         self._changed = changed
@@ -166,6 +167,21 @@ class Ledger:
         """The moment since which every booking that has ended is known."""
         with self._lock:
             return self._history.since_ms
+
+    def now_ms(self) -> int:
+        """The time of day of all that is metered, in milliseconds since 1970."""
+        return self._moments.now_ms()
+
+    def skew_ms(self) -> int:
+        """How far this machine's time of day is ahead of it."""
+        return self._moments.skew_ms()
+
+    def align(self, moment_ms: int) -> int:
+        """It is this moment by the API server's clock; by how much that is later than by ours until now."""
+        with self._lock:
+            later = self._moments.align(moment_ms)
+            self._history.shift(later)
+        return later
 
     def begin_history(self) -> None:
         """The pods are read for the first time: what ends from now on is known."""

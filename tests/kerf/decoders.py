@@ -58,7 +58,7 @@ from kerf.wire.gangs import gang_of
 from kerf.wire.gatewayrecords import parse_reported
 from kerf.wire.gatewayusage import parse_usage_lines
 from kerf.wire.hami import parse_allocated, parse_lock, parse_register
-from kerf.wire.http import AnswerReader, RequestReader
+from kerf.wire.http import AnswerReader, RequestReader, parse_date
 from kerf.wire.inventory import parse_inventory, render_inventory
 from kerf.wire.json import at
 from kerf.wire.learned import parse_learned, render_learned
@@ -320,6 +320,7 @@ def _json(*documents: object) -> tuple[bytes, ...]:
 
 DECODERS: dict[str, Decoder] = {
     "claim": Decoder(_object(_claim), (orjson.dumps(a_claim("c", ("gpu-0", 4096, 20), ("card-1", None, 0))),)),
+    "date": Decoder(_text(parse_date), (b"Sat, 28 Nov 2026 08:52:00 GMT",)),
     "claiming-pod": Decoder(_object(_claiming), (orjson.dumps(a_claiming_pod(main=["c"])),)),
     "claim-ask": Decoder(_object(_claim_ask), _json({"metadata": {"name": "c"}, "spec": CLAIM_SPEC}, DEVICE_CLASS)),
     "cel": Decoder(

@@ -197,3 +197,35 @@ def test_a_price_list_in_another_currency_takes_no_price_over_and_says_which_hou
     assert other.hours[START].gaps == [
         "costs of this hour are amounts in USD at first, in CNY later: compute them again with --prices FILE"
     ]
+
+
+def test_an_hour_that_is_over_keeps_its_currency_and_the_models_prices_of_it() -> None:
+    price = TokenPrice("m", Decimal(1), Decimal(1), Decimal(2))
+    book = Book("c", "USD")
+    book.prices = (price,)
+    cards = {"GPU-0": a_card()}
+    book.advance(cards, [], START)
+    book.advance(cards, [], START + HOUR_MS)
+
+    other = Book.taken_over(written_and_read(book, 0), "c", "CNY")
+    book.change_currency("CNY")
+    for found in (other, book):
+        found.advance(cards, [], START + HOUR_MS + 60_000)
+        records = [record for record in found.records(0) if record.of_cards]
+        assert [(record.currency, record.prices, record.gaps) for record in records] == [
+            ("USD", (price,), ()),
+            ("CNY", (), ()),
+        ]
+
+
+def test_a_bill_of_two_currencies_names_both() -> None:
+    records = []
+    for hour, currency in ((0, "USD"), (1, "CNY")):
+        book = Book("c", currency)
+        book.advance({"GPU-0": a_card()}, [], START + hour * HOUR_MS)
+        book.advance({"GPU-0": a_card()}, [], START + hour * HOUR_MS + 60_000)
+        records += list(book.records(0))
+    found = bill(records)
+
+    assert found.currency == "CNY+USD"
+    assert found.notes == ("sums mix currencies: CNY, USD; compute them again with --prices FILE",)

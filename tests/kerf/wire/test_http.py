@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerf.wire.errors import WireError
-from kerf.wire.http import LARGEST_ANSWER, LARGEST_HEAD, Answer, AnswerReader, RequestHead, RequestReader
+from kerf.wire.http import LARGEST_ANSWER, LARGEST_HEAD, Answer, AnswerReader, RequestHead, RequestReader, parse_date
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\ncontent-length: 5\r\n\r\n{   }"
@@ -111,3 +111,21 @@ def test_a_head_is_known_before_its_content():
 
     assert reader.head() == RequestHead("POST", "/filter", READ[0][2], 3, True)
     assert reader.content() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("Sat, 28 Nov 2026 08:52:01 GMT", 1_795_855_921_000),
+        ("Tue, 29 Feb 2028 00:00:00 GMT", 1_835_395_200_000),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("Mon, 29 Feb 2027 00:00:00 GMT", None),
+        ("Sat, 28 Nov 1926 08:52:01 GMT", None),
+        ("Sat, 28 Xyz 2026 08:52:01 GMT", None),
+        ("Sat, 28 Nov 2026 25:52:01 GMT", None),
+        ("2026-11-28T08:52:01Z", None),
+        ("", None),
+    ],
+)
+def test_a_date_header_is_a_moment(text: str, moment: int | None):
+    assert parse_date(text) == moment

@@ -69,20 +69,21 @@ class World:
         values = {"enabled": True, "cluster": "west", "write_s": 0.0, **settings}
         self.policy = SchedulingPolicy(metering=MeteringSettings(**values))
         self.pods: dict[str, dict[str, Any]] = {}
+        self.prices = PRICES
         self.restart()
 
     def restart(self) -> None:
         self.clock = Clock(5, self.clock.wall)
         self.store = Store(self.policy, VENDORS)
-        self.store.ledger._history._now_ms = self.clock.steady.now_ms
+        self.store.ledger._moments = self.clock.steady
         load(self.store, [a_node("node-1", 1)], self.pods.values())
         self.store.feed.replace_pods(list(self.pods.values()))
         self.metrics = MeterMetrics.build(Metrics())
         self.new_term()
 
     def new_term(self) -> None:
-        sources = Sources(lambda: PRICES, lambda: {"team-space": "team"}, self.nodes)  # type: ignore[arg-type]
-        self.meter = Meter(self.store, self.kube, sources, self.metrics, self.clock.steady)
+        sources = Sources(lambda: self.prices, lambda: {"team-space": "team"}, self.nodes)  # type: ignore[arg-type]
+        self.meter = Meter(self.store, self.kube, sources, self.metrics)
         self.meter.run_once()
 
     def bind(self, name: str, *, mib: int = QUARTER, namespace: str = "team-space", **more: Any) -> None:
@@ -327,3 +328,122 @@ def test_a_pod_that_ends_while_a_round_reads_what_pods_hold_is_counted(monkeypat
     world.pass_(3600)
 
     assert world.costs("tenant") == {("team",): Decimal(2)}
+
+
+def in_euros(per_hour: str) -> PriceList:
+    return PriceList("EUR", (PriceRow("H100", Supply.OWNED, Decimal(per_hour), "me", "2026-01-01"),))
+
+
+def of_cards(world: World) -> list[tuple[str, Decimal]]:
+    records = [parse_usage(item) for item in world.kube.objects(PATH)]
+    return [(record.currency, record.cards[0].cost) for record in records if record.of_cards]
+
+
+def test_a_price_list_in_another_currency_counts_from_the_next_full_hour_on() -> None:
+    world = World()
+    world.bind("a", mib=H100_MIB)
+    world.pass_(1800)
+    world.prices = in_euros("3")
+    world.pass_(1700)
+    world.pass_(500)
+    world.pass_(1400)
+    text = world.metrics.page.text.decode()
+
+    assert of_cards(world) == [("USD", Decimal(2)), ("EUR", Decimal("1.5"))]
+    found = world.bill("tenant")
+    assert [(line.cost, line.vgpu_seconds) for line in found.lines] == [(Decimal("3.5"), 5400)]
+    costs = [line.rpartition("currency=")[2] for line in text.splitlines() if line.startswith("kerf_usage_cost_total{")]
+    assert [line.partition(",")[0] for line in costs] == ['"EUR"']
+    assert costs[0].endswith(" 1.5")
+    assert "} 5400.0" in text
+
+
+def test_a_card_that_left_the_inventory_follows_the_price_list_too() -> None:
+    world = World()
+    world.bind("a", mib=H100_MIB)
+    world.pass_(1800)
+    world.store.feed.apply_node("MODIFIED", a_node("node-1", ()))
+    world.pass_(0)
+    world.prices = in_euros("3")
+    world.pass_(1800)
+    world.pass_(3600)
+
+    assert of_cards(world) == [("USD", Decimal(2)), ("EUR", Decimal(3))]
+
+
+def test_a_price_that_changes_in_mid_hour_counts_from_then_on() -> None:
+    world = World()
+    world.bind("a", mib=H100_MIB)
+    world.pass_(1800)
+    world.prices = PriceList("USD", (PriceRow("H100", Supply.OWNED, Decimal(6), "me", "2026-01-01"),))
+    world.pass_(1800)
+
+    assert (of_cards(world), world.costs("tenant")) == ([("USD", Decimal(4))], {("team",): Decimal(4)})
+
+
+@pytest.mark.parametrize("wrong_s", [-7200, 7200])
+def test_a_scheduler_that_began_with_a_wrong_clock_counts_by_the_api_servers(wrong_s: int) -> None:
+    """Its clock is set right after the start; binds carry the API server's time."""
+    world = World(cluster="")
+    world.clock.wall += wrong_s * 1000
+    world.kube.moment = START
+    world.restart()
+    world.clock.wall -= wrong_s * 1000
+    world.bind("a", mib=H100_MIB)
+    world.pass_(60)
+    world.delete("a")
+    world.clock.pass_(60)
+    world.kube.moment = world.clock.wall
+    world.new_term()
+    world.pass_(60)
+
+    found = world.bill()
+    assert [line.vgpu_seconds for line in found.lines] == [60]
+    assert {item["metadata"]["name"] for item in world.kube.objects(PATH)} == {"2025112716", "2025112716-t-team"}
+
+
+def test_what_ended_before_a_term_ends_by_the_clock_of_that_term() -> None:
+    world = World()
+    world.bind("a", mib=H100_MIB)
+    world.pass_(60)
+    world.clock.pass_(10)
+    world.delete("a")  # nobody leads
+    world.clock.wall -= 3_600_000
+    world.kube.moment = world.clock.wall + 3_600_000
+    world.new_term()
+    world.pass_(600)
+
+    assert [line.vgpu_seconds for line in world.bill().lines] == [70]
+
+
+def test_a_pod_that_ended_between_a_restart_and_the_term_is_counted_once() -> None:
+    world = World()
+    world.bind("a", mib=H100_MIB // 2)
+    world.pass_(60)
+    world.restart()  # it watches, and does not lead yet
+    begun = world.store.ledger.ended_since_ms()
+    uid, uses = next((b.uid, b.uses) for b in world.store.ledger.bookings())
+    world.meter.close()
+    world.clock.pass_(60)
+    world.delete("a")
+    record = PodRecord(uid, "team-space", "x", "Pod/a", "", START, START + 120_000, uses)
+    world.nodes = FakeRecords((record,))
+    world.store.ledger._history.since_ms = begun + 1  # pods were listed after the last record
+    world.new_term()
+    world.pass_(1)
+
+    assert world.nodes.asked
+    assert [round(line.vgpu_seconds) for line in world.bill().lines] == [60]
+
+
+def test_a_copy_of_a_record_under_another_name_is_not_counted_on() -> None:
+    world = World()
+    world.bind("a", mib=H100_MIB)
+    world.pass_(60)
+    item = world.kube.objects(PATH)[1]
+    world.kube.put({**item, "metadata": {**item["metadata"], "name": "backup"}})
+    world.restart()
+    world.pass_(60)
+    world.kube.remove(f"{PATH}/backup")
+
+    assert [line.vgpu_seconds for line in world.bill().lines] == [120]
