@@ -21,6 +21,11 @@ class PodTunnel:
                 0, "Kubeconfig", f"{kubeconfig} cannot be used ({error}); pass --kubeconfig FILE"
             ) from error
 
+    @property
+    def server(self) -> str:
+        """The API server's address."""
+        return str(self._configuration.host)
+
     def bearer_token(self) -> str:
         """The token with which the kubeconfig signs in; empty for client certificates."""
         settings: Any = self._configuration.auth_settings()

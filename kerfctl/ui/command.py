@@ -19,7 +19,9 @@ def add_parser(verbs: "Verbs") -> None:
     parser = verbs.add_parser("ui", help="open the live page in a browser", description=ABOUT)
     add_cluster_arguments(parser)
     parser.add_argument("--namespace", default="kerf-system", help="the release's namespace (default: kerf-system)")
-    parser.add_argument("--port", type=int, default=0, help="port on this machine (default: any that is free)")
+    parser.add_argument(
+        "--port", type=int, default=0, help="port on this machine (default: the same each time, else any)"
+    )
     parser.add_argument("--page-port", type=int, default=9092, help="the page's port in the pod (default: 9092)")
     parser.add_argument("--url", metavar="http://HOST:PORT", help="the page's address, instead of a port-forward")
     parser.add_argument(

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 LARGEST = 4096
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Kerf</title>
@@ -37,7 +37,7 @@ class Doorstep:
     def write_file(self, folder: Path) -> Path:
         """A file that sends the code as soon as a browser opens it; this user alone may read it."""
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "open-kerf.html"
+        path = folder / f"open-kerf-{urlsplit(self._page).port}.html"
         path.unlink(missing_ok=True)
         path.touch(mode=0o600, exist_ok=False)
         path.write_text(_PAGE.format(action=self.url, code=self.code, script=_SEND), encoding="utf-8")

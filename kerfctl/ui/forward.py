@@ -1,6 +1,7 @@
 """A port on this machine whose connections go to the page: bytes in, bytes out."""
 
 import contextlib
+import hashlib
 import socket
 import threading
 from typing import Protocol
@@ -8,6 +9,8 @@ from typing import Protocol
 PART = 64 << 10
 MOST = 64
 """Connections at the same time."""
+FIRST_PORT, PORTS = 20_000, 10_000
+"""Below the ports that systems give to outgoing connections by default."""
 
 
 class Opens(Protocol):
@@ -15,6 +18,25 @@ class Opens(Protocol):
 
     def open(self) -> socket.socket:
         """A connected socket. Raises OSError."""
+
+
+def usual_port(server: str, namespace: str) -> int:
+    """The port that a release's page has on this machine where nothing else has it.
+
+    A browser keeps a session, a theme and open tabs by host and port, so the next `kerf ui` finds them again.
+    """
+    number = int.from_bytes(hashlib.sha256(f"{server} {namespace}".encode()).digest()[:4], "big")
+    return FIRST_PORT + number % PORTS
+
+
+def forward_to(target: Opens, asked: int, usual: int) -> "Forward":
+    """Listen on the port that was asked for, else on the usual one, else on any. Raises OSError."""
+    if asked:
+        return Forward(target, asked)
+    try:
+        return Forward(target, usual)
+    except OSError:
+        return Forward(target, 0)
 
 
 class Forward:

@@ -13,7 +13,7 @@ from kerfctl.errors import CliError
 from kerfctl.report import say, warn
 from kerfctl.ui.credential import cookie_of, token_of
 from kerfctl.ui.doorstep import Doorstep
-from kerfctl.ui.forward import Forward
+from kerfctl.ui.forward import Forward, forward_to, usual_port
 from kerfctl.ui.target import Leader, Target, parse_url
 
 MOST_PORT = 65_535
@@ -31,7 +31,7 @@ def open_page(args: argparse.Namespace) -> int:
         raise CliError(str(error)) from error
     target: Target = parse_url(args.url) if args.url else Leader(kube, tunnel, args.namespace, args.page_port)
     try:
-        forward = Forward(target, args.port)
+        forward = forward_to(target, args.port, usual_port(args.url or tunnel.server, args.namespace))
     except OSError as error:
         raise CliError(f"--port {args.port}: {error}") from error
     page = f"http://127.0.0.1:{forward.port}/"

@@ -12,6 +12,9 @@ from kerf.wire.sessions import Session, parse_session
 
 COOKIE = "kerf-page"
 SECURE_COOKIE = "__Host-kerf-page"
+SESSION_S = 3600
+SKEW_S = 300
+"""Clocks of replicas differ by less. A session that would last longer was signed by a clock that was far ahead."""
 OURS = "kerf-page"
 """Header of every request of the page's scripts; another site would need our consent for it."""
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -57,16 +60,24 @@ def on_loopback(request: Request) -> bool:
 
 def session_of(request: Request, keys: Sequence[bytes], now: float) -> Session | None:
     """Who has signed in; None for somebody who has not, or whose session has ended."""
-    name = COOKIE if on_loopback(request) else SECURE_COOKIE
+    name = cookie_name(request)
     # SimpleCookie would stop at the first odd cookie, and every program on this machine's loopback may set one.
     pairs = (part.strip().partition("=") for part in request.head.headers.get("cookie", "").split(";"))
     value = next((value for key, _, value in pairs if key == name), "")
-    return parse_session(value, keys, now)
+    found = parse_session(value, keys, now)
+    return found if found is not None and found.until <= now + SESSION_S + SKEW_S else None
+
+
+def cookie_name(request: Request) -> str:
+    """On loopback with the port: browsers keep one jar for all ports, and each may be another cluster's page."""
+    if not on_loopback(request):
+        return SECURE_COOKIE
+    port = request.head.headers.get("host", "").rpartition(":")[2]
+    return f"{COOKIE}-{port}" if port.isascii() and port.isdigit() else COOKIE
 
 
 def cookie_header(request: Request, value: str, seconds: int) -> tuple[str, str]:
     """The header that stores a session, or with 0 seconds removes it."""
     attributes = f"Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}"
-    if on_loopback(request):
-        return "Set-Cookie", f"{COOKIE}={value}; {attributes}"
-    return "Set-Cookie", f"{SECURE_COOKIE}={value}; {attributes}; Secure"
+    secure = "" if on_loopback(request) else "; Secure"
+    return "Set-Cookie", f"{cookie_name(request)}={value}; {attributes}{secure}"

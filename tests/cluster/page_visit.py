@@ -60,7 +60,7 @@ def visit(cp: ControlPlane, home: Path, page_port: int) -> Iterator[Visit]:
         process.send_signal(signal.SIGINT)
         process.wait(20)
     assert process.returncode == 130
-    assert not list(home.rglob("open-kerf.html")), "the file with the code is gone"
+    assert not list(home.rglob("open-kerf-*.html")), "the file with the code is gone"
 
 
 def _post_code(doorstep: str, code: str) -> tuple[int, Any]:

@@ -17,7 +17,7 @@ from kerfctl.errors import CliError
 from kerfctl.main import main
 from kerfctl.ui.credential import cookie_of, token_of
 from kerfctl.ui.doorstep import Doorstep
-from kerfctl.ui.forward import Forward
+from kerfctl.ui.forward import Forward, forward_to, usual_port
 from kerfctl.ui.target import Address, Leader, parse_url
 from tests.browser.world import served
 
@@ -133,7 +133,7 @@ def test_a_forwarded_port_signs_in_at_the_page_and_carries_its_answers():
     with served(2, 4, waiting=0) as page:
         forward = Forward(Address("127.0.0.1", page.page.port), 0)
         try:
-            assert cookie_of(forward.port, "admin-token").startswith("kerf-page=")
+            assert cookie_of(forward.port, "admin-token").startswith(f"kerf-page-{forward.port}=")
             with pytest.raises(CliError, match="does not know this token"):
                 cookie_of(forward.port, "unknown")
         finally:
@@ -175,3 +175,31 @@ def test_a_connection_ends_on_both_sides_when_one_ends():
         assert browser.recv(1) == b""
     forward.close()
     assert taken.is_set()
+
+
+def test_a_release_has_the_same_port_each_time_and_another_one_while_something_has_it():
+    port = usual_port("https://east:6443", "kerf-system")
+    assert 20_000 <= port < 30_000
+    assert port == usual_port("https://east:6443", "kerf-system")
+    assert port != usual_port("https://west:6443", "kerf-system")
+
+    target = Address("127.0.0.1", 1)
+    first = Forward(target, 0)
+    second = forward_to(target, 0, first.port)
+    try:
+        assert second.port != first.port
+        with pytest.raises(OSError, match="in use"):
+            forward_to(target, first.port, second.port)
+    finally:
+        first.close()
+        second.close()
+
+
+def test_two_that_run_at_once_have_a_file_each(tmp_path: Path):
+    steps = [Doorstep("c", f"http://127.0.0.1:{port}/") for port in (20_001, 20_002)]
+    files = [step.write_file(tmp_path) for step in steps]
+    for step in steps:
+        step.close()
+
+    assert [file.name for file in files] == ["open-kerf-20001.html", "open-kerf-20002.html"]
+    assert all(step.code in file.read_text() for step, file in zip(steps, files, strict=True))
