@@ -40,6 +40,17 @@ Lasts = Callable[[float], bool]
 """Whether a session still counts at a time: it has not ended, and its key is still known."""
 
 
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """The time of day, by which sessions end, and seconds that nobody sets, by which all else is done again."""
+
+    day: Callable[[], float] = time.time
+    steady: Callable[[], float] = time.monotonic
+
+
+CLOCKS = Clocks()
+
+
 class Viewer:
     """One open page. A `Source` of its stream."""
 
@@ -72,13 +83,11 @@ class _Shared:
 class Hub:
     """Lives on the page's event loop."""
 
-    def __init__(
-        self, collector: Collector, history: History, access_of: AccessOf, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, collector: Collector, history: History, access_of: AccessOf, clocks: Clocks = CLOCKS) -> None:
         self._collector = collector
         self._history = history
         self._access_of = access_of
-        self._clock = clock
+        self._clocks = clocks
         self._wake = asyncio.Event()
         self._shared: dict[Access, _Shared] = {}
         self._known: frozenset[str] = frozenset()
@@ -121,7 +130,7 @@ class Hub:
 
     async def run_once(self) -> None:
         """One round."""
-        now = self._clock()
+        now = self._clocks.steady()
         sample = now - self._sampled_at >= STEP_S
         if not self.viewers and not sample:
             return
@@ -132,12 +141,12 @@ class Hub:
             self._sampled_at = now
             self._history.sample(now, _samples(self._collector.rows["nodes"].values()))
         changed = self._collector.take()
-        self._end_sessions(now)
+        self._end_sessions(self._clocks.day())
         await self._ask(now)
         await self._show(changed)
         if now - self._beat_at >= BEAT_S:
             self._beat_at = now
-            self._send_all(event("beat", {"now": round(now)}))
+            self._send_all(event("beat", {"now": self._clocks.day()}))
 
     # ---- inside
     async def _ask(self, now: float) -> None:
@@ -215,7 +224,9 @@ class Hub:
         access = shared.veil.access
         about = {"everywhere": access.everywhere, "namespaces": sorted(access.namespaces), "nodes": access.nodes}
         session = viewer.session
-        viewer.sink.write(event("begin", {"user": session.user.name, "until": session.until, **about}))
+        viewer.sink.write(
+            event("begin", {"user": session.user.name, "until": session.until, "now": self._clocks.day(), **about})
+        )
         for part in shared.snapshot:
             viewer.sink.write(part)
         viewer.sink.write(event("ready", {}))

@@ -18,6 +18,8 @@ _LOG = logging.getLogger("kerf.page")
 SECRET = "kerf-page-key"  # noqa: S105 (its name)
 ROTATE_S = 24 * 3600
 """A key signs for so long, and is known for as long again, which is more than a session lasts."""
+AHEAD_S = 3600
+"""A key that was made so far ahead of this clock is replaced at once: by age it would stay until the clock is there."""
 LOOP = Loop("page-key", every_s=30.0, at_once=True, first_pause_s=1.0, longest_pause_s=30.0, expected=(KubeError,))
 NOW, BEFORE, MADE = "current", "previous", "made"
 
@@ -52,7 +54,7 @@ class PageKeys:
         except NotFound:
             found = None
         self._keys = _keys_of(found)
-        if self._leads() and (not self._keys or self._clock() - _made(found) >= ROTATE_S):
+        if self._leads() and not (self._keys and -AHEAD_S <= self._clock() - _made(found) < ROTATE_S):
             self._make(found)
 
     def _make(self, before: Json | None) -> None:

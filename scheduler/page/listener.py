@@ -23,7 +23,7 @@ from kerf.wire.json import text_at
 from kerf.wire.reviews import User, parse_sign_in
 from kerf.wire.sessions import Session, render_session, token_ends
 from scheduler.page.files import PRIVATE, refused, static_routes
-from scheduler.page.guard import Bucket, cookie_header, forged, session_of
+from scheduler.page.guard import SESSION_S, Bucket, cookie_header, forged, session_of
 from scheduler.page.history import History
 from scheduler.page.hub import Hub
 from scheduler.page.people import People
@@ -31,7 +31,6 @@ from scheduler.page.relay import Relay
 from scheduler.page.what_if import WhatIf
 
 _LOG = logging.getLogger("kerf.page")
-SESSION_S = 3600
 LIMITS = Limits(body_bytes=128 << 10, connections=500, requests=100, bytes=4 << 20)
 CALLS = 8
 """Questions to the API server at the same time."""
@@ -186,7 +185,8 @@ class Page:
     async def _history(self, request: Request, session: Session) -> Response | Stream:
         card = text_at(_document(request), "card")
         access = await self._access(session)
-        found = self._parts.history.of(card) if access.nodes else []
+        since = time.time() - time.monotonic()
+        found = [(since + at, *rest) for at, *rest in self._parts.history.of(card)] if access.nodes else []
         return _json({"card": card, "samples": found, "may": access.nodes})
 
     async def _what_if(self, request: Request, session: Session) -> Response | Stream:

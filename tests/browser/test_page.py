@@ -1,7 +1,6 @@
 """The page in Debian's Chromium, over 1,000 nodes with eight cards each, and ten with gangs and faults."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,12 @@ from typing import Any
 import pytest
 
 from tests.browser.axe import axe_source
+from tests.browser.chromium import chromium, opened
 from tests.browser.world import NAMESPACES, Served, holder, served
 
+__all__ = ["chromium"]
 pytestmark = pytest.mark.browser
-CHROMIUM = "/usr/bin/chromium"
-WIDTHS = {"wide": 1440, "tablet": 820, "phone": 390}
+WIDTHS = {"wide": 1440, "tablet": 820, "phone": 390, "small": 320}
 TABS = ("fleet", "waiting", "tenants", "gangs", "faults", "costs", "clusters", "what-if")
 SHOTS = Path(os.environ.get("KERF_SHOTS", "build/shots"))
 PASTED = """
@@ -28,33 +28,6 @@ PAINTED_S, BYTES, UPDATE_MS = 1.0, 5_000_000, 100.0
 def page() -> Iterator[Served]:
     with served(busy=True) as one:
         yield one
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """A missing browser is a failure: `make browser` installs it."""
-    from playwright.sync_api import sync_playwright
-
-    assert shutil.which(CHROMIUM), "Debian's chromium is not installed: apt-get install chromium (make browser)"
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-def opened(chromium: Any, page: Served, token: str, width: int = 1440, **more: Any) -> Any:
-    """A tab in which somebody has signed in and sees the first picture."""
-    context = chromium.new_context(viewport={"width": width, "height": 900}, **more)
-    tab = context.new_page()
-    tab.problems = []
-    tab.on("pageerror", lambda error: tab.problems.append(str(error)))
-    tab.goto(page.url)
-    tab.wait_for_selector("#sign-in:not([hidden])")
-    tab.fill("#token", token)
-    tab.click("#sign-in-form button")
-    tab.wait_for_selector("#app:not([hidden])")
-    tab.wait_for_selector("#tiles li")
-    return tab
 
 
 def marks(tab: Any, name: str, what: str) -> list[float]:
@@ -128,7 +101,7 @@ def test_search_and_filters_leave_what_was_asked_for(chromium: Any, page: Served
     tab = opened(chromium, page, "admin-token")
     tab.fill("#search", "gpu-0047")
     tab.select_option("#by-state", "cordoned")
-    assert tab.inner_text("#shown") == "1 node of 1010 pass the filters."
+    assert tab.inner_text("#shown") == "1 node of 1,010 passes the filters."
     tab.click("#as-table")
     assert tab.locator("#table-side tbody tr").count() == 1
 

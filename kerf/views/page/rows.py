@@ -115,6 +115,7 @@ def cost_rows(
             "allocated": _money(allocated),
             "idle": plain(_rounded(every) - _rounded(allocated)),
             "currency": currency,
+            "free": sorted({card.kind.card_model for card in cards.values() if not card.per_hour}),
         }
     }
     for (kind, name), (cost, names) in _by_owner(spent, tenants).items():

@@ -1,6 +1,6 @@
 // One card: what it is, who holds it, and what was held of it over the last hours.
 
-import { age, byId, el, memory, svg } from "./text.js";
+import { age, byId, el, memory, now, svg } from "./text.js";
 import { CARD, POD, ask } from "./store.js";
 import { STATES } from "./map.js";
 import { Table } from "./table.js";
@@ -26,6 +26,12 @@ export class Detail {
     this.remember();
   }
 
+  forget() {
+    this.shown = null;
+    byId("detail-title").textContent = "Card";
+    byId("detail-body").replaceChildren(el("p", { class: "quiet" }, "Select a card."));
+  }
+
   fill() {
     if (!this.shown) return;
     const row = this.fleet.nodes.get(this.shown.node);
@@ -38,7 +44,7 @@ export class Detail {
     }
     const card = row.cards[place];
     byId("detail-title").textContent = `${this.shown.node}, card ${card[CARD.index]}`;
-    const since = card[CARD.since] ? `, for ${age(Date.now() / 1000 - card[CARD.since])}` : "";
+    const since = card[CARD.since] ? `, for ${age(now() - card[CARD.since])}` : "";
     const words = [
       ["Model", `${card[CARD.model]} (${card[CARD.vendor]})`],
       ["Mode", card[CARD.mode]],

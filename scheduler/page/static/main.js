@@ -1,7 +1,7 @@
 // The page: signs in, follows, and draws what is open.
 
 import { byId, count, el, number } from "./text.js";
-import { Store, ask } from "./store.js";
+import { SECTIONS, Store, ask } from "./store.js";
 import { Fleet } from "./fleet.js";
 import { FleetMap, STATES } from "./map.js";
 import { Detail } from "./detail.js";
@@ -14,7 +14,7 @@ const NEEDS = { waiting: ["waiting", "about"], tenants: ["tenants"], gangs: ["ga
 const fleet = new Fleet();
 const detail = new Detail(fleet);
 const map = new FleetMap(fleet, (node, card) => detail.open(node, card));
-const show = ({ node, place }) => { if (place !== undefined) { choose("fleet"); map.set(node, place, true); } };
+const show = ({ node, place }) => { if (place !== undefined) { go("fleet"); map.set(node, place, true); } };
 const panels = { waiting: waiting(), tenants: tenants(), gangs: gangs(), faults: faults(show), costs: costs(), clusters: clusters() };
 const table = cards(show);
 const stale = new Set();
@@ -26,6 +26,7 @@ let notice = "";
 const store = new Store({
   begin: (who) => begin(who),
   changed: (sections, nodes) => changed(sections, nodes),
+  beat: () => beat(),
   link: (words, bad) => link(words, bad),
   signedOut: (why) => signedOut(why),
 });
@@ -63,21 +64,34 @@ function changed(sections, nodes) {
   performance.measure("kerf-update", "kerf-update");
 }
 
+// Ages grow while nothing changes.
+function beat() {
+  Object.keys(panels).forEach((name) => stale.add(name));
+  fillOpen();
+  detail.fill();
+}
+
 function fillOpen() {
   if (stale.delete(open)) panels[open](view());
 }
 
 function fleetTable() {
   const total = fleet.totals();
-  byId("shown").textContent = fleet.active ? `${count(fleet.shown.length, "node")} of ${total.nodes} pass the filters.` : `${count(total.nodes, "node")}, ${count(total.cards, "card")}.`;
+  byId("shown").textContent = fleet.active ? `${count(fleet.shown.length, "node")} of ${number(total.nodes)} ${fleet.shown.length === 1 ? "passes" : "pass"} the filters.` : `${count(total.nodes, "node")}, ${count(total.cards, "card")}.`;
   if (asTable) table(view());
 }
 
 function about() {
   const row = store.picture.about.get("scheduler");
   byId("cluster").textContent = row?.cluster || "";
+  title();
   const alone = row?.leads === false ? "This replica does not lead and no leader answers: plans, reservations and some reasons are missing. " : "";
   byId("notice").textContent = alone + notice;
+}
+
+function title() {
+  const words = TABS.find(([name]) => name === open)[1];
+  document.title = ["Kerf", byId("cluster").textContent, words].filter(Boolean).join(" · ");
 }
 
 function link(words, bad) {
@@ -87,7 +101,16 @@ function link(words, bad) {
 }
 
 function signedOut(why) {
-  store.close();
+  const seen = store.who;
+  store.forget();
+  if (seen) {
+    changed(new Set(SECTIONS), null);
+    Object.values(panels).forEach((fill) => fill(view()));
+    table(view());
+    detail.forget();
+    map.forget();
+    byId("what-if-answer").replaceChildren();
+  }
   byId("app").hidden = true;
   byId("sign-out").hidden = true;
   byId("sign-in").hidden = false;
@@ -107,17 +130,23 @@ function options() {
 
 function fill(id, counts, names) {
   const select = byId(id);
-  const wanted = ["", ...Object.keys(counts).sort()];
-  const words = wanted.map((value) => (value ? `${names[value] || value} (${counts[value]})` : "any"));
-  if (select.dataset.words === words.join("|")) return;
+  const chosen = fleet.filters[id.slice(3)];  // it stays, also where no card is left of it
+  const wanted = ["", ...new Set([...Object.keys(counts), ...(chosen ? [chosen] : [])].sort())];
+  const words = wanted.map((value) => (value ? `${names[value] || value} (${number(counts[value] || 0)})` : "any"));
+  if (select.dataset.words === words.join("|") && select.value === chosen) return;
   select.dataset.words = words.join("|");
-  const kept = select.value;
   select.replaceChildren(...wanted.map((value, place) => el("option", { value }, words[place])));
-  select.value = wanted.includes(kept) ? kept : "";
+  select.value = chosen;
 }
 
 function filter() {
   Object.assign(fleet.filters, { search: byId("search").value.trim(), state: byId("by-state").value, mode: byId("by-mode").value, model: byId("by-model").value });
+  refilter();
+  clearTimeout(kept);
+  kept = setTimeout(keep, 300);
+}
+
+function refilter() {
   fleet.filter();
   map.box.scrollTop = 0;
   map.layout();
@@ -126,9 +155,34 @@ function filter() {
   fillOpen();
 }
 
+// ---- the way back: the view is in the address, and what is searched for beside it, where no server sees it
+let kept = null;
+function keep() {
+  history.replaceState({ ...fleet.filters }, "", `#${open}`);
+}
+
+function restore() {
+  clearTimeout(kept);
+  const name = location.hash.slice(1);
+  const filters = history.state || {};
+  for (const key of Object.keys(fleet.filters)) fleet.filters[key] = typeof filters[key] === "string" ? filters[key] : "";
+  byId("search").value = fleet.filters.search;
+  options();
+  refilter();
+  choose(TABS.some(([each]) => each === name) ? name : "fleet");
+}
+
+function go(name) {
+  if (name === open) return;
+  keep();
+  history.pushState({ ...fleet.filters }, "", `#${name}`);
+  choose(name);
+}
+
 // ---- tabs
 function choose(name) {
   open = name;
+  title();
   for (const [each] of TABS) {
     byId(each).hidden = each !== name;
     const tab = byId(`tab-${each}`);
@@ -143,7 +197,7 @@ function choose(name) {
 
 function tabs() {
   const list = byId("tabs");
-  list.append(...TABS.map(([name, words]) => el("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": name, onclick: () => choose(name) }, words)));
+  list.append(...TABS.map(([name, words]) => el("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": name, onclick: () => go(name) }, words)));
   list.addEventListener("keydown", (event) => {
     const steps = { ArrowLeft: -1, ArrowRight: 1 };
     const place = TABS.findIndex(([name]) => name === open);
@@ -151,6 +205,7 @@ function tabs() {
     if (next === -1 && !(event.key in steps)) return;
     next = (next + TABS.length) % TABS.length;
     choose(TABS[next][0]);
+    keep();
     byId(`tab-${TABS[next][0]}`).focus();
     event.preventDefault();
   });
@@ -199,22 +254,26 @@ async function signIn(event) {
     await ask("api/sign-in", { token });
     field.value = "";
     store.open();
+    byId("content").focus();
   } catch (error) {
     byId("sign-in-error").textContent = error.message;
   }
 }
 
 tabs();
-choose("fleet");
+restore();
+addEventListener("popstate", restore);
 theme();
 dark.addEventListener("change", () => theme());
+addEventListener("beforeprint", () => { document.documentElement.dataset.theme = "light"; map.colours(); map.drawNow(); });
+addEventListener("afterprint", () => theme());
 byId("theme").addEventListener("click", () => theme(1));
 byId("sign-in-form").addEventListener("submit", signIn);
 byId("what-if-form").addEventListener("submit", tryIt);
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 byId("filters").addEventListener("input", filter);
 byId("sign-out").addEventListener("click", async () => {
-  try { await ask("api/sign-out", {}); } finally { signedOut(""); }
+  try { await ask("api/sign-out", {}); } finally { byId("yaml").value = ""; signedOut(""); }
 });
 for (const [id, value] of [["as-map", false], ["as-table", true]]) {
   byId(id).addEventListener("click", () => {

@@ -156,6 +156,11 @@ export class FleetMap {
   }
 
   // ---- the cursor
+  forget() {
+    this.cursor = null;
+    byId("cursor").textContent = "No card is selected.";
+  }
+
   set(node, card, open) {
     const row = this.fleet.nodes.get(node);
     if (!row || !row.cards[card]) return;

@@ -1,10 +1,10 @@
 // The views beside the map: each is made once and filled again when its rows change and it is open.
 
-import { age, byId, count, el, memory, number, percent, since } from "./text.js";
+import { age, byId, count, el, memory, now, number, percent, since } from "./text.js";
 import { wrongWith } from "./fleet.js";
 import { CARD } from "./store.js";
 import { STATES } from "./map.js";
-import { Table } from "./table.js";
+import { NOTHING, Table } from "./table.js";
 
 const KIND = { ok: "ok", suspect: "warn", recovering: "warn", cordoned: "bad", "not sliced": "off" };
 const has = (search, ...words) => !search || words.some((word) => String(word).toLowerCase().includes(search.toLowerCase()));
@@ -24,7 +24,7 @@ export function waiting() {
     const about = picture.about.get("scheduler") || {};
     more.textContent = about.waiting > about.shown ? `${number(about.waiting)} pods wait; the first ${number(about.shown)} are listed.` : "";
     const rows = sorted(picture.waiting, (a, b) => b.priority - a.priority || (a.created < b.created ? -1 : a.created > b.created ? 1 : 0));
-    table.show(rows.filter(([, row]) => has(search, `${row.ns}/${row.name}`, row.why, row.gang)));
+    table.show(rows.filter(([, row]) => has(search, `${row.ns}/${row.name}`, row.why, row.gang, row.node)), search);
   };
 }
 
@@ -59,7 +59,7 @@ export function tenants() {
   byId("tenants").append(el("h2", {}, "Tenants"), el("p", { class: "quiet" }, "The line in a bar is what is guaranteed; hatched is what is borrowed."), list);
   return ({ picture, search }) => {
     const rows = sorted(picture.tenants, () => 0).filter(([name, row]) => has(search, name, ...row.namespaces));
-    if (!rows.length) { list.replaceChildren(el("p", { class: "quiet" }, "No TenantQuota that you may see.")); return; }
+    if (!rows.length) { list.replaceChildren(el("p", { class: "quiet" }, search ? NOTHING : "No TenantQuota that you may see.")); return; }
     list.replaceChildren(...rows.map(([name, row]) => el("article", { class: "tenant" },
       el("h3", {}, name),
       el("p", { class: "quiet" }, row.namespaces.length ? `namespaces ${row.namespaces.join(", ")}` : "no namespace that you may list"),
@@ -86,8 +86,8 @@ export function gangs() {
   ], "No plan has a place for a waiting pod.");
   byId("gangs").append(el("h2", {}, "Gangs and plans"), table.element, plan.element);
   return ({ picture, search }) => {
-    table.show(sorted(picture.gangs, (a, b) => b.waiting - a.waiting).filter(([key]) => has(search, key)).map(([key, row]) => [key, [key, row]]));
-    plan.show([...picture.waiting].filter(([, row]) => row.node && has(search, `${row.ns}/${row.name}`, row.node)));
+    table.show(sorted(picture.gangs, (a, b) => b.waiting - a.waiting).filter(([key]) => has(search, key)).map(([key, row]) => [key, [key, row]]), search);
+    plan.show([...picture.waiting].filter(([, row]) => row.node && has(search, `${row.ns}/${row.name}`, row.node)), search);
   };
 }
 
@@ -97,7 +97,7 @@ export function faults(open) {
     { name: "Card", press: (item) => (item.place === undefined ? null : () => open(item)), of: (item) => (item.card ? `card ${item.card[CARD.index]}, ${item.card[CARD.model]}` : item.cards ? `all ${item.cards}` : "none is known") },
     { name: "State", narrow: true, of: (item) => (item.card ? { text: STATES[item.card[CARD.state]] || item.card[CARD.state], class: KIND[item.card[CARD.state]] || "bad" } : { text: item.state, class: "bad" }) },
     { name: "Cause", of: (item) => (item.card ? item.card[CARD.cause] : item.words) },
-    { name: "For", narrow: true, of: (item) => (item.card && item.card[CARD.since] ? age(Date.now() / 1000 - item.card[CARD.since]) : "") },
+    { name: "For", narrow: true, of: (item) => (item.card && item.card[CARD.since] ? age(now() - item.card[CARD.since]) : "") },
     { name: "Pods there", number: true, of: (item) => number(item.pods) },
   ], "No fault that you may see.");
   byId("faults").append(el("h2", {}, "Faults"), table.element);
@@ -114,12 +114,13 @@ export function faults(open) {
         found.push([`${name}/${card[CARD.id]}`, { node: name, card, place, pods: row.pods.filter((pod) => pod[2] === place).length }]);
       });
     }
-    table.show(found);
+    table.show(found, search);
   };
 }
 
 export function costs() {
   const total = el("p");
+  const free = el("p", { class: "warn" });
   const table = new Table("By tenant, and by namespace without one", [
     { name: "Who", of: (row) => row.name },
     { name: "Kind", narrow: true, of: (row) => row.kind },
@@ -127,11 +128,12 @@ export function costs() {
     { name: "A day", number: true, of: (row) => money(24 * row.per_hour, row.currency) },
     { name: "Namespaces", of: (row) => row.namespaces.join(", ") },
   ], "Nothing that you may see costs anything now: no slices are held, or no price is known.");
-  byId("costs").append(el("h2", {}, "Cost now"), total, el("p", { class: "quiet" }, "What the present slices and cards cost, by the price list; kerf bill has what was used."), table.element);
+  byId("costs").append(el("h2", {}, "Cost now"), total, free, el("p", { class: "quiet" }, "What the present slices and cards cost, by the price list; kerf bill has what was used."), table.element);
   return ({ picture, search }) => {
     const all = picture.costs.get("all");
     total.textContent = all ? `The cards cost ${money(all.cards, all.currency)} an hour: ${money(all.allocated, all.currency)} allocated and ${money(cents(all.cards) - cents(all.allocated), all.currency)} idle.` : "What the cards cost is shown to those who may list nodes.";
-    table.show([...picture.costs].filter(([key, row]) => key !== "all" && has(search, row.name, ...row.namespaces)).sort(([, a], [, b]) => b.per_hour - a.per_hour));
+    free.textContent = all?.free.length ? `These cost nothing here, because no row of the price list means them, or their row says 0: ${all.free.join(", ")}.` : "";
+    table.show([...picture.costs].filter(([key, row]) => key !== "all" && has(search, row.name, ...row.namespaces)).sort(([, a], [, b]) => b.per_hour - a.per_hour), search);
   };
 }
 
@@ -144,12 +146,12 @@ export function clusters() {
     { name: "Region", narrow: true, of: (row) => row.region },
     { name: "Supply", narrow: true, of: (row) => row.supply },
     { name: "Phase", of: (row) => ({ text: [row.phase, row.cordoned ? "cordoned" : "", row.draining ? "draining" : ""].filter(Boolean).join(", "), class: row.phase === "Live" ? "ok" : "warn" }) },
-    { name: "Last answer", of: (row) => [row.contact ? `${age(Date.now() / 1000 - row.contact)} ago` : "never", row.why].filter(Boolean).join(": ") },
+    { name: "Last answer", of: (row) => [row.contact ? `${age(now() - row.contact)} ago` : "never", row.why].filter(Boolean).join(": ") },
     { name: "Reliability", number: true, of: (row) => row.reliability },
     { name: "Cards", of: (row) => row.classes.map((each) => `${each.model}: ${number(each.empty || 0)} of ${number(each.cards || 0)} empty, ${memory(each.freeMiB || 0)} free`).join("; ") },
   ], "This cluster manages no fleet, or you may not list its clusters.");
   byId("clusters").append(el("h2", {}, "Clusters"), table.element);
-  return ({ picture, search }) => table.show(sorted(picture.clusters, () => 0).filter(([name, row]) => has(search, name, row.region)));
+  return ({ picture, search }) => table.show(sorted(picture.clusters, () => 0).filter(([name, row]) => has(search, name, row.region)), search);
 }
 
 export function cards(open) {

@@ -1,3 +1,5 @@
+import { keepTime } from "./text.js";
+
 // The picture, as the server sends it: rows by section and key, changed in place. See kerf/views/page/picture.py.
 
 export const SECTIONS = ["nodes", "waiting", "tenants", "gangs", "costs", "clusters", "about"];
@@ -7,6 +9,7 @@ export const CARD = { id: 0, index: 1, vendor: 2, model: 3, mode: 4, state: 5, c
 export const POD = { name: 0, state: 1, card: 2, memory: 3, cores: 4 };
 
 const SILENT_MS = 30000;
+const HIDDEN_MS = 10000;  // a browser keeps six connections to one address, and each followed tab has one
 
 export function empty() {
   return Object.fromEntries(SECTIONS.map((name) => [name, new Map()]));
@@ -23,7 +26,8 @@ export function apply(picture, change) {
   }
 }
 
-// Follows the server. Callbacks: begin(who), changed(sections, nodeNames | null), link(words, bad), signedOut(why).
+// Follows the server while the page is seen. Callbacks: begin(who), changed(sections, nodeNames | null), beat(),
+// link(words, bad), signedOut(why).
 export class Store {
   constructor(callbacks) {
     this.callbacks = callbacks;
@@ -36,22 +40,32 @@ export class Store {
     this.due = false;
     this.source = null;
     this.heard = 0;
+    this.spoken = false;
     this.pause = 1000;
+    this.later = null;
+    this.paused = false;
+    this.leaving = null;
     setInterval(() => this.watch(), 5000);
+    document.addEventListener("visibilitychange", () => this.seen());
+    addEventListener("pagehide", () => this.rest());
+    addEventListener("pageshow", (event) => { if (event.persisted) this.resume(); });
+    this.seen();
   }
 
   open() {
     this.close();
-    this.heard = Date.now();
+    this.heard = performance.now();  // a clock that nobody sets
+    this.spoken = false;
     const source = (this.source = new EventSource("api/events"));
     const on = (name, take) => source.addEventListener(name, (event) => {
-      this.heard = Date.now();
+      this.heard = performance.now();
+      this.spoken = true;
       take(JSON.parse(event.data));
     });
-    on("begin", (who) => { this.coming = empty(); this.who = who; });
+    on("begin", (who) => { this.coming = empty(); this.who = who; keepTime(who.now); });
     on("rows", (change) => this.rows(change));
     on("ready", () => this.ready());
-    on("beat", () => this.callbacks.link("live", false));
+    on("beat", ({ now }) => { keepTime(now); this.callbacks.link("live", false); if (!this.coming) this.callbacks.beat(); });
     on("end", ({ why }) => { this.close(); this.callbacks.signedOut(why); });
     source.onerror = () => this.broken(source);
   }
@@ -59,6 +73,34 @@ export class Store {
   close() {
     if (this.source) this.source.close();
     this.source = null;
+    this.coming = null;
+    this.paused = false;
+    clearTimeout(this.later);
+  }
+
+  // Signed out: nothing of what was seen stays.
+  forget() {
+    this.close();
+    this.picture = empty();
+    this.who = null;
+  }
+
+  // ---- a page that nobody sees needs no updates, and leaves its connection to others
+  seen() {
+    clearTimeout(this.leaving);
+    if (document.hidden) this.leaving = setTimeout(() => this.rest(), HIDDEN_MS);
+    else this.resume();
+  }
+
+  rest() {
+    if (!this.source) return;
+    this.close();
+    this.paused = true;
+    this.callbacks.link("paused while this tab is hidden", false);
+  }
+
+  resume() {
+    if (this.paused) this.open();
   }
 
   rows(change) {
@@ -101,15 +143,16 @@ export class Store {
       if (answer.status === 401) { this.callbacks.signedOut(""); return; }
       if (!answer.ok) this.callbacks.link((await answer.text()).trim(), true);
     } catch { /* not reachable: tried again below */ }
+    if (this.source || this.paused) return;
     this.pause = Math.min(this.pause * 2, 15000);
-    setTimeout(() => { if (!this.source) this.open(); }, this.pause);
+    this.later = setTimeout(() => this.open(), this.pause);
   }
 
   watch() {
-    if (this.source && Date.now() - this.heard > SILENT_MS) {
-      this.callbacks.link("no word from the scheduler; trying again …", true);
-      this.open();
-    }
+    if (!this.source || performance.now() - this.heard <= SILENT_MS) return;
+    const why = this.spoken ? "" : " (a browser follows at most six visible tabs of one address)";
+    this.callbacks.link(`no word from the scheduler; trying again …${why}`, true);
+    this.open();
   }
 }
 

@@ -3,6 +3,7 @@
 import { el, number } from "./text.js";
 
 const PAGE = 50;
+export const NOTHING = "Nothing here matches the search.";
 
 // columns: [{ name, of(item) → text or {text, class}, press(item) → what a button does or null, number, narrow }]
 export class Table {
@@ -25,12 +26,13 @@ export class Table {
 
   turn(step) {
     this.page += step;
-    this.show(this.items);
+    this.show(this.items, this.search);
   }
 
-  // items: [[key, item]]
-  show(items) {
+  // items: [[key, item]], of which a search may have left none
+  show(items, search = "") {
     this.items = items;
+    this.search = search;
     const last = Math.max(0, Math.ceil(items.length / PAGE) - 1);
     this.page = Math.max(0, Math.min(this.page, last));
     const shown = items.slice(this.page * PAGE, (this.page + 1) * PAGE);
@@ -46,6 +48,8 @@ export class Table {
     }
     this.table.hidden = !items.length;
     this.empty.hidden = Boolean(items.length);
+    const words = search ? NOTHING : this.words;
+    if (this.empty.textContent !== words) this.empty.textContent = words;
     this.pages.hidden = items.length <= PAGE;
     this.before.disabled = this.page === 0;
     this.after.disabled = this.page === last;

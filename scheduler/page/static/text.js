@@ -31,14 +31,19 @@ export function memory(mib) {
 export const percent = (part, all) => (all ? Math.round((100 * part) / all) : 0);
 
 export function age(seconds) {
-  if (!(seconds >= 0)) return "";
-  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (!(seconds >= -60)) return "";
+  if (seconds < 90) return `${Math.max(0, Math.round(seconds))} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
   return `${Math.round(seconds / 86400)} days`;
 }
 
-export const since = (text) => (text ? (Date.now() - Date.parse(text)) / 1000 : NaN);
+// The scheduler's time of day in seconds: this machine's may be wrong, and ages are of what the cluster wrote.
+let ahead = 0;
+export const keepTime = (seconds) => { ahead = seconds - Date.now() / 1000; };
+export const now = () => Date.now() / 1000 + ahead;
+
+export const since = (text) => (text ? now() - Date.parse(text) / 1000 : NaN);
 
 export function count(value, one, many = `${one}s`) {
   return `${number(value)} ${value === 1 ? one : many}`;

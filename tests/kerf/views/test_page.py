@@ -151,7 +151,7 @@ def test_costs_add_up_to_what_the_cards_cost_and_a_quarter_of_a_card_costs_a_qua
 
     found = cost_rows(cards, held, {"a": "team", "b": "team"}, "USD")
 
-    assert found["all"] == {"cards": "4", "allocated": "2.5", "idle": "1.5", "currency": "USD"}
+    assert found["all"] == {"cards": "4", "allocated": "2.5", "idle": "1.5", "currency": "USD", "free": []}
     assert found["tenant/team"]["per_hour"] == "1.5"
     assert found["namespace/c"]["per_hour"] == "1"
 

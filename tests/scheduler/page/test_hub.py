@@ -16,7 +16,7 @@ from kerf.wire.reviews import User
 from kerf.wire.sessions import Session
 from scheduler.page.collect import LINGER_S, Collector, Sources
 from scheduler.page.history import History
-from scheduler.page.hub import ASK_AGAIN_S, UNSURE_S, Hub
+from scheduler.page.hub import ASK_AGAIN_S, UNSURE_S, Clocks, Hub
 from scheduler.state.store import Store, load
 from tests.browser.world import holder
 from tests.scheduler.page.page_world import applied
@@ -52,7 +52,7 @@ class World:
     """A store with a node, a hub over it, what each person may see, and the time."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        self.now, self.day = 1000.0, 0.0
         self.store = Store(SchedulingPolicy(), VENDORS)
         load(self.store, [a_node("gpu-0000"), a_node("gpu-0001")], [])
         self.may: dict[str, Access] = {"ada": EVERYTHING, "bob": EVERYTHING}
@@ -60,7 +60,7 @@ class World:
         self.keys = True
         sources = Sources(lambda: PriceFile(None).prices, dict)
         collector = Collector(self.store, sources, lambda: self.now)
-        self.hub = Hub(collector, History(), self.access_of, lambda: self.now)
+        self.hub = Hub(collector, History(), self.access_of, Clocks(lambda: self.day + self.now, lambda: self.now))
 
     async def access_of(self, user: User, known: Iterable[str]) -> Access:
         await asyncio.sleep(0)
@@ -182,5 +182,22 @@ def test_the_name_of_a_namespace_stays_hidden_after_its_last_pod_as_long_as_a_se
         await world.pass_time(1)
         assert "team-bob" not in world.hub.known()
         assert HIDDEN not in str(page.rows)
+
+    run(check)
+
+
+def test_a_time_of_day_that_is_set_back_delays_nothing_but_the_end_of_sessions():
+    async def check(world: World) -> None:
+        page, short = world.open("ada"), world.open("bob", until=1010)
+        await world.pass_time(1)
+        world.day = -7200.0
+        world.may["ada"] = Access()
+        await world.pass_time(ASK_AGAIN_S)
+        assert (page.rows, short.left) == ({}, False)
+        assert page.events[-1] == ("beat", {"now": world.now - 7200})
+
+        world.day = 0.0
+        await world.pass_time(1)
+        assert (page.left, short.left) == (False, True)
 
     run(check)

@@ -8,7 +8,7 @@ from kerf.kube.errors import Unreachable
 from kerf.testing.fake_kube import FakeKube
 from kerf.wire.reviews import User
 from kerf.wire.sessions import Session, parse_session, render_session
-from scheduler.page.keys import ROTATE_S, SECRET, PageKeys
+from scheduler.page.keys import AHEAD_S, ROTATE_S, SECRET, PageKeys
 
 PATH = f"/api/v1/namespaces/kerf-system/secrets/{SECRET}"
 
@@ -123,3 +123,20 @@ def test_of_two_that_believe_to_lead_one_makes_the_key_and_both_have_it():
 
     assert world.leader.keys == other.keys
     assert len(other.keys) == 1
+
+
+def test_a_key_that_a_clock_far_ahead_made_is_replaced_at_once_and_one_of_a_clock_a_little_ahead_stays():
+    world = World()
+    world.now += AHEAD_S
+    world.follow()
+    (little,) = world.leader.keys
+    world.now -= AHEAD_S
+    world.follow()
+    assert world.leader.keys == (little,)
+
+    world.now -= 1
+    world.follow()
+    assert world.leader.keys[1] == little
+    before = world.leader.keys
+    world.follow()
+    assert world.leader.keys == world.follower.keys == before

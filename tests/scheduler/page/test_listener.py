@@ -5,8 +5,13 @@ from typing import Any
 
 import pytest
 
+from kerf.http.server import Request
 from kerf.kube.errors import Unreachable
+from kerf.wire.http import RequestHead
+from kerf.wire.reviews import User
+from kerf.wire.sessions import Session, render_session
 from scheduler.page import listener
+from scheduler.page.guard import SESSION_S, SKEW_S, session_of
 from scheduler.page.what_if import MOST_LINES
 from tests.browser.world import NAMESPACES, Served, holder, served
 from tests.scheduler.page.page_world import HEADERS, Browser, applied, picture_of
@@ -302,3 +307,23 @@ def test_questions_that_come_too_fast_are_put_off(monkeypatch: pytest.MonkeyPatc
         "others try something too; try again in a few seconds\n",
         "2",
     )
+
+
+def test_pages_of_two_clusters_on_this_machine_have_a_cookie_each(page: Served):
+    browser = Browser(page)
+    for port in ("20001", "20002"):
+        headers = browser.ask(
+            "POST", "/api/sign-in", {"token": "ada-token"}, **{**HEADERS, "Host": f"localhost:{port}"}
+        )[2]
+        assert headers["Set-Cookie"].startswith(f"kerf-page-{port}=")
+
+    assert browser.ask("GET", "/api/session", Host="localhost:20002")[0] == 200
+    assert browser.ask("GET", "/api/session", Host="localhost:20001")[0] == 401
+
+
+def test_a_session_that_a_clock_far_ahead_has_signed_is_none():
+    key, ada = b"k" * 32, User("ada")
+    for seconds, lasts in ((SESSION_S + SKEW_S, True), (SESSION_S + SKEW_S + 1, False)):
+        cookie = f"kerf-page-1={render_session(Session(ada, 1000 + seconds), key)}"
+        request = Request(RequestHead("GET", "/", {"host": "localhost:1", "cookie": cookie}, 0, True), b"")
+        assert (session_of(request, [key], 1000) is not None) == lasts
