@@ -13,6 +13,7 @@ from kerf.kube.client import connect
 from kerf.kube.errors import Gone
 from sandbox import ApiError, await_until
 from sandbox.fakenodes import render_fake_node
+from tests.cluster.chaos.guarantee import guarantee_comes_back
 from tests.cluster.chaos.world import CARDS, CONFIGURATION, NODES, WEBHOOK, World
 from tests.cluster.gpu_pods import PODS, a_fake_node, a_gpu_pod
 
@@ -323,4 +324,5 @@ DAYS: Mapping[str, Day] = {
     "malformed-pods": malformed,
     "killed-at-random": killed_at_random,
     "express-lane": express_lane,
+    "guarantee-asked-for": guarantee_comes_back,
 }

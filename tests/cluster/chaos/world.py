@@ -19,6 +19,7 @@ from typing import Any
 
 from sandbox import ApiError, Command, ControlPlane, SandboxError, Webhook, await_until, free_ports
 from sandbox.commands import answers
+from sandbox.crds import install_crds
 from sandbox.invariants import GRANT, overcommitted, ungranted
 from tests.cluster.gpu_pods import PODS, a_fake_node, a_gpu_pod
 from tests.cluster.replicas import Replicas
@@ -108,6 +109,7 @@ class World:
     def build(self) -> None:
         """Start all its processes."""
         cp = self.cp
+        install_crds(cp)
         cp.add_fake_nodes([a_fake_node(name, CARDS) for name in NODES])
         policy = cp.run_dir / "policy.json"
         self.shop = Replicas(cp, ("--config", str(policy)))
