@@ -133,7 +133,9 @@ class Preemption:
                     chosen[victim.uid] = (seeker, found[0], victim)
                     self._planning.leave(victim.uid)
         leaving = list(chosen.values())
-        if (leaving and self._pauses.holds(gang)) or self._some_stay([(seeker, victim) for seeker, _, victim in leaving]):
+        if (leaving and self._pauses.holds(gang)) or self._some_stay(
+            [(seeker, victim) for seeker, _, victim in leaving]
+        ):
             self._give_up(members, chosen)
             return False
         for seeker in members:

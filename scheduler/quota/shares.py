@@ -1,11 +1,17 @@
 """How tenants share what the cards give: guarantees first, shrunk fairly where they exceed it, the rest for all."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 
 from kerf.values.card_names import listed
 from kerf.values.quota import DIMENSIONS, Amount, Bound, CardClass, ClassQuota, TenantQuota, total
 from scheduler.quota.capacity import Capacity, ClassCapacity
+
+WORDS = {"memory_mib": "memory", "cores": "cores", "cards": "cards"}
+"""A dimension as a file names it."""
+_ALL_BORROWED = [Bound(*amounts) for amounts in product((0, None), repeat=len(DIMENSIONS))][:-1]
+"""Guarantees of nothing: what such a tenant holds is borrowed, whatever it leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ def divide(tenants: Iterable[TenantQuota], found: Capacity, conflicting: Mapping
     drafts = [_draft(tenant, found, bad.get(tenant.name)) for tenant in ordered]
     for card_class, gives in found.items():
         drafts = _shrink(drafts, card_class, gives.total)
+    drafts = [replace(draft, problems=(*draft.problems, *_taken(draft, drafts))) for draft in drafts]
     return Shares(tuple(drafts), tuple((key, _rest(drafts, key, gives)) for key, gives in found.items()))
 
 
@@ -87,6 +94,23 @@ def _draft(tenant: TenantQuota, found: Capacity, conflict: str | None) -> Tenant
         else:
             parts[matches[0]] = _part(quota, matches[0], found[matches[0]])
     return TenantShare(tenant, tuple(parts[key] for key in sorted(parts)), tuple(problems))
+
+
+def _taken(draft: TenantShare, drafts: Iterable[TenantShare]) -> Iterator[str]:
+    """What is promised to a tenant and may be held by others without a limit, so that it may never come back."""
+    for part in draft.parts:
+        takers: dict[str, list[str]] = {}
+        for other in drafts:
+            for theirs in other.parts if other.tenant.name != draft.tenant.name else ():
+                if theirs.card_class == part.card_class and theirs.promised not in _ALL_BORROWED:
+                    open_ = [name for name in DIMENSIONS if part.promised.of(name) and theirs.promised.of(name) is None]
+                    takers |= {other.tenant.name: open_} if open_ else {}
+        for name, dimensions in takers.items():
+            words = " and ".join(WORDS[dimension] for dimension in dimensions)
+            yield (
+                f"{words} of {part.card_class.model} may not come back: tenant {name} may hold all of this, because "
+                f"its guaranteed leaves {words} out: write {words} there, or leave {words} out here"
+            )
 
 
 def _part(quota: ClassQuota, card_class: CardClass, gives: ClassCapacity) -> Part:

@@ -112,6 +112,23 @@ def test_what_a_file_says_and_no_card_is_becomes_a_sentence() -> None:
     assert all(s.parts == () for s in shares.tenants)
 
 
+def test_a_promise_that_another_tenant_may_hold_without_a_limit_becomes_a_sentence() -> None:
+    by_memory = TenantQuota("m", ("m",), (ClassQuota("H100", guaranteed=Share(memory_mib=1000)),))
+    nothing = TenantQuota("n", ("n",), (ClassQuota("H100", guaranteed=Share(memory_mib=0)),))
+    cards = TenantQuota("c", ("c",), (ClassQuota("H100", guaranteed=Share(whole=1)),))
+    found = capacity([h100_node()], POLICY)
+
+    beside, alone = divide([by_memory, nothing, cards], found), divide([nothing, cards], found)
+
+    words = "cores and cards"
+    sentence = (
+        f"{words} of NVIDIA H100 80GB HBM3 may not come back: tenant m may hold all of this, because "
+        f"its guaranteed leaves {words} out: write {words} there, or leave {words} out here"
+    )
+    assert {share.tenant.name: share.problems for share in beside.tenants} == {"c": (sentence,), "m": (), "n": ()}
+    assert [share.problems for share in alone.tenants] == [(), ()]
+
+
 def test_two_entries_that_mean_one_class_are_told_apart_from_one() -> None:
     quota = TenantQuota("a", ("a",), (ClassQuota("H100"), ClassQuota("HBM3")))
 
