@@ -79,6 +79,19 @@ class Slicing(Protocol):
     def largest(self, card: Hardware) -> Size:
         """The largest slice that the card could ever give."""
 
+    def unanswered(self, ask: ContainerAsk) -> str:
+        """Why no slice answers the ask, where neither memory nor cores say it; empty where there is no such reason."""
+
+
+class Plain:
+    """A slicing whose answers depend on memory, cores and groups alone."""
+
+    __slots__ = ()
+
+    def unanswered(self, ask: ContainerAsk) -> str:
+        """The group, which is a mode of the pod."""
+        return f"it gives no slice to pods of {ask.group} mode" if ask.group else ""
+
 
 def _most(card: Hardware) -> int:
     """MiB of the largest slice: over-commitment never makes one slice larger than the hardware."""
@@ -86,7 +99,7 @@ def _most(card: Hardware) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class AnySize:
+class AnySize(Plain):
     """Any number of MiB and any percentage: software keeps the slice."""
 
     refusal: ClassVar[str] = ""
@@ -105,7 +118,7 @@ class AnySize:
 
 
 @dataclass(frozen=True, slots=True)
-class OneCardEach:
+class OneCardEach(Plain):
     """Any size, of one card a container: each card has an MPS daemon of its own, and a process reaches only one.
 
     Containers that take their cards whole use no daemon, so they may have several.
@@ -125,7 +138,7 @@ class OneCardEach:
 
 
 @dataclass(frozen=True, slots=True)
-class Templates:
+class Templates(Plain):
     """A list of sizes from which the driver makes slices. An ask gets the first template that holds it.
 
     `templates` rise in both amounts. With `whole`, an ask that no template holds gets the whole card. With `alike`, a
@@ -164,7 +177,7 @@ class Templates:
 
 
 @dataclass(frozen=True, slots=True)
-class Partitions:
+class Partitions(Plain):
     """The card is cut into `count` equal parts; a slice is one of them."""
 
     count: int
@@ -186,7 +199,7 @@ class Partitions:
 
 
 @dataclass(frozen=True, slots=True)
-class WholeCard:
+class WholeCard(Plain):
     """The card is never divided: every ask gets all of it."""
 
     refusal: ClassVar[str] = ""
@@ -207,7 +220,7 @@ class WholeCard:
 
 
 @dataclass(frozen=True, slots=True)
-class Exactly:
+class Exactly(Plain):
     """Any number of MiB and any percentage, kept by the vendor's own driver, which therefore cannot be over-committed.
 
     With `groups`, cards take slices of several groups (`ContainerAsk.group`), each with the groups that must hold
@@ -236,7 +249,7 @@ class Exactly:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Plain):
     """Sizes that lie at fixed places of the card: MIG's instances, the cores of a Neuron device.
 
     `offers` rise in both amounts, and each one's places lie within places of the one before it.
@@ -273,7 +286,7 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class NotSliced:
+class NotSliced(Plain):
     """Kerf gives no slice of the card, for the reason in `refusal`."""
 
     refusal: str

@@ -34,6 +34,10 @@ def _nothing(_ask: ContainerAsk) -> str:
     return ""
 
 
+def _no_reason(_asks: tuple[ContainerAsk, ...]) -> str:
+    return ""
+
+
 def _no_group(_notes: Mapping[str, Any]) -> str:
     return ""
 
@@ -102,6 +106,8 @@ class ResourceNames:
     """What an ask becomes by the vendor's rules, whichever card it gets. Raises ValueError with what to write."""
     refuses: Callable[[ContainerAsk], str] = _nothing
     """Why no card of this vendor can ever answer an ask, and what to write instead; empty where some card may."""
+    refuses_pod: Callable[[tuple[ContainerAsk, ...]], str] = _no_reason
+    """Why the vendor's plugin cannot serve these asks of one pod, and what to write instead; empty where it can."""
     remarks: Callable[[ContainerAsk], str] = _nothing
     """What a user should know of the slice that an ask gets; empty where it gets what it says."""
     group_of: Callable[[Mapping[str, Any]], str] = _no_group

@@ -47,7 +47,7 @@ VENDORS: tuple[Vendor, ...] = (
     _described("metax/sgpu.yaml", metax.SPECIAL),
     _described("enflame/gcu.yaml"),
     _described("enflame/drs.yaml", enflame.SPECIAL),
-    _described("kunlun/xpu.yaml"),
+    _described("kunlun/xpu.yaml", kunlun.WHOLE),
     _described("kunlun/vxpu.yaml", kunlun.SPECIAL),
     _described("neuron/neuron.yaml", neuron.SPECIAL),
     _described("vastai/vastai.yaml"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from kerf.values.ask import ContainerAsk, Stage
 from kerf.values.policy import Defaults
-from kerf.values.units import parse_quantity, parse_whole, to_mib
+from kerf.values.units import MIB, parse_quantity, parse_whole, to_mib
 from kerf.values.words import CoresError, ResourceNames, Said
 from kerf.wire.errors import WireError
 from kerf.wire.json import EMPTY, Json, at
@@ -127,7 +127,7 @@ def _memory(given: Json, names: ResourceNames, where: str) -> int | None:
         if mib > MOST_MEMORY_MIB:
             raise ValueError(f"{value} is outside 0..{MOST_MEMORY_MIB // unit}")
     except ValueError as error:
-        hint = _mib_hint(value) if unit == 1 else f"the unit is {unit} MiB; "
+        hint = _mib_hint(value) if unit == 1 else _unit_hint(value, unit)
         fix = f"write a whole number from 0 to {MOST_MEMORY_MIB // unit} ({hint}{error})"
         raise WireError(f"{where}[{names.memory}]", value, fix) from error
     return mib
@@ -140,6 +140,15 @@ def _mib_hint(value: object) -> str:
     except ValueError:
         return ""
     return f"the unit is MiB, so {to_mib(value)}; " if amount > MOST_MEMORY_MIB else ""
+
+
+def _unit_hint(value: object, unit: int) -> str:
+    """For "8Gi" where units of several MiB are meant, how many they are."""
+    try:
+        mib = -(-parse_quantity(value) // MIB)
+    except ValueError:
+        mib = 0
+    return f"the unit is {unit} MiB{f', so {-(-mib // unit)}' if mib > 1 else ''}; "
 
 
 def _part_hint(name: str) -> Callable[[object], str]:

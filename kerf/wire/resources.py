@@ -70,6 +70,8 @@ def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], asks: list[Container
     spec = at(pod, "spec")
     annotations = at(meta, "annotations")
     used = [names for names in vendors if any(ask.vendor == names.vendor for ask in asks)]
+    for names in used:
+        _check_together(names, tuple(ask for ask in asks if ask.vendor == names.vendor))
     cpu, memory = effective_requests(spec)
     gang, size = gang_of(meta, spec)
     return PodAsk(
@@ -91,6 +93,15 @@ def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], asks: list[Container
         nodes=demand_of(spec) if asks else "",
         chosen=parse_chosen(annotations),
     )
+
+
+def _check_together(names: ResourceNames, asks: tuple[ContainerAsk, ...]) -> None:
+    """Raises WireError where the vendor's plugin cannot serve these asks of one pod."""
+    refusal = names.refuses_pod(asks)
+    if refusal:
+        last = asks[-1]
+        where = f"spec.{'containers' if last.stage is Stage.APP else 'initContainers'}[{last.name[:63]}]"
+        raise WireError(f"{where}.resources", f"{names.domain}/…", refusal)
 
 
 def reach_of(pod: Json, vendors: Iterable[ResourceNames]) -> Reach:

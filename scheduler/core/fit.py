@@ -42,8 +42,9 @@ def slice_of(ask: ContainerAsk, card: Card) -> Size | Misfit:
     if memory <= largest.memory_mib and ask.cores > largest.cores:
         return Misfit(Reason.NO_SLICE, detail=f"{card.model} gives at most {largest.cores} % of its cores")
     if memory <= largest.memory_mib:
-        detail = f"this {card.model} gives no slice to pods of {ask.group or 'no'} mode"
-        return Misfit(Reason.NO_SLICE, detail=detail)
+        return Misfit(
+            Reason.NO_SLICE, detail=f"{card.model}: {card.slicing.unanswered(ask) or 'no slice answers this'}"
+        )
     return Misfit(Reason.TOO_LARGE, memory, largest.memory_mib, card.model)
 
 

@@ -46,6 +46,9 @@ BIREN = a_vendor_node(
 )
 
 
+ASSIGNED = {"CAMBRICON_DSMLU_ASSIGNED": "false", "CAMBRICON_DSMLU_ASSIGHED": "false"}
+
+
 def both(prefix: str, text: str) -> dict[str, str]:
     return {f"hami.io/{prefix}-devices-to-allocate": text, f"hami.io/{prefix}-devices-allocated": text}
 
@@ -97,16 +100,14 @@ TABLE: list[Any] = [
         CAMBRICON,
         {"cambricon.com/vmlu": 1, "cambricon.com/mlu.smlu.vmemory": 20, "cambricon.com/mlu.smlu.vcore": 10},
         [("n-cambricon-mlu-0", "cambricon", 5120, 10)],
-        both("cambricon-mlu", "n-cambricon-mlu-0,MLU,5120,10:;")
-        | {"CAMBRICON_DSMLU_ASSIGNED": "false", "CAMBRICON_DSMLU_PROFILE": "0_10_20"},
+        both("cambricon-mlu", "n-cambricon-mlu-0,MLU,5120,10:;") | ASSIGNED | {"CAMBRICON_DSMLU_PROFILE": "0_10_20"},
         id="cambricon: units of 256 MiB and a profile",
     ),
     pytest.param(
         CAMBRICON,
         {"cambricon.com/vmlu": 1},
         [("n-cambricon-mlu-0", "cambricon", 24576, 100)],
-        both("cambricon-mlu", "n-cambricon-mlu-0,MLU,24576,100:;")
-        | {"CAMBRICON_DSMLU_ASSIGNED": "false", "CAMBRICON_DSMLU_PROFILE": "0_100_96"},
+        both("cambricon-mlu", "n-cambricon-mlu-0,MLU,24576,100:;") | ASSIGNED | {"CAMBRICON_DSMLU_PROFILE": "0_100_96"},
         id="cambricon: a whole card",
     ),
     pytest.param(

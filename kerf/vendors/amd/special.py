@@ -11,7 +11,7 @@ from kerf.values.ask import ContainerAsk
 from kerf.values.device import Card
 from kerf.values.grant import Slice
 from kerf.values.recorded import Device
-from kerf.values.slicing import Exactly, Hardware, Size, Slicing
+from kerf.values.slicing import Exactly, Hardware, Plain, Size, Slicing
 from kerf.values.words import CoresError, Said
 from kerf.vendors.build import Special
 from kerf.wire import hami
@@ -28,7 +28,7 @@ def resolve(ask: ContainerAsk, said: Said) -> ContainerAsk:
 
 
 @dataclass(frozen=True, slots=True)
-class ComputeUnits:
+class ComputeUnits(Plain):
     """Any number of MiB, and so many of the card's compute units that they have the percentage that is asked."""
 
     units: int
@@ -74,8 +74,9 @@ def cards(node: Json, found: tuple[Card, ...]) -> tuple[Card, ...]:
 
 
 def _with_groups(card: Card, together: object) -> Card:
-    known = isinstance(together, int | float) and 1 < together <= units_of(card)
-    return replace(card, facts=(*card.facts, (TOGETHER, str(int(together))))) if known else card
+    if not isinstance(together, int | float) or not 1 < together <= units_of(card):
+        return card
+    return replace(card, facts=(*card.facts, (TOGETHER, str(int(together)))))
 
 
 def device(piece: Slice, card: Card) -> Device:

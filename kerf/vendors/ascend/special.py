@@ -90,6 +90,7 @@ def special_of(kind: Kind) -> Special:
             "count_unit": 2 if kind.paired else 1,
             "resolve": partial(resolve, kind),
             "remarks": partial(remarks, kind),
+            "refuses_pod": refuses_pod,
             "group_of": group_of,
             "group_key": MODE,
         },
@@ -136,6 +137,8 @@ def resolve(kind: Kind, ask: ContainerAsk, said: Said) -> ContainerAsk:
 def _whole_modules(kind: Kind, ask: ContainerAsk, said: Said) -> ContainerAsk:
     if _template(kind, said.memory_mib) is not None:
         raise ValueError(f"{kind.word} modules are not cut: drop the memory")
+    if said.cores is not None:
+        raise CoresError(f"{kind.word} modules are not cut: drop the cores")
     return _whole(ask)
 
 
@@ -148,6 +151,12 @@ def _template(kind: Kind, mib: int | None) -> Size | None:
     if mib is None:
         return None
     return next((size for size in kind.sizes if size.memory_mib >= mib), None)
+
+
+def refuses_pod(asks: tuple[ContainerAsk, ...]) -> str:
+    """Parts of two sizes: the plugin keeps one size a card and pod, so one container would get that of another."""
+    parts = {(ask.memory_mib, ask.memory_percent, ask.cores) for ask in asks if ask.memory_percent != 100}
+    return "containers of a pod that share a card get one size: ask for the same in each" if len(parts) > 1 else ""
 
 
 def remarks(kind: Kind, ask: ContainerAsk) -> str:

@@ -16,7 +16,7 @@ from kerf.values.ask import ContainerAsk
 from kerf.values.device import Card
 from kerf.values.grant import Slice
 from kerf.values.recorded import Device
-from kerf.values.slicing import Hardware, NotSliced, Size, Slicing
+from kerf.values.slicing import Hardware, NotSliced, Plain, Size, Slicing
 from kerf.values.vendor import Placement
 from kerf.values.words import CoresError, Said
 from kerf.vendors.build import SERVED, Special
@@ -34,7 +34,7 @@ _MOST = 64
 
 def resolve(ask: ContainerAsk, said: Said) -> ContainerAsk:
     """One slice, by its number of parts or by memory and cores. Raises ValueError."""
-    if said.count and (said.memory_mib or said.cores):
+    if said.count and (said.memory_mib is not None or said.cores is not None):
         raise ValueError("drs-gcu says the size: drop gcu-memory and gcu-core, or drop drs-gcu")
     if said.count:
         return replace(ask, cards=1, memory_mib=1, memory_percent=None, cores=0, group=str(said.count))
@@ -46,7 +46,7 @@ def resolve(ask: ContainerAsk, said: Said) -> ContainerAsk:
 
 
 @dataclass(frozen=True, slots=True)
-class Profiles:
+class Profiles(Plain):
     """The profiles of a card, by parts: an ask that names parts gets that profile, another the first that holds it."""
 
     sizes_by_parts: tuple[tuple[int, Size], ...]
@@ -60,6 +60,11 @@ class Profiles:
             return tuple(size for parts, size in self.sizes_by_parts if str(parts) == ask.group)
         memory = ask.memory_on(0) if ask.memory_mib is None else ask.memory_mib
         return _rising(size for _, size in self.sizes_by_parts if size.memory_mib >= memory and size.cores >= ask.cores)
+
+    def unanswered(self, ask: ContainerAsk) -> str:
+        """Which parts have a profile, where those that are asked have none."""
+        parts = ", ".join(str(parts) for parts, _ in self.sizes_by_parts)
+        return f"its profiles are of {parts} parts, and none of {ask.group}" if ask.group else ""
 
     def largest(self, _card: Hardware) -> Size:
         """The largest profile."""

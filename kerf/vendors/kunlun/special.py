@@ -1,4 +1,4 @@
-"""Kunlunxin vXPU's sizes. HAMi 2.10.0: `pkg/device/kunlun/vdevice.go`.
+"""Kunlunxin: whole cards go to one container, and vXPU's sizes. HAMi 2.10.0: `pkg/device/kunlun`, `vdevice.go`.
 
 HAMi cuts an ask that exceeds a card down to the card; Kerf refuses it, since the pod would get less than it asks.
 """
@@ -28,4 +28,10 @@ def remarks(ask: ContainerAsk) -> str:
     return f"the pod gets {share}, {show(ask.memory_mib or 0)} MiB: a card is cut into quarters or halves"
 
 
+def refuses_pod(asks: tuple[ContainerAsk, ...]) -> str:
+    """Whole cards in several containers: the pod has one list of cards, `BAIDU_COM_DEVICE_IDX`."""
+    return "the pod has one list of cards: ask for all of them in one container" if len(asks) > 1 else ""
+
+
+WHOLE = Special(words={"refuses_pod": refuses_pod})
 SPECIAL = Special(words={"resolve": resolve, "remarks": remarks})

@@ -27,7 +27,9 @@ def resolve(ask: ContainerAsk, said: Said) -> ContainerAsk:
 
 def remarks(ask: ContainerAsk) -> str:
     """Why memory and cores were raised."""
-    return "several cards are taken whole" if ask.cards > 1 else ""
+    if ask.cards > 1:
+        return "several cards are taken whole"
+    return "without mthreads.com/sgpu-memory a container gets a whole card" if ask.cores == 100 else ""
 
 
 def notes(asks: tuple[ContainerAsk, ...], _notes: Mapping[str, Any]) -> Mapping[str, str]:

@@ -39,6 +39,17 @@ def resolve(ask: ContainerAsk, said: Said) -> ContainerAsk:
     return replace(ask, cards=wanted // 2, memory_mib=None, memory_percent=100, cores=100, group=PARTS)
 
 
+def refuses_pod(asks: tuple[ContainerAsk, ...]) -> str:
+    """Devices beside cores: the pod has one list, of numbers of the one or of the other."""
+    mixed = len({ask.group for ask in asks}) > 1
+    return f"the pod has one list, of devices or of cores: ask for {COUNT} or for {CORES}" if mixed else ""
+
+
+def remarks(ask: ContainerAsk) -> str:
+    """Why cores were raised."""
+    return f"{COUNT} is of whole devices: drop it to get single cores" if ask.group == DEVICES else ""
+
+
 def cards(node: Json, found: tuple[Card, ...]) -> tuple[Card, ...]:
     """The devices with their cores, their instance family's memory, and links between neighbours. Raises WireError."""
     each = amount(node, "capacity", CORES) // max(len(found), 1)
@@ -102,7 +113,7 @@ def _cores(piece: Slice) -> list[int]:
 
 
 SPECIAL = Special(
-    words={"resolve": resolve, "adds_count": False},
+    words={"resolve": resolve, "remarks": remarks, "refuses_pod": refuses_pod, "adds_count": False},
     slicing_of=slicing_of,
     cards=cards,
     device=device,
