@@ -58,6 +58,8 @@ def _vllm(served: Served) -> tuple[str, ...]:
             args += ["--block-size", str(served.block)]
     else:
         args += ["--runner", "pooling"]
+    if ask.loras:
+        args += ["--enable-lora", "--max-loras", str(ask.loras), "--max-lora-rank", str(ask.lora_rank)]
     if ask.quantization and ask.quantization != "none":
         args += ["--quantization", ask.quantization]
     if ranks.tp > 1:

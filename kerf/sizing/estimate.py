@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kerf.sizing import arguments
+from kerf.sizing.adapters import adapters
 from kerf.sizing.cache import NOTHING, Load, Plan, own_block, pool_of
 from kerf.sizing.cards import card_named
 from kerf.sizing.config import Config, parse_config
@@ -90,7 +91,11 @@ def read_model(document: object, stored: int | None = None) -> Model:
     if quant.weights not in {None, shape.params}:
         fix = f"a {shape.family} of this config has {shape.params:,}: the files hold something that is not known"
         raise WireError("quantization_config.weights", quant.weights, fix)
-    return Model(config, shape, quant, read_context(config), lay_out(shape, quant), stored)
+    found = Model(config, shape, quant, read_context(config), lay_out(shape, quant), stored)
+    if shape.experts and model_top_k(found) > shape.experts:
+        fix = f"use at most the {shape.experts} experts of a layer"
+        raise WireError("num_experts_per_tok", model_top_k(found), fix)
+    return found
 
 
 def estimate(model: Model, ask: Ask, taught: Taught | None = None) -> Estimate:
@@ -188,7 +193,8 @@ def _sum(model: Model, laid: Laid, ask: Ask, split: tuple[Ranks, Taught | None])
     kv = plan.pool_bytes(ask.concurrency)
     ranges = (*overheads(shape, ask, ranks, load, model_top_k(model)), *_unpacked(laid, shape, ranks))
     learned = corrected(ranges, taught, _setup(ask, ranks), max_len)
-    terms = [_weights(model, ask, stage, ranks), _rope(model.context), *_cache(plan, ask, kv), *learned.terms]
+    terms = [_weights(model, ask, stage, ranks), _rope(model.context), *_cache(plan, ask, kv)]
+    terms += [*adapters(shape, ask, ranks), *learned.terms]
     slice_mib = -(-sum(term.high for term in terms) // MIB)
     fixed, block = sum_fixed(terms), own_block(shape)
     served = arguments.Served(ask, ranks, max_len, load.kv_dtype, kv, slice_mib, shape.generates, fixed, block)
@@ -215,8 +221,8 @@ def _setup(ask: Ask, ranks: Ranks) -> Setup:
 
 
 def sum_fixed(terms: list[Term]) -> int:
-    """Bytes that SGLang counts as static: weights, tables and cache."""
-    return sum(term.high for term in terms if term.name in {"weights", "position table", "KV cache"})
+    """Bytes that are known: weights, tables, cache and adapters. SGLang counts them as static."""
+    return sum(term.high for term in terms if term.name in {"weights", "position table", "KV cache", "adapters"})
 
 
 def _stored_as(model: Model, ask: Ask) -> Quant:

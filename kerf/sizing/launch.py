@@ -1,5 +1,6 @@
 """How a container starts vLLM or SGLang: what its arguments say already, and which of ours are missing."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -42,6 +43,8 @@ ASKED: dict[str, dict[str, str]] = {
         "batched_tokens": "max-num-batched-tokens",
         "tp": "tensor-parallel-size",
         "pp": "pipeline-parallel-size",
+        "loras": "max-loras",
+        "lora_rank": "max-lora-rank",
     },
     SGLANG: {
         "max_len": "context-length",
@@ -53,7 +56,14 @@ ASKED: dict[str, dict[str, str]] = {
     },
 }
 """Field of the ask to the option that says the same."""
-KEY_OF = {"max_len": "max-len", "batched_tokens": "batched-tokens", "kv_dtype": "kv-dtype"}
+DRAFTS = {
+    VLLM: ("speculative-config", "spec-method", "spec-model"),
+    SGLANG: ("speculative-algorithm", "speculative-draft-model"),
+}
+"""Beginnings of the options that say how the engine speculates."""
+GUESSES = re.compile(r"\b(?:ngram(?:_gpu)?|suffix)\b", re.IGNORECASE)
+"""Ways to speculate from the text alone."""
+KEY_OF = {"max_len": "max-len", "batched_tokens": "batched-tokens", "kv_dtype": "kv-dtype", "lora_rank": "lora-rank"}
 AT_MOST = frozenset({
     "gpu-memory-utilization", "kv-cache-memory-bytes", "mem-fraction-static", "max-total-tokens",
     "cuda-graph-max-bs-decode",
@@ -125,6 +135,8 @@ def asked_by(launch: Launch, named: Named, *, plain: bool) -> Ask:
             raise _conflict(key, getattr(ask, to), f"--{option} {value}")
         ask = replace(ask, **{to: value})  # type: ignore[arg-type] # every field of ASKED is a number
     _refuse_copies(launch, given)
+    _refuse_drafts(launch, given)
+    ask = _with_adapters(ask, named, launch, given)
     spread = launch.runtime == VLLM and ("enable-expert-parallel" in given or "ep" in given)
     ask = replace(ask, spread=spread)
     if launch.runtime == VLLM and ASKED[VLLM]["batched_tokens"] in given and ask.batched_tokens < ask.concurrency:
@@ -154,6 +166,28 @@ def _refuse_copies(launch: Launch, given: dict[str, str]) -> None:
     if option and given[option] not in {"0", "1"}:
         fix = f"{MODEL} sizes one copy of the model to a pod: drop it, and run more replicas"
         raise WireError(f"--{option}", given[option], fix)
+
+
+def _with_adapters(ask: Ask, named: Named, launch: Launch, given: dict[str, str]) -> Ask:
+    """The adapters that the container loads, or that the annotation asks for."""
+    if launch.runtime == SGLANG:
+        option = next((name for name in ("enable-lora", "lora-paths") if name in given), "")
+        if option:
+            fix = f"{MODEL} counts adapters for vLLM alone: drop the annotation, and write the pod's memory"
+            raise WireError(f"--{option}", given[option], fix)
+        return ask
+    if "enable-lora" in given:
+        return replace(ask, loras=ask.loras or 1)  # vLLM 0.33.0's own default
+    return ask if "loras" in named.given else replace(ask, loras=0)
+
+
+def _refuse_drafts(launch: Launch, given: dict[str, str]) -> None:
+    """A draft model, or a layer that predicts ahead, has weights and a cache of its own."""
+    found = {name: value for name, value in given.items() if name.startswith(DRAFTS[launch.runtime])}
+    if found and not GUESSES.search(" ".join(found.values())):
+        option, value = next(iter(found.items()))
+        fix = f"{MODEL} does not count what speculates: drop it, or drop the annotation and write the pod's memory"
+        raise WireError(f"--{option}", value, fix)
 
 
 def _conflict(key: str, asked: object, written: str) -> WireError:

@@ -47,6 +47,8 @@ KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "kv-dtype": ("kv_dtype", _word),
     "quantization": ("quantization", _word),
     "batched-tokens": ("batched_tokens", _whole),
+    "loras": ("loras", _whole),
+    "lora-rank": ("lora_rank", _whole),
 }
 """Key of the annotation to field of the ask. `kerf model estimate` has the same words as flags."""
 

@@ -15,26 +15,27 @@ class Names:
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self._plain: dict[str, str] = {}
-        self._starts: dict[int, set[str]] = {}
-        expressions = []
+        self._starts: dict[int, dict[str, str]] = {}
+        expressions: dict[str, str] = {}
         for pattern in patterns:
             if pattern.startswith("re:"):
-                expressions.append(_checked(pattern))
+                expressions.setdefault(_checked(pattern), pattern)
             elif "*" not in pattern:
                 self._plain[bare(pattern)] = pattern
             elif pattern.find("*") == len(pattern) - 1 and len(pattern) > 1:
                 start = bare(pattern[:-1])
-                self._starts.setdefault(len(start), set()).add(start)
+                self._starts.setdefault(len(start), {}).setdefault(start, pattern)
             else:
-                expressions.append(".*".join(re.escape(piece) for piece in pattern.split("*")[:8]) + r"(?:\..*)?$")
+                pieces = ".*".join(re.escape(piece) for piece in pattern.split("*")[:8])
+                expressions.setdefault(pieces + r"(?:\..*)?$", pattern)
         if len(expressions) > MOST_EXPRESSIONS:
             raise WireError("quantization_config.ignore", len(expressions), f"use at most {MOST_EXPRESSIONS} patterns")
         self._sizes = sorted({name.count(".") + 1 for name in self._plain}, reverse=True)
-        self._expressions = [re.compile(text) for text in dict.fromkeys(expressions)]
+        self._expressions = [(re.compile(text), pattern) for text, pattern in expressions.items()]
         self._seen: dict[str, str | None] = {}
 
     def find(self, name: str) -> str | None:
-        """The pattern that names this matrix, None if none does."""
+        """The pattern that names this matrix, as it was given, None if none does."""
         if name not in self._seen:
             self._seen[name] = self._search(name)
         return self._seen[name]
@@ -45,10 +46,11 @@ class Names:
                 return self._plain[part]
         for size, starts in self._starts.items():
             if name[:size] in starts:
-                return name[:size]
-        for expression in self._expressions:
-            if any(expression.match(prefix + name) for prefix in ("", "model.", "model.language_model.")):
-                return expression.pattern
+                return starts[name[:size]]
+        spelt = [prefix + one for one in _spellings(name) for prefix in ("", "model.", "model.language_model.")]
+        for expression, pattern in self._expressions:
+            if any(map(expression.match, spelt)):
+                return pattern
         return None
 
 
@@ -57,6 +59,25 @@ def bare(name: str) -> str:
     for prefix in PREFIXES:
         name = name.removeprefix(prefix)
     return name.replace("shared_expert.", "shared_experts.").replace("mixer.experts", "mlp.experts")
+
+
+JOINED = {"q_proj": "qkv_proj", "k_proj": "qkv_proj", "v_proj": "qkv_proj",
+          "gate_proj": "gate_up_proj", "up_proj": "gate_up_proj"}  # fmt: skip
+"""How vLLM names matrices that it loads as one."""
+EXPERTS = {
+    "up": ("mlp.experts.0.gate_proj", "mlp.experts.0.up_proj", "block_sparse_moe.experts.0.w1"),
+    "down": ("mlp.experts.0.down_proj", "block_sparse_moe.experts.0.w2"),
+}
+"""How files name the matrices of one expert."""
+
+
+def _spellings(name: str) -> list[str]:
+    """A matrix's names in the files and in vLLM."""
+    parent, _, last = name.rpartition(".")
+    if parent.endswith("mlp.experts") and last in EXPERTS:
+        start = parent.removesuffix("mlp.experts")
+        return [name, *(start + one for one in EXPERTS[last])]
+    return [name, f"{parent}.{JOINED[last]}"] if last in JOINED else [name]
 
 
 def _parts(name: str, sizes: Iterable[int]) -> Iterator[str]:

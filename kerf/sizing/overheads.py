@@ -48,7 +48,7 @@ def overheads(shape: Shape, ask: Ask, ranks: Ranks, load: Load, top_k: int) -> l
     terms = [
         _activations(shape, ask, ranks, load, top_k),
         *_tower(shape),
-        *(_graphs(load) if shape.generates else []),
+        *(_graphs(load, 2 if ask.loras else 1) if shape.generates else []),
         Term("non-torch", NON_TORCH_MIB[0] * MIB, NON_TORCH_MIB[1] * MIB, "one process", "vLLM's public logs"),
     ]
     if ranks.cards > 1:
@@ -93,8 +93,9 @@ def capture_sizes(sequences: int) -> list[int]:
     return [size for size in sizes if size <= most]
 
 
-def _graphs(load: Load) -> list[Term]:
-    count = len(capture_sizes(load.concurrency))
+def _graphs(load: Load, times: int) -> list[Term]:
+    """`times`: with adapters vLLM 0.33.0 captures each size with and without them (cudagraph_specialize_lora)."""
+    count = times * len(capture_sizes(load.concurrency))
     formula = f"{count} captured sizes x {GRAPH_MIB} MiB"
     return [Term("CUDA graphs", count * GRAPH_LOW_MIB * MIB, count * GRAPH_MIB * MIB, formula, "vLLM's public logs")]
 

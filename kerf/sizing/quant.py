@@ -189,7 +189,46 @@ def _gptq(part: Config) -> Quant:
     raw = part.values.get("group_size", 128)
     group = 0 if raw == -1 else part.whole("group_size", default=128)
     kept = _patterns(part, "modules_to_not_convert", "modules_in_block_to_quantize_not")
-    return Quant(f"gptq int{bits}", Format(bits, group, zeros=True, order=True), kept)
+    rules = _dynamic(part, bits, group)
+    return Quant(f"gptq int{bits}", Format(bits, group, zeros=True, order=True), kept, rules)
+
+
+def _dynamic(part: Config, bits: int, group: int) -> dict[str, Format | None]:
+    """GPTQModel's widths of single matrices: an expression that begins with `-:` keeps what it names at 16 bits."""
+    found: dict[str, Format | None] = {}
+    dynamic = part.part("dynamic")
+    for pattern in dynamic.values if dynamic is not None else ():
+        assert dynamic is not None, "it has this pattern"
+        one = dynamic.part(str(pattern))
+        name = "re:" + str(pattern).removeprefix("+:").removeprefix("-:")
+        if str(pattern).startswith("-:") or one is None:
+            found[name] = None
+            continue
+        width = _bits(one, "bits", one.whole("bits", default=bits, most=8))
+        size = 0 if one.values.get("group_size") == -1 else one.whole("group_size", default=group or 0, least=0)
+        found[name] = Format(width, size, zeros=True, order=True)
+    return found
+
+
+def _auto_round(part: Config) -> Quant:
+    """AutoRound's integers, packed as GPTQ or AWQ packs them (vLLM 0.33.0's INCConfig)."""
+    kind = part.text("data_type", default="int")
+    if kind != "int":
+        raise WireError(part.field("data_type"), kind, "this type is not known; known is int")
+    packing = part.text("packing_format", default="auto_round:auto_gptq")
+    bits = _bits(part, "bits", part.whole("bits", default=4, most=8))
+    group = 0 if part.values.get("group_size") == -1 else part.whole("group_size", default=128)
+    order = not packing.endswith("awq")
+    rules: dict[str, Format | None] = {}
+    extra = part.part("extra_config")
+    for name in extra.values if extra is not None else ():
+        one = extra.part(str(name)) if extra is not None else None
+        width = one.whole("bits", default=bits, most=32) if one is not None else bits
+        form = None if width >= 16 or one is None else Format(_bits(one, "bits", width), group, zeros=True, order=order)
+        rules[str(name)] = form
+    return Quant(
+        f"auto-round int{bits}", Format(bits, group, zeros=True, order=order), (), _collapsed(list(rules.items()))
+    )
 
 
 def _bits(part: Config, key: str, bits: int) -> int:
@@ -334,6 +373,8 @@ METHODS = {
     "gptq": _gptq,
     "gptq_marlin": _gptq,
     "auto_gptq": _gptq,
+    "auto-round": _auto_round,
+    "inc": _auto_round,
     "compressed-tensors": _compressed,
     "modelopt": _modelopt,
     "modelopt_fp4": _modelopt,

@@ -8,7 +8,7 @@ from kerf.sizing.encoders import ENCODERS
 from kerf.sizing.families import ALIASES, DECIDES, FAMILIES, Family
 from kerf.sizing.shape import Shape
 from kerf.sizing.towers import TOWERS
-from kerf.sizing.unsized import missing_of
+from kerf.sizing.unsized import missing_of, not_served
 from kerf.wire.errors import WireError
 
 TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
@@ -19,6 +19,8 @@ def read_shape(document: object) -> Shape:
     """The shape of a model. Raises WireError that names the field, or the family that is not known."""
     top = parse_config(document)
     kind = top.text("model_type")
+    if reason := not_served(top):
+        raise WireError("config.json", kind or None, reason)
     if kind in ENCODERS:
         return ENCODERS[kind](top, kind)
     text = text_part(top)

@@ -11,7 +11,9 @@ VERSIONS = {VLLM: "0.33.0", SGLANG: "0.5.23"}
 """The version of each engine whose code the rules were read from and run against."""
 BATCHED_TOKENS = 2048
 """Tokens of one step that `render` asks for: the engines' own smallest default, whatever card they see."""
-MOST_CARDS = 64
+MOST_CARDS, MOST_ADAPTERS = 64, 1024
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM 0.33.0 takes as --max-lora-rank."""
 TP_CHOICES = (1, 2, 4, 8)
 """What is tried if the request names no tensor parallelism."""
 
@@ -34,6 +36,10 @@ class Ask:
     batched_tokens: int = BATCHED_TOKENS
     card: str = ""
     card_mib: int | None = None
+    loras: int = 0
+    """LoRA adapters that are loaded at once."""
+    lora_rank: int = 16
+    """The largest rank of one."""
 
 
 def checked(ask: Ask) -> Ask:
@@ -53,6 +59,7 @@ def checked(ask: Ask) -> Ask:
             raise WireError(field, value, f"write a whole number from 1 to {most}")
     if ask.quantization and ask.quantization not in AT_LOAD:
         raise WireError("quantization", ask.quantization, f"use one of {', '.join(AT_LOAD)}")
+    _check_adapters(ask)
     if ask.ep > 1 and ask.tp is not None and ask.ep != ask.tp:
         raise WireError(
             "ep", ask.ep, f"use {ask.tp}, as --tp: one host's experts are spread over its tensor-parallel ranks"
@@ -61,6 +68,15 @@ def checked(ask: Ask) -> Ask:
     if ask.runtime == VLLM:
         tokens = max(tokens, ask.concurrency)  # vLLM 0.33.0 refuses fewer tokens of a step than requests at once
     return replace(ask, version=known_version(ask.runtime, ask.version), batched_tokens=tokens)
+
+
+def _check_adapters(ask: Ask) -> None:
+    if not 0 <= ask.loras <= MOST_ADAPTERS:
+        raise WireError("loras", ask.loras, f"write a whole number from 0 to {MOST_ADAPTERS}")
+    if ask.loras and ask.runtime != VLLM:
+        raise WireError("loras", ask.loras, f"adapters are counted for {VLLM} alone: size the pod by hand")
+    if ask.lora_rank not in LORA_RANKS:
+        raise WireError("lora-rank", ask.lora_rank, f"use one of {', '.join(map(str, LORA_RANKS))}, as vLLM 0.33.0")
 
 
 def known_runtime(runtime: str) -> None:

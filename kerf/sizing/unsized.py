@@ -3,6 +3,10 @@
 Read from the model registries of vLLM 0.33.0 and SGLang 0.5.23 and from transformers 5.20.0's classes.
 """
 
+import re
+
+from kerf.sizing.config import Config
+
 LINEAR = "its linear attention layers keep a state whose size is not read yet"
 TOWER = "its vision or audio tower is not read yet; give the text part alone if the engine serves that"
 MIXED = "its layers mix latent attention with a recurrent state, and the size of that state is not read yet"
@@ -59,6 +63,23 @@ UNSIZED: dict[str, str] = {
     "nemotron_h_omni": TOWER,
 }
 """`model_type` to what is missing. A name with `_text` or `_vl` behind one of these means the same."""
+
+
+DRAFTS = re.compile(r"LMEagle3?$|^eagle3?$|^Eagle3?\w*ForCausalLM$|medusa|speculator|dspark|dflash", re.IGNORECASE)
+"""Of names of models that only guess ahead for another one."""
+
+
+def not_served(top: Config) -> str:
+    """Why a config is none of a model that an engine serves by itself; empty where it may be one."""
+    names = (top.text("model_type"), top.text("speculators_model_type"), *(top.words("architectures") or ()))
+    if top.has("peft_type"):
+        base = top.values.get("base_model_name_or_path")
+        return f"this is an adapter: name its base model ({base}), and count it with --loras and --lora-rank"
+    if top.has("_class_name", "_diffusers_version"):
+        return "this is a part of a pipeline of several models (diffusers), which no engine's planner sizes"
+    if any(map(DRAFTS.search, names)) or top.has("speculators_model_type"):
+        return "this is a draft model, which an engine loads beside another one: it is not sized"
+    return ""
 
 
 def missing_of(kind: str) -> str:

@@ -20,6 +20,8 @@ def add_ask(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ep", default="1", metavar="N", help="ranks that share out whole experts, as --tp")
     parser.add_argument("--kv-dtype", default="auto", metavar="D", help="auto, bfloat16, fp8, …; default: auto")
     parser.add_argument("--quantization", default="", metavar="Q", help="quantise at load: fp8 or bitsandbytes")
+    parser.add_argument("--loras", default="0", metavar="N", help="LoRA adapters loaded at once; default: none")
+    parser.add_argument("--lora-rank", default="16", metavar="R", help="the largest rank of an adapter; default: 16")
     parser.add_argument("--batched-tokens", metavar="N", help="tokens of one step; default: 2048")
 
 
@@ -48,6 +50,8 @@ def ask_of(args: argparse.Namespace) -> Any:
         batched_tokens=BATCHED_TOKENS if tokens is None else tokens,
         card=getattr(args, "card", ""),
         card_mib=_number(args, "card_mib"),
+        loras=_number(args, "loras") or 0,
+        lora_rank=_number(args, "lora_rank") or 0,
     )
 
 

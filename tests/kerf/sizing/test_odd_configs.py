@@ -74,6 +74,14 @@ def test_a_window_that_is_switched_off_is_none():
     [
         ({"model_type": "gpt5"}, "model_type: 'gpt5': this family is not known, so its weights would be a guess"),
         ({"model_type": ...}, "model_type: 'None': write the model's family"),
+        ({"peft_type": "LORA", "base_model_name_or_path": "a/b"}, "config.json: 'llama': this is an adapter: name its base"),
+        ({"architectures": ["LlamaForCausalLMEagle3"]}, "config.json: 'llama': this is a draft model"),
+        ({"speculators_model_type": "eagle3"}, "config.json: 'llama': this is a draft model"),
+        ({"_class_name": "FluxTransformer2DModel"}, "config.json: 'llama': this is a part of a pipeline"),
+        (
+            {"model_type": "qwen3_moe", "num_experts": 8, "num_experts_per_tok": 9, "moe_intermediate_size": 64},
+            "num_experts_per_tok: '9': use at most the 8 experts of a layer",
+        ),
         ({"hidden_size": ...}, "hidden_size: 'None': write hidden_size"),
         ({"hidden_size": "1024"}, "hidden_size: '1024': write a whole number"),
         ({"hidden_size": float("nan")}, "hidden_size: 'nan': write a whole number"),

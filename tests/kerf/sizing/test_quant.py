@@ -53,6 +53,9 @@ def bits(quantization, rows=4096, cols=4096):
         ({"quant_method": "bitsandbytes", "load_in_4bit": True}, 4.500),
         ({"quant_method": "bitsandbytes", "load_in_8bit": True}, 8.008),
         ({"quant_method": "fbgemm_fp8"}, 8.008),
+        ({"quant_method": "mxfp8"}, 8.250),
+        ({"quant_method": "auto-round", "bits": 4, "group_size": 128}, 4.164),
+        ({"quant_method": "inc", "bits": 4, "group_size": 128, "packing_format": "auto_round:auto_awq"}, 4.156),
     ],
     ids=lambda value: value["quant_method"] if isinstance(value, dict) else "",
 )
@@ -74,6 +77,50 @@ def test_four_bit_floats_have_a_scale_to_a_few_values(form, expected):
 def test_an_unknown_method_is_refused_by_name(method):
     with pytest.raises(WireError, match=r"quantization_config\.quant_method: .*known are fp8"):
         parse_quant(parse_config({"quantization_config": {"quant_method": method}}))
+
+
+def widths(quantization, **changes):
+    """Bits of each linear matrix of the first layer, by the last word of its name."""
+    found = read_model(a_config(quantization_config=quantization, **changes))
+    layer, formats = lay_out(found.shape, found.quant).layers[0]
+    pairs = zip(layer.tensors, formats, strict=True)
+    return {part.name.rpartition(".")[2]: form.bits if form else 16 for part, form in pairs if part.linear}
+
+
+FOUR = {"targets": ["re:.*mlp.*"], "weights": {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128}}
+EIGHT = {"targets": ["re:.*qkv_proj$", "*.o_proj"], "weights": {"num_bits": 8, "type": "float", "strategy": "channel"}}
+MIXED = {"quant_method": "compressed-tensors", "config_groups": {"a": FOUR, "b": EIGHT}}
+OF_A_LAYER = {"q_proj": 8, "k_proj": 8, "v_proj": 8, "o_proj": 8, "gate_proj": 4, "up_proj": 4, "down_proj": 4}
+
+
+def test_groups_of_compressed_tensors_are_found_by_their_expressions():
+    assert widths(MIXED) == OF_A_LAYER
+
+
+def test_expressions_about_single_experts_are_about_all_of_them():
+    targets = [r"re:.*mlp\.experts\.\d+\.(gate|up|down)_proj$"]
+    experts = {"model_type": "qwen3_moe", "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 256}
+    quantization = {"quant_method": "compressed-tensors", "config_groups": {"a": {**FOUR, "targets": targets}}}
+
+    found = widths(quantization, **experts)
+
+    assert found == {"q_proj": 16, "k_proj": 16, "v_proj": 16, "o_proj": 16, "up": 4, "down": 4}
+
+
+def test_gptqs_dynamic_rules_widen_and_leave_out():
+    rules = {r"-:.*self_attn\..*": {}, r"+:.*down_proj$": {"bits": 8, "group_size": 64}}
+
+    found = widths({"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": rules})
+
+    assert found == {**dict.fromkeys(OF_A_LAYER, 16), "gate_proj": 4, "up_proj": 4, "down_proj": 8}
+
+
+def test_auto_rounds_single_layers_have_widths_of_their_own():
+    extra = {"model.layers.0.self_attn.q_proj": {"bits": 16}, "model.layers.0.mlp.down_proj": {"bits": 8}}
+
+    found = widths({"quant_method": "auto-round", "bits": 4, "group_size": 128, "extra_config": extra})
+
+    assert found == {**dict.fromkeys(OF_A_LAYER, 4), "q_proj": 16, "down_proj": 8}
 
 
 WHOLE = {"quant_method": "awq", "bits": 4, "group_size": -1, "zero_point": True}

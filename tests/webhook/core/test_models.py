@@ -338,7 +338,7 @@ def test_lessons_size_pods_only_where_the_policy_applies_them() -> None:
     assert memory(LearningMode.OFF) == memory(LearningMode.OBSERVE) == plain.slice_mib
     assert exact + 900 < memory(LearningMode.APPLY) < plain.slice_mib
     with_lora = a_server(annotations={TYPE: "H100"}, args=["--enable-lora"])
-    assert memory(LearningMode.APPLY, with_lora) == plain.slice_mib
+    assert memory(LearningMode.APPLY, with_lora) == found(card="H100", loras=1).slice_mib
     assert memory(LearningMode.APPLY, a_server()) == found().slice_mib
 
 
