@@ -320,7 +320,7 @@ def _json(*documents: object) -> tuple[bytes, ...]:
 
 DECODERS: dict[str, Decoder] = {
     "claim": Decoder(_object(_claim), (orjson.dumps(a_claim("c", ("gpu-0", 4096, 20), ("card-1", None, 0))),)),
-    "date": Decoder(_text(parse_date), (b"Sat, 28 Nov 2026 08:52:00 GMT",)),
+    "date": Decoder(_text(parse_date), (b"Sat, 28 Nov 2026 08:52:00 GMT",), binary=True),
     "claiming-pod": Decoder(_object(_claiming), (orjson.dumps(a_claiming_pod(main=["c"])),)),
     "claim-ask": Decoder(_object(_claim_ask), _json({"metadata": {"name": "c"}, "spec": CLAIM_SPEC}, DEVICE_CLASS)),
     "cel": Decoder(
