@@ -21,13 +21,14 @@ from kerf.kube.errors import KubeError
 from kerf.kube.events import Events
 from kerf.kube.leadership import ALONE, CALL_S, GuardedKube, Leadership, Tenure, unique_identity
 from kerf.kube.lease import Election, Times
-from kerf.kube.watch import Follower, StreamFollower
+from kerf.kube.watch import Follower, PermittedFollower, StreamFollower
 from kerf.obs.log import start_logging
 from kerf.obs.metrics import Metrics
 from kerf.pricing.prices import PriceList
 from kerf.vendors.registry import VENDORS
 from kerf.wire.claims import CLAIMS
 from kerf.wire.errors import WireError
+from kerf.wire.fleet_places import FLEET_PLACES
 from kerf.wire.quota import PATH as TENANT_QUOTAS
 from kerf.wire.resourcequota import PATH as RESOURCE_QUOTAS
 from scheduler.choosing.chooser import Chooser
@@ -44,6 +45,7 @@ from scheduler.metering.noderecords import NodeRecords, plugin_addresses
 from scheduler.metering.totals import MeterMetrics
 from scheduler.metrics import GatewayMetrics, QuotaMetrics, RecoveryMetrics, SchedulerMetrics
 from scheduler.placing.expire import Expiry
+from scheduler.placing.fleet_places import FleetPlaces
 from scheduler.placing.leader_worker_sets import LEADER_WORKER_SETS, LeaderWorkerSets
 from scheduler.placing.pod_groups import POD_GROUPS, PodGroups
 from scheduler.state.claims import ClaimingPods
@@ -222,9 +224,11 @@ def _stopped_by_signals() -> asyncio.Event:
 def _other_followers(kube: Kube, store: Store, keeper: QuotaKeeper) -> list[Follower]:
     """What a replica follows beside nodes and pods; it may answer before these are read."""
     groups, sets = [(path, PodGroups(store)) for path in POD_GROUPS], LeaderWorkerSets(store)
+    places = FleetPlaces(store)
     return [
         *(Follower(kube, path, each.replace, each.change, optional=True) for path, each in groups),
         Follower(kube, LEADER_WORKER_SETS, sets.replace, sets.change, optional=True),
+        PermittedFollower(kube, FLEET_PLACES, places.replace, places.change, optional=True),
         Follower(kube, TENANT_QUOTAS, keeper.replace_tenants, keeper.change_tenant, optional=True),
         Follower(kube, RESOURCE_QUOTAS, keeper.replace_hard, keeper.change_hard),
     ]

@@ -166,6 +166,8 @@ class PodAsk:
     """What the pod demands of nodes (`kerf.wire.node_demand`); kube-scheduler decides by it, packing looks ahead."""
     chosen: Chosen | None = None
     """The kind of cards that it was given of several that it accepts."""
+    part: str = ""
+    """The part of a fleet's workload that it is a replica of: the fleet's plan may have a place for it."""
 
     @property
     def key(self) -> str:

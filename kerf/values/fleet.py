@@ -106,6 +106,16 @@ class Assigned:
     leaving: int = 0
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class PlannedPlace:
+    """Cards of one node of which each of `pods` pods of a workload gets slices."""
+
+    node: str
+    cards: tuple[str, ...]
+    """Sorted ids."""
+    pods: int
+
+
 class Phase(StrEnum):
     """What the manager makes of a cluster."""
 

@@ -17,6 +17,7 @@ from kerf.wire.accepts import parse_chosen
 from kerf.wire.classes import selected_classes
 from kerf.wire.container_asks import amounts_of, parse_container, resources_field, whole_of
 from kerf.wire.errors import WireError
+from kerf.wire.fleet_places import part_of
 from kerf.wire.gangs import gang_of
 from kerf.wire.json import Json, at, items_at
 from kerf.wire.node_demand import demand_of
@@ -92,6 +93,7 @@ def _pod_ask(pod: Json, vendors: tuple[ResourceNames, ...], asks: list[Container
         admission=str(annotations.get(ADMISSION) or "")[:64],
         nodes=demand_of(spec) if asks else "",
         chosen=parse_chosen(annotations),
+        part=part_of(meta),
     )
 
 

@@ -2,11 +2,12 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from kerf.values.allocator import Allocator
 from kerf.values.fleet import Assigned, FleetSettings, FleetWorkload, Phase
 from kerf.wire.errors import WireError
+from scheduler.fleet.places import Planned, places_of
 from scheduler.fleet.shapes import Shapes, Terms, Want, accepted, allows, read_template, shapes
 from scheduler.fleet.view import View
 from scheduler.solver.fleet.books import Books
@@ -29,6 +30,8 @@ class Decision:
     why: tuple[str, ...] = ()
     problem: str = ""
     """Why the workload cannot be read."""
+    places: Planned = field(default_factory=dict)
+    """Where the plan has those replicas that were placed in this round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +99,15 @@ def assign(
     asked = [want for want in wants if want.units > 0]
     made = shapes([_for_new_work(view) for view in views], asked, terms) if asked else None
     plan = plan_fleet(made.problem, EFFORT) if made else FleetPlan(())
-    placed = _by_workload(plan, made, by_name)
+    placed, places = _by_workload(plan, made, by_name), places_of(plan, made)
     decisions = []
     for one in workloads:
         if one.key in problems:
             kept = tuple(each.part for each in stands[one.key])
             decisions.append(Decision(one, kept, _ready(stands[one.key]), problem=problems[one.key]))
         else:
-            decisions.append(_decide(one, stands[one.key], placed[one.key], views, made))
+            decided = _decide(one, stands[one.key], placed[one.key], views, made)
+            decisions.append(replace(decided, places=places.get(one.key, {})))
     return tuple(decisions)
 
 

@@ -11,8 +11,11 @@ from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import Conflict, Forbidden, Invalid, KubeError, NotFound
 from kerf.wire.fleet import LABEL_CLUSTER, LABEL_EPOCH, LABEL_MANAGER, LABEL_WORKLOAD
+from kerf.wire.fleet_places import FLEET_PLACES
+from kerf.wire.fleet_places import KIND as PLACES
 from kerf.wire.json import Json, at
 from scheduler.fleet.claims import TEMPLATES
+from scheduler.fleet.places import outdated
 from scheduler.fleet.render import DEPLOYMENTS, LEADER_WORKER_SETS, slug
 
 _LOG = logging.getLogger("kerf.fleet")
@@ -20,7 +23,9 @@ FIELD_MANAGER = "kerf-fleet"
 MARK = "fleet.kerf.dev/decided"
 LISTS = (f"{DEPLOYMENTS}/deployments", f"{LEADER_WORKER_SETS}/leaderworkersets")
 """What makes pods."""
-ALL = (*LISTS, TEMPLATES)
+LATER = (TEMPLATES, FLEET_PLACES)
+"""What a credential that an earlier Kerf wrote may not read, so the fleet has made none there."""
+ALL = (*LISTS, *LATER)
 """Templates of claims come last, so that no controller loses its pods' template before it is gone."""
 LONGEST_GRACE_S = 3
 """Pods of an older epoch get at most so long to end: others run in their place already."""
@@ -51,8 +56,10 @@ def hand_over(
     refused: KubeError | None = None
     listed = owned(kube, fleet, lists=LISTS if queued else ALL)
     there = {path: item for path, item in listed if bool(_label(item, LABEL_CLUSTER)) is queued}
+    places = {path: body for path, body in wanted.items() if body["kind"] == PLACES}
+    kept = places if not outdated(there, places) or not _serves(kube, FLEET_PLACES) else {}
     for path, body in wanted.items():
-        if path not in there or _differs(there[path], body):
+        if path not in kept and (path not in there or _differs(there[path], body)):
             notes = {**at(body, "metadata", "annotations"), MARK: mark(body)}
             try:
                 apply_part(kube, path, {**body, "metadata": {**body["metadata"], "annotations": notes}})
@@ -114,14 +121,23 @@ def owned(kube: Kube, fleet: str, cluster: str | None = None, lists: Sequence[st
         except NotFound:
             continue  # the cluster has no LeaderWorkerSets, or no claims
         except Forbidden:
-            if listed != TEMPLATES:
+            if listed not in LATER:
                 raise
-            continue  # its credential was written by an earlier Kerf, so the fleet has made none there
+            continue
         for item in items:
             if _label(item, LABEL_MANAGER) == slug(fleet) and (cluster is None or is_for(item, cluster)):
                 meta = item["metadata"]
                 found.append((f"{root}/namespaces/{meta['namespace']}/{plural}/{meta['name']}", item))
     return found
+
+
+def _serves(kube: Kube, listed: str) -> bool:
+    """Whether a cluster knows a kind, and lets the fleet use it: not where its Kerf, or the credential, is older."""
+    try:
+        kube.list(listed, {"labelSelector": LABEL_MANAGER})
+    except (NotFound, Forbidden):
+        return False
+    return True
 
 
 def is_for(item: Json, cluster: str) -> bool:

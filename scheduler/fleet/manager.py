@@ -37,6 +37,7 @@ from scheduler.fleet.claims import API as CLAIM_API
 from scheduler.fleet.claims import Claimable, with_claims
 from scheduler.fleet.handover import hand_over, remove_epochs
 from scheduler.fleet.member import Member
+from scheduler.fleet.places import follows_plan, listed
 from scheduler.fleet.queued import QueuedWorkloads, bounded
 from scheduler.fleet.quotas import SplitTenants
 from scheduler.fleet.records import reliability, seen, takes_work
@@ -116,9 +117,9 @@ class Manager:
         terms = Terms(self._names, policy, prices)
         views = self._look(clusters, policy.fleet)
         decided = self._decide(workloads, views, terms)
-        spared = {slug(key_of(item)) for item in workloads} - {slug(one.key) for one, _ in decided}
+        spared = {slug(key_of(item)) for item in workloads} - {slug(each.workload.key) for each in decided}
         self._hand_over(decided, views, spared)
-        self._queued.run_once(decided, views, spared)
+        self._queued.run_once([(each.workload, each.parts) for each in decided], views, spared)
         kubes = {name: known.member.kube for name, known in self._members.items()}
 
         def cost(namespaces: tuple[str, ...]) -> float:
@@ -210,16 +211,14 @@ class Manager:
             self._members.pop(name).member.stop()
 
     # ---- workloads
-    def _decide(
-        self, items: list[dict[str, Any]], views: tuple[View, ...], terms: Terms
-    ) -> list[tuple[FleetWorkload, tuple[Assigned, ...]]]:
-        """Decide and write; the workloads whose decision is written."""
+    def _decide(self, items: list[dict[str, Any]], views: tuple[View, ...], terms: Terms) -> list[Decision]:
+        """Decide and write; the decisions that are written."""
         workloads, by_key = self._read(items)
         before = {key: parse_assigned(item) for key, item in by_key.items()}
         decisions = assign(workloads, before, views, terms, self._avoid(before, workloads, views))
         decisions = rebalance(decisions, views, terms, terms.policy.fleet)
         return [
-            (each.workload, each.parts)
+            each
             for each in decisions
             if self._write_workload(by_key[each.workload.key], each, views, terms) and not each.problem
         ]
@@ -303,18 +302,24 @@ class Manager:
         return found
 
     # ---- hand-over
-    def _hand_over(
-        self, decided: list[tuple[FleetWorkload, tuple[Assigned, ...]]], views: tuple[View, ...], spared: set[str]
-    ) -> None:
+    def _hand_over(self, decided: list[Decision], views: tuple[View, ...], spared: set[str]) -> None:
         for view in views:
             known = self._members.get(view.name)
             if known is None or view.record.phase not in (Phase.LIVE, Phase.RESTING):
                 continue
             wanted: dict[str, Json] = {}
-            for one, parts in decided:
-                for part in parts if not one.queue else ():
-                    if part.cluster == view.name and part.epoch == view.record.epoch:
-                        wanted |= render(one, part, NAME, self._names)
+            mine = [
+                (each, part)
+                for each in decided
+                for part in each.parts
+                if part.cluster == view.name and part.epoch == view.record.epoch
+            ]
+            for each, part in mine:  # places first: the scheduler there should know them when the pods come
+                if follows_plan(each.workload):
+                    wanted |= dict([listed(each.workload, part, NAME, view, each.places)])
+            for each, part in mine:
+                if not each.workload.queue:
+                    wanted |= render(each.workload, part, NAME, self._names)
             try:
                 hand_over(known.member.kube, NAME, wanted, spared)
             except KubeError as error:

@@ -139,6 +139,7 @@ def fleet_pods(items: Iterable[Json], fleet: str, cluster: str, store: Store) ->
                 ),
                 leaving=bool(meta.get("deletionTimestamp")),
                 cards=_cards_of(store, uid),
+                node=str(at(item, "spec").get("nodeName") or ""),
             )
         )
     return found

@@ -22,6 +22,8 @@ RULES: tuple[dict[str, Any], ...] = (
         "resources": ["resourceclaimtemplates"],
         "verbs": ["list", "create", "patch", "delete"],
     },
+    # The places that the plan has for their pods.
+    {"apiGroups": ["kerf.dev"], "resources": ["fleetplaces"], "verbs": ["list", "create", "patch", "delete"]},
     # A workload's namespace, where the cluster lacks it.
     {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["create"]},
     # The cluster's part of tenants whose quota is split.

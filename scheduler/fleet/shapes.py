@@ -26,6 +26,7 @@ from scheduler.core.state import CardState, NodeState
 from scheduler.fleet.claims import pieces_of, takes_claims
 from scheduler.fleet.view import View
 from scheduler.solver.fleet.problem import MICRO, Demand, Fit, FleetProblem, Held, Kind, NodeSpace, Piece, Site, Space
+from scheduler.solver.fleet.seats import Named
 
 
 class NoCards(WireError):
@@ -66,6 +67,8 @@ class Shapes:
     cards: dict[str, Card] = field(default_factory=dict)
     unpriced: tuple[str, ...] = ()
     """Models without a price; they weigh as much as the dearest one."""
+    nodes: dict[tuple[str, NodeSpace], list[Named]] = field(default_factory=dict)
+    """The nodes of each cluster by what is free on them, with the ids of their cards."""
 
     def model(self, kind: str) -> str:
         """The model of a kind's cards."""
@@ -84,26 +87,24 @@ def shapes(views: Sequence[View], wants: Sequence[Want], terms: Terms, *, own_st
     groups = _Groups(wants)
     claimed = any(want.workload.devices for want in wants)
     kinds: dict[tuple[object, ...], tuple[Kind, Card, frozenset[int]]] = {}
-    found: dict[str, Counter[NodeSpace]] = {}
+    nodes: dict[tuple[str, NodeSpace], list[Named]] = defaultdict(list)
     for view in views:
         own = Counter(card for pod in view.pods for card in pod.cards)
         by_name = {node.name: node for node in view.nodes}
-        spaces: Counter[NodeSpace] = Counter()
-        if view.takes_work:
-            for state in view.states:
-                node = by_name.get(state.name)
-                if node is not None and node.ready:
-                    cordoned = node.cordoned if claimed and view.knows_claims else None
-                    for space in _node_spaces(_usable(state, cordoned), groups.of(node), kinds, own, own_stays):
-                        spaces[space] += 1
-        found[view.name] = spaces
+        for state in view.states if view.takes_work else ():
+            node = by_name.get(state.name)
+            if node is not None and node.ready:
+                cordoned = node.cordoned if claimed and view.knows_claims else None
+                usable = _usable(state, cordoned)
+                for space, ids in _node_spaces(usable, groups.of(node), kinds, own, own_stays):
+                    nodes[view.name, space].append((state.name, ids))
     cards = {kind.name: card for kind, card, _ in kinds.values()}
     allowed = {kind.name: group for kind, _, group in kinds.values()}
     prices, unpriced = _prices(views, {card.model for card in cards.values()}, terms.prices)
     sites = tuple(
         Site(
             view.name,
-            tuple(sorted(found[view.name].items())),
+            tuple(sorted((space, len(found)) for (name, space), found in nodes.items() if name == view.name)),
             tuple((name, prices[view.name, card.model]) for name, card in cards.items()),
             tuple((name, round(prices[view.name, card.model] / view.reliability)) for name, card in cards.items()),
             view.spec.region,
@@ -114,7 +115,8 @@ def shapes(views: Sequence[View], wants: Sequence[Want], terms: Terms, *, own_st
         _demand(want, [view for view in views if view.takes_work], cards, sites, terms, _kinds_of(i, allowed))
         for i, want in enumerate(wants)
     )
-    return Shapes(FleetProblem(tuple(kind for kind, _, _ in kinds.values()), sites, demands), cards, unpriced)
+    problem = FleetProblem(tuple(kind for kind, _, _ in kinds.values()), sites, demands)
+    return Shapes(problem, cards, unpriced, dict(nodes))
 
 
 class _Groups:
@@ -150,9 +152,9 @@ def _node_spaces(
     kinds: dict[tuple[object, ...], tuple[Kind, Card, frozenset[int]]],
     own: Mapping[str, int],
     own_stays: bool,
-) -> Iterable[NodeSpace]:
-    """A node by the kind of its cards. With cards of several kinds its CPU and memory count for each of them."""
-    by_kind: dict[str, list[Space]] = defaultdict(list)
+) -> Iterable[tuple[NodeSpace, tuple[str, ...]]]:
+    """A node by the kind of its cards, and their ids. Its CPU and memory count for each kind of its cards."""
+    by_kind: dict[str, list[tuple[Space, str]]] = defaultdict(list)
     for card_state in state.cards:
         if not card_state.usable or not group:
             continue
@@ -165,9 +167,11 @@ def _node_spaces(
             kinds[key] = (Kind(name, card.memory_mib, card.cores, card.slots), card, group)
         space = _space(card_state, kinds[key][0], own.get(card.id, 0), own_stays)
         if space.slots > 0 and space.memory_mib > 0:
-            by_kind[kinds[key][0].name].append(space)
-    for name, cards in by_kind.items():
-        yield NodeSpace(name, tuple(sorted(cards)), max(state.free_cpu_milli, 0), max(state.free_memory_mib, 0))
+            by_kind[kinds[key][0].name].append((space, card.id))
+    left = max(state.free_cpu_milli, 0), max(state.free_memory_mib, 0)
+    for name, found in by_kind.items():
+        found.sort()
+        yield NodeSpace(name, tuple(space for space, _ in found), *left), tuple(id_ for _, id_ in found)
 
 
 def _space(state: CardState, kind: Kind, own: int, own_stays: bool) -> Space:

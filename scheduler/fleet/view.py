@@ -21,6 +21,8 @@ class FleetPod:
     ready: bool = False
     leaving: bool = False
     cards: tuple[str, ...] = ()
+    node: str = ""
+    """Where it is bound."""
 
 
 @dataclass(frozen=True, slots=True)

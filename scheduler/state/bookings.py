@@ -24,6 +24,7 @@ from kerf.values.subject import NO_SUBJECT, Subject
 from kerf.values.traits import ORDINARY, Traits
 from kerf.values.vendor import Vendor, recorded_grant
 from kerf.wire.errors import WireError
+from kerf.wire.fleet_places import part_of
 from kerf.wire.json import Json
 from kerf.wire.objects import cards_without_grant, parse_holding, parse_record
 from kerf.wire.subject import bound_ms, workload_of
@@ -72,6 +73,8 @@ class Booking:
     """Whose use it is; known of confirmed pods that hold cards."""
     record: Record = ()
     """What HAMi recorded of a pod that it bound: what `holding` was read from."""
+    part: str = ""
+    """The part of a fleet's workload that the pod is of."""
 
 
 def booking_of(pod: Json, vendors: tuple[Vendor, ...], templates: Templates) -> Booking:
@@ -110,6 +113,7 @@ def booking_of(pod: Json, vendors: tuple[Vendor, ...], templates: Templates) -> 
         reach=template.reach,
         subject=_subject(pod, template) if holding else NO_SUBJECT,
         record=record,
+        part=part_of(meta),
     )
 
 

@@ -34,6 +34,8 @@ from scheduler.state.turns import Claimant
 NODES_A_HOLD = 200
 """Nodes read in one hold of the lock, so that a filter never waits for 5,000."""
 PODS_A_HOLD = 500
+PLANNED_S = 15.0
+"""Seconds for which a pod's planned place is reserved while kube-scheduler takes its way to the bind."""
 MAKING_ROOM = "other pods are ending to make room on the cards"
 
 
@@ -101,6 +103,7 @@ class Desk:
                 or self._reserved(ask, names)
                 or self._gang(ask, names)
                 or self._held(ask, names)
+                or self._planned(ask, names)
             )
             if decided is not None:
                 return decided
@@ -372,6 +375,16 @@ class Desk:
     def _held(self, ask: PodAsk, names: Sequence[str]) -> Decided | None:
         places = [name for name in self._live.places.nodes(ask) if name in names]
         return Decided(places, short_reason(Reason.RESERVED)) if places else None
+
+    def _planned(self, ask: PodAsk, names: Sequence[str]) -> Decided | None:
+        """Reserve the place that a fleet's plan has for the pod, so that the next one of its part gets another."""
+        live = self._live
+        waiting = live.pending.pods.get(ask.uid) if ask.part else None
+        found = live.within.planned(ask, names, waiting.stages) if waiting is not None else None
+        if waiting is None or found is None:
+            return None
+        live.ledger.reserve(ask, *found, waiting.stages, live.clock() + PLANNED_S)
+        return Decided([found[0]], short_reason(Reason.RESERVED))
 
 
 def _again(known: Booking, node: str) -> Grant | Misfit:

@@ -11,6 +11,7 @@ from kerf.values.grant import Grant, Holding, card_uses
 from scheduler.state.bookings import Booking, State
 from scheduler.state.fleet import Fleet
 from scheduler.state.history import Ended, History
+from scheduler.state.planned_places import PlannedPlaces
 from scheduler.state.quotas import QuotaLedger
 
 USUAL_GRACE_S = 30.0
@@ -37,10 +38,12 @@ class Ledger:
         quotas: QuotaLedger,
         changed: threading.Event,
         clock: Callable[[], float],
+        planned: PlannedPlaces,
     ) -> None:
         self._lock = lock
         self._moments = SteadyClock()
         self._history = History(self.now_ms)
+        self._planned = planned
         self._fleet = fleet
         self._quotas = quotas
         self._changed = changed
@@ -232,6 +235,8 @@ class Ledger:
             self._fleet.charge(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib, booking.reach)
             if booking.without_grant:
                 self._fleet.occupy(booking.node, booking.key, booking.without_grant)
+            if booking.part:
+                self._planned.take(booking.part, booking.uses)
             self._quotas.charge(booking)
 
     def release(self, uid: str) -> None:
@@ -245,6 +250,8 @@ class Ledger:
             if booking.gang:
                 _discard(self._of_gang, booking.gang, uid)
             self._fleet.release(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib)
+            if booking.part:
+                self._planned.give(booking.part, booking.uses)
             if booking.without_grant:
                 self._fleet.occupy(booking.node, booking.key, 0)
             if booking.uses and booking.state is State.CONFIRMED:
@@ -354,6 +361,7 @@ class Ledger:
             traits=ask.traits,
             reach=ask.reach,
             since=self._clock(),
+            part=ask.part,
         )
 
 

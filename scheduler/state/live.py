@@ -14,6 +14,7 @@ from scheduler.state.fleet import Fleet
 from scheduler.state.held_places import HeldPlaces
 from scheduler.state.ledger import Ledger
 from scheduler.state.pending import Pending
+from scheduler.state.planned_places import PlannedPlaces
 from scheduler.state.quotas import QuotaLedger
 from scheduler.state.turns import Turns
 from scheduler.state.within_quota import WithinQuota
@@ -38,8 +39,9 @@ class Live:
         self.fleet = Fleet()
         self.engine = Engine(self.fleet, policy, check_node=check_node)
         self.quotas = QuotaLedger()
-        self.within = WithinQuota(self.engine, self.quotas)
+        self.planned = PlannedPlaces()
+        self.within = WithinQuota(self.engine, self.quotas, self.planned)
         self.pending = Pending(clock, self.changed)
-        self.ledger = Ledger(self.lock, self.fleet, self.quotas, self.changed, clock)
+        self.ledger = Ledger(self.lock, self.fleet, self.quotas, self.changed, clock, self.planned)
         self.turns = Turns(self.ledger, self.quotas, self.within)
         self.places = HeldPlaces(self.lock, self.ledger, self.within.best)

@@ -106,6 +106,8 @@ class Seating:
                 return NoPlace(note)
         if places := [name for name in live.places.nodes(ask) if name in names]:
             return places
+        if ask.part and (found := live.within.planned(ask, names, waiting.stages)) is not None:
+            return [found[0]]
         return self._ranked(ask, names, wishes)
 
     def _ranked(self, ask: PodAsk, names: Sequence[str], wishes: Wishes | None) -> list[str] | NoPlace:

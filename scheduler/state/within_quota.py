@@ -3,8 +3,9 @@
 The caller holds the lock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -19,8 +20,11 @@ from scheduler.core.place import node_misfit
 from scheduler.core.state import NodeState
 from scheduler.state.answers import ByCards, NoPlace, Promised
 from scheduler.state.engine import Engine
+from scheduler.state.planned_places import PlannedPlaces
 from scheduler.state.quotas import QuotaLedger
 
+_PLANNED_TRIES = 16
+"""Places of a fleet's plan that are tried for one pod: one that was free a moment ago mostly still is."""
 _TRIES = 64
 """Nodes that are tried beyond as many as may be full of promises."""
 
@@ -44,8 +48,9 @@ class _Candidates:
 class WithinQuota:
     """The engine's answers for what quota leaves to a pod."""
 
-    def __init__(self, engine: Engine, quotas: QuotaLedger) -> None:
+    def __init__(self, engine: Engine, quotas: QuotaLedger, planned: PlannedPlaces) -> None:
         self._engine = engine
+        self._planned = planned
         self._fleet = engine.fleet
         self._quotas = quotas
 
@@ -91,14 +96,31 @@ class WithinQuota:
         return not isinstance(narrowed, Misfit) and bool(self._room(narrowed, self._fleet.rows(names)).any())
 
     def place(self, ask: PodAsk, node: str, stages: Stages) -> Grant | Misfit:
-        """The grant that the pod would get on the node."""
+        """The grant that the pod would get on the node: what its fleet's plan has for it there, if that is free."""
         narrowed = self.narrow(ask)
         if isinstance(narrowed, Misfit):
             return narrowed
+        if ask.part and (found := self.planned(ask, (node,), stages)) is not None:
+            return found[1]
         grant = self._engine.place(narrowed, node)
         if isinstance(grant, Misfit):
             return grant
         return self._quotas.refuses(ask, node, grant, stages) or grant
+
+    def planned(self, ask: PodAsk, names: Collection[str], stages: Stages) -> tuple[str, Grant] | None:
+        """A place on one of the nodes that the fleet's plan has for the pod and that is free; None where there is none.
+
+        A pod that names its cards itself goes by these.
+        """
+        if not ask.part or ask.selection.use_ids:
+            return None
+        offered = (place for place in self._planned.open(ask.part) if place.node in names)
+        for place in islice(offered, _PLANNED_TRIES):
+            pinned = replace(ask, selection=replace(ask.selection, use_ids=place.cards))
+            found = self.place_on(pinned, self._fleet.state(place.node), stages)
+            if isinstance(found, Grant):
+                return place.node, found
+        return None
 
     def place_on(self, ask: PodAsk, state: NodeState, stages: Stages) -> Grant | Misfit:
         """The grant on a node as it might be, by the card policies alone."""

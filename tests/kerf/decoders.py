@@ -54,6 +54,7 @@ from kerf.wire.engines import parse_engine
 from kerf.wire.errors import WireError
 from kerf.wire.extender import parse_bind_query, parse_nodes_query, parse_preempt_query
 from kerf.wire.fleet import parse_assigned, parse_cluster, parse_record, parse_workload
+from kerf.wire.fleet_places import parse_places
 from kerf.wire.gangs import gang_of
 from kerf.wire.gatewayrecords import parse_reported
 from kerf.wire.gatewayusage import parse_usage_lines
@@ -101,6 +102,7 @@ from tests.kerf.documents import (
     ENGINE,
     EXPRESS_POD,
     FILTER,
+    FLEET_PLACES,
     FLEET_STATUS,
     FLEET_WORKLOAD,
     FULL_FILTER,
@@ -411,6 +413,7 @@ DECODERS: dict[str, Decoder] = {
     "subject": Decoder(_object(subject_of), _json(POD, ENGINE), deep=True),
     "cluster": Decoder(_yaml(parse_cluster), _json(CLUSTER)),
     "fleet-workload": Decoder(_yaml(_fleet_workload), _json(FLEET_WORKLOAD, CLAIMING_WORKLOAD)),
+    "fleet-places": Decoder(_yaml(parse_places), _json(FLEET_PLACES)),
     "fleet-status": Decoder(_object(lambda item: (parse_record(item), parse_assigned(item))), _json(FLEET_STATUS)),
     "resource-quota": Decoder(_object(lambda item: parse_hard([item], NAMES)), _json(RESOURCE_QUOTA), deep=True),
     "pod-words": Decoder(_object(_pod_words), _json(POD, GANG_POD, EXPRESS_POD), deep=True),

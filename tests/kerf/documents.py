@@ -12,6 +12,7 @@ from kerf.values.grant import CardUse
 from kerf.values.learned import Learned, Lesson, ServerPeak, Setup
 from kerf.values.mig import Geometry, Hurt, Instance, Profile
 from kerf.values.offer import DeviceTaint, OfferedCard
+from kerf.wire.fleet_places import MARKS
 from kerf.wire.limiter import CardLimit, LedgerSpec, render_ledger
 from kerf.wire.mig import geometry_json
 from kerf.wire.records import PodRecord
@@ -97,6 +98,12 @@ FLEET_WORKLOAD = {
         "maxMoves": 1,
         "priority": 5,
     },
+}
+FLEET_PLACES = {
+    "apiVersion": "kerf.dev/v1alpha1",
+    "kind": "FleetPlaces",
+    "metadata": {"name": "chat", "labels": dict.fromkeys(MARKS, "1")},
+    "spec": {"replicas": 2, "places": [{"node": "gpu-1", "cards": ["GPU-1", "GPU-0"], "pods": 2}]},
 }
 FLEET_STATUS = {
     "status": {

@@ -94,7 +94,8 @@ class Books:
             round(self.problem.site(site).money_of(kind) * (shelf.bill.opened + shelf.bill.shared))
             for (site, kind), shelf in self.shelves.items()
         )
-        return FleetPlan(parts, short, cost, self._objective(), bound, self._uses(), status)
+        steps = tuple((site, shelf.kind, tuple(shelf.steps)) for (site, _), shelf in sorted(self.shelves.items()))
+        return FleetPlan(parts, short, cost, self._objective(), bound, self._uses(), status, steps)
 
     def _objective(self) -> int:
         weigh = weights(self.problem)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 MICRO = 1_000_000
+Slot = tuple[int, int, int]
+"""Memory, cores and slots that a card gives."""
 
 
 class Held(IntEnum):
@@ -207,6 +209,31 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """Pods that go onto cards of one node together, each card with the same free space.
+
+    `takes[i]` is taken of the i-th card, `demand` of the node's CPU and memory; `share` is what a block pays for where
+    the cards are shared. `pods` has, for each pod, its workload and its cards by number.
+    """
+
+    space: Space
+    takes: tuple[Slot, ...]
+    share: float
+    demand: tuple[int, int]
+    pods: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What was put onto `nodes` nodes that were alike, `times` on each: a block, or a pod by a fit."""
+
+    before: NodeSpace
+    nodes: int
+    times: int
+    what: Block | tuple[Demand, Fit]
+
+
+@dataclass(frozen=True, slots=True)
 class FleetPlan:
     """Where units go. `cost` is money an hour, `objective` what was minimised, `bound` what no plan can undercut."""
 
@@ -217,6 +244,8 @@ class FleetPlan:
     bound: int = 0
     uses: tuple[Use, ...] = ()
     status: str = "greedy"
+    steps: tuple[tuple[str, Kind, tuple[Step, ...]], ...] = field(default=(), compare=False, repr=False)
+    """By cluster and kind of cards, how the units were put onto nodes."""
 
     @property
     def gap(self) -> float:

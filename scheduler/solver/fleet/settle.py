@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import lcm
 
 from scheduler.solver.fleet.books import Books, Place
-from scheduler.solver.fleet.problem import Demand, Fit, Part, Site, Space
-from scheduler.solver.fleet.shelf import Shelf, Slot
+from scheduler.solver.fleet.problem import Block, Demand, Fit, Part, Site, Slot, Space
+from scheduler.solver.fleet.shelf import Shelf
 from scheduler.solver.fleet.table import Fleet, Item, Spot
 
 Fillings = Mapping[tuple[Spot, int], int]
@@ -102,15 +102,15 @@ def _fill(
         if not pods:
             return
         times = max(1, min(want, *(left[item.demand] // n for item, n in pods.items())))
-        takes = _takes(space, size, pods)
-        if takes is None:
+        seated = _seated(space, size, pods)
+        if seated is None:
             return
         demand = (
             sum(demands[item.demand].cpu_milli * n for item, n in pods.items()),
             sum(demands[item.demand].memory_mib * n for item, n in pods.items()),
         )
         share = sum(item.piece.share(shelf.kind) * item.piece.cards * n for item, n in pods.items())
-        done = shelf.add_blocks(space, takes, share, demand, times)
+        done = shelf.add_blocks(Block(space, seated[0], share, demand, seated[1]), times)
         for item, n in pods.items():
             left[item.demand] -= n * done
         want -= done
@@ -118,19 +118,28 @@ def _fill(
             return
 
 
-def _takes(space: Space, size: int, pods: Mapping[Item, int]) -> list[Slot] | None:
-    """What the pods of a block take of each card: those of several cards first, then the least used cards."""
+def _seated(
+    space: Space, size: int, pods: Mapping[Item, int]
+) -> tuple[tuple[Slot, ...], tuple[tuple[str, tuple[int, ...]], ...]] | None:
+    """What the pods of a block take of each card, and each one's cards. None where they do not fit.
+
+    Those of several cards come first, each on the least used cards.
+    """
     cards: list[list[int]] = [[0, 0, 0] for _ in range(size)]
+    seats = []
     for item, n in sorted(pods.items(), key=lambda each: -each[0].piece.cards):
         for _ in range(n):
-            order = sorted(range(size), key=lambda i: (cards[i][2], i))
-            for i in order[: item.piece.cards]:
+            order = sorted(range(size), key=lambda i: (cards[i][2], i))[: item.piece.cards]
+            seats.append((item.demand, order))
+            for i in order:
                 cards[i][0] += item.piece.memory_mib
                 cards[i][1] += space.cores if item.piece.alone else item.piece.cores
                 cards[i][2] += 1
-    used = [(card[0], card[1], card[2]) for card in cards if card[2]]
-    fits = all(m <= space.memory_mib and c <= space.cores and s <= space.slots for m, c, s in used)
-    return used if fits else None
+    used = [i for i, card in enumerate(cards) if card[2]]
+    takes = tuple((cards[i][0], cards[i][1], cards[i][2]) for i in used)
+    if any(m > space.memory_mib or c > space.cores or s > space.slots for m, c, s in takes):
+        return None
+    return takes, tuple((name, tuple(used.index(i) for i in order)) for name, order in seats)
 
 
 def _fit(demand: Demand, kind: str) -> Fit:

@@ -3,13 +3,10 @@
 What the tables of a plan only bound is exact here: several cards of one node, its CPU and its memory.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from scheduler.solver.fleet.problem import Demand, Fit, Held, Kind, NodeSpace, Piece, Space
-
-Slot = tuple[int, int, int]
-"""Memory, cores and slots that a card gives."""
+from scheduler.solver.fleet.problem import Block, Demand, Fit, Held, Kind, NodeSpace, Piece, Slot, Space, Step
 
 
 @dataclass(slots=True)
@@ -27,38 +24,40 @@ class Bill:
 
 @dataclass(slots=True)
 class Shelf:
-    """Nodes by what is free on them."""
+    """Nodes by what is free on them, and how that came to be."""
 
     kind: Kind
     nodes: dict[NodeSpace, int]
     bill: Bill = field(default_factory=Bill)
+    steps: list[Step] = field(default_factory=list)
 
-    def saved(self) -> tuple[dict[NodeSpace, int], Bill]:
+    def saved(self) -> tuple[dict[NodeSpace, int], Bill, int]:
         """What `restore` needs to undo everything from now on."""
-        return dict(self.nodes), replace(self.bill)
+        return dict(self.nodes), replace(self.bill), len(self.steps)
 
-    def restore(self, saved: tuple[dict[NodeSpace, int], Bill]) -> None:
+    def restore(self, saved: tuple[dict[NodeSpace, int], Bill, int]) -> None:
         """Undo what was placed since."""
         self.nodes, self.bill = dict(saved[0]), replace(saved[1])
+        del self.steps[saved[2] :]
 
-    def add_blocks(self, space: Space, takes: Sequence[Slot], share: float, demand: tuple[int, int], want: int) -> int:
-        """Put up to `want` blocks onto cards with exactly this free space; how many found a place.
+    def add_blocks(self, block: Block, want: int) -> int:
+        """Put up to `want` blocks onto cards with exactly their free space; how many found a place.
 
-        A block takes `takes[i]` of its i-th card, all on one node, and `demand` of the node's CPU and memory; `share`
-        is what it pays for where the cards are shared. Nodes with the fewest such cards come first, each filled up.
+        Nodes with the fewest such cards come first, each filled up.
         """
-        left, size = want, len(takes)
+        left, size, held = want, len(block.takes), block.space.held
         while left:
-            found = self._fewest(space, size, demand)
+            found = self._fewest(block.space, size, block.demand)
             if found is None:
                 break
             node, each = found
             nodes = min(self.nodes[node], max(1, left // each))
             each = min(each, left)
-            self._move(node, _with_blocks(node, space, takes, demand, each), nodes)
+            self.steps.append(Step(node, nodes, each, block))
+            self._move(node, with_blocks(node, block, each), nodes)
             left -= nodes * each
-            opened = size if space.held is Held.EMPTY else 0
-            self.bill.add(Bill(opened, share if space.held is Held.SHARED else 0.0), nodes * each)
+            opened = size if held is Held.EMPTY else 0
+            self.bill.add(Bill(opened, block.share if held is Held.SHARED else 0.0), nodes * each)
         return want - left
 
     def _fewest(self, space: Space, size: int, demand: tuple[int, int]) -> tuple[NodeSpace, int] | None:
@@ -101,6 +100,7 @@ class Shelf:
             bill.add(one)
             each += 1
         nodes = min(self.nodes[node], want // each)
+        self.steps.append(Step(node, nodes, each, (demand, fit)))
         self._move(node, after, nodes)
         self.bill.add(bill, nodes)
         return nodes * each
@@ -152,9 +152,19 @@ def left_of(space: Space, takes: Slot) -> Space:
 
 def place_pod(kind: Kind, node: NodeSpace, demand: Demand, fit: Fit) -> tuple[NodeSpace, Bill] | None:
     """The node with one more pod, on the fullest cards that take its slices, and what that costs."""
+    found = seat_pod(kind, node, demand, fit)
+    if found is None:
+        return None
+    cards, _, bill = found
+    left = node.cpu_milli - demand.cpu_milli, node.memory_mib - demand.memory_mib
+    return NodeSpace(node.kind, tuple(sorted(cards)), *left), bill
+
+
+def seat_pod(kind: Kind, node: NodeSpace, demand: Demand, fit: Fit) -> tuple[list[Space], set[int], Bill] | None:
+    """The node's cards in their order once a pod is there, those that it takes by position, and what that costs."""
     if demand.cpu_milli > node.cpu_milli or demand.memory_mib > node.memory_mib:
         return None
-    cards, bill = list(node.cards), Bill()
+    cards, taken, bill = list(node.cards), set[int](), Bill()
     for piece in sorted(fit.pieces, key=lambda piece: (not piece.alone, -piece.cards, -piece.memory_mib)):
         order = [i for i, space in enumerate(cards) if takes_piece(kind, space, piece)]
         if len(order) < piece.cards:
@@ -166,16 +176,24 @@ def place_pod(kind: Kind, node: NodeSpace, demand: Demand, fit: Fit) -> tuple[No
             elif cards[i].held is Held.SHARED:
                 bill.shared += piece.share(kind)
             cards[i] = left_of(cards[i], taken_by(cards[i], piece))
-    left = node.cpu_milli - demand.cpu_milli, node.memory_mib - demand.memory_mib
-    return NodeSpace(node.kind, tuple(sorted(cards)), *left), bill
+            taken.add(i)
+    return cards, taken, bill
 
 
-def _with_blocks(
-    node: NodeSpace, space: Space, takes: Sequence[Slot], demand: tuple[int, int], times: int
-) -> NodeSpace:
+def with_blocks(node: NodeSpace, block: Block, times: int) -> NodeSpace:
+    """The node with further blocks."""
     cards = list(node.cards)
     for _ in range(times):
-        for amount in takes:
-            cards[cards.index(space)] = left_of(space, amount)
-    left = node.cpu_milli - demand[0] * times, node.memory_mib - demand[1] * times
+        seat_block(cards, block)
+    left = node.cpu_milli - block.demand[0] * times, node.memory_mib - block.demand[1] * times
     return NodeSpace(node.kind, tuple(sorted(cards)), *left)
+
+
+def seat_block(cards: list[Space], block: Block) -> list[int]:
+    """Put one block onto a node's cards; which ones it takes, by position."""
+    taken = []
+    for amount in block.takes:
+        i = cards.index(block.space)
+        cards[i] = left_of(block.space, amount)
+        taken.append(i)
+    return taken

@@ -1,0 +1,80 @@
+"""The cards that a plan has for a workload's replicas, and how a cluster's own scheduler gets to know them. Pure.
+
+A cluster places pods one by one as they come, so by itself it may open more cards than the plan. The places are wishes:
+whatever else takes such a card meanwhile has it, and the pod goes where any other pod would.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from kerf.values.fleet import Assigned, FleetWorkload, PlannedPlace
+from kerf.wire.fleet_places import FLEET_PLACES, render_places
+from kerf.wire.json import Json, at
+from scheduler.fleet.render import labels_of, object_name
+from scheduler.fleet.shapes import Shapes
+from scheduler.fleet.view import View
+from scheduler.solver.fleet.problem import FleetPlan
+from scheduler.solver.fleet.seats import seats
+
+Planned = Mapping[tuple[str, str], tuple[PlannedPlace, ...]]
+"""Places by cluster and model of cards."""
+_WISHES = ("podAffinity", "podAntiAffinity")
+
+
+def places_of(plan: FleetPlan, made: Shapes | None) -> dict[str, Planned]:
+    """The places of a plan by workload."""
+    if made is None:
+        return {}
+    models = {
+        card: made.model(space.kind) for (_, space), named in made.nodes.items() for _, ids in named for card in ids
+    }
+    found: dict[str, dict[tuple[str, str], Counter[tuple[str, tuple[str, ...]]]]] = defaultdict(dict)
+    for workload, cluster, node, cards in seats(plan, made.nodes):
+        found[workload].setdefault((cluster, models[cards[0]]), Counter())[node, cards] += 1
+    return {
+        workload: {where: tuple(PlannedPlace(*key, n) for key, n in sorted(each.items())) for where, each in by.items()}
+        for workload, by in found.items()
+    }
+
+
+def follows_plan(one: FleetWorkload) -> bool:
+    """Whether its pods may be put onto cards that a plan has chosen.
+
+    Not where the template has wishes about its neighbours, which no plan knows; where Kubernetes' allocator chooses the
+    devices; or where a cluster places the pods of a group together.
+    """
+    spec = at(one.template, "spec")
+    affinity = at(spec, "affinity")
+    wishes = any(affinity.get(key) for key in _WISHES) or bool(spec.get("topologySpreadConstraints"))
+    preferred = bool(at(affinity, "nodeAffinity").get("preferredDuringSchedulingIgnoredDuringExecution"))
+    return one.group_size == 1 and not one.devices and not wishes and not preferred
+
+
+def listed(one: FleetWorkload, part: Assigned, fleet: str, view: View, planned: Planned) -> tuple[str, dict[str, Any]]:
+    """The object that lists a part's places, and its path: where its pods are, and where the rest should go."""
+    pods = [pod for pod in view.pods if (pod.workload, pod.model, pod.epoch) == (one.key, part.model, part.epoch)]
+    held = [(pod.node, tuple(sorted(set(pod.cards)))) for pod in pods if pod.node and pod.cards and not pod.leaving]
+    total = Counter(held)
+    for place in planned.get((part.cluster, part.model), ()):
+        total[place.node, place.cards] += place.pods
+    places = tuple(PlannedPlace(*key, n) for key, n in sorted(total.items()))
+    meta = {
+        "name": object_name(one, part),
+        "namespace": one.namespace,
+        "labels": labels_of(fleet, one.key, part),
+    }
+    root, _, plural = FLEET_PLACES.rpartition("/")
+    return f"{root}/namespaces/{one.namespace}/{plural}/{meta['name']}", render_places(meta, part.replicas, places)
+
+
+def outdated(there: Mapping[str, Json], wanted: Mapping[str, Json]) -> bool:
+    """Whether the plan has changed since a cluster's places were listed: some part has another number of replicas.
+
+    Until then the lists stay as they are, whatever a later plan would do with the same replicas, so that pods that are
+    on their way and those that follow go by one plan.
+    """
+    return any(
+        path not in there or at(there[path], "spec").get("replicas") != at(body, "spec").get("replicas")
+        for path, body in wanted.items()
+    )
