@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kerf.wire.errors import WireError
 from kerf.wire.fleet import CLUSTER, parse_cluster
 from kerfctl.documents import read_objects
 from kerfctl.errors import CliError
+from kerfctl.fleet.together import Together, plan_together
 from kerfctl.fleet.wanted import Wanted, wanted
 from kerfctl.report import Sheet, say
 from kerfctl.world import world_of_files
@@ -71,22 +73,23 @@ def what_if(
     items = [pair for file in files for pair in read_objects(file)]
     asked = wanted(items, terms)
     if not asked.workloads:
-        kinds = "FleetWorkloads, Deployments, LeaderWorkerSets, Jobs, Pods or ResourceClaims"
+        kinds = "FleetWorkloads, Pods, ResourceClaims, or what makes pods, such as Deployments and JobSets"
         raise CliError(f"{', '.join(files)}: no workload that asks for cards; give {kinds}")
     views = tuple(_views(clusters, policy, vendors))
     made = shapes(views, [Want(each, each.replicas) for each in asked.workloads], terms, own_stays=False)
-    best = plan_fleet(made.problem, EFFORT)
+    found = plan_together(made.problem, asked.together, partial(plan_fleet, effort=EFFORT))
+    best = found.plan
     plans = (
         ("plan", best),
-        ("cheapest first", plan_cheapest(made.problem)),
-        ("even spread", plan_evenly(made.problem)),
+        ("cheapest first", plan_cheapest(found.closed)),
+        ("even spread", plan_evenly(found.closed)),
     )
     why = {
         one.key: tuple(why_not(one, view, made) for view in views)
         for one in asked.workloads
         if one.key in dict(best.unplaced)
     }
-    return WhatIf(plans, made, _further(made, best), listed.currency, why, asked)
+    return WhatIf(plans, made, _further(made, found), listed.currency, why, asked)
 
 
 def _views(paths: Sequence[str], policy: str | None, vendors: tuple[Vendor, ...]) -> Iterator[View]:
@@ -119,15 +122,15 @@ def _entries(path: Path) -> list[Path]:
     return sorted(e for e in path.iterdir() if e.is_dir() or e.suffix in {".yaml", ".yml", ".json"})
 
 
-def _further(made: Shapes, best: FleetPlan) -> tuple[Next, ...]:
+def _further(made: Shapes, planned: Together) -> tuple[Next, ...]:
     """For each model and cluster that has it, the plan with one more node of it."""
-    found = []
+    found, best = [], planned.plan
     for site in made.problem.sites:
         for name in {kind: None for node, _ in site.nodes for kind in (node.kind,)}:
             node = max((n for n, _ in site.nodes if n.kind == name), key=lambda n: (len(n.cards), n.cpu_milli))
             empty = made.problem.kind(name).empty
             fresh = NodeSpace(name, (empty,) * len(node.cards), max(node.cpu_milli, 1), max(node.memory_mib, 1))
-            more = plan_fleet(_with_node(made.problem, site, fresh))
+            more = plan_together(_with_node(planned.problem, site, fresh), planned.without, plan_fleet).plan
             count = len(node.cards)
             placed = sum(n for _, n in best.unplaced) - sum(n for _, n in more.unplaced)
             saved = (best.cost - more.cost) / MICRO / count
@@ -144,6 +147,7 @@ def _with_node(problem: FleetProblem, site: Site, node: NodeSpace) -> FleetProbl
 
 def json_of(found: WhatIf) -> dict[str, Any]:
     """Everything as one object; money is an hour's."""
+    pods = {demand.name: demand.pods for demand in found.made.problem.demands}
     return {
         "currency": found.currency,
         "plans": [
@@ -154,7 +158,8 @@ def json_of(found: WhatIf) -> dict[str, Any]:
                 "strandedCards": round(plan.stranded, 3),
                 "unplaced": dict(plan.unplaced),
                 "assignments": [
-                    {"workload": p.demand, "cluster": p.site, **_cards_of(found.made, p.kind), "replicas": p.units}
+                    {"workload": p.demand, "cluster": p.site, **_cards_of(found.made, p.kind), "replicas": p.units,
+                     "pods": p.units * pods[p.demand]}
                     for p in plan.parts
                 ],
                 "models": models_of(found.made, plan),
@@ -201,7 +206,8 @@ def print_what_if(found: WhatIf, as_json: bool) -> int:
     if as_json:
         print(json.dumps(json_of(found), indent=2))
         return int(not found.whole)
-    parts = [(p.demand, p.site, found.made.label(p.kind), str(p.units)) for p in best.parts]
+    pods = {demand.name: demand.pods for demand in found.made.problem.demands}
+    parts = [(p.demand, p.site, found.made.label(p.kind), _of(p.units, pods[p.demand])) for p in best.parts]
     _table("Plan", ("workload", "cluster", "model", "replicas"), parts)
     rows: list[tuple[str, ...]] = []
     for name, plan in found.plans:
@@ -233,6 +239,10 @@ def print_what_if(found: WhatIf, as_json: bool) -> int:
         say(f"not planned, they ask for no card: {', '.join(found.asked.without_cards)}")
     say(*(f"! {line}" for line in found.asked.left_out))
     return int(not found.whole)
+
+
+def _of(units: int, pods: int) -> str:
+    return str(units) if pods == 1 else f"{units} of {pods} pods"
 
 
 def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -379,11 +379,11 @@ class Desk:
     def _planned(self, ask: PodAsk, names: Sequence[str]) -> Decided | None:
         """Reserve the place that a fleet's plan has for the pod, so that the next one of its part gets another."""
         live = self._live
-        waiting = live.pending.pods.get(ask.uid) if ask.part else None
-        found = live.within.planned(ask, names, waiting.stages) if waiting is not None else None
-        if waiting is None or found is None:
+        stages = tuple((each.name, each.stage) for each in ask.containers)  # the watch may not have shown the pod yet
+        found = live.within.planned(ask, names, stages)
+        if found is None:
             return None
-        live.ledger.reserve(ask, *found, waiting.stages, live.clock() + PLANNED_S)
+        live.ledger.reserve(ask, *found, stages, live.clock() + PLANNED_S)
         return Decided([found[0]], short_reason(Reason.RESERVED))
 
 

@@ -188,7 +188,8 @@ def test_sixty_replicas_of_five_workloads_are_bound_within_their_rules_and_the_p
     assert plan["gap"] == 0.0
     assert plan["unplaced"] == {}
     placed, least = placed_cost(fleet), least_of_sixty()
-    print(f"an hour: {placed} placed, {plan['costPerHour']} planned, {least} at least", file=sys.stderr)
+    said = f"{placed} placed, {listed_cost(fleet)} listed, {plan['costPerHour']} planned, {least} at least"
+    print(f"an hour: {said}", file=sys.stderr)
     assert plan["costPerHour"] == least
     assert placed == least
     by_cluster = {name: fleet.bound(name) for name in FLEETS}
@@ -202,9 +203,22 @@ def placed_cost(fleet: Fleet) -> float:
     for name, plane in fleet.planes.items():
         held = [parse_holding(pod, VENDORS) for pod in plane.api.get("/api/v1/pods")["items"]]
         cards = {piece.card for one in held if one for part in one.grant.containers for piece in part.slices}
-        models = {f"GPU-{name}-{i}": model for i, (model, _) in enumerate(FLEETS[name][2])}
-        total += sum(price_of(models[card.rpartition("-")[0]], name) for card in cards)
+        total += cost_of(name, cards)
     return round(total, 4)
+
+
+def listed_cost(fleet: Fleet) -> float:
+    """What the cards cost an hour that the manager lists in the three clusters."""
+    total = 0.0
+    for name, plane in fleet.planes.items():
+        lists = plane.api.get("/apis/kerf.dev/v1alpha1/fleetplaces")["items"]
+        total += cost_of(name, {card for each in lists for place in each["spec"]["places"] for card in place["cards"]})
+    return round(total, 4)
+
+
+def cost_of(cluster: str, cards: set[str]) -> float:
+    models = {f"GPU-{cluster}-{i}": model for i, (model, _) in enumerate(FLEETS[cluster][2])}
+    return sum(price_of(models[card.rpartition("-")[0]], cluster) for card in cards)
 
 
 def assigned(fleet: Fleet) -> dict[tuple[str, str, str], int]:

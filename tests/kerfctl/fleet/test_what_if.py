@@ -25,10 +25,9 @@ def a_workload(kind: str, api: str = "apps/v1") -> dict[str, Any]:
         ([], 0, []),
         ([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}], 0, []),
         ([a_workload("DaemonSet")], 1, ["not read: DaemonSet daemonset"]),
-        ([a_workload("JobSet", "jobset.x-k8s.io/v1alpha2")], 1, ["not read: JobSet jobset"]),
         ([a_workload("Workflow", "argoproj.io/v1alpha1")], 1, ["not read: Workflow workflow"]),
     ],
-    ids=["none", "no pods", "a DaemonSet", "a JobSet", "an unknown kind"],
+    ids=["none", "no pods", "a DaemonSet", "an unknown kind"],
 )
 def test_an_object_that_the_plan_does_not_have_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], others: list[dict[str, Any]], status: int, left_out: list[str]

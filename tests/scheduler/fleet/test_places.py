@@ -67,10 +67,11 @@ class Member:
             found.append({"apiVersion": "v1", "kind": "Pod", **pod, "status": {"phase": "Pending"}})
         return found
 
-    def ask_where(self, pod: dict[str, Any]) -> tuple[dict[str, Any], str] | None:
-        """Filter and prioritize; None where no node is offered."""
+    def ask_where(self, pod: dict[str, Any], *, seen: bool = True) -> tuple[dict[str, Any], str] | None:
+        """Filter and prioritize; None where no node is offered. The watch may not have shown the pod yet."""
         desk = self.store.desk
-        self.store.feed.apply_pod("ADDED", pod)
+        if seen:
+            self.store.feed.apply_pod("ADDED", pod)
         ask, _ = desk.read(pod)
         found = desk.where(ask, desk.node_names())
         names = list(found.fits)
@@ -113,7 +114,7 @@ def bound(pods: list[Any], random: Random, in_flight: int) -> int:
     while waiting or flying:
         if waiting and len(flying) <= in_flight:
             member, pod = waiting.popleft()
-            found = member.ask_where(pod)
+            found = member.ask_where(pod, seen=random.random() < 0.7)
             unplaced += found is None
             flying += [(member, *found)] if found else []
         else:
