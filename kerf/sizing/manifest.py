@@ -19,6 +19,8 @@ LOAD_MB_S = 100
 WARM_UP_S = 900
 """Compiling and capturing graphs on a share of a card."""
 PERIOD_S = 10
+LEADER = "leaderworkerset.sigs.k8s.io/worker-index"
+"""The label of a pod's number in its group; the leader's is 0."""
 LARGEST_NODE = 8
 """Cards of one node; more than that is a LeaderWorkerSet of one pod per pipeline stage."""
 
@@ -116,14 +118,18 @@ def _template(found: Estimate, wanted: Wanted, labels: Json, more: tuple[str, ..
     return {"metadata": {"labels": dict(labels), "annotations": annotations}, "spec": spec}
 
 
-def service(wanted: Wanted, runtime: str) -> Json:
-    """The Service by which others reach the servers."""
-    labels = _labels(wanted)
+def service(wanted: Wanted, found: Estimate) -> Json:
+    """The Service by which others reach the servers: of groups the leaders, who alone listen."""
+    labels, runtime = _labels(wanted), found.ask.runtime
+    leaders = {LEADER: "0"} if found.ranks.cards > LARGEST_NODE else {}
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": wanted.name, "namespace": wanted.namespace, "labels": labels},
-        "spec": {"selector": labels, "ports": [{"name": "http", "port": PORTS[runtime], "targetPort": "http"}]},
+        "spec": {
+            "selector": {**labels, **leaders},
+            "ports": [{"name": "http", "port": PORTS[runtime], "targetPort": "http"}],
+        },
     }
 
 

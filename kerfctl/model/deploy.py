@@ -9,7 +9,16 @@ from kerfctl.model.answer import answer_of
 from kerfctl.model.arguments import add_ask, add_card, readings
 from kerfctl.model.lessons import add_learned
 from kerfctl.model.progress import failures, progress
-from kerfctl.model.rollout import is_final, last_message, newest, refused
+from kerfctl.model.rollout import (
+    GROUPS,
+    answers,
+    is_final,
+    last_message,
+    newest,
+    newest_groups,
+    older_than,
+    refused,
+)
 from kerfctl.model.workloads import add_wanted, estimated, objects_of, wanted_of
 
 if TYPE_CHECKING:
@@ -39,29 +48,49 @@ def add_parser(verbs: "Verbs") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Estimate, apply, follow. Exits 1 where the model does not answer in time."""
-    from kerf.kube.errors import KubeError
     from kerf.sizing.manifest import PORTS
     from kerfctl.cluster import connect_to
-    from kerfctl.errors import CliError
     from kerfctl.report import say
 
     found, wanted = estimated(args), wanted_of(args)
     kube = connect_to(args)
     objects = objects_of(found, wanted)
-    for item in objects:
-        meta = item["metadata"]
-        path = f"{COLLECTIONS[item['kind']].format(meta['namespace'])}/{meta['name']}"
-        try:
-            kube.patch(path, item, "apply", {"fieldManager": FIELD_MANAGER, "force": "true"})
-        except KubeError as error:
-            raise CliError(f"{item['kind']} {meta['namespace']}/{meta['name']}: {error}") from error
-        say(f"applied: {item['kind']} {meta['namespace']}/{meta['name']}")
+    older, *_ = [_applied(kube, item) for item in objects]
     cards = f"{found.ranks.cards} x {found.slice_mib:,} MiB"
     say(f"each replica asks for {cards} for {found.max_len:,} tokens and {found.ask.concurrency} requests at once")
     say(*readings(args))
     if args.no_wait or not wanted.replicas:
         return 0
-    return _follow(kube, Followed(wanted, objects[0]["kind"], PORTS[found.ask.runtime], found.model.shape.task), args)
+    task = found.model.shape.task
+    return _follow(kube, Followed(wanted, objects[0]["kind"], PORTS[found.ask.runtime], task, older), args)
+
+
+def _applied(kube: "Kube", item: Any) -> int:
+    """Apply one object. Returns the revision that is older than what was applied (`older_than`). Raises CliError."""
+    from kerf.kube.errors import KubeError, NotFound
+    from kerfctl.errors import CliError
+    from kerfctl.report import say
+
+    kind, space, name = item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]
+    path, before, revisions, older = f"{COLLECTIONS[kind].format(space)}/{name}", dict[str, Any](), list[Any](), -1
+    try:
+        if kind == "LeaderWorkerSet":
+            try:
+                before, revisions = kube.get(path), _revisions(kube, space, name)
+            except NotFound:
+                before = {}
+        after = kube.patch(path, item, "apply", {"fieldManager": FIELD_MANAGER, "force": "true"})
+        older = older_than(before, after, revisions) if before else -1
+    except KubeError as error:
+        raise CliError(f"{kind} {space}/{name}: {error}") from error
+    say(f"applied: {kind} {space}/{name}")
+    return older
+
+
+def _revisions(kube: "Kube", space: str, name: str) -> list[Any]:
+    """The revisions of a LeaderWorkerSet's template. Raises KubeError."""
+    query = {"labelSelector": f"{GROUPS}/name={name}"}
+    return list(kube.list(f"/apis/apps/v1/namespaces/{space}/controllerrevisions", query)[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +101,8 @@ class Followed:
     kind: str
     port: int
     task: str
+    older: int
+    """The last revision of a LeaderWorkerSet's former template."""
 
 
 def _follow(kube: "Kube", to: Followed, args: argparse.Namespace) -> int:
@@ -87,7 +118,7 @@ def _follow(kube: "Kube", to: Followed, args: argparse.Namespace) -> int:
             now, pods = _look(kube, to)
         except KubeError as error:
             raise CliError(f"pods of {to.wanted.namespace}/{name}: {error}") from error
-        answer = _ask(kube, to, now)
+        answer = _ask(kube, to, now, pods)
         say(*(f"{each} {text}" for each, text in now.items() if before.get(each) != text))
         before = now
         if broken := list(failures(pods)):
@@ -110,7 +141,8 @@ def _look(kube: "Kube", to: Followed) -> tuple[dict[str, str], list[Any]]:
     selector = {"labelSelector": f"app.kubernetes.io/name={name},app.kubernetes.io/component=model-server"}
     pods = kube.list(f"/api/v1/namespaces/{space}/pods", selector)[0]
     if to.kind != "Deployment":
-        return progress(pods), pods
+        own = newest_groups(_revisions(kube, space, name), pods, to.older)
+        return progress(own), own
     owner = kube.get(f"{COLLECTIONS[to.kind].format(space)}/{name}")
     sets = kube.list(f"/apis/apps/v1/namespaces/{space}/replicasets", selector)[0]
     own, refusal = newest(owner, sets, pods), refused(owner)
@@ -133,11 +165,12 @@ def _warned(kube: "Kube", to: Followed, pod: str) -> str:
     return f" ({last})" if (last := last_message(found)) else ""
 
 
-def _ask(kube: "Kube", to: Followed, now: dict[str, str]) -> str | None:
+def _ask(kube: "Kube", to: Followed, now: dict[str, str], pods: list[Any]) -> str | None:
     """The first ready pod's answer; None where there is none yet, which `now` then says."""
     from kerf.kube.errors import KubeError
 
-    ready = next((name for name, text in now.items() if text == "is ready"), None)
+    servers = (pod["metadata"]["name"] for pod in pods if answers(pod))
+    ready = next((name for name in servers if now.get(name) == "is ready"), None)
     if ready is None:
         return None
     root = f"/api/v1/namespaces/{to.wanted.namespace}/pods/{ready}:{to.port}/proxy"

@@ -6,6 +6,8 @@ from kerf.wire.json import Json, at, items_at, text_at
 
 REVISION = "deployment.kubernetes.io/revision"
 HASH = "pod-template-hash"
+GROUPS = "leaderworkerset.sigs.k8s.io"
+"""Begins the labels that LeaderWorkerSets give to pods and ControllerRevisions."""
 FINAL = ("exceeded quota", "denied the request", "is forbidden", "is invalid")
 """Words of an API server that refuses pods until somebody changes something."""
 
@@ -21,6 +23,34 @@ def newest(owner: Json, sets: Iterable[Json], pods: Iterable[Json]) -> list[Json
     found = [each for each in sets if at(each, "metadata", "annotations").get(REVISION) == revision]
     hashes = {text_at(each, "metadata", "labels", HASH) for each in found if revision}
     return [pod for pod in pods if not hashes or text_at(pod, "metadata", "labels", HASH) in hashes]
+
+
+def newest_groups(revisions: Iterable[Json], pods: Iterable[Json], older: int) -> list[Json]:
+    """The pods of a LeaderWorkerSet's newest template; none while its newest revision is no newer than `older`."""
+    last = max(revisions, key=_number, default={})
+    if _number(last) <= older:
+        return []
+    key = text_at(last, "metadata", "labels", f"{GROUPS}/template-revision-hash")
+    return [pod for pod in pods if text_at(pod, "metadata", "labels", f"{GROUPS}/template-revision-hash") == key]
+
+
+def older_than(before: Json, after: Json, revisions: Iterable[Json]) -> int:
+    """The number of the last revision of a LeaderWorkerSet's former template; -1 where the template is the same.
+
+    Its controller writes the next one a moment after the change, and until then the former pods look like new ones.
+    """
+    same = at(before, "spec", "leaderWorkerTemplate") == at(after, "spec", "leaderWorkerTemplate")
+    return -1 if same else max(map(_number, revisions), default=0)
+
+
+def answers(pod: Json) -> bool:
+    """Whether a pod listens for requests: of a group its leader alone."""
+    return text_at(pod, "metadata", "labels", f"{GROUPS}/worker-index") in {"", "0"}
+
+
+def _number(revision: Json) -> int:
+    number = revision.get("revision")
+    return number if isinstance(number, int) else 0
 
 
 def refused(owner: Json) -> str:

@@ -92,4 +92,4 @@ def objects_of(found: Any, wanted: Any) -> list[Json]:
     """The Deployment or LeaderWorkerSet, and its Service."""
     from kerf.sizing.manifest import service, workload
 
-    return [workload(found, wanted), service(wanted, found.ask.runtime)]
+    return [workload(found, wanted), service(wanted, found)]

@@ -10,7 +10,7 @@ from kerfctl import cluster
 from kerfctl.main import main
 from kerfctl.model import deploy
 from kerfctl.model.progress import failures, progress
-from kerfctl.model.rollout import HASH, REVISION, is_final, last_message, newest, refused
+from kerfctl.model.rollout import HASH, REVISION, is_final, last_message, newest, newest_groups, refused
 
 PODS = "/api/v1/namespaces/default/pods"
 SERVER = {"app.kubernetes.io/name": "qwen3-0-6b", "app.kubernetes.io/component": "model-server"}
@@ -164,6 +164,80 @@ def test_only_the_pods_of_the_newest_template_are_followed() -> None:
 
     assert newest(a_deployment(), sets, pods) == [a_pod_of("2")]
     assert newest(a_deployment(generation=4), sets, pods) == []  # the controller has not seen the change yet
+
+
+LWS = "leaderworkerset.sigs.k8s.io"
+GROUPS = ["deepseek-r1", "--tp", "8", "--pp", "2", "--max-len", "8192", "--name", "r1"]
+
+
+def a_revision(number: int) -> dict[str, Any]:
+    labels = {f"{LWS}/name": "r1", f"{LWS}/template-revision-hash": f"key-{number}"}
+    meta = {"name": f"r1-{number}", "namespace": "default", "labels": labels}
+    return {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": meta, "revision": number}
+
+
+def a_member(name: str, index: int, revision: int, **status: Any) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/name": "r1", "app.kubernetes.io/component": "model-server"}
+    labels |= {f"{LWS}/worker-index": str(index), f"{LWS}/template-revision-hash": f"key-{revision}"}
+    meta = {"name": name, "namespace": "default", "labels": labels}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"nodeName": "n"}, "status": status}
+
+
+class Groups(FakeKube):
+    """A cluster with a LeaderWorkerSet whose controller takes one more step with each look."""
+
+    def __init__(self, *steps: list[dict[str, Any]]) -> None:
+        super().__init__()
+        self._steps, self.asked = list(steps), list[str]()
+
+    def list(self, path: str, query: Any = None) -> Any:
+        if path == PODS and self._steps:
+            for item in self._steps.pop(0):
+                self.put(item)
+        return super().list(path, query)
+
+    def get(self, path: str, query: Any = None) -> Any:
+        if not path.endswith("/proxy/v1/models"):
+            return super().get(path, query)
+        self.asked.append(path)
+        return {"data": [{"id": "r1"}]}
+
+    def create(self, path: str, body: Any, query: Any = None) -> Any:
+        return {"choices": [{"text": " Paris."}]}
+
+
+def test_of_groups_the_leaders_of_the_newest_template_are_asked(monkeypatch: Any, capsys: Any) -> None:
+    old = [a_member("r1-0", 0, 1, conditions=READY), a_member("r1-0-1", 1, 1, conditions=READY)]
+    new = [a_member("r1-0", 0, 2, conditions=[]), a_member("r1-0-1", 1, 2, conditions=READY)]
+    kube = Groups([], [a_revision(2)], new, [a_member("r1-0", 0, 2, conditions=READY)])
+    for item in (a_revision(1), *old):
+        kube.put(item)
+    monkeypatch.setattr(deploy, "LOOK_S", 0.01)
+    monkeypatch.setattr(cluster, "connect_to", lambda _args: kube)
+    assert main(["model", "deploy", *GROUPS, "--no-wait"]) == 0
+    capsys.readouterr()
+
+    assert main(["model", "deploy", *GROUPS, "--concurrency", "2"]) == 0
+
+    said = capsys.readouterr().out.splitlines()
+    assert kube.asked == [f"{PODS}/r1-0:8000/proxy/v1/models"]
+    assert said[3:-1] == [
+        "r1-0 starts on n",
+        "r1-0-1 is ready",
+        "r1-0 is ready",
+        "r1 answers: The capital of France is Paris.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("revisions", "older", "followed"),
+    [([], -1, []), ([], 0, []), ([a_revision(1)], 1, []), ([a_revision(2), a_revision(1)], 1, ["new"]),
+     ([a_revision(1)], -1, ["old"])],
+)  # fmt: skip
+def test_former_groups_say_nothing_about_a_new_template(revisions: Any, older: int, followed: list[str]) -> None:
+    pods = [a_member("old", 0, 1), a_member("new", 0, 2)]
+
+    assert [pod["metadata"]["name"] for pod in newest_groups(revisions, pods, older)] == followed
 
 
 def test_an_owner_says_why_it_cannot_make_its_pods() -> None:

@@ -111,6 +111,17 @@ def test_minimax_m3_is_as_large_as_public_pages_say(quantization, total):
     assert size(minimax_m3(**quantization)) == pytest.approx(total, rel=0.001)
 
 
+def test_an_awq_checkpoint_is_its_index_to_the_byte():
+    """Of DeepSeek-R1 in AWQ, groups of 64, as kvcache-ai/sglang_awq@1e697f11a5da has it.
+
+    Beside the matrices it has a correction of 16 bits for each expert, which is no parameter of the class.
+    """
+    quantization = {"quant_method": "awq", "bits": 4, "group_size": 64, "zero_point": True}
+    corrections = 2 * 58 * 256
+
+    assert size({**row("deepseek-r1")["config"], "quantization_config": quantization}) + corrections == 364_589_799_936
+
+
 @pytest.mark.parametrize("name", ["deepseek-v3", "deepseek-r1"])
 def test_deepseeks_files_are_the_model_and_the_layer_that_predicts_ahead(name):
     """Of deepseek-ai/DeepSeek-V3@afb92e1fa402 and R1@56d4cbbb4d29. Engines load that layer only to speculate."""

@@ -3,7 +3,7 @@
 import pytest
 
 from kerf.sizing.estimate import estimate
-from kerf.sizing.manifest import Wanted, workload
+from kerf.sizing.manifest import Wanted, service, workload
 from kerf.sizing.request import Ask
 from kerf.values.policy import Defaults
 from kerf.vendors.registry import NAMES as VENDORS
@@ -111,6 +111,19 @@ def test_more_cards_than_a_node_has_are_a_group_of_one_pod_per_stage():
     ]  # fmt: skip
     assert "startupProbe" in leader["spec"]["containers"][0]
     assert "startupProbe" not in container
+
+
+def test_requests_reach_leaders_alone():
+    """Workers of a group have no server, and are ready at once."""
+    selectors = [
+        service(Wanted("r1", "/models/r1"), estimate(model("deepseek-r1"), Ask(tp=8, pp=pp, max_len=8192)))["spec"][
+            "selector"
+        ]
+        for pp in (1, 2)
+    ]
+
+    common = {"app.kubernetes.io/name": "r1", "app.kubernetes.io/component": "model-server"}
+    assert selectors == [common, {**common, "leaderworkerset.sigs.k8s.io/worker-index": "0"}]
 
 
 def test_one_pod_has_at_most_the_cards_of_a_node():

@@ -74,7 +74,7 @@ def test_a_window_that_is_switched_off_is_none():
     [
         ({"model_type": "gpt5"}, "model_type: 'gpt5': this family is not known, so its weights would be a guess"),
         ({"model_type": ...}, "model_type: 'None': write the model's family"),
-        ({"peft_type": "LORA", "base_model_name_or_path": "a/b"}, "config.json: 'llama': this is an adapter: name its base"),
+        ({"peft_type": "LORA", "base_model_name_or_path": "a/b"}, "config.json: 'llama': this is an adapter: name its"),
         ({"architectures": ["LlamaForCausalLMEagle3"]}, "config.json: 'llama': this is a draft model"),
         ({"speculators_model_type": "eagle3"}, "config.json: 'llama': this is a draft model"),
         ({"_class_name": "FluxTransformer2DModel"}, "config.json: 'llama': this is a part of a pipeline"),
