@@ -306,15 +306,21 @@ class Desk:
             ]
 
     def unmet(self, ask: PodAsk) -> str:
-        """Who leaves so that a pod gets what its tenant is guaranteed; empty where nobody does."""
+        """Who may leave so that a refused pod gets what its tenant is guaranteed, or why nobody does."""
         live, quota = self._live, self._live.policy.quota
         if quota.engine is not QuotaEngine.KERF or not quota.reclaim.enabled:
             return ""
         with live.lock:
             owner, mine = live.quotas.owner(ask.namespace), live.turns.within_guarantee(ask)
             borrowers = live.turns.borrowers(ask) if mine is not None else []
+        if not owner:
+            return ""
+        if mine is None:
+            return f"nobody leaves for it: with it tenant {owner} would hold more than it is guaranteed"
         words = " and ".join(f"tenant {name}" if name else "namespaces without a tenant" for name in borrowers)
-        return f"tenant {owner} is guaranteed this: pods of {words} leave for it" if words else ""
+        if not words:
+            return f"tenant {owner} is guaranteed this, and nobody borrows it: kerf repack --plan shows what to move"
+        return f"tenant {owner} is guaranteed this: pods of {words} may leave for it"
 
     # ---- inside: what decides before the cards do
     def _charged(self, ask: PodAsk, names: Sequence[str]) -> Decided | None:

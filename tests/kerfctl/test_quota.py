@@ -406,15 +406,30 @@ def test_explain_says_the_quota_of_a_pod_that_waits_for_it(cluster, capsys):
     assert "team/waits cannot run: quota: tenant team holds 0 MiB of at most 81,559 MiB" in capsys.readouterr().out
 
 
-def test_explain_says_who_leaves_for_a_pod_within_its_tenants_guarantee(cluster, capsys):
-    theirs = a_pod("b", namespace="other", node="node-1", grant=a_grant("GPU-node-1-0", H100_MIB, 100))
-    asks = a_pod("waits", namespace="team", mem=H100_MIB, cores=100)
-    cluster(a_node(cards=1), a_tenant(), theirs, asks)
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [
+        ([("other", H100_MIB)], "tenant team is guaranteed this: pods of namespaces without a tenant may leave for it"),
+        (
+            [("team", 10)],
+            "nobody leaves for it: with it tenant team would hold more than it is guaranteed",
+        ),
+        (
+            [("other", H100_MIB // 2), ("other", H100_MIB // 2)],
+            "tenant team is guaranteed this, and nobody borrows it: kerf repack --plan shows what to move",
+        ),
+    ],
+    ids=["borrowed", "beyond", "spread"],
+)
+def test_explain_says_who_may_leave_for_a_pod_of_a_tenant(cluster, capsys, held: list[tuple[str, int]], words: str):
+    there = [
+        a_pod(f"p{i}", namespace=owner, node="node-1", grant=a_grant(f"GPU-node-1-{i}", mib, 0))
+        for i, (owner, mib) in enumerate(held)
+    ]
+    cluster(a_node(cards=len(held)), a_tenant(), *there, a_pod("waits", namespace="team", mem=H100_MIB, cores=100))
 
     assert main(["explain", "team/waits"]) == 1
-    assert (
-        "  tenant team is guaranteed this: pods of namespaces without a tenant leave for it" in capsys.readouterr().out
-    )
+    assert f"  {words}" in capsys.readouterr().out
 
 
 def test_a_snapshot_takes_the_quotas_along(cluster, tmp_path, capsys):
