@@ -17,7 +17,7 @@ PATH = f"/apis/{API_VERSION}/tenantquotas"
 PRIORITIES: Mapping[str, int] = {"low": -1000, "normal": 0, "high": 1000}
 """Bands and the value of the WorkloadPriorityClass that Kueue orders by."""
 MOST_NAMESPACES, MOST_CLASSES = 256, 64
-_WHOLE_CARDS = re.compile(r"(\d{1,6}) cards?(?: of (.{1,128}))?")
+_WHOLE_CARDS = re.compile(r"([0-9]{1,6}) cards?(?: of (.{1,128}))?")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _MOST_MIB = 2**40
 _SHARE_FIX = 'write "8 cards", "8 cards of H100" or an object of memory, cores and cards'

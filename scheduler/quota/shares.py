@@ -87,7 +87,9 @@ def _draft(tenant: TenantQuota, found: Capacity, conflict: str | None) -> Tenant
             problems.append(f"model {quota.model} means several classes of cards ({models}): write one of them")
         elif not matches:
             known = listed(one.model for one in found if one.mode is quota.mode)
-            missing = f"no card of model {quota.model} in mode {quota.mode.value} is known"
+            other_vendors = bool(quota.vendor and found) and quota.vendor not in {one.vendor for one in found}
+            vendor = f" of vendor {quota.vendor}" if other_vendors else ""
+            missing = f"no card{vendor} of model {quota.model} in mode {quota.mode.value} is known"
             problems.append(f"{missing} (known models: {known}): it counts as none")
         elif matches[0] in parts:
             problems.append(f"model {quota.model} means {matches[0].model}, as an entry before it does: merge the two")

@@ -86,6 +86,7 @@ def test_every_key_is_read_in_human_units() -> None:
         (tenant(classes=[{"guaranteed": "8 cards"}]), "spec.classes[0].model"),
         (tenant(classes=[{"model": "A100", "guaranteed": "8 cards of H100"}]), "spec.classes[0].guaranteed"),
         (tenant(classes=[{"model": "H100", "guaranteed": "eight cards"}]), "spec.classes[0].guaranteed"),
+        (tenant(classes=[{"model": "H100", "guaranteed": "\uff11 card"}]), "spec.classes[0].guaranteed"),
         (tenant(classes=[{"model": "H100", "guaranteed": {}}]), "spec.classes[0].guaranteed"),
         (tenant(classes=[{"model": "H100", "guaranteed": 8}]), "spec.classes[0].guaranteed"),
         (tenant(classes=[{"model": "H100", "guaranteed": {"mem": 1}}]), "spec.classes[0].guaranteed.mem"),

@@ -112,6 +112,17 @@ def test_what_a_file_says_and_no_card_is_becomes_a_sentence() -> None:
     assert all(s.parts == () for s in shares.tenants)
 
 
+def test_a_vendor_without_cards_is_named() -> None:
+    quota = TenantQuota("a", ("a",), (ClassQuota("H100", vendor="nvidea"),))
+
+    (share,) = divide([quota], capacity([h100_node()], POLICY)).tenants
+
+    known = "(known models: NVIDIA H100 80GB HBM3)"
+    assert share.problems == (
+        f"no card of vendor nvidea of model H100 in mode shared is known {known}: it counts as none",
+    )
+
+
 def test_a_promise_that_another_tenant_may_hold_without_a_limit_becomes_a_sentence() -> None:
     by_memory = TenantQuota("m", ("m",), (ClassQuota("H100", guaranteed=Share(memory_mib=1000)),))
     nothing = TenantQuota("n", ("n",), (ClassQuota("H100", guaranteed=Share(memory_mib=0)),))
