@@ -26,6 +26,8 @@ SERVED = ("plugin", "vendor")
 """The fact of every card that the vendor's own device plugin serves."""
 SILENT = Health(State.SUSPECT, "the vendor's device plugin offers no card to the kubelet")
 MOST_CARDS = hami.MOST_CARDS
+LARGEST_MIB = 2**31 - 1
+_MARKS = (",", ":", ";")
 Render = Callable[[Slice, Card], Device]
 """A slice as HAMi's records have it."""
 
@@ -119,6 +121,7 @@ def _registered_card(record: dict[str, Any], where: str, reading: Reading, vendo
     identity, model = record.get("id"), reading.model or record.get("type")
     if not isinstance(identity, str) or not identity or not isinstance(model, str) or not model:
         raise WireError(where, record, "write the device's id and type")
+    check_marks(where, identity, "" if reading.model else model)
     memory = hami.number_in(record, "devmem", where, 0)
     return Card(
         id=identity,
@@ -127,10 +130,18 @@ def _registered_card(record: dict[str, Any], where: str, reading: Reading, vendo
         model=model,
         memory_mib=min(memory, reading.largest_mib or memory),
         slots=min(max(hami.number_in(record, "count", where, 1), 1), 127),
-        numa=hami.number_in(record, "numa", where, 0),
+        numa=hami.numa_in(record, where),
         health=HEALTHY if record.get("health") is True else SUSPECT,
         facts=(SERVED, ("cores", str(hami.number_in(record, "devcore", where, 100)))),
     )
+
+
+def check_marks(where: str, *texts: str) -> None:
+    """Raises WireError for a text that a record on a pod cannot have, because it would be read as several."""
+    marked = next((text for text in texts if any(mark in text for mark in _MARKS)), None)
+    if marked is not None:
+        fix = f"register it without {' '.join(_MARKS)} which divide the devices that are written on pods"
+        raise WireError(where, marked, fix)
 
 
 def _counted(node: Json, reading: Reading, vendor: str) -> tuple[Card, ...]:
@@ -142,6 +153,8 @@ def _counted(node: Json, reading: Reading, vendor: str) -> tuple[Card, ...]:
     if reading.memory and units:
         of_node = amount(node, "capacity", reading.memory) * reading.memory_unit_mib
         memory = of_node * reading.per_card // units
+    if not 0 <= memory <= LARGEST_MIB:
+        raise WireError(f"status.capacity[{reading.memory}]", memory, f"a card has from 0 to {LARGEST_MIB} MiB")
     name = str(at(node, "metadata").get("name", ""))
     return tuple(
         Card(

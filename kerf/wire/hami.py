@@ -45,6 +45,11 @@ def number_in(record: dict[str, Any], name: str, where: str, default: int) -> in
     return _number(record, name, where, default)
 
 
+def numa_in(record: dict[str, Any], where: str) -> int:
+    """The NUMA node of a record; the first where the kernel knows of none and says -1. Raises WireError."""
+    return 0 if record.get("numa") in {-1, "-1"} else _number(record, "numa", where, 0)
+
+
 def render_devices(containers: Iterable[Iterable[Device]]) -> str:
     """What the containers of a pod hold, init containers first: "id,type,MiB,cores:" a device, ";" a container."""
     return "".join(
@@ -124,7 +129,7 @@ def _card(record: dict[str, Any], where: str, vendor: str) -> Card:
         memory_mib=_number(record, "devmem", where, 0),
         cores=_number(record, "devcore", where, 100),
         slots=_number(record, "count", where, 10),
-        numa=_number(record, "numa", where, 0),
+        numa=numa_in(record, where),
         mode=_MODES.get(mode, Mode.SHARED),
         health=HEALTHY if record.get("health") is True else SUSPECT,
     )

@@ -99,3 +99,38 @@ def test_a_registration_of_a_newer_plugin_may_say_more():
 def test_a_plugin_that_registers_no_card_is_no_problem():
     assert found(mixed(**{DCU: "[]"})) == (NVIDIA, "")
     assert found(mixed(**{DCU: json.dumps(None)}))[0] == NVIDIA
+
+
+@pytest.mark.parametrize("numa", [-1, "-1"])
+def test_a_card_of_which_the_kernel_knows_no_numa_node_is_on_the_first(numa: object):
+    device = {"id": "B3-0", "devmem": 65536, "type": "Ascend910B3", "numa": numa}
+    node = a_vendor_node(
+        annotations={"hami.io/node-register-Ascend910B3": registered(device)}, **{"huawei.com/Ascend910B3": "10"}
+    )
+
+    assert [(card.id, card.numa) for card in parse_node(node, VENDORS).cards] == [("B3-0", 0)]
+    assert found(mixed(**{DCU: ONE.replace(",0,true", ",-1,true")})) == ([("hygon", "DCU-0", True), *NVIDIA], "")
+
+
+@pytest.mark.parametrize("identity", ["0000:5d:00.0", "a,b", "a;b"])
+def test_an_id_that_no_record_can_have_is_refused(identity: str):
+    cards, said = found(mixed(**{DCU: registered({"id": identity, "devmem": 5, "type": "DCU"})}))
+
+    assert cards == NVIDIA
+    assert said == (
+        f"{DCU}[0]: '{identity}': register it without , : ; which divide the devices that are written on pods"
+    )
+
+
+@pytest.mark.parametrize("amount", ["-1", "9E", "x", "1e18"])
+def test_a_capacity_that_no_card_can_have_is_the_vendors_problem(amount: str):
+    memory = "cambricon.com/mlu.smlu.vmemory"
+    node = mixed()
+    node["status"]["capacity"] = {"cambricon.com/mlu.smlu.vcore": "200", memory: amount}
+    shop = Shop(node)
+
+    cards, said = found(node)
+
+    assert cards == NVIDIA
+    assert said.startswith(f"status.capacity[{memory}]: ")
+    assert shop.take(asking("gpu", **{"nvidia.com/gpumem": 1000})).slices

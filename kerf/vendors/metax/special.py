@@ -15,7 +15,7 @@ from kerf.values.health import HEALTHY, SUSPECT
 from kerf.values.slicing import Exactly, Slicing
 from kerf.values.vendor import Placement
 from kerf.values.words import Said
-from kerf.vendors.build import SERVED, Special
+from kerf.vendors.build import SERVED, Special, check_marks
 from kerf.wire import hami
 from kerf.wire.errors import WireError
 from kerf.wire.inventory import distinct
@@ -77,6 +77,7 @@ def _card(record: dict[str, Any], index: int) -> Card:
     where, identity, model = f"{REGISTER}[{index}]", record.get("uuid"), record.get("model") or "Metax-SGPU"
     if not isinstance(identity, str) or not identity or not isinstance(model, str):
         raise WireError(where, record, "write the device's uuid")
+    check_marks(where, identity)
     zone = hami.number_in(record, "linkZone", where, 0)
     return Card(
         id=identity,
@@ -85,7 +86,7 @@ def _card(record: dict[str, Any], index: int) -> Card:
         model=model,
         memory_mib=hami.number_in(record, "totalVRam", where, 0),
         slots=min(max(hami.number_in(record, "totalDevCount", where, 1), 1), 127),
-        numa=hami.number_in(record, "numa", where, 0),
+        numa=hami.numa_in(record, where),
         health=HEALTHY if record.get("healthy") is True else SUSPECT,
         facts=(SERVED, ("zone", str(zone))),
     )
