@@ -32,6 +32,9 @@ def candidates(spec: Json, nodes: Sequence[Node], offers: Offers) -> Candidates:
     return Candidates(tuple(names), dict(barred), "" if names else _none(barred, offers, asked))
 
 
+ENDS = "it is being deleted: no scheduler binds it any more"
+
+
 def waits(pod: Json, scheduler: str) -> str:
     """Why Kerf's scheduler is not asked about a pod that is not bound; empty where it is."""
     spec = at(pod, "spec")

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _explain(world: "World", key: str) -> Answer:
-    from kerfctl.candidates import waits
+    from kerfctl.candidates import ENDS, waits
     from kerfctl.claiming.explain import explain_claims
     from kerfctl.world import key_of
 
@@ -70,6 +70,8 @@ def _explain(world: "World", key: str) -> Answer:
         if unknown := cards_without_grant(pod, store.desk.vendors):
             held["without_grant"] = unknown
         return held | ({"instances": lying} if lying else {}) | ({"faults": faults} if faults else {})
+    if at(pod, "metadata").get("deletionTimestamp"):
+        return _no(key, ENDS)
     if (said := explain_claims(world, store, pod, key)) is not None:
         return said
     waiting = store.desk.waiting_pod(str(uid))

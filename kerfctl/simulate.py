@@ -109,7 +109,12 @@ def simulate(world: "World") -> Outcome:
     refused = [_refused(each.pod, f"refused at creation: {each.refusal}") for each in world.refused]
     refused += [line for line in lines if isinstance(line, RefusedLine)]
     idle = [f"{namespace}/{name}: {reason}" for namespace, name, reason in world.idle]
-    notes = (*world.warnings, *idle, *broken_gangs(seen.store))
+    held = [
+        f"{each.node} takes no slices: pod {each.key} holds {each.without_grant} of its cards without a grant of Kerf's"
+        for each in seen.store.ledger.bookings()
+        if each.without_grant
+    ]
+    notes = (*world.warnings, *idle, *held, *broken_gangs(seen.store))
     return Outcome((*running, *placed), tuple(refused), seen.cards(), notes, (*world.left_out, *claims.unread))
 
 
@@ -131,9 +136,11 @@ class _Placing:
 
     def place(self, pod: Json) -> PodLine | RefusedLine:
         """A line for a pod that is not bound."""
-        from kerfctl.candidates import waits
+        from kerfctl.candidates import ENDS, waits
 
         meta = pod["metadata"]
+        if meta.get("deletionTimestamp"):
+            return _refused(pod, ENDS)
         waiting = self.store.desk.waiting_pod(meta["uid"])
         claiming = self.claims.claiming(pod)
         if claiming is not None:

@@ -54,6 +54,28 @@ def test_a_pod_that_holds_cards_without_a_grant_is_named_with_them(tmp_path: Pat
     ]
 
 
+def test_simulate_names_it_too_where_no_pod_waits(tmp_path: Path, capsys: Any) -> None:
+    native = a_pod("trainer", namespace="ml", node="free", phase="Running", gpu=4, mem=None, cores=None)
+    path = tmp_path / "state.yaml"
+    path.write_text(yaml.safe_dump_all([*a_world(), native]))
+
+    assert main(["simulate", str(path)]) == 0
+    said = "! free takes no slices: pod ml/trainer holds 4 of its cards without a grant of Kerf's"
+    assert said in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("verb", ["explain", "simulate"])
+def test_a_waiting_pod_that_is_being_deleted_says_so(verb: str, tmp_path: Path, capsys: Any) -> None:
+    pod = a_pod("waits")
+    pod["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/keep"]}
+    path = tmp_path / "state.yaml"
+    path.write_text(yaml.safe_dump_all([*a_world(), pod]))
+
+    main(["explain", "waits", "--file", str(path)] if verb == "explain" else ["simulate", str(path)])
+
+    assert "it is being deleted: no scheduler binds it any more" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("spec", "nodes"),
     [

@@ -300,6 +300,19 @@ def fails(node: Pod, note: str, card: str) -> Pod:
     return node
 
 
+def test_two_tenants_that_ask_at_once_get_what_each_is_guaranteed_of_the_same_borrower() -> None:
+    tenants = {"one": "1 card", "two": "1 card", "borrower": "1 card"}
+    theirs = [runs("borrower", f"b{i}", i, priority=1000) for i in range(3)]
+    world = World(tenants, *theirs, waits("one"), waits("two"), waits("two", "more"), cards=3)
+
+    for _ in range(3):
+        world.loop.run_once()
+
+    assert len(world.gone()) == 2
+    assert len(world.reserved()) == 2
+    assert {key.partition("/")[0] for key in world.reserved()} == {"one", "two"}
+
+
 # ---- gangs
 def test_while_a_gangs_member_was_not_refused_yet_none_of_them_gets_a_place() -> None:
     theirs = [runs("borrower", f"b{i}", i) for i in range(3)]
