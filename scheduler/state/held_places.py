@@ -13,6 +13,7 @@ from kerf.values.ask import ContainerAsk, PodAsk, Stages
 from kerf.values.grant import Grant
 from kerf.values.node import Node
 from scheduler.state.answers import Member, NoPlace
+from scheduler.state.bookings import Booking
 from scheduler.state.ledger import Ledger
 
 Seek = Callable[[PodAsk, Sequence[str], Stages], tuple[str, Grant] | NoPlace]
@@ -84,14 +85,12 @@ class HeldPlaces:
     # ---- under the lock
     def nodes(self, ask: PodAsk) -> list[str]:
         """Where places are held that this pod may take."""
-        found = (self._ledger.reservation(place.uid) for place in self._for(ask))
-        return sorted({booking.node for booking in found if booking is not None})
+        return sorted({booking.node for _, booking in self._usable(ask)})
 
     def take(self, ask: PodAsk, node: str) -> Grant | None:
         """The grant of a place on this node that the pod takes, None if there is none."""
-        for place in self._for(ask):
-            held = self._ledger.reservation(place.uid)
-            if held is not None and held.node == node and held.holding is not None:
+        for place, held in self._usable(ask):
+            if held.node == node and held.holding is not None:
                 self._give(place)
                 self._seated.add(ask.uid)
                 return held.holding.grant
@@ -138,6 +137,17 @@ class HeldPlaces:
         left = [place for place in self._places.pop(key, ()) if self._ledger.reservation(place.uid) is not None]
         if left:
             self._places[key] = left
+
+    def _usable(self, ask: PodAsk) -> list[tuple[_Place, Booking]]:
+        """The places that the pod may take, with their reservations. One on a card that has failed is given back."""
+        found = []
+        for place in self._for(ask):
+            held = self._ledger.reservation(place.uid)
+            if held is not None and self._ledger.is_usable(held):
+                found.append((place, held))
+            elif held is not None:
+                self._give(place)
+        return found
 
     def _for(self, ask: PodAsk) -> list[_Place]:
         if not self._places:

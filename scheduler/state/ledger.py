@@ -154,7 +154,7 @@ class Ledger:
             return booking.uses.keys() <= usable
 
     def _is_free(self, booking: Booking) -> bool:
-        cards = {state.card.id: state.free for state in self._fleet.state(booking.node).cards}
+        cards = {state.card.id: state.free for state in self._fleet.state(booking.node).cards if state.usable}
         return all(
             card in cards and min(cards[card].memory_mib, cards[card].cores, cards[card].slots) >= 0
             for card in booking.uses

@@ -7,8 +7,9 @@ from threading import RLock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerf.testing.builders import a_node, a_pod, a_pod_ask, an_ask
+from kerf.testing.builders import a_node, a_pod, a_pod_ask, an_ask, cards_of
 from kerf.values.grant import Grant
+from kerf.values.health import SUSPECT
 from kerf.values.node import Node
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.verdict import Misfit
@@ -154,6 +155,18 @@ def test_a_pod_of_the_workload_takes_its_place_and_a_stranger_does_not() -> None
     assert isinstance(store.desk.assume(pod_of("w", 60_000, "p"), "n0", ()), Grant)
     assert store.desk._live.places.nodes(pod_of("w", 60_000, "q")) == []
     assert sum(t.uses["GPU-n0-0"].memory_mib for t in store.ledger.bookings()) == 60_000
+
+
+def test_a_place_on_a_card_that_has_failed_since_is_given_back() -> None:
+    store = a_store(1)
+    store.desk.hold_places("w", [member(60_000)], 60.0)
+    (card,) = cards_of("n0", 1)
+    store.feed.apply_node("MODIFIED", a_node("n0", (replace(card, health=SUSPECT),)))
+    pod = pod_of("w", 60_000, "p")
+
+    assert isinstance(store.desk.assume(pod, "n0", ()), Misfit)
+    assert store.desk._live.places.nodes(pod) == []
+    assert store.ledger.bookings() == []
 
 
 def test_a_pod_that_goes_elsewhere_gives_its_place_back() -> None:
