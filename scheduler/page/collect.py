@@ -6,18 +6,16 @@ A round is a generator: its caller lets others work between the pieces.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from kerf.kube.client import Json
-from kerf.metering.use import MeteredCard
 from kerf.pricing.prices import PriceList
-from kerf.values.grant import CardUse
 from kerf.values.policy import QuotaEngine
 from kerf.views.page.picture import SECTIONS, Row
 from kerf.views.page.rows import cluster_row, cost_rows, node_row
 from kerf.views.tenants import account_json
 from scheduler.kueue.activity import activity_by_tenant
-from scheduler.metering.observed import metered_cards
+from scheduler.page.sums import Sums, facts_of
 from scheduler.quota.accounts import tenant_accounts
 from scheduler.state.pending import Waiting
 from scheduler.state.sight import NodeSight, Why
@@ -46,16 +44,6 @@ class Sources:
     leads: Callable[[], bool] = lambda: True
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What sums need of one node."""
-
-    namespaces: frozenset[str]
-    running: Counter[str]
-    reserved: Counter[str]
-    held: tuple[tuple[str, Mapping[str, CardUse]], ...]
-
-
 @dataclass(slots=True)
 class _Reason:
     why: Why
@@ -67,15 +55,6 @@ Rows = dict[str, dict[str, Row]]
 Changed = dict[str, dict[str, Row | None]]
 
 
-@dataclass(slots=True)
-class _Slow:
-    """Sums, and when they were made."""
-
-    at: float = float("-inf")
-    inventory: int = -1
-    cards: Mapping[str, MeteredCard] = field(default_factory=dict)
-
-
 class Collector:
     """One thread uses it."""
 
@@ -84,9 +63,11 @@ class Collector:
         self._sources = sources
         self._clock = clock
         self._version = -1
-        self._facts: dict[str, _Facts] = {}
+        self._sums = Sums()
+        self._priced: tuple[PriceList, str] | None = None
+        """The list by which nodes were read, and the supply of those that do not say theirs."""
         self._reasons: dict[object, _Reason] = {}
-        self._slow = _Slow()
+        self._slow_at = float("-inf")
         self._changed: Changed = {}
         self._asking: frozenset[str] = frozenset()
         """The namespaces of all pods that wait."""
@@ -97,7 +78,7 @@ class Collector:
     def namespaces(self) -> frozenset[str]:
         """Every namespace of which a row knows something, or did until a short while ago."""
         found: set[str] = {*self._sources.tenants(), *self._asking}
-        found.update(*(facts.namespaces for facts in self._facts.values()))
+        found.update(self._sums.namespaces)
         found.update(str(name) for row in self.rows["tenants"].values() for name in row["namespaces"])
         now = self._clock()
         self._seen_at = {name: at for name, at in self._seen_at.items() if now - at < LINGER_S}
@@ -114,8 +95,8 @@ class Collector:
         yield from self._nodes()
         yield from self._waiting()
         self._replace("gangs", self._gangs())
-        if self._clock() - self._slow.at >= SLOW_S:
-            self._slow.at = self._clock()
+        if self._clock() - self._slow_at >= SLOW_S:
+            self._slow_at = self._clock()
             yield
             self._replace("tenants", self._tenants())
             yield
@@ -125,14 +106,17 @@ class Collector:
 
     # ---- nodes
     def _nodes(self) -> Iterator[None]:
+        prices, supply = self._sources.prices(), self._store.desk.policy.metering.supply
+        if self._priced is None or self._priced[0] is not prices or self._priced[1] != supply:
+            self._priced, self._version = (prices, supply), -1
         version, names, changed = self._store.sight.changed_nodes(self._version)
-        for gone in self._facts.keys() - set(names):
-            self._facts.pop(gone)
+        for gone in self._sums.nodes() - set(names):
+            self._sums.drop(gone)
             self._put("nodes", gone, None)
         for name in changed:
             seen = self._store.sight.node(name)
             if seen is not None:
-                self._facts[name] = _facts_of(seen)
+                self._sums.put(name, facts_of(seen, prices, supply, self._sums.get(name)))
                 self._put("nodes", name, _row_of(seen))
             yield
         self._version = version
@@ -172,13 +156,7 @@ class Collector:
 
     # ---- sums
     def _gangs(self) -> dict[str, Row]:
-        running, reserved, waiting = Counter[str](), Counter[str](), Counter[str]()
-        nodes: dict[str, list[str]] = {}
-        for name, facts in self._facts.items():
-            running += facts.running
-            reserved += facts.reserved
-            for gang in facts.running.keys() | facts.reserved.keys():
-                nodes.setdefault(gang, []).append(name)
+        running, reserved, waiting = self._sums.running, self._sums.reserved, Counter[str]()
         said: dict[str, tuple[str, int]] = {}
         for row in self.rows["waiting"].values():
             if row["gang"]:
@@ -192,7 +170,7 @@ class Collector:
                 "reserved": reserved[gang],
                 "waiting": waiting[gang],
                 "why": said.get(gang, ("", 0))[0],
-                "nodes": sorted(nodes.get(gang, ())),
+                "nodes": sorted(self._sums.nodes_of(gang)),
             }
             for gang in running.keys() | reserved.keys() | waiting.keys()
         }
@@ -210,12 +188,9 @@ class Collector:
         }
 
     def _costs(self) -> dict[str, Row]:
-        prices, desk = self._sources.prices(), self._store.desk
-        if self._slow.inventory != desk.inventory:
-            self._slow.inventory = desk.inventory
-            self._slow.cards = metered_cards(desk.nodes(), prices, desk.policy.metering.supply)
-        held = [each for facts in self._facts.values() for each in facts.held]
-        return cost_rows(self._slow.cards, held, self._sources.tenants(), prices.currency)
+        currency = self._priced[0].currency if self._priced else "USD"
+        sums = self._sums
+        return cost_rows(sums.per_hour, sums.free, sums.spent, self._sources.tenants(), currency)
 
     def _about(self) -> Row:
         desk = self._store.desk
@@ -268,13 +243,3 @@ def _waiting_row(one: Waiting, why: Why, place: str, reserved: bool) -> Row:
 def _row_of(seen: NodeSight) -> Row:
     held = [(booking.key, booking.state.value, booking.uses) for booking in seen.bookings if booking.uses]
     return node_row(seen.node, [(state.card, state.used) for state in seen.state.cards], held)
-
-
-def _facts_of(seen: NodeSight) -> _Facts:
-    live = [booking for booking in seen.bookings if booking.state.value != "reserved"]
-    return _Facts(
-        frozenset(booking.key.partition("/")[0] for booking in seen.bookings),
-        Counter(booking.gang for booking in live if booking.gang),
-        Counter(booking.gang for booking in seen.bookings if booking.gang and booking not in live),
-        tuple((booking.key.partition("/")[0], booking.uses) for booking in live if booking.uses),
-    )

@@ -25,6 +25,9 @@ from scheduler.page.history import STEP_S, History
 
 _LOG = logging.getLogger("kerf.page")
 TICK_S = 1.0
+REST = 30
+"""Times the CPU time of a round that pass before the next: kube-scheduler's questions need this process more."""
+LONGEST_S = 10.0
 BEAT_S = 10.0
 ASK_AGAIN_S = 30.0
 """How often what viewers may see is asked again."""
@@ -117,13 +120,15 @@ class Hub:
     async def run(self) -> None:
         """Round after round until cancelled. While nobody watches, only the history is kept."""
         while True:
+            began = time.thread_time()
             try:
                 await self.run_once()
             except Exception:  # noqa: BLE001 (one bad round never ends the page)
                 _LOG.exception("a round of the page failed")
             self._wake.clear()
             try:
-                async with asyncio.timeout(TICK_S if self.viewers else STEP_S / 4):
+                rest = min(max(TICK_S, REST * (time.thread_time() - began)), LONGEST_S)
+                async with asyncio.timeout(rest if self.viewers else STEP_S / 4):
                     await self._wake.wait()
             except TimeoutError:
                 continue

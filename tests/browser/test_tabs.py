@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.browser.chromium import chromium, opened
-from tests.browser.world import Served, served
+from tests.browser.world import EVERYTHING, Served, served
 
 __all__ = ["chromium"]
 pytestmark = pytest.mark.browser
@@ -132,3 +132,10 @@ def test_on_paper_it_is_dark_on_white_without_controls(chromium: Any, page: Serv
     assert tab.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     tab.evaluate("() => { dispatchEvent(new Event('afterprint')); }")
     assert tab.evaluate("() => document.documentElement.dataset.theme") == "dark"
+
+
+def test_marks_that_turn_letters_around_are_seen_and_other_scripts_are_read(chromium: Any, page: Served):
+    page.kube.tokens["odd"] = ("مستخدم-\u202elive", EVERYTHING)
+    tab = opened(chromium, page, "odd")
+
+    assert tab.inner_text("#user") == "مستخدم-\ufffdlive"

@@ -20,6 +20,8 @@ from kerf.views.parts import way_of
 from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.usage import plain
 
+PARTS = MICRO * MICRO
+"""Of one unit of the currency: small enough that a slice's are whole, so that sums are exact."""
 OK, CORDONED, NOT_SLICED = "ok", "cordoned", "not sliced"
 Held = tuple[str, str, Mapping[str, CardUse]]
 """A pod's name, the state of what it holds, and what it holds of which card."""
@@ -86,13 +88,8 @@ def _refusal(condition: Json) -> str:
     return text_at(condition, "message") if kept else ""
 
 
-def cost_rows(
-    cards: Mapping[str, MeteredCard],
-    held: Iterable[tuple[str, Mapping[str, CardUse]]],
-    tenants: Mapping[str, str],
-    currency: str,
-) -> dict[str, Row]:
-    """What an hour costs as things are now: the cards, what is idle of them, and each tenant or namespace without one.
+def spent_on(cards: Mapping[str, MeteredCard], held: Iterable[tuple[str, Mapping[str, CardUse]]]) -> dict[str, int]:
+    """What an hour of what pods hold of these cards costs, by namespace, in parts of the currency (`PARTS`).
 
     `held` are namespaces with what a pod holds. Shares of a card that exceed one are divided by their sum, as in bills.
     """
@@ -101,44 +98,46 @@ def cost_rows(
         for card, use in uses.items():
             if card in cards:
                 parts.setdefault(card, []).append((namespace, *share(use, cards[card].memory_mib)))
-    spent: dict[str, Decimal] = {}
+    spent: dict[str, int] = {}
     for card, shares in parts.items():
         whole = max(shares[0][2], sum(part for _, part, _ in shares))
         for namespace, part, _ in shares:
-            cost = Decimal(cards[card].per_hour) * part / whole / MICRO
-            spent[namespace] = spent.get(namespace, Decimal(0)) + cost
-    every = sum((Decimal(card.per_hour) / MICRO for card in cards.values()), Decimal(0))
-    allocated = sum(spent.values(), Decimal(0))
+            spent[namespace] = spent.get(namespace, 0) + cards[card].per_hour * MICRO * part // whole
+    return spent
+
+
+def cost_rows(
+    per_hour: int, free: Iterable[str], spent: Mapping[str, int], tenants: Mapping[str, str], currency: str
+) -> dict[str, Row]:
+    """What an hour costs as things are now: the cards, what is idle of them, and each tenant or namespace without one.
+
+    `per_hour` and `spent` are in parts of the currency (`PARTS`); `free` are models of cards that cost nothing.
+    """
+    every, allocated = _money(per_hour), _money(sum(spent.values()))
     found: dict[str, Row] = {
         "all": {
-            "cards": _money(every),
-            "allocated": _money(allocated),
-            "idle": plain(_rounded(every) - _rounded(allocated)),
+            "cards": plain(every),
+            "allocated": plain(allocated),
+            "idle": plain(every - allocated),
             "currency": currency,
-            "free": sorted({card.kind.card_model for card in cards.values() if not card.per_hour}),
+            "free": sorted(free),
         }
     }
     for (kind, name), (cost, names) in _by_owner(spent, tenants).items():
         found[f"{kind}/{name}"] = {
-            "kind": kind, "name": name, "per_hour": _money(cost), "namespaces": names, "currency": currency
+            "kind": kind, "name": name, "per_hour": plain(_money(cost)), "namespaces": names, "currency": currency
         }  # fmt: skip
     return found
 
 
-def _by_owner(
-    spent: Mapping[str, Decimal], tenants: Mapping[str, str]
-) -> dict[tuple[str, str], tuple[Decimal, list[str]]]:
-    found: dict[tuple[str, str], tuple[Decimal, list[str]]] = {}
+def _by_owner(spent: Mapping[str, int], tenants: Mapping[str, str]) -> dict[tuple[str, str], tuple[int, list[str]]]:
+    found: dict[tuple[str, str], tuple[int, list[str]]] = {}
     for namespace in sorted(spent):
         owner = ("tenant", tenants[namespace]) if namespace in tenants else ("namespace", namespace)
-        cost, names = found.get(owner, (Decimal(0), []))
+        cost, names = found.get(owner, (0, []))
         found[owner] = (cost + spent[namespace], [*names, namespace])
     return found
 
 
-def _money(amount: Decimal) -> str:
-    return plain(_rounded(amount))
-
-
-def _rounded(amount: Decimal) -> Decimal:
-    return amount.quantize(Decimal("0.0001"))
+def _money(parts: int) -> Decimal:
+    return (Decimal(parts) / PARTS).quantize(Decimal("0.0001"))

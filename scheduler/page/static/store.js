@@ -1,4 +1,4 @@
-import { keepTime } from "./text.js";
+import { keepTime, parsed } from "./text.js";
 
 // The picture, as the server sends it: rows by section and key, changed in place. See kerf/views/page/picture.py.
 
@@ -60,7 +60,7 @@ export class Store {
     const on = (name, take) => source.addEventListener(name, (event) => {
       this.heard = performance.now();
       this.spoken = true;
-      take(JSON.parse(event.data));
+      take(parsed(event.data));
     });
     on("begin", (who) => { this.coming = empty(); this.who = who; keepTime(who.now); });
     on("rows", (change) => this.rows(change));
@@ -165,5 +165,5 @@ export async function ask(path, body) {
   });
   const text = await answer.text();
   if (!answer.ok) throw Object.assign(new Error(text.trim() || `the scheduler answered ${answer.status}`), { status: answer.status });
-  return JSON.parse(text);
+  return parsed(text);
 }

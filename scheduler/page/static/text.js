@@ -18,6 +18,10 @@ export function svg(name, attributes = {}, ...children) {
   return made;
 }
 
+// Marks that turn the order of letters around would make a name look like another one.
+const TURNS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+export const parsed = (text) => JSON.parse(text.replace(TURNS, "\ufffd"));
+
 export const byId = (id) => document.getElementById(id);
 
 const whole = new Intl.NumberFormat("en");

@@ -15,7 +15,7 @@ from kerf.values.health import Health, State
 from kerf.values.node import Node
 from kerf.values.slicing import Exactly, Templates
 from kerf.views.page.access import HIDDEN, Access, Veil, seen_by
-from kerf.views.page.rows import cost_rows, node_row
+from kerf.views.page.rows import PARTS, cost_rows, node_row, spent_on
 
 NAMES = tuple(f"ns-{word}-space" for word in ("alpha", "beta", "gamma", "delta"))
 access = st.builds(
@@ -145,11 +145,16 @@ def _card(name: str) -> MeteredCard:
     return MeteredCard(name, Kind("h100", "H100", "owned", ""), 1000, 2_000_000, "node-1")
 
 
+def costs(cards: dict[str, MeteredCard], held: list[Any], tenants: dict[str, str]) -> dict[str, Any]:
+    per_hour = sum(card.per_hour for card in cards.values()) * PARTS // 10**6
+    return dict(cost_rows(per_hour, (), spent_on(cards, held), tenants, "USD"))
+
+
 def test_costs_add_up_to_what_the_cards_cost_and_a_quarter_of_a_card_costs_a_quarter():
     cards = {name: _card(name) for name in ("one", "two")}
     held = [("a", {"one": CardUse(250, 0, 1)}), ("b", {"one": CardUse(100, 50, 1)}), ("c", {"two": CardUse(500, 0, 1)})]
 
-    found = cost_rows(cards, held, {"a": "team", "b": "team"}, "USD")
+    found = costs(cards, held, {"a": "team", "b": "team"})
 
     assert found["all"] == {"cards": "4", "allocated": "2.5", "idle": "1.5", "currency": "USD", "free": []}
     assert found["tenant/team"]["per_hour"] == "1.5"
@@ -163,7 +168,7 @@ def test_costs_add_up_to_what_the_cards_cost_and_a_quarter_of_a_card_costs_a_qua
 )
 def test_allocated_and_idle_are_what_the_cards_cost_however_they_are_shared(uses: list[tuple[str, str, int, int]]):
     cards = {name: _card(name) for name in "xy"}
-    found = cost_rows(cards, [(ns, {card: CardUse(mib, cores, 1)}) for ns, card, mib, cores in uses], {}, "USD")
+    found = costs(cards, [(ns, {card: CardUse(mib, cores, 1)}) for ns, card, mib, cores in uses], {})
     every, allocated, idle = (Decimal(found["all"][key]) for key in ("cards", "allocated", "idle"))
 
     assert allocated + idle == every
