@@ -1,6 +1,7 @@
 """What happens beside the answers that `make bench-extender` measures: pod events, plans, a follower that asks."""
 
 import contextlib
+import functools
 import itertools
 import json
 import threading
@@ -17,6 +18,8 @@ FOLLOWER_PER_S = 20
 """Pods a second that a follower passes on to the leader."""
 PLAN_NODES = 15
 PLAN_EVERY_S = 1.0
+TURNS_AHEAD = 8
+"""Turns whose gangs are written before the clock runs: this process measures, so it must not also write JSON."""
 GANGS, MEMBERS = 8, 20
 SHAPES = ((36_000, 45), (45_000, 55), (52_000, 60), (60_000, 75), (70_000, 90))
 """MiB and percent of SMs of the gangs' pods: more than their nodes have left, so that a plan has to search."""
@@ -35,6 +38,8 @@ def pod_events(api: Client) -> Iterator[None]:
 @contextlib.contextmanager
 def plans(api: Client) -> Iterator[None]:
     """Gangs that compete for a few nodes come again and again, so that a plan is under way nearly all of the time."""
+    for turn in range(TURNS_AHEAD):
+        _gangs(turn)
     with _running(lambda stop: _send_gangs(api, stop)):
         yield
 
@@ -77,12 +82,19 @@ def _running(work: Callable[[threading.Event], None]) -> Iterator[None]:
 
 def _send_gangs(api: Client, stop: threading.Event) -> None:
     for turn in itertools.count():
-        pods = [gang_pod(turn, gang, member) for gang in range(GANGS) for member in range(MEMBERS)]
-        api.send("/bench/pods", _events("ADDED", pods), {})
+        come, go = _gangs(turn)
+        api.send("/bench/pods", come, {})
         over = stop.wait(PLAN_EVERY_S)
-        api.send("/bench/pods", _events("DELETED", pods), {})
+        api.send("/bench/pods", go, {})
         if over:
             return
+
+
+@functools.cache
+def _gangs(turn: int) -> tuple[bytes, bytes]:
+    """Watch events: the gangs of a turn come, and they go."""
+    pods = [gang_pod(turn, gang, member) for gang in range(GANGS) for member in range(MEMBERS)]
+    return _events("ADDED", pods), _events("DELETED", pods)
 
 
 def gang_pod(turn: int, gang: int, member: int) -> dict[str, Any]:

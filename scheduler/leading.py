@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from kerf.kube.events import Events
 from kerf.kube.leadership import GuardedKube, Tenure
+from kerf.kube.watch import Follower
 from scheduler.choosing.memory import Memory
 from scheduler.choosing.watch import KindWatch
 from scheduler.express.lane import ExpressLane
@@ -37,6 +38,8 @@ class Parts:
     keeper: QuotaKeeper
     memory: Memory
     may_leave: Callable[[str], bool]
+    watched: tuple[Follower, Follower]
+    """They follow nodes and pods."""
 
 
 def loops_of(parts: Parts, remedies_namespace: str) -> tuple[Loop, ...]:
@@ -49,7 +52,7 @@ def loops_of(parts: Parts, remedies_namespace: str) -> tuple[Loop, ...]:
         Preemption(store, acting, metrics, parts.events),
         QuotaController(store, acting, parts.keeper, parts.quota_metrics),
         FitCheck(store, acting, parts.quota_metrics),
-        ExpressLane(store, acting, parts.binder, metrics, parts.seat),
+        ExpressLane(store, acting, parts.binder, metrics, parts.seat, parts.watched),
         recovery.after(parts.may_leave),
         KindWatch(store, parts.events, parts.memory),
     )

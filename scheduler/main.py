@@ -152,7 +152,10 @@ async def _serve(settings: Settings) -> int:
         from scheduler.leading import Parts, loops_of
 
         measures = metrics, quota_metrics, recovery_metrics
-        parts = Parts(store, acting, seat, binder, events, *measures, keeper, chooser.memory, metering.may_leave)
+        watched = (nodes, pods)
+        parts = Parts(
+            store, acting, seat, binder, events, *measures, keeper, chooser.memory, metering.may_leave, watched
+        )
         return (
             *loops_of(parts, settings.remedies_namespace),
             *_over_clusters(settings, acting, store, seat, policy_file),

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import Protocol, cast
 
 from kerf.kube.client import Json, Kube, Query
 from kerf.kube.errors import Forbidden, Gone, KubeError, NotFound
@@ -12,6 +12,16 @@ from kerf.wire.json import at
 _LOG = logging.getLogger("kerf.watch")
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
+
+
+class Listener(Protocol):
+    """Hears what a follower passes on, from the follower's thread. Never raises, and returns soon."""
+
+    def change(self, kind: str, item: Json, version: str) -> None:
+        """A single event."""
+
+    def relisted(self) -> None:
+        """Everything was listed again: single events may have been left out."""
 
 
 class Follower:
@@ -34,8 +44,9 @@ class Follower:
         query: Query | None = None,
         optional: bool = False,
     ) -> None:
-        self._kube = kube
-        self._path = path
+        self.kube = kube
+        self.path = path
+        self._listeners: tuple[Listener, ...] = ()
         self._replace = replace
         self._change = change
         self._query = dict(query or {})
@@ -54,6 +65,16 @@ class Follower:
     def stop(self) -> None:
         """End as soon as the current wait ends."""
         self._stop.set()
+
+    def attach(self, listener: Listener) -> None:
+        """Pass every further event on to one listener more."""
+        with self._mutex:
+            self._listeners = (*self._listeners, listener)
+
+    def detach(self, listener: Listener) -> None:
+        """Pass nothing on to it any more."""
+        with self._mutex:
+            self._listeners = tuple(each for each in self._listeners if each is not listener)
 
     def reached(self, version: str) -> bool:
         """Whether everything up to a resourceVersion was passed on. Versions of one etcd grow."""
@@ -87,12 +108,12 @@ class Follower:
                 pause = self._absent(error, pause)
                 version = ""
             except KubeError as error:
-                _LOG.warning("watch of %s: %s; again in %.1f s", self._path, error, pause)
+                _LOG.warning("watch of %s: %s; again in %.1f s", self.path, error, pause)
                 version = self._version if version else ""  # what was passed on is not passed on again
                 self._stop.wait(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
             except Exception:  # noqa: BLE001 (a defect of a callback must not leave the store stale for ever)
-                _LOG.exception("watch of %s: an object could not be taken in; all are listed again", self._path)
+                _LOG.exception("watch of %s: an object could not be taken in; all are listed again", self.path)
                 version = ""
                 self._stop.wait(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
@@ -101,12 +122,14 @@ class Follower:
         found = [""]
 
         def items() -> Iterator[Json]:
-            for page, found[0] in self._kube.pages(self._path, self._query):
+            for page, found[0] in self.kube.pages(self.path, self._query):
                 yield from page
 
         with self._mutex:
             self._replace(cast("list[Json]", items()) if self._streams else list(items()))
             self._version = found[0]
+            for listener in self._listeners:
+                listener.relisted()
         return found[0]
 
     def _absent(self, error: KubeError, pause: float) -> float:
@@ -115,18 +138,20 @@ class Follower:
             self.synced.set()
             self._stop.wait(LONGEST_PAUSE_S)
             return FIRST_PAUSE_S
-        _LOG.warning("watch of %s: %s; again in %.1f s", self._path, error, pause)
+        _LOG.warning("watch of %s: %s; again in %.1f s", self.path, error, pause)
         self._stop.wait(pause)
         return min(pause * 2, LONGEST_PAUSE_S)
 
     def _follow(self, version: str) -> str:
-        for kind, item in self._kube.watch(self._path, version, self._query):
+        for kind, item in self.kube.watch(self.path, version, self._query):
             if self._stop.is_set():
                 break
             version = str(at(item, "metadata").get("resourceVersion") or version)
             with self._mutex:
                 if kind != "BOOKMARK":
                     self._change(kind, item)
+                    for listener in self._listeners:
+                        listener.change(kind, item, version)
                 self._version = version
         return version
 
@@ -147,7 +172,7 @@ class PermittedFollower(Follower):
     def _absent(self, error: KubeError, pause: float) -> float:
         self.refused = isinstance(error, Forbidden)
         if self.refused and not self._said:
-            _LOG.warning("%s is left out: %s", self._path, error)
+            _LOG.warning("%s is left out: %s", self.path, error)
             self._said = True
         return super()._absent(error, pause)
 

@@ -184,6 +184,7 @@ class FakeKube:
     def _record(self, kind: str, path: str, item: Json) -> None:
         if kind == "DELETED":
             self._version += 1
+            item["metadata"]["resourceVersion"] = str(self._version)
         self._log.append((self._version, kind, path, copy.deepcopy(item)))
         self._lock.notify_all()
 

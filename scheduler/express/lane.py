@@ -1,9 +1,9 @@
 """The lane at work: rounds of Bindings while kube-scheduler waits at the door. The shell around `decide`.
 
 A round begins when kube-scheduler asks about a pod and more of the same queue wait. The pod at the door, which comes
-first, is given its place before all others; then the others are seated one after another and bound at the same time,
-for half a second at most; then, once the watch shows them bound, kube-scheduler gets its answer. It sees what was bound
-and goes on with what is left.
+first, is given its place before all others. Then batch follows batch: the queue is read, and its pods are seated one
+after another while those before them are still being bound. Once nothing is left, or the filter must be answered soon,
+the round waits until the watch shows its pods bound, and kube-scheduler gets its answer. It goes on with what is left.
 """
 
 import asyncio
@@ -14,10 +14,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
-from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.leadership import Tenure
+from kerf.kube.tap import Tap
 from kerf.kube.watch import Follower
 from kerf.wire.extender import BindQuery
 from scheduler.express.announce import Announcer
@@ -34,8 +35,12 @@ from scheduler.state.store import Store
 _LOG = logging.getLogger("kerf.express")
 FEWEST = 2
 """Pods besides the one at the door for which a round is worth its while."""
-ROUND_S = 0.5
+ROUND_S = 1.5
 """Pods are seated for at most this long, and less where Bindings are slow: a round ends before its filter must."""
+BATCH_S = 0.25
+"""The queue is read again so often, for pods that have come meanwhile and may be more important."""
+READING = 10
+"""A batch takes at least so many times as long as the reading of the queue."""
 SPARE_S = 0.05
 """Left of the filter's time when a round ends."""
 SETTLE_S, MOST_SETTLE_S = 0.01, 0.2
@@ -63,7 +68,9 @@ class ExpressLane:
         binder: Binder,
         metrics: SchedulerMetrics,
         tenure: Tenure,
+        watched: tuple[Follower, Follower],
     ) -> None:
+        """`watched` follow nodes and pods."""
         words = store.desk.names
         self._store, self._binder, self._metrics, self._tenure = store, binder, metrics, tenure
         self._terrain = Terrain(
@@ -71,7 +78,7 @@ class ExpressLane:
             ignored=frozenset(name for names in words for name in names.ignored),
             refused=self._refused,
         )
-        self._kube = kube
+        self._watched = watched
         self._announcer = Announcer(kube, lambda: self._busy)
         self._knocks: queue.SimpleQueue[Knock] = queue.SimpleQueue()
         self._room = threading.Semaphore(IN_FLIGHT)
@@ -154,22 +161,43 @@ class ExpressLane:
     def _round(self, knock: Knock) -> None:
         start, term = time.monotonic(), self._tenure.term()
         first = self._terrain.pending(knock.uid)
-        if first is None or first.left or not term or not self._tenure.holds(term, ROUND_S):
+        if first is None or first.left or not term:
             return
-        pods = in_order(self._terrain.queue(first.scheduler), knock.uid, self._lately())
-        if len(pods) < FEWEST or not self._hold(first):
+        if len(self._waiting(first)) < FEWEST or not self._hold(first):
             return
-        seated: list[str] = []
         end = start + knock.seconds - SPARE_S
-        last = min(start + ROUND_S, max(end - 3 * self._binding_s, start + SPARE_S))
-        for pod, seat in batch(pods, self._kind, self._seat, lambda: self._may_send(last)):
-            seated.append(pod.uid)
-            knock.loop.call_soon_threadsafe(self._start, pod, seat, term)
+        seated = self._batches(first, knock.loop, term, end)
         if seated and self._terrain.await_bound(seated, max(end - time.monotonic(), SPARE_S)):
             time.sleep(self.settle_s)
             self.settle_s = max(SETTLES_LESS * self.settle_s, SETTLE_S)
         self._metrics.express_rounds.labels("bound" if seated else "empty").inc()
         self._metrics.express_seconds.observe(time.monotonic() - start)
+
+    def _waiting(self, first: Pending) -> list[Pending]:
+        """The pods that the lane may bind while kube-scheduler waits with `first`, in order."""
+        return in_order(self._terrain.queue(first.scheduler), first.uid, self._lately())
+
+    def _batches(self, first: Pending, loop: asyncio.AbstractEventLoop, term: int, end: float) -> list[str]:
+        """Seat and send batch after batch; their pods' uids. Each pod is tried once a round."""
+        start, seated, tried = time.monotonic(), list[str](), set[str]()
+
+        def seat(pod: Pending) -> tuple[Pending, Seat] | Miss:
+            tried.add(pod.uid)
+            return self._seat(pod)
+
+        while (now := time.monotonic()) < (last := self._last(start, end)) and self._tenure.holds(term, BATCH_S):
+            pods, before = [pod for pod in self._waiting(first) if pod.uid not in tried], len(seated)
+            until = min(last, now + max(BATCH_S, READING * (time.monotonic() - now)))
+            for pod, found in batch(pods, self._kind, seat, partial(self._may_send, until)):
+                seated.append(pod.uid)
+                loop.call_soon_threadsafe(self._start, pod, found, term)
+            if len(seated) == before:
+                break
+        return seated
+
+    def _last(self, start: float, end: float) -> float:
+        """Until when pods may be sent, so that they are bound by the end."""
+        return min(start + ROUND_S, max(end - 3 * self._binding_s, start + SPARE_S))
 
     def _hold(self, first: Pending) -> bool:
         """Give the pod at the door its place before any other pod."""
@@ -244,19 +272,20 @@ class ExpressLane:
     def _followed(self, stop: threading.Event) -> Iterator[None]:
         """The terrain, kept up to date; read once before anything is decided."""
         terrain = self._terrain
-        followers = (
-            Follower(self._kube, paths.NODES, terrain.replace_nodes, terrain.change_node),
-            Follower(self._kube, paths.PODS, terrain.replace_pods, terrain.change_pod),
+        nodes, pods = self._watched
+        taps = (
+            Tap(nodes, terrain.replace_nodes, terrain.change_node),
+            Tap(pods, terrain.replace_pods, terrain.change_pod),
         )
-        for follower in followers:
-            follower.start()
+        for tap in taps:
+            tap.start()
         try:
-            while not stop.is_set() and not all(follower.synced.wait(IDLE_S) for follower in followers):
+            while not stop.is_set() and not all(tap.synced.wait(IDLE_S) for tap in taps):
                 pass
             yield
         finally:
-            for follower in followers:
-                follower.stop()
+            for tap in taps:
+                tap.stop()
 
     @contextmanager
     def _announced(self, stop: threading.Event) -> Iterator[None]:

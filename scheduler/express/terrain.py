@@ -205,9 +205,13 @@ class Terrain:
             return True
 
     def await_bound(self, uids: Collection[str], seconds: float) -> bool:
-        """Wait until the watch shows these pods on nodes, or gone. Whether it does."""
+        """Wait until the watch shows these pods on nodes, or gone, or what they were promised was withdrawn."""
+
+        def settled() -> bool:
+            return not any(uid in self._pending and uid in self._promises for uid in uids)
+
         with self._changed:
-            return self._changed.wait_for(lambda: not any(uid in self._pending for uid in uids), seconds)
+            return self._changed.wait_for(settled, seconds)
 
     # ---- promises
     def promise(self, pod: Pending, node: str, seconds: float) -> None:
@@ -222,6 +226,7 @@ class Terrain:
         """Take a promise back. No-op if there is none."""
         with self._changed:
             self._drop_promise(uid)
+            self._changed.notify_all()
 
     def given(self, uid: str, node: str) -> None:
         """The lane has bound a pod."""

@@ -1,6 +1,7 @@
 """A round of the lane: kube-scheduler waits with one pod, the others are bound, and both ends meet."""
 
 import asyncio
+import itertools
 import json
 import threading
 import time
@@ -18,6 +19,7 @@ from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.extender import BindQuery
 from scheduler.express.lane import MOST_SETTLE_S, SETTLE_S, ExpressLane
+from scheduler.express.seen import Pending
 from scheduler.extender.bind import Binder
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.bookings import State
@@ -43,19 +45,19 @@ def a_machine(name: str = "node-1", cards: int = 4) -> dict[str, Any]:
 class World:
     """A fake API server, the store and the lane, as the scheduler's main connects them."""
 
-    def __init__(self, *objects: dict[str, Any], express: bool = True) -> None:
-        self.kube = FakeKube(*objects)
+    def __init__(self, *objects: dict[str, Any], express: bool = True, kube: FakeKube | None = None) -> None:
+        self.kube = kube or FakeKube(*objects)
         self.office = Office()
         self.store = Store(SchedulingPolicy(express=express), VENDORS)
         self.registry = Metrics()
         metrics = SchedulerMetrics.build(self.registry)
         self.binder = Binder(self.store, self.kube, metrics, self.office)
-        self.lane = ExpressLane(self.store, self.kube, self.binder, metrics, self.office)
         feed = self.store.feed
-        self.followers = [
+        self.followers = (
             Follower(self.kube, "/api/v1/nodes", feed.replace_nodes, feed.apply_node),
             Follower(self.kube, "/api/v1/pods", feed.replace_pods, feed.apply_pod),
-        ]
+        )
+        self.lane = ExpressLane(self.store, self.kube, self.binder, metrics, self.office, self.followers)
 
     def live(self, test: Callable[["World"], Awaitable[None]]) -> None:
         """Run a test on the event loop while watches and lane run in their threads."""
@@ -110,6 +112,28 @@ def test_while_kube_scheduler_waits_with_one_pod_the_others_are_bound_with_one_w
         assert sorted(writes) == [f"/api/v1/namespaces/default/pods/pod-{i}/binding" for i in (1, 2, 3, 4)]
         assert world.store.ledger.reservation("uid-default-pod-0") is not None
         assert await world.binder.bind(BindQuery("default", "pod-0", "uid-default-pod-0", "node-1")) == ""
+
+    world.live(test)
+
+
+def test_pods_that_come_during_a_round_are_bound_in_it() -> None:
+    world = World(a_machine(), *[waiting(f"pod-{i}", i) for i in range(4)])
+    terrain, reads = world.lane._terrain, itertools.count()
+    queue_of = terrain.queue
+
+    def queue(scheduler: str) -> list[Pending]:
+        if next(reads) == 2:  # the first batch has been sent
+            world.kube.put(waiting("late", 30))
+            with terrain._changed:
+                assert terrain._changed.wait_for(lambda: terrain.pending("uid-default-late"), 10)
+        return queue_of(scheduler)
+
+    terrain.queue = queue  # type: ignore[method-assign]
+
+    async def test(world: World) -> None:
+        await world.filter("pod-0")
+        assert set(world.bound()) == {"pod-1", "pod-2", "pod-3", "late"}
+        assert world.registry.registry.get_sample_value("kerf_express_rounds_total", {"outcome": "bound"}) == 1
 
     world.live(test)
 
@@ -192,7 +216,7 @@ def test_a_pod_that_was_bound_meanwhile_is_left_where_it_is() -> None:
 
     async def test(world: World) -> None:
         world.kube.fail = other_scheduler
-        await world.filter("pod-0")
+        assert await world.filter("pod-0") < 1.5  # it does not wait for a pod that will not be bound
         await until(lambda: world.count("kerf_express_pods_total", "refused") == 1)
         assert set(world.bound()) == {"pod-1", "pod-3"}
         assert world.store.ledger.get("uid-default-pod-2") is None
