@@ -59,7 +59,9 @@ LAST_S = 6.0
 SWITCH_SECONDS = 0.0005
 """A watch thread may keep the interpreter for this long while a request waits (Python's default is 5 ms)."""
 COLLECT_AFTER = (50_000, 50, 100)
-"""The collector looks rarely: a fifth of the time of reading 30,000 pods was its walks over those read before."""
+"""The collector looks rarely."""
+READING_SECONDS, READING_COLLECTS_AFTER = 0.01, (1_000_000, 50, 100)
+"""The same until the cluster is read: nothing is answered yet, and all that is read stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; the exit status."""
     settings = load_settings(Settings, argv, program="python -m scheduler", about="Kerf's scheduler extender")
     start_logging(settings.log_level)
-    sys.setswitchinterval(SWITCH_SECONDS)
-    gc.set_threshold(*COLLECT_AFTER)
+    sys.setswitchinterval(READING_SECONDS)
+    gc.set_threshold(*READING_COLLECTS_AFTER)
     try:
         return asyncio_run(_serve(settings))
     except (WireError, KubeError, OSError) as error:
@@ -151,11 +153,8 @@ async def _serve(settings: Settings) -> int:
     def loops() -> Sequence[Loop]:
         from scheduler.leading import Parts, loops_of
 
-        measures = metrics, quota_metrics, recovery_metrics
-        watched = (nodes, pods)
-        parts = Parts(
-            store, acting, seat, binder, events, *measures, keeper, chooser.memory, metering.may_leave, watched
-        )
+        measures, seen = (metrics, quota_metrics, recovery_metrics), (nodes, pods)
+        parts = Parts(store, acting, seat, binder, events, *measures, keeper, chooser.memory, metering.may_leave, seen)
         return (
             *loops_of(parts, settings.remedies_namespace),
             *_over_clusters(settings, acting, store, seat, policy_file),
@@ -366,5 +365,6 @@ def _settle(followers: Sequence[Follower]) -> None:
     """Once the cluster is read, tell the collector that it stays: a walk over 40,000 pods stops answers for 100 ms."""
     for follower in followers:
         follower.synced.wait()
-    gc.collect()
     gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+    sys.setswitchinterval(SWITCH_SECONDS)

@@ -7,6 +7,7 @@ from kerf.values.allocator import Allocator
 from kerf.values.device import Backend, Card, Mode
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.wire.errors import WireError
+from kerf.wire.json import loads
 from kerf.wire.mig import geometry_json, parse_geometry
 
 KEY = "kerf.dev/inventory"
@@ -58,7 +59,7 @@ def distinct(cards: tuple[Card, ...], where: str) -> tuple[Card, ...]:
 def parse_versioned(text: str, key: str, newest: int) -> dict[str, Any]:
     """A JSON object with a version `v` that this program can read. Raises WireError."""
     try:
-        document = json.loads(text)
+        document = loads(text)
     except (ValueError, TypeError, RecursionError) as error:
         raise WireError(key, text, f"write JSON ({error})") from error
     if not isinstance(document, dict):

@@ -4,12 +4,28 @@ For objects of the API server and of users, where a missing or odd part means "n
 that a user must read, use `kerf.wire.fields`.
 """
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
+
+import orjson
 
 Json = Mapping[str, Any]
 """A decoded JSON object. Treat it as read-only."""
 EMPTY: Json = {}
+_READ_OTHERWISE = re.compile(r"[0-9]{19}")
+"""Whole numbers of more than 64 bits are floats to orjson."""
+
+
+def loads(text: str) -> Any:  # noqa: ANN401 (as json.loads)
+    """What `json.loads` reads or raises, at a fraction of its cost. Not for streams of the API server."""
+    try:
+        if _READ_OTHERWISE.search(text) is None:
+            return orjson.loads(text)
+    except (TypeError, ValueError):
+        pass
+    return json.loads(text)
 
 
 def at(value: object, *path: str) -> Json:
@@ -36,4 +52,4 @@ def text_at(value: object, *path: str) -> str:
 def items_at(value: object, *path: str) -> tuple[Json, ...]:
     """The objects in the list at a path; none if there is no list. Items that are no objects are left out."""
     found = at(value, *path[:-1]).get(path[-1])
-    return tuple(item for item in found if isinstance(item, Mapping)) if isinstance(found, list) else ()
+    return tuple(item for item in found if isinstance(item, dict)) if isinstance(found, list) else ()
