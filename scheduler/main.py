@@ -162,7 +162,7 @@ async def _serve(settings: Settings) -> int:
         )
 
     caught_up = CatchUp(store, kube, nodes, pods).run_once if leadership else _when_read(nodes, pods)
-    _follow(followers)
+    _follow(followers, extender.give_way)
     leading = LeaderLoops(seat, lambda end: keeper.ready and caught_up(end), loops, store, metrics)
     running = [start_loop(each, done) for each in (Expiry(store, kube), keeper, metering, leading)]
     if leadership:
@@ -204,9 +204,10 @@ def _pages(
     return [page.stop]
 
 
-def _follow(followers: Sequence[Follower]) -> None:
+def _follow(followers: Sequence[Follower], give_way: Callable[[], None]) -> None:
     """Start them; once nodes and pods, the first two, are read, the process settles."""
     for follower in followers:
+        follower.give_way = give_way
         follower.start()
     threading.Thread(target=_settle, args=(followers[:2],), name="settle", daemon=True).start()
 

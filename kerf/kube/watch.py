@@ -46,6 +46,8 @@ class Follower:
     ) -> None:
         self.kube = kube
         self.path = path
+        self.give_way: Callable[[], None] = lambda: None
+        """Called before each event of the watch, so that others may go first."""
         self._listeners: tuple[Listener, ...] = ()
         self._replace = replace
         self._change = change
@@ -147,6 +149,7 @@ class Follower:
             if self._stop.is_set():
                 break
             version = str(at(item, "metadata").get("resourceVersion") or version)
+            self.give_way()
             with self._mutex:
                 if kind != "BOOKMARK":
                     self._change(kind, item)

@@ -70,6 +70,10 @@ class Extender:
         """The service, not yet listening."""
         return Server(self.routes(), LIMITS, failed, lambda reason: self._metrics.turned_away.labels(reason).inc())
 
+    def give_way(self) -> None:
+        """Wait, for a moment at most, while an answer is made. For threads beside the event loop."""
+        self._verbs.precedence.give_way()
+
     async def serve(self, bind: str, tls: ssl.SSLContext | None, stop: asyncio.Event) -> None:
         """Serve HOST:PORT until `stop`, then finish what is in flight."""
         server = self.server()
@@ -89,7 +93,8 @@ class Extender:
 
         def own(body: bytes) -> Response:
             start = time.perf_counter()
-            result = answer(body)
+            with self._verbs.precedence:
+                result = answer(body)
             observe(time.perf_counter() - start)
             return Response(result)
 

@@ -32,6 +32,7 @@ from kerf.wire.resources import parse_pod
 from scheduler.core.columns import Ints
 from scheduler.core.explain import short_reason
 from scheduler.core.node_list import MOST_SCORE, NodeList, Roster
+from scheduler.extender.precedence import Precedence
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.answers import ByCards
 from scheduler.state.desk import Desk
@@ -61,6 +62,8 @@ class Verbs:
         self, desk: Desk, metrics: SchedulerMetrics, kinds: Callable[[bytes], bytes] = _knows_no_kinds
     ) -> None:
         self.kinds = kinds
+        self.precedence = Precedence()
+        """Held while an answer of the other verbs is made."""
         self._desk = desk
         self._metrics = metrics
         self._asks: OrderedDict[tuple[str, str], PodAsk] = OrderedDict()
