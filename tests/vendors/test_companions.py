@@ -271,8 +271,21 @@ def test_three_neuron_cores_are_refused():
     assert "write 1 or an even number" in Shop(inf2()).take(asking(**{CORE: 3})).refused
 
 
-def test_devices_of_more_cores_are_not_sliced():
-    assert "this one has 4" in Shop(inf2(cores=4)).take(asking(**{CORE: 1})).misfit
+def test_devices_of_more_cores_are_given_whole():
+    shop = Shop(inf2(2, 4))
+
+    got = shop.take(asking("device", **{NEURON: 1}))
+
+    assert got.slices == [("n-AWSNeuron-0", "neuron", 32768, 100)]
+    assert got.notes["hami.io/aws-neuron-devices-allocated"] == "n-AWSNeuron-0,AWSNeuron,0,15:;"
+    assert got.notes["AWS_NEURON_IDS"] == "0"
+    said = shop.take(asking("core", **{CORE: 1})).misfit
+    assert f"its 4 cores are given together: ask for {NEURON}" in said
+    assert [shop.take(asking(f"p{i}", **{NEURON: 1})).slices != [] for i in range(2)] == [True, False]
+
+
+def test_devices_of_too_many_cores_are_not_given():
+    assert "Kerf knows devices of at most 8 cores" in Shop(inf2(2, 16)).take(asking(**{NEURON: 1})).misfit
 
 
 def test_several_neuron_devices_are_neighbours():

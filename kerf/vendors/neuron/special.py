@@ -1,18 +1,19 @@
 """AWS Neuron's devices and cores. HAMi 2.10.0: `pkg/device/awsneuron/device.go`.
 
-A device has one or two cores here; nodes with more of them are not sliced. Cores are positions: which of a device's
-cores a pod has is part of its grant. Several devices are neighbours, as HAMi chooses them on Inferentia.
+Devices of one or two cores are sliced; those with more, up to eight, are given whole. Cores are positions: which of a
+device's cores a pod has is part of its grant. Several devices are neighbours, as HAMi chooses them on Inferentia.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from kerf.values.ask import ContainerAsk
 from kerf.values.device import Card
 from kerf.values.grant import Slice
 from kerf.values.places import DIGITS, Place, counters, one, whole
 from kerf.values.recorded import Device
-from kerf.values.slicing import NotSliced, Placed, Size, Slicing
+from kerf.values.slicing import Hardware, NotSliced, Placed, Plain, Size, Slicing
 from kerf.values.vendor import Placement
 from kerf.values.words import Said
 from kerf.vendors.build import Special, amount
@@ -67,11 +68,37 @@ def cards(node: Json, found: tuple[Card, ...]) -> tuple[Card, ...]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class WholeDevices(Plain):
+    """Devices of several cores (Inferentia, Trainium2), given whole: a pod's cores are counted for devices of two."""
+
+    cores: int
+    refusal: ClassVar[str] = ""
+    fixed: ClassVar[bool] = True
+    exact: ClassVar[bool] = False
+
+    def sizes(self, ask: ContainerAsk, card: Hardware) -> tuple[Size, ...]:
+        """The device, to a pod that asks for devices."""
+        every = range(self.cores)
+        place = Place(one(*every), whole(*every))
+        return (Size(card.memory_mib, 100, "device", (place,)),) if ask.group == DEVICES else ()
+
+    def largest(self, card: Hardware) -> Size:
+        """The device."""
+        return Size(card.memory_mib, 100)
+
+    def unanswered(self, _ask: ContainerAsk) -> str:
+        """That cores of such a device are not given."""
+        return f"its {self.cores} cores are given together: ask for {COUNT}"
+
+
 def slicing_of(card: Card) -> Slicing:
     """The device, and its cores where it has two."""
     each = int(card.fact(PARTS) or 2)
+    if each > DIGITS:
+        return NotSliced(f"Kerf knows devices of at most {DIGITS} cores, and this one has {each}")
     if each > 2:
-        return NotSliced(f"Kerf knows devices of one or two cores, and this one has {each}")
+        return WholeDevices(each)
     every = range(max(each, 1))
     device = Size(card.memory_mib, 100, "device", (Place(one(*every), whole(*every)),))
     if each < 2:
