@@ -120,6 +120,16 @@ uint64_t kerf_decide_cost(uint64_t known, uint64_t sample, bool trusted)
     return known + (rise < most ? rise : most);
 }
 
+uint64_t kerf_decide_stretch(struct kerf_sampler *sampler, bool whole, uint64_t least)
+{
+    sampler->next = whole && !sampler->next && least < KERF_MARK_NS;
+    if (sampler->next)
+        return 1;
+    sampler->dice = sampler->dice * 6364136223846793005u + 1442695040888963407u;
+    uint64_t thrown = 1 + (sampler->dice >> 48) * KERF_MARK_NS / 32768;
+    return thrown > least ? thrown : least;
+}
+
 struct kerf_counted kerf_decide_counted(double used, double measured, double room)
 {
     double most = room < measured ? room : measured;

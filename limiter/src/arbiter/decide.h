@@ -9,6 +9,7 @@
 #define KERF_NO_BOUND UINT64_MAX   /* a depth: launch as far ahead as you like */
 #define KERF_DEPTH_NS 4000000u     /* work that a container may have in flight while others share its card */
 #define KERF_HUNGRY_NS 1000000u    /* work in flight from which a container counts as hungry */
+#define KERF_MARK_NS 500000u       /* between markers, on average; a launch of so much is measured alone */
 #define KERF_STALL_NS 50000000u    /* without progress for so long, a container keeps nobody waiting */
 
 /* Another container on the card, as its processes publish it. */
@@ -81,6 +82,20 @@ struct kerf_counted {
  * seem to end before it began, and then counts nothing.
  */
 struct kerf_counted kerf_decide_counted(double used, double measured, double room);
+
+/* Which launches of a stream are measured alone. */
+struct kerf_sampler {
+    uint64_t dice;
+    bool next; /* the next launch is */
+};
+
+/*
+ * Estimated work until the next marker, in nanoseconds: KERF_MARK_NS on average, at least `least`, and at least 1. `whole`:
+ * the marker just placed ends a whole stretch, so the next launch is sampled, unless the one before it was. The stretches
+ * differ by dice: a program that repeats a step would else have the same launch of it sampled for ever, and what the
+ * others cost would stay as it was first seen.
+ */
+uint64_t kerf_decide_stretch(struct kerf_sampler *sampler, bool whole, uint64_t least);
 
 /* The slow correction: what charged work must be multiplied by (permille) so that it agrees with NVML's figure. */
 uint32_t kerf_decide_scale(uint32_t scale, uint32_t charged_permille, uint32_t measured_permille);

@@ -11,6 +11,7 @@
 #include "cuda/gate.h"
 
 #define COSTS 8192 /* a power of two */
+#define COST_TRIES 8u
 #define LONE_UNKNOWN 4u
 #define WAIT_NS 5000000u
 #define FRESH_NS 50000u /* a decision so old is as good as a new one */
@@ -37,15 +38,35 @@ static uint64_t key_of(const struct kerf_launch *launch)
     return key > KERF_KEY_MIXED ? key : KERF_KEY_MIXED + 1;
 }
 
+/* Where a key is, or would be: one of COST_TRIES slots. Two keys in one slot would forget each other with every launch. */
+static unsigned slot_of(uint64_t key)
+{
+    unsigned home = (unsigned)(key >> 51), spare = COSTS;
+    for (unsigned i = 0; i < COST_TRIES; i++) {
+        unsigned at = (home + i) & (COSTS - 1);
+        uint64_t found = __atomic_load_n(&costs[at].key, __ATOMIC_RELAXED);
+        if (found == key)
+            return at;
+        if (!found && spare == COSTS)
+            spare = at;
+    }
+    return spare == COSTS ? home & (COSTS - 1) : spare;
+}
+
 uint64_t kerf_cost_of(uint64_t key)
 {
     unsigned at = (unsigned)(key >> 51) & (COSTS - 1);
-    return likely(__atomic_load_n(&costs[at].key, __ATOMIC_RELAXED) == key) ? __atomic_load_n(&costs[at].ns, __ATOMIC_RELAXED) : 0;
+    if (unlikely(__atomic_load_n(&costs[at].key, __ATOMIC_RELAXED) != key)) {
+        at = slot_of(key);
+        if (__atomic_load_n(&costs[at].key, __ATOMIC_RELAXED) != key)
+            return 0;
+    }
+    return __atomic_load_n(&costs[at].ns, __ATOMIC_RELAXED);
 }
 
 void kerf_cost_learn(uint64_t key, uint64_t ns, bool trusted)
 {
-    unsigned at = (unsigned)(key >> 51) & (COSTS - 1);
+    unsigned at = slot_of(key);
     uint64_t known = kerf_cost_of(key);
     __atomic_store_n(&costs[at].ns, kerf_decide_cost(known, ns ? ns : 1, trusted), __ATOMIC_RELAXED);
     __atomic_store_n(&costs[at].key, key, __ATOMIC_RELAXED);
@@ -164,10 +185,10 @@ static uint64_t hold_back(struct kerf_gate *gate, struct kerf_lane *lane, uint64
     uint64_t now = kerf_now_ns(), from = 0;
     gate->active_at = now;
     if (gate->settled_at + FRESH_NS < now || !may_launch(gate, lane, !kerf_cost_of(key))) {
-        gate->waiting++; /* so that this process is seen to want the card */
+        gate->entering++;
         kerf_marker_poll(gate);
         kerf_gate_settle(gate, now);
-        gate->waiting--;
+        gate->entering--;
     }
     while (!may_launch(gate, lane, !kerf_cost_of(key))) {
         from = from ? from : now;
@@ -183,16 +204,18 @@ static void enter_slowly(struct kerf_lane *lane, uint64_t key)
     struct kerf_gate *gate = lane->gate;
     pthread_mutex_lock(&gate->lock);
     uint64_t cost = hold_back(gate, lane, key);
-    bool idle = kerf_lane_idle(lane), unknown = cost == 0;
+    if (lane->sampler.next)
+        kerf_marker_poll(gate);
+    bool idle = kerf_lane_idle(lane), alone = cost == 0 || (cost >= KERF_MARK_NS && lane->tail - lane->head < KERF_RING / 2);
     if (idle)
         kerf_marker_place(lane, true, false);
-    else if (unknown && __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED) != lane->marked)
+    else if (alone && __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED) != lane->marked)
         kerf_marker_place(lane, false, false); /* so that what comes next is measured alone */
     __atomic_store_n(&lane->depth, gate->depth, __ATOMIC_RELEASE);
     note(lane, key, cost ? cost : KERF_GUESS_NS);
     gate->quota -= gate->quota > 0;
     gate->launch_ns = gate->launch_ns ? (gate->launch_ns * 7 + cost) / 8 : cost;
-    mine.mark |= unknown || idle; /* work that starts from rest is often all there is: see its end */
+    mine.mark |= alone || idle; /* work that starts from rest is often all there is: see its end */
     pthread_mutex_unlock(&gate->lock);
     if (idle)
         kerf_pacer_kick();
@@ -208,7 +231,7 @@ void kerf_gate_enter(const struct kerf_launch *launch)
     if (unlikely(__atomic_load_n(&kerf_cuda.capturing, __ATOMIC_RELAXED) > 0) && kerf_stream_captures(launch->stream))
         return; /* recorded, not run */
     uint64_t key = key_of(launch), cost = kerf_cost_of(key);
-    if (likely(cost && ahead(lane) < __atomic_load_n(&lane->depth, __ATOMIC_ACQUIRE)))
+    if (likely(cost && cost < KERF_MARK_NS && ahead(lane) < __atomic_load_n(&lane->depth, __ATOMIC_ACQUIRE)))
         note(lane, key, cost);
     else
         enter_slowly(lane, key);

@@ -7,7 +7,6 @@
 #define KERF_STREAMS 256    /* streams one process launches on at a time; more share the last record */
 #define KERF_SPACES 16      /* contexts */
 #define KERF_RING 32        /* markers under way per stream */
-#define KERF_MARK_NS 500000u     /* a marker for every half millisecond of estimated work */
 #define KERF_LONE_NS 64000000u   /* work that a lone container may have ahead of the GPU: more would only hide it from a newcomer */
 #define KERF_GUESS_NS 20000u /* one launch of something never measured */
 
@@ -45,6 +44,7 @@ struct kerf_lane {
     uint64_t marked; /* `submitted` up to the last marker */
     uint64_t marked_launches;
     uint64_t due;    /* `submitted` at which the next marker is due */
+    struct kerf_sampler sampler;
     CUstream stream;
     uint64_t thread; /* of a per-thread default stream, else 0 */
     struct kerf_gate *gate;
@@ -72,6 +72,7 @@ struct kerf_gate {
     uint64_t gone_launches; /* of streams that are gone */
     struct kerf_rank rank; /* among the processes of a container that spans cards */
     int waiting;     /* threads held back */
+    int entering;    /* threads that ask whether they may launch: they want the card, but nothing kept them from it yet */
     uint32_t bell;   /* futex of those threads */
     struct kerf_seat seat;
     uint64_t settled_at, active_at, hungry_until;

@@ -56,16 +56,17 @@ static void give_event(struct kerf_space *space, CUevent event)
 }
 
 /*
- * The next marker is due half a millisecond of work later, or behind the very next launch when the
- * stretch that ends here was a mixed one: then a single launch is sampled.
+ * A launch that is to be sampled takes the slow path, because the GPU may be waiting for it: then a
+ * marker goes in front of it, too, or the host's time would be measured with it.
  */
 static void set_marked(struct kerf_lane *lane, uint64_t submitted)
 {
-    uint64_t gap = (submitted - lane->completed) / (KERF_RING / 2); /* the ring must reach to the end of a long queue */
-    bool sample = gap < KERF_MARK_NS && submitted - lane->marked >= KERF_MARK_NS;
-    gap = sample ? 1 : gap > KERF_MARK_NS ? gap : KERF_MARK_NS;
+    uint64_t least = (submitted - lane->completed) / (KERF_RING / 2); /* the ring must reach to the end of a long queue */
+    uint64_t stretch = kerf_decide_stretch(&lane->sampler, submitted >= lane->due, least);
     __atomic_store_n(&lane->marked, submitted, __ATOMIC_RELAXED);
-    __atomic_store_n(&lane->due, submitted + gap, __ATOMIC_RELAXED);
+    __atomic_store_n(&lane->due, submitted + stretch, __ATOMIC_RELAXED);
+    if (lane->sampler.next)
+        __atomic_store_n(&lane->depth, 0, __ATOMIC_RELEASE);
 }
 
 /* Work that cannot be marked counts as its estimate, at once. */
@@ -118,7 +119,7 @@ void kerf_marker_place(struct kerf_lane *lane, bool start, bool by_pacer)
     *marker = (struct kerf_marker){ .event = event, .start = start };
     if (start) {
         lane->late_marker = false;
-        __atomic_store_n(&lane->due, lane->marked + KERF_MARK_NS, __ATOMIC_RELAXED);
+        __atomic_store_n(&lane->due, lane->marked + kerf_decide_stretch(&lane->sampler, false, 0), __ATOMIC_RELAXED);
         return;
     }
     uint64_t launches = __atomic_load_n(&lane->launches, __ATOMIC_RELAXED);
@@ -187,14 +188,15 @@ static double count_busy(struct kerf_space *space, double used, double measured,
 
 /*
  * Learns what one launch costs from a stretch of equal ones. Where the GPU waited for the host the
- * stretch took longer than its work, so short launches are trusted only when they were queued.
+ * stretch took longer than its work, so several launches, and short ones, are trusted only when they
+ * were queued.
  */
 static void learn(const struct kerf_marker *marker, double measured)
 {
     if (marker->key <= KERF_KEY_MIXED || !marker->clean || !marker->launches || measured <= 0)
         return;
     double each = measured / (double)marker->launches;
-    kerf_cost_learn(marker->key, (uint64_t)each, marker->queued || each >= TRUSTED_NS);
+    kerf_cost_learn(marker->key, (uint64_t)each, marker->queued || (marker->launches == 1 && each >= TRUSTED_NS));
 }
 
 /* Charges the learned solo duration, never more than the time it took, and overlapping streams once. */

@@ -70,10 +70,11 @@ void kerf_gate_settle(struct kerf_gate *gate, uint64_t now)
     struct kerf_peer peers[KERF_NODE_TENANTS];
     uint64_t in_flight = kerf_gate_in_flight(gate);
     uint32_t cap = cap_of(gate);
-    gate->active_at = in_flight || gate->waiting ? now : gate->active_at;
+    bool wants = in_flight || gate->waiting || gate->entering;
+    gate->active_at = wants ? now : gate->active_at;
     bool hungry = is_hungry(gate, in_flight, gate->why == KERF_WHY_CAP, now);
     uint64_t launched = gate->rank.spans ? kerf_gate_launches(gate) : 0;
-    struct kerf_pulse pulse = kerf_rank_pulse(&gate->rank, in_flight || gate->waiting, hungry, in_flight, launched);
+    struct kerf_pulse pulse = kerf_rank_pulse(&gate->rank, wants, hungry, in_flight, launched);
     kerf_seat_join(&gate->seat, (unsigned)gate->card, now);
     kerf_seat_publish(&gate->seat, &pulse, now);
     struct kerf_self self = {

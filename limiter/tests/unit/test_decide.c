@@ -3,6 +3,7 @@
 #include "check.h"
 
 #define MS 1000000ll
+#define US 1000ll
 #define NOW (1000ull * 1000000)
 
 /* A container with half of the card and a bit of everything; tests change what they are about. */
@@ -189,6 +190,48 @@ static void costs_follow_the_lower_end(void)
     CHECK(cost > MS * 18 / 10 && cost <= 2 * MS); /* and it follows work that grows */
 }
 
+#define KERNELS 40
+
+/* A step from rest: what its kernels are believed to cost, and which of them are measured on the way. */
+static void run_step(struct kerf_sampler *sampler, uint64_t cost[KERNELS])
+{
+    uint64_t submitted = 0, due = kerf_decide_stretch(sampler, false, 0);
+    for (int i = 0; i < KERNELS; i++) {
+        bool alone = sampler->next || i == 0;
+        submitted += cost[i];
+        if (alone)
+            cost[i] = kerf_decide_cost(cost[i], 12 * US, true);
+        if (submitted >= due || alone)
+            due = submitted + kerf_decide_stretch(sampler, submitted >= due, 0);
+    }
+    sampler->next = false; /* the step's last marker */
+}
+
+static void every_kernel_of_a_repeated_step_is_sampled(void)
+{
+    struct kerf_sampler sampler = { 0 };
+    uint64_t cost[KERNELS], sum = 0;
+    for (int i = 0; i < KERNELS; i++)
+        cost[i] = 300 * US; /* first seen beside a neighbour's slices */
+    for (int step = 0; step < 1600; step++)
+        run_step(&sampler, cost);
+    for (int i = 0; i < KERNELS; i++)
+        sum += cost[i];
+    CHECK(sum < KERNELS * 15 * US);
+}
+
+static void stretches_are_half_a_millisecond_on_average_and_cover_a_long_queue(void)
+{
+    struct kerf_sampler sampler = { 0 };
+    uint64_t sum = 0;
+    for (int i = 0; i < 1000; i++)
+        sum += kerf_decide_stretch(&sampler, false, 0);
+    CHECK(sum > 450 * MS && sum < 550 * MS);
+    CHECK(kerf_decide_stretch(&sampler, true, 0) == 1);
+    CHECK(kerf_decide_stretch(&sampler, true, 0) > 1); /* never two samples in a row */
+    CHECK(kerf_decide_stretch(&sampler, true, 4 * MS) == 4 * MS && !sampler.next);
+}
+
 static void the_scale_finds_nvmls_figure(void)
 {
     uint32_t scale = 1000;
@@ -245,6 +288,8 @@ int main(void)
     accounts_grow_by_the_share_and_are_bounded();
     a_claim_is_bounded();
     costs_follow_the_lower_end();
+    every_kernel_of_a_repeated_step_is_sampled();
+    stretches_are_half_a_millisecond_on_average_and_cover_a_long_queue();
     the_scale_finds_nvmls_figure();
     steps_follow_the_usual();
     what_nobody_asked_for_goes_to_those_without_a_share();
