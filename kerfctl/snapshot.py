@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerf.values.vendor import ResourceNames
+from kerf.wire.claims import without_claims
 from kerf.wire.json import Json, at, items_at
 from kerfctl.arguments import add_cluster_arguments
 
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     world = read_world(args, Also.BUDGETS)
     items = [reduce_node(node, world.names) for node in world.nodes]
-    items += [reduce_pod(pod, world.names) for pod in world.pods]
+    items += [reduce_pod(without_claims(pod), world.names) for pod in world.pods]
     items += [reduce_quota(item, "kerf.dev/v1alpha1", "TenantQuota") for item in world.tenants or ()]
     items += [reduce_quota(item, "v1", "ResourceQuota") for item in world.hard]
     items += [reduce_budget(item) for item in world.budgets]

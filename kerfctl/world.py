@@ -131,7 +131,7 @@ class World:
     def seen(self) -> "Seen":
         """The world as the scheduler sees it."""
         store = Store(self.policy, self.vendors, check_node=True)
-        load(store, self.nodes, self.pods)
+        load(store, self.nodes, self.pods, map(_claim, self.claims))
         keeper = QuotaKeeper(store)
         keeper.replace_tenants([dict(item) for item in self.tenants or ()])
         keeper.replace_hard([dict(item) for item in self.hard])

@@ -34,6 +34,7 @@ from kerf.wire.resourcequota import PATH as RESOURCE_QUOTAS
 from scheduler.choosing.chooser import Chooser
 from scheduler.extender.app import Extender
 from scheduler.extender.bind import Binder
+from scheduler.extender.claims import ClaimCount
 from scheduler.extender.gauges import Gauges
 from scheduler.extender.peers import Peers
 from scheduler.extender.verbs import Verbs
@@ -44,6 +45,7 @@ from scheduler.learning.metrics import LearningPage
 from scheduler.metering.noderecords import NodeRecords, plugin_addresses
 from scheduler.metering.totals import MeterMetrics
 from scheduler.metrics import GatewayMetrics, QuotaMetrics, RecoveryMetrics, SchedulerMetrics
+from scheduler.placing.allocations import AllocationExpiry, Settlement
 from scheduler.placing.expire import Expiry
 from scheduler.placing.fleet_places import FleetPlaces
 from scheduler.placing.leader_worker_sets import LEADER_WORKER_SETS, LeaderWorkerSets
@@ -133,16 +135,21 @@ async def _serve(settings: Settings) -> int:
     policy_file = PolicyFile(settings.config)
     store = Store(policy_file.policy, with_described(VENDORS, settings.vendors))
     seat = (leadership := _leadership(settings)) or ALONE
-    nodes, pods, *claims = _nodes_and_pods(kube, store, claims=settings.dra)
+    nodes, pods, *claims = watched = _nodes_and_pods(kube, store, claims=settings.dra)
+    settlements = [Settlement(store, kube, each, seat.elected) for each in claims]  # a term opens after them
     metering = _Metering(settings, store, kube, keeper := QuotaKeeper(store), registry)
     followers = [nodes, pods, *_other_followers(kube, store, keeper), *claims]
     binder = Binder(store, connect(settings.kubeconfig, timeout_s=BIND_CALL_S), metrics, seat)
     chooser = Chooser(store, metering.prices)
     extender = Extender(
-        Verbs(store.desk, metrics, chooser.answer),
+        Verbs(store.desk, metrics, chooser.answer, *(ClaimCount(store, metrics).answer for _ in claims)),
         binder,
         metrics,
-        ready=lambda: nodes.synced.is_set() and pods.synced.is_set() and keeper.ready,
+        ready=lambda: (
+            keeper.ready
+            and all(each.synced.is_set() for each in watched)
+            and (bool(leadership) or all(each.over for each in settlements))
+        ),
         scrape=metering.scrape_with(Gauges(store, metrics, registry, hami=settings.hami_metrics)),
         peers=_peers(settings, leadership, metrics),
     )
@@ -163,8 +170,9 @@ async def _serve(settings: Settings) -> int:
 
     caught_up = CatchUp(store, kube, nodes, pods).run_once if leadership else _when_read(nodes, pods)
     _follow(followers, extender.give_way)
-    leading = LeaderLoops(seat, lambda end: keeper.ready and caught_up(end), loops, store, metrics)
-    running = [start_loop(each, done) for each in (Expiry(store, kube), keeper, metering, leading)]
+    seen = (lambda _: keeper.ready, *(each.run_once for each in settlements), caught_up)
+    leading = LeaderLoops(seat, lambda end: all(each(end) for each in seen), loops, store, metrics)
+    running = [start_loop(each, done) for each in (*_expiry(store, kube), keeper, metering, leading)]
     if leadership:
         leadership.start()
     policy_file.start(store.feed.set_policy, _LOG.error)
@@ -212,6 +220,11 @@ def _follow(followers: Sequence[Follower], give_way: Callable[[], None]) -> None
     threading.Thread(target=_settle, args=(followers[:2],), name="settle", daemon=True).start()
 
 
+def _expiry(store: Store, kube: Kube) -> tuple[Loop, ...]:
+    """What asks the API server about what never became visible."""
+    return Expiry(store, kube), AllocationExpiry(store, kube)
+
+
 def _end(*stops: Callable[[], None]) -> None:
     for stop in stops:
         stop()
@@ -242,7 +255,7 @@ def _nodes_and_pods(kube: Kube, store: Store, *, claims: bool) -> list[Follower]
     seen: ClaimingPods | Feed = store.feed
     third: list[Follower] = []
     if claims:
-        seen = joined = ClaimingPods(store.feed, VENDORS[0].name)
+        seen = joined = ClaimingPods(store, VENDORS[0].name)
         third = [Follower(kube, CLAIMS, joined.replace_claims, joined.apply_claim, optional=True)]
     nodes = StreamFollower(kube, paths.NODES, seen.replace_nodes, seen.apply_node)
     return [nodes, StreamFollower(kube, paths.PODS, seen.replace_pods, seen.apply_pod), *third]

@@ -20,6 +20,7 @@ class SchedulerMetrics:
     refusals: Counter
     binds: Counter
     node_locks: Counter
+    claims: Counter
     tenants: Gauge
     waiting: Gauge
     plans: Counter
@@ -48,6 +49,9 @@ class SchedulerMetrics:
             binds=metrics.counter("kerf_scheduler_binds_total", "Binds by outcome", ("outcome",)),
             node_locks=metrics.counter(
                 "kerf_scheduler_node_locks_total", "Node locks for the device plugins of other vendors", ("outcome",)
+            ),
+            claims=metrics.counter(
+                "kerf_claim_questions_total", "Allocations of claims that the webhook asked about", ("outcome",)
             ),
             tenants=metrics.gauge("kerf_ledger_pods", "Pods in the ledger by state", ("state",)),
             waiting=metrics.gauge("kerf_waiting_pods", "Pods with asks that are not bound"),

@@ -30,9 +30,11 @@ from kerf.wire.errors import WireError
 from webhook.core.certificates import Lifetimes
 from webhook.core.settings import CONTROLLERS, Settings
 from webhook.server.advice import Adviser
-from webhook.server.app import Limits, Service, no_advice
+from webhook.server.app import Limits, Service
+from webhook.server.claims import ClaimDesk
 from webhook.server.followed import Followed
 from webhook.server.keeper import CertificateTargets, Keeper
+from webhook.server.line import Line
 from webhook.server.models import Rows as ModelRows
 from webhook.server.models import follow_learned, follow_models
 from webhook.server.rules import Rules
@@ -72,12 +74,15 @@ class Flags:
     service_name: str = setting("kerf-webhook", "Service by which API servers call the webhook")
     cert_secret: str = setting("kerf-webhook-cert", "Secret in which all replicas share certificates and keys")
     webhook_configuration: tuple[str, ...] = setting((), "MutatingWebhookConfiguration to inject into; repeatable")
+    validating_webhook_configuration: tuple[str, ...] = setting(
+        (), "ValidatingWebhookConfiguration to inject into; repeatable"
+    )
     cert_host: tuple[str, ...] = setting((), "further name or address that the certificate is for; repeatable")
     cert_hours: float = setting(90 * 24.0, "life of a certificate; renewed when two thirds are over")
     authority_hours: float = setting(5 * 365 * 24.0, "life of the authority that issues them")
     cert_check_seconds: float = setting(30.0, "pause between two looks at Secret and configurations")
     drain_seconds: float = setting(0.0, "how long to go on serving, unready, after SIGTERM")
-    scheduler: str = setting("", "HOST:PORT of the scheduler, which chooses for pods that accept several kinds")
+    scheduler: str = setting("", "HOST:PORT of the scheduler, which chooses kinds of cards and counts claims")
     scheduler_ca: str | None = setting(None, "CA of the scheduler's certificate; given, it is asked by HTTPS")
     scheduler_cert: str | None = setting(None, "client certificate to show the scheduler; read again when it changes")
     scheduler_key: str | None = setting(None, "private key of that certificate")
@@ -134,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         tenants = Tenants(flags.kubeconfig, rules)
         tenants.adopt(policy.policy)
         models = models_of(flags, rules)
-        adviser = adviser_of(flags, rules, registry := Metrics())
+        line, registry = line_of(flags), Metrics()
     except (WireError, KubeError) as error:
         sys.stderr.write(f"webhook: {error}\n")
         return 1
@@ -144,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         registry,
         Limits(),
         ready=lambda: tenants.synced() and all(each.synced for each in models),
-        advise=adviser.advise if adviser else no_advice,
+        advise=(ClaimDesk(line, registry).advise, *([Adviser(rules, line, registry).advise] if line else [])),
     )
     for each in models:
         each.start()
@@ -162,14 +167,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 kept.stop()
 
 
-def adviser_of(flags: Flags, rules: Rules, metrics: Metrics) -> Adviser | None:
-    """What asks the scheduler, None where none is named. Raises WireError."""
+def line_of(flags: Flags) -> Line | None:
+    """The line to the scheduler, None where none is named. Raises WireError."""
     if not flags.scheduler:
         return None
     host, _, port = flags.scheduler.rpartition(":")
     if not host.strip("[]") or not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
         raise WireError("--scheduler", flags.scheduler, "write HOST:PORT, for example kerf-scheduler.kerf-system:9090")
-    return Adviser(rules, (host.strip("[]"), int(port)), metrics, _scheduler_tls(flags))
+    return Line(host.strip("[]"), int(port), _scheduler_tls(flags))
 
 
 def _scheduler_tls(flags: Flags) -> Callable[[], ssl.SSLContext] | None:
@@ -219,7 +224,12 @@ def keeper_of(flags: Flags) -> Keeper | None:
     if min(flags.cert_hours, flags.authority_hours, flags.cert_check_seconds) <= 0:
         raise WireError("--cert-hours, --authority-hours, --cert-check-seconds", "", "write numbers above 0")
     targets = CertificateTargets(
-        flags.namespace, flags.cert_secret, flags.service_name, flags.webhook_configuration, flags.cert_host
+        flags.namespace,
+        flags.cert_secret,
+        flags.service_name,
+        flags.webhook_configuration,
+        flags.cert_host,
+        flags.validating_webhook_configuration,
     )
     return Keeper(connect(flags.kubeconfig), targets, _lifetimes(flags), flags.cert_check_seconds)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kerf.values.ask import Stage, Stages
 from kerf.values.device import Card
-from kerf.values.grant import ContainerGrant, Grant, Slice
+from kerf.values.grant import ContainerGrant, Grant, Holding, Slice
 from kerf.values.mig import place_at
 
 ClaimRequest = tuple[str, str]
@@ -111,6 +111,15 @@ def grant_of(division: Division, cards: Mapping[str, Card], vendor: str) -> Gran
     return Grant(
         tuple(ContainerGrant(name, tuple(_slice(s, cards, vendor) for _, s in shares)) for name, shares in given)
     )
+
+
+def holding_of(claim: Claim, cards: Mapping[str, Card], vendor: str) -> Holding:
+    """What a claim holds by itself, whichever containers use it: all of it, from the allocation to the end."""
+    shares = [share for share in claim.shares if not share.admin]
+    parts = (
+        ContainerGrant(f"{UNUSED}{claim.name}/{i}", (_slice(share, cards, vendor),)) for i, share in enumerate(shares)
+    )
+    return Holding(claim.key, claim.uid, claim.node, Grant(tuple(parts)))
 
 
 def _slice(share: Share, cards: Mapping[str, Card], vendor: str) -> Slice:

@@ -16,9 +16,9 @@ class HardLimit:
     problems: tuple[str, ...] = ()
     """A sentence for each amount that is not counted as it is written."""
 
-    def takes(self, pod: Traits) -> bool:
-        """Whether a pod counts."""
-        return all(scope.takes(pod) for scope in self.scopes)
+    def takes(self, pod: Traits | None) -> bool:
+        """Whether a pod counts. None is a claim: what it holds counts, whatever the pods that use it."""
+        return pod is None or all(scope.takes(pod) for scope in self.scopes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,8 @@ class Amount:
 
 NOTHING = Amount()
 DIMENSIONS = ("memory_mib", "cores", "cards")
+UNKNOWN = "?"
+"""The class of cards that no node has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ class WhenOver(StrEnum):
 
 
 class ByClaims(StrEnum):
-    """Whether a tenant may get cards by ResourceClaims, which Kubernetes allocates and no quota bounds."""
+    """Whether a tenant may get cards by ResourceClaims, which Kubernetes allocates and Kerf counts."""
 
     REFUSE = "refuse"
     ALLOW = "allow"
@@ -254,13 +256,13 @@ def effective(parts: Iterable[tuple[Stage, Mapping[str, Amount]]]) -> Usage:
 
 
 def usage_of_grant(grant: Grant, stages: Stages, name_of: Mapping[str, str]) -> Usage:
-    """What a pod holds by the name (a class's slug) of each of its cards; unknown cards count under "?"."""
+    """What a pod holds by the name (a class's slug) of each of its cards; unknown cards count under UNKNOWN."""
     order = [*stages, *((c.name, Stage.APP) for c in grant.containers if c.name not in dict(stages))]
     parts = []
     for container, stage in order:
         amounts: dict[str, Amount] = {}
         for slice_ in grant.of(container):
-            name = name_of.get(slice_.card, "?")
+            name = name_of.get(slice_.card, UNKNOWN)
             amounts[name] = amounts.get(name, NOTHING) + Amount(slice_.memory_mib, slice_.cores, 1)
         parts.append((stage, amounts))
     return effective(parts)

@@ -12,6 +12,8 @@ from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.resources import containers_of
 
 CLAIMS = "/apis/resource.k8s.io/v1/resourceclaims"
+_BY_CLAIMS = "grantOfClaims"
+"""Key of a pod that has its grant from `with_claims`. The API server keeps no such key, so no user writes it."""
 
 
 def claim_path(namespace: str, name: str) -> str:
@@ -87,7 +89,21 @@ def with_claims(pod: Json, claims: Mapping[str, Claim], cards: Mapping[str, Card
         return pod
     grant = grant_of(divide(claim_uses(pod), own), cards, vendor)
     notes = {**at(meta, "annotations"), GRANT: render_grant(grant)}
-    return {**pod, "metadata": {**meta, "annotations": notes}}
+    return {**pod, "metadata": {**meta, "annotations": notes}, _BY_CLAIMS: True}
+
+
+def is_by_claims(pod: Json) -> bool:
+    """Whether `with_claims` gave the pod its grant."""
+    return pod.get(_BY_CLAIMS) is True
+
+
+def without_claims(pod: Json) -> Json:
+    """The pod as it was before `with_claims`."""
+    if not is_by_claims(pod):
+        return pod
+    notes = {key: value for key, value in at(pod, "metadata", "annotations").items() if key != GRANT}
+    rest = {key: value for key, value in pod.items() if key != _BY_CLAIMS}
+    return {**rest, "metadata": {**at(pod, "metadata"), "annotations": notes}}
 
 
 def _share(result: Json, where: str) -> Share:

@@ -83,9 +83,8 @@ class Objects:
         for tenant, allowed, namespaces in self.tenants:
             if namespace in namespaces and not allowed:
                 return (
-                    f"namespace {namespace} belongs to tenant {tenant}, and no quota bounds claims of gpu.kerf.dev: "
-                    "ask by extended resources (nvidia.com/gpumem), or let an administrator write claims: allow into "
-                    "the TenantQuota"
+                    f"namespace {namespace} belongs to tenant {tenant}, whose TenantQuota does not say claims: allow: "
+                    "ask by extended resources (nvidia.com/gpumem), or let an administrator write it"
                 )
         return ""
 

@@ -1,7 +1,7 @@
 """Pods with claims placed one after another, as kube-scheduler and its allocator would, beside what is held already."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -96,12 +96,13 @@ class ClaimPlaces:
         if not roomy:
             return Where(sentence="no node that it may use has enough CPU and memory")
         try:
-            return self._search(asks, roomy)
+            found = self._search(asks, roomy)
         except Ended as error:
             return Where(sentence=str(error))
         except Unread as error:
             self.unread.append(f"not read: pod {key}: {error}")
             return Where(sentence=str(error), read=False)
+        return self._within_quota(pod, found) if found.nodes else found
 
     def place(self, pod: Claiming) -> PodLine | str:
         """Allocate the pod's claims on the first node that can, and bind it there; or why that cannot be."""
@@ -109,19 +110,32 @@ class ClaimPlaces:
         if not found.nodes:
             return found.sentence
         node, users = found.nodes[0], [_user(pod.pod)]
-        waiting = [claim for claim in pod.claims if not at(claim, "status", "allocation")]
-        allocated = {
-            text_at(claim, "metadata", "name"): allocated_claim(
-                claim, node, [p for p in found.picks if p.claim == i], users
-            )
-            for i, claim in enumerate(waiting)
-        }
+        allocated = self._allocated(pod, found)
         claims = [allocated.get(text_at(claim, "metadata", "name"), _reserved(claim, users)) for claim in pod.claims]
         self.objects = self.objects.with_claims(claims)
         bound = {**pod.pod, "spec": {**(pod.spec or at(pod.pod, "spec")), "nodeName": node}}
         return self._bind(bound, [parse_claim(claim) for claim in claims], node)
 
     # ---- inside
+    def _allocated(self, pod: Claiming, found: Where) -> dict[str, Json]:
+        """The pod's claims that wait, by name, as they are once kube-scheduler has allocated them."""
+        waiting = [claim for claim in pod.claims if not at(claim, "status", "allocation")]
+        return {
+            text_at(claim, "metadata", "name"): allocated_claim(
+                claim, found.nodes[0], [p for p in found.picks if p.claim == i], [_user(pod.pod)]
+            )
+            for i, claim in enumerate(waiting)
+        }
+
+    def _within_quota(self, pod: Claiming, found: Where) -> Where:
+        """The same, unless quota refuses what the claims would hold together."""
+        asked = [_counted(parse_claim(claim)) for claim in self._allocated(pod, found).values()]
+        refusals = (self.store.allocations.refusal(claim, 0) for claim in asked)
+        why = next((why for why in refusals if why), "")
+        for claim in asked:
+            self.store.allocations.forget(claim.uid)
+        return Where(sentence=why) if why else found
+
     def _refused(self, pod: Claiming) -> str:
         """Why the API server or the node refuses the pod, wherever it goes."""
         namespace, uid = text_at(pod.pod, "metadata", "namespace") or "default", text_at(pod.pod, "metadata", "uid")
@@ -175,6 +189,8 @@ class ClaimPlaces:
         vendors: tuple[Vendor, ...] = self.store.desk.vendors
         cards = {card.card.id: card.card for card in self.store.desk.state(node).cards}
         shown = with_claims(pod, {claim.key: claim for claim in claims}, cards, vendors[0].name)
+        for claim in claims:
+            self.store.allocations.see(_counted(claim), 0)
         self.store.feed.apply_pod("ADDED", shown)
         self.offers.take(at(pod, "spec"), node)
         division = divide(claim_uses(pod), {claim.name: claim for claim in claims})
@@ -197,6 +213,11 @@ def claim_places(world: "World", store: "Store") -> ClaimPlaces:
         tenants=tenants_of(world.tenants or ()) if quota_kept else (),
     )
     return ClaimPlaces(store, world.offers(), store.desk.nodes(), objects)
+
+
+def _counted(claim: Claim) -> Claim:
+    """The claim as the store counts it: claims of files have no uid."""
+    return replace(claim, uid=claim.key)
 
 
 def _user(pod: Json) -> dict[str, str]:

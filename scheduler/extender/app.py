@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from kerf.http.address import parse_bind
 from kerf.http.server import Handler, Limits, Request, Response, Routes, Server, text
+from kerf.wire.allocations import PATH as CLAIMS
 from kerf.wire.choosing import PATH as KINDS
 from kerf.wire.errors import WireError
 from kerf.wire.extender import parse_bind_query, render_bind, render_filter
@@ -60,7 +61,8 @@ class Extender:
             ("POST", "/prioritize"): self._read_only("prioritize", self._verbs.prioritize),
             ("POST", "/preempt"): self._read_only("preempt", self._verbs.preempt),
             ("POST", "/bind"): self._bind,
-            ("POST", KINDS): self._kinds,
+            ("POST", KINDS): self._by_leader("kinds", self._kinds),
+            ("POST", CLAIMS): self._by_leader("claims", self._claims),
             ("GET", "/healthz"): lambda _: text("ok\n"),
             ("GET", "/readyz"): lambda _: text("ok\n") if self._ready() else text(f"{READING}\n", 503),
             ("GET", "/metrics"): lambda _: Response(self._scraped(), kind="text/plain; charset=utf-8"),
@@ -128,27 +130,37 @@ class Extender:
             self._metrics.seconds.labels("bind").observe(time.perf_counter() - start)
         return Response(render_bind(error))
 
-    def _kinds(self, request: Request) -> Response | Awaitable[Response]:
-        """The webhook's question. The leader alone knows what it has promised, so nobody else answers."""
-        peers = self._peers
-        if not self._ready():
-            return text(READING, 503)
-        if peers is not None and HEADER not in request.head.headers and peers.needed():
-            return self._kinds_of_leader(peers, request.body)
-        if not self._binder.leads():
-            return text(NO_LEADER, 503)
-        return self._own_kinds(request.body)
+    def _by_leader(self, verb: str, own: Callable[[bytes], Response | Awaitable[Response]]) -> Handler:
+        """A question of the webhook's. The leader alone knows what it has promised, so nobody else answers."""
 
-    async def _own_kinds(self, body: bytes) -> Response:
+        async def passed_on(peers: Peers, body: bytes) -> Response:
+            result = await peers.answer(verb, body)
+            return text(NO_LEADER, 503) if result is None else Response(result)
+
+        def handle(request: Request) -> Response | Awaitable[Response]:
+            peers = self._peers
+            if not self._ready():
+                return text(READING, 503)
+            if peers is not None and HEADER not in request.head.headers and peers.needed():
+                return passed_on(peers, request.body)
+            if not self._binder.leads():
+                return text(NO_LEADER, 503)
+            return own(request.body)
+
+        return handle
+
+    def _claims(self, body: bytes) -> Response:
+        start = time.perf_counter()
+        result = self._verbs.claims(body)
+        self._metrics.seconds.labels("claims").observe(time.perf_counter() - start)
+        return Response(result)
+
+    async def _kinds(self, body: bytes) -> Response:
         """In a thread of its own, so that no filter waits for it; one after the other, so that none promises twice."""
         start = time.perf_counter()
         result = await asyncio.get_running_loop().run_in_executor(self._chooser, self._verbs.kinds, body)
         self._metrics.seconds.labels("kinds").observe(time.perf_counter() - start)
         return Response(result)
-
-    async def _kinds_of_leader(self, peers: Peers, body: bytes) -> Response:
-        result = await peers.answer("kinds", body)
-        return text(NO_LEADER, 503) if result is None else Response(result)
 
 
 def failed(path: str, error: Exception) -> Response:

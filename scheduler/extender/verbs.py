@@ -55,13 +55,25 @@ def _knows_no_kinds(_body: bytes) -> bytes:
     raise WireError("kinds", "", "this program answers filter, prioritize and preempt alone")
 
 
+def _counts_no_claims(_body: bytes) -> bytes:
+    raise WireError("claims", "", "start the scheduler with --dra, which counts what claims hold")
+
+
 class Verbs:
-    """Filter, prioritize and preempt, called from one thread; by `kinds` the webhook's question, from another."""
+    """Filter, prioritize and preempt, called from one thread; by `kinds` and `claims` the webhook's questions.
+
+    `kinds` is called from another thread.
+    """
 
     def __init__(
-        self, desk: Desk, metrics: SchedulerMetrics, kinds: Callable[[bytes], bytes] = _knows_no_kinds
+        self,
+        desk: Desk,
+        metrics: SchedulerMetrics,
+        kinds: Callable[[bytes], bytes] = _knows_no_kinds,
+        claims: Callable[[bytes], bytes] = _counts_no_claims,
     ) -> None:
         self.kinds = kinds
+        self.claims = claims
         self.precedence = Precedence()
         """Held while an answer of the other verbs is made."""
         self._desk = desk

@@ -56,7 +56,7 @@ class FollowedMember:
     ) -> None:
         self.kube = kube
         self._store = store
-        self._joined = ClaimingPods(store.feed, vendor)
+        self._joined = ClaimingPods(store, vendor)
         self._fleet = fleet
         self._name = name
         self._clock = clock

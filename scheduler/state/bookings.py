@@ -23,6 +23,7 @@ from kerf.values.recorded import Record
 from kerf.values.subject import NO_SUBJECT, Subject
 from kerf.values.traits import ORDINARY, Traits
 from kerf.values.vendor import Vendor, recorded_grant
+from kerf.wire.claims import is_by_claims
 from kerf.wire.errors import WireError
 from kerf.wire.fleet_places import part_of
 from kerf.wire.json import Json
@@ -75,6 +76,8 @@ class Booking:
     """What HAMi recorded of a pod that it bound: what `holding` was read from."""
     part: str = ""
     """The part of a fleet's workload that the pod is of."""
+    by_claims: bool = False
+    """The grant was made of the pod's claims, and quota counts these."""
 
 
 def booking_of(pod: Json, vendors: tuple[Vendor, ...], templates: Templates) -> Booking:
@@ -114,6 +117,7 @@ def booking_of(pod: Json, vendors: tuple[Vendor, ...], templates: Templates) -> 
         subject=_subject(pod, template) if holding else NO_SUBJECT,
         record=record,
         part=part_of(meta),
+        by_claims=is_by_claims(pod),
     )
 
 

@@ -11,20 +11,23 @@ from typing import Any
 from kerf.values.claim import Claim
 from kerf.wire.claims import names_claims, parse_claim, with_claims
 from kerf.wire.errors import WireError
-from kerf.wire.json import Json, at, text_at
+from kerf.wire.json import Json, at, text_at, version_of
 from kerf.wire.objects import is_finished
-from scheduler.state.feed import Feed
+from scheduler.state.store import Store
 
 
 class ClaimingPods:
     """Takes what the watches see, and passes it on to the feed. Safe from several threads.
 
+    Quota counts the claims themselves, whether their pods are bound or not: they are passed on to `allocations`.
+
     A pod event is passed on under the lock: the watch of claims could otherwise pass on a pod just after its deletion,
     and what it held would be counted until the next list.
     """
 
-    def __init__(self, feed: Feed, vendor: str) -> None:
-        self._feed = feed
+    def __init__(self, store: Store, vendor: str) -> None:
+        self._feed = store.feed
+        self._allocations = store.allocations
         self._vendor = vendor
         self._lock = threading.Lock()
         self._claims: dict[str, Claim] = {}
@@ -67,6 +70,10 @@ class ClaimingPods:
     def apply_claim(self, kind: str, item: Json) -> None:
         """One claim event."""
         claim = _read(item)
+        if kind == "DELETED":
+            self._allocations.forget(claim.uid)
+        else:
+            self._allocations.see(claim, version_of(item))
         with self._lock:
             if kind == "DELETED" or not claim.shares:
                 self._claims.pop(claim.key, None)
@@ -77,9 +84,10 @@ class ClaimingPods:
 
     def replace_claims(self, items: Iterable[dict[str, Any]]) -> None:
         """The whole list of claims."""
-        claims = [claim for claim in map(_read, items) if claim.shares]
+        listed = [(_read(item), version_of(item)) for item in items]
+        self._allocations.replace(listed)
         with self._lock:
-            self._claims = {claim.key: claim for claim in claims}
+            self._claims = {claim.key: claim for claim, _ in listed if claim.shares}
         self._pass_again(lambda _: True)
 
     # ---- inside

@@ -18,7 +18,8 @@ class Counted:
     """A pod as quota counts it: by class of cards, and by vendor."""
 
     namespace: str
-    traits: Traits
+    traits: Traits | None
+    """None of a claim."""
     by_class: Usage
     by_vendor: Usage
 
@@ -45,8 +46,8 @@ class CountedCards:
         cards = (piece.card for part in grant.containers for piece in part.slices)
         return tuple(sorted({classes[card] for card in cards if card in classes}))
 
-    def count(self, holding: Holding, traits: Traits) -> Counted:
-        """A pod with what it holds."""
+    def count(self, holding: Holding, traits: Traits | None) -> Counted:
+        """A pod, or a claim, with what it holds."""
         classes = self._class_of.get(holding.node, {})
         if sizes := self._sizes.get(holding.node):
             holding = _fitted(holding, sizes)
@@ -66,6 +67,22 @@ def sum_of(parts: Iterable[Usage]) -> Usage:
         for name, amount in part.by:
             found[name] = found.get(name, NOTHING) + amount
     return Usage.build(found)
+
+
+def peak_of(counted: Iterable[Counted]) -> Counted | None:
+    """The most of what one claim may turn out to hold; None where that is nothing."""
+    first: Counted | None = None
+    for one in counted:
+        first = one if first is None else _peak(first, one)
+    return first
+
+
+def _peak(one: Counted, other: Counted) -> Counted:
+    by_class, by_vendor = (
+        Usage.build({name: a.of(name).peak(b.of(name)) for name in {name for name, _ in (*a.by, *b.by)}})
+        for a, b in ((one.by_class, other.by_class), (one.by_vendor, other.by_vendor))
+    )
+    return replace(one, by_class=by_class, by_vendor=by_vendor)
 
 
 def add_to(sums: dict[Key, Amount], key: Key, amount: Amount) -> None:

@@ -16,8 +16,7 @@ from kerf.values.fleet import PlannedPlace
 from kerf.values.hard_quota import HardQuota
 from kerf.values.node import Node
 from kerf.values.policy import SchedulingPolicy
-from kerf.wire.annotations import GRANT
-from kerf.wire.claims import names_claims
+from kerf.wire.claims import is_by_claims
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
 from kerf.wire.objects import cards_without_grant, is_finished, parse_node
@@ -88,6 +87,7 @@ class Feed:
                 live.nodes[node.name] = node
                 if live.quotas.cards.put_node(node):
                     live.quotas.recount(live.ledger.on_node(node.name))
+                    live.claimed.recount(node.name)
                 live.fleet.put_node(node, live.policy.factors(node))
                 self._read_again(node)
             else:
@@ -180,6 +180,7 @@ class Feed:
             live.quotas.set_hard(hard)
             if not counted:
                 live.quotas.recount(live.ledger.bookings())
+                live.claimed.recount()
         live.changed.set()
 
     # ---- pods as values
@@ -200,7 +201,7 @@ class Feed:
         grace_s = item["metadata"].get("deletionGracePeriodSeconds") if leaves else None
         if known is not None and known.state is State.CONFIRMED and known.node == item["spec"]["nodeName"]:
             started = known.holding is None and (
-                cards_without_grant(item, self._live.vendors) != known.without_grant or _by_claims(item)
+                cards_without_grant(item, self._live.vendors) != known.without_grant or is_by_claims(item)
             )
             found = booking_of(item, self._live.vendors, self._templates) if started else None
             return _Bound(uid, found, leaves=leaves, grace_s=grace_s)
@@ -266,11 +267,6 @@ class Feed:
         self._live.places.forget(uid)
         self._live.pending.forget(uid)
         self._live.ledger.release(uid)
-
-
-def _by_claims(item: Json) -> bool:
-    """Whether the pod's grant was made of its claims, which may be seen after the pod."""
-    return names_claims(item) and GRANT in at(item, "metadata", "annotations")
 
 
 def _is_settled(known: Booking, booking: Booking) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from kerf.values.node import Node
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.vendor import Vendor, words_of
+from scheduler.state.claimed import Claimed
 from scheduler.state.engine import Engine
 from scheduler.state.fleet import Fleet
 from scheduler.state.held_places import HeldPlaces
@@ -41,6 +42,7 @@ class Live:
         self.quotas = QuotaLedger()
         self.planned = PlannedPlaces()
         self.within = WithinQuota(self.engine, self.quotas, self.planned)
+        self.claimed = Claimed(self.quotas, self.nodes, vendors)
         self.pending = Pending(clock, self.changed)
         self.ledger = Ledger(self.lock, self.fleet, self.quotas, self.changed, clock, self.planned)
         self.turns = Turns(self.ledger, self.quotas, self.within)

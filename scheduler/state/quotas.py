@@ -16,6 +16,7 @@ from kerf.values.overdrawn import holds_nothing, overdrawn, overdrawn_namespace,
 from kerf.values.quota import (
     DIMENSIONS,
     NOTHING,
+    UNKNOWN,
     Amount,
     Bound,
     CardClass,
@@ -52,8 +53,12 @@ class QuotaLedger:
         """By namespace and class."""
         self._without_tenant: dict[str, Amount] = {}
         """By class, in namespaces of no tenant."""
-        self._by_traits: dict[tuple[str, str], dict[Traits, Amount]] = {}
-        """By namespace and vendor, what pods of the same traits hold together."""
+        self._by_traits: dict[tuple[str, str], dict[Traits | None, Amount]] = {}
+        """By namespace and vendor, what pods of the same traits hold together; under None what claims hold."""
+        self._pods_of: dict[str, tuple[str, ...]] = {}
+        """By claim, the pods that it is reserved for."""
+        self._claims_of: dict[str, set[str]] = {}
+        """The same by pod."""
 
     @property
     def active(self) -> bool:
@@ -83,8 +88,10 @@ class QuotaLedger:
             self.charge(booking)
 
     def charge(self, booking: Booking) -> None:
-        """Count a pod."""
-        if not self.active or booking.holding is None or booking.uid in self._counted or booking.uid in self._replaced:
+        """Count a pod. What it holds by claims is counted with these (`hold`)."""
+        if not self.active or booking.holding is None or booking.by_claims:
+            return
+        if booking.uid in self._counted or booking.uid in self._replaced:
             return
         counted = self.cards.count(booking.holding, booking.traits)
         self._counted[booking.uid] = counted
@@ -111,15 +118,37 @@ class QuotaLedger:
         self.release(uid)
         self._replaced.discard(uid)
 
+    def hold(self, claim: str, counted: Counted | None, pods: Iterable[str] = ()) -> None:
+        """Count what a claim, named by its uid, holds or may turn out to hold instead of what it held; None is nothing.
+
+        `pods` are those that it is reserved for.
+        """
+        self.release(_claim(claim))
+        for pod in self._pods_of.pop(claim, ()):
+            self._claims_of[pod].discard(claim)
+            if not self._claims_of[pod]:
+                del self._claims_of[pod]
+        if counted is None or not self.active:
+            return
+        self._counted[_claim(claim)] = counted
+        self._add(counted, 1)
+        self._pods_of[claim] = tuple(set(pods))
+        for pod in self._pods_of[claim]:
+            self._claims_of.setdefault(pod, set()).add(claim)
+
+    def bounds(self, namespace: str) -> bool:
+        """Whether anything limits what a namespace holds."""
+        return namespace in self._tenant_of or namespace in self.hard or self._kept
+
     def owner(self, namespace: str) -> str:
         """The tenant of a namespace, empty for none."""
         share = self._tenant_of.get(namespace)
         return share.tenant.name if share else ""
 
     def usage_of(self, uid: str) -> Usage:
-        """What a pod holds by class; nothing for one that is not counted."""
-        counted = self._counted.get(uid)
-        return counted.by_class if counted else Usage()
+        """What a pod holds by class, by its claims too; nothing for one that is not counted."""
+        keys = (uid, *(_claim(claim) for claim in self._claims_of.get(uid, ())))
+        return sum_of(counted.by_class for key in keys if (counted := self._counted.get(key)))
 
     def used(self, share: TenantShare) -> dict[str, Amount]:
         """What a tenant holds, by class."""
@@ -179,16 +208,21 @@ class QuotaLedger:
         if not self.active:
             return None
         counted = self.cards.count(Holding(ask.key, ask.uid, node, grant, stages), ask.traits)
-        share = self._tenant_of.get(ask.namespace)
         if beside:
-            counted = self._with(counted, share, beside)
-        if share is not None or self._kept:
-            for slug, amount in counted.by_class.by:
-                if misfit := self._broken(share, slug, amount):
-                    return misfit
-        return next(
-            (misfit for vendor, amount in counted.by_vendor.by if (misfit := self._over(ask, vendor, amount))), None
-        )
+            counted = self._with(counted, self._tenant_of.get(ask.namespace), beside)
+        return self._no_room(counted)
+
+    def refuses_claim(self, claim: str, counted: Counted) -> Misfit | None:
+        """Whether a claim may not hold so much in all, beside what others hold: said before Kubernetes allocates it."""
+        share, own = self._tenant_of.get(counted.namespace), self._counted.get(_claim(claim))
+        if share is not None and not share.parts and counted.by_class.by:
+            return holds_nothing(share.tenant.name, share.problems)
+        if own is None:
+            return self._no_room(counted)
+        self._add(own, -1)
+        found = self._no_room(counted)
+        self._add(own, 1)
+        return found
 
     def rooms(self, namespaces: Iterable[str]) -> tuple[QuotaRoom, ...]:
         """What the pods of these namespaces may still take: by tenant and class, and by ResourceQuota and vendor."""
@@ -209,6 +243,18 @@ class QuotaLedger:
         return (*tenants, *self._rest_room(asked), *hard)
 
     # ---- inside
+    def _no_room(self, counted: Counted) -> Misfit | None:
+        """The first limit that so much more would break."""
+        share = self._tenant_of.get(counted.namespace)
+        if share is not None or self._kept:
+            for slug, amount in counted.by_class.by:
+                if misfit := self._broken(share, slug, amount):
+                    return misfit
+        who = counted.namespace, counted.traits
+        return next(
+            (misfit for vendor, amount in counted.by_vendor.by if (misfit := self._over(who, vendor, amount))), None
+        )
+
     def _with(self, counted: Counted, share: TenantShare | None, beside: Sequence[tuple[Holding, Traits]]) -> Counted:
         """What a pod would hold together with others of its tenant by class, and of its namespace by vendor."""
         theirs = [self.cards.count(*each) for each in beside]
@@ -271,18 +317,19 @@ class QuotaLedger:
         for card in self.capacity[card_class].samples(card_class):
             asked = asked.peak(usage_of_ask(ask, card).of(card_class.vendor))
         broken = self._broken(share, card_class.slug, asked, guaranteed=guaranteed)
-        return broken or self._over(ask, card_class.vendor, asked)
+        return broken or self._over((ask.namespace, ask.traits), card_class.vendor, asked)
 
-    def _over(self, ask: PodAsk, vendor: str, more: Amount) -> Misfit | None:
-        """Whether a ResourceQuota of the namespace has no room for more."""
-        hard = self.hard.get(ask.namespace)
+    def _over(self, who: tuple[str, Traits | None], vendor: str, more: Amount) -> Misfit | None:
+        """Whether a ResourceQuota of the namespace has no room for more that has these traits."""
+        namespace, traits = who
+        hard = self.hard.get(namespace)
         for limit in hard.limits if hard else ():
             bound = dict(limit.bounds).get(vendor)
-            if bound is None or not limit.takes(ask.traits):
+            if bound is None or not limit.takes(traits):
                 continue
-            held = self._held_by(ask.namespace, vendor, limit)
+            held = self._held_by(namespace, vendor, limit)
             if broken := bound.first_broken(held, more):
-                return overdrawn_namespace(ask.namespace, limit, vendor, (bound, held, more), broken)
+                return overdrawn_namespace(namespace, limit, vendor, (bound, held, more), broken)
         return None
 
     def _broken(self, share: TenantShare | None, slug: str, more: Amount, *, guaranteed: bool = False) -> Misfit | None:
@@ -294,7 +341,7 @@ class QuotaLedger:
         limit = Bound(0, 0, 0) if not part else part.guaranteed if guaranteed else self._limit(share, part)
         held = self._held(share, slug)
         broken = limit.first_broken(held, more)
-        model = part.card_class.model if part else slug
+        model = part.card_class.model if part else slug if slug != UNKNOWN else "cards that are not known"
         return overdrawn(share.tenant.name, model, (limit, held, more), broken) if broken else None
 
     def _beside_tenants(self, slug: str, more: Amount) -> Misfit | None:
@@ -357,3 +404,8 @@ def _kept(part: Part, dimension: str) -> int:
     """What a tenant keeps of its guarantee while it is idle: what it does not lend."""
     guaranteed, lendable = part.guaranteed.of(dimension), part.lendable.of(dimension)
     return 0 if guaranteed is None or lendable is None else max(guaranteed - lendable, 0)
+
+
+def _claim(uid: str) -> str:
+    """Under what a claim is counted, beside pods' uids."""
+    return f"claim {uid}"

@@ -9,6 +9,7 @@ import pytest
 
 from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
+from scheduler.state.allocations import Allocations
 from scheduler.state.desk import Desk
 from scheduler.state.feed import Feed
 from scheduler.state.ledger import Ledger
@@ -19,8 +20,27 @@ from scheduler.state.store import Store
 
 ROOT = Path(__file__).parents[2]
 STATE = ROOT / "scheduler" / "state"
-DOORS = {"feed": Feed, "ledger": Ledger, "desk": Desk, "planning": Planning, "seating": Seating, "sight": Sight}
-GUARDED = ("Live", "Fleet", "Engine", "Lanes", "QuotaLedger", "Pending", "HeldPlaces", "WithinQuota", "RLock")
+DOORS = {
+    "feed": Feed,
+    "ledger": Ledger,
+    "desk": Desk,
+    "planning": Planning,
+    "seating": Seating,
+    "allocations": Allocations,
+    "sight": Sight,
+}
+GUARDED = (
+    "Live",
+    "Fleet",
+    "Engine",
+    "Lanes",
+    "QuotaLedger",
+    "Pending",
+    "Claimed",
+    "HeldPlaces",
+    "WithinQuota",
+    "RLock",
+)
 LEDGER_ENTRIES = {"charge", "release", "confirm", "assume", "assume_reserved", "reserve", "begin_bind", "end_bind"}
 ENGINE_QUESTIONS = {"query", "room", "scores", "place", "place_on", "explain"}
 

@@ -17,7 +17,7 @@ POLICIES = {
 TENANTS = "/apis/kerf.dev/v1alpha1/tenantquotas"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 CLASS, RESOURCE_OF_CLASS = "h100.example.com", "example.com/h100"
-WHY = "belongs to tenant {}, and no quota bounds claims of gpu.kerf.dev"
+WHY = "belongs to tenant {}, whose TenantQuota does not say claims: allow"
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def waits_or_runs(cp: ControlPlane, namespace: str, name: str) -> str:
         path = f"/api/v1/namespaces/{namespace}"
         node = str(cp.api.get(f"{path}/pods/{name}")["spec"].get("nodeName", ""))
         said = [e["message"] for e in cp.api.get(f"{path}/events")["items"] if e["involvedObject"]["name"] == name]
-        return node or next((each for each in said if "no quota bounds" in each), "")
+        return node or next((each for each in said if "does not say claims: allow" in each), "")
 
     await_until(lambda: bool(found()), f"a node or a refusal of {namespace}/{name}", 60)
     return found()

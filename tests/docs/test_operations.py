@@ -30,6 +30,8 @@ from webhook.core.settings import Settings as WebhookSettings
 from webhook.server.advice import Adviser
 from webhook.server.app import Limits as WebhookLimits
 from webhook.server.app import Service
+from webhook.server.claims import ClaimDesk
+from webhook.server.line import Line
 from webhook.server.rules import Rules
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +47,9 @@ def registries() -> list[Metrics]:
     RecoveryMetrics.build(scheduler)
     Gauges(Store(SchedulingPolicy(), VENDORS), SchedulerMetrics.build(scheduler), scheduler, hami=True)
     Service(lambda review: Answer(allowed=True), webhook, WebhookLimits()).watch_certificates(lambda: "", lambda: 0.0)
-    Adviser(Rules(WebhookSettings(VENDORS)), ("scheduler", 9090), webhook)
+    line = Line("scheduler", 9090)
+    Adviser(Rules(WebhookSettings(VENDORS)), line, webhook)
+    ClaimDesk(line, webhook)
     PluginMetrics.build(plugin)
     nothing = cast("Any", None)
     plugin.registry.register(Monitor(nothing, nothing, LocalNode("n"), nothing, Limits(hami=True)))

@@ -6,45 +6,38 @@ a moment, so that a burst of pods waits once and not each for itself.
 
 import asyncio
 import logging
-import ssl
 import time
 from collections.abc import Callable
 from functools import partial
-from http import HTTPStatus
 
-from kerf.http.poster import Poster, PostError
+from kerf.http.poster import PostError
 from kerf.obs.metrics import Metrics
 from kerf.wire.admission import Answer, Review
 from kerf.wire.choosing import PATH, parse_kind, render_question
 from kerf.wire.errors import WireError
 from webhook.core.kinds import Advice
+from webhook.server.line import Line
 from webhook.server.rules import Rules
 
 _LOG = logging.getLogger("webhook.advice")
 PAUSE_S = 1.0
 """After a failure nobody is asked for this long."""
-_HEADERS = {"Content-Type": "application/json"}
 
 
 class Adviser:
-    """Asks one scheduler, of whose replicas any may answer. Lives on the event loop of the server."""
+    """Asks one scheduler. Lives on the event loop of the server."""
 
     def __init__(
         self,
         rules: Rules,
-        scheduler: tuple[str, int],
+        line: Line,
         metrics: Metrics,
-        tls: Callable[[], ssl.SSLContext] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rules = rules
-        self._scheduler = scheduler
-        self._tls = tls
+        self._line = line
         self._clock = clock
         self._silent_until = 0.0
-        self._poster: Poster | None = None
-        self._by: ssl.SSLContext | None = None
-        """What the poster's connections were made with."""
         self._asked = metrics.counter(
             "kerf_webhook_kind_questions",
             "Questions to the scheduler about pods that accept kinds.",
@@ -67,7 +60,7 @@ class Adviser:
             return Advice(problem="the scheduler gave no answer a moment ago")
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._post(body, seconds)
+                answer = Advice(parse_kind(await self._line.ask(PATH, body, seconds)))
         except (TimeoutError, PostError, WireError, ValueError) as error:
             self._silent_until = self._clock() + PAUSE_S
             self._asked.labels("unanswered").inc()
@@ -76,14 +69,3 @@ class Adviser:
             return Advice(problem=f"the scheduler gave no answer ({why})")
         self._asked.labels("answered").inc()
         return answer
-
-    async def _post(self, body: bytes, seconds: float) -> Advice:
-        tls = self._tls() if self._tls else None
-        if self._poster is None or tls is not self._by:
-            if self._poster is not None:
-                self._poster.close()
-            self._poster, self._by = Poster(*self._scheduler, tls), tls
-        answer = await self._poster.post(PATH, _HEADERS, body, seconds)
-        if answer.status != HTTPStatus.OK:
-            raise ValueError(f"status {answer.status}: {answer.content[:200].decode(errors='replace').strip()}")
-        return Advice(parse_kind(answer.content))

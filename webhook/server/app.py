@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -33,17 +33,14 @@ class Limits:
 
 
 Decide = Callable[[Review], Answer]
-
-
-async def no_advice(_review: Review) -> Decide | None:
-    """Every review is decided as it is."""
-    return None
+Advise = Callable[[Review], Awaitable[Decide | None]]
 
 
 class Service:
     """The handlers. Every review calls `decide`, so a change of settings takes effect at once.
 
-    `advise` may wait for what a review depends on; what it returns decides instead, and None leaves it to `decide`.
+    Each of `advise` may wait for what a review depends on. What the first of them returns that does not leave the
+    review to the next, by None, decides instead of `decide`.
     Until `ready` returns true, reviews are answered 503, because the tenants' quota is not known yet.
     """
 
@@ -53,7 +50,7 @@ class Service:
         metrics: Metrics,
         limits: Limits,
         ready: Callable[[], bool] = lambda: True,
-        advise: Callable[[Review], Awaitable[Decide | None]] = no_advice,
+        advise: Sequence[Advise] = (),
     ) -> None:
         self._decide = decide
         self._advise = advise
@@ -137,13 +134,19 @@ class Service:
         except WireError as error:
             return "malformed", _refusal(400, str(error))
         try:
-            answer = (await self._advise(review) or self._decide)(review)
+            answer = (await self._advised(review))(review)
         except Exception:  # the service must outlive a defect in the rules; the API server's failurePolicy decides
             log.exception("review %s failed", review.uid[:64])
             return "failed", _refusal(500, "a defect in the webhook; its log has the trace")
         _report(review, answer)
         outcome = "refused" if not answer.allowed else "patched" if answer.patch else "allowed"
         return outcome, web.Response(body=render_answer(review.uid, answer), content_type="application/json")
+
+    async def _advised(self, review: Review) -> Decide:
+        for advise in self._advise:
+            if decide := await advise(review):
+                return decide
+        return self._decide
 
     def _too_large(self) -> web.Response:
         response = _refusal(413, f"the body is larger than {self._limits.body_bytes} bytes")

@@ -17,6 +17,7 @@ from webhook.server.material import NAME, Material, is_foreign, parse_secret, re
 
 log = logging.getLogger("webhook.certificates")
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+VALIDATING = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 RETRY_S = 1.0
 """Pause after a round that could not do everything."""
 
@@ -30,11 +31,21 @@ class CertificateTargets:
     service: str
     configurations: tuple[str, ...]
     more_hosts: tuple[str, ...] = ()
+    validating: tuple[str, ...] = ()
+    """ValidatingWebhookConfigurations."""
 
     @property
     def secrets(self) -> str:
         """The path of the namespace's Secrets."""
         return f"/api/v1/namespaces/{self.namespace}/secrets"
+
+    @property
+    def injected(self) -> tuple[str, ...]:
+        """The paths of all that the bundle is injected into."""
+        return (
+            *(f"{CONFIGURATIONS}/{name}" for name in self.configurations),
+            *(f"{VALIDATING}/{name}" for name in self.validating),
+        )
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -121,9 +132,7 @@ class Keeper:
 
     def _serve_trusted(self, material: Material) -> str:
         """Inject the bundle, serve the certificate; what could not be injected."""
-        problem = "; ".join(
-            filter(None, [self._inject(name, material.bundle) for name in self._targets.configurations])
-        )
+        problem = "; ".join(filter(None, [self._inject(path, material.bundle) for path in self._targets.injected]))
         if material != self._material:
             self.tls.adopt(material.served)
             self._material = material
@@ -131,9 +140,10 @@ class Keeper:
         self._trusted = self._trusted or not problem
         return problem
 
-    def _inject(self, name: str, bundle: bytes) -> str:
+    def _inject(self, path: str, bundle: bytes) -> str:
         """Write the bundle into one configuration; returns the problem, if any."""
-        path, wanted = f"{CONFIGURATIONS}/{name}", base64.b64encode(bundle).decode()
+        wanted, name = base64.b64encode(bundle).decode(), path.rpartition("/")[2]
+        kind = "ValidatingWebhookConfiguration" if path.startswith(VALIDATING) else "MutatingWebhookConfiguration"
         try:
             document = self._kube.get(path)
             clients = [each.setdefault("clientConfig", {}) for each in document.get("webhooks") or []]
@@ -144,9 +154,9 @@ class Keeper:
                 self._kube.replace(path, document)  # its resourceVersion keeps a change made meanwhile
                 log.info("certificates: bundle injected into %s", name)
         except NotFound:
-            return f"there is no MutatingWebhookConfiguration {name!r}"
+            return f"there is no {kind} {name!r}"
         except KubeError as error:
-            return f"MutatingWebhookConfiguration {name!r}: {error}"
+            return f"{kind} {name!r}: {error}"
         return ""
 
     def _read(self) -> tuple[Json | None, Material | None]:

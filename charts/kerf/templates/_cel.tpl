@@ -144,3 +144,14 @@ request.userInfo.username in {{ include "kerf.cel.list" .users }} ||
 {{- define "kerf.cel.plenty" -}}
 k in {{ include "kerf.cel.list" (include "kerf.ignored" . | fromJsonArray) }}
 {{- end }}
+
+{{/* Whether a claim is being allocated. */}}
+{{- define "kerf.cel.newlyAllocated" -}}
+has(object.status) && has(object.status.allocation) && (oldObject == null || !has(oldObject.status) || !has(oldObject.status.allocation))
+{{- end }}
+
+{{/* Whether an allocated claim holds a device of Kerf's. */}}
+{{- define "kerf.cel.holdsOurs" -}}
+{{- $results := "object.status.allocation.devices.results" -}}
+has(object.status) && has(object.status.allocation) && has(object.status.allocation.devices) && has({{ $results }}) && dyn({{ $results }}) != null && {{ $results }}.exists(r, r.driver == 'gpu.kerf.dev')
+{{- end }}

@@ -218,6 +218,16 @@ admissionregistration.k8s.io/v1beta1
 {{- if and .Values.webhook.enabled (eq $mode "choose") (not .Values.scheduler.hostNetwork) }}yes{{ end -}}
 {{- end }}
 
+{{/* "yes" where the webhook has the scheduler count what Kubernetes allocates to claims. */}}
+{{- define "kerf.countsClaims" -}}
+{{- if and .Values.dra.enabled .Values.quota.enabled .Values.webhook.enabled (not .Values.scheduler.hostNetwork) }}yes{{ end -}}
+{{- end }}
+
+{{/* "yes" where the webhook asks the scheduler anything. */}}
+{{- define "kerf.asksScheduler" -}}
+{{- if or (include "kerf.choosesKinds" .) (include "kerf.countsClaims" .) }}yes{{ end -}}
+{{- end }}
+
 {{/* "yes" where the scheduler learns what servers of models hold. */}}
 {{- define "kerf.learns" -}}
 {{- if has (toString (default "off" .Values.policy.learning.mode)) (list "observe" "apply") }}yes{{ end -}}

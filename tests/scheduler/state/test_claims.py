@@ -22,7 +22,7 @@ HELD = {"GPU-0": CardUse(4096, 20, 1), "GPU-1": CardUse(80_000, 100, 1)}
 
 def a_cluster() -> tuple[Store, ClaimingPods]:
     store = Store(SchedulingPolicy(), VENDORS)
-    return store, ClaimingPods(store.feed, "nvidia")
+    return store, ClaimingPods(store, "nvidia")
 
 
 def held(store: Store) -> dict[str, CardUse]:

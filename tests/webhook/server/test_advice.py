@@ -20,6 +20,7 @@ from kerf.wire.choosing import KindAnswer, parse_question, render_kind
 from tests.webhook.json_patch import apply
 from webhook.core.settings import Settings
 from webhook.server.advice import PAUSE_S, Adviser
+from webhook.server.line import Line
 from webhook.server.rules import Rules
 
 GPU, ASCEND = "nvidia.com/gpu", "huawei.com/Ascend910B3"
@@ -54,7 +55,7 @@ class Asking:
         app.router.add_post("/kinds", handle)
         async with TestServer(app) as server:
             where = ("127.0.0.1", server.port or 0)
-            await scenario(self, Adviser(self.rules, where, self.metrics, clock=lambda: self.now))
+            await scenario(self, Adviser(self.rules, Line(*where), self.metrics, clock=lambda: self.now))
 
     async def review(self, adviser: Adviser) -> dict[str, Any]:
         decide = await adviser.advise(REVIEW)
@@ -123,7 +124,7 @@ def test_after_a_failure_a_burst_asks_nobody_for_a_moment_and_then_asks_again() 
 
 def test_where_nobody_listens_pods_are_admitted_all_the_same() -> None:
     async def scenario(world: Asking, _adviser: Adviser) -> None:
-        adviser = Adviser(world.rules, ("127.0.0.1", 1), Metrics())
+        adviser = Adviser(world.rules, Line("127.0.0.1", 1), Metrics())
         assert (await world.review(adviser))["kind"] == GPU
 
     Asking(answers).run(scenario)

@@ -1,0 +1,68 @@
+"""What Kubernetes' own scheduler allocates to claims: asked before it is stored, seen afterwards. Counted by quota."""
+
+from collections.abc import Iterable
+
+from kerf.values.claim import Claim
+from scheduler.state.claimed import Attempt
+from scheduler.state.live import Live
+
+
+class Allocations:
+    """Safe from several threads."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def refusal(self, claim: Claim, based_on: int, *, keep: bool = True) -> str:
+        """Why quota has no room for what a claim is about to hold; empty where it has, and counts it from now on.
+
+        The write takes effect on version `based_on` of the claim, or never. Without `keep` it leaves no trace.
+        """
+        live = self._live
+        with live.lock:
+            misfit = live.claimed.attempt(claim, based_on, live.clock(), keep=keep)
+        return misfit.detail if misfit is not None else ""
+
+    def see(self, claim: Claim, version: int) -> None:
+        """A claim as the watch shows it."""
+        with self._live.lock:
+            concerns = self._live.claimed.see(claim, version)
+        if concerns:
+            self._live.changed.set()
+
+    def settle(self, claim: Claim, version: int) -> None:
+        """A claim as it was read beside the watch."""
+        with self._live.lock:
+            self._live.claimed.settle(claim, version)
+
+    def forget(self, uid: str) -> None:
+        """A claim that does not exist any more."""
+        with self._live.lock:
+            concerns = self._live.claimed.forget(uid)
+        if concerns:
+            self._live.changed.set()
+
+    def replace(self, claims: Iterable[tuple[Claim, int]]) -> None:
+        """The whole list of claims, each with its version."""
+        listed = list(claims)
+        with self._live.lock:
+            self._live.claimed.keep_only(frozenset(claim.uid for claim, _ in listed))
+            for claim, version in listed:
+                self._live.claimed.see(claim, version)
+        self._live.changed.set()
+
+    def give_up(self, uid: str, based_on: int) -> None:
+        """What was let through on a version of a claim never took effect."""
+        with self._live.lock:
+            self._live.claimed.give_up(uid, based_on)
+        self._live.changed.set()
+
+    def attempts_before(self, moment: float) -> list[tuple[Claim, Attempt]]:
+        """What was let through before a monotonic time, and of which the watch has not shown what came of it."""
+        with self._live.lock:
+            return self._live.claimed.attempts_before(moment)
+
+    def bounds(self, namespace: str) -> bool:
+        """Whether any quota limits a namespace."""
+        with self._live.lock:
+            return self._live.quotas.bounds(namespace)
