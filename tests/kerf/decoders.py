@@ -35,6 +35,10 @@ from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.accepts import ACCEPTS, CHOSEN, WITH, parse_accepts, parse_chosen, render_chosen
 from kerf.wire.accounts import parse_account
 from kerf.wire.admission import parse_review
+from kerf.wire.allocations import parse_answer as parse_allowed
+from kerf.wire.allocations import parse_question as parse_allocation
+from kerf.wire.allocations import render_answer as render_allowed
+from kerf.wire.allocations import render_question as render_allocation
 from kerf.wire.annotations import owned_annotation, owned_label, parse_grant, render_grant
 from kerf.wire.cdi import parse_spec_devices
 from kerf.wire.cel import parse_cel
@@ -320,6 +324,7 @@ def _json(*documents: object) -> tuple[bytes, ...]:
     return tuple(json.dumps(document).encode() for document in documents)
 
 
+STORED_CLAIM = {"metadata": {"resourceVersion": "7"}}
 DECODERS: dict[str, Decoder] = {
     "claim": Decoder(_object(_claim), (orjson.dumps(a_claim("c", ("gpu-0", 4096, 20), ("card-1", None, 0))),)),
     "date": Decoder(_text(parse_date), (b"Sat, 28 Nov 2026 08:52:00 GMT",), binary=True),
@@ -389,6 +394,10 @@ DECODERS: dict[str, Decoder] = {
         _json({"nvidia.com/gpu": {"image": "x", "command": ["c"], "args": ["a"], "env": {"A": "1"}, "model": "m"}}),
     ),
     "chosen": Decoder(_text(lambda text: parse_chosen({CHOSEN: text})), (render_chosen(CHOICE).encode(),)),
+    "allocation-question": Decoder(
+        parse_allocation, (render_allocation(a_claim("c", ("gpu-0", 4096, 20)), STORED_CLAIM, keep=True),), deep=True
+    ),
+    "allocation-answer": Decoder(parse_allowed, (render_allowed(""), render_allowed("no room"))),
     "kind-question": Decoder(parse_question, (render_question(KindQuestion((("nvidia.com/gpu", POD),))),), deep=True),
     "kind-answer": Decoder(parse_kind, (render_kind(KindAnswer("nvidia.com/gpu", "why", True, "p")),), deep=True),
     "prices": Decoder(_yaml(parse_prices), _json(PRICES)),
