@@ -130,13 +130,12 @@ async def _serve(settings: Settings) -> int:
     stop, done = _stopped_by_signals(), threading.Event()
     tls = server_context(settings.tls_cert, settings.tls_key, settings.client_ca)
     kube = connect(settings.kubeconfig)
-    registry = Metrics()
-    metrics = SchedulerMetrics.build(registry)
+    metrics = SchedulerMetrics.build(registry := Metrics())
     policy_file = PolicyFile(settings.config)
     store = Store(policy_file.policy, with_described(VENDORS, settings.vendors))
     seat = (leadership := _leadership(settings)) or ALONE
     nodes, pods, *claims = watched = _nodes_and_pods(kube, store, claims=settings.dra)
-    settlements = [Settlement(store, kube, each, seat.elected) for each in claims]  # a term opens after them
+    settled = [Settlement(store, kube, each, seat.elected) for each in claims]  # a term opens after it
     metering = _Metering(settings, store, kube, keeper := QuotaKeeper(store), registry)
     followers = [nodes, pods, *_other_followers(kube, store, keeper), *claims]
     binder = Binder(store, connect(settings.kubeconfig, timeout_s=BIND_CALL_S), metrics, seat)
@@ -145,23 +144,18 @@ async def _serve(settings: Settings) -> int:
         Verbs(store.desk, metrics, chooser.answer, *(ClaimCount(store, metrics).answer for _ in claims)),
         binder,
         metrics,
-        ready=lambda: (
-            keeper.ready
-            and all(each.synced.is_set() for each in watched)
-            and (bool(leadership) or all(each.over for each in settlements))
-        ),
+        ready=_ready(keeper, watched, [] if leadership else settled),
         scrape=metering.scrape_with(Gauges(store, metrics, registry, hami=settings.hami_metrics)),
         peers=_peers(settings, leadership, metrics),
     )
     acting = GuardedKube(kube, seat)
-    quota_metrics = QuotaMetrics.build(registry)
-    events, recovery_metrics = Events(acting, "kerf-scheduler"), RecoveryMetrics.build(registry)
+    events = Events(acting, "kerf-scheduler")
+    measures, both = (metrics, QuotaMetrics.build(registry), RecoveryMetrics.build(registry)), (nodes, pods)
 
     def loops() -> Sequence[Loop]:
         from scheduler.leading import Parts, loops_of
 
-        measures, seen = (metrics, quota_metrics, recovery_metrics), (nodes, pods)
-        parts = Parts(store, acting, seat, binder, events, *measures, keeper, chooser.memory, metering.may_leave, seen)
+        parts = Parts(store, acting, seat, binder, events, *measures, keeper, chooser.memory, metering.may_leave, both)
         return (
             *loops_of(parts, settings.remedies_namespace),
             *_over_clusters(settings, acting, store, seat, policy_file),
@@ -170,7 +164,7 @@ async def _serve(settings: Settings) -> int:
 
     caught_up = CatchUp(store, kube, nodes, pods).run_once if leadership else _when_read(nodes, pods)
     _follow(followers, extender.give_way)
-    seen = (lambda _: keeper.ready, *(each.run_once for each in settlements), caught_up)
+    seen = (lambda _: keeper.ready, *(each.run_once for each in settled), caught_up)
     leading = LeaderLoops(seat, lambda end: all(each(end) for each in seen), loops, store, metrics)
     running = [start_loop(each, done) for each in (*_expiry(store, kube), keeper, metering, leading)]
     if leadership:
@@ -218,6 +212,11 @@ def _follow(followers: Sequence[Follower], give_way: Callable[[], None]) -> None
         follower.give_way = give_way
         follower.start()
     threading.Thread(target=_settle, args=(followers[:2],), name="settle", daemon=True).start()
+
+
+def _ready(keeper: QuotaKeeper, watched: Sequence[Follower], settled: Sequence[Settlement]) -> Callable[[], bool]:
+    """Whether all is read once. Who leads alone answers no question before it has settled what it let through."""
+    return lambda: keeper.ready and all(each.synced.is_set() for each in watched) and all(each.over for each in settled)
 
 
 def _expiry(store: Store, kube: Kube) -> tuple[Loop, ...]:

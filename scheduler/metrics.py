@@ -50,9 +50,7 @@ class SchedulerMetrics:
             node_locks=metrics.counter(
                 "kerf_scheduler_node_locks_total", "Node locks for the device plugins of other vendors", ("outcome",)
             ),
-            claims=metrics.counter(
-                "kerf_claim_questions_total", "Allocations of claims that the webhook asked about", ("outcome",)
-            ),
+            claims=metrics.counter("kerf_claim_questions_total", "Allocations that were asked about", ("outcome",)),
             tenants=metrics.gauge("kerf_ledger_pods", "Pods in the ledger by state", ("state",)),
             waiting=metrics.gauge("kerf_waiting_pods", "Pods with asks that are not bound"),
             plans=metrics.counter("kerf_plans_total", "Plans by what was adopted", ("adopted",)),

@@ -32,7 +32,7 @@ from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Part, Shares, TenantShare
 from scheduler.solver.problem import QuotaRoom
 from scheduler.state.bookings import Booking
-from scheduler.state.counted import Counted, CountedCards, add_to, sum_of
+from scheduler.state.counted import ClaimsOfPods, Counted, CountedCards, add_to, claim_key, sum_of
 
 
 class QuotaLedger:
@@ -55,10 +55,7 @@ class QuotaLedger:
         """By class, in namespaces of no tenant."""
         self._by_traits: dict[tuple[str, str], dict[Traits | None, Amount]] = {}
         """By namespace and vendor, what pods of the same traits hold together; under None what claims hold."""
-        self._pods_of: dict[str, tuple[str, ...]] = {}
-        """By claim, the pods that it is reserved for."""
-        self._claims_of: dict[str, set[str]] = {}
-        """The same by pod."""
+        self._claims = ClaimsOfPods()
 
     @property
     def active(self) -> bool:
@@ -123,18 +120,11 @@ class QuotaLedger:
 
         `pods` are those that it is reserved for.
         """
-        self.release(_claim(claim))
-        for pod in self._pods_of.pop(claim, ()):
-            self._claims_of[pod].discard(claim)
-            if not self._claims_of[pod]:
-                del self._claims_of[pod]
-        if counted is None or not self.active:
-            return
-        self._counted[_claim(claim)] = counted
-        self._add(counted, 1)
-        self._pods_of[claim] = tuple(set(pods))
-        for pod in self._pods_of[claim]:
-            self._claims_of.setdefault(pod, set()).add(claim)
+        self.release(claim_key(claim))
+        self._claims.put(claim, pods if counted is not None else ())
+        if counted is not None and self.active:
+            self._counted[claim_key(claim)] = counted
+            self._add(counted, 1)
 
     def bounds(self, namespace: str) -> bool:
         """Whether anything limits what a namespace holds."""
@@ -147,7 +137,7 @@ class QuotaLedger:
 
     def usage_of(self, uid: str) -> Usage:
         """What a pod holds by class, by its claims too; nothing for one that is not counted."""
-        keys = (uid, *(_claim(claim) for claim in self._claims_of.get(uid, ())))
+        keys = (uid, *map(claim_key, self._claims.of(uid)))
         return sum_of(counted.by_class for key in keys if (counted := self._counted.get(key)))
 
     def used(self, share: TenantShare) -> dict[str, Amount]:
@@ -214,7 +204,7 @@ class QuotaLedger:
 
     def refuses_claim(self, claim: str, counted: Counted) -> Misfit | None:
         """Whether a claim may not hold so much in all, beside what others hold: said before Kubernetes allocates it."""
-        share, own = self._tenant_of.get(counted.namespace), self._counted.get(_claim(claim))
+        share, own = self._tenant_of.get(counted.namespace), self._counted.get(claim_key(claim))
         if share is not None and not share.parts and counted.by_class.by:
             return holds_nothing(share.tenant.name, share.problems)
         if own is None:
@@ -404,8 +394,3 @@ def _kept(part: Part, dimension: str) -> int:
     """What a tenant keeps of its guarantee while it is idle: what it does not lend."""
     guaranteed, lendable = part.guaranteed.of(dimension), part.lendable.of(dimension)
     return 0 if guaranteed is None or lendable is None else max(guaranteed - lendable, 0)
-
-
-def _claim(uid: str) -> str:
-    """Under what a claim is counted, beside pods' uids."""
-    return f"claim {uid}"
