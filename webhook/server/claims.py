@@ -15,7 +15,7 @@ from webhook.server.line import Line
 
 _LOG = logging.getLogger("webhook.claims")
 ANSWER_S = 2.0
-"""An answer that is older is not used: by then another replica may lead (docs/adr/0044)."""
+"""An answer that is older is not used: by then another replica may lead (docs/adr/0048)."""
 NO_LINE = "the webhook was started without --scheduler, so no quota counts this claim of gpu.kerf.dev"
 
 
