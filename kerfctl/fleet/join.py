@@ -26,6 +26,8 @@ from kerfctl.report import say
 from scheduler.fleet.rights import ACCOUNT, RULES, account_objects, reader_objects
 
 OLDEST = (1, 29)
+IDENTITY = "fleet.kerf.dev/cluster-uid"
+"""Annotation of a Cluster: which API server it is."""
 TOKEN_S = 30.0
 RIGHTS_S = 15.0
 MANAGER_S, LIVE_S = 15.0, 60.0
@@ -42,7 +44,7 @@ def add(args: argparse.Namespace) -> int:
     manager, server = manager_of(args), server_of(args.kubeconfig, args.context)
     try:
         member = connect(args.kubeconfig, timeout_s=CALL_S, context=args.context)
-        clusters(manager)
+        uid = identity_of(member, spec.name, clusters(manager))
         _step(done, "version", lambda: _version(member))
         _step(done, "rights", lambda: _rights(member))
         _step(done, "driver", lambda: _driver(member, args))
@@ -58,11 +60,33 @@ def add(args: argparse.Namespace) -> int:
             "written",
         )
         body = render_cluster(spec)
+        body["metadata"]["annotations"] = {IDENTITY: uid} if uid else {}
         _step(done, "cluster", lambda: manager.patch(f"{CLUSTERS}/{spec.name}", body, "apply", APPLY), "written")
     except (CliError, KubeError, OSError) as error:
         said = f"done so far: {', '.join(done)}" if done else "nothing was changed"
         raise CliError(f"{args.name}: {error} ({said}; run it again once that is mended)") from error
     return _usable(manager, spec.name, _cards(member, args.vendors))
+
+
+def identity_of(member: Kube, name: str, fleet: Sequence[Json]) -> str:
+    """What sets an API server apart from every other: the uid of its namespace kube-system; empty where that is not shown.
+
+    Raises CliError where the fleet has it under another name, whose capacity would count twice, or where the name is
+    another API server's, whose replicas would be forgotten.
+    """
+    try:
+        uid = text_at(member.get("/api/v1/namespaces/kube-system"), "metadata", "uid")
+    except (NotFound, Forbidden):
+        return ""
+    for item in fleet:
+        known, other = at(item, "metadata", "annotations").get(IDENTITY), str(item["metadata"]["name"])
+        if uid and other != name and known == uid:
+            raise CliError(f"this cluster has joined as {other}: use that name, or kerf cluster remove {other} first")
+        if uid and other == name and known not in (None, uid):
+            raise CliError(
+                f"the fleet's {name} is another cluster: use another name, or kerf cluster remove {name} first"
+            )
+    return uid
 
 
 def _step(done: list[str], name: str, act: Callable[[], Any], says: str = "") -> Any:

@@ -12,7 +12,9 @@ from kerf.config.prices import read_prices
 from kerf.values.fleet import ClusterSpec
 from kerf.values.vendor import Vendor
 from kerf.wire.errors import WireError
+from kerf.wire.fields import API_VERSION
 from kerf.wire.fleet import CLUSTER, parse_cluster
+from kerf.wire.json import Json
 from kerfctl.documents import read_objects
 from kerfctl.errors import CliError
 from kerfctl.fleet.together import Together, plan_together
@@ -97,23 +99,41 @@ def _views(paths: Sequence[str], policy: str | None, vendors: tuple[Vendor, ...]
     entries = [entry for path in paths for entry in _entries(Path(path))]
     if not entries:
         raise CliError(f"{', '.join(paths)}: no file; give a file for each cluster, or a folder of them")
-    seen: set[str] = set()
+    seen: dict[str, Path] = {}
     for entry in entries:
-        name = entry.name if entry.is_dir() else entry.stem
-        if name in seen:
-            raise CliError(f"{entry}: a second cluster called {name}: give each file its own name")
-        seen.add(name)
-        spec = ClusterSpec(name)
-        for path, item in read_objects(str(entry)):
-            if item.get("kind") == CLUSTER:
-                try:
-                    spec = replace(parse_cluster(item), name=name)
-                except WireError as error:
-                    raise CliError(f"{path}: {error}") from error
+        items = list(read_objects(str(entry)))
+        spec, said = _spec_of(entry, items)
+        if spec.name in seen:
+            fix = "give each file, or the Cluster in it, its own name"
+            raise CliError(f"{entry}: a second cluster called {spec.name}, beside {seen[spec.name]}: {fix}")
+        seen[spec.name] = entry
+        if said and not any(item.get("kind") == "Node" for _, item in items):
+            yield View(spec)  # it has joined, and has no nodes yet
+            continue
         world = world_of_files([str(entry)], policy, vendors)
         store = world.seen().store
-        pods = fleet_pods([dict(pod) for pod in world.pods], NAME, name, store)
+        pods = fleet_pods([dict(pod) for pod in world.pods], NAME, spec.name, store)
         yield View(spec, nodes=tuple(store.desk.nodes()), states=store.desk.states(), pods=tuple(pods))
+
+
+def _spec_of(entry: Path, items: Sequence[tuple[str, Json]]) -> tuple[ClusterSpec, bool]:
+    """What the Cluster among a file's objects says, and whether there is one; the manager's snapshot has those of all.
+
+    Without one the file's name is the cluster's.
+    """
+    name = entry.name if entry.is_dir() else entry.stem
+    found = []
+    for path, item in items:
+        if item.get("kind") == CLUSTER and str(item.get("apiVersion", API_VERSION)).partition("/")[0] == "kerf.dev":
+            try:
+                found.append(parse_cluster(item))
+            except WireError as error:
+                raise CliError(f"{path}: {error}") from error
+    if len(found) > 1:
+        found = [spec for spec in found if spec.name == name]
+        if not found:
+            raise CliError(f"{entry}: several Clusters, and none is called {name}: name the file as the cluster is")
+    return (found[0], True) if found else (ClusterSpec(name), False)
 
 
 def _entries(path: Path) -> list[Path]:
@@ -234,7 +254,9 @@ def print_what_if(found: WhatIf, as_json: bool) -> int:
     for name, n in best.unplaced:
         say(f"✗ {name}: {n} replicas have no place: {'; '.join(found.why[name])}")
     if found.made.unpriced:
-        say(f"no price for {', '.join(found.made.unpriced)}: counted as the dearest card; --prices FILE says more")
+        priced = {card.model for card in found.made.cards.values()} - set(found.made.unpriced)
+        counted = "counted as the dearest card" if priced else "each card counts as 1, so the plan opens the fewest"
+        say(f"no price for {', '.join(found.made.unpriced)}: {counted}; --prices FILE gives prices")
     if found.asked.without_cards:
         say(f"not planned, they ask for no card: {', '.join(found.asked.without_cards)}")
     say(*(f"! {line}" for line in found.asked.left_out))

@@ -11,7 +11,7 @@ from scheduler.fleet.places import Planned, places_of
 from scheduler.fleet.shapes import Shapes, Terms, Want, accepted, allows, read_template, shapes
 from scheduler.fleet.view import View
 from scheduler.solver.fleet.books import Books
-from scheduler.solver.fleet.problem import MICRO, FleetPlan
+from scheduler.solver.fleet.problem import FleetPlan
 from scheduler.solver.fleet.solve import Effort, plan_fleet
 
 HANDED_OVER = 100.0
@@ -254,7 +254,7 @@ def rebalance(
     ]
     made = shapes([_for_new_work(view) for view in views], wants, terms, own_stays=False)
     plan = plan_fleet(made.problem, EFFORT)
-    now = cost_now(views, terms)
+    now = cost_now(views, made)
     if plan.unplaced or plan.cost > now * (1 - settings.move_saving_percent / 100):
         return tuple(decisions)
     found = []
@@ -272,16 +272,19 @@ def rebalance(
     return tuple(found)
 
 
-def cost_now(views: Sequence[View], terms: Terms) -> float:
-    """What the fleet's own pods cost an hour now, in millionths: cards that are theirs alone, and parts of others."""
+def cost_now(views: Sequence[View], made: Shapes) -> float:
+    """What the fleet's own pods cost an hour now, in millionths: cards that are theirs alone, and parts of others.
+
+    At the prices of the plan, so that a model without a price counts alike in both.
+    """
     total = 0.0
     for view in views:
         own = Counter(card for pod in view.pods for card in pod.cards)
+        prices = made.prices_in(view.name)
         for state in view.states:
             for each in state.cards:
                 slices = own.get(each.card.id, 0)
                 if slices:
-                    price = terms.prices.of(each.card.model, view.spec.supply.value, view.spec.region or None)
                     part = 1.0 if slices >= each.used.slots else slices / each.used.slots
-                    total += part * float(price.per_hour * MICRO if price else MICRO)
+                    total += part * prices.get(each.card.model, 0)
     return total

@@ -75,7 +75,7 @@ def workload_status(decision: Decision, views: Sequence[View], terms: Terms) -> 
         text = f"{decision.short} of {one.replicas} replicas have no place: {'; '.join(decision.why)}"
         said = condition("Placed", False, "NoClusterFits", text)
     else:
-        said = condition("Placed", True, "Placed", _where(decision.parts))
+        said = condition("Placed", True, "Placed", _where(decision.parts) + _unpriced(decision.parts, views, terms))
     least = one.min_available or one.replicas
     return {
         "observedGeneration": one.generation,
@@ -90,6 +90,18 @@ def workload_status(decision: Decision, views: Sequence[View], terms: Terms) -> 
             ),
         ],
     }
+
+
+def _unpriced(parts: Sequence[Assigned], views: Sequence[View], terms: Terms) -> str:
+    """Models of the parts without a price: costPerHour leaves them out, and the plan counts them as the dearest one."""
+    specs = {view.name: view.spec for view in views}
+    without = {
+        part.model
+        for part in parts
+        if (spec := specs.get(part.cluster))
+        and terms.prices.of(part.model, spec.supply.value, spec.region or None) is None
+    }
+    return f"; no price for {', '.join(sorted(without))}, so costPerHour is without it" if without else ""
 
 
 def _where(parts: Sequence[Assigned]) -> str:

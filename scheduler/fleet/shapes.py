@@ -74,6 +74,10 @@ class Shapes:
         """The model of a kind's cards."""
         return self.cards[kind].model
 
+    def prices_in(self, cluster: str) -> dict[str, int]:
+        """What an hour of a card of each model costs in a cluster, in millionths."""
+        return {self.model(kind): price for kind, price in self.problem.site(cluster).money}
+
     def label(self, kind: str) -> str:
         """The model of a kind's cards for people, with what sets them apart from others of that model."""
         card = self.cards[kind]

@@ -11,7 +11,7 @@ from kerf.testing.fake_kube import FakeKube
 from kerf.wire.json import Json
 from kerfctl.errors import CliError
 from kerfctl.fleet.connect import server_of
-from kerfctl.fleet.join import await_rights
+from kerfctl.fleet.join import IDENTITY, await_rights, identity_of
 
 RULES = ({"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["list", "patch"]},)
 
@@ -81,3 +81,35 @@ def test_a_kubeconfig_that_cannot_be_kept_is_refused(
 ) -> None:
     with pytest.raises(CliError, match=says):
         server_of(a_kubeconfig(tmp_path, **cluster), context)
+
+
+def a_member(uid: str | None) -> FakeKube:
+    kube = FakeKube()
+    if uid is not None:
+        kube.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system", "uid": uid}})
+    return kube
+
+
+def a_cluster(name: str, uid: str | None = None) -> dict[str, Any]:
+    return {"metadata": {"name": name, "annotations": {IDENTITY: uid} if uid else {}}}
+
+
+@pytest.mark.parametrize(
+    ("name", "uid", "says"),
+    [
+        ("east", "a", "joined as north: use that name, or kerf cluster remove north first"),
+        ("north", "b", "the fleet's north is another cluster"),
+    ],
+)
+def test_one_cluster_has_one_name_and_one_name_is_one_cluster(name: str, uid: str, says: str) -> None:
+    with pytest.raises(CliError, match=says):
+        identity_of(a_member(uid), name, [a_cluster("south"), a_cluster("north", "a")])
+
+
+@pytest.mark.parametrize(
+    ("name", "uid", "found"), [("north", "a", "a"), ("east", "b", "b"), ("south", "c", "c"), ("east", None, "")]
+)
+def test_a_cluster_that_joins_again_or_that_shows_no_uid_is_let_in(name: str, uid: str | None, found: str) -> None:
+    fleet = [a_cluster("south"), a_cluster("north", "a")]
+
+    assert identity_of(a_member(uid), name, fleet) == found

@@ -181,3 +181,67 @@ def test_what_a_pod_selects_counts(tmp_path: Path, capsys: pytest.CaptureFixture
 
     said = "north: no card that it accepts; it has NVIDIA H100 80GB HBM3"
     assert (found["plans"][0]["unplaced"], found["whyNot"]) == ({"default/picky": 1}, {"default/picky": [said]})
+
+
+def cluster(name: str) -> dict[str, Any]:
+    spec = {"region": f"{name}-1"}
+    return {"apiVersion": "kerf.dev/v1alpha1", "kind": "Cluster", "metadata": {"name": name}, "spec": spec}
+
+
+def simulated(tmp_path: Path, files: dict[str, list[dict[str, Any]]], *more: str) -> int:
+    folder = tmp_path / "clusters"
+    folder.mkdir()
+    for name, items in files.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump_all(items))
+    (tmp_path / "w.yaml").write_text(yaml.safe_dump(a_workload("Deployment")))
+    return main(["simulate", str(tmp_path / "w.yaml"), "--clusters", str(folder), *more])
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"a": [cluster("north"), a_node("a")], "b": [cluster("north"), a_node("b")]}, "a second cluster called north"),
+        ({"north": [a_node("a")], "b": [cluster("north"), a_node("b")]}, "a second cluster called north"),
+        ({"a": [cluster("north"), cluster("south"), a_node("a")]}, "several Clusters, and none is called a"),
+        ({"a": []}, "no node"),
+    ],
+)
+def test_files_that_leave_open_which_cluster_they_are_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], files: dict[str, list[dict[str, Any]]], says: str
+) -> None:
+    assert simulated(tmp_path, files) == 1
+
+    assert says in capsys.readouterr().err
+
+
+def test_the_managers_snapshot_has_every_cluster_and_one_without_nodes_has_no_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    north = [cluster("south"), cluster("north"), cluster("fresh"), a_node("a", 2)]
+
+    assert simulated(tmp_path, {"north": north, "new": [cluster("fresh")]}, "--json") == 0
+
+    found = json.loads(capsys.readouterr().out)
+    assert [part["cluster"] for part in found["plans"][0]["assignments"]] == ["north"]
+
+
+PRICE = {"model": "A100", "supply": "owned", "perHour": "0.5", "source": "s", "date": "2026-11-01"}
+
+
+@pytest.mark.parametrize(
+    ("prices", "says"),
+    [
+        ([], "no price for NVIDIA A100, NVIDIA H100 80GB HBM3: each card counts as 1, so the plan opens the fewest"),
+        ([PRICE], "no price for NVIDIA H100 80GB HBM3: counted as the dearest card"),
+    ],
+)
+def test_models_without_a_price_are_named_with_what_they_count_as(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], prices: list[dict[str, Any]], says: str
+) -> None:
+    listed = {"apiVersion": "kerf.dev/v1alpha1", "kind": "PriceList", "spec": {"currency": "USD", "prices": prices}}
+    (tmp_path / "prices.yaml").write_text(yaml.safe_dump(listed))
+    files = {"h": [a_node("h", 2)], "a": [a_node("a", cards_of("a", 2, model="NVIDIA A100"))]}
+
+    assert simulated(tmp_path, files, "--prices", str(tmp_path / "prices.yaml")) == 0
+
+    assert says in " ".join(capsys.readouterr().out.split())

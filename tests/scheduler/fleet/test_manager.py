@@ -7,9 +7,14 @@ from hypothesis import strategies as st
 
 from kerf.kube.errors import Invalid
 from kerf.testing.builders import a_container
-from kerf.values.fleet import FleetSettings
+from kerf.values.fleet import ClusterSpec, FleetSettings
+from kerf.wire.fleet import parse_workload
+from scheduler.fleet.assign import cost_now
+from scheduler.fleet.shapes import Terms, Want, shapes
+from scheduler.fleet.view import View
+from scheduler.solver.fleet.solve import plan_fleet
 from tests.effort import examples
-from tests.scheduler.fleet.world import Cluster, Killed, World
+from tests.scheduler.fleet.world import API, NAMES, PRICES, Cluster, Killed, World
 
 
 def two_clusters(**changes: Any) -> World:
@@ -282,3 +287,20 @@ def test_an_object_that_a_cluster_refuses_keeps_no_other_back():
     world.round(rounds=3)
 
     assert (total(world, "bad"), total(world, "good")) == (0, 1)
+
+
+def test_a_model_without_a_price_is_named_and_costs_as_much_now_as_in_a_plan():
+    world = World(Cluster("odd", 1, model="Odd Card 9000"), Cluster("small", 1, model="NVIDIA L4"))
+    world.ask("chat", 2, clusters=["odd"])
+    world.round(rounds=3)
+    views = [
+        View(ClusterSpec(name), nodes=nodes, states=states, pods=pods)
+        for name, (nodes, states, pods) in ((name, each.seen()) for name, each in world.clusters.items())
+    ]
+    terms = Terms(NAMES, world.policy, PRICES)
+    one = parse_workload(world.home.get(f"/apis/{API}/namespaces/default/fleetworkloads/chat"))
+    made = shapes(views, [Want(one, 2)], terms, own_stays=False)
+
+    assert cost_now(views, made) == plan_fleet(made.problem).cost
+    message = world.status("chat")["conditions"][0]["message"]
+    assert message == "odd: 2 on Odd Card 9000; no price for Odd Card 9000, so costPerHour is without it"
