@@ -69,7 +69,7 @@ def add(args: argparse.Namespace) -> int:
 
 
 def identity_of(member: Kube, name: str, fleet: Sequence[Json]) -> str:
-    """What sets an API server apart from every other: the uid of its namespace kube-system; empty where that is not shown.
+    """What sets an API server apart from others: the uid of its namespace kube-system; empty where that is not shown.
 
     Raises CliError where the fleet has it under another name, whose capacity would count twice, or where the name is
     another API server's, whose replicas would be forgotten.

@@ -40,7 +40,7 @@ from scheduler.fleet.member import Member
 from scheduler.fleet.places import follows_plan, listed
 from scheduler.fleet.queued import QueuedWorkloads, bounded
 from scheduler.fleet.quotas import SplitTenants
-from scheduler.fleet.records import reliability, seen, takes_work
+from scheduler.fleet.records import as_of, reliability, seen, takes_work
 from scheduler.fleet.render import render, slug
 from scheduler.fleet.report import cluster_status, price_of, stamped, workload_status
 from scheduler.fleet.shapes import Terms
@@ -93,6 +93,7 @@ class Manager:
         self._names = names
         self._namespace = namespace
         self._clock = clock
+        self._began = clock()
         self._members: dict[str, _Known] = {}
         self._broken: dict[str, str] = {}
         self._waits = _Waits()
@@ -147,7 +148,7 @@ class Manager:
         now, written = self._clock(), parse_record(item)
         member = self._member(spec)
         contact = member.answered() if member is not None else 0.0
-        before = replace(written, contact=max(written.contact, contact))
+        before = as_of(replace(written, contact=max(written.contact, contact)), settings, now)
         answers = member is not None and contact > 0 and now - contact <= settings.stale_after_s
         clean = True
         if answers and member is not None and before.phase in (Phase.LOST, Phase.RETURNED, Phase.JOINING):
@@ -156,7 +157,7 @@ class Manager:
             except KubeError as error:
                 _LOG.warning("cluster %s: %s", spec.name, error)
                 clean, answers = False, isinstance(error, Forbidden)
-        record = seen(before, settings, now, answers=answers, clean=clean)
+        record = seen(before, settings, now, answers=answers, clean=clean, watched_s=now - self._began)
         trust = reliability(record, settings, now)
         nodes, states, pods = member.seen() if member is not None else ((), (), ())
         knows = member is None or member.knows_claims()

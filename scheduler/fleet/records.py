@@ -11,13 +11,16 @@ from kerf.values.fleet import ClusterRecord, FleetSettings, Phase
 MOST_LOSSES = 32
 
 
-def seen(record: ClusterRecord, settings: FleetSettings, now: float, *, answers: bool, clean: bool) -> ClusterRecord:
+def seen(
+    record: ClusterRecord, settings: FleetSettings, now: float, *, answers: bool, clean: bool, watched_s: float
+) -> ClusterRecord:
     """The record after one look: whether the cluster answers, and whether nothing of an older epoch is left there.
 
-    `record.contact` says already when it answered last.
+    `record.contact` says already when it answered last. A manager that has listened for less than it takes to become
+    stale (`watched_s`) gives up no cluster: that there was no manager before is no fault of the clusters.
     """
     if not answers:
-        return _silent(record, settings, now)
+        return _silent(record, settings, now, heard=watched_s > settings.stale_after_s)
     if record.phase in (Phase.LOST, Phase.RETURNED):
         if not clean:
             return replace(record, phase=Phase.RETURNED)
@@ -27,10 +30,15 @@ def seen(record: ClusterRecord, settings: FleetSettings, now: float, *, answers:
     return replace(record, phase=Phase.RESTING if now < record.until else Phase.LIVE)
 
 
-def _silent(record: ClusterRecord, settings: FleetSettings, now: float) -> ClusterRecord:
+def as_of(record: ClusterRecord, settings: FleetSettings, now: float) -> ClusterRecord:
+    """The record as a manager takes it over whose clock is behind that of the one that wrote it: nothing is to come."""
+    return replace(record, contact=min(record.contact, now), until=min(record.until, now + settings.most_back_off_s))
+
+
+def _silent(record: ClusterRecord, settings: FleetSettings, now: float, *, heard: bool) -> ClusterRecord:
     if record.phase in (Phase.LOST, Phase.JOINING):
         return record
-    if now - record.contact <= settings.lost_after_s:
+    if not heard or now - record.contact <= settings.lost_after_s:
         # What a returned cluster still holds of an older epoch stays in doubt, answering or not.
         return record if record.phase is Phase.RETURNED else replace(record, phase=Phase.SILENT)
     if record.phase is Phase.RETURNED:

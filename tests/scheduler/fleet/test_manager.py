@@ -304,3 +304,39 @@ def test_a_model_without_a_price_is_named_and_costs_as_much_now_as_in_a_plan():
     assert cost_now(views, made) == plan_fleet(made.problem).cost
     message = world.status("chat")["conditions"][0]["message"]
     assert message == "odd: 2 on Odd Card 9000; no price for Odd Card 9000, so costPerHour is without it"
+
+
+def test_a_manager_that_was_away_gives_every_cluster_time_to_answer():
+    world = two_clusters()
+    world.ask("chat", 4)
+    world.round(rounds=4)
+    (used,) = world.running("chat")
+    world.clock.now += 3600
+    world.restart()
+    for cluster in world.clusters.values():
+        cluster.up = False
+    world.round(rounds=3)
+    early = [world.record(name)["phase"] for name in ("east", "west")]
+    world.clusters[used].up = True
+    world.round(rounds=8)
+
+    assert early == ["Silent", "Silent"]
+    assert world.running("chat") == {used: 4}
+    assert world.record(used)["epoch"] == 1
+    other = {"east": "west", "west": "east"}[used]
+    assert (world.record(other)["phase"], world.record(other)["epoch"]) == ("Lost", 2)
+
+
+def test_a_manager_whose_clock_is_behind_that_of_the_one_before_still_gives_a_silent_cluster_up():
+    world = two_clusters()
+    world.ask("chat", 4)
+    world.round(rounds=4)
+    (used,) = world.running("chat")
+    world.clock.now -= 3600
+    world.restart()
+    world.round(rounds=2)
+    world.clusters[used].up = False
+    world.round(rounds=30)
+
+    assert world.record(used)["phase"] == "Lost"
+    assert sum(n for name, n in world.running("chat").items() if name != used) == 4
