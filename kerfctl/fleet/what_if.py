@@ -254,13 +254,17 @@ def print_what_if(found: WhatIf, as_json: bool) -> int:
     for name, n in best.unplaced:
         say(f"✗ {name}: {n} replicas have no place: {'; '.join(found.why[name])}")
     if found.made.unpriced:
-        priced = {card.model for card in found.made.cards.values()} - set(found.made.unpriced)
-        counted = "counted as the dearest card" if priced else "each card counts as 1, so the plan opens the fewest"
-        say(f"no price for {', '.join(found.made.unpriced)}: {counted}; --prices FILE gives prices")
+        say(_without_price(found.made))
     if found.asked.without_cards:
         say(f"not planned, they ask for no card: {', '.join(found.asked.without_cards)}")
     say(*(f"! {line}" for line in found.asked.left_out))
     return int(not found.whole)
+
+
+def _without_price(made: Shapes) -> str:
+    priced = {card.model for card in made.cards.values()} - set(made.unpriced)
+    counted = "counted as the dearest card" if priced else "each card counts as 1, so the plan opens the fewest"
+    return f"no price for {', '.join(made.unpriced)}: {counted}; --prices FILE gives prices"
 
 
 def _of(units: int, pods: int) -> str:
