@@ -38,6 +38,8 @@ PATIENCE_S = 1.0
 """A pod must have been refused for this long: the planner or a leaving pod may help it meanwhile."""
 MOST_NODES = 256
 """Nodes examined for one pod, those with the most evictable pods first."""
+ENOUGH_NODES = 16
+"""The best of so many nodes that help is taken. On a large fleet a pod for which others leave needs no better one."""
 HOLD_S = 90.0
 """How long the freed capacity is held: a pod's termination grace and kube-scheduler's back-off."""
 PROTECTED_S = 30.0
@@ -180,11 +182,12 @@ class Preemption:
     def _best(self, seeker: Seeker) -> tuple[str, tuple[Evictable, ...]] | None:
         """The node and its victims: of what is borrowed first, fewest, the least important, then the node's name."""
         best: tuple[tuple[bool, int, int, str], tuple[Evictable, ...]] | None = None
-        late = self._is_late(seeker)
+        late, helping = self._is_late(seeker), 0
         for name in self._nodes(seeker):
-            victims = self._victims(seeker, name, late)
+            victims = self._victims(seeker, name, late) if helping < ENOUGH_NODES else None
             if victims is None:
                 continue
+            helping += 1
             own = bool(seeker.tenant) and not all(pod.borrowed for pod in victims)
             rank = (own, len(victims), max((pod.priority for pod in victims), default=0), name)
             if best is None or rank < best[0]:

@@ -5,7 +5,7 @@ at most the pod that lies across that line takes an owner below it. The promise 
 what all hold is no more than the sum of the guarantees, and that is no more than the cards give.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from kerf.values.quota import DIMENSIONS, NOTHING, Amount, Bound, Usage
@@ -32,6 +32,10 @@ class Standing:
     def borrows(self) -> bool:
         """Whether the owner holds more than it is guaranteed of anything."""
         return self.lends(Usage.build(self.held))
+
+    def only(self, classes: Collection[str]) -> "Standing":
+        """The same for some classes alone; for all of them where none is named."""
+        return replace(self, held={slug: held for slug, held in self.held.items() if not classes or slug in classes})
 
     def without(self, part: Usage) -> "Standing":
         """The same once the part is gone."""

@@ -76,19 +76,21 @@ class Turns:
 
     def nodes_to_free(self, claimant: Claimant) -> list[str]:
         """Nodes with pods that may leave for the claimant, or leave already; those with the most first."""
-        own, standing = self._owner(claimant.ask.namespace), cache(self._standing)
+        own = self._owner(claimant.ask.namespace)
         classes = frozenset(claimant.ask.selection.classes if claimant.guaranteed else ())
+        if classes.issuperset(one.slug for one in self._quotas.capacity):
+            classes = frozenset()  # no pod holds cards of another one
+        lends = cache(lambda owner: owner != own and self._standing(owner).only(classes).borrows)
         counts: dict[str, int] = {}
         for booking in self._ledger.bookings(State.CONFIRMED):
-            holds = self._quotas.usage_of(booking.uid)
-            if not booking.uses or (classes and classes.isdisjoint(slug for slug, _ in holds.by)):
+            if not booking.uses:
                 continue
-            may = self._ledger.ends_soon(booking.uid)
-            if not self._ledger.leaves(booking.uid):
-                owner, by_priority = self._owner_of(booking), booking.priority < claimant.ask.priority
-                borrowed = claimant.guaranteed and owner != own and standing(owner).lends(holds)
-                may = borrowed or (claimant.preempts and by_priority)
-            if may:
+            if self._ledger.leaves(booking.uid):
+                may = self._ledger.ends_soon(booking.uid)
+            else:
+                may = claimant.preempts and booking.priority < claimant.ask.priority
+                may = may or (claimant.guaranteed and lends(self._owner_of(booking)))
+            if may and (not classes or self._holds_some(booking.uid, classes)):
                 counts[booking.node] = counts.get(booking.node, 0) + 1
         return [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
@@ -99,6 +101,9 @@ class Turns:
         return [owner for owner in owners if owner != own and self._standing(owner).borrows]
 
     # ---- inside
+    def _holds_some(self, uid: str, classes: frozenset[str]) -> bool:
+        return any(slug in classes for slug, _ in self._quotas.usage_of(uid).by)
+
     def _staying(self, node: str) -> list[Booking]:
         found = self._ledger.on_node(node)
         return [b for b in found if b.state is State.CONFIRMED and not self._ledger.leaves(b.uid)]

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerf.testing.builders import a_node
+from kerf.testing.builders import a_node, cards_of
+from kerf.values.allocator import Allocator
 from kerf.values.policy import ReclaimSettings
 from kerf.values.verdict import Misfit
 from scheduler.core.victims import Evictable
@@ -311,6 +312,21 @@ def test_two_tenants_that_ask_at_once_get_what_each_is_guaranteed_of_the_same_bo
     assert len(world.gone()) == 2
     assert len(world.reserved()) == 2
     assert {key.partition("/")[0] for key in world.reserved()} == {"one", "two"}
+
+
+def test_a_borrower_by_claims_whose_card_kerf_does_not_slice_does_not_leave() -> None:
+    by_claim, shared = cards_of("n", 2)
+    world = World({"lender": "1 card", "borrower": "0 cards"}, runs("borrower", "a", 0), runs("borrower", "b", 1))
+    node = a_node("n", (replace(by_claim, allocator=Allocator.DRA), shared))
+    world.store.feed.apply_node("MODIFIED", node)
+    world.keeper.refresh()
+    asks = waits("lender")
+    world.store.feed.apply_pod("ADDED", asks)
+    world.store.desk._live.pending.refuse("uid-lender-asks", ["n"], all_nodes=1)
+
+    world.loop.run_once()
+
+    assert (world.gone(), world.reserved()) == (["borrower/b"], ["lender/asks"])
 
 
 # ---- gangs
