@@ -117,6 +117,7 @@ def _driver(member: Kube, args: argparse.Namespace) -> str:
     """What the nodes say of driver and toolkit; the GPU Operator where it is asked for."""
     if args.gpu_operator:
         install_operator(args)
+        plugin_is_off(member)
         return "the GPU Operator is installed, its own device plugin off; it brings drivers up by itself"
     nodes, _ = member.list(paths.NODES)
     with_driver = sum("nvidia.com/cuda.driver-version.full" in at(n, "metadata", "labels") for n in nodes)
@@ -129,6 +130,21 @@ def _driver(member: Kube, args: argparse.Namespace) -> str:
     if not with_driver and not with_inventory:
         return f"no node of {len(nodes)} says that it has a driver (--gpu-operator CHART installs one); {toolkit}"
     return f"{max(with_driver, with_inventory)} of {len(nodes)} nodes have a driver; {toolkit}"
+
+
+def plugin_is_off(member: Kube) -> None:
+    """The GPU Operator runs no device plugin of its own: older charts drop `devicePlugin.enabled`. Raises CliError."""
+    try:
+        policies, _ = member.list("/apis/nvidia.com/v1/clusterpolicies")
+    except NotFound:
+        return  # it is not that chart's operator, or its kinds are not there yet
+    for item in policies:
+        if at(item, "spec", "devicePlugin").get("enabled") is not False:
+            name = item["metadata"]["name"]
+            raise CliError(
+                f"ClusterPolicy {name}: this GPU Operator's chart does not turn its device plugin off, which would "
+                "offer the cards beside Kerf: use a newer chart, or set spec.devicePlugin.enabled to false in it"
+            )
 
 
 def _cards(member: Kube, vendors: tuple[Vendor, ...]) -> str:

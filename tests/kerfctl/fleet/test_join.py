@@ -11,7 +11,7 @@ from kerf.testing.fake_kube import FakeKube
 from kerf.wire.json import Json
 from kerfctl.errors import CliError
 from kerfctl.fleet.connect import server_of
-from kerfctl.fleet.join import IDENTITY, await_rights, identity_of
+from kerfctl.fleet.join import IDENTITY, await_rights, identity_of, plugin_is_off
 
 RULES = ({"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["list", "patch"]},)
 
@@ -113,3 +113,21 @@ def test_a_cluster_that_joins_again_or_that_shows_no_uid_is_let_in(name: str, ui
     fleet = [a_cluster("south"), a_cluster("north", "a")]
 
     assert identity_of(a_member(uid), name, fleet) == found
+
+
+def an_operator(**plugin: Any) -> FakeKube:
+    kube = FakeKube()
+    meta = {"name": "cluster-policy"}
+    body = {"apiVersion": "nvidia.com/v1", "kind": "ClusterPolicy", "metadata": meta, "spec": {"devicePlugin": plugin}}
+    kube.patch("/apis/nvidia.com/v1/clusterpolicies/cluster-policy", body, "apply")
+    return kube
+
+
+def test_a_gpu_operator_that_keeps_its_device_plugin_is_refused() -> None:
+    """The chart of v1.11.1 writes no `enabled` at all, whatever its values say."""
+    plugin_is_off(an_operator(enabled=False))
+    plugin_is_off(FakeKube())
+
+    for plugin in ({"repository": "nvcr.io/nvidia"}, {"enabled": True}):
+        with pytest.raises(CliError, match="ClusterPolicy cluster-policy: this GPU Operator's chart does not turn"):
+            plugin_is_off(an_operator(**plugin))
