@@ -17,6 +17,7 @@ from kerf.gateways.objects import KINDS, OWNER
 from kerf.values.gateways import Gateway
 from sandbox import ControlPlane, FakeNode, await_until, free_ports, run_directory
 from sandbox.commands import answers
+from scheduler.placing.allocations import SETTLED
 from scheduler.usage._pb import gateway_usage_pb2 as usage
 from tests.chart.helm import NAMESPACE
 from tests.cluster import gateway_crds
@@ -29,11 +30,13 @@ pytestmark = pytest.mark.cluster
 NODE = "gpu-1"
 PODS = "/api/v1/namespaces/default/pods"
 SLICES = "/apis/resource.k8s.io/v1/resourceslices"
+CLAIMS = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims"
 Rule = tuple[str, str, str]
 """(verb, group, resource)."""
 
 UNUSED_HERE: dict[str, set[Rule]] = {
     "scheduler": set(),
+    "claims": {("get", "resource.k8s.io", "resourceclaims")},  # only where an allocation came to nothing
     "deviceplugin": set(),
     "usage": {("delete", "kerf.dev", "gatewayusages")},  # only records older than the retention
 }
@@ -114,6 +117,7 @@ def start(world: World, kubelet: FakeKubelet) -> None:
     policy = ("--config", str(root / "policy.yaml"))
     binds = ("--bind", f"127.0.0.1:{ports['extender']}", "--page", f"127.0.0.1:{ports['page']}")
     election = ("--lease-namespace", NAMESPACE, "--identity", "process")
+    add_waiting_claim(world.cp)
     release.start("scheduler", "scheduler", *binds, *policy, *election, "--dra")
     a_fleet = {"model": "H100", "memory_mib": 80_000, "count": 2, "ids": ["GPU-sim-0", "GPU-sim-1"]}
     (root / "fleet.yaml").write_text(yaml.safe_dump({"cards": [a_fleet]}))
@@ -128,6 +132,16 @@ def start(world: World, kubelet: FakeKubelet) -> None:
     pages = ("--pages", f"127.0.0.1:{ports['pages']}", "--write-seconds", "1")
     release.start("scheduler.usage", "usage", *files, *tokens, *pages)
     await_until(lambda: answers(f"http://127.0.0.1:{ports['extender']}/readyz"), "the extender", 60)
+
+
+def add_waiting_claim(cp: ControlPlane) -> None:
+    """A claim that is not allocated, in a namespace that a quota limits: a new leader settles it."""
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "cards"}}
+    hard = {"limits.nvidia.com/gpumem": "100000"}
+    cp.api.post("/api/v1/namespaces/default/resourcequotas", {**quota, "spec": {"hard": hard}})
+    exactly = {"name": "gpu", "exactly": {"deviceClassName": "slice.gpu.kerf.dev"}}
+    claim = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": "waits"}}
+    cp.api.post(CLAIMS, {**claim, "spec": {"devices": {"requests": [exactly]}}})
 
 
 def call(socket: Path, method: str, request: Any, answer: Any) -> Any:
@@ -170,7 +184,9 @@ def test_the_driver_of_claims_uses_all_of_its_rights_and_lacks_none(world: World
     own = world.granted(("kerf-deviceplugin",), ("resource.k8s.io",))
     assert len(own) == 7
     assert own - world.used("deviceplugin") == UNUSED_HERE["deviceplugin"]
-    assert world.granted(("kerf-scheduler",), ("resource.k8s.io",)) - world.used("scheduler") == set()
+    rights = world.granted(("kerf-scheduler",), ("resource.k8s.io",))
+    assert rights - world.used("scheduler") == UNUSED_HERE["claims"]
+    assert SETTLED in world.cp.api.get(f"{CLAIMS}/waits")["metadata"]["annotations"]
 
 
 def test_gateways_use_all_of_their_rights_and_lack_none(world: World) -> None:
