@@ -12,7 +12,7 @@ from kerf.http.pki import Authority, Certificate
 from kerf.kube.errors import Forbidden, KubeError
 from kerf.testing.fake_kube import FakeKube
 from webhook.core.certificates import Lifetimes
-from webhook.server.keeper import CONFIGURATIONS, CertificateTargets, Keeper
+from webhook.server.keeper import CONFIGURATIONS, VALIDATING, CertificateTargets, Keeper
 from webhook.server.material import parse_secret, render_data
 
 SECRETS = "/api/v1/namespaces/kerf/secrets"
@@ -187,6 +187,20 @@ def test_it_is_unready_until_every_configuration_carries_the_bundle() -> None:
     kube.put(a_configuration("late", None, None))
     assert keeper.look()
     assert (keeper.obstacle(), bundles(kube, "late")) == ("", {stored(kube).bundle})
+
+
+def test_a_validating_configuration_carries_the_bundle_too_and_is_named_where_it_is_missing() -> None:
+    kube = FakeKube(a_configuration())
+    places = CertificateTargets("kerf", "kerf-webhook-cert", "kerf-webhook", ("kerf",), validating=("kerf",))
+    keeper, _ = a_keeper(kube, places)
+    keeper.look()
+    assert keeper.obstacle() == "certificates: there is no ValidatingWebhookConfiguration 'kerf'"
+    kube.put({**a_configuration(), "kind": "ValidatingWebhookConfiguration"})
+
+    keeper.look()
+
+    (hook,) = kube.get(f"{VALIDATING}/kerf")["webhooks"]
+    assert ({base64.b64decode(hook["clientConfig"]["caBundle"])}, keeper.obstacle()) == (bundles(kube), "")
 
 
 @pytest.mark.parametrize("reset", [(None,), ("Zm9v",), ("Zm9v", None)], ids=["removed", "another", "two webhooks"])
