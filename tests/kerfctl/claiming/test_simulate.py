@@ -137,6 +137,18 @@ def test_a_tenant_gets_claims_only_where_its_file_allows_them(tmp_path, capsys, 
     assert ("a" in held(found)) is (claims == "allow")
 
 
+def test_what_exceeds_the_tenants_quota_waits_with_the_numbers(tmp_path, capsys):
+    share = {"model": "H100", "guaranteed": {"memory": "10000Mi"}, "burst": "0 cards"}
+    spec = {"namespaces": ["default"], "classes": [share], "claims": "allow"}
+    tenant = {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": "team"}, "spec": spec}
+    pods = [a_user(name, "s") for name in "abc"]
+
+    _, found = simulated(tmp_path, capsys, tenant, a_template("s", exactly(memory="4000Mi")), *pods)
+
+    assert set(held(found)) == {"a", "b"}
+    assert "tenant team holds 8,000 MiB of at most 10,000 MiB" in reasons(found)["c"]
+
+
 @pytest.mark.parametrize(
     ("template", "reason"),
     [
