@@ -91,6 +91,8 @@ class Vendor:
     """Labels that discovery tools set to "true" on nodes with this vendor's cards."""
     probe: str = ""
     """Name of the probe that reads this vendor's cards (`kerf.probes`); empty where there is none."""
+    mps_env: tuple[tuple[str, str], ...] = ()
+    """Environment that MPS daemons need beside the device plugin's; empty where the cards have no such mode."""
     inventory_key: str = ""
     """Node annotation in which Kerf's device plugin publishes this vendor's cards."""
     plugin: OtherPlugin | None = None

@@ -70,6 +70,8 @@ class ResourceNames:
     """Resources of the domain that the vendor's own plugins serve beside Kerf; a final "*" stands for any ending."""
     opt_out_env: str = ""
     """Environment variable by which a container asks to run without the limiter; empty where there is none."""
+    open_env: str = ""
+    """Environment variable by which the vendor's runtime gives cards that nobody asked for; empty without one."""
     name_env: str = ""
     """Environment variable in which the vendor's runtime finds the container's name; empty where it needs none."""
 

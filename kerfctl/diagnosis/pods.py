@@ -11,7 +11,6 @@ from kerfctl.offers import Offers
 
 MOST_NAMED = 3
 _HIDDEN = frozenset({"", "none", "void"})
-_VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 
 
 def resources(dump: Dump) -> Iterator[Finding]:
@@ -49,11 +48,12 @@ def _seen_by(dump: Dump, pod: Json, container: Json) -> Iterator[Finding]:
     if asks:
         return
     env = {str(each.get("name")): str(each.get("value") or "") for each in items_at(container, "env")}
-    if env.get(_VISIBLE, "") not in _HIDDEN:
-        fix = f"drop {_VISIBLE} there, or let it ask for a slice (docs/neighbours.md, Pods without an ask)"
-        yield Finding(
-            f"{where} sets {_VISIBLE} and asks for no card: it may use cards that others hold", fix, Level.WARNING
-        )
+    for name in (words.open_env for words in dump.names if words.open_env):
+        if env.get(name, "") not in _HIDDEN:
+            fix = f"drop {name} there, or let it ask for a slice (docs/neighbours.md, Pods without an ask)"
+            yield Finding(
+                f"{where} sets {name} and asks for no card: it may use cards that others hold", fix, Level.WARNING
+            )
 
 
 def pod_of_kerf(pod: Json) -> bool:

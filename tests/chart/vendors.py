@@ -21,6 +21,7 @@ def text_of() -> str:
             "resourceCores": words.cores,
             "resourcePriority": words.priority,
         }
+        entry |= {"others": list(words.others), "openEnv": words.open_env, "mpsEnv": dict(vendor.mps_env)}
         if plugin:
             entry |= {"ownPlugin": True, "annotations": sorted(plugin.writes), "lock": plugin.lock}
         known[vendor.name] = {key: value for key, value in entry.items() if value}

@@ -110,6 +110,7 @@ VENDOR = Vendor(
         mode_words=(("hami-core", Mode.SHARED.value), *MODE_WORDS),
         priority_env="CUDA_TASK_PRIORITY",
         opt_out_env="CUDA_DISABLE_CONTROL",
+        open_env="NVIDIA_VISIBLE_DEVICES",
         others=("nvidia.com/mig-*", "nvidia.com/gpu.shared", "nvidia.com/pgpu", "nvidia.com/hostdev"),
     ),
     cdi_kind="nvidia.com/gpu",
@@ -120,5 +121,6 @@ VENDOR = Vendor(
     faults=XIDS,
     card_labels=("nvidia.com/gpu.present", "feature.node.kubernetes.io/pci-10de.present"),
     probe="nvml",
+    mps_env=(("NVIDIA_DRIVER_CAPABILITIES", "compute,utility"),),  # the programs of MPS are among the compute files
     inventory_key=INVENTORY,
 )
