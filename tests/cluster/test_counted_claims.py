@@ -13,11 +13,19 @@ from kerf.wire.accounts import parse_account
 from kerf.wire.inventory import KEY, render_inventory
 from kerf.wire.resourceslices import numbered, render_pool
 from sandbox import ControlPlane, FakeNode, await_until
-from sandbox.crds import read_crds
+from sandbox.crds import install_crds
 from sandbox.stack import EXTENDER, start_stack
 from tests.chart.helm import render
 from tests.cluster.dra_world import RESOURCE, claim_spec
-from tests.cluster.test_tenants_claims import CRDS, POLICIES, TENANTS, _is_served, by_claim, by_resource, spec_of
+from tests.cluster.tenants import (
+    TENANTS,
+    add_namespaces,
+    add_tenant,
+    apply_policies,
+    by_claim,
+    by_resource,
+    spec_of,
+)
 
 pytestmark = pytest.mark.cluster
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
@@ -29,28 +37,20 @@ FOREIGN = "other.example.com"
 def cp(control_plane: ControlPlane) -> ControlPlane:
     """Tenant `team` with 10,000 MiB and claims, `small` with less than a card, Kerf's daemons, and cards for claims."""
     api = control_plane.api
-    for crd in read_crds():
-        if crd["metadata"]["name"] == "tenantquotas.kerf.dev":
-            api.post(CRDS, crd)
-    await_until(lambda: _is_served(control_plane), "TenantQuotas to be served", 60)
+    install_crds(control_plane)
     nothing = {"memory": 0, "cores": 0, "cards": 0}
-    for name, mib in (("team", "10000Mi"), ("small", "10000Mi"), ("nobodys", "")):
-        api.post("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        classes = [{"model": "H100", "guaranteed": {"memory": mib}, "burst": nothing}]
-        spec = {"namespaces": [name], "claims": "allow", "classes": classes}
-        if mib:
-            meta = {"name": name}
-            api.post(
-                TENANTS, {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota", "metadata": meta, "spec": spec}
-            )
+    add_namespaces(api, "team", "small", "nobodys")
+    for name in ("team", "small"):
+        classes = [{"model": "H100", "guaranteed": {"memory": "10000Mi"}, "burst": nothing}]
+        add_tenant(api, name, claims="allow", classes=classes)
     add_cards(control_plane)
     stack = start_stack(control_plane, scheduler_arguments=("--dra",))
     bundle = base64.b64encode(control_plane.ca.read_bytes()).decode()
-    for item in render("dra.enabled=true", "quota.enabled=true"):
+    rendered = render("dra.enabled=true", "quota.enabled=true")
+    apply_policies(api, rendered, lambda name: name.startswith("kerf-tenants-"))
+    for item in rendered:
         if item["kind"] == "DeviceClass":
             api.post(f"{RESOURCE}/deviceclasses", item)
-        if item["kind"] in POLICIES and item["metadata"]["name"].startswith("kerf-tenants-"):
-            api.post(POLICIES[item["kind"]], item)
         if item["kind"] == "ValidatingWebhookConfiguration":
             (hook,) = item["webhooks"]
             hook["clientConfig"] = {"url": f"{stack.webhook_url}/mutate", "caBundle": bundle}

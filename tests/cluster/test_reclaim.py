@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sandbox import ApiError, ControlPlane, await_until
-from sandbox.crds import read_crds
+from sandbox import ControlPlane, await_until
+from sandbox.crds import install_crds
 from tests.cluster.gpu_pods import (
     PODS,
     a_fake_node,
@@ -19,7 +19,7 @@ from tests.cluster.gpu_pods import (
     overcommitted_in,
     remove_pods,
 )
-from tests.cluster.test_tenants_claims import CRDS, TENANTS
+from tests.cluster.tenants import add_namespaces, add_tenant
 
 pytestmark = pytest.mark.cluster
 WHOLE = {"mem": 81_559, "cores": 100}
@@ -36,15 +36,10 @@ POLICY = {
 def cluster(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """Two cards, guaranteed to `lender` and `borrower` one each; the borrower's namespace is `default`."""
     api = control_plane.api
-    for crd in read_crds():
-        if crd["metadata"]["name"] == "tenantquotas.kerf.dev":
-            api.post(CRDS, crd)
-    api.post("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "lender"}})
-    await_until(lambda: serves(control_plane), "TenantQuotas to be served", 60)
+    install_crds(control_plane)
+    add_namespaces(api, "lender")
     for name, namespace in (("lender", "lender"), ("borrower", "default")):
-        spec = {"namespaces": [namespace], "classes": [{"model": "H100", "guaranteed": "1 card"}]}
-        tenant = {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": name}, "spec": spec}
-        api.post(TENANTS, tenant)
+        add_tenant(api, name, namespaces=[namespace], classes=[{"model": "H100", "guaranteed": "1 card"}])
     policy = tmp_path_factory.mktemp("policy") / "policy.yaml"
     policy.write_text(yaml.safe_dump(POLICY))
     with a_fleet(control_plane, [a_fake_node("gpu-1", cards=2)], "--config", str(policy)):
@@ -59,14 +54,6 @@ def cp(cluster: ControlPlane) -> Iterator[ControlPlane]:
             cluster.api.remove(f"{path}/{item['metadata']['name']}", 0)
     await_until(lambda: not cluster.api.get(OURS)["items"], "the lender's pods to be gone", 60)
     remove_pods(cluster)
-
-
-def serves(cp: ControlPlane) -> bool:
-    try:
-        cp.api.get(TENANTS)
-    except ApiError:
-        return False
-    return True
 
 
 def lend_all(cp: ControlPlane) -> None:

@@ -5,17 +5,22 @@ from typing import Any
 import pytest
 
 from sandbox import ApiError, ControlPlane, FakeNode, await_until, render_scheduler_configuration
-from sandbox.crds import read_crds
+from sandbox.crds import install_crds
 from tests.chart.helm import render
 from tests.cluster.dra_world import RESOURCE, claim_spec
+from tests.cluster.tenants import (
+    POLICIES,
+    TENANTS,
+    add_namespaces,
+    add_tenant,
+    apply_policies,
+    by_claim,
+    by_resource,
+    pod,
+    spec_of,
+)
 
 pytestmark = pytest.mark.cluster
-POLICIES = {
-    "ValidatingAdmissionPolicy": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
-    "ValidatingAdmissionPolicyBinding": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
-}
-TENANTS = "/apis/kerf.dev/v1alpha1/tenantquotas"
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 CLASS, RESOURCE_OF_CLASS = "h100.example.com", "example.com/h100"
 WHY = "belongs to tenant {}, whose TenantQuota does not say claims: allow"
 
@@ -24,24 +29,14 @@ WHY = "belongs to tenant {}, whose TenantQuota does not say claims: allow"
 def cp(control_plane: ControlPlane) -> ControlPlane:
     """Tenants `held` and `free`, a node with a card for claims, and a class of another name that selects everything."""
     api = control_plane.api
-    for crd in read_crds():
-        if crd["metadata"]["name"] == "tenantquotas.kerf.dev":
-            api.post(CRDS, crd)
-    await_until(lambda: _is_served(control_plane), "TenantQuotas to be served", 60)
-    for name in ("held", "free", "nobodys"):
-        api.post("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    for name, claims in (("held", {}), ("free", {"claims": "allow"})):
-        spec = {"namespaces": [name], "classes": [{"guaranteed": "1 card of H100"}], **claims}
-        api.post(
-            TENANTS,
-            {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": name}, "spec": spec},
-        )
+    install_crds(control_plane)
+    add_namespaces(api, "held", "free", "nobodys")
+    add_tenant(api, "held", classes=[{"guaranteed": "1 card of H100"}])
+    add_tenant(api, "free", classes=[{"guaranteed": "1 card of H100"}], claims="allow")
     api.post(f"{RESOURCE}/deviceclasses", a_class())
     add_card(control_plane)
     claim(control_plane, "held", "made-before", spec_of(CLASS))
-    for item in render("dra.enabled=true", "quota.enabled=true"):
-        if item["kind"] in POLICIES and item["metadata"]["name"].startswith("kerf-tenants-"):
-            api.post(POLICIES[item["kind"]], item)
+    apply_policies(api, render("dra.enabled=true", "quota.enabled=true"), lambda name: name.startswith("kerf-tenants-"))
     # The API server takes a moment to enforce new policies.
     kinds = ("resourceclaims", "resourceclaimtemplates", "pods")
     await_until(lambda: all(refusal(control_plane, "held", kind) for kind in kinds), "the policies", 60)
@@ -50,14 +45,6 @@ def cp(control_plane: ControlPlane) -> ControlPlane:
         configuration=render_scheduler_configuration(kubeconfig, None, profile="default-scheduler")
     )
     return control_plane
-
-
-def _is_served(cp: ControlPlane) -> bool:
-    try:
-        cp.api.get(TENANTS)
-    except ApiError:
-        return False
-    return True
 
 
 def a_class() -> dict[str, Any]:
@@ -74,28 +61,9 @@ def add_card(cp: ControlPlane) -> None:
     cp.api.post(f"{RESOURCE}/resourceslices", body)
 
 
-def spec_of(device_class: str) -> dict[str, Any]:
-    return {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": device_class}}]}}
-
-
 def claim(cp: ControlPlane, namespace: str, name: str, spec: dict[str, Any]) -> None:
     body = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": name}, "spec": spec}
     cp.api.post(f"{RESOURCE}/namespaces/{namespace}/resourceclaims", body)
-
-
-def pod(name: str, **spec: Any) -> dict[str, Any]:
-    main = {"name": "main", "image": "app", **spec.pop("main", {})}
-    full = {"automountServiceAccountToken": False, "containers": [main], **spec}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": full}
-
-
-def by_resource(name: str, resource: str) -> dict[str, Any]:
-    return pod(name, main={"resources": {"limits": {resource: "1"}}})
-
-
-def by_claim(name: str, claim: str) -> dict[str, Any]:
-    main = {"resources": {"claims": [{"name": "gpu"}]}}
-    return pod(name, main=main, resourceClaims=[{"name": "gpu", "resourceClaimName": claim}])
 
 
 def body_of(kind: str, spec: dict[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import pytest
 
 from sandbox import ApiError, ControlPlane, FakeNode, await_until
 from sandbox.api import Api
-from sandbox.crds import read_crds
+from sandbox.crds import install_crds
 from sandbox.kueuedocs import USER
 from tests.chart.helm import render
-from tests.cluster.test_tenants_claims import CRDS, POLICIES, TENANTS
+from tests.cluster.tenants import add_namespaces, add_tenant, apply_policies
 
 pytestmark = pytest.mark.cluster
 GATE, OWN_GATE = "kueue.x-k8s.io/admission", "example.com/mine"
@@ -41,30 +41,15 @@ def without(*gates: str) -> dict[str, Any]:
 def cp(control_plane: ControlPlane) -> ControlPlane:
     """A tenant `held`, a namespace without one, and the policies about gates and grants."""
     api = control_plane.api
-    for crd in read_crds():
-        if crd["metadata"]["name"] == "tenantquotas.kerf.dev":
-            api.post(CRDS, crd)
-    await_until(lambda: not refused(api), "TenantQuotas to be served", 60)
-    for name in ("held", "free"):
-        api.post("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    spec = {"namespaces": ["held"], "classes": [{"guaranteed": "1 card of H100"}]}
-    tenant = {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": "held"}, "spec": spec}
-    api.post(TENANTS, tenant)
-    for item in render("quota.enabled=true", "quota.kueue.enabled=true"):
-        if item["kind"] in POLICIES and item["metadata"]["name"] in {"kerf-tenants-gates", "kerf-grant"}:
-            api.post(POLICIES[item["kind"]], item)
+    install_crds(control_plane)
+    add_namespaces(api, "held", "free")
+    add_tenant(api, "held", classes=[{"guaranteed": "1 card of H100"}])
+    rendered = render("quota.enabled=true", "quota.kueue.enabled=true")
+    apply_policies(api, rendered, {"kerf-tenants-gates", "kerf-grant"}.__contains__)
     api.post(PODS.format("held"), a_pod("probe", GATE))
     probe = f"{PODS.format('held')}/probe"
     await_until(lambda: "belongs to tenant" in words(api, f"{probe}?dryRun=All", without()), "the policy", 60)
     return control_plane
-
-
-def refused(api: Api) -> bool:
-    try:
-        api.get(TENANTS)
-    except ApiError:
-        return True
-    return False
 
 
 def test_only_kueue_opens_its_gates_in_a_tenants_namespace(cp: ControlPlane) -> None:
