@@ -7,6 +7,7 @@ from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.values.places import EVERYWHERE
 from kerf.wire.errors import WireError
 from kerf.wire.inventory import parse_versioned
+from kerf.wire.json import dumps
 
 GRANT = "kerf.dev/grant"
 VERSION = 1
@@ -65,7 +66,7 @@ def render_grant(grant: Grant) -> str:
         ],
     }
     document.update((key, json.loads(text)) for key, text in grant.extra)
-    return json.dumps(document, separators=(",", ":"))
+    return dumps(document)
 
 
 def parse_grant(text: str, vendor: str | None = None) -> Grant:
@@ -83,9 +84,7 @@ def parse_grant(text: str, vendor: str | None = None) -> Grant:
     if len({container.name for container in parsed}) != len(parsed):
         raise WireError(f"{GRANT}.containers", [c.name for c in parsed], "list every container once")
     extra = tuple(
-        (key, json.dumps(value, separators=(",", ":"), sort_keys=True))
-        for key, value in sorted(document.items())
-        if key not in {"v", "containers"}
+        (key, dumps(value, sort_keys=True)) for key, value in sorted(document.items()) if key not in {"v", "containers"}
     )
     return Grant(parsed, extra)
 

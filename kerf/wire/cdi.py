@@ -7,6 +7,7 @@ from typing import Any
 
 from kerf.values.injection import Mount
 from kerf.wire.errors import WireError
+from kerf.wire.json import dumps
 
 VERSION = "0.6.0"
 KIND = "kerf.dev/grant"
@@ -35,7 +36,7 @@ def render_spec(devices: Iterable[tuple[str, Edits]], annotations: Mapping[str, 
     spec: dict[str, Any] = {"cdiVersion": "0.7.0" if newer else VERSION, "kind": KIND, "devices": listed}
     if annotations:
         spec["annotations"] = annotations
-    return json.dumps(spec, separators=(",", ":"), sort_keys=True)
+    return dumps(spec, sort_keys=True)
 
 
 def _container_edits(edits: Edits) -> dict[str, list[Any]]:

@@ -1,13 +1,12 @@
 """A vendor's inventory on a node: its cards as versioned JSON, in the vendor's own annotation."""
 
-import json
 from typing import Any
 
 from kerf.values.allocator import Allocator
 from kerf.values.device import Backend, Card, Mode
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.wire.errors import WireError
-from kerf.wire.json import loads
+from kerf.wire.json import dumps, loads
 from kerf.wire.mig import geometry_json, parse_geometry
 
 KEY = "kerf.dev/inventory"
@@ -32,7 +31,7 @@ _MOST_SORTS = 1024
 def render_inventory(cards: tuple[Card, ...]) -> str:
     """The annotation's text: cards by index, keys in a fixed order, so equal inventories are equal texts."""
     ordered = sorted(cards, key=lambda card: (card.index, card.id))
-    return json.dumps({"v": VERSION, "cards": [_card_json(card) for card in ordered]}, separators=(",", ":"))
+    return dumps({"v": VERSION, "cards": [_card_json(card) for card in ordered]})
 
 
 def parse_inventory(text: str, key: str = KEY, vendor: str | None = None) -> tuple[Card, ...]:

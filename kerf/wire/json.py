@@ -1,4 +1,4 @@
-"""Reading JSON of which nothing is certain: typed access that never raises.
+"""JSON: reading what nothing is certain of, by typed access that never raises, and writing it without spaces.
 
 For objects of the API server and of users, where a missing or odd part means "none". Where a wrong part is an error
 that a user must read, use `kerf.wire.fields`.
@@ -26,6 +26,11 @@ def loads(text: str) -> Any:  # noqa: ANN401 (as json.loads)
     except (TypeError, ValueError):
         pass
     return json.loads(text)
+
+
+def dumps(value: object, *, sort_keys: bool = False) -> str:
+    """What annotations and files carry: `json.dumps` without a space."""
+    return json.dumps(value, separators=(",", ":"), sort_keys=sort_keys)
 
 
 def at(value: object, *path: str) -> Json:

@@ -1,6 +1,5 @@
 """`/records` of a node's device plugin: pods that held slices of its cards, with when they began and ended."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from kerf.values.learned import ServerPeak
 from kerf.wire.errors import WireError
 from kerf.wire.fields import flag, list_at, object_at, whole
 from kerf.wire.inventory import parse_versioned
-from kerf.wire.json import Json
+from kerf.wire.json import Json, dumps
 
 WHERE = "/records"
 VERSION = 1
@@ -36,7 +35,7 @@ class PodRecord:
 
 def render_records(records: Iterable[PodRecord]) -> str:
     """The page's text, or a file's with one record."""
-    return json.dumps({"v": VERSION, "pods": [_object(record) for record in records]}, separators=(",", ":"))
+    return dumps({"v": VERSION, "pods": [_object(record) for record in records]})
 
 
 def parse_records(text: str) -> tuple[PodRecord, ...]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kerf.wire.errors import WireError
-from kerf.wire.json import at
+from kerf.wire.json import at, dumps
 from kerf.wire.reviews import User, parse_user, render_user
 
 LARGEST = 3800
@@ -39,7 +39,7 @@ def key_id(key: bytes) -> str:
 def render_session(session: Session, key: bytes) -> str:
     """The signed value. Raises WireError where the person is in too many groups for a cookie."""
     document = {"until": session.until, "user": render_user(session.user)}
-    payload = _encode(zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 9))
+    payload = _encode(zlib.compress(dumps(document).encode(), 9))
     text = f"{key_id(key)}.{payload}.{_encode(_sign(payload, key))}"
     if len(text) > LARGEST:
         raise WireError(

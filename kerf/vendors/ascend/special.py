@@ -8,7 +8,6 @@ without a limit of memory they would take the whole card.
 The two processors of a 910C module are granted together, so a module is one card here, named after the first of them.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +23,7 @@ from kerf.values.units import show
 from kerf.values.vendor import Placement
 from kerf.values.words import CoresError, Said
 from kerf.vendors.build import Special
-from kerf.wire.json import Json, at
+from kerf.wire.json import Json, at, dumps
 
 MODE = "huawei.com/vnpu-mode"
 SOFT_WORD = "hami-core"
@@ -234,7 +233,7 @@ def notes(kind: Kind, placement: Placement) -> Mapping[str, str]:
     usual = placement.of(kind.vendor)
     held = [piece for _, slices in usual for piece in slices]
     found = [info for piece in held for info in _runtime(kind, piece, placement.cards[piece.card])]
-    written = {f"huawei.com/{kind.word}": json.dumps(found, separators=(",", ":"))}
+    written = {f"huawei.com/{kind.word}": dumps(found)}
     if kind.paired:
         text = "".join("".join(_pair(kind, piece, placement) for piece in slices) + ";" for _, slices in usual)
         written |= {f"hami.io/{kind.word}-devices-{end}": text for end in ("to-allocate", "allocated")}

@@ -21,7 +21,7 @@ from kerf.values.vendor import Placement
 from kerf.values.words import CoresError, Said
 from kerf.vendors.build import SERVED, Special
 from kerf.wire.errors import WireError
-from kerf.wire.json import Json, at
+from kerf.wire.json import Json, at, dumps
 
 VENDOR = "enflamedrs"
 CAPACITY = "enflame.com/gcu-drs-capacity"
@@ -165,7 +165,7 @@ def notes(placement: Placement) -> Mapping[str, str]:
         ID: index,
         MINOR: card.fact("minor"),
         SIZE: str(_parts(first, card)[0]),
-        CONTAINERS: json.dumps(entries, separators=(",", ":"), sort_keys=True),
+        CONTAINERS: dumps(entries, sort_keys=True),
     }
 
 

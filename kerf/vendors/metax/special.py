@@ -4,7 +4,6 @@ A card that is used keeps its sharing policy, so pods of another policy do not j
 never share a card with pods of none, and an offline pod does not join a card with an online one, which would stop it.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,7 +18,7 @@ from kerf.vendors.build import SERVED, Special, check_marks
 from kerf.wire import hami
 from kerf.wire.errors import WireError
 from kerf.wire.inventory import distinct
-from kerf.wire.json import Json, at
+from kerf.wire.json import Json, at, dumps
 
 VENDOR = "metaxsgpu"
 REGISTER, RECORD = "metax-tech.com/node-gpu-devices", "metax-tech.com/gpu-devices-allocated"
@@ -95,7 +94,7 @@ def _card(record: dict[str, Any], index: int) -> Card:
 def notes(placement: Placement) -> Mapping[str, str]:
     """What MetaX's plugin reads: uuid, percent and MiB, container by container."""
     found = [[_piece(s.card, s.cores, s.memory_mib) for s in slices] for _, slices in placement.of(VENDOR)]
-    return {RECORD: json.dumps(found, separators=(",", ":"))}
+    return {RECORD: dumps(found)}
 
 
 def _piece(card: str, cores: int, mib: int) -> dict[str, str | int]:
