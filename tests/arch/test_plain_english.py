@@ -95,6 +95,17 @@ def test_prose_is_plain_english() -> None:
     assert found == [], "\n".join(found)
 
 
+def test_names_of_tests_are_plain_english() -> None:
+    names = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for name in re.findall(r"def (test_\w+)", path.read_text())
+    ]
+
+    assert [name for name in names if MANNERED.search(name.replace("_", " "))] == []
+    assert len(names) > 1000
+
+
 @pytest.mark.parametrize(
     ("text", "suffix", "hits"),
     [

@@ -65,7 +65,7 @@ def test_a_bad_value_is_refused_with_its_field(value, field, words):
     assert words in str(refused.value)
 
 
-def test_every_value_is_documented_where_it_stands():
+def test_every_value_is_documented_where_it_is():
     lines = (CHART / "values.yaml").read_text().splitlines()
     silent = [line for i, line in enumerate(lines) if is_value(line) and not is_explained(lines, i)]
 

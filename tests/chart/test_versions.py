@@ -50,7 +50,7 @@ def test_validation_would_notice_a_misspelt_field():
     ("version", "tag"),
     [("v1.33.4-gke.1", "v1.33.4"), ("v1.30.1+k3s1", "v1.30.1"), ("1.30", "v1.30.0"), ("1.36.3", "v1.36.3")],
 )
-def test_kube_scheduler_is_of_the_clusters_version_whoever_distributes_it(version, tag):
+def test_kube_scheduler_is_of_the_clusters_version_in_every_distribution(version, tag):
     image = containers(render(version=version))["kube-scheduler"]["image"]
 
     assert image == f"registry.k8s.io/kube-scheduler:{tag}"

@@ -110,7 +110,7 @@ def test_a_leader_that_is_killed_is_replaced_within_five_seconds(cp, pair):
     print(f"fail-over after SIGKILL: {took:.2f} s")
 
 
-def test_a_leader_that_is_told_to_stop_hands_over_within_a_second_and_exits_cleanly(cp, pair):
+def test_a_leader_that_is_asked_to_stop_hands_over_within_a_second_and_exits_cleanly(cp, pair):
     pod, *_ = crowd(cp, 1)
 
     start = time.monotonic()

@@ -100,7 +100,7 @@ def await_slice(cp: ControlPlane, node: Node, name: str) -> int:
     return (card.memory_bytes or 0) >> 20
 
 
-def told(release: Release, act: str, wanted: dict[str, Any]) -> None:
+def applied(release: Release, act: str, wanted: dict[str, Any]) -> None:
     """Add the pods' events and logs to the error if it fails."""
     try:
         (release.install if act == "install" else release.upgrade)(wanted, *WAIT)
@@ -121,7 +121,7 @@ def test_install_use_upgrade_uninstall(cluster: tuple[ControlPlane, Node]) -> No
     await_until(lambda: bool(cp.api.get(f"{NAMESPACES}/serviceaccounts")["items"]), "the default account", 60)
     before = every_object(cp.api)
 
-    told(release, "install", chosen)
+    applied(release, "install", chosen)
     cp.api.post(PODS, a_sliced_pod("first", 8000))
     assert await_slice(cp, node, "first") == 8000
     assert (cp.run_dir / "lib" / "libkerf.so").read_bytes()[:4] == b"\x7fELF"
@@ -130,7 +130,7 @@ def test_install_use_upgrade_uninstall(cluster: tuple[ControlPlane, Node]) -> No
     chosen["scheduler"]["podAnnotations"] = chosen["webhook"]["podAnnotations"] = {"upgraded": "yes"}
     chosen["devicePlugin"]["podAnnotations"] = {"upgraded": "yes"}
     old = {pod["metadata"]["uid"] for name in ("scheduler", "webhook", "deviceplugin") for pod in release.pods(name)}
-    told(release, "upgrade", chosen)
+    applied(release, "upgrade", chosen)
     fresh = {pod["metadata"]["uid"] for name in ("scheduler", "webhook", "deviceplugin") for pod in release.pods(name)}
     assert not old & fresh, "every daemon was replaced"
     cp.api.post(PODS, a_sliced_pod("second", 9000))

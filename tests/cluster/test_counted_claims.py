@@ -39,7 +39,7 @@ def cp(control_plane: ControlPlane) -> ControlPlane:
     api = control_plane.api
     install_crds(control_plane)
     nothing = {"memory": 0, "cores": 0, "cards": 0}
-    add_namespaces(api, "team", "small", "nobodys")
+    add_namespaces(api, "team", "small", "tenantless")
     for name in ("team", "small"):
         classes = [{"model": "H100", "guaranteed": {"memory": "10000Mi"}, "burst": nothing}]
         add_tenant(api, name, claims="allow", classes=classes)
@@ -139,10 +139,10 @@ def test_what_exceeds_the_quota_waits_with_the_numbers_and_starts_once_there_is_
         submit(cp, "team", name, slice_of(4000))
     await_node(cp, "team", "a", "b")
     submit(cp, "team", "c", slice_of(4000))
-    submit(cp, "nobodys", "free", slice_of(30_000))
+    submit(cp, "tenantless", "free", slice_of(30_000))
 
     await_words(cp, "team", "c", "quota: tenant team holds 8,000 MiB of at most 10,000 MiB of NVIDIA H100 80GB HBM3")
-    await_node(cp, "nobodys", "free")
+    await_node(cp, "tenantless", "free")
     await_until(lambda: used_mib(cp, "team") == 8000, "the tenant's books", 60)
     assert node_of(cp, "team", "c") == ""
     cp.api.remove("/api/v1/namespaces/team/pods/a", grace_seconds=0)

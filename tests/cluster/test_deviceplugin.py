@@ -312,7 +312,7 @@ def test_with_the_kubelet_restarted_half_way_every_pod_still_gets_its_own(plugin
     assert {name: got(plugin, name) for name in asked} == asked
 
 
-def test_a_plugin_that_is_told_to_stop_withdraws_its_cards_while_it_still_serves(plugin: Plugin):
+def test_a_plugin_that_is_asked_to_stop_withdraws_its_cards_while_it_still_serves(plugin: Plugin):
     def offered() -> list[bool]:
         notes = plugin.cp.api.get(f"/api/v1/nodes/{plugin.node.name}")["metadata"]["annotations"]
         return [card.healthy for card in parse_inventory(notes[KEY])]
@@ -327,7 +327,7 @@ def test_a_plugin_that_is_told_to_stop_withdraws_its_cards_while_it_still_serves
     await_until(lambda: offered() == [True] * 4, "the cards to be offered again", 10)
 
 
-def test_a_pod_without_a_grant_never_runs_and_is_told_why(plugin: Plugin):
+def test_a_pod_without_a_grant_never_runs_and_its_events_say_why(plugin: Plugin):
     unbound(plugin, "dp-stranger", {}, {"main": [(0, 1000, 5)]})
     target = {"apiVersion": "v1", "kind": "Node", "name": plugin.node.name}
     plugin.cp.api.post(f"{PODS}/dp-stranger/binding", {"metadata": {"name": "dp-stranger"}, "target": target})

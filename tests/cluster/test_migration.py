@@ -50,7 +50,7 @@ def test_a_node_that_hamis_plugin_still_keeps_is_not_offered(cp: ControlPlane) -
     assert "cards are unhealthy" in await_refused(cp, "waits")
 
 
-def test_a_scheduler_that_starts_anew_does_not_offer_it_either(cp: ControlPlane) -> None:
+def test_a_scheduler_that_starts_again_does_not_offer_it_either(cp: ControlPlane) -> None:
     cp.kill(EXTENDER)
     cp.restart(EXTENDER)
     create(cp, a_gpu_pod("also-waits", mem=40_000))

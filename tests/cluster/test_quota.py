@@ -213,7 +213,7 @@ def test_when_a_card_dies_the_cohort_shrinks_first_and_the_newest_borrower_leave
     assert took < 3
 
 
-def test_promises_beyond_the_cards_shrink_and_the_tenant_is_told(cp: ControlPlane) -> None:
+def test_promises_beyond_the_cards_shrink_and_the_tenant_learns_it(cp: ControlPlane) -> None:
     put_tenants(cp, a_tenant("team-a", "4 cards"), a_tenant("team-b", "4 cards"))
 
     for team in ("team-a", "team-b"):  # 4 cards for 8 promised

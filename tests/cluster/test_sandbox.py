@@ -142,7 +142,7 @@ def test_a_killed_containerd_comes_back_to_its_containers(control_plane: Control
     assert "HOSTNAME=survivor" in told.splitlines()
 
 
-def test_a_second_sandbox_is_told_who_has_the_machines_kubelet_directory(node: Node):
+def test_a_second_sandbox_learns_who_has_the_machines_kubelet_directory(node: Node):
     with pytest.raises(NodeUnavailableError, match=r"another sandbox has it .run directory /.*kerf-"):
         claim_node("a second one")
 

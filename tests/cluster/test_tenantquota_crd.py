@@ -122,15 +122,15 @@ def test_plan_apply_and_status(cp: ControlPlane, tmp_path: Path, capsys: pytest.
         cp.api.post("/api/v1/namespaces", {"metadata": {"name": name}})
     files = ["-f", str(EXAMPLES)]
 
-    plan = told(capsys, "plan", *files, *here)
+    plan = answer_of(capsys, "plan", *files, *here)
     assert [change["action"] for change in plan["changes"]] == ["create"] * 3
     assert main(["quota", "apply", *files, *here]) == 0
-    assert told(capsys, "plan", *files, *here)["changes"] == []
+    assert answer_of(capsys, "plan", *files, *here)["changes"] == []
     managers = {entry["manager"] for entry in cp.api.get(f"{PATH}/serving")["metadata"]["managedFields"]}
     assert managers == {"kerf-cli"}
 
     bind_a_pod(cp, "serving", H100_MIB)
-    books = {tenant["name"]: tenant for tenant in told(capsys, "status", *here)["tenants"]}
+    books = {tenant["name"]: tenant for tenant in answer_of(capsys, "status", *here)["tenants"]}
     assert books["serving"]["classes"][0]["used"] == {"memoryMiB": H100_MIB, "cores": 100, "cards": 1}
     assert books["vision"]["problems"] == [
         "no card of model NVIDIA L40S in mode shared is known (known models: NVIDIA H100 80GB HBM3): it counts as none"
@@ -145,7 +145,7 @@ def test_plan_apply_and_status(cp: ControlPlane, tmp_path: Path, capsys: pytest.
     assert left["spec"] == with_defaults(less, VENDOR)["spec"]
 
 
-def told(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
+def answer_of(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
     """A plan fails where a promise cannot be kept: no card of the examples' L40S is here."""
     capsys.readouterr()
     assert main(["quota", *argv, "--json"]) == int(argv[0] == "plan")

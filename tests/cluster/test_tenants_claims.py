@@ -30,7 +30,7 @@ def cp(control_plane: ControlPlane) -> ControlPlane:
     """Tenants `held` and `free`, a node with a card for claims, and a class of another name that selects everything."""
     api = control_plane.api
     install_crds(control_plane)
-    add_namespaces(api, "held", "free", "nobodys")
+    add_namespaces(api, "held", "free", "tenantless")
     add_tenant(api, "held", classes=[{"guaranteed": "1 card of H100"}])
     add_tenant(api, "free", classes=[{"guaranteed": "1 card of H100"}], claims="allow")
     api.post(f"{RESOURCE}/deviceclasses", a_class())
@@ -108,10 +108,10 @@ SPECS = {
 def test_whatever_names_kerfs_classes_is_refused_when_it_is_made(
     cp: ControlPlane, kind: str, spec: dict[str, Any]
 ) -> None:
-    said = {name: refusal(cp, name, kind, body_of(kind, spec)) for name in ("held", "free", "nobodys")}
+    said = {name: refusal(cp, name, kind, body_of(kind, spec)) for name in ("held", "free", "tenantless")}
 
     assert WHY.format("held") in said.pop("held")
-    assert said == {"free": "", "nobodys": ""}
+    assert said == {"free": "", "tenantless": ""}
 
 
 @pytest.mark.parametrize("kind", ["resourceclaims", "resourceclaimtemplates"])
@@ -129,7 +129,7 @@ def test_extended_resources_that_become_claims_are_refused_on_the_pod(cp: Contro
     said = [refusal(cp, "held", "pods", each) for each in (by_resource("p", resource), init)]
 
     assert [WHY.format("held") in each for each in said] == [True, True]
-    assert [refusal(cp, name, "pods", by_resource("p", resource)) for name in ("free", "nobodys")] == ["", ""]
+    assert [refusal(cp, name, "pods", by_resource("p", resource)) for name in ("free", "tenantless")] == ["", ""]
 
 
 def waits_or_runs(cp: ControlPlane, namespace: str, name: str) -> str:
@@ -145,7 +145,7 @@ def waits_or_runs(cp: ControlPlane, namespace: str, name: str) -> str:
     return found()
 
 
-@pytest.mark.parametrize("namespace", ["held", "free", "nobodys"])
+@pytest.mark.parametrize("namespace", ["held", "free", "tenantless"])
 def test_a_class_of_another_name_leads_to_no_card_of_a_tenant(cp: ControlPlane, namespace: str) -> None:
     claim(cp, namespace, "by-class", spec_of(CLASS))
     claim(cp, namespace, "empty", {})

@@ -46,7 +46,7 @@ def test_a_folder_and_its_config_are_one_model(folder, capsys):
     assert answer(capsys, "estimate", folder) == answer(capsys, "estimate", folder / "config.json")
 
 
-def test_a_refusal_says_what_can_be_told_and_exits_1(folder, capsys):
+def test_a_refusal_says_what_can_be_said_and_exits_1(folder, capsys):
     status, found = answer(capsys, "estimate", folder, "--card-mib", 1000)
 
     assert status == 1

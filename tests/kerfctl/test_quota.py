@@ -229,7 +229,7 @@ def test_apply_writes_tenants_by_its_own_manager_and_then_has_nothing_to_do(clus
     assert len(kube.writes) == 2
 
 
-def test_apply_deletes_only_when_told_to(cluster, files, capsys):
+def test_apply_deletes_only_when_asked_to(cluster, files, capsys):
     kube = cluster(a_tenant("old"))
 
     assert main(["quota", "apply", "-f", files(a_tenant())]) == 0

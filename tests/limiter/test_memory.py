@@ -309,7 +309,7 @@ def test_no_limit_means_the_whole_card(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("visible", ["1", "1,0", "0,1"])
-def test_cards_are_told_apart_by_uuid_under_cuda_visible_devices(tmp_path: Path, visible: str) -> None:
+def test_cards_are_distinguished_by_uuid_under_cuda_visible_devices(tmp_path: Path, visible: str) -> None:
     box = Box(tmp_path, limits(64, 128), settings={"FAKE_CARDS": "2", "CUDA_VISIBLE_DEVICES": visible})
     first = int(visible.split(",", maxsplit=1)[0])
     with box.probe(device=0) as probe:

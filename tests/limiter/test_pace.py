@@ -84,7 +84,7 @@ def test_tenants_have_the_shares_they_were_granted(tmp_path: Path, tenants: list
     assert sum(got) > 70
 
 
-def test_weight_gives_idle_time_to_whoever_wants_it(tmp_path: Path) -> None:
+def test_weight_gives_idle_time_to_those_who_want_it(tmp_path: Path) -> None:
     (alone,) = run(tmp_path, [Tenant(30)], "weight")
 
     assert alone > 85

@@ -81,7 +81,7 @@ def test_versions_are_read_from_what_programs_say(text, fits):
     assert build._version_fits(text, Installed((1, 36), (1, 37))) is fits
 
 
-def test_an_unknown_part_is_told_the_known_ones():
+def test_an_unknown_part_is_answered_with_the_known_ones():
     with pytest.raises(SandboxError, match="no part is called 'kube-proxy'; parts: kube-apiserver, "):
         build.ensure(("kube-proxy",))
 

@@ -19,13 +19,13 @@ def able(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_a_user_who_is_not_root_is_told_so(monkeypatch):
+def test_a_user_who_is_not_root_gets_a_clear_error(monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: 1000)
 
     assert nodehost.node_obstacle() == "user 1000 is not root"
 
 
-def test_a_machine_without_cgroups_is_told_so(monkeypatch):
+def test_a_machine_without_cgroups_gets_a_clear_error(monkeypatch):
     monkeypatch.setattr(nodehost, "hierarchies", lambda: ())
 
     assert nodehost._no_cgroups() == "no cgroup hierarchy is mounted"
@@ -46,7 +46,7 @@ def test_version_two_passes_its_controllers_on(tmp_path):
     assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpu +cpuset"  # the kernel adds them to the others
 
 
-def test_the_kernels_no_to_a_bridge_is_told(monkeypatch, tmp_path):
+def test_the_kernels_no_to_a_bridge_is_shown(monkeypatch, tmp_path):
     refuses = tmp_path / "probe.py"
     refuses.write_text("import errno, sys; sys.exit(errno.EPERM)")
     monkeypatch.setattr(nodehost, "PROBE", refuses)

@@ -74,7 +74,7 @@ def test_a_name_is_not_started_twice(supervisor, tmp_path):
         supervisor.start(a_command("server", tmp_path / "up"))
 
 
-def test_an_unknown_name_is_told_the_known_ones(supervisor, tmp_path):
+def test_an_unknown_name_is_answered_with_the_known_ones(supervisor, tmp_path):
     supervisor.start(a_command("server", tmp_path / "up"))
 
     with pytest.raises(SandboxError, match="etcd was never started here; started: server"):

@@ -113,7 +113,7 @@ class Recorder:
         self._told.append("ended")
 
 
-def test_loops_begin_after_catching_up_end_with_the_term_and_begin_anew_with_the_next():
+def test_loops_begin_after_catching_up_end_with_the_term_and_begin_again_with_the_next():
     told: list = []
     done = threading.Event()
     seat, store = Seat(), Store(SchedulingPolicy(), VENDORS)
@@ -123,7 +123,7 @@ def test_loops_begin_after_catching_up_end_with_the_term_and_begin_anew_with_the
         told.append("looked")
         return next(caught_up)
 
-    def told_so_far(count: int) -> None:
+    def heard_so_far(count: int) -> None:
         for _ in range(600):
             if len(told) >= count:
                 return
@@ -134,12 +134,12 @@ def test_loops_begin_after_catching_up_end_with_the_term_and_begin_anew_with_the
     thread = threading.Thread(target=loops.run, args=(done,))
     thread.start()
     seat.now = 1
-    told_so_far(3)
+    heard_so_far(3)
     assert (told, seat.term()) == (["looked", "looked", "begun"], 1)
     seat.now = 0
-    told_so_far(4)
+    heard_so_far(4)
     seat.now = 2
-    told_so_far(6)
+    heard_so_far(6)
     done.set()
     thread.join(30)
 

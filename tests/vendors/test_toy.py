@@ -244,7 +244,7 @@ def test_inventory_lists_the_cards_of_both_vendors(kerf: Any):
     assert {(card["card"], card["used_mib"]) for card in found["cards"]} == {("GPU-n-0", 0), ("TOY-0", 8_192)}
 
 
-def test_explain_tells_a_pod_that_waits_what_would_fit(kerf: Any):
+def test_explain_shows_a_pod_that_waits_what_would_fit(kerf: Any):
     found = kerf("explain", "waits", objects=[a_toy_node(), held(16_384, 50), a_toy_pod("waits", memory=20_000)])
 
     assert "16,384 MiB would fit on n" in str(found)

@@ -19,7 +19,7 @@ from tests.cluster.chaos.world import FULL, SHORT
 PLUGIN_TESTS, RECOVERY_TESTS = "tests/cluster/test_deviceplugin.py", "tests/cluster/test_recovery.py"
 NODE_DAYS = {
     "kubelet-restarted": (PLUGIN_TESTS, "test_with_the_kubelet_restarted_half_way"),
-    "plugin-upgraded": (PLUGIN_TESTS, "test_a_plugin_that_is_told_to_stop_withdraws_its_cards or killed_half_way"),
+    "plugin-upgraded": (PLUGIN_TESTS, "test_a_plugin_that_is_asked_to_stop_withdraws_its_cards or killed_half_way"),
     "card-lost": (RECOVERY_TESTS, "lost_card"),
     "card-returns": (RECOVERY_TESTS, "comes_back"),
     "eviction-held": (RECOVERY_TESTS, "budget_holds"),

@@ -65,7 +65,7 @@ def test_a_policy_that_is_no_yaml_names_the_file(tmp_path):
         read_policy(str(path))
 
 
-def test_a_changed_policy_is_taken_and_a_broken_one_is_told_once_and_ignored(tmp_path):
+def test_a_changed_policy_is_taken_and_a_broken_one_is_reported_once_and_ignored(tmp_path):
     path = policy(tmp_path, "binpack")
     taken: list[str] = []
     told: list[str] = []

@@ -109,7 +109,7 @@ def test_a_certificate_never_outlives_its_authority():
     )
 
 
-def test_a_certificate_tells_its_hosts_its_issuer_and_its_key():
+def test_a_certificate_names_its_hosts_its_issuer_and_its_key():
     authority, stranger = Authority(), Authority()
     pair = authority.issue("server", hosts=("a.svc", "127.0.0.1"))
     found = Certificate.parse(pair.certificate)

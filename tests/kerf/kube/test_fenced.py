@@ -130,7 +130,7 @@ def test_the_body_follows_once_the_server_has_begun_and_the_connection_is_kept(s
     assert "Expect: 100-continue" in server.heads[0]
 
 
-def test_whoever_may_no_longer_act_sends_no_body(server, client):
+def test_a_replica_that_may_no_longer_act_sends_no_body(server, client):
     with pytest.raises(errors.Withheld):
         client.create_while({"a": 1}, NO)
 

@@ -42,7 +42,7 @@ def test_of_three_replicas_one_leads_and_all_know_it():
     assert {each.leader().address for each in world.replicas.values()} == {f"{leader}:9090"}
 
 
-def test_a_leader_that_stands_still_is_followed_within_four_seconds_and_does_not_come_back():
+def test_a_leader_that_does_nothing_is_followed_within_four_seconds_and_does_not_come_back():
     world = World("a", "b")
     world.live("a")
     world.live("a", "b", seconds=1.0)

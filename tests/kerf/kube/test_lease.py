@@ -129,7 +129,7 @@ def test_a_lease_that_is_not_renewed_is_taken_after_its_whole_time_as_seen_from_
     assert election.wish(103.0) == Claim("me", "me:1", 5, "9")
 
 
-def test_every_renewal_starts_the_wait_anew():
+def test_every_renewal_starts_the_wait_again():
     election = an_election()
     election.observe(Claim("other", "", 4, "9"), 100.0)
     election.observe(Claim("other", "", 4, "10"), 102.9)
@@ -144,7 +144,7 @@ def test_a_lease_that_was_deleted_is_waited_for_like_one_that_ran_out():
         assert (election.wish(100.0 + tenth / 10) is not None) == (tenth == 30)
 
 
-def test_a_replica_that_was_cut_off_waits_anew_for_an_absent_lease():
+def test_a_replica_that_was_cut_off_waits_again_for_an_absent_lease():
     election = an_election()
     election.observe(Claim(), 100.0)
     election.observe(Claim(), 500.0)
@@ -169,7 +169,7 @@ def test_a_holder_renews_every_second_and_not_more_often():
     assert election.wish(101.0) == Claim("me", "me:1", 1, "1")
 
 
-def test_whoever_sees_another_holder_stops_at_once():
+def test_a_replica_that_sees_another_holder_stops_at_once():
     election = an_election()
     election.written(Claim("me", "me:1", 1, "1"), 100.0, 100.1)
     election.observe(Claim("other", "", 2, "2"), 100.2)

@@ -87,7 +87,7 @@ def test_an_object_that_a_callback_cannot_take_does_not_end_the_watch(monkeypatc
     assert [[thing["metadata"]["name"] for thing in items] for items in lists] == [["a"], ["b"]]
 
 
-def test_bookmarks_are_not_told():
+def test_bookmarks_are_not_passed_on():
     assert follow([[]], [[("BOOKMARK", item("x")), ("ADDED", item("b"))]]) == [("list", []), ("ADDED", "b")]
 
 

@@ -3,5 +3,5 @@
 from kerf.values.verdict import FOREVER, Reason
 
 
-def test_what_waiting_cannot_cure_is_told_before_what_it_can() -> None:
+def test_what_waiting_cannot_cure_is_said_before_what_it_can() -> None:
     assert max(FOREVER) < min(reason for reason in Reason if reason not in FOREVER and reason is not Reason.FITS)

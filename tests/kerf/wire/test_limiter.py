@@ -124,7 +124,7 @@ def test_an_arbiter_has_its_size_and_magic() -> None:
     assert (len(data), data[:8]) == (12288, b"KERFTURN")
 
 
-def test_the_agent_tells_a_container_its_measured_share() -> None:
+def test_the_agent_gives_a_container_its_measured_share() -> None:
     data = bytearray(render_ledger(LedgerSpec(cards=(CardLimit("GPU-a", MIB, 10), CardLimit("GPU-b", MIB, 10)))))
     for offset, patch in wire.measured_patch(card=1, permille=312, at_ns=5):
         data[offset : offset + len(patch)] = patch

@@ -46,7 +46,7 @@ def test_a_session_of_which_one_character_is_changed_is_none(place: int, char: s
     assert text[place] == char or parse_session(f"{text[:place]}{char}{text[place + 1 :]}", (KEY,), 1.0) is None
 
 
-def test_somebody_in_too_many_groups_for_a_cookie_is_told_so():
+def test_somebody_in_too_many_groups_for_a_cookie_gets_a_clear_error():
     groups = tuple(base64.b64encode(bytes([n % 251, n * 7 % 253, n // 3 % 255] * 9)).decode() for n in range(2000))
 
     with pytest.raises(WireError, match="fewer groups"):

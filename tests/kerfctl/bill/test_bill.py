@@ -267,7 +267,7 @@ class TestCluster:
 
         assert (one.complete("20251127"), other.complete("20251127")) == (True, False)
 
-    def test_clusters_that_cannot_be_told_apart_have_no_cache(self, kube, asked, tmp_path: Path, capsys) -> None:
+    def test_clusters_that_cannot_be_distinguished_have_no_cache(self, kube, asked, tmp_path: Path, capsys) -> None:
         self.fill(kube, closed=True)
         kube.delete("/api/v1/namespaces/kube-system")
 

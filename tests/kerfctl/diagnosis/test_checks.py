@@ -222,7 +222,7 @@ def test_the_kubelet_counts_what_the_inventory_says() -> None:
     ]
 
 
-def test_overcommitment_is_added_up_anew() -> None:
+def test_overcommitment_is_added_up_again() -> None:
     pods = tuple(bound(f"p{i}", grant=a_grant("GPU-node-1-0", 41_000, 60)) for i in range(2))
     twice = SchedulingPolicy(pools=(Pool("all", (), 2.0, 2.0),))
 

@@ -216,7 +216,7 @@ def test_a_waiting_pod_that_quota_refuses_makes_nothing_scarce() -> None:
     assert (answer.kind, "waits and can use nothing else" in answer.why) == (HOPPER, False)
 
 
-def test_a_kind_that_the_owners_last_pod_waited_for_in_vain_comes_last_for_a_while() -> None:
+def test_a_kind_that_the_owners_last_pod_waited_for_without_success_comes_last_for_a_while() -> None:
     world = World(a_gpu_node("h", H100), an_ascend_node("n"))
     made = {"controller": True, "uid": "rs-1", "kind": "ReplicaSet", "name": "rs"}
 

@@ -36,7 +36,7 @@ def replace_cards(name: str, cards: tuple[Card, ...]) -> Node:
     return replace(a_node_value(name, 0), cards=cards)
 
 
-def told(fleet: Fleet, ask: PodAsk, check_node: bool = False) -> Explanation:
+def explained(fleet: Fleet, ask: PodAsk, check_node: bool = False) -> Explanation:
     engine = Engine(fleet, SchedulingPolicy(), check_node=check_node)
     return engine.explain(ask, fleet.rows(fleet.names()))
 
@@ -44,7 +44,7 @@ def told(fleet: Fleet, ask: PodAsk, check_node: bool = False) -> Explanation:
 def test_memory_names_what_is_free_and_what_would_fit():
     fleet = a_fleet({"gpu-7": (28_400, 12_000), "gpu-9": (26_500, 26_000)})
 
-    found = told(fleet, a_pod_ask("p", an_ask(cards=2, memory_mib=30_000, cores=0)))
+    found = explained(fleet, a_pod_ask("p", an_ask(cards=2, memory_mib=30_000, cores=0)))
 
     assert (found.node, found.counts) == ("gpu-9", ((Reason.MEMORY, 2),))
     assert found.sentence == (
@@ -106,7 +106,7 @@ def test_memory_names_what_is_free_and_what_would_fit():
     ],
 )
 def test_one_node(ask: PodAsk, sentence: str) -> None:
-    assert told(a_fleet({"a": (20_000, 10_000)}), ask).sentence == sentence
+    assert explained(a_fleet({"a": (20_000, 10_000)}), ask).sentence == sentence
 
 
 def test_cores() -> None:
@@ -114,7 +114,7 @@ def test_cores() -> None:
     fleet.charge("a", {"a-0": CardUse(0, 90, 1)}, 0, 0)
     fleet.charge("b", {"b-0": CardUse(0, 60, 1)}, 0, 0)
 
-    assert told(fleet, a_pod_ask("p", an_ask(memory_mib=1000, cores=50))).sentence == (
+    assert explained(fleet, a_pod_ask("p", an_ask(memory_mib=1000, cores=50))).sentence == (
         "needs 1,000 MiB and 50 % of the cores on one card; best node b has 40 % of cores free; "
         "40 % of the cores would fit on b (2 nodes: 2 too few free cores)"
     )
@@ -123,7 +123,7 @@ def test_cores() -> None:
 def test_the_node_itself() -> None:
     ask = a_pod_ask("p", an_ask(memory_mib=1000), cpu_milli=100_000)
 
-    assert told(a_fleet({"a": (40_000,)}), ask, check_node=True).sentence == (
+    assert explained(a_fleet({"a": (40_000,)}), ask, check_node=True).sentence == (
         "needs 1,000 MiB and 30 % of the cores on one card; "
         "best node a: 100,000 thousandths of a core asked, 96,000 free"
     )
@@ -132,13 +132,13 @@ def test_the_node_itself() -> None:
 def test_the_node_itself_for_a_pod_that_asks_for_no_card() -> None:
     ask = a_pod_ask("p", containers=(), cpu_milli=100_000)
 
-    assert told(a_fleet({"a": (40_000,)}), ask, check_node=True) == Explanation(
+    assert explained(a_fleet({"a": (40_000,)}), ask, check_node=True) == Explanation(
         ((Reason.NODE, 1),), "a", "needs no card; best node a: 100,000 thousandths of a core asked, 96,000 free"
     )
 
 
 def test_no_node_at_all() -> None:
-    assert told(Fleet(), a_pod_ask("p")) == Explanation(
+    assert explained(Fleet(), a_pod_ask("p")) == Explanation(
         (), "", "needs 8,000 MiB and 30 % of the cores on one card; no node was offered that has cards"
     )
 
@@ -146,7 +146,7 @@ def test_no_node_at_all() -> None:
 def test_the_sentence_stays_short_in_a_large_fleet() -> None:
     fleet = a_fleet({f"node-{i:04d}": (i, i + 1, i + 2, i + 3, i + 4) for i in range(1500)})
 
-    found = told(fleet, a_pod_ask("p", an_ask(cards=2, memory_mib=30_000, cores=0)))
+    found = explained(fleet, a_pod_ask("p", an_ask(cards=2, memory_mib=30_000, cores=0)))
 
     assert found.sentence == (
         "needs 30,000 MiB on 2 cards of one node; best node node-1499 has 1,503, 1,502, 1,501 and less MiB free; "
@@ -156,7 +156,7 @@ def test_the_sentence_stays_short_in_a_large_fleet() -> None:
 
 @settings(max_examples=examples(100))
 @given(st.lists(node_states(), min_size=1, max_size=3), pod_asks())
-def test_every_change_that_is_told_really_fits(states: list, ask: PodAsk) -> None:
+def test_every_change_that_is_named_really_fits(states: list, ask: PodAsk) -> None:
     fleet = Fleet()
     for i, state in enumerate(states):
         fleet.put_node(replace_cards(f"n{i}", tuple(held.card for held in state.cards)))
@@ -180,7 +180,7 @@ def test_every_reason_has_a_short_text_without_numbers(reason: Reason) -> None:
     assert not any(char.isdigit() for char in short_reason(reason))
 
 
-def test_a_misfit_is_told_with_its_numbers() -> None:
+def test_a_misfit_is_named_with_its_numbers() -> None:
     assert explain_misfit(Misfit(Reason.MEMORY, 8000, 512, "main")) == (
         "too little free card memory: 8,000 MiB asked, 512 MiB free (main)"
     )

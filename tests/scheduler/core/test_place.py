@@ -142,7 +142,7 @@ def test_mutex_takes_only_a_card_that_nobody_holds():
     assert place(two, node, ("mutex",), WEIGHTS) == Misfit(Reason.EXCLUSIVE, 2, 1, "main")
 
 
-def test_a_price_stands_where_the_chain_says_binpack():
+def test_a_price_is_used_where_the_chain_says_binpack():
     node = a_state(CardUse(1000, 10, 1), NO_USE, NO_USE)
     ask = a_pod_ask("p", an_ask(memory_mib=2000))
     price = {"GPU-0": 5, "GPU-1": 5, "GPU-2": 1}

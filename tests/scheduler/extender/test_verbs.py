@@ -41,7 +41,7 @@ def test_filter_returns_every_node_that_fits_and_a_reason_for_each_other():
     assert answer["Error"] == ""
 
 
-def test_a_pod_that_fits_nowhere_is_told_the_nearest_miss_with_numbers_on_one_node_only():
+def test_a_pod_that_fits_nowhere_gets_the_nearest_miss_with_numbers_on_one_node_only():
     full = [
         a_pod(f"p{i}", node=f"node-{i % 50}", grant=a_grant(f"GPU-node-{i % 50}-0", 70_000 - i, 0)) for i in range(50)
     ]

@@ -209,7 +209,7 @@ def test_a_file_that_cannot_be_read_says_so_in_its_own_status() -> None:
     assert (ready["status"], ready["message"]) == ("False", "spec.weight: '0': write a whole number from 1 to 1000")
 
 
-def test_a_promise_that_shrank_is_told_on_the_tenant() -> None:
+def test_a_promise_that_shrank_is_shown_on_the_tenant() -> None:
     world = World(QuotaEngine.KERF, a_node(cards=1), a_tenant(guaranteed="2 cards"))
 
     world.until(lambda: bool(world.book().classes))
@@ -291,7 +291,7 @@ def test_raised_limits_wake_the_pods_that_wait() -> None:
     world.until(lambda: "kerf.dev/plan" in world.kube.get("/api/v1/nodes/node-1")["metadata"]["annotations"])
 
 
-def test_the_loop_ends_when_told() -> None:
+def test_the_loop_ends_when_it_is_stopped() -> None:
     world = World(QuotaEngine.KERF, a_node(), a_tenant())
     stop = threading.Event()
     thread = threading.Thread(target=world.controller.run, args=(stop,))

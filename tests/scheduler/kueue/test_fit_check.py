@@ -90,7 +90,7 @@ def test_the_check_says_that_it_is_there() -> None:
     assert (active["type"], active["status"], active["observedGeneration"]) == ("Active", "True", 2)
 
 
-def test_a_workload_that_fits_is_ready_and_its_pods_are_told_whose_they_are() -> None:
+def test_a_workload_that_fits_is_ready_and_its_pods_learn_whose_they_are() -> None:
     world = World(a_workload("w1"))
 
     world.until(lambda: world.state("w1") == "Ready")
@@ -117,7 +117,7 @@ def test_whole_cards_are_placed_before_slices_that_fit_beside_others() -> None:
     assert [member.ask.containers[0].memory_mib for member in members] == [None, 30_000, 30_000]
 
 
-def test_the_second_workload_for_one_hole_is_told_the_numbers_and_let_in_once_the_first_is_gone() -> None:
+def test_the_second_workload_for_one_hole_gets_the_numbers_and_let_in_once_the_first_is_gone() -> None:
     world = World(a_workload("w1"), a_workload("w2", retries=3))
 
     world.until(lambda: bool(world.answer("w2")["message"]))
@@ -142,7 +142,7 @@ def test_an_answer_that_kueue_does_not_show_is_given_again_without_a_second_plac
     assert world.used_mib() == 60_000
 
 
-def test_a_workload_that_was_taken_back_and_got_quota_again_is_answered_anew() -> None:
+def test_a_workload_that_was_taken_back_and_got_quota_again_is_answered_again() -> None:
     world = World(a_workload("w1"))
     world.until(lambda: world.state("w1") == "Ready")
     again = a_workload("w1", mib=50_000)

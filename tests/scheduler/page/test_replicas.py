@@ -149,7 +149,7 @@ def test_a_session_outlives_a_new_key_and_ends_with_the_second_one(replicas: Rep
     replicas.rotate(1)
     replicas.leader.stop()
 
-    await_(lambda: signed_anew(follower, before[1]), "the follower to sign with the new key")
+    await_(lambda: signed_again(follower, before[1]), "the follower to sign with the new key")
     for cookie, name in zip(before, ("admin", "ada"), strict=True):
         follower.cookie = cookie
         assert follower.ask("GET", "/api/session")[1]["user"] == name
@@ -157,7 +157,7 @@ def test_a_session_outlives_a_new_key_and_ends_with_the_second_one(replicas: Rep
     await_(lambda: follower.ask("GET", "/api/session")[0] == 401, "the first key to be unknown")
 
 
-def signed_anew(browser: SecureBrowser, before: str) -> bool:
+def signed_again(browser: SecureBrowser, before: str) -> bool:
     """Whether who signs in now gets a cookie of another key: its first part names the key."""
     browser.cookie = ""
     return browser.sign_in("admin-token") == 200 and key_of(browser.cookie) != key_of(before)

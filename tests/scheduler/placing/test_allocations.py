@@ -84,7 +84,7 @@ class Led:
     """A process that is elected, beside claims that wait and one that is allocated."""
 
     def __init__(self) -> None:
-        self.kube = FakeKube(waiting(), waiting("free", "nobodys"), claim_of("held", ("gpu-0", 1000, 0)))
+        self.kube = FakeKube(waiting(), waiting("free", "tenantless"), claim_of("held", ("gpu-0", 1000, 0)))
         self.store = team()
         seen = ClaimingPods(self.store, "nvidia")
         self.follower = Follower(self.kube, CLAIMS, seen.replace_claims, seen.apply_claim, optional=True)

@@ -104,7 +104,7 @@ def test_a_plan_after_the_process_has_ended_starts_another_one(aside: Aside) -> 
 
 
 @pytest.mark.parametrize("code", ["pass", "import os; os._exit(3)", "import sys; sys.stdin.buffer.read(9)"])
-def test_a_process_that_answers_nothing_is_an_error_and_the_next_plan_starts_afresh(code: str) -> None:
+def test_a_process_that_answers_nothing_is_an_error_and_the_next_plan_starts_again(code: str) -> None:
     one = Aside((sys.executable, "-c", code))
 
     with pytest.raises(PlanError, match="the process that plans ended"):

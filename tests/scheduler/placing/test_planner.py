@@ -138,7 +138,7 @@ def test_members_that_run_already_count():
     assert world.reserved() == ["default/red-2"]
 
 
-def test_a_pod_group_tells_the_size_of_a_gang_that_does_not_say_it():
+def test_a_pod_group_gives_the_size_of_a_gang_that_does_not_say_it():
     pods = [a_pod(f"red-{i}", containers=WHOLE, labels={"scheduling.x-k8s.io/pod-group": "red"}) for i in range(2)]
     world = World(a_node(cards=4), *pods)
     groups = PodGroups(world.store)

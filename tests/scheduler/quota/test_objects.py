@@ -83,7 +83,7 @@ def test_of_two_tenants_that_claim_a_namespace_the_first_has_its_queue() -> None
     assert queues == {"a": "a", "both": "a", "b": "b"}
 
 
-def test_the_rest_stands_on_the_cohort() -> None:
+def test_the_rest_is_on_the_cohort() -> None:
     cohort = next(item for item in objects(tenant("a", 1), tenant("b", 1)) if item["kind"] == "Cohort")
 
     # 4 cards, two of them promised: 2 x 81,559 MiB, 200 %, 20 slots
@@ -91,7 +91,7 @@ def test_the_rest_stands_on_the_cohort() -> None:
     assert [resource["nominalQuota"] for resource in flavor["resources"]] == ["163118", "200", "20"]
 
 
-def test_what_stands_is_left_alone_however_the_api_server_writes_it() -> None:
+def test_what_is_there_is_left_alone_however_the_api_server_writes_it() -> None:
     live = copy.deepcopy(objects(tenant("a", Share(memory_mib=8000, cores=100))))
     for item in live:
         item["metadata"]["resourceVersion"] = "7"

@@ -140,7 +140,7 @@ def test_a_promise_that_another_tenant_may_hold_without_a_limit_becomes_a_senten
     assert [share.problems for share in alone.tenants] == [(), ()]
 
 
-def test_two_entries_that_mean_one_class_are_told_apart_from_one() -> None:
+def test_two_entries_that_mean_one_class_are_distinguished_from_one() -> None:
     quota = TenantQuota("a", ("a",), (ClassQuota("H100"), ClassQuota("HBM3")))
 
     shares = divide([quota], capacity([h100_node()], POLICY))

@@ -184,10 +184,10 @@ def test_a_tenant_of_whose_file_nothing_can_be_kept_gets_no_claim() -> None:
 
 def test_a_namespace_without_a_tenant_gets_what_tenants_do_not_keep() -> None:
     free = team()
-    assert ask(free, "a", ("gpu-0", 80_000, 0), namespace="nobodys") == ""
+    assert ask(free, "a", ("gpu-0", 80_000, 0), namespace="tenantless") == ""
     keeps = team("3 cards", lendable="0 cards", burst="0 cards")
 
-    assert "tenants do not lend the rest" in ask(keeps, "a", ("gpu-0", 1, 0), namespace="nobodys")
+    assert "tenants do not lend the rest" in ask(keeps, "a", ("gpu-0", 1, 0), namespace="tenantless")
 
 
 def test_a_resource_quota_counts_claims_whatever_its_scopes() -> None:

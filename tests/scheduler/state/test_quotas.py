@@ -50,7 +50,7 @@ def assume(store: Store, name: str, node: str = "node-1", **changes: Any) -> Gra
     return store.desk.assume(parse_pod(pod, NAMES, store.desk.policy.defaults), node, stages_of(pod["spec"]))
 
 
-def test_a_tenant_holds_no_more_than_its_limit_and_is_told_the_numbers() -> None:
+def test_a_tenant_holds_no_more_than_its_limit_and_gets_the_numbers() -> None:
     store, _ = a_store(a_tenant())  # one card: 81,559 MiB, 100 %, 10 slices
 
     assert isinstance(assume(store, "a", mem=60_000, cores=50), Grant)

@@ -124,7 +124,7 @@ def test_no_forgery_survives_and_no_word_of_the_user_is_lost(pod: dict[str, Any]
 
 
 @given(PODS, PODS)
-def test_an_update_keeps_what_stood_and_takes_the_rest(old: dict[str, Any], new: dict[str, Any]) -> None:
+def test_an_update_keeps_what_was_there_and_takes_the_rest(old: dict[str, Any], new: dict[str, Any]) -> None:
     answer = update(new, old)
 
     stored = apply(new, answer.patch)

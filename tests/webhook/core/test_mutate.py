@@ -220,7 +220,7 @@ def test_an_impossible_pod_is_refused_with_field_value_and_fix(pod: dict[str, An
     assert create(pod) == Answer(allowed=False, message=message)
 
 
-def test_words_that_are_bent_are_told_to_the_user() -> None:
+def test_words_that_are_bent_are_shown_to_the_user() -> None:
     limits = {
         "nvidia.com/gpu": "1",
         "nvidia.com/gpumem": "8000",
@@ -235,7 +235,7 @@ def test_words_that_are_bent_are_told_to_the_user() -> None:
     )
 
 
-def test_a_bad_annotation_of_a_pod_without_cards_is_nobodys_business() -> None:
+def test_a_bad_annotation_of_a_pod_without_cards_does_not_matter() -> None:
     assert create(a_cpu_pod(annotations={"hami.io/gpu-scheduler-policy": "best"}, node="n")) == Answer(allowed=True)
 
 

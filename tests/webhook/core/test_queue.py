@@ -58,7 +58,7 @@ def test_a_pod_that_kueue_gates_for_its_owner_is_left_to_it() -> None:
     assert labels_of(a_pod(annotations={"kueue.x-k8s.io/pod-suspending-parent": "statefulset"})) == {}
 
 
-def test_a_pod_is_labelled_whatever_else_it_says_of_kueue_and_whoever_owns_it() -> None:
+def test_a_pod_is_labelled_whatever_else_it_says_of_kueue_and_whatever_owns_it() -> None:
     pod = a_pod(labels={"kueue.x-k8s.io/managed": "false"})
     pod["metadata"]["ownerReferences"] = [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "controller": True}]
 

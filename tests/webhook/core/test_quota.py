@@ -86,7 +86,7 @@ def test_such_a_tenant_takes_no_namespace_from_another() -> None:
     assert settings_of([broken, a_book(a_class_book())]).tenant("team-a") == a_book(a_class_book())
 
 
-def test_a_pod_is_refused_whoever_made_it() -> None:
+def test_a_pod_is_refused_with_every_maker() -> None:
     pod = a_pod(mem=24_000)
     pod["metadata"]["ownerReferences"] = [
         {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "controller": True}

@@ -268,7 +268,7 @@ def test_totals_changed_by_hand_are_changed_back() -> None:
     assert stored(new, ONE_KIND, old) == old
 
 
-def test_another_ask_is_counted_anew() -> None:
+def test_another_ask_is_counted_again() -> None:
     old = stored(a_deployment(a_template(mem=8000)))
     new = copy.deepcopy(old)
     for part in ("limits", "requests"):
@@ -277,7 +277,7 @@ def test_another_ask_is_counted_anew() -> None:
     assert limits(stored(new, ONE_KIND, old))["quota.kerf.dev/nvidia-mib"] == "9000"
 
 
-def test_another_selection_is_counted_anew() -> None:
+def test_another_selection_is_counted_again() -> None:
     old = stored(a_deployment(a_template(gpu=1, mem=None, annotations={"nvidia.com/use-gputype": "H100"})), TWO_SIZES)
     new = copy.deepcopy(old)
     new["spec"]["template"]["metadata"]["annotations"] = {"nvidia.com/use-gputype": "A100"}

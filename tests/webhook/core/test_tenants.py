@@ -49,7 +49,7 @@ def test_a_tenant_may_change_what_it_has() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"subresource": "status"}, {"operation": "DELETE"}], ids=["status", "deletion"])
-def test_its_status_and_its_end_are_nobodys_business(changes: dict[str, Any]) -> None:
+def test_its_status_and_its_end_do_not_matter(changes: dict[str, Any]) -> None:
     assert answer_to(a_quota(weight=0), KNOWN, **changes).allowed
 
 

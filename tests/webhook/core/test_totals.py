@@ -148,7 +148,7 @@ def test_totals_stand_in_limits_and_requests_as_kubernetes_demands() -> None:
 
 
 @pytest.mark.parametrize("engine", [QuotaEngine.KERF, QuotaEngine.KUEUE])
-def test_totals_are_written_whoever_keeps_the_quota(engine: QuotaEngine) -> None:
+def test_totals_are_written_with_every_engine_of_quota(engine: QuotaEngine) -> None:
     assert counted(a_pod(), settings_of([a_book()], engine)) == totals(8000, 30, 1)
 
 

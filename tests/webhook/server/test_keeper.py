@@ -156,7 +156,7 @@ def test_replicas_that_start_at_once_end_up_with_one_certificate() -> None:
 
 
 @pytest.mark.parametrize("secret", [a_secret(ca_crt=b"x", ca_key=b"x", tls_crt=b"x", tls_key=b"x"), a_secret()])
-def test_a_broken_secret_is_written_anew(secret: dict[str, Any]) -> None:
+def test_a_broken_secret_is_written_again(secret: dict[str, Any]) -> None:
     kube = FakeKube(a_configuration(), secret)
     keeper, _ = a_keeper(kube)
 
