@@ -64,11 +64,6 @@ class Plan:
     """What each token adds on the fullest stage."""
     block_tokens: int
 
-    @property
-    def request_bytes(self) -> int:
-        """Bytes of one request at full length."""
-        return self.block_bytes * self.request_blocks
-
     def pool_bytes(self, concurrency: int) -> int:
         """Bytes for so many requests; the pool keeps one block back for itself."""
         return self.block_bytes * (self.request_blocks * concurrency + 1) if self.block_bytes else 0
@@ -105,11 +100,6 @@ def pool_of(shape: Shape, ranks: Ranks, kv_dtype: str) -> Pool:
     growing = max(_by_stage(specs, owner, [spec.token if spec.kind in GROWING else 0 for _, spec in specs]))
     kinds = tuple(tuple({id(spec): spec for _, spec in group}.values()) for group in groups)
     return Pool(block, growing, max(spec.block for group in kinds for spec in group), kinds, shape.encoder_len)
-
-
-def plan_cache(shape: Shape, ranks: Ranks, load: Load) -> Plan:
-    """The pool of one card for a load. Raises WireError where a cache's storage is not known."""
-    return pool_of(shape, ranks, load.kv_dtype).plan(load) if shape.generates else NOTHING
 
 
 def _by_stage(specs: list[tuple[int, Spec]], owner: list[int], sizes: list[int]) -> list[int]:
