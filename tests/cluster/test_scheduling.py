@@ -57,7 +57,8 @@ def test_kerf_writes_once_for_each_pod_and_over_commits_nothing(cp):
     await_bound(cp, *names)
 
     writes = [w.resource for w in cp.writes_by(EXTENDER) if w.resource != "events"][before:]
-    assert writes == ["pods/binding"] * 40
+    woken = [resource for resource in writes if resource == "nodes"]  # a new leader's one wake-up of kube-scheduler
+    assert sorted(writes) == [*woken[:1], *["pods/binding"] * 40]
     assert overcommitted(cp) == []
 
 
