@@ -111,8 +111,8 @@ class Claimed:
 
     def attempts_before(self, moment: float) -> list[tuple[Claim, Attempt]]:
         """What was let through before a monotonic time and is not decided yet."""
-        found = ((entry, attempt) for entry in self._entries.values() for attempt in entry.attempts.values())
-        return [(attempt.claims[0], attempt) for _, attempt in found if attempt.since < moment]
+        found = (attempt for entry in self._entries.values() for attempt in entry.attempts.values())
+        return [(attempt.claims[0], attempt) for attempt in found if attempt.since < moment]
 
     def recount(self, node: str | None = None) -> None:
         """Count claims again, after the first quota appears, or those of a node after its cards changed."""
