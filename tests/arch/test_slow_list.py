@@ -1,4 +1,4 @@
-"""The list of slow tests names tests that exist, and is chosen by both bounds."""
+"""The list of slow tests names tests that exist, and is chosen by what the quick loop may take."""
 
 import ast
 from pathlib import Path
@@ -25,12 +25,15 @@ def test_every_slow_test_exists():
     assert [name for name in sorted(listed - there) if not name.endswith("::runTest")] == []
 
 
-def test_a_function_is_slow_by_all_its_cases_and_by_one_of_them():
+def test_the_costliest_functions_are_left_out_until_the_others_fit_but_none_of_many_small_cases():
     measures = [
-        "0.2 a.py::test_long",
-        "0.14 a.py::test_short",
-        *(f"0.01 a.py::test_many[{i}]" for i in range(100)),
+        "0.4 a.py::test_long",
+        "0.15 a.py::test_short",
+        *(f"0.009 a.py::test_many[{i}]" for i in range(100)),
         *(f"0.08 a.py::test_few[{i} [x]]" for i in range(2)),
     ]
 
-    assert slow.chosen(measures) == ["a.py::test_few", "a.py::test_long"]
+    assert slow.chosen(measures, quick_s=1.3) == ["a.py::test_long"]
+    assert slow.chosen(measures, quick_s=1.1) == ["a.py::test_few", "a.py::test_long"]
+    assert slow.chosen(measures, quick_s=1.0) == ["a.py::test_few", "a.py::test_long", "a.py::test_short"]
+    assert slow.chosen(measures, quick_s=2.0) == []
