@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from kerf.config.load import read_policy
     from kerf.kube.errors import KubeError
     from kerfctl.cluster import connect_to
-    from kerfctl.diagnosis import cards, control, crds, pods
+    from kerfctl.diagnosis import cards, claims, control, crds, pods
     from kerfctl.diagnosis.dump import Finding, Level
     from kerfctl.diagnosis.gather import Wanted, gather
 
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         dump = gather(kube, wanted)
     except KubeError as error:
         raise CliError(f"the API server cannot be asked: {error}; see --kubeconfig and the network") from error
-    checks = {**control.CHECKS, **crds.CHECKS, **cards.CHECKS, **pods.CHECKS}
+    checks = {**control.CHECKS, **claims.CHECKS, **crds.CHECKS, **cards.CHECKS, **pods.CHECKS}
     found: dict[str, list[Finding]] = {name: list(check(dump)) for name, check in checks.items()}
     wrong = sum(finding.level is Level.WRONG for findings in found.values() for finding in findings)
     left_out = len(dump.denied) + len(dump.unread)

@@ -66,7 +66,7 @@ def certificates(dump: Dump) -> Iterator[Finding]:
             "see in its log why it is not renewed",
             Level.WARNING,
         )
-    for configuration in dump.kerf_webhooks():
+    for configuration in (*dump.kerf_webhooks(), *dump.kerf_validating()):
         for hook in hooks_of(configuration):
             yield from _bundle(f"{name_of(configuration)}, {hook.get('name')}", at(hook, "clientConfig"), leaf)
 

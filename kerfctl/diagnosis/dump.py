@@ -44,6 +44,13 @@ class Dump:
     pods: tuple[Json, ...] = ()
     webhooks: tuple[Json, ...] = ()
     """MutatingWebhookConfigurations."""
+    validating: tuple[Json, ...] = ()
+    """ValidatingWebhookConfigurations."""
+    services: tuple[Json, ...] = ()
+    """Those that Kerf's webhooks name."""
+    endpoints: tuple[Json, ...] = ()
+    """The EndpointSlices of these Services."""
+    device_classes: tuple[Json, ...] = ()
     secret: Json | None = None
     """The webhook's Secret: `tls.crt` alone, decoded to text; its keys are never read into a dump."""
     leases: tuple[Json, ...] = ()
@@ -75,9 +82,13 @@ class Dump:
         """Kerf's MutatingWebhookConfigurations."""
         return kerfs_own(self.webhooks)
 
+    def kerf_validating(self) -> list[Json]:
+        """Kerf's ValidatingWebhookConfigurations."""
+        return kerfs_own(self.validating)
+
 
 def kerfs_own(webhooks: Iterable[Json]) -> list[Json]:
-    """Kerf's among MutatingWebhookConfigurations."""
+    """Kerf's among webhook configurations."""
     return [each for each in webhooks if any(str(h.get("name")).endswith(".kerf.dev") for h in hooks_of(each))]
 
 

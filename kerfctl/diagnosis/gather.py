@@ -17,6 +17,8 @@ from kerfctl.cluster import may
 from kerfctl.diagnosis.dump import Dump, hooks_of, kerfs_own
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+VALIDATING = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+CLASSES = "/apis/resource.k8s.io/v1/deviceclasses"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 T = TypeVar("T")
 _RIGHTS = (
@@ -24,6 +26,8 @@ _RIGHTS = (
     ("list", "", "pods"),
     ("list", "", "events"),
     ("list", "admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+    ("list", "admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+    ("list", "resource.k8s.io", "deviceclasses"),
     ("list", "apiextensions.k8s.io", "customresourcedefinitions"),
     ("list", "coordination.k8s.io", "leases"),
     ("create", "", "pods"),
@@ -72,8 +76,9 @@ def gather(kube: Kube, wanted: Wanted) -> Dump:
 
     version = str(kube.get("/version").get("gitVersion", ""))
     reader = Reader(kube)
-    webhooks = reader.list(ADMISSION)
-    home = wanted.namespace or _namespace(kerfs_own(webhooks))
+    webhooks, validating = reader.list(ADMISSION), reader.list(VALIDATING)
+    named = _named(kerfs_own((*webhooks, *validating)))
+    home = wanted.namespace or next((namespace for namespace, _ in named), None)
     nodes, pods, crds = reader.list(paths.NODES), reader.list(paths.PODS), reader.list(CRDS)
     leases = reader.list(f"/apis/coordination.k8s.io/v1/namespaces/{home}/leases") if home else ()
     return Dump(
@@ -85,6 +90,10 @@ def gather(kube: Kube, wanted: Wanted) -> Dump:
         nodes=nodes,
         pods=pods,
         webhooks=webhooks,
+        validating=validating,
+        services=tuple(found for each in named if (found := reader.get("services", _service(*each)))),
+        endpoints=tuple(found for each in named for found in _endpoints(reader, *each)),
+        device_classes=reader.list(CLASSES),
         secret=_certificate(reader.get("secrets", f"/api/v1/namespaces/{home}/secrets/{wanted.secret}"))
         if home
         else None,
@@ -126,10 +135,20 @@ def denied(kube: Kube) -> list[str]:
     ]
 
 
-def _namespace(configurations: list[Json]) -> str | None:
-    """Where the webhook's Service is."""
+def _named(configurations: list[Json]) -> list[tuple[str, str]]:
+    """Namespace and name of the Services that are called."""
     services = [at(hook, "clientConfig", "service") for each in configurations for hook in hooks_of(each)]
-    return next((str(service["namespace"]) for service in services if service.get("namespace")), None)
+    pairs = ((str(service.get("namespace", "")), str(service.get("name", ""))) for service in services)
+    return [pair for pair in dict.fromkeys(pairs) if all(pair)]
+
+
+def _service(namespace: str, name: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/services/{name}"
+
+
+def _endpoints(reader: Reader, namespace: str, service: str) -> tuple[Json, ...]:
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    return reader.list(path, labelSelector=f"kubernetes.io/service-name={service}")
 
 
 def _certificate(secret: Json | None) -> Json | None:

@@ -13,11 +13,11 @@ from kerf.testing.builders import a_card, a_grant, a_node, a_pod, cards_of
 from kerf.values.health import SUSPECT, Health, State
 from kerf.values.policy import Pool, QuotaEngine, QuotaSettings, SchedulingPolicy
 from kerf.vendors.registry import VENDORS
-from kerfctl.diagnosis import cards, control, crds, pods
+from kerfctl.diagnosis import cards, claims, control, crds, pods
 from kerfctl.diagnosis.dump import Dump, Level
 from sandbox.crds import read_crds
 
-CHECKS = {**control.CHECKS, **crds.CHECKS, **cards.CHECKS, **pods.CHECKS}
+CHECKS = {**control.CHECKS, **claims.CHECKS, **crds.CHECKS, **cards.CHECKS, **pods.CHECKS}
 AUTHORITY = Authority()
 HOST = "kerf-webhook.kerf.svc"
 LASTING = Authority(lifetime_s=1e9)
@@ -52,6 +52,28 @@ def bound(name: str, **changes: Any) -> dict[str, Any]:
     return a_pod(name, **{**defaults, **changes})
 
 
+def counts_claims(**changes: Any) -> dict[str, Any]:
+    """The ValidatingWebhookConfiguration as the API server keeps the chart's, with changes to its webhook."""
+    found = a_configuration(hook="claims.kerf.dev")
+    rule = {"apiGroups": ["resource.k8s.io"], "apiVersions": ["v1"], "resources": ["resourceclaims/status"]}
+    found["webhooks"][0] |= {
+        "rules": [{**rule, "operations": ["UPDATE"], "scope": "Namespaced"}],
+        "failurePolicy": "Fail",
+        "matchPolicy": "Equivalent",
+        "namespaceSelector": {},
+        "objectSelector": {},
+        "matchConditions": [{"name": "newly-allocated"}, {"name": "of-gpu-kerf-dev"}],
+        **changes,
+    }
+    return found
+
+
+CLIENT = {"clientConfig": a_configuration()["webhooks"][0]["clientConfig"]}
+SERVICE = {"metadata": {"name": "kerf-webhook", "namespace": "kerf"}}
+ENDPOINTS = {
+    "metadata": {"namespace": "kerf", "labels": {"kubernetes.io/service-name": "kerf-webhook"}},
+    "endpoints": [{"conditions": {"ready": False}}, {"conditions": {"ready": True}}],
+}
 WELL = Dump(
     VENDORS,
     now=NOW,
@@ -59,7 +81,17 @@ WELL = Dump(
     namespace="kerf",
     nodes=(a_gpu_node(), {"metadata": {"name": "cpu-only"}, "status": {"capacity": {"cpu": "8"}}}),
     pods=(bound("one", grant=a_grant("GPU-node-1-0")), a_pod("plain", containers=[{"name": "c"}], node="cpu-only")),
-    webhooks=(a_configuration(), {"metadata": {"name": "unrelated"}, "webhooks": [{"name": "x.example.com"}]}),
+    webhooks=(
+        {
+            **a_configuration(),
+            "webhooks": [*a_configuration()["webhooks"], {"name": "tenantquotas.kerf.dev", **CLIENT}],
+        },
+        {"metadata": {"name": "unrelated"}, "webhooks": [{"name": "x.example.com"}]},
+    ),
+    validating=(counts_claims(),),
+    services=(SERVICE,),
+    endpoints=(ENDPOINTS,),
+    device_classes=({"metadata": {"name": "card.gpu.kerf.dev"}},),
     secret=a_secret(),
     leases=({"metadata": {"name": "kerf-scheduler", "namespace": "kerf"}, "spec": {"renewTime": a_moment(1)}},),
     definitions=DEFINITIONS,
@@ -116,6 +148,81 @@ def test_certificates_are_trusted_and_last() -> None:
     assert said("certificates", now=NOW + 91 * 86_400) == ["the webhook's certificate has expired"]
     assert said("certificates", now=NOW + 80 * 86_400) == ["the webhook's certificate expires in 10 days"]
     assert "holds no certificate" in said("certificates", secret={"tls.crt": ""})[0]
+
+
+def test_the_configuration_that_counts_claims_has_a_bundle_too() -> None:
+    other = counts_claims()
+    other["webhooks"][0]["clientConfig"] = a_configuration(ca=AUTHORITY.certificate)["webhooks"][0]["clientConfig"]
+
+    assert said("certificates", validating=(other,)) == [
+        "kerf-webhook, claims.kerf.dev: caBundle does not match the certificate that is served"
+    ]
+
+
+def test_claims_that_nothing_counts_are_named_where_they_are_to_be_counted() -> None:
+    on_host = a_pod("s", labels={"app.kubernetes.io/name": "kerf", "app.kubernetes.io/component": "scheduler"})
+    on_host["spec"]["hostNetwork"] = True
+    without_quota = (a_configuration(),)
+
+    assert said("claims", validating=()) == [
+        "there is no ValidatingWebhookConfiguration with claims.kerf.dev: no quota counts what claims get"
+    ]
+    for elsewhere in ({"device_classes": ()}, {"webhooks": without_quota}, {"pods": (on_host,)}):
+        assert said("claims", validating=(), **elsewhere) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"failurePolicy": "Ignore"}, "failurePolicy is Ignore: while the webhook does not answer"),
+        ({"rules": []}, "no rule is about UPDATE of resourceclaims/status in resource.k8s.io/v1"),
+        (
+            {"rules": [{**counts_claims()["webhooks"][0]["rules"][0], "resources": ["resourceclaims"]}]},
+            "no rule is about UPDATE of resourceclaims/status in resource.k8s.io/v1",
+        ),
+        (
+            {"rules": [{**counts_claims()["webhooks"][0]["rules"][0], "operations": ["CREATE"]}]},
+            "no rule is about UPDATE of resourceclaims/status in resource.k8s.io/v1",
+        ),
+        ({"matchPolicy": "Exact"}, "matchPolicy is Exact"),
+        ({"namespaceSelector": {"matchLabels": {"a": "b"}}}, "its namespaceSelector leaves claims out"),
+        ({"objectSelector": {"matchLabels": {"a": "b"}}}, "its objectSelector leaves claims out"),
+        ({"matchConditions": [{"name": "mine"}]}, "its matchCondition 'mine' leaves claims out"),
+    ],
+)
+def test_a_configuration_that_was_changed_so_that_claims_go_by_is_named(changes: dict[str, Any], what: str) -> None:
+    (found,) = said("claims", validating=(counts_claims(**changes),))
+
+    assert found.startswith(f"kerf-webhook, claims.kerf.dev: {what}")
+
+
+def test_a_pod_whose_claim_nobody_counts_is_named_by_its_newest_event() -> None:
+    waits = a_pod("waits")
+    uid = waits["metadata"]["uid"]
+    event = {"involvedObject": {"uid": uid}, "eventTime": a_moment(9), "message": "0/1 nodes are available"}
+    newer = {"involvedObject": {"uid": uid}, "eventTime": a_moment(60), "series": {"lastObservedTime": a_moment(1)}}
+    failed = 'failed calling webhook "claims.kerf.dev": no endpoints available for service "kerf-webhook"'
+
+    assert said("claims", pods=(waits,), events=({**newer, "message": failed}, event)) == [
+        f"nothing counts claims now, so pod default/waits waits: {failed}"
+    ]
+    assert said("claims", pods=(waits,), events=({**newer, "message": "other"}, {**event, "message": failed})) == []
+    assert said("claims", pods=(bound("waits"),), events=({**newer, "message": failed},)) == []
+
+
+def test_a_service_that_is_away_or_has_no_ready_pod_is_named_with_what_calls_it() -> None:
+    unready = {**ENDPOINTS, "endpoints": [{"conditions": {"ready": False}}]}
+
+    assert said("services", services=(), endpoints=()) == [
+        "there is no Service kerf/kerf-webhook, which kerf-webhook names: API servers cannot call the webhook"
+    ]
+    for nothing in ((), (unready,)):
+        assert said("services", endpoints=nothing) == [
+            "no ready pod is behind Service kerf/kerf-webhook, which kerf-webhook names"
+        ]
+    by_url = a_configuration()
+    by_url["webhooks"][0]["clientConfig"] = {"url": "https://10.0.0.1/mutate"}
+    assert said("services", webhooks=(by_url,), validating=(), services=(), endpoints=()) == []
 
 
 def test_a_bundle_with_the_old_and_the_new_authority_is_well() -> None:
