@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from kerf.values.gateways import Drain, GatewaySettings, Per, Plan, Replica, Route, ServicePort, Target
 from kerf.wire.json import Json, at, text_at
@@ -33,27 +33,31 @@ def plan(
     port_of: Callable[[Replica, str], int] = lambda _one, _name: 0,
 ) -> Plan:
     """The plan. `port_of` is the number of a replica's port by name, for Services that name one."""
-    chosen = [one for one in replicas if _is_chosen(one, settings)]
+    everyone = list(replicas)
+    chosen = [one for one in everyone if _is_chosen(one, settings)]
     by_model: dict[str, list[Serving]] = defaultdict(list)
     for one in chosen:
         for served in one.models:
             by_model[served if settings.namespaces else f"{one.namespace}/{served}"].append((one, served))
-    routes, routed, left_out = [], set[str](), list[str]()
+    routes, routed, left_out, mixed = [], set[str](), list[str](), list[str]()
+    ways = _Ways(services, everyone, port_of)
     for model, several in sorted(by_model.items()):
         if len(model) > MOST_MODEL or not model.isprintable():
             left_out.append(f"{model[:80]!r}: write a model's name of at most {MOST_MODEL} printable characters")
             continue
         live = _live(several)
         if settings.per is Per.SERVICE:
-            targets, missing = _by_service(model, live, services, port_of)
+            targets, missing = _by_service(model, live, ways)
             left_out += missing
         else:
             targets = tuple(_target(model, *each) for each in live)
         if not live:
             left_out.append(f"{model}: none of its {len(several)} replicas is ready on a healthy card")
+        mixed += _mixed(model, several)
         routes.append(Route(model, object_name(model), targets))
         routed |= {uid for target in targets for uid in target.uids}
-    return Plan(tuple(routes), frozenset(routed), frozenset(one.uid for one in chosen), tuple(left_out))
+    served_by = frozenset(one.uid for one in chosen)
+    return Plan(tuple(routes), frozenset(routed), served_by, tuple(left_out), tuple(mixed))
 
 
 def object_name(*parts: str) -> str:
@@ -90,18 +94,71 @@ def _target(model: str, one: Replica, served: str) -> Target:
     )
 
 
-def _by_service(
-    model: str, live: Sequence[Serving], services: Sequence[ServicePort], port_of: Callable[[Replica, str], int]
-) -> tuple[tuple[Target, ...], list[str]]:
+def _mixed(model: str, several: Iterable[Serving]) -> list[str]:
+    """Whether replicas of one name load different models, as in the middle of a roll-out, or by mistake."""
+    by_source = {one.source: f"{one.namespace}/{one.name}" for one, _ in several if one.source}
+    if len(by_source) < 2:
+        return []
+    found = ", ".join(f"{source} ({where})" for source, where in sorted(by_source.items()))
+    return [f"{model}: its replicas load different models, and any of them answers: {found}"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """The Services, and all replicas that they may lead to."""
+
+    services: Sequence[ServicePort]
+    everyone: Sequence[Replica]
+    port_of: Callable[[Replica, str], int]
+    _misled: dict[tuple[ServicePort, str], Replica | None] = field(default_factory=dict)
+
+    def to(self, one: Replica, served: str) -> tuple[ServicePort | None, str]:
+        """The first Service that leads to the replica and to no other model; otherwise why there is none."""
+        why = f"no Service leads to {one.namespace}/{one.name} at port {one.port}"
+        for service in self.services:
+            if not self._leads(service, one):
+                continue
+            other = self._other(service, served)
+            if other is None:
+                return service, ""
+            why = (
+                f"Service {service.namespace}/{service.name} leads to {one.namespace}/{one.name}, and also to "
+                f"{other.name}, which does not serve it there: give each model a Service of its own"
+            )
+        return None, why
+
+    def _leads(self, service: ServicePort, one: Replica) -> bool:
+        return _selects(service, one) and self._port(service, one) == one.port
+
+    def _other(self, service: ServicePort, served: str) -> Replica | None:
+        """A replica to which the Service leads, too, and that does not serve the model there."""
+        if (service, served) not in self._misled:
+            found = (each for each in self.everyone if self._misleads(service, each, served))
+            self._misled[service, served] = next(found, None)
+        return self._misled[service, served]
+
+    def _misleads(self, service: ServicePort, one: Replica, served: str) -> bool:
+        return _selects(service, one) and (served not in one.models or self._port(service, one) != one.port)
+
+    def _port(self, service: ServicePort, one: Replica) -> int:
+        return int(service.target) if service.target.isdigit() else self.port_of(one, service.target)
+
+
+def _selects(service: ServicePort, one: Replica) -> bool:
+    return service.namespace == one.namespace and set(service.selector) <= set(one.labels)
+
+
+def _by_service(model: str, live: Sequence[Serving], ways: _Ways) -> tuple[tuple[Target, ...], list[str]]:
     """A target for each Service that leads to replicas, each replica through the first one; and who has none."""
     found: dict[tuple[str, str, int], Target] = {}
     missing = []
     for one, served in live:
-        service = next((each for each in services if _leads_to(each, one, port_of)), None)
+        service, why = ways.to(one, served)
         if service is None:
-            missing.append(f"{model}: no Service leads to {one.namespace}/{one.name} at port {one.port}")
+            missing.append(f"{model}: {why}")
             continue
-        key = (service.namespace, service.name, service.port)
+        port = one.port if service.headless else service.port
+        key = (service.namespace, service.name, port)
         before = found.get(key)
         if before is not None:
             found[key] = replace(
@@ -113,20 +170,13 @@ def _by_service(
             namespace=service.namespace,
             about=f"Service {service.namespace}/{service.name}",
             host=f"{service.name}.{service.namespace}.svc",
-            port=service.port,
+            port=port,
             served=served,
             priced=one.models[0],
             weight=min(one.share, MOST_WEIGHT),
             uids=(one.uid,),
         )
     return tuple(found.values()), missing
-
-
-def _leads_to(service: ServicePort, one: Replica, port_of: Callable[[Replica, str], int]) -> bool:
-    if service.namespace != one.namespace or not set(service.selector) <= set(one.labels):
-        return False
-    number = int(service.target) if service.target.isdigit() else port_of(one, service.target)
-    return number == one.port
 
 
 def pod_ports(pods: Iterable[Json], named: Callable[[Json, str], int]) -> Callable[[Replica, str], int]:

@@ -21,7 +21,7 @@ from kerf.values.vendor import Vendor
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.objects import CardsOf, cards_of, is_finished, parse_holding
-from kerf.wire.subject import MODEL, SERVING_PORT, served_names, serving_port, workload_of
+from kerf.wire.subject import MODEL, SERVING_PORT, misread_port, served_names, serving_port, source_of, workload_of
 
 _LWS = "leaderworkerset.sigs.k8s.io"
 _WORKER, _GROUP, _SET = f"{_LWS}/worker-index", f"{_LWS}/group-index", f"{_LWS}/name"
@@ -59,7 +59,7 @@ def replicas(pods: Iterable[Json], fleet: Fleet) -> tuple[Replica, ...]:
 
 
 def service_ports(services: Iterable[Json]) -> tuple[ServicePort, ...]:
-    """Every port of the Services that select pods, by namespace and name."""
+    """Every port of the Services that select pods, by namespace and name; headless ones last."""
     found = []
     for service in services:
         spec = at(service, "spec")
@@ -72,8 +72,9 @@ def service_ports(services: Iterable[Json]) -> tuple[ServicePort, ...]:
                 target = str(port.get("targetPort") or number)
                 meta = at(service, "metadata")
                 where = text_at(meta, "namespace") or "default"
-                found.append(ServicePort(where, text_at(meta, "name"), number, target, selector))
-    return tuple(sorted(found, key=lambda one: (one.namespace, one.name, one.port)))
+                headless = spec.get("clusterIP") == "None"
+                found.append(ServicePort(where, text_at(meta, "name"), number, target, selector, headless))
+    return tuple(sorted(found, key=lambda one: (one.headless, one.namespace, one.name, one.port)))
 
 
 def named_port(pod: Json, name: str) -> int:
@@ -87,15 +88,18 @@ def named_port(pod: Json, name: str) -> int:
 
 
 def mistaken(pods: Iterable[Json], catalogue: Catalogue) -> tuple[tuple[str, str], ...]:
-    """(namespace, sentence) for each pod that says by an annotation that it serves, and not how."""
+    """(namespace, sentence) for each pod that says that it serves, and not how."""
     found = []
     for pod in pods:
         meta, written = at(pod, "metadata"), at(pod, "metadata", "annotations").get(SERVING_PORT)
-        if written in {None, "none"} or is_finished(pod):
+        if written == "none" or is_finished(pod):
             continue
         namespace = text_at(meta, "namespace") or "default"
         where = f"pod {namespace}/{text_at(meta, 'name')}"
-        if not serving_port(pod):
+        if written is None:
+            if port := misread_port(pod):
+                found.append((namespace, f"{where}: --port {port} is no port: write its number as {SERVING_PORT}"))
+        elif not serving_port(pod):
             fix = 'write a port from 1 to 65535, or "none"'
             found.append((namespace, f"{where}: {SERVING_PORT} {written!r}: {fix}"))
         elif not (served_names(pod) or _named(pod, catalogue)):
@@ -122,6 +126,7 @@ def _replica(pod: Json, catalogue: Catalogue) -> Replica | None:
         ready=_is_ready(pod),
         drain=Drain.LOST if meta.get("deletionTimestamp") else Drain.NONE,
         labels=labels,
+        source=source_of(pod),
     )
 
 

@@ -43,17 +43,23 @@ class Replica:
     ready: bool = True
     drain: Drain = Drain.NONE
     labels: tuple[tuple[str, str], ...] = ()
+    source: str = ""
+    """The repository or path that its engine loads; empty where nothing says it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:
-    """A port of a Service, and whose pods it selects. `target` is a pod's port: a number, or a name."""
+    """A port of a Service, and whose pods it selects. `target` is a pod's port: a number, or a name.
+
+    A headless Service has no port of its own: its name leads to the pods' addresses, at the port that is called.
+    """
 
     namespace: str
     name: str
     port: int
     target: str
     selector: tuple[tuple[str, str], ...]
+    headless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,8 @@ class Plan:
     routed: frozenset[str] = frozenset()
     served: frozenset[str] = frozenset()
     left_out: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
+    """A line for each name under which replicas serve different models. They get requests all the same."""
 
 
 @dataclass(frozen=True, slots=True)

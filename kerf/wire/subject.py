@@ -1,5 +1,6 @@
 """A pod's workload, served model and engine, from what is written on it."""
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -22,6 +23,7 @@ _LWS = "leaderworkerset.sigs.k8s.io/name"
 _HASH = "pod-template-hash"
 _PORTS = {VLLM: 8000, SGLANG: 30000}
 _LONGEST = 253
+_REFERENCE = re.compile(r"\$?\$\(([^)\s]*)\)")
 
 
 def subject_of(pod: Json) -> Subject:
@@ -68,18 +70,33 @@ def serving_port(pod: Json) -> int:
     for container in items_at(pod, "spec", "containers"):
         words = _words(container)
         if engine := _engine_of(words):
-            return _number(_value(words, "--port")) or _PORTS[engine]
+            written = _value(words, "--port")
+            return _number(written) if written else _PORTS[engine]
     return 0
 
 
 def served_names(pod: Json) -> tuple[str, ...]:
     """The names under which a pod's engine serves its model, by the engine's arguments."""
-    for container in items_at(pod, "spec", "containers"):
-        words = _words(container)
+    for words in _engines_first(pod):
         names = tuple(dict.fromkeys(name[:_LONGEST] for name in _several(words, "--served-model-name")))
         if names or (names := tuple(filter(None, (_served(words)[:_LONGEST],)))):
             return names
     return ()
+
+
+def source_of(pod: Json) -> str:
+    """The repository or path from which the engine loads what it serves; empty where its arguments do not say it."""
+    return next((name for words in _engines_first(pod) if (name := _loaded(words))), "")
+
+
+def misread_port(pod: Json) -> str:
+    """What an engine's `--port` says where that is no port, such as a variable that only the container knows."""
+    for container in items_at(pod, "spec", "containers"):
+        words = _words(container)
+        if _engine_of(words):
+            written = _value(words, "--port")
+            return "" if _number(written) else written
+    return ""
 
 
 @lru_cache(maxsize=65536)
@@ -120,8 +137,17 @@ def _is_engine(word: str, engine: str) -> bool:
     return last == engine or last.startswith((f"{engine}-", f"{engine}."))
 
 
+def _engines_first(pod: Json) -> list[tuple[str, ...]]:
+    """The words of each container; those of engines before those of other containers."""
+    return sorted(map(_words, items_at(pod, "spec", "containers")), key=lambda words: not _engine_of(words))
+
+
 def _served(words: tuple[str, ...]) -> str:
-    for flag in ("--served-model-name", "--model-path", "--model"):
+    return _value(words, "--served-model-name") or _loaded(words)
+
+
+def _loaded(words: tuple[str, ...]) -> str:
+    for flag in ("--model-path", "--model"):
         if value := _value(words, flag):
             return value
     for before, word in pairwise(words):
@@ -135,8 +161,26 @@ def _words(container: Json) -> tuple[str, ...]:
     for key in ("command", "args"):
         listed = container.get(key)
         for word in listed if isinstance(listed, list) else ():
-            found += _split(word) if isinstance(word, str) else []
+            found += _split(_expanded(word, container)) if isinstance(word, str) else []
     return tuple(found)
+
+
+def _expanded(word: str, container: Json) -> str:
+    """`$(NAME)` as the kubelet replaces it, where the container's `env` has the value itself; `$$(NAME)` stays."""
+    if "$(" not in word:
+        return word
+    values: dict[str, str] = {}
+    for each in items_at(container, "env"):
+        if isinstance(value := each.get("value"), str):
+            values[text_at(each, "name")] = _replaced(value, values)
+    return _replaced(word, values)
+
+
+def _replaced(text: str, values: dict[str, str]) -> str:
+    def value(found: re.Match[str]) -> str:
+        return found[0][1:] if found[0].startswith("$$") else values.get(found[1], found[0])
+
+    return _REFERENCE.sub(value, text)
 
 
 def _split(word: str) -> list[str]:

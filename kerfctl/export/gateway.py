@@ -53,7 +53,7 @@ def run_gateway(args: argparse.Namespace) -> int:
     found = render(Seen(read.pods, read.services, fleet, _prices(read.usages)), settings, labelled=False)
     _print(found, args)
     left_out = [*found.left_out, *_mistaken(read.pods, settings)]
-    warn(*(f"kerf: {line}" for line in left_out))
+    warn(*(f"kerf: {line}" for line in (*left_out, *found.plan.mixed)))
     warn(*(f"kerf: {name}: no price was measured yet, so its tokens are free for LiteLLM" for name in found.unpriced))
     if not found.plan.routes:
         warn(

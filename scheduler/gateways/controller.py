@@ -68,6 +68,8 @@ class GatewayController:
         self._settings = GatewaySettings()
         """By which the last whole round wrote."""
         self._seen: tuple[object, ...] = ()
+        self._said: frozenset[str] = frozenset()
+        """What the last round had to leave out: said once."""
         self._looked_at = self._read_at = float("-inf")
 
     def run(self, stop: threading.Event) -> None:
@@ -159,5 +161,8 @@ class GatewayController:
         self._metrics.routes.set(len(found.plan.routes))
         self._metrics.replicas.labels("routed").set(len(found.plan.routed))
         self._metrics.replicas.labels("drained").set(len(found.plan.served - found.plan.routed))
-        for line in found.left_out:
-            _LOG.debug("%s", line)
+        lines = (*found.left_out, *found.plan.mixed)
+        for line in lines:
+            if line not in self._said:
+                _LOG.warning("%s", line)
+        self._said = frozenset(lines)

@@ -199,6 +199,86 @@ def test_a_replica_to_which_no_service_leads_is_named():
     assert "qwen3-8b: no Service leads to team-a/one at port 8000" in found.left_out
 
 
+def by_service(*pods: dict[str, Any], services: list[dict[str, Any]]) -> tuple[list[tuple[str, int]], tuple[str, ...]]:
+    """Host and port of each target, and what is left out."""
+    found = rendered(settings_for(Gateway.KNOWAY, per=Per.SERVICE), *pods, services=services).plan
+    return [(target.host, target.port) for route in found.routes for target in route.targets], found.left_out
+
+
+def test_a_headless_service_is_called_at_the_pods_port_and_comes_last():
+    headless = a_service("a-headless", 8000, app="chat")
+    headless["spec"]["clusterIP"] = "None"
+
+    assert by_service(a_replica("one"), services=[headless]) == ([("a-headless.team-a.svc", 8000)], ())
+    both = [headless, a_service("chat", 8000, app="chat")]
+    assert by_service(a_replica("one"), services=both) == ([("chat.team-a.svc", 80)], ())
+
+
+MISLEADS = (
+    "org/other: Service team-a/all leads to team-a/other, and also to mine, which does not serve it there: "
+    "give each model a Service of its own"
+)
+
+
+def test_a_service_that_leads_to_another_model_as_well_is_no_target_and_is_named():
+    other = a_replica("other", 1, args=["--model", "org/other"])
+    everything, own = a_service("all", 8000, app="chat"), a_service("own", 8000, app="chat", model="qwen")
+    mine = a_replica("mine", labels={"app": "chat", "model": "qwen"})
+
+    assert by_service(mine, other, services=[everything, own]) == (
+        [("own.team-a.svc", 80)],
+        (MISLEADS,),
+    )
+
+
+def test_a_service_without_a_replica_that_can_answer_is_no_target():
+    assert by_service(a_replica("one", ready=False), services=[a_service("chat", 8000, app="chat")]) == (
+        [],
+        ("qwen3-8b: none of its 1 replicas is ready on a healthy card",),
+    )
+
+
+def test_different_models_of_one_name_are_named_and_both_get_requests():
+    other = a_replica("other", 1, args=["--model", "meta/Llama", "--served-model-name", "qwen3-8b"])
+    found = rendered(settings_for(Gateway.KNOWAY), a_replica("one"), a_replica("two", 2), other).plan
+
+    (line,) = found.mixed
+    assert line == (
+        "qwen3-8b: its replicas load different models, and any of them answers: "
+        "Qwen/Qwen3-8B (team-a/two), meta/Llama (team-a/other)"
+    )
+    assert [len(route.targets) for route in found.routes] == [3]
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "port"),
+    [
+        (["--port", "$(PORT)"], [{"name": "PORT", "value": "9000"}], 9000),
+        (["--port=$(P)"], [{"name": "BASE", "value": "90"}, {"name": "P", "value": "$(BASE)01"}], 9001),
+        (["--port", "$(PORT)"], [{"name": "PORT", "valueFrom": {"fieldRef": {}}}], 0),
+        (["--port", "$$(PORT)"], [{"name": "PORT", "value": "9000"}], 0),
+        (["--port", "$PORT"], [{"name": "PORT", "value": "9000"}], 0),
+    ],
+)
+def test_variables_are_read_as_the_kubelet_replaces_them_and_a_port_that_nobody_knows_is_none(
+    args: list[str], env: list[dict[str, Any]], port: int
+):
+    pod = a_replica("one", args=["--model", "$(M)", *args], container={"env": [*env, {"name": "M", "value": "org/m"}]})
+    routes = rendered(settings_for(Gateway.KNOWAY), pod).plan.routes
+
+    assert [(route.model, target.port) for route in routes for target in route.targets] == (
+        [("org/m", port)] if port else []
+    )
+
+
+def test_a_container_beside_the_engine_does_not_name_its_model():
+    pod = a_replica("one", args=["--model", "org/m"])
+    beside = {"name": "proxy", "image": "proxy", "args": ["--model", "of-the-proxy"]}
+    pod["spec"]["containers"].insert(0, beside)
+
+    assert list(weights(pod)) == ["org/m"]
+
+
 REPLICAS = st.builds(
     Replica,
     namespace=st.sampled_from(["a", "b"]),

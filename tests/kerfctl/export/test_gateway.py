@@ -153,6 +153,21 @@ def test_a_pod_that_says_wrongly_that_it_serves_is_named(
     assert (status, sentence in said, "odd.v1" in said) == (int(bool(sentence)), True, bool(sentence))
 
 
+def test_a_port_that_only_the_container_knows_and_two_models_of_one_name_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = a_replica("other", 1, args=["--model", "org/other", "--served-model-name", "qwen3-8b"])
+    path = tmp_path / "pods.yaml"
+    path.write_text(yaml.safe_dump_all([a_node(), a_replica("one"), other]))
+    assert main(export("--to", "knoway", "--file", str(path))) == 0
+    assert "its replicas load different models, and any of them answers" in capsys.readouterr().err
+
+    path.write_text(yaml.safe_dump_all([a_node(), a_replica("one", args=["--model", "m", "--port", "$(PORT)"])]))
+    assert main(export("--to", "knoway", "--file", str(path))) == 1
+    line = "kerf: pod team-a/one: --port $(PORT) is no port: write its number as kerf.dev/serving-port"
+    assert line in capsys.readouterr().err.splitlines()
+
+
 def test_a_replica_without_a_service_is_no_sick_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "pods.yaml"
     path.write_text(yaml.safe_dump_all([a_node(), a_replica("one")]))

@@ -20,7 +20,7 @@ from kerf.values.policy import SchedulingPolicy
 from kerf.values.usage import TokenPrice
 from kerf.vendors.registry import VENDORS
 from sandbox.processes import await_until
-from scheduler.gateways.controller import READ_S, GatewayController, Prices
+from scheduler.gateways.controller import LOOK_S, READ_S, GatewayController, Prices
 from scheduler.gateways.drains import Drains
 from scheduler.metrics import GatewayMetrics
 from scheduler.state.store import Store
@@ -137,6 +137,42 @@ def test_a_round_without_news_asks_for_nothing(world: World):
     world.round(1)
 
     assert world.kube.writes == before
+
+
+def test_a_pod_that_starts_again_leaves_and_comes_back_under_its_old_name(world: World):
+    world.write_for(Gateway.KNOWAY)
+    world.run(a_replica("chat-0"), a_replica("chat-1", 1))
+    world.round()
+    before = {item["metadata"]["name"]: item["spec"]["upstream"]["baseUrl"] for item in world.kube.objects(BACKENDS)}
+
+    world.run(a_replica("chat-0", ready=False))
+    world.round()
+    assert len(world.kube.objects(BACKENDS)) == 1
+    world.end("chat-0")  # a StatefulSet makes it again, at another address
+    world.run(a_replica("chat-0", uid="uid-of-the-next", address="10.0.0.9"))
+    world.round()
+
+    after = {item["metadata"]["name"]: item["spec"]["upstream"]["baseUrl"] for item in world.kube.objects(BACKENDS)}
+    assert (after.keys(), sorted(after.values())) == (
+        before.keys(),
+        ["http://10.0.0.2:8000/v1", "http://10.0.0.9:8000/v1"],
+    )
+
+
+def test_what_is_left_out_is_said_once_until_it_changes(world: World, caplog: pytest.LogCaptureFixture):
+    line = "qwen3-8b: none of its 1 replicas is ready on a healthy card"
+    world.write_for(Gateway.KNOWAY)
+    world.run(a_replica("one", ready=False))
+    world.round()
+    world.round(LOOK_S + 1)
+    assert [record.getMessage() for record in caplog.records].count(line) == 1
+
+    world.run(a_replica("one"))
+    world.round()
+    world.run(a_replica("one", ready=False))
+    world.round()
+
+    assert [record.getMessage() for record in caplog.records].count(line) == 2
 
 
 def test_a_model_that_nobody_serves_has_no_route_and_no_backend(world: World):
