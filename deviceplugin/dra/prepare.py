@@ -107,7 +107,8 @@ class Preparer:
             return f"holds cards of node {claim.node}, not of {self._node.name}"
         if any(share.admin for share in claim.shares):
             return "asks for adminAccess, which gpu.kerf.dev does not give: it would bypass every slice of the card"
-        if len(claim.consumers) != 1:
+        own = bool(claim.shares or ref.uid)  # other drivers' claims may serve several pods
+        if own and len(claim.consumers) != 1:
             users = ", ".join(name for name, _ in claim.consumers) or "no pod"
             return f"is reserved for {users}: a slice belongs to one pod, so give each pod a claim of its own"
         return ""

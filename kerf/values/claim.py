@@ -85,10 +85,10 @@ class Division:
 def divide(uses: tuple[ClaimUse, ...], claims: Mapping[str, Claim]) -> Division:
     """Divide a pod's claims among its containers. A slice belongs to one running container."""
     wanted = {use.container: _shares(use, claims) for use in uses}
-    groups: dict[tuple[tuple[str, Share], ...], list[str]] = {}
+    groups: dict[frozenset[tuple[str, Share]], list[str]] = {}
     for name, shares in wanted.items():
-        if shares:
-            groups.setdefault(tuple((claim.uid, share) for claim, share in shares), []).append(name)
+        if shares:  # in whatever order they are named
+            groups.setdefault(frozenset((claim.uid, share) for claim, share in shares), []).append(name)
     portions = tuple(Portion(tuple(names), wanted[names[0]]) for names in groups.values())
     held = {(claim.uid, share) for portion in portions for claim, share in portion.shares}
     unused = tuple((c, s) for c in claims.values() for s in c.shares if (c.uid, s) not in held)

@@ -102,6 +102,16 @@ def test_one_container_with_two_claims_gets_one_cdi_device_for_both_and_again_af
     await_until(lambda: listed(world)[:2] == fullest, "the fullest card to come first", 20)
 
 
+def test_a_claim_of_another_driver_may_serve_several_pods_beside_a_slice(world: World):
+    world.kube.put(a_claiming_pod(main=["a", "network"]))
+    world.kube.put(a_claim("a", (f"{DEVICE}0", 4096, 20)))
+    network = a_claim("network", ("nic-0", None, 0), pods=("pod-2", "pod-3"))
+    network["status"]["allocation"]["devices"]["results"][0]["driver"] = "net.example.com"
+    world.kube.put(network)
+
+    assert prepared(world, "a") == {"a": [(f"{DEVICE}0", "kerf.dev/grant=claim-uid-default-pod-1-0")]}
+
+
 def test_a_released_claim_leaves_no_file_and_a_second_release_is_no_error(world: World):
     world.kube.put(a_claiming_pod(main=["a"]))
     world.kube.put(a_claim("a", (f"{DEVICE}0", 4096, 20)))

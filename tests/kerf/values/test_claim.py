@@ -92,6 +92,14 @@ def test_an_init_container_and_the_app_may_use_one_slice_after_each_other():
     assert (problem, [c.name for c in grant.containers]) == ("", ["setup", "main"])
 
 
+def test_the_order_in_which_containers_name_their_requests_does_not_matter():
+    pod = a_claiming_pod(init=("setup",), setup=["a/r1", "a/r0"], main=["a"])
+
+    problem, grant = granted(pod, a_claim("a", ("gpu-0", 9, 9), ("gpu-1", 8, 8)))
+
+    assert (problem, [len(c.slices) for c in grant.containers]) == ("", [2, 2])
+
+
 @pytest.mark.parametrize(
     ("pod", "claim", "problem"),
     [
