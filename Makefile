@@ -105,6 +105,9 @@ bench-quota: venv  ## workloads a second through the real Kueue, quota by hand a
 bench-prepare: venv  ## how long a start waits for Kerf, by a claim (DRA) and by the device plugin
 	$(RUN) benchmarks.prepare
 
+bench-claims: venv  ## how long the allocation of a claim waits until quota has counted it
+	$(RUN) benchmarks.claims
+
 bench-packing: venv  ## openb traces through the production placement code, beside FGD; TRACES=DIR, SEEDS=first-last
 	$(RUN) benchmarks.packing --traces $(or $(TRACES),$(error give TRACES=DIR with the openb CSV files)) \
 	    $(if $(SEEDS),--seeds $(SEEDS))

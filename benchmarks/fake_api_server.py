@@ -20,11 +20,14 @@ from benchmarks import mixed
 CARDS = 8
 MODEL = "NVIDIA H100 80GB HBM3"
 MEMORY = 81_559
+TENANTS = 20
+QUOTAS = "/apis/kerf.dev/v1alpha1/tenantquotas"
+CLAIMS = "/apis/resource.k8s.io/v1/resourceclaims"
 SIZES = ((8000, 10), (16_000, 20), (24_000, 30), (40_000, 50), (4000, 5))
 
 
-def node_json(number: int) -> dict[str, Any]:
-    """A node with eight cards."""
+def node_json(number: int, *, dra: bool = False) -> dict[str, Any]:
+    """A node with eight cards, in the hands of Kerf's scheduler or of Kubernetes' allocator."""
     name = f"node-{number:05}"
     cards = [
         {
@@ -34,6 +37,7 @@ def node_json(number: int) -> dict[str, Any]:
             "model": MODEL,
             "memory_mib": MEMORY,
             "numa": i // 4,
+            **({"allocator": "dra"} if dra else {}),
         }
         for i in range(CARDS)
     ]
@@ -62,6 +66,32 @@ def pod_json(number: int, nodes: int) -> dict[str, Any]:
         "spec": {"nodeName": f"node-{node:05}", "containers": [container_json(memory, cores)]},
         "status": {"phase": "Running"},
     }
+
+
+def claim_json(number: int, nodes: int) -> dict[str, Any]:
+    """An allocated claim of one of the tenants for a slice, of a pod that is not listed."""
+    node, card = number % nodes, (number // nodes) % CARDS
+    memory, cores = SIZES[number % len(SIZES)]
+    name = f"claim-{number:08}"
+    consumed = {"memory": f"{memory}Mi", "cores": str(cores), "slots": "1"}
+    result = {"request": "gpu", "driver": "gpu.kerf.dev", "pool": f"node-{node:05}", "shareID": f"share-{name}"}
+    result |= {"device": f"gpu-{node:05}-{card}", "consumedCapacity": consumed}
+    meta = {"name": name, "namespace": f"team-{number % TENANTS:02}", "uid": f"uid-{name}", "resourceVersion": "1"}
+    user = {"resource": "pods", "name": name, "uid": f"uid-of-{name}"}
+    return {
+        "metadata": meta,
+        "spec": {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "slice.gpu.kerf.dev"}}]}},
+        "status": {"allocation": {"devices": {"results": [result]}}, "reservedFor": [user]},
+    }
+
+
+def tenant_json(number: int, nodes: int) -> dict[str, Any]:
+    """A tenant that is guaranteed its part of the fleet and may borrow the rest."""
+    name = f"team-{number:02}"
+    classes = [{"guaranteed": f"{nodes * CARDS // TENANTS} cards of H100"}]
+    spec = {"namespaces": [name], "claims": "allow", "classes": classes}
+    meta = {"name": name, "uid": f"uid-{name}", "resourceVersion": "1", "generation": 1}
+    return {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota", "metadata": meta, "spec": spec}
 
 
 def container_json(memory: int, cores: int) -> dict[str, Any]:
@@ -144,13 +174,26 @@ class Watches:
                 await asyncio.sleep(1 / per_s)
 
 
-def build(nodes: int, pods: int, kinds: int = 0) -> web.Application:
-    """The HTTP routes; with `kinds`, the fleet of `benchmarks.mixed` with cards of so many vendors, nothing running."""
-    lists = {
-        "/api/v1/nodes": [orjson.dumps(a_mixed_node(i, kinds) if kinds else node_json(i)) for i in range(nodes)],
+def listed_of(nodes: int, pods: int, kinds: int, claims: int) -> dict[str, list[bytes]]:
+    """What is listed, by path."""
+    fleet = [a_mixed_node(i, kinds) if kinds else node_json(i, dra=claims > 0) for i in range(nodes)]
+    found = {
+        "/api/v1/nodes": list(map(orjson.dumps, fleet)),
         "/api/v1/resourcequotas": [],
         "/api/v1/pods": [orjson.dumps(pod_json(i, nodes)) for i in range(pods)],
     }
+    if claims:
+        found[CLAIMS] = [orjson.dumps(claim_json(i, nodes)) for i in range(claims)]
+        found[QUOTAS] = [orjson.dumps(tenant_json(i, nodes)) for i in range(TENANTS)]
+    return found
+
+
+def build(nodes: int, pods: int, kinds: int = 0, claims: int = 0) -> web.Application:
+    """The HTTP routes; with `kinds`, the fleet of `benchmarks.mixed` with cards of so many vendors, nothing running.
+
+    With `claims`, the cards are in the hands of Kubernetes' allocator, and tenants hold so many.
+    """
+    lists = listed_of(nodes, pods, kinds, claims)
     watches = Watches(nodes)
 
     async def listed(request: web.Request) -> web.StreamResponse:
@@ -196,8 +239,10 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, required=True)
     parser.add_argument("--pods", type=int, required=True)
     parser.add_argument("--kinds", type=int, default=0)
+    parser.add_argument("--claims", type=int, default=0)
     args = parser.parse_args()
-    web.run_app(build(args.nodes, args.pods, args.kinds), host="127.0.0.1", port=args.port, print=None, access_log=None)
+    app = build(args.nodes, args.pods, args.kinds, args.claims)
+    web.run_app(app, host="127.0.0.1", port=args.port, print=None, access_log=None)
 
 
 if __name__ == "__main__":
