@@ -167,7 +167,7 @@ def _state_text(answer: Answer) -> str:
             held.append(f"  {unknown} cards without a grant of Kerf's: {answer['node']} takes no slices until it ends")
         return "\n".join([f"{answer['pod']} is on {answer['node']} and holds", *(held or ["  no card"])])
     if "claims" in answer:
-        return f"{answer['pod']} waits: {answer['sentence']}"
+        return "\n  ".join([f"{answer['pod']} waits: {answer['sentence']}", *filter(None, [answer.get("guarantee")])])
     if answer["fits"]:
         return f"{answer['pod']} fits on {show(answer['count'])} nodes now, {', '.join(answer['nodes'])} among them"
     lines = [f"{answer['pod']} cannot run: {answer['sentence']}"]

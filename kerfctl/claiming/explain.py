@@ -28,7 +28,10 @@ def explain_claims(world: "World", store: "Store", pod: Json, key: str) -> dict[
         allocated = [text for text, claim in zip(sentences, found.claims, strict=True) if node_of(claim)]
         sentences = [*allocated, where.sentence]
     answer = {"pod": key, "fits": bool(where.nodes), "sentence": "; ".join(sentences), "claims": sentences}
-    return answer | ({"nodes": list(where.nodes[:10])} if where.nodes else {})
+    if where.nodes:
+        return answer | {"nodes": list(where.nodes[:10])}
+    unmet = store.allocations.unmet(text_at(pod, "metadata", "namespace") or "default")
+    return answer | ({"guarantee": unmet} if unmet else {})
 
 
 def _unmade(pod: Json) -> bool:

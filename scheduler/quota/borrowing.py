@@ -33,6 +33,16 @@ class Standing:
         """Whether the owner holds more than it is guaranteed of anything."""
         return self.lends(Usage.build(self.held))
 
+    @property
+    def is_below(self) -> bool:
+        """Whether the owner holds less than it is guaranteed of some class in everything that is limited there."""
+        return any(
+            all(bound is None or getattr(self.held.get(slug, NOTHING), name) < bound for name, bound in bounds)
+            and any(bound for _, bound in bounds)
+            for slug, guaranteed in self.guaranteed.items()
+            for bounds in [[(name, guaranteed.of(name)) for name in DIMENSIONS]]
+        )
+
     def only(self, classes: Collection[str]) -> "Standing":
         """The same for some classes alone; for all of them where none is named."""
         return replace(self, held={slug: held for slug, held in self.held.items() if not classes or slug in classes})

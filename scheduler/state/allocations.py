@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from kerf.values.claim import Claim
 from scheduler.state.claimed import Attempt
 from scheduler.state.live import Live
+from scheduler.state.turns import owners
 
 
 class Allocations:
@@ -61,6 +62,20 @@ class Allocations:
         """What was let through before a monotonic time, and of which the watch has not shown what came of it."""
         with self._live.lock:
             return self._live.claimed.attempts_before(moment)
+
+    def unmet(self, namespace: str) -> str:
+        """Who borrows while a tenant whose claims wait holds less than it is guaranteed; empty where nobody does."""
+        live = self._live
+        with live.lock:
+            owner = live.quotas.owner(namespace)
+            below = bool(owner) and live.quotas.standing(owner).is_below
+            borrowers = live.turns.borrowers(namespace) if below else []
+        if not borrowers:
+            return ""
+        return (
+            f"tenant {owner} holds less than it is guaranteed, and {owners(borrowers)} more. Kerf evicts nobody for a "
+            "claim: end pods of theirs, or ask by extended resources (nvidia.com/gpumem)"
+        )
 
     def bounds(self, namespace: str) -> bool:
         """Whether any quota limits a namespace."""

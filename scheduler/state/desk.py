@@ -29,7 +29,7 @@ from scheduler.state.binding import Claim
 from scheduler.state.bookings import Booking, State
 from scheduler.state.live import Live
 from scheduler.state.pending import Waiting
-from scheduler.state.turns import Claimant
+from scheduler.state.turns import Claimant, owners
 
 NODES_A_HOLD = 200
 """Nodes read in one hold of the lock, so that a filter never waits for 5,000."""
@@ -312,15 +312,14 @@ class Desk:
             return ""
         with live.lock:
             owner, mine = live.quotas.owner(ask.namespace), live.turns.within_guarantee(ask)
-            borrowers = live.turns.borrowers(ask) if mine is not None else []
+            borrowers = live.turns.borrowers(ask.namespace) if mine is not None else []
         if not owner:
             return ""
         if mine is None:
             return f"nobody leaves for it: with it tenant {owner} would hold more than it is guaranteed"
-        words = " and ".join(f"tenant {name}" if name else "namespaces without a tenant" for name in borrowers)
-        if not words:
+        if not borrowers:
             return f"tenant {owner} is guaranteed this, and nobody borrows it: kerf repack --plan shows what to move"
-        return f"tenant {owner} is guaranteed this: pods of {words} may leave for it"
+        return f"tenant {owner} is guaranteed this: pods of {owners(borrowers)} may leave for it"
 
     # ---- inside: what decides before the cards do
     def _charged(self, ask: PodAsk, names: Sequence[str]) -> Decided | None:

@@ -38,9 +38,13 @@ class Turns:
         self._within = within
 
     def evictable(self, node: str, claimant: Claimant) -> list[Evictable]:
-        """The node's pods that may leave for the claimant, were each the only one. Those that leave already are not."""
+        """The node's pods that may leave for the claimant, were each the only one. Those that leave already are not.
+
+        Pods with claims are not, either: their cards are in the hands of Kubernetes' allocator.
+        """
         own = self._owner(claimant.ask.namespace)
-        found = [pod for each in self._staying(node) if (pod := self._evictable(each, claimant, own)) is not None]
+        staying = (each for each in self._staying(node) if not each.by_claims)
+        found = [pod for each in staying if (pod := self._evictable(each, claimant, own)) is not None]
         rule = self.rule(found)
         return [pod for pod in found if rule((pod,))]
 
@@ -83,7 +87,7 @@ class Turns:
         lends = cache(lambda owner: owner != own and self._standing(owner).only(classes).borrows)
         counts: dict[str, int] = {}
         for booking in self._ledger.bookings(State.CONFIRMED):
-            if not booking.uses:
+            if not booking.uses or booking.by_claims:
                 continue
             if self._ledger.leaves(booking.uid):
                 may = self._ledger.ends_soon(booking.uid)
@@ -94,9 +98,9 @@ class Turns:
                 counts[booking.node] = counts.get(booking.node, 0) + 1
         return [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
-    def borrowers(self, ask: PodAsk) -> list[str]:
-        """The owners, other than the asking one, that hold more than they are guaranteed."""
-        own = self._owner(ask.namespace)
+    def borrowers(self, namespace: str) -> list[str]:
+        """The owners, other than the namespace's, that hold more than they are guaranteed."""
+        own = self._owner(namespace)
         owners = (NO_TENANT, *(share.tenant.name for share in self._quotas.shares.tenants))
         return [owner for owner in owners if owner != own and self._standing(owner).borrows]
 
@@ -132,6 +136,11 @@ class Turns:
             if booking is not None and self._owner_of(booking) == owner:
                 standing = standing.without(self._quotas.usage_of(uid))
         return standing
+
+
+def owners(names: Iterable[str]) -> str:
+    """Owners in words."""
+    return " and ".join(f"tenant {name}" if name else "namespaces without a tenant" for name in names)
 
 
 def _allow(standings: Mapping[str, Standing], pods: Sequence[Evictable]) -> bool:

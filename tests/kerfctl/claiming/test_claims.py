@@ -98,3 +98,26 @@ def test_a_pod_by_extended_resources_finds_no_card_among_those_of_claims(tmp_pat
 
     assert main(["explain", "old", "--file", files(tmp_path, a_pod("old")), "--json"]) == 1
     assert "handed out by claims (DRA)" in json.loads(capsys.readouterr().out)["sentence"]
+
+
+def test_a_claim_that_waits_for_a_guarantee_names_who_holds_it_and_that_nobody_is_evicted(tmp_path, capsys):
+    def tenant(namespace: str, guaranteed: Any) -> dict[str, Any]:
+        classes = [{"model": "H100", "guaranteed": guaranteed}]
+        spec = {"namespaces": [namespace], "claims": "allow", "classes": classes}
+        meta = {"name": f"of-{namespace}"}
+        return {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota", "metadata": meta, "spec": spec}
+
+    held = [a_claim(n, (f"gpu-n-{i}", 70_000, 20), pod=n) for i, n in enumerate(("p", "q"))]
+    pods = [a_claiming_pod(n, main=[n]) for n in ("p", "q")]
+    for each in (*held, *pods):
+        each["metadata"]["namespace"] = "other"
+    tenants = [tenant("default", "1 card"), tenant("other", "0 cards")]
+    claim = a_waiting_claim("slice", memory="60000Mi")
+
+    assert main(["explain", "late", "--file", files(tmp_path, *tenants, *held, *pods, claim, a_waiting_pod())]) == 1
+
+    (line,) = capsys.readouterr().out.splitlines()[1:]
+    assert line == (
+        "  tenant of-default holds less than it is guaranteed, and tenant of-other more. Kerf evicts nobody for a "
+        "claim: end pods of theirs, or ask by extended resources (nvidia.com/gpumem)"
+    )

@@ -11,6 +11,7 @@ from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.claims import parse_claim
 from scheduler.state.claims import ClaimingPods
 from scheduler.state.store import Store
+from scheduler.state.turns import Claimant
 from tests.scheduler.quota.tenants import SLUG
 from tests.scheduler.state.test_quotas import a_quota, a_store, a_tenant, assume
 
@@ -217,3 +218,43 @@ def test_claims_follow_their_cards_into_another_class() -> None:
     store.feed.apply_node("ADDED", NODE)
 
     assert used(store) == {SLUG: Amount(81_559, 100, 1)}
+
+
+def borrowing() -> Store:
+    """`team` holds nothing of its guarantee; a pod of `other`, which is guaranteed nothing, holds it by a claim."""
+    nothing = {"memory": 0, "cores": 0, "cards": 0}
+    store = a_store(a_tenant("team", {"memory": "100000Mi"}), a_tenant("other", nothing), nodes=[NODE])[0]
+    seen = ClaimingPods(store, "nvidia")
+    seen.apply_node("MODIFIED", NODE)
+    pod = a_claiming_pod(main=["a"])
+    pod["metadata"] |= {"namespace": "other", "uid": "uid-default-pod-1"}
+    seen.apply_claim("ADDED", claim_of("a", ("gpu-0", 70_000, 20), namespace="other"))
+    seen.apply_pod("ADDED", pod)
+    return store
+
+
+def test_a_pod_with_claims_leaves_for_nobodys_guarantee() -> None:
+    store = borrowing()
+    ask, _ = store.desk.read(a_pod("asks", namespace="team", mem=60_000, cores=0))
+
+    assert store.desk._live.turns.borrowers("team") == ["other"]
+    assert store.planning.nodes_to_free(Claimant(ask, guaranteed=True)) == []
+    assert store.planning.node_with_pods("node-1", Claimant(ask, guaranteed=True))[1] == []
+
+
+def test_who_borrows_while_a_tenant_waits_for_its_guarantee_is_said_and_to_nobody_else() -> None:
+    store = borrowing()
+
+    assert store.allocations.unmet("team") == (
+        "tenant team holds less than it is guaranteed, and tenant other more. Kerf evicts nobody for a claim: end pods "
+        "of theirs, or ask by extended resources (nvidia.com/gpumem)"
+    )
+    assert (
+        store.allocations.unmet("other"),
+        store.allocations.unmet("elsewhere"),
+        team().allocations.unmet("team"),
+    ) == (
+        "",
+        "",
+        "",
+    )
