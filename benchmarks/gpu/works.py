@@ -6,7 +6,7 @@ draft steps and one verification, waited for; gemm: bf16 products of 8192 back t
 are not waited for; tp: two ranks on two cards, a product and an all-reduce of 4 MiB each step.
 
 The last line is {"work": N, "seconds": S, "latencies_ms": [...]}: steps done, and how long each request (chat, spec) or
-step took.
+step took. A chat adds "served_ms": the same without the wait for the requests before.
 """
 
 import collections
@@ -149,9 +149,10 @@ def wait_for_start() -> float:
     return start
 
 
-def say(work: int, seconds: float, latencies: list[float]) -> None:
-    rounded = [round(one * 1e3, 3) for one in latencies]
-    print(json.dumps({"work": work, "seconds": seconds, "latencies_ms": rounded}), flush=True)
+def say(work: int, seconds: float, latencies: list[float], **more: list[float]) -> None:
+    lists = {name: [round(one * 1e3, 3) for one in values] for name, values in {"latencies": latencies, **more}.items()}
+    millis = {f"{name}_ms": values for name, values in lists.items()}
+    print(json.dumps({"work": work, "seconds": seconds, **millis}), flush=True)
 
 
 def chat(seconds: float, seed: int) -> None:
@@ -168,14 +169,16 @@ def chat(seconds: float, seed: int) -> None:
     for _ in range(10):
         request()
     start = wait_for_start()
-    arrival, latencies = start, list[float]()
+    arrival, latencies, served = start, list[float](), list[float]()
     while (arrival := arrival + draw.expovariate(8)) < start + seconds:
         time.sleep(max(0.0, arrival - time.monotonic()))
         if time.monotonic() > start + seconds:
             break
+        began = time.monotonic()
         request()
         latencies.append(time.monotonic() - arrival)
-    say(len(latencies), seconds, latencies)
+        served.append(time.monotonic() - began)
+    say(len(latencies), seconds, latencies, served=served)
 
 
 def loop(work: str, seconds: float) -> None:
