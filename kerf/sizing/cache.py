@@ -5,6 +5,8 @@ Read from vllm/v1/core/kv_cache_planning.py and kv_cache_interface.py and compar
 
 from dataclasses import dataclass, replace
 
+from kerf.sizing import deepseek_v4
+from kerf.sizing.groups import GROWING, Load, Spec, groups_of
 from kerf.sizing.shape import Cache, Kind, Shape, State
 from kerf.sizing.weights import Ranks, stage_layers
 from kerf.wire.errors import WireError
@@ -14,44 +16,6 @@ BLOCK, LATENT_BLOCK, CHOSEN_BLOCK = 16, 64, 128
 LATENT_FP8, LATENT_NVFP4 = 656, 352
 """Bytes per token and layer of vLLM's fp8_ds_mla and nvfp4_ds_mla: packed, with scales and the rope part."""
 KV_BYTES = {"auto": 2, "bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What the server must hold. `in_flight`: tokens scheduled and not yet settled."""
-
-    max_len: int
-    concurrency: int
-    in_flight: int
-    kv_dtype: str = "auto"
-    prefix_caching: bool = True
-    encoder_len: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """One kind of layer cache. `token` is bytes per token; `page` of one block, padding included."""
-
-    kind: Kind
-    token: int
-    block: int
-    page: int
-    window: int = 0
-
-    def pages(self, load: Load) -> int:
-        """Blocks that one request at full length takes."""
-        match self.kind:
-            case Kind.SLIDING:
-                kept = min(self.window - 1 + load.in_flight, load.max_len)
-                return -(-kept // self.block) + 1  # the window seldom begins where a block does
-            case Kind.CHUNKED:
-                return -(-min(self.window + load.in_flight, load.max_len) // self.block)
-            case Kind.STATE:
-                return 2 if load.prefix_caching else 1
-            case Kind.CROSS:
-                return -(-load.encoder_len // self.block)
-            case _:
-                return -(-load.max_len // self.block)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +33,6 @@ class Plan:
         return self.block_bytes * (self.request_blocks * concurrency + 1) if self.block_bytes else 0
 
 
-GROWING = frozenset({Kind.FULL, Kind.LATENT, Kind.INDEX, Kind.KEYS})
-"""Kinds of which each token adds something."""
 NOTHING = Plan(0, 0, 0, 0)
 
 
@@ -95,9 +57,10 @@ def pool_of(shape: Shape, ranks: Ranks, kv_dtype: str) -> Pool:
     """The layout on one card. Raises WireError where a cache's storage is not known."""
     specs = _specs(shape, ranks, kv_dtype)
     owner = [stage for stage, count in enumerate(stage_layers(len(shape.layers), ranks.pp)) for _ in range(count)]
-    groups = _groups(specs)
+    groups = groups_of(specs, packed=shape.family == deepseek_v4.FAMILY)
     block = max(max(_by_stage(group, owner, [spec.page for _, spec in group])) for group in groups)
-    growing = max(_by_stage(specs, owner, [spec.token if spec.kind in GROWING else 0 for _, spec in specs]))
+    kept = [(spec.page, spec.block) if spec.kind in GROWING else (0, 1) for _, spec in specs]
+    growing = -(-max(_by_stage(specs, owner, [page for page, _ in kept])) // max(block for _, block in kept))
     kinds = tuple(tuple({id(spec): spec for _, spec in group}.values()) for group in groups)
     return Pool(block, growing, max(spec.block for group in kinds for spec in group), kinds, shape.encoder_len)
 
@@ -113,6 +76,8 @@ def token_bytes(cache: Cache, ranks: Ranks, kv_dtype: str) -> int:
     """Bytes that one token takes in one layer on one rank, none in a recurrent one. Raises WireError."""
     if cache.kind is Kind.STATE:
         return 0
+    if cache.page:
+        return -(-cache.page // cache.block)
     if cache.kind is Kind.INDEX:
         return cache.dim + cache.dim // 128 * 4  # 8-bit keys with a 32-bit scale to 128 (vLLM 0.33.0's indexer)
     if cache.kind is Kind.KEYS:
@@ -158,49 +123,23 @@ def _specs(shape: Shape, ranks: Ranks, kv_dtype: str) -> list[tuple[int, Spec]]:
 
 def own_block(shape: Shape) -> int:
     """Tokens of a block that the model needs and vLLM has to be given; 0 where it needs none."""
-    chosen = any(cache.kind is Kind.KEYS for layer in shape.layers for cache in layer.caches)
-    return CHOSEN_BLOCK if chosen else 0
+    caches = [cache for layer in shape.layers for cache in layer.caches]
+    paged = max((cache.block for cache in caches if cache.kind in GROWING), default=0)
+    return paged or (CHOSEN_BLOCK if any(cache.kind is Kind.KEYS for cache in caches) else 0)
 
 
 def _spec(cache: Cache, token: int, block: int, state_page: int) -> Spec:
+    if cache.page:
+        return Spec(cache.kind, token, cache.block, cache.page, cache.window)
     if cache.kind is Kind.STATE:
         return Spec(cache.kind, 0, block, state_page)
     return Spec(cache.kind, token, block, block * token, cache.window)
 
 
 def latent_dtype(shape: Shape, kv_dtype: str) -> str:
-    """Sparse latent attention keeps packed 8-bit latents by default (vLLM 0.33.0)."""
+    """Sparse latent attention keeps packed 8-bit latents by default (vLLM 0.33.0). Raises WireError."""
+    if shape.family == deepseek_v4.FAMILY and kv_dtype not in deepseek_v4.CACHE_TYPES:
+        fix = "the engines keep this family's cache in packed 8-bit keys: leave it out, or write fp8_e4m3"
+        raise WireError("kv-dtype", kv_dtype, fix)
     sparse = any(cache.kind is Kind.INDEX for layer in shape.layers for cache in layer.caches)
     return "fp8_ds_mla" if sparse and kv_dtype in {"auto", "fp8", "fp8_e4m3"} else kv_dtype
-
-
-def _groups(specs: list[tuple[int, Spec]]) -> list[list[tuple[int, Spec]]]:
-    """Layers that share block tables. All layers that keep every token are one group, whatever their page."""
-    if all(spec.kind in GROWING for _, spec in specs):
-        return [specs]
-    widest = max(spec.page for _, spec in specs)
-    wide = {id(spec): _widened(spec, widest) for _, spec in specs}
-    same: dict[Spec, Spec] = {}
-    wide = {key: same.setdefault(spec, spec) for key, spec in wide.items()}
-    kinds: dict[int, list[tuple[int, Spec]]] = {}
-    for layer, spec in specs:
-        unified = wide[id(spec)]
-        kinds.setdefault(id(unified), []).append((layer, unified))
-    if len(kinds) == 1:
-        return list(kinds.values())
-    sizes = [len(found) for found in kinds.values()]
-    size = max(sizes) if max(sizes) < 1.5 * min(sizes) else min(sizes)
-    groups = []
-    for found in kinds.values():
-        number = -(-len(found) // size)
-        groups += [found[i::number] for i in range(number)]
-    return groups
-
-
-def _widened(spec: Spec, page: int) -> Spec:
-    """A smaller page grows to the widest: by a larger block where that divides, else by padding."""
-    if spec.page == page or spec.kind is Kind.STATE:
-        return replace(spec, page=page)
-    if page % spec.page == 0:
-        return replace(spec, block=spec.block * (page // spec.page), page=page)
-    return replace(spec, page=page)

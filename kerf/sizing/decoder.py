@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from kerf.sizing import attention, feedforward, gemma4
+from kerf.sizing import attention, deepseek_v4, feedforward, gemma4
 from kerf.sizing.attention import Heads, read_heads, vector
 from kerf.sizing.config import MOST_LAYERS, Config
 from kerf.sizing.families import Family
@@ -31,6 +31,8 @@ LETTERS = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
 
 def decoder_shape(config: Config, name: str, family: Family) -> Shape:
     """The shape of a text decoder. Raises WireError."""
+    if name == deepseek_v4.FAMILY:
+        return deepseek_v4.shape(config, family)
     heads = read_heads(config, family)
     vocab = config.whole("vocab_size")
     layers = _layers(config, name, family, heads)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from kerf.sizing import arguments
 from kerf.sizing.adapters import adapters
-from kerf.sizing.cache import NOTHING, Load, Plan, own_block, pool_of
+from kerf.sizing.cache import NOTHING, Plan, own_block, pool_of
 from kerf.sizing.cards import card_named
 from kerf.sizing.config import Config, parse_config
 from kerf.sizing.context import Context, check_length, read_context
+from kerf.sizing.groups import Load
 from kerf.sizing.overheads import Term, exact, overheads
 from kerf.sizing.pools import plan_pool
 from kerf.sizing.quant import AT_LOAD, PLAIN, Gguf, Quant, parse_quant, whole_first

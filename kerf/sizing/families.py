@@ -143,6 +143,8 @@ FAMILIES: dict[str, Family] = {
     "deepseek_v3": DEEPSEEK,
     "kimi_k2": DEEPSEEK,
     "deepseek_v32": Family(latent=True, index=True, experts="n_routed_experts", shared="count", max_len=163840),
+    "deepseek_v4": Family(latent=True, experts="n_routed_experts", expert_dim=("moe_intermediate_size",),
+                          shared="count", max_len=1048576),
     "glm_moe_dsa": Family(latent=True, index=True, experts="n_routed_experts", shared="count", max_len=202752),
     "minimax_m2": Family(qk_norm="full", head_dim=128, kv_heads=8, experts="num_local_experts",
                          expert_dim=("intermediate_size",), max_len=196608),

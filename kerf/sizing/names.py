@@ -74,6 +74,8 @@ EXPERTS = {
 def _spellings(name: str) -> list[str]:
     """A matrix's names in the files and in vLLM."""
     parent, _, last = name.rpartition(".")
+    if parent.endswith("ffn.experts") and last in EXPERTS:
+        return [name, *(f"{parent}.0.{one}" for one in (("w1", "w3") if last == "up" else ("w2",)))]
     if parent.endswith("mlp.experts") and last in EXPERTS:
         start = parent.removesuffix("mlp.experts")
         return [name, *(start + one for one in EXPERTS[last])]

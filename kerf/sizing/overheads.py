@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kerf.sizing.cache import Load
+from kerf.sizing.groups import Load
 from kerf.sizing.request import SGLANG, Ask
 from kerf.sizing.shape import Shape
 from kerf.sizing.weights import Ranks

@@ -1,69 +1,16 @@
-"""How a checkpoint stores its weights: bytes of a matrix with what is stored beside it (scales, zero points, tables).
-
-Sizes were counted on tensors that compressed-tensors 0.17.0 and gguf 0.19.0 made (docs/models.md has the table).
-"""
+"""How a checkpoint stores its weights: which matrix has which format, by the methods that vLLM 0.33.0 reads."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from kerf.sizing.config import Config
+from kerf.sizing.formats import FP8, FP8_ROWS, INT8_ROWS, MXFP4, MXFP8, NF4, NVFP4, Format, Storage
 from kerf.sizing.ggml import BY_NAME, Blocks, type_of
 from kerf.sizing.names import Names, bare
 from kerf.sizing.shape import Split, Tensor
 from kerf.wire.errors import WireError
 
 MOST_PATTERNS = 20_000
-WORD_BYTES = {"bfloat16": 2, "float16": 2, "half": 2, "float32": 2, "float": 2, "auto": 2}
-"""Bytes of a number that is not quantised. vLLM 0.33.0 and SGLang 0.5.23 load 32-bit files as 16-bit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """How one kind of matrix is stored. `group` 0 is one scale per row, -1 one per matrix."""
-
-    bits: int
-    group: int = -1
-    scale_bytes: int = 2
-    zeros: bool = False
-    block: tuple[int, int] | None = None
-    """Rows and columns that share one scale."""
-    extra: int = 0
-    """Bytes beside each matrix: a shape pair, a global scale."""
-    order: bool = False
-    """A 4-byte table entry per column (GPTQ's g_idx)."""
-    packed: bool = True
-    """Rows padded to whole 32-bit words."""
-    whole_input: bool = False
-    """One scale for all inputs of an output, which ranks cannot share out (AWQ's group_size -1)."""
-
-    def stored(self, rows: int, cols: int) -> int:
-        """Bytes of one matrix."""
-        if self.bits in {4, 2, 3} and self.packed:
-            per_word = 32 // self.bits
-            body = rows * -(-cols // per_word) * 4
-        else:
-            body = -(-rows * cols * self.bits // 8)
-        if self.block:
-            scales = -(-rows // self.block[0]) * -(-cols // self.block[1])
-        elif self.group < 0:
-            scales = 1
-        else:
-            scales = rows * (-(-cols // self.group) if self.group else 1)
-        zeros = -(-rows * self.bits // 32) * 4 * (scales // rows or 1) if self.zeros and self.group >= 0 else 0
-        return body + scales * self.scale_bytes + zeros + self.extra + (4 * cols if self.order else 0)
-
-
-Storage = Format | Blocks
-"""How one matrix is stored; None stands for 16 bits."""
-FP8 = Format(8, -1, 4)
-FP8_ROWS = Format(8, 0, 4)
-INT8_ROWS = Format(8, 0, 4)
-MXFP4 = Format(4, 32, 1)
-MXFP8 = Format(8, 32, 1)
-NVFP4 = Format(4, 16, 1, extra=8)
-NF4 = Format(4, 64, 4, packed=False)
-"""bitsandbytes 4-bit: a 32-bit scale to 64 values; nested scales are smaller, so this is the upper end."""
 
 
 class Quant:
@@ -128,6 +75,8 @@ PLAIN = Quant("16-bit", None)
 def parse_quant(top: Config) -> Quant:
     """A config's quantization_config. Raises WireError where the method is not known."""
     part = top.part("quantization_config") or top.part("compression_config")
+    if part is not None and top.text("model_type") == "deepseek_v4" and part.text("quant_method") in DEEPSEEK_V4:
+        return _deepseek_v4(part, top.text("expert_dtype", default="fp4"))
     if part is None:
         text = next((inner for key in ("text_config", "llm_config") if (inner := top.part(key)) is not None), None)
         part = text.part("quantization_config") if text is not None else None
@@ -165,6 +114,18 @@ def _fp8(part: Config) -> Quant:
         raise WireError(part.field("weight_block_size"), list(block), "write two positive whole numbers")
     width = 1 if part.text("scale_fmt") == "ue8m0" else 4
     return Quant("fp8 block", Format(8, scale_bytes=width, block=(block[0], block[1])), kept)
+
+
+def _deepseek_v4(part: Config, experts: str) -> Quant:
+    """8-bit blocks, whose scales have 8 bits where experts have 4 (vLLM 0.33.0's DeepseekV4FP8Config)."""
+    if experts not in {"fp4", "fp8"}:
+        raise WireError("expert_dtype", experts, "vLLM 0.33.0 knows fp4 and fp8")
+    kept = _patterns(part, "ignored_layers") or _patterns(part, "modules_to_not_convert")
+    narrow = experts == "fp4"
+    plain = Format(8, scale_bytes=1 if narrow else 4, block=(128, 128))
+    chosen = NVFP4 if part.text("moe_quant_algo").upper() == "NVFP4" else MXFP4
+    rules: dict[str, Format | None] = {"ffn.experts": chosen} if narrow else {}
+    return Quant(f"fp8 block, {experts} experts", plain, kept, rules)
 
 
 def _mxfp8(part: Config) -> Quant:
@@ -364,6 +325,7 @@ def _gguf(part: Config) -> Quant:
     return Gguf(found, part.whole("weights", most=2**50), part.whole("files", default=1))
 
 
+DEEPSEEK_V4 = frozenset({"fp8", "deepseek_v4_fp8"})
 METHODS = {
     "fp8": _fp8,
     "fbgemm_fp8": _fbgemm,

@@ -29,7 +29,9 @@ class Tensor:
     units: int = 1
     """Heads whose rows belong together, for Split.KV."""
     copied: bool = False
-    """On a card alone: the engine loads another matrix a second time."""
+    """On a card and no parameter: a table, or another matrix that the engine loads a second time."""
+    width: int = 0
+    """Bytes of a number, for those that keep a width of their own. 0: the model's."""
 
     @property
     def params(self) -> int:
@@ -74,6 +76,10 @@ class Cache:
     dim_v: int = 0
     window: int = 0
     state: State | None = None
+    block: int = 0
+    """Tokens of a block, where the engine gives this cache one of its own."""
+    page: int = 0
+    """Bytes of such a block, padding included; the same on every rank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,10 @@ class Shape:
     prefix: str = "model.layers"
     experts: int = 0
     latent: bool = False
+    groups: int = 0
+    """Groups of heads that ranks share out whole; 0: none."""
+    flat: int = 0
+    """Elements per token that every rank holds at once, beside `width`."""
     encoder_len: int = 0
     """Tokens that an encoder hands to cross-attention."""
 

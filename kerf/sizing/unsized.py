@@ -16,8 +16,7 @@ UNSERVED = {
 }
 """Families whose weights are read and that neither engine serves."""
 UNSIZED: dict[str, str] = {
-    "deepseek_v4": "each layer keeps a window and compressed keys at rates of 4 and 128, and the compressor has a cache"
-    " of its own (vLLM's SlidingWindowMLASpec); how these share one pool of blocks is not read yet",
+    "deepseek_v41": "its layers share compressed keys and have tables of n-grams, which are not read yet",
     "minimax": GONE_FROM_VLLM,
     "kimi_linear": MIXED,
     "kimi_k3": MIXED,

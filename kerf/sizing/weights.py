@@ -3,7 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from kerf.sizing.quant import Format, Quant, Storage
+from kerf.sizing.formats import Format, Storage
+from kerf.sizing.quant import Quant
 from kerf.sizing.shape import Layer, Shape, Split, Tensor
 from kerf.wire.errors import WireError
 
@@ -64,6 +65,8 @@ def check_ranks(shape: Shape, ranks: Ranks) -> None:
         if heads % ranks.tp and ranks.tp % heads:
             fix = f"use a number that divides the {heads} KV heads or is a multiple of them"
             raise WireError("tp", ranks.tp, fix)
+    if shape.groups and shape.groups % ranks.tp:
+        raise WireError("tp", ranks.tp, f"use a number that divides the {shape.groups} groups of heads (o_groups)")
     if ranks.pp > len(shape.layers):
         raise WireError("pp", ranks.pp, f"use at most {len(shape.layers)} stages, one per layer")
     if ranks.ep > 1 and not shape.experts:
@@ -146,7 +149,7 @@ def rank_size(part: Tensor, ranks: Ranks) -> tuple[int, int, int]:
 def part_bytes(part: Tensor, form: Storage | None, width: int, ranks: Ranks) -> int:
     """Bytes of one rank's share."""
     rows, cols, count = rank_size(part, ranks)
-    return count * (rows * cols * width if form is None else form.stored(rows, cols))
+    return count * (rows * cols * (part.width or width) if form is None else form.stored(rows, cols))
 
 
 def stages(shape: Shape, laid: Laid, width: int, ranks: Ranks) -> list[Stage]:
@@ -192,7 +195,7 @@ def _label(name: str) -> str:
     if ".experts." in name:
         return "experts"
     if name.startswith(
-        ("self_attn", "linear_attn", "mixer", "conv", "layer.query", "layer.key", "layer.value", "layer.out")
+        ("self_attn", "attn", "linear_attn", "mixer", "conv", "layer.query", "layer.key", "layer.value", "layer.out")
     ):
         return "attention"
-    return "feed-forward" if "mlp" in name or name.startswith("layer.") else "norms"
+    return "feed-forward" if "mlp" in name or name.startswith(("layer.", "ffn.")) else "norms"

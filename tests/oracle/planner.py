@@ -20,6 +20,7 @@ from vllm.v1.kv_cache_interface import (
     KVCacheLayout,
     MambaSpec,
     MLAAttentionSpec,
+    SlidingWindowMLASpec,
     SlidingWindowSpec,
 )
 
@@ -41,8 +42,9 @@ def settings(length: int, in_flight: int, cache) -> SimpleNamespace:
     )
 
 
-def caching() -> SimpleNamespace:
-    layout = next(one for one in KVCacheLayout if not one.is_block_outermost)
+def caching(*, packed: bool) -> SimpleNamespace:
+    """DeepSeek V4's indexer takes blocks alone that hold all layers' pages side by side."""
+    layout = next(one for one in KVCacheLayout if one.is_block_outermost is packed)
     return SimpleNamespace(
         get_resolved_kv_cache_layout=lambda: layout,
         num_gpu_blocks_override=None,
@@ -54,6 +56,8 @@ def caching() -> SimpleNamespace:
 def specs(config, tp: int) -> dict:
     """One spec for each layer that keeps something."""
     text = config.get_text_config()
+    if text.model_type == "deepseek_v4":
+        return compressed(text)
     if getattr(text, "kv_lora_rank", None):
         width = text.kv_lora_rank + text.qk_rope_head_dim
         one = MLAAttentionSpec(block_size=64, num_kv_heads=1, head_size=width, dtype=torch.bfloat16)
@@ -90,6 +94,30 @@ def specs(config, tp: int) -> dict:
     return found
 
 
+def compressed(text) -> dict:
+    """The caches of DeepSeek V4's layers, as vllm/models/deepseek_v4 asks for them (fp8_ds_mla)."""
+    packed = {"num_kv_heads": 1, "max_tp_shards": 1, "alignment": 576}
+    keys = {"head_size": 512, "dtype": torch.uint8, "state_content_bytes": 584, "model_version": "deepseek_v4",
+            "cache_dtype_str": "fp8_ds_mla", **packed}  # fmt: skip
+    found = {}
+    for i, word in enumerate(text.layer_types):
+        name, rate = f"layers.{i}.attn", text.compress_rates.get(word, 0)
+        found[f"{name}.swa_cache"] = SlidingWindowMLASpec(block_size=64, sliding_window=text.sliding_window, **keys)
+        if not rate:
+            continue
+        overlap = 2 if rate == 4 else 1
+        waiting = {"block_size": 4 if rate == 4 else 8, "sliding_window": overlap * rate, "dtype": torch.float32}
+        found[name] = MLAAttentionSpec(block_size=256, tokens_per_state=rate, **keys)
+        found[f"{name}.state"] = SlidingWindowMLASpec(head_size=2 * overlap * 512, **waiting, **packed)
+        if rate == 4:
+            index = {"block_size": 256, "tokens_per_state": 4, "head_size": 132, "dtype": torch.uint8, **packed}
+            found[f"{name}.indexer"] = MLAAttentionSpec(**index)
+            found[f"{name}.indexer.state"] = SlidingWindowMLASpec(
+                head_size=4 * text.index_head_dim, **waiting, **packed
+            )
+    return found
+
+
 def recurrent(text, tp: int) -> MambaSpec:
     """The state of one recurrent layer."""
     make = MambaStateShapeCalculator
@@ -110,7 +138,8 @@ def recurrent(text, tp: int) -> MambaSpec:
 
 def per_request(config, tp: int, length: int, in_flight: int) -> int:
     """Bytes that one request of this length takes of the pool."""
-    options = settings(length, in_flight, caching())
+    packed = config.get_text_config().model_type == "deepseek_v4"
+    options = settings(length, in_flight, caching(packed=packed))
     groups = planning.get_kv_cache_groups(options, specs(config, tp))
     return planning._max_memory_usage_bytes_from_groups(planning.DefaultKVCacheConfigBuilder(), options, groups)
 

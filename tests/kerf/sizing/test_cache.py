@@ -2,8 +2,9 @@
 
 import pytest
 
-from kerf.sizing.cache import NOTHING, Load, Plan, pool_of
+from kerf.sizing.cache import NOTHING, Plan, pool_of
 from kerf.sizing.estimate import estimate, read_model
+from kerf.sizing.groups import Load
 from kerf.sizing.pools import plan_pool
 from kerf.sizing.read import read_shape
 from kerf.sizing.request import Ask

@@ -4,8 +4,9 @@ import pytest
 
 from kerf.sizing.config import parse_config
 from kerf.sizing.estimate import estimate, read_model
+from kerf.sizing.formats import MXFP4, NVFP4, Format
 from kerf.sizing.names import Names
-from kerf.sizing.quant import MXFP4, NVFP4, Format, parse_quant
+from kerf.sizing.quant import parse_quant
 from kerf.sizing.request import Ask
 from kerf.sizing.weights import lay_out
 from kerf.wire.errors import WireError

@@ -15,7 +15,7 @@ from tests.kerf.sizing.models import a_config, oracle
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (a_config(model_type="deepseek_v4"), r"model_type: 'deepseek_v4': this family is not sized yet: each layer"),
+        (a_config(model_type="deepseek_v41"), r"model_type: 'deepseek_v41': this family is not sized yet: its layers"),
         (
             {"model_type": "glm5_next_vl", "text_config": a_config(model_type="glm5_next_text")},
             r"text_config\.model_type: 'glm5_next_text': this family is not sized yet: its sparse attention",
