@@ -60,7 +60,8 @@ chart-golden: venv  ## render the chart's golden files again
 	$(RUN) tests.chart.golden
 
 test-cluster: venv  ## tests on a real control plane and, where it can run, a real node
-	$(BIN)/pytest -p no:randomly -m cluster
+	$(RUN) sandbox build all
+	$(BIN)/pytest -p no:randomly -n 2 --dist loadgroup -m cluster
 
 browser:  ## install Debian's Chromium, where it may be installed; name it and fail where not
 	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -yq --no-install-recommends chromium; } \

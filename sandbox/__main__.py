@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         if arguments.verb == "build":
-            _build(tuple(arguments.parts) or (*CONTROL_PLANE, *NODE, "kwok"))
+            parts = tuple(arguments.parts) or (*CONTROL_PLANE, *NODE, "kwok")
+            _build(tuple(PARTS) if "all" in parts else parts)
         else:
             _up(arguments.nodes, arguments.kwok)
     except SandboxError as error:
@@ -43,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="A real Kubernetes on loopback.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     build = verbs.add_parser("build", help="build what a sandbox needs, or the parts named")
-    build.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    build.add_argument("parts", nargs="*", metavar="PART", help=", ".join(("all", *PARTS)))
     up = verbs.add_parser("up", help="run a sandbox until Ctrl-C")
     up.add_argument("--nodes", type=int, choices=(0, 1), default=1, help="real nodes (default: 1)")
     up.add_argument("--kwok", type=int, default=0, metavar="N", help="fake nodes (default: 0)")

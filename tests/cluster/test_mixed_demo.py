@@ -7,7 +7,7 @@ import pytest
 from kerfctl.main import main
 from sandbox import node_obstacle
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.starts_a_node]
 
 
 def test_pods_of_three_vendors_run_on_one_node_on_the_cards_that_they_were_given(capsys: pytest.CaptureFixture[str]):
