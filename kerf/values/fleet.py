@@ -116,6 +116,16 @@ class PlannedPlace:
     pods: int
 
 
+@dataclass(frozen=True, slots=True)
+class PartPlaces:
+    """The places that a plan has in a cluster for one part of a workload."""
+
+    part: str
+    places: tuple[PlannedPlace, ...]
+    after_preferences: bool = False
+    """Its pods prefer nodes by themselves: the places decide among those that they prefer alike."""
+
+
 class Phase(StrEnum):
     """What the manager makes of a cluster."""
 

@@ -6,9 +6,9 @@ The fleet's manager writes it there before the part's pods exist, and that clust
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kerf.values.fleet import PlannedPlace
+from kerf.values.fleet import PartPlaces, PlannedPlace
 from kerf.wire.errors import WireError
-from kerf.wire.fields import API_VERSION, check_kind, list_at, object_at, text, whole
+from kerf.wire.fields import API_VERSION, check_kind, flag, list_at, object_at, text, whole
 from kerf.wire.fleet import LABEL_EPOCH, LABEL_MANAGER, LABEL_MODEL, LABEL_WORKLOAD, MOST_REPLICAS
 from kerf.wire.json import Json, at
 
@@ -28,8 +28,8 @@ def part_of(meta: Json) -> str:
     return ".".join(str(mark)[:63] for mark in marks) if all(marks) else ""
 
 
-def parse_places(document: object) -> tuple[str, tuple[PlannedPlace, ...]]:
-    """The part, and its places in order. Raises WireError that names the field, the value and the fix."""
+def parse_places(document: object) -> PartPlaces:
+    """A part's places in order. Raises WireError that names the field, the value and the fix."""
     top = object_at(document, KIND)
     check_kind(top, KIND)
     meta, spec = object_at(top.get("metadata") or {}, "metadata"), object_at(top.get("spec") or {}, "spec")
@@ -37,7 +37,8 @@ def parse_places(document: object) -> tuple[str, tuple[PlannedPlace, ...]]:
     if not part:
         raise WireError("metadata.labels", dict(at(meta, "labels")), f"write all of {', '.join(MARKS)}")
     listed = list_at(spec.get("places"), "spec.places")
-    return part, tuple(_place(item, f"spec.places[{i}]") for i, item in enumerate(listed[:MOST_PLACES]))
+    places = tuple(_place(item, f"spec.places[{i}]") for i, item in enumerate(listed[:MOST_PLACES]))
+    return PartPlaces(part, places, flag(spec, "afterPreferences", "spec", False))
 
 
 def _place(item: object, where: str) -> PlannedPlace:
@@ -49,8 +50,10 @@ def _place(item: object, where: str) -> PlannedPlace:
     return PlannedPlace(text(found, "node", where, None), tuple(sorted(set(cards))), pods)
 
 
-def render_places(meta: Mapping[str, Any], replicas: int, places: Sequence[PlannedPlace]) -> dict[str, Any]:
+def render_places(
+    meta: Mapping[str, Any], replicas: int, places: Sequence[PlannedPlace], *, after_preferences: bool = False
+) -> dict[str, Any]:
     """The object to apply; `replicas` says for how many the places were planned."""
     written = [{"node": each.node, "cards": list(each.cards), "pods": each.pods} for each in places[:MOST_PLACES]]
-    spec = {"replicas": replicas, "places": written}
+    spec = {"replicas": replicas, "places": written, **({"afterPreferences": True} if after_preferences else {})}
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": dict(meta), "spec": spec}

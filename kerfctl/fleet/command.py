@@ -15,13 +15,18 @@ NAMESPACE = "kerf-system"
 
 def add_parser(verbs: "Verbs") -> None:
     """`cluster` and `fleet`."""
-    cluster = verbs.add_parser("cluster", help="clusters of the fleet: add, list, doctor, remove")
+    cluster = verbs.add_parser("cluster", help="clusters of the fleet: add, list, plan, doctor, remove")
     actions = cluster.add_subparsers(metavar="ACTION", required=True)
     _add(actions)
     listing = actions.add_parser("list", help="the clusters, their phase and their cards")
     _manager(listing)
     listing.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     listing.set_defaults(run=run_list)
+    planning = actions.add_parser("plan", help="where the replicas of FleetWorkloads are, and why some have no place")
+    planning.add_argument("workload", metavar="WORKLOAD", nargs="?", help="one of them: NAME, or NAMESPACE/NAME")
+    _manager(planning)
+    planning.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    planning.set_defaults(run=run_plan)
     doctor = actions.add_parser("doctor", help="check a cluster's credential, rights, Kerf and state")
     doctor.add_argument("name", metavar="NAME")
     _manager(doctor)
@@ -97,6 +102,13 @@ def run_list(args: argparse.Namespace) -> int:
     from kerfctl.fleet.show import list_clusters
 
     return list_clusters(args)
+
+
+def run_plan(args: argparse.Namespace) -> int:
+    """What the manager has decided."""
+    from kerfctl.fleet.planned import plan
+
+    return plan(args)
 
 
 def run_doctor(args: argparse.Namespace) -> int:

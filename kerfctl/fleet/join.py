@@ -2,28 +2,30 @@
 
 import argparse
 import base64
+import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from kerf.kube import paths
 from kerf.kube.client import Kube, connect, connect_to
-from kerf.kube.errors import Forbidden, KubeError, NotFound
+from kerf.kube.errors import Forbidden, KubeError, NotFound, Unreachable
 from kerf.values.device import Card
 from kerf.values.fleet import ClusterSpec
 from kerf.values.supply import Supply
 from kerf.values.vendor import Vendor
 from kerf.wire.fleet import CLUSTERS, parse_cluster, render_cluster
-from kerf.wire.json import Json, at, text_at
+from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.objects import parse_node
 from kerfctl.cluster import may
 from kerfctl.errors import CliError
 from kerfctl.fleet.charts import APPLY, install_operator, kerf_there
 from kerfctl.fleet.connect import CALL_S, clusters, manager_of, server_of
+from kerfctl.fleet.steps import Steps
 from kerfctl.report import say
-from scheduler.fleet.rights import ACCOUNT, RULES, account_objects, reader_objects
+from scheduler.fleet.rights import ACCOUNT, RULES, account_objects, named, reader_objects
 
 OLDEST = (1, 29)
 IDENTITY = "fleet.kerf.dev/cluster-uid"
@@ -37,35 +39,77 @@ _NEEDED = (("rbac.authorization.k8s.io", "clusterroles"), ("", "serviceaccounts"
 
 def add(args: argparse.Namespace) -> int:
     """Run the steps; a failure says which were done. Exit status 1 where the cluster is joined and not yet usable."""
-    done: list[str] = []
     spec = parse_cluster(
         render_cluster(ClusterSpec(args.name, Supply(args.supply), args.region, f"kerf-cluster-{args.name}"))
     )
-    manager, server = manager_of(args), server_of(args.kubeconfig, args.context)
+    manager, server, steps = manager_of(args), server_of(args.kubeconfig, args.context), Steps()
+    fleet = clusters(manager)
     try:
         member = connect(args.kubeconfig, timeout_s=CALL_S, context=args.context)
-        uid = identity_of(member, spec.name, clusters(manager))
-        _step(done, "version", lambda: _version(member))
-        _step(done, "rights", lambda: _rights(member))
-        _step(done, "driver", lambda: _driver(member, args))
-        _step(done, "kerf", lambda: kerf_there(member, args))
-        _step(done, "cards", lambda: _cards(member, args.vendors))
-        token = _step(done, "credential", lambda: _credential(member, args.namespace))
-        config = _kubeconfig(server, token)
-        _step(done, "access", lambda: await_rights(connect_to(config, timeout_s=CALL_S), RULES))
-        _step(
-            done,
-            "secret",
-            lambda: _secret(manager, args.namespace, spec.secret, config),
-            "written",
-        )
-        body = render_cluster(spec)
-        body["metadata"]["annotations"] = {IDENTITY: uid} if uid else {}
-        _step(done, "cluster", lambda: manager.patch(f"{CLUSTERS}/{spec.name}", body, "apply", APPLY), "written")
+        cards = _join(args, steps, (manager, member), (spec, server, fleet))
     except (CliError, KubeError, OSError) as error:
-        said = f"done so far: {', '.join(done)}" if done else "nothing was changed"
-        raise CliError(f"{args.name}: {error} ({said}; run it again once that is mended)") from error
-    return _usable(manager, spec.name, _cards(member, args.vendors))
+        is_new = all(item["metadata"]["name"] != spec.name for item in fleet)
+        left = _undone(manager, args.namespace, spec) if is_new and "credential" in steps.done else ""
+        said = f"done so far: {', '.join(steps.done)}" if steps.done else "nothing was changed"
+        raise CliError(f"{args.name}: {error} ({said}{left}; run it again once that is mended)") from error
+    with contextlib.suppress(KubeError):  # nodes that have just got Kerf may show their cards by now
+        cards = _cards(member, args.vendors)
+    return _usable(manager, spec.name, cards)
+
+
+def _join(
+    args: argparse.Namespace,
+    steps: Steps,
+    kubes: tuple[Kube, Kube],
+    what: tuple[ClusterSpec, dict[str, str], Sequence[Json]],
+) -> str:
+    """Every step, on the manager cluster and on the one that joins; the cards that it has."""
+    (manager, member), (spec, server, fleet) = kubes, what
+    first_contact(member, server["server"])
+    uid = identity_of(member, spec.name, fleet)
+    steps.run("version", lambda: _version(member))
+    steps.run("rights", lambda: _rights(member))
+    steps.run("driver", lambda: _driver(member, args))
+    steps.run("kerf", lambda: kerf_there(member, args))
+    cards = steps.run("cards", lambda: _cards(member, args.vendors))
+    token = steps.run("credential", lambda: _credential(member, args.namespace), "written")
+    config = _kubeconfig(server, token)
+    steps.run("access", lambda: await_rights(connect_to(config, timeout_s=CALL_S), RULES))
+    steps.run("secret", lambda: _secret(manager, args.namespace, spec.secret, config), "written")
+    body = render_cluster(spec)
+    body["metadata"]["annotations"] = {IDENTITY: uid} if uid else {}
+    steps.run("cluster", lambda: manager.patch(f"{CLUSTERS}/{spec.name}", body, "apply", APPLY), "written")
+    return cards
+
+
+def first_contact(member: Kube, server: str) -> None:
+    """Ask the cluster for its version. Raises CliError where it does not answer: another context may be meant."""
+    try:
+        member.get("/version")
+    except Unreachable as error:
+        fix = "check the kubeconfig's context (--context), its proxy-url, and whether the cluster runs"
+        raise CliError(f"{server} cannot be reached ({error.message.rpartition(': ')[2]}): {fix}") from error
+
+
+def _undone(manager: Kube, namespace: str, spec: ClusterSpec) -> str:
+    """Take back what the manager cluster has of a join that failed; words about what is left."""
+    account = f"; the service account {namespace}/{ACCOUNT} stays in the cluster, and no manager uses it"
+    try:
+        manager.get(f"{CLUSTERS}/{spec.name}")
+        return ""  # the answer to the last step was lost: it has joined
+    except NotFound:
+        pass
+    except KubeError:
+        return f"{account}; Secret {namespace}/{spec.secret} may be left on the manager cluster"
+    secret = f"/api/v1/namespaces/{namespace}/secrets/{spec.secret}"
+    for path in (secret, *(path for path, _ in reader_objects(namespace, spec.secret))):
+        try:
+            manager.delete(path)
+        except NotFound:
+            continue
+        except KubeError:
+            return f"{account}; Secret {namespace}/{spec.secret} may be left on the manager cluster"
+    return account
 
 
 def identity_of(member: Kube, name: str, fleet: Sequence[Json]) -> str:
@@ -87,14 +131,6 @@ def identity_of(member: Kube, name: str, fleet: Sequence[Json]) -> str:
                 f"the fleet's {name} is another cluster: use another name, or kerf cluster remove {name} first"
             )
     return uid
-
-
-def _step(done: list[str], name: str, act: Callable[[], Any], says: str = "") -> Any:
-    """One step, and a line about it. What is secret is returned, never printed."""
-    found = act()
-    done.append(name)
-    say(f"✓ {name}: {says or ('written' if name == 'credential' else found)}")
-    return found
 
 
 def _version(member: Kube) -> str:
@@ -191,9 +227,8 @@ def await_rights(member: Kube, rules: Sequence[Json], seconds: float = RIGHTS_S)
     while missing := [each for each in wanted if not _may(member, *each)]:
         if time.monotonic() > until:
             verb, group, resource = missing[0]
-            named = f"{resource}.{group}" if group else resource
             raise CliError(
-                f"the service account {ACCOUNT} may not {verb} {named} after {seconds:.0f} s: "
+                f"the service account {ACCOUNT} may not {named(verb, group, resource)} after {seconds:.0f} s: "
                 f"does an authorizer other than RBAC refuse it?"
             )
         time.sleep(0.2)
@@ -238,16 +273,26 @@ def _namespace(name: str) -> dict[str, Any]:
 
 
 def _usable(manager: Kube, name: str, cards: str) -> int:
-    """The last line: what the fleet may use. It waits a little for a manager that runs."""
+    """The last line: what the fleet may use. It waits a little for a manager that runs. Raises CliError."""
     start = time.monotonic()
     status: Json = {}
     while time.monotonic() < start + (LIVE_S if status else MANAGER_S):
-        status = at(manager.get(f"{CLUSTERS}/{name}"), "status")
+        try:
+            status = at(manager.get(f"{CLUSTERS}/{name}"), "status")
+        except NotFound as error:
+            raise CliError(f"{name} has joined, and was removed at once: {error}") from error
+        except KubeError:
+            pass  # it is joined; what follows is only what is known of it
         if status.get("phase") in ("Live", "Resting", "Returned"):
             break
         time.sleep(0.5)
     if not status:
         say(f"{name} has joined; no manager runs yet (kerf fleet run, or the chart's value fleet.enabled): {cards}")
         return 1
-    say(f"{name} is {status.get('phase')}, epoch {status.get('epoch')}; usable: {cards}")
-    return 0 if status.get("phase") == "Live" else 1
+    if status.get("phase") == "Live":
+        say(f"{name} is Live, epoch {status.get('epoch')}; usable: {cards}")
+        return 0
+    why = next((str(c.get("message")) for c in items_at(status, "conditions") if c.get("status") == "False"), "")
+    fix = "; the manager has to reach the same server" if status.get("phase") in ("Joining", "Silent", "Lost") else ""
+    say(f"{name} is {status.get('phase')}, epoch {status.get('epoch')} ({why}{fix}); its cards: {cards}")
+    return 1

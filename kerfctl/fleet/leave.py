@@ -24,26 +24,32 @@ def remove(args: argparse.Namespace) -> int:
             kube.patch(f"{CLUSTERS}/{args.name}", {"spec": {"draining": True}})
             say(f"{args.name} is draining")
             _await_empty(kube, args.name, args.timeout)
-            _await_clean(member_of(kube, args.namespace, spec.secret), args.name, args.timeout)
-        kube.delete(f"{CLUSTERS}/{args.name}")
+            _await_clean(kube, args, spec.secret)
         for path, _ in reader_objects(args.namespace, spec.secret):
             with contextlib.suppress(NotFound):
                 kube.delete(path)
         with contextlib.suppress(NotFound):
             kube.delete(f"/api/v1/namespaces/{args.namespace}/secrets/{spec.secret}")
+        kube.delete(f"{CLUSTERS}/{args.name}")  # the last step: until then it can be run again
     except KubeError as error:
         raise CliError(f"{args.name}: {error}") from error
     say(f"{args.name} has left; kubectl delete clusterrole,clusterrolebinding kerf-fleet there ends the rights")
     return 0
 
 
-def _await_clean(member: Kube, name: str, timeout_s: float) -> None:
+def _await_clean(kube: Kube, args: argparse.Namespace, secret: str) -> None:
     """Until the manager has removed there what it had handed over."""
-    until = time.monotonic() + timeout_s
-    while left := [path for path, _ in owned(member, NAME, name)]:
-        if time.monotonic() > until:
-            raise CliError(f"{name}: {', '.join(left)} still there: does the manager run? --now forgets the cluster")
-        time.sleep(1.0)
+    until = time.monotonic() + args.timeout
+    try:
+        member = member_of(kube, args.namespace, secret)
+        while (left := [path for path, _ in owned(member, NAME, args.name)]) and time.monotonic() < until:
+            time.sleep(1.0)
+    except (CliError, KubeError) as error:
+        fix = "its replicas run elsewhere; --now forgets the cluster, and what is left there stays"
+        raise CliError(f"{args.name}: {error}: {fix}") from error
+    if left:
+        fix = "does the manager run? --now forgets the cluster"
+        raise CliError(f"{args.name}: {', '.join(left)} still there: {fix}")
 
 
 def _await_empty(kube: Kube, name: str, timeout_s: float) -> None:

@@ -15,7 +15,7 @@ from kerfctl.cluster import may
 from kerfctl.errors import CliError
 from kerfctl.fleet.connect import cluster_named, clusters, manager_of, member_of
 from kerfctl.report import Sheet, say
-from scheduler.fleet.rights import RULES
+from scheduler.fleet.rights import each_right, named
 
 
 def list_clusters(args: argparse.Namespace) -> int:
@@ -34,6 +34,7 @@ def list_clusters(args: argparse.Namespace) -> int:
         words = (row["region"] or "-", row["supply"], row["phase"] + marks, str(row["epoch"]), row["reliability"])
         sheet.add(row["name"], *words, "\n".join(cards) or "-")
     sheet.print()
+    say(*(f"✗ {row['name']}: {row[key]}" for row in rows for key in ("why", "rights") if row[key]))
     return 0
 
 
@@ -61,24 +62,22 @@ def _checks(kube: Kube, namespace: str, secret: str, item: Json) -> list[tuple[s
     except (CliError, KubeError) as error:
         return [(f"credential: {error}; run kerf cluster add again", False), *_conditions(item)]
     found = [(f"credential: answers, Kubernetes {version}", True)]
-    missing = missing_rights(member)
-    text = (
-        f"rights: lacks {', '.join(missing)}; run kerf cluster add again" if missing else "rights: all that is needed"
-    )
-    found.append((text, not missing))
-    nodes, _ = member.list(paths.NODES)
-    found.append((f"nodes: {len(nodes)}", bool(nodes)))
+    try:
+        missing = missing_rights(member)
+        again = f"run kerf cluster add {item['metadata']['name']} again, which renews the rights"
+        text = f"rights: lacks {', '.join(missing)}; {again}" if missing else "rights: all that is needed"
+        found.append((text, not missing))
+        nodes, _ = member.list(paths.NODES)
+        found.append((f"nodes: {len(nodes)}", bool(nodes)))
+    except KubeError as error:
+        found.append((f"the cluster stopped answering: {error}", False))
     return [*found, *_conditions(item)]
 
 
 def missing_rights(member: Kube) -> list[str]:
     """What the manager's credential may not do, of what it has to."""
     return [
-        f"{verb} {resource}"
-        for rule in RULES
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-        if not may(member, verb, rule["apiGroups"][0], resource)
+        named(verb, group, resource) for verb, group, resource in each_right() if not may(member, verb, group, resource)
     ]
 
 

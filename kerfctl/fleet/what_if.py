@@ -24,6 +24,7 @@ from kerfctl.world import world_of_files
 from scheduler.fleet.assign import why_not
 from scheduler.fleet.manager import NAME
 from scheduler.fleet.member import fleet_pods
+from scheduler.fleet.places import as_planned
 from scheduler.fleet.shapes import Shapes, Terms, Want, shapes
 from scheduler.fleet.view import View
 from scheduler.solver.fleet.greedy import plan_cheapest, plan_evenly
@@ -59,6 +60,12 @@ class WhatIf:
     why: Mapping[str, tuple[str, ...]]
     """Of each workload with replicas that have no place, a sentence for each cluster."""
     asked: Wanted
+
+    @property
+    def otherwise(self) -> dict[str, str]:
+        """Why pods may get other cards than those of the plan, by workload."""
+        found = {one.key: as_planned(one) for one in self.asked.workloads}
+        return {name: str(each["message"]) for name, each in found.items() if each["status"] != "True"}
 
     @property
     def whole(self) -> bool:
@@ -196,6 +203,7 @@ def json_of(found: WhatIf) -> dict[str, Any]:
         "withoutPrice": list(found.made.unpriced),
         "leftOut": list(found.asked.left_out),
         "withoutCards": list(found.asked.without_cards),
+        "notAsPlanned": found.otherwise,
         "whyNot": {name: list(said) for name, said in found.why.items()},
     }  # fmt: skip
 
@@ -253,6 +261,7 @@ def print_what_if(found: WhatIf, as_json: bool) -> int:
     _table("One more node", heads, rows)
     for name, n in best.unplaced:
         say(f"✗ {name}: {n} replicas have no place: {'; '.join(found.why[name])}")
+    say(*(f"~ {name}: {said}" for name, said in found.otherwise.items()))
     if found.made.unpriced:
         say(_without_price(found.made))
     if found.asked.without_cards:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from kerf.wire.json import Json, at, items_at, text_at
-from scheduler.core.eligible import matches
+from scheduler.core.eligible import selects
 
 
 def covers(budget: Json, meta: Json) -> bool:
@@ -12,10 +12,7 @@ def covers(budget: Json, meta: Json) -> bool:
         return False
     if at(budget, "spec").get("selector") is None:
         return False
-    selector, labels = at(budget, "spec", "selector"), at(meta, "labels")
-    if any(labels.get(key) != value for key, value in at(selector, "matchLabels").items()):
-        return False
-    return all(matches(rule, labels) for rule in items_at(selector, "matchExpressions"))
+    return selects(at(budget, "spec", "selector"), at(meta, "labels"))
 
 
 def disruptions_allowed(budget: Json) -> int:

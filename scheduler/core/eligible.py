@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from kerf.values.node import Node, Taint
-from kerf.wire.json import Json, at
+from kerf.wire.json import Json, at, items_at
 from kerf.wire.node_demand import lasting_taints, read_demand
 
 CORDONED = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
@@ -50,10 +50,17 @@ def is_meant(demand: str, node: Node) -> bool:
         return True
 
 
+def selects(selector: Json, labels: Mapping[str, str]) -> bool:
+    """Whether a label selector takes labels."""
+    if any(labels.get(key) != value for key, value in at(selector, "matchLabels").items()):
+        return False
+    return all(matches(rule, labels) for rule in items_at(selector, "matchExpressions"))
+
+
 def matches(rule: Json, labels: Mapping[str, str]) -> bool:
     """Whether labels satisfy one matchExpression (In, NotIn, Exists, DoesNotExist, Gt, Lt)."""
-    value, wanted = labels.get(rule["key"]), rule.get("values") or []
-    match rule["operator"]:
+    value, wanted = labels.get(str(rule.get("key"))), rule.get("values") or []
+    match rule.get("operator"):
         case "In":
             return value in wanted
         case "NotIn":

@@ -219,7 +219,8 @@ def why_not(one: FleetWorkload, view: View, made: Shapes) -> str:
         for node, n in made.problem.site(view.name).nodes
         if alone.fit(node.kind)
     )
-    return f"{view.name}: {fit} of {alone.units} replicas fit by themselves; {empty} of its cards are empty"
+    one_a_node = ", where a node takes one pod" if demand.apart else ""
+    return f"{view.name}: {fit} of {alone.units} replicas fit by themselves{one_a_node}; {empty} of its cards are empty"
 
 
 def _of_hands(one: FleetWorkload, view: View) -> list[str]:

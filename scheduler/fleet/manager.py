@@ -160,8 +160,8 @@ class Manager:
         record = seen(before, settings, now, answers=answers, clean=clean, watched_s=now - self._began)
         trust = reliability(record, settings, now)
         nodes, states, pods = member.seen() if member is not None else ((), (), ())
-        knows = member is None or member.knows_claims()
-        view = View(spec, record, nodes, states, pods, takes_work(record, settings, now), trust, knows)
+        knows, lacks = member is None or member.knows_claims(), member.lacks() if member is not None else ()
+        view = View(spec, record, nodes, states, pods, takes_work(record, settings, now), trust, lacks, knows)
         status = {**render_record(record), **cluster_status(view, settings, self._broken.get(spec.name, ""))}
         if not self._write_cluster(item, written, record, status):
             usable = before.usable and record.usable

@@ -20,12 +20,15 @@ from kerf.wire.objects import is_finished
 from scheduler.core.state import NodeState
 from scheduler.fleet.handover import is_for
 from scheduler.fleet.render import slug
+from scheduler.fleet.rights import REVIEW, REVIEWS, lacking
 from scheduler.fleet.view import FleetPod
 from scheduler.state.claims import ClaimingPods
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.fleet")
 PROBE = Loop("fleet-probe", every_s=2.0, first_pause_s=2.0, longest_pause_s=2.0, at_once=True, expected=(KubeError,))
+REVIEW_EVERY_S, REVIEW_AGAIN_S = 60.0, 10.0
+"""How often a cluster is asked what the credential may do, and how often while it lacks something."""
 
 
 class Member(Protocol):
@@ -44,6 +47,9 @@ class Member(Protocol):
     def knows_claims(self) -> bool:
         """Whether what claims hold there can be read."""
 
+    def lacks(self) -> tuple[str, ...]:
+        """What the credential may not do there of what the manager does."""
+
     def stop(self) -> None:
         """Stop following."""
 
@@ -61,6 +67,8 @@ class FollowedMember:
         self._name = name
         self._clock = clock
         self._answered = 0.0
+        self._lacks: tuple[str, ...] = ()
+        self._review_at = 0.0
         self._lock = threading.Lock()
         self._pods: dict[str, FleetPod] = {}
         self._stop = threading.Event()
@@ -89,6 +97,9 @@ class FollowedMember:
     def knows_claims(self) -> bool:
         return not self._claims.refused
 
+    def lacks(self) -> tuple[str, ...]:
+        return self._lacks
+
     def stop(self) -> None:
         self._stop.set()
         for follower in self._followers:
@@ -98,6 +109,10 @@ class FollowedMember:
         asked = self._clock()
         self.kube.get("/version")
         self._answered = asked
+        if asked >= self._review_at:
+            self._review_at = asked + REVIEW_AGAIN_S
+            self._lacks = lacking(self.kube.create(REVIEWS, REVIEW))
+            self._review_at = asked + (REVIEW_AGAIN_S if self._lacks else REVIEW_EVERY_S)
 
     def _replace(self, items: list[Json]) -> None:
         self._joined.replace_pods([dict(item) for item in items])

@@ -9,17 +9,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from kerf.values.fleet import Assigned, FleetWorkload, PlannedPlace
+from kerf.wire.fleet import condition
 from kerf.wire.fleet_places import FLEET_PLACES, render_places
 from kerf.wire.json import Json, at
+from scheduler.fleet.neighbours import preferences, rules_of_clusters
 from scheduler.fleet.render import labels_of, object_name
 from scheduler.fleet.shapes import Shapes
 from scheduler.fleet.view import View
 from scheduler.solver.fleet.problem import FleetPlan
 from scheduler.solver.fleet.seats import seats
 
+CONDITION = "AsPlanned"
 Planned = Mapping[tuple[str, str], tuple[PlannedPlace, ...]]
 """Places by cluster and model of cards."""
-_WISHES = ("podAffinity", "podAntiAffinity")
 
 
 def places_of(plan: FleetPlan, made: Shapes | None) -> dict[str, Planned]:
@@ -39,16 +41,23 @@ def places_of(plan: FleetPlan, made: Shapes | None) -> dict[str, Planned]:
 
 
 def follows_plan(one: FleetWorkload) -> bool:
-    """Whether its pods may be put onto cards that a plan has chosen.
+    """Whether its pods may be put onto cards that a plan has chosen: not where Kubernetes' allocator chooses them."""
+    return not one.devices
 
-    Not where the template has wishes about its neighbours, which no plan knows; where Kubernetes' allocator chooses the
-    devices; or where a cluster places the pods of a group together.
-    """
-    spec = at(one.template, "spec")
-    affinity = at(spec, "affinity")
-    wishes = any(affinity.get(key) for key in _WISHES) or bool(spec.get("topologySpreadConstraints"))
-    preferred = bool(at(affinity, "nodeAffinity").get("preferredDuringSchedulingIgnoredDuringExecution"))
-    return one.group_size == 1 and not one.devices and not wishes and not preferred
+
+def as_planned(one: FleetWorkload) -> dict[str, Any]:
+    """The condition that says how far a workload's pods get the cards of the plan."""
+    prefers, rules = preferences(one), rules_of_clusters(one)
+    if not follows_plan(one):
+        says = "Kubernetes' allocator chooses the devices of claims, so the pods may open more cards than the plan"
+        return condition(CONDITION, False, "Claims", says)
+    if rules:
+        says = f"the plan does not weigh {' and '.join(rules)}: a pod that may not have its planned cards gets others"
+        return condition(CONDITION, False, "Neighbours", says)
+    if prefers:
+        says = f"{' and '.join(prefers)} come first, so the pods may open more cards than the plan"
+        return condition(CONDITION, False, "Preferences", says)
+    return condition(CONDITION, True, "Listed", "the clusters give the pods the cards that the plan has for them")
 
 
 def listed(one: FleetWorkload, part: Assigned, fleet: str, view: View, planned: Planned) -> tuple[str, dict[str, Any]]:
@@ -65,7 +74,8 @@ def listed(one: FleetWorkload, part: Assigned, fleet: str, view: View, planned: 
         "labels": labels_of(fleet, one.key, part),
     }
     root, _, plural = FLEET_PLACES.rpartition("/")
-    return f"{root}/namespaces/{one.namespace}/{plural}/{meta['name']}", render_places(meta, part.replicas, places)
+    body = render_places(meta, part.replicas, places, after_preferences=bool(preferences(one)))
+    return f"{root}/namespaces/{one.namespace}/{plural}/{meta['name']}", body
 
 
 def outdated(there: Mapping[str, Json], wanted: Mapping[str, Json]) -> bool:

@@ -9,6 +9,7 @@ from kerf.values.fleet import Assigned, FleetSettings, Phase
 from kerf.wire.fleet import condition
 from kerf.wire.json import Json, items_at
 from scheduler.fleet.assign import Decision
+from scheduler.fleet.places import as_planned
 from scheduler.fleet.shapes import Terms
 from scheduler.fleet.view import View
 from scheduler.solver.fleet.problem import MICRO
@@ -33,6 +34,7 @@ def cluster_status(view: View, settings: FleetSettings, broken: str) -> dict[str
         condition("Reachable", reachable, record.phase.value, broken or _SAYS[record.phase]),
         condition("Fresh", view.takes_work, record.phase.value, _fresh(view)),
         condition("Trusted", trusted, "Reliability", f"{says}; prices count {1 / view.reliability:.2f} times"),
+        condition("Permitted", not view.lacks, "Rights", _rights(view)),
     ]
     return {
         "reliability": f"{view.reliability:.2f}",
@@ -48,6 +50,13 @@ def _fresh(view: View) -> str:
             "what was seen of it is fresh: it takes new work" if not view.spec.cordoned else "it is fresh, and cordoned"
         )
     return f"it takes no new work: {_SAYS[view.record.phase]}"
+
+
+def _rights(view: View) -> str:
+    if not view.lacks:
+        return "its credential may do all that the fleet does"
+    words = ", ".join(view.lacks[:6]) + (f" and {len(view.lacks) - 6} more" if len(view.lacks) > 6 else "")
+    return f"its credential lacks {words}: run kerf cluster add {view.name} again, which renews the rights"
 
 
 def _classes(view: View) -> list[dict[str, Any]]:
@@ -88,6 +97,7 @@ def workload_status(decision: Decision, views: Sequence[View], terms: Terms) -> 
             condition(
                 "Available", decision.ready >= least, "Ready", f"{decision.ready} ready, {least} wanted at least"
             ),
+            as_planned(one),
         ],
     }
 

@@ -1,6 +1,9 @@
 """What the manager may do in a member cluster: the whole of it, with the reason for each rule."""
 
+from collections.abc import Iterator
 from typing import Any
+
+from kerf.wire.json import Json, at, items_at
 
 ACCOUNT = "kerf-fleet"
 RULES: tuple[dict[str, Any], ...] = (
@@ -29,6 +32,41 @@ RULES: tuple[dict[str, Any], ...] = (
     # The cluster's part of tenants whose quota is split.
     {"apiGroups": ["kerf.dev"], "resources": ["tenantquotas"], "verbs": ["list", "create", "patch", "delete"]},
 )
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+"""Every user may ask for its own rights."""
+REVIEW = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": "default"}}
+
+
+def named(verb: str, group: str, resource: str) -> str:
+    """A right in words."""
+    return f"{verb} {resource}.{group}" if group else f"{verb} {resource}"
+
+
+def each_right() -> Iterator[tuple[str, str, str]]:
+    """Verb, group and resource of all that the manager may do."""
+    for rule in RULES:
+        for resource in rule["resources"]:
+            for verb in rule["verbs"]:
+                yield verb, rule["apiGroups"][0], resource
+
+
+def lacking(review: Json) -> tuple[str, ...]:
+    """What a credential may not do of that, by its own review; nothing where its API server cannot say."""
+    status = at(review, "status")
+    if status.get("incomplete") or "resourceRules" not in status:
+        return ()
+    rules = [rule for rule in items_at(status, "resourceRules") if not rule.get("resourceNames")]
+    return tuple(
+        named(*right)
+        for right in each_right()
+        if not any(_has(rule, "verbs", right[0]) and _has(rule, "apiGroups", right[1])
+                   and _has(rule, "resources", right[2]) for rule in rules)
+    )  # fmt: skip
+
+
+def _has(rule: Json, key: str, word: str) -> bool:
+    found = rule.get(key)
+    return isinstance(found, list) and (word in found or "*" in found)
 
 
 def account_objects(namespace: str) -> tuple[tuple[str, dict[str, Any]], ...]:

@@ -36,6 +36,8 @@ class View:
     pods: tuple[FleetPod, ...] = ()
     takes_work: bool = True
     reliability: float = 1.0
+    lacks: tuple[str, ...] = ()
+    """What the manager's credential may not do there."""
     knows_claims: bool = True
     """Whether what claims hold there can be read. Where not, cards that are given to claims take nothing."""
 

@@ -31,12 +31,12 @@ class FleetPlaces:
         if kind == "DELETED":
             return self._drop(name)
         try:
-            part, places = parse_places(item)
+            listed = parse_places(item)
         except WireError as error:
             _LOG.warning("FleetPlaces %s: %s", name, error)
             return self._drop(name)
         self._known.add(name)
-        self._feed.put_planned(name, part, places)
+        self._feed.put_planned(name, listed)
         return None
 
     def _drop(self, name: str) -> None:

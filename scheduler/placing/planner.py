@@ -11,11 +11,12 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kerf.kube.client import Kube
 from kerf.obs.loop import Loop, run_every
 from kerf.values.ask import PodAsk
+from kerf.values.policy import PlannerSettings
 from scheduler.core.state import NodeState
 from scheduler.metrics import SchedulerMetrics
 from scheduler.placing.wake import wake_scheduler
@@ -30,6 +31,14 @@ _64_BITS = 2**64 - 1
 """Arrivals and departures come in bursts; one plan serves a burst."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Before the same problem is planned again, after its plan could not be adopted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The pods to plan, most important and oldest first, and why complete gangs are not among them."""
+
+    asks: tuple[PodAsk, ...]
+    notes: dict[str, str]
 
 
 class Planner:
@@ -58,6 +67,8 @@ class Planner:
         """The problem whose plan could not be adopted, which is planned again at `_retry_at`."""
         self._retry_at = 0.0
         self._pause = FIRST_PAUSE_S
+        self._tried: dict[str, int] = {}
+        """Gangs for which a fleet's plan has no free places, and the state's version at which that was so."""
 
     def run(self, stop: threading.Event) -> None:
         """Plan whenever something changed and pods wait, until stopped."""
@@ -69,6 +80,7 @@ class Planner:
         if not settings.enabled:
             return
         chosen = choose(self._planning.candidates(), self._ledger.gang_members(), settings.max_pods)
+        chosen = self._seat_listed(chosen, settings)
         if not chosen.asks:
             self._last = ""  # what is reserved now may expire, and is planned again then
             self._planning.set_plan({}, chosen.notes)
@@ -82,6 +94,26 @@ class Planner:
         self._adopt(problem, (self._solve or plan)(problem), chosen.notes)
 
     # ---- inside
+    def _seat_listed(self, chosen: Chosen, settings: PlannerSettings) -> Chosen:
+        """Reserve what a fleet's plan has for whole gangs; those that remain."""
+        gangs: dict[str, list[PodAsk]] = defaultdict(list)
+        for ask in chosen.asks:
+            if ask.part and ask.gang and ask.gang_size > 1:
+                gangs[ask.gang].append(ask)
+        until, tried, version = self._clock() + settings.gang_timeout_s, self._tried, self._desk.version
+        seated = {
+            gang: node
+            for gang, asks in gangs.items()
+            if tried.get(gang) != version and (node := self._planning.reserve_listed(asks, until))
+        }
+        self._tried = {gang: self._desk.version for gang in gangs if gang not in seated}
+        if not seated:
+            return chosen
+        _LOG.info("%d gangs: reserved the places that the fleet's plan has for them", len(seated))
+        self._plans += 1
+        wake_scheduler(self._kube, next(iter(seated.values())), f"fleet-{self._plans}")
+        return replace(chosen, asks=tuple(ask for ask in chosen.asks if ask.gang not in seated))
+
     def _adopt(self, problem: Problem, answer: Plan, notes: dict[str, str]) -> None:
         gangs: dict[str, list[tuple[PodAsk, Assignment]]] = defaultdict(list)
         by_uid = {ask.uid: ask for ask in problem.asks}
@@ -143,14 +175,6 @@ class Planner:
         if answer.rejected:
             self._metrics.plans_rejected.inc()
             _LOG.error("the checker refused the solver's answer (%s); greedy's was taken", answer.rejected)
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """The pods to plan, most important and oldest first, and why complete gangs are not among them."""
-
-    asks: tuple[PodAsk, ...]
-    notes: dict[str, str]
 
 
 def choose(candidates: Iterable[Candidate], running: Mapping[str, int], most: int) -> Chosen:

@@ -122,7 +122,7 @@ class Desk:
     def order(self, ask: PodAsk, names: Sequence[str]) -> Ints:
         """A total order of the nodes, best highest; the node that a plan has for the pod comes first."""
         with self._live.lock:
-            scores = self._live.within.scores(ask, names)
+            scores = self._live.within.preferred(ask, names, self._live.within.scores(ask, names))
             planned = self._live.pending.planned.get(ask.uid)
         if planned is not None and planned in names:
             scores[names.index(planned)] = scores.max() + 1
@@ -385,7 +385,7 @@ class Desk:
         """Reserve the place that a fleet's plan has for the pod, so that the next one of its part gets another."""
         live = self._live
         stages = tuple((each.name, each.stage) for each in ask.containers)  # the watch may not have shown the pod yet
-        found = live.within.planned(ask, names, stages)
+        found = live.within.planned_first(ask, names, stages)
         if found is None:
             return None
         live.ledger.reserve(ask, *found, stages, live.clock() + PLANNED_S)

@@ -4,7 +4,7 @@ Objects are read outside the lock and applied under it, many of them in slices.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +12,7 @@ from typing import Any
 
 from kerf.values.ask import PodAsk, Stages
 from kerf.values.device import Card
-from kerf.values.fleet import PlannedPlace
+from kerf.values.fleet import PartPlaces
 from kerf.values.hard_quota import HardQuota
 from kerf.values.node import Node
 from kerf.values.policy import SchedulingPolicy
@@ -144,10 +144,10 @@ class Feed:
         with self._live.lock:
             self._live.pending.set_one_by_one(groups, apart=apart)
 
-    def put_planned(self, name: str, part: str, places: Sequence[PlannedPlace]) -> None:
+    def put_planned(self, name: str, listed: PartPlaces) -> None:
         """What a fleet's plan has here for a part of a workload, as the object of this name lists it."""
         with self._live.lock:
-            self._live.planned.put(name, part, places)
+            self._live.planned.put(name, listed)
 
     def drop_planned(self, name: str) -> None:
         """The object of this name is gone."""

@@ -4,9 +4,9 @@ They are wishes of the fleet, not reservations: any other pod may take such a ca
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-from kerf.values.fleet import PlannedPlace
+from kerf.values.fleet import PartPlaces, PlannedPlace
 from kerf.values.grant import CardUse
 
 Cards = tuple[str, ...]
@@ -16,22 +16,27 @@ class PlannedPlaces:
     """Places come with the objects that list them, and are taken by pods that hold exactly their cards."""
 
     def __init__(self) -> None:
-        self._listed: dict[str, tuple[str, tuple[PlannedPlace, ...]]] = {}
-        """The part and its places, by the object that lists them."""
+        self._listed: dict[str, PartPlaces] = {}
+        """What each object lists."""
         self._places: dict[str, tuple[PlannedPlace, ...]] = {}
         self._taken: dict[str, Counter[Cards]] = {}
+        self._after_preferences: set[str] = set()
 
-    def put(self, name: str, part: str, places: Sequence[PlannedPlace]) -> None:
+    def put(self, name: str, listed: PartPlaces) -> None:
         """An object lists these places."""
         self.drop(name)
-        self._listed[name] = (part, tuple(places))
-        self._collect(part)
+        self._listed[name] = listed
+        self._collect(listed.part)
 
     def drop(self, name: str) -> None:
         """The object is gone. No-op where there is none."""
         known = self._listed.pop(name, None)
         if known is not None:
-            self._collect(known[0])
+            self._collect(known.part)
+
+    def come_first(self, part: str) -> bool:
+        """Whether the part's places come before all that its pods prefer."""
+        return part not in self._after_preferences
 
     def open(self, part: str) -> Iterator[PlannedPlace]:
         """The part's places that fewer pods hold than they are for."""
@@ -53,8 +58,10 @@ class PlannedPlaces:
             del self._taken[part]
 
     def _collect(self, part: str) -> None:
-        found = [place for mine, places in self._listed.values() if mine == part for place in places]
-        if found:
-            self._places[part] = tuple(found)
-        else:
-            self._places.pop(part, None)
+        listed = [each for each in self._listed.values() if each.part == part]
+        self._after_preferences.discard(part)
+        self._places.pop(part, None)
+        if listed:
+            self._places[part] = tuple(place for each in listed for place in each.places)
+        if any(each.after_preferences for each in listed):
+            self._after_preferences.add(part)

@@ -102,6 +102,25 @@ class Planning:
                     ledger.drop_reservation(ask.uid)
         return why
 
+    def reserve_listed(self, asks: Sequence[PodAsk], until: float) -> str:
+        """Reserve what a fleet's plan has here for the pods of a gang, for all or for none; the node of the first one.
+
+        Empty where it has no place for one of them that is free. They are placed as any other gang then.
+        """
+        live, nodes = self._live, list[str]()
+        with live.lock:
+            for ask in asks:
+                waiting, offered = live.pending.pods.get(ask.uid), live.pending.offered(ask.uid)
+                names = live.nodes.keys() if offered is None else offered
+                found = live.within.planned(ask, names, waiting.stages) if waiting is not None else None
+                if waiting is None or found is None:
+                    for seated in asks[: len(nodes)]:
+                        live.ledger.drop_reservation(seated.uid)
+                    return ""
+                live.ledger.reserve(ask, *found, waiting.stages, until)
+                nodes.append(found[0])
+        return nodes[0] if nodes else ""
+
     def set_plan(self, planned: dict[str, str], notes: dict[str, str]) -> None:
         """Adopt a plan: a node per pod's uid, and why complete gangs wait."""
         with self._live.lock:

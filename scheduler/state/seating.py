@@ -106,7 +106,7 @@ class Seating:
                 return NoPlace(note)
         if places := [name for name in live.places.nodes(ask) if name in names]:
             return places
-        if ask.part and (found := live.within.planned(ask, names, waiting.stages)) is not None:
+        if ask.part and (found := live.within.planned_first(ask, names, waiting.stages)) is not None:
             return [found[0]]
         return self._ranked(ask, names, wishes)
 
@@ -117,7 +117,7 @@ class Seating:
         good = np.flatnonzero(found.fits)
         if not len(good):
             return FULL
-        scores = found.scores[good]
+        scores = self._live.within.preferred(ask, names, found.scores)[good]
         planned = self._live.pending.planned.get(ask.uid)
         if planned is not None and planned in names:
             scores = np.where(good == names.index(planned), scores.max() + 1, scores)

@@ -25,6 +25,8 @@ from scheduler.state.quotas import QuotaLedger
 
 _PLANNED_TRIES = 16
 """Places of a fleet's plan that are tried for one pod: one that was free a moment ago mostly still is."""
+_PLANNED_NODES = 64
+"""Nodes of a fleet's plan that are tried for one pod whose preferences choose among them."""
 _TRIES = 64
 """Nodes that are tried beyond as many as may be full of promises."""
 
@@ -121,6 +123,21 @@ class WithinQuota:
             if isinstance(found, Grant):
                 return place.node, found
         return None
+
+    def planned_first(self, ask: PodAsk, names: Collection[str], stages: Stages) -> tuple[str, Grant] | None:
+        """The same, unless the pod prefers nodes by itself: then its preferences choose the node."""
+        return self.planned(ask, names, stages) if self._planned.come_first(ask.part) else None
+
+    def preferred(self, ask: PodAsk, names: Sequence[str], scores: Ints) -> Ints:
+        """The order with the nodes of the plan's places first, where these come after what the pod prefers."""
+        if not len(scores) or not ask.part or self._planned.come_first(ask.part):
+            return scores
+        stages = tuple((each.name, each.stage) for each in ask.containers)
+        listed = dict.fromkeys(place.node for place in self._planned.open(ask.part))
+        found = {name for name in islice(listed, _PLANNED_NODES) if self.planned(ask, (name,), stages) is not None}
+        first = np.fromiter((name in found for name in names), bool, len(names))
+        above: Ints = scores + first * (scores.max() - scores.min() + 1)
+        return above
 
     def place_on(self, ask: PodAsk, state: NodeState, stages: Stages) -> Grant | Misfit:
         """The grant on a node as it might be, by the card policies alone."""

@@ -78,8 +78,13 @@ def cluster_row(item: Json) -> Row:
         "contact": status.get("lastContact", 0),
         "reliability": status.get("reliability", "—"),
         "why": next((said for each in items_at(status, "conditions") if (said := _refusal(each))), ""),
+        "rights": next((text_at(c, "message") for c in items_at(status, "conditions") if _lacks_rights(c)), ""),
         "classes": [dict(each) for each in items_at(status, "classes")],
     }
+
+
+def _lacks_rights(condition: Json) -> bool:
+    return condition.get("type") == "Permitted" and condition.get("status") == "False"
 
 
 def _refusal(condition: Json) -> str:

@@ -66,11 +66,29 @@ def _settle_place(
 ) -> None:
     shelf, (site, kind) = books.shelves[place], place
     wanted = {demand: min(n, books.room(demand, site, _fit(demand, kind))) for demand, n in units.items()}
+    before = shelf.saved()
+    while True:
+        left = _put(fleet, shelf, place, wanted, ways)
+        whole = {demand: n - -(-left[demand.name] // demand.pods) for demand, n in wanted.items()}
+        if not any(left[demand.name] % demand.pods for demand in wanted):
+            break
+        shelf.restore(before)  # no cards for a part of a group
+        wanted = whole
+    for demand, n in whole.items():
+        books.count(demand, site, kind, n)
+
+
+def _put(
+    fleet: Fleet, shelf: Shelf, place: Place, wanted: Mapping[Demand, int], ways: Sequence[tuple[Space, int, int]]
+) -> Counter[str]:
+    """Put units onto a shelf, as the fillings say as far as they go; how many pods of each workload have no place."""
+    kind = place[1]
     left = Counter({demand.name: n * demand.pods for demand, n in wanted.items()})
     for demand in wanted:
         if len(_fit(demand, kind).pieces) > 1:  # its pieces belong on one node, which fillings of cards do not know
             left[demand.name] -= shelf.add_pods(demand, _fit(demand, kind), left[demand.name])
-    simple = {demand.name: demand for demand in wanted if len(_fit(demand, kind).pieces) == 1}
+    # Fillings of cards know of no nodes, so pods that stay apart come after those that are filled in.
+    simple = {demand.name: demand for demand in wanted if len(_fit(demand, kind).pieces) == 1 and not demand.apart}
     items = fleet.items[kind]
     blocks = []
     for space, row, count in ways:
@@ -80,9 +98,9 @@ def _settle_place(
             blocks.append((lcm(*(item.piece.cards for item in counts)), space, counts, count))
     for size, space, counts, count in sorted(blocks, key=lambda block: (-block[0], block[1].memory_mib)):
         _fill(shelf, space, (size, count), counts, (simple, left))
-    for demand, n in sorted(wanted.items(), key=lambda each: -_fit(each[0], kind).cards(books.kinds[kind])):
+    for demand in sorted(wanted, key=lambda each: -_fit(each, kind).cards(shelf.kind)):
         left[demand.name] -= shelf.add_pods(demand, _fit(demand, kind), left[demand.name])
-        books.count(demand, site, kind, (n * demand.pods - left[demand.name]) // demand.pods)
+    return left
 
 
 def _fill(

@@ -157,12 +157,13 @@ def place_pod(kind: Kind, node: NodeSpace, demand: Demand, fit: Fit) -> tuple[No
         return None
     cards, _, bill = found
     left = node.cpu_milli - demand.cpu_milli, node.memory_mib - demand.memory_mib
-    return NodeSpace(node.kind, tuple(sorted(cards)), *left), bill
+    apart = tuple(sorted((*node.apart, demand.name))) if demand.apart else node.apart
+    return NodeSpace(node.kind, tuple(sorted(cards)), *left, apart), bill
 
 
 def seat_pod(kind: Kind, node: NodeSpace, demand: Demand, fit: Fit) -> tuple[list[Space], set[int], Bill] | None:
     """The node's cards in their order once a pod is there, those that it takes by position, and what that costs."""
-    if demand.cpu_milli > node.cpu_milli or demand.memory_mib > node.memory_mib:
+    if demand.cpu_milli > node.cpu_milli or demand.memory_mib > node.memory_mib or demand.name in node.apart:
         return None
     cards, taken, bill = list(node.cards), set[int](), Bill()
     for piece in sorted(fit.pieces, key=lambda piece: (not piece.alone, -piece.cards, -piece.memory_mib)):
@@ -186,7 +187,7 @@ def with_blocks(node: NodeSpace, block: Block, times: int) -> NodeSpace:
     for _ in range(times):
         seat_block(cards, block)
     left = node.cpu_milli - block.demand[0] * times, node.memory_mib - block.demand[1] * times
-    return NodeSpace(node.kind, tuple(sorted(cards)), *left)
+    return NodeSpace(node.kind, tuple(sorted(cards)), *left, node.apart)
 
 
 def seat_block(cards: list[Space], block: Block) -> list[int]:

@@ -167,6 +167,9 @@ class Fleet:
             if amount:
                 free = sum(count * (node.cpu_milli if name == "cpu" else node.memory_mib) for node, count in nodes)
                 found.append((table.row((name, site.name, kind), None, free), amount * demand.pods))
+        if demand.apart:
+            free = sum(count for node, count in nodes if demand.name not in node.apart)
+            found.append((table.row(("apart", site.name, kind, demand.name), None, free), demand.pods))
         empty = self.problem.kind(kind).empty
         whole = sum(piece.cards for piece in fit.pieces if piece.alone)
         for size in range(2, whole + 1):

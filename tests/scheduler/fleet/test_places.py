@@ -3,7 +3,6 @@
 import copy
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from random import Random
 from typing import Any
@@ -12,81 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerf.kube.errors import Forbidden, KubeError, NotFound
-from kerf.testing.builders import a_container, a_node, a_pod, cards_of
-from kerf.values.fleet import ClusterSpec, FleetWorkload, PlannedPlace
-from kerf.values.grant import Grant
-from kerf.values.policy import SchedulingPolicy
-from kerf.values.supply import Supply
-from kerf.vendors.registry import VENDORS
+from kerf.testing.builders import a_pod
+from kerf.values.fleet import PlannedPlace
 from kerf.wire.fleet import parse_workload
 from kerf.wire.fleet_places import MARKS, render_places
 from scheduler.fleet.assign import Decision, assign
 from scheduler.fleet.places import follows_plan, listed
 from scheduler.fleet.render import render
-from scheduler.fleet.shapes import Terms
-from scheduler.fleet.view import View
-from scheduler.placing.fleet_places import FleetPlaces
-from scheduler.state.store import Store
 from tests.effort import examples
-from tests.scheduler.fleet.sixty import FLEETS, MIB, PRICES, SIXTY, least_of_sixty, price_of
+from tests.scheduler.fleet.members import NAMES, TERMS, Member
+from tests.scheduler.fleet.sixty import FLEETS, SIXTY, least_of_sixty
 from tests.scheduler.fleet.world import Cluster, World
 
-NAMES = tuple(vendor.words for vendor in VENDORS)
-TERMS = Terms(NAMES, SchedulingPolicy(), PRICES)
 WORKLOADS = tuple(parse_workload(copy.deepcopy(each)) for each in SIXTY)
-
-
-class Member:
-    """One cluster's scheduler, and a kube-scheduler that asks about a pod while others are still being bound."""
-
-    def __init__(self, name: str) -> None:
-        region, supply, nodes = FLEETS[name]
-        self.spec = ClusterSpec(name, Supply(supply), region)
-        self.store = Store(SchedulingPolicy(), VENDORS)
-        self.models: dict[str, str] = {}
-        for i, (model, count) in enumerate(nodes):
-            cards = cards_of(f"{name}-{i}", count, model=model, memory_mib=MIB[model])
-            self.models |= {card.id: model for card in cards}
-            self.store.feed.apply_node("ADDED", a_node(f"{name}-{i}", cards))
-        self.places = FleetPlaces(self.store)
-        self.made = 0
-
-    def view(self) -> View:
-        return View(self.spec, nodes=tuple(self.store.desk.nodes()), states=self.store.desk.states())
-
-    def pods(self, template: dict[str, Any], count: int) -> list[dict[str, Any]]:
-        found = []
-        for _ in range(count):
-            self.made += 1
-            pod = copy.deepcopy(template)
-            pod["metadata"] |= {
-                "name": f"p-{self.made}",
-                "namespace": "default",
-                "uid": f"{self.spec.name}-{self.made}",
-            }
-            found.append({"apiVersion": "v1", "kind": "Pod", **pod, "status": {"phase": "Pending"}})
-        return found
-
-    def ask_where(self, pod: dict[str, Any], *, seen: bool = True) -> tuple[dict[str, Any], str] | None:
-        """Filter and prioritize; None where no node is offered. The watch may not have shown the pod yet."""
-        desk = self.store.desk
-        if seen:
-            self.store.feed.apply_pod("ADDED", pod)
-        ask, _ = desk.read(pod)
-        found = desk.where(ask, desk.node_names())
-        names = list(found.fits)
-        if not names:
-            return None
-        return pod, names[int(desk.order(ask, names).argmax())]
-
-    def bind(self, pod: dict[str, Any], node: str) -> bool:
-        ask, stages = self.store.desk.read(pod)
-        return isinstance(self.store.desk.assume(ask, node, stages), Grant)
-
-    def cost(self) -> float:
-        """What an hour of the cards costs on which anything is held."""
-        held = {card for b in self.store.ledger.bookings() for card in b.uses}
-        return sum(price_of(self.models[card], self.spec.name) for card in held)
 
 
 def handed_over(members: dict[str, Member], decisions: tuple[Decision, ...], *, known: bool) -> list[Any]:
@@ -208,24 +145,6 @@ def card_of(member: Member, pod: dict[str, Any]) -> str:
     booking = member.store.ledger.get(pod["metadata"]["uid"])
     assert booking is not None
     return next(iter(booking.uses))
-
-
-def test_pods_with_wishes_about_their_neighbours_go_by_these():
-    spread = {
-        "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}]
-    }
-    apart = {"affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1}]}}}
-    near = {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1}]}}}
-    only = {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {}}}}
-
-    found = [follows_plan(a_workload_with(spec)) for spec in ({}, spread, apart, near, only)]
-
-    assert found == [True, False, False, False, True]
-    assert not follows_plan(replace(a_workload_with({}), group_size=2))
-
-
-def a_workload_with(spec: dict[str, Any]) -> FleetWorkload:
-    return FleetWorkload("default", "w", "u", 1, {"spec": {"containers": [a_container()], **spec}})
 
 
 def test_lists_are_written_again_only_when_a_part_has_another_number_of_replicas():

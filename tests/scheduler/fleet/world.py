@@ -77,6 +77,10 @@ class Cluster:
     def knows_claims(self) -> bool:
         return self.reads_claims
 
+    def lacks(self) -> tuple[str, ...]:
+        return self.missing
+
+    missing: tuple[str, ...] = ()
     reads_claims: bool = True
     allocator: Allocator = Allocator.EXTENDER
     frozen: list[Any] = field(default_factory=list)
@@ -135,6 +139,13 @@ class Cluster:
         meta["labels"] = {**meta["labels"], "owner": item["metadata"]["name"]}
         self.kube.put({"apiVersion": "v1", "kind": "Pod", **pod, "status": {"phase": "Pending"}})
 
+    def _barred(self, pod: dict[str, Any]) -> set[str]:
+        """The nodes with another pod of its object, where they stay apart."""
+        if "podAntiAffinity" not in pod["spec"].get("affinity", {}):
+            return set()
+        owner = pod["metadata"]["labels"]["owner"]
+        return {p["spec"].get("nodeName", "") for p in self.pods() if p["metadata"]["labels"]["owner"] == owner}
+
     def _schedule(self) -> None:
         for pod in self.pods():
             if pod["spec"].get("nodeName"):
@@ -142,6 +153,8 @@ class Cluster:
             store = self.store()
             ask, _ = store.desk.read(pod)
             for state in store.desk.states():
+                if state.name in self._barred(pod):
+                    continue
                 grant = place(ask, state, *wished(ask, SchedulingPolicy()))
                 if isinstance(grant, Grant):
                     pod["spec"]["nodeName"] = state.name

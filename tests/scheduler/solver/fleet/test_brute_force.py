@@ -22,6 +22,7 @@ from scheduler.solver.fleet.problem import (
     Space,
     weights,
 )
+from scheduler.solver.fleet.seats import seats
 from scheduler.solver.fleet.shelf import left_of, taken_by, takes_piece
 from scheduler.solver.fleet.solve import plan_fleet
 
@@ -31,8 +32,9 @@ Nodes = tuple[tuple[str, NodeSpace], ...]
 
 def pod_ways(kind: Kind, node: NodeSpace, demand: Demand, fit: Fit) -> Iterator[tuple[NodeSpace, int, float]]:
     """Every way to put one pod onto a node: the node afterwards, cards opened, parts of shared cards."""
-    if node.cpu_milli < demand.cpu_milli:
+    if node.cpu_milli < demand.cpu_milli or demand.name in node.apart:
         return
+    apart = tuple(sorted((*node.apart, demand.name))) if demand.apart else node.apart
     found = {(tuple(node.cards), 0, 0.0)}
     for piece in fit.pieces:
         found = {
@@ -42,7 +44,7 @@ def pod_ways(kind: Kind, node: NodeSpace, demand: Demand, fit: Fit) -> Iterator[
             for after, more, part in [with_piece(kind, cards, chosen, piece)]
         }
     for cards, opened, shared in found:
-        yield NodeSpace(node.kind, cards, node.cpu_milli - demand.cpu_milli, node.memory_mib), opened, shared
+        yield NodeSpace(node.kind, cards, node.cpu_milli - demand.cpu_milli, node.memory_mib, apart), opened, shared
 
 
 def with_piece(
@@ -124,7 +126,7 @@ def nodes(draw: st.DrawFn, cpu: tuple[int, ...]) -> tuple[NodeSpace, int]:
 
 
 @st.composite
-def problems(draw: st.DrawFn, cpu: tuple[int, ...] = (100,)) -> FleetProblem:
+def problems(draw: st.DrawFn, cpu: tuple[int, ...] = (100,), apart: tuple[bool, ...] = (False,)) -> FleetProblem:
     sites = []
     for name in ("east", "west")[: draw(st.integers(1, 2))]:
         prices = tuple((kind.name, draw(st.integers(1, 9)) * 100_000) for kind in KINDS)
@@ -144,6 +146,7 @@ def problems(draw: st.DrawFn, cpu: tuple[int, ...] = (100,)) -> FleetProblem:
                 extra=draw(st.sampled_from(((), (("east", 150_000),)))),
                 most=draw(st.sampled_from((None, 1))),
                 survive=draw(st.sampled_from((0, 1))),
+                apart=draw(st.sampled_from(apart)),
             )
         )
     return FleetProblem(KINDS, tuple(sites), tuple(demands))
@@ -161,13 +164,16 @@ def test_a_plan_costs_what_the_best_of_all_plans_costs(problem: FleetProblem) ->
 
 
 @settings(deadline=None)
-@given(problems(cpu=(1, 2, 100)))
-def test_where_nodes_lack_cpu_the_best_plan_lies_between_the_bound_and_the_plan(problem: FleetProblem) -> None:
+@given(problems(cpu=(1, 2, 100), apart=(False, True)))
+def test_where_nodes_lack_cpu_or_take_one_pod_the_best_plan_lies_between_the_bound_and_the_plan(
+    problem: FleetProblem,
+) -> None:
     least = brute_force(problem)
     found = plan_fleet(problem)
 
     assert found.bound - ROUNDING <= least <= found.objective + ROUNDING
     assert whole(problem, found)
+    assert seated_whole(problem, found)
 
 
 @settings(deadline=None)
@@ -184,6 +190,25 @@ def whole(problem: FleetProblem, plan: FleetPlan) -> bool:
     """Every unit is in the plan once, or is named as not placed."""
     short = dict(plan.unplaced)
     return all(plan.units(demand.name) + short.get(demand.name, 0) == demand.units for demand in problem.demands)
+
+
+def seated_whole(problem: FleetProblem, plan: FleetPlan) -> bool:
+    """Put onto nodes, each workload has a seat for every pod of its units and for no part of a group; one a node."""
+    nodes: dict[tuple[str, NodeSpace], list[tuple[str, tuple[str, ...]]]] = {}
+    for site in problem.sites:
+        for i, (node, count) in enumerate(site.nodes):
+            for j in range(count):
+                name = f"{site.name}-{i}-{j}"
+                ids = tuple(f"{name}-{k}" for k in range(len(node.cards)))
+                nodes.setdefault((site.name, node), []).append((name, ids))
+    found = list(seats(plan, nodes))
+    pods = Counter(workload for workload, *_ in found)
+    on_node = Counter((workload, node) for workload, _, node, _ in found)
+    return all(
+        pods[each.name] == plan.units(each.name) * each.pods
+        and (not each.apart or max((n for (who, _), n in on_node.items() if who == each.name), default=0) <= 1)
+        for each in problem.demands
+    )
 
 
 ROUNDING = 20
