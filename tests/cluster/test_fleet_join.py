@@ -15,6 +15,7 @@ import yaml
 
 from kerf.testing.builders import cards_of
 from kerf.wire.inventory import render_inventory
+from kerfctl.fleet import join
 from kerfctl.main import main
 from sandbox import ApiError, Command, ControlPlane, FakeNode, await_until, run_directory
 from sandbox.crds import install_crds
@@ -211,7 +212,10 @@ def test_a_kerf_that_is_newer_than_this_one_is_left_alone(pair: Pair, installed:
     assert "version 999.0.0 is installed there" in said.err
 
 
-def test_without_a_manager_that_runs_the_last_line_says_so(pair: Pair, installed: tuple[Said, list[str]]):
+def test_without_a_manager_that_runs_the_last_line_says_so(
+    pair: Pair, installed: tuple[Said, list[str]], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(join, "MANAGER_S", 2.0)
     pair.home.kill("kerf-fleet", signal.SIGKILL)
     pair.home.api.delete(f"{CLUSTERS}/far")
 
