@@ -24,7 +24,7 @@ ABOUT = """Bring up etcd, kube-apiserver, kube-scheduler, kubelet and containerd
 Kerf's webhook, scheduler extender and device plugin against them, create the example pods, and show who holds what.
 The first run builds the control plane from source; later ones start in under a minute."""
 SETTLE_SECONDS = 120.0
-
+DECISION_SECONDS = 10.0
 
 FORBIDDEN = 403
 
@@ -180,7 +180,19 @@ def _create(api: Any, path: str) -> tuple[list[tuple[str, str]], list[RefusedLin
             refused.append(RefusedLine(namespace, name, f"refused at creation: {sentence}"))
             continue
         names.append((namespace, str(created["metadata"]["name"])))
+        _await_decision(api, *names[-1])
     return names, refused
+
+
+def _await_decision(api: Any, namespace: str, name: str) -> None:
+    """Wait until the pod has a node or a reason, so that on a slow machine too they are placed in the file's order."""
+    deadline = time.monotonic() + DECISION_SECONDS
+    while time.monotonic() < deadline:
+        pod = api.get(f"/api/v1/namespaces/{namespace}/pods/{name}")
+        conditions = items_at(pod, "status", "conditions")
+        if pod["spec"].get("nodeName") or any(each.get("type") == "PodScheduled" for each in conditions):
+            return
+        time.sleep(0.02)
 
 
 def runnable(pod: Json) -> dict[str, Any]:
