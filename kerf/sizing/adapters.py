@@ -1,8 +1,8 @@
 """What LoRA adapters take: vLLM 0.33.0 sets room for all of them aside when it starts (vllm/lora/layers)."""
 
-from kerf.sizing.overheads import Term, exact
 from kerf.sizing.request import Ask
 from kerf.sizing.shape import Layer, Shape, Split, Tensor
+from kerf.sizing.term import Term, exact
 from kerf.sizing.weights import Ranks, rank_size, stage_layers
 
 

@@ -126,6 +126,17 @@ def latent(config: Config, family: Family, heads: Heads) -> Parts:
     return tuple(parts), tuple(caches)
 
 
+def unpacked(config: Config) -> tuple[int, int, int]:
+    """What latent attention unpacks, for Shape.unpacked."""
+    nope, rope, value = (
+        config.whole("qk_nope_head_dim"),
+        config.whole("qk_rope_head_dim", least=0),
+        config.whole("v_head_dim"),
+    )
+    once = nope + value
+    return config.whole("kv_lora_rank") + rope, once, once + nope + rope
+
+
 def block_index(config: Config, hidden: int) -> Parts:
     """What MiniMax M3 chooses blocks of tokens by: queries with a head to each KV head, and one key."""
     part = config.part("sparse_attention_config") or Config({}, config.field("sparse_attention_config"))

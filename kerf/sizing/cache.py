@@ -15,7 +15,7 @@ BLOCK, LATENT_BLOCK, CHOSEN_BLOCK = 16, 64, 128
 """Tokens of a block: usual, of latent attention, and where attention chooses blocks (vLLM 0.33.0 takes no other)."""
 LATENT_FP8, LATENT_NVFP4 = 656, 352
 """Bytes per token and layer of vLLM's fp8_ds_mla and nvfp4_ds_mla: packed, with scales and the rope part."""
-KV_BYTES = {"auto": 2, "bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
+KV_BYTES = {"auto": 2, "bfloat16": 2, "bf16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 
 
 @dataclass(frozen=True, slots=True)

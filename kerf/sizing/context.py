@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kerf.sizing import gemma4
+from kerf.sizing import deepseek_v4, gemma4
 from kerf.sizing.config import Config
 from kerf.sizing.encoders import ENCODERS
 from kerf.sizing.families import FAMILIES
@@ -27,13 +27,32 @@ UNSCALED = {
 """Rope types whose factor does not lengthen the context: max_position_embeddings has it already."""
 
 
+PICTURE_ROWS = 4
+"""Rows to a position with parts for time, height and width (MRotaryEmbedding); Qwen3-VL and later have one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Tables of positions that vLLM keeps, as long as the model can read, whatever length is asked for."""
+
+    rows: int
+    width: int
+    number: int = 2
+    """Bytes of a number."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all."""
+        return self.rows * self.width * self.number
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`most` can be asked for; `default` is what an engine takes on its own. `rotary` is the width of its table."""
+    """`most` can be asked for; `default` is what an engine takes on its own."""
 
     most: int
     default: int
-    rotary: int
+    table: Table
 
 
 def read_context(top: Config) -> Context:
@@ -50,7 +69,7 @@ def read_context(top: Config) -> Context:
             original = longest
         if kind in {"longrope", "su"}:
             original = text.maybe("original_max_position_embeddings", least=1) or found
-    return Context(longest, min(original, longest), _rotary(text))
+    return Context(longest, min(original, longest), _table(text, found, longest))
 
 
 def check_length(context: Context, asked: int) -> None:
@@ -78,11 +97,33 @@ def _ropes(text: Config) -> list[Config]:
     return tables or [part]
 
 
+def _table(text: Config, written: int, longest: int) -> Table:
+    """By vLLM 0.33.0's get_rope: yarn's has its original length times its factor, longrope has two.
+
+    Positions of pictures have four times the rows, and those of latent attention with yarn 32-bit numbers.
+    """
+    latent = text.has("kv_lora_rank") or text.text("model_type") == deepseek_v4.FAMILY
+    rows, number = longest, 2
+    for rope in _ropes(text):
+        kind = rope.text("rope_type", "type", default="default")
+        original = rope.maybe("original_max_position_embeddings", least=1) or written
+        if "yarn" in kind:
+            rows = max(rows, int(original * max(1.0, rope.real("factor", 1.0))))
+            number = 4 if latent else 2
+        if kind in {"longrope", "su"}:
+            rows = max(rows, written + (text.maybe("original_max_position_embeddings", least=1) or original))
+        if rope.has("mrope_section") and not text.text("model_type").startswith(("qwen3_vl", "qwen3_5")):
+            rows = max(rows, PICTURE_ROWS * written)
+    return Table(rows, _rotary(text), number)
+
+
 def _rotary(text: Config) -> int:
     """The width of all tables: each kind of layer with frequencies of its own has one (vLLM 0.33.0's get_rope)."""
     heads = text.maybe("num_attention_heads", "n_head", least=1) or 1
     hidden = text.maybe("hidden_size", "n_embd", "d_model", least=1) or 0
     dim = text.maybe("qk_rope_head_dim", "head_dim", least=1) or hidden // heads
+    if text.text("model_type") == deepseek_v4.FAMILY:
+        return 2 * dim  # of the window and of compressed keys
     if text.text("model_type") == gemma4.FAMILY:
         return dim + text.whole("global_head_dim", default=gemma4.GLOBAL_DIM)  # proportional ones are zero-padded
     ropes = _ropes(text)

@@ -56,6 +56,8 @@ def decoder_shape(config: Config, name: str, family: Family) -> Shape:
         tied=config.flag("tie_word_embeddings", default=family.tied),
         experts=experts,
         latent=family.latent,
+        unpacked=attention.unpacked(config) if family.latent else None,
+        choose=config.whole("index_topk", default=2048) if family.index else 0,
     )
 
 

@@ -15,13 +15,14 @@ from kerf.wire.errors import WireError
 FAMILY = "deepseek_v4"
 WORDS = {"sliding_attention": 0, "compressed_sparse_attention": 4, "heavily_compressed_attention": 128}
 """layer_types, and the tokens that one compressed key stands for; 0: the layer has its window alone."""
+INDEX_WIDTH = 128
 SPARSE, HEAVY = 4, 128
 BLOCK, WINDOW_BLOCK = 256, 64
 """Tokens of a block: of compressed keys, and of the window."""
 STATE_BLOCKS = {SPARSE: 4, HEAVY: 8}
 """The same for what the compressor keeps of tokens that are not compressed yet."""
-KEY_BYTES, ALIGNED = 584, 576
-"""Bytes of a packed key (fp8_ds_mla), and what a page is padded to a multiple of."""
+KEY_WIDTH, KEY_BYTES, ALIGNED = 512, 584, 576
+"""Numbers of a key, its bytes as packed (fp8_ds_mla), and what a page is padded to a multiple of."""
 CACHE_TYPES = frozenset({"auto", "fp8", "fp8_e4m3", "fp8_ds_mla"})
 """What --kv-cache-dtype may say: the packed keys are the same for all of them."""
 QUERY_HEADS = 64
@@ -84,6 +85,7 @@ def shape(config: Config, family: Family) -> Shape:
         embed=(embed, first), layers=layers, head=head, tied=config.flag("tie_word_embeddings", default=family.tied),
         experts=config.whole("n_routed_experts", default=256), latent=True,
         groups=config.whole("o_groups", default=8),
+        choose=config.whole("index_topk", default=512),
         flat=2 * streams * hidden + 2 * dim * (QUERY_HEADS if query <= QUERY_HEADS else 2 * QUERY_HEADS),
     )  # fmt: skip
 
@@ -132,7 +134,7 @@ def _attention(config: Config, heads: Heads, rate: int) -> Parts:
 
 def _indexer(config: Config, hidden: int, q_lora: int) -> Parts:
     """What chooses the compressed keys that a token attends to."""
-    count, dim = config.whole("index_n_heads", default=64), config.whole("index_head_dim", default=128)
+    count, dim = config.whole("index_n_heads", default=64), config.whole("index_head_dim", default=INDEX_WIDTH)
     parts = (
         matrix("attn.indexer.wq_b", count * dim, q_lora, Split.WHOLE),
         Tensor("attn.indexer.weights_proj", count, hidden),

@@ -5,20 +5,23 @@ from dataclasses import dataclass
 
 from kerf.sizing import arguments
 from kerf.sizing.adapters import adapters
+from kerf.sizing.blocks import check_blocks
 from kerf.sizing.cache import NOTHING, Plan, own_block, pool_of
 from kerf.sizing.cards import card_named
 from kerf.sizing.config import Config, parse_config
 from kerf.sizing.context import Context, check_length, read_context
 from kerf.sizing.groups import Load
-from kerf.sizing.overheads import Term, exact, overheads
+from kerf.sizing.overheads import overheads
+from kerf.sizing.padding import padding
 from kerf.sizing.pools import plan_pool
 from kerf.sizing.quant import AT_LOAD, PLAIN, Gguf, Quant, parse_quant, whole_first
 from kerf.sizing.read import read_shape, text_part
 from kerf.sizing.request import SGLANG, TP_CHOICES, Ask, checked, release_of
 from kerf.sizing.shape import Shape, Split
 from kerf.sizing.taught import corrected
+from kerf.sizing.term import Term, exact
 from kerf.sizing.unsized import UNSERVED
-from kerf.sizing.weights import Laid, Ranks, Stage, check_blocks, check_ranks, lay_out, rank_size, stages
+from kerf.sizing.weights import Laid, Ranks, Stage, check_ranks, lay_out, rank_size, stages
 from kerf.values.learned import Lesson, Setup, Taught
 from kerf.wire.errors import WireError
 
@@ -185,14 +188,18 @@ def _planner(model: Model, ask: Ask, ranks: Ranks) -> Callable[[Load], Plan]:
 def _sum(model: Model, laid: Laid, ask: Ask, split: tuple[Ranks, Taught | None]) -> Estimate:
     shape, (ranks, taught) = model.shape, split
     check_ranks(shape, ranks)
-    check_blocks(laid, ranks)
+    check_blocks(laid, ranks, ask.runtime)
     max_len = ask.max_len if ask.max_len is not None else model.context.default
     check_length(model.context, max_len)
     stage = max(stages(shape, laid, 2, ranks), key=lambda one: one.total)
     load = _load(model, ask, ranks, max_len)
     plan = _planner(model, ask, ranks)(load)
     kv = plan.pool_bytes(ask.concurrency)
-    ranges = (*overheads(shape, ask, ranks, load, model_top_k(model)), *_unpacked(laid, shape, ranks))
+    ranges = (
+        *overheads(shape, ask, ranks, load, model_top_k(model)),
+        *_unpacked(laid, shape, ranks),
+        *padding(laid, ranks, ask.runtime),
+    )
     learned = corrected(ranges, taught, _setup(ask, ranks), max_len)
     terms = [_weights(model, ask, stage, ranks), _rope(model.context), *_cache(plan, ask, kv)]
     terms += [*adapters(shape, ask, ranks), *learned.terms]
@@ -264,8 +271,9 @@ def _unpacked(laid: Laid, shape: Shape, ranks: Ranks) -> list[Term]:
 
 
 def _rope(context: Context) -> Term:
-    size = 2 * context.most * context.rotary
-    return exact("position table", size, f"2 B x {context.most:,} x {context.rotary}", "vLLM's rotary cache")
+    table = context.table
+    formula = f"{table.number} B x {table.rows:,} x {table.width}"
+    return exact("position table", table.size, formula, "vLLM 0.33.0's get_rope")
 
 
 def _cache(plan: Plan, ask: Ask, size: int) -> list[Term]:

@@ -1,11 +1,11 @@
 """What a server takes beside weights and cache, each as a range with its source. The estimate takes the upper end."""
 
-from dataclasses import dataclass
-
 from kerf.sizing.groups import Load
 from kerf.sizing.request import SGLANG, Ask
 from kerf.sizing.shape import Shape
+from kerf.sizing.term import Term
 from kerf.sizing.weights import Ranks
+from kerf.sizing.workspace import workspace
 
 MIB = 2**20
 CONTEXT_MIB = (300, 600)
@@ -22,22 +22,6 @@ IMAGE_TOKENS = 16_384
 """The largest picture that vLLM 0.33.0 profiles a vision tower with, in patches after merging."""
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One line of the sum, in bytes. `low` and `high` are equal where the number is exact."""
-
-    name: str
-    low: int
-    high: int
-    formula: str
-    source: str
-
-
-def exact(name: str, size: int, formula: str, source: str) -> Term:
-    """A term that is known to the byte."""
-    return Term(name, size, size, formula, source)
-
-
 def overheads(shape: Shape, ask: Ask, ranks: Ranks, load: Load, top_k: int) -> list[Term]:
     """Every term beside weights and cache."""
     context = Term(
@@ -47,6 +31,7 @@ def overheads(shape: Shape, ask: Ask, ranks: Ranks, load: Load, top_k: int) -> l
         return [_sglang_reserve(ask, ranks), *_tower(shape), context]
     terms = [
         _activations(shape, ask, ranks, load, top_k),
+        *workspace(shape, ask, ranks, load),
         *_tower(shape),
         *(_graphs(load, 2 if ask.loras else 1) if shape.generates else []),
         Term("non-torch", NON_TORCH_MIB[0] * MIB, NON_TORCH_MIB[1] * MIB, "one process", "vLLM's public logs"),
@@ -65,7 +50,7 @@ def step_tokens(ask: Ask, max_len: int, *, generates: bool) -> int:
 def _activations(shape: Shape, ask: Ask, ranks: Ranks, load: Load, top_k: int) -> Term:
     """The widest layer for all tokens of a step, the residuals, and 32-bit logits with their copy."""
     tokens = step_tokens(ask, load.max_len, generates=shape.generates)
-    width = -(-shape.width // ranks.tp) + 4 * shape.hidden + top_k * shape.hidden
+    width = -(-shape.width // ranks.tp) + shape.flat + 4 * shape.hidden + top_k * shape.hidden
     logits = 2 * 4 * ask.concurrency * shape.vocab
     high = 2 * tokens * width + logits
     formula = f"2 B x {tokens:,} tokens x {width:,} + 8 B x {ask.concurrency:,} x {shape.vocab:,} logits"

@@ -42,9 +42,19 @@ class Ask:
     """The largest rank of one."""
 
 
+KV_TYPES = {
+    VLLM: ("auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_ds_mla", "nvfp4_ds_mla"),
+    SGLANG: ("auto", "bf16", "bfloat16", "fp8_e4m3", "fp8_e5m2"),
+}
+"""Of what each engine's --kv-cache-dtype takes: those whose size is known. SGLang has no plain fp8."""
+
+
 def checked(ask: Ask) -> Ask:
     """The same ask with every number in bounds and a known engine. Raises WireError."""
     known_runtime(ask.runtime)
+    if ask.kv_dtype not in KV_TYPES[ask.runtime]:
+        known = f"for {ask.runtime} {VERSIONS[ask.runtime]}; known are {', '.join(KV_TYPES[ask.runtime])}"
+        raise WireError("kv-dtype", ask.kv_dtype, f"the size of this cache is not known {known}")
     bounds = (
         ("max-len", ask.max_len, 2**31 - 1),
         ("concurrency", ask.concurrency, 2**16),

@@ -110,6 +110,10 @@ class Shape:
     prefix: str = "model.layers"
     experts: int = 0
     latent: bool = False
+    unpacked: tuple[int, int, int] | None = None
+    """Of latent attention: width of a latent, and of one head's keys and values without and with a second copy."""
+    choose: int = 0
+    """Keys that sparse attention chooses for a token; 0: it takes all."""
     groups: int = 0
     """Groups of heads that ranks share out whole; 0: none."""
     flat: int = 0

@@ -10,8 +10,8 @@ The larger one counts, at most twice the estimate: a single odd pod must not tak
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kerf.sizing.overheads import Term
 from kerf.sizing.request import SGLANG
+from kerf.sizing.term import Term
 from kerf.values.learned import Lesson, Setup, Taught
 
 MIB = 2**20

@@ -12,7 +12,7 @@ from kerf.sizing.catalogue import Row, parse_row
 from kerf.testing.builders import a_card, a_node
 from kerfctl.main import main
 from tests.kerf.sizing.models import a_config, a_gguf, oracle, row
-from tests.kerf.sizing.test_modelhub import an_entry
+from tests.kerf.sizing.test_modelhub import CUT, an_entry
 
 ROOT = Path(__file__).parents[2]
 KEYS = ["params", "weights_mib_per_card", "kv_bytes_per_token", "slice_mib", "cards", "args", "refused"]
@@ -246,7 +246,7 @@ def test_validate_answers_a_list_for_machines(tmp_path, capsys):
     folder.mkdir(parents=True)
     (folder / "metadata.yaml").write_text(yaml.safe_dump(an_entry(args=["--max-model-len=8192"])))
     index = tmp_path / "index.yaml"
-    index.write_text(yaml.safe_dump([an_entry("Qwen/Qwen3-235B-A22B-FP8", gpuCount=8), {"kind": "Other"}]))
+    index.write_text(yaml.safe_dump([an_entry(*CUT, gpuCount=8), {"kind": "Other"}]))
 
     status, found = answer(capsys, "validate", folder.parent, index)
     assert status == 1

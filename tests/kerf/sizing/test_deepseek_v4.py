@@ -50,7 +50,7 @@ def test_each_kind_of_layer_keeps_the_pages_that_vllm_asks_for():
 
 
 def test_a_block_holds_all_layers_pages_side_by_side():
-    """VLLM's pull request 48993 quotes a block of 1,315,008 bytes for V4-Pro with 4-bit keys of the indexer.
+    """The pull request 48993 of vLLM quotes a block of 1,315,008 bytes for V4-Pro with 4-bit keys of the indexer.
 
     Those have pages of 4,608 bytes where 8-bit ones have 8,640, in each of the 30 layers with an indexer.
     """

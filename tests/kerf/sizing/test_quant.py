@@ -183,11 +183,16 @@ def test_an_expression_that_could_run_for_ever_is_refused(pattern):
         Names([pattern])
 
 
-def test_blocks_of_128_cannot_be_cut():
-    """Qwen3-235B-A22B-FP8 on eight ranks: 1,536 / 8 = 192 is not a multiple of 128. vLLM 0.33.0 refuses it too."""
+def test_blocks_of_experts_are_cut_by_vllm_alone():
+    """Qwen3-235B-A22B-FP8 on eight ranks: 1,536 / 8 = 192 is not a multiple of 128. SGLang 0.5.23 refuses it.
+
+    vLLM 0.33.0 makes scales of 64 x 64 blocks of them (refine_fp8_moe_block_shape).
+    """
     from kerf.sizing.estimate import estimate
 
     found = read_model(row("qwen3-235b-a22b-fp8")["config"])
     with pytest.raises(WireError, match=r"tp: '8': mlp\.experts\.down .* does not divide into blocks of 128"):
-        estimate(found, Ask(tp=8, max_len=4096))
-    assert estimate(found, Ask(tp=8, ep=8, max_len=4096)).ranks.ep == 8
+        estimate(found, Ask("sglang", tp=8, max_len=4096))
+    assert estimate(found, Ask("sglang", tp=8, ep=8, max_len=4096)).ranks.ep == 8
+    finer = {term.name: term.high for term in estimate(found, Ask(tp=8, max_len=4096)).terms}["padding of experts"]
+    assert finer == 94 * 128 * (6 + 3) * 64 * 4  # 384 x 4,096 and 4,096 x 192 in blocks of 64, 32-bit scales
