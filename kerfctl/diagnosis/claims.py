@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping
 
 from kerf.wire.devices import DRIVER
-from kerf.wire.json import Json, at, items_at
+from kerf.wire.json import Json, at, items_at, text_at
+from kerf.wire.objects import parse_node
 from kerfctl.diagnosis.dump import Dump, Finding, hooks_of, name_of, since
 
 HOOK = "claims.kerf.dev"
 KIND = "ValidatingWebhookConfiguration"
-QUOTA_HOOK = "tenantquotas.kerf.dev"
-"""The chart writes it into the MutatingWebhookConfiguration where quota is on."""
+TENANTS = "tenantquotas"
+"""The MutatingWebhookConfiguration has a rule about them where quota is on."""
 CONDITIONS = frozenset({"newly-allocated", "of-gpu-kerf-dev"})
 """The matchConditions of the chart: every other one leaves claims out."""
 UNANSWERED = (f'failed calling webhook "{HOOK}"', "has to count claims of")
@@ -46,10 +47,36 @@ def services(dump: Dump) -> Iterator[Finding]:
             )
 
 
+def drivers(dump: Dump) -> Iterator[Finding]:
+    """No other DRA driver gives out the cards of Kerf's nodes."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for item in dump.resource_slices:
+        driver, node = text_at(item, "spec", "driver"), text_at(item, "spec", "nodeName")
+        for device in items_at(item, "spec", "devices") if driver != DRIVER else ():
+            found.setdefault((node, driver), []).extend(_uuids(at(device, "attributes")))
+    for node in (parse_node(each, dump.vendors) for each in dump.nodes if found):
+        ours = {card.id for card in node.cards}
+        for driver in sorted(driver for name, driver in found if name == node.name):
+            both = sorted(ours & set(found[node.name, driver]))
+            if both:
+                more = f" and {len(both) - 1} more" if both[1:] else ""
+                yield Finding(
+                    f"node {node.name}: card {both[0]}{more} is also given out by the DRA driver {driver}",
+                    "keep that driver off Kerf's nodes (docs/neighbours.md): both would promise the same memory",
+                )
+
+
+def _uuids(attributes: Json) -> list[str]:
+    """Of a card; of a MIG instance, its own and its card's."""
+    wanted = {"uuid", "parentuuid"}
+    return [text_at(value, "string") for key, value in attributes.items() if key.rpartition("/")[2].lower() in wanted]
+
+
 def _counts(dump: Dump) -> bool:
     """Whether claims of Kerf's devices are to be counted: there are its classes, quota is on, and a leader answers."""
     classes = any(name_of(each).endswith(f".{DRIVER}") for each in dump.device_classes)
-    quota = any(hook.get("name") == QUOTA_HOOK for each in dump.kerf_webhooks() for hook in hooks_of(each))
+    hooks = (hook for each in dump.kerf_webhooks() for hook in hooks_of(each))
+    quota = any(TENANTS in (rule.get("resources") or ()) for hook in hooks for rule in items_at(hook, "rules"))
     return classes and quota and not any(_is_scheduler_on_host(pod) for pod in dump.pods)
 
 
@@ -136,4 +163,8 @@ def _leads(endpoints: Json, service: str) -> bool:
     return own == service and any(ready)
 
 
-CHECKS: Mapping[str, Callable[[Dump], Iterator[Finding]]] = {"claims": claims, "services": services}
+CHECKS: Mapping[str, Callable[[Dump], Iterator[Finding]]] = {
+    "claims": claims,
+    "services": services,
+    "drivers": drivers,
+}

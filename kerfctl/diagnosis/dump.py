@@ -51,6 +51,7 @@ class Dump:
     endpoints: tuple[Json, ...] = ()
     """The EndpointSlices of these Services."""
     device_classes: tuple[Json, ...] = ()
+    resource_slices: tuple[Json, ...] = ()
     secret: Json | None = None
     """The webhook's Secret: `tls.crt` alone, decoded to text; its keys are never read into a dump."""
     leases: tuple[Json, ...] = ()

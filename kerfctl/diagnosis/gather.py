@@ -13,6 +13,7 @@ from kerf.kube.errors import Forbidden, KubeError, NotFound
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.vendor import ResourceNames, Vendor
 from kerf.wire.json import Json, at
+from kerf.wire.resourceslices import SLICES
 from kerfctl.cluster import may
 from kerfctl.diagnosis.dump import Dump, hooks_of, kerfs_own
 
@@ -28,6 +29,7 @@ _RIGHTS = (
     ("list", "admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
     ("list", "admissionregistration.k8s.io", "validatingwebhookconfigurations"),
     ("list", "resource.k8s.io", "deviceclasses"),
+    ("list", "resource.k8s.io", "resourceslices"),
     ("list", "apiextensions.k8s.io", "customresourcedefinitions"),
     ("list", "coordination.k8s.io", "leases"),
     ("create", "", "pods"),
@@ -94,6 +96,7 @@ def gather(kube: Kube, wanted: Wanted) -> Dump:
         services=tuple(found for each in named if (found := reader.get("services", _service(*each)))),
         endpoints=tuple(found for each in named for found in _endpoints(reader, *each)),
         device_classes=reader.list(CLASSES),
+        resource_slices=reader.list(SLICES),
         secret=_certificate(reader.get("secrets", f"/api/v1/namespaces/{home}/secrets/{wanted.secret}"))
         if home
         else None,

@@ -12,11 +12,14 @@ from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.inventory import KEY, render_inventory
 from sandbox import Api, ControlPlane, FakeNode, await_until
 from sandbox.stack import WEBHOOK, start_stack
+from tests.chart.helm import NAMESPACE, one, render
 
 pytestmark = pytest.mark.cluster
 
 NODE, PODS = "doctored", "/api/v1/namespaces/default/pods"
 CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/kerf"
+VALIDATING = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+SERVICE = f"{NAMESPACE}/kerf-webhook"
 CARDS = cards_of(NODE, 2)
 
 
@@ -115,6 +118,25 @@ def test_it_names_a_bundle_that_was_reset(api: Api, control_plane: ControlPlane)
         f"kerf, {hook['name']}: caBundle is empty or no certificate, API servers cannot call the webhook"
         for hook in hooks
     ]
+
+
+def test_it_names_what_keeps_claims_from_being_counted(api: Api, control_plane: ControlPlane) -> None:
+    rendered = render("dra.enabled=true", "quota.enabled=true")
+    configuration = one(rendered, "ValidatingWebhookConfiguration", "kerf-webhook")
+    configuration["webhooks"][0] |= {"failurePolicy": "Ignore", "namespaceSelector": {"matchLabels": {"a": "b"}}}
+    api.post(VALIDATING, configuration)
+    _, wrong = doctor(control_plane)
+    api.delete(f"{VALIDATING}/kerf-webhook")
+
+    where = "kerf-webhook, claims.kerf.dev"
+    assert wrong == {
+        "certificates": [f"{where}: caBundle is empty or no certificate, API servers cannot call the webhook"],
+        "claims": [
+            f"{where}: failurePolicy is Ignore: while the webhook does not answer, claims are allocated uncounted",
+            f"{where}: its namespaceSelector leaves claims out, which are then not counted",
+        ],
+        "services": [f"there is no Service {SERVICE}, which kerf-webhook names: API servers cannot call the webhook"],
+    }
 
 
 def test_it_names_a_webhook_that_is_away_and_one_too_many(api: Api, control_plane: ControlPlane) -> None:

@@ -84,7 +84,10 @@ WELL = Dump(
     webhooks=(
         {
             **a_configuration(),
-            "webhooks": [*a_configuration()["webhooks"], {"name": "tenantquotas.kerf.dev", **CLIENT}],
+            "webhooks": [
+                *a_configuration()["webhooks"],
+                {"name": "t.kerf.dev", "rules": [{"resources": ["tenantquotas"]}], **CLIENT},
+            ],
         },
         {"metadata": {"name": "unrelated"}, "webhooks": [{"name": "x.example.com"}]},
     ),
@@ -223,6 +226,24 @@ def test_a_service_that_is_away_or_has_no_ready_pod_is_named_with_what_calls_it(
     by_url = a_configuration()
     by_url["webhooks"][0]["clientConfig"] = {"url": "https://10.0.0.1/mutate"}
     assert said("services", webhooks=(by_url,), validating=(), services=(), endpoints=()) == []
+
+
+def test_cards_that_another_dra_driver_gives_out_too_are_named() -> None:
+    def a_slice(driver: str, node: str, **attributes: str) -> dict[str, Any]:
+        device = {"name": "gpu-0", "attributes": {key: {"string": value} for key, value in attributes.items()}}
+        return {"spec": {"driver": driver, "nodeName": node, "devices": [device]}}
+
+    theirs = a_slice("gpu.nvidia.com", "node-1", uuid="MIG-1", parentUUID="GPU-node-1-2", type="mig")
+    harmless = (
+        a_slice("gpu.kerf.dev", "node-1", uuid="GPU-node-1-0"),
+        a_slice("compute-domain.nvidia.com", "node-1", id="0"),
+        a_slice("gpu.nvidia.com", "elsewhere", uuid="GPU-node-1-0"),
+    )
+
+    assert said("drivers", resource_slices=(*harmless, theirs)) == [
+        "node node-1: card GPU-node-1-2 is also given out by the DRA driver gpu.nvidia.com"
+    ]
+    assert said("drivers", resource_slices=harmless) == []
 
 
 def test_a_bundle_with_the_old_and_the_new_authority_is_well() -> None:
