@@ -19,7 +19,8 @@ from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.resources import stages_of
 
-_THEIRS = Health(State.SUSPECT, "its device plugin is still HAMi's")
+OF_HAMIS_PLUGIN = Health(State.SUSPECT, "its device plugin is still HAMi's")
+"""The health of a card that only HAMi has listed: nothing of Kerf's is placed there."""
 FINISHED = frozenset({"Succeeded", "Failed"})
 """Phases of a pod that has given back what it held."""
 _BLOCKING = ("NoSchedule", "NoExecute")
@@ -215,7 +216,7 @@ def _published(node: Json, notes: Json, vendor: Vendor) -> tuple[str, tuple[Card
     if register and register in notes:
         cards = hami.parse_register(str(notes[register]), register, vendor.name)
         # Kerf's own plugin serves such cards, and a grant means nothing to another
-        return register, tuple(replace(card, health=_THEIRS) for card in cards) if vendor.probe else cards
+        return register, tuple(replace(card, health=OF_HAMIS_PLUGIN) for card in cards) if vendor.probe else cards
     capacity = at(node, "status", "capacity")
     if plugin and any(word in notes or word in capacity for word in plugin.keys):
         return plugin.keys[0], plugin.cards(node)

@@ -13,7 +13,14 @@ from kerf.values.units import show, show_mib
 from kerf.wire.annotations import GRANT
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at, text_at
-from kerf.wire.objects import cards_of, cards_without_grant, is_finished, parse_holding, parse_node
+from kerf.wire.objects import (
+    OF_HAMIS_PLUGIN,
+    cards_of,
+    cards_without_grant,
+    is_finished,
+    parse_holding,
+    parse_node,
+)
 from kerf.wire.resources import parse_pod
 from kerfctl.diagnosis.dump import Dump, Finding, Level, name_of, notes_of
 
@@ -46,6 +53,7 @@ def inventories(dump: Dump) -> Iterator[Finding]:
 def strangers(dump: Dump) -> Iterator[Finding]:
     """Pods that hold cards of which Kerf knows nothing, and device plugins that serve the same cards."""
     known = {node.name for node in _nodes(dump) if node.cards}
+    ours = _ours(dump)
     for pod in dump.pods:
         node = text_at(pod, "spec", "nodeName")
         cards = cards_without_grant(pod, dump.vendors)
@@ -56,7 +64,7 @@ def strangers(dump: Dump) -> Iterator[Finding]:
             )
         images = " ".join(text_at(each, "image") for each in items_at(pod, "spec", "containers"))
         words = f"{name_of(pod)} {images}"
-        if node in known and not is_finished(pod) and any(sign in words for sign in OTHER_PLUGINS):
+        if node in ours and not (_is_hamis(pod) or is_finished(pod)) and any(sign in words for sign in OTHER_PLUGINS):
             yield Finding(
                 f"pod {name_of(pod)} is another device plugin on node {node}: the last to register serves the cards",
                 "keep it off Kerf's nodes (docs/neighbours.md)",
@@ -97,6 +105,8 @@ _WAYS = {
 def _way_back(card: Card) -> str:
     """How a card becomes healthy again."""
     health = card.health
+    if health == OF_HAMIS_PLUGIN:
+        return "replace the node's device plugin (docs/migrate-from-hami.md, step 3)"
     if health.state is State.RECOVERING:
         return "wait: it answers well again, and takes slices after some more clean readings"
     if health.state is not State.CORDONED:
@@ -198,23 +208,34 @@ def grants(dump: Dump) -> Iterator[Finding]:
 
 def hami(dump: Dump) -> Iterator[Finding]:
     """One device plugin per node, and no pod waits for a scheduler that does not run."""
-    keys = {vendor.inventory_key for vendor in dump.vendors}
-    ours = {name_of(node) for node in dump.nodes if keys & set(notes_of(node))}
+    ours = _ours(dump)
     waiting: Counter[str] = Counter()
     for pod in dump.pods:
-        spec, labels = at(pod, "spec"), at(pod, "metadata", "labels")
-        if labels.get("app.kubernetes.io/component") == "hami-device-plugin" and spec.get("nodeName") in ours:
+        spec = at(pod, "spec")
+        if _is_hamis(pod) and spec.get("nodeName") in ours:
             yield Finding(
                 f"node {spec['nodeName']}: HAMi's device plugin ({name_of(pod)}) runs beside Kerf's",
-                "remove the node label that HAMi's DaemonSet selects (docs/migrate-from-hami.md, step 4)",
+                "remove the node label that HAMi's DaemonSet selects (docs/migrate-from-hami.md, step 3)",
             )
         if spec.get("schedulerName") == "hami-scheduler" and not spec.get("nodeName"):
             waiting["hami-scheduler"] += 1
     if waiting and not _runs(dump.pods, "hami-scheduler"):
         yield Finding(
             f"{show(waiting['hami-scheduler'])} pods wait for hami-scheduler, which does not run",
-            "delete them: their controllers create others, which Kerf's webhook takes",
+            "delete them: their controllers create others, which Kerf's webhook takes"
+            if dump.kerf_webhooks()
+            else "start Kerf's webhook (docs/migrate-from-hami.md, step 2), then delete them",
         )
+
+
+def _is_hamis(pod: Json) -> bool:
+    return bool(at(pod, "metadata", "labels").get("app.kubernetes.io/component") == "hami-device-plugin")
+
+
+def _ours(dump: Dump) -> set[str]:
+    """The nodes that a device plugin of Kerf's has written an inventory of."""
+    keys = {vendor.inventory_key for vendor in dump.vendors}
+    return {name_of(node) for node in dump.nodes if keys & set(notes_of(node))}
 
 
 def _runs(pods: tuple[Json, ...], component: str) -> bool:

@@ -51,9 +51,9 @@ def drivers(dump: Dump) -> Iterator[Finding]:
     """No other DRA driver gives out the cards of Kerf's nodes."""
     found: dict[tuple[str, str], list[str]] = {}
     for item in dump.resource_slices:
-        driver, node = text_at(item, "spec", "driver"), text_at(item, "spec", "nodeName")
+        driver, where = text_at(item, "spec", "driver"), text_at(item, "spec", "nodeName")
         for device in items_at(item, "spec", "devices") if driver != DRIVER else ():
-            found.setdefault((node, driver), []).extend(_uuids(at(device, "attributes")))
+            found.setdefault((where, driver), []).extend(_uuids(at(device, "attributes")))
     for node in (parse_node(each, dump.vendors) for each in dump.nodes if found):
         ours = {card.id for card in node.cards}
         for driver in sorted(driver for name, driver in found if name == node.name):

@@ -97,7 +97,7 @@ def other_webhooks(dump: Dump) -> Iterator[Finding]:
         if any("hami" in word for word in words) and configuration not in dump.kerf_webhooks():
             yield Finding(
                 f"MutatingWebhookConfiguration {name} of HAMi fills the same pods as Kerf's",
-                "delete it once HAMi's scheduler takes no new pods (docs/migrate-from-hami.md, step 3)",
+                "delete it, and stop HAMi's scheduler (docs/migrate-from-hami.md, step 2)",
             )
 
 

@@ -1,12 +1,13 @@
 """A value does what its comment says, whatever the other values are."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.chart.helm import Refused, one, parse, render, template
+from tests.chart.helm import ROOT, Refused, one, parse, render, template
 
 pytestmark = pytest.mark.chart
 FILES = {"caFile": "ca.crt", "certFile": "tls.crt", "keyFile": "tls.key"}
@@ -138,3 +139,13 @@ def test_the_extenders_certificate_comes_from_the_webhook_and_everyone_who_asks_
 def test_the_extenders_certificate_needs_a_webhook_that_makes_its_own():
     with pytest.raises(Refused, match=r"scheduler\.extender\.tls\.source: self-managed: the webhook makes"):
         render("scheduler.extender.tls.source=self-managed", "webhook.certificates.source=cert-manager")
+
+
+def test_the_values_of_the_migration_let_kerfs_plugin_come_by_its_own_label_alone(tmp_path: Path) -> None:
+    """Helm adds a selector's labels to the chart's own: Kerf's plugin would wait for the label that HAMi's needs."""
+    page = (ROOT / "docs" / "migrate-from-hami.md").read_text()
+    values = tmp_path / "values.yaml"
+    values.write_text(page.split("```yaml\n", 1)[1].split("```", 1)[0])
+    plugin = one(parse(template("--values", str(values))), "DaemonSet", "kerf-deviceplugin-nvidia")
+
+    assert plugin["spec"]["template"]["spec"]["nodeSelector"] == {"kerf.dev/node": "on"}

@@ -1,6 +1,7 @@
 """Every check: silent about a cluster that is well, and one sentence with the fix for each thing that is not."""
 
 import base64
+import json
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -395,6 +396,32 @@ def test_what_hami_left_is_named() -> None:
         "1 pods wait for hami-scheduler, which does not run",
     ]
     assert said("hami", pods=(waiting, scheduler)) == []
+    (before,) = CHECKS["hami"](replace(WELL, pods=(waiting,), webhooks=()))
+    assert before.fix == "start Kerf's webhook (docs/migrate-from-hami.md, step 2), then delete them"
+
+
+def test_a_node_that_is_still_hamis_is_as_it_should_be_until_its_plugin_is_replaced() -> None:
+    device = {
+        "id": "GPU-h-0",
+        "index": 0,
+        "count": 10,
+        "devmem": 81_559,
+        "devcore": 100,
+        "type": "H100",
+        "health": True,
+    }
+    register = {"hami.io/node-nvidia-register": json.dumps([device | {"mode": "hami-core"}])}
+    theirs = {"metadata": {"name": "h", "annotations": register}, "status": {"capacity": {"nvidia.com/gpu": "10"}}}
+    labels = {"app.kubernetes.io/component": "hami-device-plugin"}
+    plugin = a_pod("hami-device-plugin-x", labels=labels, node="h", containers=[])
+    dump = replace(WELL, nodes=(theirs,), pods=(plugin,))
+
+    found = {name: list(check(dump)) for name, check in CHECKS.items()}
+
+    assert {name: [each.fix for each in findings] for name, findings in found.items() if findings} == {
+        "health": ["replace the node's device plugin (docs/migrate-from-hami.md, step 3)"]
+    }
+    assert [each.level for each in found["health"]] == [Level.WARNING]
 
 
 def test_what_could_not_be_looked_at_is_said() -> None:
