@@ -15,10 +15,14 @@ from typing import Any
 import pytest
 import yaml
 
+from deviceplugin.core.offered import NodeView, offered
 from kerf.testing.builders import cards_of
+from kerf.values.allocator import Allocator
+from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.inventory import render_inventory
 from kerf.wire.objects import parse_holding
+from kerf.wire.resourceslices import numbered, render_pool
 from kerfctl.main import main
 from sandbox import (
     CONTROL_PLANE,
@@ -31,12 +35,15 @@ from sandbox import (
     await_until,
     ensure,
     free_ports,
+    install_job_kinds,
     run_directory,
 )
 from sandbox.crds import install_crds
 from sandbox.stack import start_extender
 from scheduler.fleet.rights import RULES
-from tests.scheduler.fleet.sixty import FLEETS, H100, L40S, MIB, SIXTY, WANTED, least_of_sixty, price_of
+from tests.chart.helm import render
+from tests.cluster.dra_world import RESOURCE, claim_spec
+from tests.scheduler.fleet.sixty import FLEETS, H100, L40S, MIB, SIXTY, WANTED, a_workload, least_of_sixty, price_of
 
 pytestmark = pytest.mark.cluster
 LOST_S = 20
@@ -48,6 +55,8 @@ POLICY = {
     },
 }
 WORKLOADS = "/apis/kerf.dev/v1alpha1/namespaces/default/fleetworkloads"
+PODS = "/api/v1/namespaces/default/pods"
+GROUPS = "leaderworkerset.sigs.k8s.io"
 CLUSTERS = "/apis/kerf.dev/v1alpha1/clusters"
 USER = "system:serviceaccount:kerf-system:kerf-fleet"
 
@@ -355,6 +364,88 @@ def test_no_card_holds_more_than_it_has(fleet: Fleet, bound: Bound):
     assert cards > 0
 
 
+def test_a_group_is_bound_on_the_cards_of_the_plan_and_comes_as_a_whole(fleet: Fleet, bound: Bound):
+    """No LeaderWorkerSet controller is here: the test makes the pods that it makes."""
+    south = fleet.planes["south"]
+    sets = "/apis/leaderworkerset.x-k8s.io/v1/namespaces/default/leaderworkersets"
+    install_job_kinds(south)
+    fleet.home.api.post(WORKLOADS, a_workload("gang", 1, 30_000, 40, groupSize=2, clusters=["south"]))
+    await_until(lambda: south.api.get(sets)["items"], "the group's set", 60)
+    (made,) = south.api.get(sets)["items"]
+    listed = south.api.get(f"/apis/kerf.dev/v1alpha1/namespaces/default/fleetplaces/{made['metadata']['name']}")
+
+    first, second = (one_of_group(made, i) for i in range(2))
+    south.api.post(PODS, first)
+    south.api.post(PODS, second)
+    await_until(lambda: fleet.bound("south")["gang"] == 2, "both of its pods to be bound", 60)
+
+    held = [parse_holding(p, VENDORS) for p in fleet.pods("south") if p["metadata"]["name"].startswith("gang-")]
+    cards = Counter(piece.card for one in held if one for part in one.grant.containers for piece in part.slices)
+    assert cards == Counter({card: each["pods"] for each in listed["spec"]["places"] for card in each["cards"]})
+    fleet.home.api.delete(f"{WORKLOADS}/gang")
+    await_until(lambda: not south.api.get(sets)["items"], "the set to go", 60)
+    for pod in (first, second):
+        south.api.remove(f"{PODS}/{pod['metadata']['name']}", grace_seconds=0)
+    await_until(lambda: not fleet.bound("south")["gang"], "its pods to go", 60)
+
+
+def one_of_group(made: dict[str, Any], i: int) -> dict[str, Any]:
+    template, name = made["spec"]["leaderWorkerTemplate"]["workerTemplate"], made["metadata"]["name"]
+    labels = {f"{GROUPS}/name": name, f"{GROUPS}/group-index": "0", f"{GROUPS}/worker-index": str(i)}
+    notes = {**template["metadata"]["annotations"], f"{GROUPS}/size": "2"}
+    meta = {"name": f"{name}-0-{i}", "labels": {**template["metadata"]["labels"], **labels}, "annotations": notes}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]}
+
+
+def test_replicas_that_ask_by_claims_get_devices_of_the_cards_that_are_given_to_claims(
+    fleet: Fleet, bound: Bound, capsys: pytest.CaptureFixture[str]
+):
+    south, templates = fleet.planes["south"], f"{RESOURCE}/namespaces/default/resourceclaimtemplates"
+    give_cards_to_claims(south)
+    kind = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate", "metadata": {"name": "third"}}
+    fleet.home.api.post(templates, {**kind, "spec": {"spec": claim_spec(memory="26000Mi", cores="30")}})
+    container = {"name": "main", "image": "i", "resources": {"claims": [{"name": "gpu"}]}}
+    pod = {
+        "schedulerName": "kerf-scheduler",
+        "automountServiceAccountToken": False,
+        "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "third"}],
+        "containers": [container],
+    }
+    workload = a_workload("claims", 5, 0, 0)
+    workload["spec"]["template"]["spec"] = pod
+    fleet.home.api.post(WORKLOADS, workload)
+    await_until(lambda: fleet.bound()["claims"] == 5, "the pods to be bound", 90)
+
+    claims = [each for each in south.api.get(f"{RESOURCE}/resourceclaims")["items"] if each.get("status")]
+    given = Counter(
+        (found["driver"], found["pool"], found["device"], found["consumedCapacity"]["memory"])
+        for each in claims
+        for found in each["status"]["allocation"]["devices"]["results"]
+    )
+    assert {pool for _, pool, *_ in given} == {"claims-1"}
+    assert sorted(given.values()) == [2, 3]
+    assert main(["cluster", "plan", "claims", "--manager", str(fleet.home.kubeconfig)]) == 0
+    assert "~ default/claims: Kubernetes' allocator chooses the devices of claims" in capsys.readouterr().out
+    fleet.home.api.delete(f"{WORKLOADS}/claims")
+    await_until(lambda: not south.api.get(f"{RESOURCE}/resourceclaims")["items"], "its claims to go", 90)
+    await_until(lambda: not south.api.get(templates)["items"], "its templates to go", 60)
+    south.api.remove("/api/v1/nodes/claims-1")
+
+
+def give_cards_to_claims(plane: ControlPlane) -> None:
+    """A node whose device plugin has published two cards for claims, and the chart's classes."""
+    cards = cards_of("claims-1", 2, model=H100, memory_mib=MIB[H100], allocator=Allocator.DRA)
+    plane.add_fake_nodes([FakeNode("claims-1", {"kerf.dev/inventory": render_inventory(cards)})])
+    uid = plane.api.get("/api/v1/nodes/claims-1")["metadata"]["uid"]
+    for item in numbered(
+        render_pool("claims-1", uid, offered(cards, {}, NodeView(), SchedulingPolicy()), shares=True), 1
+    ):
+        plane.api.post(f"{RESOURCE}/resourceslices", item)
+    for item in render("dra.enabled=true"):
+        if item["kind"] == "DeviceClass":
+            plane.api.post(f"{RESOURCE}/deviceclasses", item)
+
+
 def test_the_managers_rights_are_what_it_uses_and_no_more(fleet: Fleet, found: Found):
     granted = {(verb, r["apiGroups"][0], res) for r in RULES for res in r["resources"] for verb in r["verbs"]}
     calls = {call for plane in fleet.planes.values() for call in plane.calls_by(USER)}
@@ -371,8 +462,8 @@ def test_the_managers_rights_are_what_it_uses_and_no_more(fleet: Fleet, found: F
         | {(verb, "kerf.dev", "tenantquotas") for verb in ("list", "create", "patch", "delete")}
     )
     assert granted - used <= unused_here
-    asked_at_the_join = {("create", "authorization.k8s.io", "selfsubjectaccessreviews")}
-    assert {each for each in used if each[2]} <= granted | asked_at_the_join
+    reviews = {("create", "authorization.k8s.io", f"selfsubject{what}reviews") for what in ("access", "rules")}
+    assert {each for each in used if each[2]} <= granted | reviews
 
 
 def test_a_cluster_is_drained_before_it_leaves_and_may_join_again(
