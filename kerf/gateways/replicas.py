@@ -21,7 +21,16 @@ from kerf.values.vendor import Vendor
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.objects import CardsOf, cards_of, is_finished, parse_holding
-from kerf.wire.subject import MODEL, SERVING_PORT, misread_port, served_names, serving_port, source_of, workload_of
+from kerf.wire.subject import (
+    MODEL,
+    SERVING_PORT,
+    adapter_names,
+    misread_port,
+    served_names,
+    serving_port,
+    source_of,
+    workload_of,
+)
 
 _LWS = "leaderworkerset.sigs.k8s.io"
 _WORKER, _GROUP, _SET = f"{_LWS}/worker-index", f"{_LWS}/group-index", f"{_LWS}/name"
@@ -121,7 +130,7 @@ def _replica(pod: Json, catalogue: Catalogue) -> Replica | None:
         workload=workload_of(pod),
         address=text_at(pod, "status", "podIP"),
         port=port,
-        models=models,
+        models=tuple(dict.fromkeys((*models, *adapter_names(pod)))),
         share=WHOLE,
         ready=_is_ready(pod),
         drain=Drain.LOST if meta.get("deletionTimestamp") else Drain.NONE,

@@ -1,5 +1,6 @@
 """A pod's workload, served model and engine, from what is written on it."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -82,6 +83,27 @@ def served_names(pod: Json) -> tuple[str, ...]:
         if names or (names := tuple(filter(None, (_served(words)[:_LONGEST],)))):
             return names
     return ()
+
+
+def adapter_names(pod: Json) -> tuple[str, ...]:
+    """The LoRA adapters that an engine loads at its start: clients name them as they name models."""
+    found: list[str] = []
+    for words in _engines_first(pod)[:1]:
+        for flag in ("--lora-modules", "--lora-paths"):
+            for word in _several(words, flag):
+                name, sign, _ = word.partition("=")
+                found += [name[:_LONGEST]] if sign and not word.startswith("{") else _named_in(word)
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
+def _named_in(word: str) -> list[str]:
+    """`{"name": "sql", "path": "…"}`."""
+    try:
+        value = json.loads(word)
+    except ValueError:
+        return []
+    name = value.get("name") if isinstance(value, dict) else None
+    return [name[:_LONGEST]] if isinstance(name, str) else []
 
 
 def source_of(pod: Json) -> str:
@@ -184,8 +206,9 @@ def _replaced(text: str, values: dict[str, str]) -> str:
 
 
 def _split(word: str) -> list[str]:
-    """`sh -c "vllm serve m --port 1"` holds words too."""
-    return word.split()[:256] if " " in word or "\n" in word else [word]
+    """`sh -c "vllm serve m --port 1"` holds words too; JSON is one."""
+    several = (" " in word or "\n" in word) and not word.startswith("{")
+    return word.split()[:256] if several else [word]
 
 
 def _several(words: tuple[str, ...], flag: str) -> tuple[str, ...]:

@@ -103,6 +103,40 @@ def test_a_second_pod_of_a_claim_and_two_containers_of_one_request_are_refused_b
     await_event(driver, "dra-twins", "containers main and second run together")
 
 
+def test_several_requests_a_second_best_way_and_long_names_are_kept_and_access_for_administrators_is_refused(
+    driver: Driver,
+):
+    claim, pod = "dra-" + "c" * 249, "dra-" + "p" * 180
+    absent = {"cel": {"expression": "device.attributes['gpu.kerf.dev'].model == 'none'"}}
+    slice_ = {"deviceClassName": "slice.gpu.kerf.dev"}
+    ways = [
+        {"name": "none", "deviceClassName": "card.gpu.kerf.dev", "selectors": [absent]},
+        {"name": "some", **slice_, "capacity": {"requests": {"memory": "20Gi"}}},
+    ]
+    second = {"name": "second", "exactly": {**slice_, "capacity": {"requests": {"memory": "4Gi", "cores": "7"}}}}
+    spec = {"requests": [{"name": "first", "firstAvailable": ways}, second]}
+    apart = {"constraints": [{"requests": ["first", "second"], "distinctAttribute": "gpu.kerf.dev/uuid"}]}
+    meta = {"name": claim, "namespace": "default"}
+    body = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": meta}
+    driver.cp.api.post(CLAIMS, {**body, "spec": {"devices": {**spec, **apart}}})
+    made = a_claiming_pod(pod, {"own": claim})
+    main = made["spec"]["containers"][0]
+    refs = [{"name": "own", "request": request} for request in ("second", "first")]
+    made["spec"]["initContainers"] = [{**main, "name": "before", "args": ["--cat", LEDGER, "--exit", "0"]}]
+    made["spec"]["initContainers"][0]["resources"] = {"claims": refs}
+    driver.cp.api.post(PODS, made)
+    label = {"metadata": {"labels": {"resource.kubernetes.io/admin-access": "true"}}}
+    driver.cp.api.patch("/api/v1/namespaces/default", label)
+    asked = claim_spec(memory="1Gi")
+    asked["devices"]["requests"][0]["exactly"]["adminAccess"] = True
+    submit(driver, "dra-admin", asked)
+
+    assert got(driver, pod) == allocated(driver, claim)
+    assert got(driver, pod, "before") == got(driver, pod)
+    assert [(mib, cores) for _, mib, cores in got(driver, pod)] == [(20_480, 0), (4096, 7)]
+    await_event(driver, "dra-admin", "asks for adminAccess, which gpu.kerf.dev does not give")
+
+
 def test_restarts_of_plugin_and_kubelet_change_no_container_and_lose_no_claim(driver: Driver):
     asked: dict[str, dict[str, Any]] = {f"dra-again-{i}": claim_spec(memory=f"{2000 + i}Mi") for i in range(6)}
     names = list(asked)

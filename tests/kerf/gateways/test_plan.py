@@ -93,6 +93,22 @@ def test_every_served_name_is_a_model_of_its_own():
 
 
 @pytest.mark.parametrize(
+    ("adapters", "models"),
+    [
+        (["--lora-modules", "sql=/a", "chat=/b", "--port", "8000"], ["chat", "org/m", "sql"]),
+        (["--lora-modules", '{"name": "sql", "path": "/a", "base_model_name": "org/m"}'], ["org/m", "sql"]),
+        (["--lora-modules", "/without-a-name", "{"], ["org/m"]),
+    ],
+)
+def test_an_adapter_is_a_model_of_its_own(adapters: list[str], models: list[str]):
+    pod = a_replica("one", args=["--model", "org/m", *adapters])
+
+    assert list(weights(pod)) == models
+    assert {target.priced for route in rendered(settings_for(Gateway.KNOWAY), pod).plan.routes
+            for target in route.targets} == {"org/m"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
     "pod",
     [
         a_replica("none", image="nginx", args=[]),
