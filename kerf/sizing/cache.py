@@ -107,7 +107,7 @@ def _specs(shape: Shape, ranks: Ranks, kv_dtype: str) -> list[tuple[int, Spec]]:
     kinds = {id(cache): cache for _, cache in caches}
     tokens = [token_bytes(cache, ranks, kv) for cache in kinds.values() if cache.kind is not Kind.STATE]
     states = [state_bytes(cache.state, ranks.tp) for cache in kinds.values() if cache.state is not None]
-    block = own_block(shape) or (LATENT_BLOCK if shape.latent else BLOCK)
+    block = default_block(shape)
     state_page = max(states, default=0)
     if states and tokens:
         step = 128 if shape.latent else block
@@ -119,6 +119,11 @@ def _specs(shape: Shape, ranks: Ranks, kv_dtype: str) -> list[tuple[int, Spec]]:
         spec = _spec(cache, token_bytes(cache, ranks, kv), block, state_page)
         found[key] = made.setdefault(spec, spec)  # alike ones are one object
     return [(layer, found[id(cache)]) for layer, cache in caches]
+
+
+def default_block(shape: Shape) -> int:
+    """Tokens of a block, before a recurrent state makes it larger."""
+    return own_block(shape) or (LATENT_BLOCK if shape.latent else BLOCK)
 
 
 def own_block(shape: Shape) -> int:

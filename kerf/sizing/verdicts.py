@@ -11,6 +11,7 @@ from kerf.sizing.options import number, options
 from kerf.sizing.overheads import CONTEXT_MIB
 from kerf.sizing.request import SGLANG, VERSIONS, VLLM, Ask
 from kerf.sizing.semver import parse_version, satisfies
+from kerf.sizing.uncounted import uncounted
 from kerf.wire.errors import WireError
 
 UTILIZATION = 0.92
@@ -74,7 +75,12 @@ def _deployment(one: Deployment, spec: ModelSpec, model: Model | None, card: str
         raise WireError("perGPUMemoryGB", f"{one.card_gb} ({one.card_mib:,} MiB)", fix)
     if model is None:
         return f"the shape of {spec.repository} is not in the catalogue: only the form was checked"
-    return _sized(one, model, version)
+    return "; ".join(filter(None, (_sized(one, model, version), _not_counted(one, model))))
+
+
+def _not_counted(one: Deployment, model: Model) -> str:
+    found = uncounted(options(one.args, one.runtime), one.runtime, model.shape)
+    return f"--{found[0]} {found[1]} may take more than was counted" if found else ""
 
 
 def _sized(one: Deployment, model: Model, version: str) -> str:

@@ -11,13 +11,14 @@ from typing import Any
 from zlib import crc32
 
 from kerf.sizing.cards import LARGEST_MIB, cards_named
-from kerf.sizing.estimate import MIB, Estimate
+from kerf.sizing.estimate import MIB, Estimate, Model
 from kerf.sizing.launch import Launch, asked_by, launch_of, missing
 from kerf.sizing.learned import further, taught_by
 from kerf.sizing.manifest import LARGEST_NODE
 from kerf.sizing.named import MODEL, WHERE, Named, parse_named
 from kerf.sizing.quant import PLAIN
 from kerf.sizing.request import SGLANG, Ask
+from kerf.sizing.uncounted import uncounted
 from kerf.values.ask import Stage
 from kerf.values.learned import LearningMode, Taught
 from kerf.values.units import parse_quantity
@@ -52,6 +53,7 @@ def size_model(draft: Draft, settings: Settings) -> Draft:
     seen = _checksum(container.command, container.args)
     record: dict[str, Any] = {"for": text, "container": container.name, "limits": amounts, "seen": seen}
     if launch:
+        _refuse_uncounted(launch, model)
         _refuse_other_model(launch, named, settings)
         repository = settings.catalogue.repository(named.name)
         first, args = _missing(launch, found, repository)
@@ -164,6 +166,13 @@ def _number(container: Container, name: str) -> int | None:
         return int(parse_quantity(container.amounts[name]))
     except ValueError as error:
         raise WireError(f"{container.limits_field}[{name}]", container.amounts[name], str(error)) from error
+
+
+def _refuse_uncounted(launch: Launch, model: Model) -> None:
+    found = uncounted(launch.options, launch.runtime, model.shape)
+    if found:
+        fix = f"{MODEL} does not count what it takes: drop it, or drop the annotation and write the pod's memory"
+        raise WireError(f"--{found[0]}", found[1], fix)
 
 
 def _refuse_other_model(launch: Launch, named: Named, settings: Settings) -> None:

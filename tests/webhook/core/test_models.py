@@ -150,15 +150,25 @@ def test_a_command_without_a_place_for_the_model_gets_a_warning() -> None:
     assert warning.endswith("write Qwen/Qwen3-0.6B behind serve")
 
 
+def test_one_copy_of_the_model_in_the_pod_is_sized() -> None:
+    args = ["--data-parallel-size", "4", "--data-parallel-size-local", "1"]
+
+    assert answered(a_server(args=args)).allowed
+
+
 @pytest.mark.parametrize(
     ("command", "args"),
     [
-        (["vllm", "serve"], ["--data-parallel-size", "4", "--data-parallel-size-local", "1"]),
-        (["python3", "-m", "sglang.launch_server"], ["--dp-size", "2", "--tp", "2", "--enable-dp-attention"]),
+        (["vllm", "serve"], ["--dtype", "float32"]),
+        (["python3", "-m", "sglang.launch_server"], ["--enable-dp-attention", "--dp-size", "2", "--tp", "2"]),
     ],
 )
-def test_one_copy_of_the_model_in_the_pod_is_sized(command: list[str], args: list[str]) -> None:
-    assert answered(a_server(command=command, args=args)).allowed
+def test_an_option_that_takes_more_than_the_sum_counts_is_refused(command: list[str], args: list[str]) -> None:
+    answer = answered(a_server(command=command, args=args))
+
+    assert answer.message.startswith(f"{args[0]}: '")
+    assert answer.message.endswith("kerf.dev/model does not count what it takes: drop it, or drop the annotation and "
+                                   "write the pod's memory")  # fmt: skip
 
 
 def test_the_named_container_is_sized_and_its_neighbours_are_not() -> None:
