@@ -30,7 +30,16 @@ import orjson
 
 from benchmarks import disturbances, empty_handler, mixed, viewers
 from benchmarks.fake_api_server import SIZES, pending
-from benchmarks.http_client import Client, await_port, cpu_s, free_port, peak_mb, spawn, write_kubeconfig
+from benchmarks.http_client import (
+    Client,
+    await_port,
+    compile_all,
+    cpu_s,
+    free_port,
+    peak_mb,
+    spawn,
+    write_kubeconfig,
+)
 
 SHAPES = len(SIZES)
 WARM = 48
@@ -51,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     for name, version in empty_handler.other_versions().items():
         print(f"the yardstick runs on {name} {version}, not {empty_handler.VERSIONS[name]}", file=sys.stderr)
+    compile_all()
     runs = []
     for size in args.sizes.split(","):
         nodes, pods = (int(part) for part in size.split("x"))

@@ -6,6 +6,7 @@ from typing import Any
 from kerf.values.grant import ContainerGrant, Grant, Slice
 from kerf.values.places import EVERYWHERE
 from kerf.wire.errors import WireError
+from kerf.wire.forms import Forms
 from kerf.wire.inventory import parse_versioned
 from kerf.wire.json import dumps
 
@@ -34,6 +35,7 @@ HAMI_STATE = frozenset(
 _HAMI_ENDINGS = ("-devices-to-allocate", "-devices-allocated")
 _OWNED_LABELS = frozenset({"hami.io/vgpu-node"})
 MOST_SLICES = 1024
+_FORMS: Forms[Grant] = Forms("card")
 
 
 def owned_annotation(key: str) -> bool:
@@ -74,6 +76,29 @@ def parse_grant(text: str, vendor: str | None = None) -> Grant:
 
     Unknown keys are kept, a higher version is refused.
     """
+    if (parts := _FORMS.split(text)) is None:
+        return _read(text, vendor)
+    form, cards = parts
+    if (known := _FORMS.get(form, vendor)) is not None and (filled := _filled(known, cards)) is not None:
+        return filled
+    grant = _read(text, vendor)
+    if not grant.extra and tuple(slice_.card for slice_ in grant.slices) == cards:
+        _FORMS.keep(form, vendor, grant)
+    return grant
+
+
+def _filled(known: Grant, cards: tuple[str, ...]) -> Grant | None:
+    """A grant of the same form on other cards; None where a container would hold a card twice."""
+    containers, left = [], iter(cards)
+    for container in known.containers:
+        slices = [Slice(next(left), one.vendor, one.memory_mib, one.cores, one.place) for one in container.slices]
+        if len(slices) > 1 and len({slice_.card for slice_ in slices}) != len(slices):
+            return None
+        containers.append(ContainerGrant(container.name, tuple(slices)))
+    return Grant(tuple(containers))
+
+
+def _read(text: str, vendor: str | None) -> Grant:
     document = parse_versioned(text, GRANT, VERSION)
     containers = document.get("containers")
     if not isinstance(containers, list):

@@ -1,11 +1,15 @@
 """A vendor's inventory on a node: its cards as versioned JSON, in the vendor's own annotation."""
 
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from kerf.values.allocator import Allocator
 from kerf.values.device import Backend, Card, Mode
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.wire.errors import WireError
+from kerf.wire.forms import Form, Forms
 from kerf.wire.json import dumps, loads
 from kerf.wire.mig import geometry_json, parse_geometry
 
@@ -28,6 +32,21 @@ _SORTS: dict[str, dict[str, Any]] = {}
 _MOST_SORTS = 1024
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A card of an inventory without its id. `links` are the places of the cards it is linked to."""
+
+    index: int
+    bus: str
+    shared: Mapping[str, Any]
+    links: tuple[int, ...]
+
+
+_FORMS: Forms[tuple[_Place, ...]] = Forms("id")
+_GAP = "\t"
+"""No form has a tab or a line break of its own."""
+
+
 def render_inventory(cards: tuple[Card, ...]) -> str:
     """The annotation's text: cards by index, keys in a fixed order, so equal inventories are equal texts."""
     ordered = sorted(cards, key=lambda card: (card.index, card.id))
@@ -39,12 +58,59 @@ def parse_inventory(text: str, key: str = KEY, vendor: str | None = None) -> tup
 
     Unknown keys are ignored, a higher version is refused.
     """
+    form, ids = _form_of(text)
+    places = _FORMS.get(form, vendor) if len(set(ids)) == len(ids) else None
+    if places is None:
+        cards = _read(text, key, vendor)
+        _keep(form, ids, vendor, cards)
+    else:
+        cards = [_filled(place, id_, ids) for place, id_ in zip(places, ids, strict=True)]
+    return tuple(sorted(cards, key=lambda card: (card.index, card.id)))
+
+
+def _form_of(text: str) -> tuple[Form, tuple[str, ...]]:
+    """The form, with places instead of ids where cards name each other, and the ids; without a form no ids."""
+    form, ids = _FORMS.split(text) or ((), ())
+    if not any('"links"' in part for part in form):
+        return form, ids
+    rest = _GAP.join(form)
+    for at, each in enumerate(ids):
+        rest = rest.replace(f'"{each}"', _link(at))
+    return (rest,), ids
+
+
+def _link(at: int) -> str:
+    return f"\n{at}\n"
+
+
+def _filled(place: _Place, id_: str, ids: tuple[str, ...]) -> Card:
+    links = tuple([ids[at] for at in place.links]) if place.links else ()
+    return Card(id=id_, index=place.index, links=links, bus=place.bus, **place.shared)
+
+
+def _keep(form: Form, ids: tuple[str, ...], vendor: str | None, cards: list[Card]) -> None:
+    """Remember the form, if each id of the text is that of a card, or the link of one."""
+    if not ids or ids != tuple(card.id for card in cards):
+        return
+    at = {each: i for i, each in enumerate(ids)}
+    links = Counter(link for card in cards for link in card.links)
+    if links.keys() <= at.keys() and all(form[0].count(_link(at[each])) == links[each] for each in ids):
+        places = (_Place(card.index, card.bus, _sort(card), tuple(at[link] for link in card.links)) for card in cards)
+        _FORMS.keep(form, vendor, tuple(places))
+
+
+def _sort(card: Card) -> dict[str, Any]:
+    return {field.name: getattr(card, field.name) for field in fields(card) if field.name not in _OWN}
+
+
+def _read(text: str, key: str, vendor: str | None) -> list[Card]:
+    """The cards in the order of the text."""
     document = parse_versioned(text, key, VERSION)
     cards = document.get("cards")
     if not isinstance(cards, list):
         raise WireError(f"{key}.cards", cards, "write a list of cards")
     parsed = tuple(_card(card, f"{key}.cards[{i}]", vendor) for i, card in enumerate(cards))
-    return tuple(sorted(distinct(parsed, f"{key}.cards"), key=lambda card: (card.index, card.id)))
+    return list(distinct(parsed, f"{key}.cards"))
 
 
 def distinct(cards: tuple[Card, ...], where: str) -> tuple[Card, ...]:

@@ -50,8 +50,11 @@ def version_of(item: object) -> int:
 
 def text_at(value: object, *path: str) -> str:
     """The text at a path; empty if there is none. Numbers and the like count as none."""
-    found = at(value, *path[:-1]).get(path[-1])
-    return found if isinstance(found, str) else ""
+    for key in path:
+        if not isinstance(value, dict):
+            return ""
+        value = value.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def items_at(value: object, *path: str) -> tuple[Json, ...]:

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
+from kerf.values.ask import Stages
 from kerf.values.device import Card
 from kerf.values.grant import Grant, Holding
 from kerf.values.health import Health, State
@@ -69,7 +71,9 @@ def cordoned_cards(notes: Json) -> tuple[str, ...]:
 
 def is_finished(pod: Json) -> bool:
     """Whether a pod has run to its end, so that it holds nothing any more."""
-    return text_at(pod, "status", "phase") in FINISHED
+    status = pod.get("status")
+    phase = status.get("phase") if isinstance(status, dict) else None
+    return isinstance(phase, str) and phase in FINISHED
 
 
 def no_cards(_node: str) -> tuple[Card, ...]:
@@ -83,26 +87,33 @@ def cards_of(nodes: Iterable[Node]) -> CardsOf:
     return lambda name: found.get(name, ())
 
 
-def parse_holding(pod: Json, vendors: tuple[Vendor, ...], cards: CardsOf = no_cards) -> Holding | None:
+def parse_holding(
+    pod: Json,
+    vendors: tuple[Vendor, ...],
+    cards: CardsOf = no_cards,
+    read_stages: Callable[[Json], Stages] = stages_of,
+) -> Holding | None:
     """What a live pod holds, None if it holds nothing or is finished.
 
     A grant counts only on a pod that is bound (`spec.nodeName`): the Binding writes both at once, so a grant
     without a node is a forgery. HAMi's record counts only where there is no Kerf grant; what it means depends on the
-    node's cards. Raises WireError.
+    node's cards. `read_stages` reads the pod's spec as `stages_of` does. Raises WireError.
     """
     try:
-        return _holding(pod, vendors, cards)
+        return _holding(pod, vendors, cards, read_stages)
     except RecursionError as error:  # a text was expected and something too deep to print was sent
         raise WireError("pod", "…", "nest its values less deeply") from error
 
 
-def _holding(pod: Json, vendors: tuple[Vendor, ...], cards: CardsOf) -> Holding | None:
+def _holding(
+    pod: Json, vendors: tuple[Vendor, ...], cards: CardsOf, read_stages: Callable[[Json], Stages]
+) -> Holding | None:
     meta, spec = at(pod, "metadata"), at(pod, "spec")
     node = spec.get("nodeName")
     if not node or is_finished(pod):
         return None
     notes, where = at(meta, "annotations"), str(node)
-    stages = stages_of(spec)
+    stages = read_stages(spec)
     if ours.GRANT in notes:
         grant = ours.parse_grant(str(notes[ours.GRANT]), vendors[0].name)
     else:
@@ -116,9 +127,12 @@ def _holding(pod: Json, vendors: tuple[Vendor, ...], cards: CardsOf) -> Holding 
 
 def parse_record(pod: Json, vendors: tuple[Vendor, ...]) -> Record:
     """What HAMi recorded of a live pod that it bound; nothing where Kerf has granted. Raises WireError."""
-    notes, spec = at(pod, "metadata", "annotations"), at(pod, "spec")
+    notes = at(pod, "metadata", "annotations")
+    if ours.GRANT in notes or hami.NODE not in notes:
+        return ()
+    spec = at(pod, "spec")
     node = spec.get("nodeName")
-    if not node or notes.get(hami.NODE) != node or ours.GRANT in notes or is_finished(pod):
+    if not node or notes.get(hami.NODE) != node or is_finished(pod):
         return ()
     if not _asks_for_devices(spec):
         return ()  # what HAMi's annotations say of a pod without devices is forged or left over
@@ -144,10 +158,10 @@ def cards_without_grant(pod: Json, vendors: tuple[Vendor, ...]) -> int:
 
     Such pods started under another device plugin, or are static: Kerf's plugin starts nothing without a grant.
     """
-    if text_at(pod, "status", "phase") != "Running" or not text_at(pod, "spec", "nodeName"):
-        return 0
     notes = at(pod, "metadata", "annotations")
-    if ours.GRANT in notes or any(vendor.hami_allocated in notes for vendor in vendors):
+    if ours.GRANT in notes or text_at(pod, "status", "phase") != "Running" or not text_at(pod, "spec", "nodeName"):
+        return 0
+    if any(vendor.hami_allocated in notes for vendor in vendors):
         return 0
     ours_to_serve = [vendor for vendor in vendors if vendor.probe]
     return sum(_counted(amounts, vendor) for amounts in _amounts_of(at(pod, "spec")) for vendor in ours_to_serve)
@@ -192,7 +206,7 @@ def _cards(node: Json, notes: Json, vendors: tuple[Vendor, ...]) -> tuple[tuple[
     """The cards of every vendor whose inventory can be read, and why others cannot."""
     found: dict[str, Card] = {}
     problems, several = [], 0
-    for vendor in vendors:
+    for vendor in _publishing(notes, at(node, "status", "capacity"), vendors):
         try:
             key, cards = _published(node, notes, vendor)
             found |= {card.id: card for card in _once(cards, found, key)}
@@ -203,6 +217,36 @@ def _cards(node: Json, notes: Json, vendors: tuple[Vendor, ...]) -> tuple[tuple[
     cards = tuple(found.values())
     in_order = tuple(sorted(cards, key=lambda card: (card.index, card.id))) if several > 1 else cards
     return in_order, "; ".join(problems)
+
+
+def _publishing(notes: Json, capacity: Json, vendors: tuple[Vendor, ...]) -> Iterable[Vendor]:
+    """The vendors of which a node has one of the keys, in their order."""
+    by_key = _by_key(_Vendors(vendors))
+    found = {i for key in (*notes, *capacity) for i in by_key.get(key, ())}
+    return [vendors[i] for i in sorted(found)]
+
+
+class _Vendors:
+    """A tuple of vendors as a key that costs nothing: the very same ones are equal."""
+
+    def __init__(self, vendors: tuple[Vendor, ...]) -> None:
+        self.all = vendors
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Vendors) and self.all is other.all
+
+    def __hash__(self) -> int:
+        return id(self.all)
+
+
+@lru_cache(maxsize=8)
+def _by_key(vendors: _Vendors) -> dict[str, tuple[int, ...]]:
+    """The places of the vendors that look for an annotation, or for a resource among a node's capacity."""
+    found: dict[str, tuple[int, ...]] = {}
+    for i, vendor in enumerate(vendors.all):
+        for key in {vendor.inventory_key, vendor.hami_register, *(vendor.plugin.keys if vendor.plugin else ())}:
+            found[key] = (*found.get(key, ()), i)
+    return found
 
 
 def _published(node: Json, notes: Json, vendor: Vendor) -> tuple[str, tuple[Card, ...]]:

@@ -47,6 +47,11 @@ class Columns:
         """The given rows, copied."""
         return Columns(*[array.take(rows, 0) for array in _ARRAYS(self)])
 
+    def clear(self, row: int) -> None:
+        """No node is in the row."""
+        for array in _ARRAYS(self):
+            array[row] = 0
+
     def grown(self, rows: int, width: int) -> "Columns":
         """The same content in larger arrays."""
         larger = Columns.empty(rows, width)

@@ -32,7 +32,6 @@ from kerf.wire.resources import parse_pod
 from scheduler.core.columns import Ints
 from scheduler.core.explain import short_reason
 from scheduler.core.node_list import MOST_SCORE, NodeList, Roster
-from scheduler.extender.precedence import Precedence
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.answers import ByCards
 from scheduler.state.desk import Desk
@@ -74,7 +73,7 @@ class Verbs:
     ) -> None:
         self.kinds = kinds
         self.claims = claims
-        self.precedence = Precedence()
+        self.precedence = desk.precedence
         """Held while an answer of the other verbs is made."""
         self._desk = desk
         self._metrics = metrics

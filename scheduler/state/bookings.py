@@ -18,17 +18,17 @@ from enum import StrEnum
 
 from kerf.values.ask import Reach
 from kerf.values.device import Card
-from kerf.values.grant import CardUse, Holding, card_uses
+from kerf.values.grant import CardUse, Grant, Holding, card_uses
 from kerf.values.recorded import Record
 from kerf.values.subject import NO_SUBJECT, Subject
 from kerf.values.traits import ORDINARY, Traits
 from kerf.values.vendor import Vendor, recorded_grant
+from kerf.values.verdict import Misfit, Reason
 from kerf.wire.claims import is_by_claims
 from kerf.wire.errors import WireError
-from kerf.wire.fleet_places import part_of
-from kerf.wire.json import Json
+from kerf.wire.json import Json, text_at
 from kerf.wire.objects import cards_without_grant, parse_holding, parse_record
-from kerf.wire.subject import bound_ms, workload_of
+from kerf.wire.subject import bound_ms
 from scheduler.state.fleet import ANY_CARD
 from scheduler.state.templates import NAMELESS, Template, Templates
 
@@ -87,15 +87,16 @@ def booking_of(pod: Json, vendors: tuple[Vendor, ...], templates: Templates) -> 
     """
     meta, spec = pod["metadata"], pod["spec"]
     key = f"{meta.get('namespace') or 'default'}/{meta.get('name', '')}"
+    common = templates.common(pod)
     holding: Holding | None = None
     record: Record = ()
     try:
         record = parse_record(pod, vendors)
-        holding = parse_holding(pod, vendors)
+        holding = parse_holding(pod, vendors, read_stages=lambda _: templates.stages(common))
     except WireError as error:
         _LOG.warning("pod %s: %s", key, error)
-    held = frozenset({slice_.vendor for part in holding.grant.containers for slice_ in part.slices} if holding else ())
-    template = templates.of(pod, held)
+    held = frozenset([slice_.vendor for part in holding.grant.containers for slice_ in part.slices] if holding else ())
+    template = templates.of(common, held)
     for problem in template.problems:
         _LOG.warning("pod %s: %s", key, problem)
     return Booking(
@@ -116,7 +117,7 @@ def booking_of(pod: Json, vendors: tuple[Vendor, ...], templates: Templates) -> 
         reach=template.reach,
         subject=_subject(pod, template) if holding else NO_SUBJECT,
         record=record,
-        part=part_of(meta),
+        part=template.part,
         by_claims=is_by_claims(pod),
     )
 
@@ -132,7 +133,14 @@ def read_again(booking: Booking, vendors: tuple[Vendor, ...], cards: Iterable[Ca
     return replace(booking, holding=replace(booking.holding, grant=grant), uses=uses)
 
 
+def bound_again(known: Booking, node: str) -> Grant | Misfit:
+    """A second bind of a pod that is assumed or bound: the same answer for the same node, else a refusal."""
+    if known.node == node and known.holding is not None:
+        return known.holding.grant
+    return Misfit(Reason.RESERVED, detail=f"the pod is already {known.state} on {known.node}")
+
+
 def _subject(pod: Json, template: Template) -> Subject:
     common = template.subject
-    workload = workload_of(pod) if common.workload == NAMELESS else common.workload
+    workload = f"{NAMELESS}{text_at(pod, 'metadata', 'name')}" if common.workload == NAMELESS else common.workload
     return Subject(bound_ms(pod), workload, common.model, common.engine)

@@ -5,7 +5,6 @@ a value, so that what decides sees no state. Quota is part of each question abou
 """
 
 import threading
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -26,14 +25,14 @@ from scheduler.quota.evict import Running
 from scheduler.solver.problem import QuotaRoom
 from scheduler.state.answers import ByCards, Decided, Limits, Member, NoPlace, Promised, Where
 from scheduler.state.binding import Claim
-from scheduler.state.bookings import Booking, State
+from scheduler.state.bookings import State, bound_again
 from scheduler.state.live import Live
 from scheduler.state.pending import Waiting
+from scheduler.state.precedence import Precedence
 from scheduler.state.turns import Claimant, owners
 
 NODES_A_HOLD = 200
 """Nodes read in one hold of the lock, so that a filter never waits for 5,000."""
-PODS_A_HOLD = 500
 PLANNED_S = 15.0
 """Seconds for which a pod's planned place is reserved while kube-scheduler takes its way to the bind."""
 MAKING_ROOM = "other pods are ending to make room on the cards"
@@ -52,6 +51,11 @@ class Desk:
     def policy(self) -> SchedulingPolicy:
         """The policy in force."""
         return self._live.policy
+
+    @property
+    def precedence(self) -> Precedence:
+        """Of answers, over all that can wait."""
+        return self._live.precedence
 
     @property
     def names(self) -> tuple[ResourceNames, ...]:
@@ -199,7 +203,7 @@ class Desk:
         with live.lock:
             known = live.ledger.get(ask.uid)
             if known is not None and known.state is not State.RESERVED:
-                return _again(known, node)
+                return bound_again(known, node)
             if known is not None and known.node == node:
                 if not live.ledger.ready(known):
                     return Misfit(Reason.RESERVED, detail="the pods that make room are still ending")
@@ -263,7 +267,7 @@ class Desk:
                 for name in names[start : start + NODES_A_HOLD]:
                     known, version = self._states.get(name), fleet.version_of(name)
                     found[name] = known if known and known[0] == version else (version, fleet.state(name))
-            time.sleep(0)  # a filter that waits for the lock gets it now
+            self._live.precedence.pause()
         self._states = found
         return tuple(state for _, state in found.values() if state.cards)
 
@@ -390,10 +394,3 @@ class Desk:
             return None
         live.ledger.reserve(ask, *found, stages, live.clock() + PLANNED_S)
         return Decided([found[0]], short_reason(Reason.RESERVED))
-
-
-def _again(known: Booking, node: str) -> Grant | Misfit:
-    """A second bind of a pod that is assumed or bound: the same answer for the same node, else a refusal."""
-    if known.node == node and known.holding is not None:
-        return known.holding.grant
-    return Misfit(Reason.RESERVED, detail=f"the pod is already {known.state} on {known.node}")

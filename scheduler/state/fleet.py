@@ -20,12 +20,14 @@ from kerf.values.slicing import sliceable
 from scheduler.core.columns import Columns, Ints
 from scheduler.core.node_list import NodeList, Roster
 from scheduler.core.state import CardState, NodeState
+from scheduler.state.facts import Facts, all_linked, hardware_of
 
 UNLIMITED = 2**40
 """Free CPU or memory of a node that does not report any: it limits nothing."""
 ANY_CARD = Reach()
 _FIRST_ROWS = 64
 _FIRST_WIDTH = 8
+_MOST_FACTS = 1024
 _ROSTERS = 4
 """Rosters whose rows are remembered: those of the questions, and that of the express lane."""
 
@@ -78,6 +80,7 @@ class Fleet:
         self._kind_of: dict[tuple[object, ...], int] = {}
         self._model_of: dict[tuple[str, str], int] = {}
         self._hardware_of: dict[object, int] = {}
+        self._facts: dict[object, Facts] = {}
         self._entries: dict[str, _Entry] = {}
         self._names: list[str | None] = [None] * _FIRST_ROWS
         self._vacant = list(range(_FIRST_ROWS - 1, -1, -1))
@@ -113,7 +116,7 @@ class Fleet:
         self._rows.pop(name, None)
         if entry is None:
             return
-        self._clear(entry.row)
+        self.columns.clear(entry.row)
         self._names[entry.row] = None
         self._vacant.append(entry.row)
         self._changed(entry.row)
@@ -124,10 +127,12 @@ class Fleet:
         self, node_name: str, uses: Mapping[str, CardUse], cpu_milli: int, memory_mib: int, reach: Reach = ANY_CARD
     ) -> None:
         """Count what a pod holds of a node's cards, CPU and memory. `reach`: which cards it might as well hold."""
-        held = self._held.setdefault(node_name, _Held())
+        if (held := self._held.get(node_name)) is None:
+            held = self._held[node_name] = _Held()
         self.charges += bool(uses)
         for card_id, use in uses.items():
-            held.cards[card_id] = held.cards.get(card_id, NO_USE) + use
+            before = held.cards.get(card_id)
+            held.cards[card_id] = use if before is None else before + use
         self._book(node_name, held, uses, (cpu_milli, memory_mib))
         if self.on_charge is not None:
             self.on_charge(uses, cpu_milli, self._vendor_of(node_name, uses), reach)
@@ -283,36 +288,53 @@ class Fleet:
 
     def _write(self, entry: _Entry) -> None:
         row, columns = entry.row, self.columns
-        self._clear(row)
+        columns.clear(row)
         held, free = self._held.get(entry.node.name, _NOTHING), entry.node.name not in self._occupied
-        for i, (card, usable) in enumerate(zip(entry.cards, entry.usable, strict=True)):
-            use = held.cards.get(card.id, NO_USE)
-            columns.present[row, i], columns.usable[row, i] = True, usable and free
-            columns.kind[row, i], columns.numa[row, i] = self._kind(card), card.numa
-            columns.model[row, i] = self._model_of.setdefault((card.vendor, card.model), len(self._model_of))
-            columns.factory[row, i], columns.memory[row, i] = card.factory_memory_mib, card.memory_mib
-            columns.cores[row, i], columns.slots[row, i] = card.cores, card.slots
-            columns.used_memory[row, i], columns.used_cores[row, i] = use.memory_mib, use.cores
-            columns.used_slots[row, i], columns.used_places[row, i] = use.slots, use.places
+        facts, count = self._facts_of(entry.cards), len(entry.cards)
+        columns.present[row, :count] = True
+        columns.usable[row, :count] = entry.usable if free else False
+        for name, values in facts.by_card:
+            getattr(columns, name)[row, :count] = values
+        columns.hardware[row], columns.linked[row] = facts.hardware, facts.linked
+        for card_id, use in held.cards.items():
+            if (at := entry.column.get(card_id)) is not None:
+                columns.used_memory[row, at], columns.used_cores[row, at] = use.memory_mib, use.cores
+                columns.used_slots[row, at], columns.used_places[row, at] = use.slots, use.places
         columns.cpu[row], columns.node_memory[row] = _free(entry.node, held)
         columns.schedulable[row] = entry.node.schedulable
-        columns.linked[row] = _all_linked(entry.cards)
-        columns.hardware[row] = self._hardware_of.setdefault(_hardware(entry.cards), len(self._hardware_of))
         self._changed(row)
         self.described[row] = self.version
 
-    def _clear(self, row: int) -> None:
-        for array in self._arrays():
-            array[row] = 0
+    def _facts_of(self, cards: tuple[Card, ...]) -> Facts:
+        """What nodes with such cards have in the columns, made once."""
+        hardware = hardware_of(cards)
+        key = (hardware, tuple([card.reserved_mib for card in cards]))
+        known = self._facts.get(key)
+        if known is None:
+            if len(self._facts) >= _MOST_FACTS:
+                self._facts.clear()
+            models = [(card.vendor, card.model) for card in cards]
+            by_card = {
+                "kind": [self._kind(card) for card in cards],
+                "numa": [card.numa for card in cards],
+                "model": [self._model_of.setdefault(model, len(self._model_of)) for model in models],
+                "factory": [card.factory_memory_mib for card in cards],
+                "memory": [card.memory_mib for card in cards],
+                "cores": [card.cores for card in cards],
+                "slots": [card.slots for card in cards],
+            }
+            known = self._facts[key] = Facts(
+                tuple((name, np.array(values, np.int64)) for name, values in by_card.items()),
+                self._hardware_of.setdefault(hardware, len(self._hardware_of)),
+                all_linked(cards),
+            )
+        return known
 
     def _vendor_of(self, node_name: str, uses: Mapping[str, CardUse]) -> str:
         """The vendor of the cards that a pod holds; empty where the node or the card is not known."""
         entry, card_id = self._entries.get(node_name), next(iter(uses), "")
         column = entry.column.get(card_id) if entry else None
         return entry.cards[column].vendor if entry and column is not None else ""
-
-    def _arrays(self) -> Iterator[Ints]:
-        return (getattr(self.columns, name) for name in Columns.__slots__)
 
     def _changed(self, row: int) -> None:
         self.version += 1
@@ -353,24 +375,6 @@ def _free(node: Node, held: _Held) -> tuple[int, int]:
     cpu = node.cpu_milli - held.cpu_milli if node.cpu_milli else UNLIMITED
     memory = node.memory_mib - held.memory_mib if node.memory_mib else UNLIMITED
     return cpu, memory
-
-
-def _all_linked(cards: tuple[Card, ...]) -> bool:
-    ids = {card.id for card in cards}
-    return all(ids <= {card.id, *card.links} for card in cards)
-
-
-def _hardware(cards: tuple[Card, ...]) -> tuple[object, ...]:
-    """All fixed facts of a node's cards, with links as columns instead of ids."""
-    column = {card.id: i for i, card in enumerate(cards)}
-    return tuple(
-        (
-            (card.vendor, card.model, card.mode, card.slicing, card.memory_mib, card.factory_memory_mib),
-            (card.cores, card.slots, card.numa),
-            tuple(sorted(column[peer] for peer in card.links if peer in column)),
-        )
-        for card in cards
-    )
 
 
 def _usable(card: Card, node: Node) -> bool:

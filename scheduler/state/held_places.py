@@ -5,7 +5,6 @@ not know. The lock is taken once for each place.
 """
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -32,10 +31,11 @@ class _Place:
 class HeldPlaces:
     """The places by the uid of their workload."""
 
-    def __init__(self, lock: threading.RLock, ledger: Ledger, seek: Seek) -> None:
+    def __init__(self, lock: threading.RLock, ledger: Ledger, seek: Seek, pause: Callable[[], None]) -> None:
         self._lock = lock
         self._ledger = ledger
         self._seek = seek
+        self._pause = pause
         self._places: dict[str, list[_Place]] = {}
         self._seated: set[str] = set()
         """Pods that took a place or gave one back."""
@@ -52,7 +52,7 @@ class HeldPlaces:
             if missing is not None:
                 self.drop(workload)
                 return _of_several(missing, number, len(members))
-            time.sleep(0)  # a filter that waits for the lock gets it now
+            self._pause()
         return None
 
     def drop(self, workload: str) -> None:

@@ -266,7 +266,8 @@ class Ledger:
             if known is not None and known.state is State.ASSUMED and known.holding == booking.holding:
                 self._bookings[booking.uid] = replace(known, state=State.CONFIRMED, subject=booking.subject)
                 return
-            self.release(booking.uid)
+            if known is not None:
+                self.release(booking.uid)
             self.charge(booking)
 
     def correct(self, booking: Booking) -> None:

@@ -16,6 +16,7 @@ from scheduler.state.held_places import HeldPlaces
 from scheduler.state.ledger import Ledger
 from scheduler.state.pending import Pending
 from scheduler.state.planned_places import PlannedPlaces
+from scheduler.state.precedence import Precedence
 from scheduler.state.quotas import QuotaLedger
 from scheduler.state.turns import Turns
 from scheduler.state.within_quota import WithinQuota
@@ -28,6 +29,8 @@ class Live:
         self, policy: SchedulingPolicy, vendors: tuple[Vendor, ...], clock: Callable[[], float], *, check_node: bool
     ) -> None:
         self.lock = threading.RLock()
+        self.precedence = Precedence()
+        """Of answers, over those who take the lock in slices."""
         self.changed = threading.Event()
         """Set whenever a new plan may help a waiting pod."""
         self.policy = policy
@@ -46,4 +49,4 @@ class Live:
         self.pending = Pending(clock, self.changed)
         self.ledger = Ledger(self.lock, self.fleet, self.quotas, self.changed, clock, self.planned)
         self.turns = Turns(self.ledger, self.quotas, self.within)
-        self.places = HeldPlaces(self.lock, self.ledger, self.within.best)
+        self.places = HeldPlaces(self.lock, self.ledger, self.within.best, self.precedence.pause)

@@ -18,6 +18,7 @@ from kerf.values.vendor import Vendor, words_of
 from kerf.wire.accepts import parse_chosen
 from kerf.wire.annotations import GRANT
 from kerf.wire.errors import WireError
+from kerf.wire.fleet_places import part_of
 from kerf.wire.gangs import gang_of
 from kerf.wire.json import Json, at, items_at
 from kerf.wire.resources import effective_requests, parse_pod, reach_of, stages_of
@@ -56,7 +57,17 @@ class Template:
     subject: Subject
     """Without the moment of the Binding; its workload may be NAMELESS."""
     reach: Reach
+    part: str = ""
+    """The part of a fleet's workload."""
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """A pod without what makes it differ from the others of its template, and the digest of that."""
+
+    part: Json
+    key: bytes | None
 
 
 class Templates:
@@ -65,21 +76,37 @@ class Templates:
     def __init__(self, vendors: tuple[Vendor, ...]) -> None:
         self._vendors = vendors
         self._names = words_of(vendors)
-        self._known: dict[bytes, Template] = {}
+        self._known: dict[tuple[bytes, frozenset[str]], Template] = {}
+        self._stages: dict[bytes, Stages] = {}
         self._asks: dict[bytes, tuple[PodAsk, Stages]] = {}
         self._defaults: Defaults | None = None
 
-    def of(self, pod: Json, held: frozenset[str]) -> Template:
-        """The template of a pod that holds cards of the vendors with these names."""
+    def common(self, pod: Json) -> Common:
+        """What `of` and `stages` are asked about."""
         part = common_part(pod)
-        key = _digest([part, sorted(held)])
-        if key is None:
-            return read(part, held, self._vendors)
-        known = self._known.get(key)
+        return Common(part, _digest(part))
+
+    def of(self, common: Common, held: frozenset[str]) -> Template:
+        """The template of a pod that holds cards of the vendors with these names."""
+        if common.key is None:
+            return read(common.part, held, self._vendors)
+        known = self._known.get((common.key, held))
         if known is None:
             if len(self._known) >= MOST:
                 self._known.clear()
-            known = self._known[key] = read(part, held, self._vendors)
+            known = self._known[common.key, held] = read(common.part, held, self._vendors)
+        return known
+
+    def stages(self, common: Common) -> Stages:
+        """The pod's containers in order. Raises WireError."""
+        if common.key is None:
+            return stages_of(common.part["spec"])
+        known = self._stages.get(common.key)
+        if known is None:
+            known = stages_of(common.part["spec"])
+            if len(self._stages) >= MOST:
+                self._stages.clear()
+            self._stages[common.key] = known
         return known
 
     def ask_of(self, pod: Json, defaults: Defaults) -> tuple[PodAsk, Stages]:
@@ -87,11 +114,11 @@ class Templates:
         if defaults != self._defaults:
             self._asks.clear()
             self._defaults = defaults
-        part = common_part(pod)
-        key = _digest(part)
+        common = self.common(pod)
+        key = common.key
         known = self._asks.get(key) if key else None
         if known is None:
-            known = parse_pod(part, self._names, defaults), stages_of(part["spec"])
+            known = parse_pod(common.part, self._names, defaults), self.stages(common)
             if len(self._asks) >= MOST:
                 self._asks.clear()
             if key:
@@ -116,13 +143,16 @@ def common_part(pod: Json) -> dict[str, Any]:
     for key in _CONTAINERS:
         if isinstance(listed := slim.get(key), list):
             slim[key] = [_without_mounts(each) for each in listed]
+    labels, notes = meta.get("labels"), meta.get("annotations")
     return {
         "metadata": {
             "namespace": meta.get("namespace"),
-            "labels": {key: value for key, value in at(meta, "labels").items() if key not in _OWN_LABELS},
-            "annotations": {
-                key: value for key, value in at(meta, "annotations").items() if not str(key).startswith(_OWN_NOTES)
-            },
+            "labels": {key: value for key, value in labels.items() if key not in _OWN_LABELS}
+            if isinstance(labels, dict)
+            else {},
+            "annotations": {key: value for key, value in notes.items() if not str(key).startswith(_OWN_NOTES)}
+            if isinstance(notes, dict)
+            else {},
             "ownerReferences": meta.get("ownerReferences"),
         },
         "spec": slim,
@@ -155,6 +185,7 @@ def read(part: Json, held: frozenset[str], vendors: tuple[Vendor, ...]) -> Templ
         traits=traits_of(spec),
         subject=subject_of(part) if held else NO_SUBJECT,
         reach=reach,
+        part=part_of(meta),
         problems=tuple(problems),
     )
 
@@ -170,7 +201,9 @@ def _resized(status: Json) -> dict[str, Any]:
     """What the kubelet says of CPU and memory that were changed in place."""
     found: dict[str, Any] = {}
     for part in _STATUSES:
-        if statuses := items_at(status, part):
+        if part in status and (statuses := items_at(status, part)):
             found[part] = [{key: each.get(key) for key in _RESIZED} for each in statuses]
-    pending = [each for each in items_at(status, "conditions") if each.get("type") == "PodResizePending"]
-    return found | ({"conditions": pending} if pending else {})
+    conditions = items_at(status, "conditions") if "conditions" in status else ()
+    if pending := [each for each in conditions if each.get("type") == "PodResizePending"]:
+        found["conditions"] = pending
+    return found

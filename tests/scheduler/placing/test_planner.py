@@ -1,7 +1,5 @@
 """The planner's loop: gangs whole or not at all, plans as advice, one wake-up a plan."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from kerf.obs.metrics import Metrics
@@ -16,9 +14,9 @@ from scheduler.placing import planner
 from scheduler.placing.planner import Planner
 from scheduler.placing.pod_groups import PodGroups
 from scheduler.solver import solve
-from scheduler.state import planning
 from scheduler.state.answers import Decided
 from scheduler.state.bookings import State
+from scheduler.state.precedence import Precedence
 from scheduler.state.store import Store, load
 
 WHOLE = [a_container(mem=81_559, cores=100)]
@@ -81,7 +79,7 @@ def test_no_member_takes_its_place_before_every_member_has_one(monkeypatch: pyte
     world = World(a_node(cards=9), *gang)
     tried: list[object] = []
 
-    def others_get_the_lock(_: float) -> None:
+    def others_get_the_lock(_: Precedence) -> None:
         if tried or not world.reserved():
             return
         ask, stages = world.store.desk.read(gang[0])
@@ -89,7 +87,7 @@ def test_no_member_takes_its_place_before_every_member_has_one(monkeypatch: pyte
         taken = a_grant("GPU-node-1-8", 81_559, 100)
         world.store.feed.apply_pod("ADDED", a_pod("quick", node="node-1", grant=taken))
 
-    monkeypatch.setattr(planning, "time", SimpleNamespace(sleep=others_get_the_lock))
+    monkeypatch.setattr(Precedence, "pause", others_get_the_lock)
     world.planner.run_once()
 
     assert [type(answer) for answer in tried] == [Misfit]
@@ -100,11 +98,11 @@ def test_a_gang_loses_every_place_if_one_is_given_back_meanwhile(monkeypatch: py
     gang = [member("red", i, size=9) for i in range(9)]
     world = World(a_node(cards=9), *gang)
 
-    def a_member_is_deleted(_: float) -> None:
+    def a_member_is_deleted(_: Precedence) -> None:
         if world.reserved():
             world.store.feed.apply_pod("DELETED", gang[0])
 
-    monkeypatch.setattr(planning, "time", SimpleNamespace(sleep=a_member_is_deleted))
+    monkeypatch.setattr(Precedence, "pause", a_member_is_deleted)
     world.planner.run_once()
 
     assert world.reserved() == []

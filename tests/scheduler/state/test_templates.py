@@ -14,10 +14,14 @@ from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.errors import WireError
 from kerf.wire.resources import parse_pod, stages_of
 from scheduler.state.bookings import booking_of
-from scheduler.state.templates import MOST, Templates, common_part, read
+from scheduler.state.templates import MOST, Template, Templates, common_part, read
 
 HELD = frozenset({"nvidia"})
 OWNER = {"kind": "ReplicaSet", "name": "chat-7d", "uid": "rs", "controller": True}
+
+
+def template_of(templates: Templates, pod: dict[str, Any], held: frozenset[str] = HELD) -> Template:
+    return templates.of(templates.common(pod), held)
 
 
 def a_bound_pod(name: str = "chat-1", card: str = "c0") -> dict[str, Any]:
@@ -51,7 +55,7 @@ def test_pods_of_one_template_are_read_once_and_each_keeps_its_own() -> None:
     found = [booking_of(pod, VENDORS, templates) for pod in (first, second)]
 
     assert found == [booking_of(pod, VENDORS, Templates(VENDORS)) for pod in (first, second)]
-    assert templates.of(first, HELD) is templates.of(second, HELD)
+    assert template_of(templates, first) is template_of(templates, second)
     assert [(each.uid, each.node, *each.uses) for each in found] == [
         ("uid-chat-1", "node-of-chat-1", "c0"),
         ("uid-chat-10", "node-of-chat-10", "c7"),
@@ -103,7 +107,7 @@ def test_pods_that_differ_in_what_is_read_have_other_templates(path: tuple[str |
 
     assert booking_of(other, VENDORS, templates) == booking_of(other, VENDORS, Templates(VENDORS))
     assert booking_of(pod, VENDORS, templates) == before
-    assert templates.of(other, HELD) is not templates.of(pod, HELD)
+    assert template_of(templates, other) is not template_of(templates, pod)
 
 
 @pytest.mark.parametrize(("path", "value"), CHANGES, ids=lambda part: str(part)[:60])
@@ -164,7 +168,7 @@ def test_a_pod_that_cannot_be_read_is_an_error_each_time() -> None:
 def test_cards_of_another_vendor_are_another_reach() -> None:
     templates, pod = Templates(VENDORS), a_bound_pod()
 
-    assert templates.of(pod, HELD).reach != templates.of(pod, frozenset()).reach
+    assert template_of(templates, pod).reach != template_of(templates, pod, frozenset()).reach
 
 
 def test_what_json_cannot_hold_is_read_all_the_same() -> None:
@@ -207,8 +211,8 @@ def test_no_more_templates_are_kept_than_a_limit(monkeypatch: pytest.MonkeyPatch
         pod["metadata"]["labels"]["app"] = f"app-{number}"
         pods.append(pod)
 
-    first = templates.of(pods[0], HELD)
+    first = template_of(templates, pods[0])
 
-    assert [templates.of(pod, HELD).traits for pod in pods] == [first.traits] * 3
-    assert templates.of(pods[0], HELD) is not first
+    assert [template_of(templates, pod).traits for pod in pods] == [first.traits] * 3
+    assert template_of(templates, pods[0]) is not first
     assert MOST > 2
