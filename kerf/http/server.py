@@ -19,6 +19,8 @@ BACKLOG = 1024
 RETRY_S = 1
 LINGER_S = 1.0
 """For a client that is refused to notice, while the rest of its body is thrown away."""
+STREAM_BYTES = 16 << 10
+"""Of a stream that a client has not taken before it counts as blocked: a slow one takes so much within `silent_s`."""
 _GOING_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
@@ -371,6 +373,7 @@ class _Connection(asyncio.Protocol):
             if head.method == "HEAD":
                 self._transport.close()
                 return
+        self._transport.set_write_buffer_limits(high=STREAM_BYTES)
         self._source = stream.opened(self)
 
     def _write(self, response: Response, keeps: bool, *, without_body: bool = False) -> None:

@@ -42,6 +42,8 @@ class Sources:
     clusters: Callable[[], list[Json]] = list
     """The fleet's clusters, as last listed."""
     leads: Callable[[], bool] = lambda: True
+    lost: Callable[[], float] = lambda: 0.0
+    """When the API server answered last, where it does not answer now; 0 where it does."""
 
 
 @dataclass(slots=True)
@@ -197,6 +199,7 @@ class Collector:
         return {
             "cluster": desk.policy.metering.cluster,
             "leads": self._sources.leads(),
+            "lost": self._sources.lost(),
             "waiting": len(desk.waiting()),
             "shown": len(self.rows["waiting"]),
         }

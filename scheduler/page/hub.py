@@ -1,16 +1,17 @@
 """Those who watch: each gets a snapshot, then what changes, at its own pace, and only what it may see.
 
 People with the same access share one picture, one comparison and one rendering: ten viewers cost little more than one.
-A viewer that does not take its parts gets none, and a new snapshot once it does: nothing piles up for it.
+Each viewer gets the next part when it has taken the one before. What changes until then is sent once, as it is by then:
+nothing piles up for a slow network, and it never begins again.
 """
 
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeVar
 
 import orjson
 
@@ -34,10 +35,11 @@ ASK_AGAIN_S = 30.0
 UNSURE_S = 300.0
 MOST_VIEWERS = 200
 ROWS_A_PART = 100
+PART_BYTES = 16 << 10
+"""A browser takes an event when it has all of it, so on a slow network a large one looks like silence."""
 PIECES_A_TURN = 5
 """Pieces of a round between two looks at the clock of the others."""
 
-_Row = TypeVar("_Row", bound=Row | None)
 AccessOf = Callable[[User, frozenset[str]], Awaitable[Access]]
 Lasts = Callable[[float], bool]
 """Whether a session still counts at a time: it has not ended, and its key is still known."""
@@ -59,15 +61,52 @@ class Viewer:
 
     def __init__(self, hub: "Hub", session: Session, sink: Sink, lasts: Lasts) -> None:
         self._hub = hub
+        self._coming: deque[bytes] = deque()
         self.session = session
         self.sink = sink
         self.lasts = lasts
         self.access: Access | None = None
+        self.unsure = False
+        """Whether nothing is shown because nobody could say what may be."""
         self.behind = True
         """Whether it needs a snapshot before any change."""
+        self.missed: dict[str, set[str]] = {}
+        """Keys of rows that have changed while it could not take them, by section."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has not taken all that was sent."""
+        return bool(self._coming) or self.sink.blocked
+
+    def begin(self, parts: Iterable[bytes]) -> None:
+        """Send a snapshot, and nothing else of what was to come."""
+        self._coming, self.missed, self.behind = deque(), {}, False
+        self.send(parts)
+
+    def send(self, parts: Iterable[bytes]) -> None:
+        """Send these after what is still to come, at the pace at which they are taken."""
+        self._coming.extend(parts)
+        self.drained()
 
     def drained(self) -> None:
-        """Its next part is a snapshot, if it has missed anything."""
+        while self._coming and not self.sink.blocked:
+            self.sink.write(self._coming.popleft())
+
+    def miss(self, changed: Changed) -> None:
+        """Note what to send once all else was taken."""
+        for section, rows in changed.items():
+            self.missed.setdefault(section, set()).update(rows)
+
+    def take_missed(self) -> dict[str, set[str]]:
+        """What it has missed, once."""
+        missed, self.missed = self.missed, {}
+        return missed
+
+    def end(self, why: str) -> None:
+        """Its session has ended."""
+        self._coming.clear()
+        self.sink.write(event("end", {"why": why}))
+        self.sink.leave()
 
     def closed(self) -> None:
         self._hub.viewers.discard(self)
@@ -81,12 +120,15 @@ class _Shared:
     rows: dict[str, dict[str, Row]]
     snapshot: list[bytes] = field(default_factory=list)
     """Rendered when somebody needs it, until anything changes."""
+    outdated: bool = False
+    """Whether every text has to be looked through again, for the name of a namespace that was not known."""
 
 
 class Hub:
     """Lives on the page's event loop."""
 
     def __init__(self, collector: Collector, history: History, access_of: AccessOf, clocks: Clocks = CLOCKS) -> None:
+        """`access_of` raises KubeError where the API server does not answer."""
         self._collector = collector
         self._history = history
         self._access_of = access_of
@@ -96,6 +138,8 @@ class Hub:
         self._known: frozenset[str] = frozenset()
         self._accesses: dict[User, Access] = {}
         self._sure_at: dict[User, float] = {}
+        self._unsure: set[User] = set()
+        """Those who see nothing because what they may see could not be asked for too long."""
         self._asked_at = self._beat_at = self._sampled_at = float("-inf")
         self.viewers: set[Viewer] = set()
 
@@ -159,48 +203,64 @@ class Hub:
         known = self._collector.namespaces()
         again = now - self._asked_at >= ASK_AGAIN_S or known != self._known
         if known != self._known:
-            self._shared.clear()  # every text is looked through again for the new names
             self._known = known
+            for seen, shared in self._shared.items():
+                shared.outdated = not seen.everywhere
         if again:
             self._asked_at = now
         users = {viewer.session.user for viewer in self.viewers}
-        asked = [user for user in users if again or user not in self._accesses]
+        asked = [user for user in users if again or user not in self._accesses or user in self._unsure]
         await asyncio.gather(*(self._ask_about(user, known, now) for user in asked))
         self._accesses = {user: access for user, access in self._accesses.items() if user in users}
         self._sure_at = {user: at for user, at in self._sure_at.items() if user in users}
+        self._unsure &= users
         for viewer in self.viewers:
-            access = self._accesses.get(viewer.session.user)
-            if viewer.access != access:
-                viewer.access, viewer.behind = access, True
+            access, unsure = self._accesses.get(viewer.session.user), viewer.session.user in self._unsure
+            if (viewer.access, viewer.unsure) != (access, unsure):
+                viewer.access, viewer.unsure, viewer.behind = access, unsure, True
 
     async def _ask_about(self, user: User, known: frozenset[str], now: float) -> None:
         """Where the API server does not answer, what it said last counts for a while, and then nothing is shown."""
         try:
             self._accesses[user] = await self._access_of(user, known)
             self._sure_at[user] = now
+            self._unsure.discard(user)
         except KubeError as error:
             _LOG.warning("what a viewer may see cannot be asked: %s", error)
             if now - self._sure_at.get(user, float("-inf")) > UNSURE_S:
                 self._accesses[user] = Access()
+                self._unsure.add(user)
 
     async def _show(self, changed: Changed) -> None:
         viewers = list(self.viewers)
         wanted = {viewer.access for viewer in viewers if viewer.access is not None}
         self._shared = {access: shared for access, shared in self._shared.items() if access in wanted}
         for access in wanted:
-            shared = self._shared.get(access)
-            if shared is None:
-                shared = self._shared[access] = await self._first(access)
-                parts: tuple[bytes, ...] = ()
-                for viewer in viewers:
-                    viewer.behind = viewer.behind or viewer.access == access
-            else:
-                parts = tuple(_parts(_follow(shared, changed)))
+            shared, followed = await self._up_to_date(access, changed)
+            parts = tuple(_parts(followed))
             if parts:
                 shared.snapshot = []
-            for viewer in viewers:
-                if viewer.access == access:
-                    await self._send(viewer, shared, parts)
+            for viewer in [each for each in viewers if each.access == access]:
+                if viewer.behind:
+                    viewer.begin(await self._snapshot(viewer, shared))
+                elif viewer.busy:
+                    viewer.miss(followed)
+                elif missed := viewer.take_missed():
+                    viewer.send(_parts(_now(shared, missed, followed)))
+                else:
+                    viewer.send(parts)
+
+    async def _up_to_date(self, access: Access, changed: Changed) -> tuple[_Shared, Changed]:
+        """What people with this access see, and what of it has changed."""
+        shared = self._shared.get(access)
+        if shared is not None and not shared.outdated:
+            return shared, _follow(shared, changed)
+        fresh = self._shared[access] = await self._first(access)
+        if shared is not None:
+            return fresh, _difference(shared.rows, fresh.rows)
+        for viewer in self.viewers:
+            viewer.behind = viewer.behind or viewer.access == access
+        return fresh, {}
 
     async def _first(self, access: Access) -> _Shared:
         veil = Veil.of(access, self._known)
@@ -213,39 +273,25 @@ class Hub:
                 await asyncio.sleep(0)
         return _Shared(veil, rows)
 
-    async def _send(self, viewer: Viewer, shared: _Shared, parts: tuple[bytes, ...]) -> None:
-        if viewer.sink.blocked:
-            viewer.behind = viewer.behind or bool(parts)
-            return
-        if not viewer.behind:
-            for part in parts:
-                viewer.sink.write(part)
-            return
+    async def _snapshot(self, viewer: Viewer, shared: _Shared) -> list[bytes]:
         if not shared.snapshot:
             for part in _parts(shared.rows):
                 shared.snapshot.append(part)
                 await asyncio.sleep(0)
-        viewer.behind = False
-        access = shared.veil.access
+        access, session = shared.veil.access, viewer.session
         about = {"everywhere": access.everywhere, "namespaces": sorted(access.namespaces), "nodes": access.nodes}
-        session = viewer.session
-        viewer.sink.write(
-            event("begin", {"user": session.user.name, "until": session.until, "now": self._clocks.day(), **about})
-        )
-        for part in shared.snapshot:
-            viewer.sink.write(part)
-        viewer.sink.write(event("ready", {}))
+        who = {"user": session.user.name, "until": session.until, "unsure": viewer.unsure}
+        return [event("begin", {**who, "now": self._clocks.day(), **about}), *shared.snapshot, event("ready", {})]
 
     def _end_sessions(self, now: float) -> None:
         for viewer in [each for each in self.viewers if not each.lasts(now)]:
-            viewer.sink.write(event("end", {"why": "the session has ended; sign in again"}))
-            viewer.sink.leave()
+            viewer.end("the session has ended; sign in again")
             self.viewers.discard(viewer)
 
     def _send_all(self, part: bytes) -> None:
         for viewer in self.viewers:
-            if not viewer.sink.blocked:
-                viewer.sink.write(part)
+            if not viewer.busy:
+                viewer.send((part,))
 
 
 def event(name: str, content: object) -> bytes:
@@ -271,13 +317,45 @@ def _follow(shared: _Shared, changed: Changed) -> Changed:
     return found
 
 
+def _difference(before: Mapping[str, Mapping[str, Row]], after: Mapping[str, Mapping[str, Row]]) -> Changed:
+    """What has changed between two pictures."""
+    found: Changed = {}
+    for section, rows in after.items():
+        known = before[section]
+        other: dict[str, Row | None] = {key: row for key, row in rows.items() if known.get(key) != row}
+        found[section] = other | dict.fromkeys(known.keys() - rows.keys())
+    return {section: rows for section, rows in found.items() if rows}
+
+
+def _now(shared: _Shared, missed: Mapping[str, Iterable[str]], followed: Changed) -> Changed:
+    """The rows that somebody has missed, and those that have just changed, as they are now."""
+    found: Changed = {section: {key: shared.rows[section].get(key) for key in keys} for section, keys in missed.items()}
+    for section, rows in followed.items():
+        found.setdefault(section, {}).update(rows)
+    return found
+
+
 def _parts(sections: Mapping[str, Mapping[str, Row | None]]) -> Iterator[bytes]:
+    """Events of at most `PART_BYTES` each, or of one row that is larger."""
     for name in SECTIONS:
-        for some in _some(sections.get(name, {})):
-            yield event("rows", {name: some})
+        some: list[bytes] = []
+        size = 0
+        for key, row in sections.get(name, {}).items():
+            piece = orjson.dumps(key) + b":" + orjson.dumps(row)
+            if some and size + len(piece) > PART_BYTES:
+                yield _rows(name, some)
+                some, size = [], 0
+            some.append(piece)
+            size += len(piece)
+        if some:
+            yield _rows(name, some)
 
 
-def _some(rows: Mapping[str, _Row]) -> Iterator[dict[str, _Row]]:
+def _rows(section: str, pieces: Iterable[bytes]) -> bytes:
+    return b'event: rows\ndata: {"' + section.encode() + b'":{' + b",".join(pieces) + b"}}\n\n"
+
+
+def _some(rows: Mapping[str, Row]) -> Iterator[dict[str, Row]]:
     left = iter(list(rows.items()))
     while some := dict(islice(left, ROWS_A_PART)):
         yield some

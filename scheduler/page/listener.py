@@ -77,6 +77,11 @@ class Page:
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
         self.port = 0
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody has the page open."""
+        return self._hub is not None and bool(self._hub.viewers)
+
     # ---- life
     def start(self) -> None:
         """Listen; returns once it does. Raises OSError where it cannot."""

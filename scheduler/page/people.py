@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kerf.kube.client import Kube
+from kerf.kube.errors import Unreachable
 from kerf.views.page.access import Access
 from kerf.wire.reviews import (
     ACCESS_REVIEWS,
@@ -20,6 +21,8 @@ from kerf.wire.reviews import (
 
 FRESH_S = 60.0
 """What somebody may see is asked again after so long, so a right that is taken away is gone from the page as soon."""
+DOWN_S = 3.0
+"""After no answer nothing is asked for so long: many viewers would otherwise wait for as many time-outs in turn."""
 MOST_USERS = 500
 MOST_NAMESPACES = 2000
 """Of somebody who may not list the pods of all namespaces at once; further ones are not shown."""
@@ -41,6 +44,8 @@ class People:
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[User, _Known] = {}
+        self._down: tuple[float, str] | None = None
+        """When the API server did not answer, and how."""
 
     def user_of(self, token: str) -> User | None:
         """The token's user; None where the API server does not know it."""
@@ -65,11 +70,23 @@ class People:
             self._forget_some()
         if now - at < FRESH_S:
             return said
-        said = parse_access_review(self._kube.create(ACCESS_REVIEWS, render_access_review(user, action)))
+        said = self._ask(user, action)
         with self._lock:
             known.answers[action] = (now, said)
             if len(known.answers) > 2 * MOST_NAMESPACES:
                 known.answers = {each: one for each, one in known.answers.items() if now - one[0] < FRESH_S}
+        return said
+
+    def _ask(self, user: User, action: Action) -> bool:
+        down = self._down
+        if down is not None and self._clock() - down[0] < DOWN_S:
+            raise Unreachable(down[1])
+        try:
+            said = parse_access_review(self._kube.create(ACCESS_REVIEWS, render_access_review(user, action)))
+        except Unreachable as error:
+            self._down = (self._clock(), error.message)
+            raise
+        self._down = None
         return said
 
     def _forget_some(self) -> None:

@@ -16,7 +16,7 @@ from kerf.http.stream import Sink, Stream
 _LOG = logging.getLogger("kerf.page")
 HEADER = "kerf-page-forwarded"
 CONNECT_S = 1.0
-PART = 64 << 10
+PART = 16 << 10
 _KEPT = ("host", "cookie", "content-type", "origin", "sec-fetch-site", "kerf-page", "accept")
 
 Address = tuple[str, int]

@@ -19,6 +19,7 @@ from scheduler.page.hub import Hub
 from scheduler.page.keys import Lonely, PageKeys
 from scheduler.page.listener import Page, Parts
 from scheduler.page.people import People
+from scheduler.page.pulse import Pulse
 from scheduler.page.relay import Address, Relay
 from scheduler.page.what_if import Terms, WhatIf
 from scheduler.state.store import Store
@@ -61,8 +62,12 @@ class RunningPage:
         if place.fleet:
             run = self._clusters.run
             self._threads.append(threading.Thread(target=run, args=(self._stop,), name="page-fleet", daemon=True))
+        pulse = Pulse(kube, lambda: self._page.watched)
+        self._threads.append(threading.Thread(target=pulse.run, args=(self._stop,), name="page-pulse", daemon=True))
         history = History()
-        sources = Sources(asked.prices, asked.tenants, lambda: self._clusters.items, _leads(asked.seat))
+        sources = Sources(
+            asked.prices, asked.tenants, lambda: self._clusters.items, _leads(asked.seat), lambda: pulse.lost
+        )
         self._page = Page(
             address,
             place.tls,

@@ -1,6 +1,6 @@
 // The page: signs in, follows, and draws what is open.
 
-import { byId, count, el, number } from "./text.js";
+import { age, byId, clock, count, el, number } from "./text.js";
 import { SECTIONS, Store, ask } from "./store.js";
 import { Fleet } from "./fleet.js";
 import { FleetMap, STATES } from "./map.js";
@@ -28,6 +28,7 @@ const store = new Store({
   changed: (sections, nodes) => changed(sections, nodes),
   beat: () => beat(),
   link: (words, bad) => link(words, bad),
+  old: (seconds) => old(seconds),
   signedOut: (why) => signedOut(why),
 });
 
@@ -42,7 +43,7 @@ function begin(who) {
   byId("user").textContent = who.user;
   const nothing = !who.everywhere && !who.nodes && !who.namespaces.length;
   const partly = !who.everywhere ? `You see ${count(who.namespaces.length, "namespace")} whose pods you may list${who.nodes ? "" : ", and of the cards those that their pods hold"}.` : "";
-  notice = nothing ? "You may list the pods of no namespace that Kerf knows, so there is nothing to show." : partly;
+  notice = who.unsure ? "The API server does not answer, so nobody can say what you may see: nothing is shown until it does." : nothing ? "You may list the pods of no namespace that Kerf knows, so there is nothing to show." : partly;
 }
 
 function changed(sections, nodes) {
@@ -85,8 +86,10 @@ function about() {
   const row = store.picture.about.get("scheduler");
   byId("cluster").textContent = row?.cluster || "";
   title();
-  const alone = row?.leads === false ? "This replica does not lead and no leader answers: plans, reservations and some reasons are missing. " : "";
-  byId("notice").textContent = alone + notice;
+  const lost = row?.lost ? `The API server has not answered since ${clock(row.lost)}: you see what was known then. ` : "";
+  const alone = row?.leads === false && !lost ? "This replica does not lead and no leader answers: plans, reservations and some reasons are missing. " : "";
+  const words = lost + alone + notice;
+  if (byId("notice").textContent !== words) byId("notice").textContent = words;
 }
 
 function title() {
@@ -98,6 +101,12 @@ function link(words, bad) {
   const line = byId("link");
   if (line.textContent !== words) line.textContent = words;
   line.className = bad ? "bad" : "";
+}
+
+// Beside the status line, which is read aloud: an age that grows is not.
+function old(seconds) {
+  const words = seconds === null ? "" : `What you see is ${age(seconds)} old.`;
+  if (byId("old").textContent !== words) byId("old").textContent = words;
 }
 
 function signedOut(why) {
@@ -232,7 +241,7 @@ async function tryIt(event) {
   const answer = byId("what-if-answer");
   answer.replaceChildren(el("p", { class: "quiet" }, "Trying …"));
   try {
-    const found = await ask("api/what-if", { yaml: byId("yaml").value });
+    const found = await ask("api/what-if", { yaml: byId("yaml").value }, 120000);  // a minute of work, and others before it
     if (found.error) { answer.replaceChildren(el("p", { class: "bad" }, found.error)); return; }
     const lines = found.pods.map((pod) => el("li", {}, el("b", {}, pod.pod), pod.node ? ` fits on ${pod.node}` : ` ${pod.why || "needs no card"}`,
       pod.slices?.length ? el("ul", {}, ...pod.slices.map(([card, mib, cores]) => el("li", {}, `${card}: ${mib} MiB${cores ? `, ${cores} %` : ""}`))) : null));
@@ -273,7 +282,10 @@ byId("what-if-form").addEventListener("submit", tryIt);
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 byId("filters").addEventListener("input", filter);
 byId("sign-out").addEventListener("click", async () => {
-  try { await ask("api/sign-out", {}); } finally { byId("yaml").value = ""; signedOut(""); }
+  let why = "";
+  try { await ask("api/sign-out", {}); } catch { why = "The scheduler did not answer, so this browser still has its session: open the page again later and sign out."; }
+  byId("yaml").value = "";
+  signedOut(why);
 });
 for (const [id, value] of [["as-map", false], ["as-table", true]]) {
   byId(id).addEventListener("click", () => {

@@ -47,6 +47,12 @@ let ahead = 0;
 export const keepTime = (seconds) => { ahead = seconds - Date.now() / 1000; };
 export const now = () => Date.now() / 1000 + ahead;
 
+// A moment of the scheduler's clock as this machine's people read it.
+export function clock(seconds) {
+  const at = new Date((seconds - ahead) * 1000);
+  return now() - seconds < 43200 ? at.toLocaleTimeString() : at.toLocaleString();
+}
+
 export const since = (text) => (text ? now() - Date.parse(text) / 1000 : NaN);
 
 export function count(value, one, many = `${one}s`) {

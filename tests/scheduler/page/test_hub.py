@@ -16,7 +16,7 @@ from kerf.wire.reviews import User
 from kerf.wire.sessions import Session
 from scheduler.page.collect import LINGER_S, Collector, Sources
 from scheduler.page.history import History
-from scheduler.page.hub import ASK_AGAIN_S, UNSURE_S, Clocks, Hub
+from scheduler.page.hub import ASK_AGAIN_S, BEAT_S, PART_BYTES, UNSURE_S, Clocks, Hub
 from scheduler.state.store import Store, load
 from tests.browser.world import holder
 from tests.scheduler.page.page_world import applied
@@ -28,14 +28,24 @@ Rows = dict[str, dict[str, Any]]
 class Page:
     """An open page: the events that were sent to it, as a browser takes them."""
 
-    blocked = False
-
     def __init__(self) -> None:
         self.events: list[tuple[str, Any]] = []
         self.rows: Rows = {}
         self.left = False
+        self.takes = 1_000_000
+        """How many events it takes before it is blocked."""
+        self.largest = 0
+
+    @property
+    def blocked(self) -> bool:
+        return len(self.events) >= self.takes
+
+    @blocked.setter
+    def blocked(self, value: bool) -> None:
+        self.takes = 0 if value else 1_000_000
 
     def write(self, data: bytes) -> None:
+        self.largest = max(self.largest, len(data))
         name, content = data.decode().removesuffix("\n\n").split("\n")
         self.events.append((name.removeprefix("event: "), orjson.loads(content.removeprefix("data: "))))
         match self.events[-1]:
@@ -77,6 +87,11 @@ class World:
     async def pass_time(self, seconds: float) -> None:
         self.now += seconds
         await self.hub.run_once()
+
+
+def begun(page: Page) -> dict[str, Any]:
+    """What was said about the person last."""
+    return [content for name, content in page.events if name == "begin"][-1]
 
 
 def run(check: Callable[[World], Awaitable[None]]) -> None:
@@ -139,16 +154,18 @@ def test_what_the_api_server_said_last_counts_for_a_while_and_then_nothing_is_sh
 
         await world.pass_time(ASK_AGAIN_S)
         assert (early.rows, early.left) == ({}, False)
+        assert [begun(page)["unsure"] for page in (early, late)] == [True, True]
 
         world.answers = True
-        await world.pass_time(ASK_AGAIN_S)
+        await world.pass_time(1)
+        assert [begun(page)["unsure"] for page in (early, late)] == [False, False]
         assert early.rows == late.rows
         assert set(early.rows["nodes"]) == {"gpu-0000", "gpu-0001"}
 
     run(check)
 
 
-def test_a_page_that_does_not_take_its_parts_gets_none_and_a_whole_picture_later():
+def test_a_page_that_does_not_take_its_parts_gets_none_and_once_what_it_missed_later():
     async def check(world: World) -> None:
         slow, quick = world.open("ada"), world.open("ada")
         await world.pass_time(1)
@@ -156,13 +173,43 @@ def test_a_page_that_does_not_take_its_parts_gets_none_and_a_whole_picture_later
         for number in range(4):
             world.store.feed.apply_pod("ADDED", holder(f"new-{number}", "team-ada", "gpu-0000", number, 1000))
             await world.pass_time(1)
+        world.store.feed.apply_node("DELETED", a_node("gpu-0001"))
+        await world.pass_time(1)
         assert len(slow.events) == before
 
         slow.blocked = False
         await world.pass_time(1)
-        assert slow.events[before][0] == "begin"
+        assert [name for name, _ in slow.events[before:]].count("rows") == len(slow.events) - before
         assert slow.rows == quick.rows
         assert len(slow.rows["nodes"]["gpu-0000"]["pods"]) == 4
+        assert "gpu-0001" not in slow.rows["nodes"]
+
+    run(check)
+
+
+def test_a_whole_picture_comes_at_the_pace_at_which_it_is_taken_with_what_changes_meanwhile_after_it():
+    async def check(world: World) -> None:
+        for number in range(200):
+            world.store.feed.apply_node("ADDED", a_node(f"more-{number:03}", 8))
+        slow = world.open("ada")
+        slow.takes = 3
+        viewer = next(iter(world.hub.viewers))
+        await world.pass_time(1)
+        assert [name for name, _ in slow.events] == ["begin", "rows", "rows"]
+        world.store.feed.apply_pod("ADDED", holder("new", "team-ada", "more-000", 0, 1000))
+        await world.pass_time(BEAT_S)
+        assert len(slow.events) == 3
+
+        while viewer.busy:
+            slow.takes += 3
+            viewer.drained()
+        assert [name for name, _ in slow.events].count("begin") == 1
+        assert slow.events[-1] == ("ready", {})
+        assert slow.rows["nodes"]["more-000"]["pods"] == []
+        slow.takes += 100
+        await world.pass_time(1)
+        assert len(slow.rows["nodes"]["more-000"]["pods"]) == 1
+        assert slow.largest <= PART_BYTES + 100
 
     run(check)
 
