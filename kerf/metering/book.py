@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from kerf.metering.charge import Charge, charge
-from kerf.metering.record import card_row, fold, time_of, usage_row, use_of
+from kerf.metering.fitting import TokenKey, fit_counters, fit_gaps, fit_prices, fold, fold_tokens
+from kerf.metering.record import card_row, time_of, usage_row, use_of
 from kerf.metering.tokenprice import Window, prices
 from kerf.metering.use import MICRO, CardTime, Held, Kind, Line, MeteredCard, Use, Who
 from kerf.values.engine import Tokens
@@ -22,8 +23,6 @@ WINDOW_MINUTES = 10.0
 Owner = tuple[str, str]
 """(tenant, "") or ("", namespace); ("", "") owns the record of the cards."""
 CARDS: Owner = ("", "")
-TokenKey = tuple[str, str, str, str]
-"""Tenant, namespace, workload, served model."""
 
 
 @dataclass(slots=True)
@@ -166,11 +165,8 @@ class Book:
     def _record(self, hour_ms: int, hour: Hour, owner: Owner, until: int, *, closed: bool) -> UsageRecord:
         lines = {line: use for line, use in hour.lines.items() if owner_of(line[0]) == owner}
         rows = [usage_row(line, use) for line, use in fold(lines).items()]
-        tokens = [
-            TokenRow(*key[1:], each.input, each.cached, each.output)
-            for key, each in hour.tokens.items()
-            if _token_owner(key) == owner
-        ]
+        counts = {key: each for key, each in hour.tokens.items() if _token_owner(key) == owner}
+        tokens = [TokenRow(*key[1:], each.input, each.cached, each.output) for key, each in fold_tokens(counts).items()]
         return UsageRecord(
             hour_ms, until, owner[0], owner[1], self.cluster, hour.currency, closed,
             rows=tuple(sorted(rows, key=_row_key)),
@@ -182,9 +178,9 @@ class Book:
         return UsageRecord(
             hour_ms, until, cluster=self.cluster, currency=hour.currency, closed=closed,
             cards=tuple(card_row(kind, hour.cards[kind], _price(hour, kind)) for kind in sorted(hour.cards)),
-            prices=self.prices if hour.currency == self.currency else hour.prices,
-            counters=self.counters if newest else (),
-            gaps=tuple(hour.gaps),
+            prices=fit_prices(self.prices if hour.currency == self.currency else hour.prices),
+            counters=fit_counters(self.counters) if newest else (),
+            gaps=fit_gaps(hour.gaps),
         )  # fmt: skip
 
     def _read(self, record: UsageRecord) -> None:

@@ -1,14 +1,10 @@
 """Between use in integers and the rows that are stored."""
 
-from collections.abc import Mapping
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 
-from kerf.metering.use import COST_UNITS, CardTime, Kind, Line, Use, Who
+from kerf.metering.use import COST_UNITS, CardTime, Kind, Line, Use
 from kerf.values.usage import CardRow, UsageRow
 
-MOST_ROWS = 2000
-"""Rows of one record; the smallest ones beyond are summed by namespace and kind, as the workload OTHER."""
-OTHER = "(other)"
 _COST_STEP = Decimal("0.000000000001")
 _SECONDS_STEP = Decimal("0.000001")
 
@@ -55,15 +51,3 @@ def time_of(row: CardRow) -> CardTime:
 def seconds(us: int) -> Decimal:
     """Microseconds as seconds."""
     return (Decimal(us) / 10**6).quantize(_SECONDS_STEP)
-
-
-def fold(lines: Mapping[Line, Use]) -> Mapping[Line, Use]:
-    """At most MOST_ROWS lines: the smallest beyond are summed by namespace and kind, as the workload OTHER."""
-    if len(lines) <= MOST_ROWS:
-        return lines
-    ranked = sorted(lines, key=lambda line: (-lines[line].vgpu_us, line))
-    found = {line: lines[line] for line in ranked[:MOST_ROWS]}
-    for who, kind in ranked[MOST_ROWS:]:
-        key = (Who(who.tenant, who.namespace, OTHER, ""), kind)
-        found[key] = found.get(key, Use()) + lines[who, kind]
-    return found

@@ -1,8 +1,9 @@
 """How many replicas a workload should have, from what its engines say, and why it cannot have them. Pure.
 
 More: requests wait for capacity, more than `waiting_per_replica` for each replica, or the fullest cache is above
-`kv_percent`. Never more than twice as many at once, nor than quota and cards allow. Fewer: nothing waits, and one
-replica less would leave the caches well below the threshold; only after the cool-down, since loading takes minutes.
+`kv_percent`. Never more than twice as many at once, nor than quota and cards allow. Fewer: nothing waits, and a
+step less would leave the caches well below the threshold; only after the cool-down, since loading takes minutes.
+A step is more than a tenth: Kubernetes' HorizontalPodAutoscaler ignores what differs by less.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from kerf.values.policy import ScaleSettings
 
 CALM = 0.6
-"""Part of the threshold below which the caches must stay with one replica less."""
+"""Part of the threshold below which the caches must stay with a step less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,14 @@ def wanted(signal: Signal, settings: ScaleSettings) -> int:
     now = signal.replicas
     if not signal.reading or signal.reading < now:
         return now  # some are loading, asleep or silent: their part is not known yet
+    step = now // 10 + 1
     if signal.waiting > settings.waiting_per_replica * now:
-        return min(max(-(-signal.waiting // settings.waiting_per_replica), now + 1), 2 * now)
+        return min(max(-(-signal.waiting // settings.waiting_per_replica), now + step), 2 * now)
     threshold = settings.kv_percent / 100
     if signal.kv_use > threshold:
-        return now + 1
-    if now > 1 and signal.waiting == 0 and signal.kv_use * now / (now - 1) < CALM * threshold:
-        return now - 1
+        return now + step
+    if now > step and signal.waiting == 0 and signal.kv_use * now / (now - step) < CALM * threshold:
+        return now - step
     return now
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kerf.metering.record import MOST_ROWS
+from kerf.metering.fitting import MOST_ROWS
 from kerf.metering.reports import MOST_ROWS as MOST_REPORTED
 from kerf.values.accounts import ClassAccount, TenantAccount
 from kerf.values.device import Mode

@@ -1,6 +1,8 @@
 """Recommended replicas: when more, when fewer, and why not."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kerf.metering.scale import Recommendation, Room, Signal, Steady, recommend, wanted
 from kerf.values.policy import ScaleSettings
@@ -20,10 +22,21 @@ SETTINGS = ScaleSettings(waiting_per_replica=5, kv_percent=80, most_replicas=8, 
         (Signal(1, 1, waiting=0, kv_use=0.0), 1),
         (Signal(3, 2, waiting=90, kv_use=0.9), 3),  # one loads, sleeps or is silent
         (Signal(3, 0, waiting=0, kv_use=0.0), 3),
+        (Signal(20, 20, waiting=101, kv_use=0.5), 23),
+        (Signal(20, 20, waiting=0, kv_use=0.81), 23),
+        (Signal(20, 20, waiting=0, kv_use=0.4), 17),
     ],
 )
 def test_what_the_signals_ask_for(signal: Signal, replicas: int) -> None:
     assert wanted(signal, SETTINGS) == replicas
+
+
+@given(st.integers(1, 500), st.integers(0, 10_000), st.floats(0, 1))
+def test_kubernetes_never_ignores_a_change_as_too_small(now: int, waiting: int, kv_use: float) -> None:
+    """Its autoscaler does nothing where the wanted replicas differ from the present ones by a tenth or less."""
+    change = abs(wanted(Signal(now, now, waiting, kv_use), SETTINGS) / now - 1)
+
+    assert change == 0 or change > 0.1
 
 
 BUSY = Signal(3, 3, waiting=30, kv_use=0.9)
