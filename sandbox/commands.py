@@ -75,6 +75,7 @@ def controller_manager_command(layout: Layout, program: Path, kubeconfig: Path) 
         "root-ca-file": layout.pki / "ca.crt",
         "kube-api-qps": 1000,  # it lifts the not-ready taint of each new node
         "kube-api-burst": 1000,
+        "horizontal-pod-autoscaler-sync-period": "2s",
         **_served(layout, layout.ports.controller_manager),
     }
     ready = _healthy(layout, layout.ports.controller_manager, "/healthz")

@@ -1,8 +1,8 @@
-"""CRDs of gateways: real ones out of pinned Go modules, and schemas of ours where no module can be had."""
+"""CRDs of gateways and of KEDA: real ones out of pinned Go modules, and schemas of ours where no module can be had."""
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,17 @@ MODULES = {
     ),
 }
 """Module and version to its checksum and the CRDs that are taken from it."""
+KEDA = {
+    "github.com/kedacore/keda/v2@v2.21.0": (
+        "h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps=",
+        ("config/crd/bases/keda.sh_scaledobjects.yaml",),
+    )
+}
 
 
-def real() -> Iterator[dict[str, Any]]:
+def real(modules: Mapping[str, tuple[str, tuple[str, ...]]]) -> Iterator[dict[str, Any]]:
     """The CRDs of the modules; Go keeps these in its module cache."""
-    for module, (checksum, files) in MODULES.items():
+    for module, (checksum, files) in modules.items():
         done = subprocess.run(["go", "mod", "download", "-json", module], capture_output=True, text=True, check=True)
         found = json.loads(done.stdout)
         assert found["Sum"] == checksum, module
@@ -55,8 +61,13 @@ def stand_ins() -> Iterator[dict[str, Any]]:
 
 
 def install(cp: ControlPlane) -> None:
-    """All of them, and wait until they are served."""
-    for crd in (*real(), *stand_ins()):
+    """All of the gateways', and wait until they are served."""
+    install_some(cp, (*real(MODULES), *stand_ins()))
+
+
+def install_some(cp: ControlPlane, crds: Iterable[dict[str, Any]]) -> None:
+    """Some, and wait until they are served."""
+    for crd in crds:
         cp.api.post(CRDS, crd)
         spec = crd["spec"]
         served = next(version["name"] for version in spec["versions"] if version["storage"])

@@ -13,10 +13,13 @@ import yaml
 
 from kerf.testing.builders import H100_MIB
 from kerf.wire.usage import PATH
-from sandbox import ControlPlane, await_until
+from kerfctl.main import main
+from sandbox import ApiError, ControlPlane, await_until
 from sandbox.crds import install_crds
 from sandbox.stack import EXTENDER
+from tests.cluster.gateway_crds import KEDA, install_some, real
 from tests.cluster.gpu_pods import PODS, a_fake_node, a_fleet, a_gpu_pod, await_bound, create
+from tests.cluster.metrics_adapter import an_adapter
 
 pytestmark = pytest.mark.cluster
 NODE = "metered"
@@ -62,9 +65,6 @@ def until(cp: ControlPlane) -> str:
 def test_slices_are_billed_through_a_killed_leader_and_until_they_end(cp: ControlPlane, tmp_path: Path) -> None:
     await_until(lambda: bool(until(cp)), "the first records", 60)
     before = until(cp)
-    await_until(lambda: until(cp) > before, "records to be written again", 60)
-
-    before = until(cp)
     cp.supervisor.kill(EXTENDER)
     cp.supervisor.restart(EXTENDER)
     await_until(lambda: until(cp) > before, "the next leader to count on", 90)
@@ -89,3 +89,58 @@ def test_slices_are_billed_through_a_killed_leader_and_until_they_end(cp: Contro
 
     assert second["Pod/quarter-0"] == first["Pod/quarter-0"]
     assert second["Pod/quarter-1"] > first["Pod/quarter-1"]
+
+
+def test_kubernetes_autoscaler_follows_the_recommendation_and_does_nothing_while_there_is_none(
+    cp: ControlPlane, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`kerf scale --hpa` at the real controller; between Kerf's series and the API stands the tests' own adapter.
+
+    A change by a tenth or less is nothing to it, which is why recommendations differ by more (`kerf.metering.scale`).
+    """
+    cp.api.post("/api/v1/namespaces", {"metadata": {"name": "serving"}})
+    deployments = "/apis/apps/v1/namespaces/serving/deployments"
+    pod = {"metadata": {"labels": {"app": "chat"}}, "spec": {"containers": [{"name": "main", "image": "chat"}]}}
+    spec = {"replicas": 20, "selector": {"matchLabels": {"app": "chat"}}, "template": pod}
+    cp.api.post(deployments, {"metadata": {"name": "chat"}, "spec": spec})
+    assert main(["scale", "serving/Deployment/chat", "--hpa"]) == 0
+    scalers = "/apis/autoscaling/v2/namespaces/serving/horizontalpodautoscalers"
+    cp.api.post(scalers, yaml.safe_load(capsys.readouterr().out))
+
+    def replicas() -> int:
+        return int(cp.api.get(f"{deployments}/chat")["spec"]["replicas"])
+
+    def active() -> str:
+        conditions = cp.api.get(f"{scalers}/chat")["status"].get("conditions", [])
+        return next(
+            (f"{each['status']} {each['reason']}" for each in conditions if each["type"] == "ScalingActive"), ""
+        )
+
+    def seen() -> str:
+        metrics = cp.api.get(f"{scalers}/chat")["status"].get("currentMetrics") or [{}]
+        return str(metrics[0].get("external", {}).get("current", {}).get("averageValue", ""))
+
+    with an_adapter(cp) as adapter:
+        series = 'kerf_recommended_replicas{{namespace="serving",kind="Deployment",name="{}",cluster="sandbox"}} {}\n'
+        adapter.page = series.format("chat", 23.0) + series.format("other", 9.0)
+        await_until(lambda: replicas() == 23, "the recommended replicas", 60)
+        assert active() == "True ValidMetricFound"
+        adapter.page = series.format("chat", 24.0)
+        await_until(lambda: seen() == "1044m", "the next recommendation to be read", 60)
+        assert replicas() == 23
+        adapter.page = ""
+        await_until(lambda: active() == "False FailedGetExternalMetric", "the missing metric to be noticed", 60)
+        assert replicas() == 23
+
+
+def test_kedas_own_definition_takes_the_scaled_object(cp: ControlPlane, capsys: pytest.CaptureFixture[str]) -> None:
+    """Field by field: the API server refuses what KEDA's CustomResourceDefinition does not have."""
+    install_some(cp, real(KEDA))
+    assert main(["scale", "default/Deployment/chat", "--keda", "--prometheus", "http://prometheus:9090"]) == 0
+    made = yaml.safe_load(capsys.readouterr().out)
+    objects = "/apis/keda.sh/v1alpha1/namespaces/default/scaledobjects?fieldValidation=Strict"
+    assert cp.api.post(objects, made)["spec"] == made["spec"]
+
+    made["metadata"]["name"], made["spec"]["cooldown"] = "other", 1
+    with pytest.raises(ApiError, match="unknown field"):
+        cp.api.post(objects, made)
