@@ -16,11 +16,8 @@ from kerf.wire.errors import WireError
 from kerf.wire.http import RequestHead, RequestReader, render_head
 
 BACKLOG = 1024
-RETRY_S = 1
-LINGER_S = 1.0
-"""For a client that is refused to notice, while the rest of its body is thrown away."""
-STREAM_BYTES = 16 << 10
-"""Of a stream that a client has not taken before it counts as blocked: a slow one takes so much within `silent_s`."""
+LINGER_S = 1.0  # for a client that is refused to notice, while the rest of its body is thrown away
+STREAM_BYTES = 16 << 10  # not taken of a stream: its client is blocked; a slow one takes so much within `silent_s`
 _GOING_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
@@ -179,7 +176,7 @@ class Server:
     # ---- inside
     def _refuse(self, reason: str, words: str) -> Response:
         self._turned_away(reason)
-        return text(words, 503, (("Retry-After", str(RETRY_S)),))
+        return text(words, 503, (("Retry-After", "1"),))
 
     def _watch_connections(self) -> None:
         """One timer for all connections: a timer for each request would cost more than the request."""

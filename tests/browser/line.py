@@ -34,7 +34,7 @@ class Line:
         self._run(self._listen())
 
     def swallow(self, everything: bool) -> None:
-        """Whether nothing passes, and nobody is told."""
+        """Whether nothing passes, without an error on either side."""
         self._loop.call_soon_threadsafe(self._passes.clear if everything else self._passes.set)
 
     def run(self) -> None:

@@ -74,7 +74,7 @@ def test_a_network_that_swallows_everything_is_noticed_by_the_silence(chromium: 
     assert tab.problems == []
 
 
-def test_who_signs_out_without_an_answer_is_told_that_the_session_goes_on(chromium: Any, page: Served, line: Line):
+def test_signing_out_without_an_answer_says_that_the_session_goes_on(chromium: Any, page: Served, line: Line):
     tab = opened(chromium, at(page, line), "admin-token")
     line.cut()
     await_link(tab, "the scheduler does not answer")

@@ -94,7 +94,7 @@ def test_slices_are_billed_through_a_killed_leader_and_until_they_end(cp: Contro
 def test_kubernetes_autoscaler_follows_the_recommendation_and_does_nothing_while_there_is_none(
     cp: ControlPlane, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`kerf scale --hpa` at the real controller; between Kerf's series and the API stands the tests' own adapter.
+    """`kerf scale --hpa` at the real controller; an adapter of the tests serves Kerf's series.
 
     A change by a tenth or less is nothing to it, which is why recommendations differ by more (`kerf.metering.scale`).
     """
