@@ -17,6 +17,8 @@ from kerf.wire.usage import plain
 
 NAME = "kerf-litellm"
 FILE = "config.yaml"
+MOST_BYTES = 1 << 20
+"""Of a ConfigMap; the API server refuses a larger one."""
 
 
 def litellm_config(plan: Plan, settings: GatewaySettings, prices: Sequence[TokenPrice]) -> Object:
@@ -42,7 +44,10 @@ def litellm_config(plan: Plan, settings: GatewaySettings, prices: Sequence[Token
 
 def render_litellm(plan: Plan, settings: GatewaySettings, prices: Sequence[TokenPrice]) -> tuple[Object, ...]:
     """The ConfigMap. JSON is YAML, and the same configuration is always the same text."""
-    text = json.dumps(litellm_config(plan, settings, prices), indent=2) + "\n"
+    config = litellm_config(plan, settings, prices)
+    text = json.dumps(config, indent=2) + "\n"
+    if len(text) > MOST_BYTES // 2:
+        text = json.dumps(config, separators=(",", ":")) + "\n"
     where = (settings.namespace, NAME)
     return (made(CONFIG_MAP, Gateway.LITELLM, where, "LiteLLM's configuration", data={FILE: text}),)
 

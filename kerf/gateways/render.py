@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from kerf.gateways.envoy import MOST_TARGETS, render_envoy
 from kerf.gateways.knoway import render_knoway
-from kerf.gateways.litellm import render_litellm
+from kerf.gateways.litellm import FILE, MOST_BYTES, render_litellm
 from kerf.gateways.objects import Object
 from kerf.gateways.plan import plan, pod_ports
 from kerf.gateways.pools import render_pools
@@ -50,6 +50,7 @@ def render(seen: Seen, settings: GatewaySettings, *, labelled: bool) -> Rendered
             objects += render_knoway(chosen, settings)
         elif gateway is Gateway.LITELLM:
             objects += render_litellm(chosen, settings, seen.prices)
+            left_out += _too_large(objects[-1])
         elif gateway is Gateway.ENVOY:
             objects += render_envoy(chosen, settings)
             left_out += _too_many(chosen)
@@ -62,6 +63,13 @@ def render(seen: Seen, settings: GatewaySettings, *, labelled: bool) -> Rendered
     served = {target.priced for route in chosen.routes for target in route.targets}
     unpriced = tuple(sorted(served - priced)) if Gateway.LITELLM in settings.to else ()
     return Rendered(tuple(objects), replace(chosen, routed=routed), tuple(dict.fromkeys(left_out)), unpriced)
+
+
+def _too_large(config: Object) -> list[str]:
+    size = len(config["data"][FILE])  # JSON is ASCII
+    if size <= MOST_BYTES:
+        return []
+    return [f"LiteLLM's configuration has {size:,} bytes, of {MOST_BYTES:,} that a ConfigMap holds: use per: service"]
 
 
 def _too_many(found: Plan) -> list[str]:

@@ -125,6 +125,12 @@ def lease(dump: Dump) -> Iterator[Finding]:
     """A leader renews its Lease."""
     for found in dump.leases:
         spec = at(found, "spec")
+        if not spec.get("holderIdentity"):
+            yield Finding(
+                f"Lease {name_of(found)} has no holder: no scheduler leads",
+                "look at the scheduler's pods: `kubectl logs` of them names what keeps them from leading",
+            )
+            continue
         age = dump.now - since(spec.get("renewTime"))
         if age > max(LEASE_S, 3 * float(spec.get("leaseDurationSeconds") or 0)):
             yield Finding(

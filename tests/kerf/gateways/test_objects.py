@@ -178,6 +178,22 @@ def test_envoy_reaches_a_service_by_its_name():
     ]
 
 
+def test_a_large_configuration_of_litellm_has_no_blanks_and_one_that_no_config_map_holds_is_named():
+    def made(names: int) -> tuple[int, tuple[str, ...]]:
+        args = ["--model", "m", "--served-model-name", *(f"{i:04}-{'n' * 240}" for i in range(names))]
+        found = rendered(settings_for(Gateway.LITELLM), a_replica("one", args=args))
+        text = found.objects[0]["data"]["config.yaml"]
+        assert len(json.loads(text)["model_list"]) == names
+        return len(text), found.left_out
+
+    (few, _), (many, none), (most, named) = made(400), made(800), made(1600)
+
+    assert (many < 2 * few, none) == (True, ())
+    assert named == (
+        f"LiteLLM's configuration has {most:,} bytes, of 1,048,576 that a ConfigMap holds: use per: service",
+    )
+
+
 def test_more_targets_than_a_rule_of_envoy_holds_are_named():
     pods = [a_replica(f"p{i}", 0, address=f"10.0.1.{i}") for i in range(130)]
 

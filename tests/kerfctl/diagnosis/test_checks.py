@@ -97,7 +97,12 @@ WELL = Dump(
     endpoints=(ENDPOINTS,),
     device_classes=({"metadata": {"name": "card.gpu.kerf.dev"}},),
     secret=a_secret(),
-    leases=({"metadata": {"name": "kerf-scheduler", "namespace": "kerf"}, "spec": {"renewTime": a_moment(1)}},),
+    leases=(
+        {
+            "metadata": {"name": "kerf-scheduler", "namespace": "kerf"},
+            "spec": {"renewTime": a_moment(1), "holderIdentity": "one"},
+        },
+    ),
     definitions=DEFINITIONS,
     shipped=read_crds(),
     admission="kerf-scheduler",
@@ -280,6 +285,10 @@ def test_a_lease_that_nobody_renews_is_named() -> None:
     stale = {"metadata": {"name": "kerf-scheduler", "namespace": "kerf"}, "spec": spec}
 
     assert said("lease", leases=(stale,)) == ["Lease kerf/kerf-scheduler of 'one' was renewed 90 s ago"]
+    for nobody in ({}, {**spec, "holderIdentity": ""}):
+        assert said("lease", leases=({**stale, "spec": nobody},)) == [
+            "Lease kerf/kerf-scheduler has no holder: no scheduler leads"
+        ]
 
 
 def test_quota_has_its_objects() -> None:
