@@ -69,6 +69,6 @@ def _await_empty(kube: Kube, name: str, timeout_s: float) -> None:
             left = sum(held.values())
             say(f"{left} replicas still there: {', '.join(sorted(held))}")
         if time.monotonic() > until:
-            fix = "make room elsewhere and run this again, or use --now; kerf cluster doctor says more"
+            fix = "make room elsewhere or raise their maxMoves, or use --now; kerf cluster plan says more"
             raise CliError(f"{name}: {left} replicas of {', '.join(sorted(held))} did not find another place: {fix}")
         time.sleep(1.0)

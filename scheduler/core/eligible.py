@@ -59,7 +59,8 @@ def selects(selector: Json, labels: Mapping[str, str]) -> bool:
 
 def matches(rule: Json, labels: Mapping[str, str]) -> bool:
     """Whether labels satisfy one matchExpression (In, NotIn, Exists, DoesNotExist, Gt, Lt)."""
-    value, wanted = labels.get(str(rule.get("key"))), rule.get("values") or []
+    value, values = labels.get(str(rule.get("key"))), rule.get("values")
+    wanted = values if isinstance(values, list) else []
     match rule.get("operator"):
         case "In":
             return value in wanted

@@ -16,6 +16,7 @@ from scheduler.solver.fleet.solve import Effort, plan_fleet
 
 HANDED_OVER = 100.0
 """Percent of its price that it costs to move a replica which was handed over and is not bound yet."""
+NO_CLUSTER = "no cluster has joined: kerf cluster add"
 EFFORT = Effort(limit=1.0, seconds=10.0)
 
 
@@ -161,6 +162,7 @@ def _decide(
     parts = tuple(sorted(Assigned(*key, n, min(n, leaving[key])) for key, n in units.items() if n > 0))
     short = max(0, one.replicas - sum(part.replicas for part in parts))
     why = tuple(why_not(one, view, made) for view in views) if short and made else ()
+    why = why or ((NO_CLUSTER,) if short else ())
     return Decision(one, parts, _ready(stands), short, why)
 
 
@@ -220,7 +222,9 @@ def why_not(one: FleetWorkload, view: View, made: Shapes) -> str:
         if alone.fit(node.kind)
     )
     one_a_node = ", where a node takes one pod" if demand.apart else ""
-    return f"{view.name}: {fit} of {alone.units} replicas fit by themselves{one_a_node}; {empty} of its cards are empty"
+    most = f"; mostPerCluster lets it have {demand.most}" if demand.most is not None else ""
+    fits = f"{fit} of {alone.units} replicas fit by themselves{one_a_node}{most}"
+    return f"{view.name}: {fits}; {empty} of its cards are empty"
 
 
 def _of_hands(one: FleetWorkload, view: View) -> list[str]:
@@ -256,7 +260,7 @@ def rebalance(
     made = shapes([_for_new_work(view) for view in views], wants, terms, own_stays=False)
     plan = plan_fleet(made.problem, EFFORT)
     now = cost_now(views, made)
-    if plan.unplaced or plan.cost > now * (1 - settings.move_saving_percent / 100):
+    if plan.unplaced or plan.cost >= now or plan.cost > now * (1 - settings.move_saving_percent / 100):
         return tuple(decisions)
     found = []
     for decision in decisions:

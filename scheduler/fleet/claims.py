@@ -112,7 +112,7 @@ def _without_resources(template: Mapping[str, Any], known: Claimable) -> tuple[d
             made += mine
         if changed:
             lists[part] = changed
-    refs = [*(spec.get("resourceClaims") or ()), *({"name": c.name, "resourceClaimTemplateName": ""} for c in made)]
+    refs = [*items_at(spec, "resourceClaims"), *({"name": c.name, "resourceClaimTemplateName": ""} for c in made)]
     if not made:
         return dict(template), []
     return {**template, "spec": {**spec, **lists, "resourceClaims": refs}}, made

@@ -28,12 +28,15 @@ def places_of(plan: FleetPlan, made: Shapes | None) -> dict[str, Planned]:
     """The places of a plan by workload."""
     if made is None:
         return {}
-    models = {
-        card: made.model(space.kind) for (_, space), named in made.nodes.items() for _, ids in named for card in ids
+    models = {  # nodes of two clusters may have one name, and so may cards that are called by their nodes
+        (cluster, node, card): made.model(space.kind)
+        for (cluster, space), named in made.nodes.items()
+        for node, ids in named
+        for card in ids
     }
     found: dict[str, dict[tuple[str, str], Counter[tuple[str, tuple[str, ...]]]]] = defaultdict(dict)
     for workload, cluster, node, cards in seats(plan, made.nodes):
-        found[workload].setdefault((cluster, models[cards[0]]), Counter())[node, cards] += 1
+        found[workload].setdefault((cluster, models[cluster, node, cards[0]]), Counter())[node, cards] += 1
     return {
         workload: {where: tuple(PlannedPlace(*key, n) for key, n in sorted(each.items())) for where, each in by.items()}
         for workload, by in found.items()

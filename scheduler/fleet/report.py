@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from kerf.values.fleet import Assigned, FleetSettings, Phase
+from kerf.values.fleet import Assigned, FleetSettings, FleetWorkload, Phase
 from kerf.wire.fleet import condition
 from kerf.wire.json import Json, items_at
 from scheduler.fleet.assign import Decision
@@ -84,7 +84,8 @@ def workload_status(decision: Decision, views: Sequence[View], terms: Terms) -> 
         text = f"{decision.short} of {one.replicas} replicas have no place: {'; '.join(decision.why)}"
         said = condition("Placed", False, "NoClusterFits", text)
     else:
-        said = condition("Placed", True, "Placed", _where(decision.parts) + _unpriced(decision.parts, views, terms))
+        text = _where(decision.parts) + _exposed(one, decision.parts) + _unpriced(decision.parts, views, terms)
+        said = condition("Placed", True, "Placed", text)
     least = one.min_available or one.replicas
     return {
         "observedGeneration": one.generation,
@@ -112,6 +113,16 @@ def _unpriced(parts: Sequence[Assigned], views: Sequence[View], terms: Terms) ->
         and terms.prices.of(part.model, spec.supply.value, spec.region or None) is None
     }
     return f"; no price for {', '.join(sorted(without))}, so costPerHour is without it" if without else ""
+
+
+def _exposed(one: FleetWorkload, parts: Sequence[Assigned]) -> str:
+    """Where the loss of one cluster would take more than `survive` allows."""
+    here = Counter[str]()
+    for part in parts:
+        here[part.cluster] += part.replicas
+    worst = max(here, key=lambda name: (here[name], name), default="")
+    safe = here.total() - here[worst]
+    return f"; {safe} of survive {one.survive} are elsewhere than in {worst}" if safe < one.survive else ""
 
 
 def _where(parts: Sequence[Assigned]) -> str:

@@ -29,6 +29,9 @@ from scheduler.fleet.view import View
 from scheduler.solver.fleet.problem import MICRO, Demand, Fit, FleetProblem, Held, Kind, NodeSpace, Piece, Site, Space
 from scheduler.solver.fleet.seats import Named
 
+FREE = 1000
+"""A card that costs nothing weighs this part of the dearest one: plans pack free cards, too."""
+
 
 class NoCards(WireError):
     """A template that asks for no card."""
@@ -109,12 +112,16 @@ def shapes(views: Sequence[View], wants: Sequence[Want], terms: Terms, *, own_st
     cards = {kind.name: card for kind, card, _ in kinds.values()}
     allowed = {kind.name: group for kind, _, group in kinds.values()}
     prices, unpriced = _prices(views, {card.model for card in cards.values()}, terms.prices)
+    free = max(prices.values(), default=0) // FREE or MICRO
     sites = tuple(
         Site(
             view.name,
             tuple(sorted((space, len(found)) for (name, space), found in nodes.items() if name == view.name)),
             tuple((name, prices[view.name, card.model]) for name, card in cards.items()),
-            tuple((name, round(prices[view.name, card.model] / view.reliability)) for name, card in cards.items()),
+            tuple(
+                (name, round((prices[view.name, card.model] or free) / view.reliability))
+                for name, card in cards.items()
+            ),
             view.spec.region,
         )
         for view in views
