@@ -67,24 +67,30 @@ def certificates(dump: Dump) -> Iterator[Finding]:
             Level.WARNING,
         )
     for configuration in (*dump.kerf_webhooks(), *dump.kerf_validating()):
+        found: dict[tuple[str, str], list[str]] = {}
         for hook in hooks_of(configuration):
-            yield from _bundle(f"{name_of(configuration)}, {hook.get('name')}", at(hook, "clientConfig"), leaf)
+            for problem in _bundle(at(hook, "clientConfig"), leaf):
+                found.setdefault(problem, []).append(str(hook.get("name")))
+        for (what, fix), names in found.items():
+            more = f" and {len(names) - 1} more of its webhooks" if names[1:] else ""
+            yield Finding(f"{name_of(configuration)}, {names[0]}{more}: {what}", fix)
 
 
-def _bundle(where: str, client: Json, leaf: Certificate | None) -> Iterator[Finding]:
+def _bundle(client: Json, leaf: Certificate | None) -> Iterator[tuple[str, str]]:
+    """What is wrong, and the fix."""
     again = "the webhook (--manage-certs) injects it within a minute; cert-manager's cainjector does where that is used"
     try:
         authorities = Certificate.parse_all(base64.b64decode(client.get("caBundle") or "", validate=True))
     except (ValueError, binascii.Error):
-        yield Finding(f"{where}: caBundle is empty or no certificate, API servers cannot call the webhook", again)
+        yield "caBundle is empty or no certificate, API servers cannot call the webhook", again
         return
     if leaf and not any(leaf.issued_by(each) for each in authorities):
-        yield Finding(f"{where}: caBundle does not match the certificate that is served", again)
+        yield "caBundle does not match the certificate that is served", again
     service = at(client, "service")
     host = f"{service.get('name')}.{service.get('namespace')}.svc"
     if leaf and service and host not in leaf.hosts:
-        yield Finding(
-            f"{where}: the certificate is not for {host} but for {', '.join(sorted(leaf.hosts)) or 'no host'}",
+        yield (
+            f"the certificate is not for {host} but for {', '.join(sorted(leaf.hosts)) or 'no host'}",
             "give the webhook the right --service-name and --namespace",
         )
 

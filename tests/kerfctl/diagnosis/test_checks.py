@@ -146,11 +146,15 @@ def test_the_webhook_is_there_and_answers() -> None:
 
 def test_certificates_are_trusted_and_last() -> None:
     other = a_configuration(ca=AUTHORITY.certificate)
+    several = {**other, "webhooks": [*other["webhooks"], {**other["webhooks"][0], "name": "jobs.kerf.dev"}]}
     empty = a_configuration()
     empty["webhooks"][0]["clientConfig"]["caBundle"] = ""
 
     assert said("certificates", webhooks=(other,)) == [
         "kerf-webhook, pods.kerf.dev: caBundle does not match the certificate that is served"
+    ]
+    assert said("certificates", webhooks=(several,)) == [
+        "kerf-webhook, pods.kerf.dev and 1 more of its webhooks: caBundle does not match the certificate that is served"
     ]
     assert "caBundle is empty" in said("certificates", webhooks=(empty,))[0]
     assert "is not for kerf-webhook.kerf.svc but for x.svc" in said("certificates", secret=a_secret(host="x.svc"))[0]
