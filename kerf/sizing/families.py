@@ -208,8 +208,15 @@ ALIASES = {
     "minimax_m3": "minimax_m3_vl_text",
     "minimax_m3_text": "minimax_m3_vl_text",
     "minimax_m3_vl": "minimax_m3_vl_text",
-    "llava": "llama",
+    "mimo": "qwen2",
+    "solar": "llama",
+    "exaone": "llama",
+    "internlm2": "llama",
+    "internlm3": "llama",
 }
-"""The text family of names that have none of their own, and of models that nest a text part without a name."""
+"""The text family of names that have none of their own, and of models that nest a text part without a name.
+
+vLLM 0.33.0 serves the last five by its classes of these families, or by copies of them.
+"""
 DECIDES = frozenset({"minimax_m3_vl"})
 """Multi-modal names that say which family the text part is: their files name an older one in it."""

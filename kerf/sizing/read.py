@@ -15,6 +15,10 @@ TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
 """Keys of the text part of a multi-modal config."""
 
 
+TOWER_PARTS = ("vision_config", "audio_config", "speech_config", "mm_vision_tower")
+"""Keys of a config that say that the model has a tower, even where the text part is not nested."""
+
+
 def read_shape(document: object) -> Shape:
     """The shape of a model. Raises WireError that names the field, or the family that is not known."""
     top = parse_config(document)
@@ -26,7 +30,7 @@ def read_shape(document: object) -> Shape:
     text = text_part(top)
     name, family = family_of(top, text)
     shape = decoder_shape(_tied_from(top, text), name, family)
-    if text is top:
+    if text is top and kind not in TOWERS and not top.has(*TOWER_PARTS):
         return replace(shape, task=_task(top))
     if kind not in TOWERS and (reason := missing_of(kind)):
         raise WireError("model_type", kind, f"this family is not sized yet: {reason}")

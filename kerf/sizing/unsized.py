@@ -11,6 +11,7 @@ LINEAR = "its linear attention layers keep a state whose size is not read yet"
 TOWER = "its vision or audio tower is not read yet; give the text part alone if the engine serves that"
 MIXED = "its layers mix latent attention with a recurrent state, and the size of that state is not read yet"
 GONE_FROM_VLLM = "vLLM 0.33.0 serves it no more, and it is not read for SGLang"
+OLD = "it is older than grouped heads and gated networks, and its class was not compared"
 UNSERVED = {
     "bamba": "vLLM refuses it since 0.23.0, and SGLang 0.5.23 has no class for it: use an older engine, by hand"
 }
@@ -30,7 +31,20 @@ UNSIZED: dict[str, str] = {
     "hunyuan_v1_moe": "its files give experts and widths by layer as lists, which are not read yet",
     "hy_v4": "its attention is not read yet",
     "step3p5": "its heads and windows differ by layer, which is not read yet",
+    "step3p7": "its heads and windows differ by layer, which is not read yet",
     "step5": "its attention is not read yet",
+    "nemotron-nas": "its heads and widths differ by layer (block_configs), which is not read yet",
+    "bailing_moe": "its class was not compared yet",
+    "bailing_moe_v2": "its class was not compared yet",
+    "mimo_v2": "its class was not compared yet",
+    "cwm": "vLLM 0.33.0 serves it by transformers' class alone, whose memory is not read yet",
+    "gpt2": OLD,
+    "gpt_neox": OLD,
+    "gptj": OLD,
+    "opt": OLD,
+    "bloom": OLD,
+    "falcon": OLD,
+    "stablelm": OLD,
     "laguna": "its heads differ by layer, which is not read yet",
     "jamba": "its Mamba layers of the first kind keep a state whose size is not read yet",
     "mamba": "its Mamba layers of the first kind keep a state whose size is not read yet",
@@ -38,6 +52,16 @@ UNSIZED: dict[str, str] = {
     "falcon_mamba": "its Mamba layers of the first kind keep a state whose size is not read yet",
     "zamba2": "its attention layers share weights, which is not read yet",
     "dots1": GONE_FROM_VLLM,
+    "llava": TOWER,
+    "internvl_chat": TOWER,
+    "intern_s1": TOWER,
+    "idefics3": TOWER,
+    "smolvlm": TOWER,
+    "paligemma": TOWER,
+    "pixtral": TOWER,
+    "kimi_vl": TOWER,
+    "dots_ocr": TOWER,
+    "granite_speech": TOWER,
     "glm4v": TOWER,
     "glm4v_moe": TOWER,
     "glm46v": TOWER,

@@ -123,7 +123,8 @@ def stages(shape: Shape, laid: Laid, width: int, ranks: Ranks) -> list[Stage]:
         last = i == len(counts) - 1
         if i == 0:
             _add(terms, "embeddings", shape.embed, laid.quant, width, ranks)
-            _add(terms, "towers and projectors", shape.towers, laid.quant, width, ranks)
+            towers = sum(part_bytes(part, None, width, ranks) for part in shape.towers)  # whatever the text part has
+            terms |= {"towers and projectors": towers} if towers else {}
         for number, (layer, formats) in _alike(laid.layers[start : start + count]):
             for part, form in zip(layer.tensors, formats, strict=True):
                 label = _label(part.name)

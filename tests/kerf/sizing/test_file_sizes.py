@@ -86,6 +86,18 @@ def test_sister_models_are_their_indexs_to_the_byte(repository):
     assert size({**row(name)["config"], **changes}) == total
 
 
+def test_a_tower_beside_a_text_part_that_is_not_nested_counts():
+    """Qwen/Qwen2.5-VL-7B-Instruct: its file has the text part's keys at the top, and total_size 16,584,333,312."""
+    config = {
+        "model_type": "qwen2_5_vl", "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+        "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064, "max_position_embeddings": 128000,
+        "tie_word_embeddings": False, "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
+        "vision_config": {"hidden_size": 1280, "in_chans": 3, "spatial_patch_size": 14, "tokens_per_second": 2},
+    }  # fmt: skip
+
+    assert size(config) == 16_584_333_312
+
+
 def test_a_checkpoint_of_32_bit_numbers_has_four_bytes_for_each_of_ours():
     """Its index, in the same repository, says 5,338,513,408."""
     assert 4 * read_model(GRANITE).shape.params == 5_338_513_408

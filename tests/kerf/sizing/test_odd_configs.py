@@ -40,6 +40,12 @@ def test_a_nested_text_config_is_the_model():
     assert shape.params > PLAIN
 
 
+@pytest.mark.parametrize("key", ["vision_config", "audio_config", "speech_config", "mm_vision_tower"])
+def test_a_tower_that_is_not_read_is_never_left_out(key):
+    with pytest.raises(WireError, match="model_type: 'llama': this multi-modal family is not known"):
+        read_model(a_config(**{key: {"hidden_size": 64}}))
+
+
 def test_missing_kv_heads_are_the_classs_own_and_null_ones_are_all_heads():
     """By transformers 5.20.0 a mistral has 8 and a qwen2 has 32 where the key is missing; null is all heads."""
     heads = {

@@ -43,3 +43,12 @@ def test_a_family_that_no_engine_serves_any_more_is_refused(runtime):
 
 def test_no_family_is_both_sized_and_refused():
     assert set(UNSIZED) & {*FAMILIES, *ALIASES, *TOWERS, *ENCODERS} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [("mimo", "qwen2"), ("solar", "llama"), ("exaone", "llama"), ("internlm2", "llama"), ("internlm3", "llama")],
+)
+def test_a_family_that_vllm_serves_by_anothers_class_has_its_shape(name, like):
+    """By vLLM 0.33.0's registry, and mimo.py, solar.py, exaone.py and internlm2.py."""
+    assert read_model(a_config(model_type=name)).shape == read_model(a_config(model_type=like)).shape
