@@ -112,26 +112,30 @@ def shapes(views: Sequence[View], wants: Sequence[Want], terms: Terms, *, own_st
     cards = {kind.name: card for kind, card, _ in kinds.values()}
     allowed = {kind.name: group for kind, _, group in kinds.values()}
     prices, unpriced = _prices(views, {card.model for card in cards.values()}, terms.prices)
-    free = max(prices.values(), default=0) // FREE or MICRO
-    sites = tuple(
-        Site(
-            view.name,
-            tuple(sorted((space, len(found)) for (name, space), found in nodes.items() if name == view.name)),
-            tuple((name, prices[view.name, card.model]) for name, card in cards.items()),
-            tuple(
-                (name, round((prices[view.name, card.model] or free) / view.reliability))
-                for name, card in cards.items()
-            ),
-            view.spec.region,
-        )
-        for view in views
-    )
+    sites = tuple(_site(view, nodes, cards, prices) for view in views)
     demands = tuple(
         _demand(want, [view for view in views if view.takes_work], cards, sites, terms, _kinds_of(i, allowed))
         for i, want in enumerate(wants)
     )
     problem = FleetProblem(tuple(kind for kind, _, _ in kinds.values()), sites, demands)
     return Shapes(problem, cards, unpriced, dict(nodes))
+
+
+def _site(
+    view: View,
+    nodes: Mapping[tuple[str, NodeSpace], Sequence[Named]],
+    cards: Mapping[str, Card],
+    prices: Mapping[tuple[str, str], int],
+) -> Site:
+    free = max(prices.values(), default=0) // FREE or MICRO
+    money = {name: prices[view.name, card.model] for name, card in cards.items()}
+    return Site(
+        view.name,
+        tuple(sorted((space, len(found)) for (name, space), found in nodes.items() if name == view.name)),
+        tuple(money.items()),
+        tuple((name, round((price or free) / view.reliability)) for name, price in money.items()),
+        view.spec.region,
+    )
 
 
 class _Groups:

@@ -60,7 +60,7 @@ def with_odd(path: tuple[Any, ...], value: Any) -> Any:
 
 @settings(max_examples=examples(60), deadline=None)
 @given(st.sampled_from(list(paths(TEMPLATE))), st.sampled_from(ODD))
-def test_whatever_stands_in_a_template_other_workloads_get_their_places(path: tuple[Any, ...], value: Any):
+def test_whatever_a_template_has_other_workloads_get_their_places(path: tuple[Any, ...], value: Any):
     world = World(Cluster("east", 1))
     world.ask("odd", 1, template=with_odd(path, copy.deepcopy(value)))
     world.ask("chat", 1)
