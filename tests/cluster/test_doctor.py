@@ -16,6 +16,7 @@ from tests.chart.helm import NAMESPACE, one, render
 
 pytestmark = pytest.mark.cluster
 
+NOBODY = "nobody-scheduler"
 NODE, PODS = "doctored", "/api/v1/namespaces/default/pods"
 CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/kerf"
 VALIDATING = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
@@ -28,6 +29,9 @@ def api(control_plane: ControlPlane) -> Api:
     note = {KEY: render_inventory(CARDS)}
     control_plane.add_fake_nodes([FakeNode(NODE, allocatable={"nvidia.com/gpu": "20"}, annotations=note)])
     start_stack(control_plane)
+    spec = {"schedulerName": NOBODY, "containers": [{"name": "main", "image": "app"}]}
+    alone = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "alone"}, "spec": spec}
+    control_plane.api.post(PODS, alone)  # it waits while the other tests run
     return control_plane.api
 
 
@@ -36,9 +40,9 @@ def kerf(*words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
 
 
-def doctor(cp: ControlPlane) -> tuple[int, dict[str, list[str]]]:
+def doctor(cp: ControlPlane, *words: str) -> tuple[int, dict[str, list[str]]]:
     """The exit status, and what is wrong by check."""
-    done = kerf("doctor", "--json", "--kubeconfig", str(cp.kubeconfig))
+    done = kerf("doctor", "--json", "--kubeconfig", str(cp.kubeconfig), *words)
     assert done.stdout, done.stderr
     checks = json.loads(done.stdout)["checks"]
     return done.returncode, {
@@ -153,16 +157,6 @@ def test_it_names_a_webhook_that_is_away_and_one_too_many(api: Api, control_plan
     assert "failed calling webhook" in wrong["webhook"][0]
 
 
-def test_it_names_a_pod_that_no_scheduler_has_looked_at(api: Api, control_plane: ControlPlane) -> None:
-    control_plane.kill("kube-scheduler")
-    api.post(PODS, sent("alone"))
-    await_until(lambda: "scheduling" in doctor(control_plane)[1], "the pod to have waited for a minute", 120)
-    _, wrong = doctor(control_plane)
-    control_plane.restart("kube-scheduler")
-
-    assert wrong["scheduling"] == ["pod default/alone has waited for over a minute and no scheduler has looked at it"]
-
-
 def test_it_says_what_it_may_not_look_at(api: Api, control_plane: ControlPlane) -> None:
     kubeconfig = str(control_plane.kubeconfig_for("nobody-special", ()))
     done = kerf("doctor", "--json", "--kubeconfig", kubeconfig)
@@ -180,3 +174,12 @@ def test_without_an_api_server_it_is_one_line(control_plane: ControlPlane, tmp_p
 
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "the API server cannot be asked" in done.stderr
+
+
+def test_it_names_a_pod_that_no_scheduler_has_looked_at(control_plane: ControlPlane) -> None:
+    def looked() -> list[str]:
+        return doctor(control_plane, "--scheduler-name", NOBODY)[1].get("scheduling", [])
+
+    await_until(lambda: bool(looked()), "the pod to have waited for a minute", 120)
+
+    assert looked() == ["pod default/alone has waited for over a minute and no scheduler has looked at it"]
