@@ -56,16 +56,36 @@ function meter(entry, key, words, show) {
 
 export function tenants() {
   const list = el("div");
+  const made = new Map();  // elements that stay while their rows do: focus and what is read aloud stay with them
   byId("tenants").append(el("h2", {}, "Tenants"), el("p", { class: "quiet" }, "The line in a bar is what is guaranteed; hatched is what is borrowed."), list);
   return ({ picture, search }) => {
     const rows = sorted(picture.tenants, () => 0).filter(([name, row]) => has(search, name, ...row.namespaces));
-    if (!rows.length) { list.replaceChildren(el("p", { class: "quiet" }, search ? NOTHING : "No TenantQuota that you may see.")); return; }
-    list.replaceChildren(...rows.map(([name, row]) => el("article", { class: "tenant" },
-      el("h3", {}, name),
-      el("p", { class: "quiet" }, row.namespaces.length ? `namespaces ${row.namespaces.join(", ")}` : "no namespace that you may list"),
-      ...row.classes.map((entry) => el("div", {}, el("h4", {}, entry.mode === "shared" ? entry.model : `${entry.model} (${entry.mode})`), ...AMOUNTS.map((each) => meter(entry, ...each)))),
-      ...[...row.problems, ...(row.waiting || [])].map((words) => el("p", { class: "warn" }, words)))));
+    if (!rows.length) { list.replaceChildren(el("p", { class: "quiet" }, search ? NOTHING : "No TenantQuota that you may see.")); made.clear(); return; }
+    const names = new Set(rows.map(([name]) => name));
+    for (const [name, { element }] of made) if (!names.has(name)) { element.remove(); made.delete(name); }
+    let next = list.firstElementChild;
+    for (const [name, row] of rows) {
+      const words = JSON.stringify(row);
+      let known = made.get(name);
+      if (known?.words !== words) {
+        const element = tenant(name, row);
+        if (known) { if (next === known.element) next = element; known.element.replaceWith(element); }
+        known = { words, element };
+        made.set(name, known);
+      }
+      if (known.element === next) next = next.nextElementSibling;
+      else list.insertBefore(known.element, next);
+    }
+    while (next) { const gone = next; next = next.nextElementSibling; gone.remove(); }
   };
+}
+
+function tenant(name, row) {
+  return el("article", { class: "tenant" },
+    el("h3", {}, name),
+    el("p", { class: "quiet" }, row.namespaces.length ? `namespaces ${row.namespaces.join(", ")}` : "no namespace that you may list"),
+    ...row.classes.map((entry) => el("div", {}, el("h4", {}, entry.mode === "shared" ? entry.model : `${entry.model} (${entry.mode})`), ...AMOUNTS.map((each) => meter(entry, ...each)))),
+    ...[...row.problems, ...(row.waiting || [])].map((words) => el("p", { class: "warn" }, words)));
 }
 
 export function gangs() {

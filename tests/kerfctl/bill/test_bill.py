@@ -201,6 +201,8 @@ def test_spans_are_read_from_now() -> None:
     assert parse_time("7d", "--since", now) == now - 7 * 24 * HOUR_MS
     assert parse_time("90m", "--since", now) == now - 90 * 60_000
     assert parse_time("2025-11-27T16:00:00Z", "--since", now) == START
+    assert parse_time("2025-11-27T17:00:00+01:00", "--since", now) == START
+    assert parse_time("2025-11-27T21:30+05:30", "--since", now) == START
     leap = parse_time("2028-02-29", "--since", now)
     assert parse_time("2028-03-01", "--until", now) == leap + 24 * HOUR_MS
     with pytest.raises(CliError):
