@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-demo: venv  ## the main job, end to end, on a real control plane and node on this machine (FLEET=mixed: three vendors' cards)
+demo: venv  ## the main job, end to end, on a real control plane and node on this machine (FLEET=mixed: two nodes, three vendors' cards)
 	$(BIN)/kerf demo $(if $(FLEET),--fleet $(FLEET))
 
 test: export KERF_EXAMPLES := 100

@@ -1,4 +1,4 @@
-"""`kerf demo`: a real control plane and one real node on loopback, Kerf's daemons, the pods of `examples/`, a table."""
+"""`kerf demo`: a real control plane and real nodes on loopback, Kerf's daemons, the pods of `examples/`, a table."""
 
 import argparse
 import copy
@@ -51,7 +51,7 @@ def add_parser(verbs: "Verbs") -> None:
         "--fleet",
         default=PLAIN.fleet,
         metavar="FILE",
-        help="the node's cards; mixed: those of three vendors, with pods",
+        help="cards, for a node or for each that the file names; mixed: two nodes with three vendors' cards, and pods",
     )
     parser.add_argument("--keep", action="store_true", help="keep it running until Ctrl-C")
     parser.add_argument("--page-port", type=int, default=9092, help="port of the live page, with --keep")
@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     for name in (args.pods, args.nodes, args.fleet):
         if not Path(name).exists():
             raise CliError(f"{name} does not exist; run from a checkout, or name the files")
+    args.node_names = _nodes_in(args.fleet, args.vendors)
     say = _Speaker(quiet=args.json)
     obstacle = node_obstacle()
     wanted = (*CONTROL_PLANE, *(("kwok",) if obstacle else NODE))
@@ -82,6 +83,29 @@ def run(args: argparse.Namespace) -> int:
             return _demo(args, say, run_dir, dict(parts), bool(obstacle))
     except SandboxError as error:
         raise CliError(str(error)) from error
+
+
+def _nodes_in(fleet: str, vendors: tuple[Vendor, ...]) -> tuple[str, ...]:
+    """The nodes that a fleet file names, or one where it names none. Raises CliError for what no sandbox can have."""
+    import yaml
+
+    from kerf.probes.simulated import SimulatedProbe
+    from kerf.wire.errors import WireError
+    from sandbox.node import MOST_NODES
+
+    try:
+        names = tuple(map(str, at(yaml.safe_load(Path(fleet).read_text(encoding="utf-8")), "nodes"))) or ("node-1",)
+        cards = [card for name in names for card in SimulatedProbe(fleet, name).known()]
+    except (WireError, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise CliError(f"--fleet {fleet}: {error}") from error
+    if unknown := {card.vendor for card in cards} - {vendor.name for vendor in vendors}:
+        known = ", ".join(vendor.name for vendor in vendors)
+        raise CliError(f"--fleet {fleet}: vendor {min(unknown)!r} is unknown; write one of {known}")
+    if len(names) > MOST_NODES:
+        raise CliError(
+            f"--fleet {fleet} names {len(names)} nodes; each gets a kubelet here, so name {MOST_NODES} or fewer"
+        )
+    return names
 
 
 def _preview(args: argparse.Namespace, say: "_Speaker") -> None:
@@ -130,8 +154,8 @@ def _demo(args: argparse.Namespace, say: "_Speaker", run_dir: Path, parts: dict[
 def _cluster(
     args: argparse.Namespace, say: "_Speaker", run_dir: Path, parts: dict[str, Path], fake: bool
 ) -> Iterator[Any]:
-    from sandbox import ControlPlane, Node
-    from sandbox.stack import start_plugin, start_stack
+    from sandbox import ControlPlane, start_nodes
+    from sandbox.stack import PLUGIN, start_plugin, start_stack
 
     with ExitStack() as running:
         cp = running.enter_context(ControlPlane.start(run_dir, parts))
@@ -142,10 +166,11 @@ def _cluster(
             cp.start_kwok()
             _fake_nodes(cp, args.nodes)
         else:
-            node = running.enter_context(Node.start(cp))
             # Simulated MIG keeps its instances beside the file.
-            start_plugin(cp, node, Path(shutil.copy(args.fleet, cp.run_dir / "fleet.yaml")))
-        say("the node is Ready and its cards are published")
+            fleet = Path(shutil.copy(args.fleet, cp.run_dir / "fleet.yaml"))
+            for node in running.enter_context(start_nodes(cp, args.node_names)):
+                start_plugin(cp, node, fleet, name=f"{PLUGIN}-{node.name}")
+        say("every node is Ready and its cards are published")
         yield cp
 
 

@@ -1,8 +1,8 @@
 """A real Kubernetes on loopback, for demo and cluster tests: built from source, run without a container engine.
 
-Belongs here: the parts and their build, the processes, a control plane, one real node, fake nodes, images. Never:
+Belongs here: the parts and their build, the processes, a control plane, real nodes, fake nodes, images. Never:
 anything that runs in a user's cluster. Only `kerfctl` and the tests may import this package. Everything listens on
-127.0.0.1 or on the node's own bridge, and nothing outlives the process that started it.
+127.0.0.1 or on a node's own bridge, and nothing outlives the process that started it.
 
     with run_directory() as run_dir:
         parts = ensure((*CONTROL_PLANE, *NODE), progress=print)
@@ -22,7 +22,7 @@ from sandbox.images import SLEEPER
 from sandbox.kueue import Kueue, install_job_kinds, start_kueue
 from sandbox.layout import free_ports, run_directory
 from sandbox.multikueue import join_workers
-from sandbox.node import Node
+from sandbox.node import Node, start_nodes
 from sandbox.nodehost import node_obstacle
 from sandbox.parts import CONTROL_PLANE, NODE
 from sandbox.processes import Command, Supervisor, await_until
@@ -64,4 +64,5 @@ __all__ = [
     "render_scheduler_configuration",
     "run_directory",
     "start_kueue",
+    "start_nodes",
 ]

@@ -12,14 +12,15 @@ from sandbox import (
     NODE,
     ControlPlane,
     FakeNode,
-    Node,
     Progress,
     SandboxError,
     ensure,
     estimate,
     node_obstacle,
     run_directory,
+    start_nodes,
 )
+from sandbox.node import MOST_NODES
 from sandbox.parts import PARTS
 
 
@@ -46,7 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     build = verbs.add_parser("build", help="build what a sandbox needs, or the parts named")
     build.add_argument("parts", nargs="*", metavar="PART", help=", ".join(("all", *PARTS)))
     up = verbs.add_parser("up", help="run a sandbox until Ctrl-C")
-    up.add_argument("--nodes", type=int, choices=(0, 1), default=1, help="real nodes (default: 1)")
+    up.add_argument(
+        "--nodes", type=int, choices=range(MOST_NODES + 1), default=1, metavar="N", help="real nodes (default: 1)"
+    )
     up.add_argument("--kwok", type=int, default=0, metavar="N", help="fake nodes (default: 0)")
     return parser
 
@@ -74,7 +77,7 @@ def _up(nodes: int, fakes: int) -> None:
             cp.start_kwok()
             cp.add_fake_nodes(FakeNode(f"fake-{number:04}") for number in range(1, fakes + 1))
         if nodes:
-            running.enter_context(Node.start(cp))
+            running.enter_context(start_nodes(cp, [f"node-{number}" for number in range(1, nodes + 1)]))
         print(f"up after {time.monotonic() - started:.1f} s; logs in {run_dir}/logs")
         print(f"export KUBECONFIG={cp.kubeconfig}", flush=True)
         try:

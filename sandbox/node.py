@@ -2,12 +2,14 @@
 
 import json
 import platform
+import re
 import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,12 +17,11 @@ from typing import Any, Self
 from sandbox import reap
 from sandbox.commands import answers
 from sandbox.controlplane import ControlPlane
-from sandbox.errors import SandboxError
+from sandbox.errors import NodeUnavailableError, SandboxError
 from sandbox.images import ARCHITECTURES, PAUSE, SLEEPER, render_image
 from sandbox.layout import free_ports
 from sandbox.nodefiles import (
-    DEVICE_PLUGINS,
-    GATEWAY,
+    KUBELET_HOME,
     NETMASK,
     NodeFiles,
     NodePrograms,
@@ -28,31 +29,56 @@ from sandbox.nodefiles import (
     render_kubelet_config,
     render_network,
 )
-from sandbox.nodehost import claim_node, clear_device_plugins
-from sandbox.processes import Command
+from sandbox.nodehost import claim_network, node_obstacle
+from sandbox.processes import Command, Inside
 from sandbox.report import parse_cri_log
 
 CTR_SECONDS = 60
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?", re.ASCII)
+"""A node's name is in the paths of sockets, which are short."""
+MOST_NODES = 8
+"""Real nodes of one control plane: each is a kubelet and a containerd."""
+
+
+@contextmanager
+def start_nodes(cp: ControlPlane, names: Sequence[str]) -> Iterator[tuple["Node", ...]]:
+    """Start nodes side by side. Inside the context all of them are Ready; leaving it stops them."""
+    with ExitStack() as running:
+        with ThreadPoolExecutor(len(names)) as pool:
+            starts = [pool.submit(Node.start, cp, name) for name in names]
+        for start in starts:
+            if not start.exception():
+                running.enter_context(start.result())
+        yield tuple(start.result() for start in starts)
 
 
 class Node:
     """A running node. Leaving the context stops it and removes its processes, mounts, control groups and bridge.
 
-    Its processes are ``containerd`` and ``kubelet`` in the control plane's supervisor. A device plugin finds the
-    kubelet at `pod_resources_socket` and `device_plugin_dir`; containerd reads CDI specs from `cdi_dirs`. The node has
-    the images `sandbox.images.PAUSE` and ``SLEEPER``; use ``imagePullPolicy: Never``.
+    A control plane may have several: each has a mount namespace of its own, in which its directory of the kubelet is at
+    `KUBELET_HOME`, and a network of its own, which reaches no other node's pods. Its processes in the control plane's
+    supervisor are named `containerd` and `kubelet`. A device plugin finds the kubelet at `pod_resources_socket` and
+    `device_plugin_dir`; containerd reads CDI specs from `cdi_dirs`. The node has the images `sandbox.images.PAUSE` and
+    ``SLEEPER``; use ``imagePullPolicy: Never``.
     """
 
     def __init__(self, cp: ControlPlane, name: str) -> None:
-        """Prepare the node. `start` starts it."""
+        """Prepare the node. `start` starts it. Raises NodeUnavailableError."""
+        if reason := node_obstacle():
+            raise NodeUnavailableError(f"a real node cannot run here: {reason}")
+        if not NAME.fullmatch(name):
+            raise SandboxError(f"node {name!r}: write 1 to 32 lower-case letters, digits and dashes")
         self.name = name
-        run_id = secrets.token_hex(4)
+        self.kubelet, self.containerd = f"kubelet-{name}", f"containerd-{name}"
         self._cp = cp
-        self._files = NodeFiles(cp.run_dir / "node", run_id)
-        self._footprint = reap.Footprint(self._files.root, self._files.group, self._files.bridge)
+        network, self._claim = claim_network()
+        self._files = NodeFiles(cp.run_dir / "nodes" / name, secrets.token_hex(4), network)
         self._closing = ExitStack()
+        self._closing.callback(self._claim.close)
+        self.address = self._files.address
+        self.pod_logs = self._files.pod_logs
         self.pod_resources_socket = self._files.pod_resources_socket
-        self.device_plugin_dir = DEVICE_PLUGINS
+        self.device_plugin_dir = self._files.device_plugins
         self.plugins_registry_dir = self._files.plugins_registry
         self.plugins_dir = self._files.plugins
         self.cdi_dirs = (self._files.cdi,)
@@ -77,7 +103,7 @@ class Node:
 
     def restart_kubelet(self) -> None:
         """Restart the kubelet. Containers keep running."""
-        self._cp.restart("kubelet")
+        self._cp.restart(self.kubelet)
 
     def import_image(self, name: str, files: Mapping[str, bytes], entrypoint: Sequence[str]) -> None:
         """Make an image of files (by path in the container) and give it to containerd."""
@@ -116,37 +142,39 @@ class Node:
         self.stop()
 
     def _start(self, labels: Mapping[str, str]) -> None:
-        lock = self._closing.enter_context(claim_node(f"run directory {self._cp.run_dir}"))
-        clear_device_plugins()
-        self._closing.callback(clear_device_plugins)
         self._write_files()
-        self._keep(lock.fileno())
+        self._keep()
         reap.create_groups(self._files.group)
-        reap.create_bridge(self._files.bridge, GATEWAY, NETMASK)
+        reap.create_bridge(self._files.bridge, self.address, NETMASK)
         self._start_containerd()
         self._start_kubelet(labels)
-        self._cp.supervisor.await_until(self._is_ready, f"node {self.name} to become Ready", "kubelet")
+        self._cp.supervisor.await_until(self._is_ready, f"node {self.name} to become Ready", self.kubelet)
 
-    def _keep(self, lock: int) -> None:
-        """Start the keeper, which cleans up and holds the claim even if this process is killed."""
+    def _keep(self) -> None:
+        """Start the keeper, which has the mount namespace, and cleans up even if this process is killed."""
+        files = self._files
         script = (sys.executable, "-I", "-S", str(Path(reap.__file__)))
-        footprint = (str(self._footprint.run_dir), self._footprint.group, self._footprint.bridge)
+        footprint = (str(files.root), files.group, files.bridge, str(files.kubelet_root), str(KUBELET_HOME))
         keeper = subprocess.Popen(
-            (*script, *footprint), stdin=subprocess.PIPE, pass_fds=(lock,), start_new_session=True
+            (*script, *footprint),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(self._claim.fileno(),),
+            start_new_session=True,
         )
-
-        def relieve() -> None:
-            reap.remove(self._footprint)
-            keeper.communicate(b"done")
-
-        self._closing.callback(relieve)
+        self._closing.callback(keeper.communicate)  # this ends its input, and waits for its end
+        said = keeper.stdout.readline().decode().strip() if keeper.stdout else ""
+        if said != "ready":
+            raise NodeUnavailableError(f"a real node cannot run here: {said}")
+        self._inside = Inside(reap.process_group_file(files.group), Path(f"/proc/{keeper.pid}/ns/mnt"))
 
     def _write_files(self) -> None:
-        files, pki = self._files, self._cp.layout.pki
+        files, ca = self._files, self._cp.ca
         for directory in (files.root, files.cdi, files.cni, files.kubelet_root):
             directory.mkdir(parents=True, exist_ok=True)
-        identity = self._cp.authority.issue(f"system:node:{self.name}", ("system:nodes",), (GATEWAY, self.name))
-        identity.write(pki, "node")
+        identity = self._cp.authority.issue(f"system:node:{self.name}", ("system:nodes",), (self.address, self.name))
+        identity.write(files.root, "serving")
         parts = self._cp.parts
         programs = NodePrograms(parts["containerd-shim-runc-v2"], parts["runc"], self._gather_plugins())
         port, healthz_port = free_ports(2)
@@ -154,7 +182,7 @@ class Node:
         (files.root / "containerd.toml").write_text(render_containerd_config(files, programs))
         (files.root / "resolv.conf").write_text("nameserver 127.0.0.1\n")
         (files.cni / "kerf.conflist").write_text(json.dumps(render_network(files)))
-        (files.root / "kubelet.json").write_text(json.dumps(render_kubelet_config(files, pki, port, healthz_port)))
+        (files.root / "kubelet.json").write_text(json.dumps(render_kubelet_config(files, ca, port, healthz_port)))
 
     def _gather_plugins(self) -> Path:
         """One directory with all network plugins."""
@@ -167,7 +195,7 @@ class Node:
 
     def _start_containerd(self) -> None:
         argv = (str(self._cp.parts["containerd"]), "--config", str(self._files.root / "containerd.toml"))
-        self._supervise("containerd", argv, self._containerd_serves)
+        self._supervise(self.containerd, argv, self._containerd_serves)
         sleeper = self._cp.parts["sleeper"].read_bytes()
         for image in (PAUSE, SLEEPER):
             self.import_image(image, {"/sleeper": sleeper}, ("/sleeper",))
@@ -178,16 +206,15 @@ class Node:
             "kubeconfig": self._cp.kubeconfig_for(f"system:node:{self.name}", ("system:nodes",)),
             "root-dir": self._files.kubelet_root,
             "hostname-override": self.name,
-            "node-ip": GATEWAY,
+            "node-ip": self.address,
             "node-labels": ",".join(f"{key}={value}" for key, value in labels.items()),
         }
         argv = (str(self._cp.parts["kubelet"]), *(f"--{name}={value}" for name, value in flags.items()))
-        self._supervise("kubelet", argv, lambda: answers(self._healthz) and self.pod_resources_socket.exists())
+        self._supervise(self.kubelet, argv, lambda: answers(self._healthz) and self.pod_resources_socket.exists())
 
     def _supervise(self, name: str, argv: tuple[str, ...], ready: Callable[[], bool]) -> None:
-        group_file = reap.process_group_file(self._files.group)
         supervisor = self._cp.supervisor
-        supervisor.launch(Command(name, argv, ready=ready, group_file=group_file))
+        supervisor.launch(Command(name, argv, ready=ready, inside=self._inside))
         self._closing.callback(supervisor.stop, name)
         supervisor.await_ready(name)
 

@@ -7,27 +7,42 @@ from typing import Any
 
 from sandbox.images import PAUSE
 
-SUBNET, GATEWAY, NETMASK = "198.18.77.0/24", "198.18.77.1", "255.255.255.0"
-"""Pods' addresses: from the range reserved for benchmarks, which is not routed."""
-
-DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")
-"""The kubelet supports no other directory."""
+NETMASK = "255.255.255.0"
+KUBELET_HOME = Path("/var/lib/kubelet")
+"""The kubelet serves device plugins below it, whatever its root directory. Each node sees its own directory here."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFiles:
-    """The files of one node below `root`. `run_id` names its control group and its bridge.
+    """The files of one node below `root`. `run_id` names its control group and its bridge, `network` its addresses.
 
     Socket paths must stay under 108 bytes, so `root` must be short.
     """
 
     root: Path
     run_id: str
+    network: int
+    """Pods' addresses are 198.18.NETWORK.0/24: from the range reserved for benchmarks, which is not routed."""
+
+    @property
+    def subnet(self) -> str:
+        """The addresses of the node's pods."""
+        return f"198.18.{self.network}.0/24"
+
+    @property
+    def address(self) -> str:
+        """The node's own address, which its pods reach, too."""
+        return f"198.18.{self.network}.1"
 
     @property
     def kubelet_root(self) -> Path:
         """The kubelet's own directory, with the pods' volumes."""
         return self.root / "kubelet"
+
+    @property
+    def device_plugins(self) -> Path:
+        """Where device plugins and the kubelet show each other their sockets."""
+        return self.kubelet_root / "device-plugins"
 
     @property
     def plugins_registry(self) -> Path:
@@ -141,27 +156,27 @@ def render_network(files: NodeFiles) -> dict[str, Any]:
     addresses = {
         "type": "host-local",
         "dataDir": str(files.root / "addresses"),
-        "ranges": [[{"subnet": SUBNET, "gateway": GATEWAY}]],
+        "ranges": [[{"subnet": files.subnet, "gateway": files.address}]],
     }
     bridge = {"type": "bridge", "bridge": files.bridge, "isGateway": False, "ipMasq": False, "ipam": addresses}
     return {"cniVersion": "1.0.0", "name": "kerf", "plugins": [bridge]}
 
 
-def render_kubelet_config(files: NodeFiles, pki: Path, port: int, healthz_port: int) -> dict[str, Any]:
+def render_kubelet_config(files: NodeFiles, ca: Path, port: int, healthz_port: int) -> dict[str, Any]:
     """A KubeletConfiguration that runs on cgroup version 1 or 2, with swap or without, and never evicts."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "address": GATEWAY,
+        "address": files.address,
         "port": port,
         "healthzBindAddress": "127.0.0.1",
         "healthzPort": healthz_port,
-        "tlsCertFile": str(pki / "node.crt"),
-        "tlsPrivateKeyFile": str(pki / "node.key"),
+        "tlsCertFile": str(files.root / "serving.crt"),
+        "tlsPrivateKeyFile": str(files.root / "serving.key"),
         "authentication": {
             "anonymous": {"enabled": False},
             "webhook": {"enabled": False},
-            "x509": {"clientCAFile": str(pki / "ca.crt")},
+            "x509": {"clientCAFile": str(ca)},
         },
         "authorization": {"mode": "AlwaysAllow"},
         "containerRuntimeEndpoint": f"unix://{files.containerd_socket}",

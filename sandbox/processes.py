@@ -23,18 +23,28 @@ _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-spawn")
 
 
 @dataclass(frozen=True, slots=True)
+class Inside:
+    """What a program joins before it starts: the ``cgroup.procs`` file of a control group, and a mount namespace."""
+
+    group_file: Path | None = None
+    mounts: Path | None = None
+
+
+OUTSIDE = Inside()
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """A program to run, and a check that it is ready.
 
-    `env` is added to this process's own. `group_file` is a ``cgroup.procs`` file to join, if any. `ready` is polled and
-    must not raise.
+    `env` is added to this process's own. `inside` is what it joins. `ready` is polled and must not raise.
     """
 
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     ready: Callable[[], bool] = lambda: True
-    group_file: Path | None = None
+    inside: Inside = OUTSIDE
 
 
 def await_until(condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
@@ -86,7 +96,7 @@ class Supervisor:
             raise SandboxError(f"{command.name} already runs")
         self._commands[command.name] = command
         self._running[command.name] = spawn(
-            command.argv, self.log(command.name), {**_own_environment(), **command.env}, group_file=command.group_file
+            command.argv, self.log(command.name), {**_own_environment(), **command.env}, inside=command.inside
         )
 
     def await_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
@@ -162,17 +172,17 @@ class Supervisor:
 
 
 def spawn(
-    argv: tuple[str, ...], log: Path, env: Mapping[str, str], *, cwd: Path | None = None, group_file: Path | None = None
+    argv: tuple[str, ...], log: Path, env: Mapping[str, str], *, cwd: Path | None = None, inside: Inside = OUTSIDE
 ) -> subprocess.Popen[bytes]:
     """Start a program that appends its output to `log`, ignores our Ctrl-C, and dies when this process does."""
-    return _SPAWNER.submit(_spawn, argv, log, env, cwd, group_file).result()
+    return _SPAWNER.submit(_spawn, argv, log, env, cwd, inside).result()
 
 
 def _spawn(
-    argv: tuple[str, ...], log: Path, env: Mapping[str, str], cwd: Path | None, group_file: Path | None
+    argv: tuple[str, ...], log: Path, env: Mapping[str, str], cwd: Path | None, inside: Inside
 ) -> subprocess.Popen[bytes]:
-    group = str(group_file) if group_file else "-"
-    launcher = (sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), group)
+    joined = (str(path or "-") for path in (inside.group_file, inside.mounts))
+    launcher = (sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *joined)
     with log.open("ab") as out:
         return subprocess.Popen(
             (*launcher, *argv),

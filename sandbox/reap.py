@@ -3,8 +3,9 @@
 Containers and their shims are not our children and outlive containerd by design. We identify them by their control
 group, named after the run, and signal nothing else.
 
-As a script (``python -I -S reap.py RUN_DIR GROUP BRIDGE``) it waits until its standard input ends. A word before that
-means an orderly stop. Without one, the process at the other end was killed, and the script removes its footprint.
+As a script (``python -I -S reap.py RUN_DIR GROUP BRIDGE KUBELET_ROOT KUBELET_HOME``) it is the node's keeper. It makes
+a mount namespace in which KUBELET_ROOT is at KUBELET_HOME, says "ready", and waits until its standard input ends,
+because the node is stopped or because the process at the other end was killed. Then it removes the footprint.
 """
 
 import ctypes
@@ -20,6 +21,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+CLONE_NEWNS = 0x00020000
+MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
 MNT_DETACH = 2
 SIOCBRADDBR, SIOCBRDELBR = 0x89A0, 0x89A1
 SIOCSIFADDR, SIOCSIFNETMASK = 0x8916, 0x891C
@@ -83,6 +86,24 @@ def delete_bridge(name: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control, suppress(OSError):
         _set_up(control, name, up=False)
         fcntl.ioctl(control, SIOCBRDELBR, name.encode() + b"\0")
+
+
+def separate_mounts(kubelet_root: Path, kubelet_home: Path) -> None:
+    """Move this process into a mount namespace in which `kubelet_root` is at `kubelet_home`. Raises OSError.
+
+    The namespace ends with its last process, and every mount in it. Nothing in it reaches the machine's own mounts.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    kubelet_home.mkdir(parents=True, exist_ok=True)
+    _require(libc.unshare(CLONE_NEWNS), "no mount namespace of its own")
+    _require(libc.mount(b"none", b"/", None, MS_REC | MS_SLAVE, None), "cannot separate its mounts")
+    source, target = os.fsencode(kubelet_root), os.fsencode(kubelet_home)
+    _require(libc.mount(source, target, None, MS_BIND, None), f"cannot bind {kubelet_root} to {kubelet_home}")
+
+
+def _require(failed: int, what: str) -> None:
+    if failed:
+        raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
 
 
 def remove(footprint: Footprint, seconds: float = 20.0) -> None:
@@ -155,6 +176,16 @@ def _set_up(control: socket.socket, name: str, *, up: bool) -> None:
     fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sh14x", name.encode(), flags))
 
 
+def main(footprint: Footprint, kubelet_root: Path, kubelet_home: Path) -> None:
+    """Keep the node's mount namespace until standard input ends, then remove what the node has left."""
+    try:
+        separate_mounts(kubelet_root, kubelet_home)
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+    print("ready", flush=True)
+    sys.stdin.read()
+    remove(footprint)
+
+
 if __name__ == "__main__":
-    if not sys.stdin.read():
-        remove(Footprint(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
+    main(Footprint(Path(sys.argv[1]), sys.argv[2], sys.argv[3]), Path(sys.argv[4]), Path(sys.argv[5]))

@@ -81,10 +81,15 @@ def start_extender(cp: ControlPlane, port: int, arguments: tuple[str, ...] = (),
     )
 
 
-def start_plugin(cp: ControlPlane, node: Node, fleet: Path, arguments: tuple[str, ...] = ()) -> None:
-    """Start the device plugin of a real node with the simulated cards of a fleet file, whatever their vendors."""
-    vendors = _vendors_in(fleet)
-    state = cp.run_dir / "kerf-state"
+def start_plugin(
+    cp: ControlPlane, node: Node, fleet: Path, arguments: tuple[str, ...] = (), name: str = PLUGIN
+) -> None:
+    """Start the device plugin of a real node with its simulated cards of a fleet file, whatever their vendors.
+
+    `name` is that of its process, for sandboxes with several nodes.
+    """
+    vendors = _vendors_in(fleet, node.name)
+    state = cp.run_dir / f"{name}-state"
     state.mkdir(exist_ok=True)
     inventory = f"/api/v1/nodes/{node.name}"
 
@@ -95,7 +100,7 @@ def start_plugin(cp: ControlPlane, node: Node, fleet: Path, arguments: tuple[str
 
     cp.supervisor.start(
         Command(
-            PLUGIN,
+            name,
             (
                 *plugin_on(node, cp.kubeconfig_for(PLUGIN), fleet, state),
                 *(f"--resource={v.words.count}" for v in vendors),
@@ -117,9 +122,10 @@ def plugin_on(node: Node, kubeconfig: Path, fleet: Path, state: Path) -> tuple[s
     )
 
 
-def _vendors_in(fleet: Path) -> tuple[Vendor, ...]:
-    """The vendors of a fleet file's cards; NVIDIA where nothing is said."""
-    entries = (yaml.safe_load(fleet.read_text()) or {}).get("cards") or [{}]
+def _vendors_in(fleet: Path, node: str) -> tuple[Vendor, ...]:
+    """The vendors of a node's cards in a fleet file; NVIDIA where nothing is said."""
+    document = yaml.safe_load(fleet.read_text()) or {}
+    entries = ((document.get("nodes") or {}).get(node) or document).get("cards") or [{}]
     named = {str(entry.get("vendor", VENDORS[0].name)) for entry in entries}
     return tuple(vendor for vendor in VENDORS if vendor.name in named)
 

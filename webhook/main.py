@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import signal
 import ssl
 import sys
@@ -25,6 +26,7 @@ from kerf.sizing.cards import card_named
 from kerf.values.accounts import TenantAccount
 from kerf.values.learned import Learned
 from kerf.values.policy import QuotaEngine, SchedulingPolicy
+from kerf.values.vendor import Vendor
 from kerf.vendors.registry import VENDORS
 from kerf.wire.errors import WireError
 from webhook.core.certificates import Lifetimes
@@ -44,6 +46,7 @@ log = logging.getLogger("webhook")
 IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 FINISH_S = 10.0
 """How long requests in flight may take to finish after SIGTERM."""
+CLASS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
 SPREAD_ROUNDS = 4
 """Looks of every replica between the injection of a new authority and the first certificate of it."""
 
@@ -60,7 +63,9 @@ class Flags:
     )
     scheduler_name: str = setting("kerf-scheduler", "schedulerName for pods that ask for cards")
     config: str | None = setting(None, "SchedulingPolicy whose defaults are filled in; read again when it changes")
-    runtime_class: str = setting("", "runtimeClassName for pods that ask for cards and name none")
+    runtime_class: tuple[str, ...] = setting(
+        (), "runtimeClassName for pods that name none: VENDOR=NAME, or NAME for NVIDIA's cards; repeatable"
+    )
     trusted_user: tuple[str, ...] = setting((), "user who may change what only Kerf or HAMi write on pods; repeatable")
     controller_user: tuple[str, ...] = setting(
         (), "further user, or pattern with *, whose ownerReferences are believed; repeatable"
@@ -200,17 +205,34 @@ def models_of(flags: Flags, rules: Rules) -> tuple[Followed[ModelRows] | Followe
 def _settings(flags: Flags) -> Settings:
     if flags.model_card:
         card_named(flags.model_card)
+    vendors = with_described(VENDORS, flags.vendors)
     return Settings(
-        with_described(VENDORS, flags.vendors),
+        vendors,
         catalogue=shipped(),
         model_card=flags.model_card,
         scheduler_name=flags.scheduler_name,
-        runtime_class=flags.runtime_class,
+        runtime_classes=_runtime_classes(flags.runtime_class, vendors),
         allowed_schedulers=frozenset(flags.allowed_scheduler),
         opted_out_cards=flags.opted_out_cards,
         trusted=frozenset(flags.trusted_user),
         controllers=(*CONTROLLERS, *flags.controller_user),
     )
+
+
+def _runtime_classes(given: tuple[str, ...], vendors: tuple[Vendor, ...]) -> dict[str, str]:
+    """RuntimeClasses by vendor. Raises WireError."""
+    found: dict[str, str] = {}
+    for text in given:
+        vendor, equals, name = text.partition("=")
+        vendor, name = (vendor, name) if equals else (vendors[0].name, text)
+        if vendor not in {each.name for each in vendors}:
+            known = ", ".join(each.name for each in vendors)
+            raise WireError("--runtime-class", text, f"write VENDOR=NAME with one of {known}")
+        if not CLASS_NAME.fullmatch(name):
+            raise WireError("--runtime-class", text, "write the name of a RuntimeClass")
+        if found.setdefault(vendor, name) != name:
+            raise WireError("--runtime-class", text, f"{vendor} has {found[vendor]} already: drop one of the two")
+    return found
 
 
 def keeper_of(flags: Flags) -> Keeper | None:

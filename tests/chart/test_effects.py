@@ -1,13 +1,14 @@
 """A value does what its comment says, whatever the other values are."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.chart.helm import ROOT, Refused, one, parse, render, template
+from tests.chart.helm import CHART, ROOT, Refused, containers, one, parse, render, run, template
 
 pytestmark = pytest.mark.chart
 FILES = {"caFile": "ca.crt", "certFile": "tls.crt", "keyFile": "tls.key"}
@@ -110,6 +111,48 @@ def test_a_further_vendor_is_values_alone():
     assert "{name: toy.example/npu, ignoredByScheduler: false}" in configuration
     assert "{name: quota.kerf.dev/toy-mib, ignoredByScheduler: true}" in configuration
     assert "toy.example/npu" in str(one(objects, "MutatingWebhookConfiguration", "kerf-webhook"))
+
+
+def documented_fleets() -> list[str]:
+    """The values of docs/vendors.md that name vendors."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "vendors.md").read_text(), re.DOTALL | re.MULTILINE)
+    return [block for block in blocks if block.startswith("vendors:")]
+
+
+def test_the_documented_fleet_of_vendors_is_what_a_user_gets(tmp_path: Path):
+    fleet, lone = documented_fleets()
+    (tmp_path / "fleet.yaml").write_text(fleet)
+    objects = parse(template("--values", str(tmp_path / "fleet.yaml")))
+    webhook = containers(objects)["webhook"]["args"]
+    named = yaml.safe_load(fleet)["vendors"]
+    users = [user for vendor in named.values() for user in vendor["pluginUsers"]]
+
+    assert [o["metadata"]["name"] for o in objects if o["kind"] == "DaemonSet"] == ["kerf-deviceplugin-nvidia"]
+    classes = ["--runtime-class=ascend910b3=ascend", "--runtime-class=nvidia=nvidia"]
+    assert [each for each in webhook if each.startswith("--runtime-class")] == classes
+    assert {f"--trusted-user={user}" for user in users} <= set(webhook)
+    policy = one(objects, "ValidatingAdmissionPolicy", "kerf-grant")["spec"]
+    assert all(user in policy["matchConditions"][0]["expression"] for user in users)
+
+    (tmp_path / "lone.yaml").write_text(lone)
+    alone = template("--values", str(tmp_path / "lone.yaml"))
+    assert "DaemonSet" not in {each["kind"] for each in parse(alone)}
+    assert "nvidia.com/" not in alone
+
+
+def test_what_helm_says_after_an_install_fits_the_vendors():
+    def said(*values: str) -> str:
+        sets = [argument for value in values for argument in ("--set", value)]
+        return run("install", "kerf", str(CHART), "--dry-run=client", *sets).partition("NOTES:")[2]
+
+    alone = said("vendors.nvidia=null", "vendors.hygon.pluginUsers[0]=a")
+    assert "No node offers cards through a device plugin of this release" in alone
+    assert "Cards of hygon are served by those vendors' own device plugins" in alone
+    assert "pluginUsers is empty" not in alone
+    assert "nvidia" not in alone
+    beside = said("vendors.hygon=null", "vendors.amd.pluginEnv.A=b")
+    assert "must not run another device plugin for nvidia.com/gpu.)" in beside
+    assert "vendors.amd.pluginUsers is empty" in beside
 
 
 def test_the_extenders_certificate_comes_from_the_webhook_and_everyone_who_asks_shows_it():

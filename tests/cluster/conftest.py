@@ -22,12 +22,12 @@ from sandbox.build import Progress
 
 FALLBACK_NODE = "fake-instead-of-real"
 STARTS_A_NODE = ("node", "node_name", "sandbox")
-"""Fixtures of modules that run a real node. A machine has one at a time."""
+"""Fixtures of modules that run a real node."""
 _HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Keep the tests of a module in one worker, and all modules with a real node in one, one after the other."""
+    """Keep the tests of a module in one worker, and all modules with a real node in one: two at a time are too slow."""
     here = [item for item in items if item.path.is_relative_to(_HERE)]
     with_node = {item.path for item in here if set(STARTS_A_NODE) & set(getattr(item, "fixturenames", ()))}
     with_node |= {item.path for item in here if item.get_closest_marker("starts_a_node")}

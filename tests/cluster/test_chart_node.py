@@ -20,7 +20,6 @@ from sandbox import (
     parse_report,
     run_directory,
 )
-from sandbox.nodefiles import GATEWAY
 from tests.chart.helm import Refused
 from tests.cluster.chart_release import NAMESPACES, Release, a_control_plane, await_gone, every_object, images
 from tests.cluster.gpu_pods import PODS, remove_pods
@@ -66,7 +65,7 @@ def values(cp: ControlPlane, node: Node) -> dict[str, Any]:
             "replicas": 1,
             "hostNetwork": True,
             "port": webhook,
-            "customURL": {"enabled": True, "host": GATEWAY, "port": webhook},
+            "customURL": {"enabled": True, "host": node.address, "port": webhook},
         },
         "devicePlugin": never
         | {
@@ -76,7 +75,6 @@ def values(cp: ControlPlane, node: Node) -> dict[str, Any]:
             "extraHostPaths": {"fleet": str(fleet)},
             "libPath": str(cp.run_dir / "lib"),
             "statePath": str(cp.run_dir / "state"),
-            "podResourcesPath": str(node.pod_resources_socket.parent),
             "cdiPath": str(node.cdi_dirs[0]),
             "cdiSpecsFrom": [str(node.cdi_dirs[0])],
         },
@@ -107,7 +105,7 @@ def applied(release: Release, act: str, wanted: dict[str, Any]) -> None:
     except Refused:
         for event in release.cp.api.get(f"{NAMESPACES}/events")["items"]:
             sys.stdout.write(f"{event['involvedObject']['name']}: {event['message']}\n")
-        for log in sorted((release.cp.run_dir / "node" / "pods").glob("kerf-system*/*/*.log")):
+        for log in sorted((release.cp.run_dir / "nodes").glob("*/pods/kerf-system*/*/*.log")):
             sys.stdout.write(f"{log}\n{log.read_text()[-3000:]}\n")
         raise
 

@@ -303,7 +303,7 @@ def test_with_the_kubelet_restarted_half_way_every_pod_still_gets_its_own(plugin
     got(plugin, "dp-kept-0", "init")
 
     seen = plugin.watches()
-    plugin.cp.kill("kubelet")
+    plugin.cp.kill(plugin.node.kubelet)
     plugin.node.restart_kubelet()
     plugin.await_watch(seen)
     for name, slices in list(asked.items())[4:]:

@@ -148,7 +148,7 @@ def test_restarts_of_plugin_and_kubelet_change_no_container_and_lose_no_claim(dr
     for name in names[2:4]:
         submit(driver, name, asked[name], "--exit", "3", "--sleep", "2s")
     driver.cp.restart("deviceplugin")
-    driver.cp.kill("kubelet")
+    driver.cp.kill(driver.node.kubelet)
     driver.node.restart_kubelet()
     for name in names[4:]:
         submit(driver, name, asked[name])

@@ -18,7 +18,6 @@ import yaml
 
 from sandbox import ControlPlane, Node, await_until
 from sandbox.build import cache_dir
-from sandbox.nodefiles import GATEWAY
 from sandbox.rootfs import build_host_image
 from sandbox.stack import PLUGIN, start_plugin, start_stack, stop_stack
 from tests.cluster.fake_hubs import Hub, serving
@@ -80,7 +79,7 @@ class World:
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def deploy(self, name: str, hub: Hub | None, *words: str, source: str = "huggingface") -> subprocess.Popen[str]:
-        fetch = ("--fetch", source, "--endpoint", f"http://{GATEWAY}:{hub.port}") if hub else ()
+        fetch = ("--fetch", source, "--endpoint", f"http://{self.node.address}:{hub.port}") if hub else ()
         argv = (sys.executable, "-c", KERF, "model", "deploy", *ASK, "--name", name, *fetch, *words)
         user = ("--kubeconfig", str(self.cp.kubeconfig), *(("--fetch-image", IMAGE) if hub else ()))
         pipe, words = subprocess.PIPE, (*argv, *user)
@@ -139,7 +138,7 @@ def test_weights_that_were_interrupted_are_completed_and_the_server_answers_with
     world: World, source: str, goes_on: bool
 ) -> None:
     """Hugging Face's command starts an interrupted file again, ModelScope's goes on where it had written it to."""
-    with serving(Hub(FILES, held="model-2.safetensors"), GATEWAY) as hub:
+    with serving(Hub(FILES, held="model-2.safetensors"), world.node.address) as hub:
         process = world.deploy(source, hub, *world.cache(source), source=source)
         assert hub.half_sent.wait(90), ended(process, 1)
         await_until(lambda: {"model-1.safetensors", "config.json"} <= {name for name, _ in hub.asked}, "the others", 30)
@@ -159,7 +158,7 @@ def test_weights_that_were_interrupted_are_completed_and_the_server_answers_with
 
 
 def test_a_second_deployment_from_the_same_folder_asks_the_hub_for_nothing(world: World) -> None:
-    with serving(Hub(FILES), GATEWAY) as hub:
+    with serving(Hub(FILES), world.node.address) as hub:
         assert ended(world.deploy("once", hub, *world.cache("shared")))[0] == 0
         hub.asked.clear()
         status, lines, _ = ended(world.deploy("once", hub, *world.cache("shared"), "--kv-dtype", "fp8"))
@@ -175,8 +174,8 @@ def test_what_will_not_come_ends_with_one_sentence_and_status_1(world: World) ->
     limits = {"metadata": {"name": "no-cards"}, "spec": {"hard": {"requests.nvidia.com/gpu": "0"}}}
     world.cp.api.post(f"{space}/poor/resourcequotas", limits)
     with ExitStack() as hubs:
-        bad = hubs.enter_context(serving(Hub(FILES, damaged=True), GATEWAY))
-        good = hubs.enter_context(serving(Hub(FILES), GATEWAY))
+        bad = hubs.enter_context(serving(Hub(FILES, damaged=True), world.node.address))
+        good = hubs.enter_context(serving(Hub(FILES), world.node.address))
         running = {
             "damaged": world.deploy("damaged", bad),
             "ms-damaged": world.deploy("ms-damaged", bad, source="modelscope"),

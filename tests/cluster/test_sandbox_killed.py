@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,10 @@ pytestmark = pytest.mark.cluster
 
 @pytest.fixture
 def sandbox(parts) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A sandbox with a real node in a process of its own, and its run directory."""
+    """A sandbox with two real nodes in a process of its own, and its run directory."""
     if reason := node_obstacle():
         pytest.skip(f"no real node: {reason}")
-    command = (sys.executable, "-m", "sandbox", "up", "--nodes", "1")
+    command = (sys.executable, "-m", "sandbox", "up", "--nodes", "2")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         told = next(line for line in process.stdout if "KUBECONFIG=" in line)
         run_dir = Path(re.search(r"KUBECONFIG=(.*)/config/", told)[1])
@@ -45,24 +46,30 @@ def _processes_of(run_dir: Path) -> list[str]:
     return found
 
 
-def _mounts_below(run_dir: Path) -> list[str]:
-    return [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {run_dir}/" in line]
+def _mounts_of(run_dir: Path) -> list[str]:
+    """The mounts below a directory, or of a directory below it, in every mount namespace."""
+    found = set()
+    for mounts in Path("/proc").glob("[0-9]*/mountinfo"):
+        with suppress(OSError):  # gone meanwhile
+            found.update(line for line in mounts.read_text().splitlines() if f" {run_dir}/" in line)
+    return sorted(found)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL], ids=["terminated", "killed"])
 def test_nothing_is_left_of_a_sandbox(sandbox, signum):
     process, run_dir = sandbox
-    network = json.loads((run_dir / "node" / "cni" / "kerf.conflist").read_text())
-    bridge = Path("/sys/class/net") / network["plugins"][0]["bridge"]
-    groups = [root / bridge.name.replace("kf", "kerf-", 1) for root in hierarchies()]
-    assert bridge.exists()
+    networks = [json.loads(file.read_text()) for file in run_dir.glob("nodes/*/cni/kerf.conflist")]
+    bridges = [Path("/sys/class/net") / network["plugins"][0]["bridge"] for network in networks]
+    groups = [root / bridge.name.replace("kf", "kerf-", 1) for root in hierarchies() for bridge in bridges]
+    assert [bridge.exists() for bridge in bridges] == [True, True]
     assert all(group.is_dir() for group in groups)
-    assert any("kubelet" in command for command in _processes_of(run_dir))
+    assert sum("/kubelet --config=" in command for command in _processes_of(run_dir)) == 2
+    assert _mounts_of(run_dir)
 
     process.send_signal(signum)
     process.wait()
 
     await_until(lambda: not _processes_of(run_dir), f"the end of every process of {run_dir}", 30)
-    assert _mounts_below(run_dir) == []
-    assert not bridge.exists()
+    assert _mounts_of(run_dir) == []
+    assert [bridge for bridge in bridges if bridge.exists()] == []
     assert [group for group in groups if group.exists()] == []

@@ -12,7 +12,7 @@ from sandbox.nodefiles import (
     render_network,
 )
 
-FILES = NodeFiles(Path("/run dir/'quoted'"), "0a1b2c3d")
+FILES = NodeFiles(Path("/run dir/'quoted'"), "0a1b2c3d", 78)
 
 
 def test_containerd_reads_and_writes_in_the_nodes_directory_alone():
@@ -28,9 +28,11 @@ def test_containerd_reads_and_writes_in_the_nodes_directory_alone():
 
 
 def test_the_kubelet_writes_in_the_nodes_directory_and_its_own_control_group():
-    config = render_kubelet_config(FILES, Path("/pki"), 1, 2)
+    config = render_kubelet_config(FILES, Path("/pki/ca.crt"), 1, 2)
 
     assert config["podLogsDir"] == "/run dir/'quoted'/pods"
+    assert config["tlsPrivateKeyFile"] == "/run dir/'quoted'/serving.key"
+    assert config["address"] == "198.18.78.1"
     assert config["cgroupRoot"] == "/kerf-0a1b2c3d"
 
 
@@ -39,6 +41,7 @@ def test_the_network_needs_no_iptables_and_no_default_route():
 
     assert bridge["bridge"] == "kf0a1b2c3d"
     assert len(bridge["bridge"]) <= 15
+    assert bridge["ipam"]["ranges"] == [[{"subnet": "198.18.78.0/24", "gateway": "198.18.78.1"}]]
     assert (bridge["ipMasq"], bridge["isGateway"]) == (False, False)
 
 

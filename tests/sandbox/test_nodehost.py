@@ -1,22 +1,14 @@
-"""Where no kubelet can run, the reason is said in one clause; who has the machine's kubelet directory is said, too."""
+"""Where no kubelet can run, the reason is said in one clause; where it can, it has a network and mounts of its own."""
 
-import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from sandbox import nodehost
+from sandbox import nodehost, reap
 from sandbox.errors import NodeUnavailableError
-
-
-@pytest.fixture
-def able(monkeypatch, tmp_path):
-    """A machine that can run a kubelet."""
-    for check in ("_not_linux", "_not_root", "_no_kmsg", "_no_cgroups", "_no_namespaces"):
-        monkeypatch.setattr(nodehost, check, lambda: None)
-    monkeypatch.setattr(nodehost, "DEVICE_PLUGINS", tmp_path / "device-plugins")
-    monkeypatch.setattr(nodehost, "LOCK", tmp_path / "kerf-sandbox.lock")
-    (tmp_path / "device-plugins").mkdir()
-    return tmp_path
+from sandbox.processes import Inside, spawn
 
 
 def test_a_user_who_is_not_root_gets_a_clear_error(monkeypatch):
@@ -54,32 +46,34 @@ def test_the_kernels_no_to_a_bridge_is_shown(monkeypatch, tmp_path):
     assert nodehost._no_namespaces() == "the kernel refuses namespaces or a network bridge (Operation not permitted)"
 
 
-def test_the_claim_is_held_by_one_and_names_its_holder(able):
-    with (
-        nodehost.claim_node("run directory /one"),
-        pytest.raises(NodeUnavailableError, match=r"another sandbox has it \(run directory /one\)"),
-    ):
-        nodehost.claim_node("run directory /two")
-
-    nodehost.claim_node("run directory /two").close()
-
-
-def test_a_kubelet_of_the_machines_own_is_left_alone(able):
-    with socket.socket(socket.AF_UNIX) as kubelet:
-        kubelet.bind(str(able / "device-plugins" / "kubelet.sock"))
-        kubelet.listen()
-
-        with pytest.raises(NodeUnavailableError, match="this machine already runs a kubelet of its own"):
-            nodehost.claim_node("run directory /one")
+def test_no_two_nodes_of_a_machine_have_one_network_and_a_stopped_one_gives_its_network_back():
+    first, claim = nodehost.claim_network()
+    second, other = nodehost.claim_network()
+    with claim, other:
+        assert first != second
+    with nodehost.claim_network()[1] as again:
+        assert again.getsockname() == f"\0kerf-sandbox-198.18.{first}".encode()
 
 
-def test_a_dead_kubelets_devices_are_forgotten_and_nothing_else(able):
-    plugins = able / "device-plugins"
-    (plugins / "kubelet_internal_checkpoint").write_text("{}")
-    (plugins / "DEPRECATION").write_text("kept")
-    with socket.socket(socket.AF_UNIX) as stale:
-        stale.bind(str(plugins / "kubelet.sock"))
+def test_a_machine_whose_networks_are_all_taken_is_named(monkeypatch):
+    monkeypatch.setattr(nodehost, "NETWORKS", ())
 
-    nodehost.clear_device_plugins()
+    with pytest.raises(NodeUnavailableError, match="0 nodes of sandboxes run on this machine already"):
+        nodehost.claim_network()
 
-    assert [entry.name for entry in plugins.iterdir()] == ["DEPRECATION"]
+
+@pytest.mark.skipif(nodehost.node_obstacle() is not None, reason="no mount namespace can be made here")
+def test_a_node_sees_its_own_directory_where_kubelets_look_and_the_machine_sees_no_mount(tmp_path):
+    own, home = tmp_path / "own", tmp_path / "home"
+    own.mkdir()
+    (own / "mine").touch()
+    script = (sys.executable, "-I", "-S", reap.__file__, str(own), "kerf-none", "kf-none", str(own), str(home))
+    with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as keeper:
+        assert keeper.stdout.readline() == "ready\n"
+        inside = Inside(mounts=Path(f"/proc/{keeper.pid}/ns/mnt"))
+        spawn(("/bin/ls", str(home)), tmp_path / "log", {}, inside=inside).wait()
+        assert (tmp_path / "log").read_text() == "mine\n"
+        assert list(home.iterdir()) == []
+        assert str(home) not in Path("/proc/self/mountinfo").read_text()
+        keeper.stdin.close()
+        assert keeper.wait(30) == 0

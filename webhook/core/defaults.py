@@ -30,10 +30,39 @@ def set_scheduler(draft: Draft, settings: Settings) -> Draft:
 
 
 def set_runtime_class(draft: Draft, settings: Settings) -> Draft:
-    """Name the configured RuntimeClass where the pod names none."""
-    if draft.runtime_class or not settings.runtime_class:
+    """Name the RuntimeClass of the pod's cards where the pod names none. Raises WireError where its cards need two."""
+    wanted = _runtime_classes(draft, settings)
+    if draft.runtime_class or not wanted:
         return draft
-    return replace(draft, runtime_class=settings.runtime_class)
+    if len(wanted) > 1:
+        needs = " and ".join(f"{vendor}'s cards need {name}" for name, vendor in wanted.items())
+        fix = f"{needs}, and a pod has one class: name the one that serves all its containers, or make a pod of each"
+        raise WireError("spec.runtimeClassName", "", fix)
+    return replace(draft, runtime_class=next(iter(wanted)))
+
+
+def keep_runtime_class(draft: Draft, old: Draft, settings: Settings) -> Draft:
+    """The draft with the RuntimeClass that Kerf wrote before, where the new version names none."""
+    known = old.runtime_class in _runtime_classes(old, settings)
+    return replace(draft, runtime_class=old.runtime_class) if known and not draft.runtime_class else draft
+
+
+def drop_runtime_class(draft: Draft, old: Draft, settings: Settings) -> Draft:
+    """The draft without the RuntimeClass that Kerf wrote for cards for which it asks no more."""
+    wanted = _runtime_classes(draft, settings)
+    stale = draft.runtime_class == old.runtime_class and old.runtime_class in _runtime_classes(old, settings)
+    return replace(draft, runtime_class=None) if wanted and stale and draft.runtime_class not in wanted else draft
+
+
+def _runtime_classes(draft: Draft, settings: Settings) -> dict[str, str]:
+    """The RuntimeClasses of the cards for which the draft asks, each with the vendor that needs it."""
+    amounts = (item for container in draft.containers for item in container.amounts.items())
+    named = {name for name, amount in amounts if str(amount) != "0"}
+    return {
+        settings.runtime_classes[words.vendor]: words.vendor
+        for words in settings.words
+        if words.vendor in settings.runtime_classes and not named.isdisjoint(words.all)
+    }
 
 
 def fill(draft: Draft, settings: Settings) -> Draft:

@@ -11,7 +11,15 @@ from kerf.wire.choosing import KindQuestion
 from kerf.wire.errors import WireError
 from kerf.wire.resources import parse_pod
 from webhook.core.accepts import accepts_of, as_kind, given, refuse_where_counted
-from webhook.core.defaults import fill, refuse_foreign_scheduler, set_runtime_class, set_scheduler, task_priorities
+from webhook.core.defaults import (
+    drop_runtime_class,
+    fill,
+    keep_runtime_class,
+    refuse_foreign_scheduler,
+    set_runtime_class,
+    set_scheduler,
+    task_priorities,
+)
 from webhook.core.draft import Draft, draft_of, patch, read_containers, within
 from webhook.core.forgeries import revert, strip
 from webhook.core.gangs import keep_marks, mark_gangs
@@ -176,7 +184,7 @@ def _update_template(
             return read_draft
         if before and same and _same_ask(read_draft, before, settings):
             return _keep_template(read_draft, before, settings)
-        draft = read_draft
+        draft = drop_runtime_class(read_draft, before, settings) if before else read_draft
     return _complete_template(kind, draft, settings, tenant)
 
 
@@ -184,8 +192,7 @@ def _keep_template(draft: Draft, old: Draft, settings: Settings) -> Draft:
     """Keep what Kerf wrote into a template that asks for the same as before."""
     draft = restore_amounts(draft, old, settings)
     if old.scheduler_name == settings.scheduler_name:
-        draft = set_scheduler(draft, settings)
-        return set_runtime_class(draft, settings) if old.runtime_class == settings.runtime_class else draft
+        return keep_runtime_class(set_scheduler(draft, settings), old, settings)
     if old.scheduler_name != draft.scheduler_name:
         refuse_foreign_scheduler(draft, settings)
     return draft

@@ -34,8 +34,8 @@ class Settings:
     vendors: tuple[Vendor, ...]
     defaults: Defaults = field(default_factory=Defaults)
     scheduler_name: str = "kerf-scheduler"
-    runtime_class: str = ""
-    """RuntimeClass for pods that ask for cards and name none; empty leaves it to the node."""
+    runtime_classes: Mapping[str, str] = field(default_factory=dict)
+    """By vendor, the RuntimeClass for pods that ask for its cards and name none. Without one the node decides."""
     allowed_schedulers: frozenset[str] = frozenset()
     """Further schedulers that pods with cards may name, while a cluster moves over."""
     opted_out_cards: bool = False

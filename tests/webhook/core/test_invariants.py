@@ -25,7 +25,7 @@ SETTINGS = st.builds(
         cards=st.integers(1, 3),
         whole_card_cores=st.booleans(),
     ),
-    runtime_class=st.sampled_from(["", "nvidia"]),
+    runtime_classes=st.sampled_from([{}, {"nvidia": "nvidia"}]),
 )
 AMOUNTS = st.sampled_from(["0", "1", "2", "8k", "8000", "100", "150", "3Gi", "-1", "x", 1, 30, 1.5, None])
 RESOURCES = st.dictionaries(st.sampled_from([*NAMES[0].all, "cpu", "memory"]), AMOUNTS, max_size=5)

@@ -98,9 +98,42 @@ def test_a_pod_without_cards_may_have_any_scheduler() -> None:
 def test_a_runtime_class_is_set_where_one_is_configured_and_none_is_named(spec: dict[str, Any], stored: str) -> None:
     pod = a_complete_pod(spec=spec)
 
-    answer = create(pod, Settings(VENDORS, runtime_class="kerf"))
+    answer = create(pod, Settings(VENDORS, runtime_classes={"nvidia": "kerf"}))
 
     assert apply(pod, answer.patch)["spec"]["runtimeClassName"] == stored
+
+
+CLASSES = Settings(VENDORS, runtime_classes={"nvidia": "nvidia", "ascend910b3": "ascend"})
+NPU, DCU = {"huawei.com/Ascend910B3": "1"}, {"hygon.com/dcunum": "1"}
+
+
+@pytest.mark.parametrize(
+    ("limits", "stored"),
+    [
+        ([NPU], "ascend"),
+        ([NPU, DCU], "ascend"),
+        ([NPU | {"nvidia.com/gpu": "0"}], "ascend"),
+        ([DCU], None),
+    ],
+    ids=["Ascend", "Ascend beside a vendor without a class", "no card of NVIDIA's", "a vendor without a class"],
+)
+def test_each_vendors_cards_have_their_own_runtime_class(limits: list[dict[str, str]], stored: str | None) -> None:
+    pod = a_pod(containers=[{"name": f"c{i}", "resources": {"limits": each}} for i, each in enumerate(limits)])
+
+    answer = create(pod, CLASSES)
+
+    assert answer.allowed, answer.message
+    assert apply(pod, answer.patch)["spec"].get("runtimeClassName") == stored
+
+
+def test_cards_that_need_two_runtime_classes_are_refused_unless_the_pod_names_one() -> None:
+    both = [{"name": f"c{i}", "resources": {"limits": each}} for i, each in enumerate([NPU, {"nvidia.com/gpu": "1"}])]
+
+    answer = create(a_pod(containers=both), CLASSES)
+
+    assert answer.allowed is False
+    assert "nvidia's cards need nvidia and ascend910b3's cards need ascend, and a pod has one class" in answer.message
+    assert create(a_pod(containers=both, spec={"runtimeClassName": "any"}), CLASSES).allowed
 
 
 LIMITS = "spec.containers[main].resources.limits"

@@ -241,11 +241,26 @@ def test_replacing_it_by_the_file_it_came_from_rolls_nothing_out(settings: Setti
     limits_ = {"nvidia.com/gpumem-percentage": "50", "nvidia.com/priority": "0"}
     template = a_template(containers=[{"name": "main", "resources": {"limits": limits_}}])
     file = a_deployment(template)
-    with_runtime = settings_of([a_book()], runtime_class="kerf")
+    with_runtime = settings_of([a_book()], runtime_classes={"nvidia": "kerf"})
     old = stored(file, with_runtime)
-    settings = settings_of(settings.tenants.values(), runtime_class="kerf")
+    settings = settings_of(settings.tenants.values(), runtime_classes={"nvidia": "kerf"})
 
     assert stored(file, settings, old)["spec"] == old["spec"]
+
+
+def test_a_template_that_changes_its_vendor_changes_the_runtime_class_that_kerf_wrote() -> None:
+    settings = Settings(VENDORS, runtime_classes={"nvidia": "nvidia", "ascend910b3": "ascend"})
+    npu = {"name": "main", "resources": {"limits": {"huawei.com/Ascend910B3": "1"}}}
+    old = stored(a_deployment(a_template(containers=[HALF])), settings)
+    new = copy.deepcopy(old)
+    new["spec"]["template"]["spec"]["containers"] = [npu]
+
+    changed, by_hand = stored(new, settings, old), copy.deepcopy(old)
+    by_hand["spec"]["template"]["spec"]["runtimeClassName"] = "mine"
+
+    assert old["spec"]["template"]["spec"]["runtimeClassName"] == "nvidia"
+    assert changed["spec"]["template"]["spec"]["runtimeClassName"] == "ascend"
+    assert stored(by_hand, settings, old)["spec"]["template"]["spec"]["runtimeClassName"] == "mine"
 
 
 def test_a_container_without_cards_may_come_and_brings_no_totals() -> None:
