@@ -91,13 +91,16 @@ def _nodes_in(fleet: str, vendors: tuple[Vendor, ...]) -> tuple[str, ...]:
 
     from kerf.probes.simulated import SimulatedProbe
     from kerf.wire.errors import WireError
-    from sandbox.node import MOST_NODES
+    from sandbox import SandboxError
+    from sandbox.node import MOST_NODES, check_name
 
     try:
-        names = tuple(map(str, at(yaml.safe_load(Path(fleet).read_text(encoding="utf-8")), "nodes"))) or ("node-1",)
+        names = tuple(at(yaml.safe_load(Path(fleet).read_text(encoding="utf-8")), "nodes")) or ("node-1",)
+        for name in names:
+            check_name(name)
         cards = [card for name in names for card in SimulatedProbe(fleet, name).known()]
-    except (WireError, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise CliError(f"--fleet {fleet}: {error}") from error
+    except (SandboxError, WireError, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise CliError(f"--fleet {fleet}: {' '.join(str(error).split())}") from error
     if unknown := {card.vendor for card in cards} - {vendor.name for vendor in vendors}:
         known = ", ".join(vendor.name for vendor in vendors)
         raise CliError(f"--fleet {fleet}: vendor {min(unknown)!r} is unknown; write one of {known}")

@@ -34,10 +34,16 @@ from sandbox.processes import Command, Inside
 from sandbox.report import parse_cri_log
 
 CTR_SECONDS = 60
-NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?", re.ASCII)
+NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,30}[a-z0-9])?", re.ASCII)
 """A node's name is in the paths of sockets, which are short."""
 MOST_NODES = 8
 """Real nodes of one control plane: each is a kubelet and a containerd."""
+
+
+def check_name(name: object) -> None:
+    """Raise SandboxError if no node here can have this name."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise SandboxError(f"node {name!r}: name it by 1 to 32 lower-case letters, digits, dashes and dots")
 
 
 @contextmanager
@@ -66,8 +72,7 @@ class Node:
         """Prepare the node. `start` starts it. Raises NodeUnavailableError."""
         if reason := node_obstacle():
             raise NodeUnavailableError(f"a real node cannot run here: {reason}")
-        if not NAME.fullmatch(name):
-            raise SandboxError(f"node {name!r}: write 1 to 32 lower-case letters, digits and dashes")
+        check_name(name)
         self.name = name
         self.kubelet, self.containerd = f"kubelet-{name}", f"containerd-{name}"
         self._cp = cp

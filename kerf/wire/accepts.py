@@ -155,10 +155,11 @@ def _changes(text: object, kinds: tuple[Accept, ...]) -> tuple[Changes, ...]:
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise WireError(WHERE_WITH, text, f"write YAML ({str(error).splitlines()[0]})") from error
     found = {}
-    for key, value in object_at(document, WHERE_WITH).items():
+    for key, value in object_at({} if document is None else document, WHERE_WITH).items():
         if not any(key in (kind.name, kind.resource) for kind in kinds):
             raise WireError(WHERE_WITH, key, f"use a kind of {ACCEPTS}: {', '.join(kind.name for kind in kinds)}")
-        found[key] = _change(object_at(value, f"{WHERE_WITH}.{key}"), f"{WHERE_WITH}.{key}")
+        where = f"{WHERE_WITH}.{key}"
+        found[key] = _change(object_at({} if value is None else value, where), where)
     return tuple(found.get(kind.name) or found.get(kind.resource) or NO_CHANGES for kind in kinds)
 
 

@@ -99,7 +99,7 @@ def _taken(draft: Draft, accepts: Accepts, one: tuple[Accept, Changes, ResourceN
         fresh = fresh.with_env(name, value)
     notes: dict[str, str | None] = {}
     if kind.models:
-        if draft.annotations.get(words.use_types):
+        if str(draft.annotations.get(words.use_types) or "").strip(", "):
             fix = f"{ACCEPTS} names the models of {kind.name}: write them in one of the two"
             raise WireError(f"metadata.annotations[{words.use_types}]", draft.annotations[words.use_types], fix)
         notes[words.use_types] = ",".join(kind.models)

@@ -128,6 +128,14 @@ def test_changes_that_cannot_be_read_are_refused_with_the_fix(changes: str, sent
     assert sentence in str(caught.value)
 
 
+@pytest.mark.parametrize("changes", ["", "# none yet", f"{GPU}:", f"{GPU}: {{}}"])
+def test_changes_that_say_nothing_change_nothing(changes: str) -> None:
+    found = read(GPU, changes)
+
+    assert found is not None
+    assert found.changes == (Changes(),)
+
+
 def test_changes_without_kinds_are_a_mistake() -> None:
     with pytest.raises(WireError, match=r"write kerf\.dev/accepts too"):
         parse_accepts({WITH: "{}"}, NAMES)

@@ -241,6 +241,14 @@ def test_every_kind_is_checked_whichever_is_chosen(pod: dict[str, Any], sentence
     assert sentence in answer.message
 
 
+@pytest.mark.parametrize("nothing", ["", " ", ", ,"])
+def test_an_empty_list_of_types_is_none(nothing: str) -> None:
+    pod = a_choosing_pod()
+    pod["metadata"]["annotations"]["nvidia.com/use-gputype"] = nothing
+
+    assert stored(pod, advised=GPU)["metadata"]["annotations"]["nvidia.com/use-gputype"] == "A100,H100"
+
+
 def test_types_are_written_in_one_place() -> None:
     pod = a_choosing_pod()
     pod["metadata"]["annotations"]["nvidia.com/use-gputype"] = "H100"
