@@ -101,6 +101,7 @@ def values(extender: int, webhook: int) -> dict[str, Any]:
         "quota": {"enabled": True},
         "metering": {"enabled": True, "more": {"writeSeconds": 5}},
         "policy": {"learning": {"mode": "observe"}},
+        "vendors": {"metax": {"pluginUsers": [VENDORS_PLUGIN]}},
         # Without a kube-scheduler in the pod its account has Kerf's own rules alone, so that a missing one shows.
         "scheduler": {"replicas": 1, "extender": {"port": extender}, "kubeScheduler": {"enabled": False}},
         "webhook": {"replicas": 1, "customURL": {"enabled": True, "port": webhook}},
@@ -298,6 +299,7 @@ def test_the_scheduler_changes_nothing_of_a_node_but_its_plan(world: World) -> N
     assert "a node's spec" in refused(scheduler, f"{NODES}/{NODE}", {"spec": {"unschedulable": True}})
 
 
+VENDORS_PLUGIN = "system:serviceaccount:metax-operator:metax-gpu-device"
 OWNED = sorted({GRANT, *HAMI_STATE, "hami.io/amd-devices-allocated", "kerf.dev/grant.old", "kerf.dev/reservation"})
 
 
@@ -330,6 +332,22 @@ def test_a_grant_comes_in_a_binding_of_the_scheduler_and_in_nothing_else_of_anyb
         assert alone in refused(api, f"{system}/{name}", annotate(key, None))
     finally:
         api.delete(f"{system}/{name}", 0)
+
+
+def test_a_vendors_own_plugin_notes_what_it_served_on_pods_and_nobody_else_does(world: World) -> None:
+    api, system = world.cp.api, "/api/v1/namespaces/kube-system/pods"
+    served = annotate("hami.io/metax-gpu-devices-to-allocate", ";")
+    pod = {"metadata": {"name": "served"}, "spec": {"containers": [{"name": "a", "image": "a"}]}}
+    pod["spec"] |= {"automountServiceAccountToken": False, "schedulerName": "nobody"}
+    api.post(system, pod)
+    try:
+        assert "is written by the scheduler alone" in refused(api, f"{system}/served", served)
+        assert (
+            notes(world.cp.api_as(VENDORS_PLUGIN).patch(f"{system}/served", served))
+            == served["metadata"]["annotations"]
+        )
+    finally:
+        api.delete(f"{system}/served", 0)
 
 
 def changed(api: Api, path: str, body: dict[str, Any]) -> dict[str, Any]:

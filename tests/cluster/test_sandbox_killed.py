@@ -19,11 +19,11 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture
-def sandbox(parts) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A sandbox with two real nodes in a process of its own, and its run directory."""
+def sandbox(parts, nodes: int) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A sandbox with real nodes in a process of its own, and its run directory."""
     if reason := node_obstacle():
         pytest.skip(f"no real node: {reason}")
-    command = (sys.executable, "-m", "sandbox", "up", "--nodes", "2")
+    command = (sys.executable, "-m", "sandbox", "up", "--nodes", str(nodes))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         told = next(line for line in process.stdout if "KUBECONFIG=" in line)
         run_dir = Path(re.search(r"KUBECONFIG=(.*)/config/", told)[1])
@@ -55,15 +55,15 @@ def _mounts_of(run_dir: Path) -> list[str]:
     return sorted(found)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL], ids=["terminated", "killed"])
-def test_nothing_is_left_of_a_sandbox(sandbox, signum):
+@pytest.mark.parametrize(("nodes", "signum"), [(1, signal.SIGTERM), (2, signal.SIGKILL)], ids=["terminated", "killed"])
+def test_nothing_is_left_of_a_sandbox(sandbox, nodes, signum):
     process, run_dir = sandbox
     networks = [json.loads(file.read_text()) for file in run_dir.glob("nodes/*/cni/kerf.conflist")]
     bridges = [Path("/sys/class/net") / network["plugins"][0]["bridge"] for network in networks]
     groups = [root / bridge.name.replace("kf", "kerf-", 1) for root in hierarchies() for bridge in bridges]
-    assert [bridge.exists() for bridge in bridges] == [True, True]
+    assert [bridge.exists() for bridge in bridges] == [True] * nodes
     assert all(group.is_dir() for group in groups)
-    assert sum("/kubelet --config=" in command for command in _processes_of(run_dir)) == 2
+    assert sum("/kubelet --config=" in command for command in _processes_of(run_dir)) == nodes
     assert _mounts_of(run_dir)
 
     process.send_signal(signum)
