@@ -48,7 +48,7 @@ def loops_of(parts: Parts, remedies_namespace: str) -> tuple[Loop, ...]:
     recovery = Recovery(store, acting, parts.events, parts.recovery_metrics, remedies_namespace)
     return (
         WakeOnElection(store, acting),
-        Planner(store, acting, metrics, solve=Aside().plan),
+        Planner(store, acting, metrics, solve=Aside(pause=store.desk.precedence.pause).plan),
         Preemption(store, acting, metrics, parts.events),
         QuotaController(store, acting, parts.keeper, parts.quota_metrics),
         FitCheck(store, acting, parts.quota_metrics),

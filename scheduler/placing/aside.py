@@ -12,7 +12,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import IO, Self
@@ -75,8 +74,10 @@ class PlanError(Exception):
 class Aside:
     """The parent's end. For one thread."""
 
-    def __init__(self, command: tuple[str, ...] = COMMAND) -> None:
+    def __init__(self, command: tuple[str, ...] = COMMAND, pause: Callable[[], object] = lambda: None) -> None:
         self._command = command
+        self._pause = pause
+        """Called after each frame, so that others may go first."""
         self._process: subprocess.Popen[bytes] | None = None
         self._sent: dict[str, NodeState] = {}
 
@@ -86,7 +87,7 @@ class Aside:
         try:
             for frame in self._frames(problem):
                 _write(process.stdin, frame)
-                time.sleep(0)  # an answer that waits for the interpreter gets it now
+                self._pause()
             answer = _read(process.stdout)
         except (OSError, EOFError, pickle.PickleError) as error:
             self.close()

@@ -29,6 +29,8 @@ _LOG = logging.getLogger("kerf.planner")
 LOOP = Loop("planner", every_s=5.0, settle_s=0.1)
 _64_BITS = 2**64 - 1
 """Arrivals and departures come in bursts; one plan serves a burst."""
+NODES_A_PIECE = 64
+"""Nodes digested before answers may go first."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Before the same problem is planned again, after its plan could not be adopted."""
 
@@ -141,11 +143,13 @@ class Planner:
 
     def _digest(self, problem: Problem) -> str:
         """What the problem is, in short, in this process. What has not changed is the same object, not read again."""
-        known = self._digests
-        self._digests = {
-            state.name: found if (found := known.get(state.name)) and found[0] is state else (state, hash(state))
-            for state in problem.nodes
-        }
+        known, found = self._digests, dict[str, tuple[NodeState, int]]()
+        for start in range(0, len(problem.nodes), NODES_A_PIECE):
+            for state in problem.nodes[start : start + NODES_A_PIECE]:
+                before = known.get(state.name)
+                found[state.name] = before if before and before[0] is state else (state, hash(state))
+            self._desk.precedence.pause()
+        self._digests = found
         nodes = tuple(digest for _, digest in self._digests.values())
         whole = hash((nodes, problem.asks, problem.policy, problem.running, problem.offered, problem.quotas))
         return f"{whole & _64_BITS:x}"

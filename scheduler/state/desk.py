@@ -31,7 +31,7 @@ from scheduler.state.pending import Waiting
 from scheduler.state.precedence import Precedence
 from scheduler.state.turns import Claimant, owners
 
-NODES_A_HOLD = 200
+NODES_A_HOLD = 100
 """Nodes read in one hold of the lock, so that a filter never waits for 5,000."""
 PLANNED_S = 15.0
 """Seconds for which a pod's planned place is reserved while kube-scheduler takes its way to the bind."""

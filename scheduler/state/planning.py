@@ -17,9 +17,9 @@ from scheduler.state.live import Live
 from scheduler.state.pending import Waiting
 from scheduler.state.turns import Claimant
 
-PODS_A_HOLD = 16
+PODS_A_HOLD = 32
 """Waiting pods read in one hold of the lock: a few tenths of a millisecond."""
-PLACES_A_HOLD = 2
+PLACES_A_HOLD = 4
 """Places checked again and reserved in one hold of the lock."""
 Offered = tuple[tuple[str, frozenset[str]], ...]
 

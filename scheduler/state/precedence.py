@@ -50,12 +50,16 @@ class Precedence:
         if self._taken:
             self._gate.release()
 
-    def give_way(self) -> None:
-        """Wait for the end of an answer, if there is one."""
-        if self._gate.locked() and self._gate.acquire(timeout=LONGEST_S):
+    def give_way(self) -> bool:
+        """Wait for the end of an answer, if there is one; whether there was."""
+        if not self._gate.locked():
+            return False
+        if self._gate.acquire(timeout=LONGEST_S):
             self._gate.release()
+        return True
 
     def pause(self) -> None:
-        """Between two pieces of longer work: let a thread that waits for lock or interpreter have it, then give way."""
-        self._sleep(LETTING_S)
-        self.give_way()
+        """Between two pieces of longer work: let a thread that waits for lock or interpreter have it, or give way."""
+        if not self.give_way():
+            self._sleep(LETTING_S)
+            self.give_way()

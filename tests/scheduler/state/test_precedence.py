@@ -86,3 +86,12 @@ def test_a_pause_between_two_pieces_of_work_is_a_real_one() -> None:
     Precedence(Gate(opens=False), slept.append).pause()
 
     assert slept == [LETTING_S]
+
+
+def test_a_pause_beside_an_answer_waits_for_the_answer_and_no_longer() -> None:
+    gate, slept = Gate(opens=True), list[float]()
+    gate.taken = True
+
+    Precedence(gate, slept.append).pause()
+
+    assert (gate.log, slept) == ([("acquire", LONGEST_S), "release"], [])
