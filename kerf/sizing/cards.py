@@ -52,6 +52,10 @@ CARDS = tuple(
     )
 )
 """H100 and H200 were measured (driver 580.159.04); the others are what nvidia-smi prints on such cards."""
+OLDER = frozenset(
+    {"T4", "V100-16GB", "V100-32GB", "L4", "A10", "A30", "RTX4090", "A100-40GB", "L40S", "L40", "L20", "A100-80GB"}
+)
+"""Cards before Hopper, for which neither engine has sparse latent attention."""
 LARGEST_MIB = max(card.usable for card in CARDS)
 """MiB of the largest card that is known."""
 
@@ -72,6 +76,12 @@ def card_named(name: str) -> CardType:
     if found:
         raise WireError("card", name, f"it means several: write {' or '.join(card.name for card in found)}")
     raise WireError("card", name, f"use one of {', '.join(card.name for card in CARDS)}, or --card-mib")
+
+
+def is_older(name: str) -> bool:
+    """Whether cards of this name are older than Hopper. False for names that are not known."""
+    found = cards_named(name)
+    return bool(found) and all(card.name in OLDER for card in found)
 
 
 def reserved_on(name: str) -> int:

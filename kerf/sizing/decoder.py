@@ -123,7 +123,7 @@ def _by_rule(config: Config, family: Family, count: int) -> list[str]:
     if family.mixer == "mamba2" and not family.parallel_mixer:
         return ["linear_attention"] * count
     if family.pattern is None:
-        first = config.maybe("max_window_layers") if family.window_if else None
+        first = config.whole("max_window_layers", default=WINDOW_FROM, least=0) if family.window_if else None
         local = "sliding_attention" if read_window(config, family) else "full_attention"
         return [local if i >= (first or 0) else "full_attention" for i in range(count)]
     local, every = family.pattern
@@ -136,6 +136,8 @@ def _by_rule(config: Config, family: Family, count: int) -> list[str]:
     return [local if (i + 1) % every else "full_attention" for i in range(count)]
 
 
+WINDOW_FROM = 28
+"""max_window_layers of the classes that have it: the layers before that one are full."""
 EVERY = ("sliding_window_pattern", "full_attention_interval", "no_rope_layer_interval", "global_attn_every_n_layers")
 """Keys that say that every n-th layer is a full one."""
 

@@ -7,7 +7,7 @@ from kerf.sizing import arguments
 from kerf.sizing.adapters import adapters
 from kerf.sizing.blocks import check_blocks
 from kerf.sizing.cache import NOTHING, Plan, own_block, pool_of
-from kerf.sizing.cards import card_named
+from kerf.sizing.cards import card_named, is_older
 from kerf.sizing.config import Config, parse_config
 from kerf.sizing.context import Context, check_length, read_context
 from kerf.sizing.groups import Load
@@ -20,7 +20,7 @@ from kerf.sizing.request import SGLANG, TP_CHOICES, Ask, checked, release_of
 from kerf.sizing.shape import Shape, Split
 from kerf.sizing.taught import corrected
 from kerf.sizing.term import Term, exact
-from kerf.sizing.unsized import UNSERVED
+from kerf.sizing.unsized import NEEDS_HOPPER, UNSERVED
 from kerf.sizing.weights import Laid, Ranks, Stage, check_ranks, lay_out, rank_size, stages
 from kerf.values.learned import Lesson, Setup, Taught
 from kerf.wire.errors import WireError
@@ -139,6 +139,8 @@ def _splits(ask: Ask, limit: int | None) -> tuple[int, ...]:
 def _check_served(model: Model, ask: Ask) -> None:
     if model.shape.family in UNSERVED:
         raise WireError("model_type", model.shape.family, UNSERVED[model.shape.family])
+    if model.shape.choose and ask.card and is_older(ask.card):
+        raise WireError("card", ask.card, NEEDS_HOPPER)
     if ask.runtime == SGLANG and isinstance(model.quant, Gguf) and model.quant.files > 1:
         fix = "SGLang 0.5.23 reads one file alone: merge them with llama.cpp's llama-gguf-split --merge"
         raise WireError("model", f"{model.quant.files} GGUF files", fix)

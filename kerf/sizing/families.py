@@ -50,6 +50,8 @@ class Family:
     """Attention and mixer in every layer (falcon_h1)."""
     experts: str = ""
     """The key of the number of routed experts; empty: dense."""
+    dense_too: bool = False
+    """Some models of the family have no experts, so their number may be missing."""
     expert_dim: tuple[str, ...] = ("moe_intermediate_size", "intermediate_size")
     shared: str = ""
     """count: shared experts of the routed size; size: one of its own size; llama4: one of intermediate_size."""
@@ -99,7 +101,7 @@ FAMILIES: dict[str, Family] = {
                           max_len=131072),
     "gemma4_text": Family(qkv_bias=BIAS, o_bias=BIAS, norms=4, qk_norm="head", tied=True, head_dim=256,
                           kv_heads=4, pattern=("sliding_attention", 6), window=("sliding_window", 512),
-                          experts="num_experts", max_len=131072),
+                          dense_too=True, experts="num_experts", max_len=131072),
     "phi": Family(qkv_bias=True, o_bias=True, mlp_bias=True, gated=False, norms=1, norm_bias=True, head_bias=True),
     "phi3": Family(max_len=4096),
     "phimoe": Family(qkv_bias=BIAS, o_bias=BIAS, norm_bias=True, head_bias=("lm_head_bias", False), kv_heads=8,
@@ -120,7 +122,7 @@ FAMILIES: dict[str, Family] = {
                                expert_dim=("intermediate_size",), shared="size",
                                shared_key="shared_intermediate_size"),
     "granite": LLAMA,
-    "granitemoehybrid": Family(qkv_bias=BIAS, o_bias=BIAS, mixer="mamba2", experts="num_local_experts",
+    "granitemoehybrid": Family(qkv_bias=BIAS, o_bias=BIAS, mixer="mamba2", dense_too=True, experts="num_local_experts",
                                expert_dim=("intermediate_size",), shared="size", shared_key="shared_intermediate_size"),
     "smollm3": Family(qkv_bias=BIAS, o_bias=BIAS, mlp_bias=("mlp_bias", False), tied=True, kv_heads=4,
                       window_if="use_sliding_window", max_len=32768),
@@ -175,7 +177,8 @@ FAMILIES: dict[str, Family] = {
                          gated=False,
                          norm_bias=True, tied=True, kv_heads=2, max_len=4096),
     "nemotron_h": Family(qkv_bias=BIAS, o_bias=BIAS, mlp_bias=("mlp_bias", False), gated=False, norms=1,
-                         head_dim=128, kv_heads=8, mixer="mamba2", experts="n_routed_experts", shared="size",
+                         head_dim=128, kv_heads=8, mixer="mamba2", dense_too=True, experts="n_routed_experts",
+                         shared="size",
                          shared_key="moe_shared_expert_intermediate_size", expert_gated=False, max_len=4096),
     "falcon_h1": Family(qkv_bias=BIAS, o_bias=BIAS, mlp_bias=("mlp_bias", False), kv_heads=8,
                         mixer="mamba2", parallel_mixer=True, max_len=8192),

@@ -20,10 +20,13 @@ def dense(config: Config, family: Family, hidden: int, size: int, where: str = "
 
 
 def expert_count(config: Config, family: Family) -> int:
-    """Routed experts of a layer, 0 for a dense model."""
+    """Routed experts of a layer, 0 for a dense model. Raises WireError where a family of experts does not say."""
     if not family.experts:
         return 0
-    return config.maybe(family.experts, "num_experts", "num_local_experts", "n_routed_experts", most=MOST_EXPERTS) or 0
+    keys = (family.experts, "num_experts", "num_local_experts", "n_routed_experts")
+    if family.dense_too:
+        return config.maybe(*keys, most=MOST_EXPERTS) or 0
+    return config.whole(*dict.fromkeys(keys), least=0, most=MOST_EXPERTS)
 
 
 def experts(config: Config, family: Family, hidden: int) -> list[Tensor]:

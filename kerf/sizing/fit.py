@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from kerf.sizing.cards import reserved_on
+from kerf.sizing.cards import is_older, reserved_on
 from kerf.sizing.estimate import Estimate, Model, estimate
 from kerf.sizing.request import TP_CHOICES, Ask
+from kerf.sizing.unsized import NEEDS_HOPPER
 from kerf.values.device import Card
 from kerf.values.learned import Taught
 from kerf.wire.errors import WireError
@@ -81,6 +82,8 @@ def offers(
 
 def _on(model: Model, ask: Ask, kind: tuple[str, Taught | None], counts: list[int]) -> tuple[list[Offer], str]:
     made, reason, (name, taught) = [], "", kind
+    if model.shape.choose and is_older(name):
+        return [], NEEDS_HOPPER
     mib = ask.card_mib or 0  # what the driver keeps for itself is off already
     for tp in (ask.tp,) if ask.tp is not None else TP_CHOICES:
         cards = tp * ask.pp

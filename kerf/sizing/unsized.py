@@ -12,6 +12,7 @@ TOWER = "its vision or audio tower is not read yet; give the text part alone if 
 MIXED = "its layers mix latent attention with a recurrent state, and the size of that state is not read yet"
 GONE_FROM_VLLM = "vLLM 0.33.0 serves it no more, and it is not read for SGLang"
 OLD = "it is older than grouped heads and gated networks, and its class was not compared"
+NEEDS_HOPPER = "vLLM 0.33.0 and SGLang 0.5.23 have kernels of sparse latent attention from Hopper on: use H100, H20, …"
 UNSERVED = {
     "bamba": "vLLM refuses it since 0.23.0, and SGLang 0.5.23 has no class for it: use an older engine, by hand"
 }

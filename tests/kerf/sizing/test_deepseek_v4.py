@@ -4,14 +4,16 @@ import pytest
 
 from kerf.sizing.cache import pool_of
 from kerf.sizing.estimate import estimate, read_model
+from kerf.sizing.fit import offers
 from kerf.sizing.groups import Load
 from kerf.sizing.pools import plan_pool
 from kerf.sizing.read import read_shape
 from kerf.sizing.request import Ask
 from kerf.sizing.shape import Kind
 from kerf.sizing.weights import Ranks, stages
+from kerf.testing.builders import a_card
 from kerf.wire.errors import WireError
-from tests.kerf.sizing.models import row
+from tests.kerf.sizing.models import model, row
 
 GIB = 2**30
 
@@ -166,3 +168,15 @@ def test_a_longer_context_costs_little_and_never_less(runtime):
     ]
 
     assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize("name", ["deepseek-v4-flash", "deepseek-v3.2", "glm-5.2-fp8"])
+def test_sparse_attention_runs_from_hopper_on(name):
+    """By vLLM 0.33.0's backends/mla: each supports compute capability 9, 10 or 12 alone."""
+    with pytest.raises(WireError, match=r"card: 'A100-80GB': vLLM 0\.33\.0 and SGLang 0\.5\.23 have kernels"):
+        estimate(model(name), Ask(max_len=4096, card="A100-80GB"))
+    old = a_card(model="NVIDIA A100-SXM4-80GB", memory_mib=81_920)
+    made, refused = offers(model(name), Ask(max_len=4096), [(old,) * 8])
+
+    assert made == []
+    assert refused[0].reason.startswith("vLLM 0.33.0 and SGLang 0.5.23 have kernels")

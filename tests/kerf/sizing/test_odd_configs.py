@@ -46,6 +46,29 @@ def test_a_tower_that_is_not_read_is_never_left_out(key):
         read_model(a_config(**{key: {"hidden_size": 64}}))
 
 
+@pytest.mark.parametrize(
+    ("family", "key"),
+    [("qwen3_moe", "num_experts"), ("mixtral", "num_local_experts"), ("glm4_moe", "n_routed_experts")],
+)
+def test_a_family_of_experts_that_does_not_say_how_many_is_refused(family, key):
+    with pytest.raises(WireError, match=f"{key}: 'None': write {key} or "):
+        read_model(a_config(model_type=family))
+
+
+def test_no_experts_at_all_are_a_dense_model():
+    assert read_model(a_config(model_type="qwen3_moe", num_experts=0, moe_intermediate_size=64)).shape.experts == 0
+
+
+def test_a_window_without_max_window_layers_begins_where_the_class_says():
+    """By transformers 5.20.0: 28, so the first 28 layers keep every token."""
+    shape = read_model(
+        a_config(model_type="qwen2", use_sliding_window=True, sliding_window=512, num_hidden_layers=32)
+    ).shape
+
+    kinds = [layer.caches[0].kind.value for layer in shape.layers]
+    assert kinds == ["full"] * 28 + ["sliding"] * 4
+
+
 def test_missing_kv_heads_are_the_classs_own_and_null_ones_are_all_heads():
     """By transformers 5.20.0 a mistral has 8 and a qwen2 has 32 where the key is missing; null is all heads."""
     heads = {
