@@ -109,7 +109,16 @@ def _taken(draft: Draft, accepts: Accepts, one: tuple[Accept, Changes, ResourceN
             raise WireError(f"{WHERE_WITH}.{kind.name}.model", changes.model, fix)
         notes[MODEL] = changes.model
     draft = draft.with_containers(fresh if each is container else each for each in draft.containers)
-    return replace(draft, annotations=changed(draft.annotations, notes))
+    runtime_class = _runtime_class(draft, accepts, words, settings)
+    return replace(draft, annotations=changed(draft.annotations, notes), runtime_class=runtime_class)
+
+
+def _runtime_class(draft: Draft, accepts: Accepts, words: ResourceNames, settings: Settings) -> str | None:
+    """The RuntimeClass that the pod names, unless it is that of another of its kinds."""
+    classes = settings.runtime_classes
+    of_kinds = {classes.get(words_of(kind, settings).vendor) for kind in accepts.kinds}
+    named = draft.runtime_class
+    return None if named in of_kinds and named != classes.get(words.vendor) else named
 
 
 def _container(draft: Draft, accepts: Accepts, settings: Settings) -> Container:

@@ -249,6 +249,24 @@ def test_an_empty_list_of_types_is_none(nothing: str) -> None:
     assert stored(pod, advised=GPU)["metadata"]["annotations"]["nvidia.com/use-gputype"] == "A100,H100"
 
 
+@pytest.mark.parametrize(
+    ("advised", "written", "found"),
+    [
+        (ASCEND, None, "ascend"),
+        (GPU, None, "nvidia"),
+        (ASCEND, "nvidia", "ascend"),
+        (GPU, "nvidia", "nvidia"),
+        (ASCEND, "kata", "kata"),
+    ],
+)
+def test_a_pod_has_the_runtime_class_of_the_kind_that_it_was_given(advised: str, written: Any, found: str) -> None:
+    settings = Settings(VENDORS, runtime_classes={"nvidia": "nvidia", "ascend910b3": "ascend"})
+    pod = a_choosing_pod()
+    pod["spec"] |= {"runtimeClassName": written} if written else {}
+
+    assert stored(pod, settings, advised=advised)["spec"]["runtimeClassName"] == found
+
+
 def test_types_are_written_in_one_place() -> None:
     pod = a_choosing_pod()
     pod["metadata"]["annotations"]["nvidia.com/use-gputype"] = "H100"
