@@ -1,9 +1,10 @@
 """What vLLM 0.33.0 sets aside to compute attention over latents, by what it reserves in its own profile run.
 
-Ordinary attention needs nothing of note.
+Ordinary attention needs nothing of note, but for FlashInfer's buffer on Blackwell.
 """
 
 from kerf.sizing import deepseek_v4
+from kerf.sizing.cards import cards_named
 from kerf.sizing.groups import Load
 from kerf.sizing.request import Ask
 from kerf.sizing.shape import Kind, Shape
@@ -20,12 +21,27 @@ INDEX_ROWS = 576 * 2 // 132
 """Keys of the indexer in the place of one unpacked latent."""
 LOGITS = 512 * MIB
 """VLLM_SPARSE_INDEXER_MAX_LOGITS_MB."""
+FLASHINFER = 394 * MIB
+BLACKWELL = frozenset({"B200"})
 CHUNK = 4
 """Requests of DeepSeek V4 whose keys are unpacked at once (PREFILL_CHUNK_SIZE)."""
 
 
 def workspace(shape: Shape, ask: Ask, ranks: Ranks, load: Load) -> list[Term]:
-    """The term of the sum; none where attention keeps no latents."""
+    """Terms of the sum; none for ordinary attention on cards whose kernels need no buffer."""
+    return [*_buffer(shape, ask), *_latent(shape, ask, ranks, load)]
+
+
+def _buffer(shape: Shape, ask: Ask) -> list[Term]:
+    """FlashInfer's, which vLLM takes first on Blackwell."""
+    if not shape.generates or not any(card.name in BLACKWELL for card in cards_named(ask.card)):
+        return []
+    return [
+        Term("FlashInfer buffer", 0, FLASHINFER, "one buffer", "vLLM 0.33.0, VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE")
+    ]
+
+
+def _latent(shape: Shape, ask: Ask, ranks: Ranks, load: Load) -> list[Term]:
     if shape.family == deepseek_v4.FAMILY:
         size, formula = _compressed(shape, ask, load)
         source = "vLLM 0.33.0, models/deepseek_v4/nvidia/flashmla.py and sparse_attn_indexer.py"

@@ -19,6 +19,15 @@ def test_ordinary_attention_sets_nothing_aside():
     assert term(estimate(model("qwen3-8b"), Ask(max_len=8192)), "attention workspace") == 0
 
 
+def test_flashinfers_buffer_counts_on_blackwell():
+    sizes = {
+        card: term(estimate(model("qwen3-8b"), Ask(max_len=8192, card=card)), "FlashInfer buffer")
+        for card in ("B200", "NVIDIA b200", "H100")
+    }
+
+    assert sizes == {"B200": 394 * 2**20, "NVIDIA b200": 394 * 2**20, "H100": 0}
+
+
 def test_latent_attention_unpacks_64_k_tokens_at_once():
     """By vLLM 0.33.0, mla_attention.py: its profile run reserves what kv_b_proj makes of them, beside their latents."""
     found = estimate(model("deepseek-r1"), Ask(max_len=8192, tp=8))
