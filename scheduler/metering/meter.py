@@ -42,6 +42,8 @@ GRACE_MS = 10 * 60_000
 """An hour is closed this long after its end."""
 MOST_BACK_MS = 7 * 24 * HOUR_MS
 """After a longer time without a leader, what came before is not counted."""
+PATIENCE_MS = 30_000
+"""So long a new leader asks silent nodes again before it counts: an upgrade replaces device plugins too."""
 KEEP_MS = 2 * HOUR_MS
 """How long a replica remembers what ended; a leader is elected long before."""
 REST = 20
@@ -85,6 +87,7 @@ class Meter:
         self._late: tuple[Held, ...] = ()
         self._counters = TokenCounters()
         self._watches_since = 0
+        self._silent_since = 0
         self._written_at = float("-inf")
         self._swept_at = float("-inf")
         self._rests_until = float("-inf")
@@ -106,8 +109,8 @@ class Meter:
             self._metrics.page.clear()
             self._book = None
             return
-        if self._book is None:
-            self._take_over(settings)
+        if self._book is None and not self._take_over(settings):
+            return
         self._count(settings)
         if time.monotonic() - self._written_at >= settings.write_s:
             self._write()
@@ -170,7 +173,8 @@ class Meter:
     def _settings(self) -> MeteringSettings:
         return self._store.desk.policy.metering
 
-    def _take_over(self, settings: MeteringSettings) -> None:
+    def _take_over(self, settings: MeteringSettings) -> bool:
+        """Go on from the records; False where nodes are to be asked again first. Nothing is lost by that."""
         self._align()
         now = self._store.ledger.now_ms()
         found = self._records.recent(now)
@@ -181,20 +185,25 @@ class Meter:
                 now, f"nothing is known between {moment_text(book.until_ms)} and {moment_text(now - MOST_BACK_MS)}"
             )
             book.until_ms = now - MOST_BACK_MS
-        self._fill_in(book, now)
+        if not self._fill_in(book, now):
+            return False
         with self._lock:
             self._book = book
             self._counters = TokenCounters(book.counters)
             self._watches_since = book.until_ms or now
+        return True
 
-    def _fill_in(self, book: Book, now: int) -> None:
-        """Pods that came and went while no replica ran, from the nodes' own records."""
+    def _fill_in(self, book: Book, now: int) -> bool:
+        """Pods that came and went while no replica ran, by the nodes' records; False while some may yet answer."""
         known_since = self._store.ledger.ended_since_ms()
         if not book.until_ms or known_since <= book.until_ms or self._sources.node_records is None:
-            return
+            return True
         known = {booking.uid for booking in self._store.ledger.bookings()}
         known |= {each.booking.uid for each in self._store.ledger.held_and_ended()[1]}
         answer = self._sources.node_records.read(book.until_ms, self._store.desk.node_names())
+        self._silent_since = self._silent_since or now
+        if answer.silent and now - self._silent_since < PATIENCE_MS:
+            return False
         tenants = self._sources.tenants()
         self._late = tuple(
             Held(
@@ -214,6 +223,7 @@ class Meter:
         _LOG.info(
             "%d pods of the nodes' records are filled in, %d nodes are silent", len(self._late), len(answer.silent)
         )
+        return True
 
     def _count(self, settings: MeteringSettings) -> None:
         now = self._store.ledger.now_ms()

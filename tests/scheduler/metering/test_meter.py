@@ -21,7 +21,7 @@ from kerf.values.supply import Supply
 from kerf.vendors.registry import VENDORS
 from kerf.wire.records import PodRecord
 from kerf.wire.usage import PATH, moment_text, parse_usage
-from scheduler.metering.meter import Meter, Sources
+from scheduler.metering.meter import PATIENCE_MS, Meter, Sources
 from scheduler.metering.noderecords import NodeAnswers
 from scheduler.metering.totals import MeterMetrics
 from scheduler.state.bookings import Booking, State
@@ -173,9 +173,32 @@ def test_a_node_that_does_not_answer_is_a_gap_that_the_bill_names() -> None:
     world.nodes = FakeRecords(silent=("node-1",))
     world.restart()
     world.pass_(1)
+    assert world.bill().notes == ()
+    world.pass_(PATIENCE_MS / 1000)
 
     (note,) = world.bill().notes
     assert note.startswith("node node-1: pods that ended between 2025-11-27T16:01:40.000Z and 2025-11-27T16:11:40")
+
+
+def test_a_node_whose_device_plugin_is_replaced_in_the_same_upgrade_is_asked_again() -> None:
+    world = World()
+    world.bind("stays", mib=H100_MIB // 2)
+    world.pass_(100)
+    world.clock.pass_(4)
+    world.nodes.silent = ("node-1",)
+    world.restart()
+    world.pass_(15)
+    uses = {"GPU-node-1-0": CardUse(H100_MIB // 2, 0, 1)}
+    begin = START + 101_000
+    world.nodes.records, world.nodes.silent = (
+        (PodRecord("u", "team-space", "x", "Job/x", "", begin, begin + 2_000, uses),),
+        (),
+    )
+    world.pass_(1)
+
+    found = world.bill()
+    assert {line.workload: round(line.vgpu_seconds) for line in found.lines} == {"Pod/stays": 60, "Job/x": 1}
+    assert found.notes == ()
 
 
 @pytest.mark.parametrize("step_s", [-7200, 7200])
