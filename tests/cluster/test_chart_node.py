@@ -1,8 +1,11 @@
 """The chart on a real node, with Kerf's own images: installed, used, upgraded under running pods, uninstalled."""
 
+import json
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 
 from kerf.testing.builders import a_container
 from kerf.wire.limiter import parse_ledger
+from kerf.wire.usage import PATH as USAGE
 from sandbox import (
     SLEEPER,
     ControlPlane,
@@ -23,6 +27,7 @@ from sandbox import (
 from tests.chart.helm import Refused
 from tests.cluster.chart_release import NAMESPACES, Release, a_control_plane, await_gone, every_object, images
 from tests.cluster.gpu_pods import PODS, remove_pods
+from tests.cluster.page_visit import visit
 
 pytestmark = pytest.mark.cluster
 LEDGER, LIBRARY = "/usr/local/kerf/ledger", "/usr/local/kerf/libkerf.so"
@@ -47,13 +52,15 @@ def cluster(parts: Mapping[str, Path]) -> Iterator[tuple[ControlPlane, Node]]:
 
 def values(cp: ControlPlane, node: Node) -> dict[str, Any]:
     """Host network, since this node's pods reach no API server otherwise, and simulated cards."""
-    extender, kube_scheduler, webhook, metrics = free_ports(4)
+    extender, kube_scheduler, webhook, metrics, page = free_ports(5)
     fleet = cp.run_dir / "fleet.yaml"
     fleet.write_text(FLEET)
     host, _, port = cp.url.removeprefix("https://").partition(":")
     never = {"image": {"pullPolicy": "Never"}}
     return {
         "apiServer": {"host": host, "port": int(port)},
+        "metering": {"enabled": True, "cluster": "sandbox", "more": {"writeSeconds": 5}},
+        "page": {"enabled": True, "port": page},
         "scheduler": {
             "replicas": 1,
             "hostNetwork": True,
@@ -110,7 +117,41 @@ def applied(release: Release, act: str, wanted: dict[str, Any]) -> None:
         raise
 
 
-def test_install_use_upgrade_uninstall(cluster: tuple[ControlPlane, Node]) -> None:
+def kerf(cp: ControlPlane, *words: str) -> tuple[int, str, str]:
+    """The command as an administrator runs it: status, output, errors."""
+    argv = (sys.executable, "-c", "import sys; from kerfctl.main import main; sys.exit(main())", *words)
+    done = subprocess.run(
+        (*argv, "--kubeconfig", str(cp.kubeconfig)), capture_output=True, text=True, check=False, timeout=120
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def check_use_and_bill(cp: ControlPlane, tmp_path: Path, mib: Mapping[str, int]) -> None:
+    """`kerf top` finds the node's monitor by itself, and the bill has every pod since it was bound."""
+    status, said, wrong = kerf(cp, "top", "--json")
+    (top,) = json.loads(said).values()
+    assert (status, wrong) == (0, "")
+    assert {row["pod"]: row["limit_mib"] for row in top["containers"]} == mib
+    assert "first" in kerf(cp, "top")[1]
+
+    found: dict[str, Any] = {}
+
+    def billed() -> bool:
+        status, said, wrong = kerf(cp, "bill", "--since", "7d", "--json", "--cache", str(tmp_path / "usage"))
+        assert status == 0, wrong
+        found.update(json.loads(said))
+        return {row["workload"] for row in found["rows"]} == {f"Pod/{name}" for name in mib}
+
+    await_until(billed, "both pods to be in the bill", 60)
+    costs = [Decimal(row["cost"]) for row in found["rows"]]
+    assert min(costs) > 0
+    assert sum(costs) + Decimal(found["idle_cost"]) == Decimal(found["node_cost"])
+    assert {(row["class"], row["cluster"], row["tenant"]) for row in found["rows"]} == {
+        ("nvidia-h100-80gb-hbm3-shared", "sandbox", "")
+    }
+
+
+def test_install_use_upgrade_uninstall(cluster: tuple[ControlPlane, Node], tmp_path: Path) -> None:
     cp, node = cluster
     chosen = values(cp, node)
     release = Release(cp)
@@ -137,6 +178,16 @@ def test_install_use_upgrade_uninstall(cluster: tuple[ControlPlane, Node]) -> No
     assert noticed["metadata"]["uid"] == first["metadata"]["uid"]
     assert noticed["status"]["containerStatuses"] == first["status"]["containerStatuses"], "the pod noticed nothing"
 
+    check_use_and_bill(cp, tmp_path, {"first": 8000, "second": 9000})
+    with visit(cp, tmp_path, chosen["page"]["port"]) as person:
+        seen = person.picture()
+    assert {pod[0] for pod in seen["nodes"][node.name]["pods"]} == {"default/first", "default/second"}
+    assert seen["costs"]["all"]["cards"] == "3.2400"
+
     remove_pods(cp)
     release.uninstall()
+    records = cp.api.get(USAGE)["items"]
+    assert records, "what was used outlives the release"
+    for record in records:
+        cp.api.delete(f"{USAGE}/{record['metadata']['name']}")
     await_gone(cp.api, before)
