@@ -60,7 +60,7 @@ chart-golden: venv  ## render the chart's golden files again
 	$(RUN) tests.chart.golden
 
 test-cluster: venv  ## tests on a real control plane and, where it can run, a real node
-	$(RUN) sandbox build all
+	$(RUN) sandbox build tested
 	$(BIN)/pytest -p no:randomly -n 2 --dist loadgroup -m cluster
 
 browser:  ## install Debian's Chromium, where it may be installed; name it and fail where not

@@ -23,6 +23,9 @@ from sandbox import (
 from sandbox.node import MOST_NODES
 from sandbox.parts import PARTS
 
+TESTED = tuple(part for part in PARTS if part != "kubectl")
+"""What the tests need: kubectl is for people."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code."""
@@ -30,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.verb == "build":
             parts = tuple(arguments.parts) or (*CONTROL_PLANE, *NODE, "kwok")
-            _build(tuple(PARTS) if "all" in parts else parts)
+            _build(TESTED if "tested" in parts else parts)
         else:
             _up(arguments.nodes, arguments.kwok)
     except SandboxError as error:
@@ -45,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="A real Kubernetes on loopback.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     build = verbs.add_parser("build", help="build what a sandbox needs, or the parts named")
-    build.add_argument("parts", nargs="*", metavar="PART", help=", ".join(("all", *PARTS)))
+    build.add_argument("parts", nargs="*", metavar="PART", help=", ".join(("tested", *PARTS)))
     up = verbs.add_parser("up", help="run a sandbox until Ctrl-C")
     up.add_argument(
         "--nodes", type=int, choices=range(MOST_NODES + 1), default=1, metavar="N", help="real nodes (default: 1)"
