@@ -26,6 +26,7 @@ STARTS_A_NODE = ("node", "node_name", "sandbox")
 _HERE = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Keep the tests of a module in one worker, and all modules with a real node in one: two at a time are too slow."""
     here = [item for item in items if item.path.is_relative_to(_HERE)]
