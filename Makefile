@@ -61,7 +61,7 @@ chart-golden: venv  ## render the chart's golden files again
 
 test-cluster: venv  ## tests on a real control plane and, where it can run, a real node
 	$(RUN) sandbox build tested
-	$(BIN)/pytest -p no:randomly -n 2 --dist loadgroup -m cluster
+	$(BIN)/pytest -p no:randomly -p tests.cluster.workers -n 2 -m cluster
 
 browser:  ## install Debian's Chromium, where it may be installed; name it and fail where not
 	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -yq --no-install-recommends chromium; } \

@@ -1,6 +1,6 @@
 """A control plane and a real node per module, so that no module affects the next."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -21,19 +21,6 @@ from sandbox import (
 from sandbox.build import Progress
 
 FALLBACK_NODE = "fake-instead-of-real"
-STARTS_A_NODE = ("node", "node_name", "sandbox")
-"""Fixtures of modules that run a real node."""
-_HERE = Path(__file__).parent
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Keep the tests of a module in one worker, and all modules with a real node in one: two at a time are too slow."""
-    here = [item for item in items if item.path.is_relative_to(_HERE)]
-    with_node = {item.path for item in here if set(STARTS_A_NODE) & set(getattr(item, "fixturenames", ()))}
-    with_node |= {item.path for item in here if item.get_closest_marker("starts_a_node")}
-    for item in here:
-        item.add_marker(pytest.mark.xdist_group("real node" if item.path in with_node else item.path.stem))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pytest
 from sandbox import await_until, node_obstacle
 from sandbox.reap import hierarchies
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.starts_a_node]
 
 
 @pytest.fixture
