@@ -41,12 +41,8 @@ class Visit:
 def visit(cp: ControlPlane, home: Path, page_port: int) -> Iterator[Visit]:
     """`kerf ui --no-browser` of an administrator with a client certificate until the context ends, which is Ctrl-C."""
     said = home / "said"
-    argv = (sys.executable, "-c", "import sys; from kerfctl.main import main; sys.exit(main())", "ui", "--no-browser")
-    more = ("--kubeconfig", str(cp.kubeconfig_for("person", ("system:masters",))), "--page-port", str(page_port))
-    with said.open("w") as sink:
-        process = subprocess.Popen((*argv, *more), stdout=sink, stderr=sink, env={**os.environ, "HOME": str(home)})
+    process = _let_in(cp, home, page_port)
     try:
-        await_until(lambda: bool(SAID.search(said.read_text())) or process.poll() is not None, "kerf ui to speak", 60)
         found = SAID.search(said.read_text())
         assert found, said.read_text()
         port, code, doorstep = found.groups()
@@ -61,6 +57,32 @@ def visit(cp: ControlPlane, home: Path, page_port: int) -> Iterator[Visit]:
         process.wait(20)
     assert process.returncode == 130
     assert not list(home.rglob("open-kerf-*.html")), "the file with the code is gone"
+
+
+def _let_in(cp: ControlPlane, home: Path, page_port: int) -> "subprocess.Popen[bytes]":
+    """`kerf ui`, which has said something. A page whose leader is new is asked again."""
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"  # xdist's workers ignore it
+    )
+    program += "; from kerfctl.main import main; sys.exit(main())"
+    kubeconfig = str(cp.kubeconfig_for("person", ("system:masters",)))
+    words = ("ui", "--no-browser", "--kubeconfig", kubeconfig, "--page-port", str(page_port))
+    said, running = home / "said", list[subprocess.Popen[bytes]]()
+
+    def speaks() -> bool:
+        if not running or (running[-1].poll() is not None and "is not there yet" in said.read_text()):
+            with said.open("w") as sink:
+                argv = (sys.executable, "-c", program, *words)
+                running.append(subprocess.Popen(argv, stdout=sink, stderr=sink, env={**os.environ, "HOME": str(home)}))
+            return False
+        return bool(SAID.search(said.read_text())) or running[-1].poll() is not None
+
+    try:
+        await_until(speaks, "kerf ui to speak", 60)
+    except BaseException:
+        running[-1].kill()
+        raise
+    return running[-1]
 
 
 def _post_code(doorstep: str, code: str) -> tuple[int, Any]:
