@@ -182,7 +182,7 @@ def test_install_use_upgrade_uninstall(cluster: tuple[ControlPlane, Node], tmp_p
     with visit(cp, tmp_path, chosen["page"]["port"]) as person:
         seen = person.picture()
     assert {pod[0] for pod in seen["nodes"][node.name]["pods"]} == {"default/first", "default/second"}
-    assert seen["costs"]["all"]["cards"] == "3.2400"
+    assert Decimal(seen["costs"]["all"]["cards"]) == Decimal("3.24")
 
     remove_pods(cp)
     release.uninstall()
