@@ -70,12 +70,13 @@ def _let_in(cp: ControlPlane, home: Path, page_port: int) -> "subprocess.Popen[b
     said, running = home / "said", list[subprocess.Popen[bytes]]()
 
     def speaks() -> bool:
-        if not running or (running[-1].poll() is not None and "is not there yet" in said.read_text()):
+        ended = not running or running[-1].poll() is not None
+        if not running or (ended and "is not there yet" in said.read_text()):
             with said.open("w") as sink:
                 argv = (sys.executable, "-c", program, *words)
                 running.append(subprocess.Popen(argv, stdout=sink, stderr=sink, env={**os.environ, "HOME": str(home)}))
             return False
-        return bool(SAID.search(said.read_text())) or running[-1].poll() is not None
+        return ended or SAID.search(said.read_text()) is not None
 
     try:
         await_until(speaks, "kerf ui to speak", 60)
