@@ -41,6 +41,10 @@ class Driver:
     def log(self) -> str:
         return self.cp.supervisor.log("deviceplugin").read_text()
 
+    def last_words(self) -> tuple[str, str]:
+        """The ends of the logs of the driver and the kubelet."""
+        return self.log()[-3000:], self.cp.supervisor.log(self.node.kubelet).read_text()[-6000:]
+
     def hands(self) -> list[str]:
         """Who hands out each card, as the node's inventory says."""
         notes = self.cp.api.get(f"/api/v1/nodes/{self.node.name}")["metadata"].get("annotations", {})
@@ -163,7 +167,7 @@ def got(driver: Driver, pod: str, container: str = "main") -> Slices:
     try:
         await_until(complete, f"the report of {pod}/{container}", 90)
     except Exception as error:
-        raise AssertionError([*events(driver, pod), driver.log()[-3000:]]) from error
+        raise AssertionError([*events(driver, pod), *driver.last_words()]) from error
     report = parse_report(driver.node.output("default", pod, container))
     ledger = parse_ledger(report.files[LEDGER]).spec
     assert report.environment["NVIDIA_VISIBLE_DEVICES"].split(",") == [card.uuid for card in ledger.cards]
@@ -187,7 +191,10 @@ def events(driver: Driver, about: str) -> list[str]:
 
 
 def await_event(driver: Driver, about: str, text: str) -> None:
-    await_until(lambda: any(text in each for each in events(driver, about)), f"an event of {about}: {text}", 60)
+    try:
+        await_until(lambda: any(text in each for each in events(driver, about)), f"an event of {about}: {text}", 90)
+    except Exception as error:
+        raise AssertionError([*events(driver, about), *driver.last_words()]) from error
 
 
 def remove_all(driver: Driver) -> None:
