@@ -19,6 +19,8 @@ CLAIMS = f"{RESOURCE}/namespaces/default/resourceclaims"
 CARDS = tuple(f"GPU-sim-{i}" for i in range(4))
 Slices = list[tuple[int, int, int]]
 """(card, MiB, percent of cores)."""
+PATIENCE_S = 180.0
+"""A kubelet that asks for a claim before the API server lets its node see it tries again after 60 to 90 s."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def got(driver: Driver, pod: str, container: str = "main") -> Slices:
         return parse_report(driver.node.output("default", pod, container)).complete
 
     try:
-        await_until(complete, f"the report of {pod}/{container}", 90)
+        await_until(complete, f"the report of {pod}/{container}", PATIENCE_S)
     except Exception as error:
         raise AssertionError([*events(driver, pod), *driver.last_words()]) from error
     report = parse_report(driver.node.output("default", pod, container))
@@ -192,7 +194,9 @@ def events(driver: Driver, about: str) -> list[str]:
 
 def await_event(driver: Driver, about: str, text: str) -> None:
     try:
-        await_until(lambda: any(text in each for each in events(driver, about)), f"an event of {about}: {text}", 90)
+        await_until(
+            lambda: any(text in each for each in events(driver, about)), f"an event of {about}: {text}", PATIENCE_S
+        )
     except Exception as error:
         raise AssertionError([*events(driver, about), *driver.last_words()]) from error
 
