@@ -26,6 +26,7 @@ import orjson
 
 from benchmarks.fake_api_server import claim_json
 from benchmarks.http_client import Client, await_port, free_port, peak_mb, spawn, write_kubeconfig
+from benchmarks.timing import percentiles, timed
 from kerf.http.pki import Authority
 from kerf.wire.allocations import PATH, parse_answer, render_question
 
@@ -170,19 +171,6 @@ def await_count(ask: Ask) -> None:
             last = str(error)
             time.sleep(0.1)
     raise SystemExit(f"no claim was counted within 600 s: {last}")
-
-
-def timed(once: Callable[[], object]) -> float:
-    """Seconds."""
-    began = time.perf_counter()
-    once()
-    return time.perf_counter() - began
-
-
-def percentiles(name: str, seconds: list[float]) -> dict[str, float]:
-    """p50 and p99 in milliseconds."""
-    ranked = sorted(seconds)
-    return {f"{name}_p{p}_ms": round(1000 * ranked[min(len(ranked) * p // 100, len(ranked) - 1)], 2) for p in (50, 99)}
 
 
 if __name__ == "__main__":

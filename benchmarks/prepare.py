@@ -10,8 +10,6 @@ device plugin), and how many `pods` each way had.
 import argparse
 import json
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 import grpc
 import yaml
 
+from benchmarks.timing import percentiles, timed
 from deviceplugin._pb import kubelet_dra_v1_pb2 as dra
 from deviceplugin._pb import kubelet_pluginregistration_v1_pb2 as reg
 from deviceplugin.kubelet import rpc
@@ -155,19 +154,6 @@ def call(socket: Path, method: str, request: Any) -> None:  # noqa: ANN401
     """One call of which the answer does not matter."""
     with rpc.connect(str(socket)) as channel:
         channel.unary_unary(method, type(request).SerializeToString, bytes)(request, timeout=30)
-
-
-def timed(once: Callable[[], object]) -> float:
-    """Seconds."""
-    began = time.perf_counter()
-    once()
-    return time.perf_counter() - began
-
-
-def percentiles(name: str, seconds: list[float]) -> dict[str, float]:
-    """p50 and p99 in milliseconds."""
-    ranked = sorted(seconds)
-    return {f"{name}_p{p}_ms": round(1000 * ranked[min(len(ranked) * p // 100, len(ranked) - 1)], 2) for p in (50, 99)}
 
 
 if __name__ == "__main__":

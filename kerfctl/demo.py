@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -214,13 +214,15 @@ def _create(api: Any, path: str) -> tuple[list[tuple[str, str]], list[RefusedLin
 
 def _await_decision(api: Any, namespace: str, name: str) -> None:
     """Wait until the pod has a node or a reason, so that on a slow machine too they are placed in the file's order."""
-    deadline = time.monotonic() + DECISION_SECONDS
-    while time.monotonic() < deadline:
+    from sandbox import SandboxError, await_until
+
+    def decided() -> bool:
         pod = api.get(f"/api/v1/namespaces/{namespace}/pods/{name}")
-        conditions = items_at(pod, "status", "conditions")
-        if pod["spec"].get("nodeName") or any(each.get("type") == "PodScheduled" for each in conditions):
-            return
-        time.sleep(0.02)
+        reasons = items_at(pod, "status", "conditions")
+        return bool(pod["spec"].get("nodeName")) or any(each.get("type") == "PodScheduled" for each in reasons)
+
+    with suppress(SandboxError):
+        await_until(decided, f"{name} to be placed or refused", DECISION_SECONDS)
 
 
 def runnable(pod: Json) -> dict[str, Any]:

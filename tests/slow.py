@@ -17,7 +17,7 @@ import pytest
 
 LIST = Path(__file__).with_name("slow.txt")
 QUICK_S = 30.0
-"""CPU seconds of all tests of the quick loop. Collecting every test takes two thirds as much again."""
+"""CPU seconds of all tests of the quick loop. What starts the workers and collects the tests comes on top."""
 CASE_S = 0.01
 """CPU seconds of a function's case, on average, below which it is small."""
 _HEAD = "# Written by `make slow-list`: the test functions that `make check` leaves out. `make unit` runs all.\n"

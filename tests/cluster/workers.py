@@ -1,7 +1,7 @@
 """`-p tests.cluster.workers -n 2`: one worker for each module of cluster tests, and one for all that start a real node.
 
-Two real nodes at a time are too slow for the waits of their tests. (`--dist loadgroup` of pytest-xdist 3.8.0 does not
-group under pytest 9.2.0, which keeps no names that others write.)
+Whether two real nodes at a time leave their tests enough time was not tried. (`--dist loadgroup` of pytest-xdist 3.8.0
+does not group under pytest 9.2.0, which keeps no names that others write.)
 """
 
 import re
