@@ -13,6 +13,8 @@ from kerf.wire.json import Json, at, items_at, text_at
 
 PATH = "/claims"
 LONGEST_WHY = 1000
+UNCOUNTED = f"Kerf's scheduler has to count claims of {DRIVER}"
+"""How the webhook's answer begins where no leader counts: `kerf doctor` knows it by that."""
 _DIGITS = 20
 """A resourceVersion is a number of 64 bits."""
 

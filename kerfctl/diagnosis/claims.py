@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
+from kerf.wire.allocations import UNCOUNTED
 from kerf.wire.devices import DRIVER
 from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.objects import parse_node
@@ -13,7 +14,7 @@ TENANTS = "tenantquotas"
 """The MutatingWebhookConfiguration has a rule about them where quota is on."""
 CONDITIONS = frozenset({"newly-allocated", "of-gpu-kerf-dev"})
 """The matchConditions of the chart: every other one leaves claims out."""
-UNANSWERED = (f'failed calling webhook "{HOOK}"', "has to count claims of")
+UNANSWERED = (f'failed calling webhook "{HOOK}"', UNCOUNTED)
 """What kube-scheduler is answered where nothing counts: by the API server, and by a webhook without a leader."""
 UPGRADE = "run `helm upgrade` with your values: the chart writes it as it has to be"
 

@@ -8,7 +8,7 @@ from functools import partial
 from kerf.http.poster import PostError
 from kerf.obs.metrics import Metrics
 from kerf.wire.admission import Answer, Review
-from kerf.wire.allocations import PATH, parse_answer
+from kerf.wire.allocations import PATH, UNCOUNTED, parse_answer
 from kerf.wire.errors import WireError
 from webhook.core.claims import claim_answer, claim_question
 from webhook.server.line import Line
@@ -45,9 +45,7 @@ class ClaimDesk:
             self._asked.labels("unanswered").inc()
             why = f"no answer in {ANSWER_S:g} s" if isinstance(error, TimeoutError) else str(error)
             _LOG.warning("the scheduler counts no claim now: %s", why)
-            return (
-                f"Kerf's scheduler has to count claims of gpu.kerf.dev, and did not ({why}): kube-scheduler tries again"
-            )
+            return f"{UNCOUNTED}, and did not ({why}): kube-scheduler tries again"
         self._asked.labels("answered").inc()
         return answer
 

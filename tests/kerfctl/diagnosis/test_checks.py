@@ -5,9 +5,11 @@ import json
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kerf.http.pki import Authority
 from kerf.testing.builders import a_card, a_grant, a_node, a_pod, cards_of
@@ -459,3 +461,15 @@ def test_pods_that_hold_cards_without_a_grant_and_other_plugins_are_named() -> N
             "the last to register serves the cards"
         ),
     ]
+
+
+def test_the_charts_own_configuration_has_nothing_wrong():
+    golden = Path(__file__).parents[2] / "chart" / "golden" / "dra.yaml"
+    rendered = [each for each in yaml.safe_load_all(golden.read_text()) if each]
+    kind = "ValidatingWebhookConfiguration"
+    (hook,) = [
+        each for item in rendered if item["kind"] == kind for each in item["webhooks"] if each["name"] == claims.HOOK
+    ]
+
+    assert {each["name"] for each in hook["matchConditions"]} == claims.CONDITIONS
+    assert list(claims.claims(replace(WELL, validating=({"metadata": {"name": "own"}, "webhooks": [hook]},)))) == []
