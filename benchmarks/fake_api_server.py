@@ -1,8 +1,9 @@
 """An API server with a fixed fleet over real HTTP, for the extender's benchmark: list, watch, binding.
 
 The extender under test is the real process with its real client. This server replaces only the cluster of thousands of
-nodes, at the HTTP boundary. Watches are silent but for what the benchmark asks for: `POST /bench/rate?per_s=N` lets
-pods come, start, change and go N times a second, and `POST /bench/pods` emits watch events as given, one a line.
+nodes, at the HTTP boundary. A Binding is answered by a watch event of the pod, as from a real API server. Otherwise
+watches are silent but for what the benchmark asks for: `POST /bench/rate?per_s=N` lets pods come, start, change and go
+N times a second, and `POST /bench/pods` emits watch events as given, one a line.
 """
 
 import argparse
@@ -174,6 +175,35 @@ class Watches:
                 await asyncio.sleep(1 / per_s)
 
 
+class Bindings:
+    """The pods that the benchmark schedules, by path: they wait until they are bound."""
+
+    def __init__(self, watches: Watches, kinds: int) -> None:
+        self._watches = watches
+        self._kinds = kinds
+        self._bound: dict[str, dict[str, Any]] = {}
+
+    def pod(self, path: str) -> dict[str, Any] | None:
+        """What the API server has of a pod, or None if the path is of something else."""
+        if path in self._bound:
+            return self._bound[path]
+        _, is_new, number = path.rpartition("/pods/new-")
+        if is_new:
+            return pending(int(number))
+        _, is_mixed, number = path.rpartition("/pods/pod-")
+        return mixed.pod(int(number), self._kinds) if self._kinds and is_mixed else None
+
+    async def add(self, path: str, binding: dict[str, Any]) -> None:
+        """Keep what the Binding says of the pod, and tell who watches pods."""
+        if pod := self.pod(path):
+            meta = {**pod["metadata"], "resourceVersion": str(2 + len(self._bound))}
+            for field in ("annotations", "labels"):
+                meta[field] = {**meta.get(field, {}), **binding["metadata"].get(field, {})}
+            spec = {**pod["spec"], "nodeName": binding["target"]["name"]}
+            self._bound[path] = {"metadata": meta, "spec": spec, "status": {"phase": "Pending"}}
+            await self._watches.emit(orjson.dumps({"type": "MODIFIED", "object": self._bound[path]}) + b"\n")
+
+
 def listed_of(nodes: int, pods: int, kinds: int, claims: int) -> dict[str, list[bytes]]:
     """What is listed, by path."""
     fleet = [a_mixed_node(i, kinds) if kinds else node_json(i, dra=claims > 0) for i in range(nodes)]
@@ -195,12 +225,11 @@ def build(nodes: int, pods: int, kinds: int = 0, claims: int = 0) -> web.Applica
     """
     lists = listed_of(nodes, pods, kinds, claims)
     watches = Watches(nodes)
+    bindings = Bindings(watches, kinds)
 
     async def listed(request: web.Request) -> web.StreamResponse:
-        if "/pods/new-" in request.path:
-            return web.json_response(pending(int(request.path.rpartition("-")[2])))
-        if kinds and "/pods/pod-" in request.path:
-            return web.json_response(mixed.pod(int(request.path.rpartition("-")[2]), kinds))
+        if pod := bindings.pod(request.path):
+            return web.json_response(pod)
         if kinds and "/nodes/node-" in request.path:  # a bind looks for the node lock
             return web.json_response(a_mixed_node(int(request.path.rpartition("-")[2]), kinds))
         items = lists.get(request.path)
@@ -220,7 +249,9 @@ def build(nodes: int, pods: int, kinds: int = 0, claims: int = 0) -> web.Applica
             return web.json_response({"status": {"authenticated": True, "user": {"username": "viewer"}}})
         if request.path.endswith("/subjectaccessreviews"):
             return web.json_response({"status": {"allowed": True}})
-        await request.read()
+        body = await request.read()
+        if request.path.endswith("/binding"):
+            await bindings.add(request.path.removesuffix("/binding"), orjson.loads(body))
         return web.json_response({"kind": "Status", "status": "Success"}, status=201)
 
     app = web.Application(client_max_size=1 << 24)
