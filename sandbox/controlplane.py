@@ -149,6 +149,16 @@ class ControlPlane:
         """Restart one process, killed or not, with its old port and data, and wait until it is ready."""
         self.supervisor.restart(name)
 
+    def restart_controllers(self) -> None:
+        """Restart what runs of kube-controller-manager, kube-scheduler and kwok, for instance after an outage.
+
+        A controller of client-go that lives through an outage watches again after up to a minute: it waits for
+        30 seconds, and for as much again by chance.
+        """
+        for name in ("kube-controller-manager", "kube-scheduler", "kwok"):
+            if name in self.supervisor.names():
+                self.restart(name)
+
     def stop(self) -> None:
         """Stop every process, the last one started first."""
         self._closing.close()

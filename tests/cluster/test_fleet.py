@@ -297,6 +297,7 @@ def found(fleet: Fleet, bound: Bound) -> Found:
     contact = time.monotonic()
     await_until(lambda: all(p["metadata"].get("deletionTimestamp") for p in old()), "their deletion", 60)
     gone_s = time.monotonic() - contact
+    plane.restart_controllers()
     await_until(lambda: endpoints(plane, *there) == 0, "the old replicas to get no traffic", 60)
     await_until(lambda: not old(), "the old replicas to be gone", 60)
     await_bound(fleet, WANTED)

@@ -297,6 +297,7 @@ def test_a_lost_clusters_replicas_go_through_the_queue_elsewhere_and_its_old_one
 
     await_until(lambda: bound_in_far() == 7, "all replicas to be bound in far", 120)
     near.restart("kube-apiserver")
+    near.restart_controllers()
     await_until(lambda: not old & {p["metadata"]["uid"] for p in near.api.get(PODS)["items"]}, "the old ones to go", 90)
 
     clusters.await_bound(lambda: Counter({("far", "chat"): 7}), 7)
