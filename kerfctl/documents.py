@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from kerf.wire.json import Json
+from kerfctl.doubles import refuse_doubles
 from kerfctl.errors import CliError
 from kerfctl.workloads.expand import expand
 
@@ -35,6 +36,7 @@ class Documents:
 def read_documents(paths: Iterable[str]) -> Documents:
     """Read files or folders (their *.yaml, *.yml and *.json by name); `-` is standard input. Raises CliError."""
     items = [pair for path in paths for pair in read_objects(path)]
+    refuse_doubles(items)
     nodes = tuple(item for _, item in items if item.get("kind") == "Node")
     rest = [(path, item) for path, item in items if item.get("kind") != "Node"]
     found = expand(rest, nodes)

@@ -5,7 +5,9 @@ and the quotas of tenants and namespaces, as the scheduler's own state.
 """
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from functools import cache, partial
@@ -23,13 +25,14 @@ from kerf.wire import kueue
 from kerf.wire.claims import CLAIMS, names_claims, parse_claim, with_claims
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
-from kerf.wire.objects import parse_node
+from kerf.wire.objects import parse_holding, parse_node
 from kerf.wire.quota import KIND as TENANT_QUOTA
 from kerf.wire.quota import PATH as TENANT_QUOTAS
 from kerf.wire.resourcequota import PATH as RESOURCE_QUOTAS
 from kerfctl import cluster
 from kerfctl.admission import Admitted, admit, is_stored
 from kerfctl.documents import Documents, read_documents
+from kerfctl.doubles import refuse_shared_cards
 from kerfctl.errors import CliError
 from kerfctl.kinds import OfflineKinds
 from kerfctl.offers import Offers
@@ -47,6 +50,7 @@ NO_CRD = (
     "the TenantQuota CRD is not installed: install the chart, or kubectl apply -f charts/kerf/crds/tenantquotas.yaml"
 )
 NO_KUEUE = f"the policy says engine: kueue and {kueue.VERSION} is not served: install Kueue 0.19.2 or newer"
+_WARNERS = (logging.getLogger("kerf.store"), logging.getLogger("kerf.quota"))
 OFF = "the policy says engine: off: these limits are not enforced"
 
 
@@ -94,6 +98,8 @@ class World:
     """Workloads of files that make no pods now: namespace, name and the reason."""
     left_out: tuple[str, ...] = ()
     """Objects of files that are not read although they make pods or change them, a line each."""
+    said: set[str] = field(default_factory=set, compare=False)
+    """What the scheduler's state has warned of, so that a world that is seen again does not warn again."""
 
     @property
     def names(self) -> tuple[ResourceNames, ...]:
@@ -131,12 +137,31 @@ class World:
     def seen(self) -> "Seen":
         """The world as the scheduler sees it."""
         store = Store(self.policy, self.vendors, check_node=True)
-        load(store, self.nodes, self.pods, map(_claim, self.claims))
         keeper = QuotaKeeper(store)
-        keeper.replace_tenants([dict(item) for item in self.tenants or ()])
-        keeper.replace_hard([dict(item) for item in self.hard])
-        keeper.refresh()
+        with _each_once(self.said):
+            load(store, self.nodes, self.pods, map(_claim, self.claims))
+            keeper.replace_tenants([dict(item) for item in self.tenants or ()])
+            keeper.replace_hard([dict(item) for item in self.hard])
+            keeper.refresh()
         return Seen(store, dict(keeper.unreadable))
+
+
+@contextmanager
+def _each_once(said: set[str]) -> Iterator[None]:
+    """Let a warning of the scheduler's state pass if it is none of `said`, and add it to them."""
+
+    def is_new(record: logging.LogRecord) -> bool:
+        known = len(said)
+        said.add(record.getMessage())
+        return len(said) > known
+
+    for logger in _WARNERS:
+        logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        for logger in _WARNERS:
+            logger.removeFilter(is_new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +208,7 @@ def world_of_files(
     documents = read_documents(files)
     if not documents.nodes:
         raise CliError(f"{', '.join(files)}: no node; give nodes with a kerf.dev/inventory annotation")
+    refuse_shared_cards(documents.nodes, vendors)
     policy = read_policy(policy_file)
     pods = _claiming(documents.pods, documents.of("ResourceClaim"), documents.nodes, vendors)
     kueue_keeps = policy.quota.engine is QuotaEngine.KUEUE
@@ -201,9 +227,26 @@ def world_of_files(
         workloads=documents.of("Workload") if kueue_keeps else (),
         scheduler=scheduler,
         idle=documents.idle,
-        left_out=documents.left_out,
+        left_out=(*documents.left_out, *_elsewhere(pods, documents.nodes, vendors)),
     )
     return _with_new_pods(world, pods, prices)
+
+
+def _elsewhere(pods: Iterable[Json], nodes: Iterable[Json], vendors: tuple[Vendor, ...]) -> Iterator[str]:
+    """A line for each pod that holds cards of a node that is not there: no card shows what it holds."""
+    there = {str(at(node, "metadata").get("name")) for node in nodes}
+    for pod in pods:
+        node = str(at(pod, "spec").get("nodeName") or "")
+        if node and node not in there and _holds_cards(pod, vendors):
+            fix = "add the node, correct spec.nodeName, or leave the pod out"
+            yield f"pod {key_of(pod)} holds cards of node {node}, which is not among the files: {fix}"
+
+
+def _holds_cards(pod: Json, vendors: tuple[Vendor, ...]) -> bool:
+    try:
+        return parse_holding(pod, vendors) is not None
+    except WireError:
+        return False
 
 
 def _with_new_pods(world: World, pods: Sequence[Json], prices: str | None) -> World:

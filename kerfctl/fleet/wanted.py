@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from kerf.values.fleet import FleetWorkload
 from kerf.wire.errors import WireError
 from kerf.wire.fields import API_VERSION
-from kerf.wire.fleet import CLUSTER, WORKLOAD, parse_workload
+from kerf.wire.fleet import WORKLOAD, parse_workload
 from kerf.wire.json import Json, at
 from kerfctl.errors import CliError
 from kerfctl.fleet.filed_claims import FiledClaims
@@ -81,7 +81,7 @@ def _read(
 
 
 def _makes_pods(key: Kind) -> bool:
-    return key[1] != CLUSTER and (key in MAKERS or key == DAEMON_SET or not is_read(key))
+    return key in MAKERS or key == DAEMON_SET or not is_read(key)
 
 
 def _with_cards(item: Json, units: Units, claims: FiledClaims, terms: Terms) -> tuple[FleetWorkload, ...]:

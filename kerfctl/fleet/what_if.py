@@ -84,7 +84,7 @@ def what_if(
     if not asked.workloads:
         kinds = "FleetWorkloads, Pods, ResourceClaims, or what makes pods, such as Deployments and JobSets"
         raise CliError(f"{', '.join(files)}: no workload that asks for cards; give {kinds}")
-    views = tuple(_views(clusters, policy, vendors))
+    views = tuple(_views(clusters, policy, vendors, asked.left_out))
     made = shapes(views, [Want(each, each.replicas) for each in asked.workloads], terms, own_stays=False)
     found = plan_together(made.problem, asked.together, partial(plan_fleet, effort=EFFORT))
     best = found.plan
@@ -101,8 +101,13 @@ def what_if(
     return WhatIf(plans, made, _further(made, found), listed.currency, why, asked)
 
 
-def _views(paths: Sequence[str], policy: str | None, vendors: tuple[Vendor, ...]) -> Iterator[View]:
-    """A view for each file, or for each file and folder in a folder; a Cluster among its objects says more of it."""
+def _views(
+    paths: Sequence[str], policy: str | None, vendors: tuple[Vendor, ...], left_out: list[str]
+) -> Iterator[View]:
+    """A view for each file, or for each file and folder in a folder; a Cluster among its objects says more of it.
+
+    What of a cluster was not read is added to `left_out`.
+    """
     entries = [entry for path in paths for entry in _entries(Path(path))]
     if not entries:
         raise CliError(f"{', '.join(paths)}: no file; give a file for each cluster, or a folder of them")
@@ -118,6 +123,7 @@ def _views(paths: Sequence[str], policy: str | None, vendors: tuple[Vendor, ...]
             yield View(spec)  # it has joined, and has no nodes yet
             continue
         world = world_of_files([str(entry)], policy, vendors)
+        left_out += [f"{spec.name}: {line}" for line in world.left_out]
         store = world.seen().store
         pods = fleet_pods([dict(pod) for pod in world.pods], NAME, spec.name, store)
         yield View(spec, nodes=tuple(store.desk.nodes()), states=store.desk.states(), pods=tuple(pods))
@@ -138,6 +144,8 @@ def _spec_of(entry: Path, items: Sequence[tuple[str, Json]]) -> tuple[ClusterSpe
                 raise CliError(f"{path}: {error}") from error
     if len(found) > 1:
         found = [spec for spec in found if spec.name == name]
+        if len(found) > 1:
+            raise CliError(f"{entry}: {len(found)} Clusters are called {name}: leave all but one out")
         if not found:
             raise CliError(f"{entry}: several Clusters, and none is called {name}: name the file as the cluster is")
     return (found[0], True) if found else (ClusterSpec(name), False)

@@ -42,6 +42,7 @@ _READ = frozenset(
         ("", "ResourceQuota"),
         ("kerf.dev", "TenantQuota"),
         ("resource.k8s.io", "ResourceClaim"),
+        *(("kerf.dev", kind) for kind in ("Cluster", "FleetPlaces", "GatewayUsage", "TenantUsage")),
     }
 )
 _CORE = frozenset(

@@ -175,3 +175,22 @@ def test_explain_distinguishes_pods_that_are_not_there_have_finished_or_ask_for_
         "web": "kerf: pod default/web does not exist; there are default/web-0\n",
         "nothing": "kerf: pod default/nothing does not exist\n",
     }
+
+
+def test_what_a_reader_of_files_warns_of_is_said_once(
+    kerf: Any, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    meta = {"name": "rq", "namespace": "n"}
+    hard = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta,
+            "spec": {"hard": {"limits.nvidia.com/gpumem": "1500m"}}}  # fmt: skip
+    unreadable = a_node("broken", **{"kerf.dev/inventory": "{"})
+    either = new_pod("either", asks(gpu=1))
+    either["metadata"]["annotations"] = {"kerf.dev/accepts": "H100 | A100"}
+
+    kerf("simulate", a_node(), unreadable, hard, either, new_pod("p"))
+
+    counted = "namespace n: ResourceQuota rq: spec.hard[limits.nvidia.com/gpumem] of 1500m is counted as 1: write MiB"
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count(counted) == 1
+    assert len([line for line in said if line.startswith("node broken: ")]) == 1
+    assert len(said) == 2
