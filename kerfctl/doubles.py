@@ -19,7 +19,7 @@ def refuse_doubles(items: Iterable[tuple[str, Json]]) -> None:
         for sign, fix in _signs(item):
             if (before := seen.get(sign)) is not None:
                 where = f"twice in {path}" if before == path else f"in {before} and again in {path}"
-                raise CliError(f"{sign} stands {where}: {fix}")
+                raise CliError(f"{sign} is {where}: {fix}")
             seen[sign] = path
 
 
@@ -30,7 +30,7 @@ def refuse_shared_cards(nodes: Iterable[Json], vendors: tuple[Vendor, ...]) -> N
         for card in node.cards:
             if (other := owner.setdefault(card.id, node.name)) != node.name:
                 fix = "leave out the node that is gone, or give the card the id that it has there"
-                raise CliError(f"card {card.id} stands on two nodes, {other} and {node.name}: {fix}")
+                raise CliError(f"card {card.id} is on two nodes, {other} and {node.name}: {fix}")
 
 
 def _signs(item: Json) -> Iterator[tuple[str, str]]:

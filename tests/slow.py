@@ -24,7 +24,7 @@ _HEAD = "# Written by `make slow-list`: the test functions that `make check` lea
 _UNIT = "not chart and not cluster and not limiter and not gpu and not browser"
 _MEASURES = "KERF_MEASURES"
 OWN_TEST = "tests/arch/test_slow_list.py"
-"""It stays in the quick loop: there it tells who renames a slow test."""
+"""It stays in the quick loop, for who renames a slow test."""
 
 
 def slow_functions() -> frozenset[str]:

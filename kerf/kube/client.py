@@ -3,7 +3,7 @@
 The official models decode slowly and drop fields they do not know; Kerf reads and writes dictionaries.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 from urllib.parse import urlencode, urlsplit
 
@@ -220,26 +220,30 @@ def connect(
         return KubeClient(access, timeout_s)
     from kubernetes import client, config
 
+    from kerf.kube.commands import bounded_commands
+
     configuration = client.Configuration()
     try:
-        if kubeconfig:
-            config.load_kube_config(kubeconfig, context, client_configuration=configuration)
-        else:
-            config.load_incluster_config(client_configuration=configuration)
+        with bounded_commands() as said:
+            if kubeconfig:
+                config.load_kube_config(kubeconfig, context, client_configuration=configuration)
+            else:
+                config.load_incluster_config(client_configuration=configuration)
     except (config.ConfigException, OSError) as error:
         where = kubeconfig or "this pod's service account"
         raise KubeError(0, "Kubeconfig", f"{where} cannot be used ({error}); pass --kubeconfig FILE") from error
     if kubeconfig and not (configuration.api_key or configuration.cert_file or configuration.username):
-        _check_command(kubeconfig, command_of(kubeconfig, context))
+        _check_command(kubeconfig, command_of(kubeconfig, context), said)
     configuration.connection_pool_maxsize = connections
     return KubeClient(configuration, timeout_s)
 
 
-def _check_command(kubeconfig: str, command: str) -> None:
+def _check_command(kubeconfig: str, command: str, said: Sequence[str]) -> None:
     """The library goes on without a credential where the command of a user fails."""
     if command:
-        said = f"{kubeconfig}: the command {command} gave no credential: install it, or sign in with it"
-        raise KubeError(0, "Kubeconfig", said)
+        why = f" ({'; '.join(said)})" if said else ""
+        fix = "install it, sign in with it, or use a kubeconfig with a token"
+        raise KubeError(0, "Kubeconfig", f"{kubeconfig}: the command {command} gave no credential{why}: {fix}")
 
 
 def connect_to(kubeconfig: Mapping[str, Any], *, connections: int = 8, timeout_s: float = 10.0) -> KubeClient:

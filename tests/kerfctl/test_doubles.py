@@ -51,24 +51,24 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 CASES = {
     "a card": (
         [[node("a", "GPU-1"), node("b", "GPU-1")]],
-        "card GPU-1 stands on two nodes, a and b: leave out the node that is gone, or give the card the id that it",
+        "card GPU-1 is on two nodes, a and b: leave out the node that is gone, or give the card the id that it",
     ),
     "a node": (
         [[node("a")], [node("a")]],
-        f"node a stands in {X} and again in {Y}: leave one out, or give it its own name",
+        f"node a is in {X} and again in {Y}: leave one out, or give it its own name",
     ),
-    "a node of one file": ([[node("a"), node("a")]], f"node a stands twice in {X}: leave one out"),
+    "a node of one file": ([[node("a"), node("a")]], f"node a is twice in {X}: leave one out"),
     "a name of a pod": (
         [[node("a"), running(uid="1")], [running(uid="2")]],
-        f"pod default/chat stands in {X} and again in {Y}: leave one out",
+        f"pod default/chat is in {X} and again in {Y}: leave one out",
     ),
     "a uid of a pod": (
         [[node("a"), running("one", uid="1"), running("two", uid="1")]],
-        f"a pod with the uid 1 stands twice in {X}: leave out one of them (this one is default/two), or its uid",
+        f"a pod with the uid 1 is twice in {X}: leave out one of them (this one is default/two), or its uid",
     ),
     "an allocated claim": (
         [[node("a"), a_claim("c", ("a", None, 0)), a_claim("c", ("b", None, 0))]],
-        f"claim default/c with an allocation stands twice in {X}: leave one out",
+        f"claim default/c with an allocation is twice in {X}: leave one out",
     ),
 }
 

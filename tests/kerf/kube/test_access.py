@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from kerf.kube import access
+from kerf.kube import access, commands
 from kerf.kube.access import Access, access_of
 from kerf.kube.client import connect
 from kerf.kube.errors import KubeError
+from sandbox.processes import await_until
 
 
 @pytest.fixture(autouse=True)
@@ -201,3 +202,52 @@ def test_a_command_that_gives_no_credential_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(KubeError, match="the command no-such-login gave no credential"):
         connect(two_contexts(tmp_path, {"exec": command}))
+
+
+def a_command(path: Path, script: str) -> dict[str, Any]:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return {"apiVersion": "client.authentication.k8s.io/v1", "command": str(path), "interactiveMode": "Never"}
+
+
+def test_a_command_that_does_not_end_is_ended_with_all_that_it_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(commands, "ALONE_S", 0.2)
+    child = tmp_path / "child"
+    command = a_command(tmp_path / "login", f"sleep 1000 & echo $! > {child}; wait")
+
+    with pytest.raises(KubeError) as caught:
+        connect(two_contexts(tmp_path, {"exec": command}))
+
+    assert f"the command {tmp_path}/login gave no credential (it did not end in 0 s; run it by itself" in str(
+        caught.value
+    )
+    assert caplog.records == []
+    pid = int(child.read_text())
+    await_until(lambda: not _runs(pid), "the command's own process to end", 10)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def test_what_a_command_says_when_it_fails_is_in_the_error(tmp_path: Path) -> None:
+    command = a_command(tmp_path / "login", "echo 'the session has ended' >&2; exit 3")
+
+    with pytest.raises(KubeError, match=r"gave no credential \(exec: process returned 3. the session has ended\): "):
+        connect(two_contexts(tmp_path, {"exec": command}))
+
+
+def test_a_command_gives_a_credential_and_is_asked_again_once_it_has_ended(tmp_path: Path) -> None:
+    ended = {"token": "one", "expirationTimestamp": "2020-01-01T00:00:00Z"}
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": ended}
+    (tmp_path / "answer").write_text(json.dumps(answer))
+    kube = connect(two_contexts(tmp_path, {"exec": a_command(tmp_path / "login", f"cat {tmp_path}/answer")}))
+
+    (tmp_path / "answer").write_text(json.dumps({**answer, "status": {"token": "two"}}))
+
+    assert kube._headers()["authorization"] == "Bearer two"
