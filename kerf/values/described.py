@@ -64,6 +64,8 @@ class Description:
     """MiB and cores of every slice in HAMi's records; None: the slice's own."""
     notes: tuple[tuple[str, Note | str], ...] = ()
     """Annotations of the Binding; a text that is no `Note` is written as it is."""
+    plugin_notes: tuple[str, ...] = ()
+    """Annotations that the plugin itself writes on pods and obeys later."""
     lock: str = ""
     allocated: str = ""
     """The annotation of `notes` in which a pod's slices are recorded for good."""

@@ -58,7 +58,7 @@ class OtherPlugin:
     notes: Callable[[Placement], Mapping[str, str]]
     """Annotations of the Binding, beside the grant."""
     writes: frozenset[str] = frozenset()
-    """Every key that `notes` may have: nobody else may write them."""
+    """Every key that `notes` may have, and those that the plugin writes itself: nobody else may write them."""
     lock: str = ""
     """Node annotation that must name the pod while the plugin serves it; empty where the plugin needs none."""
 
@@ -159,5 +159,5 @@ def words_of(vendors: Iterable[Vendor]) -> tuple[ResourceNames, ...]:
 
 
 def written_keys(vendors: Iterable[Vendor]) -> frozenset[str]:
-    """Annotations that vendors' device plugins obey, so that only the scheduler may write them on a pod."""
+    """Annotations that vendors' device plugins obey, so that on a pod only the scheduler and they may write them."""
     return frozenset(key for vendor in vendors if vendor.plugin for key in vendor.plugin.writes)

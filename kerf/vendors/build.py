@@ -77,7 +77,7 @@ def vendor_of(description: Description, special: Special = _PLAIN) -> Vendor:
         return {**bound, **usual, **(special.notes(placement) if special.notes else {})}
 
     keys = (reading.annotation or reading.cards,)
-    writes = frozenset(key for key, _ in description.notes) | special.writes
+    writes = frozenset((*(key for key, _ in description.notes), *description.plugin_notes)) | special.writes
     return Vendor(
         name=name,
         words=words,

@@ -23,6 +23,7 @@ _SPEC = (
     "word",
     "recorded",
     "annotations",
+    "pluginNotes",
     "allocated",
     "lock",
     "env",
@@ -70,6 +71,7 @@ def parse_vendor(document: object) -> Description:
         word=text(spec, "word", "spec", None) if "word" in spec else "",
         recorded=_recorded(part_at(spec, "recorded", "spec.recorded")),
         notes=notes,
+        plugin_notes=_keys(spec, "pluginNotes", "spec"),
         lock=_key(spec, "lock", "spec") if "lock" in spec else "",
         allocated=allocated,
         env=_env(part_at(spec, "env", "spec.env")),
@@ -213,6 +215,13 @@ def _key(holder: Json, key: str, where: str) -> str:
     if not _KEY.match(found):
         raise WireError(f"{where}.{key}", found, "write a name of Kubernetes, such as vendor.example/card")
     return found
+
+
+def _keys(holder: Json, key: str, where: str) -> tuple[str, ...]:
+    found = _texts(holder, key, where)
+    if bad := next((item for item in found if not _KEY.match(item)), None):
+        raise WireError(f"{where}.{key}", bad, "write keys of annotations, such as vendor.example/taken")
+    return tuple(found)
 
 
 def _texts(holder: Json, key: str, where: str) -> list[str]:

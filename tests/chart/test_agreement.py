@@ -18,6 +18,7 @@ from kerf.values.fault import Verdict
 from kerf.values.learned import LearningMode, LearningSettings
 from kerf.values.policy import DriverLimits, MpsDaemon, Pool, PoolMode, QuotaEngine, SchedulingPolicy
 from kerf.values.recovery import RecoveryMode
+from kerf.values.vendor import written_keys
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.policy import parse_policy
 from sandbox import Extender, render_scheduler_configuration
@@ -236,6 +237,24 @@ def test_the_api_server_keeps_others_from_what_a_vendors_plugin_obeys():
     written = next(vendor for vendor in VENDORS if vendor.name == "ascend910b3").plugin.writes
     assert all(f"k == '{key}'" in validation["expression"] for key in written)
     assert "system:serviceaccount:kube-system:dcu-device-plugin" in condition["expression"]
+
+
+def test_what_a_vendor_declares_is_what_the_api_server_keeps_others_from_for_every_vendor(tmp_path: Path):
+    own = {"words": {"count": "own.example/npu"}, "slicing": {"kind": "whole"}, "pluginNotes": ["own.example/taken"]}
+    own |= {
+        "inventory": {"from": "register", "annotation": "own.example/cards"},
+        "annotations": {"own.example/a": "slices"},
+    }
+    names = [*(vendor.name for vendor in VENDORS if vendor.plugin), "own"]
+    values = {"vendors": {name: {"pluginUsers": ["plugin"]} for name in names}, "vendorDescriptions": {"own": own}}
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+
+    objects = parse(template("--values", str(tmp_path / "values.yaml")))
+
+    (validation,) = one(objects, "ValidatingAdmissionPolicy", "kerf-grant")["spec"]["validations"]
+    kept = set(re.findall(r"k == '([^']+)'", validation["expression"]))
+    assert kept - {"hami.io/vgpu-node"} == {*written_keys(VENDORS), "own.example/a", "own.example/taken"}
+    assert "hami.io/amd-cu-allocated" in kept
 
 
 @pytest.mark.parametrize(

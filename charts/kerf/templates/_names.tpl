@@ -156,7 +156,7 @@ admissionregistration.k8s.io/v1beta1
 {{- $v := deepCopy (index $known $name | default dict) }}
 {{- with index $.Values.vendorDescriptions $name }}
 {{- $words := .words | default dict }}
-{{- $v = dict "resourceName" $words.count "resourceMem" $words.memory "resourceCores" $words.cores "ownPlugin" true "counted" .kubeSchedulerCounts "annotations" (keys (.annotations | default dict) | sortAlpha) "lock" (.lock | default "") }}
+{{- $v = dict "resourceName" $words.count "resourceMem" $words.memory "resourceCores" $words.cores "ownPlugin" true "counted" .kubeSchedulerCounts "annotations" (concat (keys (.annotations | default dict)) (.pluginNotes | default list) | sortAlpha) "lock" (.lock | default "") }}
 {{- end }}
 {{- $v = mergeOverwrite $v (deepCopy ($given | default dict)) }}
 {{- if not $v.resourceName }}
@@ -245,7 +245,7 @@ admissionregistration.k8s.io/v1beta1
 {{- range .Values.policy.pools }}{{ if ne "never" (default "never" .driverLimits) }}yes{{ end }}{{ end -}}
 {{- end }}
 
-{{/* Annotations that the vendors' own device plugins obey on pods, as JSON; only the scheduler may write them. */}}
+{{/* Annotations that the vendors' own device plugins obey on pods, as JSON; only the scheduler and they may write them. */}}
 {{- define "kerf.pluginAnnotations" -}}
 {{- $all := list }}
 {{- range include "kerf.vendors" . | fromJson }}{{ $all = concat $all (.annotations | default list) }}{{ end }}

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from kerf.testing.builders import a_container, a_grant, a_pod
+from kerf.values.vendor import written_keys
 from kerf.vendors.registry import VENDORS
 from kerf.wire.admission import Answer, PatchOp, Review
 from kerf.wire.annotations import GRANT, HAMI_STATE, render_grant
@@ -272,7 +273,7 @@ def test_a_bad_annotation_of_a_pod_without_cards_does_not_matter() -> None:
     assert create(a_cpu_pod(annotations={"hami.io/gpu-scheduler-policy": "best"}, node="n")) == Answer(allowed=True)
 
 
-@pytest.mark.parametrize("key", sorted({GRANT, *HAMI_STATE, "hami.io/amd-devices-allocated", "kerf.dev/plan"}))
+@pytest.mark.parametrize("key", sorted({GRANT, *HAMI_STATE, *written_keys(VENDORS), "kerf.dev/plan"}))
 def test_a_forged_annotation_is_stripped_from_a_new_pod(key: str) -> None:
     for pod in (a_complete_pod(annotations={key: "x", "mine": "y"}), a_cpu_pod(annotations={key: "x", "mine": "y"})):
         answer = create(pod)
