@@ -1,8 +1,8 @@
 """The leader's loop that keeps the objects of gateways, and drains what is about to leave.
 
-Observe (pods that serve, nodes, prices), decide (`kerf.gateways`, pure), apply. It keeps nothing that a new leader
-needs: everything follows from the cluster and the policy. Every minute it reads what there is, so that what people
-changed or deleted is written again.
+Observe (pods that serve, nodes, prices), decide (`kerf.gateways`, pure, when one of these has changed), apply. It
+keeps nothing that a new leader needs: everything follows from the cluster and the policy. Every minute it reads what
+there is, so that what people changed or deleted is written again.
 """
 
 import logging
@@ -31,9 +31,8 @@ from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.gateways")
 LOOP = Loop("gateways", every_s=0.5, at_once=True, rest_s=0.2, longest_pause_s=10.0, expected=(KubeError,))
-LOOK_S = 10.0
-"""A round without any change: prices."""
 READ_S = 60.0
+"""What people changed or deleted is seen when the objects are read again; what they change of pods, at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +66,13 @@ class GatewayController:
         self._applied = Applied(kube, self._count)
         self._settings = GatewaySettings()
         """By which the last whole round wrote."""
-        self._seen: tuple[object, ...] = ()
+        self._found: tuple[tuple[object, ...], Rendered] | None = None
+        """What was rendered last, and from what."""
+        self._written: Rendered | None = None
+        """What the last round wrote; None where it did not come to its end."""
         self._said: frozenset[str] = frozenset()
         """What the last round had to leave out: said once."""
-        self._looked_at = self._read_at = float("-inf")
+        self._read_at = float("-inf")
 
     def run(self, stop: threading.Event) -> None:
         """Keep the objects until stopped. They stay as they are without a leader."""
@@ -89,15 +91,14 @@ class GatewayController:
             self._changed.wait(0.05)
             self._changed.set()
             return
-        seen = (settings, self._store.desk.inventory, watched.version)
-        if seen == self._seen and self._clock() < self._looked_at + LOOK_S:
+        found = self._rendered(settings, watched)
+        if found is self._written and self._clock() < self._read_at + READ_S:
             return
+        self._written = None
         self._read(settings)
-        found = self._rendered(settings, watched) if settings.to else Rendered((), Plan())
         self._label_pods(found, settings, watched)
         self._applied.apply(found.objects)
-        self._settings = settings
-        self._looked_at, self._seen = self._clock(), seen
+        self._settings, self._written = settings, found
         self._drains.show(found.plan)
         self._show(found)
 
@@ -132,10 +133,15 @@ class GatewayController:
         self._read_at = self._clock()
 
     def _rendered(self, settings: GatewaySettings, watched: Watched) -> Rendered:
-        desk = self._store.desk
-        fleet = Fleet(desk.nodes(), desk.vendors, self._prices.cards(), shipped())
-        seen = Seen(watched.pods, watched.services, fleet, self._prices.tokens())
-        return render(seen, settings, labelled=True)
+        """The objects: those of the last round, unless something that they are made of has changed."""
+        desk, cards, tokens = self._store.desk, self._prices.cards(), tuple(self._prices.tokens())
+        made_of = (settings, desk.inventory, watched.version, cards, tokens)
+        if self._found is None or self._found[0] != made_of:
+            fleet = Fleet(desk.nodes(), desk.vendors, cards, shipped())
+            seen = Seen(watched.pods, watched.services, fleet, tokens)
+            found = render(seen, settings, labelled=True) if settings.to else Rendered((), Plan())
+            self._found = (made_of, found)
+        return self._found[1]
 
     def _label_pods(self, found: Rendered, settings: GatewaySettings, watched: Watched) -> None:
         """A pool selects by labels alone: give them to the pods that get requests, and take them from the others."""

@@ -1,6 +1,6 @@
 """The leader keeps gateways' objects in a cluster in memory: writes, prunes, labels pods, and says who may leave."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kerf.config.prices import read_prices
+from kerf.gateways.render import Rendered, Seen
 from kerf.kube import paths
 from kerf.kube.client import Json
 from kerf.kube.errors import Busy
@@ -20,7 +21,8 @@ from kerf.values.policy import SchedulingPolicy
 from kerf.values.usage import TokenPrice
 from kerf.vendors.registry import VENDORS
 from sandbox.processes import await_until
-from scheduler.gateways.controller import LOOK_S, READ_S, GatewayController, Prices
+from scheduler.gateways import controller
+from scheduler.gateways.controller import READ_S, GatewayController, Prices
 from scheduler.gateways.drains import Drains
 from scheduler.metrics import GatewayMetrics
 from scheduler.state.store import Store
@@ -39,6 +41,8 @@ class World:
     def __init__(self) -> None:
         self.kube = FakeKube()
         self.now = 0.0
+        self.prices = read_prices(None)
+        self.tokens: tuple[TokenPrice, ...] = (PRICE,)
         self.policy = SchedulingPolicy()
         self.store = Store(self.policy, VENDORS)
         self.drains = Drains(lambda: self.store.desk.policy.gateways, lambda: self.now)
@@ -46,7 +50,7 @@ class World:
         self.cards()
 
     def lead(self) -> GatewayController:
-        prices = Prices(lambda: read_prices(None), lambda: (PRICE,))
+        prices = Prices(lambda: self.prices, lambda: self.tokens)
         metrics = GatewayMetrics.build(Metrics())
         return GatewayController(self.store, self.kube, prices, self.drains, metrics, lambda: self.now)
 
@@ -140,6 +144,77 @@ def test_a_round_without_news_asks_for_nothing(world: World):
     assert world.kube.writes == before
 
 
+@pytest.fixture
+def renders(monkeypatch: pytest.MonkeyPatch) -> list[Seen]:
+    """What was rendered since the test began."""
+    found: list[Seen] = []
+
+    def render(seen: Seen, *rest: Any, **more: Any) -> Rendered:
+        found.append(seen)
+        return rendered(seen, *rest, **more)
+
+    rendered = controller.render
+    monkeypatch.setattr(controller, "render", render)
+    return found
+
+
+def test_routes_are_made_again_only_when_something_that_they_are_made_of_has_changed(world: World, renders: list[Seen]):
+    world.write_for(Gateway.KNOWAY, Gateway.LITELLM)
+    world.run(a_replica("one"), a_replica("two", 1))
+    world.round()
+    for seconds in (0.5, 11, READ_S + 1):
+        world.prices, world.tokens = replace(world.prices), (PRICE,)  # read again, and the same
+        world.round(seconds)
+    assert len(renders) == 1
+
+    changes: list[Callable[[], object]] = [
+        lambda: world.run(a_replica("two", 1, ready=False)),
+        lambda: world.cards(LOST, *[Health()] * 3),
+        lambda: setattr(world, "tokens", (replace(PRICE, output=Decimal(9)),)),
+        lambda: setattr(world, "prices", replace(world.prices, currency="EUR")),
+        lambda: world.write_for(Gateway.KNOWAY),
+    ]
+    for number, change in enumerate(changes, 2):
+        change()
+        world.round(0.5)
+        world.round(0.5)
+        assert len(renders) == number
+
+
+def test_what_could_not_be_written_again_is_tried_in_the_next_round(world: World, renders: list[Seen]):
+    world.write_for(Gateway.KNOWAY)
+    world.run(a_replica("one"))
+    world.round()
+    (route,) = world.kube.objects(ROUTES)
+    world.kube.remove(f"{ROUTES}/{route['metadata']['name']}")
+
+    def busy(method: str, _: str) -> None:
+        if method == "PATCH":
+            raise Busy(429, "TooManyRequests", "later")
+
+    world.kube.fail = busy
+    with pytest.raises(Busy):
+        world.round(READ_S + 1)
+    world.kube.fail = lambda method, path: None
+
+    world.round(0.5)
+
+    assert (world.weights(), len(renders)) == ([500], 1)
+
+
+def test_a_label_that_somebody_takes_from_a_pod_comes_back_at_once(world: World):
+    world.write_for(Gateway.POOL)
+    world.run(a_replica("one"))
+    world.round()
+    labels = world.labels("one")
+    assert labels
+
+    world.run(a_replica("one"))
+    world.round(0.5)
+
+    assert world.labels("one") == labels
+
+
 def test_a_pod_that_starts_again_leaves_and_comes_back_under_its_old_name(world: World):
     world.write_for(Gateway.KNOWAY)
     world.run(a_replica("chat-0"), a_replica("chat-1", 1))
@@ -165,7 +240,7 @@ def test_what_is_left_out_is_said_once_until_it_changes(world: World, caplog: py
     world.write_for(Gateway.KNOWAY)
     world.run(a_replica("one", ready=False))
     world.round()
-    world.round(LOOK_S + 1)
+    world.round(READ_S + 1)
     assert [record.getMessage() for record in caplog.records].count(line) == 1
 
     world.run(a_replica("one"))
