@@ -1,37 +1,36 @@
 """Names of matrices as quantisers write them: whole, as a parent, with `*`, or `re:` an expression."""
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
+from kerf.sizing.expressions import NotRead, matcher
 from kerf.wire.errors import WireError
 
 PREFIXES = ("model.language_model.", "language_model.model.", "language_model.", "model.", "backbone.")
 MOST_EXPRESSIONS = 512
-LONGEST = 300
 
 
 class Names:
-    """A set of patterns. `find` answers in a time that hardly depends on how many there are."""
+    """A set of patterns. `find` answers in a time that hardly depends on how many there are, or what they say."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self._plain: dict[str, str] = {}
         self._starts: dict[int, dict[str, str]] = {}
-        expressions: dict[str, str] = {}
+        matchers: dict[str, Callable[[str], bool]] = {}
         for pattern in patterns:
+            start = bare(pattern[:-1])
             if pattern.startswith("re:"):
-                expressions.setdefault(_checked(pattern), pattern)
+                matchers[pattern] = _expression(pattern)
             elif "*" not in pattern:
                 self._plain[bare(pattern)] = pattern
-            elif pattern.find("*") == len(pattern) - 1 and len(pattern) > 1:
-                start = bare(pattern[:-1])
-                self._starts.setdefault(len(start), {}).setdefault(start, pattern)
+            elif "*" in start or not pattern.endswith("*") or any(prefix.startswith(start) for prefix in PREFIXES):
+                matchers[pattern] = partial(globs, pattern.split("*"))
             else:
-                pieces = ".*".join(re.escape(piece) for piece in pattern.split("*")[:8])
-                expressions.setdefault(pieces + r"(?:\..*)?$", pattern)
-        if len(expressions) > MOST_EXPRESSIONS:
-            raise WireError("quantization_config.ignore", len(expressions), f"use at most {MOST_EXPRESSIONS} patterns")
+                self._starts.setdefault(len(start), {}).setdefault(start, pattern)
+        if len(matchers) > MOST_EXPRESSIONS:
+            raise WireError("quantization_config.ignore", len(matchers), f"use at most {MOST_EXPRESSIONS} patterns")
         self._sizes = sorted({name.count(".") + 1 for name in self._plain}, reverse=True)
-        self._expressions = [(re.compile(text), pattern) for text, pattern in expressions.items()]
+        self._matchers = [(match, pattern) for pattern, match in matchers.items()]
         self._seen: dict[str, str | None] = {}
 
     def find(self, name: str) -> str | None:
@@ -47,11 +46,23 @@ class Names:
         for size, starts in self._starts.items():
             if name[:size] in starts:
                 return starts[name[:size]]
-        spelt = [prefix + one for one in _spellings(name) for prefix in ("", "model.", "model.language_model.")]
-        for expression, pattern in self._expressions:
-            if any(map(expression.match, spelt)):
-                return pattern
-        return None
+        spelt = [prefix + one for one in _spellings(name) for prefix in ("", *PREFIXES)] if self._matchers else ()
+        return next((pattern for match, pattern in self._matchers if any(map(match, spelt))), None)
+
+
+def globs(pieces: Sequence[str], name: str) -> bool:
+    """Whether a name, or a parent of it, is these pieces in their order, with anything between them."""
+    first, *between, last = pieces
+    if not name.startswith(first):
+        return False
+    at = len(first)
+    for piece in between:
+        at = name.find(piece, at)
+        if at < 0:
+            return False
+        at += len(piece)
+    ends = (end for end in range(at + len(last), len(name) + 1) if name.endswith(last, at, end))
+    return not last or any(end == len(name) or name[end] == "." for end in ends)
 
 
 def bare(name: str) -> str:
@@ -73,6 +84,11 @@ EXPERTS = {
 
 def _spellings(name: str) -> list[str]:
     """A matrix's names in the files and in vLLM."""
+    other = name.replace("shared_experts.", "shared_expert.")
+    return _spelt(name) if other == name else [*_spelt(name), *_spelt(other)]
+
+
+def _spelt(name: str) -> list[str]:
     parent, _, last = name.rpartition(".")
     if parent.endswith("ffn.experts") and last in EXPERTS:
         return [name, *(f"{parent}.0.{one}" for one in (("w1", "w3") if last == "up" else ("w2",)))]
@@ -90,14 +106,9 @@ def _parts(name: str, sizes: Iterable[int]) -> Iterator[str]:
             yield ".".join(words[start : start + size])
 
 
-def _checked(pattern: str) -> str:
-    """The expression of a pattern. One that could run for ever is refused. Raises WireError."""
-    text = pattern[3:]
-    if len(text) > LONGEST or re.search(r"\)[*+{?]", text) or len(re.findall(r"[*+]|\{", text)) > 4:
-        fix = "write a plainer expression: no repeated groups, at most four repeats"
-        raise WireError("quantization_config.ignore", pattern, fix)
+def _expression(pattern: str) -> Callable[[str], bool]:
+    """What a pattern's expression describes. Raises WireError."""
     try:
-        re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise WireError("quantization_config.ignore", pattern, f"write a regular expression ({error})") from error
-    return text
+        return matcher(pattern.removeprefix("re:"))
+    except NotRead as error:
+        raise WireError("quantization_config.ignore", pattern, f"write a plainer expression ({error})") from error

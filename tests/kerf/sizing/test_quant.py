@@ -177,12 +177,6 @@ def test_quantisers_name_matrices_in_many_ways(pattern, hit):
     assert (Names([pattern]).find("layers.3.self_attn.q_proj") is not None) is hit
 
 
-@pytest.mark.parametrize("pattern", ["re:(a+)+$", "re:(x|xx)*y", "re:.*.*.*.*.*z", "re:[", "re:" + "a" * 400])
-def test_an_expression_that_could_run_for_ever_is_refused(pattern):
-    with pytest.raises(WireError, match=r"quantization_config\.ignore"):
-        Names([pattern])
-
-
 def test_blocks_of_experts_are_cut_by_vllm_alone():
     """Qwen3-235B-A22B-FP8 on eight ranks: 1,536 / 8 = 192 is not a multiple of 128. SGLang 0.5.23 refuses it.
 
