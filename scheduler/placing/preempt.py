@@ -58,6 +58,7 @@ class Preemption:
     def __init__(self, store: Store, kube: Kube, metrics: SchedulerMetrics, events: Events | None = None) -> None:
         self._desk = store.desk
         self._planning = store.planning
+        self._allocations = store.allocations
         self._ledger = store.ledger
         self._kube = kube
         self._metrics = metrics
@@ -158,9 +159,11 @@ class Preemption:
             self._ledger.drop_reservation(seeker.ask.uid)
 
     def _show(self, unmet: Mapping[str, str]) -> None:
-        self._metrics.unmet.clear()
-        for tenant, count in Counter(unmet.values()).items():
-            self._metrics.unmet.labels(tenant).set(count)
+        claiming = self._allocations.unmet_pods()
+        for gauge, counts in ((self._metrics.unmet, Counter(unmet.values())), (self._metrics.unmet_claims, claiming)):
+            gauge.clear()
+            for tenant, count in counts.items():
+                gauge.labels(tenant).set(count)
 
     def _wake(self, moment: float) -> None:
         """Wake kube-scheduler, once, for a pod whose victims are gone and that is still not placed.

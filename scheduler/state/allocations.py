@@ -1,6 +1,7 @@
 """What Kubernetes' own scheduler allocates to claims: asked before it is stored, seen afterwards. Counted by quota."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 
 from kerf.values.claim import Claim
 from scheduler.state.claimed import Attempt
@@ -13,6 +14,11 @@ class Allocations:
 
     def __init__(self, live: Live) -> None:
         self._live = live
+        self._waiting: Callable[[], Mapping[str, int]] = dict
+
+    def follow(self, waiting: Callable[[], Mapping[str, int]]) -> None:
+        """Who knows how many pods of each namespace wait for devices. It is asked without the lock."""
+        self._waiting = waiting
 
     def refusal(self, claim: Claim, based_on: int, *, keep: bool = True) -> str:
         """Why quota has no room for what a claim is about to hold; empty where it has, and counts it from now on.
@@ -65,17 +71,31 @@ class Allocations:
 
     def unmet(self, namespace: str) -> str:
         """Who borrows while a tenant whose claims wait holds less than it is guaranteed; empty where nobody does."""
-        live = self._live
-        with live.lock:
-            owner = live.quotas.owner(namespace)
-            below = bool(owner) and live.quotas.standing(owner).is_below
-            borrowers = live.turns.borrowers(namespace) if below else []
+        with self._live.lock:
+            owner, borrowers = self._unmet(namespace)
         if not borrowers:
             return ""
         return (
             f"tenant {owner} holds less than it is guaranteed, and {owners(borrowers)} more. Kerf evicts nobody for a "
             "claim: end pods of theirs, or ask by extended resources (nvidia.com/gpumem)"
         )
+
+    def unmet_pods(self) -> dict[str, int]:
+        """By tenant, the pods that wait for devices while it holds less than it is guaranteed and others more."""
+        found: Counter[str] = Counter()
+        for namespace, count in self._waiting().items():
+            with self._live.lock:
+                owner, borrowers = self._unmet(namespace)
+            if borrowers:
+                found[owner] += count
+        return dict(found)
+
+    def _unmet(self, namespace: str) -> tuple[str, list[str]]:
+        """The tenant of a namespace, and who borrows while it holds less than it is guaranteed. With the lock."""
+        live = self._live
+        owner = live.quotas.owner(namespace)
+        below = bool(owner) and live.quotas.standing(owner).is_below
+        return owner, live.turns.borrowers(namespace) if below else []
 
     def bounds(self, namespace: str) -> bool:
         """Whether any quota limits a namespace."""

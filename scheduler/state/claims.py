@@ -5,7 +5,7 @@ and nodes, and passes a pod on again when a claim or a card becomes known after 
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kerf.values.claim import Claim
@@ -13,6 +13,7 @@ from kerf.wire.claims import names_claims, parse_claim, with_claims
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, text_at, version_of
 from kerf.wire.objects import is_finished
+from scheduler.state.claim_waits import ClaimWaits
 from scheduler.state.store import Store
 
 
@@ -33,6 +34,13 @@ class ClaimingPods:
         self._claims: dict[str, Claim] = {}
         self._pods: dict[str, Json] = {}
         """Bound pods that name claims, by uid."""
+        self._waits = ClaimWaits()
+        store.allocations.follow(self.waiting)
+
+    def waiting(self) -> Mapping[str, int]:
+        """By namespace, the pods that wait for devices of Kerf's."""
+        with self._lock:
+            return self._waits.by_namespace()
 
     # ---- nodes
     def apply_node(self, kind: str, item: Json) -> None:
@@ -56,6 +64,7 @@ class ClaimingPods:
         """The whole list of pods."""
         with self._lock:
             self._pods.clear()
+            self._waits.forget_pods()
 
         def seen() -> Iterable[dict[str, Any]]:
             for item in items:
@@ -79,19 +88,24 @@ class ClaimingPods:
                 self._claims.pop(claim.key, None)
             else:
                 self._claims[claim.key] = claim
+            self._waits.claim(kind, item)
         users = {uid for _, uid in claim.consumers}
         self._pass_again(lambda pod: text_at(pod, "metadata", "uid") in users)
 
     def replace_claims(self, items: Iterable[dict[str, Any]]) -> None:
         """The whole list of claims."""
-        listed = [(_read(item), version_of(item)) for item in items]
-        self._allocations.replace(listed)
+        listed = [(_read(item), version_of(item), item) for item in items]
+        self._allocations.replace((claim, version) for claim, version, _ in listed)
         with self._lock:
-            self._claims = {claim.key: claim for claim, _ in listed if claim.shares}
+            self._claims = {claim.key: claim for claim, _, _ in listed if claim.shares}
+            self._waits.forget_claims()
+            for _, _, item in listed:
+                self._waits.claim("ADDED", item)
         self._pass_again(lambda _: True)
 
     # ---- inside
     def _keep(self, kind: str, item: Json) -> None:
+        self._waits.pod(kind, item)
         uid = text_at(item, "metadata", "uid")
         if kind == "DELETED" or is_finished(item) or not (names_claims(item) and text_at(item, "spec", "nodeName")):
             self._pods.pop(uid, None)

@@ -61,6 +61,7 @@ def scheduler() -> Iterator[str]:
     recovery.held.set(3)
     made.leads.set(1)
     made.unmet.labels("team").set(2)
+    made.unmet_claims.labels("team").set(1)
     for minute in range(MINUTES):
         for counter in (made.elections, made.plans_rejected, made.preemptions, quota.failures, meter.gaps):
             counter.inc()

@@ -204,6 +204,18 @@ def refuses(*names: str) -> Callable[[str, str], None]:
     return fail
 
 
+def test_pods_that_wait_for_a_guarantee_by_claims_have_a_series_of_their_own() -> None:
+    world = World(EACH, runs("borrower", "a", 0), runs("borrower", "b", 1))
+    world.store.allocations.follow(lambda: {"lender": 2, "borrower": 3, "elsewhere": 4})
+
+    world.loop.run_once()
+    assert world.shows("kerf_quota_unmet_claim_pods{") == ['kerf_quota_unmet_claim_pods{tenant="lender"} 2.0']
+
+    world.store.allocations.follow(dict)
+    world.loop.run_once()
+    assert world.shows("kerf_quota_unmet_claim_pods{") == []
+
+
 def test_a_budget_of_the_borrower_delays_and_after_the_deadline_does_not_prevent() -> None:
     both = [runs("borrower", "a", 0), runs("borrower", "b", 1)]
     soon = World(EACH, *both, waits("lender"))

@@ -221,6 +221,10 @@ def test_claims_follow_their_cards_into_another_class() -> None:
 
 
 def borrowing() -> Store:
+    return borrowed()[0]
+
+
+def borrowed() -> tuple[Store, ClaimingPods]:
     """`team` holds nothing of its guarantee; a pod of `other`, which is guaranteed nothing, holds it by a claim."""
     nothing = {"memory": 0, "cores": 0, "cards": 0}
     store = a_store(a_tenant("team", {"memory": "100000Mi"}), a_tenant("other", nothing), nodes=[NODE])[0]
@@ -230,7 +234,64 @@ def borrowing() -> Store:
     pod["metadata"] |= {"namespace": "other", "uid": "uid-default-pod-1"}
     seen.apply_claim("ADDED", claim_of("a", ("gpu-0", 70_000, 20), namespace="other"))
     seen.apply_pod("ADDED", pod)
-    return store
+    return store, seen
+
+
+NO_PLACE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+
+
+def waits(name: str, claim: str = "", *, namespace: str = "team", said: Any = NO_PLACE, **more: Any) -> dict[str, Any]:
+    pod = a_pod(name, namespace=namespace, containers=[{"name": "main", "image": "i", **more.pop("container", {})}])
+    pod["spec"] |= {"resourceClaims": [{"name": "gpu", "resourceClaimName": claim}]} if claim else {}
+    pod["metadata"] |= more
+    return {**pod, "status": {"phase": "Pending", "conditions": [said] if said else []}}
+
+
+def wanted(name: str, device_class: str = "slice.gpu.kerf.dev", **changes: Any) -> dict[str, Any]:
+    item = claim_of(name, **changes)
+    return {**item, "spec": {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": device_class}}]}}}
+
+
+def test_pods_whose_claims_wait_for_a_guarantee_that_others_hold_are_counted() -> None:
+    store, seen = borrowed()
+    either = {"firstAvailable": [{"deviceClassName": "other.example"}, {"deviceClassName": "card.gpu.kerf.dev"}]}
+    claims = [wanted("b"), wanted("c"), wanted("d", "other.example"), wanted("b", namespace="other")]
+    claims[1]["spec"]["devices"]["requests"] = [{"name": "gpu", **either}]
+    for claim in claims:
+        seen.apply_claim("ADDED", claim)
+    for pod in (
+        waits("one", "b"),
+        waits("two", "c"),
+        waits("card", container={"resources": {"limits": {"gpu.kerf.dev/card": 1}}}),
+        waits("of-other-cards", "d"),
+        waits("new", "b", said=None),
+        waits("gated", "b", said={**NO_PLACE, "reason": "SchedulingGated"}),
+        waits("ends", "b", deletionTimestamp="2026-01-01T00:00:00Z"),
+        waits("borrows", "b", namespace="other"),
+    ):
+        seen.apply_pod("ADDED", pod)
+    assert store.allocations.unmet_pods() == {"team": 3}
+
+    seen.apply_claim("MODIFIED", claim_of("b", ("gpu-1", 1_000, 0), version=2))
+    assert store.allocations.unmet_pods() == {"team": 2}
+    seen.apply_pod("DELETED", waits("card"))
+    assert store.allocations.unmet_pods() == {"team": 1}
+    seen.replace_claims([wanted("c")])
+    assert store.allocations.unmet_pods() == {}  # nobody borrows any more
+
+
+def test_a_new_list_of_pods_or_claims_replaces_what_waited() -> None:
+    store, seen = borrowed()
+    held = claim_of("a", ("gpu-0", 70_000, 20), namespace="other")
+    seen.replace_claims([held, wanted("b")])
+    seen.replace_pods([waits("one", "b")])
+    assert store.allocations.unmet_pods() == {"team": 1}
+
+    seen.replace_claims([held])
+    assert store.allocations.unmet_pods() == {}
+    seen.replace_claims([held, wanted("b")])
+    seen.replace_pods([])
+    assert store.allocations.unmet_pods() == {}
 
 
 def test_a_pod_with_claims_leaves_for_nobodys_guarantee() -> None:
