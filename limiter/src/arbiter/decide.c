@@ -7,6 +7,7 @@
 #define STEP_LEAST_NS 500000u   /* steps shorter than this have no safe part */
 #define BUDGET_LEAST_NS 300000  /* a cap's budget opens the gate again from here on */
 #define LEASE_LEAST_NS 5000000u /* shorter turns cost more in switching than they give in smoothness */
+#define HUNGRY_FOR_NS 2000000u  /* a process stays hungry for so long after it was seen to be */
 #define SCALE_LEAST 300u
 #define SCALE_MOST 1500u
 
@@ -88,6 +89,14 @@ struct kerf_verdict kerf_decide_gate(const struct kerf_self *self, const struct 
             verdict = one;
     }
     return verdict;
+}
+
+struct kerf_hunger kerf_decide_hunger(const struct kerf_wish *wish)
+{
+    bool kept = wish->waiting && !wish->capped;
+    uint64_t until = kept || wish->in_flight_ns >= KERF_HUNGRY_NS ? wish->now + HUNGRY_FOR_NS : wish->hungry_until;
+    bool wants = wish->in_flight_ns || wish->waiting || wish->entering;
+    return (struct kerf_hunger){ wants, wish->now < until, until };
 }
 
 int64_t kerf_decide_refill(int64_t balance, uint64_t elapsed, uint32_t share_permille, int64_t most, int64_t least)

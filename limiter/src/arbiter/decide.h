@@ -59,6 +59,25 @@ struct kerf_verdict {
 /* How far ahead of the card the container may launch now. Every wait ends: by time (cap), or because the peer moves or stalls. */
 struct kerf_verdict kerf_decide_gate(const struct kerf_self *self, const struct kerf_peer *peers, int count);
 
+/* What a process shows of its wish for the card. */
+struct kerf_wish {
+    uint64_t now;
+    uint64_t in_flight_ns;
+    int entering;          /* threads that ask whether they may launch: they want the card, but nothing kept them from it yet */
+    int waiting;           /* threads held back */
+    bool capped;           /* by the container's own cap, which is nobody else's doing */
+    uint64_t hungry_until; /* as found at the look before */
+};
+
+struct kerf_hunger {
+    bool wants;  /* it has work in flight, or a thread at the gate */
+    bool hungry; /* as in kerf_peer */
+    uint64_t hungry_until;
+};
+
+/* Whether a process is kept waiting: a launch was held back, or its queue is long, now or a moment ago. */
+struct kerf_hunger kerf_decide_hunger(const struct kerf_wish *wish);
+
 /* A share's account after `elapsed`: grows by share x elapsed up to `most`; debts below `least` are forgotten. */
 int64_t kerf_decide_refill(int64_t balance, uint64_t elapsed, uint32_t share_permille, int64_t most, int64_t least);
 

@@ -12,7 +12,6 @@
 #define HELD_TICK_NS 40000u   /* while threads wait at the gate */
 #define IDLE_TICK_NS 500000u  /* while it does not, but did a moment ago; a container that spans cards must see its turn end */
 #define IDLE_REST_NS 3000000u /* for so long: sleep */
-#define HUNGRY_FOR_NS 2000000u /* a process stays hungry for so long after it was seen to be */
 #define GANG_DEPTH_NS 1000000u /* of work in flight when containers that span cards take turns: it drains at each end */
 #define GANG_ALONE_NS 8000000u /* the same before another one comes */
 #define CHORES_NS 1000000000ull
@@ -49,12 +48,17 @@ uint64_t kerf_gate_launches(const struct kerf_gate *gate)
     return sum + gate->gone_launches;
 }
 
-/* Hungry: it would use more of the card than it may. The cap's own waiting does not count. */
-static bool is_hungry(struct kerf_gate *gate, uint64_t in_flight, bool capped_out, uint64_t now)
+/* Whether this process wants the card, and is kept waiting for it. */
+static struct kerf_hunger hunger_of(struct kerf_gate *gate, uint64_t in_flight, uint64_t now)
 {
-    if ((gate->waiting && !capped_out) || in_flight >= KERF_HUNGRY_NS)
-        gate->hungry_until = now + HUNGRY_FOR_NS;
-    return now < gate->hungry_until;
+    struct kerf_wish wish = {
+        .now = now, .in_flight_ns = in_flight, .entering = gate->entering, .waiting = gate->waiting, .capped = gate->why == KERF_WHY_CAP,
+        .hungry_until = gate->hungry_until,
+    };
+    struct kerf_hunger hunger = kerf_decide_hunger(&wish);
+    gate->active_at = hunger.wants ? now : gate->active_at;
+    gate->hungry_until = hunger.hungry_until;
+    return hunger;
 }
 
 /* Applies the turns of containers that span cards to what this card alone would allow. */
@@ -70,15 +74,13 @@ void kerf_gate_settle(struct kerf_gate *gate, uint64_t now)
     struct kerf_peer peers[KERF_NODE_TENANTS];
     uint64_t in_flight = kerf_gate_in_flight(gate);
     uint32_t cap = cap_of(gate);
-    bool wants = in_flight || gate->waiting || gate->entering;
-    gate->active_at = wants ? now : gate->active_at;
-    bool hungry = is_hungry(gate, in_flight, gate->why == KERF_WHY_CAP, now);
+    struct kerf_hunger hunger = hunger_of(gate, in_flight, now);
     uint64_t launched = gate->rank.spans ? kerf_gate_launches(gate) : 0;
-    struct kerf_pulse pulse = kerf_rank_pulse(&gate->rank, wants, hungry, in_flight, launched);
+    struct kerf_pulse pulse = kerf_rank_pulse(&gate->rank, hunger.wants, hunger.hungry, in_flight, launched);
     kerf_seat_join(&gate->seat, (unsigned)gate->card, now);
     kerf_seat_publish(&gate->seat, &pulse, now);
     struct kerf_self self = {
-        .now = now, .weight = 1, .gang = gate->rank.spans, .hungry = hungry, .held = gate->held, .in_flight_ns = in_flight, .launch_ns = gate->launch_ns,
+        .now = now, .weight = 1, .gang = gate->rank.spans, .hungry = hunger.hungry, .held = gate->held, .in_flight_ns = in_flight, .launch_ns = gate->launch_ns,
     };
     int others = kerf_seat_look(&gate->seat, cap < 100 ? cap : 0, &self, peers);
     struct kerf_verdict verdict = kerf_decide_gate(&self, peers, others);

@@ -212,9 +212,12 @@ static inline void look(struct world *w, struct tenant *t)
     struct kerf_verdict verdict = kerf_decide_gate(&self, peers, count);
     t->depth = verdict.depth_ns;
     t->held = verdict.depth_ns == 0;
-    if ((t->at_gate && verdict.why != KERF_WHY_CAP) || t->queue >= KERF_HUNGRY_NS)
-        t->hungry_until = w->now + 2 * MS;
-    t->hungry = w->now < t->hungry_until;
+    struct kerf_wish wish = {
+        .now = w->now, .in_flight_ns = t->queue, .waiting = t->at_gate, .capped = verdict.why == KERF_WHY_CAP, .hungry_until = t->hungry_until,
+    };
+    struct kerf_hunger hunger = kerf_decide_hunger(&wish);
+    t->hungry = hunger.hungry;
+    t->hungry_until = hunger.hungry_until;
 }
 
 static inline void simulate(struct world *w, uint64_t seconds)

@@ -160,6 +160,62 @@ static void what_is_charged_is_what_was_used_within_its_time_and_never_negative(
         }
 }
 
+static struct kerf_hunger hunger(struct kerf_wish wish)
+{
+    wish.now = NOW;
+    return kerf_decide_hunger(&wish);
+}
+
+static void who_begins_a_step_wants_the_card_and_is_not_kept_waiting(void)
+{
+    struct kerf_hunger found = hunger((struct kerf_wish){ .entering = 1 });
+    CHECK(found.wants && !found.hungry);
+    found = hunger((struct kerf_wish){ .entering = 3, .in_flight_ns = 100 * US }); /* the step goes on, in three threads */
+    CHECK(found.wants && !found.hungry);
+}
+
+static void who_is_held_back_is_kept_waiting_and_for_a_moment_longer(void)
+{
+    struct kerf_wish wish = { .now = NOW, .waiting = 1 };
+    struct kerf_hunger held = kerf_decide_hunger(&wish);
+    CHECK(held.wants && held.hungry);
+    wish = (struct kerf_wish){ .now = NOW + MS, .entering = 1, .hungry_until = held.hungry_until };
+    CHECK(kerf_decide_hunger(&wish).hungry);
+    wish.now = NOW + 2 * MS;
+    CHECK(!kerf_decide_hunger(&wish).hungry);
+}
+
+static void its_own_cap_keeps_nobody_hungry(void)
+{
+    struct kerf_hunger found = hunger((struct kerf_wish){ .waiting = 1, .capped = true });
+    CHECK(found.wants && !found.hungry);
+}
+
+static void who_idles_wants_nothing(void)
+{
+    struct kerf_hunger found = hunger((struct kerf_wish){ .hungry_until = NOW - 1 });
+    CHECK(!found.wants && !found.hungry);
+}
+
+static void who_launches_without_pause_has_a_long_queue_and_is_hungry(void)
+{
+    CHECK(hunger((struct kerf_wish){ .in_flight_ns = KERF_HUNGRY_NS }).hungry);
+    CHECK(!hunger((struct kerf_wish){ .in_flight_ns = KERF_HUNGRY_NS - 1 }).hungry);
+}
+
+/* Every wish there is: asking whether one may launch changes nothing about being kept from it. */
+static void to_ask_is_never_to_be_kept_waiting(void)
+{
+    static const uint64_t in_flight[] = { 0, 1, KERF_HUNGRY_NS - 1, KERF_HUNGRY_NS, 64 * MS }, until[] = { 0, NOW - 1, NOW, NOW + 1, NOW + 2 * MS };
+    for (int i = 0; i < 5 * 5 * 2 * 2 * 4; i++) {
+        struct kerf_wish quiet = { .in_flight_ns = in_flight[i % 5], .hungry_until = until[i / 5 % 5], .waiting = i / 25 % 2, .capped = i / 50 % 2 };
+        struct kerf_wish asks = quiet;
+        asks.entering = i / 100;
+        struct kerf_hunger before = hunger(quiet), after = hunger(asks);
+        CHECK(before.hungry == after.hungry && before.hungry_until == after.hungry_until && after.wants == (before.wants || asks.entering));
+    }
+}
+
 static void accounts_grow_by_the_share_and_are_bounded(void)
 {
     CHECK(kerf_decide_refill(0, 100 * MS, 300, 1000 * MS, -100 * MS) == 30 * MS);
@@ -285,6 +341,12 @@ int main(void)
     one_without_progress_is_not_waited_for();
     gangs_are_ordered_by_their_slot_alone();
     what_is_charged_is_what_was_used_within_its_time_and_never_negative();
+    who_begins_a_step_wants_the_card_and_is_not_kept_waiting();
+    who_is_held_back_is_kept_waiting_and_for_a_moment_longer();
+    its_own_cap_keeps_nobody_hungry();
+    who_idles_wants_nothing();
+    who_launches_without_pause_has_a_long_queue_and_is_hungry();
+    to_ask_is_never_to_be_kept_waiting();
     accounts_grow_by_the_share_and_are_bounded();
     a_claim_is_bounded();
     costs_follow_the_lower_end();

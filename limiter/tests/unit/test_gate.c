@@ -1,0 +1,168 @@
+/* The launch path itself, over a driver of a few functions and a card whose clock the test sets. */
+#include <sched.h>
+#include <string.h>
+
+#include "check.h"
+#include "cuda/gate.h"
+
+#define MS 1000000ull
+#define KERNEL_NS 250000u /* exact in the float milliseconds of events */
+
+struct CUevent_st {
+    uint64_t done_at;
+};
+
+static struct kerf_ledger ledger;
+static uint64_t card_now, card_until; /* what the card's clock says, and when its queue is over */
+static CUcontext ctx = (CUcontext)1;
+static struct CUevent_st events[256];
+static int used;
+
+static CUresult get_context(CUcontext *out)
+{
+    *out = ctx;
+    return CUDA_SUCCESS;
+}
+
+static CUresult get_device(CUdevice *out)
+{
+    *out = 0;
+    return CUDA_SUCCESS;
+}
+
+static CUresult create(CUevent *out, unsigned flags)
+{
+    (void)flags;
+    *out = &events[used++ % 256];
+    return CUDA_SUCCESS;
+}
+
+static CUresult record(CUevent event, CUstream stream)
+{
+    (void)stream;
+    event->done_at = card_until;
+    return CUDA_SUCCESS;
+}
+
+static CUresult query(CUevent event)
+{
+    return event->done_at <= __atomic_load_n(&card_now, __ATOMIC_ACQUIRE) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
+}
+
+static CUresult elapsed(float *ms, CUevent from, CUevent to)
+{
+    *ms = (float)((double)(to->done_at - from->done_at) / 1e6);
+    return CUDA_SUCCESS;
+}
+
+/* A process under `policy`, with half of the card, that has launched nothing. */
+static struct kerf_gate *fresh(enum kerf_policy policy)
+{
+    memset(&ledger, 0, sizeof ledger);
+    ledger.header.card_count = 1;
+    ledger.header.policy = policy;
+    ledger.arbiters[0].head = (struct kerf_arbiter){ .magic = KERF_ARBITER_MAGIC, .tenant_count = KERF_LOCAL_TENANTS, .member_count = KERF_LOCAL_MEMBERS };
+    ledger.cards[0].cores = ledger.cards[0].weight = 50;
+    kerf = (struct kerf_state){ .open = 1, .stage = KERF_STAGE_LIVE, .gated_cards = 1, .ledger = &ledger, .tenant_id = 7 };
+    kerf_cuda.only_card = 0;
+    kerf_cuda.devices = 1;
+    kerf_real = (struct kerf_real){
+        .cuCtxGetCurrent = get_context, .cuCtxGetDevice = get_device, .cuEventCreate = create, .cuEventRecord = record,
+        .cuEventQuery = query, .cuEventElapsedTime = elapsed,
+    };
+    kerf_cost_forget_all();
+    kerf_gate_room.open();
+    kerf_gate_room.live();
+    card_now = card_until = 0;
+    return &kerf_pace.gates[0];
+}
+
+static void launch(uintptr_t kernel)
+{
+    struct kerf_launch one = { (void *)kernel, 1, (CUstream)16 };
+    kerf_gate_enter(&one);
+    card_until = (card_until > card_now ? card_until : card_now) + KERNEL_NS;
+    kerf_gate_leave(&one);
+}
+
+/* What the pacer does at a look. */
+static void look(struct kerf_gate *gate)
+{
+    pthread_mutex_lock(&gate->lock);
+    kerf_marker_poll(gate);
+    kerf_gate_settle(gate, kerf_now_ns());
+    pthread_mutex_unlock(&gate->lock);
+}
+
+static uint32_t published(const struct kerf_gate *gate)
+{
+    return __atomic_load_n(&gate->seat.members[gate->seat.member].want, __ATOMIC_ACQUIRE);
+}
+
+static void rest(struct kerf_gate *gate)
+{
+    __atomic_store_n(&card_now, card_until + MS, __ATOMIC_RELEASE);
+    look(gate);
+}
+
+static void each_step_begins_without_being_kept_waiting(void)
+{
+    struct kerf_gate *gate = fresh(KERF_POLICY_WEIGHT);
+    for (int step = 0; step < 20; step++) {
+        gate->settled_at = 0; /* the host paused */
+        launch(1);
+        CHECK(published(gate) == KERF_WANT_CARD);
+        rest(gate);
+        CHECK(published(gate) == 0);
+    }
+}
+
+static void *launch_many(void *unused)
+{
+    (void)unused;
+    for (uintptr_t kernel = 1; kernel <= 8; kernel++) /* none of them known: they go one by one */
+        launch(kernel);
+    return NULL;
+}
+
+static bool is_held(struct kerf_gate *gate)
+{
+    pthread_mutex_lock(&gate->lock);
+    bool held = gate->waiting > 0;
+    pthread_mutex_unlock(&gate->lock);
+    return held;
+}
+
+static void a_launch_that_is_held_back_is_kept_waiting(void)
+{
+    struct kerf_gate *gate = fresh(KERF_POLICY_WEIGHT);
+    pthread_t thread;
+    pthread_create(&thread, NULL, launch_many, NULL);
+    while (!is_held(gate))
+        sched_yield();
+    look(gate);
+    CHECK(published(gate) == (KERF_WANT_CARD | KERF_WANT_MORE));
+    __atomic_store_n(&card_now, 1000 * MS, __ATOMIC_RELEASE);
+    look(gate);
+    pthread_join(thread, NULL);
+}
+
+static void a_long_queue_is_hungry(void)
+{
+    struct kerf_gate *gate = fresh(KERF_POLICY_WEIGHT);
+    launch(1);
+    rest(gate);
+    for (int i = 0; i < 8; i++) {
+        launch(1);
+        look(gate);
+        CHECK(published(gate) == (uint32_t)(i < 3 ? KERF_WANT_CARD : KERF_WANT_CARD | KERF_WANT_MORE));
+    }
+}
+
+int main(void)
+{
+    each_step_begins_without_being_kept_waiting();
+    a_launch_that_is_held_back_is_kept_waiting();
+    a_long_queue_is_hungry();
+    FINISH();
+}
