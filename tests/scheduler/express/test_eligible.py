@@ -8,18 +8,8 @@ import kubernetes_validate
 import pytest
 
 from kerf.testing.builders import a_container, a_pod
-from scheduler.express.eligible import (
-    AFFINITY_FIELDS,
-    CONTAINER_FIELDS,
-    NODE_AFFINITY_FIELDS,
-    POD_FIELDS,
-    RESOURCE_FIELDS,
-    TERM_FIELDS,
-    TOLERATION_FIELDS,
-    VOLUMES,
-    Rule,
-    why_not,
-)
+from scheduler.express.eligible import why_not
+from scheduler.express.fields import FIELDS, VOLUMES
 
 TERM = {"matchExpressions": [{"key": "gpu", "operator": "In", "values": ["h100"]}]}
 REQUIRED, PREFERRED = (f"{word}DuringSchedulingIgnoredDuringExecution" for word in ("required", "preferred"))
@@ -73,6 +63,7 @@ TAKEN: dict[str, Any] = {
 }
 """A value of every field with which the lane takes the pod."""
 UNKNOWN, PODS_DECIDE = "it is not known to Kerf", "it depends on other pods"
+OLD_NODES = "nodes that are older than the API server may not know it"
 BINDS = "such a volume may bind a pod to nodes"
 LEFT: list[tuple[str, Any, str]] = [
     ("affinity", {"podAffinity": {REQUIRED: [{}]}}, f"spec.affinity.podAffinity: {PODS_DECIDE}"),
@@ -88,7 +79,7 @@ LEFT: list[tuple[str, Any, str]] = [
     (
         "containers",
         [a_container(ports=[{"hostPort": 80}])],
-        "spec.containers[0].ports[].hostPort: a port of the node may be taken",
+        "spec.containers[0].ports[0].hostPort: a port of the node may be taken",
     ),
     (
         "containers",
@@ -106,6 +97,21 @@ LEFT: list[tuple[str, Any, str]] = [
     ("initContainers", [a_container("a"), a_container("b", x=1)], f"spec.initContainers[1].x: {UNKNOWN}"),
     ("initContainers", "none", "spec.initContainers: it is no list"),
     ("nodeName", "node-1", "spec.nodeName: the pod has a node"),
+    (
+        "containers",
+        [a_container(livenessProbe={"httpGet": {"port": 80, "protocol": "HTTP/2"}})],
+        f"spec.containers[0].livenessProbe.httpGet.protocol: {OLD_NODES}",
+    ),
+    ("securityContext", {"runAsCard": 1}, f"spec.securityContext.runAsCard: {UNKNOWN}"),
+    ("containers", [a_container(ports=[{"x": 1}])], f"spec.containers[0].ports[0].x: {UNKNOWN}"),
+    ("dnsConfig", {"options": [{"x": 1}]}, f"spec.dnsConfig.options[0].x: {UNKNOWN}"),
+    ("volumes", [{"name": "a", "emptyDir": {"onCard": True}}], f"spec.volumes[0].emptyDir.onCard: {UNKNOWN}"),
+    ("volumes", [{"emptyDir": {"mode": 511}}], f"spec.volumes[0].emptyDir.mode: {OLD_NODES}"),
+    (
+        "volumes",
+        [{"projected": {"sources": [{"cardCertificate": {}}]}}],
+        f"spec.volumes[0].projected.sources[0].cardCertificate: {UNKNOWN}",
+    ),
     ("resourceClaims", [{"name": "a"}], "spec.resourceClaims: devices are claimed"),
     ("resources", {"claims": [{"name": "a"}]}, "spec.resources.claims: devices are claimed"),
     ("schedulingGates", [{"name": "kueue.x-k8s.io/admission"}], "spec.schedulingGates: a gate holds the pod back"),
@@ -135,27 +141,35 @@ def test_a_constraint_that_only_kube_scheduler_can_weigh_leaves_the_pod(field: s
 
 
 def test_every_known_field_has_its_case() -> None:
-    assert set(TAKEN) == set(POD_FIELDS)
+    assert set(TAKEN) == set(FIELDS["PodSpec"])
 
 
-@pytest.mark.parametrize(
-    ("kind", "rules"),
-    [
-        ("podspec", POD_FIELDS),
-        ("container", CONTAINER_FIELDS),
-        ("resourcerequirements", RESOURCE_FIELDS),
-        ("toleration", TOLERATION_FIELDS),
-        ("affinity", AFFINITY_FIELDS),
-        ("nodeaffinity", NODE_AFFINITY_FIELDS),
-        ("nodeselectorterm", TERM_FIELDS),
-    ],
-)
-def test_the_lane_has_a_rule_for_every_field_of_the_newest_kubernetes(kind: str, rules: dict[str, Rule]) -> None:
+def newest() -> dict[str, Any]:
+    """What the newest Kubernetes says of each kind of object."""
     schemas = (Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema").glob("v*-local")
     newest = max(schemas, key=lambda path: [int(part) for part in path.name[1:].split("-")[0].split(".")])
-    fields = json.loads((newest / f"{kind}-v1.json").read_text())["properties"]
+    found = json.loads((newest / "_definitions.json").read_text())
+    return {name.rpartition(".")[2]: each for name, each in (found.get("$defs") or found["definitions"]).items()}
 
-    assert set(fields) - set(rules) == set()
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_the_lane_has_a_rule_for_every_field_of_the_newest_kubernetes(kind: str) -> None:
+    known = newest()[kind]["properties"]
+
+    assert set(known) - set(FIELDS[kind]) == set()
+    assert set(FIELDS[kind]) - set(known) <= {"workloadRef"}  # a field of Kubernetes 1.35
+
+
+def test_an_object_at_any_depth_has_a_table_or_is_left_whole() -> None:
+    """An unknown field is put into each object that a field of a known kind may hold."""
+    kinds = newest()
+    for kind, rules in FIELDS.items():
+        for field, schema in kinds[kind]["properties"].items():
+            within = schema.get("items", schema)
+            (ref,) = [within["$ref"]] if "$ref" in within else [one["$ref"] for one in within.get("allOf", ())] or [""]
+            if "properties" in kinds.get(ref.rpartition(".")[2], {}) and field not in VOLUMES:
+                value = {"cardPolicy": "strict"}
+                assert rules[field]([value] if "items" in schema else value) != "", f"{kind}.{field}"
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, False, "", []])
@@ -164,7 +178,7 @@ def test_a_field_of_a_kubernetes_that_is_newer_than_kerf_leaves_the_pod(value: o
 
 
 def test_a_field_of_a_container_that_is_newer_than_kerf_leaves_the_pod() -> None:
-    assert "cardPolicy" not in CONTAINER_FIELDS
+    assert "cardPolicy" not in FIELDS["Container"]
     assert left("initContainers", [a_container(cardPolicy=False)]) == f"spec.initContainers[0].cardPolicy: {UNKNOWN}"
 
 
