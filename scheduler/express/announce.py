@@ -24,6 +24,8 @@ _LOG = logging.getLogger("kerf.express")
 LOOP = Loop("express-events", every_s=0.5)
 LONGEST_S = 30.0
 """An Event waits at most this long while the lane binds."""
+LONGEST_NAME = 220
+"""What an Event's name takes of its pod's, which may be as long as a name can be."""
 MOST = 20_000
 """Events that wait; the oldest are dropped beyond it."""
 
@@ -71,11 +73,12 @@ class Announcer:
 
     def _event(self, bound: Bound) -> dict[str, Any]:
         pod = bound.pod
+        name = pod.name[:LONGEST_NAME].rstrip("-.")
         moment = datetime.fromtimestamp(bound.when, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": f"{pod.name[:220]}.{int(bound.when * 1e9):x}", "namespace": pod.namespace},
+            "metadata": {"name": f"{name}.{int(bound.when * 1e9):x}", "namespace": pod.namespace},
             "eventTime": moment,
             "reportingController": pod.scheduler,
             "reportingInstance": f"{pod.scheduler}-{self._host}"[:128],

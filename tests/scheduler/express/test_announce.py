@@ -1,6 +1,7 @@
 """Events of bound pods: written when the lane rests, at the latest after a few seconds, and never in its way."""
 
 import logging
+import re
 import threading
 
 import pytest
@@ -44,6 +45,17 @@ def test_events_wait_while_the_lane_binds_but_not_for_ever() -> None:
 
     world.busy = False
     assert world.written() == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["a" * 253, f"{'a' * 219}.b", f"{'a' * 218}--.b"])
+def test_an_event_has_a_name_that_the_api_server_takes_whatever_the_pod_is_called(name: str) -> None:
+    world = World()
+    world.bind(name)
+    assert world.written() == [name]
+
+    (event,) = world.kube.objects(EVENTS)
+    part = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+    assert re.fullmatch(rf"(?=.{{1,253}}$){part}(\.{part})*", event["metadata"]["name"])
 
 
 def test_an_event_that_may_not_be_written_is_dropped_and_the_log_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
