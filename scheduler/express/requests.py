@@ -16,14 +16,14 @@ UNREADABLE: Amounts = {PODS: 2**40}
 """Fills a node: what cannot be counted leaves no room beside it."""
 _POD_LEVEL = ("cpu", "memory")
 _HUGE = "hugepages-"
-MOST = 2**60
-"""Larger amounts are cut, so that sums stay within 64 bits."""
+MOST = 2**50
+"""Larger amounts are cut, also a pod's sums, so that the pods of a node stay within 64 bits: no node has a petabyte."""
 
 
 def requests_of(pod: Json) -> Amounts:
     """What a pod takes of a node, its overhead and itself included."""
     try:
-        return {**_requests(pod), PODS: 1}
+        return {**{name: min(amount, MOST) for name, amount in _requests(pod).items()}, PODS: 1}
     except (ValueError, TypeError, AttributeError, RecursionError):
         return UNREADABLE
 
@@ -114,9 +114,11 @@ def _amounts(resources: Json) -> dict[str, int]:
 @lru_cache(maxsize=4096)
 def _amount(name: str, quantity: str, *, down: bool = False) -> int:
     if name == "cpu" and not down:
-        return min(milli(quantity), MOST)
-    value = parse_quantity(quantity) * (1000 if name == "cpu" else 1)
-    return min(value.numerator // value.denominator if down else -(-value.numerator // value.denominator), MOST)
+        whole = milli(quantity)
+    else:
+        value = parse_quantity(quantity) * (1000 if name == "cpu" else 1)
+        whole = value.numerator // value.denominator if down else -(-value.numerator // value.denominator)
+    return min(max(whole, 0), MOST)
 
 
 def _add(total: dict[str, int], more: Amounts) -> None:

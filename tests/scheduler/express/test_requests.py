@@ -80,7 +80,12 @@ def test_a_pod_that_cannot_be_counted_leaves_no_room_on_its_node() -> None:
 
 
 def test_a_node_has_what_it_says_rounded_down_and_nothing_of_what_cannot_be_read() -> None:
-    node = {"status": {"allocatable": {"cpu": "3.9999", "memory": "1.5", "pods": 110, "example.com/fpga": "two"}}}
+    said = {"cpu": "3.9999", "memory": "1.5", "pods": 110, "example.com/fpga": "two", "example.com/odd": "-9E"}
 
-    assert allocatable_of(node) == {"cpu": 3999, "memory": 1, "pods": 110, "example.com/fpga": 0}
+    assert allocatable_of({"status": {"allocatable": said}}) == {
+        "cpu": 3999,
+        "memory": 1,
+        "pods": 110,
+        **dict.fromkeys(("example.com/fpga", "example.com/odd"), 0),
+    }
     assert allocatable_of({}) == {}
