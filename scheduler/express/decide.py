@@ -24,13 +24,13 @@ class Miss(Enum):
 def in_order(queue: Iterable[Pending], at_the_door: str, passed: Collection[str]) -> list[Pending]:
     """The pods that the lane may bind now, most important and oldest first.
 
-    `at_the_door` is the uid of the pod about which kube-scheduler asks, `passed` has those about which it has asked
-    lately: they are its own. Pods that it has refused before keep no other pod waiting.
+    `at_the_door` is the uid of the pod about which kube-scheduler asks. `passed` are its own: it has asked about them
+    lately, or it does not have them in its queue. Neither these nor pods that it has refused keep others waiting.
     """
     mine: list[Pending] = []
     ahead: list[tuple[int, str]] = []
     for pod in queue:
-        if pod.uid == at_the_door or pod.gated:
+        if pod.uid == at_the_door or pod.held_back:
             continue
         if not pod.left and pod.uid not in passed:
             mine.append(pod)

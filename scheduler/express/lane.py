@@ -25,7 +25,7 @@ from scheduler.express.announce import Announcer
 from scheduler.express.decide import Miss, batch, in_order
 from scheduler.express.seen import Pending
 from scheduler.express.terrain import Terrain
-from scheduler.extender.bind import Binder
+from scheduler.extender.bind import REFUSED, Binder, Said
 from scheduler.extender.door import Knock
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.answers import NoPlace
@@ -51,6 +51,8 @@ HELD_S = 10.0
 """How long the place of the pod at the door is held for it."""
 PASSED_S = 30.0
 """A pod about which kube-scheduler got an answer is its own for this long."""
+MISSED_S = 1.0
+"""A pod that found no seat is tried again after this long, so that no round is spent on those that fit nowhere."""
 IN_FLIGHT = 32
 """Bindings at the same time."""
 IDLE_S = 0.2
@@ -77,13 +79,17 @@ class ExpressLane:
             words=frozenset(name for names in words for name in names.all),
             ignored=frozenset(name for names in words for name in names.ignored),
             refused=self._refused,
+            charged=self._charged,
         )
         self._watched = watched
         self._announcer = Announcer(kube, lambda: self._busy)
+        self._announces = False
         self._knocks: queue.SimpleQueue[Knock] = queue.SimpleQueue()
         self._room = threading.Semaphore(IN_FLIGHT)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._passed: dict[str, float] = {}
+        self._missed: dict[str, float] = {}
+        """By uid, when a pod found no seat."""
         self._busy = False
         self._opened = math.inf
         self._binding_s = 0.0
@@ -124,7 +130,8 @@ class ExpressLane:
         """Work while the policy says so, until the term is over."""
         while not stop.is_set():
             if self._store.desk.policy.express:
-                with self._followed(stop), self._announced(stop):
+                self._announce(stop)
+                with self._followed(stop):
                     self._work(stop)
             stop.wait(IDLE_S)
 
@@ -139,6 +146,8 @@ class ExpressLane:
                 self._tidy()
         finally:
             self._binder.door.close()
+            while not self._knocks.empty():
+                self._knocks.get().answer()
             self._metrics.express_open.set(0)
             _LOG.info("the express lane is closed")
 
@@ -161,36 +170,40 @@ class ExpressLane:
     def _round(self, knock: Knock) -> None:
         start, term = time.monotonic(), self._tenure.term()
         first = self._terrain.pending(knock.uid)
-        if first is None or first.left or not term:
+        end = knock.until - SPARE_S
+        if first is None or first.left or not term or start > end:
             return
-        if len(self._waiting(first)) < FEWEST or not self._hold(first):
+        if len(self._waiting(first, knock)) < FEWEST or not self._hold(first):
             return
-        end = start + knock.seconds - SPARE_S
-        seated = self._batches(first, knock.loop, term, end)
+        seated = self._batches(first, knock, term, end)
         if seated and self._terrain.await_bound(seated, max(end - time.monotonic(), SPARE_S)):
             time.sleep(self.settle_s)
             self.settle_s = max(SETTLES_LESS * self.settle_s, SETTLE_S)
         self._metrics.express_rounds.labels("bound" if seated else "empty").inc()
         self._metrics.express_seconds.observe(time.monotonic() - start)
 
-    def _waiting(self, first: Pending) -> list[Pending]:
+    def _waiting(self, first: Pending, knock: Knock) -> list[Pending]:
         """The pods that the lane may bind while kube-scheduler waits with `first`, in order."""
-        return in_order(self._terrain.queue(first.scheduler), first.uid, self._lately())
+        passed = self._lately() | self._terrain.overtaken(first, knock.asked) | self._missed.keys()
+        return in_order(self._terrain.queue(first.scheduler), first.uid, passed)
 
-    def _batches(self, first: Pending, loop: asyncio.AbstractEventLoop, term: int, end: float) -> list[str]:
+    def _batches(self, first: Pending, knock: Knock, term: int, end: float) -> list[str]:
         """Seat and send batch after batch; their pods' uids. Each pod is tried once a round."""
         start, seated, tried = time.monotonic(), list[str](), set[str]()
 
         def seat(pod: Pending) -> tuple[Pending, Seat] | Miss:
             tried.add(pod.uid)
-            return self._seat(pod)
+            found = self._seat(pod)
+            if isinstance(found, Miss):
+                self._missed[pod.uid] = time.monotonic()
+            return found
 
         while (now := time.monotonic()) < (last := self._last(start, end)) and self._tenure.holds(term, BATCH_S):
-            pods, before = [pod for pod in self._waiting(first) if pod.uid not in tried], len(seated)
+            pods, before = [pod for pod in self._waiting(first, knock) if pod.uid not in tried], len(seated)
             until = min(last, now + max(BATCH_S, READING * (time.monotonic() - now)))
             for pod, found in batch(pods, self._kind, seat, partial(self._may_send, until)):
                 seated.append(pod.uid)
-                loop.call_soon_threadsafe(self._start, pod, found, term)
+                knock.loop.call_soon_threadsafe(self._start, pod, found, term)
             if len(seated) == before:
                 break
         return seated
@@ -212,9 +225,11 @@ class ExpressLane:
         return time.monotonic() < last and self._room.acquire(timeout=max(last - time.monotonic(), 0.0))
 
     def _kind(self, pod: Pending) -> object:
-        """Equal for pods that fit on the same nodes."""
+        """Equal for pods that fit on the same nodes; one with a place of its own is like no other."""
         known = self._store.desk.waiting_pod(pod.uid)
-        return pod.namespace, pod.demands, pod.amounts, known and known.ask.shape
+        if known is None or self._store.ledger.reservation(pod.uid) is not None:
+            return pod.uid
+        return pod.namespace, pod.demands, pod.amounts, known.ask.shape, known.ask.admission, known.ask.part
 
     def _seat(self, pod: Pending) -> tuple[Pending, Seat] | Miss:
         """A seat for a pod that may be sent; where there is none, the room among the Bindings is given back."""
@@ -234,25 +249,29 @@ class ExpressLane:
         try:
             with seat.claim:
                 query = BindQuery(pod.namespace, pod.name, pod.uid, seat.node)
-                why = await self._binder.post(query, seat.assumption, seat.asked, term)
-            self._over(pod, seat, why)
+                said = await self._binder.post(query, seat.assumption, seat.asked, term)
+            self._over(pod, seat, said)
         finally:
             self._binding_s += (time.monotonic() - start - self._binding_s) / 8
             del self._tasks[pod.uid]
             self._room.release()
 
-    def _over(self, pod: Pending, seat: Seat, why: str) -> None:
-        if not why:
+    def _over(self, pod: Pending, seat: Seat, said: Said) -> None:
+        self._metrics.express_pods.labels(said.outcome).inc()
+        if not said.sentence:
             self._terrain.given(pod.uid, seat.node)
             self._announcer.add(pod, seat.node)
-            self._metrics.express_pods.labels("bound").inc()
             return
-        unknown = seat.assumption.still_held()
-        if not unknown:
+        if said.outcome == REFUSED:  # kube-scheduler reports it, and tries it less and less often
+            self._passed[pod.uid] = time.monotonic()
+        if not seat.assumption.still_held():
             self._terrain.withdraw(pod.uid)
-        self._metrics.express_pods.labels("unknown" if unknown else "refused").inc()
 
     # ---- inside
+    def _charged(self, uid: str, node: str) -> bool:
+        """Whether a pod is bound to the node, or may be."""
+        return self._store.ledger.holds(uid, node)
+
     def _refused(self, node: str, reason: str) -> None:
         """A kubelet did not admit a pod of ours; its owner makes another one, which goes to another node."""
         _LOG.warning("the kubelet of %s refused a pod of the express lane: %s", node, reason)
@@ -266,6 +285,8 @@ class ExpressLane:
         lately = self._lately()
         for uid in [uid for uid in list(self._passed) if uid not in lately]:
             del self._passed[uid]
+        since = time.monotonic() - MISSED_S
+        self._missed = {uid: moment for uid, moment in self._missed.items() if moment > since}
         self._terrain.tidy()
 
     @contextmanager
@@ -287,7 +308,8 @@ class ExpressLane:
             for tap in taps:
                 tap.stop()
 
-    @contextmanager
-    def _announced(self, stop: threading.Event) -> Iterator[None]:
-        threading.Thread(target=self._announcer.run, args=(stop,), name="express events", daemon=True).start()
-        yield
+    def _announce(self, stop: threading.Event) -> None:
+        """Write Events from now on, also those that wait when the policy is switched off."""
+        if not self._announces:
+            self._announces = True
+            threading.Thread(target=self._announcer.run, args=(stop,), name="express events", daemon=True).start()

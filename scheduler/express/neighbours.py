@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from kerf.wire.json import Json, at, items_at
 
+LOOKED_AT = "spec.affinity of another pod looks at it"
+"""Why a pod is left."""
 _KINDS = ("podAffinity", "podAntiAffinity")
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"

@@ -10,9 +10,11 @@ from scheduler.express.neighbours import Term, terms_of
 from scheduler.express.nodes import Demands, demands_of
 from scheduler.express.requests import UNREADABLE, requests_of
 
+NO_CARDS = "spec.containers: none asks for cards"
 _TRIED = frozenset({"Unschedulable", "SchedulerError"})
 _REFUSALS = ("OutOf", "NodeAffinity", "UnexpectedAdmissionError", "Preempting")
-"""Beginnings of the reasons with which a kubelet refuses a pod that was bound to its node."""
+_REJECTED = "Pod was rejected"
+"""Beginnings of the reasons, and of the message, with which a kubelet refuses a pod that was bound to its node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,10 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A pod without a node. `left` says why the lane leaves it to kube-scheduler, empty where it may take it."""
+    """A pod without a node. `left` says why the lane leaves it to kube-scheduler, empty where it may take it.
+
+    Pods without cards are left, too: kube-scheduler does not ask Kerf about them, but it has them in its queue.
+    """
 
     uid: str
     namespace: str
@@ -47,9 +52,8 @@ class Pending:
     left: str
     tried: bool
     """Whether kube-scheduler has refused it once."""
-    gated: bool
-    cards: bool
-    """Whether it asks for cards, so that kube-scheduler asks Kerf about it."""
+    held_back: bool
+    """No scheduler takes it now: a gate holds it back, or it is being deleted."""
     labels: tuple[tuple[str, str], ...]
     amounts: tuple[tuple[str, int], ...]
     demands: Demands
@@ -96,6 +100,7 @@ def _see(kind: str, pod: Json, words: frozenset[str], ignored: frozenset[str]) -
 def _pending(uid: str, pod: Json, amounts: tuple[tuple[str, int], ...], words: frozenset[str]) -> Pending:
     meta, spec = at(pod, "metadata"), at(pod, "spec")
     priority = spec.get("priority")
+    cards = any(words & _asked(container).keys() for container in _containers(spec))
     return Pending(
         uid=uid,
         namespace=str(meta.get("namespace") or "default"),
@@ -104,10 +109,9 @@ def _pending(uid: str, pod: Json, amounts: tuple[tuple[str, int], ...], words: f
         priority=priority if isinstance(priority, int) else 0,
         created=str(meta.get("creationTimestamp") or ""),
         nominated=text_at(pod, "status", "nominatedNodeName"),
-        left=why_not(pod),
+        left=why_not(pod) if cards else NO_CARDS,
         tried=_was_tried(items_at(pod, "status", "conditions")),
-        gated=bool(spec.get("schedulingGates")),
-        cards=any(words & _asked(container).keys() for container in _containers(spec)),
+        held_back=bool(spec.get("schedulingGates") or meta.get("deletionTimestamp")),
         labels=tuple(sorted((str(k), str(v)) for k, v in at(meta, "labels").items())),
         amounts=amounts,
         demands=demands_of(spec),
@@ -129,5 +133,5 @@ def _was_tried(conditions: Iterable[Json]) -> bool:
 
 
 def _refusal(pod: Json) -> str:
-    reason = text_at(pod, "status", "reason")
-    return reason if reason.startswith(_REFUSALS) else ""
+    reason, message = text_at(pod, "status", "reason"), text_at(pod, "status", "message")
+    return reason if reason.startswith(_REFUSALS) or message.startswith(_REJECTED) else ""

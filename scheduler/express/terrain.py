@@ -18,7 +18,7 @@ from kerf.wire.json import Json, text_at
 from scheduler.core.columns import Bools, Ints
 from scheduler.core.node_list import NodeList, Roster
 from scheduler.core.wishes import Wishes
-from scheduler.express.neighbours import Terms
+from scheduler.express.neighbours import LOOKED_AT, Terms
 from scheduler.express.nodes import Demands, Place, place_of
 from scheduler.express.seen import Gone, OnNode, Pending, Seen, see
 
@@ -28,6 +28,8 @@ RECENT_S = 5.0
 """For this long after the lane gave away room of a node, kube-scheduler's own choice of the node is checked again."""
 FORGET_S = 600.0
 """For this long after a bind a refusal by the kubelet counts as one of the lane's."""
+NOTICE_S = 1.0
+"""What kube-scheduler's watch has surely delivered after this long."""
 MOST_DEMANDS = 512
 _FIRST_ROWS, _FIRST_COLUMNS = 64, 8
 Amounts = tuple[tuple[str, int], ...]
@@ -84,10 +86,14 @@ class Terrain:
         words: frozenset[str],
         ignored: frozenset[str],
         refused: Callable[[str, str], None],
+        charged: Callable[[str, str], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`words` ask for cards, `ignored` are what no node limits; `refused(node, reason)` hears of kubelets' no."""
-        self._words, self._ignored, self._clock = words, ignored, clock
+        """`words` ask for cards, `ignored` are what no node limits; `refused(node, reason)` hears of kubelets' no.
+
+        `charged(uid, node)` says whether a pod holds cards there, or may.
+        """
+        self._words, self._ignored, self._charged, self._clock = words, ignored, charged, clock
         self._on_refused = refused
         self._changed = threading.Condition()
         self._rows: dict[str, int] = {}
@@ -104,6 +110,8 @@ class Terrain:
         self._demands: dict[Demands, _Demanded] = {}
         self._bound: dict[str, OnNode] = {}
         self._pending: dict[str, Pending] = {}
+        self._since: dict[str, float] = {}
+        """Since when a scheduler may take a pending pod."""
         self._promises: dict[str, _Promise] = {}
         self._given: dict[str, tuple[str, float]] = {}
         """By uid of a pod that the lane has bound, its node and when; the oldest first."""
@@ -156,22 +164,30 @@ class Terrain:
         return self._pending.get(uid)
 
     def eligible(self, scheduler: str) -> int:
-        """How many pods with cards wait for this scheduler of which the lane understands every field."""
+        """How many pods wait for this scheduler of which the lane understands every field."""
         return self._eligible[scheduler]
 
     def queue(self, scheduler: str) -> list[Pending]:
-        """The pods with cards that wait for this scheduler without a promise; one that another pod looks at is left."""
+        """The pods that wait for this scheduler without a promise; one that another pod looks at is left."""
         with self._changed:
             waiting = [
-                one
-                for one in self._pending.values()
-                if one.cards and one.scheduler == scheduler and one.uid not in self._promises
+                one for one in self._pending.values() if one.scheduler == scheduler and one.uid not in self._promises
             ]
             if not self._terms:
                 return waiting
             kinds = {(one.namespace, one.labels) for one in waiting}
             looked_at = {kind for kind in kinds if self._terms.look_at(*kind)}
         return [_left(one) if not one.left and (one.namespace, one.labels) in looked_at else one for one in waiting]
+
+    def overtaken(self, first: Pending, asked: float) -> set[str]:
+        """The pods that kube-scheduler does not have in its queue: they come before one that it has taken.
+
+        It asked about that one at a monotonic time; what it can have seen only then counts as in its queue. It keeps
+        pods out of it whose claims or groups do not exist, and says so nowhere; and it may be binding one already.
+        """
+        with self._changed:
+            before = [uid for uid, pod in self._pending.items() if pod.left and pod.rank < first.rank]
+            return {uid for uid in before if self._since[uid] < asked - NOTICE_S}
 
     def open_to(self, pod: Pending) -> Open:
         """The nodes that allow a pod, have room for it, and are no preempting pod's."""
@@ -239,10 +255,15 @@ class Terrain:
         return uid in self._given
 
     def tidy(self) -> None:
-        """Drop promises that were not kept and what is too old to matter."""
+        """Drop promises that were not kept and what is too old to matter.
+
+        A pod that is bound, or may be, keeps its room for as long as it keeps its cards, however late the watch is.
+        """
         now = self._clock()
-        for uid in [uid for uid, promise in list(self._promises.items()) if promise.until < now]:
-            self.withdraw(uid)
+        late = [(uid, promise.node) for uid, promise in list(self._promises.items()) if promise.until < now]
+        for uid, node in late:
+            if not self._charged(uid, node):
+                self.withdraw(uid)
         with self._changed:
             for uid in list(takewhile(lambda uid: self._given[uid][1] <= now - FORGET_S, self._given)):
                 del self._given[uid]
@@ -254,8 +275,9 @@ class Terrain:
         uid = seen.uid
         before = self._bound.pop(uid, None)
         waited = self._pending.pop(uid, None)
-        if waited is not None and _counts(waited):
-            self._eligible[waited.scheduler] -= 1
+        since = self._since.pop(uid, 0.0)
+        if waited is not None:
+            self._eligible[waited.scheduler] -= not waited.left
         for old in (before, waited):
             if old is not None:
                 self._terms.drop(old.terms)
@@ -265,7 +287,8 @@ class Terrain:
         match seen:
             case Pending():
                 self._pending[uid] = seen
-                self._eligible[seen.scheduler] += _counts(seen)
+                self._eligible[seen.scheduler] += not seen.left
+                self._since[uid] = self._clock() if waited is None or waited.held_back else since
                 if seen.nominated:
                     self._nominated[uid] = seen.nominated
             case OnNode():
@@ -360,9 +383,5 @@ class Terrain:
         self._present, self._changed_at = np.pad(self._present, more[0]), np.pad(self._changed_at, more[0])
 
 
-def _counts(pod: Pending) -> bool:
-    return pod.cards and not pod.left
-
-
 def _left(pod: Pending) -> Pending:
-    return replace(pod, left="spec.affinity of another pod looks at it")
+    return replace(pod, left=LOOKED_AT)

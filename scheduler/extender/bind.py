@@ -13,6 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from kerf.kube import paths
@@ -39,7 +40,17 @@ BIND_S = 1.0
 """The API server gives a Binding up after this long."""
 DRIFT = 1.1
 """How much slower than ours the API server's clock may run."""
+REFUSED = "refused"
+"""The outcome of a Binding to which the API server said no."""
 NOT_LEADING = "this replica does not lead, or not yet: try again"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What came of a bind: the word by which it is counted, and one sentence that says why not, empty where bound."""
+
+    outcome: str
+    sentence: str
 
 
 class Binder:
@@ -68,17 +79,17 @@ class Binder:
         """Bind one pod; the empty text, or one sentence that says why not."""
         term = self._tenure.term()
         if not term:
-            return self._outcome("not leading", NOT_LEADING)
+            return self._outcome("not leading", NOT_LEADING).sentence
         claim = self._store.desk.claim(query.uid)
         if claim is None:
             await self.door.settle(query.uid)
             claim = self._store.desk.claim(query.uid)
         if claim is None:
-            return self._outcome("under way", f"pod {query.namespace}/{query.name} is being bound; try again")
+            return self._outcome("under way", f"pod {query.namespace}/{query.name} is being bound; try again").sentence
         with claim:
-            return await self._bind(query, claim, term)
+            return (await self._bind(query, claim, term)).sentence
 
-    async def _bind(self, query: BindQuery, claim: Claim, term: int) -> str:
+    async def _bind(self, query: BindQuery, claim: Claim, term: int) -> Said:
         try:
             ask, stages = await self._ask(query, claim)
         except WireError as error:
@@ -92,12 +103,12 @@ class Binder:
             self.door.give_room_back(query.uid)
             return self._outcome("conflict", f"node {query.node} filled up meanwhile: {explain_misfit(assumption)}")
         said = await self.post(query, assumption, (ask, stages), term)
-        if said and not assumption.still_held():
+        if said.sentence and not assumption.still_held():
             self.door.give_room_back(query.uid)
         return said
 
-    async def post(self, query: BindQuery, assumption: Assumption, asked: tuple[PodAsk, Stages], term: int) -> str:
-        """Bind a pod that is claimed and charged; the empty text, or why it is not bound."""
+    async def post(self, query: BindQuery, assumption: Assumption, asked: tuple[PodAsk, Stages], term: int) -> Said:
+        """Bind a pod that is claimed and charged."""
         placement = self._placement(query.node, assumption.grant, *asked)
         vendors = self._store.desk.vendors
         taken: dict[str, str] = {}
@@ -110,7 +121,7 @@ class Binder:
                 return self._outcome("locked", lock.sentence)
             taken[key] = lock
         said = await self._post(query, (assumption, plugin_notes(vendors, placement)), term)
-        if said and not assumption.still_held():
+        if said.sentence and not assumption.still_held():
             await self._release(taken, query.node)
         return said
 
@@ -132,7 +143,7 @@ class Binder:
             raise NotFound(404, "NotFound", f"pod {query.namespace}/{query.name} was replaced by another of its name")
         return self._store.desk.read(pod)
 
-    async def _post(self, query: BindQuery, given: tuple[Assumption, Mapping[str, str]], term: int) -> str:
+    async def _post(self, query: BindQuery, given: tuple[Assumption, Mapping[str, str]], term: int) -> Said:
         assumption, notes = given
 
         def holds() -> bool:
@@ -151,7 +162,7 @@ class Binder:
             return self._undo(assumption, error)
         return self._outcome("bound", "")
 
-    async def _ask_again(self, query: BindQuery, assumption: Assumption, error: KubeError) -> str:
+    async def _ask_again(self, query: BindQuery, assumption: Assumption, error: KubeError) -> Said:
         """The pod may be bound or not: read it."""
         try:
             pod = await self._read(query)
@@ -169,21 +180,21 @@ class Binder:
         """The pod as the API server has it; rare, so a thread waits for it."""
         return await asyncio.to_thread(self._kube.get, paths.pod(query.namespace, query.name))
 
-    def _unknown(self, error: KubeError) -> str:
+    def _unknown(self, error: KubeError) -> Said:
         """Still charged; `placing.expire` asks until the API server confirms or rejects it."""
         return self._outcome("unknown", f"the API server did not say whether the pod is bound: {error}")
 
-    def _undo(self, assumption: Assumption, error: KubeError) -> str:
+    def _undo(self, assumption: Assumption, error: KubeError) -> Said:
         assumption.undo()
         if isinstance(error, (Unsent, Withheld)):
             return self._outcome("unsent", f"the binding was not sent: {error}")
-        return self._outcome("refused", f"the API server refused the binding: {error}")
+        return self._outcome(REFUSED, f"the API server refused the binding: {error}")
 
-    def _outcome(self, outcome: str, message: str) -> str:
+    def _outcome(self, outcome: str, sentence: str) -> Said:
         self._metrics.binds.labels(outcome).inc()
-        if message:
-            _LOG.warning("bind %s: %s", outcome, message)
-        return message
+        if sentence:
+            _LOG.warning("bind %s: %s", outcome, sentence)
+        return Said(outcome, sentence)
 
 
 def _binding(query: BindQuery, grant: Grant, plugin: Mapping[str, str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ the lane binds meanwhile it has not begun to schedule. The lane opens the door i
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -28,8 +29,9 @@ class Knock:
     uid: str
     loop: asyncio.AbstractEventLoop
     """Where Bindings are sent."""
-    seconds: float
-    """After this long the answer is given in any case."""
+    asked: float
+    until: float
+    """Monotonic times: when kube-scheduler asked, and when it is answered in any case."""
     answer: Callable[[], None]
 
 
@@ -107,7 +109,8 @@ class Door:
         def answer() -> None:
             loop.call_soon_threadsafe(answered.set)
 
-        lane.knock(Knock(uid, loop, seconds, answer))
+        asked = time.monotonic()
+        lane.knock(Knock(uid, loop, asked, asked + seconds, answer))
         try:
             await asyncio.wait_for(answered.wait(), seconds)
         except TimeoutError:

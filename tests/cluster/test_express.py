@@ -1,6 +1,7 @@
 """The express lane beside the real kube-scheduler, on kwok nodes."""
 
 import re
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tests.cluster.gpu_pods import (
     a_fleet,
     a_gpu_pod,
     await_bound,
+    create,
     node_of,
     overcommitted,
     pods,
@@ -153,6 +155,79 @@ def refusals(cp: ControlPlane) -> list[str]:
     return [each.get("message", "") for each in said if each["type"] == "PodScheduled" and each["status"] == "False"]
 
 
+def test_pods_that_kube_scheduler_never_takes_hold_up_no_other_pod(lane: Lane) -> None:
+    """Two are older: one is being deleted, the claim of the other does not exist, and nothing says that they wait."""
+    cp = lane.cp
+    ending = a_gpu_pod("ending", schedulingGates=[{"name": "example.com/wait"}])
+    ending["metadata"]["finalizers"] = ["example.com/stuck"]
+    create(cp, ending, a_gpu_pod("claims", resourceClaims=[{"name": "a", "resourceClaimName": "missing"}]))
+    cp.api.remove(f"{PODS}/ending", 0)
+    cp.api.patch(f"{PODS}/ending", {"spec": {"schedulingGates": None}})
+    try:
+        await_next_seconds()
+        before = lane.count("bound")
+        names = lane.burst(*[a_gpu_pod(f"younger-{i}", mem=2000, cores=2) for i in range(60)])
+        await_bound(cp, *names, seconds=120)
+
+        assert lane.count("bound") - before > 20
+        assert [node_of(cp, name) for name in ("ending", "claims")] == ["", ""]
+    finally:
+        cp.api.patch(f"{PODS}/ending", {"metadata": {"finalizers": None}})
+
+
+def await_next_seconds() -> None:
+    """Until a pod that is made now is younger, by whole seconds, than those that are there."""
+    start = time.monotonic()
+    await_until(lambda: time.monotonic() > start + 2, "two seconds to pass", 10)
+
+
+@pytest.fixture
+def no_bindings(fleet: Lane) -> Iterator[str]:
+    """An admission policy that refuses the Binding of each pod whose name begins with `refused`; what it says."""
+    api, group, why = fleet.cp.api, "/apis/admissionregistration.k8s.io/v1", "not on my cluster"
+    meta = {"apiVersion": group.removeprefix("/apis/"), "metadata": {"name": "no-bindings"}}
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/binding"]}
+    checks = {"expression": "!object.metadata.name.startsWith('refused')", "message": why}
+    spec = {"failurePolicy": "Fail", "matchConstraints": {"resourceRules": [rule]}, "validations": [checks]}
+    bound = {"policyName": "no-bindings", "validationActions": ["Deny"]}
+    api.post(f"{group}/validatingadmissionpolicies", {**meta, "kind": "ValidatingAdmissionPolicy", "spec": spec})
+    api.post(
+        f"{group}/validatingadmissionpolicybindings",
+        {**meta, "kind": "ValidatingAdmissionPolicyBinding", "spec": bound},
+    )
+    try:
+        await_until(lambda: why in why_not_bound(fleet.cp, "refused-at-all"), "the policy to be in force", 30)
+        yield why
+    finally:
+        api.delete(f"{group}/validatingadmissionpolicybindings/no-bindings")
+        api.delete(f"{group}/validatingadmissionpolicies/no-bindings")
+
+
+def why_not_bound(cp: ControlPlane, name: str) -> str:
+    target = {"apiVersion": "v1", "kind": "Node", "name": "gpu-0"}
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
+    try:
+        cp.api.post(f"{PODS}/{name}/binding", binding)
+    except ApiError as error:
+        return str(error)
+    return ""
+
+
+def test_where_an_admission_policy_refuses_bindings_the_lane_tries_each_pod_once_and_users_read_why(
+    lane: Lane, no_bindings: str
+) -> None:
+    cp, before, refused = lane.cp, lane.count("bound"), lane.count("refused")
+    theirs = [a_gpu_pod(f"refused-{i}", mem=2000, cores=2) for i in range(5)]
+
+    lane.burst(*theirs, *[a_gpu_pod(f"other-{i}", mem=2000, cores=2) for i in range(60)])
+
+    await_bound(cp, *[f"other-{i}" for i in range(60)], seconds=120)
+    await_until(lambda: sum(no_bindings in text for text in refusals(cp)) == 5, "each owner to read why", 60)
+    assert lane.count("bound") - before > 20
+    assert lane.count("refused") - refused <= 5
+    assert overcommitted(cp) == []
+
+
 def test_a_node_that_a_preempting_pod_waits_for_is_left_alone(lane: Lane) -> None:
     cp = lane.cp
     gate = {"schedulingGates": [{"name": "example.com/wait"}]}
@@ -195,10 +270,7 @@ def test_what_was_rejected_does_not_work_on_this_api_server(lane: Lane) -> None:
     """A gated pod cannot be bound, and the scheduler's name of a pod cannot be changed (docs/adr/0016)."""
     cp = lane.cp
     cp.api.post(PODS, a_gpu_pod("gated", schedulingGates=[{"name": "kerf.dev/express"}]))
-    target = {"apiVersion": "v1", "kind": "Node", "name": "gpu-0"}
-    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "gated"}, "target": target}
 
-    with pytest.raises(ApiError, match=r"non-empty \.spec\.schedulingGates"):
-        cp.api.post(f"{PODS}/gated/binding", binding)
+    assert "non-empty .spec.schedulingGates" in why_not_bound(cp, "gated")
     with pytest.raises(ApiError, match="422"):
         cp.api.patch(f"{PODS}/gated", {"spec": {"schedulerName": "default-scheduler"}})

@@ -13,7 +13,7 @@ TRIED = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]
 
 
 def pending(name: str, created: int = 0, conditions: Any = None, **spec: Any) -> Pending:
-    pod = a_pod(name, spec={"schedulerName": "kerf-scheduler", **spec})
+    pod = a_pod(name, containers=spec.pop("containers", None), spec={"schedulerName": "kerf-scheduler", **spec})
     pod["metadata"]["creationTimestamp"] = f"2026-01-01T00:00:{created:02}Z"
     pod["status"]["conditions"] = conditions or []
     seen = see("ADDED", pod, WORDS, frozenset())
@@ -52,20 +52,28 @@ def test_a_pod_that_only_kube_scheduler_can_place_is_not_overtaken() -> None:
     assert names(in_order(queue, "", ())) == ["before", "same-second"]
 
 
+def test_a_pod_without_cards_in_the_same_queue_is_not_overtaken() -> None:
+    """kube-scheduler does not ask about it."""
+    plain = pending("plain", 2, containers=[{"name": "a", "resources": {"requests": {"cpu": "1"}}}])
+
+    assert names(in_order([plain, pending("before", 1), pending("behind", 3)], "", ())) == ["before"]
+
+
 def test_less_important_pods_do_not_overtake_it_either_and_more_important_ones_go_first() -> None:
     queue = [pending("theirs", 1, priority=5, **VOLUME), pending("more", 9, priority=9), pending("less", 0)]
 
     assert names(in_order(queue, "", ())) == ["more"]
 
 
-def test_a_pod_that_was_refused_or_that_is_being_bound_or_gated_keeps_no_other_one_waiting() -> None:
-    nominated = a_pod("nominated", spec={"schedulerName": "kerf-scheduler"})
+def test_a_pod_that_no_scheduler_will_take_next_keeps_no_other_one_waiting() -> None:
+    nominated, ending = (a_pod(name, spec={"schedulerName": "kerf-scheduler"}) for name in ("nominated", "ending"))
     nominated["status"]["nominatedNodeName"] = "node-1"
+    ending["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/stuck"]}
     queue = [
         pending("refused", 0, TRIED, **VOLUME),
         pending("being-bound", 0, **VOLUME),
         pending("gated", 0, schedulingGates=[{"name": "kueue.x-k8s.io/admission"}]),
-        see("ADDED", nominated, WORDS, frozenset()),
+        *(see("ADDED", pod, WORDS, frozenset()) for pod in (nominated, ending)),
         pending("free", 5),
     ]
 

@@ -5,12 +5,14 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
 
-from kerf.kube.errors import Conflict, Unreachable
+from kerf.kube.errors import Conflict, Forbidden, Unreachable, Unsent
 from kerf.kube.watch import Follower
 from kerf.obs.metrics import Metrics
 from kerf.testing.builders import a_container, a_node, a_pod
@@ -18,11 +20,15 @@ from kerf.testing.fake_kube import FakeKube
 from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.extender import BindQuery
+from scheduler.core.wishes import Wishes
 from scheduler.express.lane import MOST_SETTLE_S, SETTLE_S, ExpressLane
 from scheduler.express.seen import Pending
 from scheduler.extender.bind import Binder
+from scheduler.extender.door import Knock
 from scheduler.metrics import SchedulerMetrics
+from scheduler.state.answers import NoPlace
 from scheduler.state.bookings import State
+from scheduler.state.seating import Seat
 from scheduler.state.store import Store
 from tests.scheduler.extender.test_bind import Office
 
@@ -92,6 +98,9 @@ class World:
     def bound(self) -> dict[str, str]:
         pods = self.kube.objects("/api/v1/namespaces/default/pods/")
         return {pod["metadata"]["name"]: node for pod in pods if (node := pod["spec"].get("nodeName"))}
+
+    def is_open(self, value: int) -> bool:
+        return self.registry.registry.get_sample_value("kerf_express_open") == value
 
     def count(self, name: str, outcome: str) -> float:
         return self.registry.registry.get_sample_value(name, {"outcome": outcome}) or 0.0
@@ -204,6 +213,42 @@ def test_the_pod_at_the_door_keeps_its_place_where_there_is_too_little_for_all()
     world.live(test)
 
 
+def test_a_pod_with_a_place_of_its_own_takes_it_also_where_others_of_its_kind_find_no_room() -> None:
+    world = World(a_machine(cards=2), *[waiting(name, i, mem=60_000) for i, name in enumerate("abcd")])
+
+    async def test(world: World) -> None:
+        world.store.seating.hold("uid-default-d", ["node-1"], None, time.monotonic() + 60)
+        await world.filter("a")
+        assert set(world.bound()) == {"d"}
+
+    world.live(test)
+
+
+def test_pods_that_fit_nowhere_are_not_tried_in_every_round() -> None:
+    """Hundreds of them, each of another kind, would take all the time of each round."""
+    huge = [waiting(f"huge-{i}", 0, mem=90_000 + i) for i in range(6)]
+    world = World(a_machine(), *huge, *[waiting(f"pod-{i}", 1) for i in range(6)])
+    tried, take = Counter[str](), world.store.seating.take
+
+    def counted(uid: str, names: Sequence[str], wishes: Wishes | None) -> Seat | NoPlace:
+        tried[uid] += 1
+        return take(uid, names, wishes)
+
+    world.store.seating.take = counted  # type: ignore[method-assign]
+
+    async def test(world: World) -> None:
+        await world.filter("pod-0")
+        for i in range(6, 9):
+            world.kube.put(waiting(f"pod-{i}", 2))
+        await until(lambda: len(world.store.desk.waiting()) == 10)
+        await world.filter("pod-6")
+        assert set(world.bound()) == {f"pod-{i}" for i in (1, 2, 3, 4, 5, 7, 8)}
+        assert [tried[f"uid-default-huge-{i}"] for i in range(6)] == [1] * 6
+        await until(lambda: not world.lane._missed)
+
+    world.live(test)
+
+
 def test_a_pod_that_was_bound_meanwhile_is_left_where_it_is() -> None:
     """A second Binding is refused by the API server, and what was charged for it is given back."""
     world = World(a_machine(), *[waiting(f"pod-{i}", i) for i in range(4)])
@@ -220,6 +265,65 @@ def test_a_pod_that_was_bound_meanwhile_is_left_where_it_is() -> None:
         await until(lambda: world.count("kerf_express_pods_total", "refused") == 1)
         assert set(world.bound()) == {"pod-1", "pod-3"}
         assert world.store.ledger.get("uid-default-pod-2") is None
+
+    world.live(test)
+
+
+def test_a_pod_whose_binding_is_refused_is_left_to_kube_scheduler_which_reports_it() -> None:
+    """An admission webhook may refuse for good: the lane does not ask again in every round."""
+    world = World(a_machine(), *[waiting(f"pod-{i}", i) for i in range(9)])
+    asked: list[str] = []
+
+    def webhook(method: str, path: str) -> None:
+        if path.endswith("pod-2/binding"):
+            asked.append(path)
+            raise Forbidden(403, "Forbidden", "an admission webhook says no")
+
+    async def test(world: World) -> None:
+        world.kube.fail = webhook
+        await world.filter("pod-0")
+        await until(lambda: world.count("kerf_express_pods_total", "refused") == 1)
+        for i in range(3):
+            world.kube.put(waiting(f"late-{i}", 20))
+        await until(lambda: world.lane.wants("uid-default-late-0"))
+        await world.filter("late-0")
+        await until(lambda: {"late-1", "late-2"} <= set(world.bound()))
+
+        assert len(asked) == 1
+        query = BindQuery("default", "pod-2", "uid-default-pod-2", "node-1")
+        assert "an admission webhook says no" in await world.binder.bind(query)
+
+    world.live(test)
+
+
+def test_pods_that_could_not_be_sent_are_the_lanes_again_as_soon_as_the_api_server_is_back() -> None:
+    world = World(a_machine(), *[waiting(f"pod-{i}", i) for i in range(4)])
+    tries: list[str] = []
+
+    def away(method: str, path: str) -> None:
+        if path.endswith("/binding") and len(tries) < 3:
+            tries.append(path)
+            raise Unsent("connection refused")
+
+    async def test(world: World) -> None:
+        world.kube.fail = away
+        await world.filter("pod-0")
+        assert world.bound() == {}
+        await world.filter("pod-0")
+        assert set(world.bound()) == {"pod-1", "pod-2", "pod-3"}
+
+    world.live(test)
+
+
+def test_a_round_is_over_when_its_filter_must_be_answered_and_none_begins_after_that() -> None:
+    world = World(a_machine(), *[waiting(f"pod-{i}", i) for i in range(4)])
+    answered = threading.Event()
+
+    async def test(world: World) -> None:
+        now = time.monotonic()
+        world.lane.knock(Knock("uid-default-pod-0", asyncio.get_running_loop(), now - 3, now - 1, answered.set))
+        await until(answered.is_set)
+        assert world.bound() == {}
 
     world.live(test)
 
@@ -278,6 +382,38 @@ def test_where_kube_scheduler_asks_about_a_pod_that_the_lane_has_bound_later_ans
             await world.filter("pod-1")
         assert before < SETTLE_S * 2
         assert world.lane.settle_s == MOST_SETTLE_S
+
+    world.live(test)
+
+
+def test_a_knock_that_the_lane_cannot_take_up_any_longer_is_answered() -> None:
+    world = World(a_machine(), *[waiting(f"pod-{i}", i) for i in range(4)])
+    answered = threading.Event()
+
+    async def test(world: World) -> None:
+        door, close = world.binder.door, world.binder.door.close
+        now = time.monotonic()
+        knock = Knock("uid-default-pod-0", asyncio.get_running_loop(), now, now + 60, answered.set)
+
+        def late() -> None:
+            close()
+            world.lane.knock(knock)
+
+        door.close = late  # type: ignore[method-assign]
+        world.store.feed.set_policy(SchedulingPolicy())
+        await until(answered.is_set)
+
+    world.live(test)
+
+
+def test_however_often_the_policy_is_switched_one_thread_writes_events() -> None:
+    world = World(a_machine())
+
+    async def test(world: World) -> None:
+        for is_open in (0, 1, 0, 1):
+            world.store.feed.set_policy(SchedulingPolicy(express=bool(is_open)))
+            await until(partial(world.is_open, is_open))
+        assert sum(thread.name == "express events" for thread in threading.enumerate()) == 1
 
     world.live(test)
 

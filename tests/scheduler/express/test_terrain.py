@@ -27,7 +27,14 @@ class World:
     def __init__(self, *nodes: dict[str, Any]) -> None:
         self.clock = Clock()
         self.refused: list[tuple[str, str]] = []
-        self.terrain = Terrain(WORDS, IGNORED, lambda node, why: self.refused.append((node, why)), self.clock)
+        self.charged: set[tuple[str, str]] = set()
+        self.terrain = Terrain(
+            words=WORDS,
+            ignored=IGNORED,
+            refused=lambda node, why: self.refused.append((node, why)),
+            charged=lambda uid, node: (uid, node) in self.charged,
+            clock=self.clock,
+        )
         for node in nodes:
             self.terrain.change_node("ADDED", node)
 
@@ -138,6 +145,38 @@ def test_a_promise_that_is_withdrawn_or_not_kept_gives_its_room_back() -> None:
     assert world.open_to(asking("b")) == ["node-1"]
 
 
+def test_a_pod_that_is_bound_keeps_its_room_however_late_the_watch_shows_it() -> None:
+    world = World(a_machine(cpu="1"))
+    world.see(asking("a"), asking("b"))
+    bound = waiting(asking("a"))
+    world.terrain.promise(bound, "node-1", 10.0)
+    world.charged.add((bound.uid, "node-1"))
+
+    world.clock.now += 60
+    world.terrain.tidy()
+    assert world.open_to(asking("b")) == []
+
+    world.charged.clear()  # the API server says that it is not bound
+    world.terrain.tidy()
+    assert world.open_to(asking("b")) == ["node-1"]
+
+
+@pytest.mark.parametrize(("pods", "containers"), [(1, 9), (9, 1), (100, 100)])
+def test_no_amount_that_a_pod_may_ask_for_overflows_what_is_counted(pods: int, containers: int) -> None:
+    """The API server lets in 7Ei of memory a container, also of a pod that names its node itself."""
+    world = World(a_machine())
+    most = [{"name": f"c{i}", "resources": {"requests": {"memory": "7Ei"}}} for i in range(containers)]
+    huge = [a_pod(f"huge-{i}", containers=most, node="node-1") for i in range(pods)]
+    small = asking()
+    small["spec"]["containers"][0]["resources"]["requests"]["memory"] = "1Gi"
+
+    world.see(*huge)
+    assert world.open_to(small) == []
+
+    world.see(*huge, kind="DELETED")
+    assert world.open_to(small) == ["node-1"]
+
+
 def test_the_node_that_a_preempting_pod_waits_for_is_closed_to_the_lane() -> None:
     world = World(a_machine("node-1"), a_machine("node-2"))
     preempting = plain("preempting", "1")
@@ -165,36 +204,74 @@ def test_a_pod_that_another_pods_affinity_looks_at_is_left_to_kube_scheduler_as_
     assert {pod.left for pod in world.terrain.queue("kerf-scheduler")} == {""}
 
 
-def test_the_queue_has_the_pods_with_cards_of_one_scheduler_that_have_no_promise() -> None:
+def test_the_queue_has_the_pods_of_one_scheduler_that_have_no_promise_and_leaves_those_without_cards() -> None:
     world = World(a_machine())
     other = asking("other", schedulerName="hami-scheduler")
-    world.see(asking("a"), asking("b"), asking("bound", node="node-1"), plain("plain", "1"), other)
+    world.see(asking("a"), asking("b"), asking("bound", node="node-1"), other)
+    world.see(plain("plain", "1", schedulerName="kerf-scheduler"))
     world.terrain.promise(waiting(asking("b")), "node-1", 10.0)
 
-    assert [pod.name for pod in world.terrain.queue("kerf-scheduler")] == ["a"]
+    left = {pod.name: pod.left for pod in world.terrain.queue("kerf-scheduler")}
+    assert left == {"a": "", "plain": "spec.containers: none asks for cards"}
     assert world.terrain.eligible("kerf-scheduler") == 2
 
 
-def test_a_kubelet_that_refuses_a_pod_of_the_lane_is_counted_and_its_node_avoided_for_a_while() -> None:
+def test_what_kube_scheduler_passed_over_when_it_took_its_pod_is_not_in_its_queue() -> None:
+    """It keeps a pod whose claim does not exist out of its queue, and writes that nowhere."""
+    world = World(a_machine())
+    first = since(5, asking("first"))
+    claims = {"resourceClaims": [{"name": "a", "resourceClaimName": "missing"}]}
+    world.see(first, since(1, asking("older", **claims)), since(9, asking("younger", **claims)))
+    world.see(since(9, asking("important", priority=1, **claims)), since(1, asking("the-lanes")))
+    gated = since(1, asking("gated", **claims, schedulingGates=[{"name": "a"}]))
+    world.see(gated)
+    world.clock.now += 60
+    world.see(since(1, asking("new", priority=1, **claims)))
+    gated["spec"]["schedulingGates"] = []
+    world.see(gated, kind="MODIFIED")
+
+    assert world.terrain.overtaken(waiting(first), world.clock.now) == {"uid-default-older", "uid-default-important"}
+    world.clock.now += 2
+    assert world.terrain.overtaken(waiting(first), world.clock.now) > {"uid-default-new", "uid-default-gated"}
+
+
+def since(second: int, pod: dict[str, Any]) -> dict[str, Any]:
+    pod["metadata"]["creationTimestamp"] = f"2026-01-01T00:00:{second:02}Z"
+    return pod
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"reason": "OutOfcpu"},
+        {"reason": "TopologyAffinityError", "message": "Pod was rejected: Resources cannot be allocated with Topology"},
+        {"reason": "TaintToleration", "message": "Pod was rejected: Predicate TaintToleration failed: taints"},
+        {"reason": "Evicted", "message": "Pod was rejected: The node had condition: [MemoryPressure]. "},
+    ],
+)
+def test_a_kubelet_that_refuses_a_pod_of_the_lane_is_counted_and_its_node_avoided_for_a_while(
+    said: dict[str, str],
+) -> None:
     world = World(a_machine("node-1"), a_machine("node-2"))
     world.see(asking("a"))
     world.terrain.promise(waiting(asking("a")), "node-1", 10.0)
     world.terrain.given(waiting(asking("a")).uid, "node-1")
     bound = asking("a", node="node-1")
-    world.see(bound, {**bound, "status": {"phase": "Failed", "reason": "OutOfcpu"}}, kind="MODIFIED")
+    world.see(bound, {**bound, "status": {"phase": "Failed", **said}}, kind="MODIFIED")
 
-    assert (world.refused, world.open_to(asking("b"))) == ([("node-1", "OutOfcpu")], ["node-2"])
+    assert (world.refused, world.open_to(asking("b"))) == ([("node-1", said["reason"])], ["node-2"])
     world.clock.now += AVOID_S + 1
     world.terrain.tidy()
     assert world.open_to(asking("b")) == ["node-1", "node-2"]
 
 
-def test_a_pod_that_fails_by_itself_is_no_refusal() -> None:
+@pytest.mark.parametrize("reason", ["Error", "Evicted"])
+def test_a_pod_that_fails_by_itself_or_is_evicted_later_is_no_refusal(reason: str) -> None:
     world = World(a_machine())
     world.terrain.given("uid-default-a", "node-1")
     bound = asking("a", node="node-1")
 
-    world.see(bound, {**bound, "status": {"phase": "Failed", "reason": "Error"}}, kind="MODIFIED")
+    world.see(bound, {**bound, "status": {"phase": "Failed", "reason": reason}}, kind="MODIFIED")
 
     assert world.refused == []
 
