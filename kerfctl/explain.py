@@ -43,7 +43,10 @@ def run(args: argparse.Namespace) -> int:
 
     namespace, _, name = args.pod.rpartition("/")
     world = read_world(args)
-    answer = _explain(world, f"{namespace or args.namespace}/{name}")
+    key = f"{namespace or args.namespace}/{name}"
+    answer = _explain(world, key)
+    if world.policy.express and not args.file and "holds" not in answer:  # a snapshot has no volumes
+        answer["express"] = _left_by_the_lane(world, key)
     say(json.dumps(answer, indent=2) if args.json else _text(answer))
     return int(not answer["fits"] or bool(world.left_out))
 
@@ -80,6 +83,21 @@ def _explain(world: "World", key: str) -> Answer:
     if reason := waits(pod, world.scheduler) or waiting.problem:
         return _no(key, reason) | kind
     return {"pod": key, **kind, **_where(world, store, waiting.ask, at(pod, "spec"))}
+
+
+def _left_by_the_lane(world: "World", key: str) -> str:
+    """Why the express lane leaves a pod to kube-scheduler; empty where it may bind the pod."""
+    from kerfctl.world import key_of
+    from scheduler.express.eligible import why_not
+    from scheduler.express.neighbours import LOOKED_AT, Terms, terms_of
+
+    terms = Terms()
+    for each in world.pods:
+        if not is_finished(each):
+            terms.add(terms_of(each))
+    pod = next(pod for pod in world.pods if key_of(pod) == key)
+    labels = at(pod, "metadata", "labels").items()
+    return why_not(pod) or (LOOKED_AT if terms.look_at(key.partition("/")[0], labels) else "")
 
 
 def _kind(pod: Json) -> Answer:
@@ -147,6 +165,9 @@ def _where(world: "World", store: "Store", ask: PodAsk, spec: Json) -> Answer:
 
 def _text(answer: Answer) -> str:
     lines = [_state_text(answer)]
+    if "express" in answer:
+        left = answer["express"]
+        lines.append(f"  the express lane {f'leaves it to kube-scheduler: {left}' if left else 'may bind it'}")
     if "kind" in answer:
         others = ", ".join(kind for kind in answer["among"] if kind != answer["kind"])
         lines.append(f"  it was given {answer['kind']} when it was made: {answer['why'] or 'nothing says why'}")

@@ -42,6 +42,7 @@ def test_helm_finds_nothing_to_complain_about():
         ("admissionPolicies.enabled=often", "/admissionPolicies/enabled", "value must be one of 'auto', true, false"),
         ("webhook.certificates.source=secret", "webhook.certificates.caBundle", "give the PEM of the authority"),
         ("scheduler.leaderElect=false", "scheduler.replicas: 2", "write 1, or elect a leader"),
+        ("policy.express=true,scheduler.extender.httpTimeout=4", "scheduler.extender.httpTimeout", "write 5 or more"),
         ("gateways.reports.enabled=true", "gateways.reports: nobody may report", "tokens.allow"),
         (
             "gateways.reports.enabled=true,gateways.reports.certificates.allow={edge}",

@@ -104,6 +104,30 @@ def test_a_pod_that_may_run_nowhere_hears_so(explain):
     )
 
 
+@pytest.mark.parametrize(
+    ("spec", "labels", "said"),
+    [
+        ({}, {}, "the express lane may bind it"),
+        ({"hostNetwork": True, "hostUsers": False}, {}, "the express lane leaves it to kube-scheduler: spec.hostUsers"),
+        ({}, {"app": "web"}, "leaves it to kube-scheduler: spec.affinity of another pod looks at it"),
+    ],
+)
+def test_with_the_express_lane_a_waiting_pod_hears_whether_the_lane_may_bind_it(
+    spec: dict[str, Any], labels: dict[str, str], said: str, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    rule = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "web"}}}
+    near = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [rule]}}
+    objects = [*a_world(), a_pod("lonely", spec={"affinity": near}), a_pod("waits", spec=spec, labels=labels)]
+    monkeypatch.setattr("kerfctl.cluster.connect_to", lambda args: FakeKube(*objects))
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("{apiVersion: kerf.dev/v1alpha1, kind: SchedulingPolicy, spec: {express: true}}")
+
+    main(["explain", "waits", "--policy", str(policy)])
+    assert said in capsys.readouterr().out
+    main(["explain", "waits"])
+    assert "express" not in capsys.readouterr().out
+
+
 def test_a_pod_on_a_failed_card_is_shown_with_the_fault(tmp_path, capsys):
     failed = Health(State.CORDONED, "XID 79 (GPU has fallen off the bus)", 1, 79, moves=True)
     objects = [a_node("n", (a_card(health=failed),)), a_pod("held", node="n", grant=a_grant("GPU-0", 8_000, 30))]
