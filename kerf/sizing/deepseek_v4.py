@@ -15,6 +15,7 @@ from kerf.wire.errors import WireError
 FAMILY = "deepseek_v4"
 WORDS = {"sliding_attention": 0, "compressed_sparse_attention": 4, "heavily_compressed_attention": 128}
 """layer_types, and the tokens that one compressed key stands for; 0: the layer has its window alone."""
+_KNOWN_RATES = f"vLLM 0.33.0 knows {', '.join(map(str, WORDS.values()))}"
 INDEX_WIDTH = 128
 SPARSE, HEAVY = 4, 128
 BLOCK, WINDOW_BLOCK = 256, 64
@@ -35,17 +36,16 @@ def ratios(config: Config) -> tuple[int, ...]:
     """What each layer compresses by, from either spelling. Raises WireError."""
     count = config.whole("num_hidden_layers", default=43, most=MOST_LAYERS)
     words = config.words("layer_types")
+    field = config.field("compress_ratios" if words is None else "layer_types")
     if words is not None:
         found = tuple(_rate(config, word) for word in words)
     else:
         found = config.wholes("compress_ratios") or _interleaved(count)
     if len(found) < count:
-        fix = f"write one for each of the {count} layers"
-        raise WireError(config.field("compress_ratios"), f"{len(found)} numbers", fix)
+        raise WireError(field, f"{len(found)} entries", f"write one for each of the {count} layers")
     for one in found[:count]:
         if one not in WORDS.values():
-            fix = f"vLLM 0.33.0 knows {', '.join(map(str, WORDS.values()))}"
-            raise WireError(config.field("compress_ratios"), one, fix)
+            raise WireError(field, one, _KNOWN_RATES)
     return found[:count]
 
 
@@ -53,7 +53,10 @@ def _rate(config: Config, word: str) -> int:
     if word not in WORDS:
         raise WireError(config.field("layer_types"), word, f"known for this family are {', '.join(WORDS)}")
     rates = config.part("compress_rates")
-    return rates.whole(word, default=WORDS[word], least=0) if rates is not None else WORDS[word]
+    found = rates.whole(word, default=WORDS[word], least=0) if rates is not None else WORDS[word]
+    if rates is not None and found not in WORDS.values():
+        raise WireError(rates.field(word), found, _KNOWN_RATES)
+    return found
 
 
 def _interleaved(count: int) -> tuple[int, ...]:
@@ -91,17 +94,29 @@ def shape(config: Config, family: Family) -> Shape:
 
 
 def _layers(config: Config, family: Family, heads: Heads, streams: int) -> tuple[Layer, ...]:
-    rates = ratios(config)
-    words = config.words("mlp_layer_types")
-    hashed = words.count("hash_moe") if words is not None else config.whole("num_hash_layers", default=3, least=0)
+    kinds = tuple(zip(ratios(config), _by_hash(config), strict=False))
     seen: dict[tuple[int, bool], Layer] = {}
-    for i, rate in enumerate(rates):
-        key = (rate, i < hashed)
+    for key in kinds:
         if key not in seen:
+            rate = key[0]
             parts, caches = _attention(config, heads, rate)
             parts += (*_experts(config, family, heads.hidden, by_hash=key[1]), *_streams(heads.hidden, streams))
             seen[key] = Layer((*parts, Tensor("norms", heads.hidden, count=2)), caches)
-    return tuple(seen[rate, i < hashed] for i, rate in enumerate(rates))
+    return tuple(seen[key] for key in kinds)
+
+
+def _by_hash(config: Config) -> tuple[bool, ...]:
+    """Whether each layer's experts are chosen by the token alone, from either spelling. Raises WireError."""
+    count, words = config.whole("num_hidden_layers", default=43, most=MOST_LAYERS), config.words("mlp_layer_types")
+    if words is None:
+        hashed = config.whole("num_hash_layers", default=3, least=0)
+        return tuple(i < hashed for i in range(count))
+    field = config.field("mlp_layer_types")
+    if unknown := next((word for word in words if word not in {"moe", "hash_moe"}), None):
+        raise WireError(field, unknown, "known for this family are moe, hash_moe")
+    if len(words) < count:
+        raise WireError(field, f"{len(words)} entries", f"write one for each of the {count} layers")
+    return tuple(word == "hash_moe" for word in words[:count])
 
 
 def _attention(config: Config, heads: Heads, rate: int) -> Parts:

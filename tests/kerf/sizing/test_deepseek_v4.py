@@ -140,7 +140,15 @@ def test_sglang_keeps_windows_for_requests_and_grows_by_the_compressed_keys():
     ("changes", "ask", "words"),
     [
         ({"compress_ratios": [0, 4, 8] * 20}, {}, "compress_ratios: '8': vLLM 0.33.0 knows 0, 4, 128"),
-        ({"compress_ratios": [4]}, {}, "compress_ratios: '1 numbers': write one for each of the 43 layers"),
+        ({"compress_ratios": [4]}, {}, "compress_ratios: '1 entries': write one for each of the 43 layers"),
+        ({"layer_types": ["sliding_attention"]}, {}, "layer_types: '1 entries': write one for each of the 43 layers"),
+        (
+            {"layer_types": ["sliding_attention"] * 43, "compress_rates": {"sliding_attention": 7}},
+            {},
+            "compress_rates.sliding_attention: '7': vLLM 0.33.0 knows 0, 4, 128",
+        ),
+        ({"mlp_layer_types": ["moe"]}, {}, "mlp_layer_types: '1 entries': write one for each of the 43 layers"),
+        ({"mlp_layer_types": ["dense"] * 43}, {}, "mlp_layer_types: 'dense': known for this family are moe, hash_moe"),
         ({"layer_types": ["full_attention"] * 43}, {}, "layer_types: 'full_attention': known for this family are"),
         ({"expert_dtype": "fp6"}, {}, "expert_dtype: 'fp6': vLLM 0.33.0 knows fp4 and fp8"),
         ({"vision_n_layers": 24}, {}, "vision_n_layers: '24': its vision tower is not read yet"),
@@ -158,6 +166,14 @@ def test_what_no_engine_would_start_is_refused(changes, ask, words):
         estimate(read_model(config(**changes)), Ask(max_len=4096, **ask))
 
     assert str(refused.value).startswith(words)
+
+
+def test_the_layers_that_choose_experts_by_hash_are_those_that_are_named():
+    kinds = ["moe"] * 40 + ["hash_moe"] * 3
+    layers = read_model(config(mlp_layer_types=kinds)).shape.layers
+
+    hashed = [any(part.name == "ffn.gate.tid2eid" for part in layer.tensors) for layer in layers]
+    assert hashed == [kind == "hash_moe" for kind in kinds]
 
 
 @pytest.mark.parametrize("runtime", ["vllm", "sglang"])
