@@ -14,12 +14,13 @@ from kerfctl.fleet.connect import NO_KIND, manager_of
 from kerfctl.report import Sheet, say
 
 UNSEEN = "no manager has looked at it yet (kerf fleet run, or the chart's value fleet.enabled)"
+OLDER = "no manager has looked at its last change, so this is the plan from before: does a manager run?"
 _MARKS = {"Placed": "✗", "AsPlanned": "~"}
 """The conditions that are shown where they do not hold, and the mark of each."""
 
 
 def plan(args: argparse.Namespace) -> int:
-    """Print every workload's parts, or one's. Exit status 1 where one has replicas without a place."""
+    """Print every workload's parts, or one's. Exit status 1 where replicas have no place, or a plan is an older one."""
     found = [_row(item) for item in _workloads(manager_of(args), args.workload)]
     if args.json:
         print(json.dumps({"workloads": found}, indent=2))
@@ -47,6 +48,10 @@ def _row(item: Json) -> dict[str, Any]:
         for kind in _MARKS
         if (each := conditions.get(kind)) is not None and each.get("status") != "True"
     }
+    if not conditions:
+        says = {"Placed": UNSEEN}
+    elif int(status.get("observedGeneration") or 0) < int(meta.get("generation") or 0):
+        says = {**says, "Placed": OLDER}
     return {
         "name": f"{meta.get('namespace') or 'default'}/{meta.get('name')}",
         "replicas": at(item, "spec").get("replicas"),
@@ -54,7 +59,7 @@ def _row(item: Json) -> dict[str, Any]:
         "readyReplicas": status.get("readyReplicas", 0),
         "costPerHour": status.get("costPerHour"),
         "parts": render_assigned(parse_assigned(item)),
-        "says": says if conditions else {"Placed": UNSEEN},
+        "says": says,
     }
 
 

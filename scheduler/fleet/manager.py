@@ -276,8 +276,9 @@ class Manager:
         meta = item["metadata"]
         path = f"{WORKLOADS.rpartition('/')[0]}/namespaces/{meta['namespace']}/fleetworkloads/{meta['name']}/status"
         condition = {"type": "Placed", "status": "False", "reason": "Unreadable", "message": sentence}
-        status = stamped({"conditions": [condition]}, at(item, "status"), self._clock())
-        if at(item, "status").get("conditions") != status["conditions"]:
+        seen = {"observedGeneration": int(meta.get("generation") or 0), "conditions": [condition]}
+        status = stamped(seen, at(item, "status"), self._clock())
+        if any(at(item, "status").get(key) != value for key, value in status.items()):
             self._write(path, item, status)
 
     def _avoid(

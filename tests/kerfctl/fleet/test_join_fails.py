@@ -227,7 +227,13 @@ def test_the_plan_shows_where_replicas_are_and_why_some_have_no_place_or_other_c
     kubes[0].put(a_fleet_workload("fresh", {}))
     both = (main(["cluster", "plan"]), capsys.readouterr().out)
     missing = (main(["cluster", "plan", "none"]), capsys.readouterr().err)
+    changed = a_fleet_workload("chat", {**good, "observedGeneration": 1})
+    changed["metadata"]["generation"] = 2
+    kubes[0].put(changed)
+    older = (main(["cluster", "plan", "chat"]), capsys.readouterr().out)
 
+    assert older[0] == 1
+    assert "✗ default/chat: no manager has looked at its last change, so this is the plan from before" in older[1]
     assert alone[0] == 0
     assert "~ default/chat: preferences come first" in alone[1]
     assert both[0] == 1

@@ -126,6 +126,7 @@ def test_a_workload_that_cannot_be_read_is_explained_and_disturbs_no_other():
     assert total(world, "good") == 2
     assert "spec.survive: '5': write at most spec.replicas, 2" in world.status("bad")["conditions"][0]["message"]
     assert "no container asks for a card" in world.status("cpu-only")["conditions"][0]["message"]
+    assert [world.status(name)["observedGeneration"] for name in ("bad", "cpu-only")] == [0, 0]
 
 
 def test_what_runs_moves_only_where_that_saves_more_than_the_threshold():
