@@ -65,11 +65,7 @@ class SchedulerMetrics:
             unmet=metrics.leaders_gauge(
                 "kerf_quota_unmet_pods", "Refused pods within a guarantee for which no pod may leave", ("tenant",)
             ),
-            unmet_claims=metrics.leaders_gauge(
-                "kerf_quota_unmet_claim_pods",
-                "Pods that wait for claims while their tenant holds less than its guarantee and others hold more",
-                ("tenant",),
-            ),
+            unmet_claims=metrics.leaders_gauge("kerf_quota_unmet_claim_pods", "Pods that wait by claims", ("tenant",)),
             leads=metrics.leaders_gauge("kerf_scheduler_leader", "1 while this replica leads and has caught up"),
             elections=metrics.counter("kerf_scheduler_elections_total", "How often this replica became the leader"),
             forwarded=metrics.counter(
