@@ -19,6 +19,8 @@ KINDS = {
 MOST_REPLICAS = 2**31 - 1
 LONGEST_S = 3600
 """The longest stabilization window of an HPA."""
+LONGEST_VALUE = 63
+"""Of a label in a selector, which an HPA finds its metric by."""
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
 
 
@@ -51,6 +53,10 @@ def run(args: argparse.Namespace) -> int:
         raise CliError("--prometheus: an HPA takes the metric from an adapter; leave it out, or write --keda")
     if args.keda and not _is_url(args.prometheus or ""):
         raise CliError(f"--prometheus {args.prometheus or ''}: write http://HOST:PORT, where Prometheus answers KEDA")
+    if args.hpa and len(name) > LONGEST_VALUE:
+        raise CliError(
+            f"{args.workload}: an HPA finds its metric by labels of at most {LONGEST_VALUE} characters: use --keda"
+        )
     made = _keda(namespace, kind, name, args) if args.keda else _hpa(namespace, kind, name, args)
     say(yaml.safe_dump(made, sort_keys=False).rstrip("\n"))
     return 0

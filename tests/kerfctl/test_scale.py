@@ -54,6 +54,10 @@ def test_a_scaled_object_asks_prometheus(capsys) -> None:
         ((CHAT, "--keda", "--prometheus", "ftp:/x"), "--prometheus ftp:/x"),
         ((CHAT, "--hpa", "--min", "0"), "write 1 <= MIN <= MAX"),
         ((CHAT, "--hpa", "--max", "99999999999"), "write 1 <= MIN <= MAX"),
+        (
+            (f"a/Deployment/{'b' * 64}", "--hpa"),
+            "an HPA finds its metric by labels of at most 63 characters: use --keda",
+        ),
         ((CHAT, "--hpa", "--cooldown", "-5"), "write seconds from 0 to 3600"),
     ],
 )
