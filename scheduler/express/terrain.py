@@ -16,9 +16,9 @@ import numpy as np
 
 from kerf.wire.json import Json, text_at
 from scheduler.core.columns import Bools, Ints
+from scheduler.core.neighbours import LOOKED_AT, Terms
 from scheduler.core.node_list import NodeList, Roster
 from scheduler.core.wishes import Wishes
-from scheduler.express.neighbours import LOOKED_AT, Terms
 from scheduler.express.nodes import Demands, Place, place_of
 from scheduler.express.seen import Gone, OnNode, Pending, Seen, see
 

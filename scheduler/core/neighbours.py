@@ -1,6 +1,6 @@
 """Affinity of pods to other pods: whether a pod may meet one whose terms look at it. Pure.
 
-The lane does not weigh such terms. It leaves every pod at which one looks to kube-scheduler.
+Kerf does not weigh such terms. Where one looks at a pod, kube-scheduler chooses the node.
 """
 
 from collections import Counter, defaultdict

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerf.testing.builders import a_pod
-from scheduler.express.neighbours import Term, Terms, terms_of
+from scheduler.core.neighbours import Term, Terms, terms_of
 from tests.effort import examples
 
 WEB = {"labelSelector": {"matchLabels": {"app": "web"}}}
