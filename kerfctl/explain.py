@@ -88,8 +88,8 @@ def _explain(world: "World", key: str) -> Answer:
 def _left_by_the_lane(world: "World", key: str) -> str:
     """Why the express lane leaves a pod to kube-scheduler; empty where it may bind the pod."""
     from kerfctl.world import key_of
+    from scheduler.core.known_pods import why_not
     from scheduler.core.neighbours import LOOKED_AT, Terms, terms_of
-    from scheduler.express.eligible import why_not
 
     terms = Terms()
     for each in world.pods:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.objects import FINISHED
+from scheduler.core.known_pods import why_not
 from scheduler.core.neighbours import Term, terms_of
-from scheduler.express.eligible import why_not
 from scheduler.express.nodes import Demands, demands_of
 from scheduler.express.requests import UNREADABLE, requests_of
 

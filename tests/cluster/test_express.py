@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.express import policy
 from sandbox import ApiError, ControlPlane, await_until
-from scheduler.express.fields import FIELDS
+from scheduler.core.pod_fields import FIELDS
 from tests.cluster.gpu_pods import (
     PODS,
     a_fake_node,

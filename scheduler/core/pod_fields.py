@@ -1,4 +1,4 @@
-"""What the lane knows of every field of a PodSpec and of the objects within it, up to Kubernetes 1.37. Pure.
+"""What Kerf knows of every field of a PodSpec and of the objects within it, up to Kubernetes 1.37. Pure.
 
 A table has a rule for each field of an object. A field without a rule is not known, so a newer Kubernetes can add
 constraints, at any depth, and nothing goes wrong. What says nothing about nodes has a rule that is always satisfied.

@@ -8,8 +8,8 @@ import kubernetes_validate
 import pytest
 
 from kerf.testing.builders import a_container, a_pod
-from scheduler.express.eligible import why_not
-from scheduler.express.fields import FIELDS, VOLUMES
+from scheduler.core.known_pods import why_not
+from scheduler.core.pod_fields import FIELDS, VOLUMES
 
 TERM = {"matchExpressions": [{"key": "gpu", "operator": "In", "values": ["h100"]}]}
 REQUIRED, PREFERRED = (f"{word}DuringSchedulingIgnoredDuringExecution" for word in ("required", "preferred"))

@@ -1,4 +1,4 @@
-"""Which pods the express lane may take: those of whose PodSpec it knows every field (`fields`). Pure.
+"""Which pods Kerf may decide about beyond their cards: those of whose PodSpec it knows every field. Pure.
 
 What is read elsewhere (selector, affinity, tolerations, requests) is checked here for parts that are not.
 """
@@ -6,7 +6,7 @@ What is read elsewhere (selector, affinity, tolerations, requests) is checked he
 from collections.abc import Mapping
 
 from kerf.wire.json import Json, at
-from scheduler.express.fields import FIELDS, first
+from scheduler.core.pod_fields import FIELDS, first
 
 
 def why_not(pod: Json) -> str:
