@@ -36,6 +36,8 @@ class Node:
     taints: tuple[Taint, ...] = ()
     fault_cordoned: tuple[str, ...] = ()
     """Those of `cordoned` that Kerf itself cordoned because of a fault."""
+    avoided: bool = False
+    """It has a taint PreferNoSchedule: kube-scheduler prefers other nodes."""
     resumed: int = 0
     """When a person let recovery go on here (seconds since 1970): faults from before do not count as one event."""
 

@@ -192,6 +192,15 @@ class AdmissionSettings:
     """Resources of the vendors' domains that other plugins serve; a final "*" stands for any ending."""
 
 
+class Offer(StrEnum):
+    """What kube-scheduler gets to choose from, where many nodes fit a pod that prefers nothing."""
+
+    BEST = "best"
+    """The best node alone."""
+    ALL = "all"
+    """Every node that fits, with scores."""
+
+
 @dataclass(frozen=True, slots=True)
 class SchedulingPolicy:
     """The scheduler's policy. The zero value is the shipped default."""
@@ -213,6 +222,7 @@ class SchedulingPolicy:
     fleet: FleetSettings = field(default_factory=FleetSettings)
     accepts: AcceptsSettings = field(default_factory=AcceptsSettings)
     learning: LearningSettings = field(default_factory=LearningSettings)
+    offer: Offer = Offer.BEST
     express: bool = False
     """The leader binds, in batches, the waiting pods of which it understands every constraint."""
 

@@ -58,6 +58,7 @@ def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
         schedulable=not spec.get("unschedulable"),
         ready=_ready(status),
         taints=_taints(spec.get("taints")),
+        avoided=_avoided(spec.get("taints")),
         problem=problem,
         fault_cordoned=_ids(notes, ours.FAULT_CORDON),
         resumed=_seconds(notes.get(ours.RESUME)),
@@ -290,6 +291,10 @@ def _taints(value: object) -> tuple[Taint, ...]:
         for item in items
         if item.get("effect") in _BLOCKING
     )
+
+
+def _avoided(value: object) -> bool:
+    return isinstance(value, list) and any(at(item).get("effect") == "PreferNoSchedule" for item in value)
 
 
 def _ids(notes: Json, *keys: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from kerf.values.policy import (
     Defaults,
     DriverLimits,
     MpsDaemon,
+    Offer,
     PlannerSettings,
     Pool,
     PoolMode,
@@ -58,6 +59,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
         "recovery",
         "metering",
         "fleet",
+        "offer",
         "express",
         "accepts",
         "learning",
@@ -79,6 +81,7 @@ def parse_policy(document: object) -> SchedulingPolicy:
         learning=parse_learning(part_at(spec, "learning", "spec.learning"), "spec.learning"),
         admission=_admission(part_at(spec, "admission", "spec.admission")),
         accepts=parse_accepts_settings(part_at(spec, "accepts", "spec.accepts")),
+        offer=Offer(one_of(spec, "offer", "spec", zero.offer.value, list(Offer))),
         express=flag(spec, "express", "spec", zero.express),
         recovery=parse_recovery(part_at(spec, "recovery", "spec.recovery")),
     )

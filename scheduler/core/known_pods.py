@@ -1,5 +1,7 @@
 """Which pods Kerf may decide about beyond their cards: those of whose PodSpec it knows every field. Pure.
 
+The express lane binds such pods itself, and filter names the node for those that prefer nothing.
+
 What is read elsewhere (selector, affinity, tolerations, requests) is checked here for parts that are not.
 """
 
@@ -21,3 +23,9 @@ def why_not(pod: Json) -> str:
     if spec.get("hostNetwork") and spec.get("hostUsers") is False:
         return "spec.hostUsers: with hostNetwork it needs a feature that not every node has"
     return first(spec, FIELDS["PodSpec"], "spec")
+
+
+def prefers(pod: Json) -> bool:
+    """Whether kube-scheduler may have something to weigh for the pod itself; False only if it surely has not."""
+    preferred = "preferredDuringSchedulingIgnoredDuringExecution"
+    return bool(why_not(pod) or at(pod, "spec", "affinity", "nodeAffinity").get(preferred))

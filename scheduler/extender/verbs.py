@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerf.values.ask import PodAsk
+from kerf.values.policy import Offer
 from kerf.values.verdict import FOREVER, Reason
 from kerf.wire.errors import WireError
 from kerf.wire.extender import (
@@ -27,11 +27,10 @@ from kerf.wire.extender import (
     render_victims,
     split_nodes_query,
 )
-from kerf.wire.json import at
-from kerf.wire.resources import parse_pod
 from scheduler.core.columns import Ints
 from scheduler.core.explain import short_reason
-from scheduler.core.node_list import MOST_SCORE, NodeList, Roster
+from scheduler.core.node_list import MOST_SCORE, NodeList, Roster, take
+from scheduler.extender.asks import Asked, Asks
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.answers import ByCards
 from scheduler.state.desk import Desk
@@ -40,8 +39,10 @@ _LOG = logging.getLogger("kerf.extender")
 MOST_RANKS = MOST_SCORE
 """Distinct scores. kube-scheduler multiplies by 10; one point of a wish that the user wrote into the pod weighs
 100,000, so wishes always come first and the packing decides among what they leave."""
-MOST_ASKS = 4096
-"""Parsed asks remembered between filter and prioritize of one pod."""
+FEW = 64
+"""Among so few nodes kube-scheduler may as well choose itself: it asks about them and weighs them in no time."""
+MOST_NAMED = 4096
+"""Pods remembered for which filter has named one node."""
 MOST_OFFERED = 4
 """Lists that filter answered and prioritize is expected to ask about, word for word."""
 _SPARE_NAMES = 1024
@@ -77,22 +78,28 @@ class Verbs:
         """Held while an answer of the other verbs is made."""
         self._desk = desk
         self._metrics = metrics
-        self._asks: OrderedDict[tuple[str, str], PodAsk] = OrderedDict()
-        self._last: tuple[bytes, PodAsk] | None = None
+        self._asks = Asks(desk.vendors)
+        self._named: OrderedDict[str, None] = OrderedDict()
+        """Pods for which filter has named one node. Who asks again could not use it, and gets all nodes."""
+        self._last: tuple[bytes, Asked] | None = None
         """The pod's part of the last query: prioritize sends the same bytes as filter."""
         self._roster = Roster()
         self._offered: list[NodeList] = []
 
     def filter(self, body: bytes) -> bytes:
-        """POST /filter: every node on which the pod fits."""
+        """POST /filter: every node on which the pod fits, or the best one where kube-scheduler would take no other."""
         try:
-            ask, names = self._query(body)
+            asked, names = self._query(body)
         except _PodError as error:
             return _render(error.names, (), [], [(np.arange(len(error.names)), str(error))])
+        ask = asked.ask
         if not ask.containers:
             return self._answer(names, names, [], [])
         where = self._desk.where(ask, names)
         if isinstance(where, ByCards):
+            if (best := self._best(asked, where.fits)) is not None:
+                self._count(where.reasons)
+                return _render(names, best, [], [])
             failed, never = self._sort_out(names, where)
             return self._answer(names, where.fits, failed, never)
         if where.over_quota:
@@ -104,9 +111,10 @@ class Verbs:
     def prioritize(self, body: bytes) -> bytes:
         """POST /prioritize: a total order, no two nodes alike, so that kube-scheduler's random ties decide nothing."""
         try:
-            ask, names = self._query(body)
+            asked, names = self._query(body)
         except _PodError as error:
             raise error.cause from error
+        ask = asked.ask
         places: Ints = rank(self._desk.order(ask, names)) if ask.containers else np.zeros(len(names), np.int64)
         if isinstance(names, NodeList):
             return names.roster.scored(names.numbers, places)
@@ -115,7 +123,7 @@ class Verbs:
     def preempt(self, body: bytes) -> bytes:
         """POST /preempt: for each candidate node the fewest, least important pods whose cards make room."""
         query = parse_preempt_query(body)
-        ask = self._ask(query.pod)
+        ask = self._asks.read(query.pod, self._desk.policy.defaults).ask
         answer = {}
         for node, chosen in self._desk.victims(ask, query.victims).items():
             uids, violations = query.victims[node]
@@ -128,8 +136,8 @@ class Verbs:
         return render_victims(answer)
 
     # ---- reading
-    def _query(self, body: bytes) -> tuple[PodAsk, Sequence[str]]:
-        """What the pod asks for, and the nodes. Raises _PodError where only the pod is at fault, else WireError."""
+    def _query(self, body: bytes) -> tuple[Asked, Sequence[str]]:
+        """The pod and the nodes. Raises _PodError where only the pod is at fault, else WireError."""
         parts = split_nodes_query(body)
         names = self._names(parts[1]) if parts is not None else None
         if parts is None or names is None:
@@ -137,9 +145,9 @@ class Verbs:
             return self._of_pod(query.pod, query.nodes), query.nodes
         if self._last is not None and self._last[0] == parts[0]:
             return self._last[1], names
-        ask = self._of_pod(parse_pod_part(parts[0]), names)
-        self._last = (parts[0], ask)
-        return ask, names
+        asked = self._of_pod(parse_pod_part(parts[0]), names)
+        self._last = (parts[0], asked)
+        return asked, names
 
     def _names(self, text: bytes) -> NodeList | None:
         for offered in self._offered:
@@ -150,22 +158,32 @@ class Verbs:
         names = self._roster.read(text)
         return names if names is not None and len(names) <= MOST_NODES else None
 
-    def _of_pod(self, pod: Mapping[str, Any], names: Sequence[str]) -> PodAsk:
+    def _of_pod(self, pod: Mapping[str, Any], names: Sequence[str]) -> Asked:
         try:
-            return self._ask(pod)
+            return self._asks.read(pod, self._desk.policy.defaults)
         except WireError as error:
             raise _PodError(error, names) from error
 
-    def _ask(self, pod: Mapping[str, Any]) -> PodAsk:
-        meta = at(pod, "metadata")
-        key = (str(meta.get("uid", "")), str(meta.get("resourceVersion", "")))
-        ask = self._asks.get(key)
-        if ask is None or not key[1]:
-            ask = parse_pod(pod, self._desk.names, self._desk.policy.defaults)
-            self._asks[key] = ask
-            if len(self._asks) > MOST_ASKS:
-                self._asks.popitem(last=False)
-        return ask
+    # ---- deciding
+    def _best(self, asked: Asked, fits: Sequence[str]) -> Sequence[str] | None:
+        """The one node to name; None where kube-scheduler gets all that fit.
+
+        It gets all where it may have reason to take another one: the pod prefers something, another pod's affinity may
+        look at it, a taint keeps pods away from the best node where they can go elsewhere, or it asks again.
+        """
+        ask, desk, uid = asked.ask, self._desk, asked.ask.uid
+        if len(fits) <= FEW or desk.policy.offer is Offer.ALL or asked.prefers or not uid or uid in self._named:
+            return None
+        if desk.looked_at(ask, asked.labels):
+            return None
+        place = int(desk.order(ask, fits).argmax())
+        node = desk.node(fits[place])
+        if node is None or node.avoided:
+            return None
+        self._named[uid] = None
+        if len(self._named) > MOST_NAMED:
+            self._named.popitem(last=False)
+        return take(fits, np.array([place]))
 
     # ---- writing
     def _answer(self, names: Sequence[str], fits: Sequence[str], failed: Refused, never: Refused) -> bytes:
@@ -180,19 +198,25 @@ class Verbs:
         nearest = -1
         if where.why is not None and len(names):
             nearest = names.index(where.why.node) if where.why.node else 0
-        for reason, places in self._by_reason(np.flatnonzero(where.reasons), where.reasons):
+        for reason, places in self._by_reason(where.reasons):
             (never if reason in FOREVER else failed).append((places[places != nearest], short_reason(reason)))
         if where.why is not None and nearest >= 0:
             lasting = not where.why.node or Reason(int(where.reasons[nearest])) in FOREVER
             (never if lasting and never else failed).append((np.array([nearest]), where.why.sentence))
         return failed, never
 
-    def _by_reason(self, refused: NDArray[np.intp], reasons: NDArray[np.uint8]) -> Iterator[tuple[Reason, Ints]]:
-        found, counts = np.unique(reasons[refused], return_counts=True)
-        for code, count in zip(found.tolist(), counts.tolist(), strict=True):
-            reason = Reason(code)
-            self._metrics.refusals.labels(reason.name.lower()).inc(count)
-            yield reason, refused[reasons[refused] == code]
+    def _by_reason(self, reasons: NDArray[np.uint8]) -> Iterator[tuple[Reason, Ints]]:
+        for reason in self._count(reasons):
+            yield reason, np.flatnonzero(reasons == reason)
+
+    def _count(self, reasons: NDArray[np.uint8]) -> list[Reason]:
+        """Count refused nodes; the reasons that some have."""
+        counts = np.bincount(reasons, minlength=1)
+        counts[Reason.FITS] = 0
+        found = [Reason(code) for code in np.flatnonzero(counts).tolist()]
+        for reason in found:
+            self._metrics.refusals.labels(reason.name.lower()).inc(int(counts[reason]))
+        return found
 
 
 class _PodError(Exception):

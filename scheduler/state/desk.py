@@ -5,7 +5,7 @@ a value, so that what decides sees no state. Quota is part of each question abou
 """
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from kerf.values.ask import PodAsk, Stages
@@ -132,11 +132,13 @@ class Desk:
             scores[names.index(planned)] = scores.max() + 1
         return scores
 
-    def victims(self, ask: PodAsk, names: Iterable[str]) -> dict[str, tuple[str, ...] | None]:
-        """By node, the fewest, least important pods whose cards make room; None where no eviction does.
+    def looked_at(self, ask: PodAsk, labels: Mapping[str, str]) -> bool:
+        """Whether another pod's affinity may look at the pod, which has these labels."""
+        with self._live.lock:
+            return self._live.onlookers.look_at(ask.namespace, labels)
 
-        Nothing for a pod that quota refuses: no eviction helps it.
-        """
+    def victims(self, ask: PodAsk, names: Iterable[str]) -> dict[str, tuple[str, ...] | None]:
+        """By node, the fewest, least important pods whose cards make room, else None; nothing where quota refuses."""
         live = self._live
         with live.lock:
             narrowed = live.within.narrow(ask)

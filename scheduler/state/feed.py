@@ -21,6 +21,7 @@ from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
 from kerf.wire.objects import cards_without_grant, is_finished, parse_node
 from kerf.wire.resources import ADMISSION, parse_pod
+from scheduler.core.neighbours import Term, terms_of
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares
 from scheduler.state.bookings import Booking, State, booking_of, read_again
@@ -108,21 +109,21 @@ class Feed:
 
     def apply_pod(self, kind: str, item: Json) -> None:
         """One pod event."""
-        seen = self._read(kind, item)
+        uid, seen, terms = self._event(kind, item)
         with self._live.lock:
             self._apply(seen)
+            self._live.onlookers.put(uid, terms)
 
     def replace_pods(self, items: Iterable[dict[str, Any]]) -> None:
         """The whole list of pods; confirmed pods that are not in it are gone. Each is read and let go."""
         uids = set()
         coming = iter(items)
-        while some := [
-            (item["metadata"].get("uid"), self._read("MODIFIED", item)) for item in islice(coming, PODS_A_HOLD)
-        ]:
+        while some := [self._event("MODIFIED", item) for item in islice(coming, PODS_A_HOLD)]:
             with self._live.lock:
-                for uid, seen in some:
+                for uid, seen, terms in some:
                     uids.add(uid)
                     self._apply(seen)
+                    self._live.onlookers.put(uid, terms)
         live = self._live
         if not self._listed:
             self._listed = True
@@ -133,6 +134,7 @@ class Feed:
                     self._forget(booking.uid)
             for uid in [uid for uid in live.pending.pods if uid not in uids]:
                 self._forget(uid)
+            live.onlookers.keep(uids)
 
     def set_gang_size(self, gang: str, size: int) -> None:
         """The size of one group; 0 forgets it."""
@@ -184,6 +186,11 @@ class Feed:
         live.changed.set()
 
     # ---- pods as values
+    def _event(self, kind: str, item: Json) -> tuple[str, _Seen, tuple[Term, ...]]:
+        """The pod's uid, what it is now, and the terms by which it looks at others."""
+        terms = () if kind == "DELETED" or is_finished(item) else terms_of(item)
+        return str(at(item, "metadata").get("uid", "")), self._read(kind, item), terms
+
     def _read(self, kind: str, item: Json) -> _Seen:
         meta, spec = at(item, "metadata"), at(item, "spec")
         uid = str(meta.get("uid", ""))

@@ -14,6 +14,7 @@ from scheduler.state.engine import Engine
 from scheduler.state.fleet import Fleet
 from scheduler.state.held_places import HeldPlaces
 from scheduler.state.ledger import Ledger
+from scheduler.state.onlookers import Onlookers
 from scheduler.state.pending import Pending
 from scheduler.state.planned_places import PlannedPlaces
 from scheduler.state.precedence import Precedence
@@ -44,6 +45,7 @@ class Live:
         self.engine = Engine(self.fleet, policy, check_node=check_node)
         self.quotas = QuotaLedger()
         self.planned = PlannedPlaces()
+        self.onlookers = Onlookers()
         self.within = WithinQuota(self.engine, self.quotas, self.planned)
         self.claimed = Claimed(self.quotas, self.nodes, vendors)
         self.pending = Pending(clock, self.changed)

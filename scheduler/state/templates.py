@@ -38,8 +38,9 @@ _OWN_LABELS = frozenset(
     }
 )
 _OWN_NOTES = (GRANT, "cni.projectcalico.org/", "k8s.v1.cni.cncf.io/", "k8s.ovn.org/", "ovn.kubernetes.io/")
-_OWN_SPEC = frozenset({"nodeName", "volumes", "hostname"})
-_CONTAINERS = ("initContainers", "containers")
+OWN_SPEC = frozenset({"nodeName", "volumes", "hostname"})
+"""Parts of a PodSpec in which pods of one template may differ."""
+CONTAINERS = ("initContainers", "containers")
 _RESIZED = ("name", "allocatedResources", "resources")
 _STATUSES = ("initContainerStatuses", "containerStatuses")
 
@@ -109,12 +110,12 @@ class Templates:
             self._stages[common.key] = known
         return known
 
-    def ask_of(self, pod: Json, defaults: Defaults) -> tuple[PodAsk, Stages]:
+    def ask_of(self, pod: Json, defaults: Defaults, common: Common | None = None) -> tuple[PodAsk, Stages]:
         """What a waiting pod asks, and its containers in order. Raises WireError."""
         if defaults != self._defaults:
             self._asks.clear()
             self._defaults = defaults
-        common = self.common(pod)
+        common = common or self.common(pod)
         key = common.key
         known = self._asks.get(key) if key else None
         if known is None:
@@ -139,8 +140,8 @@ def _digest(value: object) -> bytes | None:
 def common_part(pod: Json) -> dict[str, Any]:
     """A pod without what makes it differ from the others of its template."""
     meta, spec, status = at(pod, "metadata"), at(pod, "spec"), at(pod, "status")
-    slim = {key: value for key, value in spec.items() if key not in _OWN_SPEC}
-    for key in _CONTAINERS:
+    slim = {key: value for key, value in spec.items() if key not in OWN_SPEC}
+    for key in CONTAINERS:
         if isinstance(listed := slim.get(key), list):
             slim[key] = [_without_mounts(each) for each in listed]
     labels, notes = meta.get("labels"), meta.get("annotations")

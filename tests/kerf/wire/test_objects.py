@@ -31,6 +31,13 @@ def test_a_cordoned_node_takes_nothing_new() -> None:
     assert parse_node(a_node() | {"spec": {"unschedulable": True}}, VENDORS).schedulable is False
 
 
+def test_a_taint_that_pods_prefer_not_to_tolerate_makes_a_node_avoided() -> None:
+    node = a_node()
+    for effect, avoided in (("PreferNoSchedule", True), ("NoSchedule", False)):
+        node["spec"]["taints"] = [{"key": "old", "effect": effect}]
+        assert parse_node(node, VENDORS).avoided is avoided
+
+
 def test_kerfs_inventory_wins_over_hamis_registration() -> None:
     both = a_node("n", 1, **{"hami.io/node-nvidia-register": REGISTER})
     hami_only = a_node("n", 1, **{"hami.io/node-nvidia-register": REGISTER})

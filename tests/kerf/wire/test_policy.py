@@ -8,6 +8,7 @@ from kerf.values.policy import (
     AdmissionSettings,
     Defaults,
     MpsDaemon,
+    Offer,
     PlannerSettings,
     Pool,
     PoolMode,
@@ -41,6 +42,7 @@ def test_a_bare_off_which_yaml_reads_as_false_means_off() -> None:
 
 def test_every_key_is_read() -> None:
     document = policy(
+        offer="all",
         express=True,
         nodes="spread",
         cards=["mutex", "topology-aware", "spread"],
@@ -69,6 +71,7 @@ def test_every_key_is_read() -> None:
     )
 
     assert parse_policy(document) == SchedulingPolicy(
+        offer=Offer.ALL,
         express=True,
         nodes="spread",
         cards=("mutex", "topology", "spread"),
@@ -100,6 +103,7 @@ def test_every_key_is_read() -> None:
         (policy(node="spread"), "spec.node"),
         (policy(nodes="best"), "spec.nodes"),
         (policy(express="yes"), "spec.express"),
+        (policy(offer="some"), "spec.offer"),
         (policy(cards=[]), "spec.cards"),
         (policy(admission={"privileged": True}), "spec.admission.privileged"),
         (policy(admission={"otherResources": "nvidia.com/x"}), "spec.admission.otherResources"),
