@@ -156,10 +156,9 @@ class QuotaController:
     def _wake(self, limits: Limits) -> None:
         """Limits have changed: what kube-scheduler holds back may fit now."""
         now = (limits.shares, tuple(sorted(limits.hard.items())))
-        names = self._desk.node_names()
-        if self._limits is not None and now != self._limits and names and self._desk.waiting():
+        before, self._limits = self._limits, now
+        if before is not None and now != before and self._desk.waiting() and (names := self._desk.node_names()):
             wake_scheduler(self._kube, names[0], f"quota-{self._clock():.3f}")
-        self._limits = now
 
 
 def apply_change(kube: Kube, change: Change) -> None:

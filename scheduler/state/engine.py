@@ -132,6 +132,8 @@ class Engine:
         view = self._views.current() if self._node_policy(lane.ask) == FRAGMENTATION else None
         if view is not None and lane.view != view.number:
             lane.costed, lane.view = -1, view.number
+        if lane.costed == self.fleet.version:
+            return
         stale = (self.fleet.versions > lane.costed) & (lane.reasons == 0)
         changed = np.flatnonzero(stale)
         for start in range(0, len(changed), CHUNK):

@@ -142,6 +142,8 @@ class Lanes:
         return [column for card_id in ids if (column := self._fleet.column(row, card_id)) >= 0]
 
     def _decide(self, lane: Lane) -> None:
+        if lane.decided == self._fleet.version:
+            return
         changed = np.flatnonzero(self._fleet.versions > lane.decided)
         for start in range(0, len(changed), CHUNK):
             rows = changed[start : start + CHUNK]

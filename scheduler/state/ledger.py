@@ -49,6 +49,8 @@ class Ledger:
         self._changed = changed
         self._clock = clock
         self._bookings: dict[str, Booking] = {}
+        self._passing: set[str] = set()
+        """The few that are not confirmed."""
         self._on_node: dict[str, set[str]] = {}
         self._of_gang: dict[str, set[str]] = {}
         self._leaving: dict[str, Leaving] = {}
@@ -76,7 +78,9 @@ class Ledger:
     def bookings(self, *states: State) -> list[Booking]:
         """Every booking in one of these states, in no order; without states, every booking."""
         with self._lock:
-            return [booking for booking in self._bookings.values() if not states or booking.state in states]
+            settled = not states or State.CONFIRMED in states
+            found = self._bookings.values() if settled else [self._bookings[uid] for uid in self._passing]
+            return [booking for booking in found if not states or booking.state in states]
 
     def on_node(self, name: str) -> list[Booking]:
         """The bookings of a node, by uid."""
@@ -93,8 +97,9 @@ class Ledger:
         """Bookings by state."""
         with self._lock:
             found = dict.fromkeys(State, 0)
-            for booking in self._bookings.values():
-                found[booking.state] += 1
+            for uid in self._passing:
+                found[self._bookings[uid].state] += 1
+            found[State.CONFIRMED] = len(self._bookings) - len(self._passing)
             return found
 
     def gang_members(self) -> dict[str, int]:
@@ -129,13 +134,13 @@ class Ledger:
     def assumed_before(self, moment: float) -> list[Booking]:
         """Assumptions older than a monotonic time whose bind is over: the watch never confirmed them."""
         with self._lock:
-            old = [b for b in self._bookings.values() if b.state is State.ASSUMED and b.since < moment]
+            old = [b for b in self.bookings(State.ASSUMED) if b.since < moment]
             return [booking for booking in old if booking.uid not in self._binding]
 
     def reservations_before(self, moment: float) -> list[Booking]:
         """Reservations that ended before a monotonic time."""
         with self._lock:
-            return [b for b in self._bookings.values() if b.state is State.RESERVED and b.until < moment]
+            return [b for b in self.bookings(State.RESERVED) if b.until < moment]
 
     def ready(self, booking: Booking) -> bool:
         """Whether the place may be taken: victims may still be terminating, or other members may still lack a place."""
@@ -228,7 +233,7 @@ class Ledger:
     def charge(self, booking: Booking) -> None:
         """Write down what a pod holds."""
         with self._lock:
-            self._bookings[booking.uid] = booking
+            self._put(booking)
             self._on_node.setdefault(booking.node, set()).add(booking.uid)
             if booking.gang:
                 self._of_gang.setdefault(booking.gang, set()).add(booking.uid)
@@ -245,6 +250,7 @@ class Ledger:
             booking = self._bookings.pop(uid, None)
             if booking is None:
                 return
+            self._passing.discard(uid)
             self._leaving.pop(uid, None)
             _discard(self._on_node, booking.node, uid)
             if booking.gang:
@@ -264,7 +270,7 @@ class Ledger:
         with self._lock:
             known = self._bookings.get(booking.uid)
             if known is not None and known.state is State.ASSUMED and known.holding == booking.holding:
-                self._bookings[booking.uid] = replace(known, state=State.CONFIRMED, subject=booking.subject)
+                self._put(replace(known, state=State.CONFIRMED, subject=booking.subject))
                 return
             if known is not None:
                 self.release(booking.uid)
@@ -276,7 +282,7 @@ class Ledger:
             known = self._bookings[booking.uid]
             self._fleet.release(known.node, known.uses, known.cpu_milli, known.memory_mib)
             self._fleet.charge(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib, booking.reach)
-            self._bookings[booking.uid] = booking
+            self._put(booking)
             self._quotas.recount((booking,))
         self._changed.set()
 
@@ -340,6 +346,13 @@ class Ledger:
             self.drop_reservation(booking.uid)
 
     # ---- inside
+    def _put(self, booking: Booking) -> None:
+        self._bookings[booking.uid] = booking
+        if booking.state is State.CONFIRMED:
+            self._passing.discard(booking.uid)
+        else:
+            self._passing.add(booking.uid)
+
     def _release_if(self, uid: str, state: State) -> None:
         with self._lock:
             booking = self._bookings.get(uid)

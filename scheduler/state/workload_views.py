@@ -97,6 +97,8 @@ class WorkloadViews:
         columns = self._fleet.columns
         if len(view.survey.useful) < columns.rows:
             view.survey, view.version = Survey.empty(columns.rows, view.lens.needs), -1
+        if view.version == self._fleet.version:
+            return
         changed = np.flatnonzero(self._fleet.versions > view.version)
         for start in range(0, len(changed), CHUNK):
             rows = changed[start : start + CHUNK]

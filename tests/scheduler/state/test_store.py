@@ -204,6 +204,18 @@ class Interleavings(RuleBasedStateMachine):
             if seen:
                 self.store.feed.apply_pod("DELETED", pod)
 
+    @rule(pick=st.integers(0, 10**6), node=st.sampled_from(NODES), kept=st.booleans())
+    def reserve(self, pick: int, node: str, kept: bool) -> None:
+        waiting = [pod for pod in self.world.values() if not pod["spec"].get("nodeName")]
+        if waiting:
+            pod = waiting[pick % len(waiting)]
+            ask, stages = self.store.desk.read(pod)
+            grant = self.store.desk.by_cards_alone(ask, self.store.desk.state(node))
+            if isinstance(grant, Grant):
+                self.store.ledger.reserve(ask, node, grant, stages, until=1.0)
+            if not kept:
+                self.store.ledger.drop_reservation(ask.uid)
+
     @rule()
     def relist(self) -> None:
         self.store.feed.replace_nodes([a_node(name, 2) for name in NODES])
@@ -218,6 +230,14 @@ class Interleavings(RuleBasedStateMachine):
         if gone:
             self.store.feed.apply_node("DELETED", a_node(node, 2))
         self.store.feed.apply_node("ADDED", a_node(node, 2))
+
+    @invariant()
+    def bookings_by_state_are_those_of_all(self) -> None:
+        ledger = self.store.ledger
+        for state in State:
+            expected = sorted(booking.uid for booking in ledger.bookings() if booking.state is state)
+            assert sorted(booking.uid for booking in ledger.bookings(state)) == expected
+            assert ledger.counts()[state] == len(expected)
 
     @invariant()
     def no_card_holds_more_than_it_has(self) -> None:
