@@ -186,7 +186,8 @@ class Terrain:
         pods out of it whose claims or groups do not exist, and says so nowhere; and it may be binding one already.
         """
         with self._changed:
-            before = [uid for uid, pod in self._pending.items() if pod.left and pod.rank < first.rank]
+            theirs = [pod for pod in self._pending.values() if pod.left and pod.scheduler == first.scheduler]
+            before = [pod.uid for pod in theirs if pod.rank < first.rank]
             return {uid for uid in before if self._since[uid] < asked - NOTICE_S}
 
     def open_to(self, pod: Pending) -> Open:

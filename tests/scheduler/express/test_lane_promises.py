@@ -9,14 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerf.kube.client import Json
-from kerf.kube.errors import Forbidden, Unreachable
+from kerf.kube.errors import Busy, Forbidden, Unreachable, Unsent
 from kerf.testing.fake_kube import FakeKube
 from kerf.wire.extender import BindQuery
 from sandbox import invariants
 from scheduler.placing.expire import Expiry
 from tests.scheduler.express.test_lane import World, a_machine, until, waiting
 
-FATES = ("bound", "late", "answer lost", "request lost", "refused", "bound elsewhere")
+FATES = (
+    *("bound", "late", "answer lost", "request lost", "refused", "bound elsewhere", "deleted"),
+    *("the server is busy", "busy, and bound all the same", "not sent"),
+)
 PODS = "/api/v1/namespaces/default/pods/"
 LATE_S = 0.05
 
@@ -36,6 +39,12 @@ class Unsure(FakeKube):
             raise Forbidden(403, "Forbidden", "an admission webhook says no")
         if fate == "request lost":
             raise Unreachable("no answer")
+        if fate == "not sent":
+            raise Unsent("connection refused")
+        if fate == "the server is busy":
+            raise Busy(429, "TooManyRequests", "again in a second")
+        if fate == "deleted":
+            self.remove(PODS + name)
         if fate == "bound elsewhere":
             self._take_effect(path, {"target": {"name": "other"}})
         if fate == "late":
@@ -44,6 +53,8 @@ class Unsure(FakeKube):
         answer = self._take_effect(path, body)
         if fate == "answer lost":
             raise Unreachable("no answer")
+        if fate == "busy, and bound all the same":
+            raise Busy(504, "Timeout", "it took too long")
         return answer
 
     def _take_effect(self, path: str, body: Any) -> Json:
@@ -61,16 +72,21 @@ def test_no_pod_is_lost_none_is_bound_twice_and_no_card_is_overcommitted(fates: 
     world = World(kube=kube)
 
     async def test(world: World) -> None:
-        while left := [name for name in names if name not in world.bound()]:
+        while left := [name for name in there(kube) if name not in world.bound()]:
             await world.filter(left[0])
             await until(lambda: books_agree(world))
             await asyncio.to_thread(Expiry(world.store, kube, ask_after_s=-1.0).run_once)
             await bind_as_kube_scheduler(world, left[0])
+        await until(lambda: not world.lane._terrain._promises)
 
     world.live(test)
 
-    assert kube.took_effect == Counter(names)
+    assert kube.took_effect == Counter(there(kube))
     assert invariants.overcommitted(kube.objects("/api/v1/nodes/"), kube.objects(PODS)) == []
+
+
+def there(kube: FakeKube) -> list[str]:
+    return sorted(pod["metadata"]["name"] for pod in kube.objects(PODS))
 
 
 def books_agree(world: World) -> bool:
