@@ -66,6 +66,21 @@ def test_a_cap_holds_even_alone(tmp_path: Path, cap: int, kernel_ns: int, mode: 
     assert got == pytest.approx(cap, abs=6)
 
 
+@pytest.mark.parametrize("processes", [1, 3])
+def test_what_a_cap_lets_a_container_save_up_is_all_it_gets_on_top(tmp_path: Path, processes: int) -> None:
+    """Far from the end of its credit nobody looks at a lone container; it must not get more of it for that."""
+    box = Box(tmp_path, limits(1000, cores=50))
+    command = [LOAD, "20000", "2", "late"]
+    running = [
+        subprocess.Popen(command, env=box.environment, stdout=subprocess.PIPE, text=True) for _ in range(processes)
+    ]
+    got = [json.loads(process.communicate(timeout=60)[0]) for process in running]
+
+    saved, seconds = 0.5, max(one["seconds"] for one in got)
+    used = sum(one["busy_ns"] for one in got) / 1e9
+    assert saved + 0.3 * seconds < used < saved + 0.5 * seconds + 0.08
+
+
 @pytest.mark.parametrize(
     "tenants",
     [

@@ -91,6 +91,22 @@ struct kerf_verdict kerf_decide_gate(const struct kerf_self *self, const struct 
     return verdict;
 }
 
+struct kerf_rest kerf_decide_rest(const struct kerf_self *self, int others, int streams)
+{
+    struct kerf_rest look = { KERF_LOOK_NS, KERF_NO_BOUND };
+    int64_t left = self->balance_ns - (int64_t)self->in_flight_ns;
+    if (others || self->gang)
+        return look;
+    if (!self->capped)
+        return (struct kerf_rest){ KERF_REST_NS, KERF_NO_BOUND };
+    if (left <= 0)
+        return look;
+    uint64_t own = (uint64_t)left / (self->processes ? self->processes : 1);
+    if (own / 4 <= KERF_LOOK_NS)
+        return look;
+    return (struct kerf_rest){ own / 4 < KERF_REST_NS ? own / 4 : KERF_REST_NS, own / 2 / (uint64_t)(streams > 0 ? streams : 1) };
+}
+
 struct kerf_hunger kerf_decide_hunger(const struct kerf_wish *wish)
 {
     bool kept = wish->waiting && !wish->capped;
@@ -129,13 +145,13 @@ uint64_t kerf_decide_cost(uint64_t known, uint64_t sample, bool trusted)
     return known + (rise < most ? rise : most);
 }
 
-uint64_t kerf_decide_stretch(struct kerf_sampler *sampler, bool whole, uint64_t least)
+uint64_t kerf_decide_stretch(struct kerf_sampler *sampler, bool whole, uint64_t mean, uint64_t least)
 {
-    sampler->next = whole && !sampler->next && least < KERF_MARK_NS;
+    sampler->next = whole && !sampler->next && least < mean;
     if (sampler->next)
         return 1;
     sampler->dice = sampler->dice * 6364136223846793005u + 1442695040888963407u;
-    uint64_t thrown = 1 + (sampler->dice >> 48) * KERF_MARK_NS / 32768;
+    uint64_t thrown = 1 + (sampler->dice >> 48) * mean / 32768;
     return thrown > least ? thrown : least;
 }
 

@@ -10,6 +10,9 @@
 #define KERF_DEPTH_NS 4000000u     /* work that a container may have in flight while others share its card */
 #define KERF_HUNGRY_NS 1000000u    /* work in flight from which a container counts as hungry */
 #define KERF_MARK_NS 500000u       /* between markers, on average; a launch of so much is measured alone */
+#define KERF_RARE_MARK_NS 2000000u /* the same while nothing depends on them */
+#define KERF_LOOK_NS 100000u       /* between the looks of a process that has work in flight */
+#define KERF_REST_NS 5000000u      /* the same, at most, while nothing depends on them */
 #define KERF_STALL_NS 50000000u    /* without progress for so long, a container keeps nobody waiting */
 
 /* Another container on the card, as its processes publish it. */
@@ -39,6 +42,7 @@ struct kerf_self {
     uint64_t in_flight_ns;
     uint64_t launch_ns;  /* what one launch of it costs, typically */
     int64_t balance_ns;  /* as in kerf_peer */
+    uint32_t processes;  /* of the container that feed the card, this one included */
 };
 
 enum kerf_why {
@@ -58,6 +62,19 @@ struct kerf_verdict {
 
 /* How far ahead of the card the container may launch now. Every wait ends: by time (cap), or because the peer moves or stalls. */
 struct kerf_verdict kerf_decide_gate(const struct kerf_self *self, const struct kerf_peer *peers, int count);
+
+/* How a process goes on until it looks again. */
+struct kerf_rest {
+    uint64_t pause_ns; /* so long */
+    uint64_t part_ns;  /* what each of its streams may add to what it has in flight meanwhile */
+};
+
+/*
+ * Each look takes the driver's lock, for which the program's launches and waits may have to wait. Alone on its card, a
+ * container that could not use up its credit meanwhile is therefore left alone: whatever its processes and `streams` do
+ * until their next looks, a part of the credit is left.
+ */
+struct kerf_rest kerf_decide_rest(const struct kerf_self *self, int others, int streams);
 
 /* What a process shows of its wish for the card. */
 struct kerf_wish {
@@ -109,12 +126,12 @@ struct kerf_sampler {
 };
 
 /*
- * Estimated work until the next marker, in nanoseconds: KERF_MARK_NS on average, at least `least`, and at least 1. `whole`:
+ * Estimated work until the next marker, in nanoseconds: `mean` on average, at least `least`, and at least 1. `whole`:
  * the marker just placed ends a whole stretch, so the next launch is sampled, unless the one before it was. The stretches
  * differ by dice: a program that repeats a step would else have the same launch of it sampled for ever, and what the
  * others cost would stay as it was first seen.
  */
-uint64_t kerf_decide_stretch(struct kerf_sampler *sampler, bool whole, uint64_t least);
+uint64_t kerf_decide_stretch(struct kerf_sampler *sampler, bool whole, uint64_t mean, uint64_t least);
 
 /* The slow correction: what charged work must be multiplied by (permille) so that it agrees with NVML's figure. */
 uint32_t kerf_decide_scale(uint32_t scale, uint32_t charged_permille, uint32_t measured_permille);

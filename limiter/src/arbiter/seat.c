@@ -293,6 +293,7 @@ int kerf_seat_look(struct kerf_seat *seat, uint32_t cap_percent, struct kerf_sel
     uint32_t share = cap_percent ? cap_percent * 10 : self->weight * 1000 / (self->weight + others);
     raise_to(&tenant->vtime, kerf_decide_claim(load(&tenant->vtime), load(&seat->head->vclock), self->weight));
     self->priority = load32(&tenant->priority);
+    self->processes = 1;
     self->balance_ns = refill(tenant, cap_percent, share, self->now);
     self->capped = cap_percent > 0;
     self->vtime = load(&tenant->vtime);
@@ -306,9 +307,10 @@ int kerf_seat_look(struct kerf_seat *seat, uint32_t cap_percent, struct kerf_sel
         uint32_t of = load32(&member->tenant);
         if ((int)i == seat->member || !load(&member->token) || of >= tenants_of(seat) || silent(member, self->now, SILENT_NS))
             continue;
-        if ((int)of == seat->tenant)
+        if ((int)of == seat->tenant) {
             self->in_flight_ns += load(&member->in_flight_ns);
-        else if (index[of] >= 0)
+            self->processes++;
+        } else if (index[of] >= 0)
             add_member(&peers[index[of]], member);
     }
     return count;

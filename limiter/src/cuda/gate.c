@@ -173,7 +173,7 @@ static void wait_a_little(struct kerf_gate *gate)
     uint32_t bell = __atomic_load_n(&gate->bell, __ATOMIC_ACQUIRE);
     gate->waiting++;
     pthread_mutex_unlock(&gate->lock);
-    kerf_pacer_kick();
+    kerf_pacer_kick(KERF_PACER_RESTS);
     kerf_futex_wait(&gate->bell, bell, WAIT_NS, false);
     pthread_mutex_lock(&gate->lock);
     gate->waiting--;
@@ -184,7 +184,8 @@ static uint64_t hold_back(struct kerf_gate *gate, struct kerf_lane *lane, uint64
 {
     uint64_t now = kerf_now_ns(), from = 0;
     gate->active_at = now;
-    if (gate->settled_at + FRESH_NS < now || !may_launch(gate, lane, !kerf_cost_of(key))) {
+    bool joins = kerf_gate_rests(gate) && kerf_lane_idle(lane); /* the streams' parts change */
+    if (joins || lane->sampler.next || gate->settled_at + FRESH_NS < now || !may_launch(gate, lane, !kerf_cost_of(key))) {
         gate->entering++;
         kerf_marker_poll(gate);
         kerf_gate_settle(gate, now);
@@ -204,21 +205,19 @@ static void enter_slowly(struct kerf_lane *lane, uint64_t key)
     struct kerf_gate *gate = lane->gate;
     pthread_mutex_lock(&gate->lock);
     uint64_t cost = hold_back(gate, lane, key);
-    if (lane->sampler.next)
-        kerf_marker_poll(gate);
     bool idle = kerf_lane_idle(lane), alone = cost == 0 || (cost >= KERF_MARK_NS && lane->tail - lane->head < KERF_RING / 2);
     if (idle)
         kerf_marker_place(lane, true, false);
     else if (alone && __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED) != lane->marked)
         kerf_marker_place(lane, false, false); /* so that what comes next is measured alone */
-    __atomic_store_n(&lane->depth, gate->depth, __ATOMIC_RELEASE);
+    __atomic_store_n(&lane->depth, kerf_lane_depth(gate, lane), __ATOMIC_RELEASE);
     note(lane, key, cost ? cost : KERF_GUESS_NS);
     gate->quota -= gate->quota > 0;
     gate->launch_ns = gate->launch_ns ? (gate->launch_ns * 7 + cost) / 8 : cost;
     mine.mark |= alone || idle; /* work that starts from rest is often all there is: see its end */
     pthread_mutex_unlock(&gate->lock);
     if (idle)
-        kerf_pacer_kick();
+        kerf_pacer_kick(KERF_PACER_SLEEPS);
 }
 
 void kerf_gate_enter(const struct kerf_launch *launch)

@@ -66,6 +66,7 @@ struct kerf_gate {
     int card;
     uint64_t depth;  /* as decided: how far launches may run ahead of the GPU */
     uint64_t quota;  /* launches that may pass although it is 0 */
+    struct kerf_rest rest; /* until the next look */
     bool lone;       /* no other container was here lately */
     bool held;       /* 0 because of another container, or of the cap */
     enum kerf_why why;
@@ -88,13 +89,19 @@ struct kerf_gate {
     struct kerf_space spaces[KERF_SPACES];
 };
 
+enum kerf_pacer_state {
+    KERF_PACER_AWAKE = 0,
+    KERF_PACER_RESTS = 1,  /* it looks again soon; a thread that is held back needs it now */
+    KERF_PACER_SLEEPS = 2, /* there was nothing to look after */
+};
+
 struct kerf_pace {
     struct kerf_gate gates[KERF_CARDS_MAX];
     struct kerf_gang gang;             /* all gates with an arbiter, if there are several */
     int gang_card[KERF_CARDS_MAX];
     uint32_t generation; /* moves when cached lanes may be stale */
-    uint32_t kick;       /* futex: the pacer sleeps on it while there is nothing to do */
-    int asleep;
+    uint32_t kick;       /* futex: the pacer rests and sleeps on it */
+    enum kerf_pacer_state state;
     uint32_t leaving; /* futex; 1: the process is exiting */
     uint32_t left;    /* threads that have seen it */
     uint32_t threads; /* of ours that call the driver */
@@ -133,6 +140,8 @@ void kerf_pacer_leave(void); /* atexit: no driver calls from here on */
 /* under the gate's lock */
 void kerf_gate_settle(struct kerf_gate *gate, uint64_t now); /* decides how far launches may go now */
 uint64_t kerf_gate_launches(const struct kerf_gate *gate);
-void kerf_pacer_kick(void);
+bool kerf_gate_rests(const struct kerf_gate *gate);
+uint64_t kerf_lane_depth(const struct kerf_gate *gate, const struct kerf_lane *lane); /* how far its launches may go straight through */
+void kerf_pacer_kick(enum kerf_pacer_state from); /* wakes it from this state or a deeper one */
 
 #endif

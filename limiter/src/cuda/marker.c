@@ -55,6 +55,11 @@ static void give_event(struct kerf_space *space, CUevent event)
         kerf_real.cuEventDestroy_v2(event);
 }
 
+static uint64_t mean_stretch(const struct kerf_lane *lane)
+{
+    return lane->gate->rest.pause_ns == KERF_REST_NS ? KERF_RARE_MARK_NS : KERF_MARK_NS;
+}
+
 /*
  * A launch that is to be sampled takes the slow path, because the GPU may be waiting for it: then a
  * marker goes in front of it, too, or the host's time would be measured with it.
@@ -62,7 +67,7 @@ static void give_event(struct kerf_space *space, CUevent event)
 static void set_marked(struct kerf_lane *lane, uint64_t submitted)
 {
     uint64_t least = (submitted - lane->completed) / (KERF_RING / 2); /* the ring must reach to the end of a long queue */
-    uint64_t stretch = kerf_decide_stretch(&lane->sampler, submitted >= lane->due, least);
+    uint64_t stretch = kerf_decide_stretch(&lane->sampler, submitted >= lane->due, mean_stretch(lane), least);
     __atomic_store_n(&lane->marked, submitted, __ATOMIC_RELAXED);
     __atomic_store_n(&lane->due, submitted + stretch, __ATOMIC_RELAXED);
     if (lane->sampler.next)
@@ -119,7 +124,7 @@ void kerf_marker_place(struct kerf_lane *lane, bool start, bool by_pacer)
     *marker = (struct kerf_marker){ .event = event, .start = start };
     if (start) {
         lane->late_marker = false;
-        __atomic_store_n(&lane->due, lane->marked + kerf_decide_stretch(&lane->sampler, false, 0), __ATOMIC_RELAXED);
+        __atomic_store_n(&lane->due, lane->marked + kerf_decide_stretch(&lane->sampler, false, mean_stretch(lane), 0), __ATOMIC_RELAXED);
         return;
     }
     uint64_t launches = __atomic_load_n(&lane->launches, __ATOMIC_RELAXED);

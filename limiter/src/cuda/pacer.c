@@ -8,10 +8,10 @@
 
 #include "cuda/gate.h"
 
-#define TICK_NS 100000u       /* between looks while the GPU works for us */
 #define HELD_TICK_NS 40000u   /* while threads wait at the gate */
 #define IDLE_TICK_NS 500000u  /* while it does not, but did a moment ago; a container that spans cards must see its turn end */
-#define IDLE_REST_NS 3000000u /* for so long: sleep */
+#define IDLE_REST_NS 3000000u  /* for so long: sleep */
+#define LONE_REST_NS 40000000u /* the same when it rests between its looks: the next step is not to begin with a wake-up */
 #define GANG_DEPTH_NS 1000000u /* of work in flight when containers that span cards take turns: it drains at each end */
 #define GANG_ALONE_NS 8000000u /* the same before another one comes */
 #define CHORES_NS 1000000000ull
@@ -19,12 +19,32 @@
 #define LEAVE_TRIES 1000 /* x 100 us */
 #define FRESH_NS 3000000000ull
 
+bool kerf_gate_rests(const struct kerf_gate *gate)
+{
+    return gate->rest.pause_ns > KERF_LOOK_NS;
+}
+
+uint64_t kerf_lane_depth(const struct kerf_gate *gate, const struct kerf_lane *lane)
+{
+    uint64_t ahead = __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED) - __atomic_load_n(&lane->completed, __ATOMIC_RELAXED);
+    return gate->rest.part_ns < gate->depth - kerf_within(ahead, 0, gate->depth) ? ahead + gate->rest.part_ns : gate->depth;
+}
+
 static void set_depths(struct kerf_gate *gate)
 {
     for (int i = 0; i < gate->lane_count; i++) {
         struct kerf_lane *lane = gate->lanes[i];
-        __atomic_store_n(&lane->depth, kerf_lane_idle(lane) ? 0 : gate->depth, __ATOMIC_RELEASE);
+        __atomic_store_n(&lane->depth, kerf_lane_idle(lane) ? 0 : kerf_lane_depth(gate, lane), __ATOMIC_RELEASE);
     }
+}
+
+/* With work, and one more: a stream that is about to have some. */
+static int streams_of(const struct kerf_gate *gate)
+{
+    int streams = 1;
+    for (int i = 0; i < gate->lane_count; i++)
+        streams += !kerf_lane_idle(gate->lanes[i]);
+    return streams;
 }
 
 static void wake_waiting(struct kerf_gate *gate)
@@ -85,6 +105,7 @@ void kerf_gate_settle(struct kerf_gate *gate, uint64_t now)
     int others = kerf_seat_look(&gate->seat, cap < 100 ? cap : 0, &self, peers);
     struct kerf_verdict verdict = kerf_decide_gate(&self, peers, others);
     gate->depth = kerf_within(verdict.depth_ns, 0, KERF_LONE_NS);
+    gate->rest = kerf_decide_rest(&self, others, streams_of(gate));
     gate->lone = !others;
     gate->quota = 0;
     gate->held = verdict.depth_ns == 0;
@@ -120,6 +141,19 @@ static void fold_launches(struct kerf_gate *gate)
     }
 }
 
+/* Until the next look; 0 = nothing to look after. */
+static uint64_t pause_of(const struct kerf_gate *gate, uint64_t now)
+{
+    bool rests = kerf_gate_rests(gate);
+    if (gate->waiting)
+        return HELD_TICK_NS;
+    if (kerf_gate_in_flight(gate))
+        return gate->rest.pause_ns;
+    if (gate->active_at + (rests ? LONE_REST_NS : IDLE_REST_NS) <= now)
+        return 0;
+    return rests ? gate->rest.pause_ns : gate->rank.spans ? KERF_LOOK_NS : IDLE_TICK_NS;
+}
+
 /* One look at one gate. Returns how long until the next, 0 = nothing to look after. */
 static uint64_t tick(struct kerf_gate *gate)
 {
@@ -135,40 +169,39 @@ static uint64_t tick(struct kerf_gate *gate)
     if (after != completed || depth != gate->depth || gate->quota)
         wake_waiting(gate);
     fold_launches(gate);
-    uint64_t next = gate->waiting ? HELD_TICK_NS : TICK_NS;
-    if (!kerf_gate_in_flight(gate) && !gate->waiting)
-        next = gate->active_at + IDLE_REST_NS > now ? (gate->rank.spans ? TICK_NS : IDLE_TICK_NS) : 0;
+    uint64_t next = pause_of(gate, now);
     pthread_mutex_unlock(&gate->lock);
     return next;
 }
 
-void kerf_pacer_kick(void)
+void kerf_pacer_kick(enum kerf_pacer_state from)
 {
-    if (!__atomic_load_n(&kerf_pace.asleep, __ATOMIC_SEQ_CST))
+    if (__atomic_load_n(&kerf_pace.state, __ATOMIC_SEQ_CST) < from)
         return;
     __atomic_add_fetch(&kerf_pace.kick, 1, __ATOMIC_SEQ_CST);
     kerf_futex_wake(&kerf_pace.kick, 1, false);
 }
 
-static bool anything_to_do(void)
+/* Whether a gate needs the pacer at once: a thread is held back, or there is work although it means to sleep. */
+static bool is_needed(enum kerf_pacer_state state)
 {
     bool any = false;
     KERF_EACH_GATE(gate) {
-        /* Under the lock: a thread that changes the gate after this look sees us asleep, and kicks. */
+        /* Under the lock: a thread that changes the gate after this look sees the state, and kicks. */
         pthread_mutex_lock(&gate->lock);
-        any = any || gate->waiting || kerf_gate_in_flight(gate);
+        any = any || gate->waiting || (state == KERF_PACER_SLEEPS && kerf_gate_in_flight(gate));
         pthread_mutex_unlock(&gate->lock);
     }
     return any;
 }
 
-static void sleep_until_kicked(uint64_t timeout_ns)
+static void wait_for_kick(enum kerf_pacer_state state, uint64_t timeout_ns)
 {
     uint32_t kick = __atomic_load_n(&kerf_pace.kick, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&kerf_pace.asleep, 1, __ATOMIC_SEQ_CST);
-    if (!anything_to_do())
+    __atomic_store_n(&kerf_pace.state, state, __ATOMIC_SEQ_CST);
+    if (!is_needed(state))
         kerf_futex_wait(&kerf_pace.kick, kick, timeout_ns, false);
-    __atomic_store_n(&kerf_pace.asleep, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&kerf_pace.state, KERF_PACER_AWAKE, __ATOMIC_SEQ_CST);
 }
 
 /*
@@ -274,7 +307,9 @@ static void run_ticks(void)
     while (!__atomic_load_n(&kerf_pace.leaving, __ATOMIC_SEQ_CST)) {
         uint64_t next = tick_all();
         if (!next)
-            sleep_until_kicked(CHORES_NS);
+            wait_for_kick(KERF_PACER_SLEEPS, CHORES_NS);
+        else if (next > KERF_LOOK_NS)
+            wait_for_kick(KERF_PACER_RESTS, next);
         else
             nanosleep(&(struct timespec){ .tv_nsec = (long)next }, NULL);
     }
@@ -306,7 +341,7 @@ void kerf_pacer_leave(void)
     __atomic_store_n(&kerf_pace.leaving, 1, __ATOMIC_SEQ_CST);
     kerf_futex_wake(&kerf_pace.leaving, 1, false);
     for (int i = 0; i < LEAVE_TRIES && __atomic_load_n(&kerf_pace.left, __ATOMIC_SEQ_CST) < kerf_pace.threads; i++) {
-        kerf_pacer_kick();
+        kerf_pacer_kick(KERF_PACER_RESTS);
         nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
     }
     KERF_EACH_GATE(gate)

@@ -271,6 +271,7 @@ CUresult fake_run(uint64_t duration_ns, CUstream stream)
         return CUDA_SUCCESS;
     }
     __atomic_add_fetch(&launches, 1, __ATOMIC_RELAXED);
+    fake_call(FAKE_LAUNCH);
     fake_submit(current->card, duration_ns);
     return CUDA_SUCCESS;
 }
@@ -309,6 +310,7 @@ CUresult cuEventRecord(CUevent event, CUstream stream)
 {
     if (fake_is_stream(stream) && stream->capture)
         return CUDA_SUCCESS; /* becomes part of the capture; the event is not usable then */
+    fake_call(FAKE_RECORD);
     event->recorded = true;
     event->known = fake_fast();
     event->done_at = fast_clock;
@@ -317,26 +319,33 @@ CUresult cuEventRecord(CUevent event, CUstream stream)
     return CUDA_SUCCESS;
 }
 
-CUresult cuEventQuery(CUevent event)
+static CUresult is_over(CUevent event)
 {
-    if (!current || current->card != event->card)
-        return CUDA_ERROR_INVALID_CONTEXT; /* stricter than the real one */
     if (!event->recorded || event->known)
         return CUDA_SUCCESS;
     event->known = fake_over(event->card, event->number, &event->done_at);
     return event->known ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 }
 
+CUresult cuEventQuery(CUevent event)
+{
+    if (!current || current->card != event->card)
+        return CUDA_ERROR_INVALID_CONTEXT; /* stricter than the real one */
+    fake_call(FAKE_QUERY);
+    return is_over(event);
+}
+
 CUresult cuEventSynchronize(CUevent event)
 {
-    while (cuEventQuery(event) == CUDA_ERROR_NOT_READY)
-        usleep(20);
+    while (is_over(event) == CUDA_ERROR_NOT_READY)
+        fake_pause();
     return CUDA_SUCCESS;
 }
 
 CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end)
 {
-    if (cuEventQuery(start) || cuEventQuery(end))
+    fake_call(FAKE_ELAPSED);
+    if (is_over(start) || is_over(end))
         return CUDA_ERROR_NOT_READY;
     *ms = (float)((double)(int64_t)(end->done_at - start->done_at) / 1e6);
     return CUDA_SUCCESS;

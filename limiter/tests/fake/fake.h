@@ -9,6 +9,8 @@
  * FAKE_GRAPH_MIB=N   the same for graphs (2)
  * FAKE_STALL_MS=N    how long an allocation waits inside the driver before it is backed (0)
  * FAKE_FAST=1        no clock: every kernel is over at once (for measuring what Kerf adds)
+ * FAKE_CALLS=1       launches and what is asked about events take their time, under one lock of the process, and who
+ *                    waits for the card spins: as with a real driver
  * FAKE_NO_NVML_PIDS  NVML does not tell processes
  * CUDA_VISIBLE_DEVICES: indices or UUIDs, as the real driver reads them
  *
@@ -106,6 +108,7 @@ uint64_t fake_own_memory(int card);
 uint64_t fake_submit(int card, uint64_t duration_ns); /* its number */
 bool fake_over(int card, uint64_t number, uint64_t *done_at);
 void fake_wait_all(int card);
+void fake_pause(void);
 void fake_advance(int card, uint64_t now); /* pre: locked */
 
 /* The next `calls` allocations fail with `code`. For tests that link with the fake. */
@@ -114,5 +117,17 @@ __attribute__((visibility("default"))) uint64_t fake_live_bytes(int card);
 __attribute__((visibility("default"))) uint64_t fake_busy_ns(int card);
 __attribute__((visibility("default"))) uint64_t fake_launches(void);
 int fake_failure(void);
+
+enum fake_call { FAKE_LAUNCH = 0, FAKE_RECORD = 1, FAKE_QUERY = 2, FAKE_ELAPSED = 3, FAKE_CALL_KINDS = 4 };
+
+/* How often this process called the driver, and how often (for how long) one of its threads waited for the driver's lock. */
+struct fake_calls {
+    uint64_t count[FAKE_CALL_KINDS];
+    uint64_t waits, waited_ns;
+};
+__attribute__((visibility("default"))) struct fake_calls fake_calls_made(void);
+
+void fake_call(enum fake_call call);
+bool fake_calls_cost(void);
 
 #endif

@@ -45,6 +45,7 @@ static void build(struct fake_world *world)
     __atomic_store_n(&world->ready, 1, __ATOMIC_RELEASE);
 }
 
+#define PAUSE_NS 2000u
 #define UUID_TEXT 40 /* "GPU-" and 36 characters, of which the last two are the card's number */
 
 static void read_mask(void)
@@ -435,6 +436,17 @@ bool fake_over(int card, uint64_t number, uint64_t *done_at)
     return over;
 }
 
+/* Between two looks at work that is waited for. */
+void fake_pause(void)
+{
+    if (!fake_calls_cost()) {
+        usleep(20);
+        return;
+    }
+    for (uint64_t end = fake_now() + PAUSE_NS; fake_now() < end;)
+        ;
+}
+
 void fake_wait_all(int card)
 {
     if (fast)
@@ -443,7 +455,7 @@ void fake_wait_all(int card)
     uint64_t last = own_queue(card)->sent;
     fake_unlock();
     while (last && !fake_over(card, last - 1, NULL))
-        usleep(20);
+        fake_pause();
 }
 
 uint64_t fake_busy_ns(int card)

@@ -1,8 +1,8 @@
 /*
- * load KERNEL_NS SECONDS [stream|sync|graph|two|burst|captured]: keeps the fake GPU busy and says what it got:
+ * load KERNEL_NS SECONDS [stream|sync|graph|two|late|burst|captured]: keeps the fake GPU busy and says what it got:
  *   {"launches": N, "busy_ns": B, "seconds": S}
  * stream: as fast as launches are taken; sync: waits after each; graph: graphs of 20 such kernels;
- * two: two streams; burst: five kernels, then 5 ms of nothing; captured: captures a graph now and then.
+ * two: two streams; late: the same after a rest in which a cap saves up all it may; burst: five kernels, then 5 ms of nothing; captured: captures a graph now and then.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +50,7 @@ static void step(const char *mode, CUgraphExec exec, long i)
         cuGraphLaunch(exec, streams[0]);
         return;
     }
-    launch(!strcmp(mode, "two") ? streams[i % 2] : streams[0]);
+    launch(!strcmp(mode, "two") || !strcmp(mode, "late") ? streams[i % 2] : streams[0]);
     if (!strcmp(mode, "sync"))
         cuStreamSynchronize(streams[0]);
     if (!strcmp(mode, "burst") && i % 5 == 4)
@@ -69,6 +69,10 @@ int main(int argc, char **argv)
     if (cuInit(0) || cuDevicePrimaryCtxRetain(&ctx, 0) || cuCtxSetCurrent(ctx) || cuStreamCreate(&streams[0], 1) || cuStreamCreate(&streams[1], 1))
         return 1;
     CUgraphExec exec = capture();
+    if (!strcmp(mode, "late")) {
+        step(mode, exec, 0);
+        usleep(1200000);
+    }
     double from = now(), to;
     uint64_t busy = fake_busy_ns(0);
     while ((to = now()) < from + seconds)

@@ -1,6 +1,7 @@
 /*
  * A card that slices its time between containers, and containers as inference knows them, in discrete
- * steps of 10 us. Every container decides with kerf_decide_gate, from figures as old as on a real card.
+ * steps of 10 us. Every container decides with kerf_decide_gate, from figures as old as on a real card: what is over it
+ * learns at its looks, which it makes as often as kerf_decide_rest says, and before it goes further ahead than it may.
  */
 #ifndef KERF_SIMULATE_H
 #define KERF_SIMULATE_H
@@ -17,7 +18,7 @@
 #define MS 1000000ull
 #define STEP (10 * US)
 #define SLICE (2 * MS)  /* how long a card runs one container before it looks at the next */
-#define LOOK (100 * US) /* how often a process looks at its markers and at the others */
+#define LOOK KERF_LOOK_NS
 #define TENANTS 4
 #define LATENCIES 4096
 
@@ -38,8 +39,8 @@ struct tenant {
     uint64_t pending[4096];   /* kernels in order */
     unsigned head, tail;
     /* what the limiter knows */
-    uint64_t depth, seen_in_flight, active, synced, step;
-    uint64_t vtime, moved, last_resident, launch_ns;
+    uint64_t depth, known /* in flight, for all it knows */, next_look, looks, active, synced, step;
+    uint64_t refilled, vtime, moved, last_resident, launch_ns;
     int64_t balance;
     bool held, hungry;
     uint64_t hungry_until;
@@ -71,15 +72,21 @@ static inline double exponential(struct tenant *t)
     return 2 * sum;
 }
 
+static inline void look(struct world *w, struct tenant *t);
+
 static inline bool submit(struct world *w, struct tenant *t, uint64_t ns)
 {
-    if ((w->kerf && t->queue >= t->depth) || t->tail - t->head >= 1000) {
+    if (w->kerf && t->known >= t->depth && t->depth)
+        look(w, t);
+    if ((w->kerf && t->known >= t->depth) || t->tail - t->head >= 1000) {
         t->at_gate = true;
+        t->next_look = t->next_look < w->now + LOOK ? t->next_look : w->now + LOOK; /* the pacer is woken */
         return false;
     }
     t->at_gate = false;
     t->pending[t->tail++ % 4096] = ns;
     t->queue += ns;
+    t->known += ns;
     t->active = w->now;
     t->launch_ns = t->launch_ns ? (t->launch_ns * 7 + ns) / 8 : ns;
     return true;
@@ -204,13 +211,18 @@ static inline void look(struct world *w, struct tenant *t)
     t->vtime = kerf_decide_claim(t->vtime + used * KERF_UNIT / t->weight, clock, t->weight);
     uint32_t share = t->cap ? t->weight * 10 : t->weight * 1000 / total;
     int64_t most = (int64_t)(MS * share) / (t->cap ? 1 : 4), least = t->cap ? INT64_MIN / 2 : -(int64_t)(100 * MS);
-    t->balance = kerf_decide_refill(t->balance - (int64_t)used, LOOK, share, most, least);
+    t->balance = kerf_decide_refill(t->balance - (int64_t)used, w->now - t->refilled, share, most, least);
+    t->refilled = w->now;
     struct kerf_self self = {
         .now = w->now, .weight = t->weight, .priority = t->priority, .capped = t->cap, .held = t->held, .hungry = t->hungry, .vtime = t->vtime,
-        .in_flight_ns = t->queue, .launch_ns = t->launch_ns, .balance_ns = t->balance,
+        .in_flight_ns = t->queue, .launch_ns = t->launch_ns, .balance_ns = t->balance, .processes = 1,
     };
     struct kerf_verdict verdict = kerf_decide_gate(&self, peers, count);
-    t->depth = verdict.depth_ns;
+    struct kerf_rest rest = kerf_decide_rest(&self, count, 2);
+    t->known = t->queue;
+    t->depth = verdict.depth_ns && rest.part_ns < KERF_NO_BOUND && t->queue + rest.part_ns < verdict.depth_ns ? t->queue + rest.part_ns : verdict.depth_ns;
+    t->next_look = w->now + rest.pause_ns;
+    t->looks++;
     t->held = verdict.depth_ns == 0;
     struct kerf_wish wish = {
         .now = w->now, .in_flight_ns = t->queue, .waiting = t->at_gate, .capped = verdict.why == KERF_WHY_CAP, .hungry_until = t->hungry_until,
@@ -224,13 +236,13 @@ static inline void simulate(struct world *w, uint64_t seconds)
 {
     w->running = -1;
     for (int i = 0; i < w->count; i++)
-        w->tenant[i].seed = 7 + 13 * (unsigned)i;
+        w->tenant[i].seed = 7 + 13 * (unsigned)i, w->tenant[i].next_look = (uint64_t)i * 30 * US;
     for (uint64_t end = w->now + seconds * 1000 * MS; w->now < end; w->now += STEP) {
         for (int i = 0; i < w->count; i++)
             host_step(w, &w->tenant[i]);
         card_step(w);
         for (int i = 0; i < w->count; i++)
-            if ((w->now + (uint64_t)i * 30 * US) % LOOK < STEP)
+            if (w->now >= w->tenant[i].next_look)
                 look(w, &w->tenant[i]);
     }
 }

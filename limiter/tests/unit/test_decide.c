@@ -160,6 +160,66 @@ static void what_is_charged_is_what_was_used_within_its_time_and_never_negative(
         }
 }
 
+/* Alone, with so much credit. */
+static struct kerf_rest rest(int64_t balance, uint64_t in_flight, uint32_t processes, int streams)
+{
+    struct kerf_self self = a_self();
+    self.capped = true;
+    self.balance_ns = balance;
+    self.in_flight_ns = in_flight;
+    self.processes = processes;
+    return kerf_decide_rest(&self, 0, streams);
+}
+
+static bool looks(struct kerf_rest rest)
+{
+    return rest.pause_ns == KERF_LOOK_NS && rest.part_ns == KERF_NO_BOUND;
+}
+
+static void who_has_neighbours_looks_often(void)
+{
+    struct kerf_self self = a_self();
+    self.balance_ns = 500 * MS;
+    CHECK(looks(kerf_decide_rest(&self, 1, 1)));
+    self.gang = true;
+    CHECK(looks(kerf_decide_rest(&self, 0, 1)));
+}
+
+static void alone_without_a_cap_nothing_depends_on_looks(void)
+{
+    struct kerf_self self = a_self();
+    self.balance_ns = -100 * MS;
+    struct kerf_rest found = kerf_decide_rest(&self, 0, 3);
+    CHECK(found.pause_ns == KERF_REST_NS && found.part_ns == KERF_NO_BOUND);
+}
+
+static void alone_under_a_cap_the_credit_says_how_long_to_rest(void)
+{
+    struct kerf_rest found = rest(500 * MS, 20 * MS, 1, 1);
+    CHECK(found.pause_ns == KERF_REST_NS && found.part_ns == 240u * MS);
+    found = rest(8 * MS, 0, 2, 2); /* two processes of two streams each */
+    CHECK(found.pause_ns == 1u * MS && found.part_ns == 1u * MS);
+    CHECK(looks(rest(400 * US, 0, 1, 1)));
+    CHECK(looks(rest(20 * MS, 20 * MS, 1, 1)));
+    CHECK(looks(rest(20 * MS, 30 * MS, 1, 1)));
+    CHECK(looks(rest(-5 * MS, 0, 1, 1)));
+}
+
+/* Every process spends the card's whole time until its next look, or every stream submits all it may: credit is left. */
+static void no_rest_is_long_enough_to_use_up_the_credit(void)
+{
+    for (int64_t balance = -MS; balance < 600 * MS; balance += 777 * US)
+        for (uint64_t in_flight = 0; in_flight < 100u * MS; in_flight += 33 * MS)
+            for (uint32_t processes = 1; processes < 20; processes += 3)
+                for (int streams = 1; streams < 300; streams *= 4) {
+                    struct kerf_rest found = rest(balance, in_flight, processes, streams);
+                    int64_t left = balance - (int64_t)in_flight, several = (int64_t)processes;
+                    CHECK(found.pause_ns >= KERF_LOOK_NS && found.pause_ns <= KERF_REST_NS);
+                    CHECK(looks(found) || several * (int64_t)found.pause_ns <= left / 4);
+                    CHECK(looks(found) || several * streams * (int64_t)found.part_ns <= left / 2);
+                }
+}
+
 static struct kerf_hunger hunger(struct kerf_wish wish)
 {
     wish.now = NOW;
@@ -251,14 +311,14 @@ static void costs_follow_the_lower_end(void)
 /* A step from rest: what its kernels are believed to cost, and which of them are measured on the way. */
 static void run_step(struct kerf_sampler *sampler, uint64_t cost[KERNELS])
 {
-    uint64_t submitted = 0, due = kerf_decide_stretch(sampler, false, 0);
+    uint64_t submitted = 0, due = kerf_decide_stretch(sampler, false, KERF_MARK_NS, 0);
     for (int i = 0; i < KERNELS; i++) {
         bool alone = sampler->next || i == 0;
         submitted += cost[i];
         if (alone)
             cost[i] = kerf_decide_cost(cost[i], 12 * US, true);
         if (submitted >= due || alone)
-            due = submitted + kerf_decide_stretch(sampler, submitted >= due, 0);
+            due = submitted + kerf_decide_stretch(sampler, submitted >= due, KERF_MARK_NS, 0);
     }
     sampler->next = false; /* the step's last marker */
 }
@@ -281,11 +341,11 @@ static void stretches_are_half_a_millisecond_on_average_and_cover_a_long_queue(v
     struct kerf_sampler sampler = { 0 };
     uint64_t sum = 0;
     for (int i = 0; i < 1000; i++)
-        sum += kerf_decide_stretch(&sampler, false, 0);
+        sum += kerf_decide_stretch(&sampler, false, KERF_MARK_NS, 0);
     CHECK(sum > 450 * MS && sum < 550 * MS);
-    CHECK(kerf_decide_stretch(&sampler, true, 0) == 1);
-    CHECK(kerf_decide_stretch(&sampler, true, 0) > 1); /* never two samples in a row */
-    CHECK(kerf_decide_stretch(&sampler, true, 4 * MS) == 4 * MS && !sampler.next);
+    CHECK(kerf_decide_stretch(&sampler, true, KERF_MARK_NS, 0) == 1);
+    CHECK(kerf_decide_stretch(&sampler, true, KERF_MARK_NS, 0) > 1); /* never two samples in a row */
+    CHECK(kerf_decide_stretch(&sampler, true, KERF_MARK_NS, 4 * MS) == 4 * MS && !sampler.next);
 }
 
 static void the_scale_finds_nvmls_figure(void)
@@ -341,6 +401,10 @@ int main(void)
     one_without_progress_is_not_waited_for();
     gangs_are_ordered_by_their_slot_alone();
     what_is_charged_is_what_was_used_within_its_time_and_never_negative();
+    who_has_neighbours_looks_often();
+    alone_without_a_cap_nothing_depends_on_looks();
+    alone_under_a_cap_the_credit_says_how_long_to_rest();
+    no_rest_is_long_enough_to_use_up_the_credit();
     who_begins_a_step_wants_the_card_and_is_not_kept_waiting();
     who_is_held_back_is_kept_waiting_and_for_a_moment_longer();
     its_own_cap_keeps_nobody_hungry();

@@ -1,12 +1,12 @@
 /* The launch path itself, over a driver of a few functions and a card whose clock the test sets. */
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
 #include "cuda/gate.h"
 
 #define MS 1000000ull
-#define KERNEL_NS 250000u /* exact in the float milliseconds of events */
 
 struct CUevent_st {
     uint64_t done_at;
@@ -14,9 +14,10 @@ struct CUevent_st {
 
 static struct kerf_ledger ledger;
 static uint64_t card_now, card_until; /* what the card's clock says, and when its queue is over */
+static uint64_t kernel_ns; /* of each launch */
 static CUcontext ctx = (CUcontext)1;
 static struct CUevent_st events[256];
-static int used;
+static int used, asked; /* events made, calls about events */
 
 static CUresult get_context(CUcontext *out)
 {
@@ -40,12 +41,14 @@ static CUresult create(CUevent *out, unsigned flags)
 static CUresult record(CUevent event, CUstream stream)
 {
     (void)stream;
+    asked++;
     event->done_at = card_until;
     return CUDA_SUCCESS;
 }
 
 static CUresult query(CUevent event)
 {
+    asked++;
     return event->done_at <= __atomic_load_n(&card_now, __ATOMIC_ACQUIRE) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 }
 
@@ -70,10 +73,13 @@ static struct kerf_gate *fresh(enum kerf_policy policy)
         .cuCtxGetCurrent = get_context, .cuCtxGetDevice = get_device, .cuEventCreate = create, .cuEventRecord = record,
         .cuEventQuery = query, .cuEventElapsedTime = elapsed,
     };
+    for (int i = 0; i < kerf_pace.gates[0].lane_count; i++)
+        free(kerf_pace.gates[0].lanes[i]);
     kerf_cost_forget_all();
     kerf_gate_room.open();
     kerf_gate_room.live();
     card_now = card_until = 0;
+    kernel_ns = 250000; /* exact in the float milliseconds of events */
     return &kerf_pace.gates[0];
 }
 
@@ -81,7 +87,7 @@ static void launch(uintptr_t kernel)
 {
     struct kerf_launch one = { (void *)kernel, 1, (CUstream)16 };
     kerf_gate_enter(&one);
-    card_until = (card_until > card_now ? card_until : card_now) + KERNEL_NS;
+    card_until = (card_until > card_now ? card_until : card_now) + kernel_ns;
     kerf_gate_leave(&one);
 }
 
@@ -159,8 +165,35 @@ static void a_long_queue_is_hungry(void)
     }
 }
 
+#define STEPS 200
+#define STEP_KERNELS 60
+
+/* Steps of short kernels that the host waits for; calls about events in each. */
+static int calls_in_a_step(struct kerf_gate *gate, int64_t credit_ns)
+{
+    kernel_ns = 10000;
+    for (int step = 0; step < 2 * STEPS; step++) {
+        asked = step == STEPS ? 0 : asked;
+        __atomic_store_n(&gate->seat.tenants[0].balance_ns, credit_ns, __ATOMIC_RELEASE);
+        for (uintptr_t kernel = 1; kernel <= STEP_KERNELS; kernel++) {
+            launch(kernel % 7 + 1);
+            __atomic_store_n(&card_now, card_until, __ATOMIC_RELEASE);
+        }
+        card_now += MS;
+    }
+    return asked / STEPS;
+}
+
+static void within_its_credit_a_lone_program_hardly_asks_the_driver(void)
+{
+    int near = calls_in_a_step(fresh(KERF_POLICY_CAP), 2 * MS), far = calls_in_a_step(fresh(KERF_POLICY_CAP), 400 * MS);
+    printf("near the end of its credit %d calls about events in a step, far from it %d\n", near, far);
+    CHECK(far * 3 < near);
+}
+
 int main(void)
 {
+    within_its_credit_a_lone_program_hardly_asks_the_driver();
     each_step_begins_without_being_kept_waiting();
     a_launch_that_is_held_back_is_kept_waiting();
     a_long_queue_is_hungry();

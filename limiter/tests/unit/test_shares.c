@@ -115,6 +115,19 @@ static void a_cap_holds_and_costs_nothing_to_who_does_not_need_it(void)
     CHECK(share(&bursts, 1, true).work[0] >= 98);
 }
 
+/* Looks a second. */
+static uint64_t looks(struct tenant tenant)
+{
+    struct world world = run(&tenant, 1, true);
+    return world.tenant[0].looks / SECONDS;
+}
+
+static void who_does_not_need_its_cap_is_hardly_looked_at(void)
+{
+    CHECK(looks(with(decode, 50, 0, true)) < 1000 * MS / KERF_REST_NS + 10);
+    CHECK(looks(with(gemm, 50, 0, true)) > 1000);
+}
+
 int main(void)
 {
     chats_do_not_wait_for_each_other(false);
@@ -125,5 +138,6 @@ int main(void)
     priority_leaves_the_rest_to_low();
     saturating_work_is_split_by_weight();
     a_cap_holds_and_costs_nothing_to_who_does_not_need_it();
+    who_does_not_need_its_cap_is_hardly_looked_at();
     FINISH();
 }

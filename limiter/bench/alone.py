@@ -1,0 +1,81 @@
+"""What a cap that it does not need costs a container alone on its card: `alone.py LIBRARY BUILD [OLDER_LIBRARY]`.
+
+Programs that wait for each step run bare and under a cap of 50 that they stay below, one after the other in every
+round, over a fake driver whose calls take their time under one lock (FAKE_CALLS). It is no card. It shows what the
+limiter asks of the driver, and which of two libraries delays a program less.
+Environment: KERF_BENCH_ROUNDS (9), KERF_BENCH_SECONDS (1.0) a run. The last line is one JSON object.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from kerf.wire.limiter import CardLimit, LedgerSpec, parse_ledger, render_arbiter, render_ledger
+
+LIBRARY, BUILD = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
+ROUNDS = int(os.environ.get("KERF_BENCH_ROUNDS", "9"))
+SECONDS = os.environ.get("KERF_BENCH_SECONDS", "1.0")
+WORKS = {
+    "decode: 60 kernels of 40 us, 10 ms a step": ("60", "40000", "120000"),
+    "decode: 180 kernels of 5 us, 4 ms a step": ("180", "5000", "15000"),
+    "tiny: 200 kernels of 1.5 us, no host work": ("200", "1500", "0"),
+}
+Json = dict[str, Any]
+
+
+def run(folder: Path, work: tuple[str, ...], library: Path | None) -> Json:
+    """One run: steps a second, and per step the CPU time, calls and waits of all its threads."""
+    environment = {**os.environ, "FAKE_CALLS": "1", "FAKE_GPU": str(folder / "gpu")}
+    (folder / "gpu").unlink(missing_ok=True)
+    if library:
+        (folder / "arbiter").write_bytes(render_arbiter())
+        limit = CardLimit("0", 2**30, 50, str(folder / "arbiter"))
+        (folder / "ledger").write_bytes(render_ledger(LedgerSpec((limit,))))
+        environment |= {"LD_PRELOAD": str(library), "KERF_LEDGER": str(folder / "ledger")}
+    command = [str(BUILD / "programs" / "steps"), *work, SECONDS]
+    said = json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+    steps = said["steps"]
+    found = {name: said[name] / steps for name in ("records", "queries", "waits")}
+    found |= {"rate": steps / said["seconds"], "cpu_us": said["cpu"] / steps * 1e6, "gpu": said["busy_ns"] / 1e9}
+    card = parse_ledger((folder / "ledger").read_bytes()).cards[0] if library else None
+    found |= {"charged": card.busy_ns / 1e9 if card else 0, "held_ms": card.throttled_ns / 1e6 if card else 0}
+    return found
+
+
+def compare(folder: Path, work: tuple[str, ...], libraries: dict[str, Path | None]) -> dict[str, Json]:
+    """Medians of each way, and of its rate beside the bare run of the same round."""
+    runs: dict[str, list[Json]] = {way: [] for way in libraries}
+    for turn in range(ROUNDS):
+        for way in list(libraries) if turn % 2 else reversed(libraries):
+            runs[way].append(run(folder, work, libraries[way]))
+    found = {}
+    for way, each in runs.items():
+        beside = [one["rate"] / bare["rate"] for one, bare in zip(each, runs["bare"], strict=True)]
+        found[way] = {name: round(statistics.median(one[name] for one in each), 2) for name in each[0]}
+        found[way] |= {
+            "of_bare": round(statistics.median(beside), 4),
+            "range": [round(f(beside), 3) for f in (min, max)],
+        }
+    return found
+
+
+libraries: dict[str, Path | None] = {"bare": None, "cap 50": LIBRARY}
+if len(sys.argv) > 3:
+    libraries["cap 50, before"] = Path(sys.argv[3]).resolve()
+rows: dict[str, dict[str, Json]] = {}
+with tempfile.TemporaryDirectory() as name:
+    for title, work in WORKS.items():
+        rows[title] = compare(Path(name), work, libraries)
+        print(title)
+        for way, row in rows[title].items():
+            print(
+                f"  {way:16}{row['of_bare']:7.3f} x bare {row['range']}; per step {row['cpu_us']:6.0f} us of CPU,"
+                f" {row['records']:4.1f} records, {row['queries']:4.1f} queries, {row['waits']:.2f} driver waits;"
+                f" held {row['held_ms']:.0f} ms; GPU {row['gpu']:.2f} s, charged {row['charged']:.2f}"
+            )
+print(json.dumps(rows))
