@@ -145,33 +145,40 @@ class Lab:
             environments.append({"LD_PRELOAD": library, "KERF_LEDGER": str(path)})
         return environments
 
-    def run(self, mix: Mix, way: str, mps: dict[str, str] | None = None, seed: int = 0) -> list[Json]:
-        """All tenants at once, from the same instant. Every way of one turn gets the same arrivals, by the seed."""
-        self.count += 1
-        extra: list[dict[str, str]] = [{} for _ in mix.works]
+    def environments(self, mix: Mix, way: str, mps: dict[str, str] | None) -> list[dict[str, str]]:
+        """What each tenant gets in this way of running them: a slice, a part of MPS, or nothing."""
         policy, _, before = way.partition(", ")
         if policy in ("cap", "weight", "priority"):
-            extra = self._slices(mix, policy, library=BEFORE if before else LIBRARY)  # type: ignore[arg-type]
-        elif way in MPS_WAYS:
+            return self._slices(mix, policy, library=BEFORE if before else LIBRARY)  # type: ignore[arg-type]
+        extra: list[dict[str, str]] = [{} for _ in mix.works]
+        if way in MPS_WAYS:
             held = self._slices(mix, "cap", gated=False) if way == "mps kerf" else extra
             extra = [
                 {**(mps or {}), **more, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(share)}
                 for share, more in zip(mix.shares, held, strict=True)
             ]
-        running = []
-        for i, (work, more) in enumerate(zip(mix.works, extra, strict=True)):
-            command = [sys.executable, str(HERE / "works.py"), work, str(SECONDS), str(seed * 10 + i)]
-            with (self.folder / f"log{self.count}-{i}").open("w") as log:
-                running.append(
-                    subprocess.Popen(
-                        command,
-                        env={**os.environ, **more},
-                        stdin=subprocess.PIPE,
-                        stdout=subprocess.PIPE,
-                        stderr=log,
-                        text=True,
-                    )
-                )
+        return extra
+
+    def start(self, work: str, more: dict[str, str], *arguments: float) -> "subprocess.Popen[str]":
+        """A tenant, which says when it is ready; `arguments` are those of works.py after the work."""
+        program = "dry.py" if os.environ.get("KERF_BENCH_DRY") == "1" else "works.py"
+        self.count += 1
+        with (self.folder / f"log{self.count}").open("w") as log:
+            return subprocess.Popen(
+                [sys.executable, str(HERE / program), work, *map(str, arguments)],
+                env={**os.environ, **more},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+
+    def run(self, mix: Mix, way: str, mps: dict[str, str] | None = None, seed: int = 0) -> list[Json]:
+        """All tenants at once, from the same instant. Every way of one turn gets the same arrivals, by the seed."""
+        self.count += 1
+        extra = self.environments(mix, way, mps)
+        tenants = enumerate(zip(mix.works, extra, strict=True))
+        running = [self.start(work, more, SECONDS, seed * 10 + i) for i, (work, more) in tenants]
         try:
             return self._together(running, extra)
         finally:
@@ -194,7 +201,9 @@ class Lab:
             result = dict(json.loads(out.strip().splitlines()[-1]))
             if "KERF_LEDGER" in more:
                 view = parse_ledger(Path(more["KERF_LEDGER"]).read_bytes())
-                result |= {"events": view.events, "busy": view.cards[0].busy_ns / 1e9 / result["seconds"]}
+                card = view.cards[0]
+                result |= {"events": view.events, "busy": card.busy_ns / 1e9 / result["seconds"]}
+                result |= {"held": card.throttled_ns / 1e9}
             results.append(result)
         return results
 
@@ -225,6 +234,7 @@ def row(mix: Mix, way: str, runs: list[list[Json]], alone: dict[str, float]) -> 
         "p99_ms": p99,
         "worst_ms": worst,
         "busy": [round(one.get("busy", 0), 3) for one in runs[-1]],
+        "held_s": [round(one.get("held", 0), 3) for one in runs[-1]],
         "events": [one.get("events", {}) for one in runs[-1]],
     }
 

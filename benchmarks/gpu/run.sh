@@ -7,9 +7,11 @@
 # "left": 0. Runs are kept in OUT/part4.runs.jsonl; `run.sh 4 pool FILE...` pools those of several machines, without a card.
 # benchmarks/gpu/run.sh 6: whether models fit the slices that they are estimated (models.py); needs transformers too.
 # benchmarks/gpu/run.sh 7: what the MPS daemon does with users, namespaces, rights, limits, deaths and faults (mps.py).
+# benchmarks/gpu/run.sh 8 [--dry-run]: the open rows of issue 11 (targets.py) in one call of at most ten minutes, on one card or, with
+# the tensor-parallel pairs, on two; KERF_BENCH_BEFORE=FILE: beside an older libkerf.so. The last line says pass or miss.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-part=${1:?part 1 to 7} dry=${2:-}
+part=${1:?part 1 to 8} dry=${2:-}
 export OUT=${OUT:-$PWD/build/gpu-bench} PYTHONUNBUFFERED=1
 bin=limiter/build/gpu
 mkdir -p "$bin" "$OUT"
@@ -20,6 +22,33 @@ if ! make -s -C limiter all; then
     echo "using the libkerf.so that was carried"
 fi
 export KERF_LIBRARY=$PWD/limiter/build/libkerf.so KERF_BENCH_BIN=$PWD/$bin
+
+find_libcuda() {
+    libcuda=$(ldconfig -p | awk '/libcuda\.so\.1/ { print $NF; exit }')
+    for place in /usr/local/nvidia/lib64 /usr/local/nvidia/lib /usr/lib/x86_64-linux-gnu /usr/lib64; do
+        [ -n "$libcuda" ] || { [ -f "$place/libcuda.so.1" ] && libcuda=$place/libcuda.so.1; } || true
+    done
+}
+flags="-std=gnu11 -D_GNU_SOURCE -O2 -Ilimiter/include -Ilimiter/src -Ilimiter/tests/fake"
+
+if [ "$part" = 8 ]; then
+    if [ "$dry" = --dry-run ]; then
+        make -s -C limiter programs
+        libcuda=limiter/build/fake/libcuda.so.1
+        export KERF_BENCH_DRY=1 LD_LIBRARY_PATH=$PWD/limiter/build/fake FAKE_CARDS=2 FAKE_GPU=$OUT/gpu KERF_BENCH_SCALE=${KERF_BENCH_SCALE:-0.05}
+        export CUDA_VISIBLE_DEVICES=GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae00,GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae01
+        mkdir -p "$bin/dry"
+        printf '#!/bin/sh\n' > "$bin/dry/nvidia-cuda-mps-control"
+        chmod +x "$bin/dry/nvidia-cuda-mps-control"
+        export PATH=$PWD/$bin/dry:$PATH
+        rm -f "$FAKE_GPU"
+    else
+        nvidia-smi --query-gpu=name,driver_version,clocks.sm --format=csv || true
+        find_libcuda
+    fi
+    gcc $flags -o "$bin/from_rest" benchmarks/gpu/from_rest.c "$libcuda" -Wl,--allow-shlib-undefined -ldl -lpthread
+    exec "${PYTHON:-python3}" benchmarks/gpu/targets.py
+fi
 
 if [ "$part" -ge 4 ]; then
     [ "${2:-}" != pool ] || exec python3 benchmarks/gpu/inference.py "$@"
@@ -35,7 +64,6 @@ if [ "$part" -ge 4 ]; then
     exec python3 benchmarks/gpu/inference.py "$@"
 fi
 
-flags="-std=gnu11 -D_GNU_SOURCE -O2 -Ilimiter/include -Ilimiter/src -Ilimiter/tests/fake"
 if [ "$dry" = --dry-run ]; then
     make -s -C limiter programs
     libcuda=limiter/build/fake/libcuda.so.1
@@ -43,10 +71,7 @@ if [ "$dry" = --dry-run ]; then
     export KERF_BENCH_UUID=GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae00
 else
     nvidia-smi || true
-    libcuda=$(ldconfig -p | awk '/libcuda\.so\.1/ { print $NF; exit }')
-    for place in /usr/local/nvidia/lib64 /usr/local/nvidia/lib /usr/lib/x86_64-linux-gnu /usr/lib64; do
-        [ -n "$libcuda" ] || { [ -f "$place/libcuda.so.1" ] && libcuda=$place/libcuda.so.1; } || true
-    done
+    find_libcuda
     export KERF_BENCH_UUID=$(nvidia-smi --query-gpu=uuid --format=csv,noheader | head -1)
     nvidia-smi --query-gpu=clocks.sm,clocks.mem,temperature.gpu,power.draw --format=csv || true
 fi

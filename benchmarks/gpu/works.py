@@ -1,5 +1,6 @@
-"""Inference tenants in PyTorch: `works.py WORK SECONDS SEED`. Says {"ready": 1}, reads its start time, works.
+"""Inference tenants in PyTorch: `works.py WORK SECONDS SEED [WINDOWS]`. Says {"ready": 1}, reads its start time, works.
 
+It does so WINDOWS times (1), so that programs which are all there can work in turns.
 chat: Poisson requests, 8 a second, one prefill and 24 decode steps each; decode: a small transformer, each step waited
 for; graph: the same step as a CUDA graph; paged: decode steps with gathered key and value pages; spec: bursts of six
 draft steps and one verification, waited for; gemm: bf16 products of 8192 back to back; tiny: elementwise kernels that
@@ -155,9 +156,9 @@ def say(work: int, seconds: float, latencies: list[float], **more: list[float]) 
     print(json.dumps({"work": work, "seconds": seconds, **millis}), flush=True)
 
 
-def chat(seconds: float, seed: int) -> None:
+def chat(seconds: float, seed: int, windows: int) -> None:
     """Requests come by a clock of their own; one is served at a time, its wait counts."""
-    model, draw = Model(), random.Random(seed)
+    model = Model()
     step = waited(lambda: model.run(model.token))
 
     def request() -> None:
@@ -168,38 +169,41 @@ def chat(seconds: float, seed: int) -> None:
 
     for _ in range(10):
         request()
-    start = wait_for_start()
-    arrival, latencies, served = start, list[float](), list[float]()
-    while (arrival := arrival + draw.expovariate(8)) < start + seconds:
-        time.sleep(max(0.0, arrival - time.monotonic()))
-        if time.monotonic() > start + seconds:
-            break
-        began = time.monotonic()
-        request()
-        latencies.append(time.monotonic() - arrival)
-        served.append(time.monotonic() - began)
-    say(len(latencies), seconds, latencies, served=served)
+    for window in range(windows):
+        draw, start = random.Random(seed + window), wait_for_start()
+        arrival, latencies, served = start, list[float](), list[float]()
+        while (arrival := arrival + draw.expovariate(8)) < start + seconds:
+            time.sleep(max(0.0, arrival - time.monotonic()))
+            if time.monotonic() > start + seconds:
+                break
+            began = time.monotonic()
+            request()
+            latencies.append(time.monotonic() - arrival)
+            served.append(time.monotonic() - began)
+        say(len(latencies), seconds, latencies, served=served)
 
 
-def loop(work: str, seconds: float) -> None:
+def loop(work: str, seconds: float, windows: int) -> None:
     """Steps one after the other; those that are not waited for run at most 16 ahead."""
-    step, ahead, done = WORKS[work](), collections.deque[torch.cuda.Event](), 0
+    step = WORKS[work]()
     for _ in range(30):
         step()
-    start, latencies = wait_for_start(), list[float]()
-    while (now := time.monotonic()) < start + seconds:
-        step()
-        if work in WAITED:
-            done += 1
-            latencies.append(time.monotonic() - now)
-            continue
-        event = torch.cuda.Event()
-        event.record()
-        ahead.append(event)
-        if len(ahead) > 16:
-            ahead.popleft().synchronize()
-            done += 1
-    say(done, seconds, latencies)
+    for _ in range(windows):
+        start, latencies = wait_for_start(), list[float]()
+        ahead, done = collections.deque[torch.cuda.Event](), 0
+        while (now := time.monotonic()) < start + seconds:
+            step()
+            if work in WAITED:
+                done += 1
+                latencies.append(time.monotonic() - now)
+                continue
+            event = torch.cuda.Event()
+            event.record()
+            ahead.append(event)
+            if len(ahead) > 16:
+                ahead.popleft().synchronize()
+                done += 1
+        say(done, seconds, latencies)
 
 
 def join(rank: int, port: str) -> Step:
@@ -273,16 +277,16 @@ def run_pair(seconds: float, seed: int) -> None:
     second.wait()
 
 
-def main(work: str, seconds: float, seed: int) -> None:
+def main(work: str, seconds: float, seed: int, windows: int = 1) -> None:
     if work == "chat":
-        chat(seconds, seed)
+        chat(seconds, seed, windows)
     elif work == "tp" and "KERF_TP_RANK" in os.environ:
         run_rank(int(os.environ["KERF_TP_RANK"]), str(20000 + seed * 7 % 20000), seconds)
     elif work == "tp":
         run_pair(seconds, seed)
     else:
-        loop(work, seconds)
+        loop(work, seconds, windows)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), *map(int, sys.argv[4:5]))
