@@ -59,6 +59,8 @@ class OtherPlugin:
     """Annotations of the Binding, beside the grant."""
     writes: frozenset[str] = frozenset()
     """Every key that `notes` may have, and those that the plugin writes itself: nobody else may write them."""
+    obeys: frozenset[str] = frozenset()
+    """Annotations of users that the plugin reads when the pod starts: they stay as they were when it was bound."""
     lock: str = ""
     """Node annotation that must name the pod while the plugin serves it; empty where the plugin needs none."""
 
@@ -161,3 +163,8 @@ def words_of(vendors: Iterable[Vendor]) -> tuple[ResourceNames, ...]:
 def written_keys(vendors: Iterable[Vendor]) -> frozenset[str]:
     """Annotations that vendors' device plugins obey, so that on a pod only the scheduler and they may write them."""
     return frozenset(key for vendor in vendors if vendor.plugin for key in vendor.plugin.writes)
+
+
+def fixed_keys(vendors: Iterable[Vendor]) -> frozenset[str]:
+    """Annotations by which users say how a vendor's plugin serves a pod, so that nobody changes them on a bound one."""
+    return frozenset(key for vendor in vendors if vendor.plugin for key in vendor.plugin.obeys)

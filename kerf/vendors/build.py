@@ -52,6 +52,8 @@ class Special:
     """Further annotations of the Binding."""
     writes: frozenset[str] = frozenset()
     """Their keys."""
+    obeys: frozenset[str] = frozenset()
+    """Annotations of users that the plugin reads when a pod starts."""
 
 
 _PLAIN = Special()
@@ -87,7 +89,7 @@ def vendor_of(description: Description, special: Special = _PLAIN) -> Vendor:
         held=reader(words, special.means, special.owner),
         inject=_injector(description.env),
         card_labels=description.labels,
-        plugin=OtherPlugin(keys, cards, notes, writes, description.lock),
+        plugin=OtherPlugin(keys, cards, notes, writes, special.obeys, description.lock),
     )
 
 

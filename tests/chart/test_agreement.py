@@ -18,7 +18,7 @@ from kerf.values.fault import Verdict
 from kerf.values.learned import LearningMode, LearningSettings
 from kerf.values.policy import DriverLimits, MpsDaemon, Pool, PoolMode, QuotaEngine, SchedulingPolicy
 from kerf.values.recovery import RecoveryMode
-from kerf.values.vendor import written_keys
+from kerf.values.vendor import fixed_keys, written_keys
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.policy import parse_policy
 from sandbox import Extender, render_scheduler_configuration
@@ -232,7 +232,7 @@ def test_kube_scheduler_is_configured_for_other_vendors_as_in_the_sandbox():
 
 def test_the_api_server_keeps_others_from_what_a_vendors_plugin_obeys():
     policy = one(everything(), "ValidatingAdmissionPolicy", "kerf-grant")["spec"]
-    (validation,), (condition,) = policy["validations"], policy["matchConditions"]
+    (validation, _), (condition,) = policy["validations"], policy["matchConditions"]
 
     written = next(vendor for vendor in VENDORS if vendor.name == "ascend910b3").plugin.writes
     assert all(f"k == '{key}'" in validation["expression"] for key in written)
@@ -251,7 +251,8 @@ def test_what_a_vendor_declares_is_what_the_api_server_keeps_others_from_for_eve
 
     objects = parse(template("--values", str(tmp_path / "values.yaml")))
 
-    (validation,) = one(objects, "ValidatingAdmissionPolicy", "kerf-grant")["spec"]["validations"]
+    validation, fixed = one(objects, "ValidatingAdmissionPolicy", "kerf-grant")["spec"]["validations"]
+    assert f"k in {sorted(fixed_keys(VENDORS))}" in fixed["expression"]
     kept = set(re.findall(r"k == '([^']+)'", validation["expression"]))
     assert kept - {"hami.io/vgpu-node"} == {*written_keys(VENDORS), "own.example/a", "own.example/taken"}
     assert "hami.io/amd-cu-allocated" in kept

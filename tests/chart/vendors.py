@@ -24,6 +24,7 @@ def text_of() -> str:
         entry |= {"others": list(words.others), "openEnv": words.open_env, "mpsEnv": dict(vendor.mps_env)}
         if plugin:
             entry |= {"ownPlugin": True, "annotations": sorted(plugin.writes), "lock": plugin.lock}
+            entry |= {"fixed": sorted(plugin.obeys)}
         known[vendor.name] = {key: value for key, value in entry.items() if value}
     return json.dumps(known, indent=1) + "\n"
 

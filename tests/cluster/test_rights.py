@@ -101,7 +101,7 @@ def values(extender: int, webhook: int) -> dict[str, Any]:
         "quota": {"enabled": True},
         "metering": {"enabled": True, "more": {"writeSeconds": 5}},
         "policy": {"learning": {"mode": "observe"}},
-        "vendors": {"metax": {"pluginUsers": [VENDORS_PLUGIN]}},
+        "vendors": {name: {"pluginUsers": [VENDORS_PLUGIN]} for name in ("metax", "metaxsgpu")},
         # Without a kube-scheduler in the pod its account has Kerf's own rules alone, so that a missing one shows.
         "scheduler": {"replicas": 1, "extender": {"port": extender}, "kubeScheduler": {"enabled": False}},
         "webhook": {"replicas": 1, "customURL": {"enabled": True, "port": webhook}},
@@ -348,6 +348,25 @@ def test_a_vendors_own_plugin_notes_what_it_served_on_pods_and_nobody_else_does(
         )
     finally:
         api.delete(f"{system}/served", 0)
+
+
+def test_a_pod_that_has_a_node_keeps_what_says_how_its_cards_are_served(world: World) -> None:
+    """In kube-system, where the webhook does not look."""
+    api, system = world.cp.api, "/api/v1/namespaces/kube-system/pods"
+    said = annotate("metax-tech.com/sgpu-qos-policy", "best-effort")
+    pod = {"metadata": {"name": "steered"}, "spec": {"containers": [{"name": "a", "image": "a"}]}}
+    pod["spec"] |= {"automountServiceAccountToken": False, "schedulerName": "nobody"}
+    api.post(system, pod)
+    try:
+        api.patch(f"{system}/steered", annotate("metax-tech.com/sgpu-qos-policy", "fixed-share"))
+        target = {"metadata": {"name": "steered"}, "target": {"kind": "Node", "name": NODE}}
+        world.as_daemon("scheduler").post(f"{system}/steered/binding", {"apiVersion": "v1", "kind": "Binding"} | target)
+        keeps = "a pod that has a node keeps what says how its cards are served"
+        assert keeps in refused(api, f"{system}/steered", said)
+        assert keeps in refused(api, f"{system}/steered", annotate("metax-tech.com/sgpu-qos-policy", None))
+        api.patch(f"{system}/steered", annotate("mine", "y"))
+    finally:
+        api.delete(f"{system}/steered", 0)
 
 
 def changed(api: Api, path: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from kerf.wire.accepts import ACCEPTS
 from kerf.wire.admission import Answer, Review
 from kerf.wire.choosing import KindQuestion
 from kerf.wire.errors import WireError
+from kerf.wire.json import at
 from kerf.wire.resources import parse_pod
 from webhook.core.accepts import accepts_of, as_kind, given, refuse_where_counted
 from webhook.core.defaults import (
@@ -21,7 +22,7 @@ from webhook.core.defaults import (
     task_priorities,
 )
 from webhook.core.draft import Draft, draft_of, patch, read_containers, within
-from webhook.core.forgeries import revert, strip
+from webhook.core.forgeries import fix, revert, strip
 from webhook.core.gangs import keep_marks, mark_gangs
 from webhook.core.kinds import NO_ADVICE, Advice, Offer, choose, offers_of, question_of
 from webhook.core.models import same_model
@@ -117,6 +118,8 @@ def _create_pod(review: Review, settings: Settings, at: tuple[Recent, float], ad
 def _update_pod(review: Review, settings: Settings) -> Draft:
     """What only Kerf writes stays as it was, and no user names what Kueue would count instead of the pod."""
     draft = revert(draft_of(review.object), review.old, settings.written)
+    if at(review.old, "spec").get("nodeName"):
+        draft = fix(draft, review.old, settings.fixed)
     asks = _readable(draft)
     if settings.tenant(review.namespace) and (asks is None or asks.mentioned(settings.resources)):
         refuse_owners_of_users(review, settings)

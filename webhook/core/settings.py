@@ -11,7 +11,7 @@ from kerf.values.device import Card, Mode
 from kerf.values.learned import Learned, LearningMode
 from kerf.values.policy import AdmissionSettings, Defaults, QuotaEngine, QuotaSettings
 from kerf.values.quota import CardClass, a_card_of
-from kerf.values.vendor import ResourceNames, Vendor, with_slicing, words_of, written_keys
+from kerf.values.vendor import ResourceNames, Vendor, fixed_keys, with_slicing, words_of, written_keys
 
 CONTROLLERS = (
     "system:kube-controller-manager",
@@ -65,6 +65,7 @@ class Settings:
     resources: frozenset[str] = field(init=False)
     """Every resource in which users ask for cards."""
     written: frozenset[str] = field(init=False)
+    fixed: frozenset[str] = field(init=False)
     """Annotations that vendors' own device plugins obey: the scheduler alone writes them."""
 
     def __post_init__(self) -> None:
@@ -74,6 +75,7 @@ class Settings:
         found = {entry.model for account in self.tenants.values() for entry in account.classes}
         object.__setattr__(self, "models", tuple(sorted(found)))
         object.__setattr__(self, "written", written_keys(self.vendors))
+        object.__setattr__(self, "fixed", fixed_keys(self.vendors))
         object.__setattr__(self, "resources", frozenset(name for names in words for name in names.all))
 
     def is_controller(self, user: str) -> bool:

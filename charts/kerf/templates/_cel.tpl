@@ -133,9 +133,14 @@ has({{ .of }}.resources) && {{ include "kerf.cel.resources" .root }}.exists(r,
 
 {{/* Whether the annotations of which `key` (a term over k) is true do not change, or one of the users writes them. */}}
 {{- define "kerf.cel.writtenBy" -}}
+request.userInfo.username in {{ include "kerf.cel.list" .users }} ||
+{{ include "kerf.cel.keeps" . }}
+{{- end }}
+
+{{/* Whether the annotations of which `key` (a term over k) is true do not change. */}}
+{{- define "kerf.cel.keeps" -}}
 {{- $new := include "kerf.cel.map" (dict "of" "object" "part" "annotations") -}}
 {{- $old := include "kerf.cel.map" (dict "of" "oldObject" "part" "annotations") -}}
-request.userInfo.username in {{ include "kerf.cel.list" .users }} ||
 {{ $new }}.all(k, !{{ .key }} || (k in {{ $old }} && {{ $old }}[k] == {{ $new }}[k])) &&
 {{ $old }}.all(k, !{{ .key }} || k in {{ $new }})
 {{- end }}

@@ -252,6 +252,13 @@ admissionregistration.k8s.io/v1beta1
 {{- $all | uniq | sortAlpha | toJson }}
 {{- end }}
 
+{{/* Annotations of users that the vendors' own device plugins obey when a pod starts, as JSON; a bound pod keeps them. */}}
+{{- define "kerf.fixedAnnotations" -}}
+{{- $all := list }}
+{{- range include "kerf.vendors" . | fromJson }}{{ $all = concat $all (.fixed | default list) }}{{ end }}
+{{- $all | uniq | sortAlpha | toJson }}
+{{- end }}
+
 {{/* Node locks of the vendors' own device plugins, as JSON. */}}
 {{- define "kerf.locks" -}}
 {{- $all := list }}

@@ -100,6 +100,7 @@ def special_of(kind: Kind) -> Special:
         owner=module_of if kind.paired else None,
         notes=partial(notes, kind),
         writes=frozenset({f"huawei.com/{kind.word}"}),
+        obeys=frozenset({MODE}),
     )
 
 

@@ -109,4 +109,5 @@ SPECIAL = Special(
     reads=True,
     notes=notes,
     writes=frozenset({RECORD}),
+    obeys=frozenset({POLICY, CLASS}),
 )

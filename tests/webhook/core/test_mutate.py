@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kerf.testing.builders import a_container, a_grant, a_pod
-from kerf.values.vendor import written_keys
+from kerf.values.vendor import fixed_keys, written_keys
 from kerf.vendors.registry import VENDORS
 from kerf.wire.admission import Answer, PatchOp, Review
 from kerf.wire.annotations import GRANT, HAMI_STATE, render_grant
@@ -402,3 +402,21 @@ def test_unknown_fields_of_newer_pods_are_not_mentioned_by_the_patch() -> None:
     pod = a_pod(spec={"warpDrive": {"speed": 9}}, containers=[a_container(holodeck=[1, 2])])
 
     assert all("warpDrive" not in op.path and "holodeck" not in op.path for op in create(pod).patch)
+
+
+@pytest.mark.parametrize("key", sorted(fixed_keys(VENDORS)))
+@pytest.mark.parametrize(("before", "after"), [(None, "new"), ("old", "new"), ("old", None)])
+def test_what_says_how_cards_are_served_stays_on_a_pod_that_has_a_node(
+    key: str, before: str | None, after: str | None
+) -> None:
+    def a_pod_with(value: str | None, node: str | None) -> dict[str, Any]:
+        pod = a_cpu_pod(annotations={"mine": "y"} | ({key: value} if value else {}))
+        return {**pod, "spec": {**pod["spec"], **({"nodeName": node} if node else {})}}
+
+    old, new = (a_pod_with(value, "node-1") for value in (before, after))
+    bound, waiting = update(new, old), update(a_pod_with(after, None), a_pod_with(before, None))
+
+    assert apply(new, bound.patch)["metadata"]["annotations"] == old["metadata"]["annotations"]
+    said = "says how its cards are served, and it has them; your change was undone"
+    assert bound.warnings == (f"metadata.annotations[{key!r}] {said}",)
+    assert waiting == Answer(allowed=True)
