@@ -1,9 +1,9 @@
 """What a cap that it does not need costs a container alone on its card: `alone.py LIBRARY BUILD [OLDER_LIBRARY]`.
 
-Programs that wait for each step run bare and under a cap of 50 that they stay below, one after the other in every
+Programs that wait for each step run bare and under a cap that they stay below, one after the other in every
 round, over a fake driver whose calls take their time under one lock (FAKE_CALLS). It is no card. It shows what the
 limiter asks of the driver, and which of two libraries delays a program less.
-Environment: KERF_BENCH_ROUNDS (9), KERF_BENCH_SECONDS (1.0) a run. The last line is one JSON object.
+Environment: KERF_BENCH_ROUNDS (9), KERF_BENCH_SECONDS (1.0) a run, KERF_BENCH_CAP (50). The last line is a JSON object.
 """
 
 import json
@@ -19,6 +19,7 @@ from kerf.wire.limiter import CardLimit, LedgerSpec, parse_ledger, render_arbite
 
 LIBRARY, BUILD = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
 ROUNDS = int(os.environ.get("KERF_BENCH_ROUNDS", "9"))
+CAP = int(os.environ.get("KERF_BENCH_CAP", "50"))
 SECONDS = os.environ.get("KERF_BENCH_SECONDS", "1.0")
 WORKS = {
     "decode: 60 kernels of 40 us, 10 ms a step": ("60", "40000", "120000"),
@@ -34,7 +35,7 @@ def run(folder: Path, work: tuple[str, ...], library: Path | None) -> Json:
     (folder / "gpu").unlink(missing_ok=True)
     if library:
         (folder / "arbiter").write_bytes(render_arbiter())
-        limit = CardLimit("0", 2**30, 50, str(folder / "arbiter"))
+        limit = CardLimit("0", 2**30, CAP, str(folder / "arbiter"))
         (folder / "ledger").write_bytes(render_ledger(LedgerSpec((limit,))))
         environment |= {"LD_PRELOAD": str(library), "KERF_LEDGER": str(folder / "ledger")}
     command = [str(BUILD / "programs" / "steps"), *work, SECONDS]
@@ -64,9 +65,9 @@ def compare(folder: Path, work: tuple[str, ...], libraries: dict[str, Path | Non
     return found
 
 
-libraries: dict[str, Path | None] = {"bare": None, "cap 50": LIBRARY}
+libraries: dict[str, Path | None] = {"bare": None, f"cap {CAP}": LIBRARY}
 if len(sys.argv) > 3:
-    libraries["cap 50, before"] = Path(sys.argv[3]).resolve()
+    libraries[f"cap {CAP}, before"] = Path(sys.argv[3]).resolve()
 rows: dict[str, dict[str, Json]] = {}
 with tempfile.TemporaryDirectory() as name:
     for title, work in WORKS.items():
