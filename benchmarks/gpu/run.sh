@@ -8,7 +8,8 @@
 # benchmarks/gpu/run.sh 6: whether models fit the slices that they are estimated (models.py); needs transformers too.
 # benchmarks/gpu/run.sh 7: what the MPS daemon does with users, namespaces, rights, limits, deaths and faults (mps.py).
 # benchmarks/gpu/run.sh 8 [--dry-run]: the open rows of issue 11 (targets.py) in one call of at most ten minutes, on one card or, with
-# the tensor-parallel pairs, on two; KERF_BENCH_BEFORE=FILE: beside an older libkerf.so. The last line says pass or miss.
+# the tensor-parallel pairs, on two. The last line says pass or miss. KERF_BENCH_BEFORE=limiter/build/before.so: beside an
+# older libkerf.so (build it at an older commit, copy it there, and carry limiter/build/before.so to the card's machine).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 part=${1:?part 1 to 8} dry=${2:-}
@@ -32,6 +33,7 @@ find_libcuda() {
 flags="-std=gnu11 -D_GNU_SOURCE -O2 -Ilimiter/include -Ilimiter/src -Ilimiter/tests/fake"
 
 if [ "$part" = 8 ]; then
+    [ -z "${KERF_BENCH_BEFORE:-}" ] || export KERF_BENCH_BEFORE=$(realpath -e "$KERF_BENCH_BEFORE")
     if [ "$dry" = --dry-run ]; then
         make -s -C limiter programs
         libcuda=limiter/build/fake/libcuda.so.1

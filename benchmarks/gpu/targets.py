@@ -31,7 +31,7 @@ from kerf.wire.limiter import parse_ledger
 BUDGET, SCALE = float(os.environ.get("KERF_BENCH_BUDGET", "570")), float(os.environ.get("KERF_BENCH_SCALE", "1"))
 BEGAN, START_S = time.monotonic(), 14.0
 """What programs take to start, at most, for the budget."""
-ALONE = {"decode": (4.0, 9), "tiny": (3.0, 5), "chat": (16.0, 2)}
+ALONE = {"decode": (4.0, 8), "tiny": (3.0, 4), "chat": (10.0, 2)}
 """Seconds of a turn, and turns."""
 
 
@@ -209,7 +209,7 @@ def main() -> int:
             took = START_S + ways * turns * (seconds * SCALE + 0.5)
             verdicts.part(f"{work} alone", took, lambda work=work: alone(lab, verdicts, work))  # type: ignore[misc]
         verdicts.part("from rest", START_S, from_rest)
-        beside, tp = 22 * SCALE, 10 * SCALE
+        beside, tp = 18 * SCALE, 9 * SCALE
         verdicts.part("chat beside gemm", 4 * (beside + START_S), lambda: chat_beside_gemm(lab, verdicts, beside, 2))
         if len(cards) > 1:
             daemon = Mps(Path(name))
