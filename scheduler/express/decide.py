@@ -42,12 +42,15 @@ def in_order(queue: Iterable[Pending], at_the_door: str, passed: Collection[str]
 
 def batch(
     pods: Iterable[Pending],
+    full: set[object],
     kind: Callable[[Pending], object],
     seat: Callable[[Pending], S | Miss],
     go_on: Callable[[], bool],
 ) -> Iterator[S]:
-    """Seat the pods one after another while `go_on` says so. Where one finds no room, its whole kind is passed over."""
-    full: set[object] = set()
+    """Seat the pods one after another while `go_on` says so. Where one finds no room, its whole kind is passed over.
+
+    `full` has the kinds for which there is no room, and is given those that turn out to be full.
+    """
     for pod in pods:
         key = kind(pod)
         if key in full:

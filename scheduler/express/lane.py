@@ -51,8 +51,8 @@ HELD_S = 10.0
 """How long the place of the pod at the door is held for it."""
 PASSED_S = 30.0
 """A pod about which kube-scheduler got an answer is its own for this long."""
-MISSED_S = 1.0
-"""A pod that found no seat is tried again after this long, so that no round is spent on those that fit nowhere."""
+FULL_S = 1.0
+"""A kind of pods for which there is no room is tried again after this long: rounds are for those that may fit."""
 IN_FLIGHT = 32
 """Bindings at the same time."""
 IDLE_S = 0.2
@@ -88,8 +88,8 @@ class ExpressLane:
         self._room = threading.Semaphore(IN_FLIGHT)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._passed: dict[str, float] = {}
-        self._missed: dict[str, float] = {}
-        """By uid, when a pod found no seat."""
+        self._full: dict[object, float] = {}
+        """When there was no room for a kind of pods."""
         self._busy = False
         self._opened = math.inf
         self._binding_s = 0.0
@@ -184,7 +184,7 @@ class ExpressLane:
 
     def _waiting(self, first: Pending, knock: Knock) -> list[Pending]:
         """The pods that the lane may bind while kube-scheduler waits with `first`, in order."""
-        passed = self._lately() | self._terrain.overtaken(first, knock.asked) | self._missed.keys()
+        passed = self._lately() | self._terrain.overtaken(first, knock.asked)
         return in_order(self._terrain.queue(first.scheduler), first.uid, passed)
 
     def _batches(self, first: Pending, knock: Knock, term: int, end: float) -> list[str]:
@@ -193,18 +193,17 @@ class ExpressLane:
 
         def seat(pod: Pending) -> tuple[Pending, Seat] | Miss:
             tried.add(pod.uid)
-            found = self._seat(pod)
-            if isinstance(found, Miss):
-                self._missed[pod.uid] = time.monotonic()
-            return found
+            return self._seat(pod)
 
         while (now := time.monotonic()) < (last := self._last(start, end)) and self._tenure.holds(term, BATCH_S):
             pods, before = [pod for pod in self._waiting(first, knock) if pod.uid not in tried], len(seated)
             until = min(last, now + max(BATCH_S, READING * (time.monotonic() - now)))
-            for pod, found in batch(pods, self._kind, seat, partial(self._may_send, until)):
+            full = set(self._full)
+            for pod, found in batch(pods, full, self._kind, seat, partial(self._may_send, until)):
                 seated.append(pod.uid)
                 knock.loop.call_soon_threadsafe(self._start, pod, found, term)
-            if len(seated) == before:
+            self._full |= dict.fromkeys(full - self._full.keys(), time.monotonic())
+            if len(seated) == before and time.monotonic() < until:
                 break
         return seated
 
@@ -214,9 +213,10 @@ class ExpressLane:
 
     def _hold(self, first: Pending) -> bool:
         """Give the pod at the door its place before any other pod."""
-        nodes = self._terrain.open_to(first)
+        kind, nodes = self._kind(first), self._terrain.open_to(first)
         node = self._store.seating.hold(first.uid, nodes.names, nodes.wishes, time.monotonic() + HELD_S)
         if node:
+            self._full.pop(kind, None)
             self._terrain.promise(first, node, HELD_S)
         return bool(node)
 
@@ -285,8 +285,8 @@ class ExpressLane:
         lately = self._lately()
         for uid in [uid for uid in list(self._passed) if uid not in lately]:
             del self._passed[uid]
-        since = time.monotonic() - MISSED_S
-        self._missed = {uid: moment for uid, moment in self._missed.items() if moment > since}
+        since = time.monotonic() - FULL_S
+        self._full = {kind: moment for kind, moment in self._full.items() if moment > since}
         self._terrain.tidy()
 
     @contextmanager

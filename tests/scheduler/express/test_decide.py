@@ -92,22 +92,34 @@ def test_where_a_pod_finds_no_room_its_kind_is_passed_over_and_others_go_on() ->
         asked.append(pod.name)
         return Miss.FULL if pod.name.startswith("large") else pod.name
 
-    assert list(batch(pods, lambda pod: pod.name[:5], seat, lambda: True)) == ["small-1", "small-2"]
+    assert list(batch(pods, set(), lambda pod: pod.name[:5], seat, lambda: True)) == ["small-1", "small-2"]
     assert asked == ["large-1", "small-1", "small-2"]
+
+
+def test_a_kind_that_is_known_to_be_full_is_passed_over_and_others_are_noted() -> None:
+    full: set[object] = {"known"}
+    pods = [pending(name) for name in ("known-1", "small-1", "other-1")]
+
+    list(batch(pods, full, lambda p: p.name[:5], lambda p: Miss.FULL if p.name == "other-1" else p.name, lambda: True))
+
+    assert full == {"known", "other"}
 
 
 def test_a_pod_that_another_bind_has_speaks_for_itself_alone() -> None:
     pods = [pending(name) for name in ("a", "b")]
 
-    assert list(batch(pods, lambda _: 0, lambda pod: Miss.PASSED if pod.name == "a" else pod.name, lambda: True)) == [
-        "b"
-    ]
+    assert list(
+        batch(pods, set(), lambda _: 0, lambda pod: Miss.PASSED if pod.name == "a" else pod.name, lambda: True)
+    ) == ["b"]
 
 
 def test_a_batch_ends_when_its_time_is_over() -> None:
     left = [True, True, False]
 
-    assert list(batch([pending(n) for n in "abc"], lambda p: p, lambda p: p.name, lambda: left.pop(0))) == ["a", "b"]
+    assert list(batch([pending(n) for n in "abc"], set(), lambda p: p, lambda p: p.name, lambda: left.pop(0))) == [
+        "a",
+        "b",
+    ]
 
 
 def test_when_a_batch_may_not_go_on_it_ends_and_no_later_pod_overtakes() -> None:
@@ -119,5 +131,7 @@ def test_when_a_batch_may_not_go_on_it_ends_and_no_later_pod_overtakes() -> None
         asked.append(True)
         return len(asked) < 2
 
-    assert list(batch(pods, lambda p: p.name[:4], lambda p: Miss.FULL if "full" in p.name else p.name, go_on)) == []
+    assert (
+        list(batch(pods, set(), lambda p: p.name[:4], lambda p: Miss.FULL if "full" in p.name else p.name, go_on)) == []
+    )
     assert len(asked) == 2

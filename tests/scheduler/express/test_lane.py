@@ -224,6 +224,18 @@ def test_a_pod_with_a_place_of_its_own_takes_it_also_where_others_of_its_kind_fi
     world.live(test)
 
 
+def test_where_the_pod_at_the_door_finds_room_there_may_be_room_for_others_of_its_kind() -> None:
+    world = World(a_machine(), *[waiting(f"pod-{i}", i) for i in range(4)])
+
+    async def test(world: World) -> None:
+        kind = world.lane._kind(pod) if (pod := world.lane._terrain.pending("uid-default-pod-1")) else None
+        world.lane._full[kind] = time.monotonic() + 60  # it was full a moment ago
+        await world.filter("pod-0")
+        assert set(world.bound()) == {"pod-1", "pod-2", "pod-3"}
+
+    world.live(test)
+
+
 def test_pods_that_fit_nowhere_are_not_tried_in_every_round() -> None:
     """Hundreds of them, each of another kind, would take all the time of each round."""
     huge = [waiting(f"huge-{i}", 0, mem=90_000 + i) for i in range(6)]
@@ -244,7 +256,7 @@ def test_pods_that_fit_nowhere_are_not_tried_in_every_round() -> None:
         await world.filter("pod-6")
         assert set(world.bound()) == {f"pod-{i}" for i in (1, 2, 3, 4, 5, 7, 8)}
         assert [tried[f"uid-default-huge-{i}"] for i in range(6)] == [1] * 6
-        await until(lambda: not world.lane._missed)
+        await until(lambda: not world.lane._full)
 
     world.live(test)
 
