@@ -215,10 +215,10 @@ class ExpressLane:
         """Give the pod at the door its place before any other pod."""
         kind, nodes = self._kind(first), self._terrain.open_to(first)
         node = self._store.seating.hold(first.uid, nodes.names, nodes.wishes, time.monotonic() + HELD_S)
-        if node:
-            self._full.pop(kind, None)
-            self._terrain.promise(first, node, HELD_S)
-        return bool(node)
+        if not node or not self._terrain.promise(first, node, HELD_S):
+            return False
+        self._full.pop(kind, None)
+        return True
 
     def _may_send(self, last: float) -> bool:
         """Wait for room among the Bindings in flight. Without it the batch ends: no pod overtakes one that waits."""
@@ -238,7 +238,11 @@ class ExpressLane:
         if isinstance(seat, NoPlace):
             self._room.release()
             return Miss.FULL if seat is FULL else Miss.PASSED
-        self._terrain.promise(pod, seat.node, HELD_S)
+        if not self._terrain.promise(pod, seat.node, HELD_S):
+            with seat.claim:
+                seat.assumption.undo()
+            self._room.release()
+            return Miss.PASSED
         return pod, seat
 
     def _start(self, pod: Pending, seat: Seat, term: int) -> None:

@@ -215,7 +215,7 @@ class Terrain:
                 return True
             self._drop_promise(uid)  # kube-scheduler prefers another node to the one that was kept for it
             recent = self._touched.get(node, -RECENT_S) > self._clock() - RECENT_S
-            if recent and not self._room(pod.amounts)[row]:
+            if recent and not self._has_room(row, pod.amounts):
                 return False
             self._promises[uid] = _Promise(node, pod.amounts, self._clock() + seconds)
             self._add(node, pod.amounts, 1)
@@ -231,13 +231,20 @@ class Terrain:
             return self._changed.wait_for(settled, seconds)
 
     # ---- promises
-    def promise(self, pod: Pending, node: str, seconds: float) -> None:
-        """Count a pod on a node until the watch shows it there, at most for so long."""
+    def promise(self, pod: Pending, node: str, seconds: float) -> bool:
+        """Count a pod on a node until the watch shows it there, at most for so long.
+
+        False where a pod of kube-scheduler's has taken the room since the node was open, or the pod waits no longer.
+        """
         with self._changed:
-            if pod.uid in self._pending and pod.uid not in self._promises:
-                self._promises[pod.uid] = _Promise(node, pod.amounts, self._clock() + seconds)
-                self._touched[node] = self._clock()
-                self._add(node, pod.amounts, 1)
+            if pod.uid in self._promises:
+                return self._promises[pod.uid].node == node
+            if pod.uid not in self._pending or not self._has_room(self._row(node), pod.amounts):
+                return False
+            self._promises[pod.uid] = _Promise(node, pod.amounts, self._clock() + seconds)
+            self._touched[node] = self._clock()
+            self._add(node, pod.amounts, 1)
+            return True
 
     def withdraw(self, uid: str) -> None:
         """Take a promise back. No-op if there is none."""
@@ -326,6 +333,11 @@ class Terrain:
                 return np.zeros(len(fits), bool)
             fits &= self._have[:, column] - self._used[:, column] >= amount
         return fits
+
+    def _has_room(self, row: int, amounts: Amounts) -> bool:
+        columns = [(self._columns.get(name), amount) for name, amount in amounts]
+        free = self._have[row] - self._used[row]
+        return bool(self._present[row]) and all(at is not None and free[at] >= amount for at, amount in columns)
 
     def _demanded(self, demands: Demands) -> _Demanded:
         """What a demand says of every node: only those that have changed since are asked again."""

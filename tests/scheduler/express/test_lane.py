@@ -224,6 +224,31 @@ def test_a_pod_with_a_place_of_its_own_takes_it_also_where_others_of_its_kind_fi
     world.live(test)
 
 
+def test_cpu_that_kube_schedulers_bind_takes_while_a_seat_is_chosen_is_not_given_away_twice() -> None:
+    """Its bind of the pod before may arrive while it waits with the next one."""
+    node = a_machine()
+    node["status"]["allocatable"]["cpu"] = "4"
+    pods = [waiting(f"pod-{i}", i) for i in range(4)]
+    for pod in pods:
+        pod["spec"]["containers"][0]["resources"]["requests"] = {"cpu": "1500m"}
+    world = World(node, *pods)
+    take = world.store.seating.take
+
+    def late(uid: str, names: Sequence[str], wishes: Wishes | None) -> Seat | NoPlace:
+        world.lane.take_room("uid-default-pod-3", "node-1")
+        return take(uid, names, wishes)
+
+    world.store.seating.take = late  # type: ignore[method-assign]
+
+    async def test(world: World) -> None:
+        await world.filter("pod-0")
+        assert world.bound() == {}
+        assert world.store.ledger.get("uid-default-pod-1") is None
+        assert await world.binder.bind(BindQuery("default", "pod-3", "uid-default-pod-3", "node-1")) == ""
+
+    world.live(test)
+
+
 def test_where_the_pod_at_the_door_finds_room_there_may_be_room_for_others_of_its_kind() -> None:
     world = World(a_machine(), *[waiting(f"pod-{i}", i) for i in range(4)])
 

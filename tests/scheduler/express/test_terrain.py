@@ -132,6 +132,23 @@ def test_a_promise_takes_room_until_the_watch_shows_the_pod_and_counts_once() ->
     assert world.open_to(asking("b")) == ["node-1"]
 
 
+def test_no_room_is_promised_that_kube_scheduler_has_taken_since_it_was_looked_for() -> None:
+    world = World(a_machine(cpu="1"))
+    world.see(asking("theirs"), asking("lanes"))
+    assert world.open_to(asking("lanes")) == ["node-1"]
+
+    assert world.terrain.take(waiting(asking("theirs")).uid, "node-1", 10.0)
+
+    assert not world.terrain.promise(waiting(asking("lanes")), "node-1", 10.0)
+
+
+def test_a_pod_that_is_gone_is_promised_nothing() -> None:
+    world = World(a_machine())
+
+    assert not world.terrain.promise(waiting(asking("gone")), "node-1", 10.0)
+    assert world.open_to(asking(cpu="4")) == ["node-1"]
+
+
 def test_a_promise_that_is_withdrawn_or_not_kept_gives_its_room_back() -> None:
     world = World(a_machine(cpu="1"))
     world.see(asking("a"), asking("b"))
