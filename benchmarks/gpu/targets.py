@@ -60,7 +60,15 @@ class Verdicts:
             return
         try:
             measure()
-        except (RuntimeError, OSError, ValueError, IndexError, AssertionError, subprocess.SubprocessError) as error:
+        except (
+            RuntimeError,
+            OSError,
+            LookupError,
+            ValueError,
+            ArithmeticError,
+            AssertionError,
+            subprocess.SubprocessError,
+        ) as error:
             self.left.append(f"{name}: {type(error).__name__} {error}"[:300])
 
     def summary(self) -> Json:

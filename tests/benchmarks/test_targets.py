@@ -40,10 +40,15 @@ def test_a_part_that_does_not_fit_or_fails_is_named(targets: ModuleType) -> None
 
     verdicts.part("long", targets.BUDGET + 1, lambda: ran.append("long"))
     verdicts.part("broken", 1, [].pop)
+    verdicts.part("idle", 1, lambda: 1 / 0)
     verdicts.part("short", 1, lambda: ran.append("short"))
 
     assert ran == ["short"]
-    assert verdicts.summary()["not_measured"] == ["long: no time", "broken: IndexError pop from empty list"]
+    assert verdicts.summary()["not_measured"] == [
+        "long: no time",
+        "broken: IndexError pop from empty list",
+        "idle: ZeroDivisionError division by zero",
+    ]
 
 
 def test_alone_is_judged_by_pairs_of_the_same_turn(targets: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
