@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.fake_api_server import SIZES, container_json, node_json
 from benchmarks.http_client import cpu_s
 from kerf.kube.client import KubeClient, connect
-from kerf.kube.errors import Busy
+from kerf.kube.errors import Busy, Unreachable
 from sandbox import (
     CONTROL_PLANE,
     Command,
@@ -140,7 +140,7 @@ def start_kerf(cp: ControlPlane, *arguments: str) -> tuple[str, str]:
 def remove_pods(kube: KubeClient) -> None:
     """Delete every pod and wait until none is left."""
     while kube.list(PODS)[0]:
-        with suppress(Busy):  # it did not get through them all in the time that it gives itself
+        with suppress(Busy, Unreachable):  # it did not get through them all in the time that it, or this client, has
             kube.delete(PODS, {"gracePeriodSeconds": 0})
         time.sleep(0.2)
 
