@@ -3,7 +3,7 @@
 The official models decode slowly and drop fields they do not know; Kerf reads and writes dictionaries.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 from urllib.parse import urlencode, urlsplit
 
@@ -14,9 +14,10 @@ from kerf.kube.errors import Gone, KubeError, Unreachable, error_of
 from kerf.kube.fenced import FencedPoster
 from kerf.wire.http import parse_date
 from kerf.wire.json import at
+from kerf.wire.lists import parse_list
 
 Json = dict[str, Any]
-Page = list[Json]
+Page = Iterable[Json]
 Query = Mapping[str, str | int]
 PatchKind = Literal["merge", "json", "apply"]
 PAGE = 500
@@ -63,7 +64,10 @@ class Kube(Protocol):
         """All items, and the resourceVersion to watch from."""
 
     def pages(self, path: str, query: Query | None = None) -> Iterator[tuple[Page, str]]:
-        """All items, a page at a time, each with the list's resourceVersion: for lists too large to hold at once."""
+        """All items, a page at a time, each with the list's resourceVersion: for lists too large to hold at once.
+
+        A page's items are read while it is walked through, once and before the next page is asked for.
+        """
 
     def watch(
         self, path: str, resource_version: str, query: Query | None = None, timeout_s: int = 300
@@ -122,9 +126,12 @@ class KubeClient:
     def pages(self, path: str, query: Query | None = None) -> Iterator[tuple[Page, str]]:
         page: dict[str, str | int] = {"limit": PAGE, **(query or {})}
         while True:
-            answer = self.get(path, page)
-            meta = at(answer, "metadata")
-            yield answer.get("items") or [], str(meta.get("resourceVersion", ""))
+            response = self._send("GET", path, None, page, "application/json", self._timeout_s)
+            if response.status >= 400:
+                raise _error(response.status, response.data)
+            around, items = parse_list(response.data)
+            meta = at(around, "metadata")
+            yield items, str(meta.get("resourceVersion", ""))
             if not meta.get("continue"):
                 return
             page["continue"] = meta["continue"]
