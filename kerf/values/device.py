@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from operator import attrgetter
 from typing import Self
 
 from kerf.values.allocator import Allocator
 from kerf.values.health import HEALTHY, Health
 from kerf.values.mig import Geometry
+from kerf.values.quick import quick
 from kerf.values.slicing import ANY_SIZE, Slicing
 
 
@@ -56,6 +58,7 @@ class Backend(StrEnum):
 NO_LIMITS = "its driver knows no limits of memory (r615 and newer do)"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Card:
     """One physical card.
@@ -154,3 +157,7 @@ class Card:
             cores=int(self.cores * cores),
             physical_mib=self.factory_memory_mib,
         )
+
+
+BY_INDEX = attrgetter("index", "id")
+"""The order of a node's cards."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kerf.values.device import Card
+from kerf.values.quick import quick
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,7 @@ class Taint:
     effect: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Node:
     """What the scheduler knows of a node before any pod is counted.

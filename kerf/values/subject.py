@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from kerf.values.quick import quick
+
 VLLM = "vllm"
 SGLANG = "sglang"
 
@@ -16,6 +18,7 @@ class EnginePort:
     path: str = "/metrics"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Subject:
     """A pod as metering sees it.

@@ -107,11 +107,15 @@ class Vendor:
 
 def with_slicing(cards: Iterable[Card], vendors: Iterable[Vendor]) -> tuple[Card, ...]:
     """The cards with their slicing as their vendors say. Cards of a vendor that is not listed are not sliced."""
-    by_name = {vendor.name: vendor for vendor in vendors}
-    return tuple(_with_slicing(card, by_name.get(card.vendor)) for card in cards)
+    return sliced(cards, {vendor.name: vendor for vendor in vendors})
 
 
-def _with_slicing(card: Card, vendor: Vendor | None) -> Card:
+def sliced(cards: Iterable[Card], vendors: Mapping[str, Vendor]) -> tuple[Card, ...]:
+    """The same, with the vendors by name."""
+    return tuple([_sliced(card, vendors.get(card.vendor)) for card in cards])
+
+
+def _sliced(card: Card, vendor: Vendor | None) -> Card:
     """No copy of a card that has its slicing already: a large fleet has 40,000 cards."""
     slicing = vendor.slicing_of(card) if vendor else NotSliced(f"Kerf knows no vendor {card.vendor}")
     return card if card.slicing is slicing else replace(card, slicing=slicing)

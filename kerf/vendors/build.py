@@ -7,7 +7,7 @@ from typing import Any
 
 from kerf.values.ask import ContainerAsk
 from kerf.values.described import Description, Note, Reading, Source
-from kerf.values.device import Card
+from kerf.values.device import BY_INDEX, Card
 from kerf.values.grant import Slice
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.values.injection import Injection, NodeFiles, Terms
@@ -116,7 +116,7 @@ def _registered(node: Json, reading: Reading, vendor: str) -> tuple[Card, ...]:
         return ()
     records = hami.parse_records(str(notes[key]), key)
     cards = tuple(_registered_card(record, f"{key}[{i}]", reading, vendor) for i, record in enumerate(records))
-    return tuple(sorted(distinct(cards, key), key=lambda card: (card.index, card.id)))
+    return tuple(sorted(distinct(cards, key), key=BY_INDEX))
 
 
 def _registered_card(record: dict[str, Any], where: str, reading: Reading, vendor: str) -> Card:

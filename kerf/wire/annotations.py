@@ -89,6 +89,10 @@ def parse_grant(text: str, vendor: str | None = None) -> Grant:
 
 def _filled(known: Grant, cards: tuple[str, ...]) -> Grant | None:
     """A grant of the same form on other cards; None where a container would hold a card twice."""
+    if len(cards) == 1 and len(known.containers) == 1:  # nearly every pod
+        container, one = known.containers[0], known.containers[0].slices[0]
+        piece = Slice(cards[0], one.vendor, one.memory_mib, one.cores, one.place)
+        return Grant((ContainerGrant(container.name, (piece,)),))
     containers, left = [], iter(cards)
     for container in known.containers:
         slices = [Slice(next(left), one.vendor, one.memory_mib, one.cores, one.place) for one in container.slices]

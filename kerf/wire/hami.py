@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kerf.values.ask import Stages
-from kerf.values.device import Card, Mode
+from kerf.values.device import BY_INDEX, Card, Mode
 from kerf.values.health import HEALTHY, SUSPECT
 from kerf.values.recorded import Device, Part, Record
 from kerf.values.words import ResourceNames
@@ -29,7 +29,7 @@ def parse_register(text: str, key: str, vendor: str) -> tuple[Card, ...]:
     """Cards of a HAMi registration: JSON since 2.8 (zero values are omitted), a colon list before. Raises WireError."""
     records = parse_records(text, key)
     cards = tuple(_card(record, f"{key}[{i}]", vendor) for i, record in enumerate(records))
-    return tuple(sorted(distinct(cards, key), key=lambda card: (card.index, card.id)))
+    return tuple(sorted(distinct(cards, key), key=BY_INDEX))
 
 
 def parse_records(text: str, key: str) -> list[dict[str, Any]]:

@@ -1,12 +1,12 @@
 """A vendor's inventory on a node: its cards as versioned JSON, in the vendor's own annotation."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 from kerf.values.allocator import Allocator
-from kerf.values.device import Backend, Card, Mode
+from kerf.values.device import BY_INDEX, Backend, Card, Mode
 from kerf.values.health import HEALTHY, SUSPECT, Health, State
 from kerf.wire.errors import WireError
 from kerf.wire.forms import Form, Forms
@@ -36,12 +36,15 @@ _MOST_SORTS = 1024
 class _Place:
     """A card of an inventory without its id. `links` are the places of the cards it is linked to."""
 
-    index: int
-    bus: str
-    shared: Mapping[str, Any]
+    before: tuple[Any, ...]
+    """The fields of the card between its id and its links."""
     links: tuple[int, ...]
+    behind: tuple[Any, ...]
 
 
+_FIELDS = [field.name for field in fields(Card)]
+_BEFORE = attrgetter(*_FIELDS[1 : _FIELDS.index("links")])
+_BEHIND = attrgetter(*_FIELDS[_FIELDS.index("links") + 1 :])
 _FORMS: Forms[tuple[_Place, ...]] = Forms("id")
 _GAP = "\t"
 """No form has a tab or a line break of its own."""
@@ -49,7 +52,7 @@ _GAP = "\t"
 
 def render_inventory(cards: tuple[Card, ...]) -> str:
     """The annotation's text: cards by index, keys in a fixed order, so equal inventories are equal texts."""
-    ordered = sorted(cards, key=lambda card: (card.index, card.id))
+    ordered = sorted(cards, key=BY_INDEX)
     return dumps({"v": VERSION, "cards": [_card_json(card) for card in ordered]})
 
 
@@ -65,13 +68,13 @@ def parse_inventory(text: str, key: str = KEY, vendor: str | None = None) -> tup
         _keep(form, ids, vendor, cards)
     else:
         cards = [_filled(place, id_, ids) for place, id_ in zip(places, ids, strict=True)]
-    return tuple(sorted(cards, key=lambda card: (card.index, card.id)))
+    return tuple(sorted(cards, key=BY_INDEX))
 
 
 def _form_of(text: str) -> tuple[Form, tuple[str, ...]]:
     """The form, with places instead of ids where cards name each other, and the ids; without a form no ids."""
     form, ids = _FORMS.split(text) or ((), ())
-    if not any('"links"' in part for part in form):
+    if '"links"' not in text:
         return form, ids
     rest = _GAP.join(form)
     for at, each in enumerate(ids):
@@ -85,7 +88,7 @@ def _link(at: int) -> str:
 
 def _filled(place: _Place, id_: str, ids: tuple[str, ...]) -> Card:
     links = tuple([ids[at] for at in place.links]) if place.links else ()
-    return Card(id=id_, index=place.index, links=links, bus=place.bus, **place.shared)
+    return Card(*(id_, *place.before, links, *place.behind))  # by place: words cost as much again
 
 
 def _keep(form: Form, ids: tuple[str, ...], vendor: str | None, cards: list[Card]) -> None:
@@ -95,12 +98,8 @@ def _keep(form: Form, ids: tuple[str, ...], vendor: str | None, cards: list[Card
     at = {each: i for i, each in enumerate(ids)}
     links = Counter(link for card in cards for link in card.links)
     if links.keys() <= at.keys() and all(form[0].count(_link(at[each])) == links[each] for each in ids):
-        places = (_Place(card.index, card.bus, _sort(card), tuple(at[link] for link in card.links)) for card in cards)
+        places = (_Place(_BEFORE(card), tuple(at[link] for link in card.links), _BEHIND(card)) for card in cards)
         _FORMS.keep(form, vendor, tuple(places))
-
-
-def _sort(card: Card) -> dict[str, Any]:
-    return {field.name: getattr(card, field.name) for field in fields(card) if field.name not in _OWN}
 
 
 def _read(text: str, key: str, vendor: str | None) -> list[Card]:

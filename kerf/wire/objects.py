@@ -7,13 +7,13 @@ from functools import lru_cache
 from typing import Any
 
 from kerf.values.ask import Stages
-from kerf.values.device import Card
+from kerf.values.device import BY_INDEX, Card
 from kerf.values.grant import Grant, Holding
 from kerf.values.health import Health, State
 from kerf.values.node import Node, Taint
 from kerf.values.recorded import Record
 from kerf.values.units import milli, parse_whole, to_mib
-from kerf.values.vendor import Vendor, recorded_grant, with_slicing
+from kerf.values.vendor import Vendor, recorded_grant, sliced
 from kerf.wire import annotations as ours
 from kerf.wire import hami, inventory
 from kerf.wire.container_asks import amounts_of
@@ -43,7 +43,7 @@ def parse_node(node: Json, vendors: tuple[Vendor, ...]) -> Node:
     cpu = memory = 0
     try:
         cards, problem = _cards(node, notes, vendors)
-        cards = with_slicing(cards, vendors)
+        cards = sliced(cards, _by_name(_Vendors(vendors)))
         cpu, memory = milli(allocatable.get("cpu", 0)), to_mib(allocatable.get("memory", 0)) if allocatable else 0
     except (ValueError, RecursionError) as error:
         problem, cards = str(error), ()
@@ -216,7 +216,7 @@ def _cards(node: Json, notes: Json, vendors: tuple[Vendor, ...]) -> tuple[tuple[
             continue
         several += bool(key)
     cards = tuple(found.values())
-    in_order = tuple(sorted(cards, key=lambda card: (card.index, card.id))) if several > 1 else cards
+    in_order = tuple(sorted(cards, key=BY_INDEX)) if several > 1 else cards
     return in_order, "; ".join(problems)
 
 
@@ -238,6 +238,11 @@ class _Vendors:
 
     def __hash__(self) -> int:
         return id(self.all)
+
+
+@lru_cache(maxsize=8)
+def _by_name(vendors: _Vendors) -> dict[str, Vendor]:
+    return {vendor.name: vendor for vendor in vendors.all}
 
 
 @lru_cache(maxsize=8)
@@ -299,6 +304,8 @@ def _avoided(value: object) -> bool:
 
 def _ids(notes: Json, *keys: str) -> tuple[str, ...]:
     """The ids in comma lists, sorted."""
+    if not any(map(notes.get, keys)):
+        return ()
     return tuple(sorted({word.strip() for key in keys for word in str(notes.get(key) or "").split(",")} - {""}))
 
 

@@ -41,7 +41,8 @@ def subject_of(pod: Json) -> Subject:
 
 def bound_ms(pod: Json) -> int:
     """When the pod was bound, by the API server's clock; 0 where nothing says so."""
-    for condition in items_at(pod, "status", "conditions"):
+    status = pod.get("status")
+    for condition in items_at(status, "conditions") if isinstance(status, dict) and "conditions" in status else ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "True":
             with suppress(WireError):
                 return parse_moment(condition.get("lastTransitionTime"), "lastTransitionTime")

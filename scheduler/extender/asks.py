@@ -9,7 +9,7 @@ from kerf.values.policy import Defaults
 from kerf.values.vendor import Vendor
 from kerf.wire.json import Json, at, items_at
 from scheduler.core.known_pods import prefers
-from scheduler.state.templates import CONTAINERS, MOST, OWN_SPEC, Common, Templates
+from scheduler.state.templates import CONTAINERS, OWN_SPEC, Common, Templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +27,20 @@ class Asks:
 
     def __init__(self, vendors: tuple[Vendor, ...]) -> None:
         self._templates = Templates(vendors)
-        self._prefer: dict[bytes, bool] = {}
 
     def read(self, pod: Mapping[str, Any], defaults: Defaults) -> Asked:
         """The pod, whose ask has these defaults. Raises WireError."""
         common = self._templates.common(pod)
         ask, _ = self._templates.ask_of(pod, defaults, common)
         labels = {str(key): str(value) for key, value in at(pod, "metadata", "labels").items()}
-        return Asked(ask, labels, self._template_prefers(common) or prefers(_rest(pod)))
+        return Asked(ask, labels, _template_prefers(common) or prefers(_rest(pod)))
 
-    def _template_prefers(self, common: Common) -> bool:
-        if common.key is None:
-            return True
-        known = self._prefer.get(common.key)
-        if known is None:
-            if len(self._prefer) >= MOST:
-                self._prefer.clear()
-            known = self._prefer[common.key] = prefers(common.part)
-        return known
+
+def _template_prefers(common: Common) -> bool:
+    known = common.known
+    if known.prefers is None:
+        known.prefers = prefers(common.part)
+    return known.prefers
 
 
 def _rest(pod: Json) -> dict[str, Any]:

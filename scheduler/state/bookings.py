@@ -18,18 +18,19 @@ from enum import StrEnum
 
 from kerf.values.ask import Reach
 from kerf.values.device import Card
-from kerf.values.grant import CardUse, Grant, Holding, card_uses
+from kerf.values.grant import NO_VENDORS, CardUse, Grant, Holding, card_uses, vendors_of
+from kerf.values.quick import quick
 from kerf.values.recorded import Record
 from kerf.values.subject import NO_SUBJECT, Subject
-from kerf.values.traits import ORDINARY, Traits
+from kerf.values.traits import Traits
 from kerf.values.vendor import Vendor, recorded_grant
 from kerf.values.verdict import Misfit, Reason
+from kerf.wire.annotations import GRANT
 from kerf.wire.claims import is_by_claims
 from kerf.wire.errors import WireError
-from kerf.wire.json import Json, text_at
+from kerf.wire.json import Json, at, text_at
 from kerf.wire.objects import cards_without_grant, parse_holding, parse_record
 from kerf.wire.subject import bound_ms
-from scheduler.state.fleet import ANY_CARD
 from scheduler.state.templates import NAMELESS, Template, Templates
 
 _LOG = logging.getLogger("kerf.store")
@@ -43,6 +44,7 @@ class State(StrEnum):
     RESERVED = "reserved"  # held for a pod that is still pending: a gang's, a planned or a preempting pod's
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Booking:
     """A pod that holds capacity on a node: slices of cards, CPU (thousandths) and memory (MiB)."""
@@ -52,32 +54,63 @@ class Booking:
     node: str
     state: State
     uses: Mapping[str, CardUse]
-    cpu_milli: int = 0
-    memory_mib: int = 0
+    template: Template
+    """What the pod says, shared by all pods of one template."""
     holding: Holding | None = None
-    priority: int = 0
-    gang: str | None = None
-    kind: str = ""
-    """The kind of cards that the pod was given of several."""
-    traits: Traits = ORDINARY
-    without_grant: int = 0
-    """Cards that a running pod holds without a grant; nobody knows which, so its node takes no new slices."""
     created: str = ""
     """The pod's creation time as the API server writes it, which sorts."""
+    subject: Subject = NO_SUBJECT
+    """Whose use it is; known of confirmed pods that hold cards."""
+    without_grant: int = 0
+    """Cards that a running pod holds without a grant; nobody knows which, so its node takes no new slices."""
+    record: Record = ()
+    """What HAMi recorded of a pod that it bound: what `holding` was read from."""
+    by_claims: bool = False
+    """The grant was made of the pod's claims, and quota counts these."""
     since: float = 0.0
     """Monotonic seconds; set where the state can expire."""
     until: float = 0.0
     """Monotonic seconds at which a reservation ends."""
-    reach: Reach = ANY_CARD
-    """Which cards the pod might as well have taken."""
-    subject: Subject = NO_SUBJECT
-    """Whose use it is; known of confirmed pods that hold cards."""
-    record: Record = ()
-    """What HAMi recorded of a pod that it bound: what `holding` was read from."""
-    part: str = ""
-    """The part of a fleet's workload that the pod is of."""
-    by_claims: bool = False
-    """The grant was made of the pod's claims, and quota counts these."""
+
+    @property
+    def cpu_milli(self) -> int:
+        """CPU in thousandths of a core."""
+        return self.template.cpu_milli
+
+    @property
+    def memory_mib(self) -> int:
+        """Memory of the node."""
+        return self.template.memory_mib
+
+    @property
+    def priority(self) -> int:
+        """The pod's priority."""
+        return self.template.priority
+
+    @property
+    def gang(self) -> str | None:
+        """The gang that the pod is of."""
+        return self.template.gang
+
+    @property
+    def kind(self) -> str:
+        """The kind of cards that the pod was given of several."""
+        return self.template.kind
+
+    @property
+    def traits(self) -> Traits:
+        """What the scopes of quotas tell pods apart by."""
+        return self.template.traits
+
+    @property
+    def reach(self) -> Reach:
+        """Which cards the pod might as well have taken."""
+        return self.template.reach
+
+    @property
+    def part(self) -> str:
+        """The part of a fleet's workload that the pod is of."""
+        return self.template.part
 
 
 def booking_of(pod: Json, vendors: tuple[Vendor, ...], templates: Templates) -> Booking:
@@ -85,40 +118,34 @@ def booking_of(pod: Json, vendors: tuple[Vendor, ...], templates: Templates) -> 
 
     What HAMi recorded is taken as it is written: `read_again` knows the node's cards.
     """
-    meta, spec = pod["metadata"], pod["spec"]
+    meta = pod["metadata"]
     key = f"{meta.get('namespace') or 'default'}/{meta.get('name', '')}"
-    common = templates.common(pod)
+    common, granted = templates.common(pod), GRANT in at(meta, "annotations")
     holding: Holding | None = None
     record: Record = ()
     try:
-        record = parse_record(pod, vendors)
+        record = () if granted else parse_record(pod, vendors)
         holding = parse_holding(pod, vendors, read_stages=lambda _: templates.stages(common))
     except WireError as error:
         _LOG.warning("pod %s: %s", key, error)
-    held = frozenset([slice_.vendor for part in holding.grant.containers for slice_ in part.slices] if holding else ())
-    template = templates.of(common, held)
+    if holding is not None:
+        key = holding.pod
+    template = templates.of(common, vendors_of(holding.grant) if holding else NO_VENDORS)
     for problem in template.problems:
         _LOG.warning("pod %s: %s", key, problem)
-    return Booking(
-        key=key,
-        uid=str(meta.get("uid", "")),
-        node=spec["nodeName"],
-        state=State.CONFIRMED,
-        uses=card_uses(holding.grant, holding.stages) if holding else {},
-        cpu_milli=template.cpu_milli,
-        memory_mib=template.memory_mib,
-        holding=holding,
-        priority=template.priority,
-        gang=template.gang,
-        kind=template.kind,
-        traits=template.traits,
-        without_grant=cards_without_grant(pod, vendors),
-        created=str(meta.get("creationTimestamp") or ""),
-        reach=template.reach,
-        subject=_subject(pod, template) if holding else NO_SUBJECT,
-        record=record,
-        part=template.part,
-        by_claims=is_by_claims(pod),
+    return Booking(  # by place: words cost as much again, for each of 40,000 pods
+        key,
+        str(meta.get("uid", "")),
+        pod["spec"]["nodeName"],
+        State.CONFIRMED,
+        card_uses(holding.grant, holding.stages) if holding else {},
+        template,
+        holding,
+        str(meta.get("creationTimestamp") or ""),
+        _subject(pod, template) if holding else NO_SUBJECT,
+        0 if granted else cards_without_grant(pod, vendors),
+        record,
+        is_by_claims(pod),
     )
 
 
@@ -141,6 +168,6 @@ def bound_again(known: Booking, node: str) -> Grant | Misfit:
 
 
 def _subject(pod: Json, template: Template) -> Subject:
-    common = template.subject
+    common, bound = template.subject, bound_ms(pod)
     workload = f"{NAMELESS}{text_at(pod, 'metadata', 'name')}" if common.workload == NAMELESS else common.workload
-    return Subject(bound_ms(pod), workload, common.model, common.engine)
+    return Subject(bound, workload, common.model, common.engine)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from kerf.values.ask import whole_if_reserved
+from kerf.values.device import Card
 from kerf.values.grant import Grant, Holding, Slice
 from kerf.values.node import Node
 from kerf.values.quota import NOTHING, Amount, Usage, class_of, usage_of_grant
@@ -24,40 +25,71 @@ class Counted:
     by_vendor: Usage
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """A node's cards as quota sees them, by id."""
+
+    classes: Mapping[str, str]
+    sizes: Mapping[str, tuple[int, int]]
+    """What a card gives and what its driver keeps, where it keeps anything."""
+
+
+_NOTHING = _Counted({}, {})
+
+
 class CountedCards:
-    """The classes and sizes of all cards, by node. The caller holds the store's lock."""
+    """The classes and sizes of all cards, by node. The caller holds the store's lock.
+
+    Where nothing is counted nobody asks, so a node's cards are looked at with the first question.
+    """
 
     def __init__(self) -> None:
-        self._class_of: dict[str, dict[str, str]] = {}
-        self._sizes: dict[str, dict[str, tuple[int, int]]] = {}
-        """By node, what each card gives and what its driver keeps, where it keeps anything."""
+        self._cards: dict[str, tuple[Card, ...]] = {}
+        self._seen: dict[str, _Counted] = {}
 
     def put_node(self, node: Node) -> bool:
-        """Learn the classes of a node's cards; whether they are others than before."""
-        classes = {card.id: class_of(card).slug for card in node.cards}
-        sizes = {card.id: (card.factory_memory_mib, card.reserved_mib) for card in node.cards if card.reserved_mib}
-        known = self._class_of.get(node.name), self._sizes.get(node.name, {})
-        self._class_of[node.name], self._sizes[node.name] = classes, sizes
-        return known != (classes, sizes)
+        """Learn a node's cards; whether they are of other classes or sizes than before."""
+        known = self._cards.get(node.name)
+        if known == node.cards:
+            return False
+        self._cards[node.name] = node.cards
+        before = self._seen.pop(node.name, None)
+        return known is None or (before or _counted(known)) != _counted(node.cards)
+
+    def _of(self, node: str) -> _Counted:
+        """The cards of a node, none of an unknown one."""
+        if (seen := self._seen.get(node)) is None:
+            cards = self._cards.get(node)
+            if cards is None:
+                return _NOTHING
+            seen = self._seen[node] = _counted(cards)
+        return seen
 
     def classes_of(self, node: str, grant: Grant) -> tuple[str, ...]:
         """The classes of the cards of a grant on a node."""
-        classes = self._class_of.get(node, {})
+        classes = self._of(node).classes
         cards = (piece.card for part in grant.containers for piece in part.slices)
         return tuple(sorted({classes[card] for card in cards if card in classes}))
 
     def count(self, holding: Holding, traits: Traits | None) -> Counted:
         """A pod, or a claim, with what it holds."""
-        classes = self._class_of.get(holding.node, {})
-        if sizes := self._sizes.get(holding.node):
-            holding = _fitted(holding, sizes)
+        seen = self._of(holding.node)
+        if seen.sizes:
+            holding = _fitted(holding, seen.sizes)
         vendors = {slice_.card: slice_.vendor for part in holding.grant.containers for slice_ in part.slices}
         return Counted(
             namespace=holding.pod.partition("/")[0],
             traits=traits,
-            by_class=usage_of_grant(holding.grant, holding.stages, classes),
+            by_class=usage_of_grant(holding.grant, holding.stages, seen.classes),
             by_vendor=usage_of_grant(holding.grant, holding.stages, vendors),
         )
+
+
+def _counted(cards: tuple[Card, ...]) -> _Counted:
+    return _Counted(
+        {card.id: class_of(card).slug for card in cards},
+        {card.id: (card.factory_memory_mib, card.reserved_mib) for card in cards if card.reserved_mib},
+    )
 
 
 class ClaimsOfPods:

@@ -16,6 +16,7 @@ from kerf.values.fleet import PartPlaces
 from kerf.values.hard_quota import HardQuota
 from kerf.values.node import Node
 from kerf.values.policy import SchedulingPolicy
+from kerf.values.quick import quick
 from kerf.wire.claims import is_by_claims
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
@@ -34,6 +35,7 @@ PODS_A_HOLD = 500
 """Pods applied in one hold of the lock after a relist, so that a filter never waits for 40,000 of them."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Gone:
     """A pod that holds nothing and waits for nothing: deleted, finished, or without asks."""
@@ -41,6 +43,7 @@ class _Gone:
     uid: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Bound:
     """A pod on a node. Without a booking: the ledger has it confirmed already. `admitted`: Kueue let it in."""
@@ -54,6 +57,7 @@ class _Bound:
     """How long it may take for that."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Waits:
     """A pod that waits for a node."""
@@ -249,16 +253,15 @@ class Feed:
 
     def _apply(self, seen: _Seen) -> None:
         live = self._live
-        match seen:
-            case _Gone(uid):
-                self._forget(uid)
-            case _Waits(uid, waiting):
-                live.pending.put(uid, waiting)
-            case _Bound(uid):
-                live.pending.forget(uid)
-                self._confirm(seen)
-                if seen.leaves:
-                    live.ledger.leave(uid, seen.grace_s)
+        if isinstance(seen, _Bound):
+            live.pending.forget(seen.uid)
+            self._confirm(seen)
+            if seen.leaves:
+                live.ledger.leave(seen.uid, seen.grace_s)
+        elif isinstance(seen, _Waits):
+            live.pending.put(seen.uid, seen.waiting)
+        elif isinstance(seen, _Gone):
+            self._forget(seen.uid)
 
     def _confirm(self, seen: _Bound) -> None:
         live, booking = self._live, seen.booking
@@ -267,8 +270,9 @@ class Feed:
             return
         if seen.admitted is not None:
             live.places.pass_by(seen.admitted)
-        node = live.nodes.get(booking.node)
-        live.ledger.confirm(read_again(booking, live.vendors, node.cards) if node else booking)
+        if booking.record and (node := live.nodes.get(booking.node)) is not None:
+            booking = read_again(booking, live.vendors, node.cards)
+        live.ledger.confirm(booking)
 
     def _forget(self, uid: str) -> None:
         self._live.places.forget(uid)

@@ -13,7 +13,7 @@ import numpy as np
 
 from kerf.values.allocator import Allocator
 from kerf.values.ask import Reach
-from kerf.values.device import Card
+from kerf.values.device import BY_INDEX, Card
 from kerf.values.grant import NO_USE, CardUse
 from kerf.values.node import Node
 from kerf.values.slicing import sliceable
@@ -95,8 +95,7 @@ class Fleet:
     def put_node(self, node: Node, factors: tuple[float, float] = (1.0, 1.0)) -> None:
         """Insert a node or replace all that is known of it. `factors` over-commit its memory and cores."""
         cards = tuple(
-            card.overcommitted(*factors) if factors != (1.0, 1.0) else card
-            for card in sorted(node.cards, key=lambda card: (card.index, card.id))
+            card.overcommitted(*factors) if factors != (1.0, 1.0) else card for card in sorted(node.cards, key=BY_INDEX)
         )
         usable = tuple(_usable(card, node) for card in cards)
         known = self._entries.get(node.name)
@@ -108,7 +107,7 @@ class Fleet:
             self._grow(len(self._names), 2 * len(cards))
         if known is None or known.cards != cards:
             self.layout += 1
-        self._write(entry)
+        self._write(entry, fresh=known is None)
 
     def remove_node(self, name: str) -> None:
         """Forget a node's inventory; what its pods hold stays known."""
@@ -130,12 +129,13 @@ class Fleet:
         if (held := self._held.get(node_name)) is None:
             held = self._held[node_name] = _Held()
         self.charges += bool(uses)
+        cards = held.cards
         for card_id, use in uses.items():
-            before = held.cards.get(card_id)
-            held.cards[card_id] = use if before is None else before + use
-        self._book(node_name, held, uses, (cpu_milli, memory_mib))
+            before = cards.get(card_id)
+            cards[card_id] = use if before is None else before + use
+        entry = self._book(node_name, held, uses, (cpu_milli, memory_mib))
         if self.on_charge is not None:
-            self.on_charge(uses, cpu_milli, self._vendor_of(node_name, uses), reach)
+            self.on_charge(uses, cpu_milli, _vendor_of(entry, uses), reach)
 
     def release(self, node_name: str, uses: Mapping[str, CardUse], cpu_milli: int, memory_mib: int) -> None:
         """Take back what `charge` counted, called with the same arguments."""
@@ -268,12 +268,13 @@ class Fleet:
         return self._entries[name].column.get(card_id, -1) if name is not None else -1
 
     # ---- inside
-    def _book(self, name: str, held: _Held, uses: Mapping[str, CardUse], requests: tuple[int, int]) -> None:
+    def _book(self, name: str, held: _Held, uses: Mapping[str, CardUse], requests: tuple[int, int]) -> _Entry | None:
+        """Write down what has changed; the node, if it is known."""
         held.cpu_milli += requests[0]
         held.memory_mib += requests[1]
         entry = self._entries.get(name)
         if entry is None:
-            return
+            return None
         columns, row = self.columns, entry.row
         for card_id in uses:
             column = entry.column.get(card_id)
@@ -285,10 +286,13 @@ class Fleet:
                 columns.used_places[row, column] = use.places
         columns.cpu[row], columns.node_memory[row] = _free(entry.node, held)
         self._changed(row)
+        return entry
 
-    def _write(self, entry: _Entry) -> None:
+    def _write(self, entry: _Entry, *, fresh: bool = False) -> None:
+        """The columns of a node's row; a `fresh` row is empty."""
         row, columns = entry.row, self.columns
-        columns.clear(row)
+        if not fresh:
+            columns.clear(row)
         held, free = self._held.get(entry.node.name, _NOTHING), entry.node.name not in self._occupied
         facts, count = self._facts_of(entry.cards), len(entry.cards)
         columns.present[row, :count] = True
@@ -330,12 +334,6 @@ class Fleet:
             )
         return known
 
-    def _vendor_of(self, node_name: str, uses: Mapping[str, CardUse]) -> str:
-        """The vendor of the cards that a pod holds; empty where the node or the card is not known."""
-        entry, card_id = self._entries.get(node_name), next(iter(uses), "")
-        column = entry.column.get(card_id) if entry else None
-        return entry.cards[column].vendor if entry and column is not None else ""
-
     def _changed(self, row: int) -> None:
         self.version += 1
         self.versions[row] = self.version
@@ -369,6 +367,12 @@ class Fleet:
 
 
 _NOTHING = _Held()
+
+
+def _vendor_of(entry: _Entry | None, uses: Mapping[str, CardUse]) -> str:
+    """The vendor of the cards that a pod holds; empty where the node or the card is not known."""
+    column = entry.column.get(next(iter(uses), "")) if entry else None
+    return entry.cards[column].vendor if entry and column is not None else ""
 
 
 def _free(node: Node, held: _Held) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from scheduler.state.fleet import Fleet
 from scheduler.state.history import Ended, History
 from scheduler.state.planned_places import PlannedPlaces
 from scheduler.state.quotas import QuotaLedger
+from scheduler.state.templates import template_of
 
 USUAL_GRACE_S = 30.0
 """The grace period of a pod that says none."""
@@ -234,7 +235,9 @@ class Ledger:
         """Write down what a pod holds."""
         with self._lock:
             self._put(booking)
-            self._on_node.setdefault(booking.node, set()).add(booking.uid)
+            if (pods := self._on_node.get(booking.node)) is None:
+                pods = self._on_node[booking.node] = set()
+            pods.add(booking.uid)
             if booking.gang:
                 self._of_gang.setdefault(booking.gang, set()).add(booking.uid)
             self._fleet.charge(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib, booking.reach)
@@ -366,16 +369,9 @@ class Ledger:
             node=node,
             state=state,
             uses=card_uses(grant, stages),
-            cpu_milli=ask.cpu_milli,
-            memory_mib=ask.memory_mib,
+            template=template_of(ask),
             holding=Holding(ask.key, ask.uid, node, grant, stages),
-            priority=ask.priority,
-            gang=ask.gang,
-            kind=ask.chosen.kind if ask.chosen else "",
-            traits=ask.traits,
-            reach=ask.reach,
             since=self._clock(),
-            part=ask.part,
         )
 
 

@@ -62,7 +62,8 @@ class Pending:
         """The pod is bound, finished or gone."""
         self._leave_gang(uid)
         for memory in (self.pods, self.refused, self._claims, self.planned, self._offered, self.lost):
-            memory.pop(uid, None)
+            if memory:
+                memory.pop(uid, None)
 
     def refuse(self, uid: str, names: Sequence[str], *, all_nodes: int) -> None:
         """Remember that a pod fits on none of these nodes, for the planner and preemption."""

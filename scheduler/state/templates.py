@@ -4,14 +4,14 @@ The key is all of a pod but the parts that differ from pod to pod and that nothi
 reads later is in the key already.
 """
 
-from dataclasses import dataclass, replace
-from hashlib import blake2b
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
 from kerf.values.ask import PodAsk, Reach, Stages
 from kerf.values.policy import Defaults
+from kerf.values.quick import quick
 from kerf.values.subject import NO_SUBJECT, Subject
 from kerf.values.traits import Traits
 from kerf.values.vendor import Vendor, words_of
@@ -20,7 +20,7 @@ from kerf.wire.annotations import GRANT
 from kerf.wire.errors import WireError
 from kerf.wire.fleet_places import part_of
 from kerf.wire.gangs import gang_of
-from kerf.wire.json import Json, at, items_at
+from kerf.wire.json import EMPTY, Json, at, items_at
 from kerf.wire.resources import effective_requests, parse_pod, reach_of, stages_of
 from kerf.wire.subject import subject_of
 from kerf.wire.traits import traits_of
@@ -28,18 +28,18 @@ from scheduler.state.fleet import ANY_CARD
 
 NAMELESS = "Pod/"
 """The workload of a pod that nothing controls, without the pod's name."""
-MOST = 4096
-"""Templates that are remembered, about 1 kB each."""
-_OWN_LABELS = frozenset(
-    {
-        "apps.kubernetes.io/pod-index",
-        "statefulset.kubernetes.io/pod-name",
-        "batch.kubernetes.io/job-completion-index",
-    }
+MOST, KNOWN = 4_000_000, 1_000
+"""Bytes of the templates that are remembered, and those that each takes beside its own text."""
+_OWN_LABELS = (
+    "apps.kubernetes.io/pod-index",
+    "statefulset.kubernetes.io/pod-name",
+    "batch.kubernetes.io/job-completion-index",
 )
 _OWN_NOTES = (GRANT, "cni.projectcalico.org/", "k8s.v1.cni.cncf.io/", "k8s.ovn.org/", "ovn.kubernetes.io/")
-OWN_SPEC = frozenset({"nodeName", "volumes", "hostname"})
+OWN_SPEC = ("nodeName", "volumes", "hostname")
 """Parts of a PodSpec in which pods of one template may differ."""
+_MOUNTS = ("volumeMounts",)
+"""The API server mounts a volume of a random name into each container."""
 CONTAINERS = ("initContainers", "containers")
 _RESIZED = ("name", "allocatedResources", "resources")
 _STATUSES = ("initContainerStatuses", "containerStatuses")
@@ -63,12 +63,33 @@ class Template:
     problems: tuple[str, ...] = ()
 
 
+Parts = tuple[object, Json, Json, object, Json, Json]
+"""What is common to the pods of a template: namespace, labels, annotations, owners, spec and status."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What was read of one template so far."""
+
+    stages: Stages | None = None
+    asked: tuple[Defaults, PodAsk] | None = None
+    by_vendors: dict[frozenset[str], Template] = field(default_factory=dict)
+    prefers: bool | None = None
+    """Whether kube-scheduler may have something to weigh for its pods."""
+
+
+@quick
 @dataclass(frozen=True, slots=True)
 class Common:
-    """A pod without what makes it differ from the others of its template, and the digest of that."""
+    """A pod without what makes it differ from the others of its template, and what is known of that."""
 
-    part: Json
-    key: bytes | None
+    parts: Parts
+    known: _Known
+
+    @property
+    def part(self) -> dict[str, Any]:
+        """That pod."""
+        return _pod_of(self.parts)
 
 
 class Templates:
@@ -77,88 +98,96 @@ class Templates:
     def __init__(self, vendors: tuple[Vendor, ...]) -> None:
         self._vendors = vendors
         self._names = words_of(vendors)
-        self._known: dict[tuple[bytes, frozenset[str]], Template] = {}
-        self._stages: dict[bytes, Stages] = {}
-        self._asks: dict[bytes, tuple[PodAsk, Stages]] = {}
-        self._defaults: Defaults | None = None
+        self._known: dict[bytes, _Known] = {}
+        self._left = MOST
 
     def common(self, pod: Json) -> Common:
         """What `of` and `stages` are asked about."""
-        part = common_part(pod)
-        return Common(part, _digest(part))
+        parts = _parts(pod)
+        try:
+            key = orjson.dumps(parts)
+        except TypeError:  # JSON does not have it, and a file may hold it
+            return Common(parts, _Known(prefers=True))
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._make_room(len(key))
+        return Common(parts, known)
 
     def of(self, common: Common, held: frozenset[str]) -> Template:
         """The template of a pod that holds cards of the vendors with these names."""
-        if common.key is None:
-            return read(common.part, held, self._vendors)
-        known = self._known.get((common.key, held))
-        if known is None:
-            if len(self._known) >= MOST:
-                self._known.clear()
-            known = self._known[common.key, held] = read(common.part, held, self._vendors)
+        templates = common.known.by_vendors
+        if (known := templates.get(held)) is None:
+            known = templates[held] = read(common.part, held, self._vendors)
         return known
 
     def stages(self, common: Common) -> Stages:
         """The pod's containers in order. Raises WireError."""
-        if common.key is None:
-            return stages_of(common.part["spec"])
-        known = self._stages.get(common.key)
-        if known is None:
-            known = stages_of(common.part["spec"])
-            if len(self._stages) >= MOST:
-                self._stages.clear()
-            self._stages[common.key] = known
+        if (known := common.known.stages) is None:
+            known = common.known.stages = stages_of(common.parts[4])
         return known
 
     def ask_of(self, pod: Json, defaults: Defaults, common: Common | None = None) -> tuple[PodAsk, Stages]:
         """What a waiting pod asks, and its containers in order. Raises WireError."""
-        if defaults != self._defaults:
-            self._asks.clear()
-            self._defaults = defaults
         common = common or self.common(pod)
-        key = common.key
-        known = self._asks.get(key) if key else None
-        if known is None:
-            known = parse_pod(common.part, self._names, defaults), self.stages(common)
-            if len(self._asks) >= MOST:
-                self._asks.clear()
-            if key:
-                self._asks[key] = known
+        asked = common.known.asked
+        if asked is None or asked[0] != defaults:
+            asked = common.known.asked = defaults, parse_pod(common.part, self._names, defaults)
         meta = at(pod, "metadata")
         name, uid = meta.get("name") or meta.get("generateName") or "", meta.get("uid") or ""
-        return replace(known[0], name=str(name), uid=str(uid)), known[1]
+        return replace(asked[1], name=str(name), uid=str(uid)), self.stages(common)
+
+    def _make_room(self, size: int) -> _Known:
+        """Remember one more of this size, and forget all others where that is too much."""
+        self._left -= size + KNOWN
+        if self._left < 0:
+            self._known.clear()
+            self._left = MOST - size - KNOWN
+        return _Known()
 
 
-def _digest(value: object) -> bytes | None:
-    """None for what JSON does not have, and a file may hold."""
-    try:
-        return blake2b(orjson.dumps(value), digest_size=16).digest()
-    except TypeError:
-        return None
+def template_of(ask: PodAsk) -> Template:
+    """What a waiting pod says, as its ask has it."""
+    return Template(
+        cpu_milli=ask.cpu_milli,
+        memory_mib=ask.memory_mib,
+        gang=ask.gang,
+        kind=ask.chosen.kind if ask.chosen else "",
+        priority=ask.priority,
+        traits=ask.traits,
+        subject=NO_SUBJECT,
+        reach=ask.reach,
+        part=ask.part,
+    )
 
 
 def common_part(pod: Json) -> dict[str, Any]:
     """A pod without what makes it differ from the others of its template."""
-    meta, spec, status = at(pod, "metadata"), at(pod, "spec"), at(pod, "status")
-    slim = {key: value for key, value in spec.items() if key not in OWN_SPEC}
+    return _pod_of(_parts(pod))
+
+
+def _parts(pod: Json) -> Parts:
+    meta, status = at(pod, "metadata"), at(pod, "status")
+    spec = _without(at(pod, "spec"), OWN_SPEC)
     for key in CONTAINERS:
-        if isinstance(listed := slim.get(key), list):
-            slim[key] = [_without_mounts(each) for each in listed]
+        if isinstance(listed := spec.get(key), list):
+            spec[key] = [_without(each, _MOUNTS) if isinstance(each, dict) else each for each in listed]
     labels, notes = meta.get("labels"), meta.get("annotations")
-    return {
-        "metadata": {
-            "namespace": meta.get("namespace"),
-            "labels": {key: value for key, value in labels.items() if key not in _OWN_LABELS}
-            if isinstance(labels, dict)
-            else {},
-            "annotations": {key: value for key, value in notes.items() if not str(key).startswith(_OWN_NOTES)}
-            if isinstance(notes, dict)
-            else {},
-            "ownerReferences": meta.get("ownerReferences"),
-        },
-        "spec": slim,
-        "status": _resized(status) if status else status,
-    }
+    return (
+        meta.get("namespace"),
+        _without(labels, _OWN_LABELS) if isinstance(labels, dict) else EMPTY,
+        {key: value for key, value in notes.items() if not str(key).startswith(_OWN_NOTES)}
+        if isinstance(notes, dict)
+        else EMPTY,
+        meta.get("ownerReferences"),
+        spec,
+        _resized(status) if status else status,
+    )
+
+
+def _pod_of(parts: Parts) -> dict[str, Any]:
+    namespace, labels, notes, owners, spec, status = parts
+    meta = {"namespace": namespace, "labels": labels, "annotations": notes, "ownerReferences": owners}
+    return {"metadata": meta, "spec": spec, "status": status}
 
 
 def read(part: Json, held: frozenset[str], vendors: tuple[Vendor, ...]) -> Template:
@@ -191,11 +220,12 @@ def read(part: Json, held: frozenset[str], vendors: tuple[Vendor, ...]) -> Templ
     )
 
 
-def _without_mounts(container: object) -> object:
-    """The API server mounts a volume of a random name into each container."""
-    if not isinstance(container, dict) or "volumeMounts" not in container:
-        return container
-    return {key: value for key, value in container.items() if key != "volumeMounts"}
+def _without(value: Json, keys: tuple[str, ...]) -> dict[str, Any]:
+    """A copy without some keys."""
+    copy = dict(value)
+    for key in keys:
+        copy.pop(key, None)
+    return copy
 
 
 def _resized(status: Json) -> dict[str, Any]:

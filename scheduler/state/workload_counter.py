@@ -40,7 +40,7 @@ class WorkloadCounter:
 
     def observe(self, uses: Mapping[str, CardUse], cpu_milli: int, vendor: str, reach: Reach) -> None:
         """Count a pod by what it holds of its cards, which are of this vendor, and by which it might as well hold."""
-        largest = max(uses.values(), key=lambda use: (use.cores, use.memory_mib)) if uses else NO_USE
+        largest = _largest(uses)
         look = (largest.memory_mib, largest.cores, len(uses), cpu_milli, vendor, id(reach))
         known = self._looks.get(look)
         if known is None or known[0] is not reach:
@@ -63,6 +63,12 @@ class WorkloadCounter:
             if _moved(self._target, fresh):
                 self._target = fresh
         return self._target
+
+
+def _largest(uses: Mapping[str, CardUse]) -> CardUse:
+    if len(uses) == 1:  # nearly every pod
+        return next(iter(uses.values()))
+    return max(uses.values(), key=lambda use: (use.cores, use.memory_mib), default=NO_USE)
 
 
 def _kind(largest: CardUse, cards: int, cpu_milli: int, vendor: str, reach: Reach) -> Kind:

@@ -21,7 +21,7 @@ from kerf.probes.nvml.links import links_of
 from kerf.probes.nvml.mig import destroy, instances_of, make
 from kerf.probes.nvml.processes import uses_of
 from kerf.probes.recovery import CLEAN_READS, Sign
-from kerf.values.device import Card
+from kerf.values.device import BY_INDEX, Card
 from kerf.values.fault import Fault
 from kerf.values.health import Health
 from kerf.values.mig import Instance
@@ -86,7 +86,7 @@ class NvmlProbe:
             replace(device.card, health=self._courses.health(card_id), links=joined.get(card_id, ()))
             for card_id, device in self._known.items()
         )
-        return tuple(sorted(cards, key=lambda card: (card.index, card.id)))
+        return tuple(sorted(cards, key=BY_INDEX))
 
     def wait_change(self, timeout_s: float) -> bool:
         driver = self._driver
