@@ -57,6 +57,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--viewers", type=int, default=0, help="also compare with so many open pages, in ten pairs")
     parser.add_argument("--disturbed", type=int, default=500, help="cycles a size under each disturbance")
     parser.add_argument("--mixed", type=int, default=1_000, help="nodes of the fleet of six vendors; 0 leaves it out")
+    parser.add_argument(
+        "--offer", choices=("best", "all"), default="best", help="the policy: docs/policies.md says more"
+    )
     args = parser.parse_args(argv)
     for name, version in empty_handler.other_versions().items():
         print(f"the yardstick runs on {name} {version}, not {empty_handler.VERSIONS[name]}", file=sys.stderr)
@@ -64,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     runs = []
     for size in args.sizes.split(","):
         nodes, pods = (int(part) for part in size.split("x"))
-        runs.append(measure(nodes, pods, args.calls, args.disturbed, args.viewers))
+        runs.append(measure(nodes, pods, args.calls, args.disturbed, args.viewers, args.offer))
         print(json.dumps(runs[-1]), flush=True)
     report = {"runs": runs} | ({"mixed": measure_mixed(args.mixed, args.calls)} if args.mixed else {})
     print(json.dumps(report))
@@ -87,7 +90,9 @@ class World:
     empty_s: list[float] = field(default_factory=list)
 
 
-def measure(nodes: int, pods: int, calls: int, disturbed: int, viewed: int = 0) -> dict[str, float]:
+def measure(
+    nodes: int, pods: int, calls: int, disturbed: int, viewed: int = 0, offer: str = "best"
+) -> dict[str, float]:
     """Measure one size."""
     api_port, port, empty_port, page_port = free_port(), free_port(), free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +107,8 @@ def measure(nodes: int, pods: int, calls: int, disturbed: int, viewed: int = 0) 
             begin = time.perf_counter()
             page = ("--page", f"127.0.0.1:{page_port}") if viewed else ()
             bind = ("--bind", f"127.0.0.1:{port}")
-            extender = spawn("scheduler", "--kubeconfig", kubeconfig, *bind, "--log-level", "error", *page)
+            config = ("--config", write_policy(Path(folder), offer))
+            extender = spawn("scheduler", "--kubeconfig", kubeconfig, *bind, "--log-level", "error", *config, *page)
             started.append(extender)
             names = [f"node-{i:05}" for i in range(nodes)]
             world = World(
@@ -116,6 +122,14 @@ def measure(nodes: int, pods: int, calls: int, disturbed: int, viewed: int = 0) 
             for process in started:
                 process.kill()
                 process.wait()
+
+
+def write_policy(folder: Path, offer: str) -> Path:
+    """A policy file that says what kube-scheduler chooses from."""
+    path = folder / "policy.json"
+    spec = {"offer": offer}
+    path.write_text(json.dumps({"apiVersion": "kerf.dev/v1alpha1", "kind": "SchedulingPolicy", "spec": spec}))
+    return path
 
 
 def measure_mixed(nodes: int, calls: int) -> dict[str, float]:
