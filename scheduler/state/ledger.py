@@ -273,7 +273,8 @@ class Ledger:
         with self._lock:
             known = self._bookings.get(booking.uid)
             if known is not None and known.state is State.ASSUMED and known.holding == booking.holding:
-                self._put(replace(known, state=State.CONFIRMED, subject=booking.subject))
+                now = replace(known, state=State.CONFIRMED, subject=booking.subject, created=booking.created)
+                self._put(now)
                 return
             if known is not None:
                 self.release(booking.uid)

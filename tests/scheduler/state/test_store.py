@@ -109,6 +109,17 @@ def test_assume_then_the_watch_charges_once():
     assert store.ledger.counts() == {State.ASSUMED: 0, State.CONFIRMED: 1, State.RESERVED: 0}
 
 
+def test_a_pod_that_was_assumed_is_as_old_as_one_that_was_only_watched():
+    moment, pod = "2026-01-02T00:00:00Z", a_pod()
+    pod["metadata"]["creationTimestamp"] = moment
+    store = a_store(a_node(), pod)
+
+    grant = assume(store, pod)
+    store.feed.apply_pod("MODIFIED", bound(pod, "node-1", grant))
+
+    assert [booking.created for booking in store.ledger.bookings(State.CONFIRMED)] == [moment]
+
+
 def test_undo_gives_an_assumption_back_but_never_a_bound_pod():
     pod = a_pod()
     store = a_store(a_node(), pod)
