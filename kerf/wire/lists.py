@@ -27,7 +27,8 @@ def parse_list(data: bytes) -> tuple[Json, Iterable[dict[str, Any]]]:
             around = orjson.loads(data[:begin] + _END)
         except orjson.JSONDecodeError:
             return _whole(data)
-        return around, _items(data, begin, end)
+        if "metadata" in around:  # else it follows the items
+            return around, _items(data, begin, end)
     return _whole(data)
 
 

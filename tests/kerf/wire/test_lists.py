@@ -35,6 +35,15 @@ def test_items_are_those_of_the_whole_text(
     assert around.get("metadata") == document["metadata"]
 
 
+def test_a_list_whose_metadata_follows_the_items_is_read_too() -> None:
+    items, meta = [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}], {"resourceVersion": "7", "continue": "c"}
+    text = orjson.dumps({"kind": "List", "items": items, "metadata": meta, "warnings": []})
+
+    around, found = parse_list(text)
+
+    assert (around["metadata"], list(found)) == (meta, items)
+
+
 def test_an_empty_list_has_no_items() -> None:
     for text in (b"", b"{}", b'{"items":null}', b'{"metadata":{},"items":[]}'):
         assert [*parse_list(text)[1]] == []
