@@ -227,9 +227,9 @@ class ExpressLane:
     def _kind(self, pod: Pending) -> object:
         """Equal for pods that fit on the same nodes; one with a place of its own is like no other."""
         known = self._store.desk.waiting_pod(pod.uid)
-        if known is None or self._store.ledger.reservation(pod.uid) is not None:
+        if known is None or self._store.seating.has_place(pod.uid):
             return pod.uid
-        return pod.namespace, pod.demands, pod.amounts, known.ask.shape, known.ask.admission, known.ask.part
+        return pod.namespace, pod.demands, pod.amounts, known.ask.shape, known.ask.part
 
     def _seat(self, pod: Pending) -> tuple[Pending, Seat] | Miss:
         """A seat for a pod that may be sent; where there is none, the room among the Bindings is given back."""

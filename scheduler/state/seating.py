@@ -74,6 +74,15 @@ class Seating:
                     return node
             return ""
 
+    def has_place(self, uid: str) -> bool:
+        """Whether a place is held for a waiting pod: its own, its workload's, or that of a pod that it follows."""
+        live = self._live
+        with live.lock:
+            waiting = live.pending.pods.get(uid)
+            if waiting is None:
+                return False
+            return live.ledger.reservation(uid) is not None or bool(live.places.nodes(waiting.ask))
+
     # ---- inside
     def _is_charged(self, uid: str) -> bool:
         """Whether the pod is bound, or may be, and no watch shows it yet."""

@@ -26,11 +26,12 @@ from scheduler.express.seen import Pending
 from scheduler.extender.bind import Binder
 from scheduler.extender.door import Knock
 from scheduler.metrics import SchedulerMetrics
-from scheduler.state.answers import NoPlace
+from scheduler.state.answers import Member, NoPlace
 from scheduler.state.bookings import State
 from scheduler.state.seating import Seat
 from scheduler.state.store import Store
 from tests.scheduler.extender.test_bind import Office
+from tests.scheduler.recovery.world import owned, with_owner
 
 EVENTS = "/apis/events.k8s.io/v1"
 
@@ -218,6 +219,20 @@ def test_a_pod_with_a_place_of_its_own_takes_it_also_where_others_of_its_kind_fi
 
     async def test(world: World) -> None:
         world.store.seating.hold("uid-default-d", ["node-1"], None, time.monotonic() + 60)
+        await world.filter("a")
+        assert set(world.bound()) == {"d"}
+
+    world.live(test)
+
+
+def test_the_successor_of_a_pod_that_left_takes_its_place_also_where_others_of_its_kind_find_no_room() -> None:
+    successor = with_owner(waiting("d", 3, mem=60_000), owned("rs-1"))
+    world = World(a_machine(cards=2), *[waiting(name, i, mem=60_000) for i, name in enumerate("abc")], successor)
+
+    async def test(world: World) -> None:
+        desk = world.store.desk
+        ask, stages = desk.read(successor)
+        assert desk.hold_for_successor("left", Member(ask, stages, lambda _: True), time.monotonic() + 60) is None
         await world.filter("a")
         assert set(world.bound()) == {"d"}
 
