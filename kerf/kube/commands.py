@@ -17,7 +17,7 @@ from kubernetes.config import ConfigException, exec_provider
 
 ALONE_S = 60.0
 WATCHED_S = 300.0
-"""At a terminal, where the command may ask somebody to sign in."""
+"""At a terminal, where the command may ask somebody to sign in, also where the answer of Kerf goes into a file."""
 LONGEST = 300
 
 
@@ -25,7 +25,7 @@ class Bounded(subprocess.Popen[str]):
     """A process that is ended where its answer does not come in time; without a terminal, with all that it started."""
 
     def __init__(self, args: list[str], **options: Any) -> None:  # noqa: ANN401 (as the library gives them)
-        self._alone = options.get("stdin") is None
+        self._alone = options.get("stdin") is None and not os.isatty(0)
         super().__init__(args, **options, start_new_session=self._alone)
 
     def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:  # noqa: A002

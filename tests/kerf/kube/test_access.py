@@ -1,6 +1,7 @@
 """Ways to the API server that need no library, each as the official library reads it, and those that need it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -233,6 +234,20 @@ def _runs(pid: int) -> bool:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_command_may_ask_at_the_terminal_also_where_kerf_writes_into_a_file(
+    terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What asks for a second factor opens /dev/tty, which is there in the terminal's own session alone."""
+    monkeypatch.setattr(os, "isatty", lambda descriptor: terminal and descriptor == 0)
+    command = a_command(tmp_path / "login", f"cut -d ' ' -f 6 /proc/$$/stat > {tmp_path}/session; exit 3")
+
+    with pytest.raises(KubeError):
+        connect(two_contexts(tmp_path, {"exec": command}))
+
+    assert (int((tmp_path / "session").read_text()) == os.getsid(0)) is terminal
 
 
 def test_what_a_command_says_when_it_fails_is_in_the_error(tmp_path: Path) -> None:
