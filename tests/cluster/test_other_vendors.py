@@ -144,7 +144,8 @@ def test_a_pod_that_waits_for_its_kind_is_explained_by_an_event(world: World) ->
 
     def events() -> list[str]:
         found = world.cp.api.get("/api/v1/namespaces/default/events")["items"]
-        return [each["message"] for each in found if each["reason"] == "WaitsForItsKind"]
+        ours = [each for each in found if each["involvedObject"]["name"] == "waits"]
+        return [each["message"] for each in ours if each["reason"] == "WaitsForItsKind"]
 
     await_until(lambda: bool(events()), "the event", 60)
     (message,) = events()

@@ -39,6 +39,7 @@ OTHERS = (
 UNUSED_HERE = {
     "scheduler": {
         ("create", "", "events"): "only when a pod has waited a minute for one of several kinds of cards",
+        ("get", "", "nodes"): "only of a pod with cards of a vendor whose plugin locks nodes",
         ("list", "policy", "poddisruptionbudgets"): "only where several pods of a namespace have to leave for one",
         ("delete", "", "pods"): "only of a borrower that a budget holds for longer than the deadline",
         ("create", "coordination.k8s.io", "leases"): "only after a Lease was deleted",
