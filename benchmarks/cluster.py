@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--pods", type=int, default=2000)
+    parser.add_argument(
+        "--checkout", type=Path, help="a folder with another version, whose scheduler is measured instead"
+    )
     args = parser.parse_args(argv)
-    print(json.dumps(compare("kerf", args.nodes, args.pods, start_kerf)))
+    start = partial(start_other, args.checkout.resolve()) if args.checkout else start_kerf
+    print(json.dumps(compare("kerf", args.nodes, args.pods, start)))
     return 0
 
 
@@ -134,6 +139,15 @@ def start_kerf(cp: ControlPlane, *arguments: str) -> tuple[str, str]:
     """Start Kerf's extender."""
     (port,) = free_ports(1)
     start_extender(cp, port, ("--log-level", "error", *arguments))
+    return EXTENDER, f"http://127.0.0.1:{port}"
+
+
+def start_other(checkout: Path, cp: ControlPlane) -> tuple[str, str]:
+    """Start the extender of another version, with the libraries of this one."""
+    (port,) = free_ports(1)
+    where = ("--kubeconfig", str(cp.kubeconfig_for(EXTENDER)), "--bind", f"127.0.0.1:{port}", "--log-level", "error")
+    argv = ("env", "-C", str(checkout), sys.executable, "-m", "scheduler", *where)
+    cp.supervisor.start(Command(EXTENDER, argv, ready=lambda: answers(f"http://127.0.0.1:{port}/readyz")))
     return EXTENDER, f"http://127.0.0.1:{port}"
 
 
