@@ -5,6 +5,7 @@ thousand steps for is answered by sets: all positions of the text that the expre
 """
 
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,13 +32,20 @@ def matcher(text: str) -> Callable[[str], bool]:
     if len(text) > LONGEST:
         raise NotRead(f"it has more than {LONGEST} characters")
     try:
-        compiled = re.compile(text)
+        compiled = _compiled(text)
     except (re.error, OverflowError, RecursionError) as error:
         raise NotRead(str(error)) from error
     plain = _NAMED.sub("(?:", text)
     if _steps(plain.removeprefix("(?i)")) <= MOST_STEPS:
         return lambda name: compiled.match(name) is not None
     return Expression(plain).begins
+
+
+def _compiled(text: str) -> re.Pattern[str]:
+    """Without Python's warning that signs such as `[[` may mean something else one day. Raises re.error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return re.compile(text)
 
 
 def _steps(text: str) -> int:
@@ -184,13 +192,13 @@ class _Run:
     def _of(self, atom: str) -> int:
         """The characters that are one."""
         if atom not in self._where:
-            one = re.compile(atom)
+            one = _compiled(atom)
             self._where[atom] = sum(1 << i for i, char in enumerate(self._text) if one.fullmatch(char))
         return self._where[atom]
 
     def _edges(self, edge: str) -> int:
         if edge not in self._where:
-            one = re.compile(edge)
+            one = _compiled(edge)
             places = range(len(self._text) + 1)
             self._where[edge] = sum(1 << i for i in places if one.match(self._text, i))
         return self._where[edge]

@@ -82,6 +82,9 @@ def test_no_expression_takes_long(text: str) -> None:
 
 
 @given(st.text(alphabet=r".*+?()|[]{}^$\dwae_,12:!<=", max_size=60))
+@example("[[")
+@example("[[a]")
+@example("[a||b]")
 def test_whatever_looks_like_an_expression_is_refused_or_answered_soon(text: str) -> None:
     begun = time.process_time()
     try:
