@@ -4,7 +4,9 @@ import http.client
 import json
 import ssl
 import threading
+import time
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -91,7 +93,22 @@ class Api:
         return answer
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None, content_type: str) -> bytes:
+        """As clients of Kubernetes do, wait and call again where the API server asks for it, up to `CALL_SECONDS`."""
         payload = None if body is None else json.dumps(body).encode()
+        deadline = time.monotonic() + CALL_SECONDS
+        while True:
+            answer, content = self._exchange(method, path, payload, content_type)
+            wait_s = _asked_to_wait(answer)
+            if wait_s is None or time.monotonic() + wait_s > deadline:
+                break
+            time.sleep(wait_s)
+        if not 200 <= answer.status < 300:
+            raise ApiError(method, path, answer.status, _message(content))
+        return content
+
+    def _exchange(
+        self, method: str, path: str, payload: bytes | None, content_type: str
+    ) -> tuple[http.client.HTTPResponse, bytes]:
         connection = self._connection()
         headers = {"Content-Type": content_type}
         if self.token:
@@ -109,9 +126,7 @@ class Api:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise ApiError(method, path, 0, str(error) or type(error).__name__) from None
-        if not 200 <= answer.status < 300:
-            raise ApiError(method, path, answer.status, _message(content))
-        return content
+        return answer, content
 
     def _connection(self) -> http.client.HTTPSConnection:
         connection: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)
@@ -121,6 +136,12 @@ class Api:
             self._local.connection = connection
             self._open.append(connection)
         return connection
+
+
+def _asked_to_wait(answer: http.client.HTTPResponse) -> float | None:
+    """Seconds to wait by a 429, for instance while the API server fills its cache of a new kind."""
+    after = answer.headers.get("Retry-After", "")
+    return float(after) if answer.status == HTTPStatus.TOO_MANY_REQUESTS and after.isdecimal() else None
 
 
 def _message(content: bytes) -> str:

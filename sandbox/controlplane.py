@@ -147,6 +147,9 @@ class ControlPlane:
 
     def restart(self, name: str) -> None:
         """Restart one process, killed or not, with its old port and data, and wait until it is ready."""
+        if name == "kwok":
+            self.supervisor.stop(name)
+            self._drop_leases_of_kwok()
         self.supervisor.restart(name)
 
     def restart_controllers(self) -> None:
@@ -183,6 +186,14 @@ class ControlPlane:
             kubeconfig = self.kubeconfig_for("system:kube-controller-manager")
             program = self._program("kube-controller-manager")
             supervisor.start(commands.controller_manager_command(layout, program, kubeconfig))
+
+    def _drop_leases_of_kwok(self) -> None:
+        """Each kwok has another identity, and leaves a node alone until the lease of the one before has ended."""
+        leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+        for lease in self.api.get(leases)["items"]:
+            name = lease["metadata"]["name"]
+            if lease["spec"].get("holderIdentity") != name:  # a kubelet's lease has the name of its node
+                self.api.remove(f"{leases}/{name}")
 
     def _issue(self, user: str, groups: tuple[str, ...]) -> tuple[Path, Path]:
         return self.authority.issue(user, groups).write(self.layout.pki, f"client-{_file_name(user)}")

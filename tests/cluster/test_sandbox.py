@@ -175,6 +175,25 @@ def test_a_killed_process_comes_back_with_its_state(control_plane: ControlPlane,
     assert control_plane.api.get(f"/api/v1/namespaces/{namespace}")["metadata"]["name"] == namespace
 
 
+def test_a_restarted_kwok_goes_on_with_its_nodes_at_once(control_plane: ControlPlane):
+    """The leases of the one before last for a minute."""
+    control_plane.add_fake_nodes([FakeNode("resumed")])
+
+    control_plane.kill("kwok")
+    control_plane.restart("kwok")
+    control_plane.api.post(PODS, a_sleeper("resumed", nodeName="resumed"))
+    await_until(
+        lambda: control_plane.api.get(f"{PODS}/resumed")["status"]["phase"] == "Running", "kwok to run the pod", 20
+    )
+
+    control_plane.api.delete(f"{PODS}/resumed")
+    await_until(
+        lambda: all(pod["metadata"]["name"] != "resumed" for pod in control_plane.api.get(PODS)["items"]),
+        "kwok to let the deleted pod go",
+        20,
+    )
+
+
 def test_writes_are_counted_per_user_and_reads_are_not(control_plane: ControlPlane):
     alice = control_plane.api_as("alice")
     path = "/api/v1/namespaces/default/configmaps"
