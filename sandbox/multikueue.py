@@ -32,7 +32,7 @@ def join_workers(manager: ControlPlane, workers: Mapping[str, ControlPlane]) -> 
         clusters = [manager.api.get(f"{KUEUE_API}/multikueueclusters/{name}") for name in workers]
         return all(_is_active(each) for each in (check, *clusters))
 
-    await_until(connected, f"Kueue to reach {', '.join(workers)}", 60)
+    await_until(connected, f"Kueue to reach {', '.join(workers)}")
 
 
 def kubeconfig(cp: ControlPlane, user: str = USER) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Release:
             placed = [(p["metadata"]["name"], p["spec"].get("nodeName", "")) for p in self.pods(component)]
             return [name for name, where in placed if where and where == (node or where)]
 
-        await_until(lambda: bool(found()), f"a pod of {component} to be placed", 60)
+        await_until(lambda: bool(found()), f"a pod of {component} to be placed")
         return found()[0]
 
     def start(self, module: str, account: str, *arguments: str, node: str = "") -> None:
@@ -115,7 +115,7 @@ def _items(api: Api, path: str) -> list[dict[str, Any]]:
                 raise
         return bool(answers)
 
-    await_until(answered, f"the API server to serve {path}", 30)
+    await_until(answered, f"the API server to serve {path}")
     return list(answers[0]["items"])
 
 
@@ -126,7 +126,7 @@ def await_gone(api: Api, before: set[str]) -> None:
         return sorted(each for each in every_object(api) - before if not each.endswith(KEPT))
 
     try:
-        await_until(lambda: not left(), "every object of the release to be gone", 60)
+        await_until(lambda: not left(), "every object of the release to be gone")
     except SandboxError as error:
         raise AssertionError(f"{error}: {left()}") from None
 

@@ -19,8 +19,6 @@ CLAIMS = f"{RESOURCE}/namespaces/default/resourceclaims"
 CARDS = tuple(f"GPU-sim-{i}" for i in range(4))
 Slices = list[tuple[int, int, int]]
 """(card, MiB, percent of cores)."""
-PATIENCE_S = 180.0
-"""A kubelet that asks for a claim before the API server lets its node see it tries again after 60 to 90 s."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def start_driver(cp: ControlPlane, node: Node, allocator: str, kubeconfig: Path)
         "--hand-over-seconds", "1",
     )  # fmt: skip
     cp.supervisor.start(Command("deviceplugin", argv, ready=(directory / "state").exists))
-    await_until(lambda: made.hands() == [allocator] * 4, f"four cards in the hands of {allocator}", 60)
+    await_until(lambda: made.hands() == [allocator] * 4, f"four cards in the hands of {allocator}")
     return made
 
 
@@ -167,7 +165,7 @@ def got(driver: Driver, pod: str, container: str = "main") -> Slices:
         return parse_report(driver.node.output("default", pod, container)).complete
 
     try:
-        await_until(complete, f"the report of {pod}/{container}", PATIENCE_S)
+        await_until(complete, f"the report of {pod}/{container}")
     except Exception as error:
         raise AssertionError([*events(driver, pod), *driver.last_words()]) from error
     report = parse_report(driver.node.output("default", pod, container))
@@ -194,9 +192,7 @@ def events(driver: Driver, about: str) -> list[str]:
 
 def await_event(driver: Driver, about: str, text: str) -> None:
     try:
-        await_until(
-            lambda: any(text in each for each in events(driver, about)), f"an event of {about}: {text}", PATIENCE_S
-        )
+        await_until(lambda: any(text in each for each in events(driver, about)), f"an event of {about}: {text}")
     except Exception as error:
         raise AssertionError([*events(driver, about), *driver.last_words()]) from error
 
@@ -208,7 +204,7 @@ def remove_all(driver: Driver) -> None:
         api.remove(f"{PODS}/{pod['metadata']['name']}", grace_seconds=0)
     for claim in api.get(CLAIMS)["items"]:
         api.remove(f"{CLAIMS}/{claim['metadata']['name']}")
-    await_until(lambda: not api.get(CLAIMS)["items"] and not api.get(PODS)["items"], "claims and pods to be gone", 150)
+    await_until(lambda: not api.get(CLAIMS)["items"] and not api.get(PODS)["items"], "claims and pods to be gone")
 
 
 def _mib(text: str) -> int:

@@ -125,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         for start in range(0, len(body), CHUNK):
             if held and start >= len(body) // 2 and not self.of.let_go.is_set():
                 self.of.half_sent.set()
-                self.of.let_go.wait(120)
+                self.of.let_go.wait()
             try:
                 self.wfile.write(body[start : start + CHUNK])
             except OSError:  # the client was killed

@@ -72,7 +72,7 @@ def install_some(cp: ControlPlane, crds: Iterable[dict[str, Any]]) -> None:
         spec = crd["spec"]
         served = next(version["name"] for version in spec["versions"] if version["storage"])
         path = f"/apis/{spec['group']}/{served}/{spec['names']['plural']}"
-        await_until(lambda path=path: _answers(cp, path), f"{path} to be served", 60)  # type: ignore[misc]
+        await_until(lambda path=path: _answers(cp, path), f"{path} to be served")  # type: ignore[misc]
 
 
 def _answers(cp: ControlPlane, path: str) -> bool:

@@ -61,7 +61,7 @@ def remove_pods(cp: ControlPlane) -> None:
     """Delete every pod and wait until none is left."""
     for pod in pods(cp):
         cp.api.remove(f"{PODS}/{pod['metadata']['name']}", 0)
-    await_until(lambda: not pods(cp), "the pods to be gone", 60)
+    await_until(lambda: not pods(cp), "the pods to be gone")
 
 
 def pods(cp: ControlPlane) -> list[dict[str, Any]]:
@@ -78,8 +78,8 @@ def node_of(cp: ControlPlane, name: str) -> str:
     return str(cp.api.get(f"{PODS}/{name}")["spec"].get("nodeName", ""))
 
 
-def await_bound(cp: ControlPlane, *names: str, seconds: float = 30.0) -> None:
-    await_until(lambda: all(node_of(cp, name) for name in names), f"{', '.join(names)} to be bound", seconds)
+def await_bound(cp: ControlPlane, *names: str) -> None:
+    await_until(lambda: all(node_of(cp, name) for name in names), f"{', '.join(names)} to be bound")
 
 
 def refusal(cp: ControlPlane, name: str) -> str:
@@ -95,10 +95,10 @@ def await_refused(cp: ControlPlane, name: str) -> str:
     return refusal(cp, name)
 
 
-def seconds_until(condition: Callable[[], bool], what: str, limit: float = 30.0) -> float:
+def seconds_until(condition: Callable[[], bool], what: str) -> float:
     """The time until a condition holds."""
     start = time.monotonic()
-    await_until(condition, what, limit)
+    await_until(condition, what)
     return time.monotonic() - start
 
 

@@ -83,7 +83,7 @@ def workloads_of(api: Api, owner: str) -> list[Json]:
 
 
 def workload_of(api: Api, owner: str) -> Json:
-    await_until(lambda: bool(workloads_of(api, owner)), f"a workload of {owner}", 20)
+    await_until(lambda: bool(workloads_of(api, owner)), f"a workload of {owner}")
     return workloads_of(api, owner)[0]
 
 
@@ -98,10 +98,10 @@ def is_true(api: Api, owner: str, kind: str) -> bool:
     return any(condition(each, kind).get("status") == "True" for each in workloads_of(api, owner))
 
 
-def await_admitted(api: Api, owner: str, seconds: float = 20) -> Json:
+def await_admitted(api: Api, owner: str) -> Json:
     """The workload, once it is admitted. The error lists its conditions."""
     try:
-        await_until(lambda: is_true(api, owner, "Admitted"), f"{owner} to be admitted", seconds)
+        await_until(lambda: is_true(api, owner, "Admitted"), f"{owner} to be admitted")
     except Exception as error:
         raise AssertionError([each.get("status") for each in workloads_of(api, owner)]) from error
     return workload_of(api, owner)
@@ -113,7 +113,7 @@ def await_waiting(api: Api, owner: str) -> Json:
     def reason() -> Json:
         return condition(workload_of(api, owner), "QuotaReserved")
 
-    await_until(lambda: reason().get("status") == "False", f"{owner} to be refused quota", 20)
+    await_until(lambda: reason().get("status") == "False", f"{owner} to be refused quota")
     return reason()
 
 

@@ -114,4 +114,4 @@ def _register(cp: ControlPlane, port: int) -> None:
         conditions = cp.api.get(f"{SERVICES}/{name}").get("status", {}).get("conditions", [])
         return any(each["type"] == "Available" and each["status"] == "True" for each in conditions)
 
-    await_until(available, "the API server to reach the adapter", 60)
+    await_until(available, "the API server to reach the adapter")

@@ -23,7 +23,7 @@ class OnePodSets:
     def run(self, *names: str, mem: int = 0, notes: Mapping[str, str] | None = None) -> None:
         """Create the sets and wait until their pods run. `notes` are annotations of the pods."""
         self.create(*names, mem=mem, notes=notes)
-        await_until(lambda: set(names) <= set(self.running()), f"{', '.join(names)} to run", 120)
+        await_until(lambda: set(names) <= set(self.running()), f"{', '.join(names)} to run")
 
     def create(self, *names: str, mem: int = 0, notes: Mapping[str, str] | None = None) -> None:
         for name in names:

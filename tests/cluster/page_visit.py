@@ -79,7 +79,7 @@ def _let_in(cp: ControlPlane, home: Path, page_port: int) -> "subprocess.Popen[b
         return ended or SAID.search(said.read_text()) is not None
 
     try:
-        await_until(speaks, "kerf ui to speak", 60)
+        await_until(speaks, "kerf ui to speak")
     except BaseException:
         running[-1].kill()
         raise

@@ -39,8 +39,8 @@ def put_tenants(cp: ControlPlane, *tenants: Json) -> None:
         if name not in names_of(cp, "/api/v1/namespaces"):
             cp.api.post("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         cp.api.apply(f"{PATH}/{name}", tenant)
-    await_until(lambda: names_of(cp, f"{ROOT}/clusterqueues") == set(wanted), "the queues of the tenants alone", 60)
-    await_until(lambda: all(is_active(cp, name) for name in wanted), "the queues to be active", 60)
+    await_until(lambda: names_of(cp, f"{ROOT}/clusterqueues") == set(wanted), "the queues of the tenants alone")
+    await_until(lambda: all(is_active(cp, name) for name in wanted), "the queues to be active")
 
 
 def names_of(cp: ControlPlane, path: str) -> set[str]:
@@ -73,10 +73,10 @@ def runs(cp: ControlPlane, namespace: str, name: str) -> bool:
         raise
 
 
-def await_runs(cp: ControlPlane, namespace: str, *names: str, seconds: float = 40) -> None:
+def await_runs(cp: ControlPlane, namespace: str, *names: str) -> None:
     """Wait until pods are bound. The error lists the conditions of the pods and of their workloads."""
     try:
-        await_until(lambda: all(runs(cp, namespace, name) for name in names), f"{', '.join(names)} to run", seconds)
+        await_until(lambda: all(runs(cp, namespace, name) for name in names), f"{', '.join(names)} to run")
     except Exception as error:
         told = [
             (item["kind"], item["metadata"]["name"], said["type"], said["status"], said.get("message", ""))
@@ -92,9 +92,9 @@ def remove(cp: ControlPlane, namespace: str, *names: str) -> None:
     gone = names or tuple(names_of(cp, pods_path(namespace)))
     for name in gone:
         cp.api.remove(f"{pods_path(namespace)}/{name}", 0)
-    await_until(lambda: not set(gone) & names_of(cp, pods_path(namespace)), "the pods to be gone", 60)
+    await_until(lambda: not set(gone) & names_of(cp, pods_path(namespace)), "the pods to be gone")
     left = f"{ROOT}/namespaces/{namespace}/workloads"
-    await_until(lambda: not any(_owned(w, gone) for w in cp.api.get(left)["items"]), "their workloads to be gone", 60)
+    await_until(lambda: not any(_owned(w, gone) for w in cp.api.get(left)["items"]), "their workloads to be gone")
 
 
 def _owned(workload: Json, names: tuple[str, ...]) -> bool:
@@ -128,7 +128,7 @@ def await_books(cp: ControlPlane, tenant: str, truth: Amount) -> None:
         return said[-1] == (truth, truth)
 
     try:
-        await_until(agree, "both books", 15)
+        await_until(agree, "both books")
     except SandboxError:
         pytest.fail(f"the truth is {truth}; Kueue and Kerf say {said[-1]}")
 

@@ -3,12 +3,11 @@
 import http.client
 import json
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from sandbox import ApiError, ControlPlane, Extender, SandboxError, await_until, free_ports
+from sandbox import ApiError, ControlPlane, Extender, await_until, free_ports
 from sandbox.commands import scheduler_command
 from sandbox.scheduling import render_scheduler_configuration
 from sandbox.stack import start_extender
@@ -64,10 +63,10 @@ class Replicas:
         except (OSError, http.client.HTTPException):
             return ""
 
-    def await_leader(self, *among: str, seconds: float = 15.0) -> str:
+    def await_leader(self, *among: str) -> str:
         """The replica that leads, once one does."""
         names = among or tuple(self.ports)
-        await_until(lambda: any(self.leads(name) for name in names), f"one of {names} to lead", seconds)
+        await_until(lambda: any(self.leads(name) for name in names), f"one of {names} to lead")
         return next(name for name in names if self.leads(name))
 
     def bind(self, name: str, pod: dict, node: str, seconds: float = 10.0) -> str:
@@ -112,13 +111,3 @@ def replicas(
         yield made
     finally:
         made.stop_all()
-
-
-def seconds_to(condition, what: str, limit: float) -> float:
-    """The time until a condition holds, polled every few milliseconds."""
-    start = time.monotonic()
-    while not condition():
-        if time.monotonic() - start > limit:
-            raise SandboxError(f"timed out after {limit:.0f} s waiting for {what}")
-        time.sleep(0.005)
-    return time.monotonic() - start

@@ -21,7 +21,7 @@ def a_sleeper(name: str, *args: str, **spec: Any) -> dict[str, Any]:
 def await_running(cp: ControlPlane, name: str) -> dict[str, Any]:
     """The pod, once it runs. The error lists its events."""
     try:
-        await_until(lambda: cp.api.get(f"{PODS}/{name}")["status"].get("phase") == "Running", f"{name} to run", 60)
+        await_until(lambda: cp.api.get(f"{PODS}/{name}")["status"].get("phase") == "Running", f"{name} to run")
     except Exception as error:
         events = cp.api.get("/api/v1/namespaces/default/events")["items"]
         raise AssertionError([each["message"] for each in events if each["involvedObject"]["name"] == name]) from error
@@ -30,5 +30,5 @@ def await_running(cp: ControlPlane, name: str) -> dict[str, Any]:
 
 def await_report(node: Node, pod: str, container: str = "main") -> Report:
     """A sleeper's output, once it is complete."""
-    await_until(lambda: parse_report(node.output("default", pod, container)).complete, f"the report of {pod}", 60)
+    await_until(lambda: parse_report(node.output("default", pod, container)).complete, f"the report of {pod}")
     return parse_report(node.output("default", pod, container))

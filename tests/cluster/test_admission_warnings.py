@@ -28,7 +28,7 @@ def cp(control_plane: ControlPlane) -> ControlPlane:
         control_plane.api.post(f"{GROUP}/{PLURALS[each['kind']]}", each)
     # The API server takes a moment to enforce a new policy; a dry run shows when it does.
     for pod in (a_pod(nothing=1), a_pod(env="all")):
-        await_until(lambda pod=pod: bool(refusal(control_plane, f"{PODS}?dryRun=All", pod)), "the policies", 60)
+        await_until(lambda pod=pod: bool(refusal(control_plane, f"{PODS}?dryRun=All", pod)), "the policies")
     return control_plane
 
 

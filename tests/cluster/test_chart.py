@@ -21,8 +21,8 @@ def plane(parts: Mapping[str, Path]) -> Iterator[ControlPlane]:
             [FakeNode("gpu-1", labels={"gpu": "on"}), FakeNode("gpu-2", labels={"gpu": "on"}), FakeNode("cpu-1")]
         )
         cp.api.post("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
-        await_until(lambda: bool(cp.api.get(f"{NAMESPACES}/configmaps")["items"]), "the namespace's own objects", 60)
-        await_until(lambda: bool(cp.api.get(f"{NAMESPACES}/serviceaccounts")["items"]), "the default account", 60)
+        await_until(lambda: bool(cp.api.get(f"{NAMESPACES}/configmaps")["items"]), "the namespace's own objects")
+        await_until(lambda: bool(cp.api.get(f"{NAMESPACES}/serviceaccounts")["items"]), "the default account")
         yield cp
 
 
@@ -84,7 +84,7 @@ def test_the_chart_of_the_version_before_is_upgraded_and_rolled_back_with_its_ow
     assert {pod["metadata"]["name"].rsplit("-", 2)[0] for pod in release.pods("scheduler")} == workloads
 
     release.roll_back("1", *WAIT)
-    await_until(lambda: len(kerfs_policies(plane)) == 4, "the newer policies to be gone", 60)
+    await_until(lambda: len(kerfs_policies(plane)) == 4, "the newer policies to be gone")
     release.uninstall()
     await_gone(plane.api, before)
 
@@ -97,7 +97,7 @@ def kerfs_policies(plane: ControlPlane) -> list[dict[str, object]]:
 def no_warnings(plane: ControlPlane) -> dict[str, object]:
     """The API server's type check of Kerf's policies, by policy."""
     await_until(
-        lambda: all("typeChecking" in item.get("status", {}) for item in kerfs_policies(plane)), "the type check", 60
+        lambda: all("typeChecking" in item.get("status", {}) for item in kerfs_policies(plane)), "the type check"
     )
     assert len(kerfs_policies(plane)) == 6
     return {

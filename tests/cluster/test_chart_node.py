@@ -97,8 +97,8 @@ def a_sliced_pod(name: str, mem: int) -> dict[str, Any]:
 
 def await_slice(cp: ControlPlane, node: Node, name: str) -> int:
     """The MiB that a container finds in its ledger, once it runs."""
-    await_until(lambda: cp.api.get(f"{PODS}/{name}")["status"].get("phase") == "Running", f"{name} to run", 90)
-    await_until(lambda: parse_report(node.output("default", name, "main")).complete, f"the report of {name}", 60)
+    await_until(lambda: cp.api.get(f"{PODS}/{name}")["status"].get("phase") == "Running", f"{name} to run")
+    await_until(lambda: parse_report(node.output("default", name, "main")).complete, f"the report of {name}")
     report = parse_report(node.output("default", name, "main"))
     assert report.errors == {}
     (card,) = parse_ledger(report.files[LEDGER]).spec.cards
@@ -142,7 +142,7 @@ def check_use_and_bill(cp: ControlPlane, tmp_path: Path, mib: Mapping[str, int])
         found.update(json.loads(said))
         return {row["workload"] for row in found["rows"]} == {f"Pod/{name}" for name in mib}
 
-    await_until(billed, "both pods to be in the bill", 60)
+    await_until(billed, "both pods to be in the bill")
     costs = [Decimal(row["cost"]) for row in found["rows"]]
     assert min(costs) > 0
     assert sum(costs) + Decimal(found["idle_cost"]) == Decimal(found["node_cost"])
@@ -156,8 +156,8 @@ def test_install_use_upgrade_uninstall(cluster: tuple[ControlPlane, Node], tmp_p
     chosen = values(cp, node)
     release = Release(cp)
     cp.api.post("/api/v1/namespaces", {"metadata": {"name": "kerf-system"}})
-    await_until(lambda: bool(cp.api.get(f"{NAMESPACES}/configmaps")["items"]), "the namespace's own objects", 60)
-    await_until(lambda: bool(cp.api.get(f"{NAMESPACES}/serviceaccounts")["items"]), "the default account", 60)
+    await_until(lambda: bool(cp.api.get(f"{NAMESPACES}/configmaps")["items"]), "the namespace's own objects")
+    await_until(lambda: bool(cp.api.get(f"{NAMESPACES}/serviceaccounts")["items"]), "the default account")
     before = every_object(cp.api)
 
     applied(release, "install", chosen)

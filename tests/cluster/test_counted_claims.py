@@ -55,7 +55,7 @@ def cp(control_plane: ControlPlane) -> ControlPlane:
             (hook,) = item["webhooks"]
             hook["clientConfig"] = {"url": f"{stack.webhook_url}/mutate", "caBundle": bundle}
             api.post(WEBHOOKS, item)
-    await_until(lambda: counted(control_plane), "the webhook to be asked", 60)
+    await_until(lambda: counted(control_plane), "the webhook to be asked")
     return control_plane
 
 
@@ -118,11 +118,11 @@ def said_of(cp: ControlPlane, namespace: str, name: str) -> list[str]:
 
 
 def await_node(cp: ControlPlane, namespace: str, *names: str) -> None:
-    await_until(lambda: all(node_of(cp, namespace, name) for name in names), f"{names} to be bound", 60)
+    await_until(lambda: all(node_of(cp, namespace, name) for name in names), f"{names} to be bound")
 
 
 def await_words(cp: ControlPlane, namespace: str, name: str, words: str) -> None:
-    await_until(lambda: any(words in each for each in said_of(cp, namespace, name)), f"{name}: {words}", 60)
+    await_until(lambda: any(words in each for each in said_of(cp, namespace, name)), f"{name}: {words}")
 
 
 def used_mib(cp: ControlPlane, tenant: str) -> int:
@@ -143,7 +143,7 @@ def test_what_exceeds_the_quota_waits_with_the_numbers_and_starts_once_there_is_
 
     await_words(cp, "team", "c", "quota: tenant team holds 8,000 MiB of at most 10,000 MiB of NVIDIA H100 80GB HBM3")
     await_node(cp, "tenantless", "free")
-    await_until(lambda: used_mib(cp, "team") == 8000, "the tenant's books", 60)
+    await_until(lambda: used_mib(cp, "team") == 8000, "the tenant's books")
     assert node_of(cp, "team", "c") == ""
     cp.api.remove("/api/v1/namespaces/team/pods/a", grace_seconds=0)
 
@@ -156,7 +156,7 @@ def test_a_card_by_an_extended_resource_is_counted_and_a_refused_one_leaves_no_c
     await_words(cp, "small", "card", "81,559 MiB asked")
     assert node_of(cp, "small", "card") == ""
     cp.api.remove("/api/v1/namespaces/small/pods/card", grace_seconds=0)
-    await_until(lambda: not cp.api.get(f"{RESOURCE}/namespaces/small/resourceclaims")["items"], "no claim", 60)
+    await_until(lambda: not cp.api.get(f"{RESOURCE}/namespaces/small/resourceclaims")["items"], "no claim")
 
 
 def test_while_no_leader_answers_nothing_of_kerfs_is_allocated_and_others_are_not_disturbed(cp: ControlPlane) -> None:

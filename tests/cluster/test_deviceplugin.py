@@ -27,7 +27,6 @@ USER = "system:serviceaccount:kerf-system:kerf-deviceplugin"
 LEDGER = "/usr/local/kerf/ledger"
 CARDS = tuple(f"GPU-sim-{i}" for i in range(4))
 LIBRARY = b"the sleeper is static: it only shows what was mounted"
-START_S = 90
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Plugin:
         return self.log().count("40 slots, 40 of them healthy")
 
     def await_watch(self, seen: int) -> None:
-        await_until(lambda: self.watches() > seen, "the kubelet to watch the slots again", 60)
+        await_until(lambda: self.watches() > seen, "the kubelet to watch the slots again")
 
     def admitted(self) -> str:
         """The kubelet's checkpoint of its devices."""
@@ -97,8 +96,8 @@ def plugin(control_plane: ControlPlane, node: Node) -> Iterator[Plugin]:
     )  # fmt: skip
     made = Plugin(control_plane, node, directory / "state", fleet, http)
     control_plane.supervisor.start(Command("deviceplugin", argv, ready=(directory / "state").exists))
-    await_until(lambda: made.allocatable() == 40, "the kubelet to count forty slots", 60)
-    await_until(made.published, "the inventory to be published", 30)
+    await_until(lambda: made.allocatable() == 40, "the kubelet to count forty slots")
+    await_until(made.published, "the inventory to be published")
     yield made
     control_plane.supervisor.stop("deviceplugin")
 
@@ -179,7 +178,7 @@ def got(plugin: Plugin, pod: str, container: str = "main") -> Slices:
         return parse_report(plugin.node.output("default", pod, container)).complete
 
     try:
-        await_until(complete, f"the report of {pod}/{container}", START_S)
+        await_until(complete, f"the report of {pod}/{container}")
     except Exception as error:
         raise AssertionError([*events(plugin, pod), plugin.log()[-3000:]]) from error
     report = parse_report(plugin.node.output("default", pod, container))
@@ -252,7 +251,7 @@ def test_an_init_container_that_shares_its_slots_with_the_app_gets_its_own_slice
 def test_a_container_that_restarts_gets_the_same_again(plugin: Plugin):
     submit(plugin, "dp-again", args={"main": ("--exit", "3", "--sleep", "1s")}, init=[(3, 900, 1)], main=[(0, 4321, 7)])
 
-    await_until(lambda: restarts(plugin, "dp-again") >= 2, "two restarts", START_S)
+    await_until(lambda: restarts(plugin, "dp-again") >= 2, "two restarts")
 
     assert got(plugin, "dp-again") == [(0, 4321, 7)]
 
@@ -286,7 +285,7 @@ def test_with_the_plugin_killed_half_way_every_pod_still_gets_its_own(plugin: Pl
         # every second pod still waits for its init container when the plugin dies
         submit(plugin, name, args={"init": ("--sleep", f"{i % 2 * 4}s")}, **containers)
     uids = [plugin.cp.api.get(f"{PODS}/{name}")["metadata"]["uid"] for name in asked]
-    await_until(lambda: all(plugin.admitted().count(uid) == 2 for uid in uids), "the kubelet to admit all", 60)
+    await_until(lambda: all(plugin.admitted().count(uid) == 2 for uid in uids), "the kubelet to admit all")
 
     plugin.kill()
     started = [name for name in asked if plugin.node.output("default", name, "main")]
@@ -318,13 +317,13 @@ def test_a_plugin_that_is_asked_to_stop_withdraws_its_cards_while_it_still_serve
         return [card.healthy for card in parse_inventory(notes[KEY])]
 
     plugin.cp.kill("deviceplugin", signal.SIGTERM)
-    await_until(lambda: offered() == [False] * 4, "the cards to be withdrawn", 10)
+    await_until(lambda: offered() == [False] * 4, "the cards to be withdrawn")
     submit(plugin, "dp-on-its-way", main=[(0, 1000, 5)])
-    await_until(lambda: not plugin.cp.supervisor.alive("deviceplugin"), "the plugin to end", 10)
+    await_until(lambda: not plugin.cp.supervisor.alive("deviceplugin"), "the plugin to end")
     plugin.start_again()
 
     assert got(plugin, "dp-on-its-way") == [(0, 1000, 5)]
-    await_until(lambda: offered() == [True] * 4, "the cards to be offered again", 10)
+    await_until(lambda: offered() == [True] * 4, "the cards to be offered again")
 
 
 def test_a_pod_without_a_grant_never_runs_and_its_events_say_why(plugin: Plugin):
@@ -333,7 +332,7 @@ def test_a_pod_without_a_grant_never_runs_and_its_events_say_why(plugin: Plugin)
     plugin.cp.api.post(f"{PODS}/dp-stranger/binding", {"metadata": {"name": "dp-stranger"}, "target": target})
 
     expected = "pod default/dp-stranger has no grant (kerf.dev/grant): it was not placed by Kerf's scheduler"
-    await_until(lambda: expected in events(plugin, "dp-stranger"), "the event", START_S)
+    await_until(lambda: expected in events(plugin, "dp-stranger"), "the event")
     assert plugin.node.output("default", "dp-stranger", "main") == ""
 
 
@@ -341,7 +340,7 @@ def test_of_two_pods_that_over_commit_a_card_one_runs_and_the_other_waits_with_t
     asked = {"dp-large": 50_000, "dp-small": 40_000}
     for name, mib in asked.items():
         submit(plugin, name, main=[(0, mib, 5)])
-    await_until(lambda: any(refusals(plugin, name) for name in asked), "a refusal", START_S)
+    await_until(lambda: any(refusals(plugin, name) for name in asked), "a refusal")
 
     loser = next(name for name in asked if refusals(plugin, name))
     winner = next(name for name in asked if name != loser)
@@ -368,8 +367,8 @@ def test_what_was_written_for_pods_goes_with_them(plugin: Plugin):
 
     remove(plugin, "dp-passing")
 
-    await_until(lambda: not (plugin.state / "ledgers" / uid).exists(), "the ledgers to be removed", 60)
-    await_until(lambda: not specs_of(plugin, uid), "the CDI specs to be removed", 60)
+    await_until(lambda: not (plugin.state / "ledgers" / uid).exists(), "the ledgers to be removed")
+    await_until(lambda: not specs_of(plugin, uid), "the CDI specs to be removed")
 
 
 def specs_of(plugin: Plugin, uid: str) -> list[str]:
@@ -390,7 +389,7 @@ def test_memory_that_bypassed_the_limiter_is_reported_on_the_pod_that_uses_it(pl
     write_fleet(plugin.fleet, {"card": CARDS[0], "pid": host, "memory_mib": 9000, "percent": 40})
 
     expected = f"container main uses 9,000 MiB of card {CARDS[0]} past the limiter: 8,000 MiB granted"
-    await_until(lambda: expected in events(plugin, "dp-bypass"), "the event", 30)
+    await_until(lambda: expected in events(plugin, "dp-bypass"), "the event")
     top = json.loads(fetch(plugin, "/top"))
     row = next(each for each in top["containers"] if each["pod"] == "dp-bypass")
     assert (row["limit_mib"], row["driver_mib"], row["busy_percent"], row["bypassed"]) == (8000, 9000, 40, True)

@@ -61,7 +61,7 @@ def sent(name: str, **changes: Any) -> dict[str, Any]:
 
 def test_it_is_content_with_a_cluster_that_is_well(api: Api, control_plane: ControlPlane) -> None:
     api.post(PODS, sent("placed"))
-    await_until(lambda: api.get(f"{PODS}/placed")["spec"].get("nodeName") == NODE, "the pod to be placed", 60)
+    await_until(lambda: api.get(f"{PODS}/placed")["spec"].get("nodeName") == NODE, "the pod to be placed")
 
     assert doctor(control_plane) == (0, {})
 
@@ -148,7 +148,7 @@ def test_it_names_a_webhook_that_is_away_and_one_too_many(api: Api, control_plan
     kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration"}
     api.post(CONFIGURATION.rpartition("/")[0], {**kind, "metadata": {"name": "hami"}, "webhooks": [theirs]})
     control_plane.kill(WEBHOOK)
-    await_until(lambda: "webhook" in doctor(control_plane)[1], "doctor to see that the webhook is away", 60)
+    await_until(lambda: "webhook" in doctor(control_plane)[1], "doctor to see that the webhook is away")
     _, wrong = doctor(control_plane)
     api.delete(f"{CONFIGURATION.rpartition('/')[0]}/hami")
     control_plane.restart(WEBHOOK)
@@ -180,6 +180,6 @@ def test_it_names_a_pod_that_no_scheduler_has_looked_at(control_plane: ControlPl
     def looked() -> list[str]:
         return doctor(control_plane, "--scheduler-name", NOBODY)[1].get("scheduling", [])
 
-    await_until(lambda: bool(looked()), "the pod to have waited for a minute", 120)
+    await_until(lambda: bool(looked()), "the pod to have waited for a minute")
 
     assert looked() == ["pod default/alone has waited for over a minute and no scheduler has looked at it"]

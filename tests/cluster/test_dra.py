@@ -52,11 +52,11 @@ def restarts(driver: Driver, pod: str) -> int:
 
 
 def await_hands(driver: Driver, *hands: str) -> None:
-    await_until(lambda: driver.hands() == list(hands), f"the cards to be in the hands {hands}", 60)
+    await_until(lambda: driver.hands() == list(hands), f"the cards to be in the hands {hands}")
 
 
 def await_devices(driver: Driver, cards: int) -> None:
-    await_until(lambda: len(driver.devices()) == 2 * cards, f"{cards} cards to be devices", 60)
+    await_until(lambda: len(driver.devices()) == 2 * cards, f"{cards} cards to be devices")
 
 
 def test_twenty_pods_with_claims_of_different_sizes_share_four_cards_and_each_ledger_equals_its_claim(driver: Driver):
@@ -154,7 +154,7 @@ def test_restarts_of_plugin_and_kubelet_change_no_container_and_lose_no_claim(dr
         submit(driver, name, asked[name])
 
     assert {name: got(driver, name) for name in names} == {name: allocated(driver, name) for name in names}
-    await_until(lambda: restarts(driver, names[2]) >= 1, "a container to restart", 60)
+    await_until(lambda: restarts(driver, names[2]) >= 1, "a container to restart")
     assert got(driver, names[2]) == allocated(driver, names[2])
     assert [restarts(driver, name) for name in names[:2]] == [0, 0]
 
@@ -169,7 +169,7 @@ def test_the_pod_of_a_card_that_is_lost_is_evicted_by_kubernetes_and_its_neighbo
     write_fleet(driver.fleet, health=[health])
 
     gone = lambda: all(p["metadata"]["name"] != "dra-victim" for p in driver.cp.api.get(PODS)["items"])  # noqa: E731
-    await_until(gone, "Kubernetes to evict the pod of the lost card", 60)
+    await_until(gone, "Kubernetes to evict the pod of the lost card")
     submit(driver, "dra-later", claim_spec(memory="25Gi"))
     [(later, _, _)] = got(driver, "dra-later")
     assert lost not in {later, other}
@@ -177,7 +177,7 @@ def test_the_pod_of_a_card_that_is_lost_is_evicted_by_kubernetes_and_its_neighbo
     write_fleet(driver.fleet)
     write_policy(driver.policy, "dra")
     healthy = lambda: not any(device.get("taints") for device in driver.devices())  # noqa: E731
-    await_until(healthy, "the card to be well again", 60)
+    await_until(healthy, "the card to be well again")
 
 
 def test_a_pool_goes_from_extender_to_claims_card_by_card_while_pods_run(driver: Driver):
@@ -212,7 +212,7 @@ def test_a_pool_goes_from_extender_to_claims_card_by_card_while_pods_run(driver:
     driver.cp.api.delete(f"{PODS}/dra-old", grace_seconds=0)
     await_hands(driver, *["dra"] * 4)
     assert [card for card, _, _ in got(driver, names[3])] == [0]
-    await_until(lambda: rights(driver) == {*_SLICES, *_CLAIMS}, "every right for claims to have been used", 30)
+    await_until(lambda: rights(driver) == {*_SLICES, *_CLAIMS}, "every right for claims to have been used")
 
 
 _SLICES = {(verb, "resourceslices") for verb in ("list", "watch", "create", "update", "delete")}

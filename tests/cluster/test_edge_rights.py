@@ -131,7 +131,7 @@ def start(world: World, kubelet: FakeKubelet) -> None:
     tokens = ("--bind-tokens", f"127.0.0.1:{ports['tokens']}", "--allow-account", "default/default")
     pages = ("--pages", f"127.0.0.1:{ports['pages']}", "--write-seconds", "1")
     release.start("scheduler.usage", "usage", *files, *tokens, *pages)
-    await_until(lambda: answers(f"http://127.0.0.1:{ports['extender']}/readyz"), "the extender", 60)
+    await_until(lambda: answers(f"http://127.0.0.1:{ports['extender']}/readyz"), "the extender")
 
 
 def add_waiting_claim(cp: ControlPlane) -> None:
@@ -163,23 +163,23 @@ def devices(world: World) -> int:
 
 def test_the_driver_of_claims_uses_all_of_its_rights_and_lacks_none(world: World) -> None:
     registry = world.directory / "registry" / "gpu.kerf.dev-reg.sock"
-    await_until(registry.exists, "the driver's socket", 60)
+    await_until(registry.exists, "the driver's socket")
     status = reg.RegistrationStatus(plugin_registered=True)
     method = "/pluginregistration.Registration/NotifyRegistrationStatus"
     call(registry, method, status, reg.RegistrationStatusResponse)
-    await_until(lambda: devices(world) == 4, "two cards, each twice", 60)
+    await_until(lambda: devices(world) == 4, "two cards, each twice")
     claims = dra.NodePrepareResourcesRequest(claims=[dra.Claim(namespace="default", name="none", uid="1")])
     service = "/k8s.io.kubelet.pkg.apis.dra.v1.DRAPlugin/NodePrepareResources"
     driver = world.directory / "plugins" / "gpu.kerf.dev" / "dra.sock"
     answer = call(driver, service, claims, dra.NodePrepareResourcesResponse)
     assert "does not exist" in answer.claims["1"].error
     world.cp.api.patch(f"/api/v1/nodes/{NODE}", {"metadata": {"annotations": {"kerf.dev/cordon": "GPU-sim-0"}}})
-    await_until(lambda: "cordon" in json.dumps(world.cp.api.get(SLICES)), "the taint", 60)
+    await_until(lambda: "cordon" in json.dumps(world.cp.api.get(SLICES)), "the taint")
     policy = yaml.safe_load((world.directory / "policy.yaml").read_text())
     policy["spec"]["pools"] = [{"name": "all", "allocator": "extender"}]
     (world.directory / "policy.yaml").write_text(yaml.safe_dump(policy))
-    await_until(lambda: devices(world) == 0, "the cards to leave DRA's hands", 60)
-    await_until(lambda: len(world.cp.api.get(SLICES)["items"]) == 1, "the counters to go", 60)
+    await_until(lambda: devices(world) == 0, "the cards to leave DRA's hands")
+    await_until(lambda: len(world.cp.api.get(SLICES)["items"]) == 1, "the counters to go")
 
     own = world.granted(("kerf-deviceplugin",), ("resource.k8s.io",))
     assert len(own) == 7
@@ -194,9 +194,9 @@ def test_gateways_use_all_of_their_rights_and_lack_none(world: World) -> None:
     for name in ("one", "two"):
         meta = {"name": name, "labels": {"app": "chat"}}
         world.cp.api.post(PODS, {"metadata": meta, "spec": {"nodeName": NODE, "containers": [container]}})
-    await_until(lambda: all(all(world.owned(each).values()) for each in Gateway), "objects of every kind", 90)
+    await_until(lambda: all(all(world.owned(each).values()) for each in Gateway), "objects of every kind")
     world.write_policy(to=[])
-    await_until(lambda: not any(any(world.owned(each).values()) for each in Gateway), "the objects to be gone", 90)
+    await_until(lambda: not any(any(world.owned(each).values()) for each in Gateway), "the objects to be gone")
 
     rights = world.granted(("kerf-scheduler-gateways",))
     rights |= world.granted(("kerf-scheduler",), ("inference.networking.k8s.io",)) | {("patch", "", "pods")}
@@ -207,11 +207,9 @@ def test_gateways_use_all_of_their_rights_and_lack_none(world: World) -> None:
 
 def test_the_page_uses_all_of_its_rights_and_lacks_none(world: World) -> None:
     browser = Browser(at_port(world.ports["page"]))
-    await_until(lambda: browser.sign_in(token(world.cp)) == 200, "somebody to get in", 60)
+    await_until(lambda: browser.sign_in(token(world.cp)) == 200, "somebody to get in")
     with browser.events():
-        await_until(
-            lambda: ("create", "authorization.k8s.io", "subjectaccessreviews") in world.used("scheduler"), "it", 30
-        )
+        await_until(lambda: ("create", "authorization.k8s.io", "subjectaccessreviews") in world.used("scheduler"), "it")
 
     assert world.granted(("kerf-page",)) - world.used("scheduler") == set()
 
@@ -227,8 +225,8 @@ def test_the_server_of_reports_uses_all_of_its_rights_and_lacks_none(world: Worl
         said = (("authorization", f"Bearer {token(world.cp, 'kerf-usage')}"),)
         assert report(a_report(), timeout=20, metadata=said).accepted
     stored = "/apis/kerf.dev/v1alpha1/gatewayusages"
-    await_until(lambda: bool(world.cp.api.get(stored)["items"]), "the report to be stored", 60)
-    await_until(lambda: ("list", "kerf.dev", "gatewayusages") in world.used("usage"), "the retention to look", 60)
+    await_until(lambda: bool(world.cp.api.get(stored)["items"]), "the report to be stored")
+    await_until(lambda: ("list", "kerf.dev", "gatewayusages") in world.used("usage"), "the retention to look")
 
     used = world.used("usage")
     applied = {("create", group, resource) for verb, group, resource in used if verb == "patch"}

@@ -62,7 +62,7 @@ def fleet(control_plane: ControlPlane) -> Iterator[Lane]:
     nodes = [small, *[a_fake_node(f"gpu-{i}", 4, size="large") for i in range(3)]]
     with a_fleet(control_plane, nodes, "--config", str(policy(control_plane.run_dir, express=True))) as port:
         lane = Lane(control_plane, port)
-        await_until(lambda: "kerf_express_open 1.0" in lane.metrics(), "the lane to open", 20)
+        await_until(lambda: "kerf_express_open 1.0" in lane.metrics(), "the lane to open")
         yield lane
 
 
@@ -114,13 +114,13 @@ def test_a_burst_is_bound_by_both_lanes_once_each_in_one_write_and_looks_as_user
     wanted = [a_gpu_pod(f"burst-{i}", mem=6000, cores=8, **(theirs if i % 10 == 0 else {})) for i in range(100)]
 
     names = lane.burst(*wanted)
-    await_bound(cp, *names, seconds=120)
+    await_bound(cp, *names)
 
     assert lane.count("bound") - before > 40
     assert bindings(cp, names) == dict.fromkeys(names, 1)
     assert overcommitted(cp) == []
     assert len(unlike := unlike_scheduled(cp)) <= given_up(cp, names), unlike
-    await_until(lambda: set(names) <= scheduled_events(cp), "a Scheduled event of each pod", 30)
+    await_until(lambda: set(names) <= scheduled_events(cp), "a Scheduled event of each pod")
 
 
 def scheduled_events(cp: ControlPlane) -> set[str]:
@@ -138,8 +138,8 @@ def test_cpu_and_pods_of_a_node_are_counted_with_pods_that_never_pass_through_ke
 
     names = lane.burst(*[asking(f"cpu-{i}", "300m", nodeSelector={"size": "small"}) for i in range(5)])
 
-    await_until(lambda: sum(bool(node_of(cp, name)) for name in names) >= 4, "four pods to be bound", 60)
-    await_until(lambda: any("Insufficient cpu" in text for text in refusals(cp)), "the fifth to read why", 30)
+    await_until(lambda: sum(bool(node_of(cp, name)) for name in names) >= 4, "four pods to be bound")
+    await_until(lambda: any("Insufficient cpu" in text for text in refusals(cp)), "the fifth to read why")
     assert sum(bool(node_of(cp, name)) for name in names) == 4
 
 
@@ -167,7 +167,7 @@ def test_pods_that_kube_scheduler_never_takes_hold_up_no_other_pod(lane: Lane) -
         await_next_seconds()
         before = lane.count("bound")
         names = lane.burst(*[a_gpu_pod(f"younger-{i}", mem=2000, cores=2) for i in range(60)])
-        await_bound(cp, *names, seconds=120)
+        await_bound(cp, *names)
 
         assert lane.count("bound") - before > 20
         assert [node_of(cp, name) for name in ("ending", "claims")] == ["", ""]
@@ -178,7 +178,7 @@ def test_pods_that_kube_scheduler_never_takes_hold_up_no_other_pod(lane: Lane) -
 def await_next_seconds() -> None:
     """Until a pod that is made now is younger, by whole seconds, than those that are there."""
     start = time.monotonic()
-    await_until(lambda: time.monotonic() > start + 2, "two seconds to pass", 10)
+    await_until(lambda: time.monotonic() > start + 2, "two seconds to pass")
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def no_bindings(fleet: Lane) -> Iterator[str]:
         {**meta, "kind": "ValidatingAdmissionPolicyBinding", "spec": bound},
     )
     try:
-        await_until(lambda: why in why_not_bound(fleet.cp, "refused-at-all"), "the policy to be in force", 30)
+        await_until(lambda: why in why_not_bound(fleet.cp, "refused-at-all"), "the policy to be in force")
         yield why
     finally:
         api.delete(f"{group}/validatingadmissionpolicybindings/no-bindings")
@@ -221,8 +221,8 @@ def test_where_an_admission_policy_refuses_bindings_the_lane_tries_each_pod_once
 
     lane.burst(*theirs, *[a_gpu_pod(f"other-{i}", mem=2000, cores=2) for i in range(60)])
 
-    await_bound(cp, *[f"other-{i}" for i in range(60)], seconds=120)
-    await_until(lambda: sum(no_bindings in text for text in refusals(cp)) == 5, "each owner to read why", 60)
+    await_bound(cp, *[f"other-{i}" for i in range(60)])
+    await_until(lambda: sum(no_bindings in text for text in refusals(cp)) == 5, "each owner to read why")
     assert lane.count("bound") - before > 20
     assert lane.count("refused") - refused <= 5
     assert overcommitted(cp) == []
@@ -233,11 +233,11 @@ def test_a_node_that_a_preempting_pod_waits_for_is_left_alone(lane: Lane) -> Non
     gate = {"schedulingGates": [{"name": "example.com/wait"}]}
     cp.api.post(PODS, a_gpu_pod("preempting", **gate))
     cp.api.patch(f"{PODS}/preempting/status", {"status": {"nominatedNodeName": "gpu-0"}})
-    await_until(lambda: cp.api.get(f"{PODS}/preempting")["status"].get("nominatedNodeName") == "gpu-0", "its node", 10)
+    await_until(lambda: cp.api.get(f"{PODS}/preempting")["status"].get("nominatedNodeName") == "gpu-0", "its node")
     before = lane.count("bound")
 
     names = lane.burst(*[a_gpu_pod(f"other-{i}", mem=2000, cores=2) for i in range(60)])
-    await_bound(cp, *names, seconds=120)
+    await_bound(cp, *names)
 
     mine = lane.count("bound") - before
     assert mine > 20
@@ -250,20 +250,20 @@ def test_a_gang_is_bound_whole(lane: Lane) -> None:
 
     names = lane.burst(*whole, *[a_gpu_pod(f"small-{i}", mem=2000, cores=2) for i in range(20)])
 
-    await_bound(lane.cp, *names, seconds=120)
+    await_bound(lane.cp, *names)
     assert overcommitted(lane.cp) == []
 
 
 def test_a_pod_that_the_kubelet_refuses_is_counted_and_the_next_one_is_bound(lane: Lane) -> None:
     cp, before = lane.cp, lane.count("refused by kubelet")
     names = lane.burst(*[a_gpu_pod(f"first-{i}", mem=2000, cores=2) for i in range(30)])
-    await_bound(cp, *names, seconds=120)
+    await_bound(cp, *names)
 
     for name in names:  # some of them are kube-scheduler's
         cp.api.patch(f"{PODS}/{name}/status", {"status": {"phase": "Failed", "reason": "OutOfcpu"}})
 
-    await_until(lambda: lane.count("refused by kubelet") > before, "the refusals to be counted", 15)
-    await_bound(cp, *lane.burst(*[a_gpu_pod(f"again-{i}", mem=2000, cores=2) for i in range(30)]), seconds=120)
+    await_until(lambda: lane.count("refused by kubelet") > before, "the refusals to be counted")
+    await_bound(cp, *lane.burst(*[a_gpu_pod(f"again-{i}", mem=2000, cores=2) for i in range(30)]))
 
 
 def test_what_was_rejected_does_not_work_on_this_api_server(lane: Lane) -> None:

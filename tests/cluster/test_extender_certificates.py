@@ -32,7 +32,7 @@ def ports(control_plane: ControlPlane, tmp_path: Path) -> Iterator[tuple[int, in
         where = ("--kubeconfig", str(cp.kubeconfig_for("kerf-scheduler")), "--bind", f"127.0.0.1:{port}")
         command = (sys.executable, "-m", "scheduler", *where, *files, *LEASE, "--identity", name)
         cp.supervisor.start(Command(name, command, ready=partial(answers, f"https://127.0.0.1:{port}/readyz", tls)))
-        await_until(lambda: b"kerf_scheduler_leader 1.0" in get(first, tls), "the first replica to lead", 30)
+        await_until(lambda: b"kerf_scheduler_leader 1.0" in get(first, tls), "the first replica to lead")
     cp.start_scheduler(Extender(f"https://127.0.0.1:{second}", str(ca), (str(cert), str(key))))
     yield first, second
     for name in ("kube-scheduler", "second", "first"):

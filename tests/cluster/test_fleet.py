@@ -139,10 +139,10 @@ def write_snapshot(fleet: Fleet, name: str) -> None:
     (fleet.files / "clusters" / f"{name}.json").write_text(json.dumps({"kind": "List", "items": [cluster, *nodes]}))
 
 
-def await_bound(fleet: Fleet, wanted: Mapping[str, int], *clusters: str, seconds: float = 60) -> None:
+def await_bound(fleet: Fleet, wanted: Mapping[str, int], *clusters: str) -> None:
     """Wait until so many replicas of each workload are bound in these clusters, by default in all."""
     try:
-        await_until(lambda: fleet.bound(*clusters) == wanted, "replicas to be bound", seconds)
+        await_until(lambda: fleet.bound(*clusters) == wanted, "replicas to be bound")
     except SandboxError:
         assert fleet.bound(*clusters) == wanted, {name: fleet.status(name) for name in wanted}
 
@@ -179,7 +179,7 @@ def bound(fleet: Fleet, joined: Mapping[str, tuple[int, str]]) -> Bound:
     for workload in SIXTY:
         fleet.home.api.post(WORKLOADS, workload)
     fleet.home.kill("kerf-fleet", signal.SIGCONT)
-    await_bound(fleet, WANTED, seconds=120)
+    await_bound(fleet, WANTED)
     return Bound(placed_cost(fleet), listed_cost(fleet), {name: fleet.bound(name) for name in FLEETS})
 
 
@@ -281,27 +281,27 @@ def found(fleet: Fleet, bound: Bound) -> Found:
     there, epoch = fleet.bound(lost), fleet.record(lost)["epoch"]
     for name in there:
         plane.api.post("/api/v1/namespaces/default/services", a_service(name))
-    await_until(lambda: endpoints(plane, *there) == sum(there.values()), "the old replicas to get traffic", 30)
-    await_until(lambda: all(fleet.status(n).get("readyReplicas") == WANTED[n] for n in WANTED), "all to be ready", 60)
+    await_until(lambda: endpoints(plane, *there) == sum(there.values()), "the old replicas to get traffic")
+    await_until(lambda: all(fleet.status(n).get("readyReplicas") == WANTED[n] for n in WANTED), "all to be ready")
 
     plane.kill("kube-apiserver")
     stopped = time.monotonic()
-    await_bound(fleet, WANTED, *others, seconds=120)
+    await_bound(fleet, WANTED, *others)
     moved_s = time.monotonic() - stopped
 
     def old() -> list[dict[str, Any]]:
         return [pod for pod in fleet.pods(lost) if pod["metadata"]["labels"]["fleet.kerf.dev/epoch"] == str(epoch)]
 
     plane.restart("kube-apiserver")
-    await_until(lambda: fleet.record(lost)["phase"] in ("Returned", "Resting", "Live"), "first contact", 60)
+    await_until(lambda: fleet.record(lost)["phase"] in ("Returned", "Resting", "Live"), "first contact")
     contact = time.monotonic()
-    await_until(lambda: all(p["metadata"].get("deletionTimestamp") for p in old()), "their deletion", 60)
+    await_until(lambda: all(p["metadata"].get("deletionTimestamp") for p in old()), "their deletion")
     gone_s = time.monotonic() - contact
     plane.restart_controllers()
-    await_until(lambda: endpoints(plane, *there) == 0, "the old replicas to get no traffic", 60)
-    await_until(lambda: not old(), "the old replicas to be gone", 60)
+    await_until(lambda: endpoints(plane, *there) == 0, "the old replicas to get no traffic")
+    await_until(lambda: not old(), "the old replicas to be gone")
     await_bound(fleet, WANTED)
-    await_until(lambda: fleet.record(lost)["phase"] == "Live", "its back-off to end", 60)
+    await_until(lambda: fleet.record(lost)["phase"] == "Live", "its back-off to end")
     return Found(moved_s, gone_s, (epoch, fleet.record(lost)["epoch"]))
 
 
@@ -371,23 +371,23 @@ def test_a_group_is_bound_on_the_cards_of_the_plan_and_comes_as_a_whole(fleet: F
     sets = "/apis/leaderworkerset.x-k8s.io/v1/namespaces/default/leaderworkersets"
     install_job_kinds(south)
     fleet.home.api.post(WORKLOADS, a_workload("gang", 1, 30_000, 40, groupSize=2, clusters=["south"]))
-    await_until(lambda: south.api.get(sets)["items"], "the group's set", 60)
+    await_until(lambda: south.api.get(sets)["items"], "the group's set")
     (made,) = south.api.get(sets)["items"]
     listed = south.api.get(f"/apis/kerf.dev/v1alpha1/namespaces/default/fleetplaces/{made['metadata']['name']}")
 
     first, second = (one_of_group(made, i) for i in range(2))
     south.api.post(PODS, first)
     south.api.post(PODS, second)
-    await_until(lambda: fleet.bound("south")["gang"] == 2, "both of its pods to be bound", 60)
+    await_until(lambda: fleet.bound("south")["gang"] == 2, "both of its pods to be bound")
 
     held = [parse_holding(p, VENDORS) for p in fleet.pods("south") if p["metadata"]["name"].startswith("gang-")]
     cards = Counter(piece.card for one in held if one for part in one.grant.containers for piece in part.slices)
     assert cards == Counter({card: each["pods"] for each in listed["spec"]["places"] for card in each["cards"]})
     fleet.home.api.delete(f"{WORKLOADS}/gang")
-    await_until(lambda: not south.api.get(sets)["items"], "the set to go", 60)
+    await_until(lambda: not south.api.get(sets)["items"], "the set to go")
     for pod in (first, second):
         south.api.remove(f"{PODS}/{pod['metadata']['name']}", grace_seconds=0)
-    await_until(lambda: not fleet.bound("south")["gang"], "its pods to go", 60)
+    await_until(lambda: not fleet.bound("south")["gang"], "its pods to go")
 
 
 def one_of_group(made: dict[str, Any], i: int) -> dict[str, Any]:
@@ -415,7 +415,7 @@ def test_replicas_that_ask_by_claims_get_devices_of_the_cards_that_are_given_to_
     workload = a_workload("claims", 5, 0, 0)
     workload["spec"]["template"]["spec"] = pod
     fleet.home.api.post(WORKLOADS, workload)
-    await_until(lambda: fleet.bound()["claims"] == 5, "the pods to be bound", 90)
+    await_until(lambda: fleet.bound()["claims"] == 5, "the pods to be bound")
 
     claims = [each for each in south.api.get(f"{RESOURCE}/resourceclaims")["items"] if each.get("status")]
     given = Counter(
@@ -428,8 +428,8 @@ def test_replicas_that_ask_by_claims_get_devices_of_the_cards_that_are_given_to_
     assert main(["cluster", "plan", "claims", "--manager", str(fleet.home.kubeconfig)]) == 0
     assert "~ default/claims: Kubernetes' allocator chooses the devices of claims" in capsys.readouterr().out
     fleet.home.api.delete(f"{WORKLOADS}/claims")
-    await_until(lambda: not south.api.get(f"{RESOURCE}/resourceclaims")["items"], "its claims to go", 90)
-    await_until(lambda: not south.api.get(templates)["items"], "its templates to go", 60)
+    await_until(lambda: not south.api.get(f"{RESOURCE}/resourceclaims")["items"], "its claims to go")
+    await_until(lambda: not south.api.get(templates)["items"], "its templates to go")
     south.api.remove("/api/v1/nodes/claims-1")
 
 

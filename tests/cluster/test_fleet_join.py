@@ -157,7 +157,7 @@ def test_rights_that_a_cluster_lacks_are_named_until_it_is_joined_again(
     pair.member.api.patch(role, {"rules": older})
 
     doctor = ["cluster", "doctor", "far", "--manager", str(pair.home.kubeconfig)]
-    await_until(lambda: main(doctor) == 1, "the older rights to be taken up", 30)
+    await_until(lambda: main(doctor) == 1, "the older rights to be taken up")
     without = capsys.readouterr().out
     joined = pair.add()
 

@@ -82,7 +82,7 @@ class Clusters:
             return
         if item is not None:
             self.forget_chat()
-        await_until(lambda: self.live() == set(WORKERS), "both clusters to take work", 120)
+        await_until(lambda: self.live() == set(WORKERS), "both clusters to take work")
         self.manager.api.post(WORKLOADS, a_workload("chat", replicas, accepts=[{"model": "H100"}, {"model": "A100"}]))
         self.await_bound(lambda: self.planned("chat"), replicas)
 
@@ -90,8 +90,8 @@ class Clusters:
         """Delete it, and wait until nothing of it is left."""
         self.manager.api.delete(f"{WORKLOADS}/chat")
         planes = (self.manager, *self.workers.values())
-        await_until(lambda: not any(plane.api.get(PODS)["items"] for plane in planes), "the pods to go", 90)
-        await_until(lambda: not self.manager.api.get(f"{KUEUE}/workloads")["items"], "Kueue's workloads to go", 90)
+        await_until(lambda: not any(plane.api.get(PODS)["items"] for plane in planes), "the pods to go")
+        await_until(lambda: not self.manager.api.get(f"{KUEUE}/workloads")["items"], "Kueue's workloads to go")
 
     def live(self) -> set[str]:
         clusters = self.manager.api.get("/apis/kerf.dev/v1alpha1/clusters")["items"]
@@ -227,7 +227,7 @@ def a_workload(name: str, replicas: int, **spec: Any) -> dict[str, Any]:
 def test_replicas_go_through_the_queue_to_the_clusters_of_the_plan(clusters: Clusters):
     clusters.chat(10)
 
-    await_until(lambda: clusters.status("chat").get("readyReplicas") == 10, "the status", 60)
+    await_until(lambda: clusters.status("chat").get("readyReplicas") == 10, "the status")
     here = clusters.manager.api.get(PODS)["items"]
     assert [pod["spec"].get("nodeName") for pod in here] == [None] * 10, "on the manager they stay gated"
     admitted = [item["status"] for item in clusters.manager.api.get(f"{KUEUE}/workloads")["items"]]
@@ -247,7 +247,7 @@ def test_fewer_replicas_are_fewer_pods_in_the_clusters(clusters: Clusters):
 
     clusters.manager.api.patch(f"{WORKLOADS}/chat", {"spec": {"replicas": 7}})
 
-    await_until(lambda: sum(clusters.bound().values()) == 7, "the others to go", 90)
+    await_until(lambda: sum(clusters.bound().values()) == 7, "the others to go")
     assert clusters.status("chat")["conditions"][0]["status"] == "True"
 
 
@@ -260,7 +260,7 @@ def test_a_queue_cannot_change_and_one_that_is_missing_is_named(clusters: Cluste
         WORKLOADS, a_workload("lost", 1) | {"spec": {**a_workload("lost", 1)["spec"], "queue": "no"}}
     )
 
-    await_until(lambda: bool(clusters.status("lost")), "its status", 30)
+    await_until(lambda: bool(clusters.status("lost")), "its status")
 
     (said,) = clusters.status("lost")["conditions"]
     assert said["message"] == "spec.queue: the manager cluster has no LocalQueue default/no"
@@ -272,14 +272,14 @@ def test_groups_are_leader_worker_sets_of_their_own_and_each_is_copied_whole(clu
     sets = "/apis/leaderworkerset.x-k8s.io/v1/namespaces/default/leaderworkersets"
     clusters.manager.api.post(WORKLOADS, a_workload("gang", 2, groupSize=2, clusters=["far"]))
 
-    await_until(lambda: len(clusters.workers["far"].api.get(sets)["items"]) == 2, "both groups in far", 90)
+    await_until(lambda: len(clusters.workers["far"].api.get(sets)["items"]) == 2, "both groups in far")
 
     copies = clusters.workers["far"].api.get(sets)["items"]
     assert [each["spec"]["replicas"] for each in copies] == [1, 1]
     assert [each["spec"]["leaderWorkerTemplate"]["size"] for each in copies] == [2, 2]
     assert clusters.workers["near"].api.get(sets)["items"] == []
     clusters.manager.api.delete(f"{WORKLOADS}/gang")
-    await_until(lambda: not clusters.workers["far"].api.get(sets)["items"], "both groups to go", 90)
+    await_until(lambda: not clusters.workers["far"].api.get(sets)["items"], "both groups to go")
 
 
 def test_a_lost_clusters_replicas_go_through_the_queue_elsewhere_and_its_old_ones_are_gone_once_it_is_back(
@@ -295,10 +295,10 @@ def test_a_lost_clusters_replicas_go_through_the_queue_elsewhere_and_its_old_one
     def bound_in_far() -> int:
         return sum(bool(p["spec"].get("nodeName")) for p in far.api.get(PODS)["items"])
 
-    await_until(lambda: bound_in_far() == 7, "all replicas to be bound in far", 120)
+    await_until(lambda: bound_in_far() == 7, "all replicas to be bound in far")
     near.restart("kube-apiserver")
     near.restart_controllers()
-    await_until(lambda: not old & {p["metadata"]["uid"] for p in near.api.get(PODS)["items"]}, "the old ones to go", 90)
+    await_until(lambda: not old & {p["metadata"]["uid"] for p in near.api.get(PODS)["items"]}, "the old ones to go")
 
     clusters.await_bound(lambda: Counter({("far", "chat"): 7}), 7)
 

@@ -89,9 +89,9 @@ def in_pool(cp: ControlPlane) -> list[str]:
 
 
 def test_every_kind_is_taken_by_its_schema_and_replicas_weigh_what_they_hold(cp: ControlPlane) -> None:
-    await_until(lambda: weights(cp) == {"half": 500, "tenth": 100}, "knoway's weights", 60)
-    await_until(lambda: in_envoy(cp) == [100, 500], "Envoy's weights", 30)
-    await_until(lambda: in_pool(cp) == ["half", "tenth"], "the pool to have both", 30)
+    await_until(lambda: weights(cp) == {"half": 500, "tenth": 100}, "knoway's weights")
+    await_until(lambda: in_envoy(cp) == [100, 500], "Envoy's weights")
+    await_until(lambda: in_pool(cp) == ["half", "tenth"], "the pool to have both")
 
     counts = {gateway: {kind: len(items) for kind, items in owned(cp, gateway).items()} for gateway in Gateway}
     assert counts == {
@@ -103,17 +103,17 @@ def test_every_kind_is_taken_by_its_schema_and_replicas_weigh_what_they_hold(cp:
 
 
 def test_what_is_deleted_comes_back(cp: ControlPlane) -> None:
-    await_until(lambda: bool(owned(cp, Gateway.KNOWAY)["ModelRoute"]), "a route", 60)
+    await_until(lambda: bool(owned(cp, Gateway.KNOWAY)["ModelRoute"]), "a route")
     (route,) = owned(cp, Gateway.KNOWAY)["ModelRoute"]
     path = f"/apis/llm.knoway.dev/v1alpha1/namespaces/default/modelroutes/{route['metadata']['name']}"
 
     cp.api.delete(path)
 
-    await_until(lambda: bool(owned(cp, Gateway.KNOWAY)["ModelRoute"]), "the route to be written again", 90)
+    await_until(lambda: bool(owned(cp, Gateway.KNOWAY)["ModelRoute"]), "the route to be written again")
 
 
 def test_a_replica_of_a_lost_card_is_drained_everywhere_before_it_is_evicted(cp: ControlPlane) -> None:
-    await_until(lambda: in_pool(cp) == ["half", "tenth"], "both replicas to be served", 60)
+    await_until(lambda: in_pool(cp) == ["half", "tenth"], "both replicas to be served")
     grant = parse_grant(cp.api.get(f"{PODS}/half")["metadata"]["annotations"][GRANT])
     lost = Health(State.CORDONED, "XID 79", int(time.time()), 79, moves=True, needs_reset=True)
     card = grant.containers[0].slices[0].card
@@ -122,11 +122,11 @@ def test_a_replica_of_a_lost_card_is_drained_everywhere_before_it_is_evicted(cp:
     cp.api.patch(
         f"/api/v1/nodes/{NODE}", {"metadata": {"annotations": {"kerf.dev/inventory": render_inventory(cards)}}}
     )
-    await_until(lambda: "half" not in weights(cp), "knoway to have no target for it", 30)
+    await_until(lambda: "half" not in weights(cp), "knoway to have no target for it")
     drained = time.monotonic()
     assert still_there(cp, "half")
-    await_until(lambda: in_envoy(cp) == [100], "Envoy to have no target for it", 10)
-    await_until(lambda: not still_there(cp, "half"), "it to be evicted", 40)
+    await_until(lambda: in_envoy(cp) == [100], "Envoy to have no target for it")
+    await_until(lambda: not still_there(cp, "half"), "it to be evicted")
 
     assert time.monotonic() - drained > SETTLE_S - 1.5
     assert (weights(cp), in_pool(cp)) == ({"tenth": 100}, ["tenth"])

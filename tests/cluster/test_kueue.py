@@ -49,7 +49,7 @@ def cp(control_plane: ControlPlane, queue: str) -> Iterator[ControlPlane]:
     yield control_plane
     for job in control_plane.api.get(JOBS)["items"]:
         delete_job(control_plane.api, job["metadata"]["name"])
-    await_until(lambda: not control_plane.api.get(f"{KUEUE}/workloads")["items"], "the workloads to go", 30)
+    await_until(lambda: not control_plane.api.get(f"{KUEUE}/workloads")["items"], "the workloads to go")
 
 
 def test_a_job_beyond_the_quota_waits_with_kueues_reason_until_another_ends(cp: ControlPlane):
@@ -66,7 +66,7 @@ def test_a_job_beyond_the_quota_waits_with_kueues_reason_until_another_ends(cp: 
         f"couldn't assign flavors to pod set main: insufficient unused quota for {MIB} in flavor h100, 2 more needed"
     )
     await_admitted(cp.api, "second")
-    await_until(lambda: not cp.api.get(f"{JOBS}/second")["spec"]["suspend"], "the second job to start", 20)
+    await_until(lambda: not cp.api.get(f"{JOBS}/second")["spec"]["suspend"], "the second job to start")
     assert cp.api.get(f"{JOBS}/second")["spec"]["template"]["spec"]["nodeSelector"] == {CLASS: "true"}
 
 

@@ -89,7 +89,7 @@ def a_pod(name: str, mem: int, shared: Path) -> dict[str, Any]:
 
 def seen(node: Node, name: str) -> dict[str, int]:
     """What the program in a pod found."""
-    await_until(lambda: parse_report(node.output("default", name, "main")).complete, f"the report of {name}", 90)
+    await_until(lambda: parse_report(node.output("default", name, "main")).complete, f"the report of {name}")
     found = parse_report(node.output("default", name, "main")).environment
     return {key: int(value) for key, value in found.items()}
 

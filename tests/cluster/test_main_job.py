@@ -53,7 +53,7 @@ def await_running(cp: ControlPlane, names: list[str]) -> None:
         phases = {pod["metadata"]["name"]: pod["status"].get("phase") for pod in pods(cp)}
         return all(phases.get(name) == "Running" for name in names)
 
-    await_until(running, f"{len(names)} pods to run", 90)
+    await_until(running, f"{len(names)} pods to run")
 
 
 def held(cp: ControlPlane, name: str, container: str = "main") -> list[tuple[str, int, int]]:
@@ -63,7 +63,7 @@ def held(cp: ControlPlane, name: str, container: str = "main") -> list[tuple[str
 
 def seen(node: Node, name: str, container: str = "main") -> list[tuple[str, int, int]]:
     """What the container itself sees: its ledger, which must agree with its environment."""
-    await_until(lambda: parse_report(node.output("default", name, container)).complete, f"the report of {name}", 60)
+    await_until(lambda: parse_report(node.output("default", name, container)).complete, f"the report of {name}")
     report = parse_report(node.output("default", name, container))
     cards = parse_ledger(report.files[LEDGER]).spec.cards
     found = [(card.uuid, (card.memory_bytes or 0) // MIB, card.cores or 0) for card in cards]
@@ -150,14 +150,14 @@ def test_scheduler_and_plugin_killed_in_the_middle_lose_nothing(cluster):
     template = {"metadata": {"labels": labels}, "spec": a_pod("x", sleeper(mem=2000))["spec"]}
     spec = {"replicas": 12, "selector": {"matchLabels": labels}, "template": template}
     cp.api.post(SETS, {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "storm"}, "spec": spec})
-    await_until(lambda: sum(bool(pod["spec"].get("nodeName")) for pod in pods(cp)) >= 4, "some binds", 30)
+    await_until(lambda: sum(bool(pod["spec"].get("nodeName")) for pod in pods(cp)) >= 4, "some binds")
 
     cp.kill(EXTENDER)
     cp.kill(PLUGIN)
     cp.restart(EXTENDER)
     cp.restart(PLUGIN)
 
-    await_until(lambda: len(running(cp)) == 12, "twelve pods to run", 120)
+    await_until(lambda: len(running(cp)) == 12, "twelve pods to run")
     names = running(cp)
     assert [seen(node, name) for name in names] == [held(cp, name) for name in names]
     assert overcommitted(cp) == []

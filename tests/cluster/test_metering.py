@@ -63,11 +63,11 @@ def until(cp: ControlPlane) -> str:
 
 
 def test_slices_are_billed_through_a_killed_leader_and_until_they_end(cp: ControlPlane, tmp_path: Path) -> None:
-    await_until(lambda: bool(until(cp)), "the first records", 60)
+    await_until(lambda: bool(until(cp)), "the first records")
     before = until(cp)
     cp.supervisor.kill(EXTENDER)
     cp.supervisor.restart(EXTENDER)
-    await_until(lambda: until(cp) > before, "the next leader to count on", 90)
+    await_until(lambda: until(cp) > before, "the next leader to count on")
 
     found = bill(cp, tmp_path / "cache.sqlite")
     costs = [Decimal(row["cost"]) for row in found["rows"]]
@@ -81,10 +81,10 @@ def test_slices_are_billed_through_a_killed_leader_and_until_they_end(cp: Contro
 
     cp.api.delete(f"{PODS}/quarter-0", 0)
     ended = until(cp)
-    await_until(lambda: until(cp) > ended, "a round after its end", 60)
+    await_until(lambda: until(cp) > ended, "a round after its end")
     first = {row["workload"]: Decimal(row["vgpu_seconds"]) for row in bill(cp, tmp_path / "c")["rows"]}
     seen = until(cp)
-    await_until(lambda: until(cp) > seen, "another round", 60)
+    await_until(lambda: until(cp) > seen, "another round")
     second = {row["workload"]: Decimal(row["vgpu_seconds"]) for row in bill(cp, tmp_path / "c")["rows"]}
 
     assert second["Pod/quarter-0"] == first["Pod/quarter-0"]
@@ -123,13 +123,13 @@ def test_kubernetes_autoscaler_follows_the_recommendation_and_does_nothing_while
     with an_adapter(cp) as adapter:
         series = 'kerf_recommended_replicas{{namespace="serving",kind="Deployment",name="{}",cluster="sandbox"}} {}\n'
         adapter.page = series.format("chat", 23.0) + series.format("other", 9.0)
-        await_until(lambda: replicas() == 23, "the recommended replicas", 60)
+        await_until(lambda: replicas() == 23, "the recommended replicas")
         assert active() == "True ValidMetricFound"
         adapter.page = series.format("chat", 24.0)
-        await_until(lambda: seen() == "1044m", "the next recommendation to be read", 60)
+        await_until(lambda: seen() == "1044m", "the next recommendation to be read")
         assert replicas() == 23
         adapter.page = ""
-        await_until(lambda: active() == "False FailedGetExternalMetric", "the missing metric to be noticed", 60)
+        await_until(lambda: active() == "False FailedGetExternalMetric", "the missing metric to be noticed")
         assert replicas() == 23
 
 

@@ -40,7 +40,7 @@ class World(OnePodSets):
     def remove(self, *names: str) -> None:
         for name in names:
             self.cp.api.delete(f"{SETS}/{name}")
-        await_until(lambda: not set(names) & {p["metadata"]["labels"]["app"] for p in pods(self.cp)}, "pods to go", 60)
+        await_until(lambda: not set(names) & {p["metadata"]["labels"]["app"] for p in pods(self.cp)}, "pods to go")
 
     def uid(self, name: str) -> str:
         return str(self.running().get(name, {"metadata": {"uid": ""}})["metadata"]["uid"])
@@ -48,7 +48,7 @@ class World(OnePodSets):
     def sees(self, name: str) -> str:
         """The devices that the pod's process finds in its environment."""
         pod = self.running()[name]["metadata"]["name"]
-        await_until(lambda: parse_report(self.node.output("default", pod, "main")).complete, f"{name} to report", 60)
+        await_until(lambda: parse_report(self.node.output("default", pod, "main")).complete, f"{name} to report")
         return parse_report(self.node.output("default", pod, "main")).environment["NVIDIA_VISIBLE_DEVICES"]
 
     def instances(self) -> list[Instance]:
@@ -95,7 +95,7 @@ def test_pods_run_on_instances_of_their_own_until_every_place_is_taken_and_the_n
 
     world.create("late")
     world.remove("p00")
-    await_until(lambda: "late" in world.running(), "the place of a pod that has gone to be used", 60)
+    await_until(lambda: "late" in world.running(), "the place of a pod that has gone to be used")
     assert world.sees("late") not in seen
 
 
@@ -109,7 +109,7 @@ def test_instances_outlive_the_device_plugin_and_end_with_their_pods(world: Worl
     assert [len(card.mig.taken) for card in world.inventory()] == [0, 1]
 
     world.remove("small", "large")
-    await_until(lambda: len(world.instances()) == 1, "Kerf's instances to be removed", 60)
+    await_until(lambda: len(world.instances()) == 1, "Kerf's instances to be removed")
     assert world.instances()[0].uuid.startswith("MIG-of-the-file")
 
 
@@ -124,5 +124,5 @@ def test_a_fault_of_one_instance_moves_its_pod_alone(world: World):
     with world.log.open("a") as file:
         file.write(f"3,1,{int(time.monotonic() * 1e6)},-;{line}\n")
 
-    await_until(lambda: world.uid("hit") not in {"", hit}, "the pod to run elsewhere", 60)
+    await_until(lambda: world.uid("hit") not in {"", hit}, "the pod to run elsewhere")
     assert (world.uid("beside"), world.sees("hit") != device) == (beside, True)

@@ -74,4 +74,4 @@ def test_it_is_counted_once_the_nodes_plugin_is_kerfs_and_pods_go_beside_it(cp: 
 def test_what_it_held_is_free_for_kerfs_pods_once_it_ends(cp: ControlPlane) -> None:
     cp.api.delete(f"{PODS}/theirs-0", 0)
 
-    await_until(lambda: node_of(cp, "waits") == NODE, "the freed card to be used", 30)
+    await_until(lambda: node_of(cp, "waits") == NODE, "the freed card to be used")

@@ -18,6 +18,7 @@ import yaml
 
 from sandbox import ControlPlane, Node, await_until
 from sandbox.build import cache_dir
+from sandbox.processes import READY_SECONDS
 from sandbox.rootfs import build_host_image
 from sandbox.stack import PLUGIN, start_plugin, start_stack, stop_stack
 from tests.cluster.fake_hubs import Hub, serving
@@ -123,7 +124,7 @@ def nothing_left(world: World) -> Iterator[None]:
     remove_pods(world.cp)
 
 
-def ended(process: subprocess.Popen[str], seconds: float = 150) -> tuple[int, list[str], str]:
+def ended(process: subprocess.Popen[str], seconds: float = READY_SECONDS) -> tuple[int, list[str], str]:
     """Exit status, printed lines, and the error."""
     try:
         out, err = process.communicate(timeout=seconds)
@@ -140,11 +141,11 @@ def test_weights_that_were_interrupted_are_completed_and_the_server_answers_with
     """Hugging Face's command starts an interrupted file again, ModelScope's goes on where it had written it to."""
     with serving(Hub(FILES, held="model-2.safetensors"), world.node.address) as hub:
         process = world.deploy(source, hub, *world.cache(source), source=source)
-        assert hub.half_sent.wait(90), ended(process, 1)
-        await_until(lambda: {"model-1.safetensors", "config.json"} <= {name for name, _ in hub.asked}, "the others", 30)
+        assert hub.half_sent.wait(READY_SECONDS), ended(process, 1)
+        await_until(lambda: {"model-1.safetensors", "config.json"} <= {name for name, _ in hub.asked}, "the others")
         hub.asked.clear()
         world.remove_pods(source)
-        await_until(lambda: "model-2.safetensors" in {name for name, _ in hub.asked}, "the next pod to go on", 150)
+        await_until(lambda: "model-2.safetensors" in {name for name, _ in hub.asked}, "the next pod to go on")
         hub.let_go.set()
         status, lines, err = ended(process)
 
@@ -183,7 +184,7 @@ def test_what_will_not_come_ends_with_one_sentence_and_status_1(world: World) ->
             "silent": world.deploy("silent", good, "--timeout", "45"),
             "poor": world.deploy("poor", good, "--namespace", "poor"),
         }
-        found = {name: ended(process, 240) for name, process in running.items()}
+        found = {name: ended(process, 2 * READY_SECONDS) for name, process in running.items()}
 
     assert {name: status for name, (status, _, _) in found.items()} == dict.fromkeys(running, 1)
     errors = {name: error for name, (_, _, error) in found.items()}

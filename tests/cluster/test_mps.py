@@ -49,7 +49,7 @@ class Sharing:
             cards = self.cards()
             return tuple(card.mode for card in cards) == modes and all(card.healthy for card in cards)
 
-        await_until(are, f"cards in modes {modes}", 60)
+        await_until(are, f"cards in modes {modes}")
         return self.cards()
 
     def bind(self, name: str, card: int, **annotations: str) -> None:
@@ -98,7 +98,7 @@ def sharing(control_plane: ControlPlane, node: Node) -> Iterator[Sharing]:
         "--state-dir", str(folder / "state"), "--control", str(a_program(folder)),
     )  # fmt: skip
     control_plane.supervisor.start(Command("deviceplugin", plugin, ready=(folder / "state").exists))
-    await_until(lambda: bool(made.cards()), "the inventory", 60)
+    await_until(lambda: bool(made.cards()), "the inventory")
     control_plane.supervisor.start(Command("mps", supervisor, ready=(folder / "state/mps/report.json").exists))
     yield made
     control_plane.supervisor.stop("deviceplugin")
@@ -119,14 +119,14 @@ def test_a_node_shares_its_cards_through_mps_from_its_first_daemon_to_the_last(s
 
     sharing.bind("mps-strict", 1, **{"nvidia.com/vgpu-mode": "hami-core"})
     refusal = "in mode mps: the pod accepts preload alone"
-    await_until(lambda: any(refusal in said for said in sharing.events("mps-strict")), "the refusal's event", 60)
+    await_until(lambda: any(refusal in said for said in sharing.events("mps-strict")), "the refusal's event")
     sharing.remove("mps-strict")
 
     before = sharing.daemon(0)
     os.kill(before, signal.SIGKILL)
     said = "its MPS daemon does not run"
-    await_until(lambda: any(said in each for each in sharing.events(sharing.node.name)), "the node's event", 60)
-    await_until(lambda: sharing.daemon(0) not in {before, 0}, "another daemon", 60)
+    await_until(lambda: any(said in each for each in sharing.events(sharing.node.name)), "the node's event")
+    await_until(lambda: sharing.daemon(0) not in {before, 0}, "another daemon")
     sharing.await_modes(Mode.MPS, Mode.MPS)
     await_running(sharing.cp, "mps-one")
 

@@ -111,7 +111,7 @@ def manager(clusters: Clusters) -> Iterator[Api]:
     for job in api.get(JOBS)["items"]:
         delete_job(api, job["metadata"]["name"])
     planes = (clusters.manager, clusters.near, clusters.far)
-    await_until(lambda: not any(cp.api.get(f"{KUEUE}/workloads")["items"] for cp in planes), "the workloads to go", 60)
+    await_until(lambda: not any(cp.api.get(f"{KUEUE}/workloads")["items"] for cp in planes), "the workloads to go")
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def a_gpu_job(name: str, pods: int = 1, mib: int = WHOLE) -> Json:
 
 
 def cluster_of(api: Api, job: str) -> str:
-    await_admitted(api, job, 30)
+    await_admitted(api, job)
     return str(workload_of(api, job)["status"]["clusterName"])
 
 
@@ -153,7 +153,7 @@ def events_of(api: Api, job: str) -> list[str]:
 
 def test_a_job_goes_to_the_cluster_that_is_nominated_in_its_workloads_status(clusters: Clusters, manager: Api):
     create(manager, a_gpu_job("by-hand"))
-    await_until(lambda: "admission" in workload_of(manager, "by-hand").get("status", {}), "its quota", 20)
+    await_until(lambda: "admission" in workload_of(manager, "by-hand").get("status", {}), "its quota")
     name = workload_of(manager, "by-hand")["metadata"]["name"]
 
     manager.patch(
@@ -161,7 +161,7 @@ def test_a_job_goes_to_the_cluster_that_is_nominated_in_its_workloads_status(clu
     )
 
     assert cluster_of(manager, "by-hand") == "near"
-    await_until(lambda: not clusters.near.api.get(f"{JOBS}/by-hand")["spec"]["suspend"], "the job to start there", 20)
+    await_until(lambda: not clusters.near.api.get(f"{JOBS}/by-hand")["spec"]["suspend"], "the job to start there")
     assert clusters.far.api.get(JOBS)["items"] == []
 
 
@@ -186,7 +186,7 @@ def test_the_class_that_the_managers_quota_was_reserved_of_holds_on_the_worker(c
     assert cluster_of(manager, "pinned") == "far"
     (assignment,) = workload_of(clusters.far.api, "pinned")["status"]["admission"]["podSetAssignments"]
     assert assignment["flavors"] == {MIB: H100_SLUG}
-    await_until(lambda: not clusters.far.api.get(f"{JOBS}/pinned")["spec"]["suspend"], "the job to start there", 20)
+    await_until(lambda: not clusters.far.api.get(f"{JOBS}/pinned")["spec"]["suspend"], "the job to start there")
     template = clusters.far.api.get(f"{JOBS}/pinned")["spec"]["template"]
     assert template["spec"]["nodeSelector"] == {LABELS[H100_SLUG]: "true"}
 
@@ -195,7 +195,7 @@ def test_the_class_that_the_managers_quota_was_reserved_of_holds_on_the_worker(c
 def test_a_job_that_no_cluster_holds_waits_with_the_numbers_until_one_does(clusters: Clusters, manager: Api):
     create(manager, a_gpu_job("huge", pods=6))
 
-    await_until(lambda: bool(events_of(manager, "huge")), "the reason", 20)
+    await_until(lambda: bool(events_of(manager, "huge")), "the reason")
     clusters.far.add_fake_nodes([a_gpu_node("far-3", 2)])
     try:
         assert cluster_of(manager, "huge") == "far"
@@ -210,7 +210,7 @@ def test_a_job_that_no_cluster_holds_waits_with_the_numbers_until_one_does(clust
 def test_without_the_pin_a_worker_assigns_what_its_queue_lists_first(clusters: Clusters, manager: Api):
     """The reason why the dispatcher pins."""
     create(manager, a_gpu_job("loose"))
-    await_until(lambda: "admission" in workload_of(manager, "loose").get("status", {}), "its quota", 20)
+    await_until(lambda: "admission" in workload_of(manager, "loose").get("status", {}), "its quota")
     name = workload_of(manager, "loose")["metadata"]["name"]
 
     manager.patch(f"{KUEUE}/namespaces/default/workloads/{name}/status", {"status": {"nominatedClusterNames": ["far"]}})

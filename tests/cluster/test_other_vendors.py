@@ -40,10 +40,10 @@ class World:
         def running() -> bool:
             return all(self.pod(name)["status"].get("phase") == "Running" for name in names)
 
-        await_until(running, f"{', '.join(names)} to run", 60)
+        await_until(running, f"{', '.join(names)} to run")
 
     def environment(self, name: str) -> dict[str, str]:
-        await_until(lambda: parse_report(self.node.output("default", name, "main")).complete, f"{name}'s report", 60)
+        await_until(lambda: parse_report(self.node.output("default", name, "main")).complete, f"{name}'s report")
         return dict(parse_report(self.node.output("default", name, "main")).environment)
 
 
@@ -61,7 +61,7 @@ def world(control_plane: ControlPlane, node: Node, tmp_path_factory: pytest.Temp
         status = control_plane.api.get(f"/api/v1/nodes/{node.name}")["status"]
         return int(status.get("allocatable", {}).get(RESOURCE, "0")) == 8
 
-    await_until(counted, "the kubelet to count the cards", 60)
+    await_until(counted, "the kubelet to count the cards")
     yield World(control_plane, node, plugin)
     plugin.stop()
     stop_stack(control_plane)
@@ -111,7 +111,7 @@ def test_pods_of_a_deployment_are_each_given_a_kind_and_the_template_stays(world
     spec = {"replicas": 3, "selector": {"matchLabels": {"app": "chat"}}, "template": template}
     world.cp.api.post(DEPLOYMENTS, {"metadata": {"name": "chat"}, "spec": spec})
 
-    await_until(lambda: len(pods(world.cp)) == 3, "the deployment's pods", 60)
+    await_until(lambda: len(pods(world.cp)) == 3, "the deployment's pods")
     names = [pod["metadata"]["name"] for pod in pods(world.cp)]
     world.await_phase(*names)
 
@@ -147,7 +147,7 @@ def test_a_pod_that_waits_for_its_kind_is_explained_by_an_event(world: World) ->
         ours = [each for each in found if each["involvedObject"]["name"] == "waits"]
         return [each["message"] for each in ours if each["reason"] == "WaitsForItsKind"]
 
-    await_until(lambda: bool(events()), "the event", 60)
+    await_until(lambda: bool(events()), "the event")
     (message,) = events()
     assert message.startswith(f"it waits for {RESOURCE} for ")
     assert message.endswith("it also accepts nvidia.com/gpu:H100: make it again to have that")

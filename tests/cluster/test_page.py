@@ -115,7 +115,7 @@ def a_pod_of_the_scheduler(cp: ControlPlane, node: Node, name: str) -> None:
     pod = a_sleeper(name, hostNetwork=True, nodeName=node.name, automountServiceAccountToken=False)
     pods = f"/api/v1/namespaces/{NAMESPACE}/pods"
     cp.api.post(pods, {**pod, "metadata": {"name": name, "namespace": NAMESPACE}})
-    await_until(lambda: cp.api.get(f"{pods}/{name}")["status"].get("phase") == "Running", f"{name} to run", 90)
+    await_until(lambda: cp.api.get(f"{pods}/{name}")["status"].get("phase") == "Running", f"{name} to run")
 
 
 def test_kerf_ui_reaches_the_leader_through_the_kubelet_and_the_next_one_too(
@@ -137,7 +137,7 @@ def test_kerf_ui_reaches_the_leader_through_the_kubelet_and_the_next_one_too(
         cp.api.delete(f"/api/v1/namespaces/{NAMESPACE}/pods/kerf-scheduler-0", 0)
         a_pod_of_the_scheduler(cp, node, "kerf-scheduler-1")
         start_extender(cp, free_ports(1)[0], (*extender, "--identity", "kerf-scheduler-1"))
-        await_until(lambda: person.session()[0] == 200, "the next leader to know the session", 60)
+        await_until(lambda: person.session()[0] == 200, "the next leader to know the session")
         assert set(person.picture()["nodes"]) == {"gpu-1", node.name}
 
 
@@ -164,9 +164,9 @@ def test_a_follower_passes_on_to_the_leader_over_https(control_plane: ControlPla
     def leads() -> bool:
         return bool(follower.picture()["about"]["scheduler"]["leads"])
 
-    await_until(lambda: follower.sign_in(token(cp, "all")) == 200, "the follower to let somebody in", 30)
-    await_until(leads, "the leader's picture at the follower", 30)
+    await_until(lambda: follower.sign_in(token(cp, "all")) == 200, "the follower to let somebody in")
+    await_until(leads, "the leader's picture at the follower")
     cp.supervisor.stop(f"page-{hosts[0]}")
-    await_until(leads, "the follower to lead and to show its own picture", 30)
+    await_until(leads, "the follower to lead and to show its own picture")
     assert follower.ask("GET", "/api/session")[1]["user"] == "system:serviceaccount:team-a:all"
     cp.supervisor.stop(f"page-{hosts[1]}")

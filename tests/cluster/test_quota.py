@@ -137,9 +137,7 @@ def test_a_jobs_template_is_counted_before_any_pod_is_there(cp: ControlPlane) ->
     }
 
     cp.api.post("/apis/batch/v1/namespaces/team-a/jobs", job)
-    await_until(
-        lambda: bool(workload_of_pod(cp, "team-a", "whole").get("status", {}).get("admission")), "admission", 30
-    )
+    await_until(lambda: bool(workload_of_pod(cp, "team-a", "whole").get("status", {}).get("admission")), "admission")
 
     (assignment,) = workload_of_pod(cp, "team-a", "whole")["status"]["admission"]["podSetAssignments"]
     assert assignment["resourceUsage"] == {MIB: str(2 * WHOLE), CORES: "200", CARDS: "2"}
@@ -172,16 +170,15 @@ def test_a_third_pod_waits_with_kueues_reason_and_runs_within_three_seconds_of_r
     def reason() -> str:
         return str(condition(workload_of_pod(cp, "team-a", "third"), "QuotaReserved").get("message", ""))
 
-    await_until(lambda: "insufficient" in reason(), "Kueue's reason", 20)
+    await_until(lambda: "insufficient" in reason(), "Kueue's reason")
     status = cp.api.get(f"{PATH}/team-a")["status"]
     await_until(
         lambda: any("insufficient" in text for text in cp.api.get(f"{PATH}/team-a")["status"]["waiting"]),
         "it on the tenant",
-        10,
     )
     assert status["conditions"][0]["status"] == "True"
     cp.api.delete("/api/v1/namespaces/team-a/pods/p-0", 0)
-    assert seconds_until(lambda: runs(cp, "team-a", "third"), "the third to run", 20) < 3
+    assert seconds_until(lambda: runs(cp, "team-a", "third"), "the third to run") < 3
 
 
 @pytest.mark.parametrize("over", ["keep", "evict"])
@@ -189,7 +186,7 @@ def test_when_a_card_dies_the_cohort_shrinks_first_and_the_newest_borrower_leave
     cp: ControlPlane, over: str
 ) -> None:
     put_tenants(cp, a_tenant("team-a", "1 card", whenOver=over), a_tenant("team-b", "1 card", whenOver=over))
-    await_until(lambda: nominal(cp, "cohorts", "kerf") == (2 * WHOLE, 200, 20), "the cohort to be whole", 20)
+    await_until(lambda: nominal(cp, "cohorts", "kerf") == (2 * WHOLE, 200, 20), "the cohort to be whole")
     add(cp, "team-b", a_gpu_pod("b", mem=WHOLE, cores=100))
     await_runs(cp, "team-b", "b")
     for name in ("old", "mid", "new"):  # one guaranteed, two borrowed
@@ -198,18 +195,18 @@ def test_when_a_card_dies_the_cohort_shrinks_first_and_the_newest_borrower_leave
         time.sleep(1.1)  # Kueue's times have whole seconds, so the ages must differ by seconds
 
     set_health(cp, "gpu-1", False, True)
-    await_until(lambda: nominal(cp, "cohorts", "kerf") == (WHOLE, 100, 10), "the cohort to shrink", 20)
+    await_until(lambda: nominal(cp, "cohorts", "kerf") == (WHOLE, 100, 10), "the cohort to shrink")
     assert nominal(cp, "clusterqueues", "team-a") == nominal(cp, "clusterqueues", "team-b") == (WHOLE, 100, 10)
     if over == "keep":
         assert all(runs(cp, "team-a", name) for name in ("old", "mid", "new"))
         return
-    await_until(lambda: not runs(cp, "team-a", "new"), "the newest borrower to leave", 30)
+    await_until(lambda: not runs(cp, "team-a", "new"), "the newest borrower to leave")
     assert runs(cp, "team-a", "old")
     assert runs(cp, "team-a", "mid")
     assert runs(cp, "team-b", "b")
 
     set_health(cp, "gpu-1", True, True)
-    took = seconds_until(lambda: nominal(cp, "cohorts", "kerf") == (2 * WHOLE, 200, 20), "the quota to grow", 20)
+    took = seconds_until(lambda: nominal(cp, "cohorts", "kerf") == (2 * WHOLE, 200, 20), "the quota to grow")
     assert took < 3
 
 
@@ -217,14 +214,14 @@ def test_promises_beyond_the_cards_shrink_and_the_tenant_learns_it(cp: ControlPl
     put_tenants(cp, a_tenant("team-a", "4 cards"), a_tenant("team-b", "4 cards"))
 
     for team in ("team-a", "team-b"):  # 4 cards for 8 promised
-        await_until(lambda team=team: nominal(cp, "clusterqueues", team) == (2 * WHOLE, 200, 20), f"{team}'s half", 20)
+        await_until(lambda team=team: nominal(cp, "clusterqueues", team) == (2 * WHOLE, 200, 20), f"{team}'s half")
 
     def overcommitted() -> Any:
         return {c["type"]: c for c in cp.api.get(f"{PATH}/team-a").get("status", {}).get("conditions", ())}.get(
             "Overcommitted", {}
         )
 
-    await_until(lambda: overcommitted().get("status") == "True", "the condition Overcommitted", 10)
+    await_until(lambda: overcommitted().get("status") == "True", "the condition Overcommitted")
     assert "promised 326,236 MiB" in overcommitted()["message"]
 
 
@@ -241,10 +238,10 @@ def test_memory_that_no_single_card_has_is_sent_back_with_that_explanation_until
         texts = [check.get("message", "") for check in workload.get("status", {}).get("admissionChecks", ())]
         return [*texts, str(condition(workload, "Evicted").get("message", ""))]
 
-    await_until(lambda: any("31,559" in text for text in answers()), f"the scheduler's explanation, {answers()}", 20)
+    await_until(lambda: any("31,559" in text for text in answers()), f"the scheduler's explanation, {answers()}")
     assert not runs(cp, "team-a", "large")
     cp.api.delete("/api/v1/namespaces/team-a/pods/half-0", 0)
-    await_runs(cp, "team-a", "large", seconds=30)
+    await_runs(cp, "team-a", "large")
 
 
 def test_two_admitted_workloads_never_count_the_same_hole(cp: ControlPlane) -> None:
@@ -257,7 +254,7 @@ def test_two_admitted_workloads_never_count_the_same_hole(cp: ControlPlane) -> N
     def running() -> int:
         return sum(runs(cp, team, f"p-{i}") for team in ("team-a", "team-b") for i in range(4))
 
-    await_until(lambda: running() == 4, "four of eight to run", 40)
+    await_until(lambda: running() == 4, "four of eight to run")
     admitted = [
         w
         for team in ("team-a", "team-b")
@@ -287,5 +284,5 @@ def test_kueue_killed_while_quota_changes_ends_in_the_right_state(cp: ControlPla
     changing.join(60)
     stop.set()
 
-    await_until(lambda: nominal(cp, "clusterqueues", "team-a") == (3 * WHOLE, 300, 30), "the last word to stand", 40)
+    await_until(lambda: nominal(cp, "clusterqueues", "team-a") == (3 * WHOLE, 300, 30), "the last word to stand")
     assert nominal(cp, "cohorts", "kerf") == (WHOLE, 100, 10)

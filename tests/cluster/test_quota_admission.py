@@ -55,7 +55,7 @@ def api(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -
     api, (port,) = control_plane.api, free_ports(1)
     api.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", a_definition())
     api.post("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
-    await_until(lambda: bool(listed(api)), "the kind to be served", 30)
+    await_until(lambda: bool(listed(api)), "the kind to be served")
     api.post(PATH, a_quota("team-a"))
     api.patch(f"{PATH}/team-a/status", a_status())
     cert, key = control_plane.authority.issue("webhook").write(tmp_path_factory.mktemp("tls"), "tls")
@@ -72,7 +72,7 @@ def api(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -
     url, ca = f"https://127.0.0.1:{port}/mutate", control_plane.ca.read_bytes()
     control_plane.register_webhook(Webhook(PROCESS, url, ca, namespace_selector=selector, more=(*MAKERS, *TENANTS)))
     probe = a_job("probe")
-    await_until(lambda: "quota" in str(api.post(f"{JOBS}?dryRun=All", probe)), "the API server to ask", 30)
+    await_until(lambda: "quota" in str(api.post(f"{JOBS}?dryRun=All", probe)), "the API server to ask")
     yield api
     control_plane.supervisor.kill(PROCESS)
     api.delete(f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{PROCESS}")
@@ -124,13 +124,12 @@ def test_a_template_that_could_never_make_a_pod_is_refused(api: Api) -> None:
 def test_neither_scaling_nor_the_file_again_nor_other_cards_roll_a_deployment_out(api: Api) -> None:
     file = a_deployment("steady")
     before = api.post(DEPLOYMENTS, file)
-    await_until(lambda: generation_seen(api, "steady"), "the controller to see it", 60)
+    await_until(lambda: generation_seen(api, "steady"), "the controller to see it")
     api.patch(f"{PATH}/team-a/status", a_status(cardMiB={"smallest": 40_000, "largest": 40_000}))
     try:
         await_until(
             lambda: limits(api.post(f"{JOBS}?dryRun=All", a_job("p"))).get("quota.kerf.dev/nvidia-mib") == "20k",
             "the webhook to know of smaller cards",
-            30,
         )
         scaled = api.patch(f"{DEPLOYMENTS}/steady", {"spec": {"replicas": 1}})
         again = api.apply(f"{DEPLOYMENTS}/steady", file)
@@ -149,7 +148,7 @@ def generation_seen(api: Api, name: str) -> bool:
 def test_a_deployments_pods_carry_the_totals_and_its_replica_sets_are_not_made_again(api: Api) -> None:
     api.post(DEPLOYMENTS, a_deployment("web", replicas=1))
     pods = f"{PODS}?labelSelector=app%3Dweb"
-    await_until(lambda: bool(api.get(pods)["items"]), "the pod", 60)
+    await_until(lambda: bool(api.get(pods)["items"]), "the pod")
     (pod,) = api.get(pods)["items"]
     sets = api.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/replicasets?labelSelector=app%3Dweb")["items"]
     api.delete(f"{DEPLOYMENTS}/web")
@@ -163,7 +162,7 @@ def test_two_pods_that_do_not_fit_together_do_not_both_pass(api: Api) -> None:
         pod = a_pod(name, containers=[a_container(mem=50_000)])
         return {"metadata": {"name": name}, "spec": pod["spec"]}
 
-    await_until(lambda: passes(api, a_big_pod("rehearsal")), "what earlier tests admitted to be forgotten", 30)
+    await_until(lambda: passes(api, a_big_pod("rehearsal")), "what earlier tests admitted to be forgotten")
     api.post(PODS, a_big_pod("one"))
 
     with pytest.raises(ApiError, match="quota: tenant team-a holds or waits for 50,000 MiB of at most 81,559 MiB"):

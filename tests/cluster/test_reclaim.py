@@ -52,7 +52,7 @@ def cp(cluster: ControlPlane) -> Iterator[ControlPlane]:
     for path in (OURS, BUDGETS):
         for item in cluster.api.get(path)["items"]:
             cluster.api.remove(f"{path}/{item['metadata']['name']}", 0)
-    await_until(lambda: not cluster.api.get(OURS)["items"], "the lender's pods to be gone", 60)
+    await_until(lambda: not cluster.api.get(OURS)["items"], "the lender's pods to be gone")
     remove_pods(cluster)
 
 
@@ -81,7 +81,7 @@ def add_budget(cp: ControlPlane, app: str, stay: int, pods: int) -> None:
     budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": app}, "spec": spec}
     cp.api.post(BUDGETS, budget)
     counted = lambda: cp.api.get(f"{BUDGETS}/{app}").get("status", {}).get("currentHealthy") == pods  # noqa: E731
-    await_until(counted, "the budget to count the pods", 30)
+    await_until(counted, "the budget to count the pods")
 
 
 def said(cp: ControlPlane) -> list[dict[str, Any]]:
@@ -94,11 +94,11 @@ def test_what_is_lent_comes_back_when_it_is_asked_for(cp: ControlPlane) -> None:
     lend_all(cp)
 
     ask(cp)
-    await_until(lambda: bound(cp), "the guarantee", 20)
+    await_until(lambda: bound(cp), "the guarantee")
 
     assert len(left(cp)) == 1
     assert overcommitted(cp) == []
-    await_until(lambda: bool(said(cp)), "the Event", 10)
+    await_until(lambda: bool(said(cp)), "the Event")
     (event,) = said(cp)
     why = "tenant borrower holds more than is guaranteed, and tenant lender asks for its guarantee (pod lender/asks)"
     assert event["message"] == f"evicted: {why}"
@@ -110,7 +110,7 @@ def test_a_budget_delays_it_until_the_deadline(cp: ControlPlane) -> None:
     add_budget(cp, "borrower", stay=2, pods=2)
 
     ask(cp)
-    await_until(lambda: bound(cp), "the guarantee", 40)
+    await_until(lambda: bound(cp), "the guarantee")
 
     assert len(left(cp)) == 1
     assert overcommitted(cp) == []
@@ -126,7 +126,7 @@ def test_of_two_pods_that_share_a_budget_none_leaves_for_nothing(cp: ControlPlan
     add_budget(cp, "halves", stay=1, pods=2)
 
     ask(cp)
-    await_until(lambda: bound(cp), "the guarantee", 40)
+    await_until(lambda: bound(cp), "the guarantee")
 
     assert left(cp) == ["half-0", "half-1"]
     assert overcommitted(cp) == []
@@ -138,7 +138,7 @@ def test_a_gang_gets_all_its_places_back_and_takes_them(cp: ControlPlane) -> Non
 
     ask(cp, "m0", {"mem": 40_000, "cores": 50}, **gang)
     ask(cp, "m1", {"mem": 40_000, "cores": 50}, **gang)
-    await_until(lambda: bound(cp, "m0") and bound(cp, "m1"), "the gang", 30)
+    await_until(lambda: bound(cp, "m0") and bound(cp, "m1"), "the gang")
 
     assert len(left(cp)) == 1
     assert overcommitted_in(cp, "default", "lender") == []

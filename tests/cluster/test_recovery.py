@@ -69,10 +69,10 @@ class World(OnePodSets):
     def come_back(self) -> None:
         """Every failed card is away once, and back: all of them are well again."""
         self.write_fleet(*self.sick())
-        await_until(lambda: not self.need_a_reset(), "the failed cards to be away", 30)
+        await_until(lambda: not self.need_a_reset(), "the failed cards to be away")
         self.write_fleet()
-        await_until(lambda: not self.sick(), "all cards to be well", 120)
-        await_until(lambda: FAULT_CORDON not in self.notes(), "no card to be cordoned for a fault", 30)
+        await_until(lambda: not self.sick(), "all cards to be well")
+        await_until(lambda: FAULT_CORDON not in self.notes(), "no card to be cordoned for a fault")
 
     def run_apart(self, *names: str) -> None:
         """The same on cards that have not failed, or seldom; each successor has a card left as well."""
@@ -89,7 +89,7 @@ class World(OnePodSets):
         def counts() -> bool:
             return self.cp.api.get(f"{BUDGETS}/{name}").get("status", {}).get("currentHealthy") == 1
 
-        await_until(counts, "the budget to count its pod", 60)
+        await_until(counts, "the budget to count its pod")
 
     # ---- what is seen
     def notes(self) -> dict[str, str]:
@@ -127,9 +127,9 @@ class World(OnePodSets):
         return next((c["status"] for c in conditions if c["type"] == "KerfRecoveryPaused"), "")
 
 
-def passed(since: float, condition: Callable[[], bool], what: str, timeout_s: float) -> float:
+def passed(since: float, condition: Callable[[], bool], what: str) -> float:
     """Seconds from `since` until the condition is true."""
-    await_until(condition, what, timeout_s)
+    await_until(condition, what)
     return time.monotonic() - since
 
 
@@ -165,9 +165,9 @@ def test_a_lost_card_moves_its_own_pod_and_its_neighbours_notice_nothing(world):
     victim, card = before["b"], world.card_of("b")
 
     lost = world.off_the_bus(card)
-    cordon = passed(lost, lambda: world.sick().get(card) == "cordoned", "the card to be cordoned", 30)
-    eviction = passed(lost, lambda: world.leaves(victim), "its pod to be evicted", 30)
-    runs = passed(lost, lambda: world.uids().get("b", victim) != victim, "its pod to run elsewhere", 60)
+    cordon = passed(lost, lambda: world.sick().get(card) == "cordoned", "the card to be cordoned")
+    eviction = passed(lost, lambda: world.leaves(victim), "its pod to be evicted")
+    runs = passed(lost, lambda: world.uids().get("b", victim) != victim, "its pod to run elsewhere")
     print(f"from the signal to the cordon {cordon:.2f} s, to the eviction {eviction:.2f} s, running again {runs:.2f} s")
 
     after = world.uids()
@@ -183,13 +183,13 @@ def test_a_budget_holds_an_eviction_over_the_leaders_death_and_then_it_is_made(w
     world.hold("held")
 
     world.off_the_bus(card)
-    await_until(lambda: FAULT_CORDON in world.notes(), "the card to be cordoned", 30)
+    await_until(lambda: FAULT_CORDON in world.notes(), "the card to be cordoned")
     world.cp.kill(EXTENDER)
     world.cp.supervisor.restart(EXTENDER)
     assert not world.leaves(uid)
     world.cp.api.delete(f"{BUDGETS}/held")
 
-    await_until(lambda: world.uids().get("held", uid) != uid, "the pod to run elsewhere", 60)
+    await_until(lambda: world.uids().get("held", uid) != uid, "the pod to run elsewhere")
     assert world.card_of("held") != card
 
 
@@ -201,7 +201,7 @@ def test_a_device_plugin_that_is_killed_before_it_reports_a_fault_reports_it_whe
     world.off_the_bus(card)
     world.cp.supervisor.restart(PLUGIN)
 
-    await_until(lambda: world.uids().get("a", uid) != uid, "the pod to run elsewhere", 90)
+    await_until(lambda: world.uids().get("a", uid) != uid, "the pod to run elsewhere")
     assert world.sick() == {card: "cordoned"}
 
 
@@ -211,13 +211,13 @@ def test_a_device_plugin_that_is_killed_between_seeing_a_fault_and_annotating_it
 
     world.cp.kill("kube-apiserver")
     world.off_the_bus(card)
-    await_until(lambda: world.faults_seen(card) == 1, "the device plugin to see the fault", 30)
+    await_until(lambda: world.faults_seen(card) == 1, "the device plugin to see the fault")
     world.cp.kill(PLUGIN)
     world.cp.restart("kube-apiserver")
     assert world.sick() == {}
     world.cp.supervisor.restart(PLUGIN)
 
-    await_until(lambda: world.uids().get("a", before["a"]) != before["a"], "the pod to run elsewhere", 90)
+    await_until(lambda: world.uids().get("a", before["a"]) != before["a"], "the pod to run elsewhere")
     assert (world.sick(), world.uids()["b"]) == ({card: "cordoned"}, before["b"])
 
 
@@ -225,7 +225,7 @@ def test_a_card_that_comes_back_takes_pods_again(world):
     world.run_apart("a")
     uid, card = world.uids()["a"], world.card_of("a")
     world.off_the_bus(card)
-    await_until(lambda: world.uids().get("a", uid) != uid, "the pod to run elsewhere", 60)
+    await_until(lambda: world.uids().get("a", uid) != uid, "the pod to run elsewhere")
     others = [f"more-{i}" for i in range(CARDS - 2)]
     world.run(*others)
     assert card not in {world.card_of(name) for name in ("a", *others)}
@@ -242,7 +242,7 @@ def test_half_of_the_cards_at_once_evict_nobody_until_a_person_says_so(world):
     before, cards = world.uids(), [world.card_of(name) for name in names]
 
     world.off_the_bus(*cards)
-    await_until(lambda: world.paused() == "True", "recovery to be paused", 30)
+    await_until(lambda: world.paused() == "True", "recovery to be paused")
     time.sleep(EVICTION_S)  # an eviction would come within that time
     assert world.uids() == before
 
@@ -250,5 +250,5 @@ def test_half_of_the_cards_at_once_evict_nobody_until_a_person_says_so(world):
     command = (sys.executable, "-c", resume, "faults", "resume", world.node.name)
     subprocess.run([*command, "--kubeconfig", str(world.cp.kubeconfig)], check=True, timeout=60)
 
-    await_until(lambda: all(world.leaves(uid) for uid in before.values()), "all four to be evicted", 60)
-    await_until(lambda: world.paused() == "False", "the pause to be over", 30)
+    await_until(lambda: all(world.leaves(uid) for uid in before.values()), "all four to be evicted")
+    await_until(lambda: world.paused() == "False", "the pause to be over")

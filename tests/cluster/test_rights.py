@@ -127,12 +127,12 @@ def start_daemons(release: Release, kubelet: FakeKubelet, extender: int, webhook
     places += ("--cdi-dir", root / "cdi", "--state-dir", root / "state", "--probe", f"simulated:{fleet}")
     arguments = ("--node-name", NODE, "--leave-seconds", "0", *map(str, places))
     release.start("deviceplugin", "deviceplugin", *arguments, node=NODE)
-    await_until(lambda: answers(f"http://127.0.0.1:{extender}/readyz"), "the extender", 60)
-    await_until(lambda: not needs_the_webhook(cp.api, a_gpu_pod("probe")), "the webhook to be trusted", 60)
+    await_until(lambda: answers(f"http://127.0.0.1:{extender}/readyz"), "the extender")
+    await_until(lambda: not needs_the_webhook(cp.api, a_gpu_pod("probe")), "the webhook to be trusted")
     kubelet.wait_devices(20)
     status = {"nvidia.com/gpu": "20"}  # as a kubelet reports the plugin's slots
     cp.api.patch(f"{NODES}/{NODE}/status", {"status": {"capacity": status, "allocatable": status}})
-    await_until(lambda: "kerf.dev/inventory" in notes(cp.api.get(f"{NODES}/{NODE}")), "the inventory", 60)
+    await_until(lambda: "kerf.dev/inventory" in notes(cp.api.get(f"{NODES}/{NODE}")), "the inventory")
     cp.supervisor.stop("kube-scheduler")
     cp.start_scheduler(Extender(f"http://127.0.0.1:{extender}"))
 
@@ -194,15 +194,15 @@ def exercise(world: World) -> None:
     share = {"namespaces": ["team"], "classes": [{"model": "H100", "guaranteed": "1 card"}]}
     tenant = {"apiVersion": "kerf.dev/v1alpha1", "kind": "TenantQuota", "metadata": {"name": "team"}, "spec": share}
     cp.api.post(TENANTS, tenant)
-    await_until(lambda: "status" in cp.api.get(f"{TENANTS}/team"), "the tenant's status", 60)
+    await_until(lambda: "status" in cp.api.get(f"{TENANTS}/team"), "the tenant's status")
     # What was learned of models: nothing yet.
     learned = f"{NAMESPACES}/configmaps/kerf-learned"
-    await_until(lambda: "learned.json" in cp.api.get(learned).get("data", {}), "what was learned", 60)
+    await_until(lambda: "learned.json" in cp.api.get(learned).get("data", {}), "what was learned")
     # Two pods that fill the node, and one for which they make room.
     create(cp, *(a_gpu_pod(f"low-{i}", mem=70_000, cores=50) for i in range(2)))
     await_bound(cp, "low-0", "low-1")
     create(cp, a_gpu_pod("high", mem=75_000, cores=60, priorityClassName="high"))
-    await_until(lambda: bool(node_of(cp, "high")), "the higher priority to get its place", 60)
+    await_until(lambda: bool(node_of(cp, "high")), "the higher priority to get its place")
     # A bind of a pod that the watch has not delivered yet: the scheduler gets it.
     query = {"PodNamespace": "default", "PodName": "fresh", "PodUID": "1", "Node": NODE}
     port = world.release.values["scheduler"]["extender"]["port"]
@@ -219,7 +219,7 @@ def exercise(world: World) -> None:
     odd["spec"]["containers"][0]["resources"] = {"limits": {"nvidia.com/gpu": "1"}}
     with pytest.raises(grpc.RpcError, match="no grant"):
         world.kubelet.start_container(world.kubelet.admit(odd), "main")
-    await_until(lambda: ("create", "", "events") in used(world, "deviceplugin"), "the refusal's event", 30)
+    await_until(lambda: ("create", "", "events") in used(world, "deviceplugin"), "the refusal's event")
 
 
 def used(world: World, account: str) -> set[tuple[str, str, str]]:
@@ -384,7 +384,7 @@ def webhook_down(world: World) -> Iterator[Api]:
     world.cp.supervisor.stop("webhook")
     yield world.cp.api
     world.cp.supervisor.restart("webhook")
-    await_until(lambda: not needs_the_webhook(world.cp.api, a_gpu_pod("probe")), "the webhook to be back", 30)
+    await_until(lambda: not needs_the_webhook(world.cp.api, a_gpu_pod("probe")), "the webhook to be back")
     remove_pods(world.cp)
 
 

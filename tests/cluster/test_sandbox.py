@@ -68,7 +68,7 @@ def test_the_kubelet_puts_right_that_a_running_pod_is_scheduled(control_plane: C
     written = control_plane.api.patch(f"{PODS}/late/status", {"status": {"conditions": [wrong]}})
     assert any(each.get("message") == "late" for each in written["status"]["conditions"])
 
-    await_until(lambda: scheduled()["status"] == "True", "the kubelet to write PodScheduled again", 30)
+    await_until(lambda: scheduled()["status"] == "True", "the kubelet to write PodScheduled again")
 
 
 def test_a_container_reports_its_environment_and_the_files_of_its_image(control_plane: ControlPlane, node: Node):
@@ -112,7 +112,7 @@ def test_a_failed_container_is_restarted_and_its_latest_run_is_read(control_plan
             for each in control_plane.api.get(f"{PODS}/again")["status"].get("containerStatuses", ())
         )
 
-    await_until(lambda: restarts() >= 2, "two restarts", 60)
+    await_until(lambda: restarts() >= 2, "two restarts")
     assert await_report(node, "again").complete
 
 
@@ -176,21 +176,20 @@ def test_a_killed_process_comes_back_with_its_state(control_plane: ControlPlane,
 
 
 def test_a_restarted_kwok_goes_on_with_its_nodes_at_once(control_plane: ControlPlane):
-    """The leases of the one before last for a minute."""
+    """The leases of the one before last for a minute, from which at most a renewal's 15 seconds have passed."""
     control_plane.add_fake_nodes([FakeNode("resumed")])
+    before_they_end_s = 30
 
     control_plane.kill("kwok")
     control_plane.restart("kwok")
     control_plane.api.post(PODS, a_sleeper("resumed", nodeName="resumed"))
-    await_until(
-        lambda: control_plane.api.get(f"{PODS}/resumed")["status"]["phase"] == "Running", "kwok to run the pod", 20
-    )
+    phase = lambda: control_plane.api.get(f"{PODS}/resumed")["status"]["phase"]  # noqa: E731
+    await_until(lambda: phase() == "Running", "kwok to run the pod", before_they_end_s)
 
     control_plane.api.delete(f"{PODS}/resumed")
     await_until(
         lambda: all(pod["metadata"]["name"] != "resumed" for pod in control_plane.api.get(PODS)["items"]),
         "kwok to let the deleted pod go",
-        20,
     )
 
 
@@ -239,7 +238,7 @@ def test_a_registered_webhook_changes_pods_before_they_are_stored(control_plane:
             def seen() -> bool:
                 return control_plane.api.post(dry, pod)["metadata"].get("labels") == {"seen": "yes"}
 
-            await_until(seen, "the API server to call the webhook", 20)
+            await_until(seen, "the API server to call the webhook")
         finally:
             control_plane.api.delete(path)
 

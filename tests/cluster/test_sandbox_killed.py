@@ -69,7 +69,7 @@ def test_nothing_is_left_of_a_sandbox(sandbox, nodes, signum):
     process.send_signal(signum)
     process.wait()
 
-    await_until(lambda: not _processes_of(run_dir), f"the end of every process of {run_dir}", 30)
+    await_until(lambda: not _processes_of(run_dir), f"the end of every process of {run_dir}")
     assert _mounts_of(run_dir) == []
     assert [bridge for bridge in bridges if bridge.exists()] == []
     assert [group for group in groups if group.exists()] == []

@@ -87,7 +87,7 @@ def test_freed_capacity_reaches_a_waiting_pod_within_two_seconds(cp, cause):
         create(cp, a_gpu_pod(name, mem=WHOLE, cores=100))
         await_refused(cp, name)
         _free(cp, cause, node, number)
-        waits.append(seconds_until(lambda name=name: bool(node_of(cp, name)), f"{name} to be bound", 10))
+        waits.append(seconds_until(lambda name=name: bool(node_of(cp, name)), f"{name} to be bound"))
         if cause == "node added":
             cp.api.delete(f"{PODS}/{name}", 0)
             cp.api.delete(f"/api/v1/nodes/extra-{number}")
@@ -127,7 +127,7 @@ def test_a_cordoned_card_takes_no_new_slice_and_takes_them_again(cp):
     for node in everything:
         cp.api.patch(f"/api/v1/nodes/{node}", {"metadata": {"annotations": {"hami.io/device-cordon": None}}})
 
-    await_bound(cp, "held-back", seconds=5)
+    await_bound(cp, "held-back")
 
 
 def test_preemption_evicts_exactly_the_pod_whose_card_makes_room(cp):
@@ -137,7 +137,7 @@ def test_preemption_evicts_exactly_the_pod_whose_card_makes_room(cp):
     await_bound(cp, "precious", *[f"low-{i}" for i in range(5)])
 
     create(cp, a_gpu_pod("important", mem=60_000, cores=0, priorityClassName=high))
-    await_bound(cp, "important", seconds=20)
+    await_bound(cp, "important")
 
     left = {pod["metadata"]["name"] for pod in pods(cp)}
     assert len(left) == 6
@@ -167,16 +167,14 @@ def test_of_two_gangs_that_each_want_sixty_percent_one_runs_whole_and_the_other_
             found[pod["metadata"]["labels"]["kerf.dev/gang"]] += bool(pod["spec"].get("nodeName"))
         return found
 
-    await_until(lambda: max(placed().values()) == 4, "one gang to run whole", 30)
+    await_until(lambda: max(placed().values()) == 4, "one gang to run whole")
     first = max(placed(), key=lambda gang: placed()[gang])
     second = "blue" if first == "red" else "red"
     assert placed()[second] == 0
 
     for i in range(4):
         cp.api.delete(f"{PODS}/{first}-{i}", 0)
-    await_until(
-        lambda: [p["spec"].get("nodeName") is not None for p in pods(cp)].count(True) == 4, "the other gang", 30
-    )
+    await_until(lambda: [p["spec"].get("nodeName") is not None for p in pods(cp)].count(True) == 4, "the other gang")
 
 
 def test_a_gang_that_is_not_complete_holds_nothing(cp):
@@ -185,10 +183,10 @@ def test_a_gang_that_is_not_complete_holds_nothing(cp):
         cp, a_gpu_pod("late-0", labels=labels, annotations=notes), a_gpu_pod("late-1", labels=labels, annotations=notes)
     )
 
-    await_until(lambda: "2 of 3" in refusal(cp, "late-1"), "the gang's note in the condition", 30)
+    await_until(lambda: "2 of 3" in refusal(cp, "late-1"), "the gang's note in the condition")
     create(cp, a_gpu_pod("late-2", labels=labels, annotations=notes))
 
-    await_bound(cp, "late-0", "late-1", "late-2", seconds=30)
+    await_bound(cp, "late-0", "late-1", "late-2")
 
 
 def test_what_a_user_prefers_weighs_more_than_packing(cp):
@@ -226,12 +224,12 @@ def test_the_extender_killed_in_the_middle_of_five_hundred_binds_loses_and_doubl
     cp.add_fake_nodes(extra)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: create(cp, a_gpu_pod(name, mem=7000, cores=5)), names))
-    await_until(lambda: bound(cp) >= 100, "some binds", 60)
+    await_until(lambda: bound(cp) >= 100, "some binds")
 
     cp.kill(EXTENDER)
     cp.restart(EXTENDER)
 
-    await_until(lambda: bound(cp) == 500, "five hundred pods to be bound", 120)
+    await_until(lambda: bound(cp) == 500, "five hundred pods to be bound")
     assert overcommitted(cp) == []
     remove_pods(cp)
     for node in extra:

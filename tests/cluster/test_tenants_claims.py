@@ -39,7 +39,7 @@ def cp(control_plane: ControlPlane) -> ControlPlane:
     apply_policies(api, render("dra.enabled=true", "quota.enabled=true"), lambda name: name.startswith("kerf-tenants-"))
     # The API server takes a moment to enforce new policies.
     kinds = ("resourceclaims", "resourceclaimtemplates", "pods")
-    await_until(lambda: all(refusal(control_plane, "held", kind) for kind in kinds), "the policies", 60)
+    await_until(lambda: all(refusal(control_plane, "held", kind) for kind in kinds), "the policies")
     kubeconfig = str(control_plane.kubeconfig_for("system:kube-scheduler"))
     control_plane.start_scheduler(
         configuration=render_scheduler_configuration(kubeconfig, None, profile="default-scheduler")
@@ -141,7 +141,7 @@ def waits_or_runs(cp: ControlPlane, namespace: str, name: str) -> str:
         said = [e["message"] for e in cp.api.get(f"{path}/events")["items"] if e["involvedObject"]["name"] == name]
         return node or next((each for each in said if "does not say claims: allow" in each), "")
 
-    await_until(lambda: bool(found()), f"a node or a refusal of {namespace}/{name}", 60)
+    await_until(lambda: bool(found()), f"a node or a refusal of {namespace}/{name}")
     return found()
 
 
@@ -170,7 +170,7 @@ def test_a_class_of_another_name_leads_to_no_card_of_a_tenant(cp: ControlPlane, 
 def test_a_tenant_that_is_allowed_claims_loses_them_with_the_word(cp: ControlPlane) -> None:
     def said(word: str) -> str:
         cp.api.patch(f"{TENANTS}/free", {"spec": {"claims": word}})
-        await_until(lambda: bool(refusal(cp, "free", "resourceclaims")) is (word == "refuse"), f"claims: {word}", 60)
+        await_until(lambda: bool(refusal(cp, "free", "resourceclaims")) is (word == "refuse"), f"claims: {word}")
         return refusal(cp, "free", "resourceclaims")
 
     assert (WHY.format("free") in said("refuse"), said("allow")) == (True, "")
@@ -180,5 +180,5 @@ def test_the_api_servers_own_type_check_finds_nothing_in_the_policies(cp: Contro
     def statuses() -> list[dict[str, Any]]:
         return [each.get("status", {}) for each in cp.api.get(POLICIES["ValidatingAdmissionPolicy"])["items"]]
 
-    await_until(lambda: all("typeChecking" in each for each in statuses()), "the type check", 60)
+    await_until(lambda: all("typeChecking" in each for each in statuses()), "the type check")
     assert [each["typeChecking"] for each in statuses()] == [{}] * 4

@@ -48,7 +48,7 @@ def cp(control_plane: ControlPlane) -> ControlPlane:
     apply_policies(api, rendered, {"kerf-tenants-gates", "kerf-grant"}.__contains__)
     api.post(PODS.format("held"), a_pod("probe", GATE))
     probe = f"{PODS.format('held')}/probe"
-    await_until(lambda: "belongs to tenant" in words(api, f"{probe}?dryRun=All", without()), "the policy", 60)
+    await_until(lambda: "belongs to tenant" in words(api, f"{probe}?dryRun=All", without()), "the policy")
     return control_plane
 
 
@@ -73,7 +73,7 @@ def test_neither_ephemeral_containers_nor_a_resize_ask_for_cards(cp: ControlPlan
     cp.add_fake_nodes([FakeNode("node")])
     cp.api.post(PODS.format("held"), a_pod("runs", nodeName="node"))
     path = f"{PODS.format('held')}/runs"
-    await_until(lambda: cp.api.get(path).get("status", {}).get("phase") == "Running", "the pod to run", 60)
+    await_until(lambda: cp.api.get(path).get("status", {}).get("phase") == "Running", "the pod to run")
     debug = {"name": "debug", "image": "app", "resources": {"limits": CARDS}}
     more = {"name": "main", "resources": {"limits": {**CARDS, "nvidia.com/gpumem": "80000"}}}
     more["resources"]["requests"] = more["resources"]["limits"]

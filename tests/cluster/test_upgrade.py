@@ -107,7 +107,7 @@ class Installation:
             *("--state-dir", str(state), "--limiter", str(library)),
             ready=lambda: self.registrations() > seen,
         )  # fmt: skip
-        await_until(self.offers, "the kubelet to count the slots", 60)
+        await_until(self.offers, "the kubelet to count the slots")
 
     def registrations(self) -> int:
         log = self.cp.supervisor.log(PLUGIN)
@@ -124,7 +124,7 @@ def kerf(control_plane: ControlPlane, node: Node) -> Iterator[Installation]:
     made = Installation(control_plane, node)
     old_crd = yaml.safe_load((released.tree() / "charts" / "kerf" / "crds" / "tenantquotas.yaml").read_text())
     control_plane.api.post(CRDS, old_crd)
-    await_until(lambda: served(control_plane), "TenantQuotas to be served", 60)
+    await_until(lambda: served(control_plane), "TenantQuotas to be served")
     control_plane.api.post(TENANTS, QUOTA)
     made.scheduler("old")
     made.webhook("old")
@@ -151,11 +151,11 @@ def start_pod(kerf: Installation, name: str, mem: int) -> dict[str, Any]:
     spec = {"terminationGracePeriodSeconds": 1, "automountServiceAccountToken": False, "containers": [main]}
     kerf.cp.api.post(PODS, {"metadata": {"name": name}, "spec": spec})
     try:
-        await_until(lambda: kerf.cp.api.get(f"{PODS}/{name}")["status"].get("phase") == "Running", f"{name} to run", 90)
+        await_until(lambda: kerf.cp.api.get(f"{PODS}/{name}")["status"].get("phase") == "Running", f"{name} to run")
     except Exception as error:
         events = kerf.cp.api.get("/api/v1/namespaces/default/events")["items"]
         raise AssertionError([each["message"] for each in events if each["involvedObject"]["name"] == name]) from error
-    await_until(lambda: parse_report(kerf.node.output("default", name, "main")).complete, f"the report of {name}", 60)
+    await_until(lambda: parse_report(kerf.node.output("default", name, "main")).complete, f"the report of {name}")
     report = parse_report(kerf.node.output("default", name, "main"))
     (card,) = parse_ledger(report.files[LEDGER]).spec.cards
     assert ((card.memory_bytes or 0) >> 20, card.cores) == (mem, 10), name
@@ -188,7 +188,7 @@ def test_part_by_part_to_this_version_and_back(kerf: Installation) -> None:
         assert {each: statuses(kerf, each) for each in seen} == seen, f"{name}: an earlier pod noticed"
         assert overcommitted(kerf.cp) == []
         if "scheduler" in name:
-            await_until(lambda: counts(kerf), f"{name}: the new leader to write the tenant's status", 60)
+            await_until(lambda: counts(kerf), f"{name}: the new leader to write the tenant's status")
 
     arbiters = sorted(path.name for path in (kerf.cp.run_dir / "kerf-state" / "arbiters").iterdir())
     assert {name.endswith(f".{ARBITER_ABI}") for name in arbiters} == {True, False}, "each version has files of its own"

@@ -67,9 +67,7 @@ def api(control_plane: ControlPlane, served: Served) -> Iterator[Api]:
     document["webhooks"][0]["rules"][0]["operations"] = ["CREATE", "UPDATE"]
     api.post(CONFIGURATION, document)
     probe = a_cpu_pod("probe", annotations={GRANT: FORGED})
-    await_until(
-        lambda: GRANT not in notes(api.post(f"{PODS}?dryRun=All", probe)), "the API server to call the webhook", 30
-    )
+    await_until(lambda: GRANT not in notes(api.post(f"{PODS}?dryRun=All", probe)), "the API server to call the webhook")
     yield api
     api.delete(f"{CONFIGURATION}/{PROCESS}")
 
@@ -223,7 +221,7 @@ def test_pods_of_a_deployment_are_filled_like_any_other(api: Api) -> None:
     api.post(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments", {"metadata": {"name": "d"}, "spec": spec})
 
     selected = f"{PODS}?labelSelector=app%3Dd"
-    await_until(lambda: bool(api.get(selected)["items"]), "the deployment's pod", 60)
+    await_until(lambda: bool(api.get(selected)["items"]), "the deployment's pod")
 
     (pod,) = api.get(selected)["items"]
     assert pod["spec"]["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "1", "nvidia.com/gpumem": "100"}
@@ -247,7 +245,7 @@ def test_a_rotated_certificate_goes_unnoticed(api: Api, control_plane: ControlPl
     before = ssl.get_server_certificate(("127.0.0.1", served.port))
     control_plane.authority.issue("webhook").write(served.certificate.parent, "tls")
     await_until(
-        lambda: ssl.get_server_certificate(("127.0.0.1", served.port)) != before, "the new certificate to be served", 20
+        lambda: ssl.get_server_certificate(("127.0.0.1", served.port)) != before, "the new certificate to be served"
     )
 
     assert api.post(f"{PODS}?dryRun=All", a_sliced_pod("after"))["spec"]["schedulerName"] == "kerf-scheduler"

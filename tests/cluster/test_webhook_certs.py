@@ -129,7 +129,7 @@ def test_certificates_and_authorities_rotate_under_a_stream_of_pods_and_no_reque
     for thread in senders:
         thread.start()
     try:
-        await_until(rotated, "five certificates of three authorities", 180)
+        await_until(rotated, "five certificates of three authorities")
     finally:
         stop.set()
         for thread in senders:
@@ -147,8 +147,8 @@ def test_a_bundle_that_somebody_resets_comes_back(api: Api) -> None:
         hook["clientConfig"]["caBundle"] = ""
     api.patch(path, {"webhooks": document["webhooks"]})
 
-    await_until(lambda: set(bundles(api)) == {data(api)["ca.crt"]}, "the bundle to be injected again", 20)
-    await_until(lambda: is_admitted(api), "the API server to trust the webhook again", 20)
+    await_until(lambda: set(bundles(api)) == {data(api)["ca.crt"]}, "the bundle to be injected again")
+    await_until(lambda: is_admitted(api), "the API server to trust the webhook again")
 
 
 def is_admitted(api: Api) -> bool:

@@ -107,7 +107,7 @@ def test_processes_die_with_the_one_that_started_them(tmp_path):
         assert Path(f"/proc/{child}").exists()
         parent.send_signal(signal.SIGKILL)
 
-    await_until(lambda: not _runs(child), "the child to die", 10)
+    await_until(lambda: not _runs(child), "the child to die")
 
 
 def _runs(pid: int) -> bool:

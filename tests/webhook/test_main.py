@@ -191,7 +191,7 @@ def test_a_rotated_certificate_is_served_and_a_broken_one_is_not(tmp_path: Path)
             except ssl.SSLCertVerificationError:
                 return False
 
-        await_until(rotated, "the new certificate", 20)
+        await_until(rotated, "the new certificate")
         assert webhook.stop() == 0
 
 

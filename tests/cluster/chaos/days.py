@@ -97,7 +97,7 @@ def clock_skew(world: World) -> Facts:
     jump = ("unshare", "--time", "--fork", "--kill-child", "--monotonic", "1000000", "--boottime", "1000000")
     try:
         supervisor.start(replace(command, argv=(*jump, *command.argv)))
-        await_until(lambda: world.shop.leads("a"), "the other replica to lead", 15)
+        await_until(lambda: world.shop.leads("a"), "the other replica to lead")
         with world.load("skew"):
             time.sleep(3)
             lease = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kerf-scheduler"
@@ -107,7 +107,7 @@ def clock_skew(world: World) -> Facts:
             world.cp.api.patch(lease, {"spec": {"renewTime": "2099-01-01T00:00:00.000000Z"}})
             start = time.monotonic()
             world.cp.kill("a")
-            await_until(lambda: world.shop.leads(skewed), "the skewed replica to lead", 15)
+            await_until(lambda: world.shop.leads(skewed), "the skewed replica to lead")
             took = time.monotonic() - start
             world.cp.restart("a")
         return {"kept": str(still), "failover_s": round(took, 2), "settled_s": round(world.settle(), 1)}
@@ -181,7 +181,7 @@ def certificate_rotated(world: World) -> Facts:
             seen.add(ssl.get_server_certificate((host, int(port))))
             return len(seen) > before and len(world.stored) > pods + 10
 
-        await_until(changed, "the new certificate to be served, and ten pods meanwhile", 20)
+        await_until(changed, "the new certificate to be served, and ten pods meanwhile")
     over.set()
     thread.join()
     if refused:
@@ -204,7 +204,7 @@ def webhook_down(world: World) -> Facts:
     world.cp.restart(WEBHOOK)
     if early:
         raise AssertionError("a pod that names a card was stored unseen while the webhook was down")
-    await_until(lambda: world.create("late"), "a pod with a card to pass", 20)
+    await_until(lambda: world.create("late"), "a pod with a card to pass")
     return {"plain_pods_s": round(slowest, 3), "settled_s": round(world.settle(), 1)}
 
 
@@ -275,7 +275,7 @@ def express_lane(world: World) -> Facts:
             prefix = blow.replace(" ", "-").lower()
             before = world.by_express()
             names = world.burst(prefix)
-            await_until(lambda: world.by_express() > before or not world.waiting(), "the lane to bind pods", 60)  # noqa: B023
+            await_until(lambda: world.by_express() > before or not world.waiting(), "the lane to bind pods")  # noqa: B023
             bound[blow] = world.by_express() - before
             _strike(world, blow)
             world.revive()
@@ -293,10 +293,10 @@ def _strike(world: World, blow: str) -> None:
     match blow:
         case "leader killed":
             world.cp.kill(leader)
-            await_until(lambda: world.shop.leader() not in ("", leader), "another leader", 20)
+            await_until(lambda: world.shop.leader() not in ("", leader), "another leader")
         case "leader stopped":
             world.cp.kill(leader, signal.SIGSTOP)
-            await_until(lambda: world.shop.leader() not in ("", leader), "another leader", 20)
+            await_until(lambda: world.shop.leader() not in ("", leader), "another leader")
             world.cp.kill(leader, signal.SIGCONT)
         case "API server restarted":
             world.cp.kill("kube-apiserver")

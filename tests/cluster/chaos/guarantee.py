@@ -19,22 +19,22 @@ def guarantee_comes_back(world: World) -> dict[str, float | int | str]:
     """Twice a quarter of the cards is asked for, and the leader dies as the first borrowed pod leaves."""
     cp = world.cp
     with two_tenants(cp), a_borrower(cp, 2 * HALF) as borrower:
-        await_until(lambda: len(bound(cp, PODS)) == 2 * HALF, "every card to be lent", 120)
+        await_until(lambda: len(bound(cp, PODS)) == 2 * HALF, "every card to be lent")
         start = time.monotonic()
         for batch in range(2):
             for number in range(HALF // 2):
                 pod = a_gpu_pod(f"asks-{batch}-{number}", **WHOLE)
                 cp.api.post(OURS, {**pod, "metadata": {"name": pod["metadata"]["name"]}})
             before = len(borrower.gone())
-            await_until(lambda: len(borrower.gone()) > before, "a borrowed pod to leave", 60)  # noqa: B023
+            await_until(lambda: len(borrower.gone()) > before, "a borrowed pod to leave")  # noqa: B023
             leader = world.shop.await_leader()
             cp.kill(leader)
-            await_until(lambda: world.shop.leader() not in ("", leader), "another leader", 20)  # noqa: B023
+            await_until(lambda: world.shop.leader() not in ("", leader), "another leader")  # noqa: B023
             world.revive()
             wanted = (batch + 1) * HALF // 2
-            await_until(lambda: len(bound(cp, OURS)) == wanted, "the guarantee", 120)  # noqa: B023
+            await_until(lambda: len(bound(cp, OURS)) == wanted, "the guarantee")  # noqa: B023
         seconds = time.monotonic() - start
-        await_until(lambda: len(bound(cp, PODS)) == HALF, "the borrower to hold its own guarantee", 60)
+        await_until(lambda: len(bound(cp, PODS)) == HALF, "the borrower to hold its own guarantee")
         wrong = overcommitted_in(cp, "default", "lender")
         if wrong or len(borrower.gone()) > 2 * HALF:
             raise AssertionError(f"{wrong}; {len(borrower.gone())} pods left for {HALF} cards")
@@ -98,7 +98,7 @@ def two_tenants(cp: ControlPlane) -> Iterator[None]:
             cp.api.delete(f"{TENANTS}/{name}")
         for pod in cp.api.get(OURS)["items"]:
             cp.api.remove(f"{OURS}/{pod['metadata']['name']}", 0)
-        await_until(lambda: not cp.api.get(OURS)["items"], "the lender's pods to be gone", 60)
+        await_until(lambda: not cp.api.get(OURS)["items"], "the lender's pods to be gone")
 
 
 def bound(cp: ControlPlane, path: str) -> list[str]:

@@ -28,7 +28,6 @@ NODES = tuple(f"day-{i}" for i in range(4))
 CARDS = 8
 WEBHOOK = "chaos-webhook"
 CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
-SETTLE_S = 90.0
 REPLICAS = ("a", "b")
 
 
@@ -142,7 +141,7 @@ class World:
         """The lane is open at the leader while the context lasts."""
         self.set_express(on=True)
         try:
-            await_until(lambda: self.in_metrics("kerf_express_open 1.0"), "the express lane to open", 30)
+            await_until(lambda: self.in_metrics("kerf_express_open 1.0"), "the express lane to open")
             yield
         finally:
             self.set_express(on=self.express)
@@ -231,13 +230,13 @@ class World:
             return sorted(self.stored) or ["the API server does not answer"]
         return sorted(name for name in tuple(self.stored) if not found.get(name))
 
-    def settle(self, seconds: float = SETTLE_S) -> float:
+    def settle(self) -> float:
         """Wait until every stored pod is bound. Returns the time taken. Raises SandboxError with the unbound pods."""
         start = time.monotonic()
         try:
-            await_until(lambda: not self.waiting(), "every pod to be bound", seconds)
-        except SandboxError:
-            raise SandboxError(f"lost after {seconds:.0f} s: {self.waiting()[:5]} of {len(self.stored)}") from None
+            await_until(lambda: not self.waiting(), "every pod to be bound")
+        except SandboxError as error:
+            raise SandboxError(f"{error}: {self.waiting()[:5]} of {len(self.stored)} are lost") from None
         return time.monotonic() - start
 
     # ---- processes
@@ -267,10 +266,10 @@ class World:
     def clear(self) -> None:
         """Remove everything that a day left."""
         self.revive()
-        await_until(self.cp.api.is_ready, "the API server", 60)
+        await_until(self.cp.api.is_ready, "the API server")
         self.stored.clear()
         names = [pod["metadata"]["name"] for pod in self.cp.api.get(PODS)["items"]]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(self.delete, names))
-        await_until(lambda: not self.cp.api.get(PODS)["items"], "the pods to be gone", 120)
-        self.shop.await_leader(seconds=30)
+        await_until(lambda: not self.cp.api.get(PODS)["items"], "the pods to be gone")
+        self.shop.await_leader()

@@ -43,7 +43,7 @@ def started_with(world: World, cards: int, devices: int) -> None:
     """The same for so many cards, and so many devices."""
     world.start_plugin()
     registry = world.root / "r" / "gpu.kerf.dev-reg.sock"
-    await_until(registry.exists, "the driver's socket", 10)
+    await_until(registry.exists, "the driver's socket")
     with rpc.connect(str(registry)) as channel:
         info = channel.unary_unary("/pluginregistration.Registration/GetInfo", bytes, reg.PluginInfo.FromString)(b"")
         notify = "/pluginregistration.Registration/NotifyRegistrationStatus"
@@ -51,8 +51,8 @@ def started_with(world: World, cards: int, devices: int) -> None:
             reg.RegistrationStatus(plugin_registered=True)
         )
     assert (info.name, list(info.supported_versions)) == ("gpu.kerf.dev", ["v1.DRAPlugin", "v1beta1.DRAPlugin"])
-    await_until(lambda: hands(world) == [Allocator.DRA] * cards, "the cards to be given to claims", 20)
-    await_until(lambda: len(listed(world)) == devices, "the devices", 20)
+    await_until(lambda: hands(world) == [Allocator.DRA] * cards, "the cards to be given to claims")
+    await_until(lambda: len(listed(world)) == devices, "the devices")
 
 
 def hands(world: World) -> list[Allocator]:
@@ -99,7 +99,7 @@ def test_one_container_with_two_claims_gets_one_cdi_device_for_both_and_again_af
     started(world)
     assert prepared(world, "a", "b", version="v1beta1") == expected
     fullest = [f"{DEVICE}1", f"{DEVICE}0"]
-    await_until(lambda: listed(world)[:2] == fullest, "the fullest card to come first", 20)
+    await_until(lambda: listed(world)[:2] == fullest, "the fullest card to come first")
 
 
 def test_a_claim_of_another_driver_may_serve_several_pods_beside_a_slice(world: World):

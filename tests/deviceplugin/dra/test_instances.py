@@ -83,7 +83,7 @@ def test_the_place_beside_what_is_held_comes_first(world: World):
     world.kube.put(a_claim("a", (SMALL, None, 0)))
     prepared(world, "a")
 
-    await_until(lambda: names(world)[6] == SMALL, "what is held to come last of its size", 20)
+    await_until(lambda: names(world)[6] == SMALL, "what is held to come last of its size")
     assert names(world)[0] in {f"mig-{NODE}-0-19-1", f"mig-{NODE}-0-19-2", f"mig-{NODE}-0-19-3"}
 
 

@@ -226,7 +226,7 @@ def test_a_command_that_does_not_end_is_ended_with_all_that_it_has_started(
     )
     assert caplog.records == []
     pid = int(child.read_text())
-    await_until(lambda: not _runs(pid), "the command's own process to end", 10)
+    await_until(lambda: not _runs(pid), "the command's own process to end")
 
 
 def _runs(pid: int) -> bool:

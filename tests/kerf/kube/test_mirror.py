@@ -18,7 +18,7 @@ def mirrored(kube: FakeKube) -> Iterator[Mirror]:
     mirror = Mirror(kube, BOTH, keeps=lambda pod: "app" in pod["metadata"]["labels"])
     mirror.start()
     try:
-        await_until(lambda: mirror.synced, "the lists", 10)
+        await_until(lambda: mirror.synced, "the lists")
         yield mirror
     finally:
         mirror.stop()
@@ -41,7 +41,7 @@ def test_the_paths_of_one_kind_are_one_list():
         assert mirror.get("Pod", "one", "team-a") is None
 
         kube.remove("/api/v1/namespaces/team-b/pods/one")
-        await_until(lambda: names(mirror) == ["team-a/two"], "the end of a pod", 10)
+        await_until(lambda: names(mirror) == ["team-a/two"], "the end of a pod")
 
 
 def test_what_is_not_kept_is_not_held_and_changes_nothing():
@@ -53,11 +53,11 @@ def test_what_is_not_kept_is_not_held_and_changes_nothing():
         kube.put(a_labelled("team-a", "two", "other"))
         kube.remove("/api/v1/namespaces/team-a/pods/two")
         kube.put(a_labelled("team-a", "three", "app"))  # in order, so once it is there the others were seen
-        await_until(mirror.changed.is_set, "the pod that is kept", 10)
+        await_until(mirror.changed.is_set, "the pod that is kept")
         assert (names(mirror), mirror.version) == (["team-a/one", "team-a/three"], version + 1)
 
         kube.put(a_labelled("team-a", "one"))
-        await_until(lambda: mirror.version == version + 2, "the label that is gone", 10)
+        await_until(lambda: mirror.version == version + 2, "the label that is gone")
         assert names(mirror) == ["team-a/three"]
 
 

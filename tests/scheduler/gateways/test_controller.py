@@ -70,10 +70,10 @@ class World:
         self.controller.run_once()
         watched = self.controller._watched
         if watched is not None and watched is not before:  # it may have listed the pods since the round looked
-            await_until(lambda: watched.synced, "the pods to be listed", 10)
+            await_until(lambda: watched.synced, "the pods to be listed")
             self.controller.run_once()
         if watched is not None:
-            await_until(lambda: all(map(self._is_newest, watched.pods)), "the watch to show what the round wrote", 10)
+            await_until(lambda: all(map(self._is_newest, watched.pods)), "the watch to show what the round wrote")
 
     def _is_newest(self, pod: Json) -> bool:
         stored = self.kube.get(paths.pod(pod["metadata"]["namespace"], pod["metadata"]["name"]))
@@ -94,7 +94,7 @@ class World:
     def _await_news(self, version: int) -> None:
         watched = self.controller._watched
         if watched is not None:
-            await_until(lambda: watched.version > version, "the watch to show it", 10)
+            await_until(lambda: watched.version > version, "the watch to show it")
 
     def weights(self) -> list[int]:
         routes = self.kube.objects(ROUTES)

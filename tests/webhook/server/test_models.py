@@ -40,7 +40,7 @@ def following(kube: FakeKube) -> Iterator[list[tuple[Row, ...]]]:
     follower = follow_models(kube, "kerf-system", seen.append)
     follower.start()
     try:
-        await_until(lambda: follower.synced, "the first list", 10)
+        await_until(lambda: follower.synced, "the first list")
         yield seen
     finally:
         follower.stop()
@@ -56,10 +56,10 @@ def test_models_come_and_go() -> None:
         assert names(seen[-1]) == ["ours"]
 
         kube.put(a_map("two", theirs=a_row("theirs")))
-        await_until(lambda: names(seen[-1]) == ["ours", "theirs"], "the new model", 10)
+        await_until(lambda: names(seen[-1]) == ["ours", "theirs"], "the new model")
 
         kube.remove(f"{MAPS}/one")
-        await_until(lambda: names(seen[-1]) == ["theirs"], "the end of a model", 10)
+        await_until(lambda: names(seen[-1]) == ["theirs"], "the end of a model")
 
 
 @pytest.mark.parametrize("broken", ["{", "[]", '{"name": "ours"}', '{"name": "ours", "config": 5}'])
@@ -67,7 +67,7 @@ def test_a_row_that_cannot_be_read_takes_no_model_away(broken: str, caplog: pyte
     kube = FakeKube(a_map("one", ours=a_row("ours")))
     with following(kube) as seen, caplog.at_level(logging.WARNING, "webhook"):
         kube.put(a_map("one", ours=broken, more=a_row("more")))
-        await_until(lambda: "more" in names(seen[-1]), "the row beside it", 10)
+        await_until(lambda: "more" in names(seen[-1]), "the row beside it")
 
         assert names(seen[-1]) == ["more", "ours"]
     assert "ConfigMap one: ours.json:" in caplog.text

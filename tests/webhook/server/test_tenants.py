@@ -27,7 +27,7 @@ def following(kube: FakeKube) -> Iterator[list[dict[str, TenantAccount]]]:
     follower = follow_tenants(kube, lambda books: seen.append({book.name: book for book in books}))
     follower.start()
     try:
-        await_until(lambda: follower.synced, "the first list", 10)
+        await_until(lambda: follower.synced, "the first list")
         yield seen
     finally:
         follower.stop()
@@ -39,11 +39,11 @@ def test_tenants_come_change_and_go() -> None:
         assert {name: book.namespaces for name, book in seen[-1].items()} == {"a": ("one",)}
 
         kube.put({**a_quota("b", "two"), "status": {"enforced": True}})
-        await_until(lambda: set(seen[-1]) == {"a", "b"}, "the new tenant", 10)
+        await_until(lambda: set(seen[-1]) == {"a", "b"}, "the new tenant")
         assert seen[-1]["b"].enforced
 
         kube.remove(f"{PATH}/a")
-        await_until(lambda: set(seen[-1]) == {"b"}, "the end of a tenant", 10)
+        await_until(lambda: set(seen[-1]) == {"b"}, "the end of a tenant")
 
 
 def test_an_edit_that_cannot_be_read_holds_old_and_new_namespaces_to_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -51,7 +51,7 @@ def test_an_edit_that_cannot_be_read_holds_old_and_new_namespaces_to_nothing(cap
     with following(kube) as seen, caplog.at_level(logging.WARNING, "webhook"):
         kube.put(a_quota("a", "two", weight=0))
         kube.put(a_quota("b", "three"))
-        await_until(lambda: "b" in seen[-1], "the tenant that came after", 10)
+        await_until(lambda: "b" in seen[-1], "the tenant that came after")
 
         sentence = "spec.weight: '0': write a whole number from 1 to 1000"
         assert seen[-1]["a"] == TenantAccount("a", ("one", "two"), enforced=True, problems=(sentence,))
