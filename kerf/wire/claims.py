@@ -9,6 +9,7 @@ from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.devices import CORES, DRIVER, MEMORY, card_of, partition_of
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at, text_at
+from kerf.wire.objects import is_finished
 from kerf.wire.resources import containers_of
 
 CLAIMS = "/apis/resource.k8s.io/v1/resourceclaims"
@@ -64,7 +65,7 @@ def _is_ours(resource: str) -> bool:
 
 def is_refused(pod: Json) -> bool:
     """Whether kube-scheduler has looked for a node for a pod that lives, and found none."""
-    if text_at(pod, "spec", "nodeName") or at(pod, "metadata").get("deletionTimestamp"):
+    if text_at(pod, "spec", "nodeName") or at(pod, "metadata").get("deletionTimestamp") or is_finished(pod):
         return False
     said = next((c for c in items_at(pod, "status", "conditions") if c.get("type") == "PodScheduled"), {})
     return said.get("status") == "False" and said.get("reason") != "SchedulingGated"

@@ -14,6 +14,7 @@ from kerf.values.node import Node
 from kerf.values.vendor import Vendor
 from kerf.values.verdict import Misfit
 from scheduler.state.counted import Counted, peak_of
+from scheduler.state.members import Members
 from scheduler.state.quotas import QuotaLedger
 
 
@@ -49,6 +50,8 @@ class Claimed:
         self._nodes = nodes
         self._vendor = vendors[0].name if vendors else ""
         self._entries: dict[str, _Entry] = {}
+        self._on_node = Members()
+        """Claims by every node on which they may hold something."""
 
     # ---- before
     def attempt(self, claim: Claim, based_on: int, now: float, *, keep: bool) -> Misfit | None:
@@ -94,6 +97,7 @@ class Claimed:
         """The claim is gone, and nothing that was let through can take effect; whether anything was counted."""
         if self._entries.pop(uid, None) is None:
             return False
+        self._on_node.put(uid, ())
         self._quotas.hold(uid, None)
         return True
 
@@ -116,14 +120,14 @@ class Claimed:
 
     def recount(self, node: str | None = None) -> None:
         """Count claims again, after the first quota appears, or those of a node after its cards changed."""
-        for uid, entry in self._entries.items():
-            if node is None or any(claim.node == node for claim in entry.possible):
-                self._count(uid, entry)
+        for uid in self._entries if node is None else self._on_node.of(node):
+            self._count(uid, self._entries[uid])
 
     # ---- inside
     def _put(self, uid: str, entry: _Entry) -> None:
         if entry.possible:
             self._entries[uid] = entry
+            self._on_node.put(uid, {claim.node for claim in entry.possible})
             self._count(uid, entry)
         else:
             self.forget(uid)

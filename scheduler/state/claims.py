@@ -5,7 +5,7 @@ and nodes, and passes a pod on again when a claim or a card becomes known after 
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kerf.values.claim import Claim
@@ -14,6 +14,7 @@ from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, text_at, version_of
 from kerf.wire.objects import is_finished
 from scheduler.state.claim_waits import ClaimWaits
+from scheduler.state.members import Members
 from scheduler.state.store import Store
 
 
@@ -34,6 +35,8 @@ class ClaimingPods:
         self._claims: dict[str, Claim] = {}
         self._pods: dict[str, Json] = {}
         """Bound pods that name claims, by uid."""
+        self._on_node = Members()
+        """Those pods by their node."""
         self._waits = ClaimWaits()
         store.allocations.follow(self.waiting)
 
@@ -46,12 +49,14 @@ class ClaimingPods:
     def apply_node(self, kind: str, item: Json) -> None:
         """One node event."""
         self._feed.apply_node(kind, item)
-        self._pass_again(lambda pod: text_at(pod, "spec", "nodeName") == text_at(item, "metadata", "name"))
+        with self._lock:
+            self._pass_again(self._on_node.of(text_at(item, "metadata", "name")))
 
     def replace_nodes(self, items: Iterable[dict[str, Any]]) -> None:
         """The whole list of nodes."""
         self._feed.replace_nodes(items)
-        self._pass_again(lambda _: True)
+        with self._lock:
+            self._pass_again(self._pods)
 
     # ---- pods
     def apply_pod(self, kind: str, item: Json) -> None:
@@ -63,7 +68,8 @@ class ClaimingPods:
     def replace_pods(self, items: Iterable[dict[str, Any]]) -> None:
         """The whole list of pods."""
         with self._lock:
-            self._pods.clear()
+            for uid in list(self._pods):
+                self._drop(uid)
             self._waits.forget_pods()
 
         def seen() -> Iterable[dict[str, Any]]:
@@ -89,8 +95,7 @@ class ClaimingPods:
             else:
                 self._claims[claim.key] = claim
             self._waits.claim(kind, item)
-        users = {uid for _, uid in claim.consumers}
-        self._pass_again(lambda pod: text_at(pod, "metadata", "uid") in users)
+            self._pass_again(uid for _, uid in claim.consumers)
 
     def replace_claims(self, items: Iterable[dict[str, Any]]) -> None:
         """The whole list of claims."""
@@ -101,16 +106,22 @@ class ClaimingPods:
             self._waits.forget_claims()
             for _, _, item in listed:
                 self._waits.claim("ADDED", item)
-        self._pass_again(lambda _: True)
+            self._pass_again(self._pods)
 
     # ---- inside
     def _keep(self, kind: str, item: Json) -> None:
         self._waits.pod(kind, item)
         uid = text_at(item, "metadata", "uid")
-        if kind == "DELETED" or is_finished(item) or not (names_claims(item) and text_at(item, "spec", "nodeName")):
-            self._pods.pop(uid, None)
+        node = text_at(item, "spec", "nodeName")
+        if kind == "DELETED" or is_finished(item) or not (names_claims(item) and node):
+            self._drop(uid)
         else:
             self._pods[uid] = item
+            self._on_node.put(uid, (node,))
+
+    def _drop(self, uid: str) -> None:
+        self._pods.pop(uid, None)
+        self._on_node.put(uid, ())
 
     def _shown(self, pod: Json) -> Json:
         if not names_claims(pod):
@@ -118,11 +129,10 @@ class ClaimingPods:
         cards = {card.id: card for card in self._feed.cards_on(text_at(pod, "spec", "nodeName"))}
         return with_claims(pod, self._claims, cards, self._vendor)
 
-    def _pass_again(self, concerns: Callable[[Json], bool]) -> None:
-        with self._lock:
-            for pod in self._pods.values():
-                if concerns(pod):
-                    self._feed.apply_pod("MODIFIED", self._shown(pod))
+    def _pass_again(self, uids: Iterable[str]) -> None:
+        for uid in uids:
+            if (pod := self._pods.get(uid)) is not None:
+                self._feed.apply_pod("MODIFIED", self._shown(pod))
 
 
 def _read(item: Json) -> Claim:

@@ -92,29 +92,6 @@ def _counted(cards: tuple[Card, ...]) -> _Counted:
     )
 
 
-class ClaimsOfPods:
-    """Which claims are reserved for which pods."""
-
-    def __init__(self) -> None:
-        self._pods: dict[str, frozenset[str]] = {}
-        self._claims: dict[str, set[str]] = {}
-
-    def put(self, claim: str, pods: Iterable[str]) -> None:
-        """A claim is reserved for these pods, and no longer for others."""
-        for pod in self._pods.pop(claim, ()):
-            self._claims[pod].discard(claim)
-            if not self._claims[pod]:
-                del self._claims[pod]
-        if users := frozenset(pods):
-            self._pods[claim] = users
-            for pod in users:
-                self._claims.setdefault(pod, set()).add(claim)
-
-    def of(self, pod: str) -> frozenset[str]:
-        """The claims of a pod."""
-        return frozenset(self._claims.get(pod, ()))
-
-
 def claim_key(uid: str) -> str:
     """Under what a claim is counted, beside pods' uids."""
     return f"claim {uid}"

@@ -32,7 +32,8 @@ from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Part, Shares, TenantShare
 from scheduler.solver.problem import QuotaRoom
 from scheduler.state.bookings import Booking
-from scheduler.state.counted import ClaimsOfPods, Counted, CountedCards, add_to, claim_key, sum_of
+from scheduler.state.counted import Counted, CountedCards, add_to, claim_key, sum_of
+from scheduler.state.members import Members
 
 
 class QuotaLedger:
@@ -55,7 +56,8 @@ class QuotaLedger:
         """By class, in namespaces of no tenant."""
         self._by_traits: dict[tuple[str, str], dict[Traits | None, Amount]] = {}
         """By namespace and vendor, what pods of the same traits hold together; under None what claims hold."""
-        self._claims = ClaimsOfPods()
+        self._claims = Members()
+        """Claims, by the pods for which they are reserved."""
 
     @property
     def active(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import pytest
 
 from kerf.obs.metrics import Metrics
-from kerf.testing.builders import a_container, a_grant, a_node, a_pod
+from kerf.testing.builders import a_claim, a_claiming_pod, a_container, a_grant, a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
 from kerf.values.policy import QuotaSettings, SchedulingPolicy
 from kerf.vendors.registry import NAMES, VENDORS
@@ -15,6 +15,7 @@ from kerf.wire.resources import parse_pod
 from scheduler.kueue.overdraft import Overdraft
 from scheduler.metrics import SchedulerMetrics
 from scheduler.placing.planner import Planner
+from scheduler.state.claims import ClaimingPods
 from scheduler.state.desk import Desk
 from scheduler.state.store import Store, load
 from tests.scheduler.state.test_quotas import a_store, a_tenant
@@ -49,6 +50,21 @@ def test_the_note_of_a_gang_counts_its_own_members_alone() -> None:
     waits = store.desk._gang(parse_pod(members[0], NAMES, SchedulingPolicy().defaults), ["node-1"])
     assert waits is not None
     assert waits.note == "gang default/train waits for its pods: 2 of 3 are there"
+
+
+def test_a_node_and_a_claim_are_joined_with_their_own_pods_alone() -> None:
+    store, _ = a_store(a_tenant("team", {"memory": "1Gi"}), nodes=[])
+    seen = ClaimingPods(store, "nvidia")
+    for name in ("a", "b"):
+        seen.apply_claim("ADDED", a_claim(name, ("gpu-0", 100, 0), pod=f"pod-{name}", node=f"node-{name}"))
+        pod = a_claiming_pod(f"pod-{name}", main=[name])
+        seen.apply_pod("ADDED", {**pod, "spec": {**pod["spec"], "nodeName": f"node-{name}"}})
+    seen._pods, store.feed._live.claimed._entries = NotWalked(seen._pods), NotWalked(store.feed._live.claimed._entries)
+
+    seen.apply_node("ADDED", a_node("node-a"))
+    seen.apply_claim("MODIFIED", a_claim("b", ("gpu-0", 100, 0), pod="pod-b", node="node-b"))
+
+    assert {booking.key for booking in store.ledger.bookings()} == {"default/pod-a", "default/pod-b"}
 
 
 def test_no_pod_is_read_for_evictions_while_the_cards_give_what_is_held(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,6 +252,10 @@ def wanted(name: str, device_class: str = "slice.gpu.kerf.dev", **changes: Any) 
     return {**item, "spec": {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": device_class}}]}}}
 
 
+def with_phase(phase: str, pod: dict[str, Any]) -> dict[str, Any]:
+    return {**pod, "status": {**pod["status"], "phase": phase}}
+
+
 def test_pods_whose_claims_wait_for_a_guarantee_that_others_hold_are_counted() -> None:
     store, seen = borrowed()
     either = {"firstAvailable": [{"deviceClassName": "other.example"}, {"deviceClassName": "card.gpu.kerf.dev"}]}
@@ -268,6 +272,8 @@ def test_pods_whose_claims_wait_for_a_guarantee_that_others_hold_are_counted() -
         waits("gated", "b", said={**NO_PLACE, "reason": "SchedulingGated"}),
         waits("ends", "b", deletionTimestamp="2026-01-01T00:00:00Z"),
         waits("borrows", "b", namespace="other"),
+        with_phase("Failed", waits("failed", "b")),
+        with_phase("Succeeded", waits("ended", "b")),
     ):
         seen.apply_pod("ADDED", pod)
     assert store.allocations.unmet_pods() == {"team": 3}
