@@ -1,6 +1,7 @@
 """Objects of gateways: what is wanted is written by server-side apply, and what is no longer wanted is deleted."""
 
 import contextlib
+import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
@@ -10,10 +11,12 @@ from kerf.gateways.objects import CONFIG_MAP, KINDS, OWNER, Kind, Object, path_o
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError, NotFound
 from kerf.values.gateways import Gateway, GatewaySettings
-from kerf.wire.json import Json, at, text_at
+from kerf.wire.json import Json, at, dumps, text_at
 
 _LOG = logging.getLogger("kerf.gateways")
 FIELD_MANAGER = "kerf-gateways"
+MARK = "kerf.dev/gateway-written"
+"""Annotation: a digest of what was written. What is left out since, such as a limit, differs by it alone."""
 _QUERY = {"fieldManager": FIELD_MANAGER, "force": "true"}
 
 
@@ -40,7 +43,7 @@ class Applied:
 
         What fails does not keep the others from being written.
         """
-        by_path = {path_of(item): item for item in wanted}
+        by_path = {path_of(item): marked(item) for item in wanted}
         failed: KubeError | None = None
         for path, item in by_path.items():
             if path not in self._there or not holds(self._there[path], item):
@@ -96,6 +99,13 @@ def _order(path: str) -> tuple[int, str]:
     """Kinds in the order in which they are written."""
     plurals = [kind.plural for kinds in KINDS.values() for kind in kinds]
     return plurals.index(path.split("/")[-2]), path
+
+
+def marked(item: Object) -> Object:
+    """The object with a digest of all that it says."""
+    said = dumps({key: value for key, value in item.items() if key != "metadata"}, sort_keys=True)
+    notes = {**item["metadata"]["annotations"], MARK: hashlib.sha256(said.encode()).hexdigest()[:16]}
+    return {**item, "metadata": {**item["metadata"], "annotations": notes}}
 
 
 def holds(there: object, wanted: object) -> bool:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from tests.cluster.gpu_pods import PODS, a_fake_node, a_fleet, a_gpu_pod, await_
 pytestmark = pytest.mark.cluster
 NODE = "serving"
 SETTLE_S = 3
-POLICY = {
+POLICY: dict[str, Any] = {
     "apiVersion": "kerf.dev/v1alpha1",
     "kind": "SchedulingPolicy",
     "spec": {
@@ -45,12 +46,18 @@ def a_replica(name: str, mem: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def cp(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that the scheduler reads again when it has changed."""
+    path = tmp_path_factory.mktemp("gateways") / "policy.yaml"
+    path.write_text(json.dumps(POLICY))
+    return path
+
+
+@pytest.fixture(scope="module")
+def cp(control_plane: ControlPlane, policy: Path) -> Iterator[ControlPlane]:
     """One node with two cards; a replica on each, one with half of its card and one with a tenth."""
     install_crds(control_plane)
     gateway_crds.install(control_plane)
-    policy = tmp_path_factory.mktemp("gateways") / "policy.yaml"
-    policy.write_text(json.dumps(POLICY))
     with a_fleet(control_plane, [a_fake_node(NODE, 2)], "--config", str(policy)):
         create(control_plane, a_replica("half", 40_780))
         await_bound(control_plane, "half")
@@ -110,6 +117,18 @@ def test_what_is_deleted_comes_back(cp: ControlPlane) -> None:
     cp.api.delete(path)
 
     await_until(lambda: bool(owned(cp, Gateway.KNOWAY)["ModelRoute"]), "the route to be written again")
+
+
+def test_a_limit_that_the_policy_takes_back_leaves_the_objects(cp: ControlPlane, policy: Path) -> None:
+    def limits() -> list[str]:
+        (found,), (route,) = (owned(cp, Gateway.ENVOY)["BackendTrafficPolicy"], owned(cp, Gateway.KNOWAY)["ModelRoute"])
+        return sorted(found["spec"].keys() & {"rateLimit", "retry"}) + sorted(route["spec"].keys() & {"filters"})
+
+    await_until(lambda: limits() == ["rateLimit", "retry", "filters"], "the limits to be written", 60)
+    gateways = {**POLICY["spec"]["gateways"], "tokensPerMinute": 0, "requestsPerMinute": 0}
+    policy.write_text(json.dumps({**POLICY, "spec": {**POLICY["spec"], "gateways": gateways}}))
+
+    await_until(lambda: limits() == ["retry"], "the limits to leave the objects", 60)
 
 
 def test_a_replica_of_a_lost_card_is_drained_everywhere_before_it_is_evicted(cp: ControlPlane) -> None:

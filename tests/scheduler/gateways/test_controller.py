@@ -281,6 +281,20 @@ def test_what_people_change_or_delete_is_written_again_and_what_is_theirs_stays(
     assert found == {"theirs": {}, mine[0]["metadata"]["name"]: mine[0]["spec"]}
 
 
+def test_a_limit_that_the_policy_takes_back_is_written_without_it(world: World):
+    on = {"tokens_per_minute": 100, "requests_per_minute": 60, "gateway": "models"}
+    world.write_for(Gateway.KNOWAY, Gateway.ENVOY, **on)
+    world.run(a_replica("one"))
+    world.round()
+    before = list(world.kube.writes)
+
+    world.write_for(Gateway.KNOWAY, Gateway.ENVOY, gateway="models")
+    world.round()
+
+    written = [path.split("/")[-2] for _, path in world.kube.writes[len(before) :]]
+    assert written == ["modelroutes", "aigatewayroutes", "backendtrafficpolicies"]
+
+
 def test_a_new_leader_removes_what_was_written_for_pods_that_are_gone(world: World):
     world.write_for(Gateway.KNOWAY)
     world.run(a_replica("one"))
