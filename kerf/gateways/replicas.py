@@ -108,17 +108,20 @@ def mistaken(pods: Iterable[Json], catalogue: Catalogue) -> tuple[tuple[str, str
         if written is None:
             if port := misread_port(pod):
                 found.append((namespace, f"{where}: --port {port} is no port: write its number as {SERVING_PORT}"))
+            elif serving_port(pod) and not _models(pod, catalogue):
+                fix = f"name one by {MODEL}, or keep gateways away by {SERVING_PORT}: none"
+                found.append((namespace, f"{where}: its engine's arguments name no model: {fix}"))
         elif not serving_port(pod):
             fix = 'write a port from 1 to 65535, or "none"'
             found.append((namespace, f"{where}: {SERVING_PORT} {written!r}: {fix}"))
-        elif not (served_names(pod) or _named(pod, catalogue)):
+        elif not _models(pod, catalogue):
             found.append((namespace, f"{where} has {SERVING_PORT} and names no model: name one by {MODEL}"))
     return tuple(found)
 
 
 def _replica(pod: Json, catalogue: Catalogue) -> Replica | None:
     port = serving_port(pod)
-    models = served_names(pod) or _named(pod, catalogue)
+    models = _models(pod, catalogue)
     if not port or not models:
         return None
     meta = at(pod, "metadata")
@@ -137,6 +140,10 @@ def _replica(pod: Json, catalogue: Catalogue) -> Replica | None:
         labels=labels,
         source=source_of(pod),
     )
+
+
+def _models(pod: Json, catalogue: Catalogue) -> tuple[str, ...]:
+    return served_names(pod) or _named(pod, catalogue)
 
 
 def _named(pod: Json, catalogue: Catalogue) -> tuple[str, ...]:

@@ -9,12 +9,11 @@ from kerf.sizing.named import MODEL, Named
 from kerf.sizing.options import free_word, number, options_of
 from kerf.sizing.quant import AT_LOAD
 from kerf.sizing.request import SGLANG, VLLM, Ask
+from kerf.values.subject import engine_of_image
 from kerf.wire.errors import WireError
 
 SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh"})
 MODULES = {"vllm.entrypoints.openai.api_server": VLLM, "sglang.launch_server": SGLANG}
-IMAGES = {"vllm-openai": VLLM}
-"""Images whose entry point is the engine itself, by the last part of the repository's name."""
 ALIASES: dict[str, dict[str, tuple[str, ...]]] = {
     VLLM: {
         "tensor-parallel-size": ("tp",),
@@ -100,8 +99,8 @@ def launch_of(command: Sequence[Any], args: Sequence[Any], image: str) -> Launch
     """The engine that a container starts, None where it is no engine that we know, or a shell's script."""
     words = tuple(str(word) for word in (*command, *args))
     if not command:
-        runtime = IMAGES.get(image.partition("@")[0].rpartition("/")[2].partition(":")[0])
-        return Launch(runtime, words, positional=True, start=0) if runtime else None
+        engine = engine_of_image(image)
+        return Launch(engine, words, positional=True, start=0) if engine else None
     first = words[0].rpartition("/")[2]
     if first in SHELLS:
         return None

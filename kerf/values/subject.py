@@ -6,6 +6,13 @@ from kerf.values.quick import quick
 
 VLLM = "vllm"
 SGLANG = "sglang"
+IMAGES = {"vllm-openai": VLLM}
+"""Images whose entry point is the engine's server itself, by the last part of the repository's name."""
+
+
+def engine_of_image(image: str) -> str:
+    """The engine that an image starts by itself; empty where it starts none that we know."""
+    return IMAGES.get(image.partition("@")[0].rpartition("/")[2].partition(":")[0], "")
 
 
 @dataclass(frozen=True, slots=True)

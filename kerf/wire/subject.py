@@ -2,12 +2,13 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise, takewhile
 
-from kerf.values.subject import SGLANG, VLLM, EnginePort, Subject
+from kerf.values.subject import SGLANG, VLLM, EnginePort, Subject, engine_of_image
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.usage import parse_moment
@@ -25,6 +26,11 @@ _HASH = "pod-template-hash"
 _PORTS = {VLLM: 8000, SGLANG: 30000}
 _LONGEST = 253
 _REFERENCE = re.compile(r"\$?\$\(([^)\s]*)\)")
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
+"""As a shell writes it."""
+_ENDS = re.compile(r"^-|[|&;<>]")
+"""A word that ends a list of values: the next option, or what a shell reads as the end of the command."""
+_LONGEST_SCRIPT = 16_384
 
 
 def subject_of(pod: Json) -> Subject:
@@ -65,13 +71,18 @@ def workload_of(pod: Json) -> str:
 
 
 def serving_port(pod: Json) -> int:
-    """The port at which a pod answers requests for models; 0 for a pod that does not."""
+    """The port at which a pod answers requests for models; 0 for a pod that does not.
+
+    Of several nodes that run one engine together the first alone answers.
+    """
     written = at(pod, "metadata", "annotations").get(SERVING_PORT)
     if isinstance(written, str):
         return _number(written)
     for container in items_at(pod, "spec", "containers"):
         words = _words(container)
         if engine := _engine_of(words):
+            if "--headless" in words or _number(_value(words, "--node-rank")):
+                return 0
             written = _value(words, "--port")
             return _number(written) if written else _PORTS[engine]
     return 0
@@ -80,7 +91,8 @@ def serving_port(pod: Json) -> int:
 def served_names(pod: Json) -> tuple[str, ...]:
     """The names under which a pod's engine serves its model, by the engine's arguments."""
     for words in _engines_first(pod):
-        names = tuple(dict.fromkeys(name[:_LONGEST] for name in _several(words, "--served-model-name")))
+        named = filter(_is_known, _several(words, "--served-model-name"))
+        names = tuple(dict.fromkeys(name[:_LONGEST] for name in named))
         if names or (names := tuple(filter(None, (_served(words)[:_LONGEST],)))):
             return names
     return ()
@@ -166,37 +178,58 @@ def _engines_first(pod: Json) -> list[tuple[str, ...]]:
 
 
 def _served(words: tuple[str, ...]) -> str:
-    return _value(words, "--served-model-name") or _loaded(words)
+    name = _value(words, "--served-model-name")
+    return name if name and _is_known(name) else _loaded(words)
+
+
+def _is_known(name: str) -> bool:
+    """Whether it is a name, and no variable that only the container knows."""
+    return "$" not in name
 
 
 def _loaded(words: tuple[str, ...]) -> str:
     for flag in ("--model-path", "--model"):
         if value := _value(words, flag):
-            return value
+            return value if _is_known(value) else ""
     for before, word in pairwise(words):
         if before == "serve" and not word.startswith("-"):
-            return word
+            return word if _is_known(word) else ""
     return ""
 
 
 def _words(container: Json) -> tuple[str, ...]:
-    found = [text_at(container, "image")]
+    """The words of the image, the command and the arguments; an image that is a server is a command by itself."""
+    image = text_at(container, "image")
+    found: list[str] = []
     for key in ("command", "args"):
         listed = container.get(key)
         for word in listed if isinstance(listed, list) else ():
-            found += _split(_expanded(word, container)) if isinstance(word, str) else []
-    return tuple(found)
+            found += _read(word, container) if isinstance(word, str) else ()
+    by_itself = engine_of_image(image) and not container.get("command") and found[:1] != ["serve"]
+    return (image, *(["serve"] if by_itself else []), *found)
 
 
-def _expanded(word: str, container: Json) -> str:
-    """`$(NAME)` as the kubelet replaces it, where the container's `env` has the value itself; `$$(NAME)` stays."""
-    if "$(" not in word:
-        return word
+def _read(word: str, container: Json) -> tuple[str, ...]:
+    """A word as the container gets it, in several where it is a shell's script.
+
+    `$(NAME)` is replaced as the kubelet does, and `$NAME` in a script, where the container's `env` has the value
+    itself; `$$(NAME)` stays.
+    """
+    if "$" not in word:
+        return _split(word)
+    values = _values_of(container)
+    words = _split(_replaced(word, values))
+    if len(words) < 2:
+        return words
+    return tuple(_VARIABLE.sub(lambda found: values.get(found[1] or found[2], found[0]), each) for each in words)
+
+
+def _values_of(container: Json) -> dict[str, str]:
     values: dict[str, str] = {}
     for each in items_at(container, "env"):
         if isinstance(value := each.get("value"), str):
             values[text_at(each, "name")] = _replaced(value, values)
-    return _replaced(word, values)
+    return values
 
 
 def _replaced(text: str, values: dict[str, str]) -> str:
@@ -206,17 +239,23 @@ def _replaced(text: str, values: dict[str, str]) -> str:
     return _REFERENCE.sub(value, text)
 
 
-def _split(word: str) -> list[str]:
-    """`sh -c "vllm serve m --port 1"` holds words too; JSON is one."""
-    several = (" " in word or "\n" in word) and not word.startswith("{")
-    return word.split()[:256] if several else [word]
+@lru_cache(maxsize=4096)
+def _split(word: str) -> tuple[str, ...]:
+    """`sh -c "vllm serve 'm' --port 1"` holds words too, in quotes and over several lines; JSON is one."""
+    if not (" " in word or "\n" in word) or word.startswith("{"):
+        return (word,)
+    script = word[:_LONGEST_SCRIPT].replace("\\\n", " ")
+    try:
+        return tuple(shlex.split(script)[:256])
+    except ValueError:  # a quote that is never closed
+        return tuple(script.split()[:256])
 
 
 def _several(words: tuple[str, ...], flag: str) -> tuple[str, ...]:
     """All values of a flag that takes several: `--served-model-name one two`."""
     for i, word in enumerate(words):
         if word == flag:
-            return tuple(takewhile(lambda each: not each.startswith("-"), words[i + 1 :]))
+            return tuple(takewhile(lambda each: not _ENDS.search(each), words[i + 1 :]))
         if word.startswith(f"{flag}="):
             return (word.removeprefix(f"{flag}="),)
     return ()

@@ -14,6 +14,7 @@ from kerf.values.health import Health, State
 from kerf.values.node import Node
 from tests.kerf.gateways.serving import a_replica, rendered, settings_for
 
+ENV = [{"name": "M", "value": "org/m"}, {"name": "P", "value": "81"}]
 LOST = Health(State.CORDONED, "XID 79", 1, moves=True)
 BROKEN = Health(State.CORDONED, "XID 48", 1)
 
@@ -68,7 +69,13 @@ def test_of_a_group_only_the_leader_answers_with_the_weight_of_all():
     ("changes", "model"),
     [
         ({"args": ["--model", "org/m"]}, "org/m"),
+        ({"args": ["org/m", "--port", "81"]}, "org/m"),
         ({"args": [], "container": {"command": ["vllm", "serve", "org/m"]}}, "org/m"),
+        ({"args": ["vllm serve \\\n  'org/m' --port 81"], "container": {"command": ["sh", "-c"]}}, "org/m"),
+        ({"args": ["vllm serve $M --port ${P}"], "container": {"command": ["sh", "-c"], "env": ENV}}, "org/m"),
+        ({"args": ["vllm serve $X"], "labels": {"kerf.dev/model": "m"}, "container": {"command": ["sh", "-c"]}}, "m"),
+        ({"args": ["vllm serve 'a b"], "container": {"command": ["sh", "-c"]}}, "'a"),
+        ({"args": ["vllm serve x --served-model-name m | tee l"], "container": {"command": ["sh", "-c"]}}, "m"),
         ({"args": ["--model-path", "org/m"], "image": "lmsysorg/sglang:v0.5", "container": {"command": []}}, "org/m"),
         ({"args": [], "annotations": {"kerf.dev/model": "qwen3-8b;max-len=4096"}}, "Qwen/Qwen3-8B"),
         (
@@ -80,7 +87,19 @@ def test_of_a_group_only_the_leader_answers_with_the_weight_of_all():
             "m",
         ),
     ],
-    ids=["--model", "vllm serve", "sglang", "the catalogue", "another server by its annotation"],
+    ids=[
+        "--model",
+        "the image's own command",
+        "vllm serve",
+        "a script over several lines, in quotes",
+        "a script's variables",
+        "a variable that only the container knows",
+        "a quote that is never closed",
+        "the end of a command",
+        "sglang",
+        "the catalogue",
+        "another server by its annotation",
+    ],
 )
 def test_the_model_is_what_the_engine_calls_it(changes: dict[str, Any], model: str):
     assert list(weights(a_replica("one", **changes))) == [model]
@@ -115,8 +134,17 @@ def test_an_adapter_is_a_model_of_its_own(adapters: list[str], models: list[str]
         a_replica("kept-out", annotations={"kerf.dev/serving-port": "none"}),
         a_replica("ended", phase="Succeeded"),
         a_replica("elsewhere", namespace="team-b"),
+        a_replica("headless", args=["--model", "m", "--headless"]),
+        a_replica("second", args=["--model", "m", "--nnodes", "2", "--node-rank", "1"]),
     ],
-    ids=["no engine", "an annotation keeps gateways away", "it has ended", "another namespace"],
+    ids=[
+        "no engine",
+        "an annotation keeps gateways away",
+        "it has ended",
+        "another namespace",
+        "an engine without a server",
+        "the second node of an engine",
+    ],
 )
 def test_other_pods_are_no_replicas(pod: dict[str, Any]):
     assert weights(pod) == {}

@@ -167,6 +167,11 @@ def test_a_port_that_only_the_container_knows_and_two_models_of_one_name_are_nam
     line = "kerf: pod team-a/one: --port $(PORT) is no port: write its number as kerf.dev/serving-port"
     assert line in capsys.readouterr().err.splitlines()
 
+    path.write_text(yaml.safe_dump_all([a_node(), a_replica("one", args=["--port", "8000", "org/m"])]))
+    assert main(export("--to", "knoway", "--file", str(path))) == 1
+    line = "kerf: pod team-a/one: its engine's arguments name no model: name one by kerf.dev/model, or keep gateways"
+    assert f"{line} away by kerf.dev/serving-port: none" in capsys.readouterr().err.splitlines()
+
 
 def test_a_replica_without_a_service_is_no_sick_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "pods.yaml"
