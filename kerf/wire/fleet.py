@@ -1,5 +1,6 @@
 """`kind: Cluster` and `kind: FleetWorkload` (kerf.dev/v1alpha1): what people write, and what the manager answers."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -28,6 +29,11 @@ MOST_REPLICAS, MOST_GROUP, MOST_LISTED = 10_000, 64, 64
 MOST_LOSSES = 32
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?")
 _QUEUE = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
+
+
+def slug(text: str) -> str:
+    """A short mark for a name that labels cannot hold."""
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def parse_cluster(document: object) -> ClusterSpec:

@@ -14,6 +14,7 @@ from kerfctl.fleet.roles import Role, Units, units_of
 from kerfctl.workloads.expand import key_of, owners_of
 from kerfctl.workloads.kinds import DAEMON_SET, MAKERS, group_kind, is_read
 from kerfctl.workloads.replica import NotRead, named
+from scheduler.fleet.neighbours import pods_of
 from scheduler.fleet.shapes import NoCards, Terms, read_template
 
 Kind = tuple[str, str]
@@ -95,7 +96,8 @@ def _with_cards(item: Json, units: Units, claims: FiledClaims, terms: Terms) -> 
             continue
         spec = at(one.template, "spec")
         rules = [spec.get(key) for key in ("nodeSelector", "tolerations", "affinity")]
-        key = repr((ask.shape, one.devices, rules))
+        beside = (pods_of(one).ports, at(one.template, "metadata", "labels") if at(spec, "affinity") else {})
+        key = repr((ask.shape, one.devices, rules, beside))
         known = found.get(key)
         found[key] = one if known is None else replace(known, group_size=known.group_size + one.group_size)
     if len(found) == 1:

@@ -24,6 +24,7 @@ from kerfctl.world import world_of_files
 from scheduler.fleet.assign import why_not
 from scheduler.fleet.manager import NAME
 from scheduler.fleet.member import fleet_pods
+from scheduler.fleet.neighbours import Neighbourhood
 from scheduler.fleet.places import as_planned
 from scheduler.fleet.shapes import Shapes, Terms, Want, shapes
 from scheduler.fleet.view import View
@@ -126,7 +127,10 @@ def _views(
         left_out += [f"{spec.name}: {line}" for line in world.left_out]
         store = world.seen().store
         pods = fleet_pods([dict(pod) for pod in world.pods], NAME, spec.name, store)
-        yield View(spec, nodes=tuple(store.desk.nodes()), states=store.desk.states(), pods=tuple(pods))
+        beside = Neighbourhood()
+        beside.replace(world.pods)
+        nodes, states = tuple(store.desk.nodes()), store.desk.states()
+        yield View(spec, nodes=nodes, states=states, pods=tuple(pods), neighbours=beside.seen())
 
 
 def _spec_of(entry: Path, items: Sequence[tuple[str, Json]]) -> tuple[ClusterSpec, bool]:

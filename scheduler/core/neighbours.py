@@ -82,7 +82,7 @@ def terms_of(pod: Json) -> tuple[Term, ...]:
     if not affinity:
         return ()
     namespace = str(at(pod, "metadata").get("namespace") or "default")
-    return tuple(_term(term, namespace) for term in _raw(affinity) if at(term).get("labelSelector") is not None)
+    return tuple(read_term(term, namespace) for term in _raw(affinity) if at(term).get("labelSelector") is not None)
 
 
 def _raw(affinity: Json) -> Iterable[Json]:
@@ -92,7 +92,8 @@ def _raw(affinity: Json) -> Iterable[Json]:
             yield at(weighted, "podAffinityTerm")
 
 
-def _term(term: Json, own: str) -> Term:
+def read_term(term: Json, own: str) -> Term:
+    """A term of a pod in the namespace `own`."""
     selector = at(term, "labelSelector")
     named = term.get("namespaces")
     names = frozenset(str(name) for name in named) if isinstance(named, list) else frozenset()

@@ -17,6 +17,7 @@ from scheduler.solver.fleet.solve import Effort, plan_fleet
 HANDED_OVER = 100.0
 """Percent of its price that it costs to move a replica which was handed over and is not bound yet."""
 NO_CLUSTER = "no cluster has joined: kerf cluster add"
+MOST_NAMED = 3
 EFFORT = Effort(limit=1.0, seconds=10.0)
 
 
@@ -221,9 +222,14 @@ def why_not(one: FleetWorkload, view: View, made: Shapes) -> str:
         for node, n in made.problem.site(view.name).nodes
         if alone.fit(node.kind)
     )
-    one_a_node = ", where a node takes one pod" if demand.apart else ""
+    one_a_node = ", where a node takes one pod" if demand.name in demand.apart else ""
+    closed = sum(n for node, n in made.problem.site(view.name).nodes if demand.name in node.apart)
+    beside = f"; pods there keep it off {closed} of its nodes" if closed else ""
+    others = [name for name in demand.apart if name != demand.name]
+    more = f" and {len(others) - MOST_NAMED} others" if len(others) > MOST_NAMED else ""
+    beside += f"; no node takes it beside {', '.join(others[:MOST_NAMED])}{more}" if others else ""
     most = f"; mostPerCluster lets it have {demand.most}" if demand.most is not None else ""
-    fits = f"{fit} of {alone.units} replicas fit by themselves{one_a_node}{most}"
+    fits = f"{fit} of {alone.units} replicas fit by themselves{one_a_node}{beside}{most}"
     return f"{view.name}: {fits}; {empty} of its cards are empty"
 
 

@@ -10,13 +10,13 @@ from typing import Any
 from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import Conflict, Forbidden, Invalid, KubeError, NotFound
-from kerf.wire.fleet import LABEL_CLUSTER, LABEL_EPOCH, LABEL_MANAGER, LABEL_WORKLOAD
+from kerf.wire.fleet import LABEL_CLUSTER, LABEL_EPOCH, LABEL_MANAGER, LABEL_WORKLOAD, slug
 from kerf.wire.fleet_places import FLEET_PLACES
 from kerf.wire.fleet_places import KIND as PLACES
 from kerf.wire.json import Json, at
 from scheduler.fleet.claims import TEMPLATES
 from scheduler.fleet.places import outdated
-from scheduler.fleet.render import DEPLOYMENTS, LEADER_WORKER_SETS, slug
+from scheduler.fleet.render import DEPLOYMENTS, LEADER_WORKER_SETS
 
 _LOG = logging.getLogger("kerf.fleet")
 FIELD_MANAGER = "kerf-fleet"

@@ -29,6 +29,7 @@ from kerf.wire.fleet import (
     parse_workload,
     render_assigned,
     render_record,
+    slug,
 )
 from kerf.wire.json import at
 from kerf.wire.multikueue import parse_kubeconfig
@@ -41,7 +42,7 @@ from scheduler.fleet.places import follows_plan, listed
 from scheduler.fleet.queued import QueuedWorkloads, bounded
 from scheduler.fleet.quotas import SplitTenants
 from scheduler.fleet.records import as_of, reliability, seen, takes_work
-from scheduler.fleet.render import render, slug
+from scheduler.fleet.render import render
 from scheduler.fleet.report import cluster_status, price_of, stamped, workload_status
 from scheduler.fleet.shapes import Terms
 from scheduler.fleet.view import View
@@ -161,7 +162,8 @@ class Manager:
         trust = reliability(record, settings, now)
         nodes, states, pods = member.seen() if member is not None else ((), (), ())
         knows, lacks = member is None or member.knows_claims(), member.lacks() if member is not None else ()
-        view = View(spec, record, nodes, states, pods, takes_work(record, settings, now), trust, lacks, knows)
+        beside = member.neighbours() if member is not None else {}
+        view = View(spec, record, nodes, states, pods, takes_work(record, settings, now), trust, lacks, knows, beside)
         status = {**render_record(record), **cluster_status(view, settings, self._broken.get(spec.name, ""))}
         if not self._write_cluster(item, written, record, status):
             usable = before.usable and record.usable

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -14,12 +14,12 @@ from kerf.kube.watch import Follower, PermittedFollower
 from kerf.obs.loop import Loop, run_every
 from kerf.values.node import Node
 from kerf.wire.claims import CLAIMS
-from kerf.wire.fleet import LABEL_EPOCH, LABEL_MANAGER, LABEL_MODEL, LABEL_WORKLOAD
+from kerf.wire.fleet import LABEL_EPOCH, LABEL_MANAGER, LABEL_MODEL, LABEL_WORKLOAD, slug
 from kerf.wire.json import at, items_at, text_at
 from kerf.wire.objects import is_finished
 from scheduler.core.state import NodeState
 from scheduler.fleet.handover import is_for
-from scheduler.fleet.render import slug
+from scheduler.fleet.neighbours import Neighbour, Neighbourhood
 from scheduler.fleet.rights import REVIEW, REVIEWS, lacking
 from scheduler.fleet.view import FleetPod
 from scheduler.state.claims import ClaimingPods
@@ -43,6 +43,9 @@ class Member(Protocol):
 
     def seen(self) -> tuple[tuple[Node, ...], tuple[NodeState, ...], tuple[FleetPod, ...]]:
         """Its nodes, what is free on them, and the fleet's pods there."""
+
+    def neighbours(self) -> Mapping[Neighbour, frozenset[str]]:
+        """The nodes of all of its pods, equal pods together."""
 
     def knows_claims(self) -> bool:
         """Whether what claims hold there can be read."""
@@ -71,6 +74,7 @@ class FollowedMember:
         self._review_at = 0.0
         self._lock = threading.Lock()
         self._pods: dict[str, FleetPod] = {}
+        self._neighbours = Neighbourhood()
         self._stop = threading.Event()
         joined = self._joined
         # A credential that an earlier Kerf wrote may not read claims.
@@ -93,6 +97,10 @@ class FollowedMember:
         # A claim may become known after the pod that uses it.
         pods = tuple(replace(pod, cards=_cards_of(self._store, pod.uid)) for pod in pods)
         return tuple(self._store.desk.nodes()), self._store.desk.states(), pods
+
+    def neighbours(self) -> Mapping[Neighbour, frozenset[str]]:
+        with self._lock:
+            return self._neighbours.seen()
 
     def knows_claims(self) -> bool:
         return not self._claims.refused
@@ -119,12 +127,14 @@ class FollowedMember:
         found = fleet_pods(items, self._fleet, self._name, self._store)
         with self._lock:
             self._pods = {pod.uid: pod for pod in found}
+            self._neighbours.replace(items)
 
     def _change(self, kind: str, item: Json) -> None:
         self._joined.apply_pod(kind, item)
         uid = text_at(item, "metadata", "uid")
         found = fleet_pods([item], self._fleet, self._name, self._store) if kind != "DELETED" else []
         with self._lock:
+            self._neighbours.change(kind, item)
             self._pods.pop(uid, None)
             self._pods.update({pod.uid: pod for pod in found})
 

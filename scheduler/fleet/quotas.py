@@ -8,11 +8,10 @@ from kerf.kube.client import Json, Kube
 from kerf.kube.errors import KubeError, NotFound
 from kerf.values.fleet import Phase
 from kerf.wire.errors import WireError
-from kerf.wire.fleet import LABEL_MANAGER
+from kerf.wire.fleet import LABEL_MANAGER, slug
 from kerf.wire.json import at
 from kerf.wire.quota import PATH, parse_tenant
 from scheduler.fleet.handover import FIELD_MANAGER
-from scheduler.fleet.render import slug
 from scheduler.fleet.tenants import TenantPart, is_split, render_part, split, summed, waiting_for
 from scheduler.fleet.view import View
 

@@ -3,7 +3,6 @@
 What goes through MultiKueue is written on the manager cluster: Kueue copies it to the cluster that the plan chose.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from kerf.values.fleet import Assigned, FleetWorkload, HandOver
 from kerf.values.vendor import ResourceNames
 from kerf.wire.fields import API_VERSION
-from kerf.wire.fleet import LABEL_CLUSTER, LABEL_EPOCH, LABEL_MANAGER, LABEL_MODEL, LABEL_WORKLOAD, WORKLOAD
+from kerf.wire.fleet import LABEL_CLUSTER, LABEL_EPOCH, LABEL_MANAGER, LABEL_MODEL, LABEL_WORKLOAD, WORKLOAD, slug
 from kerf.wire.json import Json, at
 from kerf.wire.kueue import QUEUE_LABEL
 from scheduler.fleet.claims import handed_over
@@ -25,11 +24,6 @@ _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 NOT_OURS = frozenset(
     {"resourceVersion", "uid", "creationTimestamp", "managedFields", "generation", "name", "namespace"}
 )
-
-
-def slug(text: str) -> str:
-    """A short mark for a name that labels cannot hold."""
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def labels_of(fleet: str, workload: str, part: Assigned) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kerf.pricing.prices import PriceList
@@ -24,7 +24,7 @@ from scheduler.core.eligible import is_eligible
 from scheduler.core.preference import prefer, wished
 from scheduler.core.state import CardState, NodeState
 from scheduler.fleet.claims import pieces_of, takes_claims
-from scheduler.fleet.neighbours import stays_apart
+from scheduler.fleet.neighbours import apart, barred
 from scheduler.fleet.view import View
 from scheduler.solver.fleet.problem import MICRO, Demand, Fit, FleetProblem, Held, Kind, NodeSpace, Piece, Site, Space
 from scheduler.solver.fleet.seats import Named
@@ -96,9 +96,9 @@ def shapes(views: Sequence[View], wants: Sequence[Want], terms: Terms, *, own_st
     claimed = any(want.workload.devices for want in wants)
     kinds: dict[tuple[object, ...], tuple[Kind, Card, frozenset[int]]] = {}
     nodes: dict[tuple[str, NodeSpace], list[Named]] = defaultdict(list)
-    apart = {want.workload.key for want in wants if stays_apart(want.workload)}
+    workloads = [want.workload for want in wants]
     for view in views:
-        held = _apart_on(view, apart if own_stays else ())
+        closed = barred(view.neighbours, workloads, own_stays=own_stays)
         own = Counter(card for pod in view.pods for card in pod.cards)
         by_name = {node.name: node for node in view.nodes}
         for state in view.states if view.takes_work else ():
@@ -107,16 +107,15 @@ def shapes(views: Sequence[View], wants: Sequence[Want], terms: Terms, *, own_st
                 cordoned = node.cordoned if claimed and view.knows_claims else None
                 usable = _usable(state, cordoned)
                 for space, ids in _node_spaces(usable, groups.of(node), kinds, own, own_stays):
-                    there = replace(space, apart=held[state.name]) if state.name in held else space
+                    there = replace(space, apart=closed[state.name]) if state.name in closed else space
                     nodes[view.name, there].append((state.name, ids))
     cards = {kind.name: card for kind, card, _ in kinds.values()}
     allowed = {kind.name: group for kind, _, group in kinds.values()}
     prices, unpriced = _prices(views, {card.model for card in cards.values()}, terms.prices)
     sites = tuple(_site(view, nodes, cards, prices) for view in views)
-    demands = tuple(
-        _demand(want, [view for view in views if view.takes_work], cards, sites, terms, _kinds_of(i, allowed))
-        for i, want in enumerate(wants)
-    )
+    fresh, beside = [view for view in views if view.takes_work], apart(workloads)
+    asked = (_demand(want, fresh, cards, sites, terms, _kinds_of(i, allowed)) for i, want in enumerate(wants))
+    demands = tuple(replace(each, apart=beside.get(each.name, ())) for each in asked)
     problem = FleetProblem(tuple(kind for kind, _, _ in kinds.values()), sites, demands)
     return Shapes(problem, cards, unpriced, dict(nodes))
 
@@ -155,12 +154,6 @@ class _Groups:
 
 def _kinds_of(i: int, allowed: Mapping[str, frozenset[int]]) -> set[str]:
     return {name for name, group in allowed.items() if i in group}
-
-
-def _apart_on(view: View, apart: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """By node, the workloads that have a pod there and take it for no second one."""
-    pairs = {(pod.node, pod.workload) for pod in view.pods if pod.node and pod.workload in apart} if apart else ()
-    return {node: tuple(sorted(name for where, name in pairs if where == node)) for node, _ in pairs}
 
 
 def _usable(state: NodeState, cordoned: Sequence[str] | None) -> NodeState:
@@ -258,7 +251,6 @@ def _demand(
         running=running,
         move_cost=round(dearest * want.stay_percent / 100) if running else 0,
         fixed=want.fixed,
-        apart=stays_apart(one),
     )
 
 

@@ -12,10 +12,9 @@ from kerf.values.device import Mode
 from kerf.values.quota import UNBOUNDED, ByClaims, ClassQuota, Share, TenantQuota, class_of
 from kerf.wire.errors import WireError
 from kerf.wire.fields import API_VERSION
-from kerf.wire.fleet import LABEL_MANAGER, SPLIT
+from kerf.wire.fleet import LABEL_MANAGER, SPLIT, slug
 from kerf.wire.json import Json, at
 from kerf.wire.quota import KIND, parse_tenant
-from scheduler.fleet.render import slug
 from scheduler.fleet.view import View
 
 _AMOUNTS = ("memory_mib", "cores", "cards", "whole")

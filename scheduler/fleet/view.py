@@ -1,10 +1,12 @@
 """What the manager sees of one cluster, as frozen values: the input of every decision over several clusters."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from kerf.values.fleet import ClusterRecord, ClusterSpec, Phase
 from kerf.values.node import Node
 from scheduler.core.state import NodeState
+from scheduler.fleet.neighbours import Neighbour
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class View:
     """What the manager's credential may not do there."""
     knows_claims: bool = True
     """Whether what claims hold there can be read. Where not, cards that are given to claims take nothing."""
+    neighbours: Mapping[Neighbour, frozenset[str]] = field(default_factory=dict)
+    """The nodes of all pods that are there, the fleet's and others."""
 
     @property
     def name(self) -> str:

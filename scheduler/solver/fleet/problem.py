@@ -51,7 +51,7 @@ class NodeSpace:
     cpu_milli: int
     memory_mib: int
     apart: tuple[str, ...] = ()
-    """Sorted: the workloads with a pod there of which no second one may come."""
+    """Sorted: the workloads of which no pod may come, because of those that are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,9 @@ class Demand:
     `sites` names the clusters that are allowed, None is every one. `extra` is what a unit costs more in a cluster,
     such as in a region that is not preferred. `most` limits the units in one cluster; `survive` units have to be
     elsewhere than in any one cluster. `running` counts units by cluster and kind; moving one costs `move_cost`. `fixed`
-    counts, by cluster, further units of the same workload that stay and are no part of the problem. Of `apart` pods a
-    node takes one.
+    counts, by cluster, further units of the same workload that stay and are no part of the problem. `apart`, sorted,
+    names the workloads of which no pod may be beside one of its own: itself, where a node takes one. Each of them names
+    it, too.
     """
 
     name: str
@@ -139,7 +140,7 @@ class Demand:
     running: tuple[tuple[str, str, int], ...] = ()
     move_cost: int = 0
     fixed: tuple[tuple[str, int], ...] = ()
-    apart: bool = False
+    apart: tuple[str, ...] = ()
 
     def fixed_in(self, site: str) -> int:
         """Units beside the problem's that a cluster has already."""

@@ -88,7 +88,12 @@ def _put(
         if len(_fit(demand, kind).pieces) > 1:  # its pieces belong on one node, which fillings of cards do not know
             left[demand.name] -= shelf.add_pods(demand, _fit(demand, kind), left[demand.name])
     # Fillings of cards know of no nodes, so pods that stay apart come after those that are filled in.
-    simple = {demand.name: demand for demand in wanted if len(_fit(demand, kind).pieces) == 1 and not demand.apart}
+    closed = {name for node in shelf.nodes for name in node.apart}
+    simple = {
+        demand.name: demand
+        for demand in wanted
+        if len(_fit(demand, kind).pieces) == 1 and not demand.apart and demand.name not in closed
+    }
     items = fleet.items[kind]
     blocks = []
     for space, row, count in ways:

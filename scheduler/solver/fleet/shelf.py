@@ -157,7 +157,7 @@ def place_pod(kind: Kind, node: NodeSpace, demand: Demand, fit: Fit) -> tuple[No
         return None
     cards, _, bill = found
     left = node.cpu_milli - demand.cpu_milli, node.memory_mib - demand.memory_mib
-    apart = tuple(sorted((*node.apart, demand.name))) if demand.apart else node.apart
+    apart = tuple(sorted({*node.apart, *demand.apart})) if demand.apart else node.apart
     return NodeSpace(node.kind, tuple(sorted(cards)), *left, apart), bill
 
 

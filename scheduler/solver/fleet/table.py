@@ -75,6 +75,7 @@ class Fleet:
     def __init__(self, problem: FleetProblem, fillings: Mapping[tuple[str, Space], Patterns] | None = None) -> None:
         self.problem = problem
         self.weights: Weights = weights(problem)
+        self._apart = {demand.name: demand.apart for demand in problem.demands}
         self.table = Table()
         self.items = {kind.name: _items(problem.demands, kind.name) for kind in problem.kinds}
         self.spaces = {
@@ -167,9 +168,10 @@ class Fleet:
             if amount:
                 free = sum(count * (node.cpu_milli if name == "cpu" else node.memory_mib) for node, count in nodes)
                 found.append((table.row((name, site.name, kind), None, free), amount * demand.pods))
-        if demand.apart:
-            free = sum(count for node, count in nodes if demand.name not in node.apart)
-            found.append((table.row(("apart", site.name, kind, demand.name), None, free), demand.pods))
+        for names in {(demand.name,), demand.apart} if demand.name in demand.apart else ():
+            if all(self._apart[name] == demand.apart for name in names):  # a node takes one pod of all of them
+                free = sum(count for node, count in nodes if not set(names) <= set(node.apart))
+                found.append((table.row(("apart", site.name, kind, names), None, free), demand.pods))
         empty = self.problem.kind(kind).empty
         whole = sum(piece.cards for piece in fit.pieces if piece.alone)
         for size in range(2, whole + 1):

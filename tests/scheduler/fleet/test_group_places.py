@@ -17,7 +17,7 @@ from kerf.values.fleet import FleetWorkload, PlannedPlace
 from kerf.wire.fleet import parse_workload
 from kerf.wire.fleet_places import MARKS, render_places
 from scheduler.fleet.assign import Decision, assign
-from scheduler.fleet.neighbours import stays_apart
+from scheduler.fleet.neighbours import apart
 from scheduler.fleet.places import as_planned, listed
 from scheduler.fleet.render import render
 from scheduler.metrics import SchedulerMetrics
@@ -196,13 +196,16 @@ def spread(when: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("spec", "apart"),
+    ("spec", "one_a_node"),
     [
         ({}, False),
         (anti(OWN), True),
         (anti({**OWN, "namespaces": ["default", "other"]}), True),
         (anti({**OWN, "namespaces": ["other"]}), False),
         (anti({**OWN, "namespaceSelector": {"matchLabels": {"a": "b"}}}), False),
+        (anti({**OWN, "namespaceSelector": {}}), True),
+        (anti({**OWN, "matchLabelKeys": ["pod-template-hash"]}), True),
+        (anti({**OWN, "mismatchLabelKeys": ["pod-template-hash"]}), False),
         (anti({**OWN, "topologyKey": "topology.kubernetes.io/zone"}), False),
         (anti({**OWN, "labelSelector": OTHERS}), False),
         (anti({**OWN, "labelSelector": {"matchExpressions": [{}]}}), False),
@@ -210,8 +213,8 @@ def spread(when: str) -> dict[str, Any]:
         ({"affinity": {"podAntiAffinity": {PREFERRED: [{"weight": 1, "podAffinityTerm": OWN}]}}}, False),
     ],
 )  # fmt: skip
-def test_pods_stay_apart_where_they_require_it_of_their_own_kind_by_hostname(spec: dict[str, Any], apart: bool):
-    assert stays_apart(a_workload_with(spec)) is apart
+def test_pods_stay_apart_where_they_require_it_of_their_own_kind_by_hostname(spec: dict[str, Any], one_a_node: bool):
+    assert apart([a_workload_with(spec)]) == ({"default/w": ("default/w",)} if one_a_node else {})
 
 
 @pytest.mark.parametrize(
@@ -224,6 +227,7 @@ def test_pods_stay_apart_where_they_require_it_of_their_own_kind_by_hostname(spe
         (spread("ScheduleAnyway"), "Preferences", "topologySpreadConstraints of zone come first"),
         (spread("DoNotSchedule"), "Neighbours", "does not weigh topologySpreadConstraints of zone"),
         (anti({**OWN, "topologyKey": "zone"}), "Neighbours", "does not weigh podAntiAffinity"),
+        (anti({**OWN, "namespaceSelector": {"matchLabels": {"a": "b"}}}), "Neighbours", "not weigh podAntiAffinity"),
         ({"affinity": {"podAffinity": {REQUIRED: [OWN]}}}, "Neighbours", "does not weigh podAffinity"),
     ],
 )
@@ -255,8 +259,8 @@ def test_a_cluster_gets_no_more_replicas_that_stay_apart_than_it_has_nodes_witho
     assert "where a node takes one pod" in said
 
 
-def parts_of(world: World) -> dict[str, int]:
+def parts_of(world: World, name: str = "w") -> dict[str, int]:
     found = dict.fromkeys(world.clusters, 0)
-    for part in world.status("w")["assignments"]:
+    for part in world.status(name)["assignments"]:
         found[part["cluster"]] += part["replicas"]
     return found

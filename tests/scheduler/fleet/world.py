@@ -17,16 +17,19 @@ from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.fleet import LABEL_CLUSTER, LABEL_EPOCH
+from kerf.wire.json import at
 from scheduler.core.place import place
 from scheduler.core.preference import wished
 from scheduler.fleet.manager import Manager
 from scheduler.fleet.member import fleet_pods
+from scheduler.fleet.neighbours import Neighbour, Neighbourhood
 from scheduler.state.store import Store, load
 
 SETTINGS = FleetSettings(lost_after_s=30, stale_after_s=10, back_off_s=20, move_saving_percent=100)
 API = "kerf.dev/v1alpha1"
 APPS = "/apis/apps/v1/deployments"
 PRICES = read_prices(None)
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 NAMES = tuple(vendor.words for vendor in VENDORS)
 
 
@@ -74,6 +77,11 @@ class Cluster:
         self.frozen = pods
         return tuple(store.desk.nodes()), store.desk.states(), tuple(pods)
 
+    def neighbours(self) -> dict[Neighbour, frozenset[str]]:
+        found = Neighbourhood()
+        found.replace(self.pods() if self.up else [])
+        return found.seen()
+
     def knows_claims(self) -> bool:
         return self.reads_claims
 
@@ -116,7 +124,8 @@ class Cluster:
         self.inside = True
         owned: dict[str, list[dict[str, Any]]] = {}
         for pod in self.pods():
-            owned.setdefault(pod["metadata"]["labels"]["owner"], []).append(pod)
+            if owner := pod["metadata"]["labels"].get("owner"):  # the others are not the fleet's
+                owned.setdefault(owner, []).append(pod)
         objects = {o["metadata"]["name"]: o for o in self.objects()}
         for name, pods in owned.items():
             wanted = pods_of(objects[name]) if name in objects else 0
@@ -140,11 +149,8 @@ class Cluster:
         self.kube.put({"apiVersion": "v1", "kind": "Pod", **pod, "status": {"phase": "Pending"}})
 
     def _barred(self, pod: dict[str, Any]) -> set[str]:
-        """The nodes with another pod of its object, where they stay apart."""
-        if "podAntiAffinity" not in pod["spec"].get("affinity", {}):
-            return set()
-        owner = pod["metadata"]["labels"]["owner"]
-        return {p["spec"].get("nodeName", "") for p in self.pods() if p["metadata"]["labels"]["owner"] == owner}
+        """The nodes on which kube-scheduler would not put it, because of the pods that are there."""
+        return {p["spec"].get("nodeName", "") for p in self.pods() if shuns(pod, p) or shuns(p, pod)}
 
     def _schedule(self) -> None:
         for pod in self.pods():
@@ -162,6 +168,14 @@ class Cluster:
                     pod["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
                     self.kube.put(pod)
                     break
+
+
+def shuns(pod: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether required anti-affinity of one namespace, by `matchLabels`, keeps another pod off the node."""
+    terms = at(pod, "spec", "affinity", "podAntiAffinity").get(REQUIRED) or []
+    selectors = [at(term, "labelSelector", "matchLabels").items() for term in terms]
+    here = pod["metadata"]["namespace"] == other["metadata"]["namespace"]
+    return here and any(rules and rules <= other["metadata"]["labels"].items() for rules in selectors)
 
 
 def _handed_over(kube: FakeKube) -> list[dict[str, Any]]:
@@ -245,7 +259,7 @@ class World:
             pods = [
                 pod
                 for pod in cluster.pods()
-                if pod["metadata"]["labels"]["owner"].startswith(name) and pod["spec"].get("nodeName")
+                if pod["metadata"]["labels"].get("owner", "").startswith(name) and pod["spec"].get("nodeName")
             ]
             cluster.inside = False
             if pods:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,7 +34,7 @@ def pod_ways(kind: Kind, node: NodeSpace, demand: Demand, fit: Fit) -> Iterator[
     """Every way to put one pod onto a node: the node afterwards, cards opened, parts of shared cards."""
     if node.cpu_milli < demand.cpu_milli or demand.name in node.apart:
         return
-    apart = tuple(sorted((*node.apart, demand.name))) if demand.apart else node.apart
+    apart = tuple(sorted({*node.apart, *demand.apart}))
     found = {(tuple(node.cards), 0, 0.0)}
     for piece in fit.pieces:
         found = {
@@ -119,25 +119,35 @@ spaces = st.sampled_from(
 
 
 @st.composite
-def nodes(draw: st.DrawFn, cpu: tuple[int, ...]) -> tuple[NodeSpace, int]:
+def nodes(draw: st.DrawFn, cpu: tuple[int, ...], names: tuple[str, ...]) -> tuple[NodeSpace, int]:
     kind = draw(st.sampled_from(KINDS))
     cards = tuple(sorted(make(kind) for make in draw(st.lists(spaces, min_size=1, max_size=2))))
-    return NodeSpace(kind.name, cards, draw(st.sampled_from(cpu)), 100), 1
+    barred = draw(st.sampled_from(((), names[:1], names)))
+    return NodeSpace(kind.name, cards, draw(st.sampled_from(cpu)), 100, barred), 1
 
 
 @st.composite
 def problems(draw: st.DrawFn, cpu: tuple[int, ...] = (100,), apart: tuple[bool, ...] = (False,)) -> FleetProblem:
+    names = ("load-0", "load-1")[: draw(st.integers(1, 2))]
+    pairs = [pair for pair in combinations_with_replacement(names, 2) if draw(st.sampled_from(apart))]
     sites = []
     for name in ("east", "west")[: draw(st.integers(1, 2))]:
         prices = tuple((kind.name, draw(st.integers(1, 9)) * 100_000) for kind in KINDS)
-        sites.append(Site(name, tuple(draw(st.lists(nodes(cpu), min_size=1, max_size=2))), prices, prices))
+        sites.append(
+            Site(
+                name,
+                tuple(draw(st.lists(nodes(cpu, names if any(apart) else ()), min_size=1, max_size=2))),
+                prices,
+                prices,
+            )
+        )
     demands = []
-    for i in range(draw(st.integers(1, 2))):
+    for name in names:
         piece = draw(pieces)
         accepts = draw(st.sampled_from((("big",), ("small",), ("big", "small"))))
         demands.append(
             Demand(
-                f"load-{i}",
+                name,
                 draw(st.integers(1, 2)),
                 tuple(Fit(kind, (piece,)) for kind in accepts),
                 draw(st.sampled_from((1, 1, 2))),
@@ -146,7 +156,7 @@ def problems(draw: st.DrawFn, cpu: tuple[int, ...] = (100,), apart: tuple[bool, 
                 extra=draw(st.sampled_from(((), (("east", 150_000),)))),
                 most=draw(st.sampled_from((None, 1))),
                 survive=draw(st.sampled_from((0, 1))),
-                apart=draw(st.sampled_from(apart)),
+                apart=tuple(sorted({b if a == name else a for a, b in pairs if name in (a, b)})),
             )
         )
     return FleetProblem(KINDS, tuple(sites), tuple(demands))
@@ -193,7 +203,7 @@ def whole(problem: FleetProblem, plan: FleetPlan) -> bool:
 
 
 def seated_whole(problem: FleetProblem, plan: FleetPlan) -> bool:
-    """Put onto nodes, each workload has a seat for every pod of its units and for no part of a group; one a node."""
+    """Each workload has a seat for every pod of its units and for no part of a group, and none beside what it bars."""
     nodes: dict[tuple[str, NodeSpace], list[tuple[str, tuple[str, ...]]]] = {}
     for site in problem.sites:
         for i, (node, count) in enumerate(site.nodes):
@@ -206,7 +216,11 @@ def seated_whole(problem: FleetProblem, plan: FleetPlan) -> bool:
     on_node = Counter((workload, node) for workload, _, node, _ in found)
     return all(
         pods[each.name] == plan.units(each.name) * each.pods
-        and (not each.apart or max((n for (who, _), n in on_node.items() if who == each.name), default=0) <= 1)
+        and all(
+            not any(on_node[other, node] - (other == each.name) > 0 for other in each.apart)
+            for who, node in list(on_node)
+            if who == each.name
+        )
         for each in problem.demands
     )
 
