@@ -17,7 +17,7 @@ from kerf.wire.usage import moment_text, plain
 from kerfctl.bill.keys import run_keys
 from kerfctl.bill.missing import missing_hours
 from kerfctl.bill.read import records_of
-from kerfctl.bill.span import parse_span
+from kerfctl.bill.span import parse_span, shared_hours
 from kerfctl.errors import CliError
 from kerfctl.report import Sheet, say, warn
 
@@ -30,6 +30,7 @@ def run_bill(args: argparse.Namespace) -> int:
     """Read and print. Exit status 1 when something is not known, was left out or has no price."""
     now = time.time_ns() // 1_000_000
     since, until = parse_span(args.since, args.until, now)
+    warn(*(f"kerf: {note}" for note in shared_hours(args.since, args.until, now)))
     keys = _keys(args)
     if keys:
         return run_keys(args, keys, records_of(args, since, until), (since, until))
@@ -46,7 +47,7 @@ def run_bill(args: argparse.Namespace) -> int:
     lacks = missing_hours(records, since, until, now)
     nothing = () if records else ("no records: is metering on (metering.enabled)?",)
     warn(*(f"kerf: {note}" for note in (*found.notes, *lacks.holes, *lacks.ends, *nothing)))
-    return 1 if found.notes or lacks.holes or records.left_out else 0
+    return 1 if found.notes or lacks.holes or records.left_out or not records else 0
 
 
 def _keys(args: argparse.Namespace) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Spans of time as people write them: 7d, 36h, 2026-11-01, 2026-11-01T12:00:00Z, 2026-11-01T13:00:00+01:00. Pure."""
 
 import re
+from collections.abc import Iterator
 from datetime import datetime
 
 from kerf.values.usage import HOUR_MS
@@ -24,6 +25,13 @@ def parse_span(since: str, until: str | None, now_ms: int) -> tuple[int, int]:
     if end < begin:
         raise CliError(f"--since {since}: this is still to come; name a time before now")
     return begin, end
+
+
+def shared_hours(since: str, until: str | None, now_ms: int) -> Iterator[str]:
+    """A sentence for each end that is named and lies within an hour: two bills that meet there both count that hour."""
+    for flag, text, verb in (("--since", since, "ends"), ("--until", until, "begins")):
+        if text and not _AGO.fullmatch(text) and parse_time(text, flag, now_ms) % HOUR_MS:
+            yield f"{flag} {text} lies within an hour of UTC, which counts whole, here and in a bill that {verb} then"
 
 
 def parse_time(text: str, flag: str, now_ms: int) -> int:

@@ -168,11 +168,11 @@ def test_a_class_without_a_price_is_said_and_ends_with_status_1(file: str, tmp_p
     assert "no row of the price list means nvidia-h100" in err
 
 
-def test_no_records_is_said(tmp_path: Path, capsys) -> None:
+def test_a_bill_without_any_record_is_said_to_be_none(tmp_path: Path, capsys) -> None:
     (tmp_path / "none.yaml").write_text("kind: List\nitems: []\n")
     status, _, err = run(capsys, "--file", str(tmp_path / "none.yaml"), *SPAN)
 
-    assert status == 0
+    assert status == 1
     assert "is metering on" in err
 
 
@@ -339,3 +339,12 @@ def test_an_hour_that_has_just_begun_may_have_no_record_yet() -> None:
 
     assert missing_hours(found, START, begun + HOUR_MS, begun + LATE_MS) == Missing((), ())
     assert len(missing_hours(found, START, begun + HOUR_MS, begun + LATE_MS + 1).ends) == 1
+
+
+def test_an_end_within_an_hour_says_that_two_bills_count_it(file: str, capsys) -> None:
+    india, span = "2025-11-27T00:00:00+05:30", ("--file", file, "--since", "2025-11-26")
+
+    assert run(capsys, *span, "--until", india)[2].count("lies within an hour of UTC") == 1
+    assert run(capsys, "--file", file, "--since", india, "--until", india)[2].count("lies within an hour of UTC") == 2
+    assert "lies within" not in run(capsys, "--file", file, "--since", "36h")[2]
+    assert "lies within" not in run(capsys, *span, "--until", "2025-11-27T17:00:00Z")[2]
