@@ -129,6 +129,6 @@ def _rotary(text: Config) -> int:
     ropes = _ropes(text)
     own = text.real("partial_rotary_factor", 1.0)
     factors = [min(1.0, max(0.0, rope.real("partial_rotary_factor", own))) for rope in ropes] or [own]
-    if text.has("rope_local_base_freq"):  # gemma3 as transformers 4 wrote it
+    if text.text("model_type").startswith("gemma3") and len(factors) == 1:  # as transformers 4 wrote it
         factors.append(1.0)
     return sum(int(dim * factor) for factor in factors)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from kerf.sizing.class_defaults import filled
 from kerf.sizing.config import Config, parse_config
 from kerf.sizing.decoder import decoder_shape
 from kerf.sizing.encoders import ENCODERS
@@ -50,7 +51,7 @@ def text_part(top: Config) -> Config:
     for key in TEXT_PARTS:
         part = top.part(key)
         if part is not None:
-            return part
+            return filled(top, part)
     return top
 
 
