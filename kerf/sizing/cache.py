@@ -13,8 +13,10 @@ from kerf.wire.errors import WireError
 
 BLOCK, LATENT_BLOCK, CHOSEN_BLOCK = 16, 64, 128
 """Tokens of a block: usual, of latent attention, and where attention chooses blocks (vLLM 0.33.0 takes no other)."""
-LATENT_FP8, LATENT_NVFP4 = 656, 352
-"""Bytes per token and layer of vLLM's fp8_ds_mla and nvfp4_ds_mla: packed, with scales and the rope part."""
+LATENT_BYTES = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
+"""Bytes per token and layer of vLLM's packed latents, with scales and the rope part."""
+PACKED_WIDTH = 512 + 64
+"""The one width of such a latent: kv_lora_rank and qk_rope_head_dim."""
 KV_BYTES = {"auto": 2, "bfloat16": 2, "bf16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 
 
@@ -82,8 +84,11 @@ def token_bytes(cache: Cache, ranks: Ranks, kv_dtype: str) -> int:
         return cache.dim + cache.dim // 128 * 4  # 8-bit keys with a 32-bit scale to 128 (vLLM 0.33.0's indexer)
     if cache.kind is Kind.KEYS:
         return 2 * cache.dim  # whatever the keys and values: vLLM 0.33.0's indexer_kv_dtype, SGLang 0.5.23's upper end
-    if cache.kind is Kind.LATENT and kv_dtype in {"fp8_ds_mla", "nvfp4_ds_mla"}:
-        return LATENT_FP8 if kv_dtype == "fp8_ds_mla" else LATENT_NVFP4
+    if cache.kind is Kind.LATENT and kv_dtype in LATENT_BYTES:
+        if cache.dim != PACKED_WIDTH:
+            fix = f"its packed latents have 512 + 64 numbers, and kv_lora_rank + qk_rope_head_dim is {cache.dim}"
+            raise WireError("kv-dtype", kv_dtype, fix)
+        return LATENT_BYTES[kv_dtype]
     if kv_dtype not in KV_BYTES:
         fix = f"the size of this cache is not known; known are {', '.join(KV_BYTES)}"
         raise WireError("kv-dtype", kv_dtype, f"{fix}, and fp8_ds_mla and nvfp4_ds_mla for latent attention")

@@ -22,8 +22,9 @@ BLOCK, WINDOW_BLOCK = 256, 64
 """Tokens of a block: of compressed keys, and of the window."""
 STATE_BLOCKS = {SPARSE: 4, HEAVY: 8}
 """The same for what the compressor keeps of tokens that are not compressed yet."""
-KEY_WIDTH, KEY_BYTES, ALIGNED = 512, 584, 576
-"""Numbers of a key, its bytes as packed (fp8_ds_mla), and what a page is padded to a multiple of."""
+KEY_WIDTH, ROPE_WIDTH, KEY_BYTES, ALIGNED = 512, 64, 584, 576
+"""Numbers of a key, those of them that turn with the position and keep 16 bits, bytes of a key as packed
+(fp8_ds_mla), and what a page is padded to a multiple of."""
 CACHE_TYPES = frozenset({"auto", "fp8", "fp8_e4m3", "fp8_ds_mla"})
 """What --kv-cache-dtype may say: the packed keys are the same for all of them."""
 QUERY_HEADS = 64
@@ -70,7 +71,8 @@ def shape(config: Config, family: Family) -> Shape:
         fix = "its vision tower is not read yet"
         raise WireError(config.field("vision_n_layers"), config.values["vision_n_layers"], fix)
     hidden, vocab = config.whole("hidden_size"), config.whole("vocab_size")
-    query, dim = config.whole("num_attention_heads"), config.whole("head_dim", default=512)
+    query, dim = config.whole("num_attention_heads"), _packed(config, "head_dim", KEY_WIDTH)
+    _packed(config, "qk_rope_head_dim", ROPE_WIDTH)
     heads = Heads(hidden, query, 1, dim, 0)
     streams = config.whole("hc_mult", default=4)
     layers = _layers(config, family, heads, streams)
@@ -91,6 +93,14 @@ def shape(config: Config, family: Family) -> Shape:
         choose=config.whole("index_topk", default=512),
         flat=2 * streams * hidden + 2 * dim * (QUERY_HEADS if query <= QUERY_HEADS else 2 * QUERY_HEADS),
     )  # fmt: skip
+
+
+def _packed(config: Config, key: str, width: int) -> int:
+    """A width that the engines' packed keys have. Raises WireError for any other."""
+    found = config.whole(key, default=width)
+    if found != width:
+        raise WireError(config.field(key), found, f"the engines' packed keys of this family have {width}")
+    return found
 
 
 def _layers(config: Config, family: Family, heads: Heads, streams: int) -> tuple[Layer, ...]:

@@ -97,6 +97,14 @@ def test_sparse_latent_attention_keeps_packed_latents_and_its_indexers_keys():
     assert plan.token_bytes == 61 * (656 + 132)
 
 
+@pytest.mark.parametrize(("kind", "word"), [("auto", "fp8_ds_mla"), ("nvfp4_ds_mla", "nvfp4_ds_mla")])
+def test_latents_of_another_width_are_never_sized_as_packed_ones(kind, word):
+    narrow = read_shape({**row("deepseek-v3.2")["config"], "kv_lora_rank": 256})
+
+    with pytest.raises(WireError, match=f"kv-dtype: '{word}': its packed latents have 512 \\+ 64 numbers, and .* 320"):
+        plan_of(narrow, Ranks(), Load(4096, 1, 2048, kind))
+
+
 def test_attention_that_chooses_blocks_keeps_keys_of_its_own_beside_keys_and_values():
     """By vLLM 0.33.0, models/minimax_m3: 128 tokens to a block, and 128 16-bit numbers to a token and sparse layer."""
     shape = read_shape(minimax_m3())

@@ -152,6 +152,8 @@ def test_sglang_keeps_windows_for_requests_and_grows_by_the_compressed_keys():
         ({"layer_types": ["full_attention"] * 43}, {}, "layer_types: 'full_attention': known for this family are"),
         ({"expert_dtype": "fp6"}, {}, "expert_dtype: 'fp6': vLLM 0.33.0 knows fp4 and fp8"),
         ({"vision_n_layers": 24}, {}, "vision_n_layers: '24': its vision tower is not read yet"),
+        ({"head_dim": 256}, {}, "head_dim: '256': the engines' packed keys of this family have 512"),
+        ({"qk_rope_head_dim": 32}, {}, "qk_rope_head_dim: '32': the engines' packed keys of this family have 64"),
         ({"o_groups": 7}, {}, "o_groups: '7': make it divide num_attention_heads (64)"),
         ({}, {"tp": 16}, "tp: '16': use a number that divides the 8 groups of heads (o_groups)"),
         (
