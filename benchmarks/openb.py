@@ -159,7 +159,7 @@ class Engine:
 
     def _charge(self, pod: SimPod, node: int, grant: Grant) -> list[int]:
         gpus = [int(s.card.partition("-")[2]) for container in grant.containers for s in container.slices]
-        self.fleet.charge(self.names[node], uses_of(pod, node, gpus), pod.cpu, pod.mem)
+        self.fleet.charge(self.names[node], uses_of(pod, node, gpus), pod.cpu, pod.mem, vendor="nvidia")
         return gpus
 
     def _ask(self, pod: SimPod) -> PodAsk:

@@ -124,7 +124,8 @@ class RepackEngine(Engine):
             tenant = self.tenants[seq]
             self.release(tenant.pod, tenant.node, tenant.gpus)
         for victim in victims:
-            self.fleet.charge(self.names[victim.node], self._held(victim), victim.pod.cpu, victim.pod.mem)
+            held = self._held(victim)
+            self.fleet.charge(self.names[victim.node], held, victim.pod.cpu, victim.pod.mem, vendor="nvidia")
             self._settle(victim.pod, victim.node, victim.gpus)
         self.count -= len(placed) + len(victims)
 

@@ -108,6 +108,12 @@ class Booking:
         return self.template.reach
 
     @property
+    def vendor(self) -> str:
+        """The vendor of the first card that the pod holds; empty where it holds none."""
+        containers = self.holding.grant.containers if self.holding is not None else ()
+        return next((container.slices[0].vendor for container in containers if container.slices), "")
+
+    @property
     def part(self) -> str:
         """The part of a fleet's workload that the pod is of."""
         return self.template.part

@@ -123,9 +123,18 @@ class Fleet:
         self.layout += 1
 
     def charge(
-        self, node_name: str, uses: Mapping[str, CardUse], cpu_milli: int, memory_mib: int, reach: Reach = ANY_CARD
+        self,
+        node_name: str,
+        uses: Mapping[str, CardUse],
+        cpu_milli: int,
+        memory_mib: int,
+        reach: Reach = ANY_CARD,
+        vendor: str = "",
     ) -> None:
-        """Count what a pod holds of a node's cards, CPU and memory. `reach`: which cards it might as well hold."""
+        """Count what a pod holds of a node's cards, CPU and memory.
+
+        `reach`: which cards of the vendor it might as well hold. The node need not be known yet.
+        """
         if (held := self._held.get(node_name)) is None:
             held = self._held[node_name] = _Held()
         self.charges += bool(uses)
@@ -133,9 +142,9 @@ class Fleet:
         for card_id, use in uses.items():
             before = cards.get(card_id)
             cards[card_id] = use if before is None else before + use
-        entry = self._book(node_name, held, uses, (cpu_milli, memory_mib))
+        self._book(node_name, held, uses, (cpu_milli, memory_mib))
         if self.on_charge is not None:
-            self.on_charge(uses, cpu_milli, _vendor_of(entry, uses), reach)
+            self.on_charge(uses, cpu_milli, vendor, reach)
 
     def release(self, node_name: str, uses: Mapping[str, CardUse], cpu_milli: int, memory_mib: int) -> None:
         """Take back what `charge` counted, called with the same arguments."""
@@ -268,13 +277,13 @@ class Fleet:
         return self._entries[name].column.get(card_id, -1) if name is not None else -1
 
     # ---- inside
-    def _book(self, name: str, held: _Held, uses: Mapping[str, CardUse], requests: tuple[int, int]) -> _Entry | None:
-        """Write down what has changed; the node, if it is known."""
+    def _book(self, name: str, held: _Held, uses: Mapping[str, CardUse], requests: tuple[int, int]) -> None:
+        """Write down what has changed, in the columns too if the node is known."""
         held.cpu_milli += requests[0]
         held.memory_mib += requests[1]
         entry = self._entries.get(name)
         if entry is None:
-            return None
+            return
         columns, row = self.columns, entry.row
         for card_id in uses:
             column = entry.column.get(card_id)
@@ -286,7 +295,6 @@ class Fleet:
                 columns.used_places[row, column] = use.places
         columns.cpu[row], columns.node_memory[row] = _free(entry.node, held)
         self._changed(row)
-        return entry
 
     def _write(self, entry: _Entry, *, fresh: bool = False) -> None:
         """The columns of a node's row; a `fresh` row is empty."""
@@ -367,12 +375,6 @@ class Fleet:
 
 
 _NOTHING = _Held()
-
-
-def _vendor_of(entry: _Entry | None, uses: Mapping[str, CardUse]) -> str:
-    """The vendor of the cards that a pod holds; empty where the node or the card is not known."""
-    column = entry.column.get(next(iter(uses), "")) if entry else None
-    return entry.cards[column].vendor if entry and column is not None else ""
 
 
 def _free(node: Node, held: _Held) -> tuple[int, int]:

@@ -240,7 +240,7 @@ class Ledger:
             pods.add(booking.uid)
             if booking.gang:
                 self._of_gang.setdefault(booking.gang, set()).add(booking.uid)
-            self._fleet.charge(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib, booking.reach)
+            self._charge_cards(booking)
             if booking.without_grant:
                 self._fleet.occupy(booking.node, booking.key, booking.without_grant)
             if booking.part:
@@ -285,7 +285,7 @@ class Ledger:
         with self._lock:
             known = self._bookings[booking.uid]
             self._fleet.release(known.node, known.uses, known.cpu_milli, known.memory_mib)
-            self._fleet.charge(booking.node, booking.uses, booking.cpu_milli, booking.memory_mib, booking.reach)
+            self._charge_cards(booking)
             self._put(booking)
             self._quotas.recount((booking,))
         self._changed.set()
@@ -362,6 +362,10 @@ class Ledger:
             booking = self._bookings.get(uid)
             if booking is not None and booking.state is state:
                 self.release(uid)
+
+    def _charge_cards(self, booking: Booking) -> None:
+        requests = booking.cpu_milli, booking.memory_mib
+        self._fleet.charge(booking.node, booking.uses, *requests, booking.reach, booking.vendor)
 
     def _booking(self, ask: PodAsk, node: str, grant: Grant, stages: Stages, state: State) -> Booking:
         return Booking(

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from kerf.testing.builders import a_container, a_grant, a_node, a_pod
-from kerf.values.grant import CardUse, Grant
+from kerf.values.grant import CardUse, ContainerGrant, Grant, Slice
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.verdict import Misfit
 from kerf.vendors.registry import NAMES, VENDORS
@@ -54,6 +54,16 @@ def test_a_pod_that_is_announced_before_its_node_is_charged_all_the_same():
     load(store, [a_node()], [])
 
     assert used(store) == {"GPU-node-1-2": CardUse(8000, 30, 1)}
+
+
+def test_the_workload_has_a_pod_with_its_vendor_also_before_its_node_is_known():
+    store, seen = a_store(), []
+    store.ledger._fleet.on_charge = lambda uses, cpu, vendor, reach: seen.append(vendor)
+    half = Grant((ContainerGrant("main", (Slice("Ascend910B3-0", "ascend910b3", 32_768, 50),)),))
+
+    load(store, [], [a_pod(node="node-1", grant=half)])
+
+    assert seen == ["ascend910b3"]
 
 
 def test_a_grant_on_a_pod_that_is_not_bound_is_a_forgery_and_counts_nothing():
