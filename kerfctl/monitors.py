@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from kerf.http.fetch import fetch
 from kerf.kube import paths
@@ -10,10 +11,14 @@ from kerf.kube.client import Kube
 from kerf.kube.errors import Forbidden, KubeError
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at, text_at
+from kerf.wire.objects import is_finished
 from kerf.wire.top import NodeTop, parse_top
 from kerfctl.errors import CliError
+from kerfctl.report import warn
 
 LABELS = {"app.kubernetes.io/name": "kerf", "app.kubernetes.io/component": "deviceplugin"}
+USUAL = "kerf-system"
+"""The namespace of a release, where several could be it."""
 PLUGINS = ",".join(f"{key}={value}" for key, value in LABELS.items())
 LARGEST_ANSWER = 16 << 20
 """Bytes; a node's answer is a few kilobytes."""
@@ -33,6 +38,7 @@ def of_cluster(kube: Kube) -> tuple[dict[str, NodeTop], dict[str, str]]:
     except KubeError as error:
         raise CliError(f"Pods cannot be read: {error}") from error
     plugins = [pod for pod in plugins if LABELS.items() <= at(pod, "metadata", "labels").items()]
+    plugins = [pod for pod in _of_one_release(plugins) if not is_finished(pod)]
     if not plugins:
         raise CliError(NO_PLUGIN)
     with ThreadPoolExecutor(AT_ONCE, "monitors") as pool:
@@ -44,7 +50,20 @@ def of_cluster(kube: Kube) -> tuple[dict[str, NodeTop], dict[str, str]]:
             found[node] = answer
         else:
             silent[node] = answer
-    return found, silent
+    return found, {node: why for node, why in silent.items() if node not in found}
+
+
+def _of_one_release(plugins: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of Kerf's own namespace: anybody may give a pod its labels. Raises CliError where that is not known."""
+    spaces = sorted({text_at(pod, "metadata", "namespace") for pod in plugins})
+    if len(spaces) < 2:
+        return plugins
+    if USUAL not in spaces:
+        fix = "only one of them can be Kerf's: name monitors by URL, or remove the labels of the others"
+        raise CliError(f"pods with the labels of Kerf's device plugin are in the namespaces {', '.join(spaces)}: {fix}")
+    others = ", ".join(space for space in spaces if space != USUAL)
+    warn(f"kerf: pods with the labels of Kerf's device plugin are in {others}, too; only those of {USUAL} are asked")
+    return [pod for pod in plugins if text_at(pod, "metadata", "namespace") == USUAL]
 
 
 def _ask(kube: Kube, pod: Json) -> tuple[str, NodeTop | str]:

@@ -268,7 +268,7 @@ class _Metering:
         self._prices = PriceFile(settings.prices)
         self._metrics = MeterMetrics.build(registry)
         self._models = settings.models
-        self._nodes = NodeRecords(lambda: plugin_addresses(kube))
+        self._nodes = NodeRecords(lambda: plugin_addresses(kube, settings.lease_namespace))
         self.tenants = keeper.tenants_by_namespace
         self._learning = LearningPage()
         registry.registry.register(self._learning)

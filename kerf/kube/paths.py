@@ -10,6 +10,11 @@ def node(name: str) -> str:
     return f"{NODES}/{name}"
 
 
+def pods(namespace: str) -> str:
+    """The pods of a namespace."""
+    return f"/api/v1/namespaces/{namespace}/pods"
+
+
 def pod(namespace: str, name: str) -> str:
     """One pod."""
     return f"/api/v1/namespaces/{namespace}/pods/{name}"

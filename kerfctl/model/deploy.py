@@ -135,11 +135,12 @@ def _follow(kube: "Kube", to: Followed, args: argparse.Namespace) -> int:
 
 def _look(kube: "Kube", to: Followed) -> tuple[dict[str, str], list[Any]]:
     """Where the newest pods are, and they themselves. Raises CliError where none will come, and KubeError."""
+    from kerf.kube import paths
     from kerfctl.errors import CliError
 
     space, name = to.wanted.namespace, to.wanted.name
     selector = {"labelSelector": f"app.kubernetes.io/name={name},app.kubernetes.io/component=model-server"}
-    pods = kube.list(f"/api/v1/namespaces/{space}/pods", selector)[0]
+    pods = kube.list(paths.pods(space), selector)[0]
     if to.kind != "Deployment":
         own = newest_groups(_revisions(kube, space, name), pods, to.older)
         return progress(own), own

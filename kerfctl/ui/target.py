@@ -4,6 +4,7 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError, NotFound
 from kerf.kube.lease import lease_path, parse_lease
@@ -52,7 +53,7 @@ class Leader:
             holder = ""
         if holder:
             return holder.rpartition("_")[0]
-        pods, _ = self.kube.list(f"/api/v1/namespaces/{self.namespace}/pods", {"labelSelector": DEPLOYMENT})
+        pods, _ = self.kube.list(paths.pods(self.namespace), {"labelSelector": DEPLOYMENT})
         names = sorted(pod["metadata"]["name"] for pod in pods if pod.get("status", {}).get("phase") == "Running")
         if not names:
             raise OSError(f"no replica of the scheduler runs in namespace {self.namespace}; name it with --namespace")

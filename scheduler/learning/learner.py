@@ -80,9 +80,10 @@ class Learner:
         before = self._stored()
         ours = before == self._written
         back = before.until_ms if ours else now - WEEK_MS
-        answers = self._sources.nodes.read(max(back, 0), self._store.desk.node_names())
+        nodes = [node for node in self._store.desk.nodes() if node.cards]
+        answers = self._sources.nodes.read(max(back, 0), [node.name for node in nodes])
         catalogue = self._catalogue()
-        cards = {card.id: card.model for node in self._store.desk.nodes() for card in node.cards}
+        cards = {card.id: card.model for node in nodes for card in node.cards}
         found = [(record, self._taught(record, cards, catalogue)) for record in answers.records if record.servers]
         learned = learn(before, found, settings, now)
         self._page.show(learned.lessons, _asks(found), _left_out(found), answers.silent)

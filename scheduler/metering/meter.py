@@ -201,8 +201,10 @@ class Meter:
         known = {booking.uid for booking in self._store.ledger.bookings()}
         known |= {each.booking.uid for each in self._store.ledger.held_and_ended()[1]}
         answer = self._sources.node_records.read(book.until_ms, self._store.desk.node_names())
+        with_cards = {node.name for node in self._store.desk.nodes() if node.cards}  # the others have nothing to say
+        silent = [node for node in answer.silent if node in with_cards]
         self._silent_since = self._silent_since or now
-        if answer.silent and now - self._silent_since < PATIENCE_MS:
+        if silent and now - self._silent_since < PATIENCE_MS:
             return False
         tenants = self._sources.tenants()
         self._late = tuple(
@@ -216,13 +218,11 @@ class Meter:
             for record in answer.records
             if record.uid not in known and (record.end_ms or now) > book.until_ms
         )
-        for node in answer.silent:
+        for node in silent:
             span = f"between {moment_text(book.until_ms)} and {moment_text(known_since)}"
             book.add_gap(book.until_ms, f"node {node}: pods that ended {span} are not known")
             self._metrics.gaps.inc()
-        _LOG.info(
-            "%d pods of the nodes' records are filled in, %d nodes are silent", len(self._late), len(answer.silent)
-        )
+        _LOG.info("%d pods of the nodes' records are filled in, %d nodes are silent", len(self._late), len(silent))
         return True
 
     def _count(self, settings: MeteringSettings) -> None:

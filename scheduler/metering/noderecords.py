@@ -10,7 +10,8 @@ from kerf.kube import paths
 from kerf.kube.client import Kube
 from kerf.kube.errors import KubeError
 from kerf.wire.errors import WireError
-from kerf.wire.json import items_at, text_at
+from kerf.wire.json import at, items_at, text_at
+from kerf.wire.objects import is_finished
 from kerf.wire.records import PodRecord, parse_records
 
 _LOG = logging.getLogger("kerf.metering")
@@ -27,11 +28,17 @@ class NodeAnswers:
     silent: tuple[str, ...]
 
 
-def plugin_addresses(kube: Kube) -> dict[str, str]:
-    """`HOST:PORT` of every running device plugin by its node. Raises KubeError."""
-    pods, _ = kube.list(paths.PODS, {"labelSelector": PLUGINS})
+def plugin_addresses(kube: Kube, namespace: str | None) -> dict[str, str]:
+    """`HOST:PORT` of every running device plugin by its node. Raises KubeError.
+
+    Only those of Kerf's own namespace: anybody may give a pod these labels, and bills believe what plugins say. None,
+    as of a scheduler that runs outside of a cluster, is every namespace.
+    """
+    pods, _ = kube.list(paths.pods(namespace) if namespace else paths.PODS, {"labelSelector": PLUGINS})
     found = {}
-    for pod in pods:
+    for pod in sorted(pods, key=lambda pod: not at(pod, "metadata").get("deletionTimestamp")):
+        if is_finished(pod):
+            continue
         ports = [
             port.get("containerPort")
             for container in items_at(pod, "spec", "containers")

@@ -118,7 +118,7 @@ class Movers:
             return [pod]
         namespace = at(pod, "metadata").get("namespace") or "default"
         query = {"labelSelector": group.selector} if group.selector else None
-        found, _ = self._kube.list(f"/api/v1/namespaces/{namespace}/pods", query)
+        found, _ = self._kube.list(paths.pods(namespace), query)
         others = [one for one in found if group.holds(one) and _uid(one) != _uid(pod)]
         return [*(one for one in others if not _leaves(one) and not is_finished(one)), pod]
 

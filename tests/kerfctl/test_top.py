@@ -116,6 +116,34 @@ class TestCluster:
             word for line in lines for word in line.replace("│", " ").split() if word in ("default/chat", "team/big")
         ]
 
+    def a_plugin(self, namespace: str, node: str, phase: str = "Running") -> dict:
+        pod = a_pod("other", namespace=namespace, labels=PLUGIN, node=node, phase=phase)
+        pod["spec"]["containers"] = [{"name": "p", "ports": [{"name": "metrics", "containerPort": 9394}]}]
+        return pod
+
+    def test_pods_of_other_namespaces_with_the_labels_are_named_and_not_asked(self, kube, capsys) -> None:
+        kube.put(self.a_plugin("team", "node-3"))
+        answer = {"v": 1, "containers": [{**ROW, "pod": "forged"}], "overuse": []}
+        kube._objects["/api/v1/namespaces/team/pods/other:9394/proxy/top"] = answer
+
+        assert main(["top"]) == 0
+        said = capsys.readouterr()
+        assert "forged" not in said.out
+        assert "in team, too; only those of kerf-system are asked" in said.err
+
+    def test_where_no_namespace_is_the_usual_one_nothing_is_asked(self, capsys, monkeypatch) -> None:
+        kube = FakeKube(self.a_plugin("team", "node-3"), self.a_plugin("gpu", "node-4"))
+        monkeypatch.setattr(cluster, "connect_to", lambda args: kube)
+
+        assert main(["top"]) == 1
+        assert "are in the namespaces gpu, team: only one of them can be Kerf's" in capsys.readouterr().err
+
+    def test_a_plugin_that_has_ended_is_no_silent_node(self, kube, capsys) -> None:
+        kube.put(self.a_plugin("kerf-system", "node-1", "Failed"))
+
+        assert main(["top"]) == 0
+        assert capsys.readouterr().err == ""
+
     def test_every_node_is_found_and_sorted(self, kube, capsys) -> None:
         assert self.shown(capsys) == ["default/chat", "team/big"]
         assert self.shown(capsys, "--sort", "used") == ["team/big", "default/chat"]

@@ -38,6 +38,7 @@ class World:
         self.kube = FakeKube()
         self.records: tuple[PodRecord, ...] = ()
         self.asked: list[int] = []
+        self.nodes: list[str] = []
         self.now = START
         self.fullest: dict[str, float] = {}
         self.new_leader()
@@ -49,6 +50,7 @@ class World:
 
     def read(self, since_ms: int, nodes: Any) -> NodeAnswers:
         self.asked.append(since_ms)
+        self.nodes = nodes
         fresh = tuple(record for record in self.records if not record.end_ms or record.end_ms > since_ms)
         return NodeAnswers(parse_records(render_records(fresh)), ())
 
@@ -105,6 +107,15 @@ def test_a_new_leader_goes_on_and_counts_no_pod_twice_also_one_that_ran_when_the
 
     (lesson,) = world.stored.lessons
     assert (lesson.pods, lesson.running, lesson.beside_mib) == (2, 0, 900)
+
+
+def test_nodes_without_cards_are_not_asked() -> None:
+    world = World()
+    world.store.feed.apply_node("ADDED", a_node("cpu-1", 0))
+
+    world.learner.run_once()
+
+    assert world.nodes == ["node-1"]
 
 
 def test_a_peak_stays_when_its_pod_and_the_nodes_record_are_gone() -> None:

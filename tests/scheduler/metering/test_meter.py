@@ -180,6 +180,20 @@ def test_a_node_that_does_not_answer_is_a_gap_that_the_bill_names() -> None:
     assert note.startswith("node node-1: pods that ended between 2025-11-27T16:01:40.000Z and 2025-11-27T16:11:40")
 
 
+def test_a_node_without_cards_has_no_gap() -> None:
+    world = World()
+    world.pass_(100)
+    world.clock.pass_(600)
+    world.nodes = FakeRecords(silent=("cpu-1",))
+    world.restart()
+    world.store.feed.apply_node("ADDED", a_node("cpu-1", 0))
+    world.pass_(1)
+
+    assert world.nodes.asked == [START + 100_000]
+    world.pass_(PATIENCE_MS / 1000)
+    assert world.bill().notes == ()
+
+
 def test_a_node_whose_device_plugin_is_replaced_in_the_same_upgrade_is_asked_again() -> None:
     world = World()
     world.bind("stays", mib=H100_MIB // 2)
