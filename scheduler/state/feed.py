@@ -6,7 +6,7 @@ Objects are read outside the lock and applied under it, many of them in slices.
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -15,7 +15,7 @@ from kerf.values.device import Card
 from kerf.values.fleet import PartPlaces
 from kerf.values.hard_quota import HardQuota
 from kerf.values.node import Node
-from kerf.values.policy import SchedulingPolicy
+from kerf.values.policy import Defaults, SchedulingPolicy
 from kerf.values.quick import quick
 from kerf.wire.claims import is_by_claims
 from kerf.wire.errors import WireError
@@ -64,6 +64,8 @@ class _Waits:
 
     uid: str
     waiting: Waiting
+    defaults: Defaults
+    """Those with which it was read."""
 
 
 _Seen = _Gone | _Bound | _Waits | None
@@ -171,7 +173,9 @@ class Feed:
         """Use another policy from the next request on. Over-commitment changes what is free, not what pods hold."""
         live = self._live
         with live.lock:
-            live.policy = policy
+            others, live.policy = policy.defaults != live.policy.defaults, policy
+            for uid, waiting in list(live.pending.pods.items()) if others else ():
+                live.pending.put(uid, self._ask_again(waiting))
             live.engine.set_policy(policy)
             for node in live.nodes.values():
                 live.fleet.put_node(node, policy.factors(node))
@@ -204,8 +208,9 @@ class Feed:
             return self._bound(uid, item)
         if meta.get("deletionTimestamp"):  # with a finalizer it may stay so for long, and nobody binds it any more
             return _Gone(uid)
-        waiting = self._waiting(uid, item)
-        return _Waits(uid, waiting) if waiting is not None else None
+        defaults = self._live.policy.defaults
+        waiting = self._waiting(uid, item, defaults)
+        return _Waits(uid, waiting, defaults) if waiting is not None else None
 
     def _bound(self, uid: str, item: Json) -> _Bound:
         known, leaves = self._live.ledger.get(uid), "deletionTimestamp" in item["metadata"]
@@ -222,12 +227,13 @@ class Feed:
                 admitted = parse_pod(item, self._live.names, self._live.policy.defaults)
         return _Bound(uid, booking_of(item, self._live.vendors, self._templates), admitted, leaves, grace_s)
 
-    def _waiting(self, uid: str, item: Json) -> Waiting | None:
+    def _waiting(self, uid: str, item: Json, defaults: Defaults) -> Waiting | None:
         meta = item["metadata"]
         stages: Stages = ()
         problem = ""
+        common = self._templates.common(item)
         try:
-            ask, stages = self._templates.ask_of(item, self._live.policy.defaults)
+            ask, stages = self._templates.ask_of(item, defaults, common)
         except WireError as error:
             ask = PodAsk(str(meta.get("namespace") or "default"), str(meta.get("name", "")), uid)
             problem = str(error)
@@ -240,9 +246,21 @@ class Feed:
             problem,
             gates=bool(item["spec"].get("schedulingGates")),
             preempts=item["spec"].get("preemptionPolicy") != "Never",
+            template=common.known if common.known.text else None,
         )
 
     # ---- under the lock
+    def _ask_again(self, waiting: Waiting) -> Waiting:
+        """The pod with the defaults of the policy in force. What is reserved for it stays as it was promised."""
+        if waiting.template is None:
+            return waiting
+        try:
+            ask, stages = self._templates.ask_again(waiting.template, waiting.ask, self._live.policy.defaults)
+        except WireError as error:
+            unread = PodAsk(waiting.ask.namespace, waiting.ask.name, waiting.ask.uid)
+            return replace(waiting, ask=unread, stages=(), problem=str(error))
+        return replace(waiting, ask=ask, stages=stages, problem="")
+
     def _read_again(self, node: Node) -> None:
         """What HAMi recorded of pods means something else on other cards."""
         live = self._live
@@ -259,7 +277,8 @@ class Feed:
             if seen.leaves:
                 live.ledger.leave(seen.uid, seen.grace_s)
         elif isinstance(seen, _Waits):
-            live.pending.put(seen.uid, seen.waiting)
+            late = seen.defaults is not live.policy.defaults  # the policy changed while the pod was read
+            live.pending.put(seen.uid, self._ask_again(seen.waiting) if late else seen.waiting)
         elif isinstance(seen, _Gone):
             self._forget(seen.uid)
 

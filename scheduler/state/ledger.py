@@ -269,12 +269,11 @@ class Ledger:
         self._changed.set()
 
     def confirm(self, booking: Booking) -> None:
-        """The watch shows the pod bound. What was assumed is kept if it is what the pod holds."""
+        """The watch shows the pod bound. What was charged for an assumption stays charged if it is what the pod has."""
         with self._lock:
             known = self._bookings.get(booking.uid)
-            if known is not None and known.state is State.ASSUMED and known.holding == booking.holding:
-                now = replace(known, state=State.CONFIRMED, subject=booking.subject, created=booking.created)
-                self._put(now)
+            if known is not None and known.state is State.ASSUMED and _is_charged_alike(known, booking):
+                self._put(booking)
                 return
             if known is not None:
                 self.release(booking.uid)
@@ -378,6 +377,13 @@ class Ledger:
             holding=Holding(ask.key, ask.uid, node, grant, stages),
             since=self._clock(),
         )
+
+
+def _is_charged_alike(known: Booking, booking: Booking) -> bool:
+    """Whether both are of one pod on one node with one grant, and their templates say the same of what is charged."""
+    told, tells = known.template, booking.template
+    same = replace(told, subject=tells.subject, problems=tells.problems) == tells
+    return same and known.holding == booking.holding and known.without_grant == booking.without_grant
 
 
 def _discard(sets: dict[str, set[str]], key: str, uid: str) -> None:

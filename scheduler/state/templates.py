@@ -68,9 +68,11 @@ Parts = tuple[object, Json, Json, object, Json, Json]
 
 
 @dataclass(slots=True)
-class _Known:
+class Known:
     """What was read of one template so far."""
 
+    text: bytes = b""
+    """Its parts as JSON; empty where JSON does not have them."""
     stages: Stages | None = None
     asked: tuple[Defaults, PodAsk] | None = None
     by_vendors: dict[frozenset[str], Template] = field(default_factory=dict)
@@ -84,7 +86,7 @@ class Common:
     """A pod without what makes it differ from the others of its template, and what is known of that."""
 
     parts: Parts
-    known: _Known
+    known: Known
 
     @property
     def part(self) -> dict[str, Any]:
@@ -98,7 +100,7 @@ class Templates:
     def __init__(self, vendors: tuple[Vendor, ...]) -> None:
         self._vendors = vendors
         self._names = words_of(vendors)
-        self._known: dict[bytes, _Known] = {}
+        self._known: dict[bytes, Known] = {}
         self._left = MOST
 
     def common(self, pod: Json) -> Common:
@@ -107,10 +109,11 @@ class Templates:
         try:
             key = orjson.dumps(parts)
         except TypeError:  # JSON does not have it, and a file may hold it
-            return Common(parts, _Known(prefers=True))
+            return Common(parts, Known(prefers=True))
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = self._make_room(len(key))
+            self._make_room(len(key))
+            known = self._known[key] = Known(key)
         return Common(parts, known)
 
     def of(self, common: Common, held: frozenset[str]) -> Template:
@@ -129,20 +132,31 @@ class Templates:
     def ask_of(self, pod: Json, defaults: Defaults, common: Common | None = None) -> tuple[PodAsk, Stages]:
         """What a waiting pod asks, and its containers in order. Raises WireError."""
         common = common or self.common(pod)
+        asked, stages = self._asked(common, defaults)
+        meta = at(pod, "metadata")
+        name, uid = meta.get("name") or meta.get("generateName") or "", meta.get("uid") or ""
+        return replace(asked, name=str(name), uid=str(uid)), stages
+
+    def ask_again(self, known: Known, pod: PodAsk, defaults: Defaults) -> tuple[PodAsk, Stages]:
+        """The same of a pod that was read with other defaults, by its template's text. Raises WireError."""
+        if known.asked is not None and known.asked[0] == defaults and known.stages is not None:
+            asked, stages = known.asked[1], known.stages
+        else:
+            asked, stages = self._asked(Common(tuple(orjson.loads(known.text)), known), defaults)
+        return replace(asked, name=pod.name, uid=pod.uid), stages
+
+    def _asked(self, common: Common, defaults: Defaults) -> tuple[PodAsk, Stages]:
         asked = common.known.asked
         if asked is None or asked[0] != defaults:
             asked = common.known.asked = defaults, parse_pod(common.part, self._names, defaults)
-        meta = at(pod, "metadata")
-        name, uid = meta.get("name") or meta.get("generateName") or "", meta.get("uid") or ""
-        return replace(asked[1], name=str(name), uid=str(uid)), self.stages(common)
+        return asked[1], self.stages(common)
 
-    def _make_room(self, size: int) -> _Known:
-        """Remember one more of this size, and forget all others where that is too much."""
+    def _make_room(self, size: int) -> None:
+        """For one more of this size: all others are forgotten where that is too much."""
         self._left -= size + KNOWN
         if self._left < 0:
             self._known.clear()
             self._left = MOST - size - KNOWN
-        return _Known()
 
 
 def template_of(ask: PodAsk) -> Template:

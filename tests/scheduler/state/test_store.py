@@ -1,12 +1,13 @@
 """The live state: what is charged when, whatever the watches and the binds do, and in whatever order."""
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from kerf.testing.builders import a_container, a_grant, a_node, a_pod
 from kerf.values.grant import CardUse, ContainerGrant, Grant, Slice
-from kerf.values.policy import SchedulingPolicy
+from kerf.values.policy import Defaults, SchedulingPolicy
 from kerf.values.verdict import Misfit
 from kerf.vendors.registry import NAMES, VENDORS
 from kerf.wire.annotations import GRANT, render_grant
@@ -128,6 +129,71 @@ def test_a_pod_that_was_assumed_is_as_old_as_one_that_was_only_watched():
     store.feed.apply_pod("MODIFIED", bound(pod, "node-1", grant))
 
     assert [booking.created for booking in store.ledger.bookings(State.CONFIRMED)] == [moment]
+
+
+def test_an_assumed_pod_shares_its_template_with_others_once_the_watch_shows_it():
+    pods = [a_pod(f"pod-{i}", annotations={"nvidia.com/use-gputype": "H100"}) for i in range(3)]
+    store = a_store(a_node(), *pods)
+    grants = [assume(store, pod) for pod in pods]
+    store.desk.changed.clear()
+    for pod, grant in zip(pods, grants, strict=True):
+        store.feed.apply_pod("MODIFIED", bound(pod, "node-1", grant))
+
+    assert not store.desk.changed.is_set()  # nothing came free
+    first, *others = (booking.template for booking in store.ledger.bookings(State.CONFIRMED))
+
+    assert first.subject.workload
+    assert all(other is first for other in others)
+
+
+def test_what_was_charged_otherwise_than_the_watch_shows_is_charged_again():
+    """The pod's CPU was changed after it was assumed."""
+    pod = a_pod()
+    store = a_store(a_node(), pod)
+    grant = assume(store, pod)
+    free = store.desk.state("node-1").free_cpu_milli
+
+    resized = bound(pod, "node-1", grant)
+    resized["spec"]["containers"][0]["resources"]["requests"] = {"cpu": "3"}
+    store.feed.apply_pod("MODIFIED", resized)
+    assert store.desk.state("node-1").free_cpu_milli == free - 3000
+    assert used(store) == {piece.card: CardUse(8000, 30, 1) for piece in grant.slices}
+
+    store.feed.apply_pod("DELETED", resized)
+    assert (used(store), store.desk.state("node-1").free_cpu_milli) == ({}, free)
+
+
+def test_waiting_pods_ask_by_the_defaults_of_the_policy_in_force():
+    stated, silent = a_pod("stated"), a_pod("silent", mem=None)
+    store = a_store(a_node(), stated, silent, policy=SchedulingPolicy(defaults=Defaults(memory_mib=1000)))
+
+    store.feed.set_policy(SchedulingPolicy(defaults=Defaults(memory_mib=2000)))
+
+    for pod in (stated, silent):
+        waiting = store.desk.waiting_pod(pod["metadata"]["uid"])
+        assert waiting is not None
+        assert (waiting.ask, waiting.stages) == store.desk.read(pod)
+    claim = store.desk.claim("uid-default-silent")
+    assert claim is not None
+    assert claim.known is not None
+    assert claim.known.ask.containers[0].memory_mib == 2000
+
+
+def test_a_pod_that_is_read_while_the_policy_changes_asks_by_the_new_defaults(monkeypatch: pytest.MonkeyPatch):
+    pod, store = a_pod(mem=None), a_store(a_node(), policy=SchedulingPolicy(defaults=Defaults(memory_mib=1000)))
+    read = store.feed._read
+
+    def slowly(kind: str, item: dict) -> object:
+        seen = read(kind, item)
+        store.feed.set_policy(SchedulingPolicy(defaults=Defaults(memory_mib=2000)))
+        return seen
+
+    monkeypatch.setattr(store.feed, "_read", slowly)
+    store.feed.apply_pod("ADDED", pod)
+
+    waiting = store.desk.waiting_pod(pod["metadata"]["uid"])
+    assert waiting is not None
+    assert waiting.ask == store.desk.read(pod)[0]
 
 
 def test_undo_gives_an_assumption_back_but_never_a_bound_pod():
