@@ -29,13 +29,13 @@ from scheduler.state.bookings import State, bound_again
 from scheduler.state.live import Live
 from scheduler.state.pending import Waiting
 from scheduler.state.precedence import Precedence
+from scheduler.state.reserved import why_not_yet
 from scheduler.state.turns import Claimant, owners
 
 NODES_A_HOLD = 100
 """Nodes read in one hold of the lock, so that a filter never waits for 5,000."""
 PLANNED_S = 15.0
 """Seconds for which a pod's planned place is reserved while kube-scheduler takes its way to the bind."""
-MAKING_ROOM = "other pods are ending to make room on the cards"
 
 
 class Desk:
@@ -207,8 +207,8 @@ class Desk:
             if known is not None and known.state is not State.RESERVED:
                 return bound_again(known, node)
             if known is not None and known.node == node:
-                if not live.ledger.ready(known):
-                    return Misfit(Reason.RESERVED, detail="the pods that make room are still ending")
+                if why := why_not_yet(live, ask, known):
+                    return Misfit(Reason.RESERVED, detail=why)
                 if known.holding is not None and live.ledger.is_usable(known):
                     live.ledger.assume_reserved(known)
                     return known.holding.grant
@@ -344,8 +344,8 @@ class Desk:
         if held.node not in names or not ledger.is_usable(held):
             ledger.drop_reservation(ask.uid)
             return None
-        if not ledger.ready(held):
-            return Decided([], MAKING_ROOM)
+        if why := why_not_yet(self._live, ask, held):
+            return Decided([], why)
         return Decided([held.node], short_reason(Reason.RESERVED))
 
     def _gang(self, ask: PodAsk, names: Sequence[str]) -> Decided | None:

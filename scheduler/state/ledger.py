@@ -113,6 +113,11 @@ class Ledger:
         with self._lock:
             return len(self._of_gang.get(gang or "", ()))
 
+    def has_started(self, gang: str | None) -> bool:
+        """Whether a pod of the gang is bound or assumed."""
+        with self._lock:
+            return any(self._bookings[uid].state is not State.RESERVED for uid in self._of_gang.get(gang or "", ()))
+
     def kind_of(self, gang: str) -> str:
         """The kind of cards that the pods of a gang were given; empty where none of them has a place."""
         with self._lock:

@@ -15,6 +15,7 @@ from scheduler.state.answers import Candidate, NoPlace
 from scheduler.state.desk import Desk
 from scheduler.state.live import Live
 from scheduler.state.pending import Waiting
+from scheduler.state.reserved import why_not_yet
 from scheduler.state.turns import Claimant
 
 PODS_A_HOLD = 32
@@ -188,8 +189,8 @@ class Planning:
         live = self._live
         with live.lock:
             refused = [one.ask for one in live.pending.refused_before(moment)]
-            held = {ask.uid: live.ledger.reservation(ask.uid) for ask in refused}
-            return {uid: place.node for uid, place in held.items() if place and live.ledger.ready(place)}
+            held = [(ask, live.ledger.reservation(ask.uid)) for ask in refused]
+            return {ask.uid: place.node for ask, place in held if place and not why_not_yet(live, ask, place)}
 
     def has_room(self, ask: PodAsk) -> bool:
         """Whether the pod fits, as things are, on a node that kube-scheduler offered it."""

@@ -20,6 +20,7 @@ from scheduler.state.bookings import State
 from scheduler.state.desk import Desk
 from scheduler.state.live import Live
 from scheduler.state.pending import Waiting
+from scheduler.state.reserved import why_not_yet
 
 TRIES = 8
 """Nodes tried for one pod: the arrays can be wrong about a node, and quota about a grant, but rarely."""
@@ -107,7 +108,7 @@ class Seating:
         live, ask = self._live, waiting.ask
         held = live.ledger.reservation(ask.uid)
         if held is not None:
-            ready = held.node in names and live.ledger.ready(held)
+            ready = held.node in names and not why_not_yet(live, ask, held)
             return [held.node] if ready else NoPlace("its reserved place is not free yet")
         if ask.gang and live.policy.planner.enabled:
             note = live.pending.gang_note(ask, lambda: live.ledger.members_of(ask.gang))

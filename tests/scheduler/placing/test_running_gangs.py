@@ -9,11 +9,13 @@ from kerf.testing.builders import a_container, a_grant, a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
 from kerf.values.grant import Grant
 from kerf.values.policy import SchedulingPolicy
+from kerf.values.verdict import Misfit
 from kerf.vendors.registry import VENDORS
 from scheduler.extender.verbs import Verbs
 from scheduler.metrics import SchedulerMetrics
 from scheduler.placing.leader_worker_sets import LeaderWorkerSets
 from scheduler.placing.planner import Planner
+from scheduler.state.seating import Seat
 from scheduler.state.store import Store, load
 from scheduler.state.within_quota import WithinQuota
 
@@ -32,6 +34,11 @@ class World:
     def fits(self, pod: dict) -> bool:
         body = json.dumps({"Pod": pod, "NodeNames": ["node-1"]}).encode()
         return json.loads(self.verbs.filter(body))["NodeNames"] == ["node-1"]
+
+    def seats(self, pod: dict) -> str | None:
+        """Where the express lane binds it."""
+        found = self.store.seating.take(pod["metadata"]["uid"], ["node-1"], None)
+        return found.node if isinstance(found, Seat) else None
 
 
 def member(number: int, card: int | None = None, size: int = 2, **changes: object) -> dict:
@@ -117,6 +124,43 @@ def test_a_leader_whose_workers_come_later_does_not_wait_for_them() -> None:
         answers.append(world.fits(leader))
 
     assert answers == [False, True, False, True, False, True, False]
+
+
+def test_where_a_member_goes_before_any_has_started_the_others_wait_for_the_one_that_follows_it() -> None:
+    gone, *others = members = [member(number, size=3) for number in range(3)]
+    world = World(3, *members)
+    for pod in members:
+        world.fits(pod)
+    world.planner.run_once()
+    assert world.fits(others[0])
+
+    world.store.feed.apply_pod("DELETED", gone)
+
+    assert [world.fits(pod) for pod in others] == [False, False]
+    assert world.seats(others[0]) is None
+    ask, stages = world.store.desk.read(others[0])
+    refused = world.store.desk.assume(ask, "node-1", stages)
+    assert isinstance(refused, Misfit)
+    assert refused.detail == "gang default/g waits: 2 of its 3 pods have a place"
+
+    world.store.feed.apply_pod("ADDED", follows := member(9, size=3))
+    world.fits(follows)
+    world.planner.run_once()
+    assert [world.fits(pod) for pod in (follows, *others)] == [True, True, True]
+    assert world.seats(others[0]) == "node-1"
+
+
+def test_what_is_left_of_a_gang_that_has_started_goes_on_where_another_one_goes() -> None:
+    started, gone, last = members = [member(number, size=3) for number in range(3)]
+    world = World(3, *members)
+    for pod in members:
+        world.fits(pod)
+    world.planner.run_once()
+    assert world.seats(started) == "node-1"
+
+    world.store.feed.apply_pod("DELETED", gone)
+
+    assert world.fits(last)
 
 
 def test_a_bind_that_fails_leaves_a_gangs_member_its_place() -> None:
