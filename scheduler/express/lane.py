@@ -229,7 +229,7 @@ class ExpressLane:
         known = self._store.desk.waiting_pod(pod.uid)
         if known is None or self._store.seating.has_place(pod.uid):
             return pod.uid
-        return pod.namespace, pod.demands, pod.amounts, known.ask.shape, known.ask.part
+        return pod.namespace, pod.demands, pod.amounts, known.ask.shape, known.ask.traits, known.ask.part
 
     def _seat(self, pod: Pending) -> tuple[Pending, Seat] | Miss:
         """A seat for a pod that may be sent; where there is none, the room among the Bindings is given back."""

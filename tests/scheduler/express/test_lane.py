@@ -15,8 +15,9 @@ import pytest
 from kerf.kube.errors import Conflict, Forbidden, Unreachable, Unsent
 from kerf.kube.watch import Follower
 from kerf.obs.metrics import Metrics
-from kerf.testing.builders import a_container, a_node, a_pod
+from kerf.testing.builders import a_card, a_container, a_grant, a_node, a_pod, cards_of
 from kerf.testing.fake_kube import FakeKube
+from kerf.values.device import Card
 from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from kerf.wire.extender import BindQuery
@@ -25,6 +26,7 @@ from scheduler.express.lane import MOST_SETTLE_S, SETTLE_S, ExpressLane
 from scheduler.express.seen import Pending
 from scheduler.extender.bind import Binder
 from scheduler.extender.door import Knock
+from scheduler.kueue.keeper import QuotaKeeper
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.answers import Member, NoPlace
 from scheduler.state.bookings import State
@@ -43,7 +45,7 @@ def waiting(name: str, created: int = 0, **more: Any) -> dict[str, Any]:
     return pod
 
 
-def a_machine(name: str = "node-1", cards: int = 4) -> dict[str, Any]:
+def a_machine(name: str = "node-1", cards: tuple[Card, ...] | int = 4) -> dict[str, Any]:
     node = a_node(name, cards)
     node["status"]["allocatable"]["pods"] = "110"
     return node
@@ -272,6 +274,29 @@ def test_where_the_pod_at_the_door_finds_room_there_may_be_room_for_others_of_it
         world.lane._full[kind] = time.monotonic() + 60  # it was full a moment ago
         await world.filter("pod-0")
         assert set(world.bound()) == {"pod-1", "pod-2", "pod-3"}
+
+    world.live(test)
+
+
+def test_pods_of_a_priority_class_that_no_quota_limits_are_bound_beside_others_that_it_keeps_from_free_cards() -> None:
+    small, big = a_card(0, model="L4", memory_mib=23_034), a_card(1, model="H100", memory_mib=81_559)
+    nodes = [a_machine("small", (small,)), a_machine("big", (big, *cards_of("big", 3)))]
+    whole = [a_container(mem=None, cores=100)]
+    full = a_pod("full", containers=whole, node="small", grant=a_grant(small.id, 23_034, 100))
+    pods = [waiting(f"pod-{i}", i) for i in range(5)]
+    for number, pod in enumerate(pods):
+        pod["spec"] |= {"containers": whole, "priorityClassName": "low" if 0 < number < 3 else "high"}
+    world = World(*nodes, full, *pods)
+    scope = {"scopeName": "PriorityClass", "operator": "In", "values": ["low"]}
+    spec = {"hard": {"limits.nvidia.com/gpumem": "30000"}, "scopeSelector": {"matchExpressions": [scope]}}
+    keeper = QuotaKeeper(world.store)
+    keeper.replace_tenants([])
+    keeper.replace_hard([{"metadata": {"name": "low", "namespace": "default"}, "spec": spec}])
+
+    async def test(world: World) -> None:
+        keeper.refresh()
+        await world.filter("pod-0")
+        assert world.bound() == {"full": "small", "pod-3": "big", "pod-4": "big"}
 
     world.live(test)
 
