@@ -12,7 +12,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -29,6 +29,7 @@ from scheduler.extender.bind import REFUSED, Binder, Said
 from scheduler.extender.door import Knock
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.answers import NoPlace
+from scheduler.state.bookings import State
 from scheduler.state.seating import FULL, Seat
 from scheduler.state.store import Store
 
@@ -125,6 +126,9 @@ class ExpressLane:
     def give_room_back(self, uid: str) -> None:
         self._terrain.withdraw(uid)
 
+    def preempts(self, uid: str, nodes: Collection[str]) -> None:
+        self._terrain.preempts(uid, nodes)
+
     # ---- the loop
     def run(self, stop: threading.Event) -> None:
         """Work while the policy says so, until the term is over."""
@@ -184,6 +188,7 @@ class ExpressLane:
 
     def _waiting(self, first: Pending, knock: Knock) -> list[Pending]:
         """The pods that the lane may bind while kube-scheduler waits with `first`, in order."""
+        self._terrain.keep({place.uid: place.node for place in self._store.ledger.bookings(State.RESERVED)})
         passed = self._lately() | self._terrain.overtaken(first, knock.asked)
         return in_order(self._terrain.queue(first.scheduler), first.uid, passed)
 

@@ -4,13 +4,14 @@ kube-scheduler counts the same for the pods that it places. Everything is counte
 other schedulers, and what the lane itself has promised and no watch shows yet.
 """
 
+import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Self
 
 import numpy as np
 
@@ -19,11 +20,11 @@ from scheduler.core.columns import Bools, Ints
 from scheduler.core.neighbours import LOOKED_AT, Terms
 from scheduler.core.node_list import NodeList, Roster
 from scheduler.core.wishes import Wishes
+from scheduler.express.closed import Closed
+from scheduler.express.demanded import Demanded
 from scheduler.express.nodes import Demands, Place, place_of
 from scheduler.express.seen import Gone, OnNode, Pending, Seen, see
 
-AVOID_S = 30.0
-"""A node whose kubelet refused a pod of the lane gets no other one for this long."""
 RECENT_S = 5.0
 """For this long after the lane gave away room of a node, kube-scheduler's own choice of the node is checked again."""
 FORGET_S = 600.0
@@ -50,32 +51,6 @@ class _Promise:
     node: str
     amounts: Amounts
     until: float
-
-
-@dataclass(slots=True)
-class _Demanded:
-    """Which rows a demand allows and what it wishes of each, up to a version of the nodes."""
-
-    version: int
-    allowed: Bools
-    weights: Ints
-    taints: Ints
-
-    @classmethod
-    def nothing(cls, rows: int) -> Self:
-        """Before any node was looked at."""
-        return cls(0, np.zeros(rows, bool), np.zeros(rows, np.int64), np.zeros(rows, np.int64))
-
-    def grow(self, rows: int) -> None:
-        """Make room for more rows."""
-        more = (0, rows - len(self.allowed))
-        self.allowed = np.pad(self.allowed, more)
-        self.weights, self.taints = np.pad(self.weights, more), np.pad(self.taints, more)
-
-    def put(self, row: int, allowed: bool, wish: tuple[int, int]) -> None:
-        """What it says of a node."""
-        self.allowed[row] = allowed
-        self.weights[row], self.taints[row] = wish
 
 
 class Terrain:
@@ -107,7 +82,7 @@ class Terrain:
         self._version = 0
         self._changed_at: Ints = np.zeros(_FIRST_ROWS, np.int64)
         """By row, the version with which the node came to be as it is."""
-        self._demands: dict[Demands, _Demanded] = {}
+        self._demands: dict[Demands, Demanded] = {}
         self._bound: dict[str, OnNode] = {}
         self._pending: dict[str, Pending] = {}
         self._since: dict[str, float] = {}
@@ -115,9 +90,10 @@ class Terrain:
         self._promises: dict[str, _Promise] = {}
         self._given: dict[str, tuple[str, float]] = {}
         """By uid of a pod that the lane has bound, its node and when; the oldest first."""
-        self._avoid: dict[str, float] = {}
+        self._kept: dict[str, _Promise] = {}
+        """Room on the nodes on which pods have cards reserved."""
+        self._closed = Closed(clock)
         self._terms = Terms()
-        self._nominated: dict[str, str] = {}
         self._eligible: Counter[str] = Counter()
         self._touched: dict[str, float] = {}
         """When the lane last gave away room of a node."""
@@ -177,7 +153,8 @@ class Terrain:
                 return waiting
             kinds = {(one.namespace, one.labels) for one in waiting}
             looked_at = {kind for kind in kinds if self._terms.look_at(*kind)}
-        return [_left(one) if not one.left and (one.namespace, one.labels) in looked_at else one for one in waiting]
+        looks = (not one.left and (one.namespace, one.labels) in looked_at for one in waiting)
+        return [replace(one, left=LOOKED_AT) if met else one for one, met in zip(waiting, looks, strict=True)]
 
     def overtaken(self, first: Pending, asked: float) -> set[str]:
         """The pods that kube-scheduler does not have in its queue: they come before one that it has taken.
@@ -194,8 +171,9 @@ class Terrain:
         """The nodes that allow a pod, have room for it, and are no preempting pod's."""
         with self._changed:
             demanded = self._demanded(pod.demands)
-            fits = demanded.allowed & self._room(pod.amounts)
-            for node in self._closed():
+            with self._without_kept(pod.uid):
+                fits = demanded.allowed & self._room(pod.amounts)
+            for node in self._closed.names():
                 if (row := self._rows.get(node)) is not None:
                     fits[row] = False
             rows = np.flatnonzero(fits)
@@ -213,12 +191,11 @@ class Terrain:
             if promise is not None and promise.node == node:
                 promise.until = self._clock() + seconds
                 return True
-            self._drop_promise(uid)  # kube-scheduler prefers another node to the one that was kept for it
+            self._drop(self._promises, uid)  # kube-scheduler prefers another node to the one that was kept for it
             recent = self._touched.get(node, -RECENT_S) > self._clock() - RECENT_S
-            if recent and not self._has_room(row, pod.amounts):
+            if recent and not self._has_room(row, pod):
                 return False
-            self._promises[uid] = _Promise(node, pod.amounts, self._clock() + seconds)
-            self._add(node, pod.amounts, 1)
+            self._promise(pod, node, seconds)
             return True
 
     def await_bound(self, uids: Collection[str], seconds: float) -> bool:
@@ -239,18 +216,32 @@ class Terrain:
         with self._changed:
             if pod.uid in self._promises:
                 return self._promises[pod.uid].node == node
-            if pod.uid not in self._pending or not self._has_room(self._row(node), pod.amounts):
+            if pod.uid not in self._pending or not self._has_room(self._row(node), pod):
                 return False
-            self._promises[pod.uid] = _Promise(node, pod.amounts, self._clock() + seconds)
+            self._promise(pod, node, seconds)
             self._touched[node] = self._clock()
-            self._add(node, pod.amounts, 1)
             return True
 
     def withdraw(self, uid: str) -> None:
         """Take a promise back. No-op if there is none."""
         with self._changed:
-            self._drop_promise(uid)
+            self._drop(self._promises, uid)
             self._changed.notify_all()
+
+    def keep(self, places: Mapping[str, str]) -> None:
+        """Keep room on the nodes on which pods, by uid, have cards reserved: else less important ones might take it."""
+        with self._changed:
+            for uid in [uid for uid, kept in self._kept.items() if places.get(uid) != kept.node]:
+                self._drop(self._kept, uid)
+            for uid in places.keys() - self._kept.keys() - self._promises.keys():
+                if (pod := self._pending.get(uid)) is not None:
+                    self._kept[uid] = _Promise(places[uid], pod.amounts, math.inf)
+                    self._add(places[uid], pod.amounts, 1)
+
+    def preempts(self, uid: str, nodes: Collection[str]) -> None:
+        """On one of these nodes others end for a pod; the watch says in a moment on which."""
+        with self._changed:
+            self._closed.preempts(uid, nodes)
 
     def given(self, uid: str, node: str) -> None:
         """The lane has bound a pod."""
@@ -275,7 +266,7 @@ class Terrain:
         with self._changed:
             for uid in list(takewhile(lambda uid: self._given[uid][1] <= now - FORGET_S, self._given)):
                 del self._given[uid]
-            self._avoid = {node: until for node, until in self._avoid.items() if until > now}
+            self._closed.tidy()
             self._touched = {node: at for node, at in self._touched.items() if at > now - RECENT_S}
 
     # ---- inside, under the lock
@@ -291,39 +282,39 @@ class Terrain:
                 self._terms.drop(old.terms)
         if before is not None:
             self._add(before.node, before.amounts, -1)
-        self._nominated.pop(uid, None)
+        self._drop(self._kept, uid)
         match seen:
             case Pending():
                 self._pending[uid] = seen
                 self._eligible[seen.scheduler] += not seen.left
                 self._since[uid] = self._clock() if waited is None or waited.held_back else since
-                if seen.nominated:
-                    self._nominated[uid] = seen.nominated
+                self._closed.nominate(uid, seen.nominated)
             case OnNode():
                 self._bound[uid] = seen
                 self._add(seen.node, seen.amounts, 1)
-                self._drop_promise(uid)
             case Gone():
-                self._drop_promise(uid)
                 self._refused(seen)
+        if not isinstance(seen, Pending):
+            self._drop(self._promises, uid)
+            self._closed.forget(uid)
         if not isinstance(seen, Gone):
             self._terms.add(seen.terms)
 
-    def _drop_promise(self, uid: str) -> None:
-        """What was promised is not to be counted any longer: the watch shows it by now, or it will not be."""
-        if promise := self._promises.pop(uid, None):
+    def _promise(self, pod: Pending, node: str, seconds: float) -> None:
+        self._drop(self._kept, pod.uid)
+        self._promises[pod.uid] = _Promise(node, pod.amounts, self._clock() + seconds)
+        self._add(node, pod.amounts, 1)
+
+    def _drop(self, known: dict[str, _Promise], uid: str) -> None:
+        """What was promised or kept is not to be counted any longer: the watch shows it by now, or it will not be."""
+        if promise := known.pop(uid, None):
             self._add(promise.node, promise.amounts, -1)
 
     def _refused(self, gone: Gone) -> None:
         node, _ = self._given.pop(gone.uid, ("", 0.0))
         if node and gone.refused:
-            self._avoid[node] = self._clock() + AVOID_S
+            self._closed.avoid(node)
             self._on_refused(node, gone.refused)
-
-    def _closed(self) -> set[str]:
-        """Nodes that a preempting pod waits for, or whose kubelet has just refused a pod of the lane."""
-        now = self._clock()
-        return set(self._nominated.values()) | {node for node, until in self._avoid.items() if until > now}
 
     def _room(self, amounts: Amounts) -> Bools:
         fits = self._present.copy()
@@ -334,18 +325,31 @@ class Terrain:
             fits &= self._have[:, column] - self._used[:, column] >= amount
         return fits
 
-    def _has_room(self, row: int, amounts: Amounts) -> bool:
-        columns = [(self._columns.get(name), amount) for name, amount in amounts]
-        free = self._have[row] - self._used[row]
+    def _has_room(self, row: int, pod: Pending) -> bool:
+        columns = [(self._columns.get(name), amount) for name, amount in pod.amounts]
+        with self._without_kept(pod.uid):
+            free = self._have[row] - self._used[row]
         return bool(self._present[row]) and all(at is not None and free[at] >= amount for at, amount in columns)
 
-    def _demanded(self, demands: Demands) -> _Demanded:
+    @contextmanager
+    def _without_kept(self, uid: str) -> Iterator[None]:
+        """What is kept for the pod itself does not count meanwhile."""
+        kept = self._kept.get(uid)
+        if kept is not None:
+            self._add(kept.node, kept.amounts, -1)
+        try:
+            yield
+        finally:
+            if kept is not None:
+                self._add(kept.node, kept.amounts, 1)
+
+    def _demanded(self, demands: Demands) -> Demanded:
         """What a demand says of every node: only those that have changed since are asked again."""
         known = self._demands.get(demands)
         if known is None:
             if len(self._demands) >= MOST_DEMANDS:
                 self._demands.clear()
-            known = self._demands[demands] = _Demanded.nothing(len(self._present))
+            known = self._demands[demands] = Demanded.nothing(len(self._present))
         if len(known.allowed) < len(self._present):
             known.grow(len(self._present))
         for row in np.flatnonzero(self._changed_at > known.version).tolist():
@@ -394,7 +398,3 @@ class Terrain:
         more = ((0, rows - old_rows), (0, columns - old_columns))
         self._have, self._used = np.pad(self._have, more), np.pad(self._used, more)
         self._present, self._changed_at = np.pad(self._present, more[0]), np.pad(self._changed_at, more[0])
-
-
-def _left(pod: Pending) -> Pending:
-    return replace(pod, left=LOOKED_AT)

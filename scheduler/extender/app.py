@@ -52,6 +52,7 @@ class Extender:
         self._ready = ready
         self._scraped = scrape
         self._peers = peers
+        verbs.preempts = binder.door.preempts
         self._chooser = ThreadPoolExecutor(1, "kinds")
 
     def routes(self) -> Routes:

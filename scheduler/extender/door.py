@@ -6,7 +6,7 @@ the lane binds meanwhile it has not begun to schedule. The lane opens the door i
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,6 +56,9 @@ class Lane(Protocol):
     def give_room_back(self, uid: str) -> None:
         """The pod is not bound after all."""
 
+    def preempts(self, uid: str, nodes: Collection[str]) -> None:
+        """Kube-scheduler is about to end other pods for this one on one of the nodes."""
+
 
 class Door:
     """Lives on the event loop; opened and closed from another thread."""
@@ -101,6 +104,11 @@ class Door:
         """The pod is not bound after all."""
         if self._lane is not None:
             self._lane.give_room_back(uid)
+
+    def preempts(self, uid: str, nodes: Collection[str]) -> None:
+        """Kube-scheduler is about to end other pods for this one on one of the nodes."""
+        if self._lane is not None and nodes:
+            self._lane.preempts(uid, nodes)
 
     async def _wait(self, lane: Lane, uid: str, seconds: float) -> None:
         loop = asyncio.get_running_loop()

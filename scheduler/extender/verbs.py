@@ -6,7 +6,7 @@ decoded whole.
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,8 @@ class Verbs:
         self.claims = claims
         self.precedence = desk.precedence
         """Held while an answer of the other verbs is made."""
+        self.preempts: Callable[[str, Collection[str]], None] = lambda *_: None
+        """Hears of a pod, by uid, for which kube-scheduler may end others on these nodes."""
         self._desk = desk
         self._metrics = metrics
         self._asks = Asks(desk.vendors)
@@ -133,6 +135,7 @@ class Verbs:
                 answer[node] = (uids, violations)
             elif chosen:
                 answer[node] = (chosen, min(violations, len(chosen)))
+        self.preempts(ask.uid, answer.keys())
         return render_victims(answer)
 
     # ---- reading

@@ -24,8 +24,10 @@ from kerf.wire.extender import BindQuery
 from scheduler.core.wishes import Wishes
 from scheduler.express.lane import MOST_SETTLE_S, SETTLE_S, ExpressLane
 from scheduler.express.seen import Pending
+from scheduler.extender.app import Extender
 from scheduler.extender.bind import Binder
 from scheduler.extender.door import Knock
+from scheduler.extender.verbs import Verbs
 from scheduler.kueue.keeper import QuotaKeeper
 from scheduler.metrics import SchedulerMetrics
 from scheduler.state.answers import Member, NoPlace
@@ -262,6 +264,53 @@ def test_cpu_that_kube_schedulers_bind_takes_while_a_seat_is_chosen_is_not_given
         assert world.bound() == {}
         assert world.store.ledger.get("uid-default-pod-1") is None
         assert await world.binder.bind(BindQuery("default", "pod-3", "uid-default-pod-3", "node-1")) == ""
+
+    world.live(test)
+
+
+def test_what_a_preemption_frees_is_not_taken_before_the_preempting_pods_node_is_named() -> None:
+    """Its victims may be gone before the watch shows where kube-scheduler means it to go."""
+    victim = a_pod("victim", node="node-1", grant=a_grant("GPU-node-1-0"))
+    world = World(a_machine(), victim, *[waiting(f"pod-{i}", i) for i in range(5)])
+    world.kube.put(preempting := waiting("preempting", spec={"priority": 100}))
+    verbs = Verbs(world.store.desk, SchedulerMetrics.build(Metrics()))
+    Extender(verbs, world.binder, SchedulerMetrics.build(Metrics()), lambda: True, bytes)
+
+    async def test(world: World) -> None:
+        await world.filter("preempting")
+        before = world.bound()
+        chosen = {"node-1": {"Pods": [{"UID": "uid-default-victim"}]}}
+        verbs.preempt(json.dumps({"Pod": preempting, "NodeNameToMetaVictims": chosen}).encode())
+        world.kube.remove("/api/v1/namespaces/default/pods/victim")
+        for i in range(5, 9):
+            world.kube.put(waiting(f"pod-{i}", 30))
+        await until(lambda: world.lane.wants("uid-default-pod-5"))
+        await world.filter("pod-5")
+        assert world.bound().keys() == before.keys() - {"victim"}
+
+        world.kube.put({**preempting, "status": {"phase": "Pending", "nominatedNodeName": "node-2"}})
+        terrain = world.lane._terrain
+        await until(lambda: bool((pod := terrain.pending("uid-default-preempting")) and pod.nominated))
+        await world.filter("pod-6")
+        assert {"pod-7", "pod-8"} <= world.bound().keys()
+
+    world.live(test)
+
+
+def test_a_pod_that_others_were_evicted_for_finds_its_cpu_where_its_cards_are_reserved() -> None:
+    node = a_machine()
+    node["status"]["allocatable"]["cpu"] = "4"
+    pods = [waiting("important", 0, spec={"priority": 100}), *[waiting(f"pod-{i}", i) for i in range(4)]]
+    for pod in pods:
+        pod["spec"]["containers"][0]["resources"]["requests"] = {"cpu": "2"}
+    world = World(node, *pods)
+
+    async def test(world: World) -> None:
+        assert world.store.seating.hold("uid-default-important", ["node-1"], None, time.monotonic() + 60) == "node-1"
+        world.lane.passes("uid-default-important")  # kube-scheduler was refused it, and asks again later
+        await world.filter("pod-0")
+        assert world.bound() == {}
+        assert await world.binder.bind(BindQuery("default", "important", "uid-default-important", "node-1")) == ""
 
     world.live(test)
 

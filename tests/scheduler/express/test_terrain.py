@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from kerf.testing.builders import a_container, a_node, a_pod
 from kerf.vendors.registry import NAMES
+from scheduler.express.closed import AVOID_S, PREEMPTS_S
 from scheduler.express.seen import Pending, see
-from scheduler.express.terrain import AVOID_S, RECENT_S, Open, Terrain
+from scheduler.express.terrain import RECENT_S, Open, Terrain
 from tests.effort import examples
 
 WORDS = frozenset(name for names in NAMES for name in names.all)
@@ -206,6 +207,81 @@ def test_the_node_that_a_preempting_pod_waits_for_is_closed_to_the_lane() -> Non
     assert world.open_to(asking()) == ["node-1", "node-2"]
 
 
+def test_where_kube_scheduler_ends_pods_for_another_the_lane_waits_until_it_is_known_on_which_node() -> None:
+    world = World(*[a_machine(f"node-{i}") for i in range(3)])
+    preempting = plain("preempting", "1")
+    world.see(preempting)
+
+    world.terrain.preempts("uid-default-preempting", ["node-0", "node-1"])
+    assert world.open_to(asking()) == ["node-2"]
+
+    world.see({**preempting, "status": {"phase": "Pending"}}, kind="MODIFIED")  # says nothing about it yet
+    assert world.open_to(asking()) == ["node-2"]
+
+    world.see({**preempting, "status": {"nominatedNodeName": "node-1"}}, kind="MODIFIED")
+    assert world.open_to(asking()) == ["node-0", "node-2"]
+
+
+@pytest.mark.parametrize("ends", ["it goes", "it is bound", "nothing comes of it"])
+def test_a_preemption_that_comes_to_nothing_closes_no_node_for_long(ends: str) -> None:
+    world = World(a_machine("node-1"), a_machine("node-2"))
+    preempting = plain("preempting", "1")
+    world.see(preempting)
+    world.terrain.preempts("uid-default-preempting", ["node-1"])
+
+    if ends == "nothing comes of it":
+        world.clock.now += PREEMPTS_S + 1
+    else:
+        node = "node-2" if ends == "it is bound" else None
+        world.see(plain("preempting", "1", node), kind="MODIFIED" if node else "DELETED")
+
+    assert world.open_to(asking()) == ["node-1", "node-2"]
+
+
+def test_a_pod_with_cards_reserved_has_its_cpu_kept_on_the_node_and_takes_it_itself() -> None:
+    """Pods were evicted for it, or its gang was planned there: less important pods do not take what it needs there."""
+    world = World(a_machine(cpu="2"))
+    world.see(asking("important", cpu="2"), asking("other"))
+    important, other = waiting(asking("important", cpu="2")), waiting(asking("other"))
+
+    world.terrain.keep({important.uid: "node-1"})
+    assert world.open_to(asking("other")) == []
+    assert not world.terrain.promise(other, "node-1", 10.0)
+    assert world.open_to(asking("important", cpu="2")) == ["node-1"]
+
+    assert world.terrain.promise(important, "node-1", 10.0)
+    world.terrain.keep({important.uid: "node-1"})
+    world.see(asking("important", cpu="2", node="node-1"), kind="MODIFIED")
+    world.terrain.keep({})
+    assert world.open_to(asking("other")) == []
+
+    world.see(asking("important", cpu="2", node="node-1"), kind="DELETED")
+    assert world.open_to(asking("other", cpu="2")) == ["node-1"]
+
+
+@pytest.mark.parametrize("then", ["is given back", "is elsewhere", "its pod goes", "it is bound by kube-scheduler"])
+def test_what_is_kept_for_a_pod_counts_no_longer_than_its_place(then: str) -> None:
+    world = World(a_machine("node-1", cpu="1"), a_machine("node-2", cpu="1"))
+    world.see(asking("reserved"), asking("other"))
+    uid = waiting(asking("reserved")).uid
+    world.terrain.keep({uid: "node-1"})
+
+    match then:
+        case "is given back":
+            world.terrain.keep({})
+        case "is elsewhere":
+            world.terrain.keep({uid: "node-2"})
+        case "its pod goes":
+            world.see(asking("reserved"), kind="DELETED")
+            world.terrain.keep({uid: "node-1"})
+        case _:
+            assert world.terrain.take(uid, "node-2", 10.0)
+            world.terrain.keep({uid: "node-1"})
+
+    free = {"is given back": ["node-1", "node-2"], "its pod goes": ["node-1", "node-2"]}.get(then, ["node-1"])
+    assert world.open_to(asking("other")) == free
+
+
 def test_a_pod_that_another_pods_affinity_looks_at_is_left_to_kube_scheduler_as_long_as_that_one_lives() -> None:
     world = World(a_machine())
     rule = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "web"}}}
@@ -356,7 +432,7 @@ def test_what_a_relist_does_not_show_is_gone() -> None:
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from("abcd"),
-        st.sampled_from(("waits", "runs on node-1", "runs on node-2", "ends", "promised")),
+        st.sampled_from(("waits", "runs on node-1", "runs on node-2", "ends", "promised", "kept")),
         st.sampled_from(("1", "2")),
     ),
     max_size=30,
@@ -370,7 +446,9 @@ def test_in_any_order_of_events_a_node_is_used_by_what_runs_or_is_promised_there
     held: dict[str, tuple[str, int]] = {}
     waits: dict[str, str] = {}
     for name, what, cpu in events:
-        if what == "promised":
+        if what == "kept":
+            world.terrain.keep({f"uid-default-{name}": "node-1"})
+        elif what == "promised":
             if name in waits and name not in held:
                 world.terrain.promise(waiting(asking(name, cpu=waits[name])), "node-1", 10.0)
                 held[name] = ("node-1", int(waits[name]))
@@ -386,6 +464,7 @@ def test_in_any_order_of_events_a_node_is_used_by_what_runs_or_is_promised_there
             world.see(asking(name, cpu=cpu, node=what[-6:]))
             held[name] = (what[-6:], int(cpu))
             waits.pop(name, None)
+    world.terrain.keep({})
     for node in ("node-1", "node-2"):
         free = 8 - sum(cpu for where, cpu in held.values() if where == node)
         assert node in world.open_to(asking("probe", cpu=str(free))) or free == 0
