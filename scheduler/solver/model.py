@@ -110,6 +110,8 @@ class Model:
         self.opened: list[Var] = []
         self.hints: dict[int, tuple[Var, int]] = {}
         self.solution: dict[int, int] = {}
+        self.kept: cp_model.CpSolver | None = None
+        """Whose answer the solution is."""
         self.value = self.bound = 0
 
     def integer(self, most: int, name: str) -> Var:
@@ -307,12 +309,17 @@ class Model:
         """Maximise the goal within `limit` deterministic time units. The word is `optimal`, `feasible` or `unknown`.
 
         `downward` looks first for what reaches the bound. One worker and a fixed seed: same model, same answer.
+        The solution of an earlier goal stays where it is worth more to this one: CP-SAT may end below its hint.
         """
         self.cp.maximize(goal)
+        held = None if self.kept is None else self.kept.value(goal)
         word, solver = self._solve(self.cp, limit, downward=downward)
         if word in {"optimal", "feasible"}:
             self.value = round(solver.objective_value)
-            self._keep(solver)
+            if held is None or self.value >= held:
+                self._keep(solver)
+            else:
+                self.value = held
         self.bound = floor(solver.best_objective_bound + TINY)
         return word
 
@@ -346,6 +353,7 @@ class Model:
         return words.get(solver.solve(cp), "unknown"), solver
 
     def _keep(self, solver: cp_model.CpSolver) -> None:
+        self.kept = solver
         self.solution = {index: solver.value(var) for index, (var, _) in self.hints.items()}
         self.hints = {index: (var, self.solution[index]) for index, (var, _) in self.hints.items()}
 

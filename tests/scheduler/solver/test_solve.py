@@ -15,11 +15,12 @@ from kerf.values.ask import Selection, Stage, Wishes
 from kerf.values.grant import CardUse
 from kerf.values.policy import PlannerSettings, SchedulingPolicy
 from kerf.values.quota import Bound
-from scheduler.solver import joint, solve, tiers
+from scheduler.solver import joint, model, solve, tiers
 from scheduler.solver.check import broken_rules
+from scheduler.solver.draft import Draft
 from scheduler.solver.grants import deal
 from scheduler.solver.greedy import plan_greedy
-from scheduler.solver.problem import Problem, QuotaRoom, fold, score_of, tier_sizes, tier_weights
+from scheduler.solver.problem import Problem, QuotaRoom, fold, rank_plan, score_of, tier_sizes, tier_weights
 from scheduler.solver.solve import plan
 from tests.effort import examples
 from tests.scheduler.solver.problems import FULL, H100, T4, a_gang, a_node_state, best_score, pods, problems
@@ -175,6 +176,35 @@ def test_a_solver_without_time_leaves_greedys_plan():
     found = plan(problem)
     assert found.score >= plan_greedy(problem).score
     assert broken_rules(problem, found.assignments) == ()
+
+
+def test_a_solver_plan_that_is_worth_less_than_greedys_gives_way_to_it(monkeypatch):
+    """CP-SAT may end below its hint (findings/cp-sat-ends-below-a-complete-hint.sh)."""
+    asks = (*pods(1, an_ask(memory_mib=50_000), prefix="big"), *pods(3, an_ask(memory_mib=24_000), prefix="small"))
+    problem = Problem((a_node_state(cards=1),), asks)
+    less = rank_plan(problem, plan_greedy(problem).assignments[:1], "solver")
+    monkeypatch.setattr(joint, "solved", lambda *_: replace(less, status="feasible", bound=10**9))
+
+    found = plan(problem)
+    assert where(plan_greedy(problem)) == where(found)
+    assert (found.adopted, found.status, found.score > less.score) == ("greedy", "feasible", True)
+
+
+def test_a_later_goal_keeps_the_solution_that_is_worth_more_to_it():
+    made = model.Model(Draft((), ()), SchedulingPolicy())
+    one, two = made.integer(5, "one"), made.integer(5, "two")
+    made.cp.add(one + two <= 7)
+    assert (made.solve(2 * one + two, 1.0), made.value, made.of(two)) == ("optimal", 12, 2)
+
+    search = made._solve
+
+    def below_the_hint(cp, limit, **more):
+        fewer = cp.clone()
+        fewer.add(fewer.get_int_var_from_proto_index(two.index) == 1)
+        return "feasible", search(fewer, limit, **more)[1]
+
+    made._solve = below_the_hint
+    assert (made.solve(two, 1.0), made.value, made.of(one), made.of(two)) == ("feasible", 2, 5, 2)
 
 
 def test_many_priorities_are_solved_block_by_block():
