@@ -131,7 +131,7 @@ def reduce_claim(item: Json) -> dict[str, Any]:
 def reduce_class(item: Json) -> dict[str, Any]:
     """What a class of devices selects, and the extended resource that stands for it."""
     spec = _of(at(item, "spec"), ("selectors", "extendedResourceName"))
-    meta = _of(item["metadata"], ("name",))
+    meta = _of(item["metadata"], ("name", "creationTimestamp"))
     return {"apiVersion": "resource.k8s.io/v1", "kind": "DeviceClass", "metadata": meta, "spec": spec}
 
 

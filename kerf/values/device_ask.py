@@ -10,11 +10,12 @@ from kerf.values.selector import Term
 
 @dataclass(frozen=True, slots=True)
 class DeviceClass:
-    """A DeviceClass: its selectors in CEL, and its extended resource, if any."""
+    """A DeviceClass: its selectors in CEL, its extended resource, if any, and when it was made (empty: not known)."""
 
     name: str
     selectors: tuple[str, ...] = ()
     resource: str = ""
+    made: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ IMPLICIT = "deviceclass.resource.kubernetes.io/"
 """The extended resource that Kubernetes itself gives to a class begins with this and ends with its name."""
 MOST_REQUESTS, MOST_DEVICES, MOST_SELECTORS = 32, 32, 32
 """Of a claim; Kubernetes' own bounds."""
+_NOT_YET = "~"
+"""When a class of a file is made, which says no time: after all that the cluster has."""
 _SUBREQUEST = ("name", "deviceClassName", "selectors", "allocationMode", "count", "tolerations", "capacity")
 _EXACT = (*_SUBREQUEST[1:], "adminAccess")
 
@@ -34,15 +36,17 @@ def known_classes(items: Iterable[Json] = ()) -> dict[str, DeviceClass]:
 def parse_class(item: Json) -> DeviceClass:
     """A DeviceClass. A selector without an expression is refused where a claim needs the class."""
     selectors = tuple(text_at(each, "cel", "expression") for each in items_at(item, "spec", "selectors"))
-    return DeviceClass(text_at(item, "metadata", "name"), selectors, text_at(item, "spec", "extendedResourceName"))
+    name, made = text_at(item, "metadata", "name"), text_at(item, "metadata", "creationTimestamp")
+    return DeviceClass(name, selectors, text_at(item, "spec", "extendedResourceName"), made or _NOT_YET)
 
 
 def class_of_resource(resource: str, classes: Classes) -> str:
-    """The class that an extended resource is for; empty where it is for none."""
+    """The class that an extended resource is for: of several the newest, then the first by name. Empty: for none."""
     implied = resource.removeprefix(IMPLICIT)
     if implied != resource:
         return implied if implied in classes else ""
-    return next((name for name, each in classes.items() if resource and each.resource == resource), "")
+    mine = sorted(name for name, each in classes.items() if resource and each.resource == resource)
+    return max(mine, key=lambda name: classes[name].made, default="")
 
 
 def is_ours(request: Json) -> bool:

@@ -119,5 +119,24 @@ def test_extended_resources_are_for_the_classes_that_name_them_and_for_all_class
     words = ("gpu.kerf.dev/card", "example.com/odd", "deviceclass.resource.kubernetes.io/odd",
              "deviceclass.resource.kubernetes.io/none", "nvidia.com/gpu", "")  # fmt: skip
 
-    assert classes["odd"] == DeviceClass("odd", (), "example.com/odd")
+    assert classes["odd"] == DeviceClass("odd", (), "example.com/odd", "~")
     assert [class_of_resource(word, classes) for word in words] == ["card.gpu.kerf.dev", "odd", "odd", "", "", ""]
+
+
+def test_of_several_classes_with_one_extended_resource_the_newest_serves_it():
+    def made(name: str, when: str | None) -> dict[str, Any]:
+        meta = {"name": name, "creationTimestamp": when} if when else {"name": name}
+        return {"metadata": meta, "spec": {"extendedResourceName": "gpu.kerf.dev/card"}}
+
+    own = made("card.gpu.kerf.dev", "2026-05-01T00:00:00Z")
+    older, newer = made("a", "2026-04-30T23:59:59Z"), made("b", "2026-05-01T00:00:01Z")
+    same, filed = made("z", "2026-05-01T00:00:01Z"), made("filed", None)
+
+    def serving(*items: dict[str, Any]) -> str:
+        return class_of_resource("gpu.kerf.dev/card", known_classes(items))
+
+    assert serving(own, older) == "card.gpu.kerf.dev"
+    assert serving(older) == "a"
+    assert serving(own, newer, older) == "b"
+    assert serving(own, same, newer) == "b"
+    assert serving(own, newer, filed) == "filed"
