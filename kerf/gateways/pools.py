@@ -14,7 +14,6 @@ from kerf.values.gateways import Gateway, GatewaySettings, Plan, Route, Target
 
 LABEL = "pool.kerf.dev"
 """Prefix of the labels that Kerf gives to the pods of a pool: one label for each pool."""
-MOST_PORTS = 8
 _CHANGING = ("pod-template-hash", "controller-revision-hash", "statefulset.kubernetes.io/", "apps.kubernetes.io/")
 
 

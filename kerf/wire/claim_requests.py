@@ -9,12 +9,12 @@ from kerf.wire.devices import DRIVER
 from kerf.wire.errors import WireError
 from kerf.wire.fields import flag, known, list_at, object_at, one_of, part_at, text, whole
 from kerf.wire.json import Json, at, items_at, text_at
+from kerf.wire.resources import containers_of
 
 Classes = Mapping[str, DeviceClass]
 """The DeviceClasses that are known, by name."""
 KINDS = ("slice", "card", "mig")
 """Kerf's own classes are `KIND.gpu.kerf.dev`."""
-CARD_CLASS = f"card.{DRIVER}"
 CARD_RESOURCE = f"{DRIVER}/card"
 """The extended resource that the chart gives to the class of whole cards (`dra.cardResource`)."""
 IMPLICIT = "deviceclass.resource.kubernetes.io/"
@@ -49,10 +49,25 @@ def class_of_resource(resource: str, classes: Classes) -> str:
     return max(mine, key=lambda name: classes[name].made, default="")
 
 
-def is_ours(request: Json) -> bool:
-    """Whether a request names one of Kerf's classes, as the API server's policies look at it."""
-    named = [at(request, "exactly"), *items_at(request, "firstAvailable")]
-    return any(text_at(each, "deviceClassName").endswith(f".{DRIVER}") for each in named)
+def names_ours(claim: Json) -> bool:
+    """Whether a claim names a class of Kerf's, as the API server's policies look at it.
+
+    What selects Kerf's devices in a class of another name is not seen.
+    """
+    requests = items_at(claim, "spec", "devices", "requests")
+    ways = [way for each in requests for way in (each, at(each, "exactly"), *items_at(each, "firstAvailable"))]
+    return any(text_at(way, "deviceClassName").endswith(f".{DRIVER}") for way in ways)
+
+
+def names_our_resource(pod: Json) -> bool:
+    """Whether a pod asks by an extended resource for which Kubernetes claims a device of Kerf's."""
+    limits = [at(container, "resources", "limits") for container, _ in containers_of(at(pod, "spec"))]
+    return any(_is_ours(str(name)) for each in limits for name in each)
+
+
+def _is_ours(resource: str) -> bool:
+    kind = resource.removeprefix(IMPLICIT)
+    return kind.endswith(f".{DRIVER}") if kind != resource else resource.startswith(f"{DRIVER}/")
 
 
 def parse_ask(claim: Json, classes: Classes) -> ClaimAsk:

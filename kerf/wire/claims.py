@@ -13,8 +13,6 @@ from kerf.wire.objects import is_finished
 from kerf.wire.resources import containers_of
 
 CLAIMS = "/apis/resource.k8s.io/v1/resourceclaims"
-_OF_CLASSES = "deviceclass.resource.kubernetes.io"
-"""Domain of the extended resources that stand for a class."""
 _BY_CLAIMS = "grantOfClaims"
 """Key of a pod that has its grant from `with_claims`. The API server keeps no such key, so no user writes it."""
 
@@ -43,24 +41,6 @@ def parse_claim(item: Json) -> Claim:
 def names_claims(pod: Json) -> bool:
     """Whether a pod uses any claim."""
     return bool(at(pod, "spec").get("resourceClaims") or at(pod, "status").get("extendedResourceClaimStatus"))
-
-
-def asks_for_ours(claim: Json) -> bool:
-    """Whether a claim names a class of Kerf's devices. What selects them in a class of another name is not seen."""
-    requests = items_at(claim, "spec", "devices", "requests")
-    ways = [way for each in requests for way in (at(each, "exactly"), *items_at(each, "firstAvailable"))]
-    return any(text_at(way, "deviceClassName").endswith(f".{DRIVER}") for way in ways)
-
-
-def names_our_resource(pod: Json) -> bool:
-    """Whether a pod asks by an extended resource for which Kubernetes claims a device of Kerf's."""
-    limits = [at(container, "resources", "limits") for container, _ in containers_of(at(pod, "spec"))]
-    return any(_is_ours(str(name)) for each in limits for name in each)
-
-
-def _is_ours(resource: str) -> bool:
-    domain, _, name = resource.partition("/")
-    return domain == DRIVER or (domain == _OF_CLASSES and name.endswith(f".{DRIVER}"))
 
 
 def is_refused(pod: Json) -> bool:

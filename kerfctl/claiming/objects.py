@@ -6,7 +6,7 @@ from typing import Any
 
 from kerf.values.quota import ByClaims
 from kerf.values.units import parse_whole
-from kerf.wire.claim_requests import Classes, class_of_resource, is_ours
+from kerf.wire.claim_requests import Classes, class_of_resource
 from kerf.wire.claims import claim_names
 from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.resources import containers_of
@@ -131,11 +131,6 @@ def node_of(claim: Json) -> str:
     """The node whose devices an allocated claim holds."""
     results = items_at(claim, "status", "allocation", "devices", "results")
     return next((text_at(result, "pool") for result in results if result.get("driver") == "gpu.kerf.dev"), "")
-
-
-def names_ours(claim: Json) -> bool:
-    """Whether a claim names a class of Kerf's, so that a tenant's is refused when it is made."""
-    return any(map(is_ours, items_at(claim, "spec", "devices", "requests")))
 
 
 def tenants_of(items: Iterable[Json]) -> tuple[tuple[str, bool, frozenset[str]], ...]:

@@ -14,7 +14,7 @@ from kerf.values.node import Node
 from kerf.values.units import MIB
 from kerf.values.vendor import Vendor
 from kerf.views.lines import PodLine, pod_line
-from kerf.wire.claim_requests import known_classes, parse_ask
+from kerf.wire.claim_requests import known_classes, names_ours, parse_ask
 from kerf.wire.claims import claim_uses, parse_claim, with_claims
 from kerf.wire.devices import DRIVER, MEMORY
 from kerf.wire.errors import WireError
@@ -28,7 +28,6 @@ from kerfctl.claiming.objects import (
     NoClaim,
     Objects,
     by_key,
-    names_ours,
     node_of,
     tenants_of,
 )

@@ -5,7 +5,8 @@ Kubernetes allocates claims, so nothing of such a pod is among the waiting pods 
 
 from collections import Counter
 
-from kerf.wire.claims import asks_for_ours, claim_names, is_refused, names_our_resource
+from kerf.wire.claim_requests import names_our_resource, names_ours
+from kerf.wire.claims import claim_names, is_refused
 from kerf.wire.json import Json, at, text_at
 
 Key = tuple[str, str]
@@ -33,7 +34,7 @@ class ClaimWaits:
     def claim(self, kind: str, item: Json) -> None:
         """One claim event."""
         key = (text_at(item, "metadata", "namespace"), text_at(item, "metadata", "name"))
-        if kind != "DELETED" and not at(item, "status", "allocation") and asks_for_ours(item):
+        if kind != "DELETED" and not at(item, "status", "allocation") and names_ours(item):
             self._claims.add(key)
         else:
             self._claims.discard(key)

@@ -174,12 +174,8 @@ def template_of(ask: PodAsk) -> Template:
     )
 
 
-def common_part(pod: Json) -> dict[str, Any]:
-    """A pod without what makes it differ from the others of its template."""
-    return _pod_of(_parts(pod))
-
-
 def _parts(pod: Json) -> Parts:
+    """A pod without what makes it differ from the others of its template."""
     meta, status = at(pod, "metadata"), at(pod, "status")
     spec = _without(at(pod, "spec"), OWN_SPEC)
     for key in CONTAINERS:

@@ -1,7 +1,9 @@
-"""Nothing is unreached: every module of the product is imported, at once or late, from a program's main module."""
+"""Nothing is unreached: every module is imported, at once or late, from a program's main, and every name is used."""
 
 import ast
+import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import grimp
@@ -20,6 +22,9 @@ PROGRAMS = (
     "kerfctl.main",
 )
 EXCEPTIONS = {"kerf.testing": "builders and fakes, shipped for those who test against Kerf"}
+UNUSED = {"DISPATCHER": "what administrators write into Kueue's configuration"}
+DEFINED = re.compile(r"^(?:(?:async )?def |class )(\w+)|^([A-Z][A-Z0-9_]*)(?:: [^=\n]+)? = ", re.MULTILINE)
+"""Functions, classes and constants of modules."""
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +58,16 @@ def test_every_module_of_the_sandbox_is_reached_from_its_main_or_by_the_tests_an
     scripts = {f"sandbox.{path.stem}" for path in (ROOT / "sandbox").glob("*.py") if runs_as_a_file(path)}
 
     assert unreached(graph, {"sandbox.__main__", *users, *scripts, *PROGRAMS}, "sandbox.") == []
+
+
+def test_every_name_of_the_product_is_used_by_more_than_tests() -> None:
+    texts = {path: path.read_text() for package in (*PRODUCT, "sandbox") for path in (ROOT / package).rglob("*.py")}
+    words = Counter(word for text in texts.values() for word in re.findall(r"\w+", text))
+    shipped = [path for path in texts if not {"_pb", "testing", "sandbox"} & set(path.relative_to(ROOT).parts)]
+    names = {(path, found[1] or found[2]) for path in shipped for found in DEFINED.finditer(texts[path])}
+    once = [(path, name) for path, name in sorted(names) if words[name] == 1 and name not in UNUSED]
+
+    assert [f"{path.relative_to(ROOT)}: {name}" for path, name in once] == []
 
 
 def test_a_module_that_nothing_imports_is_found(graph: grimp.ImportGraph) -> None:

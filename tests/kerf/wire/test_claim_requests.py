@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kerf.values.device_ask import ClaimAsk, Constraint, DeviceClass, Selector, Wanted
-from kerf.wire.claim_requests import class_of_resource, known_classes, parse_ask
+from kerf.wire.claim_requests import class_of_resource, known_classes, names_ours, parse_ask
 from kerf.wire.errors import WireError
 
 CLASSES = known_classes()
@@ -48,6 +48,7 @@ def test_a_request_as_v1beta1_writes_it_says_the_same():
     flat = {"name": "gpu", "deviceClassName": "slice.gpu.kerf.dev", "count": 2}
 
     assert parse_ask(a_claim(flat), CLASSES) == parse_ask(a_claim(exactly(count=2)), CLASSES)
+    assert names_ours(a_claim(flat))
 
 
 def test_a_claim_without_requests_asks_for_nothing():

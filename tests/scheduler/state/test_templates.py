@@ -14,7 +14,7 @@ from kerf.wire.annotations import GRANT, render_grant
 from kerf.wire.errors import WireError
 from kerf.wire.resources import parse_pod, stages_of
 from scheduler.state.bookings import booking_of
-from scheduler.state.templates import MOST, Template, Templates, common_part, read
+from scheduler.state.templates import MOST, Template, Templates, _parts, _pod_of, read
 
 HELD = frozenset({"nvidia"})
 OWNER = {"kind": "ReplicaSet", "name": "chat-7d", "uid": "rs", "controller": True}
@@ -123,7 +123,7 @@ def test_what_is_left_out_of_the_template_changes_nothing(path: tuple[str | int,
         "conditions": [each for each in whole["status"]["conditions"] if each["type"] != "PodScheduled"]
     }
 
-    assert read(common_part(pod), HELD, VENDORS) == read(whole, HELD, VENDORS)
+    assert read(_pod_of(_parts(pod)), HELD, VENDORS) == read(whole, HELD, VENDORS)
 
 
 @pytest.mark.parametrize(("path", "value"), CHANGES, ids=lambda part: str(part)[:60])
