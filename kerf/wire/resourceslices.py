@@ -6,6 +6,7 @@ where an instance may lie, with a counter for each memory slice of the card. Kub
 nor counters, so there a card is the whole card alone, and one in MIG mode is none.
 """
 
+import hashlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,6 +25,8 @@ COUNTERS_A_SET = 32
 SETS, DEVICES = 8, 64
 """Of counters, and of devices with counters, in one slice."""
 _LONGEST_TEXT = 64
+"""Of an attribute, in bytes."""
+_LONGEST_NAME = 253
 
 
 def slice_path(name: str) -> str:
@@ -107,9 +110,18 @@ def _slice(node: str, uid: str, index: int, spec: dict[str, Any]) -> dict[str, A
     return {
         "apiVersion": API,
         "kind": "ResourceSlice",
-        "metadata": {"name": f"{index:02x}-{DRIVER}-{node}", "ownerReferences": [owner]},
+        "metadata": {"name": _name(node, index), "ownerReferences": [owner]},
         "spec": {"driver": DRIVER, "nodeName": node, "pool": {"name": node}, **spec},
     }
+
+
+def _name(node: str, index: int) -> str:
+    """A name that sorts by the index. That of a node with a long name ends with a digest of it."""
+    name = f"{index:02x}-{DRIVER}-{node}"
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(node.encode()).hexdigest()[:16]
+    return f"{name[: _LONGEST_NAME - len(digest) - 1].rstrip('-.')}-{digest}"
 
 
 def _counters(cards: list[OfferedCard]) -> dict[str, str]:
@@ -219,13 +231,17 @@ def _whole(offered: OfferedCard) -> dict[str, Any]:
 def _attributes(offered: OfferedCard, kind: str) -> dict[str, Any]:
     card = offered.card
     texts = {"kind": kind, "uuid": card.id, "model": card.model, "vendor": card.vendor, "bus": card.bus}
-    out: dict[str, Any] = {key: {"string": text[:_LONGEST_TEXT]} for key, text in texts.items() if text}
+    out: dict[str, Any] = {key: {"string": _cut(text)} for key, text in texts.items() if text}
     return out | {
         "numa": {"int": card.numa},
         "index": {"int": card.index},
         "mig": {"bool": card.mig is not None},
         "nvlink": {"bool": bool(card.links)},
     }
+
+
+def _cut(text: str) -> str:
+    return text.encode(errors="replace")[:_LONGEST_TEXT].decode(errors="ignore")
 
 
 def _content(item: Json) -> object:

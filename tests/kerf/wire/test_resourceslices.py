@@ -190,3 +190,13 @@ def test_dropped_fields_are_noticed():
     dropped = {"spec": {"devices": [{"name": device["name"]} for device in wanted["spec"]["devices"]]}}
 
     assert (shares_kept(wanted), shares_kept(dropped)) == (True, False)
+
+
+def test_a_node_of_any_name_and_a_model_in_any_script_make_slices_that_kubernetes_takes():
+    node = ".".join(["n" * 62] * 4)  # 251 characters; a name has 253, the longest text of an attribute 64 bytes
+    slices = render_pool(node, "uid", [OfferedCard(replace(a_card(), model="昇腾" * 20), 1, 0)], shares=True)
+
+    names = [item["metadata"]["name"] for item in slices]
+    models = {device["attributes"]["model"]["string"] for item in slices for device in item["spec"].get("devices", [])}
+    assert (names, len(set(names)), max(map(len, names))) == (sorted(names), len(slices), 253)
+    assert models == {("昇腾" * 20)[:21]}
