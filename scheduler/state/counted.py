@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from kerf.values.ask import whole_if_reserved
 from kerf.values.device import Card
@@ -10,8 +9,6 @@ from kerf.values.grant import Grant, Holding, Slice
 from kerf.values.node import Node
 from kerf.values.quota import NOTHING, Amount, Usage, class_of, usage_of_grant
 from kerf.values.traits import Traits
-
-Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +117,6 @@ def _peak(one: Counted, other: Counted) -> Counted:
         for a, b in ((one.by_class, other.by_class), (one.by_vendor, other.by_vendor))
     )
     return replace(one, by_class=by_class, by_vendor=by_vendor)
-
-
-def add_to(sums: dict[Key, Amount], key: Key, amount: Amount) -> None:
-    """Add; what adds up to nothing is left out."""
-    if summed := sums.get(key, NOTHING) + amount:
-        sums[key] = summed
-    else:
-        sums.pop(key, None)
 
 
 def _fitted(holding: Holding, sizes: Mapping[str, tuple[int, int]]) -> Holding:

@@ -22,7 +22,6 @@ from kerf.values.quota import (
     CardClass,
     Usage,
     WhenOver,
-    total,
     usage_of_ask,
 )
 from kerf.values.traits import Traits
@@ -32,8 +31,9 @@ from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Part, Shares, TenantShare
 from scheduler.solver.problem import QuotaRoom
 from scheduler.state.bookings import Booking
-from scheduler.state.counted import Counted, CountedCards, add_to, claim_key, sum_of
+from scheduler.state.counted import Counted, CountedCards, claim_key, sum_of
 from scheduler.state.members import Members
+from scheduler.state.quota_sums import QuotaSums
 
 
 class QuotaLedger:
@@ -50,12 +50,7 @@ class QuotaLedger:
         self._counted: dict[str, Counted] = {}
         self._replaced: set[str] = set()
         """Pods that are leaving and whose successors are counted instead."""
-        self._sums: dict[tuple[str, str], Amount] = {}
-        """By namespace and class."""
-        self._without_tenant: dict[str, Amount] = {}
-        """By class, in namespaces of no tenant."""
-        self._by_traits: dict[tuple[str, str], dict[Traits | None, Amount]] = {}
-        """By namespace and vendor, what pods of the same traits hold together; under None what claims hold."""
+        self._sums = QuotaSums()
         self._claims = Members()
         """Claims, by the pods for which they are reserved."""
 
@@ -70,10 +65,7 @@ class QuotaLedger:
         self.shares, self.capacity = shares, capacity
         self._tenant_of = shares.by_namespace()
         self._kept = any(_kept(part, name) for share in shares.tenants for part in share.parts for name in DIMENSIONS)
-        self._without_tenant = {}
-        for (namespace, slug), amount in self._sums.items():
-            if namespace not in self._tenant_of:
-                add_to(self._without_tenant, slug, amount)
+        self._sums.set_tenants(self._tenant_of.keys())
 
     def set_hard(self, hard: Mapping[str, HardQuota]) -> None:
         """What ResourceQuota objects say, by namespace."""
@@ -94,13 +86,13 @@ class QuotaLedger:
             return
         counted = self.cards.count(booking.holding, booking.traits)
         self._counted[booking.uid] = counted
-        self._add(counted, 1)
+        self._sums.add(counted, 1)
 
     def release(self, uid: str) -> None:
         """Count a pod no longer."""
         counted = self._counted.pop(uid, None)
         if counted is not None:
-            self._add(counted, -1)
+            self._sums.add(counted, -1)
 
     def replace(self, uid: str) -> None:
         """Count a pod's successor instead of the pod."""
@@ -126,7 +118,7 @@ class QuotaLedger:
         self._claims.put(claim, pods if counted is not None else ())
         if counted is not None and self.active:
             self._counted[claim_key(claim)] = counted
-            self._add(counted, 1)
+            self._sums.add(counted, 1)
 
     def bounds(self, namespace: str) -> bool:
         """Whether anything limits what a namespace holds."""
@@ -151,7 +143,7 @@ class QuotaLedger:
         """What a tenant is guaranteed and holds; for the empty name, all namespaces of no tenant together."""
         if owner == NO_TENANT:
             rest = {card_class.slug: Bound(*astuple(amount)) for card_class, amount in self.shares.rest}
-            return Standing(rest, dict(self._without_tenant))
+            return Standing(rest, dict(self._sums.without_tenant))
         share = next(share for share in self.shares.tenants if share.tenant.name == owner)
         guaranteed = {part.card_class.slug: part.guaranteed for part in share.parts}
         return Standing(guaranteed, {one.slug: self._held(share, one.slug) for one in self.capacity})
@@ -160,11 +152,7 @@ class QuotaLedger:
         """Whether tenants hold more of a class than its cards give, and a file says that pods leave then."""
         if not any(share.tenant.when_over is WhenOver.EVICT for share in self.shares.tenants):
             return False
-        theirs = {namespace for share in self.shares.tenants for namespace in share.tenant.namespaces}
-        held: dict[str, Amount] = {}
-        for (namespace, slug), amount in self._sums.items():
-            if namespace in theirs:
-                held[slug] = held.get(slug, NOTHING) + amount
+        held = self._sums.of_tenants()
         return any(
             (held.get(card_class.slug, NOTHING) - gives.total).floor() for card_class, gives in self.capacity.items()
         )
@@ -211,9 +199,9 @@ class QuotaLedger:
             return holds_nothing(share.tenant.name, share.problems)
         if own is None:
             return self._no_room(counted)
-        self._add(own, -1)
+        self._sums.add(own, -1)
         found = self._no_room(counted)
-        self._add(own, 1)
+        self._sums.add(own, 1)
         return found
 
     def rooms(self, namespaces: Iterable[str]) -> tuple[QuotaRoom, ...]:
@@ -263,7 +251,7 @@ class QuotaLedger:
         """What namespaces without a tenant may still take together, where tenants keep something."""
         theirs = tuple(name for name in namespaces if name not in self._tenant_of)
         if theirs and self._kept:
-            held = self._without_tenant
+            held = self._sums.without_tenant
             left = ((one.slug, self._lent(one).less(held.get(one.slug, NOTHING))) for one in self.capacity)
             yield QuotaRoom("namespaces without a tenant", theirs, tuple(left))
 
@@ -274,12 +262,7 @@ class QuotaLedger:
 
     def _hard_left(self, namespace: str, limit: HardLimit) -> Iterator[tuple[str, Bound]]:
         for vendor, bound in limit.bounds:
-            yield vendor, bound.less(self._held_by(namespace, vendor, limit))
-
-    def _held_by(self, namespace: str, vendor: str, limit: HardLimit) -> Amount:
-        """What the pods hold that a ResourceQuota counts."""
-        held = self._by_traits.get((namespace, vendor), {})
-        return total(amount for traits, amount in held.items() if limit.takes(traits))
+            yield vendor, bound.less(self._sums.under(limit, namespace, vendor))
 
     def _allowed(self, ask: PodAsk, vendor: str, share: TenantShare | None, guaranteed: bool) -> list[str] | Misfit:
         """The classes of one vendor's cards of which the pod may hold what it asks; empty is any class."""
@@ -319,7 +302,7 @@ class QuotaLedger:
             bound = dict(limit.bounds).get(vendor)
             if bound is None or not limit.takes(traits):
                 continue
-            held = self._held_by(namespace, vendor, limit)
+            held = self._sums.under(limit, namespace, vendor)
             if broken := bound.first_broken(held, more):
                 return overdrawn_namespace(namespace, limit, vendor, (bound, held, more), broken)
         return None
@@ -341,7 +324,7 @@ class QuotaLedger:
         card_class = next((one for one in self.capacity if one.slug == slug), None)
         if card_class is None:
             return None
-        limit, held = self._lent(card_class), self._without_tenant.get(slug, NOTHING)
+        limit, held = self._lent(card_class), self._sums.without_tenant.get(slug, NOTHING)
         broken = limit.first_broken(held, more)
         return overdrawn_rest(card_class.model, (limit, held, more), broken) if broken else None
 
@@ -378,18 +361,7 @@ class QuotaLedger:
         )
 
     def _held(self, share: TenantShare, slug: str) -> Amount:
-        return total(self._sums.get((namespace, slug), NOTHING) for namespace in share.tenant.namespaces)
-
-    def _add(self, counted: Counted, sign: int) -> None:
-        for slug, amount in counted.by_class.by:
-            add_to(self._sums, (counted.namespace, slug), amount * sign)
-            if counted.namespace not in self._tenant_of:
-                add_to(self._without_tenant, slug, amount * sign)
-        for vendor, amount in counted.by_vendor.by:
-            key = (counted.namespace, vendor)
-            add_to(self._by_traits.setdefault(key, {}), counted.traits, amount * sign)
-            if not self._by_traits[key]:
-                del self._by_traits[key]
+        return self._sums.of(share.tenant.namespaces, slug)
 
 
 def _kept(part: Part, dimension: str) -> int:
