@@ -16,7 +16,11 @@ HARMLESS: dict[str, dict[str, tuple[str, ...]]] = {
         "mamba-cache-mode": ("auto", "none", "align"),
         "kv-cache-dtype-skip-layers": (),
         "num-gpu-blocks-override": (),
+        "config": (),  # a file of options that nobody here can read
+        "hf-config-path": (),  # the config of another model
         "cudagraph-capture-sizes": (),
+        "max-cudagraph-capture-size": (),
+        "specialize-active-lora": (),  # graphs for each number of adapters
         "decode-context-parallel-size": ONE,
         "dcp": ONE,
         "prefill-context-parallel-size": ONE,
@@ -28,6 +32,9 @@ HARMLESS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     SGLANG: {
         "dtype": HALF,
+        "config": (),
+        "decrypted-config-file": (),
+        "enable-fp32-lm-head": (),
         "mamba-ssm-dtype": HALF,
         "max-mamba-cache-size": (),
         "ep-num-redundant-experts": ("0",),
@@ -40,7 +47,10 @@ HARMLESS: dict[str, dict[str, tuple[str, ...]]] = {
         "attention-context-parallel-size": ONE,
         "dcp-size": ONE,
         "decode-context-parallel-size": ONE,
+        "cuda-graph-config": (),
         "cuda-graph-bs-decode": (),
+        "cuda-graph-bs-prefill": (),
+        "cuda-graph-max-bs-prefill": (),
         "json-model-override-args": (),
         "enable-two-batch-overlap": (),
         "quantize-and-serve": (),
