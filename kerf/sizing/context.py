@@ -27,6 +27,8 @@ UNSCALED = {
 """Rope types whose factor does not lengthen the context: max_position_embeddings has it already."""
 
 
+OFFSET = frozenset({"roberta", "xlm-roberta"})
+"""Families whose first token has the position behind pad_token_id, so that their tables' first rows are nobody's."""
 PICTURE_ROWS = 4
 """Rows to a position with parts for time, height and width (MRotaryEmbedding); Qwen3-VL and later have one."""
 
@@ -61,6 +63,8 @@ def read_context(top: Config) -> Context:
     found = next((n for key in LENGTH_KEYS if (n := text.maybe(key, least=1)) is not None), None)
     if found is None:
         found = _class_default(top, text)
+    if top.text("model_type") in OFFSET:
+        found = max(1, found - top.whole("pad_token_id", default=1, least=0) - 1)
     longest, original = found, found
     for rope in _ropes(text):
         kind = rope.text("rope_type", "type", default="default")

@@ -188,3 +188,17 @@ def test_an_index_says_how_many_bytes():
     assert parse_index({"weight_map": {}}, "index") is None
     with pytest.raises(WireError, match="total_size"):
         parse_index({"metadata": {"total_size": "many"}}, "index")
+
+
+@pytest.mark.parametrize(("family", "changes", "most"), [
+    ("xlm-roberta", {}, 8192), ("roberta", {"pad_token_id": 1}, 8192), ("roberta", {"pad_token_id": 0}, 8193),
+    ("bert", {}, 8194),
+])  # fmt: skip
+def test_the_first_positions_of_a_roberta_are_nobodys(family, changes, most):
+    """By transformers 5.20.0 the first token has the position behind pad_token_id (its issue 14243)."""
+    config = {"model_type": family, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4,
+              "num_hidden_layers": 2, "vocab_size": 100, "max_position_embeddings": 8194, **changes}  # fmt: skip
+
+    assert read_model(config).context.most == most
+    with pytest.raises(WireError, match=f"max-len: '{most + 1}': use at most {most}"):
+        estimate(read_model(config), Ask(max_len=most + 1))
