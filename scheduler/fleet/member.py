@@ -147,11 +147,14 @@ def fleet_pods(items: Iterable[Json], fleet: str, cluster: str, store: Store) ->
         if labels.get(LABEL_MANAGER) != slug(fleet) or not is_for(item, cluster) or is_finished(item):
             continue
         notes, meta = at(item, "metadata", "annotations"), at(item, "metadata")
+        workload = str(notes.get(LABEL_WORKLOAD, ""))
+        if workload.partition("/")[0] != text_at(meta, "namespace"):
+            continue  # anybody may write these marks on a pod; in another namespace they would count for its workloads
         epoch = str(labels.get(LABEL_EPOCH, ""))
         uid = text_at(meta, "uid")
         found.append(
             FleetPod(
-                workload=str(notes.get(LABEL_WORKLOAD, "")),
+                workload=workload,
                 epoch=int(epoch) if epoch.isdigit() and len(epoch) < 10 else 0,
                 model=str(notes.get(LABEL_MODEL, "")),
                 namespace=text_at(meta, "namespace"),

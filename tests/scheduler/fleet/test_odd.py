@@ -109,6 +109,23 @@ def test_nodes_and_cards_of_one_name_in_two_clusters_are_apart():
     }
 
 
+def test_a_pod_with_the_marks_of_another_namespaces_workload_does_not_count_for_it():
+    world = World(Cluster("east", 1))
+    world.ask("chat", 2)
+    world.round(rounds=3)
+    east = world.clusters["east"]
+    for pod in east.pods():
+        forged = copy.deepcopy(pod)
+        forged["metadata"] |= {"namespace": "team", "uid": f"forged-{pod['metadata']['uid']}"}
+        forged["metadata"]["labels"].pop("owner")
+        east.kube.put(forged)
+        east.kube.put({**pod, "status": {"phase": "Running", "conditions": []}})
+
+    world.round()
+
+    assert world.status("chat")["readyReplicas"] == 0
+
+
 def test_clusters_without_nodes_or_cards_take_nothing_and_disturb_nothing():
     world = World(Cluster("none", 0), Cluster("bare", 2, cards=0), Cluster("east", 1))
     world.ask("chat", 3)
