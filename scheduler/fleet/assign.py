@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kerf.values.allocator import Allocator
+from kerf.values.device import Card
 from kerf.values.fleet import Assigned, FleetSettings, FleetWorkload, Phase
+from kerf.values.grant import Slice
 from kerf.wire.errors import WireError
 from scheduler.fleet.places import Planned, places_of
-from scheduler.fleet.shapes import Shapes, Terms, Want, accepted, allows, read_template, shapes
+from scheduler.fleet.shapes import Shapes, Terms, Want, accepted, allows, kind_of, read_template, shapes
 from scheduler.fleet.view import View
 from scheduler.solver.fleet.books import Books
-from scheduler.solver.fleet.problem import FleetPlan
+from scheduler.solver.fleet.problem import FleetPlan, Piece
 from scheduler.solver.fleet.solve import Effort, plan_fleet
 
 HANDED_OVER = 100.0
@@ -283,6 +285,12 @@ def rebalance(
     return tuple(found)
 
 
+def _share(slices: Sequence[Slice], card: Card) -> float:
+    """The part of a shared card that slices pay for in a plan."""
+    kind = kind_of(card, card.model)
+    return min(1.0, sum(Piece(each.memory_mib, max(1, each.cores)).share(kind) for each in slices))
+
+
 def cost_now(views: Sequence[View], made: Shapes) -> float:
     """What the fleet's own pods cost an hour now, in millionths: cards that are theirs alone, and parts of others.
 
@@ -290,12 +298,13 @@ def cost_now(views: Sequence[View], made: Shapes) -> float:
     """
     total = 0.0
     for view in views:
-        own = Counter(card for pod in view.pods for card in pod.cards)
+        own: dict[str, list[Slice]] = defaultdict(list)
+        for piece in (piece for pod in view.pods for piece in pod.slices):
+            own[piece.card].append(piece)
         prices = made.prices_in(view.name)
         for state in view.states:
             for each in state.cards:
-                slices = own.get(each.card.id, 0)
-                if slices:
-                    part = 1.0 if slices >= each.used.slots else slices / each.used.slots
-                    total += part * prices.get(each.card.model, 0)
+                slices = own.get(each.card.id, ())
+                part = 1.0 if slices and len(slices) >= each.used.slots else _share(slices, each.card)
+                total += part * prices.get(each.card.model, 0)
     return total

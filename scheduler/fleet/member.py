@@ -12,6 +12,7 @@ from kerf.kube.client import Json, Kube
 from kerf.kube.errors import KubeError
 from kerf.kube.watch import Follower, PermittedFollower
 from kerf.obs.loop import Loop, run_every
+from kerf.values.grant import Slice
 from kerf.values.node import Node
 from kerf.wire.claims import CLAIMS
 from kerf.wire.fleet import LABEL_EPOCH, LABEL_MANAGER, LABEL_MODEL, LABEL_WORKLOAD, slug
@@ -95,7 +96,7 @@ class FollowedMember:
         with self._lock:
             pods = tuple(self._pods.values())
         # A claim may become known after the pod that uses it.
-        pods = tuple(replace(pod, cards=_cards_of(self._store, pod.uid)) for pod in pods)
+        pods = tuple(replace(pod, slices=_slices_of(self._store, pod.uid)) for pod in pods)
         return tuple(self._store.desk.nodes()), self._store.desk.states(), pods
 
     def neighbours(self) -> Mapping[Neighbour, frozenset[str]]:
@@ -166,15 +167,14 @@ def fleet_pods(items: Iterable[Json], fleet: str, cluster: str, store: Store) ->
                     for c in items_at(item, "status", "conditions")
                 ),
                 leaving=bool(meta.get("deletionTimestamp")),
-                cards=_cards_of(store, uid),
+                slices=_slices_of(store, uid),
                 node=str(at(item, "spec").get("nodeName") or ""),
             )
         )
     return found
 
 
-def _cards_of(store: Store, uid: str) -> tuple[str, ...]:
-    """The cards of which a pod holds slices, one for each slice."""
+def _slices_of(store: Store, uid: str) -> tuple[Slice, ...]:
     booking = store.ledger.get(uid)
     held = booking.holding.grant.containers if booking is not None and booking.holding is not None else ()
-    return tuple(piece.card for container in held for piece in container.slices)
+    return tuple(piece for container in held for piece in container.slices)

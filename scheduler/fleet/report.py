@@ -130,18 +130,20 @@ def _where(parts: Sequence[Assigned]) -> str:
 
 
 def price_of(workload: str, views: Sequence[View], terms: Terms) -> float:
-    """What a workload's pods cost an hour, in millionths: each slice its part of the card.
+    """What a workload's pods cost an hour, in millionths: of each card as much as of the memory that pods hold there.
 
     An unreachable cluster's pods count as they were seen last, for a rented card is paid for all the same.
     """
     total = 0.0
     for view in views:
-        mine = Counter(card for pod in view.pods if pod.workload == workload for card in pod.cards)
+        mine = Counter[str]()
+        for each_slice in (part for pod in view.pods if pod.workload == workload for part in pod.slices):
+            mine[each_slice.card] += each_slice.memory_mib
         for state in view.states if mine else ():
             for each in state.cards:
-                if each.card.id in mine and each.used.slots:
+                if each.card.id in mine and each.used.memory_mib > 0:
                     price = terms.prices.of(each.card.model, view.spec.supply.value, view.spec.region or None)
-                    part = min(1.0, mine[each.card.id] / each.used.slots)
+                    part = min(1.0, mine[each.card.id] / each.used.memory_mib)
                     total += part * float(price.per_hour * MICRO if price else 0)
     return total
 

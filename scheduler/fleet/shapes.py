@@ -227,7 +227,7 @@ def _demand(
     allowed = frozenset(view.name for view in views if allows(one, view) and view.name not in want.avoid)
     prices = {(site.name, kind): price for site in sites for kind, price in site.price}
     by_name = {fit.kind: cards[fit.kind] for fit in fits}
-    size = {fit.kind: sum(p.cards * p.share(_kind(cards[fit.kind], fit.kind)) for p in fit.pieces) for fit in fits}
+    size = {fit.kind: sum(p.cards * p.share(kind_of(cards[fit.kind], fit.kind)) for p in fit.pieces) for fit in fits}
     dearest = max((prices[s, k] * part * one.group_size for k, part in size.items() for s in allowed), default=0.0)
     preferred = set(one.prefer_regions)
     extra = tuple(
@@ -258,7 +258,8 @@ def _first(cards: Mapping[str, Card], model: str) -> list[str]:
     return [name for name, card in cards.items() if card.model == model][:1]
 
 
-def _kind(card: Card, name: str) -> Kind:
+def kind_of(card: Card, name: str) -> Kind:
+    """A card as a kind of this name."""
     return Kind(name, card.memory_mib, card.cores, card.slots)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kerf.values.fleet import ClusterRecord, ClusterSpec, Phase
+from kerf.values.grant import Slice
 from kerf.values.node import Node
 from scheduler.core.state import NodeState
 from scheduler.fleet.neighbours import Neighbour
@@ -11,7 +12,7 @@ from scheduler.fleet.neighbours import Neighbour
 
 @dataclass(frozen=True, slots=True)
 class FleetPod:
-    """A pod that the manager's hand-over made. `cards` are ids of the cards that it holds a slice of, one per slice."""
+    """A pod that the manager's hand-over made, and the slices that it holds."""
 
     workload: str
     epoch: int
@@ -22,9 +23,14 @@ class FleetPod:
     bound: bool = False
     ready: bool = False
     leaving: bool = False
-    cards: tuple[str, ...] = ()
+    slices: tuple[Slice, ...] = ()
     node: str = ""
     """Where it is bound."""
+
+    @property
+    def cards(self) -> tuple[str, ...]:
+        """The ids of the cards of its slices, one for each."""
+        return tuple(each.card for each in self.slices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerf.kube.errors import Invalid
-from kerf.testing.builders import a_container
+from kerf.testing.builders import H100_MIB, a_container, a_grant, a_pod
 from kerf.values.fleet import ClusterSpec, FleetSettings
 from kerf.wire.fleet import parse_workload
 from scheduler.fleet.assign import cost_now
@@ -305,6 +306,33 @@ def test_a_model_without_a_price_is_named_and_costs_as_much_now_as_in_a_plan():
     assert cost_now(views, made) == plan_fleet(made.problem).cost
     message = world.status("chat")["conditions"][0]["message"]
     assert message == "odd: 2 on Odd Card 9000; no price for Odd Card 9000, so costPerHour is without it"
+
+
+def test_what_is_on_others_cards_costs_as_much_now_as_in_a_plan():
+    world = World(Cluster("east", 1, cards=1))
+    grant = a_grant("GPU-east-0-0", H100_MIB // 2, 50)
+    world.clusters["east"].kube.put(
+        a_pod("other", node="east-0", mem=H100_MIB // 2, cores=50, grant=grant, phase="Running")
+    )
+    world.ask("chat", 1, template={"spec": {"containers": [a_container(mem=8_000, cores=5)]}})
+    world.round(rounds=3)
+    nodes, states, pods = world.clusters["east"].seen()
+    view = View(ClusterSpec("east"), nodes=nodes, states=states, pods=pods)
+    one = parse_workload(world.home.get(f"/apis/{API}/namespaces/default/fleetworkloads/chat"))
+    made = shapes([view], [Want(one, 1)], Terms(NAMES, world.policy, PRICES), own_stays=False)
+
+    assert len(pods) == 1
+    assert cost_now([view], made) == pytest.approx(plan_fleet(made.problem).cost, abs=1)
+
+
+def test_workloads_that_share_a_card_cost_their_parts_of_it():
+    world = World(Cluster("east", 1, cards=1))
+    for name, mib in (("large", 60_000), ("small", 12_000)):
+        world.ask(name, 1, template={"spec": {"containers": [a_container(mem=mib, cores=10)]}})
+
+    world.round(rounds=4)
+
+    assert [world.status(name)["costPerHour"] for name in ("large", "small")] == ["1.3500", "0.2700"]
 
 
 def test_a_manager_that_was_away_gives_every_cluster_time_to_answer():
