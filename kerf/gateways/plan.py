@@ -54,7 +54,7 @@ def plan(
         if not live:
             left_out.append(f"{model}: none of its {len(several)} replicas is ready on a healthy card")
         mixed += _mixed(model, several)
-        routes.append(Route(model, object_name(model), targets))
+        routes.append(Route(model, object_name(model), targets, frozenset(one.uid for one, _ in several)))
         routed |= {uid for target in targets for uid in target.uids}
     served_by = frozenset(one.uid for one in chosen)
     return Plan(tuple(routes), frozenset(routed), served_by, tuple(left_out), tuple(mixed))

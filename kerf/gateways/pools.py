@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from kerf.gateways.objects import INFERENCE_POOL, Object, made
 from kerf.gateways.plan import object_name
 from kerf.values.gateways import Gateway, GatewaySettings, Plan, Route, Target
+from kerf.wire.json import Json, at, text_at
+from kerf.wire.objects import is_finished
 
 LABEL = "pool.kerf.dev"
 """Prefix of the labels that Kerf gives to the pods of a pool: one label for each pool."""
@@ -18,14 +20,21 @@ _CHANGING = ("pod-template-hash", "controller-revision-hash", "statefulset.kuber
 
 
 def render_pools(
-    plan: Plan, settings: GatewaySettings, *, labelled: bool
+    plan: Plan, settings: GatewaySettings, pods: Iterable[Json] | None
 ) -> tuple[tuple[Object, ...], tuple[str, ...]]:
-    """The pools, and a line for each model that has none. `labelled`: the pods carry, or are about to, Kerf's label."""
+    """The pools, and a line for each model that has none.
+
+    `pods` are all that labels may select; None where the replicas carry, or are about to, Kerf's label.
+    """
     found, left_out = [], []
-    everyone = {uid: dict(target.selector) for route in plan.routes for target in route.targets for uid in target.uids}
+    everyone = _labels_of(pods or ())
     for route in plan.routes:
         for namespace, targets in sorted(_by_namespace(route).items()):
-            selector = {pool_label(route, namespace): "true"} if labelled else _common(targets, everyone)
+            if pods is None:
+                selector = {pool_label(route, namespace): "true"}
+            else:
+                others = [labels for uid, labels in everyone[namespace].items() if uid not in route.served_by]
+                selector = _common(targets, others)
             ports = sorted({target.port for target in targets})
             if not selector:
                 why = "its replicas have no labels in common that other pods lack"
@@ -60,16 +69,21 @@ def _by_namespace(route: Route) -> dict[str, list[Target]]:
     return found
 
 
-def _common(targets: Sequence[Target], everyone: dict[str, dict[str, str]]) -> dict[str, str]:
-    """Labels that all these have; none where another pod of the plan has them too."""
-    first, *others = ({pair for pair in target.selector if _is_stable(pair[0])} for target in targets)
-    common = dict(sorted(first.intersection(*others)))
-    mine = {uid for target in targets for uid in target.uids}
-    return {} if _has_others(common, mine, everyone) else common
+def _labels_of(pods: Iterable[Json]) -> dict[str, dict[str, Json]]:
+    """The labels of pods that have not ended, by namespace and uid."""
+    found: dict[str, dict[str, Json]] = defaultdict(dict)
+    for pod in pods:
+        if not is_finished(pod):
+            meta = at(pod, "metadata")
+            found[text_at(meta, "namespace") or "default"][text_at(meta, "uid")] = at(meta, "labels")
+    return found
 
 
-def _has_others(common: dict[str, str], mine: set[str], everyone: dict[str, dict[str, str]]) -> bool:
-    return any(uid not in mine and common.items() <= labels.items() for uid, labels in everyone.items())
+def _common(targets: Sequence[Target], others: Iterable[Json]) -> dict[str, str]:
+    """Labels that all these have; none where another pod beside them has them too."""
+    first, *more = ({pair for pair in target.selector if _is_stable(pair[0])} for target in targets)
+    common = dict(sorted(first.intersection(*more)))
+    return {} if any(common.items() <= labels.items() for labels in others) else common
 
 
 def _is_stable(key: str) -> bool:

@@ -55,7 +55,7 @@ def render(seen: Seen, settings: GatewaySettings, *, labelled: bool) -> Rendered
             objects += render_envoy(chosen, settings)
             left_out += _too_many(chosen)
         else:
-            pools, missing = render_pools(by_replica, settings, labelled=labelled)
+            pools, missing = render_pools(by_replica, settings, None if labelled else seen.pods)
             objects += pools
             left_out += missing
     routed = chosen.routed | (by_replica.routed if Gateway.POOL in settings.to else frozenset())

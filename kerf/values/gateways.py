@@ -88,6 +88,8 @@ class Route:
     model: str
     name: str
     targets: tuple[Target, ...]
+    served_by: frozenset[str] = frozenset()
+    """Uids of all pods that serve it, those without requests too."""
 
 
 @dataclass(frozen=True, slots=True)

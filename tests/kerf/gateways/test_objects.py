@@ -226,6 +226,19 @@ def test_a_pool_is_left_out_where_labels_would_select_another_model():
     assert (found.objects, found.left_out) == ((), (f"other: {why}", f"qwen3-8b: {why}"))
 
 
+def test_a_pool_is_left_out_where_labels_would_select_a_pod_that_serves_nothing_and_not_for_other_namespaces():
+    web = a_replica("web", 1, image="nginx", args=[])
+    elsewhere = a_replica("theirs", namespace="team-b", args=["--model", "other"])
+
+    def pools(*pods: dict[str, Any]) -> list[str]:
+        found = rendered(settings_for(Gateway.POOL, namespaces=()), a_replica("mine"), *pods)
+        return [pool["metadata"]["namespace"] for pool in found.objects]
+
+    assert pools(elsewhere) == ["team-a", "team-b"]
+    assert pools(elsewhere, web) == ["team-b"]
+    assert pools({**web, "status": {"phase": "Succeeded"}}, a_replica("starts", 2, ready=False)) == ["team-a"]
+
+
 def test_with_labels_of_its_own_a_pool_has_exactly_its_replicas():
     other = a_replica("other", 1, args=["--model", "other"])
 
