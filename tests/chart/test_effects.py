@@ -192,3 +192,16 @@ def test_the_values_of_the_migration_let_kerfs_plugin_come_by_its_own_label_alon
     plugin = one(parse(template("--values", str(values))), "DaemonSet", "kerf-deviceplugin-nvidia")
 
     assert plugin["spec"]["template"]["spec"]["nodeSelector"] == {"kerf.dev/node": "on"}
+
+
+def test_the_values_for_both_side_by_side_let_kerfs_plugin_stay_on_the_nodes_that_are_kept_from_hami(
+    tmp_path: Path,
+) -> None:
+    page = (ROOT / "docs" / "migrate-from-hami.md").read_text()
+    values = tmp_path / "values.yaml"
+    values.write_text(page.split("## Run both for longer", 1)[1].split("```yaml\n", 1)[1].split("```", 1)[0])
+    plugin = one(parse(template("--values", str(values))), "DaemonSet", "kerf-deviceplugin-nvidia")
+    own = one(render(), "DaemonSet", "kerf-deviceplugin-nvidia")["spec"]["template"]["spec"]["tolerations"]
+
+    tolerated = {"key": "kerf.dev/node", "operator": "Exists", "effect": "NoSchedule"}
+    assert plugin["spec"]["template"]["spec"]["tolerations"] == [*own, tolerated]
