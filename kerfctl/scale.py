@@ -1,6 +1,7 @@
 """`kerf scale`: a KEDA ScaledObject or a HorizontalPodAutoscaler that follows a workload's recommended replicas."""
 
 import argparse
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ LONGEST_S = 3600
 LONGEST_VALUE = 63
 """Of a label in a selector, which an HPA finds its metric by."""
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
+_CLUSTER = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", re.ASCII)
 
 
 def add_parser(verbs: "Verbs") -> None:
@@ -32,6 +34,11 @@ def add_parser(verbs: "Verbs") -> None:
     form.add_argument("--keda", action="store_true", help="a KEDA ScaledObject")
     form.add_argument("--hpa", action="store_true", help="a HorizontalPodAutoscaler by an external metric")
     parser.add_argument("--prometheus", metavar="URL", help="with --keda: where Prometheus answers")
+    parser.add_argument(
+        "--cluster",
+        metavar="NAME",
+        help="only this cluster's series (metering.cluster), where others have theirs beside",
+    )
     parser.add_argument("--min", type=int, default=1, help="fewest replicas; default: 1")
     parser.add_argument("--max", type=int, default=64, help="most replicas; default: 64")
     parser.add_argument("--cooldown", type=int, default=600, metavar="SECONDS", help="longer than a model loads")
@@ -57,6 +64,9 @@ def run(args: argparse.Namespace) -> int:
         raise CliError(
             f"{args.workload}: an HPA finds its metric by labels of at most {LONGEST_VALUE} characters: use --keda"
         )
+    if args.cluster is not None and not _CLUSTER.fullmatch(args.cluster):
+        fix = f"write a name of at most {LONGEST_VALUE} letters, digits, -, _ and ., as the value of a label"
+        raise CliError(f"--cluster {args.cluster}: {fix}")
     made = _keda(namespace, kind, name, args) if args.keda else _hpa(namespace, kind, name, args)
     say(yaml.safe_dump(made, sort_keys=False).rstrip("\n"))
     return 0
@@ -75,8 +85,13 @@ def _workload(text: str) -> tuple[str, str, str]:
     return parts[0], parts[1], parts[2]
 
 
+def _labels(namespace: str, kind: str, name: str, cluster: str | None) -> dict[str, str]:
+    return {"namespace": namespace, "kind": kind, "name": name} | ({"cluster": cluster} if cluster else {})
+
+
 def _keda(namespace: str, kind: str, name: str, args: argparse.Namespace) -> dict[str, Any]:
-    query = f'max({METRIC}{{namespace="{namespace}",kind="{kind}",name="{name}"}})'
+    labels = _labels(namespace, kind, name, args.cluster)
+    query = f"max({METRIC}{{{','.join(f'{key}={json.dumps(value)}' for key, value in labels.items())}}})"
     # KEDA's default reads 0 where the metric is missing, which would scale to MIN while no leader is scraped.
     metadata = {"serverAddress": args.prometheus, "query": query, "threshold": "1", "ignoreNullValues": "false"}
     trigger = {"type": "prometheus", "metricType": "AverageValue", "metadata": metadata}
@@ -93,7 +108,7 @@ def _keda(namespace: str, kind: str, name: str, args: argparse.Namespace) -> dic
 
 
 def _hpa(namespace: str, kind: str, name: str, args: argparse.Namespace) -> dict[str, Any]:
-    labels = {"namespace": namespace, "kind": kind, "name": name}
+    labels = _labels(namespace, kind, name, args.cluster)
     metric = {"name": METRIC, "selector": {"matchLabels": labels}}
     external = {"metric": metric, "target": {"type": "AverageValue", "averageValue": "1"}}
     spec = {

@@ -43,9 +43,20 @@ def test_a_scaled_object_asks_prometheus(capsys) -> None:
     assert behavior["scaleDown"] == {"stabilizationWindowSeconds": 600}
 
 
+def test_with_a_cluster_the_series_of_others_do_not_count(capsys) -> None:
+    (trigger,) = made(capsys, "--keda", "--prometheus", "http://p:9090", "--cluster", "west")["spec"]["triggers"]
+    external = made(capsys, "--hpa", "--cluster", "west")["spec"]["metrics"][0]["external"]
+
+    series = 'kerf_recommended_replicas{namespace="team-a",kind="Deployment",name="chat",cluster="west"}'
+    assert trigger["metadata"]["query"] == f"max({series})"
+    assert external["metric"]["selector"]["matchLabels"]["cluster"] == "west"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        ((CHAT, "--hpa", "--cluster", 'a"b'), '--cluster a"b: write a name of at most 63 letters'),
+        ((CHAT, "--hpa", "--cluster", ""), "write a name of at most 63 letters"),
         (("chat", "--hpa"), "write NAMESPACE/KIND/NAME"),
         ((CHAT, "--hpa", "--prometheus", "http://p:9090"), "--prometheus: an HPA takes the metric from an adapter"),
         (("a/Job/b", "--hpa"), "no autoscaler scales a Job"),
