@@ -10,7 +10,7 @@ from typing import Any
 from kerf.config.load import read_policy
 from kerf.config.prices import read_prices
 from kerf.values.fleet import ClusterSpec
-from kerf.values.vendor import Vendor
+from kerf.values.vendor import ResourceNames, Vendor
 from kerf.wire.errors import WireError
 from kerf.wire.fields import API_VERSION
 from kerf.wire.fleet import CLUSTER, parse_cluster
@@ -61,11 +61,13 @@ class WhatIf:
     why: Mapping[str, tuple[str, ...]]
     """Of each workload with replicas that have no place, a sentence for each cluster."""
     asked: Wanted
+    names: tuple[ResourceNames, ...]
+    """The words by which pods ask for cards."""
 
     @property
     def otherwise(self) -> dict[str, str]:
         """Why pods may get other cards than those of the plan, by workload."""
-        found = {one.key: as_planned(one) for one in self.asked.workloads}
+        found = {one.key: as_planned(one, self.names) for one in self.asked.workloads}
         return {name: str(each["message"]) for name, each in found.items() if each["status"] != "True"}
 
     @property
@@ -99,7 +101,7 @@ def what_if(
         for one in asked.workloads
         if one.key in dict(best.unplaced)
     }
-    return WhatIf(plans, made, _further(made, found), listed.currency, why, asked)
+    return WhatIf(plans, made, _further(made, found), listed.currency, why, asked, terms.names)
 
 
 def _views(

@@ -5,13 +5,14 @@ whatever else takes such a card meanwhile has it, and the pod goes where any oth
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kerf.values.fleet import Assigned, FleetWorkload, PlannedPlace
+from kerf.values.vendor import ResourceNames
 from kerf.wire.fleet import condition
 from kerf.wire.fleet_places import FLEET_PLACES, render_places
-from kerf.wire.json import Json, at
+from kerf.wire.json import Json, at, items_at
 from scheduler.fleet.neighbours import preferences, rules_of_clusters
 from scheduler.fleet.render import labels_of, object_name
 from scheduler.fleet.shapes import Shapes
@@ -20,6 +21,7 @@ from scheduler.solver.fleet.problem import FleetPlan
 from scheduler.solver.fleet.seats import seats
 
 CONDITION = "AsPlanned"
+WEIGHED = ("cpu", "memory")
 Planned = Mapping[tuple[str, str], tuple[PlannedPlace, ...]]
 """Places by cluster and model of cards."""
 
@@ -48,19 +50,38 @@ def follows_plan(one: FleetWorkload) -> bool:
     return not one.devices
 
 
-def as_planned(one: FleetWorkload) -> dict[str, Any]:
-    """The condition that says how far a workload's pods get the cards of the plan."""
-    prefers, rules = preferences(one), rules_of_clusters(one)
+def as_planned(one: FleetWorkload, names: Sequence[ResourceNames]) -> dict[str, Any]:
+    """The condition that says how far a workload's pods get the cards of the plan. `names` are the words of cards."""
+    prefers, rules, needs = preferences(one), rules_of_clusters(one), _needs(one, names)
     if not follows_plan(one):
         says = "Kubernetes' allocator chooses the devices of claims, so the pods may open more cards than the plan"
         return condition(CONDITION, False, "Claims", says)
-    if rules:
-        says = f"the plan does not weigh {' and '.join(rules)}: a pod that may not have its planned cards gets others"
-        return condition(CONDITION, False, "Neighbours", says)
+    if rules or needs:
+        unweighed = " and ".join((*rules, *needs))
+        says = f"the plan does not weigh {unweighed}: a pod that may not have its planned cards gets others"
+        return condition(CONDITION, False, "Neighbours" if rules else "Needs", says)
     if prefers:
         says = f"{' and '.join(prefers)} come first, so the pods may open more cards than the plan"
         return condition(CONDITION, False, "Preferences", says)
     return condition(CONDITION, True, "Listed", "the clusters give the pods the cards that the plan has for them")
+
+
+def _needs(one: FleetWorkload, names: Sequence[ResourceNames]) -> tuple[str, ...]:
+    """What its pods need of a node beside cards, CPU and memory: no plan counts that."""
+    ours = {*WEIGHED, *(word for each in names for word in (*each.all, *each.quota))}
+    spec = at(one.template, "spec")
+    asked = {
+        str(name)
+        for container in (*items_at(spec, "containers"), *items_at(spec, "initContainers"))
+        for part in ("limits", "requests")
+        for name in at(container, "resources", part)
+    }
+    volumes = (
+        f"the claim of volume {each.get('name')}"
+        for each in items_at(spec, "volumes")
+        if each.get("persistentVolumeClaim") or each.get("ephemeral")
+    )
+    return (*sorted(asked - ours), *volumes)
 
 
 def listed(one: FleetWorkload, part: Assigned, fleet: str, view: View, planned: Planned) -> tuple[str, dict[str, Any]]:

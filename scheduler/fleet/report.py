@@ -98,7 +98,7 @@ def workload_status(decision: Decision, views: Sequence[View], terms: Terms) -> 
             condition(
                 "Available", decision.ready >= least, "Ready", f"{decision.ready} ready, {least} wanted at least"
             ),
-            as_planned(one),
+            as_planned(one, terms.names),
         ],
     }
 

@@ -191,6 +191,11 @@ def anti(*terms: dict[str, Any]) -> dict[str, Any]:
     return {"affinity": {"podAntiAffinity": {REQUIRED: list(terms)}}}
 
 
+def asking(resource: str) -> dict[str, Any]:
+    asked = {"limits": {"nvidia.com/gpu": "1", resource: "1"}, "requests": {"cpu": "1"}}
+    return {"containers": [{"name": "main", "image": "x", "resources": asked}]}
+
+
 def spread(when: str) -> dict[str, Any]:
     return {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": when}]}
 
@@ -229,17 +234,22 @@ def test_pods_stay_apart_where_they_require_it_of_their_own_kind_by_hostname(spe
         (anti({**OWN, "topologyKey": "zone"}), "Neighbours", "does not weigh podAntiAffinity"),
         (anti({**OWN, "namespaceSelector": {"matchLabels": {"a": "b"}}}), "Neighbours", "not weigh podAntiAffinity"),
         ({"affinity": {"podAffinity": {REQUIRED: [OWN]}}}, "Neighbours", "does not weigh podAffinity"),
+        (asking("rdma/hca"), "Needs", "does not weigh rdma/hca:"),
+        (asking("hugepages-2Mi"), "Needs", "does not weigh hugepages-2Mi:"),
+        (asking("nvidia.com/gpu"), "Listed", "the plan has"),
+        ({"volumes": [{"name": "m", "persistentVolumeClaim": {"claimName": "c"}}]}, "Needs", "the claim of volume m:"),
+        ({"volumes": [{"name": "m", "emptyDir": {}}]}, "Listed", "the plan has"),
     ],
 )
 def test_how_far_pods_get_the_plans_cards_is_said_with_the_reason(spec: dict[str, Any], reason: str, says: str):
-    found = as_planned(a_workload_with(spec))
+    found = as_planned(a_workload_with(spec), NAMES)
 
     assert (found["reason"], found["status"]) == (reason, "True" if reason == "Listed" else "False")
     assert says in found["message"]
 
 
 def test_pods_that_ask_by_claims_say_that_kubernetes_chooses_their_devices():
-    found = as_planned(a_workload_with({}, devices=(DeviceAsk(()),)))
+    found = as_planned(a_workload_with({}, devices=(DeviceAsk(()),)), NAMES)
 
     assert (found["reason"], found["status"]) == ("Claims", "False")
 
