@@ -18,6 +18,8 @@ GRAPH_MIB = 37
 """One captured batch size: 2.4 GiB, the most seen in vLLM's public logs, over its 67 default sizes."""
 GRAPH_LOW_MIB = 5
 """0.36 GiB, the least seen, over the same 67."""
+SGLANG_LATENT_MIB = 1536
+"""What SGLang 0.5.23 sets aside for the graphs of chunks under latent attention (not V4's), however many."""
 IMAGE_TOKENS = 16_384
 """The largest picture that vLLM 0.33.0 profiles a vision tower with, in patches after merging."""
 
@@ -28,7 +30,7 @@ def overheads(shape: Shape, ask: Ask, ranks: Ranks, load: Load, top_k: int) -> l
         "CUDA context", CONTEXT_MIB[0] * MIB, CONTEXT_MIB[1] * MIB, "one process", "measured on H100; HAMi reports"
     )
     if ask.runtime == SGLANG:
-        return [_sglang_reserve(ask, ranks), *_tower(shape), context]
+        return [_sglang_reserve(shape, ask, ranks, load), *_tower(shape), context]
     terms = [
         _activations(shape, ask, ranks, load, top_k),
         *workspace(shape, ask, ranks, load),
@@ -85,9 +87,18 @@ def _graphs(load: Load, times: int) -> list[Term]:
     return [Term("CUDA graphs", count * GRAPH_LOW_MIB * MIB, count * GRAPH_MIB * MIB, formula, "vLLM's public logs")]
 
 
-def _sglang_reserve(ask: Ask, ranks: Ranks) -> Term:
+def _sglang_reserve(shape: Shape, ask: Ask, ranks: Ranks, load: Load) -> Term:
     """SGLang's own formula for activations, graphs and the rest, for the arguments that `render` writes."""
     chunk = max(ask.batched_tokens, 2048)
-    mib = 512 + 1.5 * chunk + ranks.cards / 8 * 1024 + 2 * ask.concurrency + 8 * 40
-    formula = f"512 + 1.5 x {chunk:,} + {ranks.cards} / 8 x 1024 + 2 x {ask.concurrency} + 8 x 40 MiB"
+    most = min(ask.batched_tokens, load.max_len * load.concurrency)
+    graphs = SGLANG_LATENT_MIB if shape.unpacked else 8 * len(sglang_chunks(most))
+    mib = 512 + 1.5 * chunk + ranks.cards / 8 * 1024 + 2 * ask.concurrency + graphs
+    formula = f"512 + 1.5 x {chunk:,} + {ranks.cards} / 8 x 1024 + 2 x {ask.concurrency} + {graphs:,} MiB"
     return Term("reserve", int(mib * MIB) // 2, int(mib * MIB), formula, "SGLang 0.5.23, arg_groups/memory_hook.py")
+
+
+def sglang_chunks(most: int) -> list[int]:
+    """Lengths of chunks for which SGLang 0.5.23 captures graphs, up to the longest chunk."""
+    sizes = [*range(4, 33, 4), *range(48, 257, 16), *range(288, 513, 32), *range(576, 1025, 64)]
+    sizes += [*range(1280, 4097, 256), *range(4608, most + 1, 512)]
+    return [size for size in sizes if size <= most]

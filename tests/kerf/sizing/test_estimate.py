@@ -61,9 +61,25 @@ def test_sglangs_arguments_leave_nothing_to_the_size_of_the_slice():
 
     assert found.args == (
         "--context-length", "32768", "--max-running-requests", "8", "--chunked-prefill-size", "2048",
-        "--cuda-graph-max-bs-decode", "8", "--mem-fraction-static", "0.930", "--enable-metrics",
+        "--cuda-graph-max-bs-decode", "8", "--mem-fraction-static", "0.929", "--enable-metrics",
         "--max-total-tokens", "262144",
     )  # fmt: skip
+
+
+def test_sglangs_reserve_is_that_of_its_own_functions():
+    """handle_gpu_memory_settings and reserve_for_graph_mb of SGLang 0.5.23, run for eight requests at once."""
+    graphs = {
+        ("qwen3-8b", 2048): 352,
+        ("qwen3-8b", 3000): 376,
+        ("qwen3-8b", 8192): 480,
+        ("deepseek-v3", 2048): 1552,
+        ("deepseek-v3", 8192): 1552,
+        ("deepseek-v4-flash", 2048): 352,
+    }
+    for (name, tokens), mib in graphs.items():
+        found = estimate(model(name), Ask(runtime="sglang", concurrency=8, batched_tokens=tokens, tp=8))
+        reserve = next(term for term in found.terms if term.name == "reserve")
+        assert (name, tokens, reserve.high) == (name, tokens, (512 + 1.5 * tokens + 1024 + mib) * 2**20)
 
 
 def test_an_embedding_model_has_no_cache_and_reads_a_text_in_one_step():
