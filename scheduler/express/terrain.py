@@ -9,19 +9,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import chain, takewhile
 
 import numpy as np
 
 from kerf.wire.json import Json, text_at
-from scheduler.core.columns import Bools, Ints
 from scheduler.core.neighbours import LOOKED_AT, Terms
-from scheduler.core.node_list import NodeList, Roster
+from scheduler.core.node_list import NodeList
 from scheduler.core.wishes import Wishes
 from scheduler.express.closed import Closed
 from scheduler.express.demanded import Demanded
+from scheduler.express.grid import Amounts, Grid
 from scheduler.express.nodes import Demands, Place, place_of
 from scheduler.express.seen import Gone, OnNode, Pending, Seen, see
 
@@ -32,8 +31,6 @@ FORGET_S = 600.0
 NOTICE_S = 1.0
 """What kube-scheduler's watch has surely delivered after this long."""
 MOST_DEMANDS = 512
-_FIRST_ROWS, _FIRST_COLUMNS = 64, 8
-Amounts = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ class _Promise:
 
 
 class Terrain:
-    """Rows are nodes, columns are resources."""
+    """Room on the nodes, and the pods that wait for it."""
 
     def __init__(
         self,
@@ -71,17 +68,8 @@ class Terrain:
         self._words, self._ignored, self._charged, self._clock = words, ignored, charged, clock
         self._on_refused = refused
         self._changed = threading.Condition()
-        self._rows: dict[str, int] = {}
-        self._roster = Roster()
-        """The nodes' names by row."""
         self._places: dict[str, Place] = {}
-        self._columns: dict[str, int] = {}
-        self._have: Ints = np.zeros((_FIRST_ROWS, _FIRST_COLUMNS), np.int64)
-        self._used: Ints = np.zeros((_FIRST_ROWS, _FIRST_COLUMNS), np.int64)
-        self._present: Bools = np.zeros(_FIRST_ROWS, bool)
-        self._version = 0
-        self._changed_at: Ints = np.zeros(_FIRST_ROWS, np.int64)
-        """By row, the version with which the node came to be as it is."""
+        self._grid = Grid()
         self._demands: dict[Demands, Demanded] = {}
         self._bound: dict[str, OnNode] = {}
         self._pending: dict[str, Pending] = {}
@@ -114,7 +102,7 @@ class Terrain:
         with self._changed:
             if kind == "DELETED":
                 if self._places.pop(place.name, None) is not None:
-                    self._present[self._rows[place.name]] = False
+                    self._grid.remove(place.name)
             elif self._places.get(place.name) != place:
                 self._put(place)
 
@@ -171,21 +159,22 @@ class Terrain:
         """The nodes that allow a pod, have room for it, and are no preempting pod's."""
         with self._changed:
             demanded = self._demanded(pod.demands)
-            with self._without_kept(pod.uid):
-                fits = demanded.allowed & self._room(pod.amounts)
+            self._count_kept(pod.uid, -1)
+            fits = demanded.allowed & self._grid.room(pod.amounts)
+            self._count_kept(pod.uid, 1)
             for node in self._closed.names():
-                if (row := self._rows.get(node)) is not None:
+                if (row := self._grid.rows.get(node)) is not None:
                     fits[row] = False
             rows = np.flatnonzero(fits)
             weights, taints = demanded.weights[rows], demanded.taints[rows]
             wishes = Wishes(weights, taints) if weights.any() or taints.any() else None
-            return Open(NodeList(self._roster, rows), wishes)
+            return Open(NodeList(self._grid.roster, rows), wishes)
 
     def take(self, uid: str, node: str, seconds: float) -> bool:
         """Count a pod that kube-scheduler is about to bind. False where the lane has just given its room away."""
         with self._changed:
-            pod, row = self._pending.get(uid), self._rows.get(node)
-            if pod is None or row is None:
+            pod = self._pending.get(uid)
+            if pod is None or node not in self._grid.rows:
                 return True
             promise = self._promises.get(uid)
             if promise is not None and promise.node == node:
@@ -193,7 +182,7 @@ class Terrain:
                 return True
             self._drop(self._promises, uid)  # kube-scheduler prefers another node to the one that was kept for it
             recent = self._touched.get(node, -RECENT_S) > self._clock() - RECENT_S
-            if recent and not self._has_room(row, pod):
+            if recent and not self._has_room(node, pod):
                 return False
             self._promise(pod, node, seconds)
             return True
@@ -216,7 +205,7 @@ class Terrain:
         with self._changed:
             if pod.uid in self._promises:
                 return self._promises[pod.uid].node == node
-            if pod.uid not in self._pending or not self._has_room(self._row(node), pod):
+            if pod.uid not in self._pending or not self._has_room(node, pod):
                 return False
             self._promise(pod, node, seconds)
             self._touched[node] = self._clock()
@@ -236,7 +225,7 @@ class Terrain:
             for uid in places.keys() - self._kept.keys() - self._promises.keys():
                 if (pod := self._pending.get(uid)) is not None:
                     self._kept[uid] = _Promise(places[uid], pod.amounts, math.inf)
-                    self._add(places[uid], pod.amounts, 1)
+                    self._grid.add(places[uid], pod.amounts, 1)
 
     def preempts(self, uid: str, nodes: Collection[str]) -> None:
         """On one of these nodes others end for a pod; the watch says in a moment on which."""
@@ -267,6 +256,8 @@ class Terrain:
             for uid in list(takewhile(lambda uid: self._given[uid][1] <= now - FORGET_S, self._given)):
                 del self._given[uid]
             self._closed.tidy()
+            if self._grid.is_sparse():
+                self._count_again()
             self._touched = {node: at for node, at in self._touched.items() if at > now - RECENT_S}
 
     # ---- inside, under the lock
@@ -281,7 +272,7 @@ class Terrain:
             if old is not None:
                 self._terms.drop(old.terms)
         if before is not None:
-            self._add(before.node, before.amounts, -1)
+            self._grid.add(before.node, before.amounts, -1)
         self._drop(self._kept, uid)
         match seen:
             case Pending():
@@ -291,7 +282,7 @@ class Terrain:
                 self._closed.nominate(uid, seen.nominated)
             case OnNode():
                 self._bound[uid] = seen
-                self._add(seen.node, seen.amounts, 1)
+                self._grid.add(seen.node, seen.amounts, 1)
             case Gone():
                 self._refused(seen)
         if not isinstance(seen, Pending):
@@ -303,12 +294,12 @@ class Terrain:
     def _promise(self, pod: Pending, node: str, seconds: float) -> None:
         self._drop(self._kept, pod.uid)
         self._promises[pod.uid] = _Promise(node, pod.amounts, self._clock() + seconds)
-        self._add(node, pod.amounts, 1)
+        self._grid.add(node, pod.amounts, 1)
 
     def _drop(self, known: dict[str, _Promise], uid: str) -> None:
         """What was promised or kept is not to be counted any longer: the watch shows it by now, or it will not be."""
         if promise := known.pop(uid, None):
-            self._add(promise.node, promise.amounts, -1)
+            self._grid.add(promise.node, promise.amounts, -1)
 
     def _refused(self, gone: Gone) -> None:
         node, _ = self._given.pop(gone.uid, ("", 0.0))
@@ -316,85 +307,48 @@ class Terrain:
             self._closed.avoid(node)
             self._on_refused(node, gone.refused)
 
-    def _room(self, amounts: Amounts) -> Bools:
-        fits = self._present.copy()
-        for name, amount in amounts:
-            column = self._columns.get(name)
-            if column is None:
-                return np.zeros(len(fits), bool)
-            fits &= self._have[:, column] - self._used[:, column] >= amount
-        return fits
+    def _has_room(self, node: str, pod: Pending) -> bool:
+        self._count_kept(pod.uid, -1)
+        room = self._grid.has_room(node, pod.amounts)
+        self._count_kept(pod.uid, 1)
+        return room
 
-    def _has_room(self, row: int, pod: Pending) -> bool:
-        columns = [(self._columns.get(name), amount) for name, amount in pod.amounts]
-        with self._without_kept(pod.uid):
-            free = self._have[row] - self._used[row]
-        return bool(self._present[row]) and all(at is not None and free[at] >= amount for at, amount in columns)
-
-    @contextmanager
-    def _without_kept(self, uid: str) -> Iterator[None]:
-        """What is kept for the pod itself does not count meanwhile."""
-        kept = self._kept.get(uid)
-        if kept is not None:
-            self._add(kept.node, kept.amounts, -1)
-        try:
-            yield
-        finally:
-            if kept is not None:
-                self._add(kept.node, kept.amounts, 1)
+    def _count_kept(self, uid: str, sign: int) -> None:
+        """What is kept for a pod does not count while it is asked where the pod itself has room."""
+        if kept := self._kept.get(uid):
+            self._grid.add(kept.node, kept.amounts, sign)
 
     def _demanded(self, demands: Demands) -> Demanded:
         """What a demand says of every node: only those that have changed since are asked again."""
         known = self._demands.get(demands)
+        grid = self._grid
         if known is None:
             if len(self._demands) >= MOST_DEMANDS:
                 self._demands.clear()
-            known = self._demands[demands] = Demanded.nothing(len(self._present))
-        if len(known.allowed) < len(self._present):
-            known.grow(len(self._present))
-        for row in np.flatnonzero(self._changed_at > known.version).tolist():
-            if (place := self._places.get(self._roster.names[row])) is not None:
+            known = self._demands[demands] = Demanded.nothing(len(grid.present))
+        if len(known.allowed) < len(grid.present):
+            known.grow(len(grid.present))
+        for row in np.flatnonzero(grid.changed_at > known.version).tolist():
+            if (place := self._places.get(grid.roster.names[row])) is not None:
                 allowed = demands.allow(place)
                 known.put(row, allowed, demands.wish(place) if allowed else (0, 0))
-        known.version = self._version
+        known.version = grid.version
         return known
 
     def _put(self, place: Place) -> None:
-        row = self._row(place.name)
         self._places[place.name] = place
-        self._present[row] = True
-        columns = [(self._column(name), amount) for name, amount in place.allocatable]
-        self._have[row] = 0
-        for column, amount in columns:
-            self._have[row, column] = amount
-        self._version += 1
-        self._changed_at[row] = self._version
+        if fresh := self._grid.put(place.name, place.allocatable):
+            for holder in self._holders():
+                self._grid.add(holder.node, ((name, amount) for name, amount in holder.amounts if name in fresh), 1)
 
-    def _add(self, node: str, amounts: Amounts, sign: int) -> None:
-        row = self._row(node)
-        columns = [(self._column(name), amount) for name, amount in amounts]
-        for column, amount in columns:
-            self._used[row, column] += sign * amount
+    def _holders(self) -> Iterator[OnNode | _Promise]:
+        """Whoever uses room, or has it promised or kept."""
+        return chain(self._bound.values(), self._promises.values(), self._kept.values())
 
-    def _row(self, name: str) -> int:
-        """A node's row, for good: its pods may be announced before it, and it may come back."""
-        row = self._rows.get(name)
-        if row is None:
-            row = self._rows[name] = self._roster.add(name)
-            if row >= len(self._present):
-                self._grow(2 * row, self._have.shape[1])
-        return row
-
-    def _column(self, name: str) -> int:
-        column = self._columns.get(name)
-        if column is None:
-            column = self._columns[name] = len(self._columns)
-            if column >= self._have.shape[1]:
-                self._grow(len(self._present), 2 * column)
-        return column
-
-    def _grow(self, rows: int, columns: int) -> None:
-        old_rows, old_columns = self._have.shape
-        more = ((0, rows - old_rows), (0, columns - old_columns))
-        self._have, self._used = np.pad(self._have, more), np.pad(self._used, more)
-        self._present, self._changed_at = np.pad(self._present, more[0]), np.pad(self._changed_at, more[0])
+    def _count_again(self) -> None:
+        """Without the nodes that have gone."""
+        self._grid, self._demands = Grid(), {}
+        for place in self._places.values():
+            self._grid.put(place.name, place.allocatable)
+        for holder in self._holders():
+            self._grid.add(holder.node, holder.amounts, 1)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kerf.testing.builders import a_container, a_node, a_pod
 from kerf.vendors.registry import NAMES
 from scheduler.express.closed import AVOID_S, PREEMPTS_S
+from scheduler.express.grid import SPARE_ROWS
 from scheduler.express.seen import Pending, see
 from scheduler.express.terrain import RECENT_S, Open, Terrain
 from tests.effort import examples
@@ -88,6 +89,52 @@ def test_a_resource_that_no_node_has_is_nowhere_and_one_that_only_kerf_counts_is
     fpga["spec"]["containers"][0]["resources"]["requests"]["example.com/fpga"] = "1"
 
     assert (world.open_to(asking()), world.open_to(fpga)) == (["node-1"], [])
+
+
+def test_a_resource_that_a_node_gets_later_has_what_runs_there_already_counted() -> None:
+    world = World(a_machine())
+    fpga = asking("waits")
+    fpga["spec"]["containers"][0]["resources"]["requests"]["example.com/fpga"] = "1"
+    runs = {**fpga, "metadata": {**fpga["metadata"], "uid": "runs"}, "spec": {**fpga["spec"], "nodeName": "node-1"}}
+    world.see(runs)
+
+    world.terrain.change_node("MODIFIED", a_machine(**{"example.com/fpga": "1"}))
+    assert world.open_to(fpga) == []
+
+    world.see(runs, kind="DELETED")
+    assert world.open_to(fpga) == ["node-1"]
+
+
+def test_resources_that_a_user_invents_take_no_room_of_the_scheduler() -> None:
+    """A pod that names its node itself may ask for as many as its object holds."""
+    world = World(a_machine())
+    odd = plain("odd", "1", "node-1")
+    odd["spec"]["containers"][0]["resources"]["requests"] |= {f"example.com/r{i}": "1" for i in range(5000)}
+    size = world.terrain._grid._used.size
+
+    world.see(odd)
+
+    assert world.terrain._grid._used.size == size
+    assert world.open_to(asking(cpu="3")) == ["node-1"]
+    assert world.open_to(asking(cpu="3001m")) == []
+
+
+def test_nodes_that_came_and_went_leave_nothing_behind() -> None:
+    """A cluster that grows and shrinks gives each node a name of its own."""
+    world = World(a_machine("node-1", cpu="4"), a_machine("gone"))
+    world.see(plain("runs", "1", "node-1"), asking("promised"), asking("kept"), asking("elsewhere", node="gone"))
+    world.terrain.promise(waiting(asking("promised")), "node-1", 10.0)
+    world.terrain.keep({"uid-default-kept": "node-1"})
+    for number in range(2 * SPARE_ROWS):
+        world.terrain.change_node("ADDED", a_machine(f"short-{number}"))
+        world.terrain.change_node("DELETED", a_machine(f"short-{number}"))
+
+    world.terrain.tidy()
+
+    assert world.terrain._grid.rows.keys() == {"node-1", "gone"}
+    assert world.open_to(asking()) == ["gone", "node-1"]
+    assert world.open_to(asking(cpu="1001m")) == ["gone"]
+    assert world.open_to(asking(cpu="3001m")) == []
 
 
 def test_pods_without_cards_and_of_other_schedulers_take_room_too_and_give_it_back() -> None:
@@ -446,6 +493,8 @@ def test_in_any_order_of_events_a_node_is_used_by_what_runs_or_is_promised_there
     held: dict[str, tuple[str, int]] = {}
     waits: dict[str, str] = {}
     for name, what, cpu in events:
+        if cpu == "2":  # as when most nodes have gone
+            world.terrain._count_again()
         if what == "kept":
             world.terrain.keep({f"uid-default-{name}": "node-1"})
         elif what == "promised":
