@@ -174,11 +174,11 @@ class Feed:
         live = self._live
         with live.lock:
             others, live.policy = policy.defaults != live.policy.defaults, policy
-            for uid, waiting in list(live.pending.pods.items()) if others else ():
-                live.pending.put(uid, self._ask_again(waiting))
             live.engine.set_policy(policy)
             for node in live.nodes.values():
                 live.fleet.put_node(node, policy.factors(node))
+        if others:
+            self._ask_all_again()
         live.changed.set()
 
     def set_quota(self, shares: Shares, capacity: Capacity, hard: Mapping[str, HardQuota]) -> None:
@@ -246,13 +246,22 @@ class Feed:
             problem,
             gates=bool(item["spec"].get("schedulingGates")),
             preempts=item["spec"].get("preemptionPolicy") != "Never",
-            template=common.known if common.known.text else None,
+            template=self._templates.small(common),
         )
+
+    def _ask_all_again(self) -> None:
+        """The waiting pods with the defaults of the policy in force, in slices."""
+        live, uids = self._live, iter(self._live.pending.pods.copy())
+        while some := list(islice(uids, PODS_A_HOLD)):
+            with live.lock:
+                for uid in some:
+                    if (waiting := live.pending.pods.get(uid)) is not None:
+                        live.pending.put(uid, self._ask_again(waiting))
 
     # ---- under the lock
     def _ask_again(self, waiting: Waiting) -> Waiting:
         """The pod with the defaults of the policy in force. What is reserved for it stays as it was promised."""
-        if waiting.template is None:
+        if not waiting.template:
             return waiting
         try:
             ask, stages = self._templates.ask_again(waiting.template, waiting.ask, self._live.policy.defaults)

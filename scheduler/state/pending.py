@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kerf.values.ask import PodAsk, Stages
-from scheduler.state.templates import Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +22,8 @@ class Waiting:
     """Held back by scheduling gates: no plan may include it."""
     preempts: bool = True
     """Its PriorityClass lets it preempt less important pods."""
-    template: Known | None = None
-    """From which it is read again where the policy's defaults change; None for a pod of a file."""
+    template: bytes = b""
+    """From which it is read again where the policy's defaults change (`Templates.small`)."""
 
 
 class Pending:

@@ -6,6 +6,7 @@ reads later is in the key already.
 
 from dataclasses import dataclass, field, replace
 from typing import Any
+from zlib import compress, decompress
 
 import orjson
 
@@ -68,11 +69,11 @@ Parts = tuple[object, Json, Json, object, Json, Json]
 
 
 @dataclass(slots=True)
-class Known:
+class _Known:
     """What was read of one template so far."""
 
-    text: bytes = b""
-    """Its parts as JSON; empty where JSON does not have them."""
+    small: bytes = b""
+    """Its text, compressed, once a pod of it waits."""
     stages: Stages | None = None
     asked: tuple[Defaults, PodAsk] | None = None
     by_vendors: dict[frozenset[str], Template] = field(default_factory=dict)
@@ -86,7 +87,9 @@ class Common:
     """A pod without what makes it differ from the others of its template, and what is known of that."""
 
     parts: Parts
-    known: Known
+    known: _Known
+    text: bytes = b""
+    """The parts as JSON, empty where JSON does not have them."""
 
     @property
     def part(self) -> dict[str, Any]:
@@ -100,7 +103,7 @@ class Templates:
     def __init__(self, vendors: tuple[Vendor, ...]) -> None:
         self._vendors = vendors
         self._names = words_of(vendors)
-        self._known: dict[bytes, Known] = {}
+        self._known: dict[bytes, _Known] = {}
         self._left = MOST
 
     def common(self, pod: Json) -> Common:
@@ -109,12 +112,12 @@ class Templates:
         try:
             key = orjson.dumps(parts)
         except TypeError:  # JSON does not have it, and a file may hold it
-            return Common(parts, Known(prefers=True))
+            return Common(parts, _Known(prefers=True))
         known = self._known.get(key)
         if known is None:
             self._make_room(len(key))
-            known = self._known[key] = Known(key)
-        return Common(parts, known)
+            known = self._known[key] = _Known()
+        return Common(parts, known, key)
 
     def of(self, common: Common, held: frozenset[str]) -> Template:
         """The template of a pod that holds cards of the vendors with these names."""
@@ -137,12 +140,20 @@ class Templates:
         name, uid = meta.get("name") or meta.get("generateName") or "", meta.get("uid") or ""
         return replace(asked, name=str(name), uid=str(uid)), stages
 
-    def ask_again(self, known: Known, pod: PodAsk, defaults: Defaults) -> tuple[PodAsk, Stages]:
-        """The same of a pod that was read with other defaults, by its template's text. Raises WireError."""
-        if known.asked is not None and known.asked[0] == defaults and known.stages is not None:
+    def small(self, common: Common) -> bytes:
+        """What `ask_again` reads; one object for the pods of a template, empty for what JSON does not have."""
+        if not common.known.small and common.text:
+            common.known.small = compress(common.text, 1)
+        return common.known.small
+
+    def ask_again(self, small: bytes, pod: PodAsk, defaults: Defaults) -> tuple[PodAsk, Stages]:
+        """What a waiting pod asks that was read with other defaults. Raises WireError."""
+        text = decompress(small)
+        known = self._known.get(text)
+        if known is not None and known.asked is not None and known.asked[0] == defaults and known.stages is not None:
             asked, stages = known.asked[1], known.stages
         else:
-            asked, stages = self._asked(Common(tuple(orjson.loads(known.text)), known), defaults)
+            asked, stages = self._asked(Common(tuple(orjson.loads(text)), known or _Known()), defaults)
         return replace(asked, name=pod.name, uid=pod.uid), stages
 
     def _asked(self, common: Common, defaults: Defaults) -> tuple[PodAsk, Stages]:
