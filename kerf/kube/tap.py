@@ -49,6 +49,11 @@ class Tap:
         self._list_again.set()
         self._thread.join(ENDING_S)
 
+    @property
+    def current(self) -> bool:
+        """Whether all that the follower has heard was passed on. Not while a list is read, for events wait for it."""
+        return self._waits is None
+
     # ---- the follower's side
     def change(self, kind: str, item: Json, version: str) -> None:
         """An event of the watch."""

@@ -32,27 +32,34 @@ MOST = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A pod that was bound, and when (seconds since 1970)."""
+    """A pod that was bound, and when: in seconds since 1970, and by a clock that nobody sets."""
 
     pod: Pending
     node: str
     when: float
+    since: float
 
 
 class Announcer:
     """Writes Events from a thread of its own."""
 
-    def __init__(self, kube: Kube, busy: Callable[[], bool], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        busy: Callable[[], bool],
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._kube = kube
         self._busy = busy
-        self._clock = clock
+        self._clock, self._steady = clock, steady
         self._host = socket.gethostname()
         self._waiting: deque[Bound] = deque(maxlen=MOST)
         self._complained = False
 
     def add(self, pod: Pending, node: str) -> None:
         """A pod was bound. Never blocks."""
-        self._waiting.append(Bound(pod, node, self._clock()))
+        self._waiting.append(Bound(pod, node, self._clock(), self._steady()))
 
     def run(self, stop: threading.Event) -> None:
         """Write what waits until stopped."""
@@ -61,7 +68,7 @@ class Announcer:
     def run_once(self, stop: threading.Event) -> None:
         """Write the Events that wait, until the lane is at work again."""
         while self._waiting and not stop.is_set():
-            if self._busy() and self._clock() - self._waiting[0].when < LONGEST_S:
+            if self._busy() and self._steady() - self._waiting[0].since < LONGEST_S:
                 return
             bound = self._waiting.popleft()
             try:

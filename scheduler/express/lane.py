@@ -83,6 +83,7 @@ class ExpressLane:
             charged=self._charged,
         )
         self._watched = watched
+        self._taps: tuple[Tap, ...] = ()
         self._announcer = Announcer(kube, lambda: self._busy)
         self._announces = False
         self._knocks: queue.SimpleQueue[Knock] = queue.SimpleQueue()
@@ -105,6 +106,8 @@ class ExpressLane:
     def wants(self, uid: str) -> bool:
         pod = self._terrain.pending(uid)
         if pod is None or pod.left or uid in self._tasks or time.monotonic() < self.wants_from():
+            return False
+        if not self._sees():
             return False
         return self._terrain.eligible(pod.scheduler) > FEWEST
 
@@ -200,7 +203,7 @@ class ExpressLane:
             tried.add(pod.uid)
             return self._seat(pod)
 
-        while (now := time.monotonic()) < (last := self._last(start, end)) and self._tenure.holds(term, BATCH_S):
+        while (now := time.monotonic()) < (last := self._last(start, end)) and self._may_go_on(term):
             pods, before = [pod for pod in self._waiting(first, knock) if pod.uid not in tried], len(seated)
             until = min(last, now + max(BATCH_S, READING * (time.monotonic() - now)))
             full = set(self._full)
@@ -211,6 +214,13 @@ class ExpressLane:
             if len(seated) == before and time.monotonic() < until:
                 break
         return seated
+
+    def _may_go_on(self, term: int) -> bool:
+        return self._tenure.holds(term, BATCH_S) and self._sees()
+
+    def _sees(self) -> bool:
+        """Whether the terrain is what the watches say. While they are listed again it lacks what others have bound."""
+        return all(tap.current for tap in self._taps)
 
     def _last(self, start: float, end: float) -> float:
         """Until when pods may be sent, so that they are bound by the end."""
@@ -303,7 +313,7 @@ class ExpressLane:
         """The terrain, kept up to date; read once before anything is decided."""
         terrain = self._terrain
         nodes, pods = self._watched
-        taps = (
+        taps = self._taps = (
             Tap(nodes, terrain.replace_nodes, terrain.change_node),
             Tap(pods, terrain.replace_pods, terrain.change_pod),
         )

@@ -127,9 +127,12 @@ def test_where_the_follower_listed_again_the_tap_does_too() -> None:
     assert tap.synced.wait(10)
     world.do([("put", "b"), ("remove", "a")])
     world.delivered = len(world.log)  # the follower's list has them, no event says so
+    current = []
+    world.while_listing = lambda _: current.append(tap.current)
     tap.relisted()
 
     assert world.becomes_known()
+    assert current == [False, False]
     tap.stop()
 
 

@@ -18,9 +18,11 @@ EVENTS = "/apis/events.k8s.io/v1"
 class World:
     def __init__(self) -> None:
         self.now = 1000.0
+        self.clock_is_ahead_by = 0.0
         self.busy = False
         self.kube = FakeKube()
-        self.announcer = Announcer(self.kube, lambda: self.busy, lambda: self.now)
+        clock = lambda: 1_800_000_000 + self.now + self.clock_is_ahead_by  # noqa: E731
+        self.announcer = Announcer(self.kube, lambda: self.busy, clock, lambda: self.now)
 
     def bind(self, *names: str) -> None:
         for name in names:
@@ -45,6 +47,18 @@ def test_events_wait_while_the_lane_binds_but_not_for_ever() -> None:
 
     world.busy = False
     assert world.written() == ["a", "b"]
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_neither_delays_events_nor_hurries_them(hours: int) -> None:
+    world = World()
+    world.busy = True
+    world.bind("a")
+    world.clock_is_ahead_by = hours * 3600.0
+    assert world.written() == []
+
+    world.now += LONGEST_S
+    assert world.written() == ["a"]
 
 
 @pytest.mark.parametrize("name", ["a" * 253, f"{'a' * 219}.b", f"{'a' * 218}--.b"])

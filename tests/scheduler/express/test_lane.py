@@ -327,6 +327,47 @@ def test_where_the_pod_at_the_door_finds_room_there_may_be_room_for_others_of_it
     world.live(test)
 
 
+def test_while_pods_are_listed_again_after_a_gap_in_the_watch_nothing_is_bound() -> None:
+    """What others have bound meanwhile is not known then."""
+    world = World(a_machine(), *[waiting(f"pod-{i}", i) for i in range(5)])
+
+    async def test(world: World) -> None:
+        world.kube.fail = _refuse_lists
+        world.lane._taps[1].relisted()
+        assert await world.filter("pod-0") < 0.5
+        assert world.bound() == {}
+
+        world.kube.fail = lambda method, path: None
+        await until(lambda: world.lane.wants("uid-default-pod-1"))
+        await world.filter("pod-1")
+        assert {"pod-2", "pod-3", "pod-4"} <= world.bound().keys()
+
+    world.live(test)
+
+
+def test_a_round_ends_where_the_watch_has_a_gap_in_the_middle_of_it() -> None:
+    world = World(a_machine(), *[waiting(f"pod-{i}", i) for i in range(4)])
+    queue_of = world.lane._terrain.queue
+
+    def queue(scheduler: str) -> list[Pending]:
+        found = queue_of(scheduler)
+        world.lane._taps[1].relisted()
+        return found
+
+    async def test(world: World) -> None:
+        world.lane._terrain.queue = queue  # type: ignore[method-assign]
+        world.kube.fail = _refuse_lists
+        await world.filter("pod-0")
+        assert world.bound() == {}
+
+    world.live(test)
+
+
+def _refuse_lists(method: str, path: str) -> None:
+    if (method, path) == ("GET", "/api/v1/pods"):
+        raise Unreachable("no answer")
+
+
 def test_pods_of_a_priority_class_that_no_quota_limits_are_bound_beside_others_that_it_keeps_from_free_cards() -> None:
     small, big = a_card(0, model="L4", memory_mib=23_034), a_card(1, model="H100", memory_mib=81_559)
     nodes = [a_machine("small", (small,)), a_machine("big", (big, *cards_of("big", 3)))]
