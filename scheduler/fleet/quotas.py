@@ -42,12 +42,12 @@ class SplitTenants:
         self._seen = {name: seen for name, seen in self._seen.items() if name in {view.name for view in views}}
         wanted: set[str] = set()
         for item in documents:
+            wanted.add(str(item["metadata"]["name"]))
             try:
                 tenant = parse_tenant(item)
             except WireError as error:
-                _LOG.warning("tenant %s: %s", item["metadata"].get("name"), error)
+                _LOG.warning("tenant %s: %s; its parts stay as they are", item["metadata"]["name"], error)
                 continue
-            wanted.add(tenant.name)
             parts = split(tenant, views)
             there = {view.name: self._ours(view.name, tenant.name) for view in views}
             self._write_parts(parts, there, kubes, {view.name for view in reachable})

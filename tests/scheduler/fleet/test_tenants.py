@@ -88,6 +88,16 @@ def test_parts_of_a_tenant_that_is_split_no_more_are_removed():
     assert parts(world) == {}
 
 
+def test_parts_of_a_tenant_that_cannot_be_read_any_more_stay_as_they_are():
+    world = World(Cluster("east", 1), Cluster("west", 2))
+    world.home.put(a_tenant())
+    world.round(rounds=3)
+    world.home.put(a_tenant("12 crads"))
+    world.round(rounds=2)
+
+    assert parts(world) == {"east": "4 cards", "west": "8 cards"}
+
+
 @given(st.integers(0, 999_999), st.lists(st.integers(0, 40), min_size=1, max_size=5))
 def test_the_parts_add_up_to_the_whole(cards: int, sizes: list[int]) -> None:
     from scheduler.fleet.tenants import _whole
