@@ -119,11 +119,12 @@ def _only(found: Mapping[str, T], node: str | None) -> dict[str, T]:
 
 
 def _tenants(items: Sequence[Json]) -> dict[str, str]:
+    """By namespace; of several tenants that claim one the first by name has it, as for quota."""
     found: dict[str, str] = {}
-    for item in items:
+    for item in sorted(items, key=lambda item: str(item["metadata"]["name"])):
         spaces = item.get("spec", {}).get("namespaces")
         for space in spaces if isinstance(spaces, list) else ():
-            found[str(space)] = str(item["metadata"]["name"])
+            found.setdefault(str(space), str(item["metadata"]["name"]))
     return found
 
 

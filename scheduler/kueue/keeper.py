@@ -92,9 +92,13 @@ class QuotaKeeper:
         return self._seen is not None
 
     def tenants_by_namespace(self) -> dict[str, str]:
-        """The tenant of each namespace, also where quota is off."""
+        """The tenant of each namespace, also where quota is off: whom its use is billed to.
+
+        Of several the first by name, as for quota; before one that cannot be read, which keeps what no other has.
+        """
         with self._lock:
-            return {space: name for name, tenant in self._tenants.items() for space in tenant.namespaces}
+            known = (*_from_the_last(self._broken), *_from_the_last(self._tenants))
+        return {space: name for name, tenant in known for space in tenant.namespaces}
 
     # ---- the loop
     def run(self, stop: threading.Event) -> None:
@@ -145,6 +149,10 @@ class QuotaKeeper:
             self.unreadable[name] = str(error)
             self._broken[name] = held_to_nothing(item, before.namespaces if before else ())
             _LOG.warning("TenantQuota %s: %s", name, error)
+
+
+def _from_the_last(tenants: Mapping[str, TenantQuota]) -> list[tuple[str, TenantQuota]]:
+    return [(name, tenants[name]) for name in sorted(tenants, reverse=True)]
 
 
 def _without(broken: TenantQuota, readable: Iterable[TenantQuota]) -> TenantQuota:

@@ -123,6 +123,18 @@ def test_an_edit_that_cannot_be_read_keeps_the_namespaces_that_the_tenant_had() 
     assert isinstance(assume(store, "a", namespace="team", mem=1), Misfit)
 
 
+def test_use_is_billed_to_the_tenant_whose_quota_counts_it_and_stays_with_one_that_cannot_be_read() -> None:
+    second = a_tenant("zeta")
+    second["spec"]["namespaces"] = ["zeta", "team"]
+    _, keeper = a_store(a_tenant(), second)
+
+    assert keeper.tenants_by_namespace() == {"team": "team", "zeta": "zeta"}
+    keeper.change_tenant("MODIFIED", second | {"spec": second["spec"] | {"weight": "heavy"}})
+    assert keeper.tenants_by_namespace() == {"team": "team", "zeta": "zeta"}
+    keeper.change_tenant("DELETED", second)
+    assert keeper.tenants_by_namespace() == {"team": "team"}
+
+
 def test_limits_are_not_known_before_both_kinds_of_quota_are_listed() -> None:
     _, keeper = a_store()
     assert keeper.ready
