@@ -73,7 +73,8 @@ def workload_of(pod: Json) -> str:
 def serving_port(pod: Json) -> int:
     """The port at which a pod answers requests for models; 0 for a pod that does not.
 
-    Of several nodes that run one engine together the first alone answers.
+    Of several nodes that run one engine together the first alone answers; halves of an engine that prefills and
+    decodes apart answer through a router.
     """
     written = at(pod, "metadata", "annotations").get(SERVING_PORT)
     if isinstance(written, str):
@@ -81,7 +82,7 @@ def serving_port(pod: Json) -> int:
     for container in items_at(pod, "spec", "containers"):
         words = _words(container)
         if engine := _engine_of(words):
-            if "--headless" in words or _number(_value(words, "--node-rank")):
+            if _is_part(words):
                 return 0
             written = _value(words, "--port")
             return _number(written) if written else _PORTS[engine]
@@ -138,6 +139,12 @@ def misread_port(pod: Json) -> str:
 def _interned(text: str) -> str:
     """One object for equal texts: thousands of pods share a few workloads."""
     return text
+
+
+def _is_part(words: tuple[str, ...]) -> bool:
+    """Whether an engine is a part of a larger one, and leaves the answers to another part or to a router."""
+    apart = _value(words, "--disaggregation-mode") in {"prefill", "decode"}
+    return apart or "--headless" in words or _number(_value(words, "--node-rank")) > 0
 
 
 def _engine(pod: Json, container: Json) -> EnginePort | None:

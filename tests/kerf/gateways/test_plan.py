@@ -136,6 +136,7 @@ def test_an_adapter_is_a_model_of_its_own(adapters: list[str], models: list[str]
         a_replica("elsewhere", namespace="team-b"),
         a_replica("headless", args=["--model", "m", "--headless"]),
         a_replica("second", args=["--model", "m", "--nnodes", "2", "--node-rank", "1"]),
+        a_replica("half", image="lmsysorg/sglang:v0.5", args=["--model-path", "m", "--disaggregation-mode=prefill"]),
     ],
     ids=[
         "no engine",
@@ -144,6 +145,7 @@ def test_an_adapter_is_a_model_of_its_own(adapters: list[str], models: list[str]
         "another namespace",
         "an engine without a server",
         "the second node of an engine",
+        "the half of an engine that prefills",
     ],
 )
 def test_other_pods_are_no_replicas(pod: dict[str, Any]):
