@@ -12,6 +12,7 @@
         lost: [1]                   # cards that the driver calls lost, as long as they are listed
         driver_limits: true         # the driver can keep limits of memory for cgroups
         # ids: [GPU-a, …]  cores: 100  slots: 10  mode: shared  vendor: nvidia  buses: ["0000:5d:00", …]
+        # driver: 570.86.15
       - model: NVIDIA H200
         memory_mib: 143771
         mode: mig                   # only models whose placements were read from a driver
@@ -55,7 +56,7 @@ from kerf.wire.json import Json
 _LOG = logging.getLogger("kerf.probes.simulated")
 _CARD_KEYS = (
     "model", "memory_mib", "count", "numa", "links", "unhealthy", "health", "lost", "ids", "cores", "slots", "mode",
-    "vendor", "buses", "instances", "driver_limits",
+    "vendor", "buses", "instances", "driver", "driver_limits",
 )  # fmt: skip
 _USE_KEYS = ("card", "pid", "memory_mib", "percent")
 UNREADABLE = Health(State.SUSPECT, "the fleet file cannot be read")
@@ -255,6 +256,7 @@ def _entry(value: object, where: str, node: str, first: int, slots: int) -> list
             health=health.get(i, HEALTHY),
             links=tuple(other for other in ids if other != ids[i]) if linked else (),
             bus=buses[i],
+            driver=text(entry, "driver", where, None) if "driver" in entry else "",
             no_limits=no_limits,
         )
         for i in range(count)

@@ -88,6 +88,8 @@ class Card:
     """Set by the card's vendor where the card is read; not part of the inventory."""
     bus: str = ""
     """The card's address on the PCI bus, `0000:5d:00`, by which the kernel log names it; empty where not known."""
+    driver: str = ""
+    """The version of its driver, `570.86.15`; empty where not known."""
     backend: Backend = Backend.UNSAID
     """What keeps its slices."""
     joint: bool = True

@@ -10,6 +10,7 @@ MEMORY, CORES, SLOTS = "memory", "cores", "slots"
 """Capacities of a device."""
 _PLAIN = re.compile(r"GPU-([a-z0-9](?:[a-z0-9-]*[a-z0-9])?)")
 _LONGEST = 63
+_LONGEST_ATTRIBUTE = 64
 _SLICE, _WHOLE, _PART = "gpu", "card", "mig"
 _PARTITION = re.compile(r"(.+)-([0-9]{1,9})-([0-9]{1,2})")
 
@@ -55,6 +56,11 @@ def card_of(device: str) -> tuple[str, bool] | None:
         except ValueError:
             return None
     return None
+
+
+def attribute_text(text: str) -> str:
+    """A text as an attribute of a device holds it: Kubernetes takes 64 bytes."""
+    return text.encode(errors="replace")[:_LONGEST_ATTRIBUTE].decode(errors="ignore")
 
 
 def can_be_claimed(card: Card) -> bool:

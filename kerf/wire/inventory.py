@@ -15,7 +15,7 @@ from kerf.wire.mig import geometry_json, parse_geometry
 
 KEY = "kerf.dev/inventory"
 VERSION = 1
-_LONGEST_CAUSE = 253
+_LONGEST_TEXT = _LONGEST_CAUSE = 253
 _LIMITS = {
     "memory_mib": 2**31 - 1,
     "cores": 10_000,
@@ -153,8 +153,7 @@ def _card_json(card: Card) -> dict[str, Any]:
     }
     if card.health != HEALTHY:
         out["health"] = _health_json(card.health)
-    if card.bus:
-        out["bus"] = card.bus
+    out |= {key: text for key, text in (("bus", card.bus), ("driver", card.driver[:_LONGEST_TEXT])) if text}
     if card.links:
         out["links"] = list(card.links)
     amounts = {"physical_mib": card.physical_mib, "reserved_mib": card.reserved_mib}
@@ -214,6 +213,7 @@ def _sort_of(value: dict[str, Any], where: str, vendor: str | None) -> dict[str,
         "reserved_mib": _number(value, "reserved_mib", where, 0, limit="memory_mib"),
         "backend": _backend(value, where),
         "joint": _flag(value, "joint", where, default=True),
+        "driver": _text(value, "driver", where, None) if "driver" in value else "",
         "mode_note": _text(value, "mode_note", where, None) if "mode_note" in value else "",
         "mig": parse_geometry(value["mig"], f"{where}.mig") if value.get("mig") is not None else None,
         "allocator": _allocator(value, where),
@@ -286,7 +286,7 @@ def _flag(value: dict[str, Any], key: str, where: str, default: bool = False) ->
 
 def _text(value: dict[str, Any], key: str, where: str, default: str | None) -> str:
     text = value.get(key, default)
-    if not isinstance(text, str) or not text or len(text) > 253:
+    if not isinstance(text, str) or not text or len(text) > _LONGEST_TEXT:
         raise WireError(f"{where}.{key}", text, "write a text of 1 to 253 characters")
     return text
 

@@ -11,8 +11,8 @@ from kerf.values.selector import LAZY, Plain, Term
 from kerf.wire.cel import parse_cel
 from kerf.wire.devices import DRIVER
 
-_SINGLE = frozenset({"uuid", "bus", "numa", "index"})
-"""Attributes of one card."""
+_SINGLE = frozenset({"uuid", "bus", "numa", "index", "driver"})
+"""Attributes in which cards of a model differ."""
 _LONGEST_VALUE = 64
 """Of an attribute that is a text."""
 _WHOLE = f"it reads a map as a whole: name one part, such as device.attributes['{DRIVER}'].model"

@@ -14,7 +14,16 @@ from kerf.values.mig import start_of
 from kerf.values.offer import OfferedCard, most_of
 from kerf.values.slicing import WHOLE, free_places
 from kerf.values.units import parse_quantity
-from kerf.wire.devices import CORES, DRIVER, MEMORY, SLOTS, partition_device, slice_device, whole_device
+from kerf.wire.devices import (
+    CORES,
+    DRIVER,
+    MEMORY,
+    SLOTS,
+    attribute_text,
+    partition_device,
+    slice_device,
+    whole_device,
+)
 from kerf.wire.json import Json, at, items_at, text_at
 
 SLICES = "/apis/resource.k8s.io/v1/resourceslices"
@@ -24,8 +33,6 @@ CARDS_A_SLICE = 32
 COUNTERS_A_SET = 32
 SETS, DEVICES = 8, 64
 """Of counters, and of devices with counters, in one slice."""
-_LONGEST_TEXT = 64
-"""Of an attribute, in bytes."""
 _LONGEST_NAME = 253
 
 
@@ -230,18 +237,21 @@ def _whole(offered: OfferedCard) -> dict[str, Any]:
 
 def _attributes(offered: OfferedCard, kind: str) -> dict[str, Any]:
     card = offered.card
-    texts = {"kind": kind, "uuid": card.id, "model": card.model, "vendor": card.vendor, "bus": card.bus}
-    out: dict[str, Any] = {key: {"string": _cut(text)} for key, text in texts.items() if text}
+    texts = {
+        "kind": kind,
+        "uuid": card.id,
+        "model": card.model,
+        "vendor": card.vendor,
+        "bus": card.bus,
+        "driver": card.driver,
+    }
+    out: dict[str, Any] = {key: {"string": attribute_text(text)} for key, text in texts.items() if text}
     return out | {
         "numa": {"int": card.numa},
         "index": {"int": card.index},
         "mig": {"bool": card.mig is not None},
         "nvlink": {"bool": bool(card.links)},
     }
-
-
-def _cut(text: str) -> str:
-    return text.encode(errors="replace")[:_LONGEST_TEXT].decode(errors="ignore")
 
 
 def _content(item: Json) -> object:

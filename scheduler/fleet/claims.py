@@ -21,7 +21,7 @@ from kerf.values.slicing import WHOLE
 from kerf.values.units import MIB, parse_whole
 from kerf.wire.claim_requests import MOST_DEVICES, Classes, class_of_resource, known_classes
 from kerf.wire.claim_specs import on_model, parse_claim_spec
-from kerf.wire.devices import DRIVER, can_be_claimed
+from kerf.wire.devices import DRIVER, attribute_text, can_be_claimed
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at, items_at, text_at
 from kerf.wire.resources import containers_of
@@ -199,7 +199,7 @@ def _selects(option: DeviceOption, facts: DeviceFacts) -> bool:
 
 
 def _facts(card: Card, kind: str, memory_mib: int, cores: int, **more: str) -> DeviceFacts:
-    texts = {"kind": kind, "model": card.model[:64], "vendor": card.vendor, **more}
+    texts = {"kind": kind, "model": attribute_text(card.model), "vendor": card.vendor, **more}
     attributes: dict[str, Any] = {**texts, "mig": card.mig is not None, "nvlink": bool(card.links)}
     capacity = {"memory": Fraction(memory_mib * MIB), "cores": Fraction(cores)}
     slots = {"slots": Fraction(card.slots)} if kind == "slice" else {}

@@ -30,6 +30,8 @@ CARDS = st.builds(
     backend=st.sampled_from(Backend),
     joint=st.booleans(),
     mode_note=st.sampled_from(("", "the pool asks for mps")),
+    bus=st.sampled_from(("", "0000:5d:00")),
+    driver=st.sampled_from(("", "570.86.15")),
     health=st.just(HEALTHY) | SICK,
     links=st.lists(WORDS, max_size=3).map(tuple),
     physical_mib=MIB,

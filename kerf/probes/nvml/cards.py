@@ -47,6 +47,7 @@ def read_device(driver: Driver, index: int, slots: int, unified_mib: int = 0) ->
         numa=_numa_of(bus),
         mode=_mode_of(driver, handle),
         bus=parse_bus(bus),
+        driver=driver.version,
         no_mps=_no_mps(driver, handle),
         no_limits=why_not(driver, handle),
     )

@@ -18,6 +18,8 @@ class Driver:
         self.events: Any = None
         """The event set, None if there is none."""
         self.started = False
+        self.version = ""
+        """Of the driver, empty where it does not say."""
 
     def start(self) -> bool:
         """Start NVML if it is not running. False without a driver."""
@@ -32,6 +34,7 @@ class Driver:
             self.failed("start NVML (is the driver loaded and mounted?)", error)
             return False
         self.started = True
+        self.version = self.optional(lambda: text(self.nvml.nvmlSystemGetDriverVersion()), "")
         self.events = self.attempt("create an event set", self.nvml.nvmlEventSetCreate, None)
         return True
 

@@ -102,6 +102,9 @@ class FakeNvml:
 
     def _nvmlShutdown(self) -> None: ...
 
+    def _nvmlSystemGetDriverVersion(self) -> str:
+        return "570.86.15"
+
     def _nvmlDeviceGetMaxMigDeviceCount(self, _handle: int) -> int:
         return 0
 
@@ -209,7 +212,8 @@ def shown(health: Health) -> Health:
 
 def an_h100(index: int, **changes: Any) -> Card:
     return Card(**{"id": f"GPU-{index}", "index": index, "vendor": "nvidia", "model": "NVIDIA H100 80GB HBM3",
-                   "memory_mib": 81_559, "slots": 4, "bus": f"ffff:{index:02x}:00", **changes})  # fmt: skip
+                   "memory_mib": 81_559, "slots": 4, "bus": f"ffff:{index:02x}:00", "driver": "570.86.15",
+                   **changes})  # fmt: skip
 
 
 def healthy(probe: NvmlProbe) -> list[bool]:

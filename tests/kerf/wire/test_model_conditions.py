@@ -36,6 +36,7 @@ def test_a_condition_holds_as_the_selector_does(expression: str, says: bool):
         (f"false && {A}.numa == 0", "numa belongs to one card"),
         (f"has({A}.bus)", "bus belongs to one card"),
         (f"{A}['index'] == 0", "index belongs to one card"),
+        (f"{A}.driver >= '570'", "driver belongs to one card"),
         (f"{A}.?index.orValue(0) == 0", "index belongs to one card"),
         (f"'uuid' in {A}", "uuid belongs to one card"),
         (f"cel.bind(mine, {A}, mine.uuid == 'x')", "uuid belongs to one card"),

@@ -192,6 +192,13 @@ def test_dropped_fields_are_noticed():
     assert (shares_kept(wanted), shares_kept(dropped)) == (True, False)
 
 
+def test_the_version_of_the_driver_is_an_attribute_where_it_is_known():
+    cards = [OfferedCard(a_card(), 1), OfferedCard(a_card(1, driver="570.86.15"), 1)]
+    devices = render_pool("n", "u", cards, shares=True)[1]["spec"]["devices"]
+
+    assert [device["attributes"].get("driver") for device in devices] == [None, {"string": "570.86.15"}] * 2
+
+
 def test_a_node_of_any_name_and_a_model_in_any_script_make_slices_that_kubernetes_takes():
     node = ".".join(["n" * 62] * 4)  # 251 characters; a name has 253, the longest text of an attribute 64 bytes
     slices = render_pool(node, "uid", [OfferedCard(replace(a_card(), model="昇腾" * 20), 1, 0)], shares=True)
