@@ -44,6 +44,9 @@ _SLICING: dict[str, tuple[str, ...]] = {
 }
 """What a kind of slicing says of itself."""
 _KEY = re.compile(r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
+_RESOURCE = re.compile(r"^[a-z0-9.-]{1,253}/[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
+_OURS = re.compile(r"^([a-z0-9.-]+\.)?kerf\.dev/")
+_KUBERNETES = re.compile(r"^([a-z0-9.-]+\.)?kubernetes\.io/")
 _NAME = re.compile(r"^[a-z][a-z0-9]{0,39}$")
 _LARGEST = 2**31 - 1
 _NOTES = tuple(word.value for word in Note)
@@ -63,9 +66,14 @@ def parse_vendor(document: object) -> Description:
     allocated = _key(spec, "allocated", "spec") if "allocated" in spec else ""
     if allocated and (allocated, Note.SLICES) not in notes:
         raise WireError("spec.allocated", allocated, "name an annotation of spec.annotations that has slices")
+    words = _words(name, spec)
+    if chosen := next((key for key, _ in notes if key in words.selection), None):
+        raise WireError(
+            "spec.annotations", chosen, "pods choose by it (spec.words): only the scheduler may write these"
+        )
     return Description(
         name=name,
-        words=_words(name, spec),
+        words=words,
         slicing=_slicing(object_at(spec.get("slicing"), "spec.slicing")),
         reading=_reading(object_at(spec.get("inventory"), "spec.inventory")),
         word=text(spec, "word", "spec", None) if "word" in spec else "",
@@ -85,8 +93,13 @@ def _words(name: str, spec: Json) -> ResourceNames:
     for key in (key for key in words if key != "containerNameEnv"):
         _key(words, key, where)
     said = {key: text(words, key, where, None) for key in _WORDS if key in words}
+    for key in (key for key in ("count", "memory", "cores") if key in said):
+        if not _RESOURCE.match(said[key]) or _KUBERNETES.match(said[key]):
+            raise WireError(f"{where}.{key}", said[key], "write an extended resource, such as vendor.example/card")
     if "count" not in said:
         raise WireError(f"{where}.count", None, "name the extended resource by which pods ask for cards")
+    if twice := next((word for word in said.values() if list(said.values()).count(word) > 1), None):
+        raise WireError(where, twice, "give each of them a name of its own")
     units = part_at(spec, "units", "spec.units")
     known(units, "spec.units", _UNITS)
     return ResourceNames(
@@ -159,7 +172,7 @@ def _reading(item: Json) -> Reading:
     source = Source(one_of(item, "from", where, None, Source))
     needed = ("annotation",) if source is Source.REGISTER else ("cards", "id", "model")
     for key in (*needed, *(key for key in ("annotation", "cards", "id", "model", "memory") if key in item)):
-        text(item, key, where, None)
+        _refuse_ours(text(item, key, where, None), f"{where}.{key}")
     card_id = item.get("id", "")
     if card_id and ("{node}" not in str(card_id) or "{index}" not in str(card_id)):
         raise WireError(
@@ -190,6 +203,7 @@ def _notes(annotations: Json) -> tuple[tuple[str, Note | str], ...]:
         where = f"spec.annotations[{str(key)[:63]}]"
         if not isinstance(key, str) or not _KEY.match(key):
             raise WireError(where, value, "write the key of an annotation")
+        _refuse_ours(key, "spec.annotations")
         if isinstance(value, dict) and set(value) == {"text"} and isinstance(value["text"], str):
             found.append((key, value["text"][:253]))
         elif isinstance(value, str) and value in _NOTES:
@@ -214,13 +228,22 @@ def _key(holder: Json, key: str, where: str) -> str:
     found = text(holder, key, where, None)
     if not _KEY.match(found):
         raise WireError(f"{where}.{key}", found, "write a name of Kubernetes, such as vendor.example/card")
+    _refuse_ours(found, f"{where}.{key}")
     return found
+
+
+def _refuse_ours(name: str, field: str) -> None:
+    """What Kerf itself reads and writes, as the grant of a pod, belongs to no vendor."""
+    if _OURS.match(name):
+        raise WireError(field, name, "names of kerf.dev are Kerf's own: use a domain of the vendor's")
 
 
 def _keys(holder: Json, key: str, where: str) -> tuple[str, ...]:
     found = _texts(holder, key, where)
     if bad := next((item for item in found if not _KEY.match(item)), None):
         raise WireError(f"{where}.{key}", bad, "write keys of annotations, such as vendor.example/taken")
+    for item in found:
+        _refuse_ours(item, f"{where}.{key}")
     return tuple(found)
 
 

@@ -19,8 +19,8 @@ SCHEMA = json.loads((ROOT / "examples/vendors/cardvendor.schema.json").read_text
 CHECK = Draft202012Validator(SCHEMA)
 FILES = [ROOT / "examples/vendors/acme.yaml", *sorted((ROOT / "kerf/vendors").glob("*/*.yaml"))]
 DOCUMENTS = [each for file in FILES for each in yaml.safe_load_all(file.read_text()) if each]
-BETWEEN_FIELDS = frozenset({"spec.allocated", "spec.slicing.templates"})
-"""Rules over several fields, which a schema cannot say: the annotation of slices, templates that rise."""
+BETWEEN_FIELDS = frozenset({"spec.allocated", "spec.annotations", "spec.slicing.templates", "spec.words"})
+"""Rules over several fields, which a schema cannot say: the annotation of slices, templates that rise, equal names."""
 
 
 def reads(document: Any) -> str:
@@ -59,7 +59,21 @@ def paths(value: Any, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     return [above, *(path for key in value for path in paths(value[key], (*above, key)))]
 
 
-TEXTS = ("", "x", "a/b", "two words", "{node}-{index}", "slices", "whole", "templates", "partitions", "capacity")
+TEXTS = (
+    "",
+    "x",
+    "a/b",
+    "two words",
+    "vendor.example/card",
+    "kerf.dev/grant",
+    "kubernetes.io/x",
+    "{node}-{index}",
+    "slices",
+    "whole",
+    "templates",
+    "partitions",
+    "capacity",
+)
 OTHERS = (-1, 0, 1, 64, 65, 2**31, True, 1.5, ["x"], {"text": "x"}, {"kind": "whole"}, {"colour": 1})
 VALUES = st.sampled_from([*TEXTS, *OTHERS])
 BASES = [each for each in DOCUMENTS if not reads(each)]
