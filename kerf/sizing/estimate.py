@@ -209,7 +209,7 @@ def _sum(model: Model, laid: Laid, ask: Ask, split: tuple[Ranks, Taught | None])
     fixed, block = sum_fixed(terms), own_block(shape)
     served = arguments.Served(ask, ranks, max_len, load.kv_dtype, kv, slice_mib, shape.generates, fixed, block)
     args = arguments.render(served)
-    notes = (*_notes(model), *learned.notes)
+    notes = (*_notes(model), *_doubts(model, ask, stage, ranks), *learned.notes)
     return Estimate(model, ask, ranks, max_len, stage, plan, tuple(terms), slice_mib, kv, args, notes, learned.lesson)
 
 
@@ -251,12 +251,17 @@ def _kv_dtype(model: Model, ask: Ask) -> str:
 
 
 def _weights(model: Model, ask: Ask, stage: Stage, ranks: Ranks) -> Term:
-    if model.stored is not None and ranks.cards == 1 and not ask.quantization:
+    if model.stored is not None and ranks.cards == 1 and not ask.quantization and _are_whole(model.stored, stage):
         return exact("weights", model.stored, "sum of the files' tensors", "safetensors or GGUF headers")
     parts = ", ".join(f"{name} {size / MIB:,.0f}" for name, size in stage.terms)
     return exact(
         "weights", stage.total, f"{parts} MiB", f"{model.shape.family} of transformers 5.20.0, {model.quant.name}"
     )
+
+
+def _are_whole(stored: int, stage: Stage) -> bool:
+    """Whether files hold what their config needs. Embedding models lack a head, which is less than a quarter."""
+    return stored * 4 >= stage.total * 3
 
 
 def _unpacked(laid: Laid, shape: Shape, ranks: Ranks) -> list[Term]:
@@ -305,3 +310,11 @@ def _notes(model: Model) -> tuple[str, ...]:
     if model.shape.towers:
         notes.append("Towers are charged whole to every card.")
     return tuple(notes)
+
+
+def _doubts(model: Model, ask: Ask, stage: Stage, ranks: Ranks) -> list[str]:
+    """A note where files say less than any model of their config holds."""
+    if model.stored is None or ranks.cards > 1 or ask.quantization or _are_whole(model.stored, stage):
+        return []
+    said = f"The files say {-(-model.stored // MIB):,} MiB of weights, and their config needs {stage.total / MIB:,.0f}"
+    return [f"{said}: the config counts. Are some missing, or is a quantization_config?"]

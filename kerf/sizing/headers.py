@@ -17,6 +17,8 @@ class Stored:
 
     size: int
     tensors: int
+    wide: int = 0
+    """Bytes of those that are 32-bit numbers."""
 
 
 def header_length(start: bytes, where: str) -> int:
@@ -44,8 +46,9 @@ def parse_header(body: bytes, where: str) -> Stored:
         raise WireError(where, body[:40].decode(errors="replace"), f"the header is not JSON ({error})") from error
     if not isinstance(found, Mapping):
         raise WireError(where, found, "the header must be an object")
-    sizes = [_size(name, entry, where) for name, entry in found.items() if name != "__metadata__"]
-    return Stored(sum(sizes), len(sizes))
+    sizes = {name: _size(name, entry, where) for name, entry in found.items() if name != "__metadata__"}
+    wide = sum(size for name, size in sizes.items() if found[name].get("dtype") == "F32")
+    return Stored(sum(sizes.values()), len(sizes), wide)
 
 
 def _size(name: str, entry: object, where: str) -> int:
@@ -75,4 +78,5 @@ def parse_index(document: object, where: str) -> int | None:
 def total(parts: Iterable[Stored]) -> Stored:
     """Several files as one."""
     found = list(parts)
-    return Stored(sum(part.size for part in found), sum(part.tensors for part in found))
+    size, wide = sum(part.size for part in found), sum(part.wide for part in found)
+    return Stored(size, sum(part.tensors for part in found), wide)

@@ -18,6 +18,7 @@ from kerfctl.model.gguf import from_gguf, gguf_in
 from kerfctl.model.hub import cached_name, hub_name, snapshot_of
 
 LARGEST_JSON = 64 * 2**20
+PART = re.compile(r"-\d+-of-(\d+)\.safetensors$")
 Json = dict[str, Any]
 
 
@@ -96,7 +97,7 @@ def _loaded(stored: Stored, document: Json) -> int:
     """Bytes on the card: both engines load files of 32-bit numbers with 16 bits."""
     inner = next((part for key in TEXT_PARTS if isinstance(part := document.get(key), dict)), {})
     wide = "float32" in {one.get(key) for one in (document, inner) for key in ("torch_dtype", "dtype")}
-    return stored.size // 2 if wide and not document.get("quantization_config") else stored.size
+    return stored.size - stored.wide // 2 if wide and not document.get("quantization_config") else stored.size
 
 
 def _has_instead(folder: Path) -> str:
@@ -115,17 +116,23 @@ def _has_instead(folder: Path) -> str:
 
 
 def _stored(folder: Path) -> Stored | None:
-    """Bytes of the weights: the files' own headers, else what their index says."""
+    """Bytes of the weights: the files' own headers, else what their index says. None where files are missing."""
     files = {path.name for path in folder.glob("*.safetensors")}
     index = folder / "model.safetensors.index.json"
     whole = {"model.safetensors"} & files  # what lies beside it, consolidated.safetensors, are the same weights
     wanted = _files_of(index) if index.is_file() else whole or files
-    if wanted and wanted <= files:
+    if wanted and wanted <= files and _are_all(wanted):
         return total(_header(folder / name) for name in sorted(wanted))
     if not index.is_file():
         return None
     size = parse_index(_json(index), str(index))
-    return Stored(size, 0) if size is not None else None
+    return Stored(size, 0, size) if size is not None else None  # an index says nothing of types
+
+
+def _are_all(files: set[str]) -> bool:
+    """Whether no part is missing of files that count themselves: model-00001-of-00002.safetensors."""
+    parts = [found for name in files if (found := PART.search(name))]
+    return all(len(parts) >= int(part[1]) for part in parts)
 
 
 def _files_of(index: Path) -> set[str]:

@@ -17,9 +17,9 @@ def model(capsys, *words):
     return status, printed.out, printed.err.strip()
 
 
-def safetensors(path, mib):
+def safetensors(path, mib, kind="BF16"):
     """A file of one tensor: its header, and no weights."""
-    header = json.dumps({"a": {"dtype": "BF16", "shape": [5], "data_offsets": [0, mib * 2**20]}}).encode()
+    header = json.dumps({"a": {"dtype": kind, "shape": [5], "data_offsets": [0, mib * 2**20]}}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header)
 
 
@@ -157,9 +157,45 @@ def test_a_weights_file_is_read_with_the_config_beside_it(tmp_path, capsys):
 @pytest.mark.parametrize("key", ["torch_dtype", "dtype"])
 def test_files_of_32_bit_numbers_are_loaded_with_16(tmp_path, capsys, key):
     (tmp_path / "config.json").write_text(json.dumps(a_config(**{key: "float32"})))
-    safetensors(tmp_path / "model.safetensors", 600)
+    safetensors(tmp_path / "model.safetensors", 600, "F32")
 
     assert json.loads(model(capsys, "estimate", tmp_path, "--json")[1])["weights_mib_per_card"] == 300
+
+
+def test_files_of_16_bit_numbers_are_not_halved_whatever_their_config_says(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps(a_config(torch_dtype="float32")))
+    safetensors(tmp_path / "model.safetensors", 300)
+    headers = json.loads(model(capsys, "estimate", tmp_path, "--json")[1])
+    (tmp_path / "model.safetensors").unlink()
+    index = {"metadata": {"total_size": 300 * 2**20}, "weight_map": {"a": "model-1.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    indexed = json.loads(model(capsys, "estimate", tmp_path, "--json")[1])
+
+    assert headers["weights_mib_per_card"] == 300
+    assert indexed["weights_mib_per_card"] == 298  # the config's, as an index says nothing of types
+
+
+def test_files_that_hold_less_than_their_config_never_make_a_smaller_slice(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps(a_config()))
+    safetensors(tmp_path / "model.safetensors", 20)
+    status, out, _ = model(capsys, "estimate", tmp_path)
+
+    assert json.loads(model(capsys, "estimate", tmp_path, "--json")[1])["weights_mib_per_card"] == 298
+    assert (status, "The files say 20 MiB of weights, and their config needs 297: the config counts" in out) == (
+        0,
+        True,
+    )
+
+
+def test_a_download_that_stopped_between_two_files_is_no_smaller_model(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps(a_config()))
+    for part in (1, 2, 3):
+        safetensors(tmp_path / f"model-0000{part}-of-00004.safetensors", 80)
+    less = json.loads(model(capsys, "estimate", tmp_path, "--json")[1])["weights_mib_per_card"]
+    safetensors(tmp_path / "model-00004-of-00004.safetensors", 80)
+
+    assert less == 298
+    assert json.loads(model(capsys, "estimate", tmp_path, "--json")[1])["weights_mib_per_card"] == 320
 
 
 def test_the_same_weights_in_mistrals_own_file_count_once(tmp_path, capsys):
