@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from kerf.values.card_names import meant
 from kerf.wire.errors import WireError
 
+VENDOR = "nvidia"
+"""Of whose cards it is known what engines take beside weights and cache."""
+
 
 @dataclass(frozen=True, slots=True)
 class CardType:

@@ -28,7 +28,7 @@ UNSCALED = {
 
 
 OFFSET = frozenset({"roberta", "xlm-roberta"})
-"""Families whose first token has the position behind pad_token_id, so that their tables' first rows are nobody's."""
+"""Families whose first token has the position behind pad_token_id, so no token has the first rows of their tables."""
 PICTURE_ROWS = 4
 """Rows to a position with parts for time, height and width (MRotaryEmbedding); Qwen3-VL and later have one."""
 

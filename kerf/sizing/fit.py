@@ -1,15 +1,18 @@
 """Which cards of a fleet hold a model, in what split, at what price, the cheapest first."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from kerf.sizing.cards import is_older, reserved_on
+from kerf.sizing.cards import VENDOR, is_older, reserved_on
 from kerf.sizing.estimate import Estimate, Model, estimate
 from kerf.sizing.request import TP_CHOICES, Ask
 from kerf.sizing.unsized import NEEDS_HOPPER
+from kerf.values.ask import ContainerAsk
 from kerf.values.device import Card
 from kerf.values.learned import Taught
+from kerf.values.slicing import Size, size_on
 from kerf.wire.errors import WireError
 
 
@@ -20,6 +23,8 @@ class Offer:
     card: str
     card_mib: int
     found: Estimate
+    size: Size
+    """What each of its cards gives for the estimate: more, where cards are divided into fixed sizes."""
     nodes: int
     wasted_mib: int
     """Of all its cards, what no whole slice of the same size can use."""
@@ -31,7 +36,7 @@ class Offer:
         """What an hour of its slices costs: of each card the larger one of its shares of memory and cores."""
         if self.card_price is None:
             return None
-        share = max(Decimal(self.found.slice_mib) / self.card_mib, Decimal(self.found.cores) / 100)
+        share = max(Decimal(self.size.memory_mib) / self.card_mib, Decimal(self.size.cores) / 100)
         return (self.card_price * share * self.found.ranks.cards).quantize(Decimal("0.0001"))
 
     @property
@@ -61,40 +66,55 @@ def offers(
 
     `price` is that of an hour of a card; `lessons` are about the model on such cards.
     """
-    kinds: dict[tuple[str, int], list[int]] = {}
+    kinds: dict[object, tuple[Card, list[int]]] = {}
     for cards in nodes:
-        counts: dict[tuple[str, int], int] = {}
-        for card in cards:
-            key = (card.model, card.factory_memory_mib)
-            counts[key] = counts.get(key, 0) + 1
-        for key, count in counts.items():
-            kinds.setdefault(key, []).append(count)
+        counts = Counter(map(_kind, cards))
+        for key, card in {_kind(card): card for card in cards}.items():
+            kinds.setdefault(key, (card, []))[1].append(counts[key])
     found: list[Offer] = []
     refused: list[Refused] = []
-    for (name, mib), counts_of in sorted(kinds.items()):
+    for card, counts_of in sorted(kinds.values(), key=lambda kind: (*_named(kind[0]), kind[0].mode)):
+        name, mib = _named(card)
         on_card = replace(ask, card="", card_mib=mib - reserved_on(name))
-        made, reason = _on(model, on_card, (name, lessons(name)), counts_of)
+        made, reason = _on(model, on_card, (card, lessons(name)), counts_of)
         found += [replace(one, card_price=price(name)) for one in made]
         if not made:
             refused.append(Refused(name, mib, reason))
     return sorted(found, key=lambda offer: offer.order), refused
 
 
-def _on(model: Model, ask: Ask, kind: tuple[str, Taught | None], counts: list[int]) -> tuple[list[Offer], str]:
-    made, reason, (name, taught) = [], "", kind
+def _kind(card: Card) -> object:
+    """What is alike of cards that make the same offers."""
+    return (*_named(card), card.mode, card.slicing)
+
+
+def _named(card: Card) -> tuple[str, int]:
+    return card.model, card.factory_memory_mib
+
+
+def _on(model: Model, ask: Ask, kind: tuple[Card, Taught | None], counts: list[int]) -> tuple[list[Offer], str]:
+    made, reason, (card, taught) = [], "", kind
+    name, most = _named(card)
+    if card.vendor != VENDOR:
+        return [], f"what a model needs is known for {VENDOR}'s cards alone"
     if model.shape.choose and is_older(name):
         return [], NEEDS_HOPPER
-    mib = ask.card_mib or 0  # what the driver keeps for itself is off already
     for tp in (ask.tp,) if ask.tp is not None else TP_CHOICES:
         cards = tp * ask.pp
         nodes = sum(1 for count in counts if count >= cards)
-        if not nodes:
-            reason = reason or f"no node has {cards} such cards"
+        if not nodes or (cards > 1 and not card.joint):
+            alone = "" if nodes else f"no node has {cards} such cards"
+            reason = reason or alone or f"a server has one card in mode {card.mode.word}, not {cards}"
             continue
         try:
             found = estimate(model, replace(ask, tp=tp), taught)
         except WireError as error:
             reason = str(error)
             continue
-        made.append(Offer(name, mib + reserved_on(name), found, nodes, cards * (mib % found.slice_mib)))
+        size = size_on(ContainerAsk("", cards, found.slice_mib, cores=found.cores, vendor=card.vendor), card)
+        if size is None:
+            reason = reason or f"no slice of such a card has {found.slice_mib:,} MiB and {found.cores} % of the cores"
+            continue
+        wasted = cards * ((ask.card_mib or 0) % size.memory_mib)  # what the driver keeps for itself is off already
+        made.append(Offer(name, most, found, size, nodes, wasted))
     return made, reason

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     ask, row = checked(ask_of(args)), load_row(args.model)
     model = row.model
-    nodes = file_nodes(args.fleet) if args.fleet else cluster_nodes(args)
+    nodes = file_nodes(args.fleet, args.vendors) if args.fleet else cluster_nodes(args)
     prices = read_prices(args.prices)
 
     def price(card: str) -> "Decimal | None":
@@ -62,6 +62,7 @@ def _offer_json(offer: Any) -> dict[str, Any]:
     ranks = offer.found.ranks
     return {
         "card": offer.card,
+        "size": offer.size.name,
         "card_mib": offer.card_mib,
         "tp": ranks.tp,
         "pp": ranks.pp,
@@ -101,7 +102,8 @@ def _print(name: str, found: list[Any], refused: list[Any], currency: str) -> No
                 offer.nodes,
             )
             price = "not known" if offer.price is None else f"{offer.price:.2f}"
-            sheet.add(offer.card, *(f"{number:,}" for number in numbers), price)
+            named = f"{offer.card}, {offer.size.name}" if offer.size.name else offer.card
+            sheet.add(named, *(f"{number:,}" for number in numbers), price)
         sheet.print()
     if not found and not refused:
         say("no node has a usable card")

@@ -9,12 +9,13 @@ import yaml
 from kerf.probes.simulated import parse_fleet
 from kerf.values.device import Card
 from kerf.values.slicing import sliceable
+from kerf.values.vendor import Vendor, with_slicing
 from kerfctl.errors import CliError
 
 OTHERS = "every-other-node"
 
 
-def file_nodes(path: str) -> list[tuple[Card, ...]]:
+def file_nodes(path: str, vendors: tuple[Vendor, ...]) -> list[tuple[Card, ...]]:
     """The nodes of a fleet file; its last cards stand for one node that it does not name. Raises CliError."""
     try:
         document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -26,7 +27,7 @@ def file_nodes(path: str) -> list[tuple[Card, ...]]:
     names = [str(name) for name in named] if isinstance(named, dict) else []
     if not names or (isinstance(document, dict) and document.get("cards")):
         names.append(OTHERS)
-    return [_usable(parse_fleet(document, name)) for name in names]
+    return [_usable(with_slicing(parse_fleet(document, name), vendors)) for name in names]
 
 
 def cluster_nodes(args: argparse.Namespace) -> list[tuple[Card, ...]]:

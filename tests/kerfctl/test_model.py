@@ -311,3 +311,17 @@ def test_simulate_sizes_a_pod_that_names_a_model_as_the_webhook_does(tmp_path, c
 
     (placed,) = json.loads(capsys.readouterr().out)["pods"]
     assert placed["slices"] == [{"card": "GPU-0", "vendor": "nvidia", "memory_mib": 6208, "cores": 0}]
+
+
+def test_a_fleet_of_several_vendors_offers_what_admission_would_let_in(capsys):
+    status, found = answer(
+        capsys, "fit", "qwen3-0.6b", "--max-len", 4096, "--fleet", ROOT / "examples/fleets/vendors.yaml"
+    )
+
+    assert status == 0
+    assert [(one["card_mib"], one["size"], one["tp"]) for one in found["offers"]] == [
+        (81_559, "", 1),
+        (81_152, "1g.10gb", 1),
+        (81_559, "", 2),
+    ]
+    assert [one["card"] for one in found["refused"]] == ["Ascend910B3", "MXC500"]
