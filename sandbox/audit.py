@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ POLICY: dict[str, Any] = {
 class Write:
     """One write that the API server answered.
 
-    `resource` is the plural with its subresource, ``pods/binding``; `code` is the HTTP status of the answer.
+    `resource` is the plural with its subresource, ``pods/binding``; `code` is the HTTP status of the answer, `at` when
+    it was given, in seconds since 1970.
     """
 
     user: str
@@ -33,6 +35,7 @@ class Write:
     namespace: str
     name: str
     code: int
+    at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +90,5 @@ def _write(event: dict[str, Any]) -> Write:
         namespace=target.get("namespace", ""),
         name=target.get("name", ""),
         code=event.get("responseStatus", {}).get("code", 0),
+        at=datetime.fromisoformat(event["stageTimestamp"]).timestamp(),
     )

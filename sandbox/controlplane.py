@@ -153,12 +153,12 @@ class ControlPlane:
         self.supervisor.restart(name)
 
     def restart_controllers(self) -> None:
-        """Restart what runs of kube-controller-manager, kube-scheduler and kwok, for instance after an outage.
+        """Restart what runs of kube-controller-manager, kube-scheduler, kwok and Kueue, for instance after an outage.
 
         A controller of client-go that lives through an outage watches again after up to a minute: it waits for
         30 seconds, and for as much again by chance.
         """
-        for name in ("kube-controller-manager", "kube-scheduler", "kwok"):
+        for name in ("kube-controller-manager", "kube-scheduler", "kwok", "kueue"):
             if name in self.supervisor.names():
                 self.restart(name)
 

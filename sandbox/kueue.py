@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from kerf.http.pki import KeyPair
+from sandbox.api import Api, ApiError
 from sandbox.build import locate, module_dir
 from sandbox.commands import answers
 from sandbox.controlplane import ControlPlane
@@ -96,6 +97,7 @@ def start_kueue(cp: ControlPlane, *, configuration: Mapping[str, Any] | None = N
         )
     )
     _register_webhooks(cp, source, endpoint)
+    cp.supervisor.await_until(lambda: _is_asked(cp), "the API server to ask Kueue's webhooks", KUEUE)
     return Kueue(rendered, endpoint.url, f"https://127.0.0.1:{metrics}/metrics")
 
 
@@ -106,7 +108,7 @@ def install_job_kinds(cp: ControlPlane) -> None:
     """
     documents = [module_dir(KUEUE, module) / file for module, file in JOB_KINDS.items()]
     _apply(cp, (document for file in documents for document in _documents(file)))
-    _await_established(cp)
+    _await_discovered(cp)
 
 
 def _install(cp: ControlPlane, source: Path, endpoint: Endpoint) -> None:
@@ -116,7 +118,7 @@ def _install(cp: ControlPlane, source: Path, endpoint: Endpoint) -> None:
     _apply(cp, (render_crd(crd, converted, endpoint) for crd in crds))
     _apply(cp, (render_rbac(document) for document in _listed(source / "rbac", "resources")))
     _apply(cp, _documents(source / "map/manifests.yaml"))
-    _await_established(cp)
+    _await_discovered(cp)
     if cp.supervisor.alive(GARBAGE_COLLECTOR):
         cp.restart(GARBAGE_COLLECTOR)
 
@@ -128,21 +130,46 @@ def _register_webhooks(cp: ControlPlane, source: Path, endpoint: Endpoint) -> No
     _apply(cp, (render_webhooks(manifest, scoped, endpoint) for manifest in manifests))
 
 
+def _is_asked(cp: ControlPlane) -> bool:
+    """Kueue suspends the Job of a queue; until its webhooks are known, and while it is away, it does not."""
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "app"}]}}
+    meta = {"name": "probe", "labels": {"kueue.x-k8s.io/queue-name": "probe"}}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {"template": template}}
+    try:
+        stored = cp.api.post("/apis/batch/v1/namespaces/default/jobs?dryRun=All", job)
+    except ApiError:
+        return False
+    return bool(stored["spec"].get("suspend"))
+
+
 def _apply(cp: ControlPlane, documents: Iterable[dict[str, Any]]) -> None:
     for document in documents:
         cp.api.apply(path_of(document), document)
 
 
-def _await_established(cp: ControlPlane) -> None:
-    """The manager exits if a kind that it needs is not served yet."""
+def _await_discovered(cp: ControlPlane) -> None:
+    """The manager exits if a kind that it needs is not discovered: that may be later than Established."""
+    missing = {
+        (f"/apis/{spec['group']}/{version['name']}", spec["names"]["plural"])
+        for spec in (crd["spec"] for crd in cp.api.get(CRDS)["items"])
+        for version in spec["versions"]
+        if version["served"]
+    }
 
-    def served() -> bool:
-        return all(
-            any((each["type"], each["status"]) == ("Established", "True") for each in crd["status"]["conditions"] or ())
-            for crd in cp.api.get(CRDS)["items"]
-        )
+    def discovered() -> bool:
+        for path in sorted({path for path, _ in missing}):
+            missing.difference_update({(path, plural) for plural in _discovered(cp.api, path)})
+        return not missing
 
-    await_until(served, "the CustomResourceDefinitions to be established")
+    await_until(discovered, "the CustomResourceDefinitions to be discovered")
+
+
+def _discovered(api: Api, path: str) -> list[str]:
+    """The resources that clients find in a group's version."""
+    try:
+        return [resource["name"] for resource in api.get(path)["resources"]]
+    except ApiError:
+        return []
 
 
 def _crd_names(cp: ControlPlane) -> Iterator[str]:

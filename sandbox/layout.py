@@ -3,11 +3,22 @@
 import shutil
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
+
+from sandbox.errors import SandboxError
+
+BLOCK = 32
+BLOCKS = range(20_000, 32_000, BLOCK)
+"""First ports of the blocks that processes claim. Linux gives connections their own ports from 32,768 on."""
+
+_DRAWING = threading.Lock()
+_CLAIMS: list[socket.socket] = []
+_LEFT: list[int] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +68,44 @@ class Layout:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Different TCP ports on 127.0.0.1, all free a moment ago."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return tuple(each.getsockname()[1] for each in sockets)
+    """Different TCP ports on 127.0.0.1, all free a moment ago.
+
+    A server may take its port minutes later: while this process lives, no other one gets it from here. Raises
+    SandboxError where all are claimed.
+    """
+    with _DRAWING:
+        return tuple(_next_port() for _ in range(count))
+
+
+def _next_port() -> int:
+    while True:
+        if not _LEFT:
+            _LEFT.extend(_claim_block())
+        if _is_free(port := _LEFT.pop(0)):
+            return port
+
+
+def _claim_block() -> range:
+    """Ports that no other process claims. The claim is the UDP port of the first, which nothing else here uses."""
+    for first in BLOCKS:
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            claim.bind(("127.0.0.1", first))
+        except OSError:
+            claim.close()
+            continue
+        _CLAIMS.append(claim)
+        return range(first, first + BLOCK)
+    raise SandboxError(f"the ports from {BLOCKS.start} to {BLOCKS.stop} are all claimed by sandboxes that run here")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 @contextmanager

@@ -141,9 +141,9 @@ class Supervisor:
             process.wait()
 
     def stop_all(self) -> None:
-        """Stop every process, the last one started first."""
+        """Kill every process, the last one started first: nothing is left that one of them should tidy up."""
         for name in reversed(self._running):
-            self.stop(name)
+            self.kill(name)
 
     def alive(self, name: str) -> bool:
         """Whether a process of that name was started and still runs."""

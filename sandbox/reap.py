@@ -133,7 +133,7 @@ def _pids(group: str) -> set[int]:
 
 
 def _remove_group(path: Path) -> None:
-    for _ in range(40):  # the kernel takes a moment to release killed processes
+    for _ in range(400):  # the kernel takes a moment to release killed processes, and seconds on a busy machine
         try:
             path.rmdir()
         except FileNotFoundError:

@@ -14,9 +14,10 @@ from sandbox.controlplane import ControlPlane
 from sandbox.documents import MAKERS, TENANTS, Webhook
 from sandbox.layout import free_ports
 from sandbox.node import Node
-from sandbox.processes import Command
+from sandbox.processes import Command, await_until
 from sandbox.scheduling import Extender
 
+PODS = "/api/v1/namespaces/default/pods"
 EXTENDER, WEBHOOK, PLUGIN = "kerf-scheduler", "kerf-webhook", "kerf-deviceplugin"
 
 
@@ -59,7 +60,15 @@ def start_stack(cp: ControlPlane, *, policy: Path | None = None, scheduler_argum
     )
     cp.register_webhook(Webhook("kerf", f"{webhook_url}/mutate", cp.ca.read_bytes(), more=(*MAKERS, *TENANTS)))
     cp.start_scheduler(Extender(extender_url))
+    await_until(lambda: _webhook_is_asked(cp), "the API server to ask the webhook")
     return Stack(extender_url, webhook_url)
+
+
+def _webhook_is_asked(cp: ControlPlane) -> bool:
+    """The API server learns of a webhook a moment after it was stored; until then pods pass it by."""
+    container = {"name": "main", "image": "app", "resources": {"limits": {VENDORS[0].words.count: "1"}}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": {"containers": [container]}}
+    return bool(cp.api.post(f"{PODS}?dryRun=All", pod)["spec"]["schedulerName"] != "default-scheduler")
 
 
 def stop_stack(cp: ControlPlane, *more: str) -> None:

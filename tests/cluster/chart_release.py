@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,6 +131,18 @@ def await_gone(api: Api, before: set[str]) -> None:
         raise AssertionError(f"{error}: {left()}") from None
 
 
+def await_all(seen: Callable[[], Collection[Any]], wanted: Collection[Any], what: str) -> None:
+    """Wait until all that is wanted was seen. The error names what is missing."""
+
+    def missing() -> set[Any]:
+        return set(wanted) - set(seen())
+
+    try:
+        await_until(lambda: not missing(), what)
+    except SandboxError as error:
+        raise AssertionError(f"{error}: {missing()}") from None
+
+
 def _listable(api: Api) -> list[tuple[str, str]]:
     groups = ["/api/v1"]
     groups += [f"/apis/{group['preferredVersion']['groupVersion']}" for group in api.get("/apis")["groups"]]
@@ -142,4 +154,14 @@ def _listable(api: Api) -> list[tuple[str, str]]:
     ]
 
 
-__all__ = ["NAMESPACE", "NAMESPACES", "Refused", "Release", "a_control_plane", "await_gone", "every_object", "images"]
+__all__ = [
+    "NAMESPACE",
+    "NAMESPACES",
+    "Refused",
+    "Release",
+    "a_control_plane",
+    "await_all",
+    "await_gone",
+    "every_object",
+    "images",
+]

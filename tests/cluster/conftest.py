@@ -1,6 +1,7 @@
 """A control plane and a real node per module, so that no module affects the next."""
 
-from collections.abc import Iterator, Mapping
+import gc
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,20 @@ from sandbox import (
     start_kueue,
 )
 from sandbox.build import Progress
+from sandbox.processes import Supervisor, tail
 
 FALLBACK_NODE = "fake-instead-of-real"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the last words of processes that have ended: their logs go with the module."""
+    report = yield
+    if report.failed:
+        running = [each for each in gc.get_objects() if isinstance(each, Supervisor)]
+        logs = [each.log(name) for each in running for name in each.names() if not each.alive(name)]
+        report.sections += [(f"the end of {log}, whose process has ended", tail(log)) for log in logs if log.exists()]
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -128,10 +128,14 @@ def kerf(cp: ControlPlane, *words: str) -> tuple[int, str, str]:
 
 def check_use_and_bill(cp: ControlPlane, tmp_path: Path, mib: Mapping[str, int]) -> None:
     """`kerf top` finds the node's monitor by itself, and the bill has every pod since it was bound."""
-    status, said, wrong = kerf(cp, "top", "--json")
-    (top,) = json.loads(said).values()
-    assert (status, wrong) == (0, "")
-    assert {row["pod"]: row["limit_mib"] for row in top["containers"]} == mib
+
+    def limits() -> dict[str, int]:
+        status, said, wrong = kerf(cp, "top", "--json")
+        assert (status, wrong) == (0, "")
+        (top,) = json.loads(said).values()
+        return {row["pod"]: row["limit_mib"] for row in top["containers"]}
+
+    await_until(lambda: limits() == mib, "the monitor to have looked at both containers")
     assert "first" in kerf(cp, "top")[1]
 
     found: dict[str, Any] = {}

@@ -21,7 +21,7 @@ from scheduler.placing.allocations import SETTLED
 from scheduler.usage._pb import gateway_usage_pb2 as usage
 from tests.chart.helm import NAMESPACE
 from tests.cluster import gateway_crds
-from tests.cluster.chart_release import NAMESPACES, Release, a_control_plane
+from tests.cluster.chart_release import NAMESPACES, Release, a_control_plane, await_all
 from tests.deviceplugin.fake_kubelet import FakeKubelet
 from tests.scheduler.page.page_world import Browser, at_port
 from tests.scheduler.usage.test_server import METHOD, a_report, make_certificates
@@ -40,7 +40,7 @@ UNUSED_HERE: dict[str, set[Rule]] = {
     "deviceplugin": set(),
     "usage": {("delete", "kerf.dev", "gatewayusages")},  # only records older than the retention
 }
-"""Rules that this test does not exercise. A server-side apply that creates asks for `create` beside `patch`."""
+"""Rules that this test does not exercise."""
 
 
 @dataclass
@@ -56,6 +56,16 @@ class World:
         asked = self.cp.calls_by(f"system:serviceaccount:{NAMESPACE}:kerf-{account}")
         assert [call for call in asked if not call.allowed] == [], f"{account} lacks rules"
         return {(call.verb, call.group, call.resource) for call in asked}
+
+    def await_used(self, account: str, rules: set[Rule], unused: set[Rule], *, applies: bool = False) -> None:
+        """Wait until these rules were used but for some. A server-side apply that creates asks for `create`, too."""
+
+        def used() -> set[Rule]:
+            found = self.used(account)
+            return found | {("create", group, kind) for verb, group, kind in found if applies and verb == "patch"}
+
+        await_all(used, rules - unused, f"uses of {account}'s rules")
+        assert rules - used() == unused
 
     def granted(self, roles: tuple[str, ...], groups: tuple[str, ...] = ()) -> set[Rule]:
         """Rules of these roles, of all groups unless some are named."""
@@ -183,9 +193,8 @@ def test_the_driver_of_claims_uses_all_of_its_rights_and_lacks_none(world: World
 
     own = world.granted(("kerf-deviceplugin",), ("resource.k8s.io",))
     assert len(own) == 7
-    assert own - world.used("deviceplugin") == UNUSED_HERE["deviceplugin"]
-    rights = world.granted(("kerf-scheduler",), ("resource.k8s.io",))
-    assert rights - world.used("scheduler") == UNUSED_HERE["claims"]
+    world.await_used("deviceplugin", own, UNUSED_HERE["deviceplugin"])
+    world.await_used("scheduler", world.granted(("kerf-scheduler",), ("resource.k8s.io",)), UNUSED_HERE["claims"])
     assert SETTLED in world.cp.api.get(f"{CLAIMS}/waits")["metadata"]["annotations"]
 
 
@@ -200,18 +209,14 @@ def test_gateways_use_all_of_their_rights_and_lack_none(world: World) -> None:
 
     rights = world.granted(("kerf-scheduler-gateways",))
     rights |= world.granted(("kerf-scheduler",), ("inference.networking.k8s.io",)) | {("patch", "", "pods")}
-    used = world.used("scheduler")
-    applied = {("create", group, resource) for verb, group, resource in used if verb == "patch"}
-    assert rights - used - applied == UNUSED_HERE["scheduler"]
+    world.await_used("scheduler", rights, UNUSED_HERE["scheduler"], applies=True)
 
 
 def test_the_page_uses_all_of_its_rights_and_lacks_none(world: World) -> None:
     browser = Browser(at_port(world.ports["page"]))
     await_until(lambda: browser.sign_in(token(world.cp)) == 200, "somebody to get in")
     with browser.events():
-        await_until(lambda: ("create", "authorization.k8s.io", "subjectaccessreviews") in world.used("scheduler"), "it")
-
-    assert world.granted(("kerf-page",)) - world.used("scheduler") == set()
+        world.await_used("scheduler", world.granted(("kerf-page",)), set())
 
 
 def test_the_server_of_reports_uses_all_of_its_rights_and_lacks_none(world: World) -> None:
@@ -226,8 +231,5 @@ def test_the_server_of_reports_uses_all_of_its_rights_and_lacks_none(world: Worl
         assert report(a_report(), timeout=20, metadata=said).accepted
     stored = "/apis/kerf.dev/v1alpha1/gatewayusages"
     await_until(lambda: bool(world.cp.api.get(stored)["items"]), "the report to be stored")
-    await_until(lambda: ("list", "kerf.dev", "gatewayusages") in world.used("usage"), "the retention to look")
 
-    used = world.used("usage")
-    applied = {("create", group, resource) for verb, group, resource in used if verb == "patch"}
-    assert world.granted(("kerf-usage",)) - used - applied == UNUSED_HERE["usage"]
+    world.await_used("usage", world.granted(("kerf-usage",)), UNUSED_HERE["usage"], applies=True)

@@ -1,6 +1,7 @@
 """The express lane beside the real kube-scheduler, on kwok nodes."""
 
 import re
+import signal
 import time
 import urllib.request
 from collections import Counter
@@ -48,9 +49,13 @@ class Lane:
             return str(answer.read().decode())
 
     def burst(self, *wanted: dict[str, Any]) -> list[str]:
-        """Create pods so fast that kube-scheduler cannot keep up. Returns their names."""
-        with ThreadPoolExecutor(12) as pool:
-            list(pool.map(lambda pod: self.cp.api.post(PODS, pod), wanted))
+        """Create pods while kube-scheduler is stopped, so that all of them wait. Returns their names."""
+        self.cp.kill("kube-scheduler", signal.SIGSTOP)
+        try:
+            with ThreadPoolExecutor(12) as pool:
+                list(pool.map(lambda pod: self.cp.api.post(PODS, pod), wanted))
+        finally:
+            self.cp.kill("kube-scheduler", signal.SIGCONT)
         return [pod["metadata"]["name"] for pod in wanted]
 
 

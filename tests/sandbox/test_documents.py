@@ -98,12 +98,14 @@ def test_the_audit_log_is_read_up_to_a_line_that_is_still_being_written():
         "verb": "create",
         "objectRef": {"resource": "pods", "subresource": "binding", "namespace": "default", "name": "p"},
         "responseStatus": {"code": 201},
+        "stageTimestamp": "1970-01-01T00:01:01.500000Z",
     }
     lines = [json.dumps(event) + "\n", json.dumps(event)[:40]]
 
-    assert list(parse_audit_log(iter(lines))) == [
-        Write("kerf-scheduler", "create", "pods/binding", "default", "p", 201)
-    ]
+    (write,) = parse_audit_log(iter(lines))
+
+    assert write == Write("kerf-scheduler", "create", "pods/binding", "default", "p", 201)
+    assert write.at == 61.5
 
 
 def test_an_image_is_reproducible_and_holds_its_files():

@@ -1,9 +1,12 @@
 """A node keeps to its own directory and to loopback."""
 
+import socket
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
-from sandbox.layout import free_ports
+from sandbox.layout import BLOCK, free_ports
 from sandbox.nodefiles import (
     NodeFiles,
     NodePrograms,
@@ -45,5 +48,19 @@ def test_the_network_needs_no_iptables_and_no_default_route():
     assert (bridge["ipMasq"], bridge["isGateway"]) == (False, False)
 
 
-def test_free_ports_are_all_different():
-    assert len(set(free_ports(50))) == 50
+def test_no_free_port_is_given_twice_also_not_by_another_process():
+    """A server may take its port minutes after it was given."""
+    program = "from sandbox.layout import free_ports; print(*free_ports(40), flush=True); input()"
+    other = subprocess.Popen((sys.executable, "-c", program), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    theirs = other.stdout.readline().split()
+
+    mine = [*free_ports(50), *free_ports(50)]
+
+    other.communicate("\n")
+    assert len({*mine, *map(int, theirs)}) == 140
+
+
+def test_a_port_on_which_somebody_listens_is_not_given():
+    (first,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", first + 1)):
+        assert first + 1 not in free_ports(3 * BLOCK)
