@@ -157,18 +157,17 @@ def effective_requests(spec: Json, status: Json | None = None) -> tuple[int, int
     """
     running = [0, 0]
     peak = [0, 0]
-    allocated = _allocated(status or {})
+    told = status or {}
+    allocated = _allocated(told)
     for container, stage in containers_of(spec):
-        asked = _cpu_memory(at(container, "resources"))
-        if (given := allocated.get(str(container.get("name")))) is not None:
-            asked = given if _never_resized(status or {}) else (max(asked[0], given[0]), max(asked[1], given[1]))
+        asked = _in_effect(_cpu_memory(at(container, "resources")), allocated.get(str(container.get("name"))), told)
         for i in (0, 1):
             peak[i] = max(peak[i], running[i] + asked[i])
             if stage is not Stage.INIT:
                 running[i] += asked[i]
     whole_pod = at(spec, "resources", "requests")
     if whole_pod:  # pod-level resources (Kubernetes 1.34) replace the sum of the containers
-        asked = _cpu_memory({"requests": whole_pod})
+        asked = _in_effect(_cpu_memory({"requests": whole_pod}), _given(told), told)
         peak = [asked[0] if "cpu" in whole_pod else peak[0], asked[1] if "memory" in whole_pod else peak[1]]
     overhead = _cpu_memory({"requests": spec.get("overhead")})
     return peak[0] + overhead[0], peak[1] + overhead[1]
@@ -179,11 +178,22 @@ def _allocated(status: Json) -> dict[str, tuple[int, int]]:
     found = {}
     for part in ("initContainerStatuses", "containerStatuses"):
         for each in items_at(status, part):
-            amounts = (each.get("allocatedResources"), at(each, "resources").get("requests"))
-            given = [_cpu_memory({"requests": part}) for part in amounts if isinstance(part, dict)]
-            if given:
-                found[str(each.get("name"))] = (max(cpu for cpu, _ in given), max(memory for _, memory in given))
+            if (given := _given(each)) is not None:
+                found[str(each.get("name"))] = given
     return found
+
+
+def _given(status: Json) -> tuple[int, int] | None:
+    """The CPU and memory that the kubelet gave to a container or to a whole pod; None where its status says nothing."""
+    amounts = (status.get("allocatedResources"), at(status, "resources").get("requests"))
+    given = [_cpu_memory({"requests": part}) for part in amounts if isinstance(part, dict)]
+    return (max(cpu for cpu, _ in given), max(memory for _, memory in given)) if given else None
+
+
+def _in_effect(asked: tuple[int, int], given: tuple[int, int] | None, status: Json) -> tuple[int, int]:
+    if given is None:
+        return asked
+    return given if _never_resized(status) else (max(asked[0], given[0]), max(asked[1], given[1]))
 
 
 def _never_resized(status: Json) -> bool:

@@ -21,7 +21,7 @@ from kerf.wire.claims import is_by_claims
 from kerf.wire.errors import WireError
 from kerf.wire.json import Json, at
 from kerf.wire.objects import cards_without_grant, is_finished, parse_node
-from kerf.wire.resources import ADMISSION, parse_pod
+from kerf.wire.resources import ADMISSION, effective_requests, parse_pod
 from scheduler.core.neighbours import Term, terms_of
 from scheduler.quota.capacity import Capacity
 from scheduler.quota.shares import Shares
@@ -55,6 +55,8 @@ class _Bound:
     """It is being deleted."""
     grace_s: float | None = None
     """How long it may take for that."""
+    resized: tuple[int, int] | None = None
+    """Its CPU (thousandths) and memory (MiB), where they are others than the ledger has."""
 
 
 @quick
@@ -220,7 +222,7 @@ class Feed:
                 cards_without_grant(item, self._live.vendors) != known.without_grant or is_by_claims(item)
             )
             found = booking_of(item, self._live.vendors, self._templates) if started else None
-            return _Bound(uid, found, leaves=leaves, grace_s=grace_s)
+            return _Bound(uid, found, None, leaves, grace_s, _resized(known, item))
         admitted = None
         if ADMISSION in at(item["metadata"], "annotations"):
             with suppress(WireError):
@@ -294,6 +296,10 @@ class Feed:
     def _confirm(self, seen: _Bound) -> None:
         live, booking = self._live, seen.booking
         known = live.ledger.get(seen.uid)
+        if known is not None and seen.resized is not None:
+            cpu, memory = seen.resized
+            known = replace(known, template=replace(known.template, cpu_milli=cpu, memory_mib=memory))
+            live.ledger.correct(known)
         if booking is None or (known is not None and _is_settled(known, booking)):
             return
         if seen.admitted is not None:
@@ -306,6 +312,20 @@ class Feed:
         self._live.places.forget(uid)
         self._live.pending.forget(uid)
         self._live.ledger.release(uid)
+
+
+def _resized(known: Booking, item: Json) -> tuple[int, int] | None:
+    """What a confirmed pod takes of its node, where it was resized in place; None where that is as known.
+
+    Few pods are: the API server counts the changes of a spec, and the kubelet's answers come with the new count.
+    """
+    generation = item["metadata"].get("generation")
+    if not isinstance(generation, int) or generation < 2:
+        return None
+    with suppress(WireError):
+        requests = effective_requests(item["spec"], at(item, "status"))
+        return requests if requests != (known.cpu_milli, known.memory_mib) else None
+    return None
 
 
 def _is_settled(known: Booking, booking: Booking) -> bool:

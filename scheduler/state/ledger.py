@@ -285,7 +285,7 @@ class Ledger:
             self.charge(booking)
 
     def correct(self, booking: Booking) -> None:
-        """A pod that holds cards holds something else of them than was known: its node's cards are known now."""
+        """A pod holds something else than was known: its node's cards are known now, or it was resized in place."""
         with self._lock:
             known = self._bookings[booking.uid]
             self._fleet.release(known.node, known.uses, known.cpu_milli, known.memory_mib)

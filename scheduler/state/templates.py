@@ -251,7 +251,7 @@ def _without(value: Json, keys: tuple[str, ...]) -> dict[str, Any]:
 
 def _resized(status: Json) -> dict[str, Any]:
     """What the kubelet says of CPU and memory that were changed in place."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {key: status[key] for key in _RESIZED[1:] if key in status}
     for part in _STATUSES:
         if part in status and (statuses := items_at(status, part)):
             found[part] = [{key: each.get(key) for key in _RESIZED} for each in statuses]

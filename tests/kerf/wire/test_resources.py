@@ -326,3 +326,18 @@ def test_a_pod_that_is_resized_counts_as_kube_scheduler_counts_it(status, counte
     spec = {"containers": [{"name": "main", "resources": {"requests": {"cpu": "2", "memory": "3Gi"}}}]}
 
     assert effective_requests(spec, status) == counted
+
+
+@pytest.mark.parametrize(
+    ("status", "counted"),
+    [
+        ({}, (2000, 3072)),
+        ({"allocatedResources": {"cpu": "4", "memory": "1Gi"}}, (4000, 3072)),
+        ({"resources": {"requests": {"cpu": "5"}}, "allocatedResources": {"cpu": "4"}}, (5000, 3072)),
+        ({"allocatedResources": {"cpu": "4", "memory": "1Gi"}, **INFEASIBLE}, (4000, 1024)),
+    ],
+)
+def test_a_pod_with_resources_of_its_own_that_is_resized_counts_as_kube_scheduler_counts_it(status, counted):
+    spec = {"containers": [{"name": "main"}], "resources": {"requests": {"cpu": "2", "memory": "3Gi"}}}
+
+    assert effective_requests(spec, status) == counted

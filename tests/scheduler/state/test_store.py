@@ -163,6 +163,29 @@ def test_what_was_charged_otherwise_than_the_watch_shows_is_charged_again():
     assert (used(store), store.desk.state("node-1").free_cpu_milli) == ({}, free)
 
 
+@pytest.mark.parametrize("holds", [{"grant": a_grant("GPU-node-1-2")}, {"containers": [{"name": "main"}]}])
+def test_a_pod_that_is_resized_in_place_takes_what_it_takes_now(holds: dict):
+    pod = a_pod(node="node-1", **holds)
+    store = a_store(a_node(), pod)
+    free, cards = store.desk.state("node-1").free_cpu_milli, used(store)
+    pod["metadata"]["generation"] = 2
+    pod["spec"]["containers"][0].setdefault("resources", {})["requests"] = {"cpu": "3"}
+
+    store.feed.apply_pod("MODIFIED", pod)
+    assert (store.desk.state("node-1").free_cpu_milli, used(store)) == (free - 3000, cards)
+
+    pod["status"]["containerStatuses"] = [{"name": "main", "allocatedResources": {"cpu": "5"}}]
+    store.feed.apply_pod("MODIFIED", pod)
+    assert store.desk.state("node-1").free_cpu_milli == free - 5000
+
+    pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "many"  # what cannot be read changes nothing
+    store.feed.apply_pod("MODIFIED", pod)
+    assert store.desk.state("node-1").free_cpu_milli == free - 5000
+
+    store.feed.apply_pod("DELETED", pod)
+    assert (store.desk.state("node-1").free_cpu_milli, used(store)) == (free, {})
+
+
 def test_waiting_pods_ask_by_the_defaults_of_the_policy_in_force():
     stated, silent = a_pod("stated"), a_pod("silent", mem=None)
     store = a_store(a_node(), stated, silent, policy=SchedulingPolicy(defaults=Defaults(memory_mib=1000)))

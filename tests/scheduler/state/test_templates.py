@@ -87,6 +87,7 @@ CHANGES: list[tuple[tuple[str | int, ...], Any]] = [
     (("spec", "containers", 0, "resources", "requests"), {"cpu": "3"}),
     (("spec", "containers", 0, "args"), ["serve", "n"]),
     (("status", "containerStatuses"), [{"name": "main", "allocatedResources": {"cpu": "9"}}]),
+    (("status", "allocatedResources"), {"cpu": "9"}),
     (
         ("status", "conditions"),
         [{"type": "PodResizePending", "status": "True", "reason": "Infeasible"}],
