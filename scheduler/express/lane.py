@@ -127,7 +127,9 @@ class ExpressLane:
         return self._terrain.take(uid, node, HELD_S)
 
     def give_room_back(self, uid: str) -> None:
-        self._terrain.withdraw(uid)
+        known = self._store.ledger.get(uid)
+        if known is None or known.state is State.RESERVED:  # else it may be bound, where the lane has promised it room
+            self._terrain.withdraw(uid)
 
     def preempts(self, uid: str, nodes: Collection[str]) -> None:
         self._terrain.preempts(uid, nodes)

@@ -180,6 +180,8 @@ class Terrain:
             if promise is not None and promise.node == node:
                 promise.until = self._clock() + seconds
                 return True
+            if promise is not None and self._charged(uid, promise.node):
+                return True  # it may be bound there already, and nobody binds it elsewhere
             self._drop(self._promises, uid)  # kube-scheduler prefers another node to the one that was kept for it
             recent = self._touched.get(node, -RECENT_S) > self._clock() - RECENT_S
             if recent and not self._has_room(node, pod):

@@ -513,6 +513,28 @@ def test_where_the_answer_to_a_binding_is_lost_the_pod_stays_charged() -> None:
     world.live(test)
 
 
+def test_a_pod_that_may_be_bound_keeps_its_room_where_kube_scheduler_chooses_another_node() -> None:
+    world = World(a_machine(), *[waiting(f"pod-{i}", i) for i in range(4)])
+
+    def lost(method: str, path: str) -> None:
+        if path.endswith("pod-2/binding") or (method, path[-5:]) == ("GET", "pod-2"):
+            raise Unreachable("no answer")
+
+    async def test(world: World) -> None:
+        world.kube.fail = lost
+        await world.filter("pod-0")
+        await until(lambda: world.count("kerf_express_pods_total", "unknown") == 1)
+        world.kube.put(a_machine("node-2"))
+        await until(lambda: "node-2" in world.lane._terrain._places and "node-2" in world.store.desk.node_names())
+
+        refused = await world.binder.bind(BindQuery("default", "pod-2", "uid-default-pod-2", "node-2"))
+
+        assert "already assumed on node-1" in refused
+        assert world.lane._terrain._promises["uid-default-pod-2"].node == "node-1"
+
+    world.live(test)
+
+
 def test_a_replica_that_leads_no_more_binds_nothing() -> None:
     world = World(a_machine(), *[waiting(f"pod-{i}", i) for i in range(4)])
 
