@@ -48,7 +48,7 @@ if [ "$part" = 8 ]; then
         nvidia-smi --query-gpu=name,driver_version,clocks.sm --format=csv || true
         find_libcuda
     fi
-    gcc $flags -o "$bin/from_rest" benchmarks/gpu/from_rest.c "$libcuda" -Wl,--allow-shlib-undefined -ldl -lpthread
+    gcc $flags -o "$bin/from_rest" benchmarks/gpu/from_rest.c limiter/src/arbiter/decide.c "$libcuda" -Wl,--allow-shlib-undefined -ldl -lpthread
     exec "${PYTHON:-python3}" benchmarks/gpu/targets.py
 fi
 

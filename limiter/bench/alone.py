@@ -2,7 +2,7 @@
 
 Programs that wait for each step run bare and under a cap that they stay below, one after the other in every
 round, over a fake driver whose calls take their time under one lock (FAKE_CALLS). It is no card. It shows what the
-limiter asks of the driver, and which of two libraries delays a program less.
+limiter asks of the driver, which of two libraries delays a program less, and what each charges of the GPU time used.
 Environment: KERF_BENCH_ROUNDS (9), KERF_BENCH_SECONDS (1.0) a run, KERF_BENCH_CAP (50). The last line is a JSON object.
 """
 
@@ -29,6 +29,12 @@ WORKS = {
 Json = dict[str, Any]
 
 
+def charges(folder: Path, library: Path | None) -> tuple[int, int]:
+    """Nanoseconds of GPU time charged so far, and of launches held back."""
+    card = parse_ledger((folder / "ledger").read_bytes()).cards[0] if library else None
+    return (card.busy_ns, card.throttled_ns) if card else (0, 0)
+
+
 def run(folder: Path, work: tuple[str, ...], library: Path | None) -> Json:
     """One run: steps a second, and per step the CPU time, calls and waits of all its threads."""
     environment = {**os.environ, "FAKE_CALLS": "1", "FAKE_GPU": str(folder / "gpu")}
@@ -39,13 +45,19 @@ def run(folder: Path, work: tuple[str, ...], library: Path | None) -> Json:
         (folder / "ledger").write_bytes(render_ledger(LedgerSpec((limit,))))
         environment |= {"LD_PRELOAD": str(library), "KERF_LEDGER": str(folder / "ledger")}
     command = [str(BUILD / "programs" / "steps"), *work, SECONDS]
-    said = json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
-    steps = said["steps"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        before = charges(folder, library)
+        said = json.loads(process.stdout.readline())
+    steps, (charged, held) = said["steps"], (b - a for a, b in zip(before, charges(folder, library), strict=True))
     found = {name: said[name] / steps for name in ("records", "queries", "waits")}
-    found |= {"rate": steps / said["seconds"], "cpu_us": said["cpu"] / steps * 1e6, "gpu": said["busy_ns"] / 1e9}
-    card = parse_ledger((folder / "ledger").read_bytes()).cards[0] if library else None
-    found |= {"charged": card.busy_ns / 1e9 if card else 0, "held_ms": card.throttled_ns / 1e6 if card else 0}
-    return found
+    found |= {
+        "rate": steps / said["seconds"],
+        "cpu_us": said["cpu"] / steps * 1e6,
+        "gpu": said["busy_ns"] / said["seconds"] / 1e9,
+    }
+    return found | {"charged": charged / said["busy_ns"], "held_ms": held / 1e6}
 
 
 def compare(folder: Path, work: tuple[str, ...], libraries: dict[str, Path | None]) -> dict[str, Json]:
@@ -77,6 +89,6 @@ with tempfile.TemporaryDirectory() as name:
             print(
                 f"  {way:16}{row['of_bare']:7.3f} x bare {row['range']}; per step {row['cpu_us']:6.0f} us of CPU,"
                 f" {row['records']:4.1f} records, {row['queries']:4.1f} queries, {row['waits']:.2f} driver waits;"
-                f" held {row['held_ms']:.0f} ms; GPU {row['gpu']:.2f} s, charged {row['charged']:.2f}"
+                f" held {row['held_ms']:.0f} ms; GPU {row['gpu']:.0%}, charged {row['charged']:.2f} x that"
             )
 print(json.dumps(rows))

@@ -8,6 +8,8 @@
 #define BUDGET_LEAST_NS 300000  /* a cap's budget opens the gate again from here on */
 #define LEASE_LEAST_NS 5000000u /* shorter turns cost more in switching than they give in smoothness */
 #define HUNGRY_FOR_NS 2000000u  /* a process stays hungry for so long after it was seen to be */
+#define EVENT_NS 500u     /* times of events are no finer */
+#define HOST_MOST_NS 8000u /* longer launch calls do more than launch, or wait for the kernel (CUDA_LAUNCH_BLOCKING) */
 #define SCALE_LEAST 300u
 #define SCALE_MOST 1500u
 
@@ -143,6 +145,22 @@ uint64_t kerf_decide_cost(uint64_t known, uint64_t sample, bool trusted)
         return known;
     uint64_t rise = (sample - known) / 16, most = known / 128 + 1;
     return known + (rise < most ? rise : most);
+}
+
+struct kerf_sample kerf_decide_from_rest(const struct kerf_rested *launch)
+{
+    uint64_t off = launch->host_ns < launch->usual_ns ? launch->host_ns : launch->usual_ns;
+    off = off < HOST_MOST_NS ? off : HOST_MOST_NS;
+    off = off > EVENT_NS ? off - EVENT_NS : 0;
+    uint64_t least = launch->measured_ns / 4, most_off = launch->measured_ns - least;
+    bool undisturbed = off && launch->host_ns <= launch->usual_ns + launch->usual_ns / 4;
+    return (struct kerf_sample){ launch->measured_ns - (off < most_off ? off : most_off), undisturbed };
+}
+
+uint64_t kerf_decide_usual(uint64_t known, uint64_t sample)
+{
+    uint64_t risen = known + known / 64 + 1;
+    return !known || sample < risen ? sample : risen;
 }
 
 uint64_t kerf_decide_stretch(struct kerf_sampler *sampler, bool whole, uint64_t mean, uint64_t least)

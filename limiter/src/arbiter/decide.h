@@ -108,6 +108,29 @@ uint64_t kerf_decide_claim(uint64_t vtime, uint64_t vclock, uint32_t weight);
  */
 uint64_t kerf_decide_cost(uint64_t known, uint64_t sample, bool trusted);
 
+/* A launch that the host made on an idle card, measured between a timing event in front of it and one behind it. */
+struct kerf_rested {
+    uint64_t measured_ns; /* between the events; never less than the launch ran */
+    uint64_t host_ns;     /* from when the card was seen to have read the event in front to the return of the launch call; 0: not seen */
+    uint64_t usual_ns;    /* the least that this takes in this process; 0: not known */
+};
+
+/* What such a launch ran, and whether the figure may raise what is known. */
+struct kerf_sample {
+    uint64_t ns;
+    bool trusted;
+};
+
+/*
+ * The card begins a launch when the call submits it, at its end; the event in front it had read before. So the
+ * events hold the host's time too, which is taken off: no more of it than a launch call usually takes, because a thread may
+ * be stopped after it has submitted it, and never so much that less than a quarter is left.
+ */
+struct kerf_sample kerf_decide_from_rest(const struct kerf_rested *launch);
+
+/* The least that the host takes for a launch, as usual_ns above: a lower figure at once, a higher one slowly. */
+uint64_t kerf_decide_usual(uint64_t known, uint64_t sample);
+
 /* GPU time to charge, and what is left of the time line for streams that ran at once. Neither is ever negative. */
 struct kerf_counted {
     double counted, room;

@@ -70,7 +70,7 @@ extern const struct kerf_room kerf_graph_room;
 /* gate.c */
 struct kerf_launch {
     const void *what; /* function or executable graph */
-    uint64_t size;    /* blocks */
+    uint64_t size;    /* blocks; 0: several kernels, of which the card may begin the first before the call returns */
     CUstream stream;  /* NULL = legacy default stream; CU_STREAM_PER_THREAD = this thread's */
 };
 void kerf_gate_enter(const struct kerf_launch *launch);

@@ -29,6 +29,8 @@ static __thread struct {
     CUstream stream;
     uint32_t generation;
     uint32_t mark; /* 1: a marker is due behind this launch */
+    unsigned front;   /* the marker in front of it, */
+    uint64_t read_at; /* which the card had read then; 0: not known */
     CUcontext ctx;
 } mine __attribute__((tls_model("initial-exec")));
 
@@ -200,15 +202,18 @@ static uint64_t hold_back(struct kerf_gate *gate, struct kerf_lane *lane, uint64
     return kerf_cost_of(key);
 }
 
-static void enter_slowly(struct kerf_lane *lane, uint64_t key)
+static void enter_slowly(struct kerf_lane *lane, const struct kerf_launch *launch, uint64_t key)
 {
     struct kerf_gate *gate = lane->gate;
     pthread_mutex_lock(&gate->lock);
+    bool sampled = lane->sampler.next && launch->size;
     uint64_t cost = hold_back(gate, lane, key);
     bool idle = kerf_lane_idle(lane), alone = cost == 0 || (cost >= KERF_MARK_NS && lane->tail - lane->head < KERF_RING / 2);
-    if (idle)
+    if (idle) {
         kerf_marker_place(lane, true, false);
-    else if (alone && __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED) != lane->marked)
+        mine.front = lane->tail - 1;
+        mine.read_at = sampled && gate->lone ? kerf_marker_read(lane) : 0; /* beside others nobody waits for that */
+    } else if (alone && __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED) != lane->marked)
         kerf_marker_place(lane, false, false); /* so that what comes next is measured alone */
     __atomic_store_n(&lane->depth, kerf_lane_depth(gate, lane), __ATOMIC_RELEASE);
     note(lane, key, cost ? cost : KERF_GUESS_NS);
@@ -233,7 +238,7 @@ void kerf_gate_enter(const struct kerf_launch *launch)
     if (likely(cost && cost < KERF_MARK_NS && ahead(lane) < __atomic_load_n(&lane->depth, __ATOMIC_ACQUIRE)))
         note(lane, key, cost);
     else
-        enter_slowly(lane, key);
+        enter_slowly(lane, launch, key);
 }
 
 void kerf_gate_leave(const struct kerf_launch *launch)
@@ -242,8 +247,10 @@ void kerf_gate_leave(const struct kerf_launch *launch)
     if (likely(!mine.mark))
         return;
     struct kerf_lane *lane = mine.lane;
+    uint64_t host_ns = mine.read_at ? kerf_now_ns() - mine.read_at : 0;
+    mine.read_at = 0;
     pthread_mutex_lock(&lane->gate->lock);
-    kerf_marker_place(lane, false, false);
+    kerf_marker_behind(lane, mine.front, host_ns);
     pthread_mutex_unlock(&lane->gate->lock);
 }
 

@@ -9,12 +9,15 @@
 #define KERF_RING 32        /* markers under way per stream */
 #define KERF_LONE_NS 64000000u   /* work that a lone container may have ahead of the GPU: more would only hide it from a newcomer */
 #define KERF_GUESS_NS 20000u /* one launch of something never measured */
+#define KERF_READ_NS 4000u   /* how long a launch that is sampled waits until the card has read the marker in front of it */
 
 /* A timing event behind some launches, or before the first of them. */
 struct kerf_marker {
     CUevent event;
     uint64_t estimate_ns; /* of the launches since the marker before */
     uint64_t launches;    /* how many */
+    uint64_t host_ns;     /* of its one launch, which started from rest, as in kerf_rested; 0: not known */
+    uint64_t usual_ns;
     uint64_t key;         /* what they launched, if all the same; else MIXED */
     bool start;
     bool clean;  /* nothing but its launches lies between it and the marker before: fit to learn from */
@@ -78,6 +81,7 @@ struct kerf_gate {
     struct kerf_seat seat;
     uint64_t settled_at, active_at, hungry_until;
     uint64_t launch_ns;    /* what one launch costs, typically */
+    uint64_t usual_ns;     /* the least that the host takes for one that starts from rest */
     uint64_t busy_ns;      /* GPU time charged, not yet scaled */
     uint64_t untimed_ns;   /* of that, by figures that are upper bounds */
     uint32_t scale;        /* permille: the slow correction by NVML */
@@ -130,6 +134,8 @@ void kerf_cost_forget_all(void);
 struct kerf_space *kerf_space_of(struct kerf_gate *gate, CUcontext ctx);
 void kerf_marker_place(struct kerf_lane *lane, bool start, bool by_pacer);
 void kerf_marker_place_tail(struct kerf_lane *lane);
+uint64_t kerf_marker_read(struct kerf_lane *lane); /* from when the card was seen to have read the last marker; 0: not seen */
+void kerf_marker_behind(struct kerf_lane *lane, unsigned front, uint64_t host_ns); /* behind one launch, with only `front` in front of it */
 void kerf_marker_poll(struct kerf_gate *gate);
 bool kerf_lane_idle(const struct kerf_lane *lane);
 uint64_t kerf_gate_in_flight(const struct kerf_gate *gate);

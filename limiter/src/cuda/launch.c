@@ -96,7 +96,7 @@ CUresult cuLaunchCooperativeKernelMultiDevice(CUDA_LAUNCH_PARAMS *list, unsigned
     kerf_open();
     if (!list || !count)
         return kerf_real.cuLaunchCooperativeKernelMultiDevice(list, count, flags);
-    struct kerf_launch launch = { list->function, blocks(list->gridDimX, list->gridDimY, list->gridDimZ), list->hStream };
+    struct kerf_launch launch = { list->function, 0, list->hStream };
     kerf_gate_enter(&launch);
     kerf_count(KERF_EVENT_UNCAPPED_WORK);
     CUresult rc = kerf_real.cuLaunchCooperativeKernelMultiDevice(list, count, flags);
@@ -144,7 +144,7 @@ static CUresult launch_graph(CUgraphExec exec, CUstream stream, CUstream key, CU
     if (rc != CUDA_SUCCESS)
         return rc;
     bool gated = !is_free();
-    struct kerf_launch launch = { exec, 1, key };
+    struct kerf_launch launch = { exec, 0, key };
     if (gated)
         kerf_gate_enter(&launch);
     rc = call(exec, stream);

@@ -151,6 +151,35 @@ void kerf_marker_place_tail(struct kerf_lane *lane)
         complete_unmarked(lane, __atomic_load_n(&lane->submitted, __ATOMIC_RELAXED));
 }
 
+/*
+ * Once the card has read the marker in front of a launch, nothing is ahead of that launch: no copy of the application's in
+ * its stream, no other process's time slice. Only from then on does the card certainly wait for the host.
+ */
+uint64_t kerf_marker_read(struct kerf_lane *lane)
+{
+    const struct kerf_marker *last = &lane->ring[(lane->tail - 1) % KERF_RING];
+    if (lane->head == lane->tail || !last->start || __atomic_load_n(&kerf_cuda.capturing, __ATOMIC_ACQUIRE) > 0)
+        return 0;
+    for (uint64_t now = kerf_now_ns(), end = now + KERF_READ_NS; now < end; now = kerf_now_ns()) {
+        CUresult rc = kerf_real.cuEventQuery(last->event);
+        if (rc != CUDA_ERROR_NOT_READY)
+            return rc == CUDA_SUCCESS ? now : 0;
+    }
+    return 0;
+}
+
+void kerf_marker_behind(struct kerf_lane *lane, unsigned front, uint64_t host_ns)
+{
+    unsigned behind = lane->tail;
+    kerf_marker_place(lane, false, false);
+    if (!host_ns || lane->tail == behind || behind != front + 1)
+        return;
+    struct kerf_marker *marker = &lane->ring[behind % KERF_RING];
+    marker->host_ns = host_ns;
+    marker->usual_ns = lane->gate->usual_ns;
+    lane->gate->usual_ns = kerf_decide_usual(lane->gate->usual_ns, host_ns);
+}
+
 /* When a completed event happened, on its context's time line. */
 static bool time_of(struct kerf_space *space, CUevent event, double *ns)
 {
@@ -194,14 +223,18 @@ static double count_busy(struct kerf_space *space, double used, double measured,
 /*
  * Learns what one launch costs from a stretch of equal ones. Where the GPU waited for the host the
  * stretch took longer than its work, so several launches, and short ones, are trusted only when they
- * were queued.
+ * were queued, or when it is known how long the GPU waited.
  */
 static void learn(const struct kerf_marker *marker, double measured)
 {
     if (marker->key <= KERF_KEY_MIXED || !marker->clean || !marker->launches || measured <= 0)
         return;
     double each = measured / (double)marker->launches;
-    kerf_cost_learn(marker->key, (uint64_t)each, marker->queued || (marker->launches == 1 && each >= TRUSTED_NS));
+    bool single = marker->launches == 1;
+    struct kerf_sample sample = { (uint64_t)each, single && each >= TRUSTED_NS };
+    if (single && marker->host_ns)
+        sample = kerf_decide_from_rest(&(struct kerf_rested){ (uint64_t)each, marker->host_ns, marker->usual_ns });
+    kerf_cost_learn(marker->key, sample.ns, marker->queued || sample.trusted);
 }
 
 /* Charges the learned solo duration, never more than the time it took, and overlapping streams once. */

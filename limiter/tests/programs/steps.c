@@ -1,6 +1,7 @@
 /*
  * steps KERNELS KERNEL_NS HOST_NS SECONDS: a program that waits for each of its steps, as a model that writes token after
  * token does. A step is KERNELS kernels of twelve kinds, before each of which the host works for HOST_NS. Says
+ * {"warm": 1} after its first moments, and at its end what came after them:
  *   {"steps": N, "seconds": S, "cpu": C, "busy_ns": B, "records": R, "queries": Q, "waits": W, "waited_ns": T}
  * cpu: seconds of all its threads; records to waited_ns: calls of the driver's, and waits for its lock (FAKE_CALLS), by
  * the program and the limiter in it.
@@ -48,6 +49,8 @@ int main(int argc, char **argv)
     long steps = 0;
     for (double warm = seconds_of(CLOCK_MONOTONIC) + 0.3; seconds_of(CLOCK_MONOTONIC) < warm;)
         step(kernels, kernel, host, stream);
+    printf("{\"warm\": 1}\n");
+    fflush(stdout);
     struct fake_calls before = fake_calls_made();
     uint64_t busy = fake_busy_ns(0);
     double from = seconds_of(CLOCK_MONOTONIC), cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID);

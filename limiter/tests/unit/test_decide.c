@@ -306,6 +306,59 @@ static void costs_follow_the_lower_end(void)
     CHECK(cost > MS * 18 / 10 && cost <= 2 * MS); /* and it follows work that grows */
 }
 
+/* Of a kernel of `ns`: the card has read the event in front, then the host launches for `host` us; `late` us of it after it submitted. */
+static struct kerf_sample from_rest(uint64_t ns, uint64_t host, uint64_t late, uint64_t usual)
+{
+    return kerf_decide_from_rest(&(struct kerf_rested){ ns + (host - late) * US, host * US, usual * US });
+}
+
+static void the_hosts_part_of_a_launch_from_rest_is_taken_off(void)
+{
+    CHECK(from_rest(5 * US, 6, 0, 6).ns == 5500); /* but for what the times of events may hide */
+    CHECK(from_rest(5 * US, 6, 0, 6).trusted);
+    CHECK(from_rest(5 * US, 6, 0, 5).ns == 6500); /* no more than is usual */
+}
+
+static void a_launch_that_the_card_was_not_seen_to_wait_for_keeps_its_whole_time(void)
+{
+    struct kerf_rested unseen = { .measured_ns = 12 * US, .usual_ns = 6 * US }, first = { .measured_ns = 12 * US, .host_ns = 6 * US };
+    CHECK(kerf_decide_from_rest(&unseen).ns == 12u * US && !kerf_decide_from_rest(&unseen).trusted);
+    CHECK(kerf_decide_from_rest(&first).ns == 12u * US && !kerf_decide_from_rest(&first).trusted);
+}
+
+static void a_thread_that_is_stopped_after_it_submitted_makes_nothing_cheaper(void)
+{
+    for (uint64_t late = 1; late < 5000; late *= 3) {
+        CHECK(from_rest(20 * US, 6 + late, late, 6).ns >= 20u * US);
+        CHECK(from_rest(20 * US, 6 + late, 0, 6).ns >= 20u * US); /* nor before */
+    }
+    CHECK(!from_rest(20 * US, 600, 0, 6).trusted);
+}
+
+/* Whatever the host did: so much of the measured time is left, and no more is taken than a launch call takes. */
+static void what_is_taken_off_is_bounded(void)
+{
+    for (uint64_t measured = 0; measured < 200u * US; measured += 777)
+        for (uint64_t host = 0; host < 300u * US; host = host * 2 + 100)
+            for (uint64_t usual = 0; usual < 300u * US; usual = usual * 2 + 100) {
+                uint64_t found = kerf_decide_from_rest(&(struct kerf_rested){ measured, host, usual }).ns;
+                CHECK(found >= measured / 4 && found <= measured);
+                CHECK(measured - found < 8u * US && measured - found <= host && measured - found <= usual);
+            }
+}
+
+static void what_is_usual_is_the_least_and_forgets_slowly(void)
+{
+    uint64_t usual = kerf_decide_usual(0, 900 * US);
+    CHECK(usual == 900u * US);
+    usual = kerf_decide_usual(usual, 6 * US);
+    CHECK(usual == 6u * US);
+    CHECK(kerf_decide_usual(usual, 900 * US) < 6200);
+    for (int i = 0; i < 100; i++)
+        usual = kerf_decide_usual(usual, 9 * US);
+    CHECK(usual == 9u * US);
+}
+
 #define KERNELS 40
 
 /* A step from rest: what its kernels are believed to cost, and which of them are measured on the way. */
@@ -414,6 +467,11 @@ int main(void)
     accounts_grow_by_the_share_and_are_bounded();
     a_claim_is_bounded();
     costs_follow_the_lower_end();
+    the_hosts_part_of_a_launch_from_rest_is_taken_off();
+    a_launch_that_the_card_was_not_seen_to_wait_for_keeps_its_whole_time();
+    a_thread_that_is_stopped_after_it_submitted_makes_nothing_cheaper();
+    what_is_taken_off_is_bounded();
+    what_is_usual_is_the_least_and_forgets_slowly();
     every_kernel_of_a_repeated_step_is_sampled();
     stretches_are_half_a_millisecond_on_average_and_cover_a_long_queue();
     the_scale_finds_nvmls_figure();

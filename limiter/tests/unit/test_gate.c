@@ -2,6 +2,9 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "cuda/gate.h"
@@ -18,6 +21,27 @@ static uint64_t kernel_ns; /* of each launch */
 static CUcontext ctx = (CUcontext)1;
 static struct CUevent_st events[256];
 static int used, asked; /* events made, calls about events */
+
+static struct {
+    uint64_t now;                /* the host's clock and the card's, in nanoseconds; 0: the host's is the real one */
+    uint64_t ahead_ns;           /* the application's own copies, in front of each launch */
+    uint64_t call_ns, after_ns;  /* of the launch call; of that, after it has submitted the launch */
+} timed;
+
+/* The library's clock. */
+int clock_gettime(clockid_t clock, struct timespec *out)
+{
+    if (!timed.now)
+        return (int)syscall(SYS_clock_gettime, clock, out);
+    *out = (struct timespec){ (time_t)(timed.now / 1000000000), (long)(timed.now % 1000000000) };
+    return 0;
+}
+
+static void pass(uint64_t ns)
+{
+    if (timed.now)
+        card_now = timed.now += ns;
+}
 
 static CUresult get_context(CUcontext *out)
 {
@@ -42,13 +66,15 @@ static CUresult record(CUevent event, CUstream stream)
 {
     (void)stream;
     asked++;
-    event->done_at = card_until;
+    pass(1500);
+    event->done_at = card_until > card_now || !timed.now ? card_until : card_now;
     return CUDA_SUCCESS;
 }
 
 static CUresult query(CUevent event)
 {
     asked++;
+    pass(1000);
     return event->done_at <= __atomic_load_n(&card_now, __ATOMIC_ACQUIRE) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
 }
 
@@ -98,6 +124,95 @@ static void look(struct kerf_gate *gate)
     kerf_marker_poll(gate);
     kerf_gate_settle(gate, kerf_now_ns());
     pthread_mutex_unlock(&gate->lock);
+}
+
+#define SHORT_NS 5000u
+#define NEIGHBOURS true
+#define FLOAT_NS 200u /* events' times are floats of milliseconds since another event */
+
+static struct {
+    struct kerf_arbiter head;
+    struct kerf_tenant tenants[KERF_NODE_TENANTS];
+    struct kerf_member members[KERF_NODE_MEMBERS];
+} node;
+
+static void seat_beside_a_neighbour(struct kerf_gate *gate)
+{
+    memset(&node, 0, sizeof node);
+    node.tenants[0] = (struct kerf_tenant){ .id = 99, .weight = 10, .seen_ns = timed.now + 1000000 * MS, .moved_ns = timed.now };
+    gate->seat = (struct kerf_seat){ .head = &node.head, .tenants = node.tenants, .members = node.members, .tenant = -1, .member = -1, .node_wide = true };
+    kerf_seat_join(&gate->seat, 0, timed.now);
+}
+
+/* A program waits for each of its short kernels. What one of them is charged, in nanoseconds, when it has run many times. */
+static uint64_t learned_from_rest(uint64_t size, uint64_t kernel, bool neighbours)
+{
+    struct kerf_gate *gate = fresh(KERF_POLICY_CAP);
+    struct kerf_launch one = { (void *)1, size, (CUstream)16 };
+    timed.now = card_now = 1000 * MS;
+    if (neighbours)
+        seat_beside_a_neighbour(gate);
+    for (int i = 0; i < 20000; i++) {
+        __atomic_store_n(&gate->seat.tenants[gate->seat.tenant].balance_ns, 400 * (int64_t)MS, __ATOMIC_RELEASE);
+        card_until = timed.now + timed.ahead_ns;
+        kerf_gate_enter(&one);
+        pass(size ? timed.call_ns : 0); /* several kernels: the first runs while the call is on */
+        card_until = (card_until > card_now ? card_until : card_now) + kernel;
+        pass(size ? timed.after_ns : timed.call_ns);
+        kerf_gate_leave(&one);
+        pass((card_until > card_now ? card_until - card_now : 0) + 10000); /* it waits, and works for a while */
+        if (i % 50 == 0)
+            look(gate);
+    }
+    uint64_t launched = gate->lanes[0]->launches, before = gate->lanes[0]->submitted;
+    kerf_gate_enter(&one);
+    uint64_t cost = gate->lanes[0]->submitted - before;
+    kerf_gate_leave(&one);
+    CHECK(launched == 20000);
+    timed.now = 0;
+    return cost;
+}
+
+static void a_short_kernel_from_rest_is_charged_what_it_runs(void)
+{
+    timed.ahead_ns = timed.after_ns = 0;
+    timed.call_ns = 4000;
+    uint64_t cost = learned_from_rest(1, SHORT_NS, !NEIGHBOURS);
+    CHECK(cost >= SHORT_NS && cost < SHORT_NS * 6 / 5);
+}
+
+static void beside_neighbours_its_whole_time_is_charged(void)
+{
+    timed.ahead_ns = timed.after_ns = 0;
+    timed.call_ns = 4000;
+    CHECK(learned_from_rest(1, SHORT_NS, NEIGHBOURS) > SHORT_NS + timed.call_ns * 9 / 10);
+}
+
+/* The start event waits for the copy, and the kernel begins right behind it: the host's time is not in between. */
+static void behind_a_copy_nothing_is_taken_off(void)
+{
+    timed.ahead_ns = 40000;
+    timed.after_ns = 0;
+    timed.call_ns = 4000;
+    CHECK(learned_from_rest(1, SHORT_NS, !NEIGHBOURS) + FLOAT_NS >= SHORT_NS);
+}
+
+static void of_several_kernels_in_one_call_nothing_is_taken_off(void)
+{
+    timed.ahead_ns = timed.after_ns = 0;
+    timed.call_ns = 4000;
+    CHECK(learned_from_rest(0, SHORT_NS, !NEIGHBOURS) + FLOAT_NS >= SHORT_NS);
+}
+
+/* Where each call waits for its kernel (CUDA_LAUNCH_BLOCKING), the error is small. */
+static void a_call_that_waits_for_its_kernel_hides_little_of_it(void)
+{
+    for (uint64_t kernel = SHORT_NS; kernel < 100 * SHORT_NS; kernel *= 2) {
+        timed.ahead_ns = 0;
+        timed.call_ns = 4000;
+        timed.after_ns = kernel;
+        CHECK(learned_from_rest(1, kernel, !NEIGHBOURS) + 2500 >= kernel);
+    }
 }
 
 static uint32_t published(const struct kerf_gate *gate)
@@ -197,5 +312,10 @@ int main(void)
     each_step_begins_without_being_kept_waiting();
     a_launch_that_is_held_back_is_kept_waiting();
     a_long_queue_is_hungry();
+    a_short_kernel_from_rest_is_charged_what_it_runs();
+    beside_neighbours_its_whole_time_is_charged();
+    behind_a_copy_nothing_is_taken_off();
+    of_several_kernels_in_one_call_nothing_is_taken_off();
+    a_call_that_waits_for_its_kernel_hides_little_of_it();
     FINISH();
 }
