@@ -263,6 +263,18 @@ def test_overhead_does_not_sink_while_an_allocation_waits_inside_the_driver(tmp_
     assert overheads == {24 * MIB}
 
 
+def test_memory_that_the_driver_takes_beyond_what_was_asked_is_not_charged_as_overhead_too(tmp_path: Path) -> None:
+    """The library looks at NVML while the call is under way, which takes longer than the pause between its looks."""
+    steps = {"FAKE_GRAPH_MIB": "32", "FAKE_POOL_MIB": "32", "FAKE_LINGER_MS": "1500"}
+    box = Box(tmp_path, limits(128), settings=steps)
+    with box.probe() as probe:
+        probe("graph", 1, 34 * MIB)
+        assert probe("launchgraph", 1) == OK
+        assert probe("real", 0) == str(box.charged()) == str(64 * MIB)
+        assert probe("async", 2, 34 * MIB, 0) == OK
+        assert probe("real", 0) == str(box.charged()) == str(128 * MIB)
+
+
 def test_where_nvml_does_not_tell_overhead_is_reported_as_not_counted(tmp_path: Path) -> None:
     box = Box(tmp_path, limits(64), settings={"FAKE_CONTEXT_MIB": "24", "FAKE_NO_NVML_PIDS": "1"})
     with box.probe() as probe:

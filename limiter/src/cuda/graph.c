@@ -126,6 +126,7 @@ CUresult kerf_graph_admit(CUgraphExec exec, struct kerf_charge *charge)
     graph_pending[card] += more;
     __atomic_add_fetch(&graph_charged[card], more, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&settle_lock);
+    kerf_growing_begin(card);
     (void)!kerf_table_put(&kerf_cuda.graphs, &entry); /* the row is there */
     return CUDA_SUCCESS;
 }
@@ -169,6 +170,7 @@ void kerf_graph_launched(struct kerf_charge *charge)
     }
     kerf_charge_done(charge);
     kerf_graph_settle();
+    kerf_growing_end(charge->card);
 }
 
 bool kerf_stream_captures(CUstream stream)

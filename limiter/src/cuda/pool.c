@@ -190,12 +190,14 @@ static CUresult alloc(CUdeviceptr *out, const struct request *request)
     if (pool->card == KERF_UNKNOWN_CARD || !reserve_growth(pool, request->bytes, &growth))
         return CUDA_ERROR_OUT_OF_MEMORY;
     CUdeviceptr ptr = 0;
+    kerf_growing_begin(pool->card);
     CUresult rc = call(request, &ptr);
     bool fits = settle_growth(pool, request->bytes, growth, rc == CUDA_SUCCESS);
     if (rc == CUDA_SUCCESS && !fits) {
         undo(pool, ptr, request->stream);
-        return CUDA_ERROR_OUT_OF_MEMORY;
+        rc = CUDA_ERROR_OUT_OF_MEMORY;
     }
+    kerf_growing_end(pool->card);
     if (rc == CUDA_SUCCESS)
         rc = keep(pool, request, ptr);
     if (rc == CUDA_SUCCESS)

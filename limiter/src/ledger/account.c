@@ -10,6 +10,7 @@
 static pthread_mutex_t move_lock = PTHREAD_MUTEX_INITIALIZER; /* one change to a `charged` word at a time per process */
 static uint64_t kinds[KERF_CARDS_MAX][KERF_KINDS];
 static uint64_t pending[KERF_CARDS_MAX];
+static uint32_t growing[KERF_CARDS_MAX];
 
 uint64_t kerf_round(uint64_t bytes)
 {
@@ -21,6 +22,7 @@ void kerf_account_child(void)
 {
     pthread_mutex_init(&move_lock, NULL);
     memset(pending, 0, sizeof pending);
+    memset(growing, 0, sizeof growing);
     memset(kinds, 0, sizeof kinds);
 }
 
@@ -95,6 +97,23 @@ void kerf_pending_take(int card, uint64_t bytes)
 uint64_t kerf_pending_of(int card)
 {
     return __atomic_load_n(&pending[card], __ATOMIC_RELAXED);
+}
+
+void kerf_growing_begin(int card)
+{
+    if (card >= 0)
+        __atomic_add_fetch(&growing[card], 1, __ATOMIC_SEQ_CST);
+}
+
+void kerf_growing_end(int card)
+{
+    if (card >= 0)
+        __atomic_sub_fetch(&growing[card], 1, __ATOMIC_SEQ_CST);
+}
+
+bool kerf_grows(int card)
+{
+    return __atomic_load_n(&growing[card], __ATOMIC_SEQ_CST) > 0;
 }
 
 uint64_t kerf_kind_of(int card, enum kerf_kind kind)

@@ -26,6 +26,9 @@ void kerf_release(int card, uint64_t bytes, enum kerf_kind kind);
 void kerf_pending_add(int card, uint64_t bytes); /* for a call under way: the driver may hold the bytes already, or not yet */
 void kerf_pending_take(int card, uint64_t bytes);
 uint64_t kerf_pending_of(int card);
+void kerf_growing_begin(int card); /* a call in which the driver may take more than was reserved for it ... */
+void kerf_growing_end(int card);   /* ... until what it took is charged */
+bool kerf_grows(int card);
 uint64_t kerf_kind_of(int card, enum kerf_kind kind); /* charged by this process */
 void kerf_account_child(void); /* in a forked child: nothing is charged yet */
 

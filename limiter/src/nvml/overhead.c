@@ -26,16 +26,19 @@ static uint64_t less(uint64_t a, uint64_t b)
 
 /*
  * Managed memory may or may not lie on the card, nor may that of calls under way: keep `now` where that
- * leaves room for doubt, so that overhead never sinks because of a charge that the driver has yet to back.
+ * leaves room for doubt, so that overhead never sinks because of a charge that the driver has yet to back, and
+ * never rises because of memory that is about to be charged. `used` was asked for before: a call that took its part
+ * of it and is over by now has its charge in the sum.
  */
 static uint64_t residual(int card, uint64_t used, uint64_t now)
 {
+    bool grows = kerf_grows(card);
     uint64_t sum = 0;
     for (int kind = 0; kind < (int)KERF_KINDS; kind++)
         if (kind != KERF_KIND_OVERHEAD && kind != KERF_KIND_MANAGED)
             sum += kerf_kind_of(card, (enum kerf_kind)kind);
     uint64_t highest = less(used, less(sum, kerf_pending_of(card)));
-    uint64_t lowest = less(used, sum + kerf_kind_of(card, KERF_KIND_MANAGED));
+    uint64_t lowest = grows ? 0 : less(used, sum + kerf_kind_of(card, KERF_KIND_MANAGED));
     return kerf_within(now, lowest, highest);
 }
 

@@ -8,6 +8,7 @@
  * FAKE_POOL_MIB=N    step in which pools grow (2)
  * FAKE_GRAPH_MIB=N   the same for graphs (2)
  * FAKE_STALL_MS=N    how long an allocation waits inside the driver before it is backed (0)
+ * FAKE_LINGER_MS=N   how long a call that makes a pool or the graphs' memory grow stays inside the driver after that (0)
  * FAKE_FAST=1        no clock: every kernel is over at once (for measuring what Kerf adds)
  * FAKE_CALLS=1       launches and what is asked about events take their time, under one lock of the process, and who
  *                    waits for the card spins: as with a real driver
@@ -104,6 +105,7 @@ void fake_begin_anew(void);
 bool fake_take_memory(int card, uint64_t bytes);
 void fake_give_memory(int card, uint64_t bytes);
 uint64_t fake_own_memory(int card);
+void fake_linger(void);
 
 uint64_t fake_submit(int card, uint64_t duration_ns); /* its number */
 bool fake_over(int card, uint64_t number, uint64_t *done_at);

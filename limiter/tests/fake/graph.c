@@ -213,6 +213,7 @@ CUresult cuGraphUpload(CUgraphExec exec, CUstream stream)
         if (!fake_take_memory(fake_current_card(), in_graph_steps(need) - *reserved))
             return CUDA_ERROR_OUT_OF_MEMORY;
         *reserved = in_graph_steps(need);
+        fake_linger();
     }
     for (int i = 0; i < exec->nodes; i++)
         all_nodes[exec->node[i]].live = true;

@@ -210,6 +210,7 @@ static CUresult grow(struct CUmemPoolHandle_st *pool, uint64_t bytes)
     if (!fake_take_memory(pool->card, more))
         return CUDA_ERROR_OUT_OF_MEMORY;
     pool->reserved += more;
+    fake_linger();
     return CUDA_SUCCESS;
 }
 

@@ -260,6 +260,11 @@ void fake_give_memory(int card, uint64_t bytes)
     fake_unlock();
 }
 
+void fake_linger(void)
+{
+    usleep((useconds_t)fake_setting("FAKE_LINGER_MS", 0) * 1000);
+}
+
 uint64_t fake_own_memory(int card)
 {
     fake_lock();
