@@ -5,12 +5,13 @@ Margins are wider than what the limiter reaches on a quiet machine (half a point
 
 import json
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from kerf.wire.limiter import Policy, render_arbiter
+from kerf.wire.limiter import LOCAL_MEMBERS, Policy, measured_patch, render_arbiter
 from tests.limiter.harness import BUILD, Box, limits
 
 LOAD = BUILD / "programs" / "load"
@@ -123,6 +124,20 @@ def test_processes_of_one_container_share_its_cap(tmp_path: Path) -> None:
     assert sum(one["busy_ns"] / one["seconds"] / 1e7 for one in got) == pytest.approx(40, abs=6)
 
 
+def test_processes_beyond_the_arbiters_seats_share_the_cap_too(tmp_path: Path) -> None:
+    box = Box(tmp_path, limits(1000, cores=30))
+    began = time.monotonic()
+    running = [
+        subprocess.Popen([LOAD, str(MS), "2", "stream"], env=box.environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(LOCAL_MEMBERS + 3)
+    ]
+    used = sum(json.loads(process.communicate(timeout=60)[0])["busy_ns"] for process in running) / 1e9
+
+    saved = 0.3
+    assert used < saved + 0.3 * (time.monotonic() - began) + 0.15
+    assert box.view().events == {"no_arbiter": 3}
+
+
 def test_a_killed_or_stopped_holder_does_not_stop_its_neighbour(tmp_path: Path) -> None:
     arbiter = tmp_path / "arbiter"
     arbiter.write_bytes(render_arbiter())
@@ -165,12 +180,8 @@ def test_nothing_is_counted_as_not_enforced_in_a_healthy_run(tmp_path: Path) -> 
 
 def test_the_agents_measurement_corrects_the_cap(tmp_path: Path) -> None:
     """A neighbour outside Kerf takes every second slice: the agent sees 15 % of the card where 30 were granted."""
-    from kerf.wire.limiter import measured_patch
-
     box = Box(tmp_path, limits(1000, cores=30))
     process = subprocess.Popen([LOAD, str(MS), "4"], env=box.environment, stdout=subprocess.PIPE, text=True)
-    import time
-
     for _ in range(12):
         time.sleep(0.3)  # the agent's own rhythm, not something awaited
         with box.path.open("r+b") as ledger:

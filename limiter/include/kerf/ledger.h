@@ -65,7 +65,7 @@ enum kerf_kind {
 enum kerf_event {
     KERF_EVENT_UNKNOWN_ABI = 0,    /* the driver offered a version of a hooked call we have no wrapper for */
     KERF_EVENT_NO_SLOT = 1,        /* all process slots taken: this process may not allocate */
-    KERF_EVENT_NO_ARBITER = 2,     /* arbiter missing, broken or full: own GPU time limited, neighbours not seen */
+    KERF_EVENT_NO_ARBITER = 2,     /* arbiter missing or broken: neighbours not seen; or full: this process goes a launch at a time, or waits */
     KERF_EVENT_NO_MARKER = 3,      /* the driver refused a timing marker */
     KERF_EVENT_TURN_TAKEN = 4,     /* a container that made no progress was no longer waited for */
     KERF_EVENT_PROCESS_LOST = 5,   /* a process died holding bytes; they were given back */

@@ -12,9 +12,10 @@ struct kerf_seat {
     struct kerf_arbiter *head;
     struct kerf_tenant *tenants;
     struct kerf_member *members;
-    int tenant, member; /* -1 = not seated: limited by own time alone */
+    int tenant, member; /* -1: no row was free. Without a tenant it waits for one; without a member the others do not see it */
     uint64_t token;
     bool node_wide;
+    bool counted; /* that it has no seat */
 };
 
 /* What a process publishes about itself. */

@@ -81,10 +81,14 @@ static bool out_of_budget(const struct kerf_self *self)
 struct kerf_verdict kerf_decide_gate(const struct kerf_self *self, const struct kerf_peer *peers, int count)
 {
     struct kerf_verdict verdict = open_wide;
+    if (self->outside)
+        return wait_for(-1, KERF_WHY_SEAT);
     if (out_of_budget(self))
         return wait_for(-1, KERF_WHY_CAP);
     if (self->capped)
         verdict.depth_ns = (uint64_t)self->balance_ns;
+    if (self->unseen)
+        verdict = (struct kerf_verdict){ 1, -1, KERF_WHY_SEAT };
     for (int i = 0; i < count; i++) {
         struct kerf_verdict one = against(self, &peers[i], i);
         if (one.depth_ns < verdict.depth_ns)
@@ -97,7 +101,7 @@ struct kerf_rest kerf_decide_rest(const struct kerf_self *self, int others, int 
 {
     struct kerf_rest look = { KERF_LOOK_NS, KERF_NO_BOUND };
     int64_t left = self->balance_ns - (int64_t)self->in_flight_ns;
-    if (others || self->gang)
+    if (others || self->gang || self->unseen)
         return look;
     if (!self->capped)
         return (struct kerf_rest){ KERF_REST_NS, KERF_NO_BOUND };

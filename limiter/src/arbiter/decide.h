@@ -38,6 +38,8 @@ struct kerf_self {
     bool capped;         /* `balance_ns` is a hard limit */
     bool hungry;         /* as in kerf_peer */
     bool held;           /* the last verdict kept it waiting */
+    bool outside;        /* the card's arbiter has no account for it: `balance_ns` and `vtime` mean nothing */
+    bool unseen;         /* the others cannot see what it has in flight, its own container's processes included */
     uint64_t vtime;
     uint64_t in_flight_ns;
     uint64_t launch_ns;  /* what one launch of it costs, typically */
@@ -52,6 +54,7 @@ enum kerf_why {
     KERF_WHY_STEP = 3,     /* over its share, and a container in the middle of a step would be delayed */
     KERF_WHY_PRIORITY = 4, /* the same for a container of higher priority */
     KERF_WHY_GANG = 5,     /* another container has the cards' gang slot */
+    KERF_WHY_SEAT = 6,     /* it waits for an account, or goes one launch at a time, because the arbiter is full */
 };
 
 struct kerf_verdict {

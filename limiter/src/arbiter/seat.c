@@ -106,6 +106,24 @@ static int find_tenant(struct kerf_seat *seat, uint64_t now)
     return -1;
 }
 
+/* Every container on the card can write here: one that says it was seen in the future is no reason to wait for ever. */
+static uint64_t away_for(const struct kerf_tenant *tenant, uint64_t now)
+{
+    uint64_t seen = load(&tenant->seen_ns);
+    return seen > now + GONE_NS ? UINT64_MAX : seen > now ? 0 : now - seen;
+}
+
+/* Empties the row of the tenant that has been away longest, if it has left. */
+static bool forget_one(struct kerf_seat *seat, uint64_t now)
+{
+    struct kerf_tenant *oldest = &seat->tenants[0];
+    for (unsigned i = 1; i < tenants_of(seat); i++)
+        if (away_for(&seat->tenants[i], now) > away_for(oldest, now))
+            oldest = &seat->tenants[i];
+    uint64_t id = load(&oldest->id);
+    return away_for(oldest, now) > GONE_NS && __atomic_compare_exchange_n(&oldest->id, &id, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
 static int find_member(struct kerf_seat *seat, uint64_t now)
 {
     for (unsigned i = 0; i < members_of(seat); i++) {
@@ -129,19 +147,33 @@ static int find_member(struct kerf_seat *seat, uint64_t now)
     return -1;
 }
 
+static bool is_seated(const struct kerf_seat *seat)
+{
+    return seat->member >= 0 && load(&seat->members[seat->member].token) == seat->token;
+}
+
+static bool has_account(const struct kerf_seat *seat)
+{
+    return seat->tenant >= 0 && load(&seat->tenants[seat->tenant].id) == kerf.tenant_id;
+}
+
 void kerf_seat_join(struct kerf_seat *seat, unsigned card, uint64_t now)
 {
-    if (seat->member >= 0 && load(&seat->members[seat->member].token) == seat->token)
+    if (is_seated(seat) && has_account(seat))
         return;
+    kerf_seat_leave(seat);
     const struct kerf_card *record = &kerf.ledger->cards[card];
     seat->token = ((uint64_t)(uint32_t)kerf.pid << 32) ^ now ^ kerf.tenant_id ^ (uintptr_t)seat;
     seat->token |= 1;
     seat->tenant = find_tenant(seat, now);
+    if (seat->tenant < 0 && forget_one(seat, now))
+        seat->tenant = find_tenant(seat, now);
     seat->member = seat->tenant >= 0 ? find_member(seat, now) : -1;
-    if (seat->member < 0) {
+    if (seat->member < 0 && !seat->counted)
         kerf_count(KERF_EVENT_NO_ARBITER);
+    seat->counted = seat->member < 0;
+    if (seat->tenant < 0)
         return;
-    }
     struct kerf_tenant *tenant = &seat->tenants[seat->tenant];
     bool ranked = kerf.ledger->header.policy == KERF_POLICY_PRIORITY;
     __atomic_store_n(&tenant->weight, record->weight, __ATOMIC_RELEASE);
@@ -151,7 +183,7 @@ void kerf_seat_join(struct kerf_seat *seat, unsigned card, uint64_t now)
 
 void kerf_seat_leave(struct kerf_seat *seat)
 {
-    if (seat->member < 0)
+    if (!is_seated(seat))
         return;
     uint64_t token = seat->token;
     __atomic_store_n(&seat->members[seat->member].want, 0, __ATOMIC_RELEASE);
@@ -184,25 +216,28 @@ static void raise_to(uint64_t *word, uint64_t value)
 
 void kerf_seat_publish(struct kerf_seat *seat, const struct kerf_pulse *pulse, uint64_t now)
 {
-    if (seat->member < 0)
+    if (seat->tenant < 0)
         return;
-    struct kerf_member *member = &seat->members[seat->member];
+    struct kerf_member *member = seat->member < 0 ? NULL : &seat->members[seat->member];
     struct kerf_tenant *tenant = &seat->tenants[seat->tenant];
-    store(&member->heartbeat_ns, now);
-    store(&member->in_flight_ns, pulse->in_flight_ns);
-    store(&member->launches, pulse->launches);
+    if (member) {
+        store(&member->heartbeat_ns, now);
+        store(&member->in_flight_ns, pulse->in_flight_ns);
+        store(&member->launches, pulse->launches);
+    }
     if (pulse->want & KERF_WANT_CARD) {
         if (load(&tenant->active_ns) + WAKE_NS < now)
             store(&tenant->moved_ns, now);
         store(&tenant->active_ns, now);
     }
     store(&tenant->seen_ns, now);
-    __atomic_store_n(&member->want, pulse->want, __ATOMIC_RELEASE);
+    if (member)
+        __atomic_store_n(&member->want, pulse->want, __ATOMIC_RELEASE);
 }
 
 void kerf_seat_charge(struct kerf_seat *seat, uint64_t busy_ns, uint64_t now)
 {
-    if (seat->member < 0 || !busy_ns)
+    if (seat->tenant < 0 || !busy_ns)
         return;
     struct kerf_tenant *tenant = &seat->tenants[seat->tenant];
     uint32_t own;
@@ -286,7 +321,9 @@ static struct kerf_peer read_tenant(const struct kerf_tenant *tenant)
 int kerf_seat_look(struct kerf_seat *seat, uint32_t cap_percent, struct kerf_self *self, struct kerf_peer peers[KERF_NODE_TENANTS])
 {
     int count = 0, index[KERF_NODE_TENANTS];
-    if (seat->member < 0)
+    self->outside = seat->tenant < 0;
+    self->unseen = seat->member < 0;
+    if (self->outside)
         return 0;
     struct kerf_tenant *tenant = &seat->tenants[seat->tenant];
     uint32_t others = weights(seat, self->now, &self->weight);

@@ -106,12 +106,12 @@ void kerf_gate_settle(struct kerf_gate *gate, uint64_t now)
     struct kerf_verdict verdict = kerf_decide_gate(&self, peers, others);
     gate->depth = kerf_within(verdict.depth_ns, 0, KERF_LONE_NS);
     gate->rest = kerf_decide_rest(&self, others, streams_of(gate));
-    gate->lone = !others;
+    gate->lone = !others && !self.unseen;
     gate->quota = 0;
     gate->held = verdict.depth_ns == 0;
     gate->why = verdict.why;
     gate->settled_at = now;
-    if (gate->rank.spans)
+    if (gate->rank.spans && !self.outside)
         settle_gang(gate, &pulse, launched, now);
     set_depths(gate);
 }

@@ -44,6 +44,28 @@ static void a_cap_is_its_account(void)
     CHECK(kerf_decide_gate(&self, NULL, 0).depth_ns == 0);
 }
 
+/* The others cannot see what it has in flight, so a whole queue of it could be beyond what the account allows. */
+static void who_has_no_seat_goes_one_launch_at_a_time_within_the_account(void)
+{
+    struct kerf_self self = a_self();
+    self.capped = self.unseen = true;
+    self.balance_ns = 500 * MS;
+    CHECK(kerf_decide_gate(&self, NULL, 0).depth_ns == 1);
+    CHECK(kerf_decide_rest(&self, 0, 1).pause_ns == KERF_LOOK_NS);
+    self.balance_ns = -1;
+    CHECK(kerf_decide_gate(&self, NULL, 0).why == KERF_WHY_CAP);
+    self.capped = false; /* a weight: the same, beside others and alone */
+    CHECK(kerf_decide_gate(&self, NULL, 0).depth_ns == 1 && decide(self, a_peer()).depth_ns == 1);
+}
+
+static void who_has_no_account_waits_for_one(void)
+{
+    struct kerf_self self = a_self();
+    self.outside = self.unseen = true;
+    self.balance_ns = 500 * MS;
+    CHECK(kerf_decide_gate(&self, NULL, 0).why == KERF_WHY_SEAT && kerf_decide_gate(&self, NULL, 0).depth_ns == 0);
+}
+
 static void beside_others_the_queue_is_short(void)
 {
     CHECK(decide(a_self(), a_peer()).depth_ns == KERF_DEPTH_NS);
@@ -446,6 +468,8 @@ int main(void)
 {
     alone_nothing_waits();
     a_cap_is_its_account();
+    who_has_no_seat_goes_one_launch_at_a_time_within_the_account();
+    who_has_no_account_waits_for_one();
     beside_others_the_queue_is_short();
     only_who_is_ahead_of_a_hungry_one_waits();
     a_step_is_not_disturbed_by_one_over_its_share();

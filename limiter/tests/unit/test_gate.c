@@ -306,6 +306,76 @@ static void within_its_credit_a_lone_program_hardly_asks_the_driver(void)
     CHECK(far * 3 < near);
 }
 
+static int64_t balance(const struct kerf_gate *gate)
+{
+    return __atomic_load_n(&gate->seat.tenants[0].balance_ns, __ATOMIC_ACQUIRE);
+}
+
+static void with_balance(struct kerf_gate *gate, int64_t ns)
+{
+    __atomic_store_n(&gate->seat.tenants[0].balance_ns, ns, __ATOMIC_RELEASE);
+    look(gate);
+}
+
+/* One process more than the container's arbiter has seats for. */
+static struct kerf_gate *without_a_seat(void)
+{
+    struct kerf_gate *gate = fresh(KERF_POLICY_CAP);
+    kerf_seat_leave(&gate->seat);
+    for (unsigned i = 0; i < KERF_LOCAL_MEMBERS; i++)
+        gate->seat.members[i] = (struct kerf_member){ .token = i + 2, .heartbeat_ns = kerf_now_ns() + 1000000 * MS };
+    return gate;
+}
+
+static void a_process_without_a_seat_is_held_by_its_containers_account(void)
+{
+    struct kerf_gate *gate = without_a_seat();
+    with_balance(gate, -50 * (int64_t)MS);
+    CHECK(gate->seat.member < 0 && gate->depth == 0 && gate->why == KERF_WHY_CAP);
+    with_balance(gate, 200 * (int64_t)MS);
+    CHECK(gate->depth == 1);
+    CHECK(ledger.header.events[KERF_EVENT_NO_ARBITER] == 1); /* once, not at each look */
+}
+
+static void what_a_process_without_a_seat_uses_is_charged_to_its_container(void)
+{
+    struct kerf_gate *gate = without_a_seat();
+    with_balance(gate, 200 * (int64_t)MS);
+    kernel_ns = 50 * MS;
+    for (int i = 0; i < 2; i++) { /* the first is measured */
+        launch(1);
+        rest(gate);
+    }
+    CHECK(balance(gate) < 160 * (int64_t)MS);
+}
+
+static void a_seat_that_becomes_free_is_taken(void)
+{
+    struct kerf_gate *gate = without_a_seat();
+    with_balance(gate, 200 * (int64_t)MS);
+    gate->seat.members[7].token = 0;
+    look(gate);
+    CHECK(gate->seat.member == 7 && gate->depth > MS);
+}
+
+/* More containers at a card than its arbiter has accounts for. */
+static void a_container_without_an_account_waits_until_another_has_left(void)
+{
+    struct kerf_gate *gate = fresh(KERF_POLICY_WEIGHT);
+    seat_beside_a_neighbour(gate);
+    for (unsigned i = 0; i < KERF_NODE_TENANTS; i++)
+        node.tenants[i] = (struct kerf_tenant){ .id = 100 + i, .weight = 1, .seen_ns = kerf_now_ns() + 1000 * MS };
+    look(gate);
+    CHECK(gate->seat.tenant < 0 && gate->depth == 0 && gate->why == KERF_WHY_SEAT);
+    for (int future = 0; future < 2; future++) { /* nor does it wait for one that says nonsense */
+        node.tenants[5 + future] = (struct kerf_tenant){ .id = 200, .seen_ns = future ? UINT64_MAX / 2 : kerf_now_ns() - 3000 * MS };
+        gate->seat.tenant = gate->seat.member = -1;
+        kerf.tenant_id++;
+        look(gate);
+        CHECK(gate->seat.tenant == 5 + future && gate->depth > MS);
+    }
+}
+
 int main(void)
 {
     within_its_credit_a_lone_program_hardly_asks_the_driver();
@@ -317,5 +387,9 @@ int main(void)
     behind_a_copy_nothing_is_taken_off();
     of_several_kernels_in_one_call_nothing_is_taken_off();
     a_call_that_waits_for_its_kernel_hides_little_of_it();
+    a_process_without_a_seat_is_held_by_its_containers_account();
+    what_a_process_without_a_seat_uses_is_charged_to_its_container();
+    a_seat_that_becomes_free_is_taken();
+    a_container_without_an_account_waits_until_another_has_left();
     FINISH();
 }
