@@ -19,7 +19,8 @@ from deviceplugin.dra.room import Directories, DraRoom
 from deviceplugin.gate.hardware import Wanted, hardware_of, probes_of
 from deviceplugin.gate.instances import Instances
 from deviceplugin.gate.pods import BoundPods
-from deviceplugin.gate.start import Hardware, Rules, StartGate
+from deviceplugin.gate.rules import Rules
+from deviceplugin.gate.start import Hardware, StartGate
 from deviceplugin.inventory.earlier import earlier_hands, earlier_health
 from deviceplugin.inventory.intake import FaultIntake, Reports
 from deviceplugin.inventory.modes import CardModes, Floor

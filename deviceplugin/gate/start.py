@@ -18,14 +18,15 @@ from functools import lru_cache
 from pathlib import Path
 
 from deviceplugin.core.check import LivePod, check_ask, check_modes, check_start, part_of
-from deviceplugin.core.edits import edits_of, limits_of, opts_out, render_specs
 from deviceplugin.core.instances import on_instances, overlap, starting
 from deviceplugin.core.refusal import StartRefusal, Why
 from deviceplugin.core.start import Start
 from deviceplugin.core.usage import ContainerRef
 from deviceplugin.gate.instances import Claim, Instances
 from deviceplugin.gate.limits import PodLimits
+from deviceplugin.gate.outfits import Outfits
 from deviceplugin.gate.pods import BoundPods, PodList, meta
+from deviceplugin.gate.rules import Rules
 from deviceplugin.state.allocations import Allocations
 from deviceplugin.state.files import Files
 from deviceplugin.state.history import PodHistory
@@ -38,17 +39,13 @@ from kerf.probes.base import MigError
 from kerf.values.allocator import Allocator
 from kerf.values.device import Card
 from kerf.values.grant import NO_USE, CardUse, Grant, Holding, card_uses
-from kerf.values.injection import LimiterPolicy, NodeFiles, Terms
 from kerf.values.policy import DriverLimits, SchedulingPolicy
-from kerf.values.slicing import alone_on
-from kerf.values.vendor import ResourceNames, Vendor
-from kerf.wire.annotations import parse_grant, render_grant
+from kerf.wire.annotations import parse_grant
 from kerf.wire.cdi import Edits
 from kerf.wire.errors import WireError
 from kerf.wire.json import at
-from kerf.wire.limiter import render_ledger
 from kerf.wire.objects import is_finished
-from kerf.wire.resources import containers_of, is_privileged, parse_pod, stages_of
+from kerf.wire.resources import stages_of
 
 _LOG = logging.getLogger("kerf.deviceplugin.gate")
 CLEAN_S = 30.0
@@ -57,40 +54,11 @@ CLAIMS = "claims"
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """How this node treats its pods. `vendors` are those whose cards this plugin serves."""
-
-    vendors: tuple[Vendor, ...]
-    policy: Callable[[], SchedulingPolicy]
-    limiter_policy: LimiterPolicy = "cap"
-    allow_disable: bool = False
-    """Whether a container may opt out of the limiter with CUDA_DISABLE_CONTROL=true."""
-
-    @property
-    def names(self) -> tuple[ResourceNames, ...]:
-        """The vendors' resource names."""
-        return tuple(vendor.words for vendor in self.vendors)
-
-    @property
-    def served(self) -> frozenset[str]:
-        """The vendors' names."""
-        return frozenset(vendor.name for vendor in self.vendors)
-
-
-@dataclass(frozen=True, slots=True)
 class Hardware:
     """What the gate has the driver do."""
 
     instances: Instances
     limits: PodLimits
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """What a pod says beside its grant: the modes of cards that it accepts, and its limiter's priority."""
-
-    modes: tuple[str, ...] = ()
-    priority: int = 1
 
 
 class StartGate:
@@ -105,6 +73,7 @@ class StartGate:
         self._files = files
         self.history = PodHistory(files)
         self._ledgers = Ledgers(files)
+        self._outfits = Outfits(files, node, rules, self.instances)
         self._allocations = Allocations(files)
         self._node = node
         self._rules = rules
@@ -171,7 +140,7 @@ class StartGate:
 
     def edits(self, pod: Json, holding: Holding, container: str, vendor: str) -> Edits:
         """One container's edits for its slices of one vendor's cards."""
-        return self._edits(holding, container, vendor, self._terms(pod, container, self._words(pod)))[0]
+        return self._outfits.edits(pod, holding, container, vendor)
 
     def clean(self) -> int:
         """Remove the files and MIG instances of pods that are gone or finished; how many. Raises KubeError."""
@@ -208,7 +177,7 @@ class StartGate:
         allocator: Allocator,
     ) -> StartRefusal | None:
         """Check the pod beside all others, make its MIG instances, and write its files."""
-        words = self._words(pod)
+        words = self._rules.words_of(pod)
         cards = self._node.grantable(self._rules.policy())
         refusal = check_modes(self._part_of(holding), words.modes, cards, self._node.modes)
         refusal = refusal or self._check(pod, holding, listing, allocator)
@@ -217,16 +186,12 @@ class StartGate:
             return ready
         unlimited = self._limit(holding)
         if unlimited is None:
-            self._write(pod, holding, spec, ready, words)
+            for start in ready:
+                self._keep_peak(ContainerRef(holding.uid, start.container))
+            self._outfits.write(pod, holding, spec, ready, words.priority)
+            self.history.begin(pod, holding)
+            self.pods.add_admitted(LivePod(self._part_of(holding), True, _order(pod)))
         return unlimited
-
-    def _words(self, pod: Json) -> _Words:
-        """A pod is started by its grant; a wrong word in an annotation does not stop it now."""
-        try:
-            ask = parse_pod(pod, self._rules.names, self._rules.policy().defaults)
-        except WireError:
-            return _Words()
-        return _Words(ask.selection.modes, ask.task_priority)
 
     def _limit(self, holding: Holding) -> StartRefusal | None:
         """Have the driver keep the pod's memory, where the card says so; that is decided first."""
@@ -304,53 +269,15 @@ class StartGate:
         own = LivePod(self._part_of(holding), started, _order(pod), allocator)
         return check_start(own, tuple(others), self._node.grantable(self._rules.policy()))
 
-    def _write(
-        self, pod: Json, holding: Holding, spec: tuple[str, str], starts: tuple[Start, ...], words: _Words
-    ) -> None:
-        (file, vendor), devices = spec, []
-        for start in starts:
-            edits, ledger = self._edits(holding, start.container, vendor, self._terms(pod, start.container, words))
-            self._keep_peak(ContainerRef(holding.uid, start.container))
-            self._files.write_ledger(holding.uid, start.container, ledger)
-            devices += [(name, edits) for name in start.names]
-        if devices:
-            self._files.write_spec(file, render_specs(holding.pod, holding.uid, tuple(devices)))
-        self._files.write_grant(holding.uid, render_grant(holding.grant))
-        self.history.begin(pod, holding)
-        self.pods.add_admitted(LivePod(self._part_of(holding), True, _order(pod)))
-
     def _keep_peak(self, ref: ContainerRef) -> None:
         """What the container's last start held at most, before a fresh ledger takes the place of its own."""
         before = self._ledgers.one(ref)
         if before is not None:
             self.history.restart(ref, before)
 
-    def _edits(self, holding: Holding, container: str, vendor: str, terms: Terms) -> tuple[Edits, bytes]:
-        """A container's edits for one vendor's cards, and its fresh ledger for its slices of this plugin's cards."""
-        slices = self._part_of(holding).grant.of(container)
-        files = self._node_files(holding, container)
-        ledger = self._files.ledger_path(holding.uid, container)
-        own = tuple(piece for piece in slices if piece.vendor == vendor)
-        edits = edits_of(own, ledger, files, terms, self._rules.vendors)
-        return edits, render_ledger(limits_of(slices, files, terms))
-
     def _part_of(self, holding: Holding) -> Holding:
         """What is held of this plugin's cards. Another vendor's plugin checks the rest."""
         return part_of(holding, self._rules.served)
-
-    def _node_files(self, holding: Holding, container: str) -> NodeFiles:
-        slices = {piece.card: piece for piece in holding.grant.of(container)}
-        cards = [card for card in self._node.grantable(self._rules.policy()).values() if card.id in slices]
-        shares = any(not alone_on(slices[card.id].cores, card) for card in cards)
-        modes = self._node.modes
-        daemons = {card.id: modes[card.id].daemon for card in cards if card.id in modes and modes[card.id].daemon}
-        given = self.instances.of(holding.uid) if any(card.mig is not None for card in cards) else ()
-        return self._files.node_files(cards, daemons if shares else {}, given)
-
-    def _terms(self, pod: Json, container: str, words: _Words) -> Terms:
-        own = next((c for c, _ in containers_of(pod["spec"]) if c.get("name") == container), {})
-        limited = not (self._rules.allow_disable and opts_out(own, self._rules.names))
-        return Terms(self._rules.limiter_policy, words.priority, limited, is_privileged(own))
 
     def _live_pod(self, pod: Json, admitted: dict[str, Grant]) -> LivePod | None:
         """What another pod holds. An admitted pod holds what it was admitted with, even if its annotation changed."""

@@ -83,7 +83,8 @@ def install(cp: ControlPlane, node: Node) -> Path:
 
 def write_fleet(path: Path, **more: Any) -> None:
     """Four cards of 80 GiB; `more` is merged into their description."""
-    cards = {"model": "NVIDIA H100 80GB HBM3", "memory_mib": 81_920, "ids": list(CARDS), "count": 4, **more}
+    cards = {"model": "NVIDIA H100 80GB HBM3", "memory_mib": 81_920, "ids": list(CARDS), "count": 4}
+    cards |= {"driver": "570.86.15", **more}
     fresh = path.with_suffix(".new")
     fresh.write_text(yaml.safe_dump({"cards": [cards]}))
     fresh.replace(path)

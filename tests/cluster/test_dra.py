@@ -108,10 +108,11 @@ def test_several_requests_a_second_best_way_and_long_names_are_kept_and_access_f
 ):
     claim, pod = "dra-" + "c" * 249, "dra-" + "p" * 180
     absent = {"cel": {"expression": "device.attributes['gpu.kerf.dev'].model == 'none'"}}
+    newer = {"cel": {"expression": "device.attributes['gpu.kerf.dev'].?driver.orValue('') >= '570'"}}
     slice_ = {"deviceClassName": "slice.gpu.kerf.dev"}
     ways = [
         {"name": "none", "deviceClassName": "card.gpu.kerf.dev", "selectors": [absent]},
-        {"name": "some", **slice_, "capacity": {"requests": {"memory": "20Gi"}}},
+        {"name": "some", **slice_, "capacity": {"requests": {"memory": "20Gi"}}, "selectors": [newer]},
     ]
     second = {"name": "second", "exactly": {**slice_, "capacity": {"requests": {"memory": "4Gi", "cores": "7"}}}}
     spec = {"requests": [{"name": "first", "firstAvailable": ways}, second]}

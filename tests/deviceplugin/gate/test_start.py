@@ -8,7 +8,8 @@ import pytest
 
 from deviceplugin.core.start import Start
 from deviceplugin.gate.pods import BoundPods
-from deviceplugin.gate.start import Rules, StartGate
+from deviceplugin.gate.rules import Rules
+from deviceplugin.gate.start import StartGate
 from deviceplugin.state.allocations import Allocation, Allocations
 from deviceplugin.state.files import Files
 from deviceplugin.state.node import LocalNode
