@@ -344,7 +344,7 @@ class Terrain:
                 self._grid.add(holder.node, ((name, amount) for name, amount in holder.amounts if name in fresh), 1)
 
     def _holders(self) -> Iterator[OnNode | _Promise]:
-        """Whoever uses room, or has it promised or kept."""
+        """All that use room, or have it promised or kept."""
         return chain(self._bound.values(), self._promises.values(), self._kept.values())
 
     def _count_again(self) -> None:

@@ -92,7 +92,7 @@ class QuotaKeeper:
         return self._seen is not None
 
     def tenants_by_namespace(self) -> dict[str, str]:
-        """The tenant of each namespace, also where quota is off: whom its use is billed to.
+        """The tenant of each namespace, also where quota is off: its use is billed to that tenant.
 
         Of several the first by name, as for quota; before one that cannot be read, which keeps what no other has.
         """
