@@ -18,7 +18,7 @@ def add_parser(verbs: "Verbs") -> None:
     gateway = inner.add_parser("gateway", help=words, description=f"{words}. Prints YAML for kubectl apply.")
     add_cluster_arguments(gateway)
     add_prices_argument(gateway)
-    gateway.add_argument("--to", required=True, choices=tuple(Gateway), help="the gateway")
+    gateway.add_argument("--to", required=True, choices=[each.value for each in Gateway], help="the gateway")
     gateway.add_argument("--file", action="append", metavar="FILE", help="read these instead of a cluster; - is stdin")
     add_choice(gateway)
     gateway.add_argument("--into", metavar="NAMESPACE", help="where the objects go; default: default")
@@ -37,7 +37,9 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
         help="serve this namespace's models under their own names; repeat it. Without: all, as NAMESPACE/MODEL",
     )  # fmt: skip
     parser.add_argument("--pods", action="append", metavar="KEY=VALUE", help="a label that a pod must have; repeat it")
-    parser.add_argument("--per", choices=tuple(Per), help="a target for each replica (default) or for each Service")
+    parser.add_argument(
+        "--per", choices=[each.value for each in Per], help="a target for each replica (default) or for each Service"
+    )
 
 
 def _gateway(args: argparse.Namespace) -> int:

@@ -56,7 +56,7 @@ def _add(actions: "Verbs") -> None:
     add.add_argument("--kubeconfig", metavar="FILE", required=True, help="of the cluster that joins, as administrator")
     add.add_argument("--context", metavar="NAME", help="of that kubeconfig (default: its current one)")
     add.add_argument("--region", default="", help="where it is, in the words of the price list")
-    add.add_argument("--supply", choices=tuple(Supply), default="owned", help="decides its prices")
+    add.add_argument("--supply", choices=[each.value for each in Supply], default="owned", help="decides its prices")
     add.add_argument("--install", action="store_true", help="install or upgrade Kerf's chart there, with helm")
     add.add_argument(
         "--chart", metavar="DIR", default="charts/kerf", help="the chart to install (default: %(default)s)"

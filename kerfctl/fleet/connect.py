@@ -25,7 +25,8 @@ def manager_of(args: argparse.Namespace) -> Kube:
         file = args.manager or str(Path("~/.kube/config").expanduser())
         return connect(file, timeout_s=CALL_S, context=args.manager_context)
     except KubeError as error:
-        raise CliError(f"the manager cluster: {error}") from error
+        said = str(error).replace("--kubeconfig FILE", "--manager FILE")  # the other one is of the cluster that joins
+        raise CliError(f"the manager cluster: {said}") from error
 
 
 def clusters(kube: Kube) -> list[dict[str, Any]]:

@@ -28,7 +28,9 @@ def add_parser(verbs: "Verbs") -> None:
     cards = inner.add_parser("cards", help="the price list, or the price of one model of card")
     cards.add_argument("model", nargs="?", help='a model of card, such as H100 or "NVIDIA L4"')
     cards.add_argument("--prices", metavar="FILE", help="your price list; default: the shipped one")
-    cards.add_argument("--supply", choices=tuple(Supply), help="for a model, default: owned; else only rows of it")
+    cards.add_argument(
+        "--supply", choices=[each.value for each in Supply], help="for a model, default: owned; else only rows of it"
+    )
     cards.add_argument("--region", metavar="NAME", help="the region of the card; without a model, only its rows")
     cards.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     cards.set_defaults(run=_cards)

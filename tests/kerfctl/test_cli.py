@@ -149,3 +149,19 @@ def test_repack_plans_the_move_that_makes_room(tmp_path, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert len(answer["moves"]) == 1
     assert [p["pod"] for p in answer["placed"]] == ["default/big"]
+
+
+def test_a_manager_cluster_that_cannot_be_read_names_its_own_option(capsys, tmp_path):
+    assert main(["cluster", "list", "--manager", str(tmp_path / "none.yaml")]) == 1
+    assert "pass --manager FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["cluster", "add", "north", "--kubeconfig", "x", "--supply"], ["price", "cards", "--supply"]]
+)
+def test_a_wrong_choice_is_answered_with_the_words_to_write(words, capsys):
+    with pytest.raises(SystemExit):
+        main([*words, "leased"])
+    assert "(choose from 'owned', 'rented')" in capsys.readouterr().err.replace(
+        "from owned, rented", "from 'owned', 'rented'"
+    )
