@@ -56,6 +56,8 @@ AVOID_S = 300.0
 """A cluster that did not place a workload's replica gets no more of them for so long."""
 CONTACT_EVERY_S = 10.0
 """How often the time of the last contact alone is written."""
+ROUND_S = 10.0
+"""How long a round may take in which clusters are slow to answer."""
 NAME = "kerf"
 """The fleet's name: one manager cluster has one."""
 
@@ -94,7 +96,7 @@ class Manager:
         self._names = names
         self._namespace = namespace
         self._clock = clock
-        self._began = clock()
+        self._began = self._looked = clock()
         self._members: dict[str, _Known] = {}
         self._broken: dict[str, str] = {}
         self._waits = _Waits()
@@ -110,12 +112,13 @@ class Manager:
 
     def run_once(self) -> None:
         """One round. Raises KubeError where its own API server does not answer."""
+        policy, prices = self._terms()
+        self._notice_absence(policy.fleet)
         try:
             clusters, _ = self._kube.list(CLUSTERS)
             workloads, _ = self._kube.list(WORKLOADS)
         except NotFound:
             return  # the kinds are not installed: there is no fleet
-        policy, prices = self._terms()
         terms = Terms(self._names, policy, prices)
         views = self._look(clusters, policy.fleet)
         decided = self._decide(workloads, views, terms)
@@ -131,6 +134,13 @@ class Manager:
         self._tenants.run_once(views, kubes, cost)
 
     # ---- clusters
+    def _notice_absence(self, settings: FleetSettings) -> None:
+        """After a time in which this machine slept, say, clusters get as long to answer as after a start."""
+        now = self._clock()
+        if now - self._looked > max(settings.stale_after_s, settings.lost_after_s - ROUND_S):
+            self._began = now
+        self._looked = now
+
     def _look(self, clusters: list[dict[str, Any]], settings: FleetSettings) -> tuple[View, ...]:
         self._forget({str(item["metadata"]["name"]) for item in clusters})
         views = []

@@ -8,6 +8,7 @@ from kerf.config.load import PolicyFile
 from kerf.config.prices import PriceFile
 from kerf.kube.client import Kube, connect_to
 from kerf.kube.leadership import GuardedKube, Tenure
+from kerf.obs.clock import SteadyClock
 from kerf.pricing.prices import PriceList
 from kerf.values.policy import SchedulingPolicy
 from kerf.values.vendor import Vendor
@@ -24,13 +25,18 @@ def build_manager(
     kube: Kube, seat: Tenure, policy: PolicyFile, prices: PriceFile, vendors: tuple[Vendor, ...], namespace: str
 ) -> Manager:
     """A manager that writes, here and in every cluster, only while `seat` holds its term."""
+    moments = SteadyClock()  # by a clock that is set meanwhile every cluster would seem lost, or none
+
+    def now() -> float:
+        return moments.now_ms() / 1000
 
     def follow(name: str, kubeconfig: Mapping[str, Any]) -> FollowedMember:
         client = connect_to(kubeconfig, connections=6, timeout_s=CALL_S)
-        return FollowedMember(GuardedKube(client, seat), Store(policy.policy, vendors), vendors[0].name, NAME, name)
+        store = Store(policy.policy, vendors)
+        return FollowedMember(GuardedKube(client, seat), store, vendors[0].name, NAME, name, now)
 
     def terms() -> tuple[SchedulingPolicy, PriceList]:
         prices.reload(_LOG.error)
         return policy.policy, prices.prices
 
-    return Manager(GuardedKube(kube, seat), follow, terms, tuple(vendor.words for vendor in vendors), namespace)
+    return Manager(GuardedKube(kube, seat), follow, terms, tuple(vendor.words for vendor in vendors), namespace, now)

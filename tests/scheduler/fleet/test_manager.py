@@ -1,15 +1,22 @@
 """The manager on fakes: what is placed where, what happens when clusters go and come, and when it dies at any write."""
 
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kerf.config.load import PolicyFile
+from kerf.config.prices import PriceFile
 from kerf.kube.errors import Invalid
+from kerf.kube.leadership import ALONE
 from kerf.testing.builders import H100_MIB, a_container, a_grant, a_pod
+from kerf.testing.fake_kube import FakeKube
 from kerf.values.fleet import ClusterSpec, FleetSettings
+from kerf.vendors.registry import VENDORS
 from kerf.wire.fleet import parse_workload
+from scheduler.fleet import wiring
 from scheduler.fleet.assign import cost_now
 from scheduler.fleet.shapes import Terms, Want, shapes
 from scheduler.fleet.view import View
@@ -354,6 +361,40 @@ def test_a_manager_that_was_away_gives_every_cluster_time_to_answer():
     assert world.record(used)["epoch"] == 1
     other = {"east": "west", "west": "east"}[used]
     assert (world.record(other)["phase"], world.record(other)["epoch"]) == ("Lost", 2)
+
+
+def test_a_manager_whose_machine_slept_gives_every_cluster_time_to_answer():
+    world = two_clusters()
+    world.ask("chat", 4)
+    world.round(rounds=4)
+    world.clock.now += 600
+    for cluster in world.clusters.values():
+        cluster.up = False  # its first look is before their next answers
+    world.round()
+    early = [world.record(name)["phase"] for name in ("east", "west")]
+    for cluster in world.clusters.values():
+        cluster.up = True
+    world.round(rounds=8)
+
+    assert early == ["Silent", "Silent"]
+    assert [world.record(name)["epoch"] for name in ("east", "west")] == [1, 1]
+    assert total(world, "chat") == 4
+
+
+def test_the_manager_and_its_members_go_by_a_clock_that_is_never_set(monkeypatch: pytest.MonkeyPatch):
+    made: list[Any] = []
+    monkeypatch.setattr(wiring, "Manager", lambda *given: given)
+    monkeypatch.setattr(wiring, "FollowedMember", lambda *given: made.append(given))
+    monkeypatch.setattr(wiring, "connect_to", lambda *_, **__: FakeKube())
+    _, follow, *_, clock = wiring.build_manager(FakeKube(), ALONE, PolicyFile(None), PriceFile(None), VENDORS, "ns")
+    follow("east", {})
+    before = clock()
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+
+    assert clock() - before < 60
+    assert clock() >= before
+    assert made[0][-1] is clock
 
 
 def test_a_manager_whose_clock_is_behind_that_of_the_one_before_still_gives_a_silent_cluster_up():
