@@ -4,6 +4,8 @@ A route of its own for each model, because one holds at most 15 rules. A Backend
 Envoy Gateway has: retries, passive health checks (which break the circuit to a failing replica), limits by tokens.
 """
 
+from ipaddress import ip_address
+
 from kerf.gateways.objects import AI_BACKEND, AI_ROUTE, ENVOY_BACKEND, ENVOY_POLICY, Object, made
 from kerf.values.gateways import Gateway, GatewaySettings, Plan, Route, Target
 
@@ -27,11 +29,19 @@ def render_envoy(plan: Plan, settings: GatewaySettings) -> tuple[Object, ...]:
 
 def _backend(target: Target, settings: GatewaySettings) -> Object:
     if target.selector:
-        endpoint: Object = {"ip": {"address": target.host.strip("[]"), "port": target.port}}
+        endpoint: Object = {"ip": {"address": _in_full(target.host.strip("[]")), "port": target.port}}
     else:
         endpoint = {"fqdn": {"hostname": f"{target.host}.cluster.local", "port": target.port}}
     where = (settings.namespace, target.name)
     return made(ENVOY_BACKEND, Gateway.ENVOY, where, target.about, spec={"endpoints": [endpoint]})
+
+
+def _in_full(address: str) -> str:
+    """An address of IPv6 with all its groups: Envoy Gateway's schema takes at most two of them behind `::`."""
+    try:
+        return ip_address(address).exploded
+    except ValueError:
+        return address
 
 
 def _service(target: Target, settings: GatewaySettings) -> Object:

@@ -1,7 +1,11 @@
 """The objects of each gateway, whole."""
 
 import json
+import re
+from ipaddress import ip_address
 from typing import Any
+
+import pytest
 
 from kerf.gateways.litellm import FILE
 from kerf.testing.builders import a_node_value
@@ -9,6 +13,11 @@ from kerf.values.gateways import Gateway, Per
 from tests.kerf.gateways.serving import a_replica, rendered, settings_for
 
 LABELS = {"app.kubernetes.io/managed-by": "kerf"}
+IN_ENVOYS_CRD = re.compile(
+    r"((25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)\.){3}(25[0-5]|2[0-4][0-9]|[01]?[0-9][0-9]?)"
+    r"|(([0-9a-fA-F]{1,4}:){1,7}[0-9a-fA-F]{1,4}|::|(([0-9a-fA-F]{1,4}:){0,5})?(:[0-9a-fA-F]{1,4}){1,2})"
+)
+"""An address in a Backend of Envoy Gateway v1.9.1."""
 
 
 def specs(*gateways: Gateway, pods: list[dict[str, Any]] | None = None, **changes: Any) -> list[tuple[str, Any]]:
@@ -125,7 +134,7 @@ def test_envoy_gets_backends_a_route_and_what_it_can_switch_on():
     route = found[3][1]["targetRefs"][0]["name"]
 
     assert found == [
-        ("Backend", {"endpoints": [{"ip": {"address": "fd00::1", "port": 8000}}]}),
+        ("Backend", {"endpoints": [{"ip": {"address": "fd00:0000:0000:0000:0000:0000:0000:0001", "port": 8000}}]}),
         ("AIServiceBackend", {
             "schema": {"name": "OpenAI"},
             "backendRef": {"group": "gateway.envoyproxy.io", "kind": "Backend", "name": name},
@@ -165,6 +174,15 @@ def test_envoy_gets_backends_a_route_and_what_it_can_switch_on():
             }]}},
         }),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "fd00::1", "2600:1f13::c1a5:0:0:2", "::1"])
+def test_envoys_schema_takes_every_address_of_a_pod(address: str):
+    found = rendered(settings_for(Gateway.ENVOY), a_replica("one", address=address))
+
+    written = found.objects[0]["spec"]["endpoints"][0]["ip"]["address"]
+    assert IN_ENVOYS_CRD.fullmatch(written)
+    assert ip_address(written) == ip_address(address)
 
 
 def test_envoy_reaches_a_service_by_its_name():
