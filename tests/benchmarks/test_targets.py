@@ -63,3 +63,14 @@ def test_alone_is_judged_by_pairs_of_the_same_turn(targets: ModuleType, capsys: 
         {"name": "decode alone under cap 50, of bare", "value": 0.99, "target": 0.98, "at": "least", "pass": True}
     ]
     assert '"held_ms": 2.0' in capsys.readouterr().out
+
+
+def test_kernels_from_rest_are_missed_where_one_is_charged_less_than_it_runs(targets: ModuleType) -> None:
+    verdicts, short = targets.Verdicts(), {"kernel": 3.4, "seen": 1.0, "least": 2.6}
+
+    targets.judge_rest(verdicts, [short, {"kernel": 5.0, "seen": 0.9, "least": 5.5}])
+    targets.judge_rest(verdicts, [{"kernel": 5.0, "seen": 0.9, "least": 5.5}, {"kernel": 10, "seen": 1, "least": 9.9}])
+    targets.judge_rest(verdicts, [{"kernel": 5.0, "seen": 0.0, "least": 0.0}])
+
+    assert [(one["value"], one["pass"]) for one in verdicts.targets] == [(1.1, True), (0.99, False)]
+    assert verdicts.left == ["from rest: the card read no event in time, so the limiter takes nothing off there"]
