@@ -38,9 +38,10 @@ class Neighbour:
         return bool(self.shuns or self.ports)
 
     @property
-    def is_of_a_fleet(self) -> bool:
-        """Whether a fleet's hand-over made it."""
-        return any(key == LABEL_MANAGER for key, _ in self.labels)
+    def fleets_workload(self) -> str:
+        """The mark of the workload for which a fleet's hand-over made it; empty for others."""
+        labels = dict(self.labels)
+        return labels.get(LABEL_WORKLOAD, "") if LABEL_MANAGER in labels else ""
 
     def bars(self, other: "Neighbour") -> bool:
         """Whether a node takes only one of the two."""
@@ -116,12 +117,13 @@ def apart(workloads: Sequence[FleetWorkload]) -> dict[str, tuple[str, ...]]:
 def barred(
     neighbours: Mapping[Neighbour, Iterable[str]], workloads: Sequence[FleetWorkload], *, own_stays: bool
 ) -> dict[str, tuple[str, ...]]:
-    """By node, the workloads of which pods there let no pod in. Unless `own_stays`, a fleet's pods count as gone."""
+    """By node, the workloads of which pods there let no pod in. Unless `own_stays`, their own pods count as gone."""
     seen = [(one.key, pods_of(one)) for one in workloads]
+    gone = frozenset[str]() if own_stays else frozenset(slug(one.key) for one in workloads)
     found: dict[str, set[str]] = defaultdict(set)
     ruled = [pair for pair in seen if pair[1].has_rules]
     for each, nodes in neighbours.items():
-        if own_stays or not each.is_of_a_fleet:
+        if each.fleets_workload not in gone:
             names = [name for name, pods in (seen if each.has_rules else ruled) if each.bars(pods)]
             for node in nodes if names else ():
                 found[node].update(names)

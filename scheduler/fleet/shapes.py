@@ -91,15 +91,16 @@ class Shapes:
 
 
 def shapes(views: Sequence[View], wants: Sequence[Want], terms: Terms, *, own_stays: bool = True) -> Shapes:
-    """Build the problem. Unless `own_stays`, what the fleet's own pods hold counts as free. Raises WireError."""
+    """Build the problem. Unless `own_stays`, what these workloads' pods hold counts as free. Raises WireError."""
     groups = _Groups(wants)
     claimed = any(want.workload.devices for want in wants)
     kinds: dict[tuple[object, ...], tuple[Kind, Card, frozenset[int]]] = {}
     nodes: dict[tuple[str, NodeSpace], list[Named]] = defaultdict(list)
-    workloads = [want.workload for want in wants]
+    workloads, wanted = [want.workload for want in wants], {want.workload.key for want in wants}
     for view in views:
         closed = barred(view.neighbours, workloads, own_stays=own_stays)
-        own = Counter(card for pod in view.pods for card in pod.cards)
+        mine = (pod for pod in view.pods if own_stays or pod.workload in wanted)
+        own = Counter(card for pod in mine for card in pod.cards)
         by_name = {node.name: node for node in view.nodes}
         for state in view.states if view.takes_work else ():
             node = by_name.get(state.name)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from kerf.testing.builders import a_claim, a_claiming_pod, a_node, cards_of
+from kerf.testing.builders import H100_MIB, a_claim, a_claiming_pod, a_container, a_grant, a_node, a_pod, cards_of
 from kerf.values.allocator import Allocator
+from kerf.wire.fleet import slug
 from kerfctl.main import main
 
 CONTAINER = {"name": "main", "image": "i", "resources": {"limits": {"nvidia.com/gpumem": 8000}}}
@@ -223,6 +224,26 @@ def test_the_managers_snapshot_has_every_cluster_and_one_without_nodes_has_no_ro
 
     found = json.loads(capsys.readouterr().out)
     assert [part["cluster"] for part in found["plans"][0]["assignments"]] == ["north"]
+
+
+def test_only_what_the_planned_workloads_hold_themselves_counts_as_free(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def bound(workload: str, card: int) -> dict[str, Any]:
+        labels = {"fleet.kerf.dev/manager": slug("kerf"), "fleet.kerf.dev/epoch": "1"}
+        notes = {"fleet.kerf.dev/workload": f"default/{workload}", "fleet.kerf.dev/model": "NVIDIA H100 80GB HBM3"}
+        grant = a_grant(f"GPU-a-{card}", H100_MIB, 100)
+        return a_pod(workload, node="a", labels=labels, annotations=notes, grant=grant, phase="Running")
+
+    pods = [bound("chat", 0), bound("other", 1)]
+    container = a_container(cores=100)
+    chat = {"apiVersion": "kerf.dev/v1alpha1", "kind": "FleetWorkload", "metadata": {"name": "chat"},
+            "spec": {"replicas": 2, "template": {"spec": {"containers": [container]}}}}  # fmt: skip
+
+    (plan, *_) = plan_of(tmp_path, capsys, [chat], [a_node("a", 2), *pods])["plans"]
+
+    assert [part["replicas"] for part in plan["assignments"]] == [1]
+    assert plan["unplaced"] == {"default/chat": 1}
 
 
 PRICE = {"model": "A100", "supply": "owned", "perHour": "0.5", "source": "s", "date": "2026-11-01"}
