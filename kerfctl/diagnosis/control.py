@@ -121,10 +121,11 @@ def scheduling(dump: Dump) -> Iterator[Finding]:
             and meta.get("uid") not in heard_of
             and since(meta.get("creationTimestamp")) < dump.now - PATIENCE_S
         ):
-            yield Finding(
-                f"pod {name_of(pod)} has waited for over a minute and no scheduler has looked at it",
-                f"see that a kube-scheduler with the profile {dump.scheduler!r} runs, and reaches the extender",
-            )
+            fix = f"see that a kube-scheduler with the profile {dump.scheduler!r} runs, and reaches the extender"
+            if spec.get("resourceClaims"):  # findings/kube-scheduler-says-nothing-of-a-claim-that-is-not-there.sh
+                unseen = "says whether its claims exist: without them it waits unseen"
+                fix = f"`kerf explain {name_of(pod)}` {unseen}; else {fix}"
+            yield Finding(f"pod {name_of(pod)} has waited for over a minute and no scheduler has looked at it", fix)
 
 
 def lease(dump: Dump) -> Iterator[Finding]:

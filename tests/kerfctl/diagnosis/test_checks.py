@@ -272,6 +272,19 @@ def test_two_webhooks_for_the_same_pods_are_one_too_many() -> None:
     ]
 
 
+def test_a_pod_with_claims_that_nobody_looks_at_may_name_one_that_is_not_there() -> None:
+    plain = a_pod("plain", spec={"schedulerName": "kerf-scheduler"})
+    named = a_pod("named", spec={"schedulerName": "kerf-scheduler", "resourceClaims": [{"name": "gpu"}]})
+    for pod in (plain, named):
+        pod["metadata"]["creationTimestamp"] = a_moment(120)
+    runs = "see that a kube-scheduler with the profile 'kerf-scheduler' runs, and reaches the extender"
+
+    assert [found.fix for found in CHECKS["scheduling"](replace(WELL, pods=(plain, named)))] == [
+        runs,
+        f"`kerf explain default/named` says whether its claims exist: without them it waits unseen; else {runs}",
+    ]
+
+
 def test_a_pod_that_nobody_looks_at_is_named() -> None:
     pod = a_pod("late", spec={"schedulerName": "kerf-scheduler"})
     pod["metadata"]["creationTimestamp"] = a_moment(120)
