@@ -164,6 +164,7 @@ def render_network(files: NodeFiles) -> dict[str, Any]:
 
 def render_kubelet_config(files: NodeFiles, ca: Path, port: int, healthz_port: int) -> dict[str, Any]:
     """A KubeletConfiguration that runs on cgroup version 1 or 2, with swap or without, and never evicts."""
+    off = {"enabled": False}
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -173,11 +174,7 @@ def render_kubelet_config(files: NodeFiles, ca: Path, port: int, healthz_port: i
         "healthzPort": healthz_port,
         "tlsCertFile": str(files.root / "serving.crt"),
         "tlsPrivateKeyFile": str(files.root / "serving.key"),
-        "authentication": {
-            "anonymous": {"enabled": False},
-            "webhook": {"enabled": False},
-            "x509": {"clientCAFile": str(ca)},
-        },
+        "authentication": {"anonymous": off, "webhook": off, "x509": {"clientCAFile": str(ca)}},
         "authorization": {"mode": "AlwaysAllow"},
         "containerRuntimeEndpoint": f"unix://{files.containerd_socket}",
         "podLogsDir": str(files.pod_logs),
@@ -195,6 +192,7 @@ def render_kubelet_config(files: NodeFiles, ca: Path, port: int, healthz_port: i
         "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%"},
         "imageGCHighThresholdPercent": 100,
         "nodeStatusUpdateFrequency": "1s",  # only changes are written; new devices appear within a second
+        "syncFrequency": "5s",  # a claim that the node may not see yet is asked for again then, not after 60 to 90 s
         "crashLoopBackOff": {"maxContainerRestartPeriod": "2s"},
         "registryPullQPS": 0,
         "kubeAPIQPS": 200,

@@ -16,10 +16,9 @@ from sandbox.errors import SandboxError
 LAUNCHER = Path(__file__).with_name("launch.py")
 LOG_LINES = 20
 READY_SECONDS = 180.0
-"""For every wait that promises nothing: twice the longest that is known, on a machine that does other work, too.
+"""For every wait that promises nothing: three times the longest that is known, since a machine may do other work, too.
 
-A kubelet asks for a claim again after 60 to 90 s, and a controller of client-go that lives through an outage watches
-again after up to a minute.
+A controller of client-go that lives through an outage watches again after up to a minute.
 """
 GRACE_SECONDS = 10.0
 

@@ -20,7 +20,16 @@ ROTATE_S = 24 * 3600
 """A key signs for so long, and is known for as long again, which is more than a session lasts."""
 AHEAD_S = 3600
 """A key that was made so far ahead of this clock is replaced at once: by age it would stay until the clock is there."""
-LOOP = Loop("page-key", every_s=30.0, at_once=True, first_pause_s=1.0, longest_pause_s=30.0, expected=(KubeError,))
+LOOP = Loop(
+    "page-key",
+    every_s=30.0,
+    settle_s=1.0,
+    at_once=True,
+    first_pause_s=1.0,
+    longest_pause_s=30.0,
+    expected=(KubeError,),
+)
+"""Where there is no key yet the next round comes after `settle_s`: until then nobody can sign in."""
 NOW, BEFORE, MADE = "current", "previous", "made"
 
 
@@ -36,6 +45,7 @@ class PageKeys:
         self._leads = leads
         self._clock = clock
         self._keys: tuple[bytes, ...] = ()
+        self._again = threading.Event()
 
     @property
     def keys(self) -> tuple[bytes, ...]:
@@ -44,7 +54,7 @@ class PageKeys:
 
     def run(self, stop: threading.Event) -> None:
         """Follow until stopped."""
-        run_every(LOOP, self.run_once, stop)
+        run_every(LOOP, self.run_once, stop, self._again)
 
     def run_once(self) -> None:
         """Read the Secret. The leader makes a key where none is, or the one that signs is old. Raises KubeError."""
@@ -56,6 +66,8 @@ class PageKeys:
         self._keys = _keys_of(found)
         if self._leads() and not (self._keys and -AHEAD_S <= self._clock() - _made(found) < ROTATE_S):
             self._make(found)
+        if not self._keys:
+            self._again.set()
 
     def _make(self, before: Json | None) -> None:
         document = self._document(before)

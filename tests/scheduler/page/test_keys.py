@@ -1,6 +1,7 @@
 """The keys that sign sessions: the leader makes and replaces them, and a session outlives one replacement."""
 
 import base64
+import threading
 
 import pytest
 
@@ -8,7 +9,8 @@ from kerf.kube.errors import Unreachable
 from kerf.testing.fake_kube import FakeKube
 from kerf.wire.reviews import User
 from kerf.wire.sessions import Session, parse_session, render_session
-from scheduler.page.keys import AHEAD_S, ROTATE_S, SECRET, PageKeys
+from sandbox import await_until
+from scheduler.page.keys import AHEAD_S, LOOP, ROTATE_S, SECRET, PageKeys
 
 PATH = f"/api/v1/namespaces/kerf-system/secrets/{SECRET}"
 
@@ -38,6 +40,18 @@ def test_a_follower_makes_no_key_and_has_none_before_the_leader_makes_it():
     world.follow()
     assert world.follower.keys == world.leader.keys
     assert [len(key) for key in world.leader.keys] == [32]
+
+
+def test_a_replica_that_is_elected_after_its_start_makes_the_key_soon():
+    """Nobody can sign in before that."""
+    answers, stop = iter((False, True)), threading.Event()
+    keys = PageKeys(FakeKube(), "kerf-system", lambda: next(answers))
+    thread = threading.Thread(target=keys.run, args=(stop,))
+    thread.start()
+
+    await_until(lambda: bool(keys.keys), "a key", LOOP.every_s / 2)
+    stop.set()
+    thread.join()
 
 
 def test_the_key_is_kept_for_a_day_and_then_the_one_before_still_counts_for_a_day():
