@@ -71,21 +71,21 @@ class Instances:
         mine = (record for record in self.records() if record.uid == uid and record.uuid)
         return tuple((r.card, Instance(r.start, r.size, r.profile).covers, r.uuid) for r in mine)
 
-    def ensure(self, claim: "Claim", slices: Iterable[Slice]) -> None:
+    def ensure(self, occupant: "Occupant", slices: Iterable[Slice]) -> None:
         """Make what a container needs of the cards in MIG mode. Raises MigError."""
-        for piece in on_instances(slices, claim.cards):
-            self._ensure(claim, piece)
+        for piece in on_instances(slices, occupant.cards):
+            self._ensure(occupant, piece)
 
-    def adopt(self, claim: "Claim") -> None:
+    def adopt(self, occupant: "Occupant") -> None:
         """Record again what a running pod holds, if its records were lost. Never raises."""
-        known = {(card, place) for card, place, _ in self.of(claim.holding.uid)}
-        for piece in on_instances(claim.holding.grant.slices, claim.cards):
+        known = {(card, place) for card, place, _ in self.of(occupant.holding.uid)}
+        for piece in on_instances(occupant.holding.grant.slices, occupant.cards):
             if (piece.card, piece.place) in known:
                 continue
             try:
-                wanted, listed = claim.wanted(piece), self._driver(piece, claim.cards).instances(piece.card)
+                wanted, listed = occupant.wanted(piece), self._driver(piece, occupant.cards).instances(piece.card)
             except MigError as error:
-                _LOG.warning("the instance of pod %s is not known: %s", claim.holding.pod, error)
+                _LOG.warning("the instance of pod %s is not known: %s", occupant.holding.pod, error)
                 continue
             records = self.records()
             for instance in (i for i in listed if i.uuid and recorded(records, piece.card, i) is None):
@@ -128,28 +128,28 @@ class Instances:
             return True
 
     # ---- inside
-    def _ensure(self, claim: "Claim", piece: Slice) -> None:
-        driver, wanted, records = self._driver(piece, claim.cards), claim.wanted(piece), self.records()
+    def _ensure(self, occupant: "Occupant", piece: Slice) -> None:
+        driver, wanted, records = self._driver(piece, occupant.cards), occupant.wanted(piece), self.records()
         for instance in driver.instances(piece.card):
             if not instance.covers & piece.place:
                 continue
             record = recorded(records, piece.card, instance)
             same = bool(instance.uuid) and replace(wanted, uuid=instance.uuid).describes(instance)
-            if same and (record.uid == wanted.uid if record else claim.ran):
+            if same and (record.uid == wanted.uid if record else occupant.ran):
                 if record is None or not record.uuid:  # a complete one may get a fault at any moment
                     self._write(self._named(wanted, instance))
                 return
             if record is None:
                 named = instance.uuid or f"number {instance.id}"
                 raise MigError(f"instance {named}, which Kerf did not make, lies at {place_words(piece)}")
-            if record.uid in claim.live and record.uid != wanted.uid:
+            if record.uid in occupant.live and record.uid != wanted.uid:
                 raise MigError(f"another pod's instance {instance.uuid} lies at {place_words(piece)}", busy=True)
             self._remove(driver, record, instance)
         before = tuple(instance.uuid for instance in driver.instances(piece.card))
         self._write(replace(wanted, before=before))
         made = driver.make(piece.card, wanted.profile, wanted.start)
         self._write(self._named(wanted, made))
-        _LOG.info("made instance %s at %s for pod %s", made.uuid, place_words(piece), claim.holding.pod)
+        _LOG.info("made instance %s at %s for pod %s", made.uuid, place_words(piece), occupant.holding.pod)
 
     def _named(self, wanted: Record, instance: Instance) -> Record:
         return replace(wanted, uuid=instance.uuid, number=instance.id, made=int(self._clock()))
@@ -180,7 +180,7 @@ class Instances:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Occupant:
     """A pod that starts here, and what its instances depend on."""
 
     holding: Holding

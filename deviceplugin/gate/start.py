@@ -22,7 +22,7 @@ from deviceplugin.core.instances import on_instances, overlap, starting
 from deviceplugin.core.refusal import StartRefusal, Why
 from deviceplugin.core.start import Start
 from deviceplugin.core.usage import ContainerRef
-from deviceplugin.gate.instances import Claim, Instances
+from deviceplugin.gate.instances import Instances, Occupant
 from deviceplugin.gate.limits import PodLimits
 from deviceplugin.gate.outfits import Outfits
 from deviceplugin.gate.pods import BoundPods, PodList, meta
@@ -223,10 +223,10 @@ class StartGate:
                 return StartRefusal(Why.AMBIGUOUS, message, lasting=False)
         live = {meta(other, "uid") for other in listing.pods if not is_finished(other)} | {holding.uid}
         live |= {other.holding.uid for other in self.pods.admitted_since(listing)}
-        claim = Claim(self._part_of(holding), cards, live, _ran(pod, holding.grant))
+        occupant = Occupant(self._part_of(holding), cards, live, _ran(pod, holding.grant))
         try:
             for start in starts:
-                self.instances.ensure(claim, held[start.container])
+                self.instances.ensure(occupant, held[start.container])
         except MigError as error:
             return StartRefusal(Why.NO_INSTANCE, f"pod {holding.pod}: {error}", lasting=False)
         return starts
@@ -239,7 +239,7 @@ class StartGate:
         for pod in listing.pods:
             running = self._live_pod(pod, admitted)
             if running is not None and running.started:
-                self.instances.adopt(Claim(running.holding, cards, live, ran=True))
+                self.instances.adopt(Occupant(running.holding, cards, live, ran=True))
         return self.instances.reclaim(live, {card.id: card.vendor for card in cards.values()})
 
     def _keep_limits(self, listing: PodList) -> None:

@@ -256,7 +256,7 @@ class ExpressLane:
             self._room.release()
             return Miss.FULL if seat is FULL else Miss.PASSED
         if not self._terrain.promise(pod, seat.node, HELD_S):
-            with seat.claim:
+            with seat.bind:
                 seat.assumption.undo()
             self._room.release()
             return Miss.PASSED
@@ -268,7 +268,7 @@ class ExpressLane:
     async def _bind(self, pod: Pending, seat: Seat, term: int) -> None:
         start = time.monotonic()
         try:
-            with seat.claim:
+            with seat.bind:
                 query = BindQuery(pod.namespace, pod.name, pod.uid, seat.node)
                 said = await self._binder.post(query, seat.assumption, seat.asked, term)
             self._over(pod, seat, said)

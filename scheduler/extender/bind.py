@@ -32,7 +32,7 @@ from scheduler.core.explain import explain_misfit
 from scheduler.extender.door import Door
 from scheduler.extender.node_locks import TAKEN, NodeLocks
 from scheduler.metrics import SchedulerMetrics
-from scheduler.state.binding import Assumption, Claim
+from scheduler.state.binding import Assumption, Bind
 from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.bind")
@@ -80,25 +80,25 @@ class Binder:
         term = self._tenure.term()
         if not term:
             return self._outcome("not leading", NOT_LEADING).sentence
-        claim = self._store.desk.claim(query.uid)
-        if claim is None:
+        bind = self._store.desk.begin_bind(query.uid)
+        if bind is None:
             await self.door.settle(query.uid)
-            claim = self._store.desk.claim(query.uid)
-        if claim is None:
+            bind = self._store.desk.begin_bind(query.uid)
+        if bind is None:
             return self._outcome("under way", f"pod {query.namespace}/{query.name} is being bound; try again").sentence
-        with claim:
-            return (await self._bind(query, claim, term)).sentence
+        with bind:
+            return (await self._bind(query, bind, term)).sentence
 
-    async def _bind(self, query: BindQuery, claim: Claim, term: int) -> Said:
+    async def _bind(self, query: BindQuery, bind: Bind, term: int) -> Said:
         try:
-            ask, stages = await self._ask(query, claim)
+            ask, stages = await self._ask(query, bind)
         except WireError as error:
             return self._outcome("invalid", str(error))
         except KubeError as error:
             return self._outcome("gone" if isinstance(error, NotFound) else "unreachable", str(error))
         if not self.door.take_room(query.uid, query.node):
             return self._outcome("conflict", f"node {query.node} filled up meanwhile: its CPU, memory or pods")
-        assumption = claim.assume(ask, query.node, stages)
+        assumption = bind.assume(ask, query.node, stages)
         if isinstance(assumption, Misfit):
             self.door.give_room_back(query.uid)
             return self._outcome("conflict", f"node {query.node} filled up meanwhile: {explain_misfit(assumption)}")
@@ -108,7 +108,7 @@ class Binder:
         return said
 
     async def post(self, query: BindQuery, assumption: Assumption, asked: tuple[PodAsk, Stages], term: int) -> Said:
-        """Bind a pod that is claimed and charged."""
+        """Bind a pod that is charged, in the bind that has it."""
         placement = self._placement(query.node, assumption.grant, *asked)
         vendors = self._store.desk.vendors
         taken: dict[str, str] = {}
@@ -135,9 +135,9 @@ class Binder:
             await asyncio.to_thread(self._locks.release, key, node, lock)
             self._metrics.node_locks.labels("released").inc()
 
-    async def _ask(self, query: BindQuery, claim: Claim) -> tuple[PodAsk, Stages]:
-        if claim.known is not None:
-            return claim.known.ask, claim.known.stages
+    async def _ask(self, query: BindQuery, bind: Bind) -> tuple[PodAsk, Stages]:
+        if bind.known is not None:
+            return bind.known.ask, bind.known.stages
         pod = await self._read(query)
         if pod["metadata"].get("uid") != query.uid:
             raise NotFound(404, "NotFound", f"pod {query.namespace}/{query.name} was replaced by another of its name")

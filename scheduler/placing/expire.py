@@ -42,11 +42,11 @@ class Expiry:
             self._ledger.drop_reservation(booking.uid)
 
     def _ask(self, booking: Booking) -> None:
-        """Claimed, so that no bind of the pod begins between the answer and its effect."""
-        claim = self._desk.claim(booking.uid)
-        if claim is None:
+        """Within a bind, so that no other one of the pod begins between the answer and its effect."""
+        bind = self._desk.begin_bind(booking.uid)
+        if bind is None:
             return
-        with claim:
+        with bind:
             if self._ledger.get(booking.uid) == booking:
                 self._settle(booking)
 

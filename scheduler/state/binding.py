@@ -1,4 +1,4 @@
-"""One bind of one pod: claim it, assume its grant, and take the assumption back if the API server refuses."""
+"""One bind of one pod: begin it, assume its grant, and take the assumption back if the API server refuses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,8 +38,8 @@ class Assumption:
             self._ledger.undo(self._uid)
 
 
-class Claim:
-    """A pod that one bind has to itself until the claim ends (it is a context manager)."""
+class Bind:
+    """A bind that has a pod to itself until it ends (it is a context manager)."""
 
     def __init__(self, uid: str, known: Waiting | None, ledger: Ledger, assume: Assume) -> None:
         self._uid = uid

@@ -24,7 +24,7 @@ from scheduler.core.victims import choose_victims
 from scheduler.quota.evict import Running
 from scheduler.solver.problem import QuotaRoom
 from scheduler.state.answers import ByCards, Decided, Limits, Member, NoPlace, Promised, Where
-from scheduler.state.binding import Claim
+from scheduler.state.binding import Bind
 from scheduler.state.bookings import State, bound_again
 from scheduler.state.live import Live
 from scheduler.state.pending import Waiting
@@ -189,15 +189,15 @@ class Desk:
         return tuple(found)
 
     # ---- binding
-    def claim(self, uid: str) -> Claim | None:
-        """The pod for one bind; None while another bind has it."""
+    def begin_bind(self, uid: str) -> Bind | None:
+        """A bind of the pod; None while another one has it."""
         live = self._live
         if not live.ledger.begin_bind(uid):
             return None
         known = live.pending.pods.get(uid)
         # No bind is asked for a gated pod: the watch lags, and what opened the gate may have written into the pod.
         sure = known is not None and not known.problem and not known.gates
-        return Claim(uid, known if sure else None, live.ledger, self.assume)
+        return Bind(uid, known if sure else None, live.ledger, self.assume)
 
     def assume(self, ask: PodAsk, node: str, stages: Stages) -> Grant | Misfit:
         """Place the pod on the node and charge it, or say why not. Charged until it is undone or the watch shows it."""

@@ -209,7 +209,7 @@ class Ledger:
 
     # ---- one bind a pod
     def begin_bind(self, uid: str) -> bool:
-        """Claim a pod for one bind; False if another bind has it. Nothing else undoes its assumption meanwhile."""
+        """Give a pod to one bind; False if another bind has it. Nothing else undoes its assumption meanwhile."""
         with self._lock:
             if uid in self._binding:
                 return False

@@ -15,7 +15,7 @@ from scheduler.core.columns import Ints
 from scheduler.core.explain import explain_misfit
 from scheduler.core.wishes import Wishes
 from scheduler.state.answers import NoPlace
-from scheduler.state.binding import Assumption, Claim
+from scheduler.state.binding import Assumption, Bind
 from scheduler.state.bookings import State
 from scheduler.state.desk import Desk
 from scheduler.state.live import Live
@@ -30,11 +30,11 @@ NOT_WAITING = NoPlace("it does not wait any longer, or another bind has it")
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """A node with a grant that is charged, and the claim that one bind has on the pod."""
+    """A node with a grant that is charged, and the bind that has the pod to itself."""
 
     node: str
     assumption: Assumption
-    claim: Claim
+    bind: Bind
     asked: tuple[PodAsk, Stages]
 
 
@@ -46,14 +46,14 @@ class Seating:
         self._desk = desk
 
     def take(self, uid: str, names: Sequence[str], wishes: Wishes | None) -> Seat | NoPlace:
-        """Claim a waiting pod and charge it on the best of the nodes. The caller ends the claim of a seat."""
-        claim = self._desk.claim(uid)
-        if claim is None:
+        """Begin the bind of a waiting pod and charge it on the best of the nodes. The caller ends a seat's bind."""
+        bind = self._desk.begin_bind(uid)
+        if bind is None:
             return NOT_WAITING
-        known = claim.known
-        found = NOT_WAITING if known is None or self._is_charged(uid) else self._take(claim, known, names, wishes)
+        known = bind.known
+        found = NOT_WAITING if known is None or self._is_charged(uid) else self._take(bind, known, names, wishes)
         if isinstance(found, NoPlace):
-            claim.end()
+            bind.end()
         return found
 
     def hold(self, uid: str, names: Sequence[str], wishes: Wishes | None, until: float) -> str:
@@ -90,16 +90,16 @@ class Seating:
         known = self._live.ledger.get(uid)
         return known is not None and known.state is not State.RESERVED
 
-    def _take(self, claim: Claim, waiting: Waiting, names: Sequence[str], wishes: Wishes | None) -> Seat | NoPlace:
+    def _take(self, bind: Bind, waiting: Waiting, names: Sequence[str], wishes: Wishes | None) -> Seat | NoPlace:
         with self._live.lock:
             order = self._best_first(waiting, names, wishes)
             if isinstance(order, NoPlace):
                 return order
             why = FULL
             for node in order:
-                assumption = claim.assume(waiting.ask, node, waiting.stages)
+                assumption = bind.assume(waiting.ask, node, waiting.stages)
                 if not isinstance(assumption, Misfit):
-                    return Seat(node, assumption, claim, (waiting.ask, waiting.stages))
+                    return Seat(node, assumption, bind, (waiting.ask, waiting.stages))
                 why = NoPlace(explain_misfit(assumption))
             return why
 

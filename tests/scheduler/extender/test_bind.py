@@ -190,13 +190,13 @@ def test_a_replica_that_does_not_lead_binds_nothing():
 
 def test_a_bind_that_began_in_an_earlier_term_is_not_sent():
     world = World(a_pod())
-    claimed = world.store.desk.claim
+    begin_bind = world.store.desk.begin_bind
 
-    def claim(uid):
+    def late(uid):
         world.office.now = 2
-        return claimed(uid)
+        return begin_bind(uid)
 
-    world.store.desk.claim = claim
+    world.store.desk.begin_bind = late
 
     assert "not sent" in world.bind(QUERY)
     assert world.kube.writes == []
@@ -249,12 +249,12 @@ def test_while_a_bind_has_a_pod_its_old_assumption_is_not_judged() -> None:
     world.kube.after = raising(Unreachable("no answer"), times=9, method="GET")
     world.bind(QUERY)
     world.kube.after = lambda method, path: None
-    claim = world.store.desk.claim(QUERY.uid)
-    assert claim is not None
+    bind = world.store.desk.begin_bind(QUERY.uid)
+    assert bind is not None
 
     Expiry(world.store, world.kube, ask_after_s=-1.0).run_once()
     assert world.used() == [CardUse(8000, 30, 1)]
 
-    claim.end()
+    bind.end()
     Expiry(world.store, world.kube, ask_after_s=-1.0).run_once()
     assert world.used() == []

@@ -33,7 +33,7 @@ def take(store: Store, name: str, names: list[str] | None = None, wishes: Wishes
     found = store.seating.take(uid(name), NODES if names is None else names, wishes)
     if not isinstance(found, Seat):
         return found
-    found.claim.end()
+    found.bind.end()
     return found.node
 
 
@@ -61,19 +61,19 @@ def test_only_nodes_on_offer_are_taken() -> None:
 
 def test_a_pod_is_seated_once_and_not_while_another_bind_has_it() -> None:
     store = a_store(a_pod("a"), a_pod("b"))
-    claim = store.desk.claim(uid("b"))
+    bind = store.desk.begin_bind(uid("b"))
     take(store, "a")
 
     assert (take(store, "a"), take(store, "b"), take(store, "unknown")) == (NOT_WAITING,) * 3
-    assert claim is not None
+    assert bind is not None
 
 
-def test_where_no_card_has_room_the_pod_is_not_seated_and_can_be_claimed_again() -> None:
+def test_where_no_card_has_room_the_pod_is_not_seated_and_can_be_bound_later() -> None:
     store = a_store(a_pod("a", mem=60_000), a_pod("b", mem=60_000), nodes=1)
     take(store, "a")
 
     assert take(store, "b") is FULL
-    assert store.desk.claim(uid("b")) is not None
+    assert store.desk.begin_bind(uid("b")) is not None
 
 
 def test_what_a_pod_wishes_weighs_more_than_packing() -> None:

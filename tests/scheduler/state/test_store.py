@@ -196,10 +196,10 @@ def test_waiting_pods_ask_by_the_defaults_of_the_policy_in_force():
         waiting = store.desk.waiting_pod(pod["metadata"]["uid"])
         assert waiting is not None
         assert (waiting.ask, waiting.stages) == store.desk.read(pod)
-    claim = store.desk.claim("uid-default-silent")
-    assert claim is not None
-    assert claim.known is not None
-    assert claim.known.ask.containers[0].memory_mib == 2000
+    bind = store.desk.begin_bind("uid-default-silent")
+    assert bind is not None
+    assert bind.known is not None
+    assert bind.known.ask.containers[0].memory_mib == 2000
 
 
 def test_a_pod_that_is_read_while_the_policy_changes_asks_by_the_new_defaults(monkeypatch: pytest.MonkeyPatch):
