@@ -97,16 +97,18 @@ def shapes(views: Sequence[View], wants: Sequence[Want], terms: Terms, *, own_st
     kinds: dict[tuple[object, ...], tuple[Kind, Card, frozenset[int]]] = {}
     nodes: dict[tuple[str, NodeSpace], list[Named]] = defaultdict(list)
     workloads, wanted = [want.workload for want in wants], {want.workload.key for want in wants}
+    asks = {one.key: read_template(one, None, terms) for one in workloads}
     for view in views:
         closed = barred(view.neighbours, workloads, own_stays=own_stays)
         mine = (pod for pod in view.pods if own_stays or pod.workload in wanted)
         own = Counter(card for pod in mine for card in pod.cards)
         by_name = {node.name: node for node in view.nodes}
+        back = {} if own_stays else _given_back(view, asks)
         for state in view.states if view.takes_work else ():
             node = by_name.get(state.name)
             if node is not None and node.ready:
                 cordoned = node.cordoned if claimed and view.knows_claims else None
-                usable = _usable(state, cordoned)
+                usable = _usable(_with_back(state, back), cordoned)
                 for space, ids in _node_spaces(usable, groups.of(node), kinds, own, own_stays):
                     there = replace(space, apart=closed[state.name]) if state.name in closed else space
                     nodes[view.name, there].append((state.name, ids))
@@ -155,6 +157,21 @@ class _Groups:
 
 def _kinds_of(i: int, allowed: Mapping[str, frozenset[int]]) -> set[str]:
     return {name for name, group in allowed.items() if i in group}
+
+
+def _given_back(view: View, asks: Mapping[str, PodAsk]) -> dict[str, tuple[int, int]]:
+    """By node, CPU and memory of the pods of these workloads that are there."""
+    found: dict[str, tuple[int, int]] = {}
+    for pod in view.pods:
+        if pod.node and pod.workload in asks:
+            cpu, memory = found.get(pod.node, (0, 0))
+            found[pod.node] = cpu + asks[pod.workload].cpu_milli, memory + asks[pod.workload].memory_mib
+    return found
+
+
+def _with_back(state: NodeState, back: Mapping[str, tuple[int, int]]) -> NodeState:
+    cpu, memory = back.get(state.name, (0, 0))
+    return replace(state, free_cpu_milli=state.free_cpu_milli + cpu, free_memory_mib=state.free_memory_mib + memory)
 
 
 def _usable(state: NodeState, cordoned: Sequence[str] | None) -> NodeState:

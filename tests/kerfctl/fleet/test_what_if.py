@@ -226,19 +226,37 @@ def test_the_managers_snapshot_has_every_cluster_and_one_without_nodes_has_no_ro
     assert [part["cluster"] for part in found["plans"][0]["assignments"]] == ["north"]
 
 
+def a_container_with(cpu: str) -> dict[str, Any]:
+    container = a_container(cores=100)
+    return {**container, "resources": {**container["resources"], "requests": {"cpu": cpu}}}
+
+
+def bound(workload: str, card: int, cpu: str = "1") -> dict[str, Any]:
+    labels = {"fleet.kerf.dev/manager": slug("kerf"), "fleet.kerf.dev/epoch": "1"}
+    notes = {"fleet.kerf.dev/workload": f"default/{workload}", "fleet.kerf.dev/model": "NVIDIA H100 80GB HBM3"}
+    held = {"node": "a", "grant": a_grant(f"GPU-a-{card}", H100_MIB, 100), "phase": "Running"}
+    return a_pod(workload, labels=labels, annotations=notes, containers=[a_container_with(cpu)], **held)
+
+
+def chat_of(replicas: int, cpu: str = "1") -> dict[str, Any]:
+    spec = {"replicas": replicas, "template": {"spec": {"containers": [a_container_with(cpu)]}}}
+    return {"apiVersion": "kerf.dev/v1alpha1", "kind": "FleetWorkload", "metadata": {"name": "chat"}, "spec": spec}
+
+
+def test_what_a_planned_workload_holds_of_cpu_counts_as_free_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = a_node("a", 1)  # with 96 CPU
+
+    (plan, *_) = plan_of(tmp_path, capsys, [chat_of(1, "60")], [node, bound("chat", 0, "60")])["plans"]
+
+    assert plan["unplaced"] == {}
+
+
 def test_only_what_the_planned_workloads_hold_themselves_counts_as_free(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def bound(workload: str, card: int) -> dict[str, Any]:
-        labels = {"fleet.kerf.dev/manager": slug("kerf"), "fleet.kerf.dev/epoch": "1"}
-        notes = {"fleet.kerf.dev/workload": f"default/{workload}", "fleet.kerf.dev/model": "NVIDIA H100 80GB HBM3"}
-        grant = a_grant(f"GPU-a-{card}", H100_MIB, 100)
-        return a_pod(workload, node="a", labels=labels, annotations=notes, grant=grant, phase="Running")
-
-    pods = [bound("chat", 0), bound("other", 1)]
-    container = a_container(cores=100)
-    chat = {"apiVersion": "kerf.dev/v1alpha1", "kind": "FleetWorkload", "metadata": {"name": "chat"},
-            "spec": {"replicas": 2, "template": {"spec": {"containers": [container]}}}}  # fmt: skip
+    pods, chat = [bound("chat", 0), bound("other", 1)], chat_of(2)
 
     (plan, *_) = plan_of(tmp_path, capsys, [chat], [a_node("a", 2), *pods])["plans"]
 
