@@ -193,7 +193,8 @@ class ExpressLane:
 
     def _waiting(self, first: Pending, knock: Knock) -> list[Pending]:
         """The pods that the lane may bind while kube-scheduler waits with `first`, in order."""
-        self._terrain.keep({place.uid: place.node for place in self._store.ledger.bookings(State.RESERVED)})
+        passing = self._store.ledger.bookings(State.RESERVED, State.ASSUMED)
+        self._terrain.keep({booking.uid: booking.node for booking in passing})
         passed = self._lately() | self._terrain.overtaken(first, knock.asked)
         return in_order(self._terrain.queue(first.scheduler), first.uid, passed)
 

@@ -79,7 +79,7 @@ class Terrain:
         self._given: dict[str, tuple[str, float]] = {}
         """By uid of a pod that the lane has bound, its node and when; the oldest first."""
         self._kept: dict[str, _Promise] = {}
-        """Room on the nodes on which pods have cards reserved."""
+        """Room on the nodes on which pods have cards reserved, or may be bound."""
         self._closed = Closed(clock)
         self._terms = Terms()
         self._eligible: Counter[str] = Counter()
@@ -220,7 +220,7 @@ class Terrain:
             self._changed.notify_all()
 
     def keep(self, places: Mapping[str, str]) -> None:
-        """Keep room on the nodes on which pods, by uid, have cards reserved: else less important ones might take it."""
+        """Keep room on the nodes on which pods, by uid, have cards reserved, or may be bound: others might take it."""
         with self._changed:
             for uid in [uid for uid, kept in self._kept.items() if places.get(uid) != kept.node]:
                 self._drop(self._kept, uid)

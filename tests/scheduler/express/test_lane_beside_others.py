@@ -6,6 +6,7 @@ import time
 from kerf.kube.errors import Unreachable
 from kerf.obs.metrics import Metrics
 from kerf.testing.builders import a_card, a_container, a_grant, a_pod, cards_of
+from kerf.values.grant import Grant
 from kerf.wire.extender import BindQuery
 from scheduler.express.seen import Pending
 from scheduler.extender.app import Extender
@@ -144,5 +145,22 @@ def test_a_pod_that_may_be_bound_keeps_its_room_where_kube_scheduler_chooses_ano
 
         assert "already assumed on node-1" in refused
         assert world.lane._terrain._promises["uid-default-pod-2"].node == "node-1"
+
+    world.live(test)
+
+
+def test_a_pod_that_may_be_bound_since_before_the_lane_opened_has_its_cpu_counted() -> None:
+    node = a_machine()
+    node["status"]["allocatable"]["cpu"] = "4"
+    pods = [waiting(f"pod-{i}", i) for i in range(5)]
+    for pod in pods:
+        pod["spec"]["containers"][0]["resources"]["requests"] = {"cpu": "2"}
+    world = World(node, *pods)
+
+    async def test(world: World) -> None:
+        ask, stages = world.store.desk.read(pods[4])
+        assert isinstance(world.store.desk.assume(ask, "node-1", stages), Grant)
+        await world.filter("pod-0")
+        assert world.bound() == {}
 
     world.live(test)
