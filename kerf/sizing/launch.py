@@ -60,6 +60,8 @@ DRAFTS = {
     SGLANG: ("speculative-algorithm", "speculative-draft-model"),
 }
 """Beginnings of the options that say how the engine speculates."""
+ADAPTERS = ("enable-lora", "lora-paths")
+"""Options by which SGLang loads adapters, which are not counted for it."""
 GUESSES = re.compile(r"\b(?:ngram(?:_gpu)?|suffix)\b", re.IGNORECASE)
 """Ways to speculate from the text alone."""
 KEY_OF = {"max_len": "max-len", "batched_tokens": "batched-tokens", "kv_dtype": "kv-dtype", "lora_rank": "lora-rank"}
@@ -150,11 +152,16 @@ def _with_dtypes(ask: Ask, named: Named, given: dict[str, str], *, plain: bool) 
         if "kv-dtype" in named.given and ask.kv_dtype != kv_dtype:
             raise _conflict("kv-dtype", ask.kv_dtype, f"--kv-cache-dtype {kv_dtype}")
         ask = replace(ask, kv_dtype=kv_dtype)
-    names = ("quantization", *ALIASES[ask.runtime].get("quantization", ()))
-    quantization = next((given[name] for name in names if name in given), "")
-    if plain and quantization in AT_LOAD and not ask.quantization:
-        ask = replace(ask, quantization=quantization)
+    if plain and not ask.quantization:
+        ask = replace(ask, quantization=at_load(given, ask.runtime))
     return ask
+
+
+def at_load(given: dict[str, str], runtime: str) -> str:
+    """What an engine makes of 16-bit weights when it loads them; empty where the arguments say nothing of it."""
+    names = ("quantization", *ALIASES[runtime].get("quantization", ()))
+    found = next((given[name] for name in names if name in given), "")
+    return found if found in AT_LOAD else ""
 
 
 def _refuse_copies(launch: Launch, given: dict[str, str]) -> None:
@@ -170,7 +177,7 @@ def _refuse_copies(launch: Launch, given: dict[str, str]) -> None:
 def _with_adapters(ask: Ask, named: Named, launch: Launch, given: dict[str, str]) -> Ask:
     """The adapters that the container loads, or that the annotation asks for."""
     if launch.runtime == SGLANG:
-        option = next((name for name in ("enable-lora", "lora-paths") if name in given), "")
+        option = next((name for name in ADAPTERS if name in given), "")
         if option:
             fix = f"{MODEL} counts adapters for vLLM alone: drop the annotation, and write the pod's memory"
             raise WireError(f"--{option}", given[option], fix)
@@ -182,11 +189,15 @@ def _with_adapters(ask: Ask, named: Named, launch: Launch, given: dict[str, str]
 
 def _refuse_drafts(launch: Launch, given: dict[str, str]) -> None:
     """A draft model, or a layer that predicts ahead, has weights and a cache of its own."""
-    found = {name: value for name, value in given.items() if name.startswith(DRAFTS[launch.runtime])}
-    if found and not GUESSES.search(" ".join(found.values())):
-        option, value = next(iter(found.items()))
+    if found := draft_in(given, launch.runtime):
         fix = f"{MODEL} does not count what speculates: drop it, or drop the annotation and write the pod's memory"
-        raise WireError(f"--{option}", value, fix)
+        raise WireError(f"--{found[0]}", found[1], fix)
+
+
+def draft_in(given: dict[str, str], runtime: str) -> tuple[str, str] | None:
+    """The option by which the engine speculates with a model or a layer, and its value; None where it does not."""
+    found = {name: value for name, value in given.items() if name.startswith(DRAFTS[runtime])}
+    return next(iter(found.items())) if found and not GUESSES.search(" ".join(found.values())) else None
 
 
 def _conflict(key: str, asked: object, written: str) -> WireError:

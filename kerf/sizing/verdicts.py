@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 
 from kerf.sizing.cards import card_named
 from kerf.sizing.estimate import MIB, Estimate, Model, estimate, longest_context
-from kerf.sizing.launch import ALIASES, ASKED, COPIES
+from kerf.sizing.launch import ADAPTERS, ALIASES, ASKED, COPIES, at_load, draft_in
 from kerf.sizing.modelhub import Deployment, Json, ModelSpec, name_of, parse_spec
 from kerf.sizing.options import number, options
 from kerf.sizing.overheads import CONTEXT_MIB
+from kerf.sizing.quant import PLAIN
 from kerf.sizing.request import SGLANG, VERSIONS, VLLM, Ask
 from kerf.sizing.semver import parse_version, satisfies
 from kerf.sizing.uncounted import uncounted
@@ -79,13 +80,17 @@ def _deployment(one: Deployment, spec: ModelSpec, model: Model | None, card: str
 
 
 def _not_counted(one: Deployment, model: Model) -> str:
-    found = uncounted(options(one.args, one.runtime), one.runtime, model.shape)
+    given = options(one.args, one.runtime)
+    adapters = next(((name, given[name]) for name in ADAPTERS if one.runtime == SGLANG and name in given), None)
+    found = uncounted(given, one.runtime, model.shape) or draft_in(given, one.runtime) or adapters
     return f"--{found[0]} {found[1]} may take more than was counted" if found else ""
 
 
 def _sized(one: Deployment, model: Model, version: str) -> str:
     given = options(one.args, one.runtime)
     ask = _ask(one, given, version)
+    if model.quant is PLAIN:
+        ask = replace(ask, quantization=at_load(given, one.runtime))
     try:
         found = estimate(model, replace(ask, card_mib=None))
     except WireError as error:
@@ -115,7 +120,7 @@ def _ask(one: Deployment, given: dict[str, str], version: str) -> Ask:
     experts = (asked("ep") or 1) > 1 or (
         one.runtime == VLLM and any(name in given for name in ("enable-expert-parallel", "ep"))
     )
-    return Ask(
+    ask = Ask(
         runtime=one.runtime,
         version=version,
         max_len=asked("max_len"),
@@ -124,6 +129,12 @@ def _ask(one: Deployment, given: dict[str, str], version: str) -> Ask:
         ep=tp if experts else 1,
         kv_dtype=given.get("kv-cache-dtype", "auto"),
     )
+    if one.runtime == SGLANG:
+        return ask
+    ask = replace(ask, batched_tokens=asked("batched_tokens") or ask.batched_tokens)
+    if "enable-lora" not in given:
+        return ask
+    return replace(ask, loras=asked("loras") or 1, lora_rank=asked("lora_rank") or ask.lora_rank)
 
 
 def _share(given: dict[str, str], runtime: str) -> float:

@@ -20,6 +20,7 @@ KNOWN = {
 }
 
 
+SHORT = ("--max-model-len=8192",)
 CUT = ("Qwen/Qwen3-235B-A22B-FP8", (), "", "sglang")
 """Experts whose blocks SGLang does not cut."""
 
@@ -97,14 +98,51 @@ def test_a_gigabyte_is_ten_to_the_ninth():
         (an_entry(args=["--gpu-memory-utilization=2"]), "--gpu-memory-utilization: '2': write a number above 0"),
         (an_entry(version=">=0.40"), "versionRequired: '>=0.40': vllm is 0.33.0"),
         (an_entry("microsoft/phi-4", gpuCount=4), "tp: '4': use a number that divides the 10 KV heads"),
+        (an_entry(args=[*SHORT, "--enable-lora", "--max-loras=64", "--max-lora-rank=256"]), "needs 107,075 MiB of"),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_what_cannot_run_is_refused_with_the_reason(entry, words):
     found = judge(entry, "entry", find)
 
     assert not found.ok
     assert words in found.reason
+
+
+@pytest.mark.parametrize("args", [["--quantization=fp8"], ["-q", "bitsandbytes"]], ids=str)
+def test_what_an_engine_quantises_when_it_loads_takes_no_more_than_that(args):
+    entries = [an_entry("Qwen/QwQ-32B", [*SHORT, *more], perGPUMemoryGB=45) for more in ([], args)]
+
+    assert [judge(entry, "entry", find).ok for entry in entries] == [False, True]
+
+
+def test_windows_count_the_tokens_of_a_step_that_an_entry_asks_for():
+    """By vLLM 0.33.0 a window's layer keeps the tokens of the steps in flight too."""
+    few, many = (
+        an_entry("google/gemma-3-27b", ["--max-model-len=32768", *more], perGPUMemoryGB=65)
+        for more in ([], ["--max-num-batched-tokens=32768"])
+    )
+
+    assert judge(few, "x", lambda _: model("gemma-3-27b-text")).ok
+    assert not judge(many, "x", lambda _: model("gemma-3-27b-text")).ok
+
+
+@pytest.mark.parametrize(
+    ("args", "runtime", "option"),
+    [
+        (['--speculative-config={"method":"eagle3","model":"x"}'], "vllm", "--speculative-config"),
+        (["--speculative-algorithm=EAGLE3"], "sglang", "--speculative-algorithm"),
+        (["--enable-lora"], "sglang", "--enable-lora"),
+        (["--config=/etc/vllm.yaml"], "vllm", "--config"),
+    ],
+    ids=str,
+)
+def test_what_is_not_counted_is_said_beside_the_answer(args, runtime, option):
+    found = verdict(args=args, runtime=runtime, version="")
+
+    assert found.ok
+    assert found.reason.startswith(option)
+    assert found.reason.endswith("may take more than was counted")
 
 
 def test_a_refusal_says_what_would_run():
