@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 LONGEST = 300
 DEEPEST = 2
@@ -56,7 +57,20 @@ def _steps(text: str) -> int:
     steps = 1
     for number, _ in enumerate(re.findall(r"[*+]|\{", plain), 1):
         steps = steps * LONGEST_TEXT // number
-    return steps << (plain.count("?") + plain.count("|"))
+    return (steps << plain.count("?")) * _choices(plain)
+
+
+def _choices(plain: str) -> int:
+    """How many ways alternatives leave, group by group: one of four is four ways, not eight."""
+    ways, open_groups = 1, [1]
+    for sign in plain:
+        if sign == "(":
+            open_groups.append(1)
+        elif sign == "|":
+            open_groups[-1] += 1
+        elif sign == ")" and len(open_groups) > 1:
+            ways *= open_groups.pop()
+    return ways * prod(open_groups)
 
 
 @dataclass(frozen=True, slots=True)

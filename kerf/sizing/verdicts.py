@@ -17,6 +17,8 @@ from kerf.wire.errors import WireError
 
 UTILIZATION = 0.92
 """vLLM 0.33.0's default share of the slice."""
+FITS_ITSELF, SHORTEST = frozenset({"-1", "auto"}), 256
+"""What --max-model-len says for vLLM to take what fits, and a length that is always one."""
 Finder = Callable[[str], Model | None]
 """A model by its repository's name, None where its shape is not at hand."""
 
@@ -120,10 +122,11 @@ def _ask(one: Deployment, given: dict[str, str], version: str) -> Ask:
     experts = (asked("ep") or 1) > 1 or (
         one.runtime == VLLM and any(name in given for name in ("enable-expert-parallel", "ep"))
     )
+    fits_itself = one.runtime == VLLM and given.get("max-model-len") in FITS_ITSELF
     ask = Ask(
         runtime=one.runtime,
         version=version,
-        max_len=asked("max_len"),
+        max_len=SHORTEST if fits_itself else asked("max_len"),
         tp=tp,
         pp=pp,
         ep=tp if experts else 1,

@@ -116,6 +116,14 @@ def test_what_an_engine_quantises_when_it_loads_takes_no_more_than_that(args):
     assert [judge(entry, "entry", find).ok for entry in entries] == [False, True]
 
 
+@pytest.mark.parametrize("length", ["-1", "auto"])
+def test_a_length_that_vllm_fits_to_the_memory_needs_room_for_the_weights_alone(length):
+    """By vLLM 0.33.0's parser and planner. QwQ-32B at its own 131,072 tokens needs 95,520 MiB."""
+    entries = [an_entry("Qwen/QwQ-32B", [f"--max-model-len={length}"], perGPUMemoryGB=gb) for gb in (60, 80)]
+
+    assert [judge(entry, "entry", find).ok for entry in entries] == [False, True]
+
+
 def test_windows_count_the_tokens_of_a_step_that_an_entry_asks_for():
     """By vLLM 0.33.0 a window's layer keeps the tokens of the steps in flight too."""
     few, many = (
