@@ -102,9 +102,8 @@ def _on(model: Model, ask: Ask, kind: tuple[Card, Taught | None], counts: list[i
     for tp in (ask.tp,) if ask.tp is not None else TP_CHOICES:
         cards = tp * ask.pp
         nodes = sum(1 for count in counts if count >= cards)
-        if not nodes or (cards > 1 and not card.joint):
-            alone = "" if nodes else f"no node has {cards} such cards"
-            reason = reason or alone or f"a server has one card in mode {card.mode.word}, not {cards}"
+        if not nodes:
+            reason = reason or f"no node has {cards} such cards"
             continue
         try:
             found = estimate(model, replace(ask, tp=tp), taught)
@@ -113,7 +112,9 @@ def _on(model: Model, ask: Ask, kind: tuple[Card, Taught | None], counts: list[i
             continue
         size = size_on(ContainerAsk("", cards, found.slice_mib, cores=found.cores, vendor=card.vendor), card)
         if size is None:
-            reason = reason or f"no slice of such a card has {found.slice_mib:,} MiB and {found.cores} % of the cores"
+            alone = f"a server shares one card in mode {card.mode.word}, not {cards}" if cards > 1 else ""
+            amounts = f"{found.slice_mib:,} MiB and {found.cores} % of the cores"
+            reason = reason or alone or f"no slice of such a card has {amounts}"
             continue
         wasted = cards * ((ask.card_mib or 0) % size.memory_mib)  # what the driver keeps for itself is off already
         made.append(Offer(name, most, found, size, nodes, wasted))

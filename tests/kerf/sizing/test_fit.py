@@ -6,6 +6,7 @@ from kerf.sizing.estimate import estimate
 from kerf.sizing.fit import offers
 from kerf.sizing.request import Ask
 from kerf.testing.builders import a_card, a_mig_card
+from kerf.values.device import Backend, Mode
 from tests.kerf.sizing.models import model
 
 
@@ -64,4 +65,17 @@ def test_a_card_in_mig_mode_gives_an_instance_and_costs_what_that_has():
         (81_559, "", 2_523, 2, Decimal(20)),
     ]
     two, refused = offers(model("qwen3-0.6b"), Ask(max_len=4096, tp=2), [(mig, mig)])
-    assert (two, refused[0].reason) == ([], "a server has one card in mode mig, not 2")
+    assert (two, refused[0].reason) == ([], "a server shares one card in mode mig, not 2")
+
+
+def test_cards_with_an_mps_daemon_each_are_shared_one_by_one_and_taken_whole_together():
+    both = estimate(model("qwen3-8b"), Ask(max_len=4096, tp=2)).slice_mib
+    cards = tuple(
+        a_card(i, model="NVIDIA L40S", memory_mib=both + 100, mode=Mode.MPS, backend=Backend.MPS, joint=False)
+        for i in range(2)
+    )
+    shared, _ = offers(model("qwen3-0.6b"), Ask(max_len=4096), [cards])
+    whole, _ = offers(model("qwen3-8b"), Ask(max_len=4096), [cards])
+
+    assert [one.found.ranks.tp for one in shared] == [1]
+    assert [(one.found.ranks.tp, one.found.cores) for one in whole] == [(2, 100)]
