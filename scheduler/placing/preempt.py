@@ -65,6 +65,8 @@ class Preemption:
         self._events = events
         self._rounds: dict[str, int] = {}
         """By uid of a waiting pod, for how many rounds its reserved room has been free."""
+        self._woken: set[str] = set()
+        """The uids of those of them for which kube-scheduler was woken."""
         self._protected: dict[str, float] = {}
         """Until when (monotonic seconds) pods that could not be evicted are no victims."""
         self._looked: dict[str, int] = {}
@@ -172,9 +174,10 @@ class Preemption:
         """
         free = self._planning.freed(moment)
         self._rounds = {uid: self._rounds.get(uid, 0) + 1 for uid in free}
-        due = next((uid for uid in free if self._rounds[uid] == CALL_AFTER), "")
-        if due:  # one event of a node is enough for all of them
-            wake_scheduler(self._kube, free[due], f"room-{due}")
+        self._woken &= free.keys()
+        due = [uid for uid in free if self._rounds[uid] >= CALL_AFTER and uid not in self._woken]
+        if due and wake_scheduler(self._kube, free[due[0]], f"room-{due[0]}"):
+            self._woken.update(due)  # one event of a node is enough for all of them
 
     def _is_late(self, seeker: Seeker) -> bool:
         """Whether budgets delay its tenant's guarantee no longer."""

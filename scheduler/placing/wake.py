@@ -11,14 +11,17 @@ from scheduler.state.store import Store
 
 _LOG = logging.getLogger("kerf.wake")
 PLAN = "kerf.dev/plan"
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
 
 
-def wake_scheduler(kube: Kube, node: str, token: str) -> None:
-    """Write `token`, which has to differ from the last one, into one annotation of one node."""
+def wake_scheduler(kube: Kube, node: str, token: str) -> bool:
+    """Write `token`, which has to differ from the last one, into one annotation of one node. Whether it was written."""
     try:
         kube.patch(paths.node(node), {"metadata": {"annotations": {PLAN: token}}})
     except KubeError as error:
         _LOG.warning("kube-scheduler was not woken: %s", error)
+        return False
+    return True
 
 
 class WakeOnElection:
@@ -32,8 +35,15 @@ class WakeOnElection:
         self._desk = store.desk
         self._kube = kube
 
-    def run(self, stop: threading.Event) -> None:  # noqa: ARG002
-        """One write if any pod waits."""
+    def run(self, stop: threading.Event) -> None:
+        """One write if any pod waits, after growing pauses where the API server did not take it."""
+        pause = FIRST_PAUSE_S
+        while not self._wake() and not stop.wait(pause):
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _wake(self) -> bool:
+        """Whether nothing is left to do."""
         names = self._desk.node_names()
-        if names and self._desk.waiting():
-            wake_scheduler(self._kube, names[0], uuid.uuid4().hex[:12])
+        if not names or not self._desk.waiting():
+            return True
+        return wake_scheduler(self._kube, names[0], uuid.uuid4().hex[:12])

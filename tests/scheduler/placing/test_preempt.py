@@ -1,6 +1,6 @@
 """Preemption for cards: the fewest, least important pods, through the Eviction API, and what they free is kept."""
 
-from kerf.kube.errors import Busy
+from kerf.kube.errors import Busy, Unreachable
 from kerf.obs.metrics import Metrics
 from kerf.testing.builders import a_grant, a_node, a_pod
 from kerf.testing.fake_kube import FakeKube
@@ -8,6 +8,7 @@ from kerf.values.policy import SchedulingPolicy
 from kerf.vendors.registry import VENDORS
 from scheduler.metrics import SchedulerMetrics
 from scheduler.placing.preempt import Preemption
+from scheduler.placing.wake import PLAN
 from scheduler.state.bookings import State
 from scheduler.state.store import Store, load
 
@@ -144,6 +145,7 @@ def test_kube_scheduler_is_woken_once_when_the_room_is_free_and_the_pod_still_wa
     pod, victim = waiting(), running("big", 0, 81_559)
     world = World(victim, running("dear", 1, 81_559, 200), pod)
     world.refuse(pod)
+    world.kube.put(a_node("n", 2))
 
     def calls() -> list[str]:
         return [path for verb, path in world.kube.writes if path == "/api/v1/nodes/n"]
@@ -157,3 +159,25 @@ def test_kube_scheduler_is_woken_once_when_the_room_is_free_and_the_pod_still_wa
     for _ in range(3):
         world.loop.run_once()
     assert calls() == ["/api/v1/nodes/n"]
+
+
+def test_kube_scheduler_is_woken_again_where_the_api_server_did_not_take_the_first_call():
+    pod, victim = waiting(), running("big", 0, 81_559)
+    world = World(victim, running("dear", 1, 81_559, 200), pod)
+    world.refuse(pod)
+    world.kube.put(a_node("n", 2))
+    world.loop.run_once()
+    world.store.feed.apply_pod("DELETED", victim)
+
+    def away(verb: str, path: str) -> None:
+        if path == "/api/v1/nodes/n":
+            raise Unreachable("no route")
+
+    world.kube.fail = away
+    for _ in range(3):
+        world.loop.run_once()
+    world.kube.fail = lambda verb, path: None
+    for _ in range(3):
+        world.loop.run_once()
+
+    assert world.kube.get("/api/v1/nodes/n")["metadata"]["annotations"][PLAN] == f"room-{pod['metadata']['uid']}"
