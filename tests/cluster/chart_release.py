@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from sandbox import Api, ApiError, Command, ControlPlane, SandboxError, await_until, render_scheduler_configuration
+from sandbox import Api, Command, ControlPlane, SandboxError, await_until, render_scheduler_configuration
 from sandbox.crds import read_crds
 from sandbox.rootfs import build_image
 from tests.chart.helm import CHART, NAMESPACE, ROOT, Refused, run
@@ -97,26 +97,10 @@ def every_object(api: Api) -> set[str]:
     for group, resource in _listable(api):
         if resource in {"events", "leases", "endpointslices", "endpoints"} and group != "coordination.k8s.io/v1":
             continue
-        for item in _items(api, f"{group}/{resource}"):
+        for item in api.get(f"{group}/{resource}")["items"]:
             meta = item["metadata"]
             found.add(f"{group}/{resource} {meta.get('namespace', '')}/{meta['name']}")
     return found
-
-
-def _items(api: Api, path: str) -> list[dict[str, Any]]:
-    """Right after a resource is defined, the API server reports for a moment that it is not ready."""
-    answers: list[dict[str, Any]] = []
-
-    def answered() -> bool:
-        try:
-            answers.append(api.get(path))
-        except ApiError as error:
-            if error.status != 429:
-                raise
-        return bool(answers)
-
-    await_until(answered, f"the API server to serve {path}")
-    return list(answers[0]["items"])
 
 
 def await_gone(api: Api, before: set[str]) -> None:
