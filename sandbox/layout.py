@@ -1,5 +1,6 @@
 """The files of one run and the loopback ports of its parts."""
 
+import atexit
 import shutil
 import socket
 import tempfile
@@ -17,7 +18,6 @@ BLOCKS = range(20_000, 32_000, BLOCK)
 """First ports of the blocks that processes claim. Linux gives connections their own ports from 32,768 on."""
 
 _DRAWING = threading.Lock()
-_CLAIMS: list[socket.socket] = []
 _LEFT: list[int] = []
 
 
@@ -94,7 +94,7 @@ def _claim_block() -> range:
         except OSError:
             claim.close()
             continue
-        _CLAIMS.append(claim)
+        atexit.register(claim.close)
         return range(first, first + BLOCK)
     raise SandboxError(f"the ports from {BLOCKS.start} to {BLOCKS.stop} are all claimed by sandboxes that run here")
 

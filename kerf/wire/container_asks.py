@@ -16,6 +16,12 @@ MOST_MEMORY_MIB = 2**24
 """16 TiB, more than any card has: a larger number was meant as bytes ("1Gi" is 1,073,741,824)."""
 
 
+def asks_for(amounts: Json, names: ResourceNames) -> bool:
+    """Whether a container with these amounts asks for cards of a vendor: more than a priority, and not 0 cards."""
+    named = {name for name in names.all if name in amounts} - {names.priority}
+    return bool(named) and str(amounts.get(names.count)) != "0"
+
+
 def parse_container(
     container: Json, stage: Stage, names: ResourceNames, defaults: Defaults, notes: Json = EMPTY
 ) -> ContainerAsk | None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from kerf.values.ask import ContainerAsk
 from kerf.values.units import parse_quantity, show_mib
 from kerf.values.words import ResourceNames
+from kerf.wire.container_asks import asks_for
 from kerf.wire.errors import WireError
 from webhook.core.draft import Container, Draft, changed
 from webhook.core.settings import Settings
@@ -56,12 +57,11 @@ def drop_runtime_class(draft: Draft, old: Draft, settings: Settings) -> Draft:
 
 def _runtime_classes(draft: Draft, settings: Settings) -> dict[str, str]:
     """The RuntimeClasses of the cards for which the draft asks, each with the vendor that needs it."""
-    amounts = (item for container in draft.containers for item in container.amounts.items())
-    named = {name for name, amount in amounts if str(amount) != "0"}
     return {
-        settings.runtime_classes[words.vendor]: words.vendor
-        for words in settings.words
-        if words.vendor in settings.runtime_classes and not named.isdisjoint(words.all)
+        settings.runtime_classes[names.vendor]: names.vendor
+        for names in settings.words
+        if names.vendor in settings.runtime_classes
+        and any(asks_for(container.amounts, names) for container in draft.containers)
     }
 
 

@@ -31,7 +31,7 @@ CONTROLLERS = (
 class Settings:
     """Settings of the rules. A changed policy, or a change among the tenants, makes a new value."""
 
-    vendors: tuple[Vendor, ...]
+    vendors: tuple[Vendor, ...] = field(repr=False)
     defaults: Defaults = field(default_factory=Defaults)
     scheduler_name: str = "kerf-scheduler"
     runtime_classes: Mapping[str, str] = field(default_factory=dict)
@@ -56,16 +56,16 @@ class Settings:
     accepts: AcceptsSettings = field(default_factory=AcceptsSettings)
     tenants: Mapping[str, TenantAccount] = field(default_factory=dict)
     """The tenants' accounts by namespace."""
-    words: tuple[ResourceNames, ...] = field(init=False)
+    words: tuple[ResourceNames, ...] = field(init=False, repr=False)
     """Every vendor's words in the pod contract."""
-    by_vendor: Mapping[str, ResourceNames] = field(init=False)
+    by_vendor: Mapping[str, ResourceNames] = field(init=False, repr=False)
     """The same words by the vendor's name."""
-    models: tuple[str, ...] = field(init=False)
+    models: tuple[str, ...] = field(init=False, repr=False)
     """Every model of card of which some tenant has quota, sorted."""
-    resources: frozenset[str] = field(init=False)
+    resources: frozenset[str] = field(init=False, repr=False)
     """Every resource in which users ask for cards."""
-    written: frozenset[str] = field(init=False)
-    fixed: frozenset[str] = field(init=False)
+    written: frozenset[str] = field(init=False, repr=False)
+    fixed: frozenset[str] = field(init=False, repr=False)
     """Annotations that vendors' own device plugins obey: the scheduler alone writes them."""
 
     def __post_init__(self) -> None:

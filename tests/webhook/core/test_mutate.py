@@ -114,9 +114,18 @@ NPU, DCU = {"huawei.com/Ascend910B3": "1"}, {"hygon.com/dcunum": "1"}
         ([NPU], "ascend"),
         ([NPU, DCU], "ascend"),
         ([NPU | {"nvidia.com/gpu": "0"}], "ascend"),
+        ([NPU | {"nvidia.com/priority": "1"}], "ascend"),
+        ([{"nvidia.com/gpumem": "0"}], "nvidia"),
         ([DCU], None),
     ],
-    ids=["Ascend", "Ascend beside a vendor without a class", "no card of NVIDIA's", "a vendor without a class"],
+    ids=[
+        "Ascend",
+        "Ascend beside a vendor without a class",
+        "no card of NVIDIA's",
+        "a priority alone",
+        "a card of which only an amount of zero is said",
+        "a vendor without a class",
+    ],
 )
 def test_each_vendors_cards_have_their_own_runtime_class(limits: list[dict[str, str]], stored: str | None) -> None:
     pod = a_pod(containers=[{"name": f"c{i}", "resources": {"limits": each}} for i, each in enumerate(limits)])
