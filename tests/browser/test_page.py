@@ -1,6 +1,7 @@
 """The page in Debian's Chromium, over 1,000 nodes with eight cards each, and ten with gangs and faults."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ metadata: {name: fits, namespace: team-ada}
 spec: {containers: [{name: main, image: x, resources: {limits: {nvidia.com/gpu: 1, nvidia.com/gpumem: 8000}}}]}
 """
 PAINTED_S, BYTES, UPDATE_MS = 1.0, 5_000_000, 100.0
+UPDATE_BYTES = 2_000
+"""More than a beat, less than a hundred cards."""
 
 
 @pytest.fixture(scope="module")
@@ -54,28 +57,36 @@ def test_it_paints_within_a_second_and_takes_less_than_five_megabytes(chromium: 
 
 
 def test_a_hundred_changed_cards_take_less_than_a_tenth_of_a_second(chromium: Any, page: Served):
-    """CPU time of the page's main thread, less what it needs for nothing, the median of three times a hundred cards."""
+    """CPU time of the page's main thread until it rests again, the median of three times a hundred cards."""
     tab = opened(chromium, page, "admin-token")
     session = tab.context.new_cdp_session(tab)
     session.send("Performance.enable")
+    session.send("Network.enable")
+    sizes: list[int] = []
+    session.on("Network.dataReceived", lambda event: sizes.append(event["dataLength"]))
 
     def busy() -> float:
         found = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
         return float(found["ThreadTime"]) * 1000
 
-    def during(seconds: float) -> float:
-        before = busy()
-        tab.wait_for_timeout(seconds * 1000)
+    def until_taken() -> float:
+        """A round comes up to ten seconds after the one before (scheduler/page/hub)."""
+        sizes.clear()
+        before, began = busy(), time.monotonic()
+        while sum(sizes) < UPDATE_BYTES:
+            assert time.monotonic() < began + 60, f"{sum(sizes)} bytes came"
+            tab.wait_for_timeout(100)
+        tab.wait_for_timeout(2000)
         return busy() - before
 
     tab.wait_for_timeout(3000)
-    idle, spent = during(3), []
+    spent = []
     for turn in range(3):
         for number in range(100):
             pod = holder(f"new-{turn}-{number}", "team-eve", f"gpu-{number:04}", number % 8, 1000)
             page.store.feed.apply_pod("ADDED", pod)
-        spent.append(during(3) - idle)
-    print({"update_ms": [round(each, 1) for each in spent], "idle_ms": round(idle, 1)})
+        spent.append(until_taken())
+    print({"update_ms": [round(each, 1) for each in spent]})
 
     assert 0 < sorted(spent)[1] <= UPDATE_MS
 
