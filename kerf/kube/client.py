@@ -219,9 +219,17 @@ class KubeClient:
 
 
 def connect(
-    kubeconfig: str | None, *, connections: int = 32, timeout_s: float = 10.0, context: str | None = None
+    kubeconfig: str | None,
+    *,
+    connections: int = 32,
+    timeout_s: float = 10.0,
+    context: str | None = None,
+    option: str = "--kubeconfig",
 ) -> KubeClient:
-    """A client from a kubeconfig file, or from inside a cluster when None. Raises KubeError with the fix."""
+    """A client from a kubeconfig file, or from inside a cluster when None. Raises KubeError with the fix.
+
+    `option` is the command line's that names the file.
+    """
     if (access := access_of(kubeconfig, context)) is not None:
         access.connection_pool_maxsize = connections
         return KubeClient(access, timeout_s)
@@ -238,7 +246,7 @@ def connect(
                 config.load_incluster_config(client_configuration=configuration)
     except (config.ConfigException, OSError) as error:
         where = kubeconfig or "this pod's service account"
-        raise KubeError(0, "Kubeconfig", f"{where} cannot be used ({error}); pass --kubeconfig FILE") from error
+        raise KubeError(0, "Kubeconfig", f"{where} cannot be used ({error}); pass {option} FILE") from error
     if kubeconfig and not (configuration.api_key or configuration.cert_file or configuration.username):
         _check_command(kubeconfig, command_of(kubeconfig, context), said)
     configuration.connection_pool_maxsize = connections

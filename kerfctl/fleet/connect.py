@@ -23,10 +23,9 @@ def manager_of(args: argparse.Namespace) -> Kube:
     """The manager cluster's API server. Raises CliError."""
     try:
         file = args.manager or str(Path("~/.kube/config").expanduser())
-        return connect(file, timeout_s=CALL_S, context=args.manager_context)
+        return connect(file, timeout_s=CALL_S, context=args.manager_context, option="--manager")
     except KubeError as error:
-        said = str(error).replace("--kubeconfig FILE", "--manager FILE")  # the other one is of the cluster that joins
-        raise CliError(f"the manager cluster: {said}") from error
+        raise CliError(f"the manager cluster: {error}") from error
 
 
 def clusters(kube: Kube) -> list[dict[str, Any]]:

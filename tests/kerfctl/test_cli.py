@@ -151,8 +151,9 @@ def test_repack_plans_the_move_that_makes_room(tmp_path, capsys):
     assert [p["pod"] for p in answer["placed"]] == ["default/big"]
 
 
-def test_a_manager_cluster_that_cannot_be_read_names_its_own_option(capsys, tmp_path):
-    assert main(["cluster", "list", "--manager", str(tmp_path / "none.yaml")]) == 1
+@pytest.mark.parametrize("words", [["cluster", "list"], ["fleet", "run"]], ids=" ".join)
+def test_a_manager_cluster_that_cannot_be_read_names_its_own_option(capsys, tmp_path, words):
+    assert main([*words, "--manager", str(tmp_path / "none.yaml")]) == 1
     assert "pass --manager FILE" in capsys.readouterr().err
 
 
