@@ -18,8 +18,7 @@ MOST_MEMORY_MIB = 2**24
 
 def asks_for(amounts: Json, names: ResourceNames) -> bool:
     """Whether a container with these amounts asks for cards of a vendor: more than a priority, and not 0 cards."""
-    named = {name for name in names.all if name in amounts} - {names.priority}
-    return bool(named) and str(amounts.get(names.count)) != "0"
+    return bool(_given(amounts, names)) and str(amounts.get(names.count)) != "0"
 
 
 def parse_container(
@@ -27,8 +26,8 @@ def parse_container(
 ) -> ContainerAsk | None:
     """What one container of a pod with these annotations wants of one vendor, None if nothing. Raises WireError."""
     limits = amounts_of(container)
-    given = {name: limits[name] for name in names.all if name in limits}
-    if not given or set(given) == {names.priority}:
+    given = _given(limits, names)
+    if not given:
         return None
     where = resources_field(container, stage)
     part = _part_hint(names.memory_percent)
@@ -42,6 +41,12 @@ def parse_container(
     ask = _with_defaults(said, percent, names, names.missing or defaults)
     ask = replace(ask, name=str(container.get("name", "")), stage=stage)
     return _resolved(ask, said, names, (where, given, notes))
+
+
+def _given(amounts: Json, names: ResourceNames) -> Json:
+    """The amounts in a vendor's words; none where only a priority is named."""
+    given = {name: amounts[name] for name in names.all if name in amounts}
+    return given if given.keys() - {names.priority} else EMPTY
 
 
 def _said(given: Json, names: ResourceNames, where: str) -> Said:
