@@ -13,7 +13,7 @@ from scheduler.extender.app import Extender
 from scheduler.extender.verbs import Verbs
 from scheduler.kueue.keeper import QuotaKeeper
 from scheduler.metrics import SchedulerMetrics
-from tests.scheduler.express.test_lane import World, a_machine, until, waiting
+from tests.scheduler.express.test_lane import World, a_machine, no_answer_about_pod_2, until, waiting
 
 
 def test_what_a_preemption_frees_is_not_taken_before_the_preempting_pods_node_is_named() -> None:
@@ -130,12 +130,8 @@ def test_pods_of_a_priority_class_that_no_quota_limits_are_bound_beside_others_t
 def test_a_pod_that_may_be_bound_keeps_its_room_where_kube_scheduler_chooses_another_node() -> None:
     world = World(a_machine(), *[waiting(f"pod-{i}", i) for i in range(4)])
 
-    def lost(method: str, path: str) -> None:
-        if path.endswith("pod-2/binding") or (method, path[-5:]) == ("GET", "pod-2"):
-            raise Unreachable("no answer")
-
     async def test(world: World) -> None:
-        world.kube.fail = lost
+        world.kube.fail = no_answer_about_pod_2
         await world.filter("pod-0")
         await until(lambda: world.count("kerf_express_pods_total", "unknown") == 1)
         world.kube.put(a_machine("node-2"))
